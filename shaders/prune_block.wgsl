@@ -31,15 +31,26 @@ struct GroupParams {
 @group(0) @binding(7) var<uniform> group_params: GroupParams;
 
 // Compares the keys of the row with the threshold, and records the results in `pruned` and `tied`. A key is a
-// u32 with the same order as the score of its entry. Each lane writes whole words of 32 bits, one bit per
-// key.
+// u32 with the same order as the score of its entry. Several lanes read neighbouring keys at the same time, and set
+// single bits. A single lane writes whole words of 32 bits, one bit per key.
 fn compare_keys(p: Params, lane: Lane) {
   if !lane.exists {
     return;
   }
   let threshold = selection[0];
   let row = lane.matrix_row * p.size;
-  for (var i = lane.index; i * 32 < p.size; i += LANES) {
+  if LANES > 1 {
+    for (var j = lane.index; j < p.size; j += LANES) {
+      let key = keys[row + j];
+      if key < threshold {
+        atomicOr(&pruned[lane.local_row * WORDS + j / 32], 1u << (j % 32));
+      } else if key == threshold {
+        atomicOr(&tied[lane.local_row * WORDS + j / 32], 1u << (j % 32));
+      }
+    }
+    return;
+  }
+  for (var i = 0u; i * 32 < p.size; i++) {
     var below = 0u;
     var equal = 0u;
     for (var j = i * 32; j < min(i * 32 + 32, p.size); j++) {
@@ -107,6 +118,7 @@ fn prune_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
       workgroupBarrier();
     }
   }
+  totals.y += store_row(p, lane);
   store_mask(p, lane);
   store_sums(lane, totals);
 }
@@ -136,6 +148,7 @@ fn prune_block_n_m(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoc
       }
     }
   }
+  totals.y += store_row(p, lane);
   store_mask(p, lane);
   store_sums(lane, totals);
 }

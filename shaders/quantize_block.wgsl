@@ -122,6 +122,7 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
       }
     }
   }
+  totals.y += store_row(p, lane);
   store_mask(p, lane);
   store_sums(lane, totals);
 }

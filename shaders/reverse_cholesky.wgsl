@@ -16,16 +16,19 @@ struct Params {
   size: u32,
   offset: u32,
   ld: u32,
+  r_offset: u32,
+  ldr: u32,
   u_offset: u32,
   ldu: u32,
   first: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> h: array<f32>;
-@group(0) @binding(1) var<storage, read_write> u: array<f32>;
-@group(0) @binding(2) var<storage, read_write> diagonal: array<f32>;
-@group(0) @binding(3) var<storage, read_write> status: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> h: array<f32>;
+@group(0) @binding(1) var<storage, read_write> r: array<f32>;
+@group(0) @binding(2) var<storage, read_write> u: array<f32>;
+@group(0) @binding(3) var<storage, read_write> diagonal: array<f32>;
+@group(0) @binding(4) var<storage, read_write> status: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 // Columns of the largest block.
 const SIZE: u32 = 256;
@@ -49,6 +52,10 @@ fn h_at(i: u32, j: u32) -> u32 {
   return params.offset + i * params.ld + j;
 }
 
+fn r_at(i: u32, j: u32) -> u32 {
+  return params.r_offset + i * params.ldr + j;
+}
+
 fn u_at(i: u32, j: u32) -> u32 {
   return params.u_offset + i * params.ldu + j;
 }
@@ -61,7 +68,7 @@ fn is_positive(x: f32) -> bool {
 
 // For every s < SEGMENT and i < size, sets the sum for s and i to
 // −Σ_{l ≥ end} R[start + s, l] · u[l, i].
-// If `factoring` is true, R[start + s, l] is read from Rᵀ in `u`, and otherwise from `h`.
+// If `factoring` is true, R[start + s, l] is read from Rᵀ in `u`, and otherwise from `r`.
 fn sum_later(lane: u32, start: u32, end: u32, factoring: bool) {
   // Some sums are not needed. In the factorisation, these are the sums for the rows from `end` on, where the
   // segment's columns of R are zero. In the inversion, these are the sums for the columns before `start`,
@@ -83,7 +90,7 @@ fn sum_later(lane: u32, start: u32, end: u32, factoring: bool) {
           staged[part] = vec4f(u[at], u[at + 1], u[at + 2], u[at + 3]);
         } else {
           staged[part] =
-            vec4f(h[h_at(row, column)], h[h_at(row + 1, column)], h[h_at(row + 2, column)], h[h_at(row + 3, column)]);
+            vec4f(r[r_at(row, column)], r[r_at(row + 1, column)], r[r_at(row + 2, column)], r[r_at(row + 3, column)]);
         }
       }
     }
@@ -124,13 +131,13 @@ fn factor_segment(lane: u32, start: u32, end: u32) -> u32 {
     failure = select(failure, j + 1, failure == 0 && !is_positive(pivot));
     let root = sqrt(pivot);
     for (var i = lane; i <= j; i += LANES) {
-      let r = select(sums[column + i] / root, root, i == j);
-      h[h_at(i, j)] = r;
-      u[u_at(j, i)] = r;
+      let x = select(sums[column + i] / root, root, i == j);
+      r[r_at(i, j)] = x;
+      u[u_at(j, i)] = x;
       // The sums of column j are not overwritten, because other lanes still read them. So one barrier per
       // column is enough.
       for (var s = 0u; s < j - start; s++) {
-        sums[s * SIZE + i] -= r * (sums[column + start + s] / root);
+        sums[s * SIZE + i] -= x * (sums[column + start + s] / root);
       }
       if i == j {
         diagonal[params.first + j] = root;
@@ -138,7 +145,7 @@ fn factor_segment(lane: u32, start: u32, end: u32) -> u32 {
     }
     for (var i = lane; i < params.size; i += LANES) {
       if i > j {
-        h[h_at(i, j)] = 0;
+        r[r_at(i, j)] = 0;
       }
     }
   }
@@ -153,9 +160,9 @@ fn invert_segment(lane: u32, start: u32, end: u32) {
       i--;
       var sum = sums[(i - start) * SIZE + column] + select(0.0, 1.0, i == column);
       for (var k = i + 1; k < end; k++) {
-        sum -= h[h_at(i, k)] * sums[(k - start) * SIZE + column];
+        sum -= r[r_at(i, k)] * sums[(k - start) * SIZE + column];
       }
-      let x = select(0.0, sum / h[h_at(i, i)], i <= column);
+      let x = select(0.0, sum / r[r_at(i, i)], i <= column);
       sums[(i - start) * SIZE + column] = x;
       u[u_at(i, column)] = x;
     }

@@ -13,16 +13,19 @@ struct Params {
   size: u32,
   offset: u32,
   ld: u32,
+  r_offset: u32,
+  ldr: u32,
   u_offset: u32,
   ldu: u32,
   first: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> h: array<f32>;
-@group(0) @binding(1) var<storage, read_write> u: array<f32>;
-@group(0) @binding(2) var<storage, read_write> diagonal: array<f32>;
-@group(0) @binding(3) var<storage, read_write> status: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> h: array<f32>;
+@group(0) @binding(1) var<storage, read_write> r: array<f32>;
+@group(0) @binding(2) var<storage, read_write> u: array<f32>;
+@group(0) @binding(3) var<storage, read_write> diagonal: array<f32>;
+@group(0) @binding(4) var<storage, read_write> status: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 // Columns of the largest block. The declaration in src/kernels/reverse_cholesky.ts sets it.
 override LARGEST: u32 = 128;
@@ -77,9 +80,9 @@ fn factor(lane: u32) -> u32 {
       scales[j] = scale;
     }
     if row < j && share < step {
-      let r = triangle[at(row, j)] * scale;
+      let x = triangle[at(row, j)] * scale;
       for (var c = row + share; c < j; c += step) {
-        triangle[at(row, c)] -= r * (triangle[at(c, j)] * scale);
+        triangle[at(row, c)] -= x * (triangle[at(c, j)] * scale);
       }
     }
     workgroupBarrier();
@@ -91,13 +94,13 @@ fn store_factor(lane: u32) {
   for (var e = lane; e < params.size * params.size; e += LANES) {
     let i = e / params.size;
     let j = e % params.size;
-    var r = 0.0;
+    var x = 0.0;
     if i < j {
-      r = triangle[at(i, j)] * scales[j];
+      x = triangle[at(i, j)] * scales[j];
     } else if i == j {
-      r = roots[j];
+      x = roots[j];
     }
-    h[params.offset + i * params.ld + j] = r;
+    r[params.r_offset + i * params.ldr + j] = x;
   }
   for (var j = lane; j < params.size; j += LANES) {
     diagonal[params.first + j] = roots[j];

@@ -5,6 +5,15 @@
 // byte at a time, from level 0, the most significant byte, to level 3. A tie is an entry whose key equals the
 // threshold. shared/select.wgsl has the code that select_block.wgsl uses too.
 
+struct ScoreParams {
+  rows: u32,
+  cols: u32,
+  ld: u32,
+  first: u32,
+  words: u32,
+  has_forced: u32,
+}
+
 struct HistogramParams {
   count: u32,
   level: u32,
@@ -25,6 +34,10 @@ struct RankParams {
   rows: u32,
 }
 
+@group(0) @binding(0) var<storage, read> score_work: array<f32>;
+@group(0) @binding(1) var<storage, read> score_scale: array<f32>;
+@group(0) @binding(2) var<storage, read> score_forced: array<u32>;
+@group(0) @binding(3) var<storage, read_write> score_keys_out: array<u32>;
 @group(0) @binding(4) var<uniform> score_params: ScoreParams;
 
 @group(0) @binding(0) var<storage, read> histogram_keys: array<u32>;
@@ -60,7 +73,16 @@ fn score_keys(
   if index >= score_params.rows * score_params.cols {
     return;
   }
-  score_keys_out[index] = key_of(score_params, index);
+  let r = index / score_params.cols;
+  let c = index % score_params.cols;
+  let column = score_params.first + c;
+  var is_forced = false;
+  if score_params.has_forced == 1 {
+    let word = score_forced[r * score_params.words + column / 32];
+    is_forced = ((word >> (column % 32)) & 1) == 1;
+  }
+  let score = score_work[r * score_params.ld + c] * score_scale[column];
+  score_keys_out[index] = key_of_score(score, is_forced);
 }
 
 @compute @workgroup_size(BINS)

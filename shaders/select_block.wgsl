@@ -1,9 +1,10 @@
 // Selects exactly the k smallest scores, like select.wgsl, if all of them are in one block. It takes four
-// dispatches instead of eleven. The kernels are described in src/kernels/selection/select_block.ts. Here, each of them has
-// its own entry point and bindings.
+// dispatches instead of eleven. The first of them is update_block.wgsl. The kernels are described in
+// src/kernels/selection/select_block.ts. Here, each of them has its own entry point and bindings.
 //
 // The threshold, which is the k-th smallest key, is found 11 bits at a time, from level 0 to level 2, which has
-// the remaining 10 bits. A tie is an entry whose key equals the threshold.
+// the remaining 10 bits. A tie is an entry whose key equals the threshold. shared/select.wgsl and
+// shared/digits.wgsl are prepended to this file.
 
 struct RefineParams {
   count: u32,
@@ -16,10 +17,6 @@ struct FinishParams {
   cols: u32,
 }
 
-// The first four bindings of score_block are those of score_keys.
-@group(0) @binding(4) var<storage, read_write> block_digits: array<atomic<u32>>;
-@group(0) @binding(5) var<uniform> block_params: ScoreParams;
-
 @group(0) @binding(0) var<storage, read> digit_keys: array<u32>;
 @group(0) @binding(1) var<storage, read_write> digits: array<atomic<u32>>;
 @group(0) @binding(2) var<uniform> refine_params: RefineParams;
@@ -28,59 +25,14 @@ struct FinishParams {
 @group(0) @binding(2) var<storage, read_write> finished: array<atomic<u32>>;
 @group(0) @binding(3) var<uniform> finish_params: FinishParams;
 
-// One bin for each value of a digit of 11 bits, and the bins that each of 256 invocations handles.
-const DIGIT_BINS: u32 = 2048;
-const BINS_PER_LANE: u32 = DIGIT_BINS / BINS;
 // The position of the searches in `digits`, after the histograms of the three levels.
 const SEARCHES: u32 = 3 * DIGIT_BINS;
 // Keys per invocation and iteration when finish_selection counts ties.
 const KEYS_PER_STEP: u32 = 8;
 
-var<workgroup> digit_counts: array<atomic<u32>, DIGIT_BINS>;
 // The search after a level: the digits of the threshold that are known, the number of entries to choose among
 // the keys that begin with these digits, and the number of such keys.
 var<workgroup> search: array<u32, 3>;
-
-fn digit_shift(level: u32) -> u32 {
-  return select(select(0u, 10u, level == 1), 21u, level == 0);
-}
-
-fn digit_of(key: u32, level: u32) -> u32 {
-  return (key >> digit_shift(level)) & select(DIGIT_BINS - 1, DIGIT_BINS / 2 - 1, level == 2);
-}
-
-fn clear_digit_counts(local: u32) {
-  for (var bin = local; bin < DIGIT_BINS; bin += BINS) {
-    atomicStore(&digit_counts[bin], 0);
-  }
-}
-
-@compute @workgroup_size(BINS)
-fn score_block(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) grid: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let start = linear_index(workgroup, grid, 0, BINS * KEYS_PER_INVOCATION) + local;
-  let count = block_params.rows * block_params.cols;
-  clear_digit_counts(local);
-  workgroupBarrier();
-  for (var k = 0u; k < KEYS_PER_INVOCATION; k++) {
-    let i = start + k * BINS;
-    if i < count {
-      let key = key_of(block_params, i);
-      score_keys_out[i] = key;
-      atomicAdd(&digit_counts[digit_of(key, 0)], 1);
-    }
-  }
-  workgroupBarrier();
-  for (var b = 0u; b < BINS_PER_LANE; b++) {
-    let counted = atomicLoad(&digit_counts[local + b * BINS]);
-    if counted > 0 {
-      atomicAdd(&block_digits[local + b * BINS], counted);
-    }
-  }
-}
 
 // Finds the digit of the threshold at `level` from its histogram, and sets `search` for all invocations.
 // `threshold` has the digits of the earlier levels, and `wanted` is the number of entries to choose among the

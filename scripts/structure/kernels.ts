@@ -6,6 +6,7 @@ const NOT_DECLARATIONS = ["column_loop", "kernel", "kernels", "loop_count"];
 const SHARED_ASSEMBLY = [
   "attention_block",
   "column_loop",
+  "digits",
   "exp",
   "float16",
   "gemm_pack",
@@ -27,7 +28,7 @@ const SHARED_ASSEMBLY = [
   "transpose",
 ];
 /** A kernel may have a second shader with another tiling. The name of that file ends in this suffix. */
-const VARIANT = /_(software|packed)$/;
+const VARIANT = /_(software|packed|tiled)$/;
 /** Tests in tests/kernels that do not belong to one kernel. */
 const NOT_KERNEL_TESTS: readonly string[] = ["loop_count"];
 

@@ -35,8 +35,8 @@ struct Params {
 
 // Rows per workgroup.
 const ROWS: u32 = 8;
-// Lanes per row. On a GPU, many lanes hide memory latency. On a software adapter, which runs shaders on the
-// CPU, one lane is best, because every lane repeats the computation of the errors.
+// Lanes per row, which are 1 or at least SEGMENT. On a GPU, many lanes hide memory latency. On a software adapter,
+// which runs shaders on the CPU, one lane is best, because every lane repeats the computation of the errors.
 override LANES: u32 = 16;
 // Columns per segment.
 const SEGMENT: u32 = 4;
@@ -56,8 +56,14 @@ const STRIDE: u32 = MAX_SIZE + 16;
 // Words that hold one bit per column.
 const WORDS: u32 = MAX_SIZE / 32;
 
+// The elements of `kept_weights`. If rows have only one lane, `kept_weights` is not used, and KEPT is 1.
+override KEPT: u32 = ROWS * STRIDE;
+
 // The weights of the rows, with the updates made so far.
 var<workgroup> weights: array<f32, ROWS * STRIDE>;
+// The results of the columns that are settled, if rows have several lanes. They are written to memory after the loop
+// (`store_row`), because then the lanes of a row write neighbouring elements at the same time.
+var<workgroup> kept_weights: array<f32, KEPT>;
 // Bit j%32 of word j/32 of a row is set if column j of the block is pruned.
 var<workgroup> pruned: array<atomic<u32>, ROWS * WORDS>;
 // Bit j%32 of word j/32 of a row is set if the entry in column j is a tie. Only prune_block uses these bits. A tie
@@ -178,6 +184,29 @@ fn choose_in_group(p: Params, lane: Lane, start: u32, end: u32, quota: u32) {
   }
 }
 
+// Writes the result `kept` of the entry at index `element` of w and q. Returns Δ², where Δ is the difference between
+// the original weight and the result.
+fn store_result(element: u32, kept: f32) -> f32 {
+  let delta = w[element] - kept;
+  q[element] = kept;
+  w[element] = delta;
+  return delta * delta;
+}
+
+// Writes the results of the row, if it has several lanes, and returns this lane's share of Σ Δ². With one lane, they
+// have been written in the loop, which saves a software adapter a pass over the row.
+fn store_row(p: Params, lane: Lane) -> f32 {
+  var sum = 0.0;
+  if LANES == 1 || !lane.exists {
+    return sum;
+  }
+  let element = lane.row * p.ldw + p.w_offset;
+  for (var j = lane.index; j < p.size; j += LANES) {
+    sum += store_result(element + j, kept_weights[lane.local_row * STRIDE + j]);
+  }
+  return sum;
+}
+
 // The result of an entry.
 struct Settled {
   // The weight q that the entry has in the result. It is 0 if the entry is pruned.
@@ -187,8 +216,8 @@ struct Settled {
 }
 
 // Settles the segment of columns start … start+width−1, where width ≤ SEGMENT. Then subtracts their errors
-// from the later columns before `end`, where the span ends. Returns Σ err² of the segment and this lane's
-// share of Σ Δ², where Δ is the difference between the original weights and the pruned weights.
+// from the later columns before `end`, where the span ends. Returns Σ err² of the segment and, if rows have one
+// lane, Σ Δ², where Δ is the difference between the original weights and the pruned weights.
 fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec2f {
   var totals = vec2f();
   if !lane.exists {
@@ -215,12 +244,10 @@ fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec
           segment[t] -= error * u_at(u_row + t);
         }
       }
-      if lane.index == s % LANES {
-        let element = lane.row * p.ldw + p.w_offset + j;
-        let delta = w[element] - kept;
-        q[element] = kept;
-        w[element] = delta;
-        totals.y += delta * delta;
+      if LANES == 1 {
+        totals.y += store_result(lane.row * p.ldw + p.w_offset + j, kept);
+      } else if lane.index == s {
+        kept_weights[row + j] = kept;
       }
       if SPAN < MAX_SIZE {
         weights[row + j] = error; // read by `update_span`

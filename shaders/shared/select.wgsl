@@ -1,19 +1,5 @@
-// The parts that select.wgsl and select_block.wgsl share: the key of an entry, and a scan over a workgroup of BINS
-// invocations.
-
-struct ScoreParams {
-  rows: u32,
-  cols: u32,
-  ld: u32,
-  first: u32,
-  words: u32,
-  has_forced: u32,
-}
-
-@group(0) @binding(0) var<storage, read> score_work: array<f32>;
-@group(0) @binding(1) var<storage, read> score_scale: array<f32>;
-@group(0) @binding(2) var<storage, read> score_forced: array<u32>;
-@group(0) @binding(3) var<storage, read_write> score_keys_out: array<u32>;
+// The parts that select.wgsl, select_block.wgsl and update_block.wgsl share: the key of an entry, and a scan over a
+// workgroup of BINS invocations.
 
 // One histogram bin for each value of a byte.
 const BINS: u32 = 256;
@@ -38,16 +24,8 @@ fn inclusive_scan(local: u32, value: u32) -> u32 {
   return sum;
 }
 
-// Returns the key of entry `index` of the block, counted row by row.
-fn key_of(p: ScoreParams, index: u32) -> u32 {
-  let r = index / p.cols;
-  let c = index % p.cols;
-  let column = p.first + c;
-  let score = score_work[r * p.ld + c] * score_scale[column];
-  var key = (bitcast<u32>(score) & 0x7fffffff) + 1;
-  if p.has_forced == 1 {
-    let word = score_forced[r * p.words + column / 32];
-    key = select(key, 0, ((word >> (column % 32)) & 1) == 1);
-  }
-  return key;
+// Returns the key of an entry: 0 if the entry is forced, which means that it must be pruned, and otherwise a
+// positive number with the same order as the magnitude of its score.
+fn key_of_score(score: f32, is_forced: bool) -> u32 {
+  return select((bitcast<u32>(score) & 0x7fffffff) + 1, 0, is_forced);
 }

@@ -55,12 +55,18 @@ export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
    * immediately.
    */
   readonly SPAN: number;
+  /** The elements of workgroup memory for the results of a workgroup, which only rows with several lanes need. */
+  readonly KEPT: number;
 }
 
 /** The constants for hardware adapters (GPUs). */
-export const HARDWARE: ColumnLoopConstants = { LANES: 16, SPAN: MAX_BLOCK_SIZE };
+export const HARDWARE: ColumnLoopConstants = {
+  LANES: 16,
+  SPAN: MAX_BLOCK_SIZE,
+  KEPT: ROWS * (MAX_BLOCK_SIZE + 16),
+};
 /** The constants for software adapters, which run shaders on the CPU. */
-export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16 };
+export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16, KEPT: 1 };
 
 /**
  * Returns the number of columns of a span, like `span_size` in the shader. The columns of a block are cut into
@@ -76,14 +82,15 @@ export function groupChoiceLoops(start: number, end: number, { LANES }: ColumnLo
 }
 
 /**
- * Counts the iterations of `load_row`, `store_mask` and `store_sums` in the shader, for a block of `size`
- * columns.
+ * Counts the iterations of `load_row`, `store_row`, `store_mask` and `store_sums` in the shader, for a block of
+ * `size` columns.
  */
 export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
   return sequence(
     loop(Math.ceil(words / LANES)),
     loop(Math.ceil(size / LANES)),
+    loop(LANES === 1 ? 0 : Math.ceil(size / LANES)),
     loop(Math.ceil(words / LANES)),
     loop(LANES),
   );

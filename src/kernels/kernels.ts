@@ -25,7 +25,8 @@ import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
 import { rowDot } from "./row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./selection/select.ts";
-import { finishSelection, refineHistogram, scoreBlock } from "./selection/select_block.ts";
+import { finishSelection, refineHistogram } from "./selection/select_block.ts";
+import { updateBlock } from "./selection/update_block.ts";
 import { unpackUpper } from "./transfer/unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
 
@@ -46,7 +47,7 @@ export const KERNELS: readonly Kernel[] = [
   selectDigit,
   countTies,
   rankTies,
-  scoreBlock,
+  updateBlock,
   refineHistogram,
   finishSelection,
   pruneBlock,

@@ -55,8 +55,9 @@ function pruneBlockShader(constants: ColumnLoopConstants): ShaderVariant<keyof t
     constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
     loops: ({ size }) => {
-      const words = loop(Math.ceil(Math.ceil(size / 32) / constants.LANES), loop(32));
-      const choice = sequence(words, loop(MAX_BLOCK_SIZE / 32, loop(32)));
+      const { LANES } = constants, byKey = loop(LANES === 1 ? 0 : Math.ceil(size / LANES));
+      const byWord = loop(LANES === 1 ? Math.ceil(size / 32) : 0, loop(32));
+      const choice = sequence(byKey, byWord, loop(MAX_BLOCK_SIZE / 32, loop(32)));
       const spans = cut(0, size, constants.SPAN).map(([start, end]) =>
         sequence(updateSpanLoops(start, end), segmentLoops(start, end, end, constants))
       );

@@ -28,18 +28,27 @@ const LARGEST_PACKED = 128;
  * Factors a block H of (size, size), where `size` is at most 256. The block starts at column `first` of the
  * matrix.
  *
- * - `h`, f32: the block, which starts at `offset` and has rows `ld` elements apart. Only its upper triangle is read. The kernel replaces it by R,
- *   and sets the elements below the diagonal to 0.
+ * - `h`, f32: the block, which starts at `offset` and has rows `ld` elements apart. Only its upper triangle is read.
+ * - `r`, f32: receives R, which starts at `r_offset` and has rows `ldr` elements apart. The elements below the diagonal become 0.
  * - `u`, f32: receives U, which starts at `u_offset` and has rows `ldu` elements apart. The elements below the diagonal become 0.
  * - `diagonal`, f32: receives R[j,j] at `first + j`, for each column j of the block.
  * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status` becomes `first + j + 1`,
- *   and the contents of `h`, `u` and `diagonal` are unspecified. If several pivots fail, the last column counts, because it is factored first.
+ *   and the contents of `r`, `u` and `diagonal` are unspecified. If several pivots fail, the last column counts, because it is factored first.
  *   If `status` is not 0 at the start, the kernel does nothing.
  */
 export const reverseCholesky = defineKernel({
   name: "reverse_cholesky",
-  bindings: { h: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
-  params: { size: "u32", offset: "u32", ld: "u32", u_offset: "u32", ldu: "u32", first: "u32" },
+  bindings: { h: "read", r: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
+  params: {
+    size: "u32",
+    offset: "u32",
+    ld: "u32",
+    r_offset: "u32",
+    ldr: "u32",
+    u_offset: "u32",
+    ldu: "u32",
+    first: "u32",
+  },
   shader: shaderWithLanes(256),
   // With 8 lanes, each lane would need 330,000 loop iterations for 256 columns, which is over the limit.
   softwareShader: shaderWithLanes(64),

@@ -157,17 +157,19 @@ function factorBlock(
   outputs: ReverseCholeskyOutputs,
   blocksize: number,
 ): void {
-  const size = k.end - k.start, block = panelSubmatrix(s, k.start, k.start);
-  backend.dispatch(reverseCholesky, { h: s.buffer, ...outputs }, {
-    size,
+  const column = tileColumn(h, k);
+  const block = panelSubmatrix(s, k.start, k.start);
+  const r = submatrixOf(h.tile(column, column), k.start, k.start);
+  backend.dispatch(reverseCholesky, { h: block.buffer, r: r.buffer, ...outputs }, {
+    size: k.end - k.start,
     offset: block.offset,
     ld: block.ld,
+    r_offset: r.offset,
+    ldr: r.ld,
     u_offset: k.start * blocksize,
     ldu: blocksize,
     first: k.start,
   });
-  const column = tileColumn(h, k);
-  copySubmatrix(backend, block, submatrixOf(h.tile(column, column), k.start, k.start), size, size);
 }
 
 /** Returns the rows of `tile` that lie above block k. */

@@ -11,6 +11,7 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
+import type { Tile } from "../backend/tiled_matrix.ts";
 import {
   countTies,
   keyHistogram,
@@ -20,14 +21,12 @@ import {
   scoreKeys,
   selectDigit,
 } from "../kernels/selection/select.ts";
-import {
-  DIGITS_LENGTH,
-  finishSelection,
-  refineHistogram,
-  scoreBlock,
-} from "../kernels/selection/select_block.ts";
+import { DIGITS_LENGTH, finishSelection, refineHistogram } from "../kernels/selection/select_block.ts";
+import { updateBlock } from "../kernels/selection/update_block.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
+import { submatrixOf } from "../linalg/submatrix.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
+import type { BlockUpdate } from "./block_update.ts";
 import type { ForcedBinding } from "./forced_binding.ts";
 
 /** The operands besides the weights that determine the scores of the entries. */
@@ -43,6 +42,14 @@ interface BlockWeights {
   /** (rows, ld) f32. The block is in the first columns. */
   readonly work: DeviceBuffer;
   readonly ld: number;
+}
+
+/** The original weights of a layer, and the weights of the block that is being pruned (`SolveWorkspace`). */
+interface LoadableWeights extends BlockWeights {
+  /** Queues copying the original weights of a block to `work`, and adding the update. */
+  load(columns: IndexRange, update?: BlockUpdate): void;
+  /** Returns the tiles with the original weights of a block, from top to bottom. */
+  tilesOf(columns: IndexRange): Iterable<Tile>;
 }
 
 /** The keys of one block of columns and the state of the selection among them. */
@@ -91,12 +98,22 @@ export class Selection {
     backend.clear(this.state);
   }
 
-  /** Queues selecting the `count` entries with the smallest scores among the block's `columns`. */
-  select(weights: BlockWeights, columns: IndexRange, count: number): void {
+  /**
+   * Queues loading the weights of the block's `columns` with their update, and selecting the `count` entries with the
+   * smallest scores among them.
+   * @param update undefined if there are no earlier blocks
+   */
+  loadAndSelect(
+    weights: LoadableWeights,
+    columns: IndexRange,
+    update: BlockUpdate | undefined,
+    count: number,
+  ): void {
     if (this.#digits) {
-      this.#selectInFour(weights, columns, count, this.#digits);
+      this.#loadAndSelectInFour(weights, columns, update, count, this.#digits);
       return;
     }
+    weights.load(columns, update);
     this.computeKeys(weights, columns);
     for (let level = 0; level < RADIX_LEVELS; level++) {
       this.addToHistogram(columns, level);
@@ -106,12 +123,19 @@ export class Selection {
     this.assignTies();
   }
 
-  /** Does the same as `select` with four dispatches instead of eleven. */
-  #selectInFour(weights: BlockWeights, columns: IndexRange, count: number, digits: DeviceBuffer): void {
-    const { keys, state: selection } = this, { scale, forced } = this.#operands;
+  /** Does the same as `loadAndSelect` with four dispatches instead of thirteen, if the block lies in one tile. */
+  #loadAndSelectInFour(
+    weights: LoadableWeights,
+    columns: IndexRange,
+    update: BlockUpdate | undefined,
+    count: number,
+    digits: DeviceBuffer,
+  ): void {
+    const { keys, state: selection } = this;
     const rows = this.#rows, cols = columns.end - columns.start;
-    const operands = { work: weights.work, scale, forced: forced.bits, keys, digits };
-    this.#backend.dispatch(scoreBlock, operands, this.#scoreParams(weights, columns));
+    for (const tile of weights.tilesOf(columns)) {
+      this.#updateRows(weights, tile, columns, update, digits);
+    }
     for (const level of [1, 2]) {
       this.#backend.dispatch(refineHistogram, { keys, digits }, { count: rows * cols, level, k: count });
     }
@@ -122,18 +146,45 @@ export class Selection {
   computeKeys(weights: BlockWeights, columns: IndexRange): void {
     const { scale, forced } = this.#operands;
     const operands = { work: weights.work, scale, forced: forced.bits, keys: this.keys };
-    this.#backend.dispatch(scoreKeys, operands, this.#scoreParams(weights, columns));
-  }
-
-  #scoreParams({ ld }: BlockWeights, columns: IndexRange) {
-    return {
+    this.#backend.dispatch(scoreKeys, operands, {
       rows: this.#rows,
       cols: columns.end - columns.start,
-      ld,
+      ld: weights.ld,
       first: columns.start,
       words: wordsPerRow(this.#cols),
-      has_forced: this.#operands.forced.hasForced,
-    };
+      has_forced: forced.hasForced,
+    });
+  }
+
+  /** Queues loading the rows of `tile`, adding the update, and computing and counting their keys. */
+  #updateRows(
+    { work, ld }: BlockWeights,
+    tile: Tile,
+    columns: IndexRange,
+    update: BlockUpdate | undefined,
+    digits: DeviceBuffer,
+  ): void {
+    const { scale, forced } = this.#operands, size = columns.end - columns.start;
+    const w = submatrixOf(tile, tile.row0, columns.start);
+    // Without an update, A and U are not read, but all bindings need a buffer.
+    const a = update?.accumulated ?? w, u = update?.inverse ?? w;
+    const buffers = { a: a.buffer, u: u.buffer, w: w.buffer, scale, forced: forced.bits };
+    this.#backend.dispatch(updateBlock, { ...buffers, work, keys: this.keys, digits }, {
+      rows: tile.rows,
+      cols: size,
+      depth: update ? size : 0,
+      row0: tile.row0,
+      a_offset: a.offset + tile.row0 * a.ld,
+      lda: a.ld,
+      u_offset: u.offset,
+      ldu: u.ld,
+      w_offset: w.offset,
+      ldw: w.ld,
+      ldwork: ld,
+      first: columns.start,
+      words: wordsPerRow(this.#cols),
+      has_forced: forced.hasForced,
+    });
   }
 
   /** Queues adding the block's keys to the histogram of their byte at `level`. */

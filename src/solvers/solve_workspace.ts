@@ -7,14 +7,17 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
+import { gemmNN } from "../kernels/gemm.ts";
 import { pruneBlock, pruneBlockNM } from "../kernels/prune_block.ts";
 import { quantizeBlock } from "../kernels/quantize_block.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
+import { gemm } from "../linalg/gemm.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { maxCode, type QuantizationOptions } from "../quantization/quantization.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
+import type { BlockUpdate } from "./block_update.ts";
 import { ForcedBinding } from "./forced_binding.ts";
 import type { Selection } from "./selection.ts";
 import type { Layer, QuantizationGrids } from "./solver.ts";
@@ -82,11 +85,16 @@ export class SolveWorkspace {
     return { buffer: this.work, offset: row * this.ld, ld: this.ld };
   }
 
-  /** Queues copying the original weights of block k to `work`. */
-  load(k: IndexRange): void {
-    for (const tile of this.#tilesOf(k)) {
+  /** Queues copying the original weights of block k to `work`, and adding `update` if there is one. */
+  load(k: IndexRange, update?: BlockUpdate): void {
+    const size = k.end - k.start;
+    for (const tile of this.tilesOf(k)) {
       const source = submatrixOf(tile, tile.row0, k.start);
-      copySubmatrix(this.#backend, source, this.workFrom(tile.row0), tile.rows, k.end - k.start);
+      copySubmatrix(this.#backend, source, this.workFrom(tile.row0), tile.rows, size);
+    }
+    if (update) {
+      const product = { m: this.weight.rows, n: size, k: size, beta: 1 };
+      gemm(this.#backend, gemmNN, update.accumulated, update.inverse, this.workFrom(0), product);
     }
   }
 
@@ -96,7 +104,7 @@ export class SolveWorkspace {
    *   columns
    */
   pruneSelected(k: IndexRange, inverse: Submatrix, { keys, state: selection }: Selection): void {
-    for (const tile of this.#tilesOf(k)) {
+    for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), keys, selection };
       this.#backend.dispatch(pruneBlock, buffers, this.#params(tile, k, inverse));
     }
@@ -109,7 +117,7 @@ export class SolveWorkspace {
    */
   pruneGroups(k: IndexRange, inverse: Submatrix, pattern: Pattern & { kind: "n:m" }): void {
     const { keep, group } = pattern;
-    for (const tile of this.#tilesOf(k)) {
+    for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), forced: this.forced.bits };
       const params = { ...this.#params(tile, k, inverse), keep, group, has_forced: this.forced.hasForced };
       this.#backend.dispatch(pruneBlockNM, buffers, params);
@@ -126,7 +134,7 @@ export class SolveWorkspace {
     const { scales, zeros, groups, groupSize } = grids, { symmetric, pattern } = rounding;
     const { keep, group } = pattern.kind === "n:m" ? pattern : { keep: 0, group: 0 };
     const gridParams = { grid_size: groupSize, grids: groups, max_code: maxCode(rounding) };
-    for (const tile of this.#tilesOf(k)) {
+    for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), scales, zeros };
       const params = { ...this.#params(tile, k, inverse), ...gridParams };
       this.#backend.dispatch(quantizeBlock, buffers, {
@@ -139,7 +147,7 @@ export class SolveWorkspace {
   }
 
   /** Yields the weight's tiles that contain block k, from top to bottom. */
-  *#tilesOf(k: IndexRange): Generator<Tile> {
+  *tilesOf(k: IndexRange): Generator<Tile> {
     const j = Math.floor(k.start / this.weight.edge);
     for (let i = 0; i < this.weight.tileRows; i++) yield this.weight.tile(i, j);
   }

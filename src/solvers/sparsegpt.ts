@@ -11,15 +11,14 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { gemmNN } from "../kernels/gemm.ts";
 import { zeroColumns } from "../kernels/zero_columns.ts";
 import { type IndexRange, splitRange } from "../linalg/blocking.ts";
 import type { Factor } from "../linalg/factor.ts";
-import { gemm } from "../linalg/gemm.ts";
 import { PanelProduct } from "../linalg/panel_product.ts";
 import { addFactoredForm, addSquaredNorm, RowSums, total } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
+import type { BlockUpdate } from "./block_update.ts";
 import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_operands.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
 import { solvePermuted } from "./solve_permuted.ts";
@@ -74,20 +73,18 @@ async function solveInOrder(
     const scored = { scale: factor.diagonal, forced: workspace.forced };
     const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
     joint = quantization && new JointPass(backend, workspace, factor.diagonal, quantization, options);
+    const needsSelection = joint ? joint.needsSelection : pattern.kind !== "n:m";
     for (const panel of accumulated.panels()) {
       accumulated.startPanel(panel);
       for (const k of splitRange(panel, blocksize)) {
         const inverse = inverseBlock(factor, k);
-        workspace.load(k);
-        compensate(backend, workspace, accumulated, panel, k, inverse);
+        const update = updateOf(accumulated, panel, k, inverse);
         const count = budget.take(weight.rows * (k.end - k.start), workspace.forced.count(k));
-        const select = () => {
-          selection.select(workspace, k, count);
-          return selection;
-        };
-        if (joint) joint.run(k, inverse, select);
+        if (needsSelection) selection.loadAndSelect(workspace, k, update, count);
+        else workspace.load(k, update);
+        if (joint) joint.run(k, inverse, selection.state);
         else if (pattern.kind === "n:m") workspace.pruneGroups(k, inverse, pattern);
-        else workspace.pruneSelected(k, inverse, select());
+        else workspace.pruneSelected(k, inverse, selection);
       }
     }
 
@@ -124,22 +121,19 @@ function inverseBlock({ u, blocksize }: Factor, k: IndexRange): Submatrix {
 }
 
 /**
- * Queues work += A_k·U_kk, the lazy batch update of block k. `startPanel` has already added the terms of the
- * earlier panels to A_k. The terms of the blocks in this panel that are left of block k are added here.
+ * Returns the lazy batch update of block k, A_k·U_kk, or undefined for the first block. `startPanel` has already
+ * added the terms of the earlier panels to A_k. Adding the terms of the blocks in this panel that are left of block
+ * k is queued here.
  */
-function compensate(
-  backend: Backend,
-  workspace: SolveWorkspace,
+function updateOf(
   accumulated: PanelProduct,
   panel: IndexRange,
   k: IndexRange,
   inverse: Submatrix,
-): void {
-  if (k.start === 0) return;
+): BlockUpdate | undefined {
+  if (k.start === 0) return undefined;
   accumulated.addWithinPanel(panel, { start: panel.start, end: k.start }, k);
-  const size = k.end - k.start;
-  const product = { m: workspace.weight.rows, n: size, k: size, beta: 1 };
-  gemm(backend, gemmNN, accumulated.submatrix(panel, 0, k.start), inverse, workspace.workFrom(0), product);
+  return { accumulated: accumulated.submatrix(panel, 0, k.start), inverse };
 }
 
 /** For each row w of W, queues computing ‖w·R‖² and ‖w‖², from which `readWeightForm` computes tr(W·H·Wᵀ). */

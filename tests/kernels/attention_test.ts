@@ -10,7 +10,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { attention } from "../../src/kernels/forward/attention.ts";
 import { type AttentionShape, referenceAttention } from "../reference/attention.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { eachBackend } from "../support/backends.ts";
+import { eachTiling } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
@@ -94,7 +94,7 @@ async function assertAttends(backend: Backend, shape: AttentionShape, given: Ope
   assertClose(actual, referenceAttention(shape, given.q, given.k, given.v, given.slopes), 2e-6);
 }
 
-eachBackend("attention", (backend) => {
+eachTiling("attention", (backend) => {
   for (const tokens of [1, 7, 63, 64, 65, 130, 200]) {
     for (const headDim of [16, 31, 64]) {
       it(`attends over ${tokens} tokens with ${headDim} dimensions per head`, async () => {

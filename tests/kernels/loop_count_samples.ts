@@ -29,7 +29,8 @@ import {
   scoreKeys,
   selectDigit,
 } from "../../src/kernels/selection/select.ts";
-import { finishSelection, refineHistogram, scoreBlock } from "../../src/kernels/selection/select_block.ts";
+import { finishSelection, refineHistogram } from "../../src/kernels/selection/select_block.ts";
+import { updateBlock } from "../../src/kernels/selection/update_block.ts";
 import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
 import {
   chooseEntries,
@@ -90,7 +91,10 @@ export const SAMPLES: readonly Sample[] = [
     LAYOUTS.map((layout) => ({ kernel, params: { m: 19, n: 131, k: 301, ...layout } }))
   ),
   ...[1, 8, 33, 172, 255, 256].map((size) => (
-    { kernel: reverseCholesky, params: { size, offset: 0, ld: 256, u_offset: 0, ldu: 256, first: 0 } }
+    {
+      kernel: reverseCholesky,
+      params: { size, offset: 0, ld: 256, r_offset: 0, ldr: 256, u_offset: 0, ldu: 256, first: 0 },
+    }
   )),
   ...[1, 17, 31, 129, 172, 254, 256].flatMap(blocks).map((params) => ({
     kernel: pruneBlock,
@@ -190,7 +194,22 @@ export const SAMPLES: readonly Sample[] = [
   { kernel: countTies, params: { rows: 70, cols: 256, accumulate: 0 } },
   { kernel: countTies, params: { rows: 3, cols: 7, accumulate: 1 } },
   { kernel: rankTies, params: { rows: 5000 }, fill: { selection: 1 } },
-  { kernel: scoreBlock, params: { rows: 90, cols: 40, ld: 40, first: 0, words: 2, has_forced: 1 } },
+  ...[0, 40, 256].map((cols) => ({
+    kernel: updateBlock,
+    params: {
+      ...{
+        rows: 90,
+        cols: Math.max(cols, 1),
+        depth: cols,
+        row0: 0,
+        a_offset: 0,
+        lda: 256,
+        u_offset: 0,
+        ldu: 256,
+      },
+      ...{ w_offset: 0, ldw: 256, ldwork: 256, first: 0, words: 8, has_forced: 1 },
+    },
+  })),
   { kernel: refineHistogram, params: { count: 5000, level: 1, k: 5 }, fill: { digits: 1 } },
   { kernel: finishSelection, params: { rows: 5000, cols: 1 }, fill: { digits: 1 } },
   {
@@ -240,7 +259,7 @@ export const SAMPLES: readonly Sample[] = [
   { kernel: addRows, params: { rows: 9, cols: 40, offset: 0, has_index: 1, scale: 1 } },
   { kernel: softCap, params: { count: 999, cap: 2 } },
   { kernel: rotary, params: { rows: 9, tokens: 9, heads: 2, head_stride: 8, pairs: 4, offset: 0, ld: 16 } },
-  ...[[1, 1, 0], [150, 64, 0], [150, 31, 17], [300, 255, 100], [300, 256, 0]].map(
+  ...[[1, 1, 0], [150, 64, 0], [150, 31, 17], [200, 100, 0], [300, 255, 100], [300, 256, 0]].map(
     ([tokens, head_dim, window]) => ({
       kernel: attention,
       params: {

@@ -60,19 +60,20 @@ function positiveDefinite(n: number): Float32Array<ArrayBuffer> {
 }
 
 interface Outcome {
-  /** The contents of the whole buffers h, u and diagonal. */
-  readonly tile: Float32Array;
+  /** The contents of the whole buffers r, u and diagonal. */
+  readonly factor: Float32Array;
   readonly inverse: Float32Array;
   readonly diagonal: Float32Array;
   readonly status: number;
-  /** The blocks R and U, (n, n), cut out of `tile` and `inverse`. */
+  /** The blocks R and U, (n, n), cut out of `factor` and `inverse`. */
   readonly r: Float32Array;
   readonly u: Float32Array;
 }
 
 /**
  * Runs the kernel on `h`, (n, n), inside of a larger tile that is filled with SENTINEL. The elements below
- * the diagonal of the block are NaN, because the kernel must not read them.
+ * the diagonal of the block are NaN, because the kernel must not read them. R and U are written to tiles of the
+ * same shape, of which that of R has one more column.
  */
 async function factor(
   backend: Backend,
@@ -82,14 +83,15 @@ async function factor(
   status = 0,
 ): Promise<Outcome> {
   const ld = n + COL + MARGIN;
-  const block = (from: Float32Array) =>
-    Float32Array.from({ length: n * n }, (_, i) => from[(ROW + Math.floor(i / n)) * ld + COL + i % n]);
+  const block = (from: Float32Array, width: number) =>
+    Float32Array.from({ length: n * n }, (_, i) => from[(ROW + Math.floor(i / n)) * width + COL + i % n]);
   const tile = new Float32Array((ROW + n + 1) * ld).fill(SENTINEL);
   for (let i = 0; i < n; i++) {
     for (let j = 0; j < n; j++) tile[(ROW + i) * ld + COL + j] = i > j ? NaN : h[i * n + j];
   }
   const buffers = {
     h: upload(backend, tile),
+    r: upload(backend, new Float32Array((ROW + n + 1) * (ld + 1)).fill(SENTINEL)),
     u: upload(backend, new Float32Array(tile.length).fill(SENTINEL)),
     diagonal: upload(backend, new Float32Array(FIRST + n + 1).fill(SENTINEL)),
     status: upload(backend, Uint32Array.of(status)),
@@ -99,23 +101,25 @@ async function factor(
     size: n,
     offset,
     ld,
+    r_offset: ROW * (ld + 1) + COL,
+    ldr: ld + 1,
     u_offset: offset,
     ldu: ld,
     first: FIRST,
   });
   const outcome = {
-    tile: await downloadF32(backend, buffers.h),
+    factor: await downloadF32(backend, buffers.r),
     inverse: await downloadF32(backend, buffers.u),
     diagonal: await downloadF32(backend, buffers.diagonal),
     status: (await downloadU32(backend, buffers.status))[0],
   };
   for (const buffer of Object.values(buffers)) buffer.destroy();
-  return { ...outcome, r: block(outcome.tile), u: block(outcome.inverse) };
+  return { ...outcome, r: block(outcome.factor, ld + 1), u: block(outcome.inverse, ld) };
 }
 
 /** Asserts that only the (n, n) block was written. */
-function assertAround(tile: Float32Array, n: number): void {
-  const ld = n + COL + MARGIN;
+function assertAround(tile: Float32Array, n: number, margin = MARGIN): void {
+  const ld = n + COL + margin;
   tile.forEach((value, at) => {
     const i = Math.floor(at / ld) - ROW, j = at % ld - COL;
     if (i < 0 || i >= n || j < 0 || j >= n) strictEqual(value, SENTINEL, `element (${i}, ${j}) of the block`);
@@ -143,7 +147,7 @@ for (const [name, { kernel, largest }] of Object.entries(SHADERS)) {
     for (const n of SIZES.filter((size) => size <= largest)) {
       it(`factors and inverts a block of ${n}×${n}`, async () => {
         const h = positiveDefinite(n);
-        const { tile, inverse, diagonal, status, r, u } = await factor(backend(), kernel, h, n);
+        const { factor: tile, inverse, diagonal, status, r, u } = await factor(backend(), kernel, h, n);
         strictEqual(status, 0);
         const residual = factorResidual(h, r, n), identity = inverseResidual(u, r, n);
         ok(residual < RESIDUAL, `‖H − R·Rᵀ‖/(n‖H‖) = ${residual}`);
@@ -154,7 +158,7 @@ for (const [name, { kernel, largest }] of Object.entries(SHADERS)) {
           for (let j = 0; j < i; j++) ok(r[i * n + j] === 0 && u[i * n + j] === 0, `(${i}, ${j}) is not 0`);
         }
         deepStrictEqual([...diagonal.slice(0, FIRST), diagonal[FIRST + n]], Array(FIRST + 1).fill(SENTINEL));
-        assertAround(tile, n);
+        assertAround(tile, n, MARGIN + 1);
         assertAround(inverse, n);
       });
     }
@@ -200,11 +204,11 @@ for (const [name, { kernel, largest }] of Object.entries(SHADERS)) {
 
     it("does nothing if a pivot has failed before", async () => {
       const n = 33, h = positiveDefinite(n);
-      const { tile, inverse, diagonal, status, r } = await factor(backend(), kernel, h, n, 123);
-      strictEqual(status, 123);
-      assertAround(tile, n);
-      for (let i = 0; i < n; i++) for (let j = i; j < n; j++) strictEqual(r[i * n + j], h[i * n + j]);
-      ok(inverse.every((value) => value === SENTINEL) && diagonal.every((value) => value === SENTINEL));
+      const outcome = await factor(backend(), kernel, h, n, 123);
+      strictEqual(outcome.status, 123);
+      for (const values of [outcome.factor, outcome.inverse, outcome.diagonal]) {
+        ok(values.every((value) => value === SENTINEL));
+      }
     });
   });
 }

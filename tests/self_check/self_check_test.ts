@@ -45,6 +45,13 @@ describe("the cases of the self-check", () => {
     deepStrictEqual([...new Set(variants)].sort(), expected);
   });
 
+  it("make a GPU use every variant of attention", () => {
+    const variants = ALL_CASES.flatMap(({ steps }) => steps)
+      .filter(({ kernel }) => kernel.name === "attention")
+      .map(({ kernel, params }) => kernel.variantFor?.(params) ?? "256 dimensions");
+    deepStrictEqual([...new Set(variants)].sort(), ["128 dimensions", "256 dimensions", "64 dimensions"]);
+  });
+
   it("expect the numbers that the float64 code computes", async () => {
     ok(renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task self-check:expected");
   });

@@ -59,7 +59,7 @@ eachBackend("the work queued for a 512×512 layer", (backend) => {
       factor(backend(), hessian, { damping: 0.01, blocksize: BLOCKSIZE })
     );
     const factored = factoring.result;
-    assert.equal(factoring.dispatches, 17);
+    assert.equal(factoring.dispatches, 13);
     assert.equal(
       factoring.bytesRead,
       4 * 512 + 4,

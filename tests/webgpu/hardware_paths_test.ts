@@ -44,12 +44,12 @@ async function solve(backend: Backend, edge: number) {
 }
 
 webgpuSuite("a solve on hardware", (backend) => {
-  it("prunes as many weights as on other adapters with the same error, in seven dispatches less per block", async () => {
+  it("prunes as many weights as on other adapters with the same error, in nine dispatches less per block", async () => {
     const blocks = Math.ceil(COLS / 128);
     const plain = await solve(backend(), 16384), hardware = await solve(asHardware(backend()), 16384);
     assert.equal(hardware.zeros, plain.zeros);
     assert.equal(hardware.zeros, ROWS * COLS / 2);
     assertClose([hardware.error], [plain.error], 1e-4);
-    if (backend().adapter.software) assert.equal(hardware.dispatches, plain.dispatches - 7 * blocks);
+    if (backend().adapter.software) assert.equal(hardware.dispatches, plain.dispatches - 9 * blocks + 1);
   });
 }, { tiling: "discrete" });

@@ -71,8 +71,8 @@ function timedDispatches(order: number): TimedDispatch[] {
     },
     {
       kernel: reverseCholesky,
-      elements: { h: SIZE * SIZE, u: SIZE * SIZE, diagonal: SIZE, status: 1 },
-      params: { size: SIZE, offset: 0, ld: SIZE, u_offset: 0, ldu: SIZE, first: 0 },
+      elements: { h: SIZE * SIZE, r: SIZE * SIZE, u: SIZE * SIZE, diagonal: SIZE, status: 1 },
+      params: { size: SIZE, offset: 0, ld: SIZE, r_offset: 0, ldr: SIZE, u_offset: 0, ldu: SIZE, first: 0 },
       flops: 2 / 3 * SIZE ** 3,
     },
   ];

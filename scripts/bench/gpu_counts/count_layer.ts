@@ -89,10 +89,7 @@ function between(backend: RecordingBackend, from: Snapshot, to: Snapshot, enough
     productTeraflops: flops / 1e12,
     filledShare: sumFlops(dispatches.filter(({ workgroups }) => workgroups >= enough)) / flops,
     memoryBytes: dispatches.reduce((sum, dispatch) => sum + dispatch.memoryBytes, 0),
-    productBytes: dispatches.reduce(
-      (sum, { memoryBytes, productFlops }) => sum + (productFlops > 0 ? memoryBytes : 0),
-      0,
-    ),
+    productBytes: dispatches.reduce((sum, dispatch) => sum + dispatch.productBytes, 0),
     serialColumns: dispatches.reduce((sum, dispatch) => sum + dispatch.serialColumns, 0),
     bytesWritten: to.bytesWritten - from.bytesWritten,
     bytesRead: to.bytesRead - from.bytesRead,

@@ -40,10 +40,12 @@ export interface RecordedDispatch {
   readonly params: Readonly<Record<string, number>>;
   /** The number of workgroups that have something to compute. */
   readonly workgroups: number;
-  /** The floating-point operations, if the kernel is a matrix product. Otherwise 0. */
+  /** The floating-point operations of a matrix product, if the kernel computes one. Otherwise 0. */
   readonly productFlops: number;
   /** The bytes of device memory that the dispatch reads and writes if each operand moves once. */
   readonly memoryBytes: number;
+  /** The part of `memoryBytes` that are operands of a matrix product. */
+  readonly productBytes: number;
   /** The columns that are factored one after another. 0 for all kernels but `reverse_cholesky`. */
   readonly serialColumns: number;
 }
@@ -110,13 +112,15 @@ export class RecordingBackend implements Backend {
     if (grid.includes(0)) return;
     this.counters.dispatches++;
     const { ROWS, COLS } = shader.constants ?? {};
-    const isProduct = kernel.name.startsWith("gemm_");
+    const product = productOf(kernel.name, params), productBytes = product ? bytesOfProduct(product) : 0;
+    const isGemm = kernel.name.startsWith("gemm_");
     this.dispatches.push({
       kernel: kernel.name,
       params,
-      workgroups: isProduct ? countPatches(productOf(params), ROWS, COLS) : grid[0] * grid[1] * grid[2],
-      productFlops: isProduct ? productFlops(params) : 0,
-      memoryBytes: memoryBytes(kernel.name, params),
+      workgroups: product && isGemm ? countPatches(product, ROWS, COLS) : grid[0] * grid[1] * grid[2],
+      productFlops: product ? productFlops(product) : 0,
+      memoryBytes: productBytes + otherBytes(kernel.name, params),
+      productBytes,
       serialColumns: kernel.name === "reverse_cholesky" ? values.size : 0,
     });
   }
@@ -142,25 +146,38 @@ export class RecordingBackend implements Backend {
 const WORDS_PER_ELEMENT: Readonly<Record<string, number>> = {
   copy2d: 2,
   score_keys: 2,
-  score_block: 2,
+  update_block: 2, // reads W and writes the keys, apart from the operands of the product
   count_ties: 1,
   prune_block: 5, // reads work, keys and W, and writes Q and Δ
 };
 
-function memoryBytes(kernel: string, params: Readonly<Record<string, number>>): number {
-  const { m, n, k, beta, rows, cols, size, count } = params;
-  if (kernel.startsWith("gemm_")) return 4 * (m * k + k * n + (beta === 0 ? 1 : 2) * m * n);
+/** Returns the bytes that a kernel moves apart from the operands of a product. */
+function otherBytes(kernel: string, params: Readonly<Record<string, number>>): number {
+  const { rows, cols, size, count } = params;
   if (kernel === "key_histogram" || kernel === "refine_histogram") return 4 * count;
   const words = WORDS_PER_ELEMENT[kernel];
   return words === undefined ? 0 : 4 * words * rows * (size ?? cols);
 }
 
-function productOf({ m, n, upper }: Readonly<Record<string, number>>) {
-  return { m, n, upper };
+/** The sizes of a product, and the parameters of `gemm.ts` that say how much of it is needed. */
+type ProductParams = Readonly<Record<"m" | "n" | "k" | "beta" | "upper", number>>;
+
+/** Returns the matrix product that a kernel computes, or undefined if it computes none. */
+function productOf(kernel: string, params: Readonly<Record<string, number>>): ProductParams | undefined {
+  if (kernel === "update_block") {
+    return { m: params.rows, n: params.cols, k: params.depth, beta: 0, upper: 0 };
+  }
+  if (!kernel.startsWith("gemm_")) return undefined;
+  const { m, n, k, beta, upper } = params;
+  return { m, n, k, beta, upper };
+}
+
+function bytesOfProduct({ m, n, k, beta }: ProductParams): number {
+  return 4 * (m * k + k * n + (beta === 0 ? 1 : 2) * m * n);
 }
 
 /** Counts the flops of a product. Of an `upper` product, only the needed elements count. */
-function productFlops({ m, n, k, upper }: Readonly<Record<string, number>>): number {
+function productFlops({ m, n, k, upper }: ProductParams): number {
   if (upper === 0) return 2 * m * n * k;
   let elements = 0;
   for (let i = 0; i < m; i++) elements += n - Math.min(n, Math.max(0, i - (upper - 1)));

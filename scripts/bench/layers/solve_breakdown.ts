@@ -31,7 +31,7 @@ const STEP_OF_KERNEL: Readonly<Record<string, SolveStep>> = {
   select_digit: "select",
   count_ties: "select",
   rank_ties: "select",
-  score_block: "select",
+  update_block: "lazyUpdate", // and the first step of the selection
   refine_histogram: "select",
   finish_selection: "select",
   prune_block: "columnLoop",

@@ -27,12 +27,12 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the loop clears workgroup memory, which WebGPU has cleared before",
   },
   {
-    kernels: ["score_block", "refine_histogram"],
+    kernels: ["update_block", "refine_histogram"],
     change: "bin < DIGIT_BINS → (bin + BINS) < DIGIT_BINS",
     reason: "the loop clears workgroup memory, which WebGPU has cleared before",
   },
   {
-    kernels: ["score_block"],
+    kernels: ["update_block"],
     change: "b < BINS_PER_LANE → (b + 1) < BINS_PER_LANE",
     reason: "the first digit of a key is below 1024, because a score has no sign",
   },
@@ -100,11 +100,19 @@ const EQUIVALENT: readonly Equivalent[] = [
     tiling: "discrete",
     reason: "on a GPU, the whole block is one span, so update_span has nothing to do",
   })),
+  ...["i * 32 < p.size → (i + 1) * 32 < p.size", "(j + 1) < min(i * 32 + 32, p.size)"].map((
+    change,
+  ): Equivalent => ({
+    kernels: ["prune_block"],
+    change,
+    tiling: "discrete",
+    reason: "on a GPU, rows have several lanes, which compare the keys in another loop",
+  })),
   {
     kernels: COLUMN_LOOPS,
-    change: "other < LANES → (other + 1) < LANES",
-    tiling: "discrete",
-    reason: "only the first four lanes have a share of the sum",
+    change: "j < p.size → (j + LANES) < p.size",
+    tiling: "software",
+    reason: "on a software adapter, rows have one lane, and these loops are for several lanes",
   },
 ];
 

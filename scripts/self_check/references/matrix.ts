@@ -42,18 +42,18 @@ export const MATRIX_REFERENCES: Readonly<Record<string, Reference>> = {
   gemm_nn: product(false, false),
   gemm_nt: product(false, true),
   gemm_tn: product(true, false),
-  reverse_cholesky({ h, u, diagonal, status }, p) {
+  reverse_cholesky({ h, r, u, diagonal, status }, p) {
     if (status[0] !== 0) return;
-    const { r, failed } = referenceReverseCholesky(packed(h, p.size, p.size, p.offset, p.ld), p.size);
+    const { r: factor, failed } = referenceReverseCholesky(packed(h, p.size, p.size, p.offset, p.ld), p.size);
     if (failed !== undefined) {
       status[0] = p.first + failed + 1;
       return;
     }
-    const inverse = invertUpper(r, p.size);
+    const inverse = invertUpper(factor, p.size);
     eachElement(p.size, p.size, (i, j) => {
-      h[p.offset + i * p.ld + j] = r[i * p.size + j];
+      r[p.r_offset + i * p.ldr + j] = factor[i * p.size + j];
       u[p.u_offset + i * p.ldu + j] = inverse[i * p.size + j];
-      if (i === j) diagonal[p.first + j] = r[i * p.size + j];
+      if (i === j) diagonal[p.first + j] = factor[i * p.size + j];
     });
   },
   get_diagonal({ tile, diagonal }, p) {

@@ -50,4 +50,5 @@ export * from "./row_dot";
 export * from "./rows";
 export * from "./select";
 export * from "./select_block";
+export * from "./update_block";
 export * from "./zero_columns";

@@ -18,12 +18,15 @@ const TILE: u32 = 8;
 
 @unmanaged class ReverseCholeskyArgs {
   h: usize;
+  r: usize;
   u: usize;
   diagonal: usize;
   status: usize;
   size: u32;
   offset: u32;
   ld: u32;
+  r_offset: u32;
+  ldr: u32;
   u_offset: u32;
   ldu: u32;
   first: u32;
@@ -38,6 +41,7 @@ export function reverse_cholesky(args: ReverseCholeskyArgs, _item: u32): void {
   if (load<u32>(status) != 0) return;
   const size = args.size, first = args.first;
   const h = args.h + (<usize>args.offset << 2), hStride = <usize>args.ld << 2;
+  const r = args.r + (<usize>args.r_offset << 2), rStride = <usize>args.ldr << 2;
   const u = args.u + (<usize>args.u_offset << 2), uStride = <usize>args.ldu << 2;
 
   const padded = round_up(size, TILE);
@@ -54,7 +58,7 @@ export function reverse_cholesky(args: ReverseCholeskyArgs, _item: u32): void {
   load_identity(inverse, stride, padded);
   invert_block(factor, inverse, stride, padded);
 
-  copy_upper(factor, stride, h, hStride, size);
+  copy_upper(factor, stride, r, rStride, size);
   copy_upper(inverse, stride, u, uStride, size);
   const diagonal = args.diagonal + (<usize>first << 2);
   for (let j: u32 = 0; j < size; j++) {

@@ -1,34 +1,15 @@
 // The CPU twins of the kernels in shaders/select_block.wgsl: they compute the same. They select the entries with
-// the smallest scores of one block; src/kernels/selection/select_block.ts describes the method and the buffers. score_block
-// and refine_histogram are split into many work items, which threads run in parallel. finish_selection is a short
-// scan, so it is one work item.
+// the smallest scores of one block; src/kernels/selection/select_block.ts describes the method and the buffers.
+// refine_histogram is split into many work items, which threads run in parallel. finish_selection is a short scan, so
+// it is one work item.
 
-import { row_items, rows_per_item } from "./items";
+import { add_digits, clear_digits, count_digit, DIGIT_BINS, DIGIT_BYTES } from "./digits";
 import { ceil_divide } from "./rounding";
-import { scratch } from "./scratch";
-import { count_equal, force_row, score_row } from "./select_keys";
+import { count_equal } from "./select_keys";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-const DIGIT_BINS: u32 = 2048;
-const DIGIT_BYTES: usize = 8192;
 // The position of the searches in `digits`, in bytes, after the histograms of the three levels.
 const SEARCHES: usize = 3 * DIGIT_BYTES;
-// Neighbouring keys are counted in four separate histograms, for the reason given in key_histogram.
-const COPIES: usize = 4;
-
-@unmanaged class ScoreBlockArgs {
-  work: usize;
-  scale: usize;
-  forced: usize;
-  keys: usize;
-  digits: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-}
 
 @unmanaged class RefineHistogramArgs {
   keys: usize;
@@ -54,49 +35,6 @@ let tiesFound: u32 = 0;
 // @ts-ignore: decorator
 @inline function digit_shift(level: u32): u32 {
   return level == 0 ? 21 : level == 1 ? 10 : 0;
-}
-
-// @ts-ignore: decorator
-@inline function count_digit(copy: usize, digit: u32): void {
-  const bin = scratch() + copy * DIGIT_BYTES + (<usize>digit << 2);
-  store<u32>(bin, load<u32>(bin) + 1);
-}
-
-// Adds the counts in the scratch to a histogram.
-function add_digits(histogram: usize): void {
-  for (let bin: usize = 0; bin < DIGIT_BYTES; bin += 4) {
-    let total: u32 = 0;
-    for (let copy: usize = 0; copy < COPIES; copy++) total += load<u32>(scratch() + copy * DIGIT_BYTES + bin);
-    if (total) atomic.add<u32>(histogram + bin, total);
-  }
-}
-
-export function score_block_items(args: ScoreBlockArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function score_block(args: ScoreBlockArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, ld = args.ld, firstColumn = args.first;
-  const scale = args.scale + (<usize>firstColumn << 2);
-  const words = args.words, hasForced = args.has_forced == 1;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
-  memory.fill(scratch(), 0, COPIES * DIGIT_BYTES);
-  for (let r = first; r < end; r++) {
-    const keys = args.keys + (<usize>(r * cols) << 2);
-    score_row(args.work + (<usize>(r * ld) << 2), scale, keys, cols);
-    if (hasForced) force_row(args.forced + (<usize>(r * words) << 2), firstColumn, keys, cols);
-    let c: u32 = 0;
-    for (; c + 4 <= cols; c += 4) {
-      const at = keys + (<usize>c << 2);
-      count_digit(0, load<u32>(at) >> 21);
-      count_digit(1, load<u32>(at, 4) >> 21);
-      count_digit(2, load<u32>(at, 8) >> 21);
-      count_digit(3, load<u32>(at, 12) >> 21);
-    }
-    for (; c < cols; c++) count_digit(0, load<u32>(keys + (<usize>c << 2)) >> 21);
-  }
-  add_digits(args.digits);
 }
 
 // Finds the digit of the threshold at `level`. If `wanted` is 0, no digit is found.
@@ -141,7 +79,7 @@ export function refine_histogram(args: RefineHistogramArgs, item: u32): void {
   const shift = digit_shift(level), prefixShift = digit_shift(level - 1), prefix = threshold >> prefixShift;
   const mask: u32 = level == 2 ? DIGIT_BINS / 2 - 1 : DIGIT_BINS - 1;
   const prefixes = i32x4.splat(prefix);
-  memory.fill(scratch(), 0, COPIES * DIGIT_BYTES);
+  clear_digits();
   let i: u32 = 0;
   for (; i + 4 <= length; i += 4) {
     const at = keys + (<usize>i << 2);

@@ -1,16 +1,19 @@
 /** Causal self-attention over a batch of windows. A window is a run of consecutive tokens that attend to each other. */
 
-import { defineKernel } from "../kernel.ts";
+import { defineKernel, type Grid, type ShaderVariant } from "../kernel.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
 import softCap from "../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import code from "../../../shaders/attention.wgsl" with { type: "text" };
+import tiledCode from "../../../shaders/attention_tiled.wgsl" with { type: "text" };
 
-/**
- * The number of queries per workgroup, and the number of keys that a workgroup handles at a time. They must equal
- * the constants of the same names in shaders/attention.wgsl.
- */
+/** The queries per workgroup, as in both shaders. */
 const QUERIES = 64;
+/** The keys that a workgroup handles at a time, as in shaders/attention.wgsl and shaders/attention_tiled.wgsl. */
 const KEYS = 16;
+const TILED_KEYS = 64;
+/** The quads of a slice, and the invocations across and down, as in shaders/attention_tiled.wgsl. */
+const SLICE = 4;
+const EDGE = 16;
 
 /**
  * For each token t, head h and dimension d:
@@ -51,13 +54,45 @@ export const attention = defineKernel({
     window: "u32",
     soft_cap: "f32",
   },
-  shader: {
+  shader: tiledShader(4),
+  variants: { "64 dimensions": tiledShader(1), "128 dimensions": tiledShader(2) },
+  variantFor: ({ head_dim }) =>
+    head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined,
+  softwareShader: {
     code: softCap + code,
     entryPoint: "attention",
-    grid: (p) => [Math.ceil(p.tokens / QUERIES), p.heads, p.batch],
+    grid,
     loops: countLoops,
   },
 });
+
+type AttentionParams = Readonly<
+  Record<"batch" | "tokens" | "heads" | "head_dim" | "window", number>
+>;
+
+function grid({ tokens, heads, batch }: AttentionParams): Grid {
+  return [Math.ceil(tokens / QUERIES), heads, batch];
+}
+
+/**
+ * Declares `attention_tiled.wgsl` for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller
+ * widths, each invocation needs fewer registers.
+ */
+function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
+  return {
+    code: softCap + tiledCode,
+    entryPoint: "attention",
+    constants: { WIDTH: width },
+    grid,
+    loops: ({ tokens, head_dim, window }) => {
+      const keys = window === 0 ? tokens : Math.min(tokens, window + QUERIES - 1);
+      const slices = loop(Math.ceil(head_dim / 4 / SLICE), loop(SLICE));
+      const values = loop(TILED_KEYS * width / 32, loop(2), loop(32 / width));
+      const chunk = [slices, loop(EDGE), values];
+      return sequence(loop(Math.ceil(keys / TILED_KEYS), ...chunk), loop(EDGE));
+    },
+  };
+}
 
 function countLoops(p: Readonly<Record<"tokens" | "head_dim" | "window", number>>): LoopCount {
   const quads = Math.ceil(p.head_dim / 4);

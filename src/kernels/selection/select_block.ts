@@ -1,19 +1,20 @@
 /**
  * Exact selection like that of `select.ts`, in four dispatches instead of eleven, for a selection whose scores
- * are all in one block. The digits of the threshold have 11, 11 and 10 bits. `scoreBlock` computes the keys and
- * counts their first digits. `refineHistogram`, which runs twice, finds one digit of the threshold and counts
+ * are all in one block. The digits of the threshold have 11, 11 and 10 bits. `updateBlock` of `update_block.ts`
+ * computes the keys and counts their first digits. `refineHistogram`, which runs twice, finds one digit of the threshold and counts
  * the next digits. `finishSelection` finds the last digit, and counts and ranks the ties if not all of them are
  * chosen. The keys and the buffer `selection` are those of `select.ts`.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { loop, sequence } from "../loop_count.ts";
-import { KEYS_PER_INVOCATION, RADIX_BINS, SCAN, scoreKeys } from "./select.ts";
+import { KEYS_PER_INVOCATION, RADIX_BINS, SCAN } from "./select.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import shared from "../../../shaders/shared/select.wgsl" with { type: "text" };
+import digits from "../../../shaders/shared/digits.wgsl" with { type: "text" };
 import own from "../../../shaders/select_block.wgsl" with { type: "text" };
 
-const code = linear + shared + own;
+const code = linear + shared + digits + own;
 
 /**
  * The elements of the buffer `digits` of the kernels below, u32. It has one histogram of 2048 bins for each of
@@ -23,27 +24,13 @@ const code = linear + shared + own;
  */
 export const DIGITS_LENGTH = 3 * 2048 + 4;
 
-/** The bins per invocation, and the keys per invocation and step, as in shaders/select_block.wgsl. */
+/** The bins per invocation, as in shaders/shared/digits.wgsl, and the count of a loop over them. */
 const BINS_PER_LANE = 8;
+export const LANE_BINS = loop(BINS_PER_LANE);
+/** The keys per invocation and step, as in shaders/select_block.wgsl. */
 const KEYS_PER_STEP = 8;
-const LANE_BINS = loop(BINS_PER_LANE);
 /** The count of the loops of `search_level` in shaders/select_block.wgsl. */
 const SEARCH = sequence(LANE_BINS, SCAN, LANE_BINS);
-
-/**
- * Computes the keys like `scoreKeys`, and adds to digits[d] how many keys have d in their upper 11 bits.
- */
-export const scoreBlock = defineKernel({
-  name: "score_block",
-  bindings: { work: "read", scale: "read", forced: "read", keys: "read_write", digits: "read_write" },
-  params: scoreKeys.params,
-  shader: {
-    code,
-    entryPoint: "score_block",
-    grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
-    loops: () => sequence(LANE_BINS, loop(KEYS_PER_INVOCATION), LANE_BINS),
-  },
-});
 
 /**
  * Finds the digit of the threshold at level − 1 from its histogram in `digits`, where `level` is 1 or 2, and

@@ -77,6 +77,17 @@ const ATTENTION: readonly AttentionSize[] = [
     hasSlopes: false,
   },
   {
+    feature: "wide heads",
+    batch: 1,
+    tokens: 131,
+    heads: 2,
+    kv_heads: 1,
+    head_dim: 100,
+    window: 0,
+    soft_cap: 0,
+    hasSlopes: false,
+  },
+  {
     feature: "soft cap",
     batch: 1,
     tokens: 33,

@@ -8,12 +8,8 @@ import {
 } from "../../kernels/selection/choose.ts";
 import { chooseInRows } from "../../kernels/selection/choose_in_rows.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../kernels/selection/select.ts";
-import {
-  DIGITS_LENGTH,
-  finishSelection,
-  refineHistogram,
-  scoreBlock,
-} from "../../kernels/selection/select_block.ts";
+import { DIGITS_LENGTH, finishSelection, refineHistogram } from "../../kernels/selection/select_block.ts";
+import { updateBlock } from "../../kernels/selection/update_block.ts";
 import { defineCase, type KernelCase } from "../kernel_case.ts";
 import { below, filled, positive, signed, words } from "../values.ts";
 
@@ -57,6 +53,45 @@ const searched = (seed: number, first: readonly number[], second: readonly numbe
     i < 3 * 2048 ? value : [...first, ...second][i - 3 * 2048]
   );
 
+/**
+ * A block of (90, 70) at row 3 and column 40 of a matrix, with more than one patch and more than one slice of
+ * `update_block`. All sums are exact, because they are of multiples of 1/64, so the bits of all outputs are known. U
+ * is upper triangular.
+ */
+function updateOfBlock(feature: string, has_forced: number, depth: number) {
+  const rows = 90, cols = 70, row0 = 3, unaligned = has_forced;
+  const lda = 72 + unaligned, ldu = 76 + unaligned, offset = 4 + unaligned, ldwork = 75;
+  const params = {
+    rows,
+    cols,
+    depth,
+    row0,
+    a_offset: offset,
+    lda,
+    u_offset: offset,
+    ldu,
+    w_offset: 2,
+    ldw: 73,
+  };
+  return {
+    feature,
+    params: { ...params, ldwork, first: 40, words: 4, has_forced },
+    buffers: () => ({
+      a: coarse(offset + rows * lda + 4, 231),
+      u: coarse(offset + cols * ldu + 4, 247).map((value, i) => {
+        const at = i - offset;
+        return at >= 0 && Math.floor(at / ldu) > at % ldu ? 0 : value;
+      }),
+      w: coarse(2 + rows * 73, 248).map((value) => value || 0.125), // a sum may turn −0 into 0
+      scale: positive(120, 232).map((value) => 4 * value),
+      forced: words((row0 + rows) * 4, 233),
+      work: filled((row0 + rows + 1) * ldwork),
+      keys: words((row0 + rows) * cols + 5, 234),
+      digits: below(20, DIGITS_LENGTH, 235),
+    }),
+  };
+}
+
 export const SELECTION_CASES: readonly KernelCase[] = [
   ...[0, 1].map((has_forced) =>
     defineCase(scoreKeys, {
@@ -70,18 +105,12 @@ export const SELECTION_CASES: readonly KernelCase[] = [
       }),
     })
   ),
-  ...[0, 1].map((has_forced) =>
-    defineCase(scoreBlock, {
-      feature: forcedFeature(has_forced),
-      params: { rows: 90, cols: 70, ld: 75, first: 40, words: 4, has_forced },
-      buffers: () => ({
-        work: signed(90 * 75, 231),
-        scale: positive(120, 232).map((value) => 4 * value),
-        forced: words(90 * 4, 233),
-        keys: words(90 * 70 + 5, 234),
-        digits: below(20, DIGITS_LENGTH, 235),
-      }),
-    })
+  ...([["aligned rows", 0, 70], ["unaligned rows, forced entries", 1, 70], [
+    "no earlier blocks",
+    0,
+    0,
+  ]] as const).map(
+    ([feature, has_forced, depth]) => defineCase(updateBlock, updateOfBlock(feature, has_forced, depth)),
   ),
   ...[[1, 0], [1, 15_000], [2, 0], [2, 11_000]].map(([level, k]) =>
     defineCase(refineHistogram, {

@@ -15,7 +15,6 @@ import type { Submatrix } from "../../linalg/submatrix.ts";
 import { gridsPerRow, maxCode, type QuantizationOptions } from "../../quantization/quantization.ts";
 import { wordsPerRow } from "../../sparsity/mask_bits.ts";
 import type { Pattern } from "../../sparsity/pattern.ts";
-import type { Selection } from "../selection.ts";
 import type { SolveWorkspace } from "../solve_workspace.ts";
 import type { QuantizationGrids, SparseGptOptions } from "../solver.ts";
 
@@ -23,13 +22,13 @@ import type { QuantizationGrids, SparseGptOptions } from "../solver.ts";
 export class JointPass {
   /** The grids. The solution takes ownership of their buffers. */
   readonly grids: QuantizationGrids;
+  /** False if the mask is complete before the pass, or if the kernel chooses the entries of n:m groups itself. */
+  readonly needsSelection: boolean;
   readonly #backend: Backend;
   readonly #workspace: SolveWorkspace;
   /** (cols) f32: the score of an entry is its magnitude times the scale of its column. */
   readonly #scale: DeviceBuffer;
   readonly #rounding: QuantizationOptions & { readonly pattern: Pattern };
-  /** True if the mask is complete before the pass, or if the kernel chooses the entries of n:m groups itself. */
-  readonly #needsNoSelection: boolean;
 
   /**
    * Queues writing the parts of the mask that are known before the pass. If whole rows share a grid, also queues
@@ -49,14 +48,14 @@ export class JointPass {
     this.#workspace = workspace;
     this.#scale = scale;
     this.#rounding = { ...quantization, pattern: fixedMask ? { kind: "unstructured" } : pattern };
-    this.#needsNoSelection = fixedMask !== undefined || pattern.kind === "n:m" || sparsity === 0;
+    this.needsSelection = fixedMask === undefined && pattern.kind !== "n:m" && sparsity > 0;
     const allocated = new ResourceSet();
     try {
       const scales = allocated.add(backend.createBuffer("scales", 4 * rows * groups));
       const zeros = allocated.add(backend.createBuffer("zeros", 4 * rows * groups));
       this.grids = { scales, zeros, groups, groupSize: quantization.groupSize };
       if (fixedMask) backend.copy(fixedMask, 0, workspace.mask, 0, fixedMask.byteLength);
-      else if (this.#needsNoSelection) this.#keepAllButForced();
+      else if (!this.needsSelection) this.#keepAllButForced();
       if (quantization.groupSize === 0) this.#fitRows(gridRanges ?? new Float32Array(rows).fill(1));
     } catch (error) {
       allocated.destroy();
@@ -67,13 +66,12 @@ export class JointPass {
   /**
    * Queues pruning and rounding block k in the workspace's `work`.
    * @param inverse U_kk, as in `SolveWorkspace.quantize`
-   * @param select queues the selection of the entries of block k to prune. Called only if the pass needs
-   *   a selection.
+   * @param selection the selected entries of block k (`Selection.state`). Read only if the pass needs a selection.
    */
-  run(k: IndexRange, inverse: Submatrix, select: () => Selection): void {
-    if (!this.#needsNoSelection) {
+  run(k: IndexRange, inverse: Submatrix, selection: DeviceBuffer): void {
+    if (this.needsSelection) {
       const rows = { start: 0, end: this.#workspace.weight.rows };
-      this.#writeMask(this.#workspace.workFrom(0), rows, k, select().state);
+      this.#writeMask(this.#workspace.workFrom(0), rows, k, selection);
     }
     this.#workspace.quantize(k, inverse, this.grids, this.#rounding);
   }
