@@ -11,6 +11,7 @@ import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
 import { type RequestResults, requestTable } from "./bench/request/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
+import { type GpuCopies, gpuCopiesTable } from "./bench/gpu_copies/table.ts";
 import { type GpuCounts, gpuCountsTable } from "./bench/gpu_counts/table.ts";
 import type { GrowthResults } from "./bench/growth/growth_results.ts";
 import { growthTable } from "./bench/growth/table.ts";
@@ -87,6 +88,7 @@ const TABLES: Tables = {
   python_finetuning: () => render<FinetuningResults>("python_finetuning", finetuningTable),
   python_prune: () => render<PythonPruneResults>("python_prune", pythonPruneTable),
   python_memory: () => render<PythonPruneResults>("python_prune", pythonMemoryTable),
+  gpu_copies: () => render<GpuCopies>("gpu_copies", gpuCopiesTable),
   gpu_counts: () => renderCounts(gpuCountsTable),
   h100_assumptions: () => Promise.resolve(assumptionsTable()),
   h100_layers: () => renderCounts(h100LayerTable),

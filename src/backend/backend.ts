@@ -17,6 +17,13 @@ export interface DeviceBuffer {
   destroy(): void;
 }
 
+/** Memory of the host, lent for one write. */
+export interface HostMemory {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Gives the memory back. Has no effect if a write has taken it. Idempotent. */
+  release(): void;
+}
+
 /** A description of the hardware, for people. */
 export interface Adapter {
   /**
@@ -61,9 +68,25 @@ export interface Backend {
 
   /**
    * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may
-   * reuse `bytes` as soon as the call returns.
+   * reuse `bytes` as soon as the call returns, unless they lie in memory of `borrowMemory`.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void;
+
+  /**
+   * Lends `byteLength` bytes of the host's memory, which the caller fills and passes to one `write`, whole or in
+   * part. The write takes the memory instead of copying it, so the caller must not use it afterwards. Waits
+   * while too many written bytes are on their way to the device. Undefined if `write` always copies.
+   * @throws {DeviceLostError}
+   */
+  borrowMemory?(byteLength: number): Promise<HostMemory>;
+
+  /**
+   * Waits while the staging memory of the backend has no room for a write of `byteLength` bytes, because earlier
+   * bytes are still on their way to the device.
+   * Undefined if the backend has no such memory.
+   * @throws the same errors as {@link read}
+   */
+  stagingRoom?(byteLength: number): Promise<void>;
 
   /** Queues a copy between two buffers of the device. Offsets and length are multiples of 4. */
   copy(

@@ -4,9 +4,10 @@
  * port, and runs them in order.
  */
 
-import type { Backend, DeviceBuffer } from "./backend.ts";
+import { type Backend, type DeviceBuffer, DeviceLostError } from "./backend.ts";
 import {
   type AwaitedCall,
+  type ErrorData,
   findKernel,
   type QueuedCall,
   type ReplyMessage,
@@ -98,7 +99,11 @@ class BackendServer {
         this.#backend.clear(this.#buffer(call.id));
         return;
       case "write":
-        this.#backend.write(this.#buffer(call.id), call.byteOffset, call.bytes);
+        try {
+          this.#backend.write(this.#buffer(call.id), call.byteOffset, call.bytes);
+        } finally {
+          if (call.returnsMemory) void this.#returnMemory(call.bytes);
+        }
         return;
       case "copy": {
         const { source, sourceOffset, target, targetOffset, byteLength } = call;
@@ -116,6 +121,21 @@ class BackendServer {
         this.#backend.dispatch(findKernel(call.kernel), Object.fromEntries(bound), call.params);
       }
     }
+  }
+
+  /**
+   * Sends the memory of a write back as soon as the backend has room for another write of that size. So the other side
+   * cannot run further ahead of the device than the staging memory allows.
+   */
+  async #returnMemory({ buffer: returned, byteLength }: Uint8Array<ArrayBuffer>): Promise<void> {
+    let error: ErrorData | undefined;
+    try {
+      await this.#backend.stagingRoom?.(byteLength);
+    } catch (reason) {
+      if (reason instanceof DeviceLostError) error = toErrorData(reason);
+      else this.#firstError ??= reason;
+    }
+    this.#reply({ returned, error }, [returned]);
   }
 
   async #runAwaited(call: AwaitedCall): Promise<Uint8Array<ArrayBuffer> | undefined> {

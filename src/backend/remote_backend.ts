@@ -15,9 +15,11 @@ import {
   type BackendCounters,
   type DeviceBuffer,
   DeviceLostError,
+  type HostMemory,
   OutOfDeviceMemoryError,
 } from "./backend.ts";
 import type { Port } from "./backend_server.ts";
+import { MemoryPool } from "./memory_pool.ts";
 import {
   type AwaitedCall,
   type ErrorData,
@@ -56,7 +58,8 @@ export function connectBackend(port: RemotePort): Promise<Backend> {
       else if ("failed" in reply) {
         port.terminate();
         reject(fromErrorData(reply.failed));
-      } else backend?.handleReply(reply);
+      } else if ("returned" in reply) backend?.takeBack(reply);
+      else backend?.handleReply(reply);
     });
     port.addEventListener("error", (event) => {
       event.preventDefault();
@@ -108,6 +111,7 @@ class RemoteBackend implements Backend {
   };
   readonly #port: RemotePort;
   readonly #pending = new Map<number, PendingCall>();
+  readonly #memory = new MemoryPool();
   #unsentCalls: QueuedCall[] = [];
   #unsentTransfer: Transferable[] = [];
   #flushScheduled = false;
@@ -152,9 +156,19 @@ class RemoteBackend implements Backend {
   }
 
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
-    const copy = new Uint8Array(bytes);
+    const id = this.#idOf(target);
+    this.#assertAlive();
     this.counters.bytesWritten += bytes.byteLength;
-    this.#queue({ name: "write", id: this.#idOf(target), byteOffset, bytes: copy }, copy.buffer);
+    const returnsMemory = this.#memory.send(bytes.buffer);
+    // Borrowed memory is never shared. Other bytes are copied, because their owner may reuse them at once.
+    const sent = returnsMemory ? bytes as Uint8Array<ArrayBuffer> : new Uint8Array(bytes);
+    this.#queue({ name: "write", id, byteOffset, bytes: sent, returnsMemory }, sent.buffer);
+    // The caller must find borrowed memory taken, and the bytes should be on their way to the device at once.
+    if (returnsMemory) this.#flush();
+  }
+
+  borrowMemory(byteLength: number): Promise<HostMemory> {
+    return this.#memory.borrow(byteLength);
   }
 
   copy(
@@ -202,6 +216,13 @@ class RemoteBackend implements Backend {
     }
   }
 
+  /** Takes back the memory of a write. */
+  takeBack({ returned, error }: { returned: ArrayBuffer; error?: ErrorData }): void {
+    this.#memory.receive(returned);
+    const restored = error && fromErrorData(error);
+    if (restored instanceof DeviceLostError) this.markLost(restored);
+  }
+
   /** Settles the awaited call that the reply belongs to. */
   handleReply(
     { id, bytes, error }: { id: number; bytes?: Uint8Array<ArrayBuffer>; error?: ErrorData },
@@ -219,6 +240,7 @@ class RemoteBackend implements Backend {
     this.#lost ??= error;
     for (const { reject } of this.#pending.values()) reject(this.#lost);
     this.#pending.clear();
+    this.#memory.fail(this.#lost);
   }
 
   /** Sends an awaited call and returns the bytes of its reply, if it has any. */

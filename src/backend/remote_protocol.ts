@@ -22,6 +22,8 @@ export type QueuedCall =
     readonly id: number;
     readonly byteOffset: number;
     readonly bytes: Uint8Array<ArrayBuffer>;
+    /** Whether the server must send the memory of `bytes` back. */
+    readonly returnsMemory: boolean;
   }
   | {
     readonly name: "copy";
@@ -53,13 +55,15 @@ export type RequestMessage =
 
 /**
  * A message from the server. The first message describes the opened backend, or has the error if the backend
- * could not be opened. Each later message carries the result of the awaited call with the same id.
+ * could not be opened. A later message returns the memory of a write, or carries the result of the awaited
+ * call with the same id.
  */
 export type ReplyMessage =
   | {
     readonly opened: Pick<Backend, "kind" | "maxBufferBytes" | "memoryBytes"> & { readonly adapter: Adapter };
   }
   | { readonly failed: ErrorData }
+  | { readonly returned: ArrayBuffer; readonly error?: ErrorData }
   | { readonly id: number; readonly bytes?: Uint8Array<ArrayBuffer>; readonly error?: ErrorData };
 
 /**

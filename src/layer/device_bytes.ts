@@ -28,7 +28,10 @@ export interface LayerShape {
  * response are copied through the device strip by strip. A strip of a request exists in up to three forms at once, and one of an
  * answer in two.
  */
-const STAGED_STRIP_BYTES = Math.max(...Object.values(READ_BYTES));
+const STAGED_STRIP_BYTES: Readonly<Record<Backend["kind"], number>> = {
+  cpu: 16 * 2 ** 20,
+  webgpu: READ_BYTES.webgpu,
+};
 
 /** The bytes of all small buffers together, such as histograms, selections, checks and placeholders. */
 const SMALL_BYTES = 2 ** 16;
@@ -41,7 +44,7 @@ const SMALL_BYTES = 2 ** 16;
 export function peakDeviceBytes(
   shape: LayerShape,
   parameters: LayerParameters,
-  { maxBufferBytes }: Pick<Backend, "maxBufferBytes">,
+  { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
   withRetryCopy = true,
 ): number {
   const { rows, cols, edge } = shape, { blocksize, method, refitSteps = 0, quantization } = parameters;
@@ -54,7 +57,7 @@ export function peakDeviceBytes(
   // W, the mask of the request, the Hessian and its factor exist during the whole solve.
   const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
   const hessian = usesHessian(parameters) || factor === 0 ? statistics : 0;
-  const staging = 2 * STRIPS_AT_ONCE * Math.min(STAGED_STRIP_BYTES, 4 * Math.max(rows, cols) * cols) +
+  const staging = 2 * STRIPS_AT_ONCE * Math.min(STAGED_STRIP_BYTES[kind], 4 * Math.max(rows, cols) * cols) +
     SMALL_BYTES;
   const resident = weights + mask + hessian + factor + staging + sums;
   const reordered = quantization?.order === "activation" ? weights + 2 * mask : 0;
@@ -109,7 +112,7 @@ export function peakDeviceBytes(
  * @throws {OutOfDeviceMemoryError} naming the method, the shape and both sizes
  */
 export function checkDeviceBytes(
-  backend: Pick<Backend, "maxBufferBytes" | "memoryBytes">,
+  backend: Pick<Backend, "kind" | "maxBufferBytes" | "memoryBytes">,
   shape: LayerShape,
   parameters: LayerParameters,
 ): void {

@@ -9,15 +9,21 @@ import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
 
 /**
- * The largest strip in bytes, counted in f32 before the conversion. On a GPU each read waits for the GPU's
+ * The largest strip in bytes. On a GPU each read waits for the GPU's
  * queue, so large strips are better. The `cpu` backend copies from its own memory. There small strips are
  * better, because the allocator reuses their memory, and because copying a strip does not delay other
  * requests.
  */
-export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 16 * 2 ** 20 };
+export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
 
 /** A matrix of at most this many bytes is one strip, because a wait for the device costs more than the copy of a small strip. */
 const ONE_STRIP_BYTES = 4 * 2 ** 20;
+
+/**
+ * Whether the read of a strip starts before the bytes of the last one are taken. A GPU then copies while these
+ * bytes are sent. The `cpu` backend copies when the read starts, so it would only use more memory.
+ */
+const READS_AHEAD: Readonly<Record<Backend["kind"], boolean>> = { cpu: false, webgpu: true };
 
 /** The number of strips whose encoded elements are on the device at once. */
 export const STRIPS_AT_ONCE = 2;
@@ -61,7 +67,10 @@ export class MatrixReader implements Disposable {
     this.#matrix = matrix;
     this.#encoding = encoding;
     const stripBytes = 4 * rows * cols <= ONE_STRIP_BYTES ? ONE_STRIP_BYTES : READ_BYTES[backend.kind];
-    this.#strips = [...splitIntoStrips({ rows, rowBytes: 4 * cols, boundary: edge, stripBytes })];
+    // Rows without gaps are encoded where they are, so a GPU never holds their strips in f32.
+    const isEncodedOnly = backend.kind === "webgpu" && hasPackedRows(matrix);
+    const rowBytes = (isEncodedOnly ? encoding.width : 4) * cols;
+    this.#strips = [...splitIntoStrips({ rows, rowBytes, boundary: edge, stripBytes })];
   }
 
   /**
@@ -78,14 +87,26 @@ export class MatrixReader implements Disposable {
    */
   async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     using _reader = this;
-    for (const [index, { rows }] of this.#strips.entries()) {
-      // The next strip is queued first, so that the device encodes it while this one is sent.
-      this.#queueTo(index + 1);
-      const byteLength = this.#encoding.width * rows * this.#matrix.cols;
-      const { buffer, offset } = this.#encodedStrip(index);
-      const bytes = await this.#backend.read(buffer, 4 * offset, Math.ceil(byteLength / 4) * 4);
-      yield bytes.subarray(0, byteLength);
+    let ahead: Promise<Uint8Array<ArrayBuffer>> | undefined;
+    for (let index = 0; index < this.#strips.length; index++) {
+      const bytes = ahead ?? this.#read(index);
+      ahead = undefined;
+      if (READS_AHEAD[this.#backend.kind] && index + 1 < this.#strips.length) {
+        ahead = this.#read(index + 1);
+        ahead.catch(() => {}); // Its error is thrown when its bytes are taken, unless the caller stops before.
+      }
+      yield await bytes;
     }
+  }
+
+  /** Starts to read a strip, and returns its encoded elements. */
+  async #read(index: number): Promise<Uint8Array<ArrayBuffer>> {
+    // The next strip is queued first, so that the device encodes it while this one is sent.
+    this.#queueTo(index + 1);
+    const byteLength = this.#encoding.width * this.#strips[index].rows * this.#matrix.cols;
+    const { buffer, offset } = this.#encodedStrip(index);
+    const bytes = await this.#backend.read(buffer, 4 * offset, Math.ceil(byteLength / 4) * 4);
+    return bytes.subarray(0, byteLength);
   }
 
   /** Frees the buffers. Idempotent. */

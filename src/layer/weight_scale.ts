@@ -31,11 +31,12 @@ export async function largestWeight(backend: Backend, weight: TiledMatrix): Prom
     for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
       backend.dispatch(rowExtremes, { w, lows, highs }, { rows, cols, ld, row0 });
     }
-    const extremes = await Promise.all([lows, highs].map((buffer) => backend.read(buffer, 0, bytes)));
-    const values = extremes.map(({ buffer }) => new Float32Array(buffer));
-    let largest = 0;
-    for (const row of values) for (const value of row) largest = Math.max(largest, Math.abs(value));
-    return largest;
+    // Both are read at once, because each read waits for the device.
+    const both = owned.add(backend.createBuffer("extreme weights", 2 * bytes));
+    backend.copy(lows, 0, both, 0, bytes);
+    backend.copy(highs, 0, both, bytes, bytes);
+    const extremes = new Float32Array((await backend.read(both, 0, 2 * bytes)).buffer);
+    return extremes.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
   } finally {
     owned.destroy();
   }

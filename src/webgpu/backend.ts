@@ -58,7 +58,19 @@ export interface WebGpuOptions {
    * @default 64 MiB
    */
   readonly readChunkBytes?: number;
+  /**
+   * The largest size of the staging memory through which bytes are written, in bytes. An upload waits for the
+   * device only if this memory is full.
+   * @default 512 MiB, or 128 MiB on an adapter that is emulated on the CPU
+   */
+  readonly uploadBytes?: number;
 }
+
+/**
+ * The default size of the staging memory of writes. A layer of 12288×12288 weights in 16 bits, with its
+ * packed statistics, waits at most once for a GPU. An emulated GPU shares the memory of the CPU.
+ */
+const UPLOAD_BYTES = { hardware: 512 * 2 ** 20, software: 128 * 2 ** 20 } as const;
 
 /**
  * Opens a device and returns a backend for it.
@@ -107,7 +119,10 @@ export class WebGpuBackend implements Backend {
     this.#faults = new DeviceFaults(device);
     const tiling = options.tiling ?? (adapter.software ? "software" : "discrete");
     this.#pipelines = new PipelineCache(device, this.#faults, tiling, options.tuning?.(device.adapterInfo));
-    this.#queue = new SubmissionQueue(device);
+    this.#queue = new SubmissionQueue(
+      device,
+      options.uploadBytes ?? UPLOAD_BYTES[adapter.software ? "software" : "hardware"],
+    );
     this.#bindGroups = new BindGroupCache(device, this.#queue.params);
     this.#readBack = new ReadBack(device, this.#queue, this.#faults, options.readChunkBytes);
   }
@@ -146,7 +161,7 @@ export class WebGpuBackend implements Backend {
 
   /**
    * See {@link Backend.write}. The bytes stay in staging memory until the device has copied them. A caller that writes
-   * many gigabytes should await `finish` from time to time, to bound that memory.
+   * many gigabytes should await `stagingRoom` from time to time, to bound that memory.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
     this.#faults.assertAlive();
@@ -238,6 +253,24 @@ export class WebGpuBackend implements Backend {
     await this.#readBack.wait();
   }
 
+  /** See {@link Backend.stagingRoom}. Waits only if all staging memory of writes is in use. */
+  async stagingRoom(byteLength: number): Promise<void> {
+    this.#faults.assertAlive();
+    const { uploads } = this.#queue;
+    if (uploads.hasRoomFor(byteLength)) return;
+    this.#queue.submitBeforeWait();
+    uploads.reclaim();
+    if (uploads.hasRoomFor(byteLength)) return;
+    const { nextMapped } = uploads;
+    if (nextMapped) await this.#faults.settle(nextMapped);
+    else await this.finish();
+  }
+
+  /** The size of the staging memory of writes, in bytes. It is not part of `counters.bytesLive`. */
+  get stagingBytes(): number {
+    return this.#queue.uploads.byteLength;
+  }
+
   /**
    * Compiles kernels before they are needed, and creates the staging buffer that the first wait for the device needs.
    * @throws {Error} if a kernel does not compile. The message contains the name of the first such kernel and the
@@ -266,6 +299,7 @@ export class WebGpuBackend implements Backend {
 
   async dispose(): Promise<void> {
     this.#faults.dispose();
+    this.#queue.uploads.destroy();
     this.device.destroy();
     await this.device.lost;
   }

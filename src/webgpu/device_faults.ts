@@ -6,6 +6,7 @@
  */
 
 import { DeviceLostError } from "../backend/backend.ts";
+import { afterErrorReports } from "./after_error_reports.ts";
 
 /** The asynchronous errors of one device. */
 export class DeviceFaults {
@@ -72,6 +73,8 @@ export class DeviceFaults {
     const [outcome] = await Promise.allSettled([
       this.#unlessLost(work.finally(() => Promise.all(this.#scopes))),
     ]);
+    // The runtime may report the loss of the device only after the failure that it causes.
+    if (outcome.status === "rejected" && !this.#lost) await afterErrorReports(undefined);
     const earlier = this.#firstError;
     this.#firstError = undefined;
     if (this.#lost) throw this.#lost;

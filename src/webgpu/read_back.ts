@@ -102,8 +102,10 @@ export class ReadBack {
   #start(source: GPUBuffer, byteOffset: number, byteLength: number): Chunk {
     const staging = this.#acquire(byteLength);
     this.#queue.copyOut(source, byteOffset, staging.gpu, byteLength);
-    this.#queue.submit();
+    this.#queue.submitBeforeWait();
     const mapped = staging.map(byteLength);
+    // The device is waited for anyway, so the memory of earlier writes is mapped again without a further wait.
+    this.#queue.uploads.reclaim();
     // `#consume` handles the rejection. If an earlier chunk fails, nobody awaits this one, and its error does not matter.
     mapped.catch(() => {});
     return { staging, byteLength, mapped };

@@ -1,23 +1,40 @@
 /**
  * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies
- * and clears are encoded into an open command encoder, called a batch. A batch is submitted when it is full,
- * when a caller waits for the device, or before a write to a buffer that the batch uses. Such a write must
- * submit the batch first, because WebGPU performs `writeBuffer` before all commands that are not yet
- * submitted.
+ * and clears are encoded into an open command encoder, called a batch. A batch is submitted when it is full or
+ * when a caller waits for the device. The bytes of a large write are put into mapped memory
+ * (`upload_ring.ts`), and the batch copies them from there. Few bytes are passed to `writeBuffer` of WebGPU,
+ * which performs them before all commands that are not yet submitted. So a batch is submitted first if it
+ * uses the buffer that is written.
  */
 
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
+import { UploadRing } from "./upload_ring.ts";
 import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 
-/**
- * The most dispatches in a batch. The device can start with a batch while later ones are encoded, and many dispatches
- * share the cost of one submission.
- */
-const DISPATCHES_PER_BATCH = 64;
+/** The most dispatches in a batch, which share the cost of one submission. */
+const DISPATCHES_PER_BATCH = 256;
 
 /**
- * The largest number of written bytes that WebGPU may hold in staging memory. They stay there until the next
- * submission.
+ * The most dispatches in the first batch after a wait. The device is idle then, and it can start with this
+ * batch while later ones are encoded.
+ */
+const DISPATCHES_IN_FIRST_BATCH = 64;
+
+/**
+ * The number of batches whose parameters fit in the uniform buffer. The parameters of a batch are written
+ * while the device may still read those of the batches before it.
+ */
+const PARAMS_REGIONS = 4;
+
+/** The size of the parameters of the largest batch, in bytes. */
+const REGION_BYTES = DISPATCHES_PER_BATCH * PARAMS_BYTES;
+
+/** Writes of at least this many bytes are put into mapped memory. */
+const LEAST_STAGED_BYTES = 64 * 2 ** 10;
+
+/**
+ * The largest number of bytes that `writeBuffer` of WebGPU may hold in staging memory. They stay there until
+ * the next submission.
  */
 const WRITE_CHUNK_BYTES = 64 * 2 ** 20;
 
@@ -32,15 +49,17 @@ interface Dispatch {
 /** The queue of one device. */
 export class SubmissionQueue {
   readonly #device: GPUDevice;
+  /** The staging memory of large writes. */
+  readonly uploads: UploadRing;
   /**
-   * The uniform buffer, with one slot of parameters per dispatch of a batch. It is written when a batch is
-   * submitted. WebGPU orders this write after the reads of earlier batches.
+   * The uniform buffer. It is a ring of regions, each with one slot of parameters per dispatch of a batch. The
+   * region of a batch is written when the batch is submitted.
    */
   readonly params: GPUBuffer;
   /** If set, the timestamp queries that record when a new compute pass begins and ends. For benchmarks. */
   timestamps: GPUComputePassTimestampWrites | undefined;
   /** The parameters of the open batch's dispatches. */
-  readonly #slots = new Uint8Array(DISPATCHES_PER_BATCH * PARAMS_BYTES);
+  readonly #slots = new Uint8Array(REGION_BYTES);
   /** Destroyed buffers that the open batch still uses. */
   readonly #retired: GPUBuffer[] = [];
   #encoder: GPUCommandEncoder | undefined;
@@ -50,14 +69,18 @@ export class SubmissionQueue {
   #batch = 0;
   /** The number of dispatches in the open batch. */
   #dispatches = 0;
-  /** The number of bytes written since the last submission. */
+  /** The number of dispatches at which the open batch is submitted. */
+  #batchSize = DISPATCHES_IN_FIRST_BATCH;
+  /** The number of bytes passed to `writeBuffer` since the last submission. */
   #unsubmittedBytes = 0;
 
-  constructor(device: GPUDevice) {
+  /** @param uploadBytes the largest size of the staging memory of writes */
+  constructor(device: GPUDevice, uploadBytes: number) {
     this.#device = device;
+    this.uploads = new UploadRing(device, uploadBytes);
     this.params = device.createBuffer({
       label: "params",
-      size: this.#slots.byteLength,
+      size: PARAMS_REGIONS * REGION_BYTES,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
     });
   }
@@ -69,14 +92,45 @@ export class SubmissionQueue {
     this.#pass ??= this.#open().beginComputePass({ timestampWrites: this.timestamps });
     if (this.#pipeline !== pipeline) this.#pass.setPipeline(pipeline);
     this.#pipeline = pipeline;
-    this.#pass.setBindGroup(0, bindGroup, [offset]);
+    this.#pass.setBindGroup(0, bindGroup, [this.#region + offset]);
     this.#pass.dispatchWorkgroups(...grid);
     for (const buffer of buffers) buffer.lastBatch = this.#batch;
-    if (this.#dispatches === DISPATCHES_PER_BATCH) this.submit();
+    if (this.#dispatches === this.#batchSize) {
+      this.submit();
+      this.#batchSize = DISPATCHES_PER_BATCH;
+    }
   }
 
   /** Queues writing `bytes` to `target`. The bytes are copied at once, so the caller may reuse them. */
   write(target: WebGpuBuffer, byteOffset: number, bytes: Uint8Array): void {
+    const staged = bytes.byteLength < LEAST_STAGED_BYTES ? 0 : this.#writeStaged(target, byteOffset, bytes);
+    if (staged < bytes.byteLength) this.#writeUnstaged(target, byteOffset + staged, bytes.subarray(staged));
+  }
+
+  /** Writes through mapped memory. Returns the number of bytes for which there was such memory. */
+  #writeStaged(target: WebGpuBuffer, byteOffset: number, bytes: Uint8Array): number {
+    let done = 0;
+    while (done < bytes.byteLength) {
+      const rest = bytes.subarray(done);
+      // The device starts to copy the bytes of earlier writes while this one is put into the next buffer.
+      if (!this.uploads.fitsOpen(rest.byteLength)) this.submit();
+      const staged = this.uploads.put(rest);
+      if (!staged) break;
+      this.#openOutsidePass().copyBufferToBuffer(
+        staged.gpu,
+        staged.byteOffset,
+        target.gpu,
+        byteOffset + done,
+        staged.byteLength,
+      );
+      target.lastBatch = this.#batch;
+      done += staged.byteLength;
+    }
+    return done;
+  }
+
+  /** Writes by `writeBuffer`, for few bytes or if all mapped memory is in use. */
+  #writeUnstaged(target: WebGpuBuffer, byteOffset: number, bytes: Uint8Array): void {
     if (target.lastBatch === this.#batch) this.submit();
     for (let start = 0; start < bytes.byteLength; start += WRITE_CHUNK_BYTES) {
       // The declared type excludes shared memory, but the runtime accepts it.
@@ -125,11 +179,22 @@ export class SubmissionQueue {
     else buffer.gpu.destroy();
   }
 
+  /**
+   * Submits the open batch, because the caller waits for the device afterwards. The next batch is then a small
+   * one, so that the idle device gets work soon.
+   */
+  submitBeforeWait(): void {
+    this.submit();
+    this.#batchSize = DISPATCHES_IN_FIRST_BATCH;
+  }
+
   /** Submits the open batch and the writes before it to the device. */
   submit(): void {
     this.#endPass();
+    this.uploads.prepareSubmission();
     if (this.#dispatches > 0) {
-      this.#device.queue.writeBuffer(this.params, 0, this.#slots, 0, this.#dispatches * PARAMS_BYTES);
+      const bytes = this.#dispatches * PARAMS_BYTES;
+      this.#device.queue.writeBuffer(this.params, this.#region, this.#slots, 0, bytes);
     }
     // Even an empty submission starts the pending writes and frees the staging memory of finished ones.
     this.#device.queue.submit(this.#encoder ? [this.#encoder.finish()] : []);
@@ -138,6 +203,11 @@ export class SubmissionQueue {
     this.#dispatches = 0;
     this.#unsubmittedBytes = 0;
     this.#batch++;
+  }
+
+  /** The position of the open batch's parameters in the uniform buffer, in bytes. */
+  get #region(): number {
+    return (this.#batch % PARAMS_REGIONS) * REGION_BYTES;
   }
 
   #open(): GPUCommandEncoder {

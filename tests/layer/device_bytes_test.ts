@@ -54,6 +54,7 @@ describe("peakDeviceBytes()", () => {
         const peak = await measurePeak(query, edge);
         const parameters = resolveParameters(layerQuerySchema.parse(query));
         const bound = peakDeviceBytes({ rows: ROWS, cols: COLS, edge: edge ?? 4096 }, parameters, {
+          kind: "cpu",
           maxBufferBytes: 2 ** 31,
         });
         assert.ok(peak <= bound, `${peak} bytes were used, but the bound is ${bound}`);
@@ -66,7 +67,10 @@ describe("peakDeviceBytes()", () => {
   it("is larger for alps than for a refit, and smallest for sparsegpt", () => {
     const shape = { rows: 4096, cols: 4096, edge: 4096 };
     const [sparsegpt, refit, alps] = [{}, { refit: 10 }, { method: "alps" }].map((query) =>
-      peakDeviceBytes(shape, resolveParameters(layerQuerySchema.parse(query)), { maxBufferBytes: 2 ** 31 })
+      peakDeviceBytes(shape, resolveParameters(layerQuerySchema.parse(query)), {
+        kind: "cpu",
+        maxBufferBytes: 2 ** 31,
+      })
     );
     assert.ok(sparsegpt < refit && refit < alps, `${sparsegpt}, ${refit}, ${alps}`);
     assert.ok(alps < 2 ** 30, `${alps} bytes`);
@@ -76,8 +80,8 @@ describe("peakDeviceBytes()", () => {
 describe("checkDeviceBytes()", () => {
   const shape = { rows: 16_384, cols: 16_384, edge: 4096 };
   const parameters = resolveParameters(layerQuerySchema.parse({ method: "alps" }));
-  const device = (memoryBytes?: number): Pick<Backend, "maxBufferBytes" | "memoryBytes"> => (
-    { maxBufferBytes: 2 ** 31, memoryBytes }
+  const device = (memoryBytes?: number): Pick<Backend, "kind" | "maxBufferBytes" | "memoryBytes"> => (
+    { kind: "cpu", maxBufferBytes: 2 ** 31, memoryBytes }
   );
 
   it("refuses a layer that cannot fit, and names the method, the shape and both sizes", () => {

@@ -1,20 +1,16 @@
 /**
  * Moves the tensors of one safetensors body into their sinks while the bytes arrive, in the order of the
  * file. A sink builds a matrix on the device from the strips of a tensor, which are ranges of whole rows. The
- * CPU's memory holds one strip, and at most 128 MiB of data whose upload to the device is queued.
+ * CPU's memory holds one strip, and strips that are on their way to the device, whose number
+ * `backend/upload_memory.ts` bounds.
  */
 
 import type { Backend } from "../../backend/backend.ts";
+import { UploadMemory } from "../../backend/upload_memory.ts";
 import type { SafetensorsStream } from "../../safetensors/decode.ts";
 import { StripAssembler, stripBufferBytes } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import { DeferredChecks, Uploader } from "./upload.ts";
-
-/**
- * After this many bytes, reading pauses until the device has finished the queued work. Until then, copies of
- * the data can occupy memory.
- */
-const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
 /**
  * The least number of checks whose results may be pending. When all slots are in use, reading waits for the
@@ -36,9 +32,10 @@ export async function ingest(
   sinks: ReadonlyMap<string, TensorSink<unknown>>,
 ): Promise<void> {
   const all = [...sinks.values()];
-  const buffer = new Uint8Array(Math.max(...all.map(({ stripRules }) => stripBufferBytes(stripRules))));
+  const stripBytes = Math.max(...all.map(({ stripRules }) => stripBufferBytes(stripRules)));
+  using memory = await UploadMemory.open(backend, stripBytes);
   const assemblers = new Map(
-    [...sinks].map(([name, { stripRules }]) => [name, new StripAssembler(stripRules, buffer)]),
+    [...sinks].map(([name, { stripRules }]) => [name, new StripAssembler(stripRules, memory)]),
   );
   const checks = new DeferredChecks(
     backend,
@@ -46,17 +43,12 @@ export async function ingest(
   );
   const uploader = new Uploader(backend, checks);
   try {
-    let queuedBytes = 0;
     for await (const { tensor, bytes: chunk } of stream.chunks()) {
       const sink = sinks.get(tensor.name)!;
       for (const { strip, bytes } of assemblers.get(tensor.name)!.push(chunk)) {
         if (checks.freeSlots < sink.checksPerStrip) await checks.throwFirstFailure();
         sink.accept(strip, bytes, uploader, checks);
-        queuedBytes += bytes.byteLength;
-      }
-      if (queuedBytes >= BACKPRESSURE_BYTES) {
-        await backend.finish();
-        queuedBytes = 0;
+        await memory.next(strip.byteLength);
       }
     }
     await checks.throwFirstFailure();

@@ -37,25 +37,39 @@ export class MaskSink implements TensorSink<ForcedEntries> {
     this.#cols = cols;
     this.#packed = packed;
     const rowBytes = packed ? maskRowBytes(cols) : cols;
-    this.stripRules = { rows, rowBytes, stripBytes: MASK_STRIP_BYTES };
+    this.stripRules = { rows, rowBytes, stripBytes: MASK_STRIP_BYTES, isChanged: true };
     this.#bits = new Owned(backend.createBuffer("forced entries", 4 * rows * wordsPerRow(cols)));
     this.#counts = new ColumnCounts(cols);
   }
 
-  accept({ row0, rows, byteLength }: Strip, bytes: Uint8Array): void {
+  accept({ row0, rows, byteLength }: Strip, bytes: Uint8Array<ArrayBuffer>): void {
     const words = wordsPerRow(this.#cols), rowBytes = byteLength / rows;
-    const forced = new Uint32Array(rows * words);
+    // Packed rows of whole words have the form that the device needs, so they are changed in place.
+    const isInPlace = this.#packed && rowBytes === 4 * words && bytes.byteOffset % 4 === 0;
+    const forced = isInPlace
+      ? new Uint32Array(bytes.buffer, bytes.byteOffset, rows * words)
+      : new Uint32Array(rows * words);
     for (let r = 0; r < rows; r++) {
-      const source = bytes.subarray(r * rowBytes, (r + 1) * rowBytes);
       const target = forced.subarray(r * words, (r + 1) * words);
-      if (this.#packed) new Uint8Array(target.buffer, target.byteOffset, rowBytes).set(source);
-      else packBytes(source, target);
+      if (!isInPlace) this.#convertRow(bytes.subarray(r * rowBytes, (r + 1) * rowBytes), target);
       for (let w = 0; w < words; w++) target[w] = ~target[w];
       // The padding bits after the last column must not count as forced entries.
       if (this.#cols % 32 !== 0) target[words - 1] &= 2 ** (this.#cols % 32) - 1;
       this.#counts.add(target);
     }
-    this.#backend.write(this.#bits.value, row0 * words * 4, new Uint8Array(forced.buffer));
+    const { buffer, byteOffset } = forced;
+    this.#backend.write(
+      this.#bits.value,
+      row0 * words * 4,
+      new Uint8Array(buffer, byteOffset, 4 * rows * words),
+    );
+  }
+
+  /** Converts a row of the mask to bits, which are padded to whole words. */
+  #convertRow(source: Uint8Array, target: Uint32Array): void {
+    if (this.#packed) {
+      new Uint8Array(target.buffer, target.byteOffset, source.byteLength).set(source);
+    } else packBytes(source, target);
   }
 
   take(): ForcedEntries {

@@ -1,8 +1,7 @@
 /**
  * Strips are the pieces in which a tensor is moved between the CPU's memory and the device. A strip is a few
  * consecutive whole rows, usually a few megabytes. `splitIntoStrips` computes the strips of a tensor one after
- * the other. `StripAssembler` builds each strip from the chunks of a request body, which can have any size. All
- * strips of a body share one buffer, so a body of any size takes little of the CPU's memory.
+ * the other. `StripAssembler` builds each strip from the chunks of a request body, which can have any size.
  */
 
 /**
@@ -34,6 +33,11 @@ export interface StripRules {
    * @default DEFAULT_STRIP_BYTES
    */
   readonly stripBytes?: number;
+  /**
+   * Whether the receiver of the strips changes their bytes. Then they always lie in the memory of the assembler.
+   * @default false
+   */
+  readonly isChanged?: boolean;
 }
 
 /**
@@ -65,46 +69,56 @@ function firstStrip(
   return { row0, rows: row - row0, byteLength };
 }
 
+/** The memory for one strip. */
+export interface StripMemory {
+  /** The memory for the next strip. It may change from one strip to the next. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
 /** Assembles the strips of one tensor from the chunks of a body. */
 export class StripAssembler {
   readonly #strips: Iterator<Strip>;
-  readonly #buffer: Uint8Array<ArrayBuffer>;
+  readonly #memory: StripMemory;
+  readonly #isChanged: boolean;
   #strip: Strip | undefined;
   #filledBytes = 0;
 
   /**
-   * @param buffer the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read
-   *   one after the other may share the buffer
+   * @param memory the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read one
+   *   after the other may share it
    */
-  constructor(rules: StripRules, buffer: Uint8Array<ArrayBuffer>) {
+  constructor(rules: StripRules, memory: StripMemory) {
     this.#strips = splitIntoStrips(rules);
-    this.#buffer = buffer;
+    this.#memory = memory;
+    this.#isChanged = rules.isChanged ?? false;
   }
 
   /**
    * Adds the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are
    * padded with zeros to a multiple of 4, and are valid until the next strip and as long as `bytes`. A strip that lies in
-   * `bytes` as a whole is not copied, unless it needs padding.
+   * `bytes` as a whole is not copied, unless it needs padding or is changed in place. Before it resumes the iteration, the
+   * caller may replace `StripMemory.bytes`.
    */
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array }> {
     for (let copied = 0; copied < bytes.byteLength;) {
       const strip = this.#strip ??= this.#nextStrip();
+      const buffer = this.#memory.bytes;
       const part = bytes.subarray(copied, copied + strip.byteLength - this.#filledBytes);
-      if (part.byteLength === strip.byteLength && strip.byteLength % 4 === 0) {
+      if (!this.#isChanged && part.byteLength === strip.byteLength && strip.byteLength % 4 === 0) {
         copied += part.byteLength;
         this.#strip = undefined;
         yield { strip, bytes: part };
         continue;
       }
-      this.#buffer.set(part, this.#filledBytes);
+      buffer.set(part, this.#filledBytes);
       this.#filledBytes += part.byteLength;
       copied += part.byteLength;
       if (this.#filledBytes < strip.byteLength) return;
       const padded = roundUp4(strip.byteLength);
-      this.#buffer.fill(0, strip.byteLength, padded);
+      buffer.fill(0, strip.byteLength, padded);
       this.#strip = undefined;
       this.#filledBytes = 0;
-      yield { strip, bytes: this.#buffer.subarray(0, padded) };
+      yield { strip, bytes: buffer.subarray(0, padded) };
     }
   }
 

@@ -18,8 +18,8 @@ export interface TensorSink<Result> {
   readonly checksPerStrip: number;
   /**
    * Queues the upload of the next strip.
-   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The caller may overwrite the
-   *   data after the call
+   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The sink may pass them to one write of
+   *   the backend, and may change them if its rules say so. They are not valid after the call
    */
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void;
   /** Returns the result after the last strip. The caller now owns it. */

@@ -65,7 +65,7 @@ describe("StripAssembler", () => {
     const data = Uint8Array.from({ length: 37 * 5 }, (_, i) => i + 1);
     const rules = { rows: 37, rowBytes: 5, stripBytes: 23, boundary: 10 };
     for (let round = 0; round < 50; round++) {
-      const assembler = new StripAssembler(rules, new Uint8Array(stripBufferBytes(rules)));
+      const assembler = new StripAssembler(rules, { bytes: new Uint8Array(stripBufferBytes(rules)) });
       const received: number[] = [];
       for (let at = 0; at < data.length;) {
         const end = at + 1 + Math.floor(next() * (round + 1));
@@ -85,7 +85,7 @@ describe("StripAssembler", () => {
 
   it("copies no strip that lies in a chunk as a whole", () => {
     const rules = { rows: 4, rowBytes: 8, stripBytes: 16 }, data = new Uint8Array(32).fill(1);
-    const assembler = new StripAssembler(rules, new Uint8Array(stripBufferBytes(rules)));
+    const assembler = new StripAssembler(rules, { bytes: new Uint8Array(stripBufferBytes(rules)) });
     const [whole] = [...assembler.push(data.subarray(0, 20))];
     assert.equal(whole.bytes.buffer, data.buffer);
     const [joined] = [...assembler.push(data.subarray(20))];

@@ -1,0 +1,31 @@
+/**
+ * Opens a WebGPU backend behind a message port, as a host does, but in the thread of the caller. The counter
+ * of the bench then sees both sides of the port. Arrays move through the port as they move to a worker.
+ */
+
+import type { Backend } from "../../../src/backend/backend.ts";
+import { serveBackend } from "../../../src/backend/backend_server.ts";
+import { connectBackend, type RemotePort } from "../../../src/backend/remote_backend.ts";
+import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from "../../../src/webgpu/backend.ts";
+
+/**
+ * Opens the backend.
+ * @param onOpen called with the real backend, which a test can break
+ * @throws {NoAdapterError} if the machine has no adapter
+ */
+export function openBehindPort(
+  options: WebGpuOptions = {},
+  onOpen: (real: WebGpuBackend) => void = () => {},
+): Promise<Backend> {
+  const { port1, port2 } = new MessageChannel();
+  const clientPort: RemotePort = Object.assign(port1, { terminate: () => (port1.close(), port2.close()) });
+  const connected = connectBackend(clientPort);
+  void serveBackend(port2, async () => {
+    const real = await createWebGpuBackend(options);
+    onOpen(real);
+    return real;
+  });
+  port1.start();
+  port2.start();
+  return connected;
+}

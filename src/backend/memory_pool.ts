@@ -1,0 +1,87 @@
+/**
+ * A pool of host memory for uploads, on the side of a message port that fills the memory. Filled memory moves
+ * to the other side without being copied, and comes back when the device has room for more. The pool bounds
+ * how much memory is on the other side, so it also bounds how far an upload can run ahead of the device.
+ */
+
+import type { HostMemory } from "./backend.ts";
+
+/** The largest number of bytes that may be on the other side of the port. */
+const DEFAULT_SENT_BYTES = 128 * 2 ** 20;
+
+/** The smallest memory that is allocated. It fits a strip of a request, so requests of any size share the pool. */
+const LEAST_MEMORY_BYTES = 4 * 2 ** 20;
+
+/** The most unused bytes that the pool holds for later uploads. */
+const MAX_IDLE_BYTES = 32 * 2 ** 20;
+
+/** The memory of one message port. */
+export class MemoryPool {
+  readonly #maxSentBytes: number;
+  #idle: ArrayBuffer[] = [];
+  readonly #lent = new Set<ArrayBuffer>();
+  #sentBytes = 0;
+  /** The callers that wait until less memory is on the other side, in the order of their calls. */
+  #waiting: PromiseWithResolvers<void>[] = [];
+  #failure: Error | undefined;
+
+  constructor(maxSentBytes = DEFAULT_SENT_BYTES) {
+    this.#maxSentBytes = maxSentBytes;
+  }
+
+  /**
+   * Lends memory of `byteLength` bytes. Waits while the largest number of bytes is on the other side.
+   * @throws the error of {@link fail}
+   */
+  async borrow(byteLength: number): Promise<HostMemory> {
+    while (this.#sentBytes >= this.#maxSentBytes && !this.#failure) {
+      const turn = Promise.withResolvers<void>();
+      this.#waiting.push(turn);
+      await turn.promise;
+    }
+    if (this.#failure) throw this.#failure;
+    const buffer = this.#takeIdle(byteLength) ??
+      new ArrayBuffer(Math.max(LEAST_MEMORY_BYTES, byteLength));
+    this.#lent.add(buffer);
+    return {
+      bytes: new Uint8Array(buffer, 0, byteLength),
+      release: () => {
+        if (this.#lent.delete(buffer)) this.#keep(buffer);
+      },
+    };
+  }
+
+  /**
+   * Records that `buffer` is sent to the other side.
+   * @returns whether the pool has lent the buffer. Otherwise the caller must send a copy
+   */
+  send(buffer: ArrayBufferLike): buffer is ArrayBuffer {
+    if (!this.#lent.delete(buffer as ArrayBuffer)) return false;
+    this.#sentBytes += buffer.byteLength;
+    return true;
+  }
+
+  /** Takes back memory that was sent to the other side. */
+  receive(buffer: ArrayBuffer): void {
+    this.#sentBytes -= buffer.byteLength;
+    this.#keep(buffer);
+    if (this.#sentBytes < this.#maxSentBytes) this.#waiting.shift()?.resolve();
+  }
+
+  /** Makes all waiting and later borrowers fail with `error`, because nothing comes back any more. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
+    this.#idle = [];
+  }
+
+  #takeIdle(byteLength: number): ArrayBuffer | undefined {
+    const at = this.#idle.findLastIndex((buffer) => buffer.byteLength >= byteLength);
+    return at < 0 ? undefined : this.#idle.splice(at, 1)[0];
+  }
+
+  #keep(buffer: ArrayBuffer): void {
+    const idleBytes = this.#idle.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (!this.#failure && idleBytes + buffer.byteLength <= MAX_IDLE_BYTES) this.#idle.push(buffer);
+  }
+}
