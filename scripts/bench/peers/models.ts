@@ -27,8 +27,8 @@ export interface LazyPeersModel {
  */
 const RANDOM_WINDOWS = { seqlen: 512, calibrationWindows: 16, evaluationWindows: 4 };
 
-/** The targets that are measured on models with random weights. Time and memory of pruning are of interest there. */
-const RANDOM_RUNS = RUNS.filter(({ target, title }) => target === "50 %" && title !== "ALPS");
+/** The runs on models with random weights: SparseGPT, whose time and memory are of interest there. */
+const RANDOM_RUNS = RUNS.filter(({ target, title }) => target === "50 %" && title.startsWith("SparseGPT"));
 
 /** Lists the models that exist on this machine or can be made on it. A missing third-party model is reported to `log`. */
 export async function listPeersModels(log: (text: string) => void): Promise<LazyPeersModel[]> {
