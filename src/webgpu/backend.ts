@@ -23,6 +23,7 @@ import { assertUnderLoopLimit } from "./loop_limit.ts";
 import { ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
+import type { WebGpuRuntime } from "./runtime.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
 import { timePass } from "./time_pass.ts";
 import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
@@ -31,6 +32,11 @@ import { asWebGpuBuffer, checkByteRange, WebGpuBuffer } from "./webgpu_buffer.ts
 
 /** The options of {@link createWebGpuBackend}. */
 export interface WebGpuOptions {
+  /**
+   * The implementation of WebGPU. It must be that of `adapter`, if `adapter` is given.
+   * @default DEFAULT_RUNTIME
+   */
+  readonly runtime?: WebGpuRuntime;
   /**
    * An adapter that has not opened a device yet.
    * @default the fastest adapter of the machine
@@ -63,11 +69,12 @@ export interface WebGpuOptions {
 /**
  * Opens a device and returns a backend for it.
  * @throws {NoAdapterError} if the machine has no such adapter
- * @throws {Error} if a kernel of `warm` does not compile
+ * @throws {Error} if a kernel of `warm` does not compile, or if `runtime` is not installed
  */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
   const { device, adapter } = await openDevice(
-    options.adapter ?? await requestAdapter(options.forceSoftware),
+    options.adapter ?? await requestAdapter(options.forceSoftware, options.runtime),
+    options.runtime,
   );
   const backend = new WebGpuBackend(device, adapter, options);
   if (options.warm) await backend.warm(options.warm);
