@@ -15,7 +15,15 @@ import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
 import { DEFAULT_RUNTIME, parseRuntime, WEBGPU_RUNTIMES, type WebGpuRuntime } from "../webgpu/runtime.ts";
 import type { LogEntry } from "./log_entry.ts";
 
-export { type BlasChoice, type DawnFiles, DEFAULT_BLAS, DEFAULT_RUNTIME, parseRuntime, WEBGPU_RUNTIMES, type WebGpuRuntime };
+export {
+  type BlasChoice,
+  type DawnFiles,
+  DEFAULT_BLAS,
+  DEFAULT_RUNTIME,
+  parseRuntime,
+  WEBGPU_RUNTIMES,
+  type WebGpuRuntime,
+};
 
 /** The values of the command-line option `--backend` and of the variable `PARE_BACKEND`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;

@@ -5,7 +5,7 @@
  */
 
 import type { Adapter } from "../backend/backend.ts";
-import { openRuntime, type WebGpuRuntime } from "./runtime.ts";
+import { DEFAULT_RUNTIME, openRuntime, type WebGpuRuntime } from "./runtime.ts";
 
 /** The machine has no WebGPU adapter, or none of the requested kind. */
 export class NoAdapterError extends Error {
@@ -45,7 +45,10 @@ const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|softpipe|microsoft basic r
  * @throws {NoAdapterError} if there is no such adapter
  * @throws {Error} if the implementation of WebGPU is not installed
  */
-export async function requestAdapter(forceSoftware = false, runtime?: WebGpuRuntime): Promise<GPUAdapter> {
+export async function requestAdapter(
+  forceSoftware = false,
+  runtime: WebGpuRuntime = DEFAULT_RUNTIME,
+): Promise<GPUAdapter> {
   const { gpu, name = "WebGPU" } = openRuntime(runtime);
   const adapter = await gpu?.requestAdapter({
     powerPreference: "high-performance",
