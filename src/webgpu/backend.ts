@@ -20,6 +20,7 @@ import { BindGroupCache } from "./bind_group_cache.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./device_faults.ts";
 import { assertUnderLoopLimit } from "./loop_limit.ts";
+import { matrixTuning } from "./matrix_units.ts";
 import { ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
@@ -113,7 +114,11 @@ export class WebGpuBackend implements Backend {
     this.#maxGridExtent = maxComputeWorkgroupsPerDimension;
     this.#faults = new DeviceFaults(device);
     const tiling = options.tiling ?? (adapter.software ? "software" : "discrete");
-    this.#pipelines = new PipelineCache(device, this.#faults, tiling, options.tuning?.(device.adapterInfo));
+    const tuning = {
+      ...matrixTuning(device as { features: { has(feature: string): boolean } }),
+      ...options.tuning?.(device.adapterInfo),
+    };
+    this.#pipelines = new PipelineCache(device, this.#faults, tiling, tuning);
     this.#queue = new SubmissionQueue(device);
     this.#bindGroups = new BindGroupCache(device, this.#queue.params);
     this.#readBack = new ReadBack(device, this.#queue, this.#faults, options.readChunkBytes);

@@ -17,6 +17,9 @@ import { messageOf } from "../text/message_of.ts";
 /** The version of the package with which Pare is tested. Other versions are used too, and reports name them. */
 export const TESTED_DAWN = "0.6.2";
 
+/** Makes Dawn list its experimental features, which include matrix units. Devices have only the features that are requested. */
+const ALLOW_EXPERIMENTS = "enable-dawn-features=allow_unsafe_apis";
+
 /** The installed package. */
 export interface DawnFiles {
   /** The folder of the package under its name in `node_modules`, which may be a link. */
@@ -79,7 +82,7 @@ export function openDawn(files: DawnFiles | undefined): Dawn {
   try {
     const { create } = createRequire(addon)(addon) as { create(options: readonly string[]): GPU };
     const { version } = JSON.parse(readFileSync(join(realFolder, "package.json"), "utf8"));
-    return { gpu: create([]), name: `Dawn (webgpu ${version})` };
+    return { gpu: create([ALLOW_EXPERIMENTS]), name: `Dawn (webgpu ${version})` };
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Error(`--webgpu dawn: the addon ${addon} cannot be loaded: ${messageOf(error)}`);

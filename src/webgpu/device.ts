@@ -5,6 +5,7 @@
  */
 
 import type { Adapter } from "../backend/backend.ts";
+import { hasMatrixUnits, MATRIX_FEATURE, type MatrixAdapter } from "./matrix_units.ts";
 import { DEFAULT_RUNTIME, openRuntime, type WebGpuRuntime } from "./runtime.ts";
 
 /** The machine has no WebGPU adapter, or none of the requested kind. */
@@ -90,9 +91,10 @@ export async function openDevice(adapter: GPUAdapter, runtime?: WebGpuRuntime): 
   const device = await adapter.requestDevice({
     label: "pare",
     requiredLimits: Object.fromEntries(RAISED_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
-    requiredFeatures: [...adapter.features].filter((feature) =>
-      OPTIONAL_FEATURES.includes(feature)
-    ) as GPUFeatureName[],
+    requiredFeatures: [
+      ...[...adapter.features].filter((feature) => OPTIONAL_FEATURES.includes(feature)),
+      ...hasMatrixUnits(adapter as MatrixAdapter) ? [MATRIX_FEATURE] : [],
+    ] as GPUFeatureName[],
   });
   return { device, adapter: describeAdapter(adapter, openRuntime(runtime).name) };
 }

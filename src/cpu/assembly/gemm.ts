@@ -47,7 +47,7 @@ const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 let blockRows: u32 = 0;
 let blockCols: u32 = 0;
 
-@unmanaged class GemmArgs {
+@unmanaged export class GemmArgs {
   a: usize;
   b: usize;
   c: usize;
