@@ -47,7 +47,7 @@ const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 let blockRows: u32 = 0;
 let blockCols: u32 = 0;
 
-@unmanaged export class GemmArgs {
+@unmanaged class GemmArgs {
   a: usize;
   b: usize;
   c: usize;
@@ -257,3 +257,5 @@ export function gemm_tn_items(args: GemmArgs): u32 {
 export function gemm_tn(args: GemmArgs, item: u32): void {
   gemm(args, item, true, false);
 }
+
+export { GemmArgs };
