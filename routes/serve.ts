@@ -4,6 +4,7 @@
  *
  *     PARE_BACKEND           auto, webgpu or cpu
  *     PARE_BLAS              auto, off, or the path of a BLAS library (`--blas` of `pare serve`)
+ *     PARE_WEBGPU            deno or dawn, the implementation of WebGPU (`--webgpu` of `pare serve`)
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
  *                            loopback only
@@ -17,7 +18,14 @@
  */
 
 import type { Backend } from "../src/backend/backend.ts";
-import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, selectBackend } from "../src/host/backends.ts";
+import {
+  BACKEND_CHOICES,
+  type BackendChoice,
+  type BackendLibraries,
+  DEFAULT_RUNTIME,
+  parseRuntime,
+  selectBackend,
+} from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
 import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
 import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from "../src/host/listener.ts";
@@ -37,7 +45,8 @@ import { createApp } from "./app.ts";
 import { readKeySettings } from "./key_settings.ts";
 
 /** Options of a host. All have defaults. */
-export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript" | "keyFile"> {
+export interface ServeOptions
+  extends Omit<HostSettings, "edge" | "docsScript" | "keyFile">, BackendLibraries {
   /**
    * The file of the accepted keys, which the host reads again every few seconds. Takes the place of `keys`.
    * @default none
@@ -45,11 +54,6 @@ export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript" |
   readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
-  /**
-   * The library that multiplies matrices if the backend is `cpu`.
-   * @default DEFAULT_BLAS
-   */
-  readonly blas?: BlasChoice;
   /** Opens the backend. Overrides `backend`. */
   readonly open?: () => Promise<Backend>;
   /**
@@ -105,6 +109,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     port = DEFAULT_PORT,
     backend = "auto",
     blas,
+    webgpu,
   } = options;
   const { drainMilliseconds = DRAIN_SECONDS * 1000 } = options;
   const edge = options.edge && {
@@ -113,7 +118,8 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     tasks: new TaskRegistry(),
   };
   const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
-  const services = await startHostServices(options.open ?? (() => selectBackend(backend, { blas, log })), {
+  const open = options.open ?? (() => selectBackend(backend, { blas, webgpu, log }));
+  const services = await startHostServices(open, {
     keys,
     keyFile,
     corsOrigins: options.corsOrigins,
@@ -242,6 +248,7 @@ if (import.meta.main) {
   const host = await serve({
     backend: parseBackendChoice(Deno.env.get("PARE_BACKEND") ?? "auto"),
     blas: Deno.env.get("PARE_BLAS"),
+    webgpu: parseRuntime(Deno.env.get("PARE_WEBGPU") ?? DEFAULT_RUNTIME, "PARE_WEBGPU"),
     hostname: Deno.env.get("PARE_HOST"),
     port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
     ...await readKeySettings(Deno.env.get("PARE_KEYS"), Deno.env.get("PARE_KEYS_FILE")),

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import process from "node:process";
 import { USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";
 import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
+import { findDawn } from "../../src/webgpu/dawn.ts";
 
 /** A copy of the program. */
 export interface Program {
@@ -21,6 +22,7 @@ export function denoArguments({ main, reads, flags }: Program, words: readonly s
     cwd: process.cwd(),
     env: process.env,
     libraries: USUAL_PLACES[process.platform as keyof typeof USUAL_PLACES] ?? [],
+    dawn: findDawn(main),
     exists: existsSync,
   };
   return [

@@ -8,7 +8,8 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { Owned } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { gemmTN, MAX_SOFTWARE_K } from "../kernels/gemm.ts";
+import { MAX_SOFTWARE_K } from "../kernels/gemm.ts";
+import { productTN } from "../kernels/product.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
 /** Options of a {@link HessianAccumulator}. */
@@ -78,7 +79,7 @@ export class HessianAccumulator {
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
     const offset = row0 * this.size;
     for (const tile of this.#upper.value.tiles()) {
-      this.#backend.dispatch(gemmTN, { a: x, b: x, c: tile.buffer }, {
+      this.#backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
         m: tile.rows,
         n: tile.cols,
         k: rows,

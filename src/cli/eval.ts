@@ -105,7 +105,7 @@ async function evaluate(model: string, options: EvalOptions, signal: AbortSignal
   };
   await using cleanup = new AsyncDisposableStack();
   const backend = cleanup.adopt(
-    await openBackend(options.backend, options.blas),
+    await openBackend(options.backend, options),
     (opened) => opened.dispose(),
   );
   const results: ModelEvaluation[] = [];

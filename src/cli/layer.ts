@@ -58,7 +58,7 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   const tensors = await readLayer(file);
   await using cleanup = new AsyncDisposableStack();
   const pare = remoteClient(options, output) ??
-    cleanup.use(await openLocalHost(options.backend, options.blas)).pare;
+    cleanup.use(await openLocalHost(options.backend, options)).pare;
   const pruned = await pare.pruneLayer(tensors, query, { signal }).catch((error) => {
     if (error instanceof PareError && LAYER_STATUSES.includes(error.status)) {
       error.message = `${file}: ${error.message}`;

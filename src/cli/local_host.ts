@@ -6,7 +6,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { Pare } from "../client/pare.ts";
-import { type BackendChoice, type BlasChoice, selectBackend } from "../host/backends.ts";
+import { type BackendChoice, type BackendLibraries, selectBackend } from "../host/backends.ts";
 import type { LogEntry } from "../host/log_entry.ts";
 import { startHostServices } from "../host/host_services.ts";
 import { messageOf } from "../text/message_of.ts";
@@ -22,9 +22,12 @@ export interface LocalHost extends AsyncDisposable {
 }
 
 /** Opens a backend for forward passes. @throws {RefusedError} if this machine does not have it */
-export async function openBackend(choice: BackendChoice, blas?: BlasChoice): Promise<Backend> {
+export async function openBackend(
+  choice: BackendChoice,
+  { blas, webgpu }: BackendLibraries = {},
+): Promise<Backend> {
   try {
-    return await selectBackend(choice, { blas, log: printRefusal });
+    return await selectBackend(choice, { blas, webgpu, log: printRefusal });
   } catch (error) {
     throw new RefusedError(`option --backend ${choice}: ${messageOf(error)}`, { cause: error });
   }
@@ -36,8 +39,11 @@ function printRefusal({ reason, instead }: LogEntry): void {
 }
 
 /** Opens the host. @throws {RefusedError} if this machine does not have the backend */
-export async function openLocalHost(choice: BackendChoice, blas?: BlasChoice): Promise<LocalHost> {
-  const services = await startHostServices(() => selectBackend(choice, { blas, log: printRefusal }), {
+export async function openLocalHost(
+  choice: BackendChoice,
+  { blas, webgpu }: BackendLibraries = {},
+): Promise<LocalHost> {
+  const services = await startHostServices(() => selectBackend(choice, { blas, webgpu, log: printRefusal }), {
     // This process sends the bodies and takes the answers itself, so they need no minimum rate.
     limits: { leastBytesPerSecond: 0 },
     // The only client sends one layer at a time, so the queue stays empty.

@@ -62,7 +62,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
   output.remark(`pruning ${chosen.length} layers of ${modelName}`);
-  const local = cleanup.use(await openLocalHost(options.backend, options.blas)), { backend } = local;
+  const local = cleanup.use(await openLocalHost(options.backend, options)), { backend } = local;
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const facts = { name: modelName, opened, choice, query, options, seqlen, fingerprint };

@@ -100,6 +100,7 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
       ...settings,
       backend: options.backend,
       blas: options.blas,
+      webgpu: options.webgpu,
       hostname: options.host,
       port: options.port,
       device: { queueDepth: options.queue },

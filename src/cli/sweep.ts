@@ -107,7 +107,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const tokenizer = await opened.loadTokenizer();
   const calibration = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
   const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
-  const local = cleanup.use(await openLocalHost(options.backend, options.blas));
+  const local = cleanup.use(await openLocalHost(options.backend, options));
   const measure = (pruned: Model) =>
     computePerplexity(pruned, local.backend, tokens, { seqlen, windows, signal });
   const { perplexity: dense, windows: measuredWindows } = await measure(model);

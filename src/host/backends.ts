@@ -10,10 +10,20 @@ import { roundingName } from "../cpu/adapter_name.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
 import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";
+import type { DawnFiles } from "../webgpu/dawn.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
+import { DEFAULT_RUNTIME, parseRuntime, WEBGPU_RUNTIMES, type WebGpuRuntime } from "../webgpu/runtime.ts";
 import type { LogEntry } from "./log_entry.ts";
 
-export { type BlasChoice, DEFAULT_BLAS };
+export {
+  type BlasChoice,
+  type DawnFiles,
+  DEFAULT_BLAS,
+  DEFAULT_RUNTIME,
+  parseRuntime,
+  WEBGPU_RUNTIMES,
+  type WebGpuRuntime,
+};
 
 /** The values of the command-line option `--backend` and of the variable `PARE_BACKEND`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
@@ -23,8 +33,8 @@ export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
 /** The ways to open a backend. Tests replace them. */
 export interface BackendOpeners {
-  readonly hasHardwareAdapter: () => Promise<boolean>;
-  readonly webgpu: () => Promise<Backend>;
+  readonly hasHardwareAdapter: (runtime: WebGpuRuntime) => Promise<boolean>;
+  readonly webgpu: (runtime: WebGpuRuntime) => Promise<Backend>;
   readonly cpu: (blas: BlasChoice) => Promise<Backend>;
 }
 
@@ -34,13 +44,22 @@ const OPENERS: BackendOpeners = {
   cpu: (blas) => createCpuBackend({ blas: findBlas(blas) }),
 };
 
-/** Options of {@link selectBackend}. */
-interface SelectOptions {
+/** The libraries that a backend uses. */
+export interface BackendLibraries {
   /**
    * The library that multiplies matrices if the backend is `cpu`.
    * @default DEFAULT_BLAS
    */
   readonly blas?: BlasChoice;
+  /**
+   * The implementation of WebGPU if the backend is `webgpu`.
+   * @default DEFAULT_RUNTIME
+   */
+  readonly webgpu?: WebGpuRuntime;
+}
+
+/** Options of {@link selectBackend}. */
+interface SelectOptions extends BackendLibraries {
   /**
    * Called if the choice `auto` of the backend refuses the GPU, or the choice `auto` of the library refuses the library.
    * @default a function that does nothing
@@ -54,19 +73,20 @@ interface SelectOptions {
  * the choice `auto`, a GPU that fails the check is replaced by the CPU. With the library `auto`, a library with which the CPU
  * fails the check is not used.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
- * @throws {Error} if `blas` is a path and the library cannot be loaded
+ * @throws {Error} if `blas` is a path and the library cannot be loaded, or if the implementation of WebGPU cannot
  * @throws {SelfCheckError} if the requested backend computes wrong results. The message names `blas` if it is a path
  */
 export async function selectBackend(
   choice: BackendChoice,
-  { blas = DEFAULT_BLAS, log = () => {}, openers = OPENERS }: SelectOptions = {},
+  { blas = DEFAULT_BLAS, webgpu = DEFAULT_RUNTIME, log = () => {}, openers = OPENERS }: SelectOptions = {},
 ): Promise<Backend> {
   const openCpu = () => openCheckedCpu(openers.cpu, blas, log);
   if (choice === "cpu") return await openCpu();
-  if (choice === "webgpu") return await openChecked(openers.webgpu);
-  if (await openers.hasHardwareAdapter()) {
+  const openGpu = () => openers.webgpu(webgpu);
+  if (choice === "webgpu") return await openChecked(openGpu);
+  if (await openers.hasHardwareAdapter(webgpu)) {
     try {
-      return await openChecked(openers.webgpu);
+      return await openChecked(openGpu);
     } catch (error) {
       if (!(error instanceof SelfCheckError)) throw error;
       log({ event: "device refused", reason: error.message, instead: "cpu" });
@@ -104,11 +124,11 @@ async function openChecked(open: () => Promise<Backend>): Promise<Backend> {
   return backend;
 }
 
-async function openWebGpu(): Promise<Backend> {
+async function openWebGpu(runtime: WebGpuRuntime): Promise<Backend> {
   // The adapter is requested in this thread too, because a NoAdapterError from the worker would arrive without its class.
-  await requestAdapter();
+  await requestAdapter(false, runtime);
   return await connectBackend(
-    new Worker(new URL("../webgpu/worker.ts", import.meta.url), { type: "module" }),
+    new Worker(new URL("../webgpu/worker.ts", import.meta.url), { type: "module", name: runtime }),
   );
 }
 

@@ -29,6 +29,8 @@ export interface ShaderVariant<P extends string = string> {
    * on adapters that have as much.
    */
   readonly workgroupBytes?: number;
+  /** Whether the shader runs only on adapters with matrix units that multiply 16 × 16 × 16 elements in f16 and add them up in f32. */
+  readonly usesMatrixUnits?: boolean;
   /** The values of the source's `override` constants. */
   readonly constants?: Readonly<Record<string, number>>;
   /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */

@@ -16,6 +16,7 @@ import { gatherBits, gatherColumns, gatherSymmetric } from "./transfer/gather.ts
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
+import { productNT, productTN } from "./product.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
 import { removeWeights } from "./remove_weights.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
@@ -35,6 +36,8 @@ export const KERNELS: readonly Kernel[] = [
   gemmNN,
   gemmNT,
   gemmTN,
+  productNT,
+  productTN,
   reverseCholesky,
   copy2d,
   copyTransposed,

@@ -20,9 +20,11 @@ import { BindGroupCache } from "./bind_group_cache.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./device_faults.ts";
 import { assertUnderLoopLimit } from "./loop_limit.ts";
+import { matrixTuning } from "./matrix_units.ts";
 import { ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
+import type { WebGpuRuntime } from "./runtime.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
 import { timePass } from "./time_pass.ts";
 import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
@@ -31,6 +33,11 @@ import { asWebGpuBuffer, checkByteRange, WebGpuBuffer } from "./webgpu_buffer.ts
 
 /** The options of {@link createWebGpuBackend}. */
 export interface WebGpuOptions {
+  /**
+   * The implementation of WebGPU. It must be that of `adapter`, if `adapter` is given.
+   * @default DEFAULT_RUNTIME
+   */
+  readonly runtime?: WebGpuRuntime;
   /**
    * An adapter that has not opened a device yet.
    * @default the fastest adapter of the machine
@@ -75,11 +82,12 @@ const UPLOAD_BYTES = { hardware: 512 * 2 ** 20, software: 128 * 2 ** 20 } as con
 /**
  * Opens a device and returns a backend for it.
  * @throws {NoAdapterError} if the machine has no such adapter
- * @throws {Error} if a kernel of `warm` does not compile
+ * @throws {Error} if a kernel of `warm` does not compile, or if `runtime` is not installed
  */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
   const { device, adapter } = await openDevice(
-    options.adapter ?? await requestAdapter(options.forceSoftware),
+    options.adapter ?? await requestAdapter(options.forceSoftware, options.runtime),
+    options.runtime,
   );
   const backend = new WebGpuBackend(device, adapter, options);
   if (options.warm) await backend.warm(options.warm);
@@ -118,7 +126,11 @@ export class WebGpuBackend implements Backend {
     this.#maxGridExtent = maxComputeWorkgroupsPerDimension;
     this.#faults = new DeviceFaults(device);
     const tiling = options.tiling ?? (adapter.software ? "software" : "discrete");
-    this.#pipelines = new PipelineCache(device, this.#faults, tiling, options.tuning?.(device.adapterInfo));
+    const tuning = {
+      ...matrixTuning(device as { features: { has(feature: string): boolean } }),
+      ...options.tuning?.(device.adapterInfo),
+    };
+    this.#pipelines = new PipelineCache(device, this.#faults, tiling, tuning);
     this.#queue = new SubmissionQueue(
       device,
       options.uploadBytes ?? UPLOAD_BYTES[adapter.software ? "software" : "hardware"],

@@ -5,6 +5,8 @@
  */
 
 import type { Adapter } from "../backend/backend.ts";
+import { hasMatrixUnits, MATRIX_FEATURE, type MatrixAdapter } from "./matrix_units.ts";
+import { DEFAULT_RUNTIME, openRuntime, type WebGpuRuntime } from "./runtime.ts";
 
 /** The machine has no WebGPU adapter, or none of the requested kind. */
 export class NoAdapterError extends Error {
@@ -42,33 +44,42 @@ const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|softpipe|microsoft basic r
 /**
  * Returns the fastest adapter, or with `forceSoftware` an adapter that is emulated on the CPU.
  * @throws {NoAdapterError} if there is no such adapter
+ * @throws {Error} if the implementation of WebGPU is not installed
  */
-export async function requestAdapter(forceSoftware = false): Promise<GPUAdapter> {
-  const adapter = await navigator.gpu?.requestAdapter({
+export async function requestAdapter(
+  forceSoftware = false,
+  runtime: WebGpuRuntime = DEFAULT_RUNTIME,
+): Promise<GPUAdapter> {
+  const { gpu, name = "WebGPU" } = openRuntime(runtime);
+  const adapter = await gpu?.requestAdapter({
     powerPreference: "high-performance",
     forceFallbackAdapter: forceSoftware,
   });
   if (!adapter) {
     throw new NoAdapterError(
       forceSoftware
-        ? "no software WebGPU adapter: install one such as Mesa's llvmpipe (package mesa-vulkan-drivers)"
-        : "no WebGPU adapter: this machine has no GPU driver that WebGPU can use",
+        ? `no software adapter for ${name}: install one such as Mesa's llvmpipe (package mesa-vulkan-drivers)`
+        : `no WebGPU adapter: this machine has no GPU driver that ${name} can use`,
     );
   }
   return adapter;
 }
 
-/** Describes an adapter for users: its name, and whether it is emulated on the CPU. */
-export function describeAdapter({ info }: Pick<GPUAdapter, "info">): Adapter {
+/**
+ * Describes an adapter for users: its name, and whether it is emulated on the CPU.
+ * @param runtime the name of the implementation of WebGPU, if it is not Deno's own
+ */
+export function describeAdapter({ info }: Pick<GPUAdapter, "info">, runtime?: string): Adapter {
   const { vendor, architecture, device, description } = info;
   const name = description || [vendor, architecture, device].filter(Boolean).join(" ") || "unnamed adapter";
-  return { name, software: info.isFallbackAdapter || SOFTWARE_NAMES.test(name) };
+  const software = info.isFallbackAdapter || SOFTWARE_NAMES.test(name);
+  return { name: runtime === undefined ? name : `${name} with ${runtime}`, software };
 }
 
 /** Returns whether the machine has a hardware GPU. `--backend auto` chooses WebGPU only if it has one. */
-export async function hasHardwareAdapter(): Promise<boolean> {
+export async function hasHardwareAdapter(runtime?: WebGpuRuntime): Promise<boolean> {
   try {
-    return !describeAdapter(await requestAdapter()).software;
+    return !describeAdapter(await requestAdapter(false, runtime)).software;
   } catch (error) {
     if (error instanceof NoAdapterError) return false;
     throw error;
@@ -76,13 +87,14 @@ export async function hasHardwareAdapter(): Promise<boolean> {
 }
 
 /** Opens a device with the limits and features of `adapter` that Pare uses. WebGPU allows one device per adapter object. */
-export async function openDevice(adapter: GPUAdapter): Promise<OpenDevice> {
+export async function openDevice(adapter: GPUAdapter, runtime?: WebGpuRuntime): Promise<OpenDevice> {
   const device = await adapter.requestDevice({
     label: "pare",
     requiredLimits: Object.fromEntries(RAISED_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
-    requiredFeatures: [...adapter.features].filter((feature) =>
-      OPTIONAL_FEATURES.includes(feature)
-    ) as GPUFeatureName[],
+    requiredFeatures: [
+      ...[...adapter.features].filter((feature) => OPTIONAL_FEATURES.includes(feature)),
+      ...hasMatrixUnits(adapter as MatrixAdapter) ? [MATRIX_FEATURE] : [],
+    ] as GPUFeatureName[],
   });
-  return { device, adapter: describeAdapter(adapter) };
+  return { device, adapter: describeAdapter(adapter, openRuntime(runtime).name) };
 }

@@ -90,7 +90,10 @@ export function possibleShaders(
   if (name !== undefined) return [shaderNamed(kernel, name)];
   if (tiling === "software" && kernel.softwareShader) return [kernel.softwareShader];
   const bySize = kernel.variantFor ? Object.values(kernel.variants ?? {}) : [];
-  return [kernel.shader, ...bySize.filter((variant) => fitsIn(variant, workgroupBytes))];
+  return [
+    kernel.shader,
+    ...bySize.filter((variant) => !variant.usesMatrixUnits && fitsIn(variant, workgroupBytes)),
+  ];
 }
 
 /** Returns whether an adapter with so much workgroup memory can run the shader. */

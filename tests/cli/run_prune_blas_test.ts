@@ -25,8 +25,8 @@ describe("runPrune() with a BLAS library", { skip }, () => {
     folder = await Deno.makeTempDir({ prefix: "pare-test-" });
     await makeRandomOpt(`${folder}/model`, SHAPE);
     checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
-    withBlas = await openLocalHost("cpu", library!.path);
-    without = await openLocalHost("cpu", "off");
+    withBlas = await openLocalHost("cpu", { blas: library!.path });
+    without = await openLocalHost("cpu", { blas: "off" });
   });
   after(async () => {
     await withBlas[Symbol.asyncDispose]();

@@ -12,6 +12,7 @@ import { columnSquares } from "../../src/kernels/column_squares.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "../../src/kernels/diagonal.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/transfer/gather.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
+import { productNT, productTN } from "../../src/kernels/product.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
 import { removeWeights } from "../../src/kernels/remove_weights.ts";
@@ -87,7 +88,7 @@ const ELEMENTWISE: Readonly<Record<string, number>> = {
 
 /** At least one dispatch of every kernel, at sizes that run every loop of its shader. */
 export const SAMPLES: readonly Sample[] = [
-  ...[gemmNN, gemmNT, gemmTN].flatMap((kernel) =>
+  ...[gemmNN, gemmNT, gemmTN, productNT, productTN].flatMap((kernel) =>
     LAYOUTS.map((layout) => ({ kernel, params: { m: 19, n: 131, k: 301, ...layout } }))
   ),
   ...[1, 8, 33, 172, 255, 256].map((size) => (

@@ -12,6 +12,7 @@ import { attention } from "../../src/kernels/forward/attention.ts";
 import { crossEntropy } from "../../src/kernels/forward/cross_entropy.ts";
 import { columnSquares, MAX_SOFTWARE_ROWS } from "../../src/kernels/column_squares.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
+import { productNT, productTN } from "../../src/kernels/product.ts";
 import type { Kernel, ShaderVariant } from "../../src/kernels/kernel.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
@@ -72,7 +73,9 @@ const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
 const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, number>>[]])[] = [
   // 57,344 is the number of inputs of the widest layer of any supported model, which is in BLOOM-176B. The
   // other k is the largest number of tokens in one calibration product.
-  ...[gemmNN, gemmNT, gemmTN].map((kernel) => [kernel, [{ k: 57_344 }, { k: MAX_SOFTWARE_K }]] as const),
+  ...[gemmNN, gemmNT, gemmTN, productNT, productTN].map((kernel) =>
+    [kernel, [{ k: 57_344 }, { k: MAX_SOFTWARE_K }]] as const
+  ),
   [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlock, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlockNM, upTo(MAX_GROUP).flatMap((group) => upTo(MAX_BLOCK_SIZE).map((size) => ({ size, group })))],

@@ -8,10 +8,19 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
 import { NoAdapterError } from "../../src/webgpu/device.ts";
+import type { WebGpuRuntime } from "../../src/webgpu/runtime.ts";
+
+/** The implementation of WebGPU, if the suites run on WebGPU only. */
+let onlyRuntime: WebGpuRuntime | undefined;
+
+/** Makes the suites that are declared from now on run on WebGPU only, with this implementation of it. */
+export function testOnlyWebGpu(runtime: WebGpuRuntime): void {
+  onlyRuntime = runtime;
+}
 
 const makers: Record<Backend["kind"], () => Promise<Backend>> = {
   cpu: () => createCpuBackend(),
-  webgpu: () => createWebGpuBackend(),
+  webgpu: () => createWebGpuBackend({ runtime: onlyRuntime }),
 };
 
 /** Whether the tests fail without a WebGPU adapter, instead of skipping. */
@@ -51,7 +60,7 @@ function suite(name: string, make: () => Promise<Backend>, missing: string | und
 
 /** Declares one suite per backend with the tests of `body`. The backend is created before the suite and disposed after it. */
 export function eachBackend(name: string, body: Body): void {
-  suite(`${name} on cpu`, makers.cpu, undefined, body);
+  if (!onlyRuntime) suite(`${name} on cpu`, makers.cpu, undefined, body);
   suite(`${name} on webgpu`, makers.webgpu, webgpuSkipReason, body);
 }
 
@@ -60,8 +69,9 @@ export function eachBackend(name: string, body: Body): void {
  * adapters, which emulate a GPU on the CPU. Both shaders are tested, whatever the adapter of the machine is.
  */
 export function eachTiling(name: string, body: Body): void {
-  suite(`${name} on cpu`, makers.cpu, undefined, body);
+  if (!onlyRuntime) suite(`${name} on cpu`, makers.cpu, undefined, body);
   for (const tiling of ["software", "discrete"] as const) {
-    suite(`${name} on webgpu, ${tiling}`, () => createWebGpuBackend({ tiling }), webgpuSkipReason, body);
+    const make = () => createWebGpuBackend({ tiling, runtime: onlyRuntime });
+    suite(`${name} on webgpu, ${tiling}`, make, webgpuSkipReason, body);
   }
 }

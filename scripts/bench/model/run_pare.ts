@@ -27,7 +27,7 @@ export async function runPare(
   const elapsed = () => (performance.now() - started) / 1000;
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const { backend, pare } = cleanup.use(await openLocalHost(choice, blas));
+  const { backend, pare } = cleanup.use(await openLocalHost(choice, { blas }));
   const start = elapsed();
   const layers: LayerLoss[] = [];
   let solved = 0;

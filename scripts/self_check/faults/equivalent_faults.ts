@@ -17,7 +17,7 @@ const COLUMN_LOOPS = ["prune_block", "prune_block_n_m", "quantize_block"];
 
 const EQUIVALENT: readonly Equivalent[] = [
   {
-    kernels: ["gemm_nt"],
+    kernels: ["gemm_nt", "product_nt"],
     change: "p < params.k → (p + 1) < params.k (loop cut short)",
     reason: "the loop over whole quads of B does not run if B is transposed",
   },
@@ -82,7 +82,7 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the effect is below the rounding of a softmax, and the function is checked by soft_cap",
   },
   {
-    kernels: ["gemm_nn", "gemm_nt", "gemm_tn"],
+    kernels: ["gemm_nn", "gemm_nt", "gemm_tn", "product_nt", "product_tn"],
     change: "0.0 → 0.01",
     tiling: "discrete",
     reason: "beyond the edge, the element of the other operand is 0 or the product is outside of C",

@@ -42,6 +42,8 @@ export const MATRIX_REFERENCES: Readonly<Record<string, Reference>> = {
   gemm_nn: product(false, false),
   gemm_nt: product(false, true),
   gemm_tn: product(true, false),
+  product_nt: product(false, true),
+  product_tn: product(true, false),
   reverse_cholesky({ h, r, u, diagonal, status }, p) {
     if (status[0] !== 0) return;
     const { r: factor, failed } = referenceReverseCholesky(packed(h, p.size, p.size, p.offset, p.ld), p.size);

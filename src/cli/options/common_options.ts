@@ -4,7 +4,15 @@
  */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, DEFAULT_BLAS } from "../../host/backends.ts";
+import {
+  BACKEND_CHOICES,
+  type BackendChoice,
+  type BlasChoice,
+  DEFAULT_BLAS,
+  DEFAULT_RUNTIME,
+  WEBGPU_RUNTIMES,
+  type WebGpuRuntime,
+} from "../../host/backends.ts";
 import type { Model } from "../../models/model.ts";
 import { UsageError } from "../errors.ts";
 
@@ -14,9 +22,10 @@ export interface CommonOptions {
   readonly debug?: boolean;
 }
 
-/** The options `--backend` and `--blas`. */
+/** The options `--backend`, `--webgpu` and `--blas`. */
 export interface BackendFlags {
   readonly backend: BackendChoice;
+  readonly webgpu: WebGpuRuntime;
   readonly blas: BlasChoice;
 }
 
@@ -43,13 +52,22 @@ export function addCommonOptions(command: Command): Command {
     .option("--allow-net <host>", "permit connecting to HOST or HOST:PORT; may be repeated", appendValue, []);
 }
 
-/** Declares `--backend` and `--blas`. */
+/** Declares `--backend`, `--webgpu` and `--blas`. */
 export function addBackendOption(command: Command): Command {
   return command
     .addOption(
       new Option("--backend <kind>", "where to compute; auto uses the GPU if there is one, else the CPU")
         .choices(BACKEND_CHOICES)
         .default("auto"),
+    )
+    .addOption(
+      new Option(
+        "--webgpu <runtime>",
+        "the implementation of WebGPU that uses the GPU: the one of Deno, or Dawn, which needs the npm package webgpu",
+      )
+        .env("PARE_WEBGPU")
+        .choices(WEBGPU_RUNTIMES)
+        .default(DEFAULT_RUNTIME),
     )
     .addOption(
       new Option(

@@ -4,10 +4,12 @@
  */
 
 import { dirname, join, resolve } from "node:path";
+import type { DawnFiles } from "../../host/backends.ts";
 import { cacheFolder } from "../../hub/cache.ts";
 import { isHubReference, parseReference } from "../../hub/reference.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 import { REPORT_PAGE_FILE } from "../../report/file_names.ts";
+
 import { HUB_VARIABLES } from "../files/hub_variables.ts";
 import { PROBE_FILE } from "../files/probe_file.ts";
 
@@ -33,6 +35,8 @@ export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The places at which `--blas auto` looks for a library. */
   readonly libraries: readonly string[];
+  /** The package that `--webgpu dawn` loads, if it is installed. */
+  readonly dawn?: DawnFiles;
   /** Whether a file or folder exists. */
   exists(path: string): boolean;
 }
@@ -46,7 +50,8 @@ export type Role =
   | "output file"
   | "report folder"
   | "server"
-  | "library";
+  | "library"
+  | "webgpu runtime";
 
 /** The public hub, and the servers of the Hugging Face company to which it redirects downloads. */
 const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes NAME itself
@@ -76,6 +81,9 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Acc
     if (choice === "off") return {};
     const ffi = choice === "auto" ? libraries : [resolve(cwd, choice)];
     return { ffi, sys: ffi.some((path) => path.endsWith("Accelerate")) ? ["osRelease"] : [] }; // Accelerate has the version of macOS
+  },
+  "webgpu runtime": (runtime, { dawn }) => {
+    return runtime === "dawn" && dawn ? { read: [dawn.folder, dawn.realFolder], ffi: [dawn.addon] } : {};
   },
 };
 

@@ -22,7 +22,10 @@ export interface CommandRoles {
 
 /** The variables of options that several commands have. */
 const SERVER_DEFAULTS = { "server": "PARE_SERVER", "api-key": "PARE_API_KEY" },
-  BLAS_DEFAULT = { "blas": "PARE_BLAS" };
+  LIBRARY_DEFAULTS = { "blas": "PARE_BLAS", "webgpu": "PARE_WEBGPU" };
+
+/** The options of every command that computes. */
+const LIBRARIES = { "blas": "library", "webgpu": "webgpu runtime" } as const;
 
 const JOBS: CommandRoles = { options: { server: "server" }, defaults: SERVER_DEFAULTS };
 
@@ -36,25 +39,25 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
       text: "input",
       profile: "input",
       server: "server",
-      blas: "library",
+      ...LIBRARIES,
     },
-    defaults: { ...SERVER_DEFAULTS, ...BLAS_DEFAULT },
+    defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
   },
   "verify": { arguments: ["model"] },
   "eval": {
     arguments: ["model"],
-    options: { compare: "model", text: "input", task: "labelled input", blas: "library" },
-    defaults: BLAS_DEFAULT,
+    options: { compare: "model", text: "input", task: "labelled input", ...LIBRARIES },
+    defaults: LIBRARY_DEFAULTS,
   },
   "sweep": {
     arguments: ["model"],
-    options: { calibration: "input", text: "input", csv: "output file", svg: "output file", blas: "library" },
-    defaults: BLAS_DEFAULT,
+    options: { calibration: "input", text: "input", csv: "output file", svg: "output file", ...LIBRARIES },
+    defaults: LIBRARY_DEFAULTS,
   },
   "layer": {
     arguments: ["input"],
-    options: { out: "output file", server: "server", blas: "library" },
-    defaults: { ...SERVER_DEFAULTS, ...BLAS_DEFAULT },
+    options: { out: "output file", server: "server", ...LIBRARIES },
+    defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
   },
   "pack": { arguments: ["model"], options: { out: "output folder" } },
   "unpack": { arguments: ["model"], options: { out: "output folder" } },
@@ -63,12 +66,12 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "jobs show": JOBS,
   "jobs cancel": JOBS,
   "serve": {
-    options: { "keys-file": "input", edge: "server", blas: "library" },
+    options: { "keys-file": "input", edge: "server", ...LIBRARIES },
     defaults: {
       "keys-file": "PARE_KEYS_FILE",
       "edge": "PARE_EDGE",
       "public-url": "PARE_PUBLIC_URL",
-      ...BLAS_DEFAULT,
+      ...LIBRARY_DEFAULTS,
     },
     env: ["PARE_KEYS", "PARE_HOSTS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
     listens: true,

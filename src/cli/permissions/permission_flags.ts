@@ -1,7 +1,7 @@
 /**
  * Computes the permissions with which Deno runs a command. The launchers of `scripts/launcher` pass them to Deno, so that a command can use
  * the files, servers and environment variables that its command line names, and nothing else. No command may start programs, and only the
- * library that `--blas` names may be loaded.
+ * libraries that `--blas` and `--webgpu` name may be loaded.
  */
 
 import { resolve } from "node:path";

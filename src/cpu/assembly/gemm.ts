@@ -257,3 +257,5 @@ export function gemm_tn_items(args: GemmArgs): u32 {
 export function gemm_tn(args: GemmArgs, item: u32): void {
   gemm(args, item, true, false);
 }
+
+export { GemmArgs };

@@ -25,6 +25,7 @@ export * from "./pairing";
 export { set_blas } from "./blas";
 export * from "./transfer";
 export * from "./gemm";
+export * from "./product";
 export * from "./activate";
 export * from "./attention";
 export * from "./check";

@@ -2,7 +2,8 @@
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../kernels/forward/activate.ts";
-import { gemmNN, gemmNT } from "../../kernels/gemm.ts";
+import { gemmNN } from "../../kernels/gemm.ts";
+import { productNT } from "../../kernels/product.ts";
 import { type LinearGroup, type LinearSpec, roleOf } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 
@@ -70,7 +71,7 @@ export function applyLinear(
     } else {
       // Each strip has the weights of some outputs.
       const sizes = { n: stripRows, k: inFeatures, a_offset, ldb: inFeatures, c_offset: row0 };
-      backend.dispatch(gemmNT, operands, { ...shared, ...sizes, beta: accumulate ? 1 : 0 });
+      backend.dispatch(productNT, operands, { ...shared, ...sizes, beta: accumulate ? 1 : 0 });
     }
   }
   if (!bias && activation === "none") return;

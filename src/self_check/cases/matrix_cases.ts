@@ -5,6 +5,7 @@ import { maskedCombine, scaleTile } from "../../kernels/combine.ts";
 import { cgDirection, cgStep } from "../../kernels/conjugate_gradient.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "../../kernels/diagonal.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../kernels/gemm.ts";
+import { productNT, productTN } from "../../kernels/product.ts";
 import { reverseCholesky } from "../../kernels/reverse_cholesky.ts";
 import { rowDot } from "../../kernels/row_dot.ts";
 import { zeroColumns } from "../../kernels/zero_columns.ts";
@@ -36,7 +37,13 @@ const PRODUCT = {
   upper: 0,
 };
 
-const products = ([[gemmNN, 1], [gemmNT, 2], [gemmTN, 3]] as const).flatMap(([kernel, seed]) => [
+const products = ([
+  [gemmNN, 1],
+  [gemmNT, 2],
+  [gemmTN, 3],
+  [productNT, 30],
+  [productTN, 31],
+] as const).flatMap(([kernel, seed]) => [
   defineCase(kernel, {
     feature: "aligned rows",
     params: { ...PRODUCT, b_offset: 0, beta: 0.5 },
@@ -64,6 +71,35 @@ const products = ([[gemmNN, 1], [gemmNT, 2], [gemmTN, 3]] as const).flatMap(([ke
     includes: { c: (i) => i > 0 && Math.floor((i - 1) / LD) <= (i - 1) % LD },
   }),
 ]);
+
+/** The number of inner columns of a long sum, which matrix units compute in three parts (`shaders/product.wgsl`). */
+const LONG_K = 4113;
+
+/** Sums that are longer than matrix units may add up, with rows and columns of different magnitudes. */
+const longSums = [productNT, productTN].map((kernel, transA) =>
+  defineCase(kernel, {
+    feature: "long sums",
+    params: {
+      ...PRODUCT,
+      m: 3,
+      n: 5,
+      k: LONG_K,
+      a_offset: 0,
+      lda: transA ? 3 : LONG_K,
+      b_offset: 0,
+      ldb: transA ? 5 : LONG_K,
+      c_offset: 0,
+      ldc: 5,
+      beta: 0.5,
+    },
+    buffers: () => ({
+      a: signed(3 * LONG_K, 320),
+      b: signed(5 * LONG_K, 321).map((value) => value * 3e4),
+      c: signed(15, 322),
+    }),
+    roundings: { c: sumRoundings(LONG_K) },
+  })
+);
 
 /** Returns a symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its diagonal. */
 function cholesky(size: number, ld: number, seed: number, status = 0) {
@@ -135,6 +171,7 @@ const cgSums = () =>
 
 export const MATRIX_CASES: readonly KernelCase[] = [
   ...products,
+  ...longSums,
   ...factorisations,
   defineCase(getDiagonal, {
     params: { count: 70, row: 3, col: 5, ld: 80, first: 9 },

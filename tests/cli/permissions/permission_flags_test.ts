@@ -12,6 +12,11 @@ function around(env: Record<string, string> = {}) {
     cwd: "/home/ann",
     env,
     libraries: ["/lib/openblas.so", "/lib/mkl.so"],
+    dawn: {
+      folder: "/pare/node_modules/webgpu",
+      realFolder: "/store/webgpu",
+      addon: "/store/webgpu/dawn.node",
+    },
     exists: (path: string) => EXISTING.includes(path),
   };
 }
@@ -103,6 +108,26 @@ describe("commandAccess()", () => {
     assert.deepEqual(libraries("layer l --out o --blas off", { PARE_BLAS: "auto" }), []);
     assert.deepEqual(libraries("serve --blas lib/libblis.so"), ["/home/ann/lib/libblis.so"]);
     assert.deepEqual(libraries("serve", { PARE_BLAS: "auto" }), ["/lib/openblas.so", "/lib/mkl.so"]);
+  });
+
+  it("loads the addon of Dawn if --webgpu or its variable names Dawn, and reads its package", () => {
+    const access = (line: string, env?: Record<string, string>) => {
+      const { read, ffi } = commandAccess(line.split(" "), around(env));
+      return { read, ffi };
+    };
+    const granted = {
+      read: ["/pare/node_modules/webgpu", "/store/webgpu"],
+      ffi: ["/store/webgpu/dawn.node"],
+    };
+    assert.deepEqual(access("serve --webgpu dawn"), granted);
+    assert.deepEqual(access("serve", { PARE_WEBGPU: "dawn" }), granted);
+    for (const line of ["prune", "eval", "sweep", "layer", "serve"]) {
+      assert.deepEqual(access(`${line} --webgpu=dawn`).ffi, granted.ffi, line);
+    }
+    assert.deepEqual(access("serve --webgpu deno", { PARE_WEBGPU: "dawn" }), { read: [], ffi: [] });
+    assert.deepEqual(access("serve"), { read: [], ffi: [] });
+    const missing = commandAccess(["serve", "--webgpu", "dawn"], { ...around(), dawn: undefined });
+    assert.deepEqual([missing.read, missing.ffi], [[], []]);
   });
 
   it("adds what --allow-read, --allow-write and --allow-net name", () => {

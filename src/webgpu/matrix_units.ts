@@ -1,0 +1,48 @@
+/** Decides whether a device computes products on matrix units (tensor cores), which only Dawn offers. */
+
+import { MATRIX_VARIANT, productNT, productTN } from "../kernels/product.ts";
+import type { Tuning } from "./tuning.ts";
+
+/** The feature of Dawn that shaders for matrix units need. */
+export const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
+
+/** One kind of product that the matrix units of an adapter compute. `@webgpu/types` does not have it yet. */
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** The properties of an adapter on which the decision depends. */
+export interface MatrixAdapter {
+  readonly features: Iterable<string>;
+  readonly info: Partial<Pick<GPUAdapterInfo, "subgroupMinSize" | "subgroupMaxSize">> & {
+    readonly subgroupMatrixConfigs?: Iterable<MatrixConfig>;
+  };
+  readonly limits: Pick<GPUSupportedLimits, "maxComputeWorkgroupStorageSize">;
+}
+
+/** The features that `shaders/product.wgsl` enables or depends on. */
+const FEATURES = [MATRIX_FEATURE, "shader-f16", "subgroups"];
+/** The edge of a unit of `shaders/product.wgsl`, and the number of invocations per subgroup that it needs. */
+const UNIT = 16, SUBGROUP = 32;
+
+/** Returns whether an adapter can run the variants for matrix units. */
+export function hasMatrixUnits({ features, info, limits }: MatrixAdapter): boolean {
+  const available = new Set(features);
+  const { workgroupBytes = 0 } = productNT.variants![MATRIX_VARIANT];
+  return FEATURES.every((feature) => available.has(feature)) &&
+    info.subgroupMinSize === SUBGROUP && info.subgroupMaxSize === SUBGROUP &&
+    limits.maxComputeWorkgroupStorageSize >= workgroupBytes &&
+    [...info.subgroupMatrixConfigs ?? []].some(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && M === UNIT && N === UNIT && K === UNIT
+    );
+}
+
+/** Returns the shaders for matrix units, if the device was opened with the feature. */
+export function matrixTuning({ features }: { readonly features: { has(feature: string): boolean } }): Tuning {
+  if (!features.has(MATRIX_FEATURE)) return {};
+  return { [productNT.name]: MATRIX_VARIANT, [productTN.name]: MATRIX_VARIANT };
+}

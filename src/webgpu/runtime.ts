@@ -1,0 +1,31 @@
+/** Chooses the implementation of WebGPU, by the option `--webgpu` or the variable `PARE_WEBGPU`. */
+
+import { loadDawn } from "./dawn.ts";
+
+/** The implementations. `deno` is the one that Deno contains, and `dawn` is that of Chromium. */
+export const WEBGPU_RUNTIMES = ["deno", "dawn"] as const;
+
+export type WebGpuRuntime = (typeof WEBGPU_RUNTIMES)[number];
+
+/** The choice of a user who makes none. */
+export const DEFAULT_RUNTIME: WebGpuRuntime = "deno";
+
+/** An implementation that is ready for use. */
+export interface OpenRuntime {
+  /** Undefined if the environment has no WebGPU. */
+  readonly gpu: GPU | undefined;
+  /** The name that the names of its adapters contain. Undefined for Deno's own implementation. */
+  readonly name?: string;
+}
+
+/** Returns the implementation, and loads it if necessary. @throws {Error} if Dawn is not installed or cannot be loaded */
+export function openRuntime(runtime: WebGpuRuntime = DEFAULT_RUNTIME): OpenRuntime {
+  return runtime === "dawn" ? loadDawn() : { gpu: navigator.gpu };
+}
+
+/** Parses the name of an implementation. @throws {RangeError} naming `what` and the text */
+export function parseRuntime(text: string, what: string): WebGpuRuntime {
+  const runtime = WEBGPU_RUNTIMES.find((candidate) => candidate === text);
+  if (!runtime) throw new RangeError(`${what} ${text}: must be one of ${WEBGPU_RUNTIMES.join(", ")}`);
+  return runtime;
+}

@@ -1,0 +1,101 @@
+/**
+ * Tests `--webgpu dawn` through the launcher, which gives a command no permission but those that its command
+ * line needs, and that a run does not mix Dawn with Deno's own WebGPU.
+ */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import type { Backend } from "../../src/backend/backend.ts";
+import { openBackend } from "../../src/cli/local_host.ts";
+import { runFingerprint } from "../../src/cli/prune/run_fingerprint.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { TESTED_DAWN } from "../../src/webgpu/dawn.ts";
+import { correlatedHessian } from "../reference/hessian.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { dawnSkipReason } from "../support/dawn.ts";
+import { normals } from "../support/random.ts";
+
+const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
+const ROWS = 24, COLS = 40;
+
+function f32(shape: readonly number[], values: Float32Array<ArrayBuffer>): HostTensor {
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
+}
+
+let folder: string;
+before(async () => {
+  folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "pare-test-" }));
+  await Deno.writeFile(
+    `${folder}/layer`,
+    encode({
+      weight: f32([ROWS, COLS], normals(ROWS * COLS, 1)),
+      hessian: f32([COLS, COLS], correlatedHessian(COLS, { seed: 2 })),
+    }),
+  );
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+/** Prunes the layer into a file through the launcher. */
+async function pruneLayer(out: string, ...options: readonly string[]) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--quiet",
+      LAUNCHER,
+      "layer",
+      `${folder}/layer`,
+      "--out",
+      `${folder}/${out}`,
+      "--backend",
+      "webgpu",
+      "--json",
+      ...options,
+    ],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+describe("--webgpu dawn", { skip: dawnSkipReason }, () => {
+  it("prunes a layer with the permissions of its command line, and prints nothing but the report", async () => {
+    const { code, stdout, stderr } = await pruneLayer("dawn", "--webgpu", "dawn");
+    assert.equal(code, 0, stderr);
+    const { report } = JSON.parse(stdout);
+    assert.match(report.adapter, new RegExp(` with Dawn \\(webgpu ${TESTED_DAWN}\\)$`));
+
+    const other = await pruneLayer("deno");
+    assert.equal(other.code, 0, other.stderr);
+    assert.doesNotMatch(JSON.parse(other.stdout).report.adapter, /Dawn/);
+    const [dawn, deno] = await Promise.all(["dawn", "deno"].map(async (name) => {
+      return decode(await Deno.readFile(`${folder}/${name}`)).tensors;
+    }));
+    assert.deepEqual(dawn.get("mask")!.data, deno.get("mask")!.data);
+    // Both implementations round the same operations, and may only fuse and order them differently.
+    assertClose(asFloat32(dawn.get("weight")!.data), asFloat32(deno.get("weight")!.data), 1e-5);
+  });
+
+  it("is refused with exit code 2 if its name is misspelt, naming the option, the rule and the value", async () => {
+    const { code, stderr } = await pruneLayer("never", "--webgpu", "wgpu");
+    assert.equal(code, 2);
+    assert.match(stderr, /--webgpu <runtime>.*'wgpu' is invalid\. Allowed choices are deno, dawn/);
+  });
+
+  it("gives a run another fingerprint, so that it is not resumed with the other implementation", async () => {
+    const fingerprints = await Promise.all((["dawn", "deno"] as const).map(async (webgpu) => {
+      const backend: Backend = await openBackend("webgpu", { webgpu });
+      try {
+        return JSON.stringify(runFingerprint({ "--sparsity": "0.5" }, backend));
+      } finally {
+        await backend.dispose();
+      }
+    }));
+    assert.match(fingerprints[0], /with Dawn/);
+    assert.notEqual(fingerprints[0], fingerprints[1]);
+  });
+});
