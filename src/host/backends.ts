@@ -10,9 +10,9 @@ import { roundingName } from "../cpu/adapter_name.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
 import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";
-import type { DawnFiles } from "../webgpu/dawn.ts";
+import type { DawnFiles } from "../webgpu/runtimes/dawn.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
-import { DEFAULT_RUNTIME, parseRuntime, WEBGPU_RUNTIMES, type WebGpuRuntime } from "../webgpu/runtime.ts";
+import { DEFAULT_RUNTIME, parseRuntime, WEBGPU_RUNTIMES, type WebGpuRuntime } from "../webgpu/runtimes/runtime.ts";
 import type { LogEntry } from "./log_entry.ts";
 
 export {

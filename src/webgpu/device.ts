@@ -5,8 +5,8 @@
  */
 
 import type { Adapter } from "../backend/backend.ts";
-import { hasMatrixUnits, MATRIX_FEATURE, type MatrixAdapter } from "./matrix_units.ts";
-import { DEFAULT_RUNTIME, openRuntime, type WebGpuRuntime } from "./runtime.ts";
+import { hasMatrixUnits, MATRIX_FEATURE, type MatrixAdapter } from "./runtimes/matrix_units.ts";
+import { DEFAULT_RUNTIME, openRuntime, type WebGpuRuntime } from "./runtimes/runtime.ts";
 
 /** The machine has no WebGPU adapter, or none of the requested kind. */
 export class NoAdapterError extends Error {

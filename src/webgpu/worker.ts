@@ -7,7 +7,7 @@
 import { type Port, serveBackend } from "../backend/backend_server.ts";
 import { KERNELS } from "../kernels/kernels.ts";
 import { createWebGpuBackend } from "./backend.ts";
-import { parseRuntime } from "./runtime.ts";
+import { parseRuntime } from "./runtimes/runtime.ts";
 import { tuningFor } from "./tuning.ts";
 
 await serveBackend(

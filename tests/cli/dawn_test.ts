@@ -12,7 +12,7 @@ import { runFingerprint } from "../../src/cli/prune/run_fingerprint.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
-import { TESTED_DAWN } from "../../src/webgpu/dawn.ts";
+import { TESTED_DAWN } from "../../src/webgpu/runtimes/dawn.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { dawnSkipReason } from "../support/dawn.ts";

@@ -8,7 +8,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
 import { NoAdapterError } from "../../src/webgpu/device.ts";
-import type { WebGpuRuntime } from "../../src/webgpu/runtime.ts";
+import type { WebGpuRuntime } from "../../src/webgpu/runtimes/runtime.ts";
 
 /** The implementation of WebGPU, if the suites run on WebGPU only. */
 let onlyRuntime: WebGpuRuntime | undefined;

@@ -11,7 +11,7 @@ import type { CheckCase } from "../../src/self_check/kernel_case.ts";
 import { selfCheck } from "../../src/self_check/self_check.ts";
 import type { Values } from "../../src/self_check/values.ts";
 import { createWebGpuBackend, type WebGpuBackend } from "../../src/webgpu/backend.ts";
-import { WEBGPU_RUNTIMES } from "../../src/webgpu/runtime.ts";
+import { WEBGPU_RUNTIMES } from "../../src/webgpu/runtimes/runtime.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
 import { upload } from "../support/device.ts";

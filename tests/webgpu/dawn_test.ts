@@ -4,8 +4,8 @@ import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import config from "../../deno.json" with { type: "json" };
-import { findDawn, loadDawn, openDawn, TESTED_DAWN } from "../../src/webgpu/dawn.ts";
-import { openRuntime, parseRuntime } from "../../src/webgpu/runtime.ts";
+import { findDawn, loadDawn, openDawn, TESTED_DAWN } from "../../src/webgpu/runtimes/dawn.ts";
+import { openRuntime, parseRuntime } from "../../src/webgpu/runtimes/runtime.ts";
 import { describeAdapter, requestAdapter } from "../../src/webgpu/device.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
 

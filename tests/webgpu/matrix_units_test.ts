@@ -5,8 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { MATRIX_VARIANT, productNT } from "../../src/kernels/product.ts";
-import { findDawn } from "../../src/webgpu/dawn.ts";
-import { hasMatrixUnits, MATRIX_FEATURE, matrixTuning } from "../../src/webgpu/matrix_units.ts";
+import { findDawn } from "../../src/webgpu/runtimes/dawn.ts";
+import { hasMatrixUnits, MATRIX_FEATURE, matrixTuning } from "../../src/webgpu/runtimes/matrix_units.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
 
 /** An adapter with matrix units. */

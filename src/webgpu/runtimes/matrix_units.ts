@@ -1,7 +1,7 @@
 /** Decides whether a device computes products on matrix units (tensor cores), which only Dawn offers. */
 
-import { MATRIX_VARIANT, productNT, productTN } from "../kernels/product.ts";
-import type { Tuning } from "./tuning.ts";
+import { MATRIX_VARIANT, productNT, productTN } from "../../kernels/product.ts";
+import type { Tuning } from "../tuning.ts";
 
 /** The feature of Dawn that shaders for matrix units need. */
 export const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
