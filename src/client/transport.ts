@@ -7,7 +7,9 @@
 import { abortable, sleep } from "../async/abort.ts";
 import { connectionReason } from "../text/connection_reason.ts";
 import { isNotPermitted } from "../text/is_not_permitted.ts";
+import { bodyBlob } from "./body_blob.ts";
 import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
+import { readResponseBody } from "./read_response_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 
 /** How to reach a server. */
@@ -112,7 +114,7 @@ export class Transport {
     const headers = new Headers();
     if (this.#options.apiKey) headers.set("Authorization", `Bearer ${this.#options.apiKey}`);
     // The body is a Blob, because a stream would be sent in chunks without a Content-Length.
-    const blob = body && new Blob([...body]);
+    const blob = body && bodyBlob(body);
     if (blob) {
       headers.set("Content-Type", "application/vnd.safetensors");
       headers.set("Content-Length", String(blob.size));
@@ -140,37 +142,4 @@ function isTransient(error: Error): error is TransientError {
 /** Returns the seconds that the server asked to wait, or 0. */
 function retryAfter(error: TransientError): number {
   return error instanceof PareError ? error.retryAfter ?? 0 : 0;
-}
-
-/**
- * Reads the whole body. If the response declares its length, the array is allocated once.
- * @throws {RangeError} if the body is shorter or longer than its Content-Length
- */
-async function readResponseBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
-  const length = declaredLength(response.headers);
-  if (!response.body || length === undefined) return new Uint8Array(await response.arrayBuffer());
-  const bytes = new Uint8Array(length);
-  let filled = 0;
-  // A reader is used because the streams of some browsers cannot be iterated.
-  const reader = response.body.getReader();
-  for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    const chunk = next.value;
-    if (filled + chunk.length > length) {
-      await reader.cancel();
-      throw new RangeError(`response body: is longer than its Content-Length of ${length} bytes`);
-    }
-    bytes.set(chunk, filled);
-    filled += chunk.length;
-  }
-  if (filled < length) throw new RangeError(`response body: ended after ${filled} of ${length} bytes`);
-  return bytes;
-}
-
-/**
- * Returns the Content-Length, or undefined if there is none or the body is compressed. The Content-Length of
- * a compressed body counts the compressed bytes.
- */
-function declaredLength(headers: Headers): number | undefined {
-  const length = headers.get("Content-Length");
-  return length === null || headers.has("Content-Encoding") ? undefined : Number(length);
 }

@@ -12,7 +12,12 @@ import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.t
 import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";
 import type { DawnFiles } from "../webgpu/runtimes/dawn.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
-import { DEFAULT_RUNTIME, parseRuntime, WEBGPU_RUNTIMES, type WebGpuRuntime } from "../webgpu/runtimes/runtime.ts";
+import {
+  DEFAULT_RUNTIME,
+  parseRuntime,
+  WEBGPU_RUNTIMES,
+  type WebGpuRuntime,
+} from "../webgpu/runtimes/runtime.ts";
 import type { LogEntry } from "./log_entry.ts";
 
 export {

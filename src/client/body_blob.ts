@@ -1,0 +1,20 @@
+/** The body of a request as a Blob. */
+
+/**
+ * The size of the pieces of a body, in bytes. Deno copies a whole piece before it sends the first byte of it. With pieces of this size the
+ * server receives one piece while the next one is copied, and all pieces are copied through the same memory.
+ */
+const PIECE_BYTES = 2 ** 20;
+
+/** Returns a Blob of the bytes of `parts`, in order. */
+export function bodyBlob(parts: readonly Uint8Array<ArrayBuffer>[]): Blob {
+  return new Blob(parts.flatMap(splitIntoPieces));
+}
+
+function splitIntoPieces(part: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  for (let start = 0; start < part.byteLength; start += PIECE_BYTES) {
+    pieces.push(part.subarray(start, start + PIECE_BYTES));
+  }
+  return pieces;
+}
