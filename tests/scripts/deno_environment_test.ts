@@ -1,0 +1,32 @@
+/** Tests denoEnvironment(), which chooses the V8 flags of the commands. */
+
+import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { PAIRING_FLAGS } from "../../src/cpu/instruction_pairing.ts";
+import { denoEnvironment } from "../../scripts/launcher/deno_environment.ts";
+
+const FLAGS = "DENO_V8_FLAGS";
+
+describe("denoEnvironment()", () => {
+  const before = Deno.env.get(FLAGS);
+  beforeEach(() => Deno.env.delete(FLAGS));
+  afterEach(() => before === undefined ? Deno.env.delete(FLAGS) : Deno.env.set(FLAGS, before));
+
+  const flags = () => denoEnvironment(Deno.execPath(), Deno.version.deno)[FLAGS];
+
+  it("limits the part of V8's heap for new objects on every processor, and pairs instructions on x86-64", () => {
+    const pairing = Deno.build.arch === "x86_64" ? PAIRING_FLAGS : [];
+    assert.deepEqual(flags()?.split(","), [...pairing, "--max-semi-space-size=4"]);
+  });
+
+  it("gives flags with which a process starts", async () => {
+    const env = { [FLAGS]: flags()! };
+    const { success } = await new Deno.Command(Deno.execPath(), { args: ["eval", ""], env }).output();
+    assert.ok(success);
+  });
+
+  it("keeps the flags of the user", () => {
+    Deno.env.set(FLAGS, "--single-threaded");
+    assert.equal(flags(), "--single-threaded");
+  });
+});
