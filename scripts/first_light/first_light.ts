@@ -10,11 +10,13 @@ import { measureKernels } from "../bench/gpu/kernel_rates.ts";
 import { fastestVariants } from "../bench/gpu/save_tuning.ts";
 import { describeMachine } from "../bench/report/machine.ts";
 import { checkKernels } from "./check_kernels.ts";
+import { measureDawn } from "./measure_dawn.ts";
 import { renderPage } from "./page.ts";
 import { probeAdapter } from "./probe.ts";
 import { rankLimits } from "./ranking.ts";
 import { timeLayer } from "./time_layer.ts";
 import { timeRequest } from "./time_request.ts";
+import { timeTorch } from "./time_torch.ts";
 import type { FirstLight, Sizes } from "./results.ts";
 import { measureTransfers } from "./transfers.ts";
 
@@ -77,9 +79,11 @@ export async function firstLight(folder: string, sizes?: Sizes): Promise<FirstLi
   await step("transfers", async () => ({ transfers: await measureTransfers(transferBytes) }));
   await step("layer", async () => ({ layer: await timeLayer(layer) }));
   await step("kernels", async () => {
-    const kernels = await measureKernels(product, rounds);
+    const kernels = await measureKernels({ order: product, rounds });
     return { kernels, tuning: fastestVariants(kernels) };
   });
+  await step("dawn", async () => ({ dawn: await measureDawn(product, rounds) }));
+  await step("torch", async () => ({ torch: await timeTorch(product, layer) }));
   await step("request", async () => ({ request: await timeRequest(request) }));
   await step("limits", () => {
     if (!result.layer || !result.transfers) throw new Error("needs the steps layer and transfers");

@@ -1,5 +1,6 @@
 /** The HTML page of a run. It has no scripts and loads nothing. */
 
+import type { KernelRate } from "../bench/gpu/kernel_rates.ts";
 import type { FirstLight } from "./results.ts";
 
 type Cell = string | number;
@@ -12,7 +13,7 @@ th:first-child,td:first-child{text-align:left}.bad{color:#b00020}.note{color:#5a
 
 /** Renders all figures that `result` has. */
 export function renderPage(result: FirstLight): string {
-  const { probe, checks, kernels, transfers, layer, request, limits, failures } = result;
+  const { probe, checks, kernels, dawn, torch, transfers, layer, request, limits, failures } = result;
   const body = [
     `<h1>First light: ${escape(result.adapter)}</h1>`,
     `<p class="note">${escape(result.date)}, ${escape(result.machine.cpu)}, Deno ${
@@ -52,18 +53,10 @@ export function renderPage(result: FirstLight): string {
         seconds.toFixed(1),
       ]),
     ),
-    kernels && section(
-      "Kernels",
-      `Every shader of the heavy kernels, order ${result.sizes.product}.`,
-      ["kernel", "shader", "ms", "TFLOP/s", "GB/s"],
-      kernels.map((rate) => [
-        rate.kernel,
-        rate.variant,
-        ms(rate.seconds),
-        (rate.gflops / 1000).toFixed(3),
-        rate.gigabytesPerSecond.toFixed(1),
-      ]),
-    ),
+    kernels &&
+    kernelSection("Kernels", `Every shader of the heavy kernels, order ${result.sizes.product}.`, kernels),
+    dawn && dawnSection(dawn),
+    torch && torchSection(torch),
     transfers && section("Transfers", "By the clock of the CPU.", ["", ""], [
       ["gap between dispatches", `${(1e6 * transfers.dispatchSeconds).toFixed(1)} µs`],
       ["wait for an idle device", `${ms(transfers.waitSeconds)} ms`],
@@ -94,6 +87,48 @@ export function renderPage(result: FirstLight): string {
   ];
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>First light</title><style>${STYLE}</style>
 <body>${body.filter((part) => part !== undefined).join("\n")}</body></html>\n`;
+}
+
+function kernelSection(title: string, note: string, rates: readonly KernelRate[]): string {
+  return section(
+    title,
+    note,
+    ["kernel", "shader", "ms", "TFLOP/s", "GB/s"],
+    rates.map((rate) => [
+      rate.kernel,
+      rate.variant,
+      ms(rate.seconds),
+      (rate.gflops / 1000).toFixed(3),
+      rate.gigabytesPerSecond.toFixed(1),
+    ]),
+  );
+}
+
+function dawnSection(dawn: NonNullable<FirstLight["dawn"]>): string {
+  const title = "Products with Dawn";
+  if ("reason" in dawn) return section(title, `Left out: ${dawn.reason}.`, [], []);
+  const units = dawn.hasMatrixUnits ? "has" : "has no";
+  const note = `The adapter ${units} matrix units that Pare can use. Granted features: ${
+    dawn.probe.granted.join(", ")
+  }.`;
+  return kernelSection(title, note, dawn.kernels);
+}
+
+function torchSection(torch: NonNullable<FirstLight["torch"]>): string {
+  const title = "PyTorch on the same GPU";
+  if ("reason" in torch) return section(title, `Left out: ${torch.reason}.`, [], []);
+  return section(
+    title,
+    `PyTorch ${torch.torch} on ${torch.device}. The layer is pruned by the published algorithm.`,
+    ["", ""],
+    [
+      ...Object.entries(torch.gflops).map((
+        [kind, gflops],
+      ): Cell[] => [`product in ${kind}`, `${(gflops / 1000).toFixed(3)} TFLOP/s`]),
+      ["factor of the layer", `${ms(torch.layer.factor)} ms`],
+      ["solve of the layer", `${ms(torch.layer.solve)} ms`],
+    ],
+  );
 }
 
 function section(title: string, note: string, heads: readonly string[], rows: readonly Cell[][]): string {

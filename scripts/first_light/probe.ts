@@ -1,5 +1,7 @@
 /** Asks an adapter what it is and what it can do. */
 
+import type { MatrixAdapter } from "../../src/webgpu/runtimes/matrix_units.ts";
+
 /** The description of an adapter. */
 export interface Probe {
   readonly info: Readonly<Record<string, string>>;
@@ -22,10 +24,22 @@ export async function probeAdapter(request: () => Promise<GPUAdapter>): Promise<
   }
   const { vendor, architecture, device, description } = info;
   return {
-    info: { vendor, architecture, device, description },
+    info: { vendor, architecture, device, description, ...subgroupsOf(info) },
     limits: numbersOf(adapter.limits),
     listed,
     granted: granted.sort(),
+  };
+}
+
+/** The properties of subgroups that an adapter may have: their sizes, and the products of its matrix units. */
+function subgroupsOf(info: GPUAdapterInfo): Record<string, string> {
+  const { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs } = info as MatrixAdapter["info"];
+  const products = [...subgroupMatrixConfigs ?? []].map(({ componentType, resultComponentType, M, N, K }) =>
+    `${componentType} to ${resultComponentType}, ${M}×${N}×${K}`
+  );
+  return {
+    ...(subgroupMinSize !== undefined && { "subgroup size": `${subgroupMinSize} to ${subgroupMaxSize}` }),
+    ...(products.length > 0 && { "matrix units": products.join("; ") }),
   };
 }
 

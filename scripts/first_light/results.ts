@@ -3,10 +3,12 @@
 import type { KernelRate } from "../bench/gpu/kernel_rates.ts";
 import type { Machine } from "../bench/report/machine.ts";
 import type { CheckResult } from "./check_kernels.ts";
+import type { DawnRates } from "./measure_dawn.ts";
 import type { Probe } from "./probe.ts";
 import type { Limit } from "./ranking.ts";
 import type { LayerTimes } from "./time_layer.ts";
 import type { RequestTimes } from "./time_request.ts";
+import type { TorchTimes } from "./time_torch.ts";
 import type { Transfers } from "./transfers.ts";
 
 /** The sizes of a run. */
@@ -19,6 +21,11 @@ export interface Sizes {
   readonly request: number;
 }
 
+/** Why a step has no figures, although it did not fail: the machine has not what the step needs. */
+export interface LeftOut {
+  readonly reason: string;
+}
+
 /** All figures of a run. A step that failed or was left out has no figures. */
 export interface FirstLight {
   readonly date: string;
@@ -29,6 +36,10 @@ export interface FirstLight {
   readonly probe?: Probe;
   readonly checks?: readonly CheckResult[];
   readonly kernels?: readonly KernelRate[];
+  /** The matrix products with Dawn instead of Deno's own WebGPU. */
+  readonly dawn?: DawnRates | LeftOut;
+  /** The same work by PyTorch on the same GPU. */
+  readonly torch?: TorchTimes | LeftOut;
   readonly transfers?: Transfers;
   readonly layer?: LayerTimes;
   readonly request?: RequestTimes;

@@ -4,7 +4,15 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { firstLight, SOFTWARE_SIZES } from "../../scripts/first_light/first_light.ts";
 import { renderPage } from "../../scripts/first_light/page.ts";
+import type { FirstLight } from "../../scripts/first_light/results.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
+import { dawnSkipReason } from "../support/dawn.ts";
+
+/** The shaders of gemm_nt that were timed with Dawn. */
+function ratesOf(dawn: NonNullable<FirstLight["dawn"]>): string[] | undefined {
+  if ("reason" in dawn) return undefined;
+  return dawn.kernels.filter(({ kernel }) => kernel === "gemm_nt").map(({ variant }) => variant);
+}
 
 describe("first light", () => {
   it(`runs every step to its end${webgpuSkipReason ? ` (skipped: ${webgpuSkipReason})` : ""}`, {
@@ -23,6 +31,8 @@ describe("first light", () => {
       assert.ok(request!.relativeError! > 0 && request!.relativeError! < 1);
       const products = kernels!.filter(({ kernel }) => kernel === "gemm_nt").map(({ variant }) => variant);
       assert.deepEqual(products, ["discrete", "software", "64x64", "64x128", "128x64"]);
+      assert.deepEqual(ratesOf(result.dawn!), dawnSkipReason ? undefined : products);
+      assert.ok("gflops" in result.torch! || result.torch!.reason.length > 0);
       const seconds = limits!.map((limit) => limit.seconds);
       assert.deepEqual(seconds, seconds.toSorted((a, b) => b - a));
 
@@ -31,7 +41,18 @@ describe("first light", () => {
         JSON.parse(JSON.stringify(result)),
       );
       const page = await Deno.readTextFile(`${folder}/index.html`);
-      for (const title of ["What limits a layer", "Checks", "Kernels", "Transfers", "over HTTP", "Adapter"]) {
+      for (
+        const title of [
+          "What limits a layer",
+          "Checks",
+          "Kernels",
+          "Dawn",
+          "PyTorch",
+          "Transfers",
+          "over HTTP",
+          "Adapter",
+        ]
+      ) {
         assert.ok(page.includes(title), title);
       }
       assert.equal(renderPage({ ...result, failures: { layer: "<lost>" } }).includes("<lost>"), false);

@@ -25,7 +25,7 @@ export async function benchGpu({ save }: { readonly save: boolean }): Promise<vo
   const { info } = await requestAdapter(), adapter = describeAdapter({ info });
   const order = adapter.software ? ORDER.software : ORDER.hardware;
   const date = new Date().toISOString();
-  const kernels = await measureKernels(order, ROUNDS);
+  const kernels = await measureKernels({ order, rounds: ROUNDS });
   console.log(`${adapter.name}\n\n${kernelTable(kernels)}\n`);
   const matmuls = await raceMatmuls(order, ROUNDS);
   const results: GpuResults = { order, matmuls, kernels };

@@ -7,6 +7,7 @@
 import type { DeviceBuffer } from "../../../src/backend/backend.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../../src/kernels/gemm.ts";
 import type { Kernel } from "../../../src/kernels/kernel.ts";
+import { productNT, productTN } from "../../../src/kernels/product.ts";
 import { pruneBlock, pruneBlockNM } from "../../../src/kernels/prune_block.ts";
 import { reverseCholesky } from "../../../src/kernels/reverse_cholesky.ts";
 import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
@@ -14,6 +15,8 @@ import { createWebGpuBackend, type WebGpuBackend } from "../../../src/webgpu/bac
 import { fitsIn, shadersOf } from "../../../src/webgpu/tuning.ts";
 import { normals } from "../../../tests/support/random.ts";
 import { requestAdapter } from "../../../src/webgpu/device.ts";
+import { hasMatrixUnits, type MatrixAdapter } from "../../../src/webgpu/runtimes/matrix_units.ts";
+import type { WebGpuRuntime } from "../../../src/webgpu/runtimes/runtime.ts";
 import { median } from "../measure/statistics.ts";
 
 /** The rate of one shader. A kernel may have several shaders, which are called variants. */
@@ -23,6 +26,18 @@ export interface KernelRate {
   readonly seconds: number;
   readonly gflops: number;
   readonly gigabytesPerSecond: number;
+}
+
+/** What is measured, and how. */
+export interface KernelRateOptions {
+  /** The order of the square matrices. */
+  readonly order: number;
+  /** How often each shader is timed. */
+  readonly rounds: number;
+  /** The implementation of WebGPU. @default "deno" */
+  readonly runtime?: WebGpuRuntime;
+  /** Whether only the matrix products are timed. @default false */
+  readonly productsOnly?: boolean;
 }
 
 /** One kernel dispatch to time. */
@@ -41,9 +56,9 @@ interface TimedDispatch {
  */
 const SIZE = DEFAULT_BLOCKSIZE;
 
-function timedDispatches(order: number): TimedDispatch[] {
-  const square = order * order, block = order * SIZE;
-  const gemm = [gemmNN, gemmNT, gemmTN].map((kernel): TimedDispatch => ({
+function timedProducts(order: number): TimedDispatch[] {
+  const square = order * order;
+  return [gemmNN, gemmNT, gemmTN, productNT, productTN].map((kernel): TimedDispatch => ({
     kernel,
     elements: { a: square, b: square, c: square },
     params: {
@@ -52,11 +67,15 @@ function timedDispatches(order: number): TimedDispatch[] {
     },
     flops: 2 * order ** 3,
   }));
+}
+
+function timedDispatches(order: number): TimedDispatch[] {
+  const block = order * SIZE;
   const pruned = { work: block, u: SIZE * SIZE, w: block, q: block, mask: block / 32, sums: 2 * order };
   const layout = { rows: order, size: SIZE, row0: 0, ldwork: SIZE, u_offset: 0, ldu: SIZE };
   const params = { ...layout, w_offset: 0, ldw: SIZE, first: 0, words: SIZE / 32 };
   return [
-    ...gemm,
+    ...timedProducts(order),
     {
       kernel: pruneBlock,
       elements: { ...pruned, keys: block, selection: 2 + order },
@@ -79,21 +98,21 @@ function timedDispatches(order: number): TimedDispatch[] {
 }
 
 /**
- * Times every variant of each heavy kernel `rounds` times. The variants of a kernel take turns.
- * @param order the order of the square matrices
+ * Times every variant of each heavy kernel that the adapter can run. The variants of a kernel take turns.
+ * @throws {NoAdapterError} if the machine has no WebGPU adapter
  */
-export async function measureKernels(order: number, rounds: number): Promise<KernelRate[]> {
+export async function measureKernels(
+  { order, rounds, runtime, productsOnly = false }: KernelRateOptions,
+): Promise<KernelRate[]> {
   const rates: KernelRate[] = [];
-  const { maxComputeWorkgroupStorageSize } = (await requestAdapter()).limits;
-  for (const work of timedDispatches(order)) {
-    const variants = [...shadersOf(work.kernel)].flatMap(([name, shader]) =>
-      fitsIn(shader, maxComputeWorkgroupStorageSize) ? [name] : []
-    );
+  const adapter = await requestAdapter(false, runtime);
+  for (const work of productsOnly ? timedProducts(order) : timedDispatches(order)) {
+    const variants = timedVariants(work.kernel, adapter);
     const backends: WebGpuBackend[] = [];
     try {
       for (const variant of variants) {
         const tuning = () => ({ [work.kernel.name]: variant });
-        backends.push(await createWebGpuBackend({ tuning, warm: [work.kernel] }));
+        backends.push(await createWebGpuBackend({ runtime, tuning, warm: [work.kernel] }));
       }
       const runs = backends.map((backend) => prepare(backend, work));
       const seconds = variants.map((): number[] => []);
@@ -119,6 +138,19 @@ export async function measureKernels(order: number, rounds: number): Promise<Ker
     }
   }
   return rates;
+}
+
+/**
+ * Returns the variants of a kernel that `adapter` can run. Those of `product.ts` are the same as those of `gemm.ts`, except for the one
+ * for matrix units, so only this one is timed.
+ */
+function timedVariants(kernel: Kernel, adapter: GPUAdapter): string[] {
+  const isProduct = kernel === productNT || kernel === productTN;
+  const hasUnits = hasMatrixUnits(adapter as MatrixAdapter);
+  return [...shadersOf(kernel)].flatMap(([name, shader]) => {
+    const isWanted = shader.usesMatrixUnits ? hasUnits : !isProduct;
+    return isWanted && fitsIn(shader, adapter.limits.maxComputeWorkgroupStorageSize) ? [name] : [];
+  });
 }
 
 /**
