@@ -63,7 +63,7 @@ describe("the GPU bench", () => {
   it("times every shader variant of the kernels that take most of a solve's time", {
     skip: webgpuSkipReason ?? false,
   }, async () => {
-    const rates = await measureKernels(128, 1);
+    const rates = await measureKernels({ order: 128, rounds: 1 });
     assert.equal(new Set(rates.map(({ kernel, variant }) => `${kernel} ${variant}`)).size, rates.length);
     assert.ok(rates.length > 15 && rates.every(({ seconds }) => seconds > 0));
   });
