@@ -9,7 +9,7 @@ import { findDawn } from "../../src/webgpu/runtimes/dawn.ts";
 import { hasMatrixUnits, type MatrixAdapter } from "../../src/webgpu/runtimes/matrix_units.ts";
 import { type KernelRate, measureKernels } from "../bench/gpu/kernel_rates.ts";
 import { type Probe, probeAdapter } from "./probe.ts";
-import type { LeftOut } from "./results.ts";
+import type { LeftOut } from "./left_out.ts";
 
 /** The adapter as Dawn describes it, and the rates of the products. */
 export interface DawnRates {

@@ -3,6 +3,7 @@
 import type { KernelRate } from "../bench/gpu/kernel_rates.ts";
 import type { Machine } from "../bench/report/machine.ts";
 import type { CheckResult } from "./check_kernels.ts";
+import type { LeftOut } from "./left_out.ts";
 import type { DawnRates } from "./measure_dawn.ts";
 import type { Probe } from "./probe.ts";
 import type { Limit } from "./ranking.ts";
@@ -19,11 +20,6 @@ export interface Sizes {
   readonly transferBytes: number;
   readonly layer: number;
   readonly request: number;
-}
-
-/** Why a step has no figures, although it did not fail: the machine has not what the step needs. */
-export interface LeftOut {
-  readonly reason: string;
 }
 
 /** All figures of a run. A step that failed or was left out has no figures. */

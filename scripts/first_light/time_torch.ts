@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { writeLayerFile } from "../bench/measure/layer_file.ts";
 import { peerEnvironment } from "../bench/torch/peer_environment.ts";
 import { findTorchBuilds } from "../bench/torch/torch_builds.ts";
-import type { LeftOut } from "./results.ts";
+import type { LeftOut } from "./left_out.ts";
 
 /** The figures of PyTorch. */
 export interface TorchTimes {
