@@ -1,12 +1,12 @@
 // Causal self-attention for GPUs. Each workgroup computes the outputs of 64 consecutive queries of one head. It goes
-// through the keys in chunks of 64, and computes the products of queries and keys, and of probabilities and
-// values, like a matrix product: each invocation has 4 queries, and 4 of the keys or some quads of the values. A
+// through the keys in chunks of 64. The products of queries and keys, and of probabilities and values, are computed
+// in patches, like a matrix product. Each invocation has 4 queries, and 4 of the keys or some quads of the values. A
 // quad is four neighbouring dimensions of a head. All sums stay in registers, because the arrays and vectors that
-// hold them have constant indices only. With a variable as the index, a driver may move the whole array to
+// hold them are indexed by constants only. If an index were a variable, a driver might move the whole array to
 // memory, which is far slower.
 //
-// The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so far of its
-// queries, and rescales its sums when a chunk has a larger score.
+// The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so far of
+// each of its queries, and rescales its sums when a chunk has a larger score.
 
 struct Params {
   batch: u32,
@@ -34,17 +34,17 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// Queries per workgroup, and keys per chunk.
+// The number of queries per workgroup, and of keys per chunk.
 const QUERIES: u32 = 64;
 const KEYS: u32 = 64;
-// Invocations, as a square. Invocation (across, down) has the queries 4·down … 4·down + 3. Of a chunk it has the keys
-// across + 16·j, and of a head the quads across + 16·j.
+// The invocations form a square with this edge. Invocation (across, down) has the queries 4·down … 4·down + 3, the
+// keys across + 16·j of a chunk, and the quads across + 16·j of a head.
 const EDGE: u32 = 16;
-// The quads of a head that each invocation computes: 1, 2 or 4. A head has at most 64·WIDTH dimensions.
+// The number of quads of a head that each invocation computes: 1, 2 or 4. A head has at most 64·WIDTH dimensions.
 override WIDTH: u32 = 2;
-// Quads of the queries and the keys per slice, which is a part of the head that is staged at a time.
+// The number of quads of a head per slice. One slice of the queries and of the keys is staged at a time.
 const SLICE: u32 = 4;
-// Keys of which the values are staged at a time.
+// The number of keys whose values are staged at a time.
 override VALUES: u32 = 32 / WIDTH;
 // A number less than every score. It is a stand-in for −∞, because WGSL does not guarantee that infinity
 // behaves as in IEEE 754.
@@ -53,10 +53,10 @@ const LOWEST: f32 = -1e38;
 // A slice of the queries and then one of the keys, with shape (2, SLICE, 64), or some values, with shape
 // (VALUES, 16·WIDTH).
 var<workgroup> staged: array<vec4f, 2 * SLICE * QUERIES>;
-// The probabilities of the chunk. Those of key s and of the four queries of row `down` of invocations are at
-// s·EDGE + down.
+// The probabilities of the chunk. Element s·EDGE + down has the probabilities of key s for the four queries of row
+// `down` of the invocations.
 var<workgroup> probabilities: array<vec4f, KEYS * EDGE>;
-// For each row and column of invocations, a number for each of the four queries of the row.
+// Each invocation's numbers for its four queries, for sums and maxima over a row of invocations.
 var<workgroup> partial: array<vec4f, EDGE * EDGE>;
 
 // The first key that query t may attend to.
@@ -74,7 +74,7 @@ fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
 }
 
 // Stages the quads first … first + SLICE − 1 of the queries from `query` on and of the keys from `key` on. Rows past
-// the last token repeat the last token. Their results are not used.
+// the last token repeat the last token, and their results are not used.
 fn stage_slice(local: u32, first_row: u32, query: u32, key: u32, q_column: u32, k_column: u32, first: u32) {
   let d = 4 * (first + local % SLICE);
   let row = local / SLICE;
@@ -99,8 +99,8 @@ fn dots(quad: vec4f, k0: vec4f, k1: vec4f, k2: vec4f, k3: vec4f) -> vec4f {
   return vec4f(dot(quad, k0), dot(quad, k1), dot(quad, k2), dot(quad, k3));
 }
 
-// The scores of query t, from its dot products with the four keys `keys`: limited, with the ALiBi bias, and LOWEST
-// for keys that the query may not attend to.
+// The scores of query t for the four keys `keys`, from their dot products. The soft cap and then the ALiBi bias are
+// applied. The score of a key that the query may not attend to is LOWEST.
 fn finish_scores(products: vec4f, keys: vec4u, t: u32, slope: f32) -> vec4f {
   var scores = products;
   if params.soft_cap > 0 {
@@ -119,7 +119,7 @@ fn exponentials(scores: vec4f, largest: f32) -> vec4f {
   return select(exp(max(scores - largest, vec4f(-87))), vec4f(0), scores == vec4f(LOWEST));
 }
 
-// The largest number of each query over all columns of invocations. `own` has the numbers of this invocation.
+// For each of the four queries, the largest number over a row of invocations. `own` has the numbers of this invocation.
 fn largest_in_row(own: vec4f, across: u32, down: u32) -> vec4f {
   partial[down * EDGE + across] = own;
   workgroupBarrier();
@@ -130,7 +130,7 @@ fn largest_in_row(own: vec4f, across: u32, down: u32) -> vec4f {
   return largest;
 }
 
-// The sum of each query's numbers over all columns of invocations.
+// For each of the four queries, the sum of the numbers over a row of invocations.
 fn sum_of_row(own: vec4f, across: u32, down: u32) -> vec4f {
   partial[down * EDGE + across] = own;
   workgroupBarrier();

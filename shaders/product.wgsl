@@ -2,21 +2,22 @@
 // adapters with the feature chromium-experimental-subgroup-matrix of Dawn can run it.
 //
 // Matrix units multiply units of 16 × 16 elements in f16, and add the products up in f32. An f32 number has more digits than an f16
-// number, so each element is split into two: x·s = high + low, where s is a power of two. The product is then high·high + high·low
-// + low·high. What is left out, low·low, is below the rounding errors of f32. Each row of op(A) and each column of op(B) has its own s,
-// with which its largest element is just below 256. So no element overflows, and elements that are tiny beside the largest lose
-// digits that do not matter for the sums.
+// number, so each element x is split into two f16 numbers: x·s = high + low, where s is a power of two. The product of two elements is
+// then high·high + high·low + low·high. The term low·low is left out, because it is below the rounding errors of f32. Each row of
+// op(A) and each column of op(B) has its own s, with which its largest element is from 128 to 256. So no element overflows, and
+// elements that are tiny beside the largest lose digits that do not matter for the sums.
 //
-// A matrix unit may round its sums less carefully than f32 does. So at most CHAIN steps of k are added up by the units. The sum of
-// such a chain is then added to C in f32.
+// A matrix unit may round its sums less carefully than f32 arithmetic does. So the matrix units add up at most CHAIN steps of k. The
+// sum of such a chain is then added to C in f32.
 //
-// A workgroup has four subgroups of 32 invocations. It computes a patch of 128 × 128 elements of C, and each subgroup a quarter of it.
+// A workgroup has four subgroups of 32 invocations. It computes a patch of 128 × 128 elements of C, and each subgroup computes a
+// quarter of the patch.
 
 enable f16;
 enable chromium_experimental_subgroup_matrix;
 
-// The control flow and the addresses below are the same for all invocations of a subgroup, but the compiler only knows what is the
-// same for a whole workgroup.
+// The operations on matrix units need control flow and addresses that are the same for all invocations of a subgroup. The code
+// below meets this rule, but the compiler can only prove it for values that are the same for a whole workgroup.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 
 struct Params {
@@ -42,7 +43,7 @@ const PATCH = 128u;
 const QUARTER = 64u;
 // The edge of a unit, and the steps of k that are staged in workgroup memory at a time.
 const UNIT = 16u;
-// The most steps of k that matrix units add up.
+// The most steps of k that the matrix units add up.
 const CHAIN = 2048u;
 // The distance between two rows of op(A), or two columns of op(B), in workgroup memory. It is longer than a row, so that the rows
 // of a unit lie in different memory banks.
@@ -68,16 +69,17 @@ fn b_at(p: u32, j: u32, transposed: bool) -> f32 {
   return b[params.b_offset + select(p * params.ldb + j, j * params.ldb + p, transposed)];
 }
 
-// The biased exponent of `largest`, within limits that keep s and 1/s normal numbers.
+// The biased exponent of `largest`, clamped so that s and 1/s are normal numbers.
 fn exponent_of(largest: f32) -> u32 {
   return clamp(bitcast<u32>(largest) >> 23u, 8u, 254u);
 }
 
-// s, with which a number of this exponent is from 128 to 256. The exponent of a power of two is biased by 127.
+// The factor s for this biased exponent. Multiplied by s, a number with the exponent is from 128 to 256. The bias is 127.
 fn scale_of(exponent: u32) -> f32 {
   return bitcast<f32>((261u - exponent) << 23u);
 }
 
+// 1/s for this biased exponent.
 fn unscale_of(exponent: u32) -> f32 {
   return bitcast<f32>((exponent - 7u) << 23u);
 }
@@ -88,13 +90,15 @@ fn leading_digits(x: f32) -> f32 {
   return bitcast<f32>((bitcast<u32>(x) + 0x1000u) & 0xffffe000u);
 }
 
+// Adds the product of a unit of op(A) and a unit of op(B) to `sum`, the smallest terms first.
 fn multiply(left_high: Left, left_low: Left, right_high: Right, right_low: Right, sum: Sum) -> Sum {
   let small = subgroupMatrixMultiplyAccumulate(left_high, right_low, sum);
   let middle = subgroupMatrixMultiplyAccumulate(left_low, right_high, small);
   return subgroupMatrixMultiplyAccumulate(left_high, right_high, middle);
 }
 
-// Adds a unit of sums to C. `row` and `col` are the position of the unit in the patch, whose first element is C[i0, j0].
+// Adds a unit of sums to C. The first element of the patch is C[i0, j0], and the unit begins at (row, col) of the patch. If `is_first`
+// is true, the unit belongs to the first chain, and the old C is multiplied by β.
 fn add_unit(sum: Sum, i0: u32, j0: u32, row: u32, col: u32, local: u32, is_first: bool) {
   let mine = local / 32u * UNIT * UNIT;
   workgroupBarrier();

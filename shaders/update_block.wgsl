@@ -2,8 +2,8 @@
 // counts the first digits of the keys. The kernel is described in src/kernels/selection/update_block.ts.
 //
 // The update is the matrix product A·U, where U is upper triangular. Each workgroup computes a patch of 64×64
-// elements, and each invocation 4×4 of them in registers. The workgroup multiplies one slice at a time, which is 16
-// columns of A and the matching 16 rows of U, and is staged in workgroup memory. A quad is four neighbouring
+// elements, and each invocation computes 4×4 of them in registers. The workgroup multiplies one slice at a time. A
+// slice is 16 columns of A and the matching 16 rows of U, staged in workgroup memory. A quad is four neighbouring
 // elements of a row. Elements past the edges count as zero.
 
 struct Params {
@@ -33,16 +33,16 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> digits: array<atomic<u32>>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-// Rows and columns of a patch.
+// The number of rows and of columns of a patch.
 const PATCH: u32 = 64;
-// Quads of a row of a patch.
+// The number of quads in a row of a patch.
 const QUADS: u32 = PATCH / 4;
-// Columns of A, and rows of U, per slice, and the quads of a row of A in a slice.
+// The number of columns of A and of rows of U per slice, and the number of quads that a slice has of each row of A.
 const DEPTH: u32 = 16;
 const DEPTH_QUADS: u32 = DEPTH / 4;
 
-// Quad q of row r of the slice of A is at r·DEPTH_QUADS + q, and that of the slice of U at r·QUADS + q. Each
-// invocation stages one quad of each.
+// The slices of A and of U. Quad q of row r is at r·DEPTH_QUADS + q in the slice of A, and at r·QUADS + q in the
+// slice of U. Each invocation stages one quad of each slice.
 var<workgroup> a_slice: array<vec4f, PATCH * DEPTH_QUADS>;
 var<workgroup> u_slice: array<vec4f, DEPTH * QUADS>;
 
@@ -84,7 +84,7 @@ fn fetch_u(p: u32, c: u32) -> vec4f {
   return vec4f(u_at(p, c), u_at(p, c + 1), u_at(p, c + 2), u_at(p, c + 3));
 }
 
-// Adds the product of four elements of a row of A with four quads of U to `sum`.
+// Adds the product of four elements of a row of A and the matching quads of four rows of U to `sum`.
 fn add_products(sum: vec4f, left: vec4f, u0: vec4f, u1: vec4f, u2: vec4f, u3: vec4f) -> vec4f {
   var quad = sum;
   quad = fma(vec4f(left.x), u0, quad);
@@ -94,7 +94,7 @@ fn add_products(sum: vec4f, left: vec4f, u0: vec4f, u1: vec4f, u2: vec4f, u3: ve
   return quad;
 }
 
-// Adds the update to W[r, c], stores the sum and its key, and counts the key's first digit.
+// Adds the update to W[r, c], stores the sum and its key, and counts the first digit of the key.
 fn finish(r: u32, c: u32, update: f32) {
   if r >= params.rows || c >= params.cols {
     return;

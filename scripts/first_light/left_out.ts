@@ -1,4 +1,4 @@
-/** Why a step has no figures, although it did not fail: the machine has not what the step needs. */
+/** The reason why a step has no figures although it did not fail: the machine lacks something that the step needs. */
 export interface LeftOut {
   readonly reason: string;
 }

@@ -16,7 +16,7 @@ export interface DawnRates {
   readonly probe: Probe;
   /** Whether Pare's products for matrix units run on this adapter. */
   readonly hasMatrixUnits: boolean;
-  /** The products of `product.ts` are among them only if the adapter has matrix units. */
+  /** The rates by shader. The products of `product.ts` are included only if the adapter has matrix units. */
   readonly kernels: readonly KernelRate[];
 }
 

@@ -1,18 +1,19 @@
 /**
- * A pool of host memory for uploads, on the side of a message port that fills the memory. Filled memory moves
- * to the other side without being copied, and comes back when the device has room for more. The pool bounds
- * how much memory is on the other side, so it also bounds how far an upload can run ahead of the device.
+ * A pool of host memory for uploads through a message port. The side of the port that fills the memory owns the
+ * pool. Filled memory moves to the other side without being copied, and comes back when the device has room for
+ * more. The pool limits the memory on the other side, and so it limits how far an upload can run ahead of the
+ * device.
  */
 
 import type { HostMemory } from "./backend.ts";
 
-/** The largest number of bytes that may be on the other side of the port. */
+/** Borrowers wait while at least this many bytes are on the other side of the port. */
 const DEFAULT_SENT_BYTES = 128 * 2 ** 20;
 
-/** The smallest memory that is allocated. It fits a strip of a request, so requests of any size share the pool. */
+/** The size of the smallest memory that is allocated. A strip of a request fits into it, so requests of any size share the pool. */
 const LEAST_MEMORY_BYTES = 4 * 2 ** 20;
 
-/** The most unused bytes that the pool holds for later uploads. */
+/** The most unused memory that the pool holds for later uploads, in bytes. */
 const MAX_IDLE_BYTES = 32 * 2 ** 20;
 
 /** The memory of one message port. */
@@ -30,7 +31,7 @@ export class MemoryPool {
   }
 
   /**
-   * Lends memory of `byteLength` bytes. Waits while the largest number of bytes is on the other side.
+   * Lends memory of `byteLength` bytes. Waits while too much memory is on the other side.
    * @throws the error of {@link fail}
    */
   async borrow(byteLength: number): Promise<HostMemory> {
@@ -53,7 +54,7 @@ export class MemoryPool {
 
   /**
    * Records that `buffer` is sent to the other side.
-   * @returns whether the pool has lent the buffer. Otherwise the caller must send a copy
+   * @returns true if the pool has lent the buffer. Otherwise the caller must send a copy
    */
   send(buffer: ArrayBufferLike): buffer is ArrayBuffer {
     if (!this.#lent.delete(buffer as ArrayBuffer)) return false;
@@ -68,7 +69,7 @@ export class MemoryPool {
     if (this.#sentBytes < this.#maxSentBytes) this.#waiting.shift()?.resolve();
   }
 
-  /** Makes all waiting and later borrowers fail with `error`, because nothing comes back any more. */
+  /** Makes all waiting and later borrowers fail with `error`, because no memory comes back any more. */
   fail(error: Error): void {
     this.#failure ??= error;
     for (const { resolve } of this.#waiting.splice(0)) resolve();

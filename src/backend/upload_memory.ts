@@ -1,14 +1,14 @@
 /**
  * The host memory in which a long upload is assembled, one piece after the other. If the backend lends
- * memory, each piece is written to the device from where it was assembled. Otherwise all pieces share one
- * array, because `write` copies them at once.
+ * memory, each piece is assembled in lent memory, which `write` takes without copying it. Otherwise all pieces
+ * share one array, because `write` copies each piece at once.
  */
 
 import type { Backend, HostMemory } from "./backend.ts";
 
 /**
- * On a backend that has no staging memory to wait for, the upload waits for the device whenever this many
- * bytes were written. Until then, copies of the data can occupy memory.
+ * If the backend can neither lend memory nor wait for staging memory, the upload waits for the device whenever it
+ * has written this many bytes. Until then, copies of the data can occupy memory.
  */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
@@ -46,7 +46,7 @@ export class UploadMemory implements Disposable {
   async next(writtenBytes: number): Promise<void> {
     const backend = this.#backend;
     if (backend.borrowMemory) {
-      this.#memory.release(); // No effect if a write took the memory.
+      this.#memory.release(); // This has no effect if a write took the memory.
       this.#memory = await backend.borrowMemory(this.#byteLength);
     } else if (backend.stagingRoom) {
       await backend.stagingRoom(writtenBytes);

@@ -1,8 +1,8 @@
-/** The body of a request as a Blob. */
+/** Makes the Blob that `fetch` sends as the body of a request. */
 
 /**
- * The size of the pieces of a body, in bytes. Deno copies a whole piece before it sends the first byte of it. With pieces of this size the
- * server receives one piece while the next one is copied, and all pieces are copied through the same memory.
+ * The size of the pieces of a body, in bytes. Deno copies a whole piece before it sends the first byte of the piece. With pieces of this
+ * size, the server receives one piece while Deno copies the next one, and all pieces are copied through the same memory.
  */
 const PIECE_BYTES = 2 ** 20;
 

@@ -23,7 +23,7 @@ function declaredLength(headers: Headers): number | undefined {
   return length === null || headers.has("Content-Encoding") ? undefined : Number(length);
 }
 
-/** Returns a reader that fills an array of the caller, or undefined if the runtime or `body` has none. */
+/** Returns a reader that fills an array of its caller (BYOB), or undefined if the runtime or `body` has no such reader. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });
@@ -40,7 +40,7 @@ async function readIntoArray(
   let bytes = new Uint8Array(length), filled = 0, hasEnded = false;
   while (filled < length && !hasEnded) {
     const { done, value } = await reader.read(bytes.subarray(filled));
-    // Deno may deliver the last bytes together with the end.
+    // Deno may report the end together with the last bytes.
     hasEnded = done;
     if (!value) break;
     filled += value.byteLength;

@@ -1,6 +1,6 @@
 /**
- * The products of a model's forward pass and of its statistics. They are the products of `gemm.ts` with a weaker contract, which a
- * GPU may use to compute them on its matrix units (tensor cores).
+ * The products of a model's forward pass and of its statistics. They are the products of `gemm.ts` with a weaker contract, so that a
+ * GPU may compute them on its matrix units (tensor cores).
  */
 
 import { gemmNT, gemmTN } from "./gemm.ts";
@@ -17,9 +17,9 @@ const PATCH = 128;
 
 /**
  * Declares the kernel `name` with the parameters and the shaders of `gemm`. An implementation may first round each element x of
- * op(A) or op(B) to the sum of two f16 numbers. It scales them by a power of two, so that the error is at most 2⁻²²·|x| + 2⁻³²·y,
- * where y is the largest magnitude in the row of op(A) or the column of op(B). No part of a factorisation may use these kernels,
- * because it amplifies errors.
+ * op(A) or op(B) to the sum of two f16 numbers, scaled by a power of two. The rounding error is at most 2⁻²²·|x| + 2⁻³²·y,
+ * where y is the largest magnitude in the row of op(A) or the column of op(B) that contains x. No part of a factorisation may use
+ * these kernels, because a factorisation amplifies errors.
  */
 function declareProduct(name: string, gemm: GemmKernel): GemmKernel {
   const matrix: ShaderVariant<keyof GemmKernel["params"]> = {

@@ -9,10 +9,9 @@ import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
 
 /**
- * The largest strip in bytes. On a GPU each read waits for the GPU's
- * queue, so large strips are better. The `cpu` backend copies from its own memory. There small strips are
- * better, because the allocator reuses their memory, and because copying a strip does not delay other
- * requests.
+ * The largest size of a strip in bytes. On a GPU each read waits for the GPU's queue, so large strips are
+ * better. The `cpu` backend copies from its own memory. There small strips are better, because the allocator
+ * reuses their memory, and because copying a small strip does not delay other requests.
  */
 export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
 
@@ -35,8 +34,8 @@ export interface Encoding {
   /** The bytes of an element in the file. */
   readonly width: number;
   /**
-   * Queues encoding `count` elements of whole rows, from row `row0` on. The elements begin at `floats`,
-   * without gaps. Undefined if the file has the f32 elements as they are.
+   * Queues encoding `count` elements of whole rows, from row `row0` on. The elements begin at `floats` and have
+   * no gaps. Undefined if the file has the f32 elements as they are.
    */
   readonly encode?: (floats: Submatrix, target: DeviceBuffer, row0: number, count: number) => void;
 }

@@ -1,9 +1,9 @@
 /**
- * The staging memory of writes: a ring of buffers that the CPU can map and the device can copy from. The
- * bytes of a write are copied once, into mapped memory, from which the device fetches them. A buffer of the
- * ring is in one of four states. It is mapped and unused, or open for the writes of the open batch, or
- * submitted with its batch, or being mapped again. The buffers are created when they are needed, and reused,
- * because allocating memory that a GPU can read is slow.
+ * The staging memory of writes. It is a ring of buffers that the CPU can map and the device can copy from. The
+ * ring copies the bytes of a write once, into mapped memory, from which the device fetches them. A buffer of
+ * the ring is in one of four states. It is mapped and unused, or it takes the writes of the open batch, or it
+ * was submitted with its batch, or it is being mapped again. Buffers are created when they are needed. They are
+ * reused, because allocating memory that a GPU can read is slow.
  */
 
 import { StagingBuffer } from "./staging_buffer.ts";
@@ -11,7 +11,7 @@ import { StagingBuffer } from "./staging_buffer.ts";
 /** The size of a buffer of the ring. A strip of a request fits into it. */
 export const UPLOAD_BUFFER_BYTES = 4 * 2 ** 20;
 
-/** Bytes that were put into a buffer of the ring. */
+/** The position of bytes that were copied into a buffer of the ring. */
 export interface StagedBytes {
   readonly gpu: GPUBuffer;
   readonly byteOffset: number;
@@ -31,10 +31,10 @@ export class UploadRing {
   #mapped: MappedBuffer[] = [];
   #open: MappedBuffer | undefined;
   #openBytes = 0;
-  /** Buffers that the open batch copies from, apart from `#open`. */
+  /** The buffers from which the open batch copies, apart from `#open`. */
   readonly #full: StagingBuffer[] = [];
   #submitted: StagingBuffer[] = [];
-  /** Resolve when a buffer is mapped again, in the order of the submissions. */
+  /** For each buffer that is being mapped, the promise that it is mapped, in the order of the submissions. */
   readonly #mapping = new Map<StagingBuffer, Promise<void>>();
   /** The number of buffers in all states. */
   #count = 0;
@@ -61,8 +61,8 @@ export class UploadRing {
   }
 
   /**
-   * Copies the first bytes of `bytes` into the ring, as many as fit into one buffer. The caller must queue
-   * the device's copy of them in the open batch.
+   * Copies the first part of `bytes` into the ring, which is as much as fits into one buffer. The caller must
+   * add the device's copy from there to the open batch.
    * @returns undefined if all buffers are in use
    */
   put(bytes: Uint8Array): StagedBytes | undefined {
@@ -121,8 +121,8 @@ export class UploadRing {
   }
 
   /**
-   * Destroys all buffers. A device must not be destroyed before, because the memory of mapped buffers would
-   * be freed while JavaScript can still write to it.
+   * Destroys all buffers. The device must not be destroyed before its ring, because the memory of mapped
+   * buffers would be freed while JavaScript can still write to it.
    */
   destroy(): void {
     const mapped = [...this.#mapped, ...(this.#open ? [this.#open] : [])].map(({ staging }) => staging);
@@ -142,7 +142,7 @@ export class UploadRing {
 
   #create(): MappedBuffer | undefined {
     if (this.#count >= this.#maxBuffers) return undefined;
-    // If there is no memory for another buffer, writes do without it. The error scope keeps the failure from being reported.
+    // If there is no memory for another buffer, `put` returns undefined. The error scope keeps the failure from being reported.
     this.#device.pushErrorScope("out-of-memory");
     const staging = new StagingBuffer(this.#device, UPLOAD_BUFFER_BYTES, "upload");
     this.#device.popErrorScope().catch(() => {});

@@ -5,7 +5,7 @@ import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 import { normals } from "../../../tests/support/random.ts";
 import type { CopyCounter } from "./copy_counter.ts";
 
-/** The number of bytes of the weights that are different. Later weights repeat them. */
+/** The weights repeat after this many bytes of 16-bit weights. */
 const PERIOD_BYTES = 2 ** 18;
 
 /**
@@ -29,8 +29,8 @@ export function* layerPieces(
 }
 
 /**
- * Returns a stream of `pieces` that fills the memory of its reader, as a socket does. These copies are made
- * by the operating system or the runtime in a real host, so they are not counted.
+ * Returns a stream of `pieces` that fills the memory of its reader, as a socket does. In a real host the operating
+ * system or the runtime makes these copies, so they are not counted.
  */
 export function connection(
   counter: CopyCounter,

@@ -9,14 +9,14 @@
 export interface HostWork {
   /** The bytes that were copied from one array of the host's memory to another. */
   readonly copiedBytes: number;
-  /** The number of waits for work that was submitted to the device since the wait before. */
+  /** The number of waits for the device before which work had been submitted since the previous wait. */
   readonly waits: number;
   /** The number of submissions of work to the device. */
   readonly submissions: number;
 }
 
 /**
- * Copies of fewer bytes are not counted. They are headers and the parameters of single dispatches, and no
+ * Copies of fewer bytes are not counted. They are headers and the parameters of single dispatches, and not the
  * data of a tensor.
  */
 const LEAST_COUNTED_BYTES = 1024;
@@ -26,7 +26,7 @@ const PARAMETERS_LABEL = "params";
 
 const ARRAY_TYPES = ["Uint8Array", "Uint16Array", "Uint32Array", "Float32Array"] as const;
 
-/** Counts from its creation until it is disposed of. There may be only one at a time. */
+/** Counts copies and waits from its creation until it is disposed of. Only one counter may exist at a time. */
 export class CopyCounter implements Disposable {
   readonly #restore = new DisposableStack();
   #copiedBytes = 0;
@@ -125,7 +125,7 @@ export class CopyCounter implements Disposable {
     return counts;
   }
 
-  /** Runs `work`, whose copies are not counted. It stands for a program outside of the host. */
+  /** Runs `work` without counting its copies. Use this for work that stands for a program outside of the host. */
   uncounted<T>(work: () => T): T {
     const before = this.#copiedBytes;
     try {

@@ -24,8 +24,8 @@ export interface RequestCounts {
 }
 
 /**
- * Sends one layer to a host and counts. The weights are pseudorandom, and the statistics are the identity in
- * their packed form, so that nobody has to hold the body in memory.
+ * Sends one layer to a host and counts the host's copies and waits. The weights are pseudorandom, and the statistics
+ * are the packed identity, so that no program has to hold the body in memory.
  * @param query the parameters of the request, such as `method=sparsegpt`
  */
 export async function countRequest(

@@ -1,6 +1,6 @@
 /**
- * Opens a WebGPU backend behind a message port, as a host does, but in the thread of the caller. The counter
- * of the bench then sees both sides of the port. Arrays move through the port as they move to a worker.
+ * Opens a WebGPU backend behind a message port, as a host does, but in the thread of the caller, so that the counter
+ * of the bench sees both sides of the port. Arrays move through the port as they move to a worker.
  */
 
 import type { Backend } from "../../../src/backend/backend.ts";
@@ -10,7 +10,7 @@ import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from "../
 
 /**
  * Opens the backend.
- * @param onOpen called with the real backend, which a test can break
+ * @param onOpen is called with the real backend, so that a test can make it fail
  * @throws {NoAdapterError} if the machine has no adapter
  */
 export function openBehindPort(

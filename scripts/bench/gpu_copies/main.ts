@@ -1,5 +1,5 @@
 /**
- * `deno task gpu:copies`: counts the copies on the host and the waits for the device of single requests, on the
+ * `deno task gpu:copies` counts the copies on the host and the waits for the device of single requests, on the
  * WebGPU adapter of the machine. With `--save NAME`, the counts are stored in `results/gpu_copies.json` under
  * that name.
  */

@@ -1,11 +1,11 @@
-/** The results of the bench of copies, and their table. */
+/** The results of the bench that counts copies, and their table. */
 
 import { type Column, markdownTable } from "../report/markdown_table.ts";
 import type { RequestCounts } from "./count_request.ts";
 
-/** The counts at one state of the code. */
+/** The counts for one state of the code. */
 export interface CopiesState {
-  /** The state of the code, such as `before`. */
+  /** The name of the state, such as `before`. */
   readonly state: string;
   readonly requests: readonly RequestCounts[];
 }

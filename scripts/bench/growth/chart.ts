@@ -1,6 +1,7 @@
 /**
  * Draws the times of the growth bench against the flop count, both on logarithmic scales. The dashed line of
- * each series is the time at the rate of its best size. The chart is an SVG file, and drawing it needs no browser.
+ * each series shows the times that all sizes would have at the rate of the best size. The chart is an SVG file,
+ * and drawing it needs no browser.
  */
 
 import * as Plot from "@observablehq/plot";

@@ -1,14 +1,14 @@
 /**
- * Compares times with the line that they would follow if every size ran at the rate of the best one. The line
- * is the flop count divided by the largest rate of the series.
+ * Compares times with the line on which they would lie if every size ran at the rate of the best size. The line's
+ * time is the flop count divided by the largest rate of the series.
  */
 
 import type { GrowthPoint } from "./growth_results.ts";
 
-/** A time of more than so many times the line's is marked. */
+/** A time above the line's time multiplied by this ratio is marked. */
 export const MARKED_RATIO = 1.5;
 
-/** A point with its place beside the line. */
+/** A point, compared with the line. */
 export interface PointOnLine extends GrowthPoint {
   /** Flops per second. */
   readonly rate: number;
@@ -18,7 +18,7 @@ export interface PointOnLine extends GrowthPoint {
   readonly marked: boolean;
 }
 
-/** Divides the times of one series by its line. */
+/** Divides the times of one series by the times of its line. */
 export function compareWithLine(points: readonly GrowthPoint[]): PointOnLine[] {
   const best = bestRate(points);
   return points.map((point) => {

@@ -4,13 +4,13 @@
 export interface GrowthPoint {
   /** The size in words, such as `2048 × 2048` or `12 blocks`. */
   readonly size: string;
-  /** The flops of the work by formula. */
+  /** The flops of the work, counted by formula. */
   readonly flops: number;
   /** The median time. For a layer it is the factorisation and the solve, and for a model the calibration and the layers. */
   readonly seconds: number;
-  /** Peak resident memory of the process, which has only done this size. */
+  /** The peak resident memory of the process, which has run only this size. */
   readonly peakBytes: number;
-  /** How many runs were timed. */
+  /** The number of timed runs. */
   readonly runs: number;
 }
 
@@ -20,9 +20,9 @@ export interface RefusedSize {
   readonly reason: string;
 }
 
-/** Sizes of one thing, of which one dimension grows. */
+/** Measurements of one thing, such as a layer, at several sizes of which one dimension grows. */
 export interface GrowthSeries {
-  /** What grows, such as `one layer`. */
+  /** The name of the series, such as `one layer`. */
   readonly title: string;
   readonly points: readonly GrowthPoint[];
   readonly refused: readonly RefusedSize[];

@@ -12,7 +12,7 @@ import { formatSize } from "../report/markdown_table.ts";
 import type { GrowthPoint, RefusedSize } from "./growth_results.ts";
 import { repeatWithin } from "./repeat_within.ts";
 
-/** Timed runs of one size, after one run that is not timed. A size stops earlier if its runs take long. */
+/** The limits of the timed runs of one size, which follow one run that is not timed. A size has fewer runs if they take long. */
 const LIMITS = { repeat: 7, budgetSeconds: 8 };
 
 /** The backend and the library that the hosts use. */
@@ -22,8 +22,8 @@ export interface GrowthBackend {
 }
 
 /**
- * Measures a layer of (n, n). Returns the reason if the layer cannot be written, sent or solved, for example
- * because the backend has not enough memory for it.
+ * Measures a layer of (n, n). If the layer cannot be written, sent or solved, returns the reason, for example
+ * that the backend has not enough memory for it.
  */
 export async function measureLayer(
   n: number,

@@ -18,7 +18,7 @@ import { measureLayer } from "./layer_growth.ts";
 import { measureModel } from "./model_growth.ts";
 import { growthTable } from "./table.ts";
 
-/** The depth of the model whose windows grow, and the windows of the model whose depth grows. */
+/** The number of blocks in the series of windows, and the number of windows in the series of blocks. */
 const FIXED = { blocks: 12, windows: 64 };
 
 interface Options {

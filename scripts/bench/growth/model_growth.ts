@@ -13,9 +13,9 @@ import { repeatWithin } from "./repeat_within.ts";
 
 /** The width of every model. */
 const SHAPE = { hidden: 256, heads: 4, ffn: 1024, vocabulary: 2048, positions: 128 };
-/** Tokens per window. */
+/** The number of tokens per window. */
 const SEQLEN = 128;
-/** Timed runs of one size. Each is a process of its own. A size stops earlier if its runs take long. */
+/** The limits of the timed runs of one size. Each run is a process of its own. A size has fewer runs if they take long. */
 const LIMITS = { repeat: 3, budgetSeconds: 12 };
 
 /** A model and its calibration. */

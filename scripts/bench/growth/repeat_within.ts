@@ -1,13 +1,13 @@
 /** Repeats a measurement until it has been made often enough, or until it has taken long enough. */
 
-/** Limits of the repetitions. */
+/** The limits of a repeated measurement. */
 interface RepeatLimits {
   readonly repeat: number;
-  /** No repetition starts after so many seconds. At least one is always made. */
+  /** No further measurement starts after this many seconds. The first one is always made. */
   readonly budgetSeconds: number;
 }
 
-/** Calls `measure` at least once, at most `repeat` times, and not again after `budgetSeconds`. */
+/** Calls `measure` at least once and at most `repeat` times, and starts no further call after `budgetSeconds`. */
 export async function repeatWithin<T>(
   { repeat, budgetSeconds }: RepeatLimits,
   measure: () => Promise<T>,

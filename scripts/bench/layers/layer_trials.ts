@@ -13,7 +13,7 @@ export interface LayerTrials {
   readonly trials: readonly Trial[];
 }
 
-/** The longest edge of a layer that is tried in all settings. Larger layers are tried at this size, because each run takes longer. */
+/** The longest edge of a layer in a trial. The trials of a larger layer limit its edges to this length, because they would take too long. */
 const LONGEST_EDGE = 4096;
 
 /** Chooses the settings of PyTorch, and remembers the trials of each size. */

@@ -8,19 +8,19 @@ import { findBlas } from "../../../src/cpu/blas/find_blas.ts";
 import { selectBackend } from "../../../src/host/backends.ts";
 import type { BenchDevice } from "../report/results_file.ts";
 
-/** A way to multiply matrices. */
+/** One of these ways. */
 export interface MatrixProducts {
   /** The value of the option `--blas`. */
   readonly blas: BlasChoice;
-  /** The name of the library. Absent for Pare's own WebAssembly, and for a GPU. */
+  /** The name of the library. Absent if Pare's own WebAssembly or a GPU multiplies. */
   readonly library?: string;
   /** The device, whose adapter has the library in its name. */
   readonly device: BenchDevice;
 }
 
 /**
- * Returns the ways that this machine has: without a library, and with the first library that is found and
- * passes the self-check. A GPU has only the first way.
+ * Returns the ways that this machine has. The first is without a library. The second is with the library that
+ * `--blas auto` finds, if it passes the self-check. A GPU has only the first way.
  */
 export async function matrixProducts(backend: BackendChoice): Promise<MatrixProducts[]> {
   const own: MatrixProducts = { blas: "off", device: await openDevice(backend, "off") };
@@ -40,7 +40,7 @@ async function openDevice(choice: BackendChoice, blas: BlasChoice): Promise<Benc
   }
 }
 
-/** The cell of a table that says what multiplied the matrices. */
+/** Returns the table cell that names the library that multiplied the matrices, or `own`. */
 export function formatProducts({ library }: { readonly library?: string }): string {
   return library ?? "own";
 }

@@ -6,7 +6,7 @@ import { makeRandomOpt, OPT_125M } from "../../fixtures/make_random_opt.ts";
 /** A model that is written when a bench needs it. */
 export interface RandomModel {
   readonly name: string;
-  /** Writes the checkpoint. With `blocks`, it has only so many transformer blocks, each of the full size. */
+  /** Writes the checkpoint. With `blocks`, it has only this number of transformer blocks, each of the full size. */
   write(folder: string, blocks?: number): Promise<void>;
 }
 
@@ -22,7 +22,7 @@ export const RANDOM_MODELS: Readonly<Record<string, RandomModel>> = {
   },
 };
 
-/** The title of a model with random weights in a table. */
+/** Returns the title that a model with random weights has in tables. */
 export function randomTitle(name: string): string {
   return `${name}, random weights`;
 }

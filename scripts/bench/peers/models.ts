@@ -1,6 +1,6 @@
 /**
- * The models of the bench of the peers: the trained models of the other benches, and models with random
- * weights, whose sizes are those of public models.
+ * The models of the bench of the peers. They are the trained models of the other benches, and models with random
+ * weights that have the sizes of public models.
  */
 
 import { type BenchedModel, fixtureModel, listModels } from "../families/models.ts";
@@ -27,7 +27,7 @@ export interface LazyPeersModel {
  */
 const RANDOM_WINDOWS = { seqlen: 512, calibrationWindows: 16, evaluationWindows: 4 };
 
-/** The runs on models with random weights: SparseGPT, whose time and memory are of interest there. */
+/** The runs on models with random weights. Only SparseGPT runs, because only its time and memory are of interest there. */
 const RANDOM_RUNS = RUNS.filter(({ target, title }) => target === "50 %" && title.startsWith("SparseGPT"));
 
 /** Lists the models that exist on this machine or can be made on it. A missing third-party model is reported to `log`. */

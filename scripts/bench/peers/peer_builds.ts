@@ -1,6 +1,6 @@
 /**
- * Finds the builds of PyTorch that llm-compressor can run with, and says of the other builds on this machine why
- * it cannot use them.
+ * Finds the build of PyTorch with which llm-compressor runs, and the reason why it cannot use each other build on
+ * this machine.
  */
 
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,4 @@
-"""Prunes a model with `prune_` in a process of its own, whose threads environment variables set.
+"""Prunes a model with `prune_` in a process of its own, so that environment variables can set its threads.
 
     python in_place.py MODEL WINDOWS.json URL OUT
 

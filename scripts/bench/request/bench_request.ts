@@ -9,7 +9,10 @@ import { edgeLayer } from "../edge/edge_layer.ts";
 import { median, percentile } from "../measure/statistics.ts";
 import { type ClientStages, type HostStages, now, SOLVE_STAGE, stageDurations } from "./stages.ts";
 
-/** The lower quartiles of one layer size, in milliseconds. Other programs on the machine only add time, so the fast requests show its own. */
+/**
+ * The lower quartiles for one layer size, in milliseconds. Other programs on the machine only add time, so fast requests show
+ * the time of the request itself.
+ */
 export interface RequestResult {
   readonly rows: number;
   readonly cols: number;
@@ -26,10 +29,10 @@ export interface RequestResult {
 
 const QUERY = { sparsity: 0.5, error: false } as const;
 
-/** The largest number of requests that are not counted. */
+/** The most requests that are sent before those that are counted. */
 const WARM_UP_ROUNDS = 5;
 
-/** Measures `rounds` requests for one layer of F16 weights, for both ways to give the statistics. */
+/** Measures `rounds` requests for one layer of F16 weights, with stored statistics and then with statistics in the request. */
 export async function benchRequest(
   host: { readonly url: string },
   rows: number,

@@ -11,7 +11,7 @@ export interface MeasuredHost extends BenchDevice, AsyncDisposable {
 
 const SCRIPT = fileURLToPath(new URL("measured_host.ts", import.meta.url));
 
-/** Starts the host and waits until it listens. @throws {Error} if it does not start. Its standard error has the reason */
+/** Starts the host and waits until it listens. @throws {Error} if the host does not start. The host prints the reason to standard error */
 export async function startMeasuredHost(): Promise<MeasuredHost> {
   const child = new LineProcess(Deno.execPath(), ["run", "-A", "--quiet", SCRIPT, "cpu"]);
   return { ...JSON.parse(await child.next()), [Symbol.asyncDispose]: () => child.stop() };

@@ -1,6 +1,6 @@
 /**
- * The request bench: measures where the time of one `POST /v1/layers` goes. The bench starts a host on this machine, prints its table and
- * writes results/request.json. The file holds two measurements, and `--as` chooses the one that is replaced.
+ * The request bench measures where the time of one `POST /v1/layers` goes. It starts a host on this machine, prints a table and
+ * writes results/request.json. The file holds two measurements, `before` and `after`, and `--as` chooses the one that is replaced.
  *
  *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/request/main.ts --as after
  */
@@ -36,7 +36,7 @@ const { sizes, repeat, name, as } = new Command("bench request")
   .parse(Deno.args, { from: "user" })
   .opts<Options>();
 
-/** The area of the layer that is requested `repeat` times, and the least number of requests. */
+/** The number of weights of the layer that is requested `repeat` times, and the least number of requests for any layer. */
 const REPEATED_AREA = 768 ** 2, LEAST_REQUESTS = 5;
 
 await using host = await startMeasuredHost();

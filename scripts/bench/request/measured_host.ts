@@ -1,7 +1,7 @@
 /**
- * A host that remembers when the stages of its last request for a layer were reached, and answers `GET /stages` with them. The host
+ * Runs a host that records when its last request reached each stage, and answers `GET /stages` with these times. The host
  * runs the application and the listener of `pare serve`. Only the backend and the queues are wrapped, so the measured code has no
- * hooks of its own. It prints a line of JSON with its URL and its device.
+ * hooks of its own. The host prints a line of JSON with its URL and its device.
  *
  *     deno run -A scripts/bench/request/measured_host.ts cpu
  */
@@ -27,7 +27,7 @@ function emptyStages(): Writable<Durations> {
   return { uploading: 0, checking: 0, reading: 0 };
 }
 
-/** Adds up the time of uploads and of reads. The reads before the solve wait for the checks of the values. */
+/** Wraps `backend` so that it adds up the time of uploads and of reads. The reads before the solve wait for the checks of the values. */
 function measured(backend: Backend): Backend {
   const write = backend.write.bind(backend), read = backend.read.bind(backend);
   backend.write = (...args) => {

@@ -1,4 +1,4 @@
-/** The stages of one request, as host and client record them. Both run on the same machine, so their times have the same origin. */
+/** The stages of one request, as host and client record them. Both run on the same machine and use the same clock. */
 
 /** Returns the milliseconds since 1970, in fractions of a microsecond. All processes of a machine share this clock. */
 export function now(): number {
@@ -9,9 +9,9 @@ export function now(): number {
 export interface Durations {
   /** The copies of the body's tensors into the memory of the device, and the queueing of their conversion. */
   readonly uploading: number;
-  /** The waits for the device before the solve. It converts the tensors and checks their values. */
+  /** The waits for the device before the solve, in which the device converts the tensors and checks their values. */
   readonly checking: number;
-  /** The waits for the device after the solve. It converts the weights, which are then copied. */
+  /** The waits for the device after the solve, in which the device converts the weights and the backend copies them. */
   readonly reading: number;
 }
 
@@ -41,7 +41,7 @@ export interface ClientStages {
   readonly end: number;
 }
 
-/** The milliseconds of each stage of one request, in their order. Their sum is the time of the request. */
+/** Returns the milliseconds of each stage of one request, in the order of the stages. Their sum is the time of the request. */
 export function stageDurations(client: ClientStages, host: HostStages): Record<string, number> {
   return {
     "client: encode": client.fetch - client.start,

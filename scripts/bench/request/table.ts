@@ -6,7 +6,7 @@ import { SOLVE_STAGE } from "./stages.ts";
 
 /** The results of the bench, as they are stored in `results/request.json`. */
 export interface RequestResults {
-  /** The requests as they were before they were made cheaper. */
+  /** The measurement before requests were made cheaper. */
   readonly before: readonly RequestResult[];
   readonly after: readonly RequestResult[];
 }

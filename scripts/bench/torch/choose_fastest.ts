@@ -1,6 +1,7 @@
 /**
- * Chooses the setting in which a peer is fastest. Every candidate makes a short run before the comparison, and
- * only the fastest one is compared with Pare. The seconds of all candidates are saved with the results.
+ * Chooses the setting in which a peer is fastest. Before the comparison, each candidate makes a short run, which is
+ * called its trial. Only the fastest candidate is compared with Pare. The seconds of all trials are saved with the
+ * results.
  */
 
 /** The short run of one candidate. */
@@ -39,7 +40,7 @@ export async function chooseFastest<Candidate>(
   return { best: candidates[trials.indexOf(best)], trials };
 }
 
-/** Prints one trial on standard error. */
+/** Prints one trial to standard error. */
 function printTrial({ title, seconds }: Trial): void {
   console.error(`trial of ${title}: ${seconds.toPrecision(3)} s`);
 }

@@ -3,7 +3,7 @@
     python describe_torch.py
 
 The object has the members "torch", "folder" (of the package torch), "blas" (name and version of the library), "kernel" (the
-processor for which the library chose its code, or null) and "config" (the text of `torch.__config__.show()`). The program fails if
+processor for which the library chose its kernels, or null) and "config" (the text of `torch.__config__.show()`). The program fails if
 torch or safetensors is not installed. With the variable MKL_VERBOSE=1, MKL also prints a line that describes itself.
 """
 

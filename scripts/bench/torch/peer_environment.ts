@@ -2,20 +2,20 @@
  * The environment variables of the programs that Pare is compared with.
  *
  * A machine may set variables that slow a library of linear algebra down. `OPENBLAS_CORETYPE=Haswell`, for
- * example, makes OpenBLAS use the kernels of an older processor, which takes twice as long on processors with
- * 512-bit vectors. A comparison must not count that against the peer, or for it. All such variables are
- * therefore removed, and only those of the setting that is tried are added.
+ * example, makes OpenBLAS use the kernels of an older processor, which take twice as long on processors with
+ * 512-bit vectors. Such variables must not influence a comparison. All of them are therefore removed, and only
+ * those of the setting that is tried are added.
  */
 
-/** Variables of OpenMP runtimes and of libraries of linear algebra. */
+/** Matches the variables of OpenMP runtimes and of libraries of linear algebra. */
 const LIBRARY_VARIABLE = /^(OMP|GOMP|KMP|OPENBLAS|GOTO|MKL|BLIS|NVPL)_/;
 
-/** Variables that choose the kernels of OpenBLAS, or their block sizes, instead of the processor. */
+/** Variables that override the kernels or the block sizes that OpenBLAS would choose for the processor. */
 const KERNEL_OVERRIDES = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
 
 /**
- * Returns all environment variables of a peer: those of `inherited` that do not belong to a library of linear
- * algebra, and those of `added`.
+ * Returns all environment variables of a peer. They are the variables of `inherited` that do not belong to a library
+ * of linear algebra, and those of `added`.
  */
 export function peerEnvironment(
   added: Readonly<Record<string, string>>,

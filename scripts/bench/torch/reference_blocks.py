@@ -84,7 +84,10 @@ def embed_llama(tensors: Weights, windows: torch.Tensor) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, theta: float) -> torch.Tensor:
-    """Applies rotary position embeddings to x (windows, heads, tokens, size), whose second half holds the second coordinates."""
+    """Applies rotary position embeddings to x (windows, heads, tokens, size).
+
+    The elements j and j + size/2 are the two coordinates of a pair.
+    """
     tokens, size = x.shape[2:]
     frequencies = theta ** (-torch.arange(0, size, 2) / size)
     angles = torch.outer(torch.arange(tokens), frequencies)

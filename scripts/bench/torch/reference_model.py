@@ -8,8 +8,8 @@ computes the inputs of the next block (`reference_blocks.py`). There are two for
   fasterprune). Windows are processed one at a time. Every linear layer has its own Hessian and factor, even q, k and v, which share
   an input. Each Hessian is a full product of the input with itself, and is rescaled by the number of windows so far. Both forward
   passes compute the whole block.
-- shared: omits the work that the result does not need. Layers with the same input, such as q, k and v, share one Hessian and one factor, several windows are processed at
-  a time, and products that no later step reads are not computed.
+- shared: omits the work that the result does not need. Layers with the same input, such as q, k and v, share one Hessian and one
+  factor. Several windows are processed at a time. Products that no later step reads are not computed.
 
 Both forms are faster than the published code in one respect: they use PyTorch's fused attention. Activations are f32. Weights are
 read and written in the checkpoint's dtype.

@@ -1,6 +1,6 @@
 /**
  * The settings of threads in which the benches try PyTorch. PyTorch has a pool of OpenMP threads, and its
- * library of linear algebra can have another one. No single setting is the fastest for every size of layer, so
+ * library of linear algebra can have a second pool. No single setting is the fastest for every size of layer, so
  * each bench tries all of them.
  */
 
@@ -23,11 +23,11 @@ export interface TorchCandidate {
 /**
  * Returns the settings for a machine with `cores` cores. On a single core there is only one.
  *
- * - `OMP n` leaves the threads of the library to the library.
+ * - `OMP n` gives n threads to OpenMP, and lets the library choose the number of its own threads.
  * - `OMP 1, BLAS n` gives all threads to the library, so that the two pools do not compete.
  * - `OMP n, BLAS n` gives threads to both pools. With `passive`, idle threads of OpenMP sleep at once.
  * - `OMP n, BLAS 1` multiplies matrices on one thread.
- * - `OMP 1, BLAS 1` is one thread for everything, which wins where threads wait longer than they compute.
+ * - `OMP 1, BLAS 1` uses one thread for everything, which is fastest where threads would wait longer than they compute.
  */
 export function threadSettings(cores: number = navigator.hardwareConcurrency): ThreadSetting[] {
   const one = setting(1, 1);

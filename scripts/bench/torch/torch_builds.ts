@@ -1,6 +1,6 @@
 /**
- * Finds the builds of PyTorch on this machine. PyTorch from PyPI multiplies matrices with MKL, and Debian's
- * with OpenBLAS. Neither is the faster one on every processor, so the benches try all that they find.
+ * Finds the builds of PyTorch on this machine. PyTorch from PyPI multiplies matrices with MKL, and Debian's PyTorch
+ * with OpenBLAS. Neither is faster on every processor, so the benches try all builds that they find.
  */
 
 import { fileURLToPath } from "node:url";
@@ -9,7 +9,7 @@ import { peerEnvironment } from "./peer_environment.ts";
 
 /** A build of PyTorch. */
 export interface TorchBuild {
-  /** Short name: the version of torch and the library, such as `torch 2.6.0, OpenBLAS`. */
+  /** The short name, which has the version of torch and the library, such as `torch 2.6.0, OpenBLAS`. */
   readonly title: string;
   /** The Python program that imports this build. */
   readonly python: string;
@@ -31,12 +31,12 @@ interface TorchDescription extends Omit<TorchBuild, "title" | "python"> {
 
 const DESCRIBE = fileURLToPath(new URL("describe_torch.py", import.meta.url));
 
-/** The line in which MKL describes itself names the processors for which it chose its kernels. */
+/** Matches the line in which MKL describes itself. The line names the processors for which MKL chose its kernels. */
 const MKL_DESCRIPTION = /^MKL_VERBOSE oneMKL .* for Intel\(R\) 64 architecture (.+?), \w+ [\d.]+GHz/m;
 
 /**
- * Finds all builds that can be imported together with safetensors. They are searched with the Python that
- * PARE_PYTHON names, the environment of `deno task peers:venv`, `/usr/bin/python3`, and `python3` on the path.
+ * Finds all builds that can be imported together with safetensors. Four Python programs are asked for their build: the one
+ * that PARE_PYTHON names, that of the environment of `deno task peers:venv`, `/usr/bin/python3`, and `python3` on the path.
  */
 export async function findTorchBuilds(): Promise<TorchBuild[]> {
   const pythons = [Deno.env.get("PARE_PYTHON"), VENVS.readers.python, "/usr/bin/python3", "python3"];
@@ -48,7 +48,7 @@ export async function findTorchBuilds(): Promise<TorchBuild[]> {
   return [...builds.values()];
 }
 
-/** Describes the build that `python` imports. Returns undefined if it has no torch or no safetensors. */
+/** Describes the build that `python` imports. Returns undefined if `python` has no torch or no safetensors. */
 export async function describeTorch(
   python: string,
 ): Promise<{ readonly folder: string; readonly build: TorchBuild } | undefined> {
@@ -63,7 +63,7 @@ export async function describeTorch(
   return output?.success ? parseDescription(python, new TextDecoder().decode(output.stdout)) : undefined;
 }
 
-/** Parses the output of `describe_torch.py`. Its last line is a JSON object, and lines of MKL may precede it. */
+/** Parses the output of `describe_torch.py`. The last line is a JSON object, and lines that MKL prints may precede it. */
 export function parseDescription(
   python: string,
   output: string,

@@ -20,7 +20,7 @@ const SHORT_TRIAL_REPEATS = 3;
 /** The name of a program in this folder. */
 export type TorchScript = "reference_layer.py" | "reference_model.py";
 
-/** A PyTorch program of this folder. It makes one run per line of input, so that a bench can alternate it with Pare. */
+/** A PyTorch program of this folder. It makes one run per line of input, so that a bench can run it and Pare in turn. */
 export class TorchProcess {
   readonly #process: LineProcess;
 
@@ -48,8 +48,8 @@ export class TorchProcess {
 }
 
 /**
- * Times a program for the choice of its setting. A run of a second or more is made once. Of a shorter one, the first run is
- * discarded, and the median of three more is returned.
+ * Times a program for the choice of its setting. If the first run takes a second or more, its time is returned. Otherwise the first
+ * run is discarded, and the median of three more runs is returned.
  */
 export async function trialSeconds(
   candidate: TorchCandidate,

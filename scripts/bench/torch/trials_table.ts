@@ -1,9 +1,9 @@
-/** The table of the short runs by which the benches choose the setting of a peer. */
+/** The table of the trials, which are the short runs by which the benches choose the setting of a peer. */
 
 import { markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { fastestTrial, type Trial } from "./choose_fastest.ts";
 
-/** The trials of one case, such as a size of layer or a model. */
+/** The trials for one case, such as a size of layer or a model. */
 export interface TrialCase {
   /** The heading of the column. */
   readonly title: string;

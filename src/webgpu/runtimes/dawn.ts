@@ -2,9 +2,9 @@
  * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`. The package contains one
  * native addon per platform.
  *
- * The addon is loaded by its path and not by an import. So Deno, the type checker and the bundler need the
- * package only if a user asks for Dawn, and the permissions to read the package and to load this one addon
- * are enough.
+ * The addon is loaded by its path and not by an import. So Deno needs the package only if a user asks for Dawn,
+ * and the type checker and the bundler do not need it at all. The program needs the permissions to read the
+ * package and to load this one addon, and no others.
  */
 
 import { existsSync, readFileSync, realpathSync } from "node:fs";
@@ -17,14 +17,14 @@ import { messageOf } from "../../text/message_of.ts";
 /** The version of the package with which Pare is tested. Other versions are used too, and reports name them. */
 export const TESTED_DAWN = "0.6.2";
 
-/** Makes Dawn list its experimental features, which include matrix units. Devices have only the features that are requested. */
+/** Makes Dawn list its experimental features, which include matrix units. A device still has only the features that Pare requests. */
 const ALLOW_EXPERIMENTS = "enable-dawn-features=allow_unsafe_apis";
 
 /** The installed package. */
 export interface DawnFiles {
   /** The folder of the package under its name in `node_modules`, which may be a link. */
   readonly folder: string;
-  /** The folder to which the link leads. */
+  /** The folder to which the link leads, or `folder` if it is no link. */
   readonly realFolder: string;
   /** The addon for this platform, inside of `realFolder`. */
   readonly addon: string;
@@ -89,7 +89,7 @@ export function openDawn(files: DawnFiles | undefined): Dawn {
   }
 }
 
-/** The functions of `node:fs` throw if this process may not read a path. */
+/** Whether a file exists and may be read. The permission is queried first, because `node:fs` throws without it. */
 function isReadable(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted" && existsSync(path);
 }

@@ -6,7 +6,7 @@ import type { Tuning } from "../tuning.ts";
 /** The feature of Dawn that shaders for matrix units need. */
 export const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
 
-/** One kind of product that the matrix units of an adapter compute. `@webgpu/types` does not have it yet. */
+/** One kind of product that the matrix units of an adapter compute. `@webgpu/types` does not declare this type yet. */
 interface MatrixConfig {
   readonly componentType: string;
   readonly resultComponentType: string;
@@ -41,7 +41,7 @@ export function hasMatrixUnits({ features, info, limits }: MatrixAdapter): boole
     );
 }
 
-/** Returns the shaders for matrix units, if the device was opened with the feature. */
+/** Returns the tuning that selects the shaders for matrix units. It is empty if the device was opened without the feature. */
 export function matrixTuning({ features }: { readonly features: { has(feature: string): boolean } }): Tuning {
   if (!features.has(MATRIX_FEATURE)) return {};
   return { [productNT.name]: MATRIX_VARIANT, [productTN.name]: MATRIX_VARIANT };

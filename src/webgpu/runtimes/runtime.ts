@@ -1,4 +1,4 @@
-/** Chooses the implementation of WebGPU, by the option `--webgpu` or the variable `PARE_WEBGPU`. */
+/** Opens the implementation of WebGPU that the option `--webgpu` or the variable `PARE_WEBGPU` names. */
 
 import { loadDawn } from "./dawn.ts";
 
@@ -7,18 +7,18 @@ export const WEBGPU_RUNTIMES = ["deno", "dawn"] as const;
 
 export type WebGpuRuntime = (typeof WEBGPU_RUNTIMES)[number];
 
-/** The choice of a user who makes none. */
+/** The implementation that is used if the user names none. */
 export const DEFAULT_RUNTIME: WebGpuRuntime = "deno";
 
 /** An implementation that is ready for use. */
 export interface OpenRuntime {
   /** Undefined if the environment has no WebGPU. */
   readonly gpu: GPU | undefined;
-  /** The name that the names of its adapters contain. Undefined for Deno's own implementation. */
+  /** The name of the implementation, which is a part of its adapters' names. Undefined for Deno's own implementation. */
   readonly name?: string;
 }
 
-/** Returns the implementation, and loads it if necessary. @throws {Error} if Dawn is not installed or cannot be loaded */
+/** Loads the implementation if necessary, and returns it. @throws {Error} if Dawn is not installed or cannot be loaded */
 export function openRuntime(runtime: WebGpuRuntime = DEFAULT_RUNTIME): OpenRuntime {
   return runtime === "dawn" ? loadDawn() : { gpu: navigator.gpu };
 }
