@@ -45,7 +45,7 @@ export const ASSUMPTIONS = {
     unit: "byte/s",
     reason: "PCIe 5.0 with a copy by the CPU before it, which bounds it",
   },
-  readBack: { value: 3e9, unit: "byte/s", reason: "PCIe 5.0 with two copies by the CPU after it" },
+  readBack: { value: 3e9, unit: "byte/s", reason: "PCIe 5.0, and then one copy by the CPU into new memory" },
 } as const satisfies Record<string, Assumption>;
 
 /** The causes of the time of a layer, in seconds. */
