@@ -1,12 +1,11 @@
 /**
- * Runs `deno ARG…` with the V8 flags that make the `cpu` backend fast on x86-64:
+ * Runs `deno ARG…` with the V8 flags of Pare's commands (`launcher/deno_environment.ts`):
  *
  *     deno run -A scripts/run_with_v8_flags.ts ARG…
  *
- * With these flags V8 combines pairs of 128-bit WebAssembly instructions into 256-bit ones
- * (`src/cpu/instruction_pairing.ts`). On other processors, and if this version of V8 does not have the flags, `deno ARG…`
- * runs without them. V8 reads its flags when a process starts, so the program runs in a child process. If DENO_V8_FLAGS is
- * already set, it is used unchanged.
+ * The flags make the `cpu` backend fast on x86-64 and save memory. If this version of V8 does not have them, `deno ARG…` runs
+ * without flags. V8 reads its flags when a process starts, so the program runs in a child process. If DENO_V8_FLAGS is already
+ * set, it is used unchanged.
  */
 
 import { denoEnvironment } from "./launcher/deno_environment.ts";

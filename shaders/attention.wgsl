@@ -8,51 +8,12 @@
 // loops. src/kernels/forward/attention.ts must know this number, because llvmpipe, the CPU emulation of a GPU
 // in Mesa 22.3, ends all loops of an invocation after 65,535 iterations.
 
-struct Params {
-  batch: u32,
-  tokens: u32,
-  heads: u32,
-  kv_heads: u32,
-  head_dim: u32,
-  head_stride: u32,
-  q_offset: u32,
-  ldq: u32,
-  k_offset: u32,
-  ldk: u32,
-  v_offset: u32,
-  ldv: u32,
-  ldo: u32,
-  scale: f32,
-  window: u32,
-  soft_cap: f32,
-}
-
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
-@group(0) @binding(3) var<storage, read> slopes: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
-
-// Queries per workgroup, and keys per chunk.
-const QUERIES: u32 = 64;
+// Keys per chunk.
 const KEYS: u32 = 16;
 // A quad is four neighbouring dimensions of a head, with zeros past head_dim. A head has at most 256 dimensions.
 const MAX_QUADS: u32 = 64;
-// A number less than every score. It is a stand-in for −∞, because WGSL does not guarantee that infinity
-// behaves as in IEEE 754.
-const LOWEST: f32 = -1e38;
-
 // The keys of the current chunk, and later its values, with shape (KEYS, quads).
 var<workgroup> chunk: array<vec4f, KEYS * MAX_QUADS>;
-
-// The first key that query t may attend to.
-fn first_key(t: u32) -> u32 {
-  if params.window == 0 || t < params.window {
-    return 0;
-  }
-  return t + 1 - params.window;
-}
 
 // Dimensions d … d + 3 of the key that starts at k[start].
 fn load_key(start: u32, d: u32) -> vec4f {
@@ -64,12 +25,6 @@ fn load_key(start: u32, d: u32) -> vec4f {
 fn load_value(start: u32, d: u32) -> vec4f {
   let at = start + d;
   return below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
-}
-
-// Returns `quad`, which holds dimensions d … d + 3, with zeros in place of the dimensions that are not below
-// head_dim. For those dimensions, the loads have read unrelated elements.
-fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
-  return select(vec4f(0), quad, vec4u(d, d + 1, d + 2, d + 3) < vec4u(params.head_dim));
 }
 
 // Whether query t may attend to each of the keys s … s + 3, where `low` is the first key that the query may

@@ -8,34 +8,7 @@
 // The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so far of
 // each of its queries, and rescales its sums when a chunk has a larger score.
 
-struct Params {
-  batch: u32,
-  tokens: u32,
-  heads: u32,
-  kv_heads: u32,
-  head_dim: u32,
-  head_stride: u32,
-  q_offset: u32,
-  ldq: u32,
-  k_offset: u32,
-  ldk: u32,
-  v_offset: u32,
-  ldv: u32,
-  ldo: u32,
-  scale: f32,
-  window: u32,
-  soft_cap: f32,
-}
-
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
-@group(0) @binding(3) var<storage, read> slopes: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
-
-// The number of queries per workgroup, and of keys per chunk.
-const QUERIES: u32 = 64;
+// The number of keys per chunk.
 const KEYS: u32 = 64;
 // The invocations form a square with this edge. Invocation (across, down) has the queries 4·down … 4·down + 3, the
 // keys across + 16·j of a chunk, and the quads across + 16·j of a head.
@@ -46,10 +19,6 @@ override WIDTH: u32 = 2;
 const SLICE: u32 = 4;
 // The number of keys whose values are staged at a time.
 override VALUES: u32 = 32 / WIDTH;
-// A number less than every score. It is a stand-in for −∞, because WGSL does not guarantee that infinity
-// behaves as in IEEE 754.
-const LOWEST: f32 = -1e38;
-
 // A slice of the queries and then one of the keys, with shape (2, SLICE, 64), or some values, with shape
 // (VALUES, 16·WIDTH).
 var<workgroup> staged: array<vec4f, 2 * SLICE * QUERIES>;
@@ -58,20 +27,6 @@ var<workgroup> staged: array<vec4f, 2 * SLICE * QUERIES>;
 var<workgroup> probabilities: array<vec4f, KEYS * EDGE>;
 // Each invocation's numbers for its four queries, for sums and maxima over a row of invocations.
 var<workgroup> partial: array<vec4f, EDGE * EDGE>;
-
-// The first key that query t may attend to.
-fn first_key(t: u32) -> u32 {
-  if params.window == 0 || t < params.window {
-    return 0;
-  }
-  return t + 1 - params.window;
-}
-
-// Returns `quad`, which holds dimensions d … d + 3, with zeros in place of the dimensions that are not below
-// head_dim. For those dimensions, the loads have read unrelated elements.
-fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
-  return select(vec4f(0), quad, vec4u(d, d + 1, d + 2, d + 3) < vec4u(params.head_dim));
-}
 
 // Stages the quads first … first + SLICE − 1 of the queries from `query` on and of the keys from `key` on. Rows past
 // the last token repeat the last token, and their results are not used.

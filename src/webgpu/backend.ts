@@ -24,54 +24,11 @@ import { matrixTuning } from "./runtimes/matrix_units.ts";
 import { ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
-import type { WebGpuRuntime } from "./runtimes/runtime.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
 import { timePass } from "./time_pass.ts";
-import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
 import { warmUpPipelines } from "./warm_up_pipelines.ts";
+import type { WebGpuOptions } from "./webgpu_options.ts";
 import { asWebGpuBuffer, checkByteRange, WebGpuBuffer } from "./webgpu_buffer.ts";
-
-/** The options of {@link createWebGpuBackend}. */
-export interface WebGpuOptions {
-  /**
-   * The implementation of WebGPU. It must be that of `adapter`, if `adapter` is given.
-   * @default DEFAULT_RUNTIME
-   */
-  readonly runtime?: WebGpuRuntime;
-  /**
-   * An adapter that has not opened a device yet.
-   * @default the fastest adapter of the machine
-   */
-  readonly adapter?: GPUAdapter;
-  /**
-   * Whether to use an adapter that is emulated on the CPU. Ignored if `adapter` is given.
-   * @default false
-   */
-  readonly forceSoftware?: boolean;
-  /**
-   * The kind of adapter, hardware GPU or software, whose default shaders are used. For tests and benchmarks.
-   * @default the kind of the adapter
-   */
-  readonly tiling?: Tiling;
-  /**
-   * Returns the names of the shaders to use on an adapter in place of the default shaders. `tuningFor`
-   * returns the fastest measured ones.
-   */
-  readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
-  /** Kernels to compile before the backend is returned, so that its first work does not have to wait for the compiler. */
-  readonly warm?: readonly Kernel[];
-  /**
-   * The number of bytes that are read back at a time, a multiple of 4. For tests.
-   * @default 64 MiB
-   */
-  readonly readChunkBytes?: number;
-  /**
-   * The largest size of the staging memory through which bytes are written, in bytes. An upload waits for the
-   * device only if this memory is full.
-   * @default 512 MiB, or 128 MiB on an adapter that is emulated on the CPU
-   */
-  readonly uploadBytes?: number;
-}
 
 /**
  * The default size of the staging memory of writes. A layer of 12288×12288 weights in 16 bits, with its

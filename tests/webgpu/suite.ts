@@ -4,7 +4,8 @@
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
-import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from "../../src/webgpu/backend.ts";
+import { createWebGpuBackend, type WebGpuBackend } from "../../src/webgpu/backend.ts";
+import type { WebGpuOptions } from "../../src/webgpu/webgpu_options.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 
 /** Declares a suite with the tests of `body`, which share one backend. */

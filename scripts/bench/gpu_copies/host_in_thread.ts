@@ -6,7 +6,8 @@
 import type { Backend } from "../../../src/backend/backend.ts";
 import { serveBackend } from "../../../src/backend/backend_server.ts";
 import { connectBackend, type RemotePort } from "../../../src/backend/remote_backend.ts";
-import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from "../../../src/webgpu/backend.ts";
+import { createWebGpuBackend, type WebGpuBackend } from "../../../src/webgpu/backend.ts";
+import type { WebGpuOptions } from "../../../src/webgpu/webgpu_options.ts";
 
 /**
  * Opens the backend.

@@ -2,11 +2,12 @@
 
 import { defineKernel, type Grid, type ShaderVariant } from "../kernel.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
+import shared from "../../../shaders/shared/attention.wgsl" with { type: "text" };
 import softCap from "../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import code from "../../../shaders/attention.wgsl" with { type: "text" };
 import tiledCode from "../../../shaders/attention_tiled.wgsl" with { type: "text" };
 
-/** The queries per workgroup, as in both shaders. */
+/** The queries per workgroup, as in shaders/shared/attention.wgsl. */
 const QUERIES = 64;
 /** The keys that a workgroup handles at a time, as in shaders/attention.wgsl and shaders/attention_tiled.wgsl. */
 const KEYS = 16;
@@ -59,7 +60,7 @@ export const attention = defineKernel({
   variantFor: ({ head_dim }) =>
     head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined,
   softwareShader: {
-    code: softCap + code,
+    code: shared + softCap + code,
     entryPoint: "attention",
     grid,
     loops: countLoops,
@@ -80,7 +81,7 @@ function grid({ tokens, heads, batch }: AttentionParams): Grid {
  */
 function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
   return {
-    code: softCap + tiledCode,
+    code: shared + softCap + tiledCode,
     entryPoint: "attention",
     constants: { WIDTH: width },
     grid,
