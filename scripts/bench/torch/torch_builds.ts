@@ -48,7 +48,10 @@ export async function findTorchBuilds(): Promise<TorchBuild[]> {
   return [...builds.values()];
 }
 
-/** Describes the build that `python` imports. Returns undefined if `python` has no torch or no safetensors. */
+/**
+ * Describes the build that `python` imports. Returns undefined if there is no such program, or if it has no torch or no
+ * safetensors.
+ */
 export async function describeTorch(
   python: string,
 ): Promise<{ readonly folder: string; readonly build: TorchBuild } | undefined> {
@@ -59,8 +62,15 @@ export async function describeTorch(
     stdout: "piped",
     stderr: "null",
   });
-  const output = await program.output().catch(() => undefined);
-  return output?.success ? parseDescription(python, new TextDecoder().decode(output.stdout)) : undefined;
+  let output: Deno.CommandOutput;
+  try {
+    output = await program.output();
+  } catch (error) {
+    // `output` throws this error itself when there is no such program, instead of returning a rejected promise.
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  return output.success ? parseDescription(python, new TextDecoder().decode(output.stdout)) : undefined;
 }
 
 /** Parses the output of `describe_torch.py`. The last line is a JSON object, and lines that MKL prints may precede it. */

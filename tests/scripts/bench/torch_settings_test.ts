@@ -9,7 +9,11 @@ import {
   threadSettings,
   torchCandidates,
 } from "../../../scripts/bench/torch/thread_settings.ts";
-import { describeBuilds, parseDescription } from "../../../scripts/bench/torch/torch_builds.ts";
+import {
+  describeBuilds,
+  describeTorch,
+  parseDescription,
+} from "../../../scripts/bench/torch/torch_builds.ts";
 import { trialsTable } from "../../../scripts/bench/torch/trials_table.ts";
 import { LineProcess } from "../../../scripts/processes/line_process.ts";
 
@@ -69,6 +73,13 @@ describe("threadSettings", () => {
   });
 
   it("contains one setting on a machine with one core", () => assert.equal(threadSettings(1).length, 1));
+});
+
+describe("describeTorch", () => {
+  it("finds no build if there is no such program, or if the program has no torch", async () => {
+    assert.equal(await describeTorch("/no/such/folder/python3"), undefined);
+    assert.equal(await describeTorch("false"), undefined);
+  });
 });
 
 describe("parseDescription", () => {
