@@ -101,7 +101,8 @@ describe("pare prune, then eval", () => {
     const { seconds } = JSON.parse(await Deno.readTextFile(`${folder}/lines/pare.json`));
     const time = `${formatSeconds(seconds.total)} (${formatPhases(seconds)})`;
     assert.equal(stdout, `pruned 884736 of 1769472 weights in 24 layers, ${time}\nwrote ${folder}/lines\n`);
-    assert.match(time, /\(load .* s, calibration .* s, layers .* s, write .*s\)$/);
+    // Less than a tenth of a second is printed in milliseconds, which a fast machine needs for some phases.
+    assert.match(time, /\(load [\d.]+ m?s, calibration [\d.]+ m?s, layers [\d.]+ m?s, write [\d.]+ m?s\)$/);
     assert.match(stderr, /^pruning 24 layers of [^\n]+\npruning 0\/24\npruning 1\/24 .*q_proj/);
     assert.ok(!stderr.includes("\x1b"), "escape codes although standard error is no terminal");
   });
