@@ -5,6 +5,7 @@
  */
 
 import { type Backend, type DeviceBuffer, DeviceLostError } from "./backend.ts";
+import { freeArray } from "./host_arrays.ts";
 import {
   type AwaitedCall,
   type ErrorData,
@@ -103,6 +104,7 @@ class BackendServer {
           this.#backend.write(this.#buffer(call.id), call.byteOffset, call.bytes);
         } finally {
           if (call.returnsMemory) void this.#returnMemory(call.bytes);
+          else freeArray(call.bytes);
         }
         return;
       case "copy": {

@@ -6,6 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { freeArray, READ_BYTES } from "../backend/host_arrays.ts";
 import { Owned } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { MAX_SOFTWARE_K } from "../kernels/gemm.ts";
@@ -106,8 +107,14 @@ export class HessianAccumulator {
     this.#clearIfUndefined();
     const packed = new Float32Array((this.size * (this.size + 1)) / 2);
     for (const tile of this.#upper.value.tiles()) {
-      const bytes = await this.#backend.read(tile.buffer, 0, tile.rows * tile.ld * 4);
-      packTile(new Float32Array(bytes.buffer), tile, this.size, packed);
+      const rowBytes = tile.ld * 4;
+      const step = Math.max(1, Math.floor(READ_BYTES[this.#backend.kind] / rowBytes));
+      for (let row = 0; row < tile.rows; row += step) {
+        const rows = Math.min(step, tile.rows - row);
+        const bytes = await this.#backend.read(tile.buffer, row * rowBytes, rows * rowBytes);
+        packRows(new Float32Array(bytes.buffer), tile, row, rows, this.size, packed);
+        freeArray(bytes);
+      }
     }
     return { dtype: "F32", shape: [packed.length], data: new Uint8Array(packed.buffer) };
   }
@@ -136,12 +143,20 @@ export function packedIdentity(size: number): HostTensor {
 }
 
 /**
- * Copies the elements of a tile that lie on or above the diagonal to the packed triangle. Row i, column j of
+ * Copies the elements of some rows of a tile that lie on or above the diagonal to the packed triangle. Row i, column j of
  * H is at index i·size − i·(i+1)/2 + j of the triangle.
+ * @param values the rows, which begin at row `row0` of the tile
  */
-function packTile(values: Float32Array, tile: Tile, size: number, packed: Float32Array): void {
-  for (let r = 0; r < tile.rows; r++) {
-    const i = tile.row0 + r;
+function packRows(
+  values: Float32Array,
+  tile: Tile,
+  row0: number,
+  rows: number,
+  size: number,
+  packed: Float32Array,
+): void {
+  for (let r = 0; r < rows; r++) {
+    const i = tile.row0 + row0 + r;
     const first = Math.max(i, tile.col0); // the first column of the row that lies on or above the diagonal
     const row = values.subarray(r * tile.ld + first - tile.col0, r * tile.ld + tile.cols);
     packed.set(row, i * size - (i * (i + 1)) / 2 + first);

@@ -55,7 +55,11 @@ export async function openLocalHost(
   const app = createApp(services);
   return {
     backend,
-    pare: new Pare({ baseUrl: "http://in-process", fetch: (request) => app.fetch(request), retries: 0 }),
+    pare: new Pare({
+      baseUrl: "http://in-process",
+      application: (request) => app.fetch(request),
+      retries: 0,
+    }),
     [Symbol.asyncDispose]: () => device.close(),
   };
 }

@@ -7,7 +7,7 @@
 import { abortable, sleep } from "../async/abort.ts";
 import { connectionReason } from "../text/connection_reason.ts";
 import { isNotPermitted } from "../text/is_not_permitted.ts";
-import { bodyBlob } from "./body_blob.ts";
+import { bodyBlob, bodyStream } from "./request_body.ts";
 import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
 import { readResponseBody } from "./read_response_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
@@ -18,11 +18,10 @@ export interface TransportOptions {
   readonly baseUrl: string;
   /** The API key. It is sent as `Authorization: Bearer …`. */
   readonly apiKey?: string;
-  /**
-   * The function that sends a request. To call a server application without a socket, give its request
-   * handler here. @default the global `fetch`
-   */
+  /** The function that sends a request. @default the global `fetch` */
   readonly fetch?: (request: Request) => Promise<Response> | Response;
+  /** The request handler of a server in this process. It is called instead of `fetch`, and bodies are passed to it without a copy. */
+  readonly application?: (request: Request) => Promise<Response> | Response;
   /** Number of attempts after the first one, if a request fails transiently. @default 5 */
   readonly retries?: number;
   /**
@@ -64,7 +63,7 @@ export class Transport {
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#baseUrl = parseBaseUrl(options.baseUrl);
-    this.#fetch = options.fetch ?? ((request) => fetch(request));
+    this.#fetch = options.application ?? options.fetch ?? ((request) => fetch(request));
   }
 
   /**
@@ -113,14 +112,21 @@ export class Transport {
     if (query) url.search = query.toString();
     const headers = new Headers();
     if (this.#options.apiKey) headers.set("Authorization", `Bearer ${this.#options.apiKey}`);
-    // The body is a Blob, because a stream would be sent in chunks without a Content-Length.
-    const blob = body && bodyBlob(body);
-    if (blob) {
+    if (body) {
       headers.set("Content-Type", "application/vnd.safetensors");
-      headers.set("Content-Length", String(blob.size));
+      headers.set("Content-Length", String(body.reduce((sum, { byteLength }) => sum + byteLength, 0)));
     }
     for (const [name, value] of Object.entries(extraHeaders)) headers.set(name, value);
-    return new Request(url, { method, headers, body: blob, signal });
+    const toBody = this.#options.application ? bodyStream : bodyBlob;
+    // A body that is a stream needs `duplex`, which the type lacks.
+    const init: RequestInit & { duplex: "half" } = {
+      method,
+      headers,
+      body: body && toBody(body),
+      duplex: "half",
+      signal,
+    };
+    return new Request(url, init);
   }
 }
 

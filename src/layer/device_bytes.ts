@@ -13,7 +13,8 @@ import { MAX_OBC_BATCH_BYTES } from "../solvers/obc/obc_limit.ts";
 import { MAX_CHOICE_BYTES } from "../solvers/wanda.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { isOnePass, type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
-import { READ_BYTES, STRIPS_AT_ONCE } from "./matrix_reader.ts";
+import { READ_BYTES } from "../backend/host_arrays.ts";
+import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
 /** The shape of a layer, and the size of the square tiles in which its matrices are stored. */
 export interface LayerShape {

@@ -4,16 +4,10 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { READ_BYTES } from "../backend/host_arrays.ts";
 import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
-
-/**
- * The largest size of a strip in bytes. On a GPU each read waits for the GPU's queue, so large strips are
- * better. The `cpu` backend copies from its own memory. There small strips are better, because the allocator
- * reuses their memory, and because copying a small strip does not delay other requests.
- */
-export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
 
 /** A matrix of at most this many bytes is one strip, because a wait for the device costs more than the copy of a small strip. */
 const ONE_STRIP_BYTES = 4 * 2 ** 20;

@@ -13,7 +13,8 @@ import { encodeHeader, type TensorSpec } from "../safetensors/encode.ts";
 import type { QuantizationGrids, Solution } from "../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
-import { type Encoding, MatrixReader, READ_BYTES } from "./matrix_reader.ts";
+import { READ_BYTES } from "../backend/host_arrays.ts";
+import { type Encoding, MatrixReader } from "./matrix_reader.ts";
 import { splitIntoStrips } from "./sinks/strips.ts";
 
 /** An answer that is ready to be sent. */

@@ -18,7 +18,7 @@ import { ForwardWorkspace } from "./forward_workspace.ts";
 
 /** The device memory that a forward pass may use in addition to the weights of a block. */
 export interface ForwardMemory {
-  /** Bytes for the activations of one batch. Defaults to 256 MiB, because larger batches are not faster. */
+  /** Bytes for the activations of one batch. Defaults to {@link ACTIVATION_BYTES}, because larger batches are not faster. */
   readonly activationBytes?: number;
   /**
    * Bytes for the hidden states of all windows. Hidden states that need more are stored in the CPU's memory
@@ -37,7 +37,7 @@ export interface ForwardOptions extends ForwardMemory {
   readonly storage?: HiddenStatesStorage;
 }
 
-const ACTIVATION_BYTES = 256 << 20;
+const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 64 << 20, webgpu: 256 << 20 };
 const HIDDEN_STATES_BYTES = 1 << 30;
 
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
@@ -65,8 +65,8 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { activationBytes = ACTIVATION_BYTES, hiddenStatesBytes = HIDDEN_STATES_BYTES, storage }: ForwardOptions =
-      {},
+    { activationBytes = ACTIVATION_BYTES[backend.kind], hiddenStatesBytes = HIDDEN_STATES_BYTES, storage }:
+      ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model;
     const tokens = commonLength(windows, spec.maxTokens);
@@ -178,10 +178,15 @@ export class Forward {
     }
   }
 
+  /** Frees the activations, so that other work can use their memory until the next block runs. */
+  freeActivations(): void {
+    this.workspace.destroy();
+  }
+
   /** Frees the hidden states and the activations. */
   destroy(): void {
     this.hiddenStates.destroy();
-    this.workspace.destroy();
+    this.freeActivations();
   }
 }
 

@@ -3,6 +3,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { freeArray } from "../backend/host_arrays.ts";
 import { DTYPE_CODE, toFloat32 } from "../kernels/transfer/convert.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { ModelError } from "../files/model_error.ts";
@@ -41,12 +42,14 @@ export async function uploadElements(
   if (dtype === "F32") {
     const target = backend.createBuffer(name, count * 4);
     backend.write(target, 0, bytes);
+    freeArray(bytes);
     return target;
   }
   const raw = backend.createBuffer(`${name} raw`, bytes.byteLength);
   try {
     const target = backend.createBuffer(name, count * 4);
     backend.write(raw, 0, padToWords(bytes));
+    freeArray(bytes);
     const params = { count, dtype: DTYPE_CODE[dtype], source_offset: 0, target_offset: 0 };
     backend.dispatch(toFloat32, { source: raw, target }, params);
     return target;

@@ -149,6 +149,8 @@ async function accumulateHessians(
       countStep,
       weights,
     );
+    // The layers are solved next, and a solve can use this memory.
+    forward.freeActivations();
   } catch (error) {
     for (const hessian of hessians.values()) hessian.destroy();
     throw error;

@@ -75,6 +75,19 @@ describe("RemoteBackend", () => {
     });
   });
 
+  it("frees the copy of written bytes as soon as the real backend has them", async () => {
+    await withCpu(async (remote, real) => {
+      const copies: Uint8Array[] = [], write = real.write.bind(real);
+      real.write = (target, byteOffset, bytes) => {
+        copies.push(bytes);
+        write(target, byteOffset, bytes);
+      };
+      remote.write(remote.createBuffer("b", 4), 0, Uint8Array.of(1, 2, 3, 4));
+      await remote.finish();
+      assert.deepEqual(copies.map(({ byteLength }) => byteLength), [0]);
+    });
+  });
+
   it("computes the same bits as the real backend when it solves a layer", async () => {
     await withCpu(async (remote, real) => {
       const layer = makeLayer(20, 100, { seed: 1 });

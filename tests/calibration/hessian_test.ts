@@ -23,7 +23,12 @@ function packedGram(x: Float32Array, rows: number, size: number): Float64Array {
 }
 
 eachBackend("HessianAccumulator", (backend) => {
-  for (const [size, edge] of [[1, 8], [7, 8], [8, 8], [9, 8], [33, 8], [96, 32], [70, undefined]] as const) {
+  for (
+    const [size, edge] of [[1, 8], [7, 8], [8, 8], [9, 8], [33, 8], [96, 32], [70, undefined], [
+      600,
+      undefined,
+    ]] as const
+  ) {
     it(`sums H for inputs of ${size} features over several batches, with ${edge === undefined ? "the default tile size" : `tiles of ${edge}`}`, async () => {
       const rows = [5, 1, 64];
       const total = rows.reduce((sum, count) => sum + count);

@@ -27,6 +27,19 @@ describe("Transport request", () => {
     assert.deepEqual(body, Uint8Array.of(1, 2, 3));
   });
 
+  it("passes the parts of its body to an application in this process as they are", async () => {
+    const chunks: Uint8Array[] = [], lengths: (string | null)[] = [];
+    const application = async ({ headers, body }: Request) => {
+      lengths.push(headers.get("Content-Length"));
+      for await (const chunk of body!) chunks.push(chunk);
+      return new Response();
+    };
+    await new Transport({ baseUrl: "http://in-process", application }).send(PUT);
+    assert.deepEqual(lengths, ["3"]);
+    assert.equal(chunks.length, 2);
+    for (const [i, chunk] of chunks.entries()) assert.equal(chunk, PUT.body[i]);
+  });
+
   it("keeps the path of the base URL, whether or not the URL ends with a slash", async () => {
     for (const baseUrl of ["http://fake/edge", "http://fake/edge/"]) {
       const host = new FakeHost(noContent);

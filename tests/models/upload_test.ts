@@ -36,6 +36,15 @@ eachBackend("uploadElements", (backend) => {
     });
   }
 
+  it("frees the array that it has read", async () => {
+    for (const dtype of ["F32", "F16"] as const) {
+      const read = floatsToBytes(normals(4, 3), dtype);
+      const source = { ...sourceOf({ dtype, shape: [4], data: read }), read: () => Promise.resolve(read) };
+      (await uploadElements(backend(), source, "x", dtype, 0, 4)).destroy();
+      assert.equal(read.byteLength, 0);
+    }
+  });
+
   it("leaves only the returned buffer on the device", async () => {
     const live = backend().counters.bytesLive;
     const source = sourceOf({ dtype: "F16", shape: [8], data: new Uint8Array(16) });

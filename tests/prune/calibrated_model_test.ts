@@ -206,6 +206,16 @@ describe("calibratedModel", () => {
     assert.equal(backend.counters.bytesLive, live);
   });
 
+  it("has only hidden states and Hessians on the device while layers are solved", async () => {
+    // Observing a block changes a copy of the states, of which there is one per batch. Here all windows are one batch.
+    const states = 2 * (3 * 20 * 192) * 4;
+    const live = backend.counters.bytesLive, used: number[] = [];
+    await replaceAll(untouched, () => used.push(backend.counters.bytesLive - live - states));
+    const [out, fc1, fc2] = [192, 192, 768].map((size) => size ** 2 * 4);
+    const left = [out + fc1 + fc2, fc1 + fc2, fc2, 0]; // the Hessian of a group is freed when the group is yielded
+    assert.deepEqual(used, [0, 1, 2, 3].flatMap(() => left));
+  });
+
   it("reports two forward passes for each block but the last, and one for the last block", async () => {
     const steps: string[] = [];
     const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);

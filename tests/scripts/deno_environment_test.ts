@@ -1,11 +1,11 @@
-/** Tests denoEnvironment(), which chooses the V8 flags of the commands. */
+/** Tests denoEnvironment(), which chooses the V8 flags and the other environment variables of the commands. */
 
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { PAIRING_FLAGS } from "../../src/cpu/instruction_pairing.ts";
 import { denoEnvironment } from "../../scripts/launcher/deno_environment.ts";
 
-const FLAGS = "DENO_V8_FLAGS";
+const FLAGS = "DENO_V8_FLAGS", THRESHOLD = "MALLOC_MMAP_THRESHOLD_";
 
 describe("denoEnvironment()", () => {
   const before = Deno.env.get(FLAGS);
@@ -23,6 +23,20 @@ describe("denoEnvironment()", () => {
     const env = { [FLAGS]: flags()! };
     const { success } = await new Deno.Command(Deno.execPath(), { args: ["eval", ""], env }).output();
     assert.ok(success);
+  });
+
+  it("gives large arrays mappings of their own, unless the user chose a size", () => {
+    const threshold = () => denoEnvironment(Deno.execPath(), Deno.version.deno)[THRESHOLD];
+    const before = Deno.env.get(THRESHOLD);
+    try {
+      Deno.env.delete(THRESHOLD);
+      assert.equal(threshold(), "262144");
+      Deno.env.set(THRESHOLD, "1000");
+      assert.equal(threshold(), "1000");
+    } finally {
+      if (before === undefined) Deno.env.delete(THRESHOLD);
+      else Deno.env.set(THRESHOLD, before);
+    }
   });
 
   it("keeps the flags of the user", () => {

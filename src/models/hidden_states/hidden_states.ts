@@ -8,7 +8,13 @@
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import type { Batch } from "../batches.ts";
-import { type BatchBytes, DeviceStore, type HiddenStatesStore, HostStore } from "./hidden_states_store.ts";
+import {
+  type BatchBytes,
+  type DeviceBatch,
+  DeviceStore,
+  type HiddenStatesStore,
+  HostStore,
+} from "./hidden_states_store.ts";
 import { DiskStore } from "./disk_store.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
 
@@ -132,20 +138,26 @@ export class HiddenStates {
    */
   async update(change: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
     const draft = await this.#folder?.create(this.#nextBlock + 1);
+    const readsBack = draft !== undefined || this.#store.needsBytes;
     let written = Promise.resolve();
     try {
-      for await (const [i, states] of this.#store.onDevice(this.#nextBlock, false)) {
-        const { offset, length } = this.#batchBytes[i];
-        await change(states, this.batches[i]);
-        if (draft || this.#store.needsBytes) {
-          const bytes = await this.#backend.read(states, 0, length);
-          this.#store.storeChanged(i, bytes);
-          await written; // The previous batch was written while the device worked on this one.
-          if (draft) written = draft.write(offset, bytes);
-          written.catch(() => {}); // A failed write is reported by `await written`.
-        } else await this.#backend.finish();
-        onBatchDone?.(this.batches[i]);
-      }
+      await this.#runBatches(this.#store.onDevice(this.#nextBlock, false), {
+        queue: change,
+        resultOf: async (states, { length }) => {
+          if (readsBack) return await this.#backend.read(states, 0, length);
+          await this.#backend.finish();
+          return undefined;
+        },
+        take: async (bytes, i) => {
+          if (bytes) {
+            this.#store.storeChanged(i, bytes);
+            await written;
+            if (draft) written = draft.write(this.#batchBytes[i].offset, bytes);
+            written.catch(() => {}); // A failed write is reported by `await written`.
+          }
+          onBatchDone?.(this.batches[i]);
+        },
+      });
       await written;
       await draft?.commit();
     } finally {
@@ -159,18 +171,43 @@ export class HiddenStates {
    * @param onBatchDone called after each batch
    */
   async visit(use: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
-    for await (const [i, states] of this.#store.onDevice(this.#nextBlock, true)) {
-      await use(states, this.batches[i]);
-      // Waiting here limits the number of queued commands, and lets other tasks of the process run.
-      await this.#backend.finish();
-      onBatchDone?.(this.batches[i]);
+    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true), {
+      queue: use,
+      resultOf: () => this.#backend.finish(),
+      take: (_, i) => onBatchDone?.(this.batches[i]),
+    });
+  }
+
+  /**
+   * Queues the work of each batch, and takes its result after the work of the next batch was queued. So the device always has work,
+   * the number of queued commands is limited, and other tasks of the process can run.
+   */
+  async #runBatches<Result>(batches: AsyncIterable<DeviceBatch>, steps: BatchSteps<Result>): Promise<void> {
+    let earlier: { readonly index: number; readonly result: Promise<Result> } | undefined;
+    for await (const [index, states] of batches) {
+      await steps.queue(states, this.batches[index]);
+      const result = steps.resultOf(states, this.#batchBytes[index]);
+      result.catch(() => {}); // An error is thrown when the result is taken, unless the loop ends before.
+      if (earlier) await steps.take(await earlier.result, earlier.index);
+      earlier = { index, result };
     }
+    if (earlier) await steps.take(await earlier.result, earlier.index);
   }
 
   /** Frees the device memory. */
   destroy(): void {
     this.#store.destroy();
   }
+}
+
+/** What is done with each batch. */
+interface BatchSteps<Result> {
+  /** Queues the kernels of a batch. */
+  readonly queue: BatchCallback;
+  /** Returns what follows from the kernels of a batch, once the device has run them. */
+  readonly resultOf: (states: DeviceBuffer, bytes: BatchBytes) => Promise<Result>;
+  /** Receives the result of batch `index`. */
+  readonly take: (result: Result, index: number) => void | Promise<void>;
 }
 
 type Place = "device" | "host" | "disk";

@@ -1,4 +1,4 @@
-/** Makes the Blob that `fetch` sends as the body of a request. */
+/** Makes the body of a request from its parts. */
 
 /**
  * The size of the pieces of a body, in bytes. Deno copies a whole piece before it sends the first byte of the piece. With pieces of this
@@ -6,9 +6,19 @@
  */
 const PIECE_BYTES = 2 ** 20;
 
-/** Returns a Blob of the bytes of `parts`, in order. */
+/** Returns a Blob of the bytes of `parts`, in order. `fetch` sends a Blob with a Content-Length, and a stream without one. */
 export function bodyBlob(parts: readonly Uint8Array<ArrayBuffer>[]): Blob {
   return new Blob(parts.flatMap(splitIntoPieces));
+}
+
+/**
+ * Returns a stream of `parts`, in order, for a request that stays in this process. The parts are not copied. A Blob would copy them, and
+ * would keep the copies until JavaScript's garbage collection, which does not know their size.
+ */
+export function bodyStream(
+  parts: readonly Uint8Array<ArrayBuffer>[],
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return ReadableStream.from(parts);
 }
 
 function splitIntoPieces(part: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {

@@ -1,9 +1,9 @@
-/** Tests bodyBlob(), which divides the body of a request into pieces. */
+/** Tests the body of a request: as a Blob that is divided into pieces, and as a stream within a process. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { bodyBlob } from "../../src/client/body_blob.ts";
+import { bodyBlob, bodyStream } from "../../src/client/request_body.ts";
 
 /** The size of a piece, in bytes. */
 const PIECE_BYTES = 2 ** 20;
@@ -29,4 +29,11 @@ it("bodyBlob() lets the first bytes be sent before the others are copied", async
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
     assert.ok(next.value.byteLength <= PIECE_BYTES, `a chunk has ${next.value.byteLength} bytes`);
   }
+});
+
+it("bodyStream() yields the parts themselves, in order", async () => {
+  const parts = [3, 1].map(numbered), chunks: Uint8Array[] = [];
+  for await (const chunk of bodyStream(parts)) chunks.push(chunk);
+  assert.equal(chunks.length, 2);
+  for (const [i, chunk] of chunks.entries()) assert.equal(chunk, parts[i]);
 });
