@@ -64,15 +64,16 @@ export class HostPool<Host extends LayerHost> {
     const requestOptions = { signal: AbortSignal.any(signals) };
     const queue = new LayerTaskQueue<Host>(groups), running: RunningRequests<Host> = new Map();
     try {
+      let solved: SolvedLayer | undefined;
       for (;;) {
         await this.#assign(queue, running, queryOf, requestOptions);
+        // The caller stores the layer while its host already solves the next one.
+        if (solved) yield solved;
         if (running.size === 0) break;
         const outcome = await Promise.race(running.values());
         running.delete(outcome.host);
-        const solved = this.#settle(outcome, queue);
-        if (!solved) continue;
-        yield solved;
-        await this.#finish(outcome.task, options);
+        solved = this.#settle(outcome, queue);
+        if (solved) await this.#finish(outcome.task, options);
       }
       if (!queue.isExhausted) throw this.#lastHostError;
     } finally {

@@ -102,11 +102,29 @@ describe("PareHosts.pruneModel", () => {
     assert.ok(hosts.every((host) => posts(host) >= 2), hosts.map(posts).join());
   });
 
-  it("requests only as many groups of layers as keep the hosts busy", async () => {
+  it("requests only as many groups of layers as keep the hosts busy, and one whose layers are stored meanwhile", async () => {
     const one = new RoundModel([block(0)]), many = new RoundModel([block(0)]);
     await layers(client([new FakeHost(working)]).pruneModel(one));
     await layers(client([1, 2, 3, 4, 5, 6].map(() => new FakeHost(slowly(working)))).pruneModel(many));
-    assert.deepEqual([one.maxOpenGroups, many.maxOpenGroups], [1, 4]);
+    assert.deepEqual([one.maxOpenGroups, many.maxOpenGroups], [2, 4]);
+  });
+
+  it("gives a host its next layer before the caller stores the last one", async () => {
+    const host = new FakeHost(working), model = new RoundModel([[["a"], ["b"]]]);
+    const stored: number[] = [];
+    const replace = async (name: string, weight: HostTensor) => {
+      await new Promise((resolve) => setTimeout(resolve, 0)); // storing takes a while
+      stored.push(posts(host));
+      await model.replace(name, weight);
+    };
+    const source = {
+      layerCount: 2,
+      async *groups() {
+        for await (const group of model.groups()) yield { ...group, replace };
+      },
+    };
+    assert.deepEqual(await layers(client([host]).pruneModel(source)), ["a", "b"]);
+    assert.deepEqual(stored, [2, 2]);
   });
 
   it("sends shared statistics once to each host that solves a layer of the group, and deletes them at all of these hosts", async () => {
