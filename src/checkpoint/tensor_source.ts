@@ -20,7 +20,8 @@ export interface TensorSource {
   /** @throws {ModelError} if there is no such tensor; the message names the most similar one */
   info(name: string): TensorShape;
   /**
-   * Reads `byteLength` bytes of a tensor's little-endian data, starting at `byteOffset`. The caller owns the returned array.
+   * Reads `byteLength` bytes of a tensor's little-endian data, starting at `byteOffset`. The caller owns the returned
+   * array with its whole buffer, and may free it.
    *
    * @throws {ModelError} if there is no such tensor
    */

@@ -35,6 +35,8 @@ export interface PickleGlobal {
 export interface PickleTuple {
   readonly kind: "tuple";
   readonly items: readonly PickleValue[];
+  /** 1 for a tuple without tuples among its items, and otherwise one more than the deepest of them. */
+  readonly depth: number;
 }
 
 /** A Python dictionary. The entries keep the order in which they were added, as in Python. */

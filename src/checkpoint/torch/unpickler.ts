@@ -24,6 +24,9 @@ export const MAX_STEPS = 1 << 20;
 /** The largest number of values on the stack. torch.save adds at most 1000 pairs to a dictionary at a time. */
 export const MAX_STACK = 1 << 14;
 
+/** The most levels of nested tuples. A state dict has three at most. Without a limit, one opcode per level would fill the memory. */
+export const MAX_TUPLE_DEPTH = 16;
+
 const NEWEST_PROTOCOL = 5;
 
 /**
@@ -95,15 +98,15 @@ class Unpickler {
       case OPCODE.SHORT_BINUNICODE:
         return this.#push(input.text(input.uint8()));
       case OPCODE.EMPTY_TUPLE:
-        return this.#push({ kind: "tuple", items: [] });
+        return this.#pushTuple([]);
       case OPCODE.TUPLE:
-        return this.#push({ kind: "tuple", items: this.#popMark() });
+        return this.#pushTuple(this.#popMark());
       case OPCODE.TUPLE1:
-        return this.#pushTuple(1);
+        return this.#pushTuple(this.#popMany(1));
       case OPCODE.TUPLE2:
-        return this.#pushTuple(2);
+        return this.#pushTuple(this.#popMany(2));
       case OPCODE.TUPLE3:
-        return this.#pushTuple(3);
+        return this.#pushTuple(this.#popMany(3));
       case OPCODE.EMPTY_LIST:
         return this.#push({ kind: "list" });
       case OPCODE.APPEND:
@@ -167,8 +170,10 @@ class Unpickler {
     this.#stack.push(value);
   }
 
-  #pushTuple(length: number): void {
-    this.#push({ kind: "tuple", items: this.#popMany(length) });
+  #pushTuple(items: readonly PickleValue[]): void {
+    const depth = 1 + Math.max(0, ...items.map((item) => isTuple(item) ? item.depth : 0));
+    if (depth > MAX_TUPLE_DEPTH) throw this.#malformed(`nests tuples more than ${MAX_TUPLE_DEPTH} deep`);
+    this.#push({ kind: "tuple", items, depth });
   }
 
   #pop(): PickleValue {
