@@ -18,7 +18,13 @@ export function bodyBlob(parts: readonly Uint8Array<ArrayBuffer>[]): Blob {
 export function bodyStream(
   parts: readonly Uint8Array<ArrayBuffer>[],
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return ReadableStream.from(parts);
+  // `ReadableStream.from` is missing in some of the runtimes in which the SDK runs.
+  return new ReadableStream({
+    start(controller) {
+      for (const part of parts) controller.enqueue(part);
+      controller.close();
+    },
+  });
 }
 
 function splitIntoPieces(part: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {

@@ -27,6 +27,7 @@ ABSENT = {
     "hessianUpper": "HessianRecorder records statistics",
     "tensorFromFloats": "NumPy and torch have arrays",
     "fetch": "a test can run a server in the same process",
+    "application": "a server in Python's process is no TypeScript application",
     "signal": "the client has a timeout, and Ctrl-C ends a call",
 }
 
