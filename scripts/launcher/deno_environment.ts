@@ -19,10 +19,10 @@ const SMALL_YOUNG_GENERATION = "--max-semi-space-size=4";
 /**
  * The size in bytes from which the C library glibc gives an array a memory mapping of its own, which returns to the system when
  * the array is freed. By default glibc raises this size up to 32 MiB while a program runs. The freed arrays of many layers then remain in
- * the process as gaps, many of which are too small for the next array. The pieces of requests and answers stay below this size, because
- * a new mapping for each piece would slow down transfers.
+ * the process as gaps, many of which are too small for the next array. The arrays of a small layer's request stay below this size,
+ * because mapping each of them anew would slow the request down.
  */
-const MAPPED_ARRAY_BYTES = 2 * 2 ** 20;
+const MAPPED_ARRAY_BYTES = 4 * 2 ** 20;
 
 /**
  * Returns the environment of this process with these settings. Variables that are set already stay as they are. The V8 flags are left out

@@ -30,7 +30,7 @@ describe("denoEnvironment()", () => {
     const before = Deno.env.get(THRESHOLD);
     try {
       Deno.env.delete(THRESHOLD);
-      assert.equal(threshold(), "2097152");
+      assert.equal(threshold(), "4194304");
       Deno.env.set(THRESHOLD, "1000");
       assert.equal(threshold(), "1000");
     } finally {
