@@ -56,8 +56,8 @@ export function modelWork(model: ModelShapes, tokens = CALIBRATION_TOKENS): ByPh
 }
 
 /**
- * The memory for the activations of one batch of windows. The forward pass (`src/models/forward.ts`) has the
- * same default.
+ * The memory for the activations of one batch of windows. It is the default of the forward pass (`src/models/forward.ts`) on a
+ * GPU.
  */
 const ACTIVATION_BYTES = 256 * 2 ** 20;
 
