@@ -1,7 +1,8 @@
 /**
  * Accepts connections, and serves HTTP on each of them. The host accepts connections itself, because `Deno.serve` ends when the process runs
  * out of file descriptors, and because it can neither count connections nor close one that never sends a request. The HTTP implementation is
- * the one of `Deno.serve`. `node:http` has such limits, but a small request takes four times as long there.
+ * the one of `Deno.serve`. `node:http` can count connections and close idle ones, but in Deno 2.9 it never accepts another connection after
+ * the process has run out of file descriptors, and it reports no error.
  */
 
 import { sleep } from "../async/abort.ts";
@@ -41,7 +42,7 @@ export interface ListenOptions {
   readonly handler: (request: Request, sent: Promise<void>) => Promise<Response>;
   /** Whether the body of a response ends by itself if the client takes it too slowly. */
   readonly isPaced: (response: Response) => boolean;
-  /** Called if connections cannot be accepted, or must be refused. */
+  /** Called if connections cannot be accepted, or must be refused. It must not throw. */
   readonly log: (entry: LogEntry) => void;
   /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
@@ -68,8 +69,18 @@ export type ServeHttpOnConnection = (
   onListen: () => void,
 ) => Deno.HttpServer;
 
-/** The pause after connections could not be accepted, in milliseconds. */
+/** The pause after an error of the listener itself, in milliseconds. */
 const ACCEPT_PAUSE = 100;
+
+/** The errors for a client that has reset its connection before it was accepted. They say nothing about the host. */
+const CLIENT_ERRORS = [
+  Deno.errors.NotConnected,
+  Deno.errors.ConnectionAborted,
+  Deno.errors.ConnectionReset,
+];
+
+/** The codes of errors that mean that the process or the system has no file descriptor left. */
+const NO_DESCRIPTOR_CODES: readonly unknown[] = ["EMFILE", "ENFILE"];
 
 /** The number of idle connections that are closed when a connection could not be accepted. The process needs some descriptors for files too. */
 const CLOSED_AT_ONCE = 16;
@@ -122,38 +133,43 @@ export class Listener implements HttpListener {
     this.#stopAccepting();
     await this.#accepting;
     await Promise.allSettled([...this.#connections].map(({ server }) => server.shutdown()));
+    clearInterval(this.#searchTimer);
   }
 
   abort(): void {
     this.#stopAccepting();
-    for (const { abort } of this.#connections) abort.abort();
+    clearInterval(this.#searchTimer);
+    for (const connection of this.#connections) closeNow(connection);
   }
 
   #stopAccepting(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearInterval(this.#searchTimer);
     this.#listener.close();
   }
 
   async #acceptAll(serveHttp: ServeHttpOnConnection): Promise<void> {
     while (!this.#isClosed) {
       try {
-        const connection = await this.#listener.accept();
-        if (this.#connections.size < this.#options.limits.maxConnections || this.#closeIdle(1)) {
-          this.#serve(connection, serveHttp);
-        } else {
-          connection.close();
-          this.#logRefusal(`all ${this.#connections.size} connections have requests`);
-        }
+        this.#admit(await this.#listener.accept(), serveHttp);
       } catch (error) {
         if (this.#isClosed) return;
-        // The process has no file descriptor for another connection. The connection waits in the queue of the system meanwhile.
-        this.#closeIdle(CLOSED_AT_ONCE);
+        if (CLIENT_ERRORS.some((ClientError) => error instanceof ClientError)) continue;
+        // Without a file descriptor, the next connection waits in the queue of the system. Closing idle connections makes room for it.
+        if (NO_DESCRIPTOR_CODES.includes((error as { code?: unknown }).code)) this.#closeIdle(CLOSED_AT_ONCE);
         this.#logRefusal(messageOf(error));
         await sleep(ACCEPT_PAUSE);
       }
     }
+  }
+
+  /** Serves HTTP on a new connection, or closes it if there are too many. */
+  #admit(tcp: Deno.TcpConn, serveHttp: ServeHttpOnConnection): void {
+    if (this.#connections.size < this.#options.limits.maxConnections || this.#closeIdle(1)) {
+      return this.#serve(tcp, serveHttp);
+    }
+    tcp.close();
+    this.#logRefusal(`all ${this.#connections.size} connections have requests`);
   }
 
   #serve(tcp: Deno.TcpConn, serveHttp: ServeHttpOnConnection): void {
@@ -170,7 +186,7 @@ export class Listener implements HttpListener {
       completed.then(onEnd, onEnd);
       const response = await handler(request, completed);
       connection.hasSucceeded = response.ok;
-      if (!isPaced(response)) answerTimer = setTimeout(() => abort.abort(), answerMilliseconds);
+      if (!isPaced(response)) answerTimer = setTimeout(() => closeNow(connection), answerMilliseconds);
       return response;
     };
     const server = serveHttp(
@@ -189,9 +205,10 @@ export class Listener implements HttpListener {
   /** Closes connections that have been without a request for too long. */
   #closeExpired(): void {
     const { clock, limits: { headerMilliseconds, keepAliveMilliseconds } } = this.#options;
-    for (const { abort, requests, idleSince, hasSucceeded } of this.#connections) {
+    for (const connection of this.#connections) {
+      const { requests, idleSince, hasSucceeded } = connection;
       const limit = hasSucceeded ? keepAliveMilliseconds : headerMilliseconds;
-      if (requests === 0 && clock() - idleSince >= limit) abort.abort();
+      if (requests === 0 && clock() - idleSince >= limit) closeNow(connection);
     }
   }
 
@@ -201,7 +218,7 @@ export class Listener implements HttpListener {
       requests === 0 && !abort.signal.aborted
     );
     idle.sort((a, b) => a.idleSince - b.idleSince);
-    for (const { abort } of idle.slice(0, count)) abort.abort();
+    idle.slice(0, count).forEach(closeNow);
     return idle.length > 0;
   }
 
@@ -210,5 +227,14 @@ export class Listener implements HttpListener {
     if (now - this.#lastRefusalLogged < REFUSAL_LOG_INTERVAL) return;
     this.#lastRefusalLogged = now;
     this.#options.log({ event: "connections refused", fault, open: this.connections });
+  }
+}
+
+/** Closes a connection at once. */
+function closeNow({ abort }: Connection): void {
+  try {
+    abort.abort();
+  } catch {
+    // The client has ended the connection at the same time.
   }
 }

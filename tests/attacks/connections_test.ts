@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { type Host, serve } from "../../routes/serve.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
+import { resetConnection } from "../../scripts/soak/reset.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../routes/serve.ts", import.meta.url));
@@ -113,29 +114,96 @@ describe("a host with few connections", () => {
   });
 });
 
-describe("a host in a process with 256 file descriptors", () => {
-  it("serves requests while 400 idle connections are opened, and writes nothing but JSON to its log", async () => {
-    const child = new Deno.Command("sh", {
-      args: ["-c", 'ulimit -n 256; exec "$0" run -A --quiet "$1"', Deno.execPath(), PROGRAM],
-      env: { PARE_BACKEND: "cpu", PARE_PORT: "0" },
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const errors = new Response(child.stderr).text();
-    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    let output = "";
-    while (!output.includes("\n")) output += (await reader.read()).value ?? assert.fail("the host has ended");
-    const { url } = JSON.parse(output.split("\n")[0]);
-    const connections: Deno.TcpConn[] = [];
-    for (let count = 0; count < 400; count++) connections.push(await connect(url));
-    assert.equal(await health(url), 200);
-    connections.forEach((connection) => connection.close());
-    assert.equal(await health(url), 200);
-    child.kill("SIGTERM");
+/** Runs a host in a process with 256 file descriptors, and `use` with its URL and its process. Returns the events in its log. */
+async function withFewDescriptors(
+  use: (url: string, child: Deno.ChildProcess) => Promise<void>,
+): Promise<string[]> {
+  const child = new Deno.Command("sh", {
+    args: ["-c", 'ulimit -n 256; exec "$0" run -A --quiet "$1"', Deno.execPath(), PROGRAM],
+    env: { PARE_BACKEND: "cpu", PARE_PORT: "0" },
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const errors = new Response(child.stderr).text();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let output = "";
+  while (!output.includes("\n")) output += (await reader.read()).value ?? assert.fail("the host has ended");
+  const rest = (async () => {
     for (let next = await reader.read(); !next.done; next = await reader.read()) output += next.value;
-    assert.equal((await child.status).code, 0);
-    const events = output.trimEnd().split("\n").map((line) => JSON.parse(line).event);
+  })();
+  try {
+    await use(JSON.parse(output.split("\n")[0]).url, child);
+  } finally {
+    child.kill("SIGTERM");
+    await rest;
+  }
+  assert.equal((await child.status).code, 0);
+  assert.equal(await errors, "");
+  return output.trimEnd().split("\n").map((line) => JSON.parse(line).event);
+}
+
+/** Opens a connection on which requests follow each other. */
+async function keptConnection(url: string) {
+  const connection = await connect(url), bytes = new Uint8Array(4096);
+  return {
+    async health(): Promise<string> {
+      await connection.write(new TextEncoder().encode("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+      return new TextDecoder().decode(bytes.subarray(0, await connection.read(bytes) ?? 0)).slice(0, 12);
+    },
+    close: () => connection.close(),
+  };
+}
+
+describe("a host in a process with 256 file descriptors", () => {
+  const request = { path: "/v1/layers", body: new Uint8Array(1000), answerBytes: 1 };
+
+  it("serves requests while 400 idle connections are opened, and writes nothing but JSON to its log", async () => {
+    const events = await withFewDescriptors(async (url) => {
+      const connections: Deno.TcpConn[] = [];
+      for (let count = 0; count < 400; count++) connections.push(await connect(url));
+      assert.equal(await health(url), 200);
+      connections.forEach((connection) => connection.close());
+      assert.equal(await health(url), 200);
+    });
     assert.ok(events.includes("connections refused"), "the process had file descriptors for all connections");
-    assert.equal(await errors, "");
+  });
+
+  it("survives connections that are reset before it accepts them, and closes no other for them", async () => {
+    const events = await withFewDescriptors(async (url, child) => {
+      const kept = await keptConnection(url);
+      for (let round = 0; round < 5; round++) {
+        assert.equal(await kept.health(), "HTTP/1.1 200");
+        child.kill("SIGSTOP");
+        for (let count = 0; count < 100; count++) await resetConnection(url, "connecting", request, 0);
+        child.kill("SIGCONT");
+        assert.equal(await health(url), 200);
+      }
+      assert.equal(await kept.health(), "HTTP/1.1 200");
+      kept.close();
+    });
+    assert.deepEqual(new Set(events), new Set(["listening", "request", "stopped"]));
+  });
+
+  it("serves every health check during 400 idle connections and a hundred resets per second", async () => {
+    await withFewDescriptors(async (url) => {
+      const idle: Deno.TcpConn[] = [];
+      for (let count = 0; count < 400; count++) idle.push(await connect(url));
+      const end = performance.now() + 3000;
+      let resets = 0, checks = 0;
+      const resetting = (async () => {
+        for (; performance.now() < end; resets++) {
+          await resetConnection(url, resets % 2 === 0 ? "connecting" : "sending", request, 0.5);
+          await pause(5);
+        }
+      })();
+      for (; performance.now() < end; checks++) {
+        assert.equal(await health(url), 200);
+        await pause(20);
+      }
+      await resetting;
+      console.log(`${resets} resets, ${checks} health checks`);
+      assert.ok(resets > 0 && checks > 0);
+      idle.forEach((connection) => connection.close());
+    });
   });
 });
