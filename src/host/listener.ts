@@ -6,6 +6,7 @@
  */
 
 import { sleep } from "../async/abort.ts";
+import { settlesWithin } from "../async/settles_within.ts";
 import { messageOf } from "../text/message_of.ts";
 import type { LogEntry } from "./log_entry.ts";
 
@@ -51,19 +52,42 @@ export interface ListenOptions {
 /** An open connection. */
 interface Connection {
   readonly server: Deno.HttpServer;
-  readonly abort: AbortController;
-  /** The number of requests whose answers are not complete yet. */
-  requests: number;
+  readonly cancellation: Cancellation;
+  /** The requests whose answers are not complete yet. Each promise resolves when its answer is, or when the connection has ended. */
+  readonly requests: Set<Promise<void>>;
   /** The time since which the connection has had no request. */
   idleSince: number;
   /** Whether the latest request succeeded. A client whose request was refused may still be sending the body of this request. */
   hasSucceeded: boolean;
 }
 
+/**
+ * Closes one connection at once. It takes the place of an AbortSignal. Deno's listener of the signal throws if the connection is ending, and
+ * an error of a listener of a real signal cannot be caught, so it would end the process.
+ */
+class Cancellation {
+  #cancel = () => {};
+  isCancelled = false;
+
+  /** Called by Deno with the function that closes the connection. */
+  addEventListener(_type: "abort", cancel: () => void): void {
+    this.#cancel = cancel;
+  }
+
+  cancel(): void {
+    this.isCancelled = true;
+    try {
+      this.#cancel();
+    } catch {
+      // The connection is ending.
+    }
+  }
+}
+
 /** The internal function of Deno that serves HTTP on one connection. */
 export type ServeHttpOnConnection = (
   connection: Deno.Conn,
-  signal: AbortSignal,
+  signal: Cancellation,
   handler: (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>,
   onError: (error: unknown) => Response,
   onListen: () => void,
@@ -132,14 +156,24 @@ export class Listener implements HttpListener {
   async close(): Promise<void> {
     this.#stopAccepting();
     await this.#accepting;
-    await Promise.allSettled([...this.#connections].map(({ server }) => server.shutdown()));
+    await Promise.all([...this.#connections].map((connection) => this.#drain(connection)));
     clearInterval(this.#searchTimer);
   }
 
   abort(): void {
     this.#stopAccepting();
     clearInterval(this.#searchTimer);
-    for (const connection of this.#connections) closeNow(connection);
+    for (const { cancellation } of this.#connections) cancellation.cancel();
+  }
+
+  /** Closes a connection after its answers. Waits for it no longer than for any other client that takes no answer, or sends no header. */
+  async #drain(connection: Connection): Promise<void> {
+    while (connection.requests.size > 0) await Promise.all(connection.requests);
+    const { headerMilliseconds, answerMilliseconds } = this.#options.limits;
+    await settlesWithin(
+      connection.server.shutdown(),
+      connection.hasSucceeded ? answerMilliseconds : headerMilliseconds,
+    );
   }
 
   #stopAccepting(): void {
@@ -174,29 +208,35 @@ export class Listener implements HttpListener {
 
   #serve(tcp: Deno.TcpConn, serveHttp: ServeHttpOnConnection): void {
     const { clock, handler, isPaced, limits: { answerMilliseconds } } = this.#options;
-    const abort = new AbortController();
+    const cancellation = new Cancellation();
     const onRequest = async (request: Request, { completed }: Deno.ServeHandlerInfo) => {
-      connection.requests++;
       let answerTimer: ReturnType<typeof setTimeout> | undefined;
       const onEnd = () => {
         clearTimeout(answerTimer);
-        connection.requests--;
+        connection.requests.delete(ended);
         connection.idleSince = clock();
       };
-      completed.then(onEnd, onEnd);
+      const ended = completed.then(onEnd, onEnd);
+      connection.requests.add(ended);
       const response = await handler(request, completed);
       connection.hasSucceeded = response.ok;
-      if (!isPaced(response)) answerTimer = setTimeout(() => closeNow(connection), answerMilliseconds);
+      if (!isPaced(response)) answerTimer = setTimeout(() => cancellation.cancel(), answerMilliseconds);
       return response;
     };
     const server = serveHttp(
       tcp,
-      abort.signal,
+      cancellation,
       onRequest,
       () => new Response(null, { status: 500 }),
       () => {},
     );
-    const connection: Connection = { server, abort, requests: 0, idleSince: clock(), hasSucceeded: false };
+    const connection: Connection = {
+      server,
+      cancellation,
+      requests: new Set(),
+      idleSince: clock(),
+      hasSucceeded: false,
+    };
     this.#connections.add(connection);
     const remove = () => void this.#connections.delete(connection);
     server.finished.then(remove, remove);
@@ -205,20 +245,19 @@ export class Listener implements HttpListener {
   /** Closes connections that have been without a request for too long. */
   #closeExpired(): void {
     const { clock, limits: { headerMilliseconds, keepAliveMilliseconds } } = this.#options;
-    for (const connection of this.#connections) {
-      const { requests, idleSince, hasSucceeded } = connection;
+    for (const { cancellation, requests, idleSince, hasSucceeded } of this.#connections) {
       const limit = hasSucceeded ? keepAliveMilliseconds : headerMilliseconds;
-      if (requests === 0 && clock() - idleSince >= limit) closeNow(connection);
+      if (requests.size === 0 && clock() - idleSince >= limit) cancellation.cancel();
     }
   }
 
   /** Closes up to `count` of the connections without a request, those first that have been idle longest. Returns whether there were any. */
   #closeIdle(count: number): boolean {
-    const idle = [...this.#connections].filter(({ requests, abort }) =>
-      requests === 0 && !abort.signal.aborted
+    const idle = [...this.#connections].filter(({ requests, cancellation }) =>
+      requests.size === 0 && !cancellation.isCancelled
     );
     idle.sort((a, b) => a.idleSince - b.idleSince);
-    idle.slice(0, count).forEach(closeNow);
+    for (const { cancellation } of idle.slice(0, count)) cancellation.cancel();
     return idle.length > 0;
   }
 
@@ -227,14 +266,5 @@ export class Listener implements HttpListener {
     if (now - this.#lastRefusalLogged < REFUSAL_LOG_INTERVAL) return;
     this.#lastRefusalLogged = now;
     this.#options.log({ event: "connections refused", fault, open: this.connections });
-  }
-}
-
-/** Closes a connection at once. */
-function closeNow({ abort }: Connection): void {
-  try {
-    abort.abort();
-  } catch {
-    // The client has ended the connection at the same time.
   }
 }

@@ -18,6 +18,8 @@ export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswe
   const headers: Record<string, string> = { "Content-Type": PROBLEM_TYPE };
   if (retryAfter !== undefined) headers["Retry-After"] = String(retryAfter);
   if (code === "unauthorized") headers["WWW-Authenticate"] = "Bearer";
+  // The client may still be sending the rest of its body.
+  if (code === "too_slow") headers["Connection"] = "close";
   return {
     status: PROBLEMS[code].status,
     headers,

@@ -5,8 +5,10 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { settlesWithin } from "../../src/async/settles_within.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import type { Backend } from "../../src/backend/backend.ts";
+import { DEFAULT_CONNECTION_LIMITS } from "../../src/host/listener.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
 import {
   ANSWER_WINDOW_SECONDS,
@@ -56,13 +58,28 @@ const prune = (host: Host) =>
     headers: safetensorsHeaders(LAYER.length),
   });
 
-/** Sends the beginning of a layer, and then one byte every 50 ms. Returns the answer. */
-async function trickle({ url }: Host): Promise<string> {
+/** Opens a connection and sends `text`. */
+async function connect({ url }: Host, text: string): Promise<Deno.TcpConn> {
   const { hostname, port } = new URL(url);
   const connection = await Deno.connect({ hostname, port: Number(port) });
-  const head = "POST /v1/layers?method=magnitude HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" +
-    `Content-Type: application/octet-stream\r\nContent-Length: ${LAYER.length}\r\n\r\n`;
-  await connection.write(new TextEncoder().encode(head));
+  await connection.write(new TextEncoder().encode(text));
+  return connection;
+}
+
+/** Opens a connection, and sends the header of a layer and the first bytes of its body. */
+async function sendPart(host: Host, bodyBytes: number): Promise<Deno.TcpConn> {
+  const connection = await connect(
+    host,
+    "POST /v1/layers?method=magnitude HTTP/1.1\r\nHost: localhost\r\n" +
+      `Content-Type: application/octet-stream\r\nContent-Length: ${LAYER.length}\r\n\r\n`,
+  );
+  await connection.write(LAYER.subarray(0, bodyBytes));
+  return connection;
+}
+
+/** Sends the beginning of a layer, and then one byte every 50 ms. Returns the answer. */
+async function trickle(host: Host): Promise<string> {
+  const connection = await sendPart(host, 0);
   let sent = 0;
   const timer = setInterval(() => {
     connection.write(LAYER.subarray(sent, ++sent)).catch(() => clearInterval(timer));
@@ -125,6 +142,30 @@ describe("a host with slow clients", () => {
     assert.equal(backend.counters.bytesLive, 0);
     connection.close();
     await host.shutdown();
+  });
+
+  it("ends a connection with the answer 408", async () => {
+    const { host } = await start();
+    const answer = await new Response((await sendPart(host, LAYER.length - 1)).readable).text();
+    assert.match(answer, /^HTTP\/1\.1 408[^]*\r\nconnection: close\r\n/i);
+    await host.shutdown();
+  });
+
+  it("shuts down soon, long before its drain time of 540 s, although clients stop in the middle of requests", async () => {
+    const { host, entries } = await start({
+      connections: {
+        headerMilliseconds: DEFAULT_CONNECTION_LIMITS.headerMilliseconds * SCALE / 1000,
+        keepAliveMilliseconds: DEFAULT_CONNECTION_LIMITS.keepAliveMilliseconds * SCALE / 1000,
+      },
+    });
+    const halfSent = await sendPart(host, LAYER.length / 2), headerOnly = await sendPart(host, 0);
+    const halfHeader = await connect(host, "POST /v1/lay"), silent = await connect(host, "");
+    const trickling = setInterval(() => headerOnly.write(new Uint8Array(1)).catch(() => {}), 50);
+    await pause(50);
+    assert.ok(await settlesWithin(host.shutdown(), 5000), "the host is still running after 5 s");
+    clearInterval(trickling);
+    for (const connection of [halfSent, headerOnly, halfHeader, silent]) connection.close();
+    assert.deepEqual(entries.map(({ event }) => event), ["listening", "request", "request", "stopped"]);
   });
 
   it("shuts down within the drain time, although a client is still sending its body", async () => {

@@ -5,6 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { settlesWithin } from "../../src/async/settles_within.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
 import { listen } from "../../src/host/listen.ts";
 import { DEFAULT_CONNECTION_LIMITS, type ListenOptions } from "../../src/host/listener.ts";
@@ -18,6 +19,8 @@ const OPTIONS: ListenOptions = {
   log: () => {},
   clock: () => performance.now(),
 };
+
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Requests an endless answer and reads none of it. Returns whether the connection is closed after three times the limit for answers. */
 async function isClosed(isPaced: boolean): Promise<boolean> {
@@ -34,7 +37,7 @@ async function isClosed(isPaced: boolean): Promise<boolean> {
   });
   const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
   await connection.write(new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-  await new Promise((resolve) => setTimeout(resolve, 600));
+  await pause(600);
   const closed = listener.connections === 0;
   connection.close();
   listener.abort();
@@ -49,6 +52,24 @@ describe("a listener", () => {
 
   it("leaves an answer alone that has a minimum rate of its own", async () => {
     assert.equal(await isClosed(true), false);
+  });
+});
+
+describe("a listener that closes", () => {
+  it("waits for a client that takes no answer as long as at any other time, and may be aborted meanwhile", async () => {
+    const listener = listen({
+      ...OPTIONS,
+      limits: { ...DEFAULT_CONNECTION_LIMITS, answerMilliseconds: 500 },
+      handler: () => Promise.resolve(new Response(new Uint8Array(2e7))),
+    });
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
+    await connection.write(new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    await pause(100);
+    const closed = listener.close();
+    await pause(100);
+    listener.abort();
+    assert.ok(await settlesWithin(closed, 5000), "the listener is still open after 5 s");
+    connection.close();
   });
 });
 
