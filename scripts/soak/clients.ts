@@ -4,13 +4,25 @@ import { equalBytes } from "./equal_bytes.ts";
 import { comparableAnswer } from "./comparable_answer.ts";
 import { type Behaviour, exchange } from "./exchange.ts";
 import type { LayerRequest } from "./layer_requests.ts";
+import { resetConnection } from "./reset.ts";
 
 /** The kinds of clients. */
-export type ClientKind = "steady" | "impatient" | "slow" | "leaves_sending" | "leaves_reading";
+export type ClientKind =
+  | "steady"
+  | "impatient"
+  | "slow"
+  | "leaves_sending"
+  | "leaves_reading"
+  | "resets_connecting"
+  | "resets_sending"
+  | "resets_reading"
+  | "health";
 
 /**
  * The kinds of the clients, in turn. Steady clients wait as long as Retry-After says. Impatient ones wait a
  * tenth of a second, so that the queue of the host stays full. Slow clients send and read in small pieces.
+ * Some clients reset their connections, and those who do so before the host accepts them do it again and
+ * again. Honest clients ask `/healthz` on new connections meanwhile.
  */
 export const KINDS: readonly ClientKind[] = [
   "steady",
@@ -19,8 +31,12 @@ export const KINDS: readonly ClientKind[] = [
   "slow",
   "steady",
   "leaves_sending",
-  "steady",
+  "resets_connecting",
   "leaves_reading",
+  "resets_sending",
+  "steady",
+  "resets_reading",
+  "health",
 ];
 
 /** The counts of a soak. */
@@ -34,6 +50,12 @@ export interface Counts {
   /** Clients that disconnected in the middle of a body that the host had not refused, and in the middle of an answer. */
   leftSending: number;
   leftReading: number;
+  /** Connections that clients reset before they sent a byte, in the middle of a body, and in the middle of an answer. */
+  resetConnecting: number;
+  resetSending: number;
+  resetReading: number;
+  /** Answers with status 200 of `/healthz`. */
+  healthy: number;
   /** Answers to slow clients. They are also counted in `accepted`. */
   slow: number;
 }
@@ -47,18 +69,36 @@ export interface Observations {
   readonly milliseconds: number[];
 }
 
-/** The number of requests whose outcome is known. */
-export function requestCount({ accepted, wrong, busy, leftSending, leftReading }: Counts): number {
-  return accepted + wrong + busy + leftSending + leftReading;
+/** The number of requests for layers whose outcome is known. */
+export function requestCount(
+  { accepted, wrong, busy, leftSending, leftReading, resetSending, resetReading }: Counts,
+): number {
+  return accepted + wrong + busy + leftSending + leftReading + resetSending + resetReading;
 }
 
 /** Returns observations with all counts at 0. */
 export function noObservations(): Observations {
-  const counts = { accepted: 0, wrong: 0, busy: 0, leftSending: 0, leftReading: 0, slow: 0 };
+  const counts = {
+    accepted: 0,
+    wrong: 0,
+    busy: 0,
+    leftSending: 0,
+    leftReading: 0,
+    resetConnecting: 0,
+    resetSending: 0,
+    resetReading: 0,
+    healthy: 0,
+    slow: 0,
+  };
   return { counts, unexpected: [], milliseconds: [] };
 }
 
 const IMPATIENT_MILLISECONDS = 100;
+
+/** The pauses of a client that resets connections before they are accepted. Together they reset more than a hundred per second. */
+const RESET_MILLISECONDS = 30;
+
+const HEALTH_MILLISECONDS = 200;
 
 /**
  * Sends requests until `isOver` returns true.
@@ -73,30 +113,9 @@ export async function runClient(
 ): Promise<void> {
   while (!isOver()) {
     const request = requests[Math.floor(random() * requests.length)];
-    const started = performance.now();
     let wait = 0;
     try {
-      const answer = await exchange(url, request, behaviourOf(kind, request, random));
-      const { counts } = seen;
-      if (answer.status === 0) counts[kind === "leaves_sending" ? "leftSending" : "leftReading"]++;
-      else if (answer.status === 200) {
-        if (!equalBytes(comparableAnswer(answer.body), request.expected)) counts.wrong++;
-        else {
-          counts.accepted++;
-          if (kind === "slow") counts.slow++;
-          else seen.milliseconds.push(performance.now() - started);
-        }
-      } else {
-        const retry = answer.headers.get("Retry-After") ?? "";
-        if (answer.status === 429 && /^[1-9]\d*$/.test(retry)) {
-          counts.busy++;
-          wait = kind === "impatient" ? IMPATIENT_MILLISECONDS : 1000 * Number(retry);
-        } else {
-          seen.unexpected.push(
-            `${kind}, ${request.name}: ${answer.status} ${new TextDecoder().decode(answer.body)}`,
-          );
-        }
-      }
+      wait = await runOnce(kind, url, request, seen, random);
     } catch (error) {
       const { message, cause } = error as Error;
       seen.unexpected.push(`${kind}, ${request.name}: ${message}: ${cause ?? ""}`);
@@ -107,7 +126,62 @@ export async function runClient(
   }
 }
 
-function behaviourOf(kind: ClientKind, request: LayerRequest, random: () => number): Behaviour {
+/** Sends one request, or resets one connection. Returns the milliseconds to wait before the next. */
+async function runOnce(
+  kind: ClientKind,
+  url: string,
+  request: LayerRequest,
+  seen: Observations,
+  random: () => number,
+): Promise<number> {
+  const { counts } = seen, started = performance.now();
+  switch (kind) {
+    case "resets_connecting":
+      await resetConnection(url, "connecting", request, 0);
+      counts.resetConnecting++;
+      return RESET_MILLISECONDS;
+    case "resets_sending":
+      await resetConnection(url, "sending", request, random());
+      counts.resetSending++;
+      return IMPATIENT_MILLISECONDS;
+    case "resets_reading":
+      await resetConnection(url, "reading", request, 0.9 * random());
+      counts.resetReading++;
+      return IMPATIENT_MILLISECONDS;
+    case "health": {
+      const { status } = await exchange(url, { method: "GET", path: "/healthz" });
+      if (status === 200) counts.healthy++;
+      else seen.unexpected.push(`/healthz: ${status}`);
+      return HEALTH_MILLISECONDS;
+    }
+  }
+  const answer = await exchange(url, request, behaviourOf(kind, request, random));
+  if (answer.status === 0) counts[kind === "leaves_sending" ? "leftSending" : "leftReading"]++;
+  else if (answer.status === 200) {
+    if (!equalBytes(comparableAnswer(answer.body), request.expected)) counts.wrong++;
+    else {
+      counts.accepted++;
+      if (kind === "slow") counts.slow++;
+      else seen.milliseconds.push(performance.now() - started);
+    }
+  } else {
+    const retry = answer.headers.get("Retry-After") ?? "";
+    if (answer.status === 429 && /^[1-9]\d*$/.test(retry)) {
+      counts.busy++;
+      return kind === "impatient" ? IMPATIENT_MILLISECONDS : 1000 * Number(retry);
+    }
+    seen.unexpected.push(
+      `${kind}, ${request.name}: ${answer.status} ${new TextDecoder().decode(answer.body)}`,
+    );
+  }
+  return 0;
+}
+
+function behaviourOf(
+  kind: "steady" | "impatient" | "slow" | "leaves_sending" | "leaves_reading",
+  request: LayerRequest,
+  random: () => number,
+): Behaviour {
   switch (kind) {
     case "steady":
     case "impatient":

@@ -30,18 +30,26 @@ const READ_BYTES = 65_536;
 
 const LEFT: Answer = { status: 0, headers: new Headers(), body: new Uint8Array() };
 
+/** A request. */
+export interface ExchangeRequest {
+  /** @default POST */
+  readonly method?: "GET" | "POST";
+  readonly path: string;
+  readonly body?: Uint8Array<ArrayBuffer>;
+}
+
 /**
- * Posts a body and reads the whole answer.
+ * Sends a request and reads the whole answer.
  * @throws {Error} if the connection breaks, or the answer is shorter than its Content-Length
  */
 export async function exchange(
   origin: string,
-  { path, body }: { readonly path: string; readonly body: Uint8Array<ArrayBuffer> },
+  { method = "POST", path, body = new Uint8Array() }: ExchangeRequest,
   behaviour: Behaviour = {},
 ): Promise<Answer> {
   const { hostname, port } = new URL(origin);
   using connection = await Deno.connect({ hostname, port: Number(port) });
-  const head = `POST ${path} HTTP/1.1\r\nHost: ${hostname}:${port}\r\nConnection: close\r\n` +
+  const head = `${method} ${path} HTTP/1.1\r\nHost: ${hostname}:${port}\r\nConnection: close\r\n` +
     `Content-Type: application/vnd.safetensors\r\nContent-Length: ${body.byteLength}\r\n\r\n`;
   // The host may answer, and close the connection, before it has read the whole body. An error of sending is
   // therefore only reported if there is no answer.

@@ -1,9 +1,9 @@
-/** `deno task soak`: runs the soak, prints its figures, and writes scripts/bench/results/soak.json. */
+/** `deno task soak`: runs the soak on one backend, and writes its figures to scripts/bench/results/soak.json beside those of other backends. */
 
 import { Command } from "commander";
 import type { BackendChoice } from "../../src/host/backends.ts";
 import { addBackendOption, integer } from "../../src/cli/options/common_options.ts";
-import { resultsUrl, writeResults } from "../bench/report/results_file.ts";
+import { readResultsIfPresent, resultsUrl, writeResults } from "../bench/report/results_file.ts";
 import { isPassed, type SoakResults, soakTable } from "./table.ts";
 import { soak } from "./soak.ts";
 
@@ -24,8 +24,15 @@ const command = new Command("soak")
 const { minutes, clients, backend, save } = addBackendOption(command).parse(Deno.args, { from: "user" })
   .opts<Options>();
 const { figures, host } = await soak({ minutes, clients, backend, report: (line) => console.error(line) });
-const results: SoakResults = { soak: figures };
+const file = resultsUrl("soak", "json");
+const results: SoakResults = {
+  soak: {
+    ...(await readResultsIfPresent<SoakResults>(file))?.soak,
+    [host.backend]: { ...figures, adapter: host.adapter },
+  },
+};
 console.log(soakTable(results));
 for (const text of figures.unexpected.first) console.error(text);
-if (save) await writeResults(resultsUrl("soak", "json"), host, results);
+const adapter = Object.values(results.soak).map(({ adapter }) => adapter).join(" and ");
+if (save) await writeResults(file, { ...host, adapter }, results);
 if (!isPassed(figures)) Deno.exit(1);

@@ -15,8 +15,8 @@ describe(`a host that 64 clients use for ${MINUTES} minutes`, () => {
     console.log(JSON.stringify(figures));
     assert.deepEqual(unexpected.first, []);
     assert.equal(counts.wrong, 0);
-    for (const name of ["accepted", "busy", "leftSending", "leftReading", "slow"] as const) {
-      assert.ok(counts[name] > 0, `${name} is 0`);
+    for (const [name, count] of Object.entries(counts)) {
+      if (name !== "wrong") assert.ok(count > 0, `${name} is 0`);
     }
     assert.equal(figures.deviceBytesAtEnd, 0);
     assert.ok(memory.peak < MAX_MEBIBYTES, `the host used ${memory.peak} MiB`);
