@@ -30,12 +30,16 @@ export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
 };
 
 /**
- * Returns middleware that answers 400 unless the header `Host` has one of `names`. Requests of this process have no such header.
+ * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The two differ if the request
+ * line has a whole URL. Requests of this process have no such header, and those of a connection need none if every name is accepted.
  */
 export function hostName(names: readonly string[] | undefined): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
     const header = c.req.header("Host");
-    if (header !== undefined) requireHostName(header, names);
+    if (header !== undefined || names !== undefined && c.env?.sent !== undefined) {
+      requireHostName(header ?? "", names);
+      requireHostName(new URL(c.req.url).host, names);
+    }
     await next();
   };
 }

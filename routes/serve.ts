@@ -6,8 +6,8 @@
  *     PARE_BLAS              auto, off, or the path of a BLAS library (`--blas` of `pare serve`)
  *     PARE_WEBGPU            deno or dawn, the implementation of WebGPU (`--webgpu` of `pare serve`)
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
- *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
- *                            loopback only
+ *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys PARE_HOST must be an
+ *                            address of loopback
  *     PARE_KEYS_FILE         a file of such keys, one per line, which is read again when it changes (`src/host/key_file.ts`). Replaces
  *                            PARE_KEYS
  *     PARE_HOSTS             the names by which clients may address the host (`src/protocol/host_names.ts`). Default: on loopback the names
@@ -57,8 +57,8 @@ export interface ServeOptions
   /** Opens the backend. Overrides `backend`. */
   readonly open?: () => Promise<Backend>;
   /**
-   * The address to listen on. Without keys the host always listens on loopback.
-   * @default "0.0.0.0"
+   * The address to listen on. Without keys it must be one of loopback.
+   * @default "0.0.0.0", and "127.0.0.1" without keys
    */
   readonly hostname?: string;
   /**
@@ -100,7 +100,11 @@ const ABORT_MILLISECONDS = 1000;
 
 const DEFAULT_PORT = 8000;
 
-/** Starts a host. @throws the system's error if the port is not available */
+/**
+ * Starts a host.
+ * @throws {RangeError} if the address is not one of loopback and there are no keys
+ * @throws the system's error if the port is not available
+ */
 export async function serve(options: ServeOptions = {}): Promise<Host> {
   const {
     keyFile,
@@ -117,7 +121,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     hostId: crypto.randomUUID(),
     tasks: new TaskRegistry(),
   };
-  const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
+  const { hostname = keys.length > 0 ? "0.0.0.0" : LOOPBACK } = options;
+  if (keys.length === 0 && !isLoopbackName(hostname)) {
+    throw new RangeError(
+      `address ${hostname}: a host without API keys listens on loopback only. Set PARE_KEYS`,
+    );
+  }
   const open = options.open ?? (() => selectBackend(backend, { blas, webgpu, log }));
   const services = await startHostServices(open, {
     keys,
@@ -146,7 +155,8 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     log,
     clock: services.clock,
   });
-  const url = `http://${hostname === "0.0.0.0" ? LOOPBACK : hostname}:${listener.port}`;
+  const name = hostname === "0.0.0.0" ? LOOPBACK : hostname.includes(":") ? `[${hostname}]` : hostname;
+  const url = `http://${name}:${listener.port}`;
   const openBackend = device.current()?.backend;
   log({
     event: "listening",

@@ -56,7 +56,7 @@ export function serveCommand(signal: AbortSignal): Command {
     .addHelpText("after", ENVIRONMENT)
     .option(
       "--host <address>",
-      "address to listen on; ignored without keys, because the host then listens on loopback only",
+      "address to listen on; without keys it must be an address of loopback",
       "127.0.0.1",
     )
     .option("--port <n>", "port to listen on; 0 chooses a free port", integer(0, 65535), 8000)
@@ -148,6 +148,8 @@ async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => P
   try {
     return await start();
   } catch (cause) {
+    // `serve` refuses an address beyond loopback without keys.
+    if (cause instanceof RangeError) throw new UsageError(`option --host: ${cause.message}`, { cause });
     if (cause instanceof Deno.errors.AddrInUse) {
       throw new InUseError(`option --port ${port}: another program uses this port`, { cause });
     }

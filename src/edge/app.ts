@@ -12,7 +12,7 @@ import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
 import { shortened } from "../text/quotes.ts";
-import { requireEdgeKey } from "./auth.ts";
+import { requireEdgeKey, requireOpenEdgeName } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
 import { edgeHealthRoutes } from "./health.ts";
@@ -55,6 +55,7 @@ export function createEdge({ smallLayers, pageFiles }: EdgeParts = {}): EdgeApp 
     c.res.headers.set(REQUEST_ID_HEADER, id);
     addSecurityHeaders(c.res.headers);
   });
+  app.use(requireOpenEdgeName);
   app.use(async (c, next) => {
     const origins = parseOrigins(c.env.PARE_CORS_ORIGINS ?? "");
     return await (origins.length > 0 ? cors(corsOptions(origins))(c, next) : next());

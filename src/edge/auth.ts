@@ -6,8 +6,10 @@
  */
 
 import type { Context, MiddlewareHandler } from "hono";
+import { parseHostNames, requireHostName } from "../protocol/host_names.ts";
 import { type Key, parseKeys, requireScope, type Scope } from "../protocol/keys.ts";
 import { Refusal } from "../protocol/refusal.ts";
+import type { EdgeBindings } from "./bindings.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 
 /** The period of the rate limit in `wrangler.toml`, in seconds. */
@@ -30,6 +32,24 @@ export function requireEdgeKey(
   };
 }
 
+/**
+ * Answers 400 unless the header `Host` and the URL name loopback or one of `PARE_HOSTS`, if `EDGE_OPEN` lets requests pass without a key.
+ * Otherwise a page of the internet could point its own name to an edge on the user's machine.
+ */
+export const requireOpenEdgeName: MiddlewareHandler<EdgeEnv> = async (c, next) => {
+  if (isOpen(c.env)) {
+    const names = parseHostNames(c.env.PARE_HOSTS ?? "");
+    const { host } = new URL(c.req.url);
+    for (const name of [c.req.header("Host") ?? host, host]) requireHostName(name, names);
+  }
+  await next();
+};
+
+/** Whether the edge accepts every request. */
+function isOpen({ PARE_KEYS, EDGE_OPEN }: EdgeBindings): boolean {
+  return !PARE_KEYS && EDGE_OPEN === "true";
+}
+
 async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolicy): Promise<void> {
   const keys = parseKeys(c.env.PARE_KEYS ?? "");
   if (keys.length > 0) {
@@ -38,7 +58,7 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
     authorize(c, key.digest.toHex());
     return;
   }
-  if (c.env.EDGE_OPEN === "true") authorize(c, "open");
+  if (isOpen(c.env)) authorize(c, "open");
   else if (keyless === "refuse") {
     throw new Refusal(
       "unauthorized",

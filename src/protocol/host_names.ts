@@ -26,19 +26,19 @@ export function parseHostNames(text: string): string[] {
 }
 
 /**
- * Checks the Host header of a request.
+ * Checks the Host header of a request, or the authority of its URL.
  * @param names the accepted names besides those of loopback, in lowercase. Undefined accepts every well-formed name
  * @throws {Refusal} `invalid_host`
  */
 export function requireHostName(header: string, names: readonly string[] | undefined): void {
   const name = HOST_HEADER.exec(header)?.[1].toLowerCase();
   if (name === undefined) {
-    throw new Refusal("invalid_host", `Host ${shortened(header)}: must be a name or an address`);
+    throw new Refusal("invalid_host", `Host ${shortened(header) || "(none)"}: must be a name or an address`);
   }
   if (names === undefined || isLoopbackName(name) || names.includes(name)) return;
   throw new Refusal(
     "invalid_host",
-    `Host ${shortened(header)}: is not a name of this host. PARE_HOSTS adds names`,
+    `Host ${shortened(header)}: is not a name of this server. PARE_HOSTS adds names`,
   );
 }
 

@@ -29,7 +29,7 @@ export type Method = typeof METHODS[number];
 const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i;
 
 /** Returns a schema that accepts numbers and their decimal text, because a query string has only text. The number must fit `schema`. */
-function numeric<T extends z.ZodType>(schema: T) {
+export function numeric<T extends z.ZodType>(schema: T) {
   return z.preprocess(
     (value) => typeof value === "string" && DECIMAL.test(value) ? Number(value) : value,
     schema,

@@ -22,6 +22,10 @@ interface EdgeCase extends AttackCase {
   readonly json?: unknown;
   /** The body as text. */
   readonly text?: BytePart | readonly BytePart[];
+  /** The header Content-Encoding. */
+  readonly encoding?: string;
+  /** A part of the reason in the answer. */
+  readonly detail?: string;
   /** The header Authorization, in which names of keys stand for the keys. By default it has an accepted key. */
   readonly key?: string;
   readonly code: ProblemCode;
@@ -60,7 +64,9 @@ describe("the edge, given a hostile request,", () => {
     } as unknown as EdgeBindings;
   });
 
-  async function send({ method, path, json, text, key = "Bearer KEY" }: EdgeCase): Promise<Response> {
+  async function send(
+    { method, path, json, text, encoding, key = "Bearer KEY" }: EdgeCase,
+  ): Promise<Response> {
     const content = text === undefined ? json === undefined ? undefined : JSON.stringify(json) : text;
     const body = content === undefined ? undefined : bytesOf(content), headers = new Headers();
     const secrets: Record<string, string> = { ...KEYS, DIGEST: digest };
@@ -70,6 +76,7 @@ describe("the edge, given a hostile request,", () => {
     if (body) {
       headers.set("Content-Type", "application/json");
       headers.set("Content-Length", String(body.length));
+      if (encoding !== undefined) headers.set("Content-Encoding", encoding);
     }
     return await edge.request(path, { method, headers, body }, env);
   }
@@ -87,6 +94,7 @@ describe("the edge, given a hostile request,", () => {
           const response = await send(attack), text = await response.clone().text();
           const code = response.ok ? "none" : JSON.parse(text).code;
           assert.equal(code, attack.code, text.slice(0, 500));
+          if (attack.detail !== undefined) assert.ok(text.includes(attack.detail), text);
           await assertProblem(response, attack.code);
           assertNoSecret(text + JSON.stringify([...response.headers]));
           assert.ok(text.length <= MAX_ANSWER_CHARACTERS, `the answer has ${text.length} characters`);

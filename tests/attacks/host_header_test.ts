@@ -77,9 +77,21 @@ describe("a host on loopback", () => {
     });
   }
 
-  it("routes by the path of the request line, whatever authority the line has", async () => {
-    assert.equal((await get(host, "localhost", "http://evil.example/no/such/place")).status, 404);
+  it("checks the authority of the request line as well as the header", async () => {
+    assert.equal((await get(host, "localhost", "http://localhost/healthz")).status, 200);
+    assert.equal((await get(host, "localhost", "http://localhost/no/such/place")).status, 404);
+    for (const authority of ["evil.example", "localhost@evil.example", "evil.example:80"]) {
+      const { status, code } = await get(host, "localhost", `http://${authority}/healthz`);
+      assert.deepEqual([status, code], [400, "invalid_host"], authority);
+    }
     assert.equal((await get(host, "evil.example", "http://localhost/healthz")).code, "invalid_host");
+  });
+
+  it("refuses a request without the header, which every version of HTTP after 1.0 requires", async () => {
+    for (const target of ["/healthz", "http://localhost/healthz"]) {
+      const { status, code } = await get(host, undefined, target);
+      assert.deepEqual([status, code], [400, "invalid_host"], target);
+    }
   });
 
   it("has logged every request", () => {
@@ -100,6 +112,8 @@ describe("a host beyond loopback", () => {
     assert.equal((await get(open, "gpu-7.example.com/healthz")).code, "invalid_host");
     assert.equal((await get(closed, "gpu-7.example.com")).code, "invalid_host");
     assert.equal((await get(closed, "pare.example.com:8000")).status, 200);
+    assert.equal((await get(closed, undefined)).code, "invalid_host");
+    assert.equal((await get(open, undefined)).status, 200);
     await Promise.all([open.shutdown(), closed.shutdown()]);
   });
 });

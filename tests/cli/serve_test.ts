@@ -61,6 +61,15 @@ describe("pare serve", () => {
     ]);
   });
 
+  it("exits with 2 if it has no keys and its address is not one of loopback", async () => {
+    assert.deepEqual(await runPareWith({ PARE_KEYS: "" }, "serve", "--host", "0.0.0.0", "--port", "0"), {
+      code: 2,
+      stdout: "",
+      stderr:
+        "error: option --host: address 0.0.0.0: a host without API keys listens on loopback only. Set PARE_KEYS\n",
+    });
+  });
+
   it("exits with 2 if its file of keys is missing, malformed or without a key, or if PARE_KEYS is set too", async () => {
     const folder = await Deno.makeTempDir(), path = `${folder}/keys`;
     const serveWith = (env: Record<string, string> = {}) =>

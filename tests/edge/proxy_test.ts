@@ -123,7 +123,7 @@ describe("the key that the edge has for its host (EDGE_HOST_KEY)", () => {
     });
     const name = `127.0.0.1:${other.addr.port}`;
     for (const path of [`//${name}/x`, `/\\${name}/x`, `///${name}/x`, `/http://${name}/x`]) {
-      const request = new Request(`http://edge${path}`);
+      const request = new Request(`http://localhost${path}`);
       assert.equal((await edge.request(request, {}, { ...env, EDGE_OPEN: "true" })).status, 200, path);
     }
     await other.shutdown();

@@ -4,6 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { LogEntry } from "../../src/host/log_entry.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
@@ -182,16 +183,24 @@ describe("the life cycle of a host", () => {
     await host.shutdown();
   });
 
-  it("listens only on loopback without keys, and logs it", async () => {
+  it("listens on loopback without keys, and refuses every other address", async () => {
     const logged: unknown[] = [];
-    const host = await serve({
+    const options = {
       open: () => Promise.resolve(memoryBackend()),
-      hostname: "0.0.0.0",
       port: 0,
-      log: ({ auth, hostname }) => void logged.push(hostname, auth),
-    });
+      log: ({ auth, hostname }: LogEntry) => void logged.push(hostname, auth),
+    };
+    const host = await serve(options);
     assert.equal(new URL(host.url).hostname, "127.0.0.1");
     assert.deepEqual(logged.slice(0, 2), ["127.0.0.1", "no keys are set: listening on loopback only"]);
     await host.shutdown();
+    for (const hostname of ["0.0.0.0", "::", "10.0.0.7", "gpu.example"]) {
+      await assert.rejects(
+        serve({ ...options, hostname }),
+        new RangeError(
+          `address ${hostname}: a host without API keys listens on loopback only. Set PARE_KEYS`,
+        ),
+      );
+    }
   });
 });

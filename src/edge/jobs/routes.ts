@@ -13,7 +13,7 @@ import { routeConfig } from "../../protocol/operations/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireClient, requireEdgeKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import { requireSmallBody } from "../requests/body_length.ts";
+import { requireJsonBody } from "../requests/body_length.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { earlyStatus } from "../requests/preconditions.ts";
 import type { Remote } from "../runtime/durable_object.ts";
@@ -42,7 +42,7 @@ const MAX_JOB_BYTES = 8 * 2 ** 20;
 /** Mounts the resources. */
 export function jobRoutes(app: EdgeApp): void {
   // The pattern also matches /v1/jobs itself.
-  app.use("/v1/jobs/*", requireEdgeKey("jobs"), requireSmallBody(MAX_JOB_BYTES, "the job"));
+  app.use("/v1/jobs/*", requireEdgeKey("jobs"), requireJsonBody(MAX_JOB_BYTES, "the job"));
 
   app.openapi(createRoute(routeConfig(START_JOB)), async (c) => {
     const request = c.req.valid("json"), key = c.req.valid("header")["idempotency-key"];

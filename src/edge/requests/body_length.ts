@@ -1,14 +1,16 @@
 /**
- * Checks the size of request bodies by their Content-Length, before anything reads them. Cloudflare refuses
+ * Checks the size of request bodies by their Content-Length before anything reads them, and the encoding of JSON bodies. Cloudflare refuses
  * bodies over the limit of the deployment's plan. The edge (Pare's Cloudflare Worker) refuses such bodies
  * first, so that its error can name the URL where tensors can be uploaded instead.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
 import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
+import { requireNoEncoding } from "../../protocol/headers.ts";
 import { Refusal, tooLarge } from "../../protocol/refusal.ts";
 import type { EdgeEnv } from "../edge_env.ts";
 import { wholeNumber } from "../settings.ts";
+import { clientLeft } from "./read_body.ts";
 
 /**
  * The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes
@@ -16,20 +18,43 @@ import { wholeNumber } from "../settings.ts";
  */
 export const MAX_JSON_BYTES = 2 ** 20;
 
-/** Returns middleware that checks the size of a body with {@link limitBody}, before the body is read and parsed. */
-export function requireSmallBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
+/**
+ * Returns middleware that checks the size of a JSON body with {@link limitBody} before the body is read, and then refuses a body that is not
+ * valid UTF-8. Otherwise the parser would replace its invalid bytes.
+ */
+export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
     limitBody(c, limit, subject);
+    if (c.req.raw.body) {
+      // The request caches the body, because the handler parses it later.
+      const body = await c.req.arrayBuffer().catch((cause) => {
+        throw clientLeft(cause);
+      });
+      requireUtf8(body);
+    }
     await next();
   };
 }
 
+/** @throws {Refusal} `invalid_parameter` if `body` is not valid UTF-8 */
+function requireUtf8(body: ArrayBuffer): void {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch (cause) {
+    throw new Refusal("invalid_parameter", "the body is not valid UTF-8", {
+      members: { errors: [{ parameter: "body", detail: "is not valid UTF-8" }] },
+      cause,
+    });
+  }
+}
+
 /**
  * Returns the Content-Length of the request in bytes, or 0 if it has no body.
- * @throws {Refusal} `length_required`, or `too_large` with `limit` and the URL of `uploads` if the deployment has a bucket
+ * @throws {Refusal} `unsupported_media_type` if the body is compressed, `length_required`, or `too_large` with `limit` and the URL of `uploads` if the deployment has a bucket
  */
 export function requireBodyLength(c: Context<EdgeEnv>): number {
   if (!c.req.raw.body) return 0;
+  requireNoEncoding(c.req.header("Content-Encoding"));
   const length = Number(c.req.header("Content-Length") ?? NaN);
   if (!Number.isSafeInteger(length)) {
     throw new Refusal("length_required", "Content-Length is missing or malformed");

@@ -14,14 +14,14 @@ import {
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireClient, requireEdgeKey } from "../auth.ts";
 import { findFreshBlob } from "../blobs/store.ts";
-import { MAX_JSON_BYTES, requireSmallBody } from "../requests/body_length.ts";
+import { MAX_JSON_BYTES, requireJsonBody } from "../requests/body_length.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 
 /** Mounts the resources. */
 export function uploadRoutes(app: EdgeApp): void {
   // The pattern also matches /v1/uploads itself.
-  app.use("/v1/uploads/*", requireEdgeKey("uploads"), requireSmallBody(MAX_JSON_BYTES, "the body"));
+  app.use("/v1/uploads/*", requireEdgeKey("uploads"), requireJsonBody(MAX_JSON_BYTES, "the body"));
   app.openapi(createRoute(routeConfig(BEGIN_UPLOAD)), async (c) => {
     const { size, sha256 } = c.req.valid("json"), digest = `sha256:${sha256.replace("sha256:", "")}`;
     const existing = await findFreshBlob(c.env, digest);

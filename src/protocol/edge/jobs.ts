@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { JOB_STATES } from "../answers/jobs.ts";
 import { digestSchema } from "../digest_schema.ts";
-import { jobParametersSchema } from "../parameters.ts";
+import { jobParametersSchema, numeric } from "../parameters.ts";
 import { reportSchema } from "../report.ts";
 
 /** The largest number of characters in the name of a job or of a layer. */
@@ -121,7 +121,7 @@ const MAX_JOBS_PER_PAGE = 100, DEFAULT_JOBS_PER_PAGE = 20;
 /** The query of `GET /v1/jobs`. */
 export const jobListQuerySchema = z.strictObject({
   state: jobStateSchema.optional().meta({ description: "Lists only the jobs in this state" }),
-  limit: z.coerce.number().int().min(1).max(MAX_JOBS_PER_PAGE).default(DEFAULT_JOBS_PER_PAGE).meta({
+  limit: numeric(z.int().min(1).max(MAX_JOBS_PER_PAGE)).default(DEFAULT_JOBS_PER_PAGE).meta({
     description: "The largest number of jobs in the answer",
   }),
   cursor: z.string().regex(/^\d{1,15}-[0-9a-f]{32}$/, {

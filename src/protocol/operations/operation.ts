@@ -63,6 +63,7 @@ export const KEY_PROBLEMS = ["unauthorized", "forbidden"] as const satisfies Pro
 /** The problems of every operation of the resources that only an edge has. */
 export const EDGE_PROBLEMS = [
   "invalid_parameter",
+  "invalid_host",
   ...KEY_PROBLEMS,
   "unsupported",
   "busy",

@@ -11,7 +11,7 @@ export const PROBLEM_CAUSES: Readonly<Record<ProblemCode, string>> = {
   invalid_parameter:
     "a parameter, or a member of a JSON body, is unknown or invalid. `errors` has one entry per parameter",
   invalid_host:
-    "the header `Host` has a name that is not one of the host. A host that listens on loopback accepts loopback names, and the names in `PARE_HOSTS`",
+    "the header `Host` is missing, or it or the URL has a name that is not one of the server. A host that listens on loopback, and an edge that is open to every client, accept loopback names and the names in `PARE_HOSTS`",
   unauthorized: "the API key is missing or not accepted",
   forbidden: "the API key lacks the scope of the resource",
   hessian_not_found: "the statistics are not stored: send them again",
