@@ -2,6 +2,7 @@
 
 import type { FaultKind } from "./fault_kind.ts";
 import { blobFaults } from "./kinds/blob_faults.ts";
+import { clientResets } from "./kinds/client_resets.ts";
 import { clockJumps } from "./kinds/clock_jumps.ts";
 import { deviceLost } from "./kinds/device_lost.ts";
 import { diskFull } from "./kinds/disk_full.ts";
@@ -19,6 +20,7 @@ export const KINDS: readonly FaultKind[] = [
   sigkillPrune,
   sigtermPrune,
   sigtermServe,
+  clientResets,
   clockJumps,
   blobFaults,
   lyingHost,
