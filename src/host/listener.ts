@@ -8,6 +8,7 @@
 import { sleep } from "../async/abort.ts";
 import { settlesWithin } from "../async/settles_within.ts";
 import { messageOf } from "../text/message_of.ts";
+import { Cancellation } from "./cancellation.ts";
 import type { LogEntry } from "./log_entry.ts";
 
 /** The limits of the connections. */
@@ -59,29 +60,6 @@ interface Connection {
   idleSince: number;
   /** Whether the latest request succeeded. A client whose request was refused may still be sending the body of this request. */
   hasSucceeded: boolean;
-}
-
-/**
- * Closes one connection at once. It takes the place of an AbortSignal. Deno's listener of the signal throws if the connection is ending, and
- * an error of a listener of a real signal cannot be caught, so it would end the process.
- */
-class Cancellation {
-  #cancel = () => {};
-  isCancelled = false;
-
-  /** Called by Deno with the function that closes the connection. */
-  addEventListener(_type: "abort", cancel: () => void): void {
-    this.#cancel = cancel;
-  }
-
-  cancel(): void {
-    this.isCancelled = true;
-    try {
-      this.#cancel();
-    } catch {
-      // The connection is ending.
-    }
-  }
 }
 
 /** The internal function of Deno that serves HTTP on one connection. */
