@@ -99,7 +99,7 @@ export interface HttpListener {
   readonly port: number;
   /** The number of open connections. */
   readonly connections: number;
-  /** Accepts no more connections, and waits until all answers were sent. Requests whose bodies are still arriving are aborted. */
+  /** Accepts no more connections, and waits until all answers were sent, except those that their clients do not take. */
   close(): Promise<void>;
   /** Closes all connections at once. */
   abort(): void;
@@ -144,7 +144,10 @@ export class Listener implements HttpListener {
     for (const { cancellation } of this.#connections) cancellation.cancel();
   }
 
-  /** Closes a connection after its answers. Waits for it no longer than for any other client that takes no answer, or sends no header. */
+  /**
+   * Closes a connection after its answers. The last of them may still be on its way to the client then, or the client may still be sending a
+   * body that was refused. Both may take as long as at any other time.
+   */
   async #drain(connection: Connection): Promise<void> {
     while (connection.requests.size > 0) await Promise.all(connection.requests);
     const { headerMilliseconds, answerMilliseconds } = this.#options.limits;

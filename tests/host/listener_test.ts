@@ -71,6 +71,21 @@ describe("a listener that closes", () => {
     assert.ok(await settlesWithin(closed, 5000), "the listener is still open after 5 s");
     connection.close();
   });
+
+  it("ends a connection on which requests follow each other without a pause", async () => {
+    const listener = listen({ ...OPTIONS, handler: () => pause(50).then(() => new Response("answer")) });
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
+    const request = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    const answers = new Response(connection.readable).text().catch(() => "");
+    // Two requests are on their way at any time.
+    const sending = setInterval(() => void connection.write(request).catch(() => clearInterval(sending)), 25);
+    await pause(200);
+    assert.ok(await settlesWithin(listener.close(), 5000), "the listener is still open after 5 s");
+    clearInterval(sending);
+    assert.equal(listener.connections, 0);
+    // The system drops the answers if the listener leaves a request unread.
+    assert.match(await answers, /^HTTP\/1\.1 200|^$/);
+  });
 });
 
 describe("a listener with a Deno that does not serve HTTP on single connections", () => {
