@@ -88,6 +88,19 @@ export function answerStream(
   });
 }
 
+/**
+ * Returns a stream of `bytes` in one piece. Its answer is complete when the client has taken nearly all bytes. The answer of an array would be
+ * complete as soon as Deno has queued the array.
+ */
+export function streamOf(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    start(controller) {
+      controller.enqueue(bytes);
+      controller.close();
+    },
+  });
+}
+
 /** Yields the bytes of `chunks` in pieces of at most `PIECE_BYTES`. */
 async function* splitChunks(
   chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>,

@@ -11,7 +11,7 @@ import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { PRUNE_LAYER } from "../src/protocol/operations/layers.ts";
 import { routeConfig } from "../src/protocol/operations/operation.ts";
 import { type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
-import { type AnswerSource, answerStream } from "./answer_stream.ts";
+import { type AnswerSource, answerStream, streamOf } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
@@ -75,7 +75,7 @@ async function pruneLayer(
     // The statement `using` frees the place on the device at the end of this block.
     const bytes = await readWholeAnswer(answer);
     metrics.countLayer(report, loan !== undefined);
-    return c.body(bytes, 200, headers);
+    return c.body(streamOf(bytes), 200, headers);
   }
   metrics.countLayer(report, loan !== undefined);
   const resources = cleanup.move();

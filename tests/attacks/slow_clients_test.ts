@@ -144,6 +144,30 @@ describe("a host with slow clients", () => {
     await host.shutdown();
   });
 
+  it("holds at most 64 MiB of small answers, and leaves further ones on the device", async () => {
+    const { host, backend, entries } = await start({ limits: {} });
+    const requests = [850, 1000].flatMap((rows) => {
+      const body = file({ weight: floats("F32", [rows, rows], new Float32Array(rows * rows).fill(1)) });
+      const head = "POST /v1/layers?method=magnitude HTTP/1.1\r\nHost: localhost\r\n" +
+        `Content-Type: application/octet-stream\r\nContent-Length: ${body.length}\r\n\r\n`;
+      return [new TextEncoder().encode(head), body];
+    });
+    const answered = () => entries.filter(({ route }) => route === "/v1/layers").length;
+    const connections: Deno.TcpConn[] = [];
+    // The system takes the first answer of each connection, and a part of the second. The second has 4.1 MB, so 16 of them are allowed.
+    for (let count = 0; count < 18; count++) {
+      if (count < 15) assert.equal(backend.counters.bytesLive, 0, `${count} answers`);
+      const connection = await connect(host, "");
+      connections.push(connection);
+      const writer = connection.writable.getWriter();
+      for (const part of requests) await writer.write(part);
+      while (answered() < 2 * count + 2) await pause(10);
+    }
+    assert.ok(backend.counters.bytesLive > 0, "the host holds all answers in memory");
+    connections.forEach((connection) => connection.close());
+    await host.shutdown();
+  });
+
   it("ends a connection with the answer 408", async () => {
     const { host } = await start();
     const answer = await new Response((await sendPart(host, LAYER.length - 1)).readable).text();
