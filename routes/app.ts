@@ -79,7 +79,7 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
   healthRoutes(app, services);
   metricsRoutes(app, metrics);
   openApiRoutes(app);
-  docsRoutes(app, services);
   pageRoutes(app, services, pageFiles);
+  docsRoutes(app, services, pageFiles);
   return app;
 }

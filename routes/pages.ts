@@ -3,41 +3,52 @@
 import type { Context } from "hono";
 import { compress } from "hono/compress";
 import type { HostServices } from "../src/host/host_services.ts";
-import { homeHtml, type HomeState, homeText } from "../src/pages/home.ts";
-import type { ServerFacts } from "../src/pages/layout.ts";
+import { homeHtml, type HomeState, homeText } from "../src/pages/home.tsx";
+import type { ServerFacts } from "../src/pages/layout.tsx";
 import { answerFile, type PageFiles } from "../src/pages/page_files.ts";
 import { pageHeaders } from "../src/pages/page_headers.ts";
-import { playgroundHtml } from "../src/pages/playground.ts";
+import { playgroundHtml } from "../src/pages/playground.tsx";
 import { Refusal } from "../src/protocol/refusal.ts";
 import { describeDevice } from "./health.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 
 /** Adds the pages to the application. Without `files` there is no playground, and the start page has no style. */
 export function pageRoutes(app: HostApp, services: HostServices, files?: PageFiles): void {
-  const facts: ServerFacts = {
-    kind: "host",
-    version: services.version,
-    keys: services.keys.current.length > 0 ? "needed" : "not needed",
-  };
-  for (const path of ["/", "/playground", "/assets/*"]) app.use(path, compress());
+  for (const path of ["/", "/playground", "/docs", "/assets/*"]) app.use(path, compress());
 
   app.get("/", (c) => {
-    const state: HomeState = { ...facts, origin: new URL(c.req.url).origin, ...deviceState(services) };
+    const state: HomeState = { ...serverFacts(c, services), ...deviceState(services) };
     if (!c.req.header("Accept")?.includes("text/html")) return c.text(homeText(state));
     return c.body(homeHtml(state, files), 200, pageHeaders());
   });
   app.get("/playground", (c) => {
-    if (files) return c.body(playgroundHtml(facts, files), 200, pageHeaders());
-    throw new Refusal(
-      "not_found",
-      "this host has no page /playground, because build/pages is missing: run deno task build:pages",
-    );
+    const html = playgroundHtml(serverFacts(c, services), requirePages(c, files));
+    return c.body(html, 200, pageHeaders());
   });
   app.get("/assets/:name", (c: Context<HostEnv>) => {
     const response = answerFile(c.req.raw, files);
     if (response) return response;
     throw new Refusal("not_found", `there is no resource ${c.req.path}`);
   });
+}
+
+/** Returns the facts about the host that every page shows. */
+export function serverFacts(c: Context<HostEnv>, { version, keys }: HostServices): ServerFacts {
+  return {
+    kind: "host",
+    version,
+    origin: new URL(c.req.url).origin,
+    keys: keys.current.length > 0 ? "needed" : "not needed",
+  };
+}
+
+/** Returns the files of the pages. @throws {Refusal} `not_found` if they were not built */
+export function requirePages(c: Context<HostEnv>, files: PageFiles | undefined): PageFiles {
+  if (files) return files;
+  throw new Refusal(
+    "not_found",
+    `this host has no page ${c.req.path}, because build/pages is missing: run deno task build:pages`,
+  );
 }
 
 /** Returns the part of the state that changes: the device, its memory and its queue. */

@@ -1,9 +1,10 @@
 /**
- * `deno task build:pages`: writes build/pages/files.json, which has the style, the icon and the scripts of the pages in `src/pages`. The SDK
+ * `deno task build:pages`: writes build/pages/files.json, which has the styles, the icon and the scripts of the pages in `src/pages`. The SDK
  * is a script of its own, and the scripts of the pages import it.
  */
 
-import { build, type Plugin, stop } from "esbuild";
+import { basename } from "node:path";
+import { build, type OutputFile, type Plugin, stop } from "esbuild";
 import { sha256 } from "../src/protocol/digest.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { buildBrowserBundle } from "./packages/client/bundle_client.ts";
@@ -18,13 +19,11 @@ const HASH_PLACE = "@HASH@";
 
 /** Builds the files. */
 async function buildPages(): Promise<PageFiles> {
-  const client = await bundleSdk(), [playground, jobs] = await bundleScripts(["playground", "jobs"]);
   const texts = {
-    "style.css": await bundleStyle(),
+    ...await bundleStyles(["style", "docs"]),
     "icon.svg": await Deno.readTextFile(`${ROOT}src/pages/icon.svg`),
-    [CLIENT]: client,
-    "playground.js": playground,
-    "jobs.js": jobs,
+    [CLIENT]: await bundleSdk(),
+    ...await bundleScripts(["playground", "jobs", "docs", "copy"]),
   };
   const hash = await hashOf(JSON.stringify(texts));
   const entries = Object.entries(texts).map(([name, text]) => [name, text.replaceAll(HASH_PLACE, hash)]);
@@ -40,19 +39,20 @@ async function bundleSdk(): Promise<string> {
   return text;
 }
 
-/** Joins the files of the style. */
-async function bundleStyle(): Promise<string> {
-  const { outputFiles: [{ text }] } = await build({
-    entryPoints: [`${ROOT}src/pages/style/main.css`],
+/** Joins the files of the styles with these names. Returns the texts by the names of the joined files. */
+async function bundleStyles(names: readonly string[]): Promise<Record<string, string>> {
+  const { outputFiles } = await build({
+    entryPoints: names.map((name) => `${ROOT}src/pages/style/${name}.css`),
+    outdir: FOLDER,
     bundle: true,
     minify: true,
     write: false,
   });
-  return text;
+  return textsByName(outputFiles);
 }
 
 /** Bundles the scripts with these names. Where their sources import the SDK, the bundles import the file of the SDK. */
-async function bundleScripts(names: readonly string[]): Promise<string[]> {
+async function bundleScripts(names: readonly string[]): Promise<Record<string, string>> {
   const url = `./${CLIENT}?v=${HASH_PLACE}`;
   const importClient: Plugin = {
     name: "import the SDK as a file of its own",
@@ -76,7 +76,11 @@ async function bundleScripts(names: readonly string[]): Promise<string[]> {
     plugins: [importClient],
     tsconfigRaw: {},
   });
-  return outputFiles.map(({ text }) => text);
+  return textsByName(outputFiles);
+}
+
+function textsByName(files: readonly OutputFile[]): Record<string, string> {
+  return Object.fromEntries(files.map(({ path, text }) => [basename(path), text]));
 }
 
 /** Writes a file, unless it has this text. Returns whether it was written. */

@@ -9,8 +9,7 @@ const SHIPPED = [
   "scripts/packages/command/pare.ts", // the launcher of this package
   "src/client/mod.ts", // the package pare-llm-client
   "src/edge/worker.ts", // the Worker
-  "src/pages/browser/playground.ts",
-  "src/pages/browser/jobs.ts",
+  ...["playground", "jobs", "docs", "copy"].map((name) => `src/pages/browser/${name}.ts`),
 ];
 
 /** A file of the compiler of the kernels, which links parts of its own library into `kernels.wasm`. */

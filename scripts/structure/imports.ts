@@ -35,7 +35,7 @@ async function* typescriptFiles(root: string, folder: string): AsyncGenerator<st
     const path = `${folder}/${entry.name}`;
     if (LEFT_OUT.includes(path)) continue;
     if (entry.isDirectory) yield* typescriptFiles(root, path);
-    else if (path.endsWith(".ts")) yield path;
+    else if (/\.tsx?$/.test(path)) yield path;
   }
 }
 

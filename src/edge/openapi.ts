@@ -33,10 +33,10 @@ const FORWARDED: readonly (readonly [Operation, readonly ProblemCode[]])[] = [
 
 /** The bindings that the operations with each tag need. */
 const BINDINGS_OF_TAG: Readonly<Record<string, readonly (keyof EdgeBindings)[]>> = {
-  blobs: ["BLOBS"],
-  uploads: ["BLOBS"],
-  jobs: ["JOBS", "JOB_RECORDS", "JOB_INDEXES"],
-  hosts: ["HOSTS"],
+  Blobs: ["BLOBS"],
+  Uploads: ["BLOBS"],
+  Jobs: ["JOBS", "JOB_RECORDS", "JOB_INDEXES"],
+  Hosts: ["HOSTS"],
 };
 
 /** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */

@@ -1,20 +1,20 @@
 /**
  * Serves the pages of the edge (Pare's Cloudflare Worker in front of GPU hosts): `/`, `/playground`, `/jobs`,
- * and the files that they load. The edge does not forward requests for them, because its pages differ from
- * those of a host.
+ * `/docs`, and the files that they load. The edge does not forward requests for them, because its pages differ
+ * from those of a host. Only the script of Scalar, which shows the contract at `/docs`, comes from the host.
  */
 
 import type { Context } from "hono";
-import { homeHtml, type HomeState, homeText } from "../pages/home.ts";
-import { jobsHtml } from "../pages/jobs.ts";
-import type { ServerFacts } from "../pages/layout.ts";
+import { docsHtml } from "../pages/docs.tsx";
+import { homeHtml, type HomeState, homeText } from "../pages/home.tsx";
+import { jobsHtml } from "../pages/jobs.tsx";
+import type { ServerFacts } from "../pages/layout.tsx";
 import { answerFile, type PageFiles } from "../pages/page_files.ts";
-import { pageHeaders } from "../pages/page_headers.ts";
-import { playgroundHtml } from "../pages/playground.ts";
+import { docsHeaders, pageHeaders } from "../pages/page_headers.ts";
+import { playgroundHtml } from "../pages/playground.tsx";
 import { readySchema } from "../protocol/ready.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { VERSION } from "../protocol/version.ts";
-import type { EdgeBindings } from "./bindings.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
 
 /** The longest time that the start page waits for the host, in milliseconds. */
@@ -24,16 +24,17 @@ const READY_MILLISECONDS = 3000;
 export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
   app.get("/", async (c) => {
     const state: HomeState = {
-      ...factsOf(c.env),
-      origin: new URL(c.req.url).origin,
+      ...factsOf(c),
       device: await readDevice(app, c),
     };
     if (!c.req.header("Accept")?.includes("text/html")) return c.text(homeText(state));
     return c.body(homeHtml(state, files), 200, pageHeaders());
   });
-  for (const [path, render] of [["/playground", playgroundHtml], ["/jobs", jobsHtml]] as const) {
+  const pages = [["/playground", playgroundHtml], ["/jobs", jobsHtml], ["/docs", docsHtml]] as const;
+  for (const [path, render] of pages) {
     app.get(path, (c) => {
-      if (files) return c.body(render(factsOf(c.env), files), 200, pageHeaders(uploadOrigins(c)));
+      const headers = path === "/docs" ? docsHeaders() : pageHeaders(uploadOrigins(c));
+      if (files) return c.body(render(factsOf(c), files), 200, headers);
       const reason = "because build/pages was missing when it was deployed: run deno task build:pages";
       throw new Refusal("not_found", `this edge has no page ${path}, ${reason}`);
     });
@@ -46,9 +47,9 @@ export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
 }
 
 /** Returns the facts about the server that every page shows. If the edge has no keys, it accepts every request only with `EDGE_OPEN`. */
-function factsOf({ PARE_KEYS, EDGE_OPEN }: EdgeBindings): ServerFacts {
+function factsOf({ env: { PARE_KEYS, EDGE_OPEN }, req }: Context<EdgeEnv>): ServerFacts {
   const keys = PARE_KEYS ? "needed" : EDGE_OPEN === "true" ? "not needed" : "unset";
-  return { kind: "edge", version: VERSION, keys };
+  return { kind: "edge", version: VERSION, origin: new URL(req.url).origin, keys };
 }
 
 /** Returns the answer of `/readyz`, or the reason why there is no device. */

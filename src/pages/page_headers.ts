@@ -21,20 +21,40 @@ export function addSecurityHeaders(headers: Headers): void {
  * @param connect further origins to which the scripts may send requests, such as that of a bucket for uploads
  */
 export function pageHeaders(connect: readonly string[] = []): Record<string, string> {
+  return headersOf({
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": ["'self'", ...connect].join(" "),
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "'none'",
+  });
+}
+
+/**
+ * Returns the headers of the page `/docs`. Scalar, which shows the contract there, inserts its styles as elements and attributes, and makes
+ * text into markup, so its policy must allow both. Scalar checks whether it may evaluate text as code, and does without if it may not.
+ */
+export function docsHeaders(): Record<string, string> {
+  return headersOf({
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data:",
+    "font-src": "'self' data:",
+    "connect-src": "'self'",
+  });
+}
+
+function headersOf(policy: Readonly<Record<string, string>>): Record<string, string> {
+  const directives = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    ...policy,
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+  };
   return {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": [
-      "default-src 'none'",
-      "script-src 'self'",
-      "style-src 'self'",
-      "img-src 'self'",
-      ["connect-src 'self'", ...connect].join(" "),
-      "base-uri 'none'",
-      "form-action 'none'",
-      "frame-ancestors 'none'",
-      "require-trusted-types-for 'script'",
-      "trusted-types 'none'",
-    ].join("; "),
+    "Content-Security-Policy": Object.entries(directives).map((directive) => directive.join(" ")).join("; "),
   };
 }

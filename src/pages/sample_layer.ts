@@ -10,6 +10,18 @@ const ROWS = 128, COLS = 256, TOKENS = 512;
 /** The inputs of a token are mixtures of this many factors, as the activations of a trained network are. */
 const FACTORS = 24;
 
+/** The mask of the first 64 rows and columns after SparseGPT at 50 %, one bit per weight, as a host answers it. A test compares both. */
+const CORNER_MASK = "t62hOiOzPXy37++lEPdzPEQuKtSvgHqM1GuZcbt27cX8me+7tSd27jt07xUwD6NeZ7pZAPbuPhdqyWlkKBZMhOvEo//5Sf1Es27p" +
+  "hCAI7EIwEXGNcJHAfLDqKibwreDsRIS1ujCDOykqVbEgQJFtYHgGHU85yxEBOezgaXaR4myBACxACXMiTUZXPihsaz66hyO94Tc5" +
+  "S3bgCrKVvgQibCVUMWRoRb1AJn/9bXBvPE7n/rI+4kHlJTUVskcp5jBgfk8xo6gk3SJodu3voU+w+H2H8ts0EWvQcZG0CGRhcQR5" +
+  "S/t/cVC9d0exPScgB3zuc3rgmTA/DATrXCt0sXVsyhcHLoYiRcFgIO+3V7Q37Wti1HNu8DR8FSAF5pokBGkEZBw50HtgvIxlI6HI" +
+  "IARoZeVRHGEISkpEb9VtOuqvpkgh6apIOYNkpL+pyl6ZgOVmVCyhICUDZBbGO7XW6sx8rGUSYOQghmhDxl6ttNAzMbTr36luenPE" +
+  "e1wAgUuqQ2GYPwi3ziBDfPAuSDNqMeNPpEtH87fuYafUsJGDZsY3cGk6hMLirSNt/D9rhWawVUtmRCoiShAv6eBnNKS+9O1kvyqF" +
+  "vH/7v+x1K0Y2w3PLyGJ873Lb8+Nb3SijuO2jN2l+Oqkz0DGJYIU2DgJoQ4GfbDjPv6aiBzSmf+kyOG4Cbvk=";
+
+/** The number of rows and of columns of `CORNER_MASK`. */
+const CORNER = 64;
+
 let bytes: Uint8Array<ArrayBuffer> | undefined;
 
 /** Returns a safetensors file with `weight` F32 [128, 256] and `hessian_upper` F32 [32896]. The same bytes are returned each time. */
@@ -18,6 +30,12 @@ export function sampleLayer(): Uint8Array<ArrayBuffer> {
     weight: { dtype: "F32", shape: [ROWS, COLS], data: bytesOf(weights()) },
     hessian_upper: { dtype: "F32", shape: [COLS * (COLS + 1) / 2], data: bytesOf(hessianUpper()) },
   });
+}
+
+/** Returns a part of the mask of the pruned sample: one text of `1` (kept) and `0` per row, from the first row and column. */
+export function sampleMask(): string[] {
+  const bits = [...Uint8Array.fromBase64(CORNER_MASK)].flatMap((byte) => [...byte.toString(2).padStart(8, "0")].reverse());
+  return Array.from({ length: CORNER }, (_, row) => bits.slice(CORNER * row, CORNER * (row + 1)).join(""));
 }
 
 /** Weights of a bell shape. Some rows are larger than others. */

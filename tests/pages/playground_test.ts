@@ -14,12 +14,26 @@ import { LAYOUTS, openPage, overflow, startBrowser, waitFor } from "./open_page.
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 
-/** Prunes the layer of the page, and returns the answer of the API. */
-async function prune(page: Page): Promise<Uint8Array<ArrayBuffer>> {
-  const answered = page.waitForResponse(/\/v1\/layers/);
-  await page.click("#prune");
+/** Waits until the page shows a result for the current settings, with magnitude's error beside its own. */
+async function settled(page: Page): Promise<void> {
+  const condition = `!document.querySelector("#result").inert && document.querySelector("#download") &&
+    document.querySelector("#summary").textContent.includes("Magnitude")`;
+  await waitFor(page, `Boolean(${condition})`);
+}
+
+/** Runs `action`, and returns the API's answer to the request whose URL has all of `parts`, as soon as the page shows it. */
+async function answerAfter(
+  page: Page,
+  action: () => Promise<unknown>,
+  parts: readonly string[] = [],
+): Promise<Uint8Array<ArrayBuffer>> {
+  const answered = page.waitForResponse((response) =>
+    ["/v1/layers", ...parts].every((part) => response.url().includes(part)) &&
+    !response.url().includes("method=magnitude")
+  );
+  await action();
   const answer = await answered;
-  await page.waitForSelector("#download");
+  await settled(page);
   return new Uint8Array(await answer.body());
 }
 
@@ -66,24 +80,17 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
   });
   const open = (options = {}) => openPage(browser, `${host.url}/playground`, options);
 
-  it("prunes the sample, shows report, mask and weights, and downloads the tensors of the answer", async () => {
+  it("prunes the sample when it opens, shows report, mask and weights, and downloads the tensors of the answer", async () => {
     await using opened = await open();
     const { page } = opened;
-    await page.evaluate(`globalThis.steps = [];
-      new MutationObserver(() => steps.push(document.querySelector("#progress-text").textContent))
-        .observe(document.querySelector("#progress"), { childList: true, subtree: true })`);
-    await page.click("#sample");
-    await waitFor(page, "!document.querySelector('#prune').disabled");
+    const answer = decode(await answerAfter(page, () => page.reload()));
+    const report = JSON.parse(answer.header.metadata.report);
     assert.equal(
       await page.textContent("#layer"),
       "sample: weight 128 × 256 F32, hessian_upper 32896 F32 (257 KiB)",
     );
-    await page.selectOption("#pattern", "2:4");
-    const answer = decode(await prune(page)), report = JSON.parse(answer.header.metadata.report);
-    const steps = await page.evaluate<string[]>("steps");
-    assert.ok(steps.includes("The server prunes the layer."), steps.join());
-
-    assert.deepEqual(await page.locator(".figures dd:not(.note)").first().textContent(), "50 %");
+    assert.equal(await page.textContent("#result h2"), "Layer sample, pruned to 50 % by SparseGPT");
+    assert.equal(await page.locator(".figures dd:not(.note)").first().textContent(), "50 %");
     assert.deepEqual(JSON.parse((await page.textContent("#report"))!), report);
     assert.deepEqual(await drawnMask(page, 128, 256), unpackMask(answer.tensors.get("mask")!.data, 128, 256));
     assert.equal(await page.locator(".histogram .after").count(), 81);
@@ -101,19 +108,107 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     assert.deepEqual(await opened.errors(), []);
   });
 
+  it("says what a layer, its statistics and a mask are, and explains each setting in a line", async () => {
+    await using opened = await open();
+    const { page } = opened, lead = (await page.textContent(".lead"))!;
+    for (const term of ["layer is", "statistics", "mask, which"]) assert.ok(lead.includes(term), term);
+    for (
+      const id of await page.$$eval("select, input:not([type=file])", (fields) => fields.map(({ id }) => id))
+    ) {
+      const note = await page.getAttribute(`#${id}`, "aria-describedby");
+      assert.match((await page.textContent(`#${note}`))!, /^[A-Z0-9n].{20,80}\.$/, id);
+    }
+    assert.equal(await page.isVisible("#damping"), false);
+    assert.equal(await page.locator("#key").count(), 0);
+  });
+
+  it("prunes again when a setting changes, and shows magnitude's error beside the result's", async () => {
+    await using opened = await open();
+    const { page } = opened;
+    await settled(page);
+    await answerAfter(page, () => page.selectOption("#pattern", "2:4"), ["pattern=2%3A4"]);
+    assert.equal(await page.textContent("#result h2"), "Layer sample, pruned to 2:4 by SparseGPT");
+    const sample = await (await fetch(`${host.url}/assets/sample.safetensors`)).bytes();
+    const errorOf = async (method: string) => {
+      const answer = await fetch(`${host.url}/v1/layers?pattern=2:4&method=${method}`, {
+        method: "POST",
+        body: sample,
+        headers: { "Content-Type": "application/vnd.safetensors" },
+      });
+      await answer.body?.cancel();
+      return JSON.parse(answer.headers.get("Pare-Report")!).relative_error as number;
+    };
+    const shown = await page.$$eval(
+      ".errors > div",
+      (rows) => rows.map((row) => [...row.children].map((c) => c.textContent)),
+    );
+    assert.deepEqual(shown, [
+      ["SparseGPT", String(Number((await errorOf("sparsegpt")).toPrecision(3)))],
+      ["Magnitude", String(Number((await errorOf("magnitude")).toPrecision(3)))],
+    ]);
+    assert.match((await page.textContent("#result"))!, /Its error is 3\.1 times as large/);
+  });
+
+  it("aborts the request of earlier settings, and dims the result until that of the new settings is there", async () => {
+    await using opened = await open();
+    const { page } = opened;
+    await settled(page);
+    const held = page.waitForRequest(/method=alps/), aborted = page.waitForEvent("requestfailed");
+    await page.route(/method=alps/, () => {});
+    await page.selectOption("#method", "alps");
+    await held;
+    assert.deepEqual(
+      await page.$eval("#result", (result) => [result.className, (result as HTMLElement).inert]),
+      ["result stale", true],
+    );
+    await answerAfter(page, () => page.selectOption("#method", "wanda"), ["method=wanda"]);
+    assert.match((await aborted).url(), /method=alps/);
+    assert.equal(await page.$eval("#result", (result) => result.className), "result");
+    assert.equal(await page.textContent("#problem"), "");
+  });
+
+  it("clears the result when another file is chosen, so that nothing old can be downloaded", async () => {
+    await using opened = await open();
+    const { page } = opened;
+    await settled(page);
+    await page.route(/v1\/layers/, () => {});
+    const requested = page.waitForRequest(/v1\/layers/);
+    await page.setInputFiles("#file", LAYER.pathname);
+    await requested;
+    assert.equal(await page.locator("#download").count(), 0);
+    assert.match((await page.textContent("#layer"))!, /^layer\.safetensors: /);
+  });
+
+  it("says of a whole model that `pare prune` prunes it", async () => {
+    await using opened = await open();
+    const { page } = opened;
+    await settled(page);
+    const weight = { dtype: "F32", shape: [2, 4], data: new Uint8Array(32) } as const;
+    const buffer = Buffer.from(encode({ "h.0.fc1.weight": weight, "h.0.fc2.weight": weight }));
+    await page.setInputFiles("#file", { name: "model.safetensors", mimeType: "", buffer });
+    await page.waitForSelector("#problem .problem");
+    assert.match(
+      (await page.textContent("#problem"))!,
+      /^model\.safetensors: this is a whole model, with 2 tensors\. .* use `pare prune`/,
+    );
+    assert.equal(await page.locator("#download").count(), 0);
+  });
+
   it("prunes and rounds a user's file, as the API does", async () => {
     await using opened = await open();
     const { page } = opened;
     await page.setInputFiles("#file", LAYER.pathname);
-    await waitFor(page, "!document.querySelector('#prune').disabled");
-    await page.selectOption("#method", "alps");
-    await page.selectOption("#bits", "4");
-    await page.fill("#sparsity", "0.7");
+    await page.click("form details summary");
+    await answerAfter(page, async () => {
+      await page.selectOption("#method", "alps");
+      await page.selectOption("#bits", "4");
+      await page.fill("#damping", "0.02");
+      await page.fill("#sparsity", "0.7");
+    }, ["method=alps", "bits=4", "damping=0.02", "sparsity=0.7"]);
     assert.equal(await page.textContent("#sparsity-value"), "70 %");
-    await prune(page);
     const { name, bytes } = await download(page), { tensors } = decode(bytes);
     assert.equal(name, "layer.pruned.safetensors");
-    const direct = await fetch(`${host.url}/v1/layers?method=alps&sparsity=0.7&bits=4`, {
+    const direct = await fetch(`${host.url}/v1/layers?method=alps&sparsity=0.7&bits=4&damping=0.02`, {
       method: "POST",
       body: await Deno.readFile(LAYER),
       headers: { "Content-Type": "application/vnd.safetensors" },
@@ -130,7 +225,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       data.items.add(new File([Uint8Array.fromBase64("${base64}")], "dropped.safetensors"));
       document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
     })()`);
-    await waitFor(page, "!document.querySelector('#prune').disabled");
+    await waitFor(page, "document.querySelector('#layer').textContent.startsWith('dropped')");
     assert.match((await page.textContent("#layer"))!, /^dropped\.safetensors: weight 64 × 96 F16/);
   });
 
@@ -153,9 +248,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       problem,
     );
     await send("b.safetensors", { weight: four("F32", [2, 8]), hessian: four("F32", [4, 4]) });
-    await waitFor(page, "!document.querySelector('#prune').disabled");
-    await page.click("#prune");
-    await page.waitForSelector("#problem .problem");
+    await waitFor(page, "document.querySelector('#problem').textContent.startsWith('shape_mismatch')");
     assert.match((await page.textContent("#problem"))!, /^shape_mismatch: .*hessian.* \(request [\w-]+\)$/);
     assert.equal(await page.title(), "Pare playground");
     assert.equal(await page.locator("main img").count(), 0);
@@ -173,8 +266,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       }
       assert.fail(`30 presses of Tab did not reach ${selector}`);
     };
-    await press("#sample");
-    await waitFor(page, "!document.querySelector('#prune').disabled");
+    await settled(page);
     const { promise: held, resolve: release } = Promise.withResolvers<void>();
     await page.route("**/v1/layers*", async (route) => {
       await held;
@@ -182,9 +274,12 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     });
     await press("#prune");
     await page.waitForSelector("#progress-bar");
-    await press("#stop");
+    assert.equal(await page.textContent("#prune"), "Stop");
+    await page.keyboard.press("Enter");
     await waitFor(page, "document.querySelector('#progress').hidden");
     assert.equal(await page.textContent("#problem"), "");
+    assert.equal(await page.locator("#download").count(), 0);
+    assert.equal(await page.evaluate("document.activeElement.id"), "prune");
     release();
   });
 
@@ -192,11 +287,9 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     for (const layout of LAYOUTS) {
       await using opened = await open(layout);
       const { page } = opened;
-      await page.click("#sample");
-      await waitFor(page, "!document.querySelector('#prune').disabled");
-      await opened.assertNoBarriers();
-      await prune(page);
-      await page.click("details:last-of-type > summary");
+      await settled(page);
+      await page.click("form details summary");
+      await page.click("#result details summary");
       await opened.assertNoBarriers();
       assert.equal(await overflow(page), 0);
     }
@@ -216,15 +309,16 @@ describe("/playground of a host with keys", { skip: browserSkipReason() ?? false
     stack.defer(() => browser.close());
     const { page, [Symbol.asyncDispose]: close } = await openPage(browser, `${host.url}/playground`);
     stack.defer(close);
-    await page.click("#sample");
     await waitFor(page, "!document.querySelector('#prune').disabled");
+    assert.equal(await page.textContent("#summary"), "Give an API key above to prune the layer.");
     await page.click("#prune");
     await page.waitForSelector("#problem .problem");
     assert.match((await page.textContent("#problem"))!, /^unauthorized: /);
-    await page.fill("#key", "sesame-1");
-    await page.keyboard.press("Enter");
+    await answerAfter(page, async () => {
+      await page.fill("#key", "sesame-1");
+      await page.keyboard.press("Enter");
+    });
     assert.equal(await page.textContent("#problem"), "");
-    await prune(page);
     const stored = await page.evaluate("[localStorage.length, document.cookie, sessionStorage.length]");
     assert.deepEqual(stored, [0, "", 1]);
     await page.click("#key-forget");

@@ -1,4 +1,7 @@
-/** The field for an API key. The key is stored in the session storage of the browser tab, and nowhere else. */
+/**
+ * The field for an API key, which a page has if its server may need one. The key is stored in the session storage of the browser tab, and
+ * nowhere else.
+ */
 
 import type { TransportOptions } from "../../client/mod.ts";
 import { byId, setText } from "./dom.ts";
@@ -15,8 +18,14 @@ export function currentKey(): string | undefined {
   return sessionStorage.getItem(STORAGE_NAME) ?? undefined;
 }
 
-/** Connects the field. @param onChange called after each change of the key */
+/** Whether the page has a field for a key, and the user has given none. */
+export function isKeyMissing(): boolean {
+  return document.getElementById("key") !== null && currentKey() === undefined;
+}
+
+/** Connects the field, if the page has one. @param onChange called after each change of the key */
 export function connectKeyField(onChange: () => void): void {
+  if (document.getElementById("key") === null) return;
   const input = byId("key", HTMLInputElement), state = byId("key-state", HTMLElement);
   const initial = state.textContent;
   const show = () => setText(state, currentKey() === undefined ? initial : "in use for this tab");

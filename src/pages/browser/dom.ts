@@ -47,3 +47,8 @@ export function makeCell(
 ) {
   return make("td", { "data-label": label, ...attributes }, ...children);
 }
+
+/** Creates a figure with a caption. */
+export function makeFigure(picture: Element, caption: string): HTMLElement {
+  return make("figure", {}, picture, make("figcaption", {}, caption));
+}

@@ -4,8 +4,8 @@ import { type JobList, Jobs, type JobState } from "../../client/mod.ts";
 import type { AliveHost } from "../../protocol/edge/hosts.ts";
 import { connectKeyField, serverOptions } from "./api_key.ts";
 import { byId } from "./dom.ts";
-import { get } from "./job/get.ts";
 import { HostTable } from "./job/host_table.ts";
+import { get } from "./job/job_events.ts";
 import { jobTable } from "./job/job_table.ts";
 import { JobView } from "./job/job_view.ts";
 import { showProblem } from "./problem.ts";
@@ -15,8 +15,8 @@ const REFRESH_MILLISECONDS = 3000;
 const state = byId("state", HTMLSelectElement), more = byId("more", HTMLButtonElement);
 const hostsProblem = byId("hosts-problem", HTMLElement), jobsProblem = byId("jobs-problem", HTMLElement);
 
-const hosts = new HostTable(byId("hosts", HTMLElement));
-const table = jobTable(byId("jobs", HTMLElement), (id) => void cancel(id));
+const hosts = new HostTable(byId("hosts", HTMLTableElement).tBodies[0]);
+const table = jobTable(byId("jobs", HTMLTableElement).tBodies[0], (id) => void cancel(id));
 const view = new JobView({
   jobs: client,
   onChange: (submitted) => {
@@ -55,7 +55,8 @@ async function refreshJobs(): Promise<void> {
     }
     table.show(shown);
     more.hidden = cursor === null;
-    byId("jobs-empty", HTMLElement).hidden = shown.length > 0;
+    byId("jobs-none", HTMLElement).hidden = shown.length > 0 || wanted === undefined;
+    byId("jobs-empty", HTMLElement).hidden = shown.length > 0 || wanted !== undefined;
     showProblem(jobsProblem, undefined);
   } catch (error) {
     showProblem(jobsProblem, error);

@@ -1,88 +1,165 @@
-/** The script of the page `/playground`. It uses the SDK, and no request leaves for another server. */
+/**
+ * The script of the page `/playground`. It prunes the sample layer when the page opens, and again whenever the user changes a setting or
+ * chooses another layer. It uses the SDK, and no request leaves for another server.
+ */
 
+import { sleep } from "../../async/abort.ts";
 import { type LayerQuery, Pare } from "../../client/mod.ts";
-import { connectKeyField, serverOptions } from "./api_key.ts";
-import { byId, setText } from "./dom.ts";
+import { connectKeyField, isKeyMissing, serverOptions } from "./api_key.ts";
+import { byId, make, setText } from "./dom.ts";
 import { formatBytes, formatShare } from "./format.ts";
 import { describeLayer, type LayerInput, readLayer } from "./layer/layer_input.ts";
-import { showProblem } from "./problem.ts";
 import { type Progress, progressFetch } from "./layer/progress_fetch.ts";
-import { showResult } from "./layer/result_view.ts";
+import { type Baseline, showErrors, showResult } from "./layer/result_view.ts";
+import { showProblem } from "./problem.ts";
 
 const SAMPLE = "/assets/sample.safetensors";
 
+/** The pause after the last change of a setting until the layer is pruned, in milliseconds. */
+const PAUSE_MILLISECONDS = 250;
+
+/** The time after which an operation shows its progress, in milliseconds. Shorter operations would only flicker. */
+const SLOW_MILLISECONDS = 400;
+
 const file = byId("file", HTMLInputElement), drop = byId("drop", HTMLLabelElement);
-const prune = byId("prune", HTMLButtonElement), stop = byId("stop", HTMLButtonElement);
-const pattern = byId("pattern", HTMLSelectElement), sparsity = byId("sparsity", HTMLInputElement);
+const form = byId("prune-form", HTMLFormElement), prune = byId("prune", HTMLButtonElement);
+const method = byId("method", HTMLSelectElement), pattern = byId("pattern", HTMLSelectElement);
+const bits = byId("bits", HTMLSelectElement), damping = byId("damping", HTMLInputElement);
+const sparsity = byId("sparsity", HTMLInputElement), summary = byId("summary", HTMLElement);
 const problem = byId("problem", HTMLElement), result = byId("result", HTMLElement);
+const placeholder = result.textContent.trim();
 
-let layer: LayerInput | undefined, running: AbortController | undefined;
+let layer: LayerInput | undefined;
 
-/** Takes the layer of a file. @param load returns the bytes of the file */
-async function takeLayer(name: string, load: () => Promise<ArrayBuffer>): Promise<void> {
-  layer = undefined;
+/** The operation that runs. Another operation stops it. */
+let running: AbortController | undefined;
+
+/** Magnitude's error for the layer and the settings of the latest result, which do not change with the method. */
+let baseline:
+  | { readonly layer: LayerInput; readonly settings: string; readonly error: number | null }
+  | undefined;
+
+/** Starts an operation and stops the one before. An error of the operation replaces the result. */
+async function operate(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  running?.abort();
+  const controller = running = new AbortController(), { signal } = controller;
+  const timer = setTimeout(() => running === controller && showRunning(true), SLOW_MILLISECONDS);
+  showProblem(problem, undefined);
+  setText(summary, "");
   try {
-    layer = readLayer(name, new Uint8Array(await load()));
-    showProblem(problem, undefined);
-    setText(byId("layer", HTMLElement), describeLayer(layer));
+    await work(signal);
   } catch (error) {
-    setText(byId("layer", HTMLElement), "No layer yet.");
+    if (signal.aborted) return;
+    clearResult();
     showProblem(problem, error);
+  } finally {
+    clearTimeout(timer);
+    if (running === controller) stop();
   }
-  prune.disabled = layer === undefined;
 }
 
-async function takeSample(): Promise<void> {
-  await takeLayer("sample", async () => {
-    const response = await fetch(SAMPLE);
+/** Stops the operation that runs, if there is one. */
+function stop(): void {
+  running?.abort();
+  running = undefined;
+  showRunning(false);
+}
+
+/** Takes the layer of a file and prunes it. @param load returns the file */
+function takeLayer(name: string, load: (signal: AbortSignal) => Promise<Blob> | Blob): Promise<void> {
+  return operate(async (signal) => {
+    layer = undefined;
+    prune.disabled = true;
+    setText(byId("layer", HTMLElement), "No layer yet.");
+    clearResult();
+    const read = await readLayer(name, await load(signal));
+    signal.throwIfAborted();
+    layer = read;
+    prune.disabled = false;
+    setText(byId("layer", HTMLElement), describeLayer(layer));
+    if (isKeyMissing()) setText(summary, "Give an API key above to prune the layer.");
+    else await solve(layer, signal);
+  });
+}
+
+function takeSample(): Promise<void> {
+  return takeLayer("sample", async (signal) => {
+    const response = await fetch(SAMPLE, { signal });
     if (!response.ok) throw new Error(`${SAMPLE}: the server answered with status ${response.status}`);
-    return await response.arrayBuffer();
+    return await response.blob();
   });
 }
 
 function takeFile(chosen: File | undefined): Promise<void> | undefined {
-  return chosen && takeLayer(chosen.name, () => chosen.arrayBuffer());
+  return chosen && takeLayer(chosen.name, () => chosen);
+}
+
+/** Prunes the layer, if there is one, after a pause. Until then, the latest result is dimmed and cannot be downloaded. */
+function pruneAgain(pause = 0): Promise<void> | undefined {
+  const input = layer;
+  return input && operate(async (signal) => {
+    setStale(true);
+    await sleep(pause, signal);
+    await solve(input, signal);
+  });
+}
+
+/** Prunes the layer by the chosen method, shows the result, and then prunes it by magnitude to compare the errors. */
+async function solve(input: LayerInput, signal: AbortSignal): Promise<void> {
+  const query = readQuery(), name = method.selectedOptions[0].text.replace(/ \(.*/, "");
+  const pare = new Pare({
+    ...serverOptions(),
+    retries: 2,
+    fetch: progressFetch(reportProgress),
+    onRetry: (error, wait) =>
+      showProgress(`${error.message}. The next attempt is in ${Math.ceil(wait / 1000)} s.`),
+  });
+  showProgress("The request begins.");
+  const answer = await pare.pruneLayer(input.tensors, query, { signal });
+  showResult(result, input, answer, name);
+  setStale(false);
+  const show = (magnitude: Baseline) => setText(summary, showErrors(answer.report, name, magnitude));
+  if (query.method === "magnitude") return show("same");
+  const settings = JSON.stringify({ ...query, method: undefined });
+  if (baseline?.layer !== input || baseline.settings !== settings) {
+    show("pending");
+    try {
+      const { report } = await pare.pruneLayer(input.tensors, { ...query, method: "magnitude" }, { signal });
+      baseline = { layer: input, settings, error: report.relative_error };
+    } catch (error) {
+      signal.throwIfAborted();
+      show(null);
+      return showProblem(problem, error);
+    }
+  }
+  show(baseline.error);
 }
 
 /** Returns the parameters of the form. A pattern n:m implies the sparsity, so it is not sent then. */
 function readQuery(): LayerQuery {
-  const bits = byId("bits", HTMLSelectElement).value;
   return {
-    method: byId("method", HTMLSelectElement).value as LayerQuery["method"],
+    method: method.value as LayerQuery["method"],
     ...pattern.value === "unstructured"
       ? { sparsity: Number(sparsity.value) }
       : { pattern: pattern.value as LayerQuery["pattern"] },
-    ...bits === "" ? {} : { bits: Number(bits) },
+    ...bits.value === "" ? {} : { bits: Number(bits.value) },
+    ...damping.value === "" ? {} : { damping: Number(damping.value) },
   };
 }
 
-async function run(input: LayerInput): Promise<void> {
-  const controller = running = new AbortController();
-  showProblem(problem, undefined);
-  setRunning(true);
-  showProgress("The request begins.");
-  try {
-    const pare = new Pare({
-      ...serverOptions(),
-      retries: 2,
-      fetch: progressFetch(reportProgress),
-      onRetry: (error, wait) =>
-        showProgress(`${error.message}. The next attempt is in ${Math.ceil(wait / 1000)} s.`),
-    });
-    const answer = await pare.pruneLayer(input.tensors, readQuery(), { signal: controller.signal });
-    showResult(result, input, answer);
-    result.focus({ preventScroll: true });
-    result.scrollIntoView({ block: "nearest" });
-  } catch (error) {
-    if (!controller.signal.aborted) showProblem(problem, error);
-  } finally {
-    setRunning(false);
-  }
+/** Dims the result while it does not belong to the settings. A dimmed result takes no clicks and no keyboard focus. */
+function setStale(isStale: boolean): void {
+  result.classList.toggle("stale", isStale);
+  result.inert = isStale;
 }
 
-function setRunning(isRunning: boolean): void {
-  prune.disabled = isRunning || layer === undefined;
-  stop.hidden = !isRunning;
+function clearResult(): void {
+  result.replaceChildren(make("p", { class: "placeholder" }, placeholder));
+  setStale(false);
+}
+
+function showRunning(isRunning: boolean): void {
+  setText(prune, isRunning ? "Stop" : "Prune again");
   byId("progress", HTMLElement).hidden = !isRunning;
 }
 
@@ -92,7 +169,7 @@ function reportProgress({ phase, loaded, total }: Progress): void {
   showProgress(text, total === 0 ? undefined : { loaded, total });
 }
 
-/** Shows a step, and how many bytes of the body were transferred, if that is known. Only the step is announced by screen readers. */
+/** Shows a step, and how many bytes of the body were transferred, if that is known. */
 function showProgress(text: string, amount?: { loaded: number; total: number }): void {
   const bar = byId("progress-bar", HTMLProgressElement);
   if (amount === undefined) bar.removeAttribute("value");
@@ -109,15 +186,20 @@ function showSparsity(): void {
   setText(byId("sparsity-value", HTMLElement), formatShare(share));
 }
 
+form.addEventListener("input", ({ target }) => {
+  if (target === file) return;
+  showSparsity();
+  if (!isKeyMissing()) void pruneAgain(PAUSE_MILLISECONDS);
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (prune.textContent === "Stop") {
+    stop();
+    clearResult();
+  } else void pruneAgain();
+});
 file.addEventListener("change", () => void takeFile(file.files?.[0]));
 byId("sample", HTMLButtonElement).addEventListener("click", () => void takeSample());
-pattern.addEventListener("change", showSparsity);
-sparsity.addEventListener("input", showSparsity);
-stop.addEventListener("click", () => running?.abort());
-byId("prune-form", HTMLFormElement).addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (layer) void run(layer);
-});
 for (const name of ["dragenter", "dragover"] as const) {
   addEventListener(name, (event) => {
     event.preventDefault();
@@ -131,5 +213,9 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   void takeFile(event.dataTransfer?.files[0]);
 });
-connectKeyField(() => showProblem(problem, undefined));
+connectKeyField(() => {
+  if (isKeyMissing()) showProblem(problem, undefined);
+  else void pruneAgain();
+});
 showSparsity();
+void takeSample();

@@ -38,7 +38,7 @@ export const READ_BLOB = {
   description:
     "Answers with the bytes. The digest of an upload was verified by the edge, and the digest of the result of a job was computed by " +
     "the host that wrote the result.",
-  tags: ["blobs"],
+  tags: ["Blobs"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY, headers },
   responses: {

@@ -4,17 +4,17 @@ import { VERSION } from "../version.ts";
 
 /** The tags of both servers. */
 const SHARED_TAGS = [
-  { name: "layers", description: "Prune layers" },
-  { name: "statistics", description: "Store statistics that several layers share" },
-  { name: "server", description: "Describe the server" },
+  { name: "Layers", description: "Prune layers" },
+  { name: "Statistics", description: "Store statistics that several layers share" },
+  { name: "Server", description: "Describe the server" },
 ];
 
 /** The tags of the resources that only an edge has. */
 const EDGE_TAGS = [
-  { name: "blobs", description: "Read stored bodies, which are named by their digests" },
-  { name: "uploads", description: "Upload bodies that are too large for one request" },
-  { name: "jobs", description: "Prune layers by durable jobs" },
-  { name: "hosts", description: "List the hosts that solve the layers of jobs" },
+  { name: "Blobs", description: "Read stored bodies, which are named by their digests" },
+  { name: "Uploads", description: "Upload bodies that are too large for one request" },
+  { name: "Jobs", description: "Prune layers by durable jobs" },
+  { name: "Hosts", description: "List the hosts that solve the layers of jobs" },
 ];
 
 /** The descriptions of the two servers. */

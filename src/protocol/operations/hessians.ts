@@ -37,7 +37,7 @@ export const FIND_HESSIAN = {
   path,
   operationId: "findHessian",
   summary: "Find stored statistics",
-  tags: ["statistics"],
+  tags: ["Statistics"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 200: { description: "The statistics are stored", content: json(storedSchema) } },
@@ -63,7 +63,7 @@ export const STORE_HESSIAN = {
   description:
     "Stores the statistics of inputs that several layers share. The requests for these layers name them with `?hessian=`. The server " +
     "also stores their factor. If the store is full, the least recently used statistics are evicted.",
-  tags: ["statistics"],
+  tags: ["Statistics"],
   security: WITH_KEY,
   request: {
     params,
@@ -83,7 +83,7 @@ export const DELETE_HESSIAN = {
   path,
   operationId: "deleteHessian",
   summary: "Delete statistics",
-  tags: ["statistics"],
+  tags: ["Statistics"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The statistics are deleted" } },

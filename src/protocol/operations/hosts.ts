@@ -10,7 +10,7 @@ export const LIST_HOSTS = {
   path: "/v1/hosts",
   operationId: "listHosts",
   summary: "List the hosts that are alive",
-  tags: ["hosts"],
+  tags: ["Hosts"],
   security: WITH_KEY,
   request: { query: NO_QUERY },
   responses: {

@@ -27,7 +27,7 @@ export const START_JOB = {
   description:
     "Prunes layers whose tensors are blobs. The layers are solved at the hosts of the edge, several at the same time. A blob that does " +
     "not exist is refused at once.",
-  tags: ["jobs"],
+  tags: ["Jobs"],
   security: WITH_KEY,
   request: {
     query: NO_QUERY,
@@ -59,7 +59,7 @@ export const LIST_JOBS = {
   operationId: "listJobs",
   summary: "List jobs",
   description: "Lists the jobs that were started with the same API key, newest first, page by page.",
-  tags: ["jobs"],
+  tags: ["Jobs"],
   security: WITH_KEY,
   request: { query: jobListQuerySchema },
   responses: { 200: { description: "A page of jobs", content: json(jobListSchema) } },
@@ -75,7 +75,7 @@ export const READ_JOB = {
   description:
     "With `Accept: text/event-stream` the answer is a stream of events: `job`, then `layer` for each layer that changes, then `job` again. " +
     "The data of an event is a `Job` or a `LayerState`.",
-  tags: ["jobs"],
+  tags: ["Jobs"],
   security: WITH_KEY,
   request: {
     params,
@@ -107,7 +107,7 @@ export const CANCEL_JOB = {
   operationId: "cancelJob",
   summary: "Cancel a job",
   description: "Layers that are done keep their results. The others are `cancelled`.",
-  tags: ["jobs"],
+  tags: ["Jobs"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The job is cancelled, or had ended before" } },

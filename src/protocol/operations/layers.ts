@@ -38,7 +38,7 @@ export const PRUNE_LAYER = {
     "outputs of the layer. The body has `weight`, optionally `mask`, and the statistics of the inputs in one of the forms " +
     "`hessian`, `hessian_upper` and `inputs`, unless the parameter `hessian` names stored statistics. `magnitude` needs no " +
     "statistics. The same request on the same adapter gives bit-identical tensors.",
-  tags: ["layers"],
+  tags: ["Layers"],
   security: WITH_KEY,
   request: {
     query: layerQuerySchema,

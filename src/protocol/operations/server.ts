@@ -10,7 +10,7 @@ export const HEALTHZ = {
   path: "/healthz",
   operationId: "getHealth",
   summary: "Ask whether the process is up",
-  tags: ["server"],
+  tags: ["Server"],
   security: WITHOUT_KEY,
   request: { query: NO_QUERY },
   responses: {
@@ -27,7 +27,7 @@ export const READYZ = {
   summary: "Ask whether the device can be used",
   description:
     "While the device can be used, the answer has the backend, the adapter, its self-check, the limits and the queue.",
-  tags: ["server"],
+  tags: ["Server"],
   security: WITHOUT_KEY,
   request: { query: NO_QUERY },
   responses: { 200: { description: "The device can be used", content: json(readySchema) } },
@@ -40,7 +40,7 @@ export const METRICS = {
   path: "/metrics",
   operationId: "getMetrics",
   summary: "Read counters and gauges",
-  tags: ["server"],
+  tags: ["Server"],
   security: WITH_KEY,
   request: { query: NO_QUERY },
   responses: {
@@ -58,7 +58,7 @@ export const OPENAPI = {
   path: "/openapi.json",
   operationId: "getContract",
   summary: "Read this document",
-  tags: ["server"],
+  tags: ["Server"],
   security: WITHOUT_KEY,
   request: { query: NO_QUERY },
   responses: {

@@ -20,7 +20,7 @@ export const BEGIN_UPLOAD = {
   description:
     "Send each part to its URL with `PUT`, repeat parts that failed, and complete the upload with the ETags of the parts. The URLs carry " +
     "their own authorisation, so the parts are sent without an API key.",
-  tags: ["uploads"],
+  tags: ["Uploads"],
   security: WITH_KEY,
   request: { query: NO_QUERY, body: { required: true, content: json(uploadRequestSchema) } },
   responses: {
@@ -43,7 +43,7 @@ export const RENEW_UPLOAD = {
   path: "/v1/uploads/{id}",
   operationId: "renewUpload",
   summary: "Renew the URLs of an upload",
-  tags: ["uploads"],
+  tags: ["Uploads"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 200: { description: "The upload with new URLs", content: json(uploadSchema) } },
@@ -58,7 +58,7 @@ export const COMPLETE_UPLOAD = {
   summary: "Complete an upload",
   description:
     "Joins the parts and verifies the digest. Only then does the blob exist. Bytes with another digest are deleted.",
-  tags: ["uploads"],
+  tags: ["Uploads"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY, body: { required: true, content: json(completeRequestSchema) } },
   responses: { 200: { description: "The blob", content: json(completedSchema) } },
@@ -71,7 +71,7 @@ export const ABANDON_UPLOAD = {
   path: "/v1/uploads/{id}",
   operationId: "abandonUpload",
   summary: "Abandon an upload",
-  tags: ["uploads"],
+  tags: ["Uploads"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The upload is deleted" } },

@@ -3,8 +3,8 @@
  * opened again, and the edge then begins with the whole job.
  */
 
-import type { Job, LayerState } from "../../../client/mod.ts";
-import { get } from "./get.ts";
+import { type Job, type LayerState, PareError } from "../../../client/mod.ts";
+import { currentKey } from "../api_key.ts";
 
 /** One event: the whole job, or a layer that has changed. */
 export type JobEvent =
@@ -36,6 +36,20 @@ export async function* jobEvents(id: string, signal: AbortSignal): AsyncGenerato
     yield { type: "connection", isOpen: false };
     await new Promise((resolve) => setTimeout(resolve, RECONNECT_MILLISECONDS));
   }
+}
+
+/** Sends `GET path` with the key of the page. @throws {PareError} if the server refuses the request */
+export async function get(
+  path: string,
+  headers: Record<string, string>,
+  signal?: AbortSignal,
+): Promise<Response> {
+  const key = currentKey();
+  if (key !== undefined) headers = { ...headers, Authorization: `Bearer ${key}` };
+  const response = await fetch(path, { headers, signal });
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({ detail: response.statusText }));
+  throw new PareError(response.status, problem);
 }
 
 /** Reads server-sent events. An event ends with an empty line. */

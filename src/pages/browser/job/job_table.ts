@@ -1,10 +1,9 @@
-/** The table of jobs. */
+/** The table of jobs, and how the state of a job or of a layer is shown. */
 
-import type { JobSummary } from "../../../client/mod.ts";
+import type { JobState, JobSummary } from "../../../client/mod.ts";
 import { make, makeCell, setText } from "../dom.ts";
 import { formatAge } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
-import { hasEnded, showState } from "./job_state.ts";
 
 /** Makes the table. @param cancel called with the id of a job to cancel */
 export function jobTable(body: HTMLElement, cancel: (id: string) => void): KeyedRows<JobSummary> {
@@ -42,4 +41,15 @@ function createRow({ id, name, created }: JobSummary, cancel: (id: string) => vo
       button.hidden = hasEnded(state);
     },
   };
+}
+
+/** Whether `state` is final. The protocol has the same function, but importing it would add its schemas to the script. */
+export function hasEnded(state: JobState): boolean {
+  return state !== "queued" && state !== "running";
+}
+
+/** Shows `state` in an element, as text and as a class. */
+export function showState(element: HTMLElement, state: JobState): void {
+  setText(element, state);
+  element.className = `chip ${state}`;
 }

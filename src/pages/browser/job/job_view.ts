@@ -3,10 +3,9 @@
 import type { Job, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
 import { byId, setText } from "../dom.ts";
 import { type JobEvent, jobEvents } from "./job_events.ts";
-import type { KeyedRows } from "./keyed_rows.ts";
-import { layerTable } from "./layer_table.ts";
+import { hasEnded, showState } from "./job_table.ts";
+import { LayerTable } from "./layer_table.ts";
 import { showProblem } from "../problem.ts";
-import { hasEnded, showState } from "./job_state.ts";
 
 /** The functions that the page gives to the view. */
 export interface JobViewOptions {
@@ -23,7 +22,7 @@ export class JobView {
   readonly #problem = byId("job-problem", HTMLElement);
   readonly #again = byId("again", HTMLButtonElement);
   readonly #cancel = byId("cancel", HTMLButtonElement);
-  #rows: KeyedRows<LayerState> | undefined;
+  readonly #table = new LayerTable(byId("layers", HTMLTableElement));
   #layers = new Map<string, LayerState>();
   #job: Job | undefined;
   #following: AbortController | undefined;
@@ -40,9 +39,7 @@ export class JobView {
     this.#section.hidden = id === undefined;
     this.#layers.clear();
     this.#job = undefined;
-    const body = byId("layers", HTMLElement);
-    body.replaceChildren();
-    this.#rows = layerTable(body);
+    this.#table.show([]);
     showProblem(this.#problem, undefined);
     if (id === undefined) return;
     setText(byId("job-title", HTMLElement), `Job ${id.slice(0, 8)}`);
@@ -69,10 +66,10 @@ export class JobView {
       const { id, name, layers } = event.job;
       setText(byId("job-title", HTMLElement), name === null ? `Job ${id.slice(0, 8)}` : `Job ${name}`);
       for (const layer of layers) this.#layers.set(layer.name, layer);
-      this.#rows?.show(layers);
+      this.#table.show(layers);
     } else {
       this.#layers.set(event.layer.name, event.layer);
-      this.#rows?.update(event.layer);
+      this.#table.update(event.layer);
     }
     this.#showHead();
   }

@@ -1,15 +1,93 @@
-/** The table of the layers of one job. */
+/**
+ * The table of the layers of one job. The layers of one block of the model form a group with a heading, which opens and closes the group, and
+ * their names begin after that of the block.
+ */
 
 import type { LayerState } from "../../../client/mod.ts";
 import { make, makeCell, setText } from "../dom.ts";
 import { formatNumber, formatSeconds, formatShare } from "../format.ts";
 import { shortId } from "./host_table.ts";
+import { hasEnded, showState } from "./job_table.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
-import { showState } from "./job_state.ts";
 
-/** Makes the table. */
-export function layerTable(body: HTMLElement): KeyedRows<LayerState> {
-  return new KeyedRows(body, ({ name }) => name, createRow);
+/** The name of a layer within a block: the name of the block, which ends with its number, and the rest. */
+const NAME_IN_BLOCK = /^(.+?\.\d+)\.(.+)$/;
+
+/** The largest number of blocks that are open at first. */
+const OPEN_BLOCKS = 4;
+
+/** The layers of one block. Layers without a block have the block "", which has no heading. */
+interface Group {
+  readonly body: HTMLTableSectionElement;
+  readonly rows: KeyedRows<LayerState>;
+  readonly layers: Map<string, LayerState>;
+  readonly count: HTMLElement;
+  open(isOpen: boolean): void;
+}
+
+/** The table, with its groups by the names of their blocks. */
+export class LayerTable {
+  readonly #table: HTMLTableElement;
+  readonly #groups = new Map<string, Group>();
+
+  constructor(table: HTMLTableElement) {
+    this.#table = table;
+  }
+
+  /** Shows exactly these layers, which all belong to one job. */
+  show(layers: readonly LayerState[]): void {
+    const blocks = Map.groupBy(layers, ({ name }) => blockOf(name));
+    for (const [block, { body }] of this.#groups) {
+      if (blocks.has(block)) continue;
+      body.remove();
+      this.#groups.delete(block);
+    }
+    const isNew = this.#groups.size === 0;
+    for (const layer of layers) this.update(layer);
+    if (!isNew) return;
+    for (const [block, { open }] of this.#groups) {
+      open(blocks.size <= OPEN_BLOCKS || blocks.get(block)!.some(({ state }) => state === "failed"));
+    }
+  }
+
+  /** Shows a newer state of a layer. A block with a failed layer is opened. */
+  update(layer: LayerState): void {
+    const block = blockOf(layer.name), group = this.#groups.get(block) ?? this.#addGroup(block);
+    const failedBefore = group.layers.get(layer.name)?.state === "failed";
+    group.layers.set(layer.name, layer);
+    group.rows.update(layer);
+    const states = [...group.layers.values()].map(({ state }) => state);
+    const failed = states.filter((state) => state === "failed").length;
+    setText(
+      group.count,
+      `${states.filter(hasEnded).length} of ${states.length} layers${failed > 0 ? `, ${failed} failed` : ""}`,
+    );
+    if (layer.state === "failed" && !failedBefore) group.open(true);
+  }
+
+  #addGroup(block: string): Group {
+    const body = make("tbody"), count = make("span", { class: "note" });
+    const button = make("button", { type: "button", class: "fold" }, block);
+    const open = (isOpen: boolean) => {
+      body.classList.toggle("closed", !isOpen && block !== "");
+      button.setAttribute("aria-expanded", String(isOpen));
+    };
+    button.addEventListener("click", () => open(body.classList.contains("closed")));
+    if (block !== "") {
+      const heading = make("th", { scope: "rowgroup", colspan: "7" }, button, " ", count);
+      body.append(make("tr", { class: "block" }, heading));
+    }
+    const rows = new KeyedRows<LayerState>(body, ({ name }) => name, createRow);
+    const group = { body, rows, layers: new Map<string, LayerState>(), count, open };
+    open(true);
+    this.#groups.set(block, group);
+    this.#table.append(body);
+    return group;
+  }
+}
+
+function blockOf(name: string): string {
+  return NAME_IN_BLOCK.exec(name)?.[1] ?? "";
 }
 
 function createRow({ name }: LayerState): Row<LayerState> {
@@ -18,11 +96,12 @@ function createRow({ name }: LayerState): Row<LayerState> {
     makeCell(label, { class: "number" })
   );
   const host = makeCell("Host", { class: "mono" });
+  const shortName = NAME_IN_BLOCK.exec(name)?.[2] ?? name;
   return {
     element: make(
       "tr",
       {},
-      make("th", { scope: "row", class: "mono" }, name),
+      make("th", { scope: "row", class: "mono", title: name }, shortName),
       makeCell("State", {}, chip, note),
       zeros,
       error,

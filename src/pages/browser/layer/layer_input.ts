@@ -12,19 +12,50 @@ export interface LayerInput {
 /** The tensors of a request. A file with any others is no layer. */
 const NAMES = ["weight", "hessian", "hessian_upper", "inputs", "mask"];
 
+/** The largest header that is read. The format allows no larger one. */
+const MAX_HEADER_BYTES = 100_000_000;
+
+/** Enough bytes of a malformed file to find the fault of its header. */
+const MALFORMED_BYTES = 1 << 20;
+
 /** Reads a layer. @throws {SafetensorsError} if the file is malformed @throws {TypeError} if its tensors are not those of a layer */
-export function readLayer(name: string, bytes: Uint8Array<ArrayBuffer>): LayerInput {
-  const { tensors } = decode(bytes), names = [...tensors.keys()];
-  const weight = tensors.get("weight"), others = names.filter((other) => !NAMES.includes(other));
-  if (weight === undefined || others.length > 0) {
-    const listed = names.length > 8 ? [...names.slice(0, 8), "…"] : names;
+export async function readLayer(name: string, file: Blob): Promise<LayerInput> {
+  // The shards of a model are larger than the memory of a browser tab, so the header is read first.
+  const names = await namesInHeader(file);
+  if (names) requireLayer(name, names);
+  const content = names ? file : file.slice(0, MALFORMED_BYTES);
+  const { tensors } = decode(new Uint8Array(await content.arrayBuffer()));
+  requireLayer(name, [...tensors.keys()]);
+  return { name, tensors: { weight: tensors.get("weight")!, ...Object.fromEntries(tensors) } };
+}
+
+/** Returns the names of all tensors, or undefined if the header is malformed. */
+async function namesInHeader(file: Blob): Promise<string[] | undefined> {
+  try {
+    const prefix = new DataView(await file.slice(0, 8).arrayBuffer());
+    const length = Number(prefix.getBigUint64(0, true));
+    if (length > MAX_HEADER_BYTES) return undefined;
+    const header: object = JSON.parse(await file.slice(8, 8 + length).text());
+    return Object.keys(header).filter((name) => name !== "__metadata__");
+  } catch {
+    return undefined;
+  }
+}
+
+function requireLayer(file: string, names: readonly string[]): void {
+  const others = names.filter((name) => !NAMES.includes(name));
+  if (names.includes("weight") && others.length === 0) return;
+  if (others.filter((name) => name.endsWith(".weight")).length > 1) {
     throw new TypeError(
-      `${name}: must have the tensor weight and only tensors of ${NAMES.join(", ")}, but has ${
-        listed.join(", ") || "none"
-      }`,
+      `${file}: this is a whole model, with ${names.length} tensors. The playground prunes one layer; use \`pare prune\` for a model`,
     );
   }
-  return { name, tensors: { weight, ...Object.fromEntries(tensors) } };
+  const listed = names.length > 8 ? [...names.slice(0, 8), "…"] : names;
+  throw new TypeError(
+    `${file}: must have the tensor weight and only tensors of ${NAMES.join(", ")}, but has ${
+      listed.join(", ") || "none"
+    }`,
+  );
 }
 
 /** Describes a layer in one line. */

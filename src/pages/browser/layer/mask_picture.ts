@@ -1,7 +1,7 @@
 /** Draws a mask: one point per weight, or one per block of weights if the layer is larger than the picture. */
 
-import type { HostTensor } from "../../../client/mod.ts";
-import { make } from "../dom.ts";
+import type { HostTensor, PrunedLayer } from "../../../client/mod.ts";
+import { make, makeFigure } from "../dom.ts";
 
 /** The longest edge of a picture in points. */
 const LONGEST_EDGE = 512;
@@ -9,19 +9,54 @@ const LONGEST_EDGE = 512;
 /** The longer edge of a canvas in pixels, about. It is longer than that of the picture on the page. */
 const CANVAS_EDGE = 1400;
 
+/** The part of the mask that the close-up shows. */
+const CLOSE_ROWS = 24, CLOSE_COLS = 48;
+
+/** Draws the pictures of the latest mask again. */
+let redraw = () => {};
+
+// The colours of a canvas do not follow the style.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
+
+/** Returns a section with the pictures of the whole mask and of its first weights. */
+export function maskSection({ mask, report: { rows, cols } }: PrunedLayer): HTMLElement {
+  const whole = { rows, cols }, part = { rows: Math.min(rows, CLOSE_ROWS), cols: Math.min(cols, CLOSE_COLS) };
+  const draw = () => [
+    makeFigure(
+      drawMask(mask, whole, `The mask of all ${rows} × ${cols} weights`),
+      `All ${rows} × ${cols} weights. ${explainPoints(blockOf(whole))}`,
+    ),
+    makeFigure(
+      drawMask(mask, part, `The mask of the first ${part.rows} × ${part.cols} weights`),
+      `The first ${part.rows} rows and ${part.cols} columns.${
+        blockOf(whole) === 1 ? "" : ` ${explainPoints(1)}`
+      }`,
+    ),
+  ];
+  const figures = make("div", { class: "masks" }, ...draw());
+  redraw = () => figures.replaceChildren(...draw());
+  return make("section", {}, make("h2", {}, "Mask"), figures);
+}
+
+function explainPoints(block: number): string {
+  return block === 1
+    ? "Each point is a weight: coloured points are kept, blank ones are zero."
+    : `Each point stands for ${block} × ${block} weights. The stronger its colour, the more of them are kept.`;
+}
+
 /** Returns the number of rows and of columns of the block of weights that one point stands for. */
-export function blockOf({ rows, cols }: MaskPart): number {
+function blockOf({ rows, cols }: MaskPart): number {
   return Math.max(1, Math.ceil(Math.max(rows, cols) / LONGEST_EDGE));
 }
 
 /** A part of a mask, from the first row and column. */
-export interface MaskPart {
+interface MaskPart {
   readonly rows: number;
   readonly cols: number;
 }
 
 /** Draws the first `rows` and `cols` of a mask U8 [out, ⌈in/8⌉]. Kept weights are coloured, and pruned ones are transparent. */
-export function drawMask(mask: HostTensor, { rows, cols }: MaskPart, label: string): HTMLCanvasElement {
+function drawMask(mask: HostTensor, { rows, cols }: MaskPart, label: string): HTMLCanvasElement {
   const block = blockOf({ rows, cols });
   const width = Math.ceil(cols / block), height = Math.ceil(rows / block);
   const image = new ImageData(width, height), kept = countKept(mask, { rows, cols }, block, width, height);

@@ -1,56 +1,95 @@
-/** Shows a pruned layer: key figures, the mask, the weights before and after, the whole report, and a download. */
+/** Shows a pruned layer: its error and magnitude's, the mask, the weights before and after, the whole report, and a download. */
 
 import { encode, floatsFromTensor, type PrunedLayer, type Report } from "../../../client/mod.ts";
-import { make } from "../dom.ts";
+import { make, makeFigure } from "../dom.ts";
 import { formatBytes, formatNumber, formatSeconds, formatShare } from "../format.ts";
-import { BINS, drawHistogram } from "./histogram.ts";
+import { BINS, distributionOf, drawHistogram, limitOf } from "./histogram.ts";
 import type { LayerInput } from "./layer_input.ts";
-import { blockOf, drawMask } from "./mask_picture.ts";
-import { distributionOf, limitOf } from "./weights.ts";
+import { maskSection } from "./mask_picture.ts";
 
-/** The part of the mask that the close-up shows. */
-const CLOSE_ROWS = 24, CLOSE_COLS = 48;
+/** The end of the names of files with layers. */
+const EXTENSION = /\.safetensors$/;
 
 /** The URL of the latest download. It is revoked at the next one, because the browser keeps the bytes of the file for it. */
 let downloadUrl: string | undefined;
 
-/** Shows the result of `layer` in `place`. */
-export function showResult(place: HTMLElement, layer: LayerInput, result: PrunedLayer): void {
-  const { report } = result;
+/** Magnitude's error. `pending`: it is not known yet. `same`: the result itself is magnitude's. `null`: no error is known. */
+export type Baseline = number | null | "pending" | "same";
+
+/** The element of the errors in the latest result. */
+let errors: HTMLElement;
+
+/** Shows the result of `layer` in `place`. `showErrors` fills in the errors. @param method the name of the method for people */
+export function showResult(place: HTMLElement, layer: LayerInput, result: PrunedLayer, method: string): void {
+  const { report } = result, { pattern, sparsity } = report;
+  errors = make("div");
+  const aim = pattern === "unstructured" ? formatShare(sparsity) : pattern;
   place.replaceChildren(
-    make("h2", {}, "Report"),
+    make("h2", {}, `Layer ${layer.name.replace(EXTENSION, "")}, pruned to ${aim} by ${method}`),
+    errors,
     keyFigures(report),
     ...report.notes.map((note) => make("p", { class: "note" }, note)),
     downloadRow(layer, result),
-    maskFigures(result),
+    maskSection(result),
     weightFigure(layer, result),
     make("details", {}, make("summary", {}, "The whole report"), reportText(report)),
   );
 }
 
+/** Shows the error of the latest result beside magnitude's. Returns both in one sentence. */
+export function showErrors({ relative_error: error }: Report, method: string, magnitude: Baseline): string {
+  const rows: [string, number | null][] = [[method, error]];
+  if (typeof magnitude === "number") rows.push(["Magnitude", magnitude]);
+  const largest = Math.max(...rows.map(([, value]) => value ?? 0));
+  errors.replaceChildren(
+    make(
+      "dl",
+      { class: "errors", "aria-label": "Relative errors" },
+      ...rows.map(([name, value]) => errorRow(name, value, largest)),
+      ...magnitude === "pending" ? [errorRow("Magnitude", undefined, 1)] : [],
+    ),
+    make(
+      "p",
+      { class: "note" },
+      "The relative error is the change of the layer’s outputs, squared, as a share of their squares.",
+      comparison(error, magnitude),
+    ),
+  );
+  return `Relative error: ${
+    rows.map(([name, value]) => `${name} ${value === null ? "unknown" : formatNumber(value)}`).join(", ")
+  }.`;
+}
+
+function errorRow(name: string, value: number | null | undefined, largest: number): HTMLElement {
+  const bar = make("span", { class: "bar" });
+  bar.style.width = `${value ? 100 * value / largest : 0}%`;
+  const text = value === undefined ? "…" : value === null ? "unknown" : formatNumber(value);
+  return make("div", {}, make("dt", {}, name), make("dd", {}, make("span", { class: "track" }, bar), text));
+}
+
+/** Compares the error with magnitude's, where both are known. */
+function comparison(error: number | null, magnitude: Baseline): string {
+  if (typeof magnitude !== "number" || !error || magnitude === 0) return "";
+  const ratio = formatNumber(magnitude / error, 2);
+  return ` Magnitude keeps the largest weights and adjusts none of them. Its error is ${ratio} times as large.`;
+}
+
 function keyFigures(report: Report): HTMLElement {
-  const { zeros, rows, cols, relative_error: error, damping, seconds, adapter, backend } = report;
+  const { zeros, rows, cols, seconds, adapter, backend } = report;
   const figures: [string, string, string][] = [
     [
       "Zeros",
       formatShare(zeros / (rows * cols)),
       `${zeros.toLocaleString("en")} of ${(rows * cols).toLocaleString("en")}`,
     ],
-    ["Relative error", error === null ? "unknown" : formatNumber(error), "of the squared outputs"],
-    ["Time", formatSeconds(seconds.total), `of which the solve took ${formatSeconds(seconds.solve)}`],
-    ["Damping", damping === null ? "none" : formatNumber(damping), "of the mean of the Hessian’s diagonal"],
+    ["Time", formatSeconds(seconds.total), `on ${adapter} (${backend})`],
   ];
   return make(
-    "div",
-    {},
-    make(
-      "dl",
-      { class: "figures" },
-      ...figures.map(([name, value, note]) =>
-        make("div", {}, make("dt", {}, name), make("dd", {}, value), make("dd", { class: "note" }, note))
-      ),
+    "dl",
+    { class: "figures" },
+    ...figures.map(([name, value, note]) =>
+      make("div", {}, make("dt", {}, name), make("dd", {}, value), make("dd", { class: "note" }, note))
     ),
-    make("p", { class: "note" }, `${report.method}, ${report.pattern}, on ${adapter} (${backend}).`),
   );
 }
 
@@ -58,46 +97,13 @@ function downloadRow(layer: LayerInput, { weight, mask, quantized, report }: Pru
   const bytes = encode({ weight, mask, ...quantized }, { report: JSON.stringify(report) });
   if (downloadUrl !== undefined) URL.revokeObjectURL(downloadUrl);
   const url = downloadUrl = URL.createObjectURL(new Blob([bytes], { type: "application/vnd.safetensors" }));
-  const name = `${layer.name.replace(/\.safetensors$/, "")}.pruned.safetensors`;
+  const name = `${layer.name.replace(EXTENSION, "")}.pruned.safetensors`;
   return make(
     "p",
     { class: "pair" },
     make("a", { class: "button", id: "download", href: url, download: name }, "Download the pruned layer"),
     make("span", { class: "note" }, `${formatBytes(bytes.byteLength)}, safetensors`),
   );
-}
-
-function maskFigures({ mask, report: { rows, cols } }: PrunedLayer): HTMLElement {
-  const whole = { rows, cols }, part = { rows: Math.min(rows, CLOSE_ROWS), cols: Math.min(cols, CLOSE_COLS) };
-  const draw = () => [
-    figure(
-      drawMask(mask, whole, `The mask of all ${rows} × ${cols} weights`),
-      `All ${rows} × ${cols} weights. ${explainPoints(blockOf(whole))}`,
-    ),
-    figure(
-      drawMask(mask, part, `The mask of the first ${part.rows} × ${part.cols} weights`),
-      `The first ${part.rows} rows and ${part.cols} columns.${
-        blockOf(whole) === 1 ? "" : ` ${explainPoints(1)}`
-      }`,
-    ),
-  ];
-  const figures = make("div", { class: "masks" }, ...draw());
-  // The colours of a canvas do not follow the style, so the pictures are drawn again.
-  const scheme = matchMedia("(prefers-color-scheme: dark)");
-  const redraw = () =>
-    figures.isConnected ? figures.replaceChildren(...draw()) : scheme.removeEventListener("change", redraw);
-  scheme.addEventListener("change", redraw);
-  return make("section", {}, make("h2", {}, "Mask"), figures);
-}
-
-function explainPoints(block: number): string {
-  return block === 1
-    ? "Each point is a weight: coloured points are kept, blank ones are zero."
-    : `Each point stands for ${block} × ${block} weights. The stronger its colour, the more of them are kept.`;
-}
-
-function figure(picture: Element, caption: string): HTMLElement {
-  return make("figure", {}, picture, make("figcaption", {}, caption));
 }
 
 function weightFigure(layer: LayerInput, { weight }: PrunedLayer): HTMLElement {
@@ -115,7 +121,7 @@ function weightFigure(layer: LayerInput, { weight }: PrunedLayer): HTMLElement {
       make("span", { class: "key-before" }, "before"),
       make("span", { class: "key-after" }, "after"),
     ),
-    figure(
+    makeFigure(
       drawHistogram(distributionOf(before, limit, BINS), afterwards),
       `The number of weights by value. The ${
         afterwards.zeros.toLocaleString("en")

@@ -1,0 +1,35 @@
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
+/**
+ * The page `/docs`, which shows the contract with Scalar. A host serves the script of Scalar itself, so the page needs no other server. An
+ * edge passes requests for this script on to its host.
+ */
+
+import { renderPage, type ServerFacts } from "./layout.tsx";
+import type { PageFiles } from "./page_files.ts";
+
+/** The path of Scalar's script. */
+export const SCALAR_PATH = "/docs/scalar.js";
+
+/** Returns the page as HTML. */
+export function docsHtml(facts: ServerFacts, files: PageFiles): string {
+  const main = (
+    <>
+      <div id="contract" />
+      <p id="no-contract" class="problem" hidden>
+        The script of this page could not be loaded. <a href="/openapi.json">openapi.json</a>{" "}
+        has the same contract.
+      </p>
+      <noscript>
+        <p class="problem">
+          This page needs JavaScript. <a href="/openapi.json">openapi.json</a> has the same contract.
+        </p>
+      </noscript>
+    </>
+  );
+  return renderPage(
+    facts,
+    { path: "/docs", title: "Pare contract", main, hasMain: true, style: "docs.css", scripts: [SCALAR_PATH, "docs.js"] },
+    files,
+  );
+}
