@@ -21,8 +21,9 @@ export function curlCommand({ origin, keys }: Server): string {
 export function pruneCommand({ origin, keys }: Server): string {
   return [
     "pare prune hf:facebook/opt-125m",
-    "--calibration text.txt --sparsity 0.5",
-    `--out pruned --server ${origin}`,
+    "--calibration text.txt",
+    "--sparsity 0.5 --out pruned",
+    `--server ${origin}`,
     ...keys === "needed" ? ["--api-key KEY"] : [],
   ].join(" \\\n  ");
 }

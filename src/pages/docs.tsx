@@ -16,10 +16,13 @@ export function docsHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>
       <div id="contract" />
-      <p id="no-contract" class="problem" hidden>
-        The script of this page could not be loaded. <a href="/openapi.json">openapi.json</a>{" "}
-        has the same contract.
-      </p>
+      <main id="no-contract" hidden>
+        <h1>The HTTP contract</h1>
+        <p class="problem">
+          The script of this page could not be loaded. <a href="/openapi.json">openapi.json</a>{" "}
+          has the same contract.
+        </p>
+      </main>
       <noscript>
         <p class="problem">
           This page needs JavaScript. <a href="/openapi.json">openapi.json</a> has the same contract.
@@ -29,7 +32,14 @@ export function docsHtml(facts: ServerFacts, files: PageFiles): string {
   );
   return renderPage(
     facts,
-    { path: "/docs", title: "Pare contract", main, hasMain: true, style: "docs.css", scripts: [SCALAR_PATH, "docs.js"] },
+    {
+      path: "/docs",
+      title: "Pare contract",
+      main,
+      hasMain: true,
+      style: "docs.css",
+      scripts: [SCALAR_PATH, "docs.js"],
+    },
     files,
   );
 }

@@ -81,8 +81,8 @@ export function homeHtml(state: HomeState, files?: PageFiles): string {
         <div>
           <h1>Prune large language models, layer by layer</h1>
           <p class="lead">
-            Pare sets half or more of the weights of a linear layer to zero in one shot, and updates the others
-            so that the output of the layer changes as little as possible. {PURPOSES[kind]}
+            Pare sets half or more of the weights of a linear layer to zero in one shot, and updates the
+            others so that the output of the layer changes as little as possible. {PURPOSES[kind]}
           </p>
         </div>
         <MaskPicture />
@@ -90,16 +90,21 @@ export function homeHtml(state: HomeState, files?: PageFiles): string {
       <State state={state} />
       <Section id="one-layer" title="Prune one layer">
         <p>
-          Open the <a href="/playground">playground</a>, or send the sample layer with curl. The answer’s header{" "}
+          Open the{" "}
+          <a href="/playground">playground</a>, or send the sample layer with curl. The answer’s header{" "}
           <code>Pare-Report</code> has the error.
         </p>
         <Snippet label="A curl command that prunes the sample layer" text={curlCommand(state)} />
       </Section>
       <Section id="whole-model" title="Prune a whole model">
         <p>
-          The command <code>pare</code> reads a model, calibrates it on a text, sends its layers to this server
-          {kind === "edge" && <>{" "}as jobs, which <a href="/jobs">the jobs page</a> shows</>}, and writes a
-          checkpoint that every loader reads.
+          The command <code>pare</code>{" "}
+          reads a model, calibrates it on a text, sends its layers to this server
+          {kind === "edge" && (
+            <>
+              {" "}as jobs, which <a href="/jobs">the jobs page</a> shows
+            </>
+          )}, and writes a checkpoint that every loader reads.
         </p>
         <Snippet label="A command that prunes a whole model" text={pruneCommand(state)} />
       </Section>
@@ -138,7 +143,8 @@ function MaskPicture() {
         <path d={lines.join("")} />
       </svg>
       <figcaption>
-        A corner of the sample layer after SparseGPT at 50 %. Coloured weights are kept, and blank ones are zero.
+        A corner of the sample layer after SparseGPT at 50 %. Coloured weights are kept, and blank ones are
+        zero.
       </figcaption>
     </figure>
   );
@@ -159,7 +165,8 @@ function State({ state }: { state: HomeState }) {
         {!isReady && <p class="problem">{device.reason}</p>}
         {!isReady && kind === "edge" && (
           <p>
-            Jobs do not depend on this device: <a href="/jobs">the jobs page</a> lists the hosts that solve them.
+            Jobs do not depend on this device: <a href="/jobs">the jobs page</a>{" "}
+            lists the hosts that solve them.
           </p>
         )}
         <dl class="facts">
@@ -184,7 +191,11 @@ function ResourceItem({ resource: [method, path, purpose] }: { resource: Resourc
   return (
     <li>
       <span class="method">{method}</span>
-      {path.startsWith("/v1/") ? <code>{path}</code> : <a href={path}><code>{path}</code></a>}
+      {path.startsWith("/v1/") ? <code>{path}</code> : (
+        <a href={path}>
+          <code>{path}</code>
+        </a>
+      )}
       <span class="purpose">{purpose}</span>
     </li>
   );

@@ -23,8 +23,8 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
         <div id="hosts-problem" role="alert" />
         <Table name="hosts" columns={["Device", "Host", "Load", "Last heartbeat"]} />
         <p id="hosts-empty" class="placeholder" hidden>
-          No host has sent a heartbeat within the last half minute. <code>pare serve --edge {facts.origin}</code>{" "}
-          starts one.
+          No host has sent a heartbeat within the last half minute.{" "}
+          <code>pare serve --edge {facts.origin}</code> starts one.
         </p>
       </Section>
       <section aria-labelledby="jobs-title">
@@ -68,7 +68,11 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
       </section>
     </>
   );
-  return renderPage(facts, { path: "/jobs", title: "Pare jobs", main, scripts: ["copy.js", "jobs.js"] }, files);
+  return renderPage(
+    facts,
+    { path: "/jobs", title: "Pare jobs", main, scripts: ["copy.js", "jobs.js"] },
+    files,
+  );
 }
 
 /** An empty table, which the script fills. @param numbers the columns whose cells are numbers */

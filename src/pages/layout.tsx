@@ -106,18 +106,26 @@ export function KeyField({ facts: { keys } }: { facts: ServerFacts }) {
       {keys !== "not needed" && (
         <details class="key" open>
           <summary>
-            API key <span id="key-state" class="muted">{keys === "unset" ? "the server has none yet" : keys}</span>
+            API key{" "}
+            <span id="key-state" class="muted">{keys === "unset" ? "the server has none yet" : keys}</span>
           </summary>
           <form id="key-form" class="row" autocomplete="off">
             <label class="grow">
-              Key <input id="key" type="password" autocomplete="off" spellcheck={false} aria-describedby="key-note" />
+              Key{" "}
+              <input
+                id="key"
+                type="password"
+                autocomplete="off"
+                spellcheck={false}
+                aria-describedby="key-note"
+              />
             </label>
             <button type="submit">Use this key</button>
             <button type="button" id="key-forget" class="quiet">Forget it</button>
           </form>
           <p id="key-note" class="note">
-            The key stays in this browser tab (session storage) until you close the tab or forget the key. It is
-            sent to this server only.
+            The key stays in this browser tab (session storage) until you close the tab or forget the key. It
+            is sent to this server only.
           </p>
         </details>
       )}

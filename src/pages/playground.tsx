@@ -41,8 +41,8 @@ export function playgroundHtml(facts: ServerFacts, files: PageFiles): string {
       <p class="lead">
         A layer is a matrix of weights by which a network multiplies its inputs, and its statistics, which are
         sums of products of those inputs, say how much each weight matters. Pruning finds a mask, which marks
-        the weights to keep, sets all others to zero, and changes the kept ones so that the outputs stay nearly
-        the same.
+        the weights to keep, sets all others to zero, and changes the kept ones so that the outputs stay
+        nearly the same.
       </p>
       <KeyField facts={facts} />
       <div class="bench">
@@ -78,13 +78,21 @@ function Controls() {
       </fieldset>
       <fieldset>
         <legend>Settings</legend>
-        <Setting id="method" label="Method" note="Chooses the weights to prune. Most methods also adjust the kept ones.">
+        <Setting
+          id="method"
+          label="Method"
+          note="Chooses the weights to prune. Most methods also adjust the kept ones."
+        >
           <Select id="method" options={METHODS} />
         </Setting>
         <Setting id="pattern" label="Pattern" note="2:4 keeps at most two of every four neighbouring inputs.">
           <Select id="pattern" options={PATTERNS} />
         </Setting>
-        <Setting id="sparsity" label="Sparsity" note="The share of zeros, which a pattern such as 2:4 implies.">
+        <Setting
+          id="sparsity"
+          label="Sparsity"
+          note="The share of zeros, which a pattern such as 2:4 implies."
+        >
           <span class="pair">
             <input
               type="range"
@@ -104,7 +112,15 @@ function Controls() {
             <Select id="bits" options={BITS} />
           </Setting>
           <Setting id="damping" label="Damping" note="Makes uncertain statistics count less, from 0 to 1.">
-            <input type="number" id="damping" min="0" max="1" step="any" value="0.01" aria-describedby="damping-note" />
+            <input
+              type="number"
+              id="damping"
+              min="0"
+              max="1"
+              step="any"
+              value="0.01"
+              aria-describedby="damping-note"
+            />
           </Setting>
         </details>
       </fieldset>
@@ -122,7 +138,9 @@ function Controls() {
 }
 
 /** One setting, with a line that explains it. */
-function Setting({ id, label, note, children }: PropsWithChildren<{ id: string; label: string; note: string }>) {
+function Setting(
+  { id, label, note, children }: PropsWithChildren<{ id: string; label: string; note: string }>,
+) {
   return (
     <div>
       <label for={id}>{label}</label>

@@ -11,7 +11,8 @@ const ROWS = 128, COLS = 256, TOKENS = 512;
 const FACTORS = 24;
 
 /** The mask of the first 64 rows and columns after SparseGPT at 50 %, one bit per weight, as a host answers it. A test compares both. */
-const CORNER_MASK = "t62hOiOzPXy37++lEPdzPEQuKtSvgHqM1GuZcbt27cX8me+7tSd27jt07xUwD6NeZ7pZAPbuPhdqyWlkKBZMhOvEo//5Sf1Es27p" +
+const CORNER_MASK =
+  "t62hOiOzPXy37++lEPdzPEQuKtSvgHqM1GuZcbt27cX8me+7tSd27jt07xUwD6NeZ7pZAPbuPhdqyWlkKBZMhOvEo//5Sf1Es27p" +
   "hCAI7EIwEXGNcJHAfLDqKibwreDsRIS1ujCDOykqVbEgQJFtYHgGHU85yxEBOezgaXaR4myBACxACXMiTUZXPihsaz66hyO94Tc5" +
   "S3bgCrKVvgQibCVUMWRoRb1AJn/9bXBvPE7n/rI+4kHlJTUVskcp5jBgfk8xo6gk3SJodu3voU+w+H2H8ts0EWvQcZG0CGRhcQR5" +
   "S/t/cVC9d0exPScgB3zuc3rgmTA/DATrXCt0sXVsyhcHLoYiRcFgIO+3V7Q37Wti1HNu8DR8FSAF5pokBGkEZBw50HtgvIxlI6HI" +
@@ -34,7 +35,9 @@ export function sampleLayer(): Uint8Array<ArrayBuffer> {
 
 /** Returns a part of the mask of the pruned sample: one text of `1` (kept) and `0` per row, from the first row and column. */
 export function sampleMask(): string[] {
-  const bits = [...Uint8Array.fromBase64(CORNER_MASK)].flatMap((byte) => [...byte.toString(2).padStart(8, "0")].reverse());
+  const bits = [...Uint8Array.fromBase64(CORNER_MASK)].flatMap((byte) =>
+    [...byte.toString(2).padStart(8, "0")].reverse()
+  );
   return Array.from({ length: CORNER }, (_, row) => bits.slice(CORNER * row, CORNER * (row + 1)).join(""));
 }
 

@@ -39,7 +39,7 @@ describe("/docs in a browser", { skip: browserSkipReason() ?? false }, () => {
         );
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
-      for (const heading of ["Pare host", "layers", "statistics", "server"]) {
+      for (const heading of ["Pare host", "Layers", "Statistics", "Server"]) {
         assert.ok((await text()).includes(heading), heading);
       }
       const loaded = await browser.evaluate<string[]>(

@@ -18,7 +18,7 @@ describe("the pages of an edge", () => {
     assert.match(open, /This server is an edge/);
     assert.match(
       open,
-      /Not ready<\/h2>\n<p class="problem">this edge has no GPU host, because EDGE_HOST is not set/,
+      /Not ready<\/h2><p class="problem">this edge has no GPU host, because EDGE_HOST is not set/,
     );
     assert.match(open, /<dt>API keys<\/dt><dd>Not needed<\/dd>/);
     const closed = await (await request("/", { PARE_KEYS: "0".repeat(64) })).text();
@@ -39,7 +39,7 @@ describe("the pages of an edge", () => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const EDGE_HOST = `http://127.0.0.1:${(listener.addr as Deno.NetAddr).port}`;
     const page = await (await request("/", { EDGE_OPEN: "true", EDGE_HOST })).text();
-    assert.match(page, /Not ready<\/h2>\n<p class="problem">the host has not answered within 3 s/);
+    assert.match(page, /Not ready<\/h2><p class="problem">the host has not answered within 3 s/);
   });
 
   it("/jobs and /playground may send requests to the edge and to its bucket only", async () => {
@@ -55,9 +55,26 @@ describe("the pages of an edge", () => {
     }
   });
 
-  it("the key field is open if the edge needs a key", async () => {
-    assert.match(await (await request("/jobs", { EDGE_OPEN: "true" })).text(), /<details class="key">/);
-    assert.match(await (await request("/jobs")).text(), /<details class="key" open>/);
+  it("/playground and /jobs have a field for a key unless the edge needs none", async () => {
+    for (const path of ["/playground", "/jobs"]) {
+      assert.doesNotMatch(await (await request(path, { EDGE_OPEN: "true" })).text(), /id="key"/);
+      for (const env of [{}, { PARE_KEYS: "0".repeat(64) }]) {
+        assert.match(await (await request(path, env)).text(), /<details class="key" open="">.* id="key"/s);
+      }
+    }
+  });
+
+  it("/jobs says how to start a job at this edge", async () => {
+    const page = await (await request("/jobs", { EDGE_OPEN: "true" })).text();
+    assert.match(page, /pare prune .*--server http:\/\/localhost</s);
+  });
+
+  it("/docs has the navigation of the edge, and its policy allows the styles of Scalar", async () => {
+    const response = await request("/docs", { EDGE_OPEN: "true" }), html = await response.text();
+    assert.match(html, /<a href="\/jobs">Jobs<\/a><a href="\/docs" aria-current="page">/);
+    assert.match(html, /<script defer="" src="\/docs\/scalar.js">/);
+    const policy = response.headers.get("Content-Security-Policy")!;
+    assert.match(policy, /^default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';/);
   });
 
   it("files, problems and pages have security headers", async () => {

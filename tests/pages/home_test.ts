@@ -38,9 +38,36 @@ describe("/ of a host in a browser", { skip: browserSkipReason() ?? false }, () 
   it("has a curl line that prunes the sample layer", { skip: missingCommand("curl") }, async () => {
     await using opened = await openPage(browser, host.url);
     const folder = await Deno.makeTempDir();
-    const printed = await runCommand("sh", ["-ec", (await opened.page.textContent("pre"))!], folder);
+    const command = (await opened.page.textContent("pre"))!;
+    assert.ok(command.split("\n").every((line) => line.length <= 72), command);
+    const printed = await runCommand("sh", ["-ec", command], folder);
     await Deno.remove(folder, { recursive: true });
     assert.match(printed, /^pare-report: .*"rows":128,"cols":256,"pattern":"2:4","sparsity":0.5/im);
+  });
+
+  it("has a program in TypeScript that prunes the sample layer", async () => {
+    await using opened = await openPage(browser, host.url);
+    const folder = await Deno.makeTempDir(),
+      file = `${folder}/program.ts`,
+      root = new URL("../../", import.meta.url);
+    const program = (await opened.page.textContent("pre[aria-label='A program in TypeScript']"))!;
+    await Deno.writeTextFile(
+      file,
+      program.replace("pare-llm-client", new URL("src/client/mod.ts", root).href),
+    );
+    const args = ["run", "-A", "--quiet", "--check", "--config", new URL("deno.json", root).pathname, file];
+    assert.match(await runCommand(Deno.execPath(), args, folder), /^16384 0\.04\d+\n$/);
+    await Deno.remove(folder, { recursive: true });
+  });
+
+  it("copies a command by its button, and says so", async () => {
+    await using opened = await openPage(browser, host.url, { permissions: ["clipboard-read"] });
+    const { page } = opened, second = page.locator(".snippet").nth(1);
+    await second.getByRole("button").click();
+    await second.getByText("Copied.").waitFor();
+    const copied = await page.evaluate<string>("navigator.clipboard.readText()");
+    assert.equal(copied, await second.locator("pre").textContent());
+    assert.match(copied, /^pare prune .* \\\n.* --server http:\/\/127/s);
   });
 
   it("gives the reason why the device cannot be used, as text", async () => {

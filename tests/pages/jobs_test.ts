@@ -6,8 +6,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import type { Browser, Page } from "playwright-core";
-import type { JobLayerRequest } from "../../src/client/mod.ts";
+import { type JobLayerRequest, Jobs, Uploads } from "../../src/client/mod.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
 import { type JobEdge, layerBody, startJobEdge, until } from "../edge/job_edge.ts";
+import { startEdge } from "../edge/local_edge.ts";
 import { browserSkipReason } from "../support/browser.ts";
 import { LAYOUTS, type OpenedPage, openPage, overflow, startBrowser, waitFor } from "./open_page.ts";
 
@@ -17,10 +19,10 @@ const HOSTILE = '<img src=x onerror="document.title=1">';
 /** The longest time until the edge counts a killed host as lost, in milliseconds. */
 const LOSS_MILLISECONDS = 45_000;
 
-/** Returns the texts of the cells of each row of a table. */
-function cells(page: Page, body: string): Promise<string[][]> {
+/** Returns the texts of the cells of each row of a table, without the rows that head a block of layers. */
+function cells(page: Page, table: string): Promise<string[][]> {
   return page.evaluate(
-    `[...document.querySelectorAll("#${body} tr")].map((row) => [...row.cells].map((cell) => cell.textContent))`,
+    `[...document.querySelectorAll("#${table} tbody tr:not(.block)")].map((row) => [...row.cells].map((cell) => cell.textContent))`,
   );
 }
 
@@ -58,12 +60,12 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     }
   }
 
-  /** Submits a job with `count` layers that take a while, and with the layers `others`. */
+  /** Submits a job with `count` layers that take a while, three of each block of a model, and with the layers `others`. */
   let seed = 1;
   async function submit(name: string, count: number, others: JobLayerRequest[] = []): Promise<string> {
     const slow = await Promise.all(
       Array.from({ length: count }, async (_, index): Promise<JobLayerRequest> => ({
-        name: `layer ${index}`,
+        name: `model.layers.${Math.floor(index / 3)}.layer_${index}`,
         weight: await edge.store(layerBody(600, 600, seed += 2)),
         parameters: { method: "alps", pattern: "2:4" },
       })),
@@ -71,8 +73,8 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     return (await edge.jobs.submit([...slow, ...others], { name })).id;
   }
 
-  it("lists the hosts with their devices, load and heartbeats, and says that there are no jobs", async () => {
-    await waitFor(page, "document.querySelectorAll('#hosts tr').length === 2");
+  it("lists the hosts with their devices, load and heartbeats, and says how to start a job", async () => {
+    await waitFor(page, "document.querySelectorAll('#hosts tbody tr').length === 2");
     for (const [device, id, load, seen] of await cells(page, "hosts")) {
       assert.match(device, /^WebAssembly SIMD, \d+ threads? \(cpu\)$/);
       assert.match(id, /^[\w-]{8}$/);
@@ -80,6 +82,11 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
       assert.match(seen, /^(now|\d+ s ago|\d+ ms ago)$/);
     }
     await page.waitForSelector("#jobs-empty");
+    assert.ok((await page.textContent("#jobs-empty pre"))!.includes(`--server ${edge.url}`));
+    await page.selectOption("#state", "failed");
+    await page.waitForSelector("#jobs-none");
+    assert.equal(await page.isVisible("#jobs-empty"), false);
+    await page.selectOption("#state", "");
   });
 
   it("follows a job live while one of its hosts is lost, and submits the failed layer again", async () => {
@@ -104,7 +111,7 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     const rows = await cells(page, "layers"), last = rows.pop()!;
     assert.equal(rows.length, 6);
     for (const [name, state, zeros, error, damping, seconds, host] of rows) {
-      assert.match(name, /^layer \d$/);
+      assert.match(name, /^layer_\d$/);
       assert.match(state, /^done(attempt \d)?$/);
       assert.deepEqual([zeros, damping], ["50 %", "0.01"]);
       assert.match(error, /^0\.\d+$/);
@@ -115,6 +122,15 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     assert.equal(last[0], HOSTILE);
     assert.match(last[1], /^failedmalformed_safetensors: /);
     assert.equal(await page.locator("main img").count(), 0);
+    const heads = page.locator("#layers .block");
+    assert.deepEqual(await heads.allTextContents(), [
+      "model.layers.0 3 of 3 layers",
+      "model.layers.1 3 of 3 layers",
+    ]);
+    await heads.first().getByRole("button", { expanded: true }).press("Enter");
+    assert.equal(await page.locator("#layers tbody tr:not(.block):visible").count(), 4);
+    await heads.first().getByRole("button", { expanded: false }).press("Enter");
+    assert.equal(await page.locator("#layers tbody tr:not(.block):visible").count(), 7);
     await page.waitForSelector("#hosts .lost", { timeout: LOSS_MILLISECONDS });
 
     await page.click("#again:has-text('Submit 1 failed layer again')");
@@ -151,33 +167,12 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
       await page.click("#jobs button[aria-label='Cancel third']");
     });
     await page.selectOption("#state", "cancelled");
-    await waitFor(page, "document.querySelectorAll('#jobs tr').length === 2");
+    await waitFor(page, "document.querySelectorAll('#jobs tbody tr').length === 2");
     assert.deepEqual((await cells(page, "jobs")).map(([name, state]) => [name.slice(0, -8), state]), [
       ["third", "cancelled"],
       ["second", "cancelled"],
     ]);
     assert.equal((await edge.jobs.get(id)).state, "cancelled");
-  });
-
-  it("sends the key of the field with every request, that for the event stream too", async () => {
-    const { jobs: [{ id }] } = await edge.jobs.list();
-    await using other = await openPage(browser, `${edge.url}/jobs`);
-    const keyed = new Set<string>(), keyless = new Set<string>();
-    await other.page.click("details.key summary");
-    await other.page.fill("#key", "a-key");
-    await other.page.keyboard.press("Enter");
-    other.page.on("request", (request) => {
-      const hasKey = request.headers().authorization === "Bearer a-key",
-        { pathname } = new URL(request.url());
-      if (pathname.startsWith("/v1/")) (hasKey ? keyed : keyless).add(pathname);
-    });
-    await other.page.click(`#jobs a[href="#${id}"]`);
-    await other.page.waitForSelector("#layers tr");
-    await until("both lists were refreshed", () => Promise.resolve(keyed.size === 3 || undefined));
-    assert.deepEqual([[...keyed].toSorted(), [...keyless]], [
-      ["/v1/hosts", "/v1/jobs", `/v1/jobs/${id}`],
-      [],
-    ]);
   });
 
   it("shows the problem text of the API for a job that does not exist", async () => {
@@ -196,10 +191,43 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     for (const path of [`/jobs#${id}`, "/"]) {
       for (const layout of LAYOUTS) {
         await using other = await openPage(browser, edge.url + path, layout);
-        if (path !== "/") await other.page.waitForSelector("#layers tr");
+        if (path !== "/") await other.page.waitForSelector("#layers tbody tr");
         await other.assertNoBarriers();
         assert.equal(await overflow(other.page), 0, `${path} ${layout.viewport.width}`);
       }
     }
+  });
+});
+
+describe("/jobs of an edge with keys, in a browser", { skip: browserSkipReason() ?? false }, () => {
+  it("sends the key of the field with every request, that for the event stream too", async () => {
+    await using stack = new AsyncDisposableStack();
+    const PARE_KEYS = (await sha256(new TextEncoder().encode("a-key"))).toHex();
+    const edge = await startEdge({ PARE_KEYS, EDGE_OPEN: "" });
+    stack.defer(edge.close);
+    const options = { baseUrl: edge.url, apiKey: "a-key" };
+    const weight = await new Uploads(options).uploadBlob(new Uint8Array(1));
+    const { id } = await new Jobs(options).submit([{ name: "a", weight }]);
+    const browser = await startBrowser();
+    stack.defer(() => browser.close());
+    const { page, [Symbol.asyncDispose]: close } = await openPage(browser, `${edge.url}/jobs`);
+    stack.defer(close);
+    const keyed = new Set<string>(), keyless = new Set<string>();
+    await page.waitForSelector("#jobs-problem .problem");
+    assert.match((await page.textContent("#jobs-problem"))!, /^unauthorized: /);
+    await page.fill("#key", "a-key");
+    await page.keyboard.press("Enter");
+    page.on("request", (request) => {
+      const hasKey = request.headers().authorization === "Bearer a-key",
+        { pathname } = new URL(request.url());
+      if (pathname.startsWith("/v1/")) (hasKey ? keyed : keyless).add(pathname);
+    });
+    await page.click(`#jobs a[href="#${id}"]`);
+    await page.waitForSelector("#layers tbody tr");
+    await until("both lists were refreshed", () => Promise.resolve(keyed.size === 3 || undefined));
+    assert.deepEqual([[...keyed].toSorted(), [...keyless]], [
+      ["/v1/hosts", "/v1/jobs", `/v1/jobs/${id}`],
+      [],
+    ]);
   });
 });

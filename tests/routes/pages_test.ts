@@ -6,11 +6,12 @@ import { createApp } from "../../routes/app.ts";
 import { selectBackend } from "../../src/host/backends.ts";
 import { type HostServices, startHostServices } from "../../src/host/host_services.ts";
 import type { PageFiles } from "../../src/pages/page_files.ts";
+import { parseKeys } from "../../src/protocol/keys.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 
 const FILES: PageFiles = {
   hash: "abc",
-  texts: { "style.css": "body{}", "playground.js": "1;", "icon.svg": "<svg/>" },
+  texts: { "style.css": "body{}", "copy.js": "0;", "playground.js": "1;", "icon.svg": "<svg/>" },
 };
 
 /** The headers that every answer must have. */
@@ -97,6 +98,41 @@ describe("the pages of a host", () => {
     assert.deepEqual(shapes, [["weight", "F32", 128, 256], ["hessian_upper", "F32", 32896]]);
     const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
     assert.equal(hash, "b068f664d21a49c92e47a60bc44ba154a37ed71b06f3cc8e5358a0f9134e41e4");
+  });
+
+  it("/ shows the mask of the sample layer as a host prunes it", async () => {
+    const body = await (await request("/assets/sample.safetensors")).bytes();
+    const headers = { "Content-Type": "application/vnd.safetensors", "Content-Length": String(body.length) };
+    const answer = await createApp(services).request("/v1/layers", { method: "POST", body, headers });
+    const { data, shape: [, rowBytes] } = decode(await answer.bytes()).tensors.get("mask")!;
+    const isKept = (row: number, col: number) => (data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
+    const html = await (await request("/", { Accept: "text/html" })).text();
+    const picture = html.slice(html.indexOf("sample-mask"));
+    const runs = [...picture.matchAll(/M(\d+) (\d+)h(\d+)/g)].map(([, ...numbers]) => numbers.map(Number));
+    const drawn = new Set(
+      runs.flatMap(([x, y, length]) => Array.from({ length }, (_, i) => `${y} ${x + i}`)),
+    );
+    let equal = 0;
+    for (let row = 0; row < 64; row++) {
+      for (let col = 0; col < 64; col++) equal += Number(isKept(row, col) === drawn.has(`${row} ${col}`));
+    }
+    // Devices round differently, which may exchange a few weights that matter equally.
+    assert.ok(equal >= 64 * 64 - 8, `${64 * 64 - equal} weights differ`);
+  });
+
+  it("/ has the key in its commands if the host needs one", async () => {
+    const app = createApp({ ...services, keys: { current: parseKeys("0".repeat(64)) } }, FILES);
+    const html = await (await app.request("/", { headers: { Accept: "text/html" } })).text();
+    for (
+      const part of [
+        "Authorization: Bearer KEY",
+        "--api-key KEY",
+        "apiKey: &quot;KEY&quot;",
+        "api_key=&quot;KEY&quot;",
+      ]
+    ) {
+      assert.ok(html.includes(part), part);
+    }
   });
 
   it("/playground is answered with the way to get it if the files were not built, and / is a page without them", async () => {

@@ -25,7 +25,12 @@ function createRow({ id, name, created }: JobSummary, cancel: (id: string) => vo
     element: make(
       "tr",
       {},
-      make("th", { scope: "row" }, link, make("span", { class: "mono sub" }, id.slice(0, 8))),
+      make(
+        "th",
+        { scope: "row" },
+        link,
+        make("span", { class: "mono sub" }, name === null ? "" : id.slice(0, 8)),
+      ),
       makeCell("State", {}, chip),
       makeCell("Layers", {}, make("span", { class: "pair" }, progress, count)),
       age,
