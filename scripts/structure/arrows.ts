@@ -52,6 +52,8 @@ const FOUNDATIONS = ["src/text", "src/async"];
 const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/host/backends.ts": ["src/cpu", "src/webgpu"],
   "src/edge/small_layers.ts": ["src/cpu"],
+  // The colours of all pages.
+  "src/report": ["src/pages/style/colours.css"],
   "src/edge/worker.ts": ["build/kernels_single.wasm", "build/pages/files.json"],
   "scripts": ["src/cpu", "src/webgpu", "deno.json", "build", "tests/support/random.ts", "tests/reference"],
   // The simulated faults of the tests, such as a file system that is full.

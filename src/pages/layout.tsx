@@ -28,7 +28,7 @@ export interface PageParts {
   readonly title: string;
   /** The content of the page. */
   readonly main: Child;
-  /** Whether the content makes an element `main` of its own. */
+  /** Whether the content makes the elements `header` and `main` of its own. */
   readonly hasMain?: boolean;
   /** The name of the style among the files of the pages. @default "style.css" */
   readonly style?: string;
@@ -45,7 +45,9 @@ const LINKS: Readonly<Record<ServerKind, readonly (readonly [path: string, name:
 /** Renders a page as HTML. @param files the styles and the scripts of the pages. Without them the page has neither */
 export function renderPage(facts: ServerFacts, parts: PageParts, files?: PageFiles): string {
   const { path, title, main, hasMain, style = "style.css", scripts = [] } = parts;
+  // A document has one element `main` and one `header` at the top, and Scalar makes both.
   const Content = hasMain ? "div" : "main";
+  const Header = hasMain ? "div" : "header";
   const page = (
     <html lang="en">
       <head>
@@ -63,7 +65,7 @@ export function renderPage(facts: ServerFacts, parts: PageParts, files?: PageFil
       </head>
       <body>
         <a class="skip" href="#main">Skip to the content</a>
-        <header class="top">
+        <Header class="top" role={hasMain && "region"} aria-label={hasMain && "Pare"}>
           <a class="brand" href="/">
             <Mark />
             <span>Pare</span>
@@ -74,7 +76,7 @@ export function renderPage(facts: ServerFacts, parts: PageParts, files?: PageFil
               <a href={target} aria-current={target === path ? "page" : undefined}>{name}</a>
             ))}
           </nav>
-        </header>
+        </Header>
         <Content id="main" tabindex={-1}>{main}</Content>
         <footer class="bottom">
           Pare {facts.version} · <a href="/openapi.json">openapi.json</a>{" "}

@@ -46,7 +46,7 @@ function send(
   call.upload.addEventListener("progress", (event) => report("send", event));
   call.upload.addEventListener("load", () => report("wait"));
   call.addEventListener("progress", (event) => report("receive", event));
-  call.addEventListener("load", () => resolve(toResponse(call)));
+  call.addEventListener("load", () => resolve(toResponse(method, call)));
   call.addEventListener("error", () => reject(new TypeError("the connection failed")));
   call.addEventListener("abort", () => reject(signal.reason));
   signal.addEventListener("abort", () => call.abort(), { once: true });
@@ -55,12 +55,12 @@ function send(
   return promise;
 }
 
-function toResponse(call: XMLHttpRequest): Response {
+function toResponse(method: string, call: XMLHttpRequest): Response {
   const lines = call.getAllResponseHeaders().trim().split(/[\r\n]+/).filter((line) => line.includes(":"));
   const headers = lines.map((line): [string, string] => {
     const colon = line.indexOf(":");
     return [line.slice(0, colon), line.slice(colon + 1).trim()];
   });
-  const hasNoBody = call.status === 204 || call.status === 304;
+  const hasNoBody = method === "HEAD" || call.status === 204 || call.status === 304;
   return new Response(hasNoBody ? null : call.response, { status: call.status, headers });
 }
