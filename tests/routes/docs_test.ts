@@ -10,7 +10,10 @@ const SCRIPT = "globalThis.Scalar = {};";
 describe("/docs", () => {
   let host: TestHost;
   before(async () => {
-    host = await startHost({ docsScript: () => Promise.resolve(new Uint8Array(gzipSync(SCRIPT))) });
+    host = await startHost({
+      docsScript: () => Promise.resolve(new Uint8Array(gzipSync(SCRIPT))),
+      pageFiles: { hash: "abc", texts: { "docs.css": "body{}", "docs.js": "1;", "icon.svg": "<svg/>" } },
+    });
   });
   after(() => host.close());
 
@@ -22,7 +25,9 @@ describe("/docs", () => {
     assert.match(policy, /connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$/);
     const html = await response.text();
     assert.doesNotMatch(html, /https?:|<script>| on\w+=/);
-    for (const [, path] of html.matchAll(/<script src="([^"]+)">/g)) {
+    const paths = [...html.matchAll(/<script [^>]*src="([^"]+)">/g)].map(([, path]) => path);
+    assert.deepEqual(paths, ["/docs/scalar.js", "/assets/docs.js?v=abc"]);
+    for (const path of paths) {
       const script = await host.request(path);
       assert.deepEqual([script.status, script.headers.get("Content-Type")], [
         200,

@@ -4,6 +4,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type HostSettings, startHostServices } from "../../src/host/host_services.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { PageFiles } from "../../src/pages/page_files.ts";
 import { SAFETENSORS_TYPE } from "../../src/protocol/headers.ts";
 import type { Problem } from "../../src/protocol/problem.ts";
 import { decode } from "../../src/safetensors/decode.ts";
@@ -14,13 +15,17 @@ import { createApp } from "../../routes/app.ts";
 /** Options of a test host. */
 export interface TestHostOptions extends Omit<HostSettings, "log"> {
   readonly open?: () => Promise<Backend>;
+  /** The built files of the pages. */
+  readonly pageFiles?: PageFiles;
 }
 
 /** A host under test. */
 export type TestHost = Awaited<ReturnType<typeof startHost>>;
 
 /** Starts a host. The caller must call `close`, because the backend has threads. */
-export async function startHost({ open = () => createCpuBackend(), ...settings }: TestHostOptions = {}) {
+export async function startHost(
+  { open = () => createCpuBackend(), pageFiles, ...settings }: TestHostOptions = {},
+) {
   const records: LogEntry[] = [];
   const services = await startHostServices(open, {
     ...settings,
@@ -29,7 +34,7 @@ export async function startHost({ open = () => createCpuBackend(), ...settings }
     device: { maxResidentLayers: 2, queueDepth: 2, ...settings.device },
   });
   const { device } = services;
-  const app = createApp({ ...services, version: "0.0.0-test" });
+  const app = createApp({ ...services, version: "0.0.0-test" }, pageFiles);
   const document: ContractDocument = await (await app.request("/openapi.json")).json();
   records.length = 0;
   /** Sends a request. Every answer must be one that the OpenAPI document describes. */
