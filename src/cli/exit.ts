@@ -46,17 +46,22 @@ const KINDS: readonly (readonly [type: abstract new (...args: never[]) => Error,
   [MalformedAnswerError, "refused"],
   [DamagedFileError, "try_again"],
   [InUseError, "try_again"],
-  [ConnectionError, "try_again"],
   [HubUnreachable, "try_again"],
   [DeviceLostError, "try_again"],
   [Interrupted, "interrupted"],
 ];
+
+/** The status of a request whose key is missing or not accepted. */
+const UNAUTHORIZED = 401;
 
 /** The status of a body that arrived too slowly. Another attempt may be faster. */
 const TOO_SLOW = 408;
 
 /** The code of a layer whose job somebody cancelled. */
 const CANCELLED = "cancelled";
+
+/** The code of an error answer that has none. */
+const NO_CODE = "unknown";
 
 /** Describes the error that a command threw. */
 export function failureOf(thrown: unknown): Failure {
@@ -65,7 +70,7 @@ export function failureOf(thrown: unknown): Failure {
   return {
     kind,
     exitCode: error instanceof Interrupted ? error.exitCode : EXIT_CODES[kind as keyof typeof EXIT_CODES],
-    message: message.trim().replace(/^error: /, "").replace(/\s*\n\s*/g, "; "),
+    message: message.trim().replace(/^error: /, "").replace(/\s*\n\s*/g, "; ") + adviceFor(error),
     answer: error instanceof PareError ? error : undefined,
   };
 }
@@ -76,9 +81,17 @@ function withExplanation(error: unknown): unknown {
   return explanation === undefined ? error : new UsageError(explanation, { cause: error });
 }
 
+/** Returns the end of the message that names the option which helps. */
+function adviceFor(error: unknown): string {
+  const isKeyRefused = error instanceof PareError && error.status === UNAUTHORIZED;
+  return isKeyRefused ? ". The key is the value of --api-key or PARE_API_KEY" : "";
+}
+
 function kindOf(error: unknown): FailureKind {
   if (error instanceof PareError) return kindOfAnswer(error);
-  if (error instanceof FileError || error instanceof JobFailedError) {
+  if (
+    error instanceof FileError || error instanceof JobFailedError || error instanceof ConnectionError
+  ) {
     return error.isTransient ? "try_again" : "refused";
   }
   return KINDS.find(([type]) => error instanceof type)?.[1] ?? "defect";
@@ -86,7 +99,8 @@ function kindOf(error: unknown): FailureKind {
 
 function kindOfAnswer({ status, code, isTransient }: PareError): FailureKind {
   if (isTransient || status === TOO_SLOW) return "try_again";
-  return status >= 500 && code !== CANCELLED ? "defect" : "refused";
+  // An answer without a code does not come from Pare, but from a proxy or from another program.
+  return status >= 500 && code !== CANCELLED && code !== NO_CODE ? "defect" : "refused";
 }
 
 /** Returns the error that stopped the command, even if the cleanup after this error failed as well. */

@@ -75,12 +75,12 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   ]);
 }
 
-/** Reads the tensors of a file. The host checks whether they are the tensors of a layer. */
+/** Reads the tensors of a file. The host checks whether the tensors beside the weight are those of a layer. */
 async function readLayer(path: string): Promise<LayerTensors> {
   try {
-    return Object.fromEntries(
-      decode(await readBytes(denoFileSystem, path)).tensors,
-    ) as unknown as LayerTensors;
+    const tensors = decode(await readBytes(denoFileSystem, path)).tensors, weight = tensors.get("weight");
+    if (!weight) throw new ModelError(`${path}: has no tensor weight, so it is not a layer`);
+    return { ...Object.fromEntries(tensors), weight };
   } catch (error) {
     if (error instanceof SafetensorsError) {
       throw new ModelError(`${path}: ${error.message}`, { cause: error });

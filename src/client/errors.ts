@@ -1,6 +1,4 @@
-/** The errors that the SDK throws when a request fails, and the conversion of an HTTP response to such an error. */
-
-import { tryParseJson } from "../text/try_parse_json.ts";
+/** The errors that the SDK throws when a request fails. `answers/require_success.ts` makes them of HTTP responses. */
 
 /** The members of a problem document (RFC 9457) that the SDK reads. */
 export interface ProblemFields {
@@ -66,60 +64,28 @@ export class PareError extends Error {
   }
 }
 
+/** Options of a {@link ConnectionError}. */
+export interface ConnectionErrorOptions extends ErrorOptions {
+  /** Whether the same request may succeed later. @default true */
+  readonly isTransient?: boolean;
+}
+
 /** The server could not be reached, or the connection broke before the whole answer arrived. `cause` is the original error. */
 export class ConnectionError extends Error {
   /** The name of the class. It is the same after a program is minified. */
   override readonly name = "ConnectionError";
+  /** Whether the same request may succeed later. False for a port to which the runtime does not connect, for example. */
+  readonly isTransient: boolean;
+
+  /** Makes an error. The message says why the connection failed. */
+  constructor(message: string, { isTransient = true, ...options }: ConnectionErrorOptions = {}) {
+    super(message, options);
+    this.isTransient = isTransient;
+  }
 }
 
 /** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
 export class MalformedAnswerError extends TypeError {
   /** The name of the class. It is the same after a program is minified. */
   override readonly name = "MalformedAnswerError";
-}
-
-/** Maximal number of characters that are quoted from a body that is not problem+json. */
-const MAX_QUOTED_LENGTH = 200;
-
-/** Converts a response with an error status to an error. Consumes the body of the response. */
-export async function errorFromResponse(response: Response): Promise<PareError> {
-  const text = await response.text();
-  const problem = parseProblem(response.headers.get("Content-Type"), text) ??
-    { detail: text.trim().slice(0, MAX_QUOTED_LENGTH) || response.statusText || undefined };
-  const requestId = problem.request_id ?? response.headers.get("X-Request-Id") ?? undefined;
-  return new PareError(
-    response.status,
-    { ...problem, request_id: requestId },
-    parseRetryAfter(response.headers.get("Retry-After")),
-  );
-}
-
-/**
- * Reads the fields that the SDK uses from a problem+json body. Returns undefined if the Content-Type is not
- * JSON. Also returns undefined if the body is not a JSON object, because proxies send error pages with a
- * wrong type.
- */
-function parseProblem(contentType: string | null, text: string): ProblemFields | undefined {
-  if (!contentType?.includes("json")) return undefined;
-  const body = tryParseJson(text);
-  if (typeof body !== "object" || body === null || Array.isArray(body)) return undefined;
-  const field = (name: string) => {
-    const value = (body as Record<string, unknown>)[name];
-    return typeof value === "string" ? value : undefined;
-  };
-  return {
-    code: field("code"),
-    title: field("title"),
-    detail: field("detail"),
-    request_id: field("request_id"),
-    uploads: field("uploads"),
-  };
-}
-
-/** Converts a Retry-After header to seconds. The header holds seconds or an HTTP date (RFC 9110, section 10.2.3). */
-function parseRetryAfter(header: string | null): number | undefined {
-  if (header === null) return undefined;
-  if (/^\d+$/.test(header)) return Number(header);
-  const seconds = (Date.parse(header) - Date.now()) / 1000;
-  return Number.isNaN(seconds) ? undefined : Math.max(0, seconds);
 }

@@ -5,7 +5,6 @@
  * another host.
  */
 
-import { checkPruned } from "./answers/check_pruned.ts";
 import type { CallOptions } from "./call_options.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
@@ -137,7 +136,7 @@ export class HostPool<Host extends LayerHost> {
    * @returns whether the host is lost. False if the pool has one host only, because no other host could take over its layer
    */
   #markLost(host: Host, error: unknown): boolean {
-    const isLoss = error instanceof ConnectionError || (error instanceof PareError && error.isTransient);
+    const isLoss = (error instanceof ConnectionError || error instanceof PareError) && error.isTransient;
     if (!isLoss || this.#hosts.length === 1) return false;
     this.#lostHosts.add(host);
     this.#lastHostError = error;
@@ -178,8 +177,7 @@ async function solveTask<Host extends LayerHost>(
   try {
     const shared = statistics.get(host) ?? new SharedStatistics(host, group);
     statistics.set(host, shared);
-    const query = queryOf(layer.name), pruned = await shared.prune(layer.weight, query, options);
-    checkPruned(pruned, layer.weight, query);
+    const pruned = await shared.prune(layer.weight, queryOf(layer.name), options);
     return { host, task, pruned };
   } catch (error) {
     return { host, task, error };

@@ -1,11 +1,9 @@
-/** The safetensors files that carry one layer: the body of a request to prune it, and the body of the answer. */
+/** The tensors of one layer before and after pruning, and the body of a request to prune it. `answers/layer_answer.ts` reads the answer. */
 
 import type { Report } from "../protocol/answers/report.ts";
-import { decode } from "../safetensors/decode.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
-import { receivedReport } from "./answers/received_report.ts";
 
 /**
  * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and
@@ -50,45 +48,4 @@ export function encodeParts(
   const named = Object.entries(tensors).filter(([, tensor]) => tensor !== undefined);
   const header = encodeHeader(named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })));
   return [header.bytes, ...named.map(([, { data }]) => data)];
-}
-
-/**
- * Decodes the answer to a request that pruned a layer.
- * @throws {SafetensorsError} if `body` is not a safetensors file
- * @throws {TypeError} if the weight, the mask or the report is missing, if the report is malformed, or if the answer has some of
- * the tensors `codes`, `scales` and `zeros`, but not all of them
- */
-export function decodeAnswer(body: Uint8Array<ArrayBuffer>): PrunedLayer {
-  const { header, tensors } = decode(body);
-  return {
-    weight: requireTensor(tensors, "weight"),
-    mask: requireTensor(tensors, "mask"),
-    ...QUANTIZED_NAMES.some((name) => tensors.has(name)) ? { quantized: readQuantized(tensors) } : {},
-    report: parseReport(header.metadata.report),
-  };
-}
-
-/** The tensors of an answer that make up its quantised weight. */
-const QUANTIZED_NAMES = ["codes", "scales", "zeros"];
-
-function readQuantized(tensors: ReadonlyMap<string, HostTensor>): QuantizedWeight {
-  return {
-    codes: requireTensor(tensors, "codes"),
-    scales: requireTensor(tensors, "scales"),
-    zeros: requireTensor(tensors, "zeros"),
-  };
-}
-
-function requireTensor(tensors: ReadonlyMap<string, HostTensor>, name: string): HostTensor {
-  const tensor = tensors.get(name);
-  if (!tensor) throw new TypeError(`answer of /v1/layers: tensor "${name}" is missing`);
-  return tensor;
-}
-
-function parseReport(json: string | undefined): Report {
-  try {
-    return receivedReport.parse(JSON.parse(json ?? ""));
-  } catch (cause) {
-    throw new TypeError("answer of /v1/layers: __metadata__.report is missing or not a report", { cause });
-  }
 }

@@ -25,6 +25,7 @@ export {
   type JobLayerRequest,
   Jobs,
   type ListOptions,
+  type ResultOptions,
   type SubmitOptions,
 } from "./jobs/jobs.ts";
 export {
@@ -39,7 +40,13 @@ export { type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads
 export type { BlobSource } from "./jobs/blob_source.ts";
 export { listEdgeHosts } from "./jobs/list_edge_hosts.ts";
 
-export { ConnectionError, MalformedAnswerError, PareError, type ProblemFields } from "./errors.ts";
+export {
+  ConnectionError,
+  type ConnectionErrorOptions,
+  MalformedAnswerError,
+  PareError,
+  type ProblemFields,
+} from "./errors.ts";
 export type { CallOptions } from "./call_options.ts";
 export type { TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";

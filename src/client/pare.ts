@@ -7,6 +7,7 @@
 import { type LayerQuery, layerSearchParams } from "../protocol/layer_query.ts";
 import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { decodeAnswer, maxAnswerBytes } from "./answers/layer_answer.ts";
 import { parseAnswer } from "./answers/parse_answer.ts";
 import { receivedReadiness } from "./answers/received_hosts.ts";
 import type { CallOptions } from "./call_options.ts";
@@ -15,7 +16,7 @@ import { PareError } from "./errors.ts";
 import type { PruneEvent } from "./events.ts";
 import { HostPool } from "./host_pool.ts";
 import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_large_layer.ts";
-import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
+import { encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import type { ModelPruner, ModelQuery } from "./model_pruner.ts";
 import type { ModelSource } from "./model_source.ts";
 import { pruneRounds } from "./prune_rounds.ts";
@@ -50,7 +51,8 @@ export class Pare implements ModelPruner {
    * prunes it. A job is a list of layers, here of one, that the edge solves at its hosts.
    * @throws {PareError} if the server refuses the layer, with the server's code and detail
    * @throws {ConnectionError} if the server cannot be reached
-   * @throws {TypeError} {SafetensorsError} if the answer is malformed
+   * @throws {MalformedAnswerError} if the answer is malformed, or not the layer that was asked for: another shape or dtype, a number
+   * that is not finite, or other zeros than its mask, its report and the query say
    */
   async pruneLayer(
     tensors: LayerTensors,
@@ -69,9 +71,10 @@ export class Pare implements ModelPruner {
         path: "/v1/layers",
         query: layerSearchParams(query),
         body,
+        maxAnswerBytes: maxAnswerBytes(query, tensors.weight),
         signal: options.signal,
       });
-      return decodeAnswer(answer);
+      return decodeAnswer(answer, { query, tensors });
     } catch (error) {
       if (!isOverEdgeBodyLimit(error)) throw error;
       this.#smallestRejectedBytes = Math.min(byteLength, this.#smallestRejectedBytes);
@@ -127,6 +130,20 @@ export class Pare implements ModelPruner {
   ): AsyncGenerator<PruneEvent, void, void> {
     const pool = new HostPool([this]);
     return pruneRounds(source, query, (...args) => pool.solveRound(...args), options);
+  }
+
+  /**
+   * Checks that the server accepts the API key for solving layers, without sending a layer.
+   * @throws {PareError} `unauthorized` or `forbidden`
+   * @throws {ConnectionError} if the server cannot be reached
+   */
+  async checkKey(options: CallOptions = {}): Promise<void> {
+    try {
+      // A server checks the key first, and then refuses a request that has no body.
+      await this.#transport.send({ method: "POST", path: "/v1/layers", signal: options.signal });
+    } catch (error) {
+      if (!(error instanceof PareError) || error.status === 401 || error.status === 403) throw error;
+    }
   }
 
   /**

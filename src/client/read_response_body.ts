@@ -3,15 +3,61 @@
  * body are copied into the array.
  */
 
+import { MalformedAnswerError } from "./errors.ts";
+
 /**
  * Reads the whole body. If the response declares its length, the array is allocated once.
+ * @param maxBytes the largest accepted length in bytes
+ * @throws {MalformedAnswerError} if the body is longer than `maxBytes`
  * @throws {RangeError} if the body is shorter or longer than its Content-Length
  */
-export async function readResponseBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+export async function readResponseBody(
+  response: Response,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer>> {
   const length = declaredLength(response.headers), { body } = response;
-  if (!body || length === undefined) return new Uint8Array(await response.arrayBuffer());
+  if (!body) return new Uint8Array();
+  if (length === undefined) {
+    const { bytes, isWhole } = await readPrefix(body, maxBytes);
+    if (isWhole) return bytes;
+    throw overlong(maxBytes);
+  }
+  if (length > maxBytes) {
+    await body.cancel();
+    throw overlong(maxBytes);
+  }
   const reader = byobReader(body);
   return reader ? await readIntoArray(reader, length) : await copyChunks(body.getReader(), length);
+}
+
+/** The size of the array into which a body of unknown length is read at first, in bytes. */
+const FIRST_CAPACITY = 2 ** 16;
+
+/** Reads at most `maxBytes` bytes of a body whose length is unknown, and says whether they are the whole body. */
+export async function readPrefix(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  maxBytes: number,
+): Promise<{ readonly bytes: Uint8Array<ArrayBuffer>; readonly isWhole: boolean }> {
+  const reader = body.getReader();
+  let bytes = new Uint8Array(Math.min(FIRST_CAPACITY, maxBytes)), filled = 0;
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    const chunk = next.value.subarray(0, maxBytes - filled), length = filled + chunk.length;
+    if (length > bytes.length) {
+      const larger = new Uint8Array(Math.min(Math.max(2 * bytes.length, length), maxBytes));
+      larger.set(bytes.subarray(0, filled));
+      bytes = larger;
+    }
+    bytes.set(chunk, filled);
+    filled = length;
+    if (chunk.length === next.value.length) continue;
+    await reader.cancel();
+    return { bytes, isWhole: false };
+  }
+  return { bytes: bytes.subarray(0, filled), isWhole: true };
+}
+
+function overlong(maxBytes: number): MalformedAnswerError {
+  return new MalformedAnswerError(`the body of the answer is longer than ${maxBytes} bytes`);
 }
 
 /**

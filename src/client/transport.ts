@@ -5,10 +5,11 @@
  */
 
 import { abortable, sleep } from "../async/abort.ts";
-import { connectionReason } from "../text/connection_reason.ts";
+import { connectionReason, isPermanentFailure } from "../text/connection_reason.ts";
 import { isNotPermitted } from "../text/is_not_permitted.ts";
+import { requireSuccess } from "./answers/require_success.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import { bodyBlob, bodyStream } from "./request_body.ts";
-import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
 import { readResponseBody } from "./read_response_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 
@@ -43,9 +44,13 @@ export interface TransportRequest {
   /** The parts of the body, in order. Its media type is that of safetensors unless `headers` has another Content-Type. */
   readonly body?: readonly Uint8Array<ArrayBuffer>[];
   readonly headers?: Readonly<Record<string, string>>;
+  /** The largest accepted length of the body of the answer, in bytes. @default 32 MiB */
+  readonly maxAnswerBytes?: number;
   readonly signal?: AbortSignal;
 }
 
+/** The default of `maxAnswerBytes`. The largest answer in JSON is a job, which says about every layer 1 to 2 KiB more than the request of at most 8 MiB. */
+const MAX_JSON_BYTES = 2 ** 25;
 const MAX_BACKOFF_MS = 30_000;
 /**
  * The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its
@@ -58,6 +63,8 @@ export class Transport {
   readonly #options: TransportOptions;
   readonly #baseUrl: URL;
   readonly #fetch: (request: Request) => Promise<Response> | Response;
+  /** Whether the server has answered any request. */
+  #hasAnswered = false;
 
   /** @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
@@ -70,6 +77,7 @@ export class Transport {
    * Sends `request` and returns the body of the answer.
    * @throws {PareError} if the server refuses the request. Transient refusals are thrown after the last attempt
    * @throws {ConnectionError} if no attempt received a whole answer
+   * @throws {MalformedAnswerError} if the answer is longer than `maxAnswerBytes`, or if it redirects to another URL
    * @throws the signal's reason as soon as the signal is aborted
    */
   send(request: TransportRequest): Promise<Uint8Array<ArrayBuffer>> {
@@ -93,18 +101,41 @@ export class Transport {
   async #sendOnce(request: TransportRequest): Promise<Uint8Array<ArrayBuffer>> {
     try {
       // The handler of an application may ignore the request's signal, so the wait for its answer is ended here.
-      return await abortable(this.#fetchBody(this.#toRequest(request)), request.signal);
+      return await abortable(this.#fetchBody(this.#toRequest(request), request), request.signal);
     } catch (error) {
       request.signal?.throwIfAborted();
-      if (error instanceof PareError || isNotPermitted(error)) throw error;
-      throw new ConnectionError(`${this.#baseUrl.origin}: ${connectionReason(error)}`, { cause: error });
+      if (error instanceof PareError || error instanceof MalformedAnswerError || isNotPermitted(error)) {
+        throw error;
+      }
+      throw this.#connectionError(error);
     }
   }
 
-  async #fetchBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
+  async #fetchBody(
+    request: Request,
+    { maxAnswerBytes = MAX_JSON_BYTES }: TransportRequest,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     const response = await this.#fetch(request);
-    if (!response.ok) throw await errorFromResponse(response);
-    return await readResponseBody(response);
+    this.#hasAnswered = true;
+    await requireSuccess(response, this.#baseUrl.origin);
+    return await readResponseBody(response, maxAnswerBytes);
+  }
+
+  /**
+   * Converts the failure of a request. A page cannot see why its browser has sent no request to another origin. If the server has never
+   * answered, a missing permission is the most likely reason, and further attempts would only delay the error.
+   */
+  #connectionError(cause: unknown): ConnectionError {
+    const { origin } = this.#baseUrl, page = pageOrigin();
+    if (page === undefined || page === origin || this.#hasAnswered) {
+      const isTransient = !isPermanentFailure(cause);
+      return new ConnectionError(`${origin}: ${connectionReason(cause)}`, { cause, isTransient });
+    }
+    return new ConnectionError(
+      `${origin}: the browser received no answer. Either the server cannot be reached, or it does not permit requests of this page: ` +
+        `PARE_CORS_ORIGINS of the server must contain ${page}`,
+      { cause, isTransient: false },
+    );
   }
 
   #toRequest({ method, path, query, body, headers: extraHeaders = {}, signal }: TransportRequest): Request {
@@ -124,6 +155,8 @@ export class Transport {
       headers,
       body: body && toBody(body),
       duplex: "half",
+      // A redirect could send the layer to another server.
+      redirect: "manual",
       signal,
     };
     return new Request(url, init);
@@ -139,9 +172,15 @@ function parseBaseUrl(text: string): URL {
   return url;
 }
 
+/** Returns the origin of the page if this code runs in a browser. */
+function pageOrigin(): string | undefined {
+  const { document, location } = globalThis as { document?: unknown; location?: { origin: string } };
+  return document === undefined ? undefined : location?.origin;
+}
+
 /** Whether the same request may succeed later, within a pause that the SDK is willing to wait for. */
 function isTransient(error: Error): error is TransientError {
-  if (error instanceof ConnectionError) return true;
+  if (error instanceof ConnectionError) return error.isTransient;
   return error instanceof PareError && error.isTransient && retryAfter(error) <= MAX_RETRY_AFTER_SECONDS;
 }
 

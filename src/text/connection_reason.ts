@@ -5,7 +5,19 @@
 
 import { messageOf } from "./message_of.ts";
 
-/** Texts that runtimes use, and the words in which Pare reports them. Node gives codes, and Deno sentences. */
+/** Texts of failures that every further attempt repeats, and the words in which Pare reports them. */
+const PERMANENT_REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
+  [
+    /bad port|requests to port \d+ are blocked/i,
+    "the runtime sends no requests to this port, which is reserved for another service",
+  ],
+  [
+    /invalid HTTP|invalid content-length|message head is too large|HPE_|HEADERS_OVERFLOW|corrupt message|wrong version number/i,
+    "the server does not answer in HTTP, or in HTTPS if the URL says so",
+  ],
+];
+
+/** Texts of failures that may pass. Node gives codes, and Deno sentences. */
 const REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
   [/ECONNREFUSED|connection refused/i, "connection refused"],
   [/ENOTFOUND|EAI_AGAIN|dns error|failed to lookup address/i, "the name of the server cannot be resolved"],
@@ -22,10 +34,19 @@ const DENO_PREFIX = /^error sending request.*client error \(\w+\): /;
 
 /** Returns the reason why a request failed, such as `connection refused`. Unknown errors give the message of their first cause. */
 export function connectionReason(error: unknown): string {
-  const chain = [...causes(error)];
-  const text = chain.map((cause) => `${codeOf(cause)} ${messageOf(cause)}`).join("\n");
-  const known = REASONS.find(([found]) => found.test(text))?.[1];
+  const chain = [...causes(error)], text = textOf(chain);
+  const known = [...PERMANENT_REASONS, ...REASONS].find(([found]) => found.test(text))?.[1];
   return known ?? messageOf(chain.at(-1)).replace(DENO_PREFIX, "");
+}
+
+/** Whether every further attempt fails for the same reason. */
+export function isPermanentFailure(error: unknown): boolean {
+  const text = textOf([...causes(error)]);
+  return PERMANENT_REASONS.some(([found]) => found.test(text));
+}
+
+function textOf(chain: readonly unknown[]): string {
+  return chain.map((cause) => `${codeOf(cause)} ${messageOf(cause)}`).join("\n");
 }
 
 /** Yields the error, its cause, the cause of that cause, and so on. */

@@ -6,11 +6,9 @@ const MAX_QUOTED_CHARACTERS = 200;
 /** The number of items that are quoted from a list. */
 const MAX_QUOTED_ITEMS = 20;
 
-/** Returns `text`, or its first 200 characters and `…` if it is longer. */
-export function shortened(text: string): string {
-  return text.length <= MAX_QUOTED_CHARACTERS
-    ? text
-    : `${text.slice(0, MAX_QUOTED_CHARACTERS).toWellFormed()}…`;
+/** Returns `text`, or its first `characters` characters and `…` if it is longer. The default is 200. */
+export function shortened(text: string, characters: number = MAX_QUOTED_CHARACTERS): string {
+  return text.length <= characters ? text : `${text.slice(0, characters).toWellFormed()}…`;
 }
 
 /** Returns `items`, or the first 20 of them if there are more. */

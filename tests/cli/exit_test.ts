@@ -37,6 +37,8 @@ const ERRORS: Readonly<Record<string, readonly unknown[]>> = {
     new PareError(413, { code: "too_large" }),
     new PareError(422, { code: "not_positive_definite" }),
     new PareError(500, { code: "cancelled" as never }),
+    new PareError(500, { detail: "the error page of a proxy" }),
+    new ConnectionError("x", { isTransient: false }),
     jobFailure("busy", "non_finite"),
     jobFailure("cancelled"),
   ],

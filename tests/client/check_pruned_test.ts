@@ -1,62 +1,146 @@
-/** Tests checkPruned(), which refuses answers that are not the layer that was asked for. */
+/** Tests checkPruned(), which refuses answers that are not the layer that was asked for. `lying_hosts_test.ts` tests that every call uses it. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { checkPruned } from "../../src/client/answers/check_pruned.ts";
 import { MalformedAnswerError } from "../../src/client/errors.ts";
-import type { PrunedLayer } from "../../src/client/layer_file.ts";
+import type { LayerTensors, PrunedLayer } from "../../src/client/layer_file.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
-import { report } from "./fake_host.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { f32, maskOf, report } from "./fake_host.ts";
 
 const HALF = [0, 2, -0, 4, 5, 0, 7, 0];
 
-function layer(values: readonly number[], shape = [2, 4], dtype: FloatDtype = "F32"): PrunedLayer {
-  const weight = { dtype, shape, data: floatsToBytes(Float32Array.from(values), dtype) };
-  const mask = { dtype: "U8" as const, shape: [2, 1], data: new Uint8Array(2) };
-  return { weight, mask, report: report(2, 4) };
+/** Makes an answer with the weight `values` (2, 4). Its mask prunes the entries `pruned`, by default those that are 0. */
+function layer(
+  values: readonly number[],
+  { dtype = "F32" as FloatDtype, pruned = values.flatMap((value, i) => value === 0 ? [i] : []) } = {},
+): PrunedLayer {
+  const weight: HostTensor = { dtype, shape: [2, 4], data: floatsToBytes(Float32Array.from(values), dtype) };
+  const mask = maskOf(2, 4, (entry) => !pruned.includes(entry));
+  return { weight, mask, report: { ...report(2, 4), zeros: pruned.length } };
 }
 
-const { weight: DENSE } = layer([1, 2, 3, 4, 5, 6, 7, 8]);
+const DENSE_VALUES = [1, 2, 3, 4, 5, 6, 7, 8], { weight: DENSE } = layer(DENSE_VALUES);
+
+function check(answer: PrunedLayer, query: LayerQuery = {}, tensors: Partial<LayerTensors> = {}): void {
+  checkPruned(answer, { query, tensors: { weight: DENSE, ...tensors } });
+}
+
+function assertRefused(message: RegExp, ...args: Parameters<typeof check>): void {
+  assert.throws(() => check(...args), (error: Error) => {
+    assert.ok(error instanceof MalformedAnswerError);
+    assert.match(error.message, message);
+    return true;
+  });
+}
 
 describe("checkPruned()", () => {
   it("accepts the layer that was asked for, in every dtype", () => {
     for (const dtype of ["F32", "F16", "BF16"] as const) {
-      checkPruned(layer(HALF, [2, 4], dtype), DENSE, { dtype });
-      checkPruned(layer(HALF, [2, 4], dtype), { ...DENSE, dtype }, { pattern: "2:4" });
+      check(layer(HALF, { dtype }), { dtype });
+      check(layer(HALF, { dtype }), { pattern: "2:4" }, { weight: layer(DENSE_VALUES, { dtype }).weight });
     }
   });
 
+  it("accepts a layer whose request is unknown, by its own report", () => {
+    checkPruned(layer(HALF), { query: {} });
+    assert.throws(() => checkPruned(layer(HALF), { query: { sparsity: 0.75 } }), MalformedAnswerError);
+  });
+
+  it("refuses fewer or more zeros than the query asks for", () => {
+    assertRefused(/prunes 4 weights, but the query asks for 6/, layer(HALF), { sparsity: 0.75 });
+    assertRefused(/prunes 4 weights, but the query asks for 2/, layer(HALF), { sparsity: 0.25 });
+  });
+
+  it("refuses a group that keeps more than the pattern, although the number of zeros is right", () => {
+    assertRefused(/keeps weight \[0,2\] against the pattern/, layer([1, 2, 3, 0, 0, 0, 0, 8]), {
+      pattern: "2:4",
+    });
+    assertRefused(/keeps weight \[0,3\] against the pattern/, layer(HALF), { pattern: "1:4" });
+  });
+
+  it("accepts more zeros if the mask of the request prunes them, and refuses a weight that this mask prunes", () => {
+    const bits = maskOf(2, 4, (entry) => entry > 4);
+    const bools: HostTensor = { dtype: "BOOL", shape: [2, 4], data: Uint8Array.of(0, 0, 0, 0, 0, 1, 1, 1) };
+    for (const mask of [bits, bools]) {
+      check(layer([0, 0, 0, 0, 0, 6, 7, 8]), {}, { mask });
+      assertRefused(/against the mask of the request/, layer([1, 0, 0, 0, 0, 6, 7, 8]), {}, { mask });
+    }
+  });
+
+  it("accepts zeros that the mask keeps if they were 0 before, or if their column is 0 everywhere", () => {
+    const sparse = layer([0, 0, 0, 4, 5, 6, 7, 8]).weight;
+    check(layer([0, 0, 0, 4, 5, 0, 0, 0], { pruned: [0, 5, 6, 7] }), {}, { weight: sparse });
+    check(layer([0, 2, 0, 4, 0, 6, 0, 8], { pruned: [0] }), { sparsity: 0.125 });
+  });
+
+  it("refuses many zeros that the mask keeps", () => {
+    assertRefused(
+      /3 weights are 0, although its mask keeps them/,
+      layer([0, 0, 0, 4, 5, 6, 7, 8], { pruned: [] }),
+      {
+        sparsity: 0,
+      },
+    );
+    assertRefused(/every weight is 0/, layer(Array(8).fill(0), { pruned: [0, 1, 2, 3] }));
+  });
+
+  it("accepts a layer of zeros if the statistics of the request are 0", () => {
+    const zeros = layer(Array(8).fill(0), { pruned: [0, 1, 2, 3] });
+    check(zeros, {}, { hessian_upper: f32([10], Array(10).fill(0)) });
+    assertRefused(/every weight is 0/, zeros, {}, { hessian_upper: f32([10], Array(10).fill(1)) });
+  });
+});
+
+/** The grid of a row has the scale 0.5 and the zero 1, so the codes 0 to 3 stand for −0.5, 0, 0.5 and 1. */
+const ROUNDED: PrunedLayer = {
+  ...layer([-0.5, 0, 0.5, 0, 1, 0, 0, 1]),
+  quantized: {
+    codes: { dtype: "U8", shape: [2, 4], data: Uint8Array.of(0, 1, 2, 1, 3, 1, 1, 3) },
+    scales: f32([2, 1], [0.5, 0.5]),
+    zeros: f32([2, 1], [1, 1]),
+  },
+};
+
+describe("checkPruned() of rounded weights", () => {
+  it("accepts codes and grids that stand for the weight", () => check(ROUNDED, { bits: 2 }));
+
+  it("refuses an answer without codes, and codes that were not asked for", () => {
+    assertRefused(/has no codes/, layer(HALF), { bits: 2 });
+    assertRefused(/has codes, but the query asks for no rounding/, ROUNDED);
+  });
+
   for (
-    const [what, answer, query, message] of [
-      ["another shape", layer(HALF, [4, 2]), {}, /the weight is F32 \[4,2\] instead of F32 \[2,4\]/],
-      ["another dtype", layer(HALF, [2, 4], "F16"), {}, /the weight is F16 \[2,4\] instead of F32/],
+    const [what, other, message] of [
       [
-        "fewer zeros than its report says",
-        layer([1, ...HALF.slice(1)]),
-        { sparsity: 0.25 },
-        /3 zeros, but its report says 4/,
+        "another code",
+        { codes: { dtype: "U8", shape: [2, 4], data: new Uint8Array(8).fill(1) } },
+        /weight \[0,0\] is -0.5, but its code says 0/,
       ],
       [
-        "fewer zeros than the query asks for",
-        layer(HALF),
-        { sparsity: 0.75 },
-        /4 zeros, but the query asks for 6/,
+        "too large a code",
+        { codes: { dtype: "U8", shape: [2, 4], data: new Uint8Array(8).fill(4) } },
+        /has more than 2 bits/,
       ],
       [
-        "fewer zeros than the pattern asks for",
-        layer(HALF),
-        { pattern: "1:4" },
-        /4 zeros, but the query asks for 6/,
+        "codes of another shape",
+        { codes: { dtype: "U8", shape: [8], data: new Uint8Array(8) } },
+        /tensor codes is U8 \[8\]/,
+      ],
+      ["a scale that is NaN", { scales: f32([2, 1], [NaN, 0.5]) }, /tensor scales is not finite/],
+      ["a zero that is infinite", { zeros: f32([2, 1], [1, Infinity]) }, /tensor zeros is not finite/],
+      [
+        "grids of other groups",
+        { scales: f32([2, 2], [1, 1, 1, 1]) },
+        /tensor scales is F32 \[2,2\] instead of F32 \[2,1\]/,
       ],
     ] as const
   ) {
-    it(`refuses an answer with ${what}`, () => {
-      assert.throws(() => checkPruned(answer, DENSE, query), (error: Error) => {
-        assert.ok(error instanceof MalformedAnswerError);
-        assert.match(error.message, message);
-        return true;
-      });
+    it(`refuses ${what}`, () => {
+      assertRefused(message, { ...ROUNDED, quantized: { ...ROUNDED.quantized!, ...other } }, { bits: 2 });
     });
   }
 });

@@ -2,11 +2,43 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { errorFromResponse } from "../../src/client/errors.ts";
+import { requireSuccess } from "../../src/client/answers/require_success.ts";
+import { MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 
 const JSON_TYPE = { "Content-Type": "application/problem+json" };
 
-describe("errorFromResponse", () => {
+async function errorFromResponse(response: Response): Promise<PareError> {
+  try {
+    await requireSuccess(response, "http://fake");
+  } catch (error) {
+    if (error instanceof PareError) return error;
+    throw error;
+  }
+  return assert.fail("the response counts as a success");
+}
+
+describe("requireSuccess()", () => {
+  it("shortens the members of a problem, and makes them printable", async () => {
+    const text = `\u001b[2J${"x".repeat(3_000_000)}`;
+    for (const size of [10_000, 3_000_000]) {
+      const body = { code: "busy", detail: text.slice(0, size) };
+      const error = await errorFromResponse(Response.json(body, { status: 429, headers: JSON_TYPE }));
+      assert.ok(error.message.length < 2200, `${error.message.length} characters`);
+      assert.doesNotMatch(error.message, /\p{Cc}/u);
+    }
+  });
+
+  it("refuses redirects, and names their target", async () => {
+    for (const status of [301, 302, 303, 307, 308]) {
+      const response = new Response(null, { status, headers: { Location: "http://elsewhere/" } });
+      await assert.rejects(requireSuccess(response, "http://fake"), (error: Error) => {
+        assert.ok(error instanceof MalformedAnswerError);
+        assert.match(error.message, /^http:\/\/fake: redirects to http:\/\/elsewhere\//);
+        return true;
+      });
+    }
+  });
+
   it("takes the code, the detail and the request id from a problem+json body", async () => {
     const body = { code: "busy", title: "T", detail: "the queue of 4 is full", request_id: "r-7" };
     const error = await errorFromResponse(
@@ -30,7 +62,7 @@ describe("errorFromResponse", () => {
       new Response(page, { status: 502, headers: { "Content-Type": "text/html", "X-Request-Id": "r-8" } }),
     );
     assert.deepEqual([error.code, error.requestId, error.isTransient], ["unknown", "r-8", true]);
-    assert.equal(error.detail, page.slice(0, 200));
+    assert.equal(error.detail, `${page.slice(0, 200)}…`);
   });
 
   for (const body of ["{", "null", "[]", '"text"', "7"]) {

@@ -6,6 +6,8 @@
 import type { Report } from "../../src/protocol/report.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
+import { parsePattern } from "../../src/sparsity/pattern.ts";
+import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
 /** A request that the fake host received. */
@@ -73,7 +75,7 @@ export function report(rows: number, cols: number): Report {
     cols,
     pattern: "unstructured",
     sparsity: 0.5,
-    zeros: (rows * cols) / 2,
+    zeros: Math.round(rows * cols / 2),
     loss: 1.5,
     relative_error: 0.25,
     damping: 0.01,
@@ -87,22 +89,46 @@ export function report(rows: number, cols: number): Report {
   };
 }
 
-/**
- * Answers `POST /v1/layers` like a host that prunes the first half of the entries. The mask says that it has
- * pruned nothing.
- */
-export function solved({ body }: Received): Response {
-  const { dtype, shape, data } = decode(body).tensors.get("weight")!;
-  const weight: HostTensor = { dtype, shape, data: data.slice() };
-  weight.data.fill(0, 0, Math.ceil(data.byteLength / 8) * 4);
-  const [rows, cols] = weight.shape;
-  const bytesPerRow = Math.ceil(cols / 8);
-  const mask: HostTensor = {
-    dtype: "U8",
-    shape: [rows, bytesPerRow],
-    data: new Uint8Array(rows * bytesPerRow).fill(255),
+/** Answers `POST /v1/layers` like a host that prunes the first entries of a weight, or of each group of a pattern n:m. */
+export function solved({ path, body }: Received): Response {
+  const query = new URL(path, "http://fake").searchParams;
+  return new Response(answerOf(decode(body).tensors.get("weight")!, {
+    sparsity: Number(query.get("sparsity") ?? 0.5),
+    pattern: query.get("pattern") ?? "unstructured",
+  }));
+}
+
+/** Returns the answer of this host for a weight. */
+export function answerOf(
+  { dtype, shape, data }: HostTensor,
+  { sparsity = 0.5, pattern = "unstructured" } = {},
+): Uint8Array<ArrayBuffer> {
+  const [rows, cols] = shape, parsed = parsePattern(pattern);
+  const isKept = (entry: number) => {
+    if (parsed.kind === "unstructured") return entry >= Math.round(sparsity * rows * cols);
+    const { keep, group } = parsed, col = entry % cols, size = Math.min(group, cols - col + col % group);
+    return col % group >= size - Math.ceil(keep * size / group);
   };
-  return new Response(encode({ weight, mask }, { report: JSON.stringify(report(rows, cols)) }));
+  const weight: HostTensor = { dtype, shape, data: data.slice() };
+  const width = BYTES_PER_ELEMENT[dtype];
+  let zeros = 0;
+  for (let i = 0; i < rows * cols; i++) {
+    if (isKept(i)) continue;
+    weight.data.fill(0, width * i, width * (i + 1));
+    zeros++;
+  }
+  const metadata = { report: JSON.stringify({ ...report(rows, cols), zeros }) };
+  return encode({ weight, mask: maskOf(rows, cols, isKept) }, metadata);
+}
+
+/** Makes the mask of an answer. `isKept` is given the number of an entry in row-major order. */
+export function maskOf(rows: number, cols: number, isKept: (entry: number) => boolean): HostTensor {
+  const bytesPerRow = Math.ceil(cols / 8), data = new Uint8Array(rows * bytesPerRow);
+  for (let i = 0; i < rows * cols; i++) {
+    const col = i % cols;
+    if (isKept(i)) data[Math.floor(i / cols) * bytesPerRow + (col >> 3)] |= 1 << (col & 7);
+  }
+  return { dtype: "U8", shape: [rows, bytesPerRow], data };
 }
 
 /** Makes an F32 tensor. */

@@ -6,12 +6,12 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { MalformedAnswerError } from "../../src/client/errors.ts";
 import type { PruneEvent } from "../../src/client/events.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
-import { SafetensorsError } from "../../src/safetensors/error.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import {
   type Answer,
@@ -128,7 +128,7 @@ describe("Pare.pruneLayer", () => {
       const whole = new Uint8Array(await solved(received).arrayBuffer());
       return new Response(new Blob([whole.subarray(0, whole.length - 5)]).stream());
     });
-    await assert.rejects(pare(host).pruneLayer({ weight: WEIGHT }), SafetensorsError);
+    await assert.rejects(pare(host).pruneLayer({ weight: WEIGHT }), MalformedAnswerError);
   });
 });
 

@@ -2,18 +2,22 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decodeAnswer } from "../../src/client/layer_file.ts";
+import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
-import { randomQuantized } from "../support/quantized_weights.ts";
-import { f32, FakeHost, report } from "./fake_host.ts";
+import { f32, FakeHost, maskOf, report } from "./fake_host.ts";
 
-const QUANTIZED = randomQuantized([2, 3], { bits: 4, groupSize: 0, symmetric: false });
-const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]);
-const MASK: HostTensor = { dtype: "U8", shape: [2, 1], data: Uint8Array.of(7, 7) };
+/** The zeros of the grids are 0 and the scales 1, so a code stands for its own value. */
+const QUANTIZED: QuantizedWeight = {
+  codes: { dtype: "U8", shape: [2, 3], data: Uint8Array.of(0, 0, 0, 4, 5, 6) },
+  scales: f32([2, 1], [1, 1]),
+  zeros: f32([2, 1], [0, 0]),
+};
+const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]), MASK = maskOf(2, 3, (entry) => entry >= 3);
+const ROUNDED = { query: { bits: 4 }, tensors: { weight: WEIGHT } };
 
 function answer(quantized: Partial<QuantizedWeight>): Uint8Array<ArrayBuffer> {
   return encode({ weight: WEIGHT, mask: MASK, ...quantized }, { report: JSON.stringify(report(2, 3)) });
@@ -21,19 +25,19 @@ function answer(quantized: Partial<QuantizedWeight>): Uint8Array<ArrayBuffer> {
 
 describe("decodeAnswer()", () => {
   it("reads the codes, the scales and the zeros of a quantised weight", () => {
-    assert.deepEqual(decodeAnswer(answer(QUANTIZED)).quantized, QUANTIZED);
+    assert.deepEqual(decodeAnswer(answer(QUANTIZED), ROUNDED).quantized, QUANTIZED);
   });
 
   it("returns no quantised weight if the answer has no codes, no scales and no zeros", () => {
-    assert.ok(!("quantized" in decodeAnswer(answer({}))));
+    assert.ok(!("quantized" in decodeAnswer(answer({}), { query: {} })));
   });
 
   it("rejects an answer that lacks only the codes, the scales or the zeros, and names the missing tensor", () => {
     for (const missing of ["codes", "scales", "zeros"]) {
       const { [missing as "codes"]: _, ...rest } = QUANTIZED;
-      assert.throws(() => decodeAnswer(answer(rest)), {
-        name: "TypeError",
-        message: `answer of /v1/layers: tensor "${missing}" is missing`,
+      assert.throws(() => decodeAnswer(answer(rest), ROUNDED), {
+        name: "MalformedAnswerError",
+        message: `answer of /v1/layers: the tensor "${missing}" is missing`,
       });
     }
   });

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ConnectionError, PareError } from "../../src/client/errors.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { Transport, type TransportOptions } from "../../src/client/transport.ts";
 import { type Answer, FakeHost, noContent, problem } from "./fake_host.ts";
 
@@ -120,6 +120,116 @@ describe("Transport retries", () => {
       assert.equal(host.received.length, 1);
     });
   }
+});
+
+describe("Transport with an answer that is not one of Pare", () => {
+  it("does not follow redirects, so that neither the layer nor the key reaches another server", async () => {
+    const elsewhere: string[] = [];
+    const other = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
+      elsewhere.push(url);
+      return new Response();
+    });
+    for (const status of [301, 302, 303, 307, 308]) {
+      const Location = `http://127.0.0.1:${other.addr.port}/v1/things/1`;
+      const host = Deno.serve(
+        { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+        () => new Response(null, { status, headers: { Location } }),
+      );
+      const baseUrl = `http://127.0.0.1:${host.addr.port}`;
+      await assert.rejects(new Transport({ baseUrl, apiKey: "secret" }).send(PUT), {
+        name: "MalformedAnswerError",
+        message: new RegExp(`^${baseUrl}: redirects to ${Location}`),
+      });
+      await host.shutdown();
+    }
+    await other.shutdown();
+    assert.deepEqual(elsewhere, []);
+  });
+
+  it("does not read more than the caller accepts, and does not repeat the request", async () => {
+    const endless = () =>
+      new Response(new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1000)) }));
+    const declared = () => new Response("x", { headers: { "Content-Length": "1000000000000" } });
+    for (const answer of [endless, declared]) {
+      const host = new FakeHost(answer);
+      await assert.rejects(transport(host).send({ ...PUT, maxAnswerBytes: 5000 }), MalformedAnswerError);
+      assert.equal(host.received.length, 1);
+    }
+  });
+
+  it("says that the server does not answer in HTTP, without another attempt", async () => {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    let connections = 0;
+    const answering = (async () => {
+      for await (const connection of listener) {
+        connections++;
+        await connection.write(new TextEncoder().encode("SSH-2.0-OpenSSH_10.0\r\n"));
+        await connection.read(new Uint8Array(2000)).catch(() => {});
+        connection.close();
+      }
+    })();
+    const { port } = listener.addr as Deno.NetAddr;
+    const sending = new Transport({ baseUrl: `http://127.0.0.1:${port}` }).send({
+      method: "GET",
+      path: "/readyz",
+    });
+    await assert.rejects(sending, {
+      name: "ConnectionError",
+      isTransient: false,
+      message: /does not answer in HTTP/,
+    });
+    listener.close();
+    await answering.catch(() => {});
+    assert.equal(connections, 1);
+  });
+
+  it("does not repeat a request to a port to which the runtime sends none", async () => {
+    const onRetry = () => assert.fail("the request was repeated");
+    await assert.rejects(new Transport({ baseUrl: "http://127.0.0.1:6000", onRetry }).send(PUT), {
+      name: "ConnectionError",
+      isTransient: false,
+      message: /sends no requests to this port/,
+    });
+  });
+});
+
+describe("Transport in a page", () => {
+  const failing: Answer = () => {
+    throw new TypeError("Failed to fetch");
+  };
+
+  /** Runs `body` as if this process were a browser that shows a page of http://page. */
+  async function inPage(body: () => Promise<void>): Promise<void> {
+    const page = { document: {}, location: { origin: "http://page" } };
+    for (const [name, value] of Object.entries(page)) {
+      Object.defineProperty(globalThis, name, { value, configurable: true });
+    }
+    try {
+      await body();
+    } finally {
+      for (const name of Object.keys(page)) delete (globalThis as Record<string, unknown>)[name];
+    }
+  }
+
+  it("does not repeat a request that another server never answered, and names PARE_CORS_ORIGINS", () =>
+    inPage(async () => {
+      const host = new FakeHost(failing);
+      await assert.rejects(transport(host).send(PUT), {
+        name: "ConnectionError",
+        message: /PARE_CORS_ORIGINS of the server must contain http:\/\/page$/,
+      });
+      assert.equal(host.received.length, 1);
+    }));
+
+  it("repeats requests to its own server, and to a server that has answered before", () =>
+    inPage(async () => {
+      const own = new FakeHost(failing, noContent), other = new FakeHost(noContent, failing, noContent);
+      await transport(own, { baseUrl: "http://page" }).send(PUT);
+      const client = transport(other);
+      await client.send(PUT);
+      await client.send(PUT);
+      assert.deepEqual([own.received.length, other.received.length], [2, 3]);
+    }));
 });
 
 describe("Transport after an answer with Retry-After", () => {

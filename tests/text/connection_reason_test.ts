@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { connectionReason } from "../../src/text/connection_reason.ts";
+import { connectionReason, isPermanentFailure } from "../../src/text/connection_reason.ts";
 
 /** Returns the reason why a request to `url` fails. */
 async function reasonOf(url: string): Promise<string> {
@@ -34,9 +34,18 @@ describe("connectionReason()", () => {
     assert.equal(await reasonOf(`http://127.0.0.1:${closing.addr.port}/`), "connection closed by the server");
   });
 
-  it("leaves the URL out of other messages of Deno", async () => {
+  it("says that a server does not answer in HTTP, which no further attempt changes", async () => {
+    const reason = "the server does not answer in HTTP, or in HTTPS if the URL says so";
     using listener = answering("not HTTP\r\n\r\n");
-    assert.equal(await reasonOf(`http://127.0.0.1:${listener.addr.port}/`), "invalid HTTP version parsed");
+    assert.equal(await reasonOf(`http://127.0.0.1:${listener.addr.port}/`), reason);
+    const cause = new Error("client error (SendRequest): invalid content-length parsed");
+    assert.ok(isPermanentFailure(new TypeError("fetch failed", { cause })));
+    assert.ok(!isPermanentFailure(new TypeError("connection refused")));
+  });
+
+  it("leaves the URL out of other messages of Deno", () => {
+    const cause = new Error("error sending request for url (http://x/): client error (SendRequest): odd");
+    assert.equal(connectionReason(new TypeError("fetch failed", { cause })), "odd");
   });
 
   it("reads the codes in the causes of Node's errors", () => {

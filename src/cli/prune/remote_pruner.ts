@@ -6,11 +6,13 @@
  */
 
 import { listEdgeHosts } from "../../client/jobs/list_edge_hosts.ts";
-import type { HostDescription } from "../../client/pare.ts";
+import { Jobs } from "../../client/jobs/jobs.ts";
+import { type HostDescription, Pare } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
 import { PareJobs } from "../../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../../client/model_pruner.ts";
 import { describeRounding } from "../../host/backends.ts";
+import { shortened } from "../../text/quotes.ts";
 import { UsageError } from "../errors.ts";
 import type { HostPoolFlags } from "../options/server_options.ts";
 import type { Output } from "../terminal/output.ts";
@@ -25,7 +27,7 @@ const RETRIES_AMONG_SEVERAL = 2;
 
 /**
  * Returns the client that prunes on the servers, or undefined if no server is given. Prints where the layers
- * are solved. The servers are checked here, before the first calibration.
+ * are solved. The servers and the key are checked here, before the first calibration.
  * @param name the name of the model, which the jobs get
  * @throws {UsageError} if the hosts have different adapters (GPUs or CPU engines), because their results would
  * differ in the last bits
@@ -45,6 +47,7 @@ export async function remotePruner(
     ? await listEdgeHosts(first, { signal })
     : undefined;
   if (jobs || registered?.length) {
+    await new Jobs(first).list({ limit: 1, signal }); // throws if the key may not have jobs
     if (registered) requireSameAdapter(registered, registered.map(({ url }) => url));
     const hosts = registered?.length ? describeHosts(registered) : "its registered hosts";
     output.remark(`solving in jobs of ${first.baseUrl}, at ${hosts}`);
@@ -60,6 +63,7 @@ export async function remotePruner(
         output.remark(`${url} is lost (${message}); its layers are sent to the other hosts`),
     });
   const hosts = await pruner.describeHosts({ signal });
+  await Promise.all(transports.map((transport) => new Pare(transport).checkKey({ signal })));
   requireSameAdapter(hosts, servers);
   output.remark(`solving at ${describeHosts(hosts)}`);
   return pruner;
@@ -81,5 +85,5 @@ function describeHosts(hosts: readonly HostDescription[]): string {
 }
 
 function adapterText({ backend, adapter }: HostDescription): string {
-  return `${backend} (${adapter})`;
+  return shortened(`${backend} (${adapter})`);
 }

@@ -1,66 +1,166 @@
 /**
  * Checks that a solved layer is what was asked for. A host or an edge may be another version, may be broken, or
  * may lie, and a layer that is not pruned, or that has another shape, must not get into a model unnoticed.
+ * `decodeAnswer` calls the check, so no client receives a layer without it.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { parsePattern, prunedPerRow } from "../../sparsity/pattern.ts";
-import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
+import { parsePattern, type Pattern, prunedPerRow } from "../../sparsity/pattern.ts";
+import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
+import { BYTES_PER_ELEMENT, type Dtype, type FloatDtype, isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { MalformedAnswerError } from "../errors.ts";
-import type { PrunedLayer } from "../layer_file.ts";
+import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
+import { checkQuantized } from "./check_quantized.ts";
+import { malformedLayer, requireForm } from "./malformed_layer.ts";
+
+/** A layer as it was asked for. */
+export interface RequestedLayer {
+  readonly query: LayerQuery;
+  /** The tensors of the request. If they are unknown, the report of the answer says how large the layer is. */
+  readonly tensors?: LayerTensors;
+}
 
 /** The default of the parameter `sparsity` without a pattern n:m. */
 const DEFAULT_SPARSITY = 0.5;
 
 /**
- * Checks the shape and the dtype of the pruned weight, and counts its zeros. The positions of the zeros and the
- * other weights are not checked, because that would mean to solve the layer again.
- * @param weight the weight (out, in) before pruning
- * @throws {MalformedAnswerError} if the shape or the dtype is another one, or if the weight has fewer zeros than the
- * query asks for or than the report says
+ * The fraction of the kept weights that may have become 0 without rounding. A kept weight becomes 0 if it is too small for the
+ * dtype of the answer, or if an update cancels it exactly. Both are rare.
  */
-export function checkPruned(
-  { weight: pruned, report }: PrunedLayer,
-  weight: HostTensor,
-  query: LayerQuery,
-): void {
-  const dtype = query.dtype === undefined || query.dtype === "same" ? weight.dtype : query.dtype;
-  const [rows, cols] = weight.shape, { shape } = pruned;
-  if (pruned.dtype !== dtype || shape.length !== 2 || shape[0] !== rows || shape[1] !== cols) {
-    throw new MalformedAnswerError(
-      `answer of /v1/layers: the weight is ${pruned.dtype} [${shape}] instead of ${dtype} [${rows},${cols}]`,
-    );
-  }
-  const zeros = countZeros(pruned), wanted = wantedZeros(query, rows, cols);
-  for (
-    const [least, source] of [[report.zeros, "its report says"], [wanted, "the query asks for"]] as const
-  ) {
-    if (zeros >= least) continue;
-    throw new MalformedAnswerError(
-      `answer of /v1/layers: the weight has ${zeros} zeros, but ${source} ${least}`,
-    );
-  }
-}
+const MAX_KEPT_ZEROS = 0.1;
 
-/** The number of entries that a layer must have pruned at least. */
-function wantedZeros({ pattern = "unstructured", sparsity }: LayerQuery, rows: number, cols: number): number {
+/**
+ * Checks shapes and dtypes, that every number is finite, and that exactly the entries are pruned that the mask, the report and the
+ * query say. The positions that a method chooses and the values of kept weights are not checked, because that would mean to solve
+ * the layer again.
+ * @throws {MalformedAnswerError} naming the first difference
+ */
+export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
+  const { weight, mask, report } = layer;
+  const [rows, cols] = tensors?.weight.shape ?? [report.rows, report.cols];
+  const { pattern = "unstructured", sparsity = DEFAULT_SPARSITY, bits } = query;
+  requireForm("weight", weight, wantedDtype(query, tensors?.weight.dtype ?? weight.dtype), [rows, cols]);
+  requireForm("mask", mask, "U8", [rows, Math.ceil(cols / 8)]);
+  if (!isFloatDtype(weight.dtype)) throw malformedLayer(`the weight is ${weight.dtype}`);
+  if (report.rows !== rows || report.cols !== cols) {
+    throw malformedLayer(
+      `its report is that of a layer [${report.rows},${report.cols}] instead of [${rows},${cols}]`,
+    );
+  }
   const parsed = parsePattern(pattern);
-  if (parsed.kind === "n:m") return rows * prunedPerRow(parsed, cols);
-  // All methods prune round(s·rows·cols) entries. Rounding down instead allows for another rounding of the product.
-  return Math.floor((sparsity ?? DEFAULT_SPARSITY) * rows * cols);
+  const before = tensors && elements(tensors.weight, weight.dtype);
+  const counts = countEntries(layer, { rows, cols, before, forced: tensors?.mask, pattern: parsed });
+  if (counts.pruned !== report.zeros) {
+    throw malformedLayer(`its mask prunes ${counts.pruned} weights, but its report says ${report.zeros}`);
+  }
+  const wanted = parsed.kind === "n:m" ? rows * prunedPerRow(parsed, cols) : sparsity * rows * cols;
+  const isEnough = counts.pruned > wanted - 1, isTooMuch = !tensors?.mask && counts.pruned >= wanted + 1;
+  if (!isEnough || isTooMuch) {
+    throw malformedLayer(
+      `its mask prunes ${counts.pruned} weights, but the query asks for ${Math.round(wanted)}`,
+    );
+  }
+  if (counts.kept > 0 && counts.keptZeros === counts.kept && !hasZeroStatistics(tensors)) {
+    throw malformedLayer("every weight is 0, although its mask keeps some");
+  }
+  if (bits === undefined && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
+    throw malformedLayer(`${counts.scatteredZeros} weights are 0, although its mask keeps them`);
+  }
+  checkQuantized(layer, query);
 }
 
-/** Counts the elements of an F32, F16 or BF16 tensor that are 0 or −0. */
-function countZeros({ dtype, data }: HostTensor): number {
-  const bytes = BYTES_PER_ELEMENT[dtype], aligned = data.byteOffset % bytes === 0 ? data : data.slice();
-  const length = aligned.byteLength / bytes;
-  const words = bytes === 4
+/** Returns the dtype of the pruned weight of a weight with the dtype `before`. */
+export function wantedDtype({ dtype = "same" }: LayerQuery, before: Dtype): Dtype {
+  return dtype === "same" ? before : dtype;
+}
+
+/** The counts of the entries of a pruned weight. */
+interface EntryCounts {
+  /** The number of entries that the mask prunes. */
+  readonly pruned: number;
+  /** The number of entries that the mask keeps and that were not 0 before. 0 if the weight before is unknown. */
+  readonly kept: number;
+  /** The number of those entries that are 0 now. */
+  readonly keptZeros: number;
+  /** The number of those zeros outside of columns of zeros. A method sets a whole column to zero if its input was always 0. */
+  readonly scatteredZeros: number;
+}
+
+/** The shape of a layer, and everything in its request that limits which entries are 0. */
+interface EntryRules {
+  readonly rows: number;
+  readonly cols: number;
+  /** The elements of the weight before pruning, in the dtype of the answer. */
+  readonly before: Uint16Array | Uint32Array | undefined;
+  /** The mask of the request, whose zeros must be pruned. */
+  readonly forced: HostTensor | undefined;
+  readonly pattern: Pattern;
+}
+
+/**
+ * Checks each entry of the weight, and counts them.
+ * @throws {MalformedAnswerError} if an entry is not finite, if a pruned one is not 0, or if the mask breaks the pattern or keeps
+ * an entry that the mask of the request prunes
+ */
+function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCounts {
+  const { rows, cols, before, forced, pattern } = rules;
+  const dtype = weight.dtype as FloatDtype, words = elements(weight, dtype);
+  // A shift drops the sign bit, which is the highest. All bits of the exponent are 1 in a NaN or an infinity.
+  const shift = dtype === "F32" ? 1 : 17, exponent = EXPONENT_BITS[dtype];
+  const rowBytes = Math.ceil(cols / 8), keepsForced = maskReader(forced, cols);
+  const hasValue = new Uint8Array(cols), zeros = new Uint32Array(cols);
+  const [keep, group] = pattern.kind === "n:m" ? [pattern.keep, pattern.group] : [cols, cols];
+  let pruned = 0, kept = 0;
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (let col = 0, keptInGroup = 0; col < cols; col++, i++) {
+      const word = words[i], isZero = word << shift === 0;
+      if ((word & exponent) === exponent) throw malformedLayer(`weight [${row},${col}] is not finite`);
+      if (!isZero) hasValue[col] = 1;
+      if (col % group === 0) keptInGroup = 0;
+      if ((mask.data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 0) {
+        if (!isZero) throw malformedLayer(`weight [${row},${col}] is not 0, although its mask prunes it`);
+        pruned++;
+        continue;
+      }
+      if (++keptInGroup > keep || !keepsForced(row, col)) {
+        const rule = keptInGroup > keep ? "pattern" : "mask of the request";
+        throw malformedLayer(`its mask keeps weight [${row},${col}] against the ${rule}`);
+      }
+      if (!before || before[i] << shift === 0) continue;
+      kept++;
+      if (isZero) zeros[col]++;
+    }
+  }
+  const sum = (counts: Uint32Array) => counts.reduce((total, count) => total + count, 0);
+  const scattered = zeros.map((count, col) => count * hasValue[col]);
+  return { pruned, kept, keptZeros: sum(zeros), scatteredZeros: sum(scattered) };
+}
+
+/** The bits of the exponent of each dtype. */
+const EXPONENT_BITS: Readonly<Record<FloatDtype, number>> = { F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80 };
+
+/** Returns the bits of the elements of `tensor` in `dtype`. */
+function elements({ dtype, data }: HostTensor, target: FloatDtype): Uint16Array | Uint32Array {
+  const bytes = dtype === target || !isFloatDtype(dtype)
+    ? data
+    : floatsToBytes(bytesToFloats(data, dtype), target);
+  const width = BYTES_PER_ELEMENT[target], aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+  const length = Math.floor(aligned.byteLength / width);
+  return width === 4
     ? new Uint32Array(aligned.buffer, aligned.byteOffset, length)
     : new Uint16Array(aligned.buffer, aligned.byteOffset, length);
-  // A shift drops the sign bit, which is the highest.
-  const shift = bytes === 4 ? 1 : 17;
-  let zeros = 0;
-  for (let i = 0; i < length; i++) if (words[i] << shift === 0) zeros++;
-  return zeros;
+}
+
+/** Returns a function that says whether the mask of a request keeps an entry. Without a mask it keeps all. */
+function maskReader(mask: HostTensor | undefined, cols: number): (row: number, col: number) => boolean {
+  if (!mask) return () => true;
+  const { dtype, data } = mask, rowBytes = Math.ceil(cols / 8);
+  if (dtype === "BOOL") return (row, col) => data[row * cols + col] !== 0;
+  return (row, col) => (data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
+}
+
+/** Whether the request has statistics of inputs that were always 0. Such a layer may become a layer of zeros. */
+function hasZeroStatistics(tensors: LayerTensors | undefined): boolean {
+  const statistics = tensors?.hessian ?? tensors?.hessian_upper ?? tensors?.inputs;
+  return statistics?.data.every((byte) => byte === 0) ?? false;
 }

@@ -6,8 +6,8 @@ import type { CompletedUpload, Upload } from "../../protocol/answers/uploads.ts"
 /** The schema of an upload in progress. */
 export const receivedUpload: z.ZodMiniType<Upload> = z.object({
   upload: z.string(),
-  part_size: z.number().check(z.minimum(1)),
-  parts: z.array(z.object({ number: z.number(), url: z.string() })),
+  part_size: z.int().check(z.minimum(1)),
+  parts: z.array(z.object({ number: z.int().check(z.minimum(1)), url: z.url({ protocol: /^https?$/ }) })),
   expires: z.string(),
 });
 

@@ -14,17 +14,24 @@ const ATTEMPTS = 2;
 /**
  * Returns the bytes of a blob.
  * @param digest the name of the blob, `sha256:HEX`
- * @throws {MalformedAnswerError} if the bytes have another digest in every attempt
+ * @param maxAnswerBytes the largest accepted length of the blob
+ * @throws {MalformedAnswerError} if the bytes have another digest in every attempt, or if there are more than `maxAnswerBytes`
  * @throws {PareError} `not_found` if the edge does not store the blob
  */
 export async function downloadBlob(
   transport: Transport,
   digest: string,
+  maxAnswerBytes: number,
   { signal }: CallOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
   let got = "";
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const bytes = await transport.send({ method: "GET", path: `/v1/blobs/${digest}`, signal });
+    const bytes = await transport.send({
+      method: "GET",
+      path: `/v1/blobs/${digest}`,
+      maxAnswerBytes,
+      signal,
+    });
     got = await digestOfBytes(bytes);
     if (got === digest) return bytes;
   }

@@ -4,6 +4,7 @@
  */
 
 import { sleep } from "../../async/abort.ts";
+import { MalformedAnswerError } from "../errors.ts";
 import { hasEnded, type Job, type LayerState } from "../../protocol/answers/jobs.ts";
 
 /** The default of the longest pause between two requests for a job, in milliseconds. */
@@ -21,6 +22,7 @@ export interface JobPolling {
 /**
  * Yields each layer of a job once, as soon as it is done or failed, until the job has ended.
  * @param job the state of the job before the first pause
+ * @throws {MalformedAnswerError} if the job gets other layers, or ends without the outcome of a layer
  * @throws the errors of `nextJob`
  * @throws the signal's reason as soon as the signal is aborted during a pause
  */
@@ -35,8 +37,28 @@ export async function* followJob(
       reportedNames.add(layer.name);
       yield layer;
     }
-    if (hasEnded(job.state)) return;
+    if (hasEnded(job.state)) return requireEnded(job);
     await sleep(delayMs, signal);
-    job = await nextJob();
+    const next = await nextJob();
+    requireLayers(next, job.layers);
+    job = next;
+  }
+}
+
+/**
+ * Checks that a job has the layers `wanted`, in any order.
+ * @throws {MalformedAnswerError} if a layer is missing, or if there are others
+ */
+export function requireLayers({ id, layers }: Job, wanted: readonly { readonly name: string }[]): void {
+  const names = new Set(layers.map(({ name }) => name));
+  if (layers.length === wanted.length && wanted.every(({ name }) => names.has(name))) return;
+  throw new MalformedAnswerError(`job ${id}: the edge names other layers than those that were submitted`);
+}
+
+/** Checks that every layer of a job that has ended has an outcome. @throws {MalformedAnswerError} naming the first that has none */
+function requireEnded({ id, state, layers }: Job): void {
+  const open = layers.find((layer) => !hasEnded(layer.state));
+  if (open) {
+    throw new MalformedAnswerError(`job ${id}: is ${state}, but its layer ${open.name} is ${open.state}`);
   }
 }

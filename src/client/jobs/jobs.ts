@@ -7,14 +7,17 @@
 
 import { growingDelays } from "../../async/growing_delays.ts";
 import type { Job, JobList, JobState, LayerState } from "../../protocol/answers/jobs.ts";
+import type { Report } from "../../protocol/answers/report.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { decodeAnswer, maxAnswerBytes } from "../answers/layer_answer.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { receivedJob, receivedJobList } from "../answers/received_jobs.ts";
 import type { CallOptions } from "../call_options.ts";
-import { decodeAnswer, type PrunedLayer } from "../layer_file.ts";
+import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 import { downloadBlob } from "./download_blob.ts";
-import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";
+import { DEFAULT_POLL_MS, followJob, requireLayers } from "./follow_job.ts";
 
 /** One layer of a job to submit. */
 export interface JobLayerRequest {
@@ -62,6 +65,15 @@ export interface FollowOptions extends CallOptions {
   readonly pollMs?: number;
 }
 
+/** Options of downloading a result. */
+export interface ResultOptions extends CallOptions {
+  /**
+   * The layer as it was submitted. The result is compared with it. Without it, the edge and the host are trusted for the size of the
+   * layer and for its parameters.
+   */
+  readonly request?: { readonly tensors: LayerTensors; readonly parameters?: Omit<LayerQuery, "hessian"> };
+}
+
 /** The jobs at one edge. */
 export class Jobs {
   readonly #transport: Transport;
@@ -78,6 +90,7 @@ export class Jobs {
 
   /**
    * Submits a job and returns it without waiting for its end.
+   * @throws {MalformedAnswerError} if the edge answers with other layers than the submitted ones
    * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to
    * a job with other layers
    */
@@ -91,6 +104,7 @@ export class Jobs {
       signal,
     });
     const job = parseJob(answer);
+    requireLayers(job, layers);
     this.#onJob?.(job.id, layers.length);
     return job;
   }
@@ -131,13 +145,24 @@ export class Jobs {
   /**
    * Downloads the tensors and the report of a layer that is done. Bytes that do not have the digest of the result are downloaded once more.
    * @throws {TypeError} if the layer is not done
-   * @throws {MalformedAnswerError} if the bytes do not have the digest of the result in the second attempt either
+   * @throws {MalformedAnswerError} if the bytes do not have the digest of the result in the second attempt either, or as `Pare.pruneLayer`
    * @throws {PareError} `not_found` if the edge no longer stores the result
    */
-  async result({ name, state, result }: LayerState, options: CallOptions = {}): Promise<PrunedLayer> {
-    if (result === null) throw new TypeError(`layer ${name}: has no result, because its state is ${state}`);
-    return decodeAnswer(await downloadBlob(this.#transport, result, options));
+  async result(layer: LayerState, { request, ...options }: ResultOptions = {}): Promise<PrunedLayer> {
+    const { name, state, result, report } = layer;
+    if (result === null || report === null) {
+      throw new TypeError(`layer ${name}: has no result, because its state is ${state}`);
+    }
+    const query = request ? request.parameters ?? {} : layer.parameters as LayerQuery;
+    const maxBytes = maxAnswerBytes(query, request?.tensors.weight ?? largestWeight(report));
+    const bytes = await downloadBlob(this.#transport, result, maxBytes, options);
+    return decodeAnswer(bytes, { query, tensors: request?.tensors });
   }
+}
+
+/** Returns the form of a weight with the shape in `report` and the widest dtype. */
+function largestWeight({ rows, cols }: Report): Pick<HostTensor, "dtype" | "shape"> {
+  return { dtype: "F32", shape: [rows, cols] };
 }
 
 /** Returns 32 random hexadecimal digits. A page that was loaded over plain HTTP from another machine has no `crypto.randomUUID`. */

@@ -6,7 +6,6 @@
  */
 
 import { hasEnded, type Job, type LayerState } from "../../protocol/answers/jobs.ts";
-import { checkPruned } from "../answers/check_pruned.ts";
 import type { CallOptions } from "../call_options.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
@@ -17,7 +16,7 @@ import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type SolvedLayer } from "../prune_rounds.ts";
 import type { TransportOptions } from "../transport.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
-import { type JobLayerRequest, Jobs } from "./jobs.ts";
+import { type JobLayerRequest, Jobs, type ResultOptions } from "./jobs.ts";
 import { JobFailedError, type LayerFailure, type SolvedJobLayer } from "./prune_by_job.ts";
 import { uploadLayers } from "./upload_layers.ts";
 import { Uploads } from "./uploads.ts";
@@ -25,8 +24,8 @@ import { Uploads } from "./uploads.ts";
 /** Number of jobs over the same layers that may fail transiently before the failure is thrown. */
 const MAX_FAILED_JOBS = 2;
 
-/** Returns an error if `pruned` is not the layer `name` as it was asked for. */
-type CheckAnswer = (name: string, pruned: PrunedLayer) => MalformedAnswerError | undefined;
+/** Returns the layer `name` as it was submitted. */
+type RequestOf = (name: string) => ResultOptions["request"];
 
 /** Options of {@link PareJobs}. */
 export interface PareJobsOptions extends PollOptions {
@@ -82,15 +81,10 @@ export class PareJobs implements ModelPruner {
     { signal }: CallOptions,
   ): AsyncGenerator<SolvedLayer, void, void> {
     const requests: JobLayerRequest[] = [], groupOf = new Map<string, LayerGroup>();
-    const check: CheckAnswer = (name, pruned) => {
-      const { weight } = groupOf.get(name)!.layers.find((layer) => layer.name === name)!;
-      try {
-        checkPruned(pruned, weight, queryOf(name));
-      } catch (error) {
-        if (!(error instanceof MalformedAnswerError)) throw error;
-        error.message = `${name}: ${error.message}`;
-        return error;
-      }
+    const requestOf: RequestOf = (name) => {
+      const { hessian, layers } = groupOf.get(name)!;
+      const { weight } = layers.find((layer) => layer.name === name)!;
+      return { tensors: { weight, hessian_upper: hessian }, parameters: queryOf(name) };
     };
     for await (const group of groups) {
       const layers = group.layers.map(({ name, weight }) => {
@@ -103,7 +97,7 @@ export class PareJobs implements ModelPruner {
     const [firstGroup] = groupOf.values();
     const name = this.#options.name && `${this.#options.name}, block ${firstGroup?.block}`;
     for await (
-      const { name: layer, weight, quantized, report } of this.#solve(requests, name, check, signal)
+      const { name: layer, weight, quantized, report } of this.#solve(requests, name, requestOf, signal)
     ) {
       yield { group: groupOf.get(layer)!, name: layer, weight, quantized, report };
     }
@@ -113,7 +107,7 @@ export class PareJobs implements ModelPruner {
   async *#solve(
     requests: readonly JobLayerRequest[],
     name: string | undefined,
-    check: CheckAnswer,
+    requestOf: RequestOf,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<SolvedJobLayer, void, void> {
     const remaining = new Map(requests.map((request) => [request.name, request]));
@@ -132,11 +126,10 @@ export class PareJobs implements ModelPruner {
           failures.push({ name: layer.name, ...layer.error });
           continue;
         }
-        const pruned = await this.#resultOf(layer, wasAlreadyEnded, signal);
+        const pruned = await this.#resultOf(layer, requestOf, wasAlreadyEnded, signal);
         if (!pruned) continue;
-        const wrong = check(layer.name, pruned);
-        if (wrong) {
-          wrongAnswer = wrong;
+        if (pruned instanceof MalformedAnswerError) {
+          wrongAnswer = pruned;
           continue;
         }
         if (layer.attempts > 1) this.#options.onLayerRetried?.(layer.name, layer.attempts);
@@ -166,15 +159,20 @@ export class PareJobs implements ModelPruner {
     return wasUnreachable;
   }
 
-  /** Downloads the result of a layer. Returns undefined if an old job's result is no longer stored. */
+  /** Downloads the result of a layer. Returns undefined if an old job's result is no longer stored, and an error if it is not the layer. */
   async #resultOf(
     layer: LayerState,
+    requestOf: RequestOf,
     wasAlreadyEnded: boolean,
     signal: AbortSignal | undefined,
-  ): Promise<PrunedLayer | undefined> {
+  ): Promise<PrunedLayer | MalformedAnswerError | undefined> {
     try {
-      return await this.#jobs.result(layer, { signal });
+      return await this.#jobs.result(layer, { request: requestOf(layer.name), signal });
     } catch (error) {
+      if (error instanceof MalformedAnswerError) {
+        error.message = `${layer.name}: ${error.message}`;
+        return error;
+      }
       if (wasAlreadyEnded && error instanceof PareError && error.status === 404) return undefined;
       throw error;
     }

@@ -3,6 +3,8 @@
  * of the layers are uploaded, the job is submitted, and each result is downloaded when it is done.
  */
 
+import { printableLine } from "../../text/printable.ts";
+import { joinedItems } from "../../text/quotes.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import type { TransportOptions } from "../transport.ts";
 import { type FollowOptions, Jobs, type SubmitOptions } from "./jobs.ts";
@@ -54,9 +56,8 @@ export class JobFailedError extends Error {
    * @param failures the failed layers with the code and the detail of each error
    */
   constructor(job: string, failures: readonly LayerFailure[]) {
-    super(
-      `job ${job}: ${failures.map(({ name, code, detail }) => `${name}: ${code}: ${detail}`).join("; ")}`,
-    );
+    const texts = failures.map(({ name, code, detail }) => `${name}: ${code}: ${detail}`);
+    super(printableLine(`job ${job}: ${joinedItems(texts, "; ")}`));
     this.job = job;
     this.failures = failures;
   }
@@ -70,6 +71,7 @@ export class JobFailedError extends Error {
 /**
  * Prunes `layers` at an edge and yields each of them once, in the order in which they are done.
  * @throws {JobFailedError} when the job has ended, if any layer failed
+ * @throws {MalformedAnswerError} if a result is not the layer that was asked for
  * @throws {PareError} {ConnectionError} as `Uploads.uploadBlob` and the methods of `Jobs`
  */
 export async function* pruneByJob(
@@ -82,7 +84,10 @@ export async function* pruneByJob(
   const failures: LayerFailure[] = [];
   for await (const layer of jobs.follow(id, options)) {
     if (layer.error) failures.push({ name: layer.name, ...layer.error });
-    else yield { name: layer.name, ...await jobs.result(layer, { signal }) };
+    else {
+      const request = layers.find(({ name }) => name === layer.name);
+      yield { name: layer.name, ...await jobs.result(layer, { request, signal }) };
+    }
   }
   if (failures.length > 0) throw new JobFailedError(id, failures);
 }

@@ -6,7 +6,7 @@
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBLEMS } from "../../protocol/problem_codes.ts";
 import type { CallOptions } from "../call_options.ts";
-import { PareError } from "../errors.ts";
+import { MalformedAnswerError, PareError } from "../errors.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import type { TransportOptions } from "../transport.ts";
 import { JobFailedError, pruneByJob } from "./prune_by_job.ts";
@@ -48,7 +48,7 @@ export async function pruneLargeLayer(
     const [{ code, detail }] = error.failures;
     throw new PareError(statusOf(code), { code, detail });
   }
-  throw new TypeError("job: ended without a result of its layer");
+  throw new MalformedAnswerError("job: ended without a result of its layer");
 }
 
 /** Returns the HTTP status of a code. A job also has codes that are not problems of the contract, such as `cancelled`. */

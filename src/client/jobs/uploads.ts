@@ -8,11 +8,12 @@
 import * as z from "zod/mini";
 import type { CompletedUpload, Upload, UploadedPart } from "../../protocol/answers/uploads.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import { connectionReason } from "../../text/connection_reason.ts";
+import { connectionReason, isPermanentFailure } from "../../text/connection_reason.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { receivedCompletion, receivedUpload } from "../answers/received_uploads.ts";
 import { digestOfBlob } from "../digests.ts";
-import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
+import { requireSuccess } from "../answers/require_success.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import { type TransientError, withRetries } from "../retry.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 import type { BlobSource } from "./blob_source.ts";
@@ -174,15 +175,21 @@ export class Uploads {
     const send = this.#options.fetch ?? ((request: Request) => fetch(request));
     let response: Response;
     try {
-      response = await send(new Request(url, { method: "PUT", body: bytes, signal }));
+      response = await send(new Request(url, { method: "PUT", body: bytes, redirect: "manual", signal }));
     } catch (cause) {
       signal.throwIfAborted();
-      throw new ConnectionError(`part ${number} of the upload: ${connectionReason(cause)}`, { cause });
+      const isTransient = !isPermanentFailure(cause);
+      throw new ConnectionError(`part ${number} of the upload: ${connectionReason(cause)}`, {
+        cause,
+        isTransient,
+      });
     }
-    if (!response.ok) throw await errorFromResponse(response);
+    await requireSuccess(response, `part ${number} of the upload`);
     await response.body?.cancel();
     const etag = response.headers.get("ETag");
-    if (etag === null) throw new TypeError(`part ${number} of the upload: the answer to its PUT has no ETag`);
+    if (etag === null) {
+      throw new MalformedAnswerError(`part ${number} of the upload: the answer to its PUT has no ETag`);
+    }
     return etag;
   }
 
@@ -208,6 +215,6 @@ export class Uploads {
  * The bucket sends 500 when it fails itself, and 403 when the signed URL has expired.
  */
 function isTransientPartError(error: Error): error is TransientError {
-  if (error instanceof ConnectionError) return true;
+  if (error instanceof ConnectionError) return error.isTransient;
   return error instanceof PareError && (error.isTransient || error.status === 500 || error.status === 403);
 }

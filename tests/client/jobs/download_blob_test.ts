@@ -7,10 +7,10 @@ import { MalformedAnswerError } from "../../../src/client/errors.ts";
 import { Jobs } from "../../../src/client/jobs/jobs.ts";
 import type { LayerState } from "../../../src/protocol/answers/jobs.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
-import { type Answer, f32, FakeHost, report } from "../fake_host.ts";
+import { type Answer, f32, FakeHost, maskOf, report } from "../fake_host.ts";
 
-const WEIGHT = f32([2, 2], [1, 2, 3, 4]);
-const MASK = { dtype: "U8" as const, shape: [2, 1], data: Uint8Array.of(3, 3) };
+const WEIGHT = f32([2, 2], [0, 0, 3, 4]);
+const MASK = maskOf(2, 2, (entry) => entry >= 2);
 
 /** Returns the bytes of a pruned layer. The value tells one layer from another. */
 function layerFile(loss: number): Uint8Array<ArrayBuffer> {
@@ -24,7 +24,7 @@ const rightAnswer: Answer = () => new Response(RIGHT), wrongAnswer: Answer = () 
 async function doneLayer(): Promise<LayerState> {
   return {
     ...{ name: "q", weight: "", hessian: null, parameters: {}, state: "done", attempts: 1, host: null },
-    ...{ report: null, result: await digestOfBytes(RIGHT), error: null },
+    ...{ report: report(2, 2), result: await digestOfBytes(RIGHT), error: null },
   };
 }
 

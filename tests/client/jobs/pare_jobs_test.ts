@@ -11,12 +11,10 @@ import type { PruneEvent } from "../../../src/client/events.ts";
 import { PareJobs, type PareJobsOptions } from "../../../src/client/jobs/pare_jobs.ts";
 import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
 import type { JobState, LayerState } from "../../../src/protocol/edge/jobs.ts";
-import { encode } from "../../../src/safetensors/encode.ts";
-import { f32, report } from "../fake_host.ts";
+import { answerOf, f32, report } from "../fake_host.ts";
 
 const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
-const MASK = { dtype: "U8" as const, shape: [2, 1], data: Uint8Array.of(7, 7) };
-const RESULT_BYTES = encode({ weight: WEIGHT, mask: MASK }, { report: JSON.stringify(report(2, 3)) });
+const RESULT_BYTES = answerOf(WEIGHT);
 const RESULT = await digestOfBytes(RESULT_BYTES);
 
 /** The state that a layer gets. A string other than `done` and `queued` is the error code of a failed layer. */

@@ -1,0 +1,75 @@
+/** Reads the answer to a request that pruned a layer. The answer is a safetensors file with the report in its metadata. */
+
+import type { Report } from "../../protocol/answers/report.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { decode, type DecodedFile } from "../../safetensors/decode.ts";
+import { SafetensorsError } from "../../safetensors/error.ts";
+import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { QuantizedWeight } from "../../tensor/quantized_weight.ts";
+import type { PrunedLayer } from "../layer_file.ts";
+import { checkPruned, type RequestedLayer, wantedDtype } from "./check_pruned.ts";
+import { malformedLayer } from "./malformed_layer.ts";
+import { receivedReport } from "./received_report.ts";
+
+/** The number of bytes that an answer may need for its header, which has the names of its tensors and the report. */
+const MAX_HEADER_BYTES = 2 ** 20;
+
+/** Returns the largest length in bytes of the answer for a layer whose weight has this dtype and shape before pruning. */
+export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
+  const entries = weight.shape.reduce((product, extent) => product * extent, 1);
+  const width = BYTES_PER_ELEMENT[wantedDtype(query, weight.dtype)];
+  // A mask has at most one byte per entry. Rounded weights also have a code of one byte, and at most one grid of 8 bytes, per entry.
+  return MAX_HEADER_BYTES + entries * (width + 1 + (query.bits === undefined ? 0 : 1 + 8));
+}
+
+/**
+ * Decodes an answer, and checks that it is the layer that was asked for.
+ * @throws {MalformedAnswerError} if `body` is not a safetensors file, if a tensor or the report is missing or malformed, or as
+ * {@link checkPruned}
+ */
+export function decodeAnswer(body: Uint8Array<ArrayBuffer>, requested: RequestedLayer): PrunedLayer {
+  const { header, tensors } = decodeFile(body);
+  const layer: PrunedLayer = {
+    weight: requireTensor(tensors, "weight"),
+    mask: requireTensor(tensors, "mask"),
+    ...QUANTIZED_NAMES.some((name) => tensors.has(name)) ? { quantized: readQuantized(tensors) } : {},
+    report: parseReport(header.metadata.report),
+  };
+  checkPruned(layer, requested);
+  return layer;
+}
+
+function decodeFile(body: Uint8Array<ArrayBuffer>): DecodedFile {
+  try {
+    return decode(body);
+  } catch (error) {
+    if (!(error instanceof SafetensorsError)) throw error;
+    throw malformedLayer(`it is not a safetensors file: ${error.message}`, error);
+  }
+}
+
+/** The tensors of an answer that make up its quantised weight. */
+const QUANTIZED_NAMES = ["codes", "scales", "zeros"];
+
+function readQuantized(tensors: ReadonlyMap<string, HostTensor>): QuantizedWeight {
+  return {
+    codes: requireTensor(tensors, "codes"),
+    scales: requireTensor(tensors, "scales"),
+    zeros: requireTensor(tensors, "zeros"),
+  };
+}
+
+function requireTensor(tensors: ReadonlyMap<string, HostTensor>, name: string): HostTensor {
+  const tensor = tensors.get(name);
+  if (!tensor) throw malformedLayer(`the tensor "${name}" is missing`);
+  return tensor;
+}
+
+function parseReport(json: string | undefined): Report {
+  try {
+    return receivedReport.parse(JSON.parse(json ?? ""));
+  } catch (cause) {
+    throw malformedLayer("__metadata__.report is missing or not a report", cause);
+  }
+}

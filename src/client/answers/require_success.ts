@@ -1,0 +1,81 @@
+/** Converts an HTTP response that is no success to an error of the SDK. A server is not trusted, so its texts are shortened and made printable. */
+
+import { printableLine } from "../../text/printable.ts";
+import { shortened } from "../../text/quotes.ts";
+import { tryParseJson } from "../../text/try_parse_json.ts";
+import { MalformedAnswerError, PareError, type ProblemFields } from "../errors.ts";
+import { readPrefix } from "../read_response_body.ts";
+
+/** The largest number of bytes of an error answer that are read. The problems of a Pare server are much shorter. */
+const MAX_PROBLEM_BYTES = 2 ** 16;
+
+/**
+ * The largest number of characters of a member of a problem. A refusal of a Pare server quotes at most 200 characters of each value, so
+ * its details have several hundred characters at most.
+ */
+const MAX_FIELD_LENGTH = 2000;
+
+/**
+ * Checks that a request has succeeded. Otherwise consumes the body of the response.
+ * @param server the server that has answered, for the message
+ * @throws {PareError} if the status is an error
+ * @throws {MalformedAnswerError} if the server redirects. A redirect could send a layer to another server
+ */
+export async function requireSuccess(response: Response, server: string): Promise<void> {
+  const { type, status, ok, headers } = response;
+  if (ok) return;
+  if (type !== "opaqueredirect" && (status < 300 || status > 399)) throw await errorFromResponse(response);
+  await response.body?.cancel();
+  const target = quoted(headers.get("Location") ?? "") || "another URL";
+  throw new MalformedAnswerError(
+    `${server}: redirects to ${target}. Redirects are not followed, because they could send a layer to another server`,
+  );
+}
+
+async function errorFromResponse(response: Response): Promise<PareError> {
+  const prefix = response.body && await readPrefix(response.body, MAX_PROBLEM_BYTES);
+  const text = new TextDecoder().decode(prefix?.bytes);
+  const problem = parseProblem(response.headers.get("Content-Type"), text) ??
+    { detail: quoted(text) || quoted(response.statusText) || undefined };
+  const requestId = problem.request_id ?? quoted(response.headers.get("X-Request-Id") ?? "");
+  return new PareError(
+    response.status,
+    { ...problem, request_id: requestId || undefined },
+    parseRetryAfter(response.headers.get("Retry-After")),
+  );
+}
+
+/**
+ * Reads the fields that the SDK uses from a problem+json body. Returns undefined if the Content-Type is not
+ * JSON. Also returns undefined if the body is not a JSON object, because proxies send error pages with a
+ * wrong type.
+ */
+function parseProblem(contentType: string | null, text: string): ProblemFields | undefined {
+  if (!contentType?.includes("json")) return undefined;
+  const body = tryParseJson(text);
+  if (typeof body !== "object" || body === null || Array.isArray(body)) return undefined;
+  const field = (name: string) => {
+    const value = (body as Record<string, unknown>)[name];
+    return typeof value === "string" ? quoted(value, MAX_FIELD_LENGTH) : undefined;
+  };
+  return {
+    code: field("code"),
+    title: field("title"),
+    detail: field("detail"),
+    request_id: field("request_id"),
+    uploads: field("uploads"),
+  };
+}
+
+/** Returns `text` in one line without control characters, and shortened. */
+function quoted(text: string, characters?: number): string {
+  return printableLine(shortened(text.trim(), characters).replace(/\s+/g, " "));
+}
+
+/** Converts a Retry-After header to seconds. The header holds seconds or an HTTP date (RFC 9110, section 10.2.3). */
+function parseRetryAfter(header: string | null): number | undefined {
+  if (header === null) return undefined;
+  if (/^\d+$/.test(header)) return Number(header);
+  const seconds = (Date.parse(header) - Date.now()) / 1000;
+  return Number.isNaN(seconds) ? undefined : Math.max(0, seconds);
+}

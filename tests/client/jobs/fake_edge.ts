@@ -1,0 +1,92 @@
+/**
+ * A fake edge, which is Pare's Cloudflare Worker in front of GPU hosts. It stores uploads as blobs, ends each job at once, and answers
+ * requests for single layers as the test says.
+ */
+
+import { digestOfBytes } from "../../../src/client/digests.ts";
+import { type Answer, type Received, report } from "../fake_host.ts";
+
+/** The default address of the edge. */
+export const EDGE = "http://edge.test";
+
+/** A layer of a submitted job. */
+export interface SubmittedLayer {
+  readonly name: string;
+  readonly weight: string;
+  readonly hessian?: string;
+  readonly parameters?: Readonly<Record<string, unknown>>;
+}
+
+/** Returns the bytes of the result of a layer, or the members of its state if it has no result. `weight` is its uploaded file. */
+export type JobSolver = (
+  weight: Uint8Array<ArrayBuffer>,
+  layer: SubmittedLayer,
+) => { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly error: { code: string; detail: string } };
+
+/** A fake edge: its log of requests, the layers of each submitted job, and its request handler. */
+export interface FakeEdge {
+  readonly log: string[];
+  readonly jobs: (readonly SubmittedLayer[])[];
+  readonly answer: (request: Request) => Promise<Response>;
+}
+
+/**
+ * Makes a fake edge.
+ * @param refusal the answer to a request for a single layer or for statistics
+ * @param changeJob changes a job before it is sent
+ */
+export function fakeEdge(
+  refusal: Answer,
+  solve: JobSolver,
+  { changeJob = (job: object): unknown => job, url: base = EDGE } = {},
+): FakeEdge {
+  const log: string[] = [], blobs = new Map<string, Uint8Array<ArrayBuffer>>();
+  const uploads = new Map<string, string>(), jobs: (readonly SubmittedLayer[])[] = [];
+
+  const layerState = async (layer: SubmittedLayer) => {
+    const { name, weight, hessian = null } = layer, outcome = solve(blobs.get(weight)!, layer);
+    const asked = { name, weight, hessian, parameters: {}, attempts: 1, host: null };
+    if ("error" in outcome) return { ...asked, state: "failed", report: null, result: null, ...outcome };
+    const result = await digestOfBytes(outcome.bytes);
+    blobs.set(result, outcome.bytes);
+    return { ...asked, state: "done", report: report(2, 2), result, error: null };
+  };
+
+  const answer = async (request: Request): Promise<Response> => {
+    const url = new URL(request.url), body = new Uint8Array(await request.arrayBuffer());
+    const path = url.pathname, json = () => JSON.parse(new TextDecoder().decode(body));
+    log.push(`${request.method} ${path.replace(/sha256:.*/, "DIGEST")}`);
+    if (path === "/v1/layers" || path.startsWith("/v1/hessians/")) {
+      const received: Received = { method: request.method, path, headers: request.headers, body };
+      return await refusal(received);
+    }
+    if (path === "/v1/hosts") {
+      return Response.json({ hosts: [{ url: "http://host", backend: "cpu", adapter: "fake" }] });
+    }
+    if (path.startsWith("/v1/blobs/")) {
+      const blob = blobs.get(path.slice("/v1/blobs/".length));
+      if (request.method === "HEAD") return new Response(null, { status: blob ? 200 : 404 });
+      return new Response(blob);
+    }
+    if (path === "/v1/uploads") {
+      const upload = `u${uploads.size}`;
+      uploads.set(upload, json().sha256);
+      const parts = [{ number: 1, url: `${new URL(base).origin}/bucket/${upload}` }];
+      return Response.json({ upload, part_size: 2 ** 26, parts, expires: "2030-01-01T00:00:00Z" }, {
+        status: 201,
+      });
+    }
+    if (path.startsWith("/bucket/")) {
+      blobs.set(uploads.get(path.slice("/bucket/".length))!, body);
+      return new Response(null, { headers: { ETag: '"1"' } });
+    }
+    if (path.endsWith("/complete")) return Response.json({ blob: uploads.get(path.split("/")[3]) });
+    if (request.method === "GET" && path === "/v1/jobs") return Response.json({ jobs: [], cursor: null });
+    if (request.method === "POST") jobs.push(json().layers);
+    const layers = await Promise.all(jobs.at(-1)!.map(layerState));
+    const state = layers.some((layer) => layer.state === "failed") ? "failed" : "done";
+    const ended = "2026-01-01T00:00:00.000Z";
+    return Response.json(changeJob({ id: "j1", name: null, state, created: ended, ended, layers }));
+  };
+  return { log, jobs, answer };
+}

@@ -1,0 +1,95 @@
+/** Tests that no call of the SDK returns a layer that is not the one that was asked for. Every call gets every lie of a host. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { MalformedAnswerError } from "../../src/client/errors.ts";
+import { PareJobs } from "../../src/client/jobs/pare_jobs.ts";
+import { pruneByJob } from "../../src/client/jobs/prune_by_job.ts";
+import type { LayerTensors } from "../../src/client/layer_file.ts";
+import type { ModelPruner } from "../../src/client/model_pruner.ts";
+import type { ModelSource } from "../../src/client/model_source.ts";
+import { Pare } from "../../src/client/pare.ts";
+import { PareHosts } from "../../src/client/pare_hosts.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { answerOf, f32, FakeHost, noContent, problem, type Received, solved } from "./fake_host.ts";
+import { EDGE, fakeEdge } from "./jobs/fake_edge.ts";
+import { lieAbout, LIES } from "./lies.ts";
+
+const TENSORS: LayerTensors = {
+  weight: f32([2, 4], [1, 2, 3, 4, 5, 6, 7, 8]),
+  hessian_upper: f32([10], [1, 0, 0, 0, 1, 0, 0, 1, 0, 1]),
+};
+
+type Change = (honest: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
+
+const layersOf = (change: Change) => async (received: Received) => {
+  if (received.method !== "POST") return noContent(received);
+  return new Response(change(new Uint8Array(await solved(received).arrayBuffer())));
+};
+
+/** Makes an edge whose hosts change the results of jobs. It answers single layers in the same way. */
+function lyingEdge(change: Change) {
+  return fakeEdge(layersOf(change), (weight) => ({
+    bytes: change(answerOf(decode(weight).tensors.get("weight")!)),
+  }));
+}
+
+/** A model of two layers that share their statistics. */
+const MODEL: ModelSource = {
+  layerCount: 2,
+  async *groups() {
+    const layers = ["q", "k"].map((name) => ({ name, weight: TENSORS.weight }));
+    const replace = () => Promise.resolve();
+    yield await Promise.resolve({ block: 0, hessian: TENSORS.hessian_upper!, layers, replace });
+  },
+};
+
+async function prune(pruner: ModelPruner): Promise<void> {
+  for await (const _ of pruner.pruneModel(MODEL));
+}
+
+/** The calls of the SDK that receive a layer. */
+const CALLS: Readonly<Record<string, (change: Change) => Promise<unknown>>> = {
+  "Pare.pruneLayer": (change) => pareOf(change).pruneLayer(TENSORS),
+  "Pare.pruneModel": (change) => prune(pareOf(change)),
+  "PareHosts.pruneModel": (change) => {
+    const { fetch } = new FakeHost(layersOf(change));
+    return prune(new PareHosts([{ baseUrl: "http://a", fetch }, { baseUrl: "http://b", fetch }]));
+  },
+  "PareJobs.pruneModel": (change) =>
+    prune(new PareJobs({ baseUrl: EDGE, fetch: lyingEdge(change).answer }, { pollMs: 1 })),
+  "pruneByJob": async (change) => {
+    const edge = { baseUrl: EDGE, fetch: lyingEdge(change).answer };
+    for await (const _ of pruneByJob(edge, [{ name: "q", tensors: TENSORS }], { pollMs: 1 }));
+  },
+  "Pare.pruneLayer over the body limit of an edge": (change) => {
+    const tooLarge = problem(413, "unknown"), { answer } = lyingEdge(change);
+    const fetch = (request: Request) =>
+      request.url.endsWith("/v1/layers") ? tooLarge({} as Received) : answer(request);
+    return new Pare({ baseUrl: EDGE, fetch }).pruneLayer(TENSORS);
+  },
+};
+
+function pareOf(change: Change): Pare {
+  return new Pare({ baseUrl: "http://fake", fetch: new FakeHost(layersOf(change)).fetch });
+}
+
+for (const [name, call] of Object.entries(CALLS)) {
+  describe(name, () => {
+    it("accepts an honest answer", () => call((honest) => honest).then(() => {}));
+
+    for (const [what, lie] of Object.entries(LIES)) {
+      it(`refuses an answer with ${what}`, async () => {
+        await assert.rejects(call((honest) => lieAbout(honest, lie)), MalformedAnswerError);
+      });
+    }
+
+    it("refuses an answer that is no safetensors file", async () => {
+      await assert.rejects(call(() => new TextEncoder().encode("<html>")), MalformedAnswerError);
+    });
+
+    it("refuses an answer that is longer than the layer can be", async () => {
+      await assert.rejects(call(() => new Uint8Array(2 ** 21)), /longer than \d+ bytes/);
+    });
+  });
+}
