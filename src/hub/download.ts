@@ -66,9 +66,10 @@ async function download(
     try {
       for (;;) {
         const { value } = await access.request(() => reader.read());
-        if (!value) break;
-        await target.write(at, value);
-        at += value.byteLength;
+        if (!value || at >= size) break; // a server may send more bytes than the listing says
+        const bytes = value.subarray(0, size - at);
+        await target.write(at, bytes);
+        at += bytes.byteLength;
         onReceived(at);
       }
     } finally {

@@ -5,11 +5,11 @@
  * missing model or a missing token, becomes a ModelError with advice for the user.
  */
 
-import { HubApiError } from "@huggingface/hub";
+import { HubApiError, InvalidApiResponseFormatError } from "@huggingface/hub";
 import pRetry from "p-retry";
 import { ModelError } from "../files/model_error.ts";
 import { withoutForeignToken } from "./limited_fetch.ts";
-import { connectionReason } from "../text/connection_reason.ts";
+import { connectionReason, isPermanentFailure } from "../text/connection_reason.ts";
 import { isNotPermitted } from "../text/is_not_permitted.ts";
 
 /** The number of attempts after the first one. */
@@ -150,6 +150,9 @@ export class HubAccess {
       return new ModelError(`${message}. ${advice}`, { cause });
     }
     if (status !== undefined && status < 500 && status !== 429) return new ModelError(message, { cause });
+    if (cause instanceof InvalidApiResponseFormatError || isPermanentFailure(cause)) {
+      return new ModelError(`${this.#reference}: the hub sent a malformed answer: ${reason}`, { cause });
+    }
     return new HubUnreachable(`${this.#reference}: the hub cannot be reached: ${reason}`, { cause });
   }
 }

@@ -3,7 +3,9 @@
  * next page, which may belong to another server.
  */
 
+import type * as z from "zod/mini";
 import { ModelError } from "../files/model_error.ts";
+import { tryParseJson } from "../text/try_parse_json.ts";
 
 /** The address of the public hub. */
 const PUBLIC_HUB = "https://huggingface.co";
@@ -29,16 +31,32 @@ export function withoutForeignToken(
   };
 }
 
+/** The form of an answer of the hub's API. */
+export interface AnswerForm {
+  readonly schema: z.ZodMiniType<unknown>;
+  /** The largest number of pages of the answer. */
+  readonly maxPages: number;
+  /** A name of the answer for errors, such as "a list of files". */
+  readonly name: string;
+}
+
 /**
- * Returns `fetch` for a listing of at most `maxPages` pages.
- * @throws {ModelError} (the returned function) if the listing has more pages, or if a page is longer than 16 MiB
+ * Returns `fetch` for requests to the hub's API, whose answers are checked.
+ * @throws {ModelError} (the returned function) if there are more pages than `maxPages`, if a page is longer than 16 MiB, or if
+ * it does not match the schema
  */
-export function limitedToPages(send: typeof fetch, maxPages: number): typeof fetch {
+export function checkedFetch(send: typeof fetch, { schema, maxPages, name }: AnswerForm): typeof fetch {
   let pages = 0;
   return async (input, init) => {
     if (++pages > maxPages) throw new ModelError(`the hub lists more than ${maxPages} pages of files`);
     const response = await send(input, init);
-    return response.body ? new Response(response.body.pipeThrough(byteLimit()), response) : response;
+    const limited = new Response(response.body?.pipeThrough(byteLimit()), response);
+    if (!response.ok) return limited;
+    const text = await limited.text();
+    if (!schema.safeParse(tryParseJson(text)).success) {
+      throw new ModelError(`the answer of the hub is not ${name}`);
+    }
+    return new Response(text, { headers: response.headers });
   };
 }
 

@@ -6,13 +6,14 @@
  */
 
 import { type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+import * as z from "zod/mini";
 import { CONFIG_FILE } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";
 import { findWeightFiles, readShardNames } from "../checkpoint/weight_files.ts";
 import { type CacheFileSystem, isCommit, ModelCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
 import { HubAccess, type HubOptions, HubUnreachable } from "./hub_access.ts";
-import { limitedToPages } from "./limited_fetch.ts";
+import { type AnswerForm, checkedFetch } from "./limited_fetch.ts";
 import { type HubReference, parseReference } from "./reference.ts";
 
 /** The files to download besides the weights, if the repository has them. */
@@ -112,6 +113,13 @@ async function findCompleteSnapshot(cache: ModelCache, wanted: HubReference): Pr
   }
 }
 
+/** The form of the description of a repository. */
+const REPOSITORY: AnswerForm = {
+  schema: z.object({ sha: z.string() }),
+  maxPages: 1,
+  name: "the description of a repository",
+};
+
 /**
  * Asks the hub for the commit of a reference.
  *
@@ -124,7 +132,7 @@ async function currentCommit(
 ): Promise<string> {
   const requestInfo = () =>
     access.request(() => {
-      const client = { ...access.client, fetch: limitedToPages(access.client.fetch, 1) };
+      const client = { ...access.client, fetch: checkedFetch(access.client.fetch, REPOSITORY) };
       return modelInfo({ ...client, name: repo, revision, additionalFields: ["sha"] });
     });
   const { sha } = shouldRetry ? await access.retry(requestInfo) : await requestInfo();
@@ -172,8 +180,12 @@ async function fetchSnapshot(
   }
 }
 
-/** The most pages of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred. */
-const MAX_PAGES = 20;
+/** The form of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred. */
+const FILE_LIST: AnswerForm = {
+  schema: z.array(z.object({ type: z.string(), path: z.string(), size: z.int().check(z.minimum(0)) })),
+  maxPages: 20,
+  name: "a list of files",
+};
 
 /** Lists the files in the top folder of a repository, by name. @throws {ModelError} if the listing has too many pages */
 async function listTopFolder(
@@ -182,7 +194,7 @@ async function listTopFolder(
   commit: string,
 ): Promise<Map<string, ListFileEntry>> {
   const entries = new Map<string, ListFileEntry>();
-  const client = { ...access.client, fetch: limitedToPages(access.client.fetch, MAX_PAGES) };
+  const client = { ...access.client, fetch: checkedFetch(access.client.fetch, FILE_LIST) };
   for await (const entry of listFiles({ ...client, repo, revision: commit })) {
     if (entry.type === "file" && !/[\\/]/.test(entry.path)) entries.set(entry.path, entry);
   }

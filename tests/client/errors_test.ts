@@ -2,22 +2,12 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { requireSuccess } from "../../src/client/answers/require_success.ts";
-import { MalformedAnswerError, PareError } from "../../src/client/errors.ts";
+import { errorFromResponse, requireSuccess } from "../../src/client/answers/require_success.ts";
+import { MalformedAnswerError } from "../../src/client/errors.ts";
 
 const JSON_TYPE = { "Content-Type": "application/problem+json" };
 
-async function errorFromResponse(response: Response): Promise<PareError> {
-  try {
-    await requireSuccess(response, "http://fake");
-  } catch (error) {
-    if (error instanceof PareError) return error;
-    throw error;
-  }
-  return assert.fail("the response counts as a success");
-}
-
-describe("requireSuccess()", () => {
+describe("errorFromResponse()", () => {
   it("shortens the members of a problem, and makes them printable", async () => {
     const text = `\u001b[2J${"x".repeat(3_000_000)}`;
     for (const size of [10_000, 3_000_000]) {
@@ -25,17 +15,6 @@ describe("requireSuccess()", () => {
       const error = await errorFromResponse(Response.json(body, { status: 429, headers: JSON_TYPE }));
       assert.ok(error.message.length < 2200, `${error.message.length} characters`);
       assert.doesNotMatch(error.message, /\p{Cc}/u);
-    }
-  });
-
-  it("refuses redirects, and names their target", async () => {
-    for (const status of [301, 302, 303, 307, 308]) {
-      const response = new Response(null, { status, headers: { Location: "http://elsewhere/" } });
-      await assert.rejects(requireSuccess(response, "http://fake"), (error: Error) => {
-        assert.ok(error instanceof MalformedAnswerError);
-        assert.match(error.message, /^http:\/\/fake: redirects to http:\/\/elsewhere\//);
-        return true;
-      });
     }
   });
 
@@ -95,5 +74,18 @@ describe("requireSuccess()", () => {
     assert.ok(inAMinute !== undefined && inAMinute > 57 && inAMinute <= 60, String(inAMinute));
     assert.equal(await retryAfter(new Date(0).toUTCString()), 0);
     assert.equal(await retryAfter("soon"), undefined);
+  });
+});
+
+describe("requireSuccess()", () => {
+  it("refuses redirects, and names their target", async () => {
+    for (const status of [301, 302, 303, 307, 308]) {
+      const response = new Response(null, { status, headers: { Location: "http://elsewhere/" } });
+      await assert.rejects(requireSuccess(response, "http://fake"), (error: Error) => {
+        assert.ok(error instanceof MalformedAnswerError);
+        assert.match(error.message, /^http:\/\/fake: redirects to http:\/\/elsewhere\//);
+        return true;
+      });
+    }
   });
 });

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
-import { decodeAnswer } from "../../src/client/layer_file.ts";
+import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import type { AliveHost } from "../../src/protocol/edge/hosts.ts";
 import type { LayerState } from "../../src/protocol/edge/jobs.ts";
@@ -101,7 +101,7 @@ export async function startJobEdge(count: number) {
       query += `&hessian=${digest}`;
     }
     const response = await fetch(`${url}/v1/layers?${query}`, { method: "POST", body, headers });
-    return decodeAnswer(await response.bytes());
+    return decodeAnswer(await response.bytes(), { query: Object.fromEntries(new URLSearchParams(query)) });
   }
 
   await until("all hosts registered", async () => (await aliveHosts()).length === count || undefined);

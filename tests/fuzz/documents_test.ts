@@ -8,7 +8,9 @@ import { parseAnswer } from "../../src/client/answers/parse_answer.ts";
 import { receivedHosts } from "../../src/client/answers/received_hosts.ts";
 import { receivedJob, receivedJobList } from "../../src/client/answers/received_jobs.ts";
 import { receivedUpload } from "../../src/client/answers/received_uploads.ts";
-import { errorFromResponse, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
+import { errorFromResponse } from "../../src/client/answers/require_success.ts";
+import { MalformedAnswerError, PareError } from "../../src/client/errors.ts";
+import { printableLine } from "../../src/text/printable.ts";
 import { heartbeatSchema } from "../../src/protocol/edge/hosts.ts";
 import { jobListQuerySchema, jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
 import { taskAnswerSchema, taskRequestSchema } from "../../src/protocol/edge/tasks.ts";
@@ -127,7 +129,7 @@ describe("fuzzing problem documents", () => {
     const error = await errorFromResponse(new Response(body, { status, headers }));
     assert.deepEqual(
       [error.status, error.code, error.detail, error.requestId, error.retryAfter],
-      [PROBLEMS[code].status, code, detail, "an-id", retryAfter],
+      [PROBLEMS[code].status, code, printableLine(detail.trim().replace(/\s+/g, " ")), "an-id", retryAfter],
     );
     return error.isTransient ? "refused" : "accepted";
   });

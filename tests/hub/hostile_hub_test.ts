@@ -27,6 +27,36 @@ describe("resolveModel() with a hostile hub", () => {
       });
     }));
 
+  it("refuses malformed answers at once, and does not count them as a hub that cannot be reached", async () => {
+    const entry = { type: "file", path: "config.json", size: 2, oid: "0".repeat(40) };
+    const listings: unknown[] = ["<html>", {}, 7, [null], [7], [{ ...entry, path: 7 }]];
+    listings.push(...[-1, 1.5, "2", undefined].map((size) => [{ ...entry, size }]));
+    await withHub(FILES, async ({ hub, resolve }) => {
+      for (const listing of listings) {
+        hub.listing = listing as object[];
+        await assert.rejects(
+          resolve("hf:some/model", { onRetry: () => assert.fail("the request was repeated") }),
+          {
+            name: "ModelError",
+            message: "hf:some/model: the answer of the hub is not a list of files",
+          },
+        );
+      }
+    });
+    const answers = ["<html>", "[]", "{}", '{"sha": 7}'].map((text) => () => new Response(text));
+    for (const answer of answers) {
+      await using hub = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, answer);
+      await withHub(
+        FILES,
+        ({ resolve }) =>
+          assert.rejects(resolve("hf:some/model", { hubUrl: `http://127.0.0.1:${hub.addr.port}` }), {
+            name: "ModelError",
+            message: "hf:some/model: the answer of the hub is not the description of a repository",
+          }),
+      );
+    }
+  });
+
   it("does not send the token to another server to which the listing continues", () =>
     withHub(FILES, async ({ hub, model, resolve }) => {
       await using other = serveHub(model);

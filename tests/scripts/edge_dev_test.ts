@@ -9,7 +9,7 @@ import { describe, it } from "@std/testing/bdd";
 import { startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
 import { sleep } from "../../src/async/abort.ts";
-import { decodeAnswer } from "../../src/client/layer_file.ts";
+import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
@@ -57,7 +57,7 @@ describe("deno task edge:dev", () => {
             headers: safetensorsHeaders(body.length),
             body,
           });
-          assert.equal(decodeAnswer(await answer.bytes()).report.zeros, 64 * 96 / 2);
+          assert.equal(decodeAnswer(await answer.bytes(), { query: {} }).report.zeros, 64 * 96 / 2);
         } finally {
           const started = descendants(child.pid);
           child.kill(signal);

@@ -1,6 +1,7 @@
 /** Measures where the time of one request goes, between the call of the SDK and the decoded answer, stage by stage. */
 
-import { decodeAnswer, encodeParts, type LayerTensors } from "../../../src/client/layer_file.ts";
+import { decodeAnswer, maxAnswerBytes } from "../../../src/client/answers/layer_answer.ts";
+import { encodeParts, type LayerTensors } from "../../../src/client/layer_file.ts";
 import { Pare } from "../../../src/client/pare.ts";
 import { Transport } from "../../../src/client/transport.ts";
 import { type LayerQuery, layerSearchParams } from "../../../src/protocol/layer_query.ts";
@@ -74,9 +75,10 @@ async function pruneLayer(baseUrl: string, tensors: LayerTensors, query: LayerQu
     path: "/v1/layers",
     query: layerSearchParams(query),
     body: encodeParts(tensors),
+    maxAnswerBytes: maxAnswerBytes(query, tensors.weight),
   });
   const body = now();
-  decodeAnswer(answer);
+  decodeAnswer(answer, { query, tensors });
   return { start, fetch: sent, headers, body, end: now() };
 }
 

@@ -32,7 +32,8 @@ export async function requireSuccess(response: Response, server: string): Promis
   );
 }
 
-async function errorFromResponse(response: Response): Promise<PareError> {
+/** Converts a response with an error status to an error. Consumes the body of the response. */
+export async function errorFromResponse(response: Response): Promise<PareError> {
   const prefix = response.body && await readPrefix(response.body, MAX_PROBLEM_BYTES);
   const text = new TextDecoder().decode(prefix?.bytes);
   const problem = parseProblem(response.headers.get("Content-Type"), text) ??

@@ -9,6 +9,7 @@ import * as z from "zod/mini";
 import type { CompletedUpload, Upload, UploadedPart } from "../../protocol/answers/uploads.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import { connectionReason, isPermanentFailure } from "../../text/connection_reason.ts";
+import { isNotPermitted } from "../../text/is_not_permitted.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { receivedCompletion, receivedUpload } from "../answers/received_uploads.ts";
 import { digestOfBlob } from "../digests.ts";
@@ -178,6 +179,7 @@ export class Uploads {
       response = await send(new Request(url, { method: "PUT", body: bytes, redirect: "manual", signal }));
     } catch (cause) {
       signal.throwIfAborted();
+      if (isNotPermitted(cause)) throw cause;
       const isTransient = !isPermanentFailure(cause);
       throw new ConnectionError(`part ${number} of the upload: ${connectionReason(cause)}`, {
         cause,

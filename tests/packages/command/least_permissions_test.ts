@@ -151,12 +151,18 @@ describe("with least permissions", () => {
     await Deno.rename(`${folder}/secret/model`, `${folder}/model`);
   });
 
-  it("does not follow a redirect to another server, and names the option that permits it", async () => {
-    await using other = serveRecorder(() => Response.json({}));
-    await using server = serveRecorder(({ url }) =>
-      Response.redirect(`${other.url}${new URL(url).pathname}`, 307)
-    );
-    const words = ["layer", "layer.safetensors", "--out", "redirected", "--server", server.url];
+  it("does not upload to another server that an edge names, and names the option that permits it", async () => {
+    await using other = serveRecorder(() => new Response());
+    await using server = serveRecorder(({ url }) => {
+      const { pathname } = new URL(url);
+      if (pathname === "/v1/layers") {
+        return Response.json({ code: "too_large", uploads: `${server.url}/v1/uploads` }, { status: 413 });
+      }
+      if (pathname !== "/v1/uploads") return new Response(null, { status: 404 });
+      const parts = [{ number: 1, url: `${other.url}/part` }];
+      return Response.json({ upload: "u", part_size: 2 ** 26, parts, expires: "2030-01-01T00:00:00Z" });
+    });
+    const words = ["layer", "layer.safetensors", "--out", "uploaded", "--server", server.url];
     const { code, stderr } = await pare(words);
     const address = other.url.slice("http://".length);
     assert.deepEqual([code, stderr], [
@@ -165,7 +171,7 @@ describe("with least permissions", () => {
       `add --allow-net ${address} to permit it\n`,
     ]);
     assert.deepEqual(other.requests, []);
-    assert.equal((await pare([...words, "--allow-net", address])).code, 3); // the answer is no layer
+    assert.equal((await pare([...words, "--allow-net", address])).code, 3); // the answer has no ETag
     assert.notDeepEqual(other.requests, []);
   });
 
