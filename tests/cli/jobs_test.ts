@@ -79,13 +79,21 @@ class FakeEdge implements AsyncDisposable {
       host: "host-1",
     };
     const open = { ...layer, result: null, report: null, error: null };
+    const done = { report: report(2, 3), result: layer.weight };
     const error = { code: "cancelled", detail: "the job was cancelled" };
     const state = this.#state(index);
     return {
       ...this.#head(index),
       layers: [
-        { ...open, name: "q", state: "done", report: report(2, 3), result: layer.weight },
-        { ...open, name: "k", state, host: null, error: state === "cancelled" ? error : null },
+        { ...open, ...done, name: "q", state: "done" },
+        {
+          ...open,
+          ...state === "done" && done,
+          ...state === "cancelled" && { error },
+          name: "k",
+          state,
+          host: null,
+        },
       ],
     };
   }

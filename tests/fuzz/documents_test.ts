@@ -75,7 +75,7 @@ describe("fuzzing documents of the contract", () => {
   fuzzAnswer("upload answer", receivedUpload, {
     upload: "u",
     part_size: 5,
-    parts: [{ number: 1, url: "x" }],
+    parts: [{ number: 1, url: "http://bucket/1" }],
     expires: "",
   });
   fuzzAnswer("hosts answer", receivedHosts, { hosts: [{ url: "x", backend: "cpu", adapter: "y" }] });
