@@ -114,6 +114,28 @@ describe("the browser bundle", () => {
     });
   }
 
+  it("names PARE_CORS_ORIGINS if the host does not permit the page, without another attempt", {
+    skip: browserSkipReason() ?? false,
+  }, async () => {
+    await using host = await serveDisposable("http://elsewhere");
+    const script = `import { Pare } from "/pare-client.min.js";
+      let retries = 0;
+      const pare = new Pare({ baseUrl: "${host.url}", onRetry: () => retries++ });
+      const message = await pare.describeHost().catch(String);
+      globalThis.results = { message, retries };`;
+    await using pages = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, ({ url }) => {
+      const isBundle = url.endsWith(".js"), type = isBundle ? "text/javascript" : "text/html";
+      const page = `<!doctype html><script type="module">${script}</script>`;
+      return new Response(isBundle ? code : page, { headers: { "Content-Type": type } });
+    });
+    const origin = `http://127.0.0.1:${pages.addr.port}`;
+    await using browser = await Browser.start();
+    await browser.open(origin);
+    const { message, retries } = await resultsOf(browser);
+    assert.equal(retries, 0);
+    assert.match(String(message), new RegExp(`PARE_CORS_ORIGINS of the server must contain ${origin}$`));
+  });
+
   it("shows the host in the example of its page", { skip: browserSkipReason() ?? false }, async () => {
     let page = "";
     await using pages = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
