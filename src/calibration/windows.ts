@@ -39,7 +39,7 @@ export function calibrationWindows(
 }
 
 /** A generator of uniformly distributed numbers in [0, 1): mulberry32 by Tommy Ettinger (public domain). */
-function uniform(seed: number): () => number {
+export function uniform(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

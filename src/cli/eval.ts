@@ -25,6 +25,8 @@ import { openBackend } from "./local_host.ts";
 import { addExample } from "./options/help.ts";
 import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
+import type { TextFile } from "../prune/texts/named_texts.ts";
+import { openText, requireTexts, TEXT_VALUES } from "./files/text_source.ts";
 import { messageOf } from "../text/message_of.ts";
 
 /** A task and the file with its examples. */
@@ -49,8 +51,8 @@ export function evalCommand(signal: AbortSignal): Command {
     .description("measure perplexity on texts and accuracy on zero-shot tasks")
     .argument("<model>", MODEL_ARGUMENT)
     .option(
-      "--text <file>",
-      "a text to measure the perplexity on: .txt, or .jsonl with one document per line; may be repeated",
+      "--text <text>",
+      `a text to measure the perplexity on: ${TEXT_VALUES}; may be repeated`,
       appendValue,
       [],
     )
@@ -93,10 +95,12 @@ function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
 async function evaluate(model: string, options: EvalOptions, signal: AbortSignal): Promise<void> {
   const { text: texts, task: tasks, compare } = options;
   if (texts.length + tasks.length === 0) throw new UsageError("eval: needs at least one --text or --task");
-  await requireFiles({ text: texts, task: tasks.map(({ file }) => file) });
-  const output = new Output(options.json ?? false);
+  await requireTexts({ text: texts });
+  await requireFiles({ task: tasks.map(({ file }) => file) });
+  const output = new Output(options.json ?? false), opened: TextFile[] = [];
+  for (const text of texts) opened.push(await openText("text", text, output, signal));
   const plan: EvaluationPlan = {
-    texts,
+    texts: opened,
     tasks: await Promise.all(tasks.map(async ({ task, file }) => (
       { task, file, examples: await readExamples(task, file, denoFileSystem, options.limit) }
     ))),

@@ -14,6 +14,7 @@ import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { modelFolder } from "./files/model_folder.ts";
 import { requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
+import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { openLocalHost } from "./local_host.ts";
 import { windowTokens } from "./options/common_options.ts";
@@ -25,7 +26,8 @@ import { readChoice } from "./prune/choice_options.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { printRunResult } from "./prune/print_result.ts";
 import { pruneJob } from "./prune/prune_job.ts";
-import { declarePrune, type PruneOptions } from "./prune/prune_options.ts";
+import { applyProtocol } from "./prune/protocol.ts";
+import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./prune/remote_pruner.ts";
 import { commandFingerprint, runFingerprint } from "./prune/run_fingerprint.ts";
 import { runPrune } from "./prune/run_prune.ts";
@@ -33,13 +35,16 @@ import { Output, type Progress } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function pruneCommand(signal: AbortSignal): Command {
-  return declarePrune().action((model: string, options: PruneOptions) => prune(model, options, signal));
+  return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
+    prune(model, applyProtocol(options, command), signal)
+  );
 }
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
   const { out, calibration, text, profile } = options;
   const query = layerQuery(options), servers = serverUrls(options);
-  await requireFiles({ calibration, text, profile });
+  await requireFiles({ profile });
+  await requireTexts({ calibration, text });
   await requireWritableFolder("--out", out);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
@@ -53,7 +58,8 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   checkFormat(options.format, chosen, choice.queryOf);
   checkObcSizes(chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
-  const fingerprint = await commandFingerprint({ checkpoint, query, options, seqlen, fs });
+  const texts = await openRunTexts(options, output, signal);
+  const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
@@ -65,7 +71,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const local = cleanup.use(await openLocalHost(options.backend, options)), { backend } = local;
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
-  const facts = { name: modelName, opened, choice, query, options, seqlen, fingerprint };
+  const facts = { name: modelName, opened, choice, query, options, texts, seqlen, fingerprint };
   const job = await pruneJob(facts, { backend, fs, signal, progress });
   await runPrune({ ...job, fingerprint: runFingerprint(fingerprint, backend) }, {
     fs,

@@ -11,11 +11,11 @@ import { readCalibration } from "../prune/read_calibration.ts";
 import { computePerplexity } from "../evaluation/perplexity.ts";
 import {
   addBackendOption,
-  addCalibrationOption,
   addCommonOptions,
   addSamplesOption,
   addSeqlenOption,
   type BackendFlags,
+  CALIBRATION_OPTION,
   type CommonOptions,
   integer,
   windowTokens,
@@ -26,7 +26,7 @@ import type { AllocationName } from "../prune/allocation/allocation.ts";
 import { addExample } from "./options/help.ts";
 import { checkObcSizes } from "./options/obc_sizes.ts";
 import { readEvaluationText } from "./files/evaluation_text.ts";
-import { requireFiles } from "./files/input_file.ts";
+import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { nameFile } from "./files/name_file.ts";
 import { requireWritableFile } from "./files/output_path.ts";
 import { linearLayers } from "../prune/block_plan.ts";
@@ -56,9 +56,9 @@ export function sweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
     .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
     .argument("<model>", MODEL_ARGUMENT);
-  addCalibrationOption(command)
+  command.requiredOption(...CALIBRATION_OPTION)
     .requiredOption(
-      "--text <file>",
+      "--text <text>",
       "text to measure the perplexity on, in the same formats as the calibration text",
     )
     .option(
@@ -93,8 +93,8 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const rounding = layerQuery({ bits, groupSize, symmetric, order });
   const points = sweepPoints(options, rounding);
   for (const { pattern } of points) checkAllocation(options.allocate, pattern);
-  const { calibration: calibrationFile, text, samples, windows, csv, svg } = options;
-  await requireFiles({ calibration: calibrationFile, text });
+  const { samples, windows, csv, svg } = options;
+  await requireTexts({ calibration: options.calibration, text: options.text });
   if (csv !== undefined) await requireWritableFile("--csv", csv);
   if (svg !== undefined) await requireWritableFile("--svg", svg);
   const output = new Output(options.json ?? false);
@@ -104,8 +104,17 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const { model } = opened;
   checkSizes(points, model, options.methods);
   const seqlen = windowTokens(model, options.seqlen);
+  const { calibration: calibrationText, evaluation: [text] } = await openRunTexts(
+    { calibration: options.calibration, text: [options.text] },
+    output,
+    signal,
+  );
   const tokenizer = await opened.loadTokenizer();
-  const calibration = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
+  const calibration = await readCalibration(
+    tokenizer,
+    { calibration: calibrationText, samples, seqlen },
+    denoFileSystem,
+  );
   const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
   const local = cleanup.use(await openLocalHost(options.backend, options));
   const measure = (pruned: Model) =>
@@ -131,11 +140,11 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   }
   const results: Sweep = {
     model: basename(name),
-    calibration: basename(calibrationFile),
+    calibration: calibrationText.label,
     samples,
     allocate: options.allocate,
     ...rounding,
-    text: basename(text),
+    text: text.label,
     seqlen,
     windows: measuredWindows,
     dense,

@@ -1,7 +1,7 @@
 /**
- * Reads and writes the folder in which Hugging Face's own tools cache downloaded models. Pare uses the same
- * folder, so a model that another tool has downloaded is not downloaded again. Each model has a folder
- * `models--OWNER--NAME/` with three parts:
+ * Reads and writes the folder in which Hugging Face's own tools cache downloaded models and data sets. Pare uses the same
+ * folder, so a file that another tool has downloaded is not downloaded again. Each repository has a folder
+ * `models--OWNER--NAME/` or `datasets--OWNER--NAME/` with three parts:
  *
  * - `blobs/` holds the files. The name of a blob is its digest.
  * - `snapshots/COMMIT/` holds the files of one commit under their own names, as links to blobs.
@@ -10,6 +10,7 @@
  * Downloads are in `download.ts`.
  */
 
+import { basename, dirname } from "node:path/posix";
 import { InUseError } from "../files/in_use_error.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { WorkFileSystem } from "../files/file_system.ts";
@@ -59,13 +60,25 @@ export function isCommit(text: string): boolean {
   return COMMIT.test(text);
 }
 
-/** The folder of one model in the cache. */
-export class ModelCache {
+/** A repository of the hub. */
+export interface Repository {
+  readonly type: "model" | "dataset";
+  /** The name, in the form `OWNER/NAME`. */
+  readonly name: string;
+}
+
+/** Returns the name of the folder of a repository in the cache. */
+export function repositoryFolder({ type, name }: Repository): string {
+  return `${type}s--${name.replace("/", "--")}`;
+}
+
+/** The folder of one repository in the cache. */
+export class RepositoryCache {
   readonly #folder: string;
   readonly #locks: string;
 
-  constructor(readonly fs: CacheFileSystem, cacheDir: string, repo: string) {
-    const name = `models--${repo.replace("/", "--")}`;
+  constructor(readonly fs: CacheFileSystem, cacheDir: string, readonly repository: Repository) {
+    const name = repositoryFolder(repository);
     this.#folder = `${cacheDir}/${name}`;
     this.#locks = `${cacheDir}/.locks/${name}`;
   }
@@ -90,14 +103,19 @@ export class ModelCache {
   }
 
   /** Whether the snapshot of a commit has a file. The files of a commit never change, so such a file is up to date. */
-  async hasFile(commit: string, name: string): Promise<boolean> {
-    return (await this.fs.list(this.snapshotFolder(commit)))?.includes(name) ?? false;
+  async hasFile(commit: string, path: string): Promise<boolean> {
+    return (await this.fs.list(dirname(this.filePath(commit, path))))?.includes(basename(path)) ?? false;
   }
 
-  /** Adds the blob at the path `blob` to a snapshot under the file name `name`. */
-  async addToSnapshot(commit: string, name: string, blob: string): Promise<void> {
-    await this.fs.makeFolder(this.snapshotFolder(commit));
-    await this.fs.link(blob, `${this.snapshotFolder(commit)}/${name}`);
+  /** The path of a file of a commit. `path` is its path in the repository. */
+  filePath(commit: string, path: string): string {
+    return `${this.snapshotFolder(commit)}/${path}`;
+  }
+
+  /** Adds the blob at the path `blob` to a snapshot as the file `path` of the repository. */
+  async addToSnapshot(commit: string, path: string, blob: string): Promise<void> {
+    await this.fs.makeFolder(dirname(this.filePath(commit, path)));
+    await this.fs.link(blob, this.filePath(commit, path));
   }
 
   /**

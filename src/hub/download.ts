@@ -2,20 +2,19 @@
  * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob: a file that is named
  * by its digest. The bytes are written to `BLOB.incomplete`, so that an interrupted download can be resumed,
  * also by a later process. When the file is complete and its length and digest are correct, it is renamed to
- * become the blob. `resolve_model.ts` chooses the files.
+ * become the blob. `resolve_model.ts` and
+ * `dataset_file.ts` choose the files.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
 import { ModelError } from "../files/model_error.ts";
 import type { EditableFile } from "../files/file_system.ts";
-import type { ModelCache } from "./cache.ts";
+import type { Repository, RepositoryCache } from "./cache.ts";
 import { computeDigest, listedDigest } from "./digest.ts";
 import type { HubAccess } from "./hub_access.ts";
 
-/** A file of one commit of a model. */
+/** A file of one commit of a repository. */
 export interface HubFile {
-  /** The name of the model, in the form `OWNER/NAME`. */
-  readonly repo: string;
   readonly commit: string;
   /** The file's entry in the hub's listing: its path, size and digest. */
   readonly entry: ListFileEntry;
@@ -31,7 +30,7 @@ export interface HubFile {
  * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk.
  */
 export async function fetchFile(
-  cache: ModelCache,
+  cache: RepositoryCache,
   access: HubAccess,
   file: HubFile,
   onReceived: (bytes: number) => void,
@@ -43,7 +42,7 @@ export async function fetchFile(
   if (!await cache.hasBlob(digest)) {
     await using _lock = await cache.lock(digest, entry.path);
     const partial = `${blob}.incomplete`;
-    await download(await cache.fs.edit(partial), access, file, onReceived);
+    await download(await cache.fs.edit(partial), cache.repository, access, file, onReceived);
     await verify(cache, partial, file, digest);
     await cache.fs.rename(partial, blob);
   }
@@ -53,8 +52,9 @@ export async function fetchFile(
 /** Appends the missing bytes to `target` and closes it. */
 async function download(
   target: EditableFile,
+  repo: Repository,
   access: HubAccess,
-  { repo, commit, entry: { path, size } }: HubFile,
+  { commit, entry: { path, size } }: HubFile,
   onReceived: (bytes: number) => void,
 ): Promise<void> {
   let at = target.byteLength;
@@ -94,7 +94,7 @@ async function download(
  * @throws {ModelError} if the length or the digest is wrong
  */
 async function verify(
-  { fs }: ModelCache,
+  { fs }: RepositoryCache,
   partial: string,
   { entry }: HubFile,
   digest: string,

@@ -5,15 +5,16 @@
  * frameworks, are not downloaded.
  */
 
-import { type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+import { modelInfo } from "@huggingface/hub";
 import * as z from "zod/mini";
 import { CONFIG_FILE } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";
 import { findWeightFiles, readShardNames } from "../checkpoint/weight_files.ts";
-import { type CacheFileSystem, isCommit, ModelCache } from "./cache.ts";
+import { type CacheFileSystem, isCommit, RepositoryCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
 import { HubAccess, type HubOptions, HubUnreachable } from "./hub_access.ts";
 import { type AnswerForm, checkedFetch } from "./limited_fetch.ts";
+import { listFolder } from "./list_folder.ts";
 import { type HubReference, parseReference } from "./reference.ts";
 
 /** The files to download besides the weights, if the repository has them. */
@@ -72,7 +73,7 @@ export interface ResolveOptions extends HubOptions {
 export async function resolveModel(reference: string, options: ResolveOptions): Promise<string> {
   const wanted = parseReference(reference);
   const access = new HubAccess(reference, options);
-  const cache = new ModelCache(options.fs, options.cacheDir, wanted.repo);
+  const cache = new RepositoryCache(options.fs, options.cacheDir, { type: "model", name: wanted.repo });
   const cached = await findCompleteSnapshot(cache, wanted);
   if (cached !== undefined && (options.offline || isCommit(wanted.revision))) return cached;
   if (options.offline) {
@@ -82,7 +83,7 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
   }
   try {
     const commit = await currentCommit(access, wanted, cached === undefined);
-    await fetchSnapshot(cache, access, { reference, repo: wanted.repo, commit }, options.progress);
+    await fetchSnapshot(cache, access, { reference, commit }, options.progress);
     await cache.writeCommit(wanted, commit);
     return cache.snapshotFolder(commit);
   } catch (error) {
@@ -96,7 +97,10 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
  * Finds the cached snapshot (the folder with the files of one commit) of a reference. Returns undefined if
  * there is no snapshot, or if its configuration or one of its weight files is missing.
  */
-async function findCompleteSnapshot(cache: ModelCache, wanted: HubReference): Promise<string | undefined> {
+async function findCompleteSnapshot(
+  cache: RepositoryCache,
+  wanted: HubReference,
+): Promise<string | undefined> {
   const commit = await cache.readCommit(wanted);
   if (commit === undefined) return undefined;
   const folder = cache.snapshotFolder(commit);
@@ -144,18 +148,19 @@ async function currentCommit(
 interface Snapshot {
   /** The model reference, for error messages. */
   readonly reference: string;
-  readonly repo: string;
   readonly commit: string;
 }
 
 /** Downloads the missing files of a snapshot. The weights come last, so a snapshot that has them is complete. */
 async function fetchSnapshot(
-  cache: ModelCache,
+  cache: RepositoryCache,
   access: HubAccess,
-  { reference, repo, commit }: Snapshot,
+  { reference, commit }: Snapshot,
   progress: ResolveOptions["progress"],
 ): Promise<void> {
-  const entries = await access.retry(() => access.request(() => listTopFolder(access, repo, commit)));
+  const entries = await access.retry(() =>
+    access.request(() => listFolder(access, cache.repository, commit))
+  );
   const files = [...entries.keys()];
   const found = findWeightFiles(files);
   if (!found || !entries.has(CONFIG_FILE)) {
@@ -173,30 +178,9 @@ async function fetchSnapshot(
     const report = (bytes: number) =>
       progress?.({ file: entry.path, done, files: queue.length, bytes, byteLength: entry.size });
     report(0);
-    await fetchFile(cache, access, { repo, commit, entry }, report);
+    await fetchFile(cache, access, { commit, entry }, report);
     if (entry.path === format.index) {
       queue.push(...await readShardNames(cache.fs, cache.snapshotFolder(commit), files, format.index));
     }
   }
-}
-
-/** The form of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred. */
-const FILE_LIST: AnswerForm = {
-  schema: z.array(z.object({ type: z.string(), path: z.string(), size: z.int().check(z.minimum(0)) })),
-  maxPages: 20,
-  name: "a list of files",
-};
-
-/** Lists the files in the top folder of a repository, by name. @throws {ModelError} if the listing has too many pages */
-async function listTopFolder(
-  access: HubAccess,
-  repo: string,
-  commit: string,
-): Promise<Map<string, ListFileEntry>> {
-  const entries = new Map<string, ListFileEntry>();
-  const client = { ...access.client, fetch: checkedFetch(access.client.fetch, FILE_LIST) };
-  for await (const entry of listFiles({ ...client, repo, revision: commit })) {
-    if (entry.type === "file" && !/[\\/]/.test(entry.path)) entries.set(entry.path, entry);
-  }
-  return entries;
 }

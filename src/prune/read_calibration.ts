@@ -5,17 +5,22 @@ import { calibrationWindows } from "../calibration/windows.ts";
 import type { FileSystem } from "../files/file_system.ts";
 import { ModelError } from "../files/model_error.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
+import type { TextFile } from "./texts/named_texts.ts";
+import { namedCalibrationWindows } from "./texts/read_named_text.ts";
+
+/** The default seed of the windows of a named text. It is that of the code published with SparseGPT. */
+export const NAMED_SEED = 0;
 
 /** A calibration text, and how it is cut into windows. */
 export interface CalibrationText {
-  /** The path of the text, `.txt` or `.jsonl`. */
-  readonly calibration: string;
+  readonly calibration: TextFile;
   /** The number of windows. */
   readonly samples: number;
   /** The number of tokens per window. */
   readonly seqlen: number;
   /**
-   * The seed that chooses the starts of the windows at random. Without a seed, the windows are evenly spaced.
+   * The seed that chooses the windows at random. Without a seed, the windows of a file are evenly spaced, and those of a named text are chosen
+   * with {@link NAMED_SEED}.
    */
   readonly seed?: number;
 }
@@ -29,11 +34,16 @@ export async function readCalibration(
   { calibration, samples, seqlen, seed }: CalibrationText,
   fs: FileSystem,
 ): Promise<Uint32Array[]> {
-  const tokens = await readTokens(tokenizer, calibration, fs);
+  const { name, path } = calibration;
   try {
+    if (name !== undefined) {
+      const windows = { samples, seqlen, seed: seed ?? NAMED_SEED };
+      return await namedCalibrationWindows(tokenizer, name, path, windows, fs);
+    }
+    const tokens = await readTokens(tokenizer, path, fs);
     return calibrationWindows(tokens, { windows: samples, seqlen, seed });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new ModelError(`${calibration}: ${error.message}`, { cause: error });
+    throw new ModelError(`${path}: ${error.message}`, { cause: error });
   }
 }

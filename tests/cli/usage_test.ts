@@ -68,10 +68,10 @@ describe("pare usage", () => {
 
 /** All commands, each with its required options. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
-  "prune": ["--out <folder>", "--calibration <file>"],
+  "prune": ["--out <folder>"],
   "verify": [],
   "eval": [],
-  "sweep": ["--calibration <file>", "--text <file>"],
+  "sweep": ["--calibration <text>", "--text <text>"],
   "layer": ["--out <file>"],
   "pack": ["--out <folder>"],
   "unpack": ["--out <folder>"],

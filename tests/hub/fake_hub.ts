@@ -5,14 +5,15 @@
  */
 
 import { createHash } from "node:crypto";
+import { dirname } from "node:path/posix";
 
-/** The model that the hub serves. */
+/** The model or the data set that the hub serves. */
 export interface FakeModel {
-  /** The name of the model, in the form `OWNER/NAME`. */
+  /** The name of the repository, in the form `OWNER/NAME`. */
   readonly repo: string;
   /** The commits of the branches and tags, by name. */
   readonly revisions: Record<string, string>;
-  /** The files in the top folder, by name. They are the same for every commit. */
+  /** The files by their paths. They are the same for every commit. */
   files: Record<string, string | Uint8Array<ArrayBuffer>>;
 }
 
@@ -52,13 +53,13 @@ export function gitDigest(content: string | Uint8Array<ArrayBuffer>): string {
 function entryOf(path: string, content: string | Uint8Array<ArrayBuffer>): object {
   const bytes = bytesOf(content);
   const entry = { type: "file", path, size: bytes.length, oid: gitDigest(content) };
-  if (!/\.(safetensors|bin)$/.test(path)) return entry;
+  if (!/\.(safetensors|bin|gz|parquet)$/.test(path)) return entry;
   const oid = createHash("sha256").update(bytes).digest("hex");
   return { ...entry, lfs: { oid, size: bytes.length, pointerSize: 130 } };
 }
 
-/** Serves `model` on a free port until the returned object is disposed. */
-export function serveHub(model: FakeModel): FakeHub {
+/** Serves the repositories on a free port until the returned object is disposed. */
+export function serveHub(...repositories: readonly FakeModel[]): FakeHub {
   const hub: Omit<FakeHub, "url"> = {
     requests: [],
     statuses: [],
@@ -72,15 +73,20 @@ export function serveHub(model: FakeModel): FakeHub {
     hub.token = request.headers.get("authorization") ?? undefined;
     const status = hub.statuses.shift() ?? 200;
     if (status !== 200) return Response.json({ error: `simulated status ${status}` }, { status });
-    return respond(model, hub, decodeURIComponent(pathname), range);
+    const path = decodeURIComponent(pathname);
+    const wanted = repositories.find(({ repo }) => path.includes(`/${repo}/`)) ?? repositories[0];
+    return respond(wanted, hub, path, range);
   });
   return Object.assign(hub, { url: `http://127.0.0.1:${server.addr.port}` });
 }
 
 function respond(model: FakeModel, hub: Omit<FakeHub, "url">, path: string, range: string): Response {
-  const [, kind, revision, name] =
-    path.match(new RegExp(`^(?:/api/models)?/${model.repo}/(revision|tree|resolve)/([^/]+)(?:/(.+))?$`)) ??
-      [];
+  const [, kind, revision, name] = path.match(
+    new RegExp(
+      `^(?:/api/models|/api/datasets|/datasets)?/${model.repo}/(revision|tree|resolve)/([^/]+)(?:/(.+))?$`,
+    ),
+  ) ??
+    [];
   const commit = model.revisions[revision] ??
     Object.values(model.revisions).find((commit) => commit === revision);
   if (kind === undefined) return Response.json({ error: "Repository not found" }, { status: 404 });
@@ -89,7 +95,8 @@ function respond(model: FakeModel, hub: Omit<FakeHub, "url">, path: string, rang
     return Response.json({ _id: "1", id: model.repo, sha: commit, lastModified: "2024-01-01" });
   }
   if (kind === "tree") {
-    const files = Object.entries(model.files).map(([file, content]) => entryOf(file, content));
+    const files = Object.entries(model.files).filter(([file]) => dirname(file) === (name ?? "."))
+      .map(([file, content]) => entryOf(file, content));
     const headers: HeadersInit = hub.nextPage ? { Link: `<${hub.nextPage}>; rel="next"` } : {};
     if (hub.listing) return Response.json(hub.listing, { headers });
     return Response.json([{ type: "directory", path: "onnx", size: 0, oid: "0" }, ...files], {

@@ -12,6 +12,7 @@ import type { Task } from "../../evaluation/task.ts";
 import { openModelFolder } from "../../models/model.ts";
 import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
+import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { readEvaluationText } from "../files/evaluation_text.ts";
 import { modelFolder } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
@@ -19,7 +20,7 @@ import { windowTokens } from "../options/common_options.ts";
 
 /** The texts and tasks on which every model is measured. */
 export interface EvaluationPlan {
-  readonly texts: readonly string[];
+  readonly texts: readonly TextFile[];
   readonly tasks: readonly {
     readonly task: Task;
     readonly file: string;
@@ -82,10 +83,10 @@ export async function evaluateModel(
     const { windows } = plan;
     const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
     const measured = await withProgress(
-      basename(text),
+      text.label,
       (progress) => computePerplexity(model, backend, tokens, { seqlen, windows, signal, progress }),
     );
-    texts.push({ text, ...measured });
+    texts.push({ text: text.name ?? text.path, ...measured });
   }
   const tasks: ModelEvaluation["tasks"][number][] = [];
   for (const { task, file, examples } of plan.tasks) {

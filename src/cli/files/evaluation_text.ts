@@ -5,6 +5,8 @@ import { countWindows } from "../../evaluation/perplexity.ts";
 import type { FileSystem } from "../../files/file_system.ts";
 import { ModelError } from "../../files/model_error.ts";
 import { readTokens } from "../../models/tokenizer/tokenizer.ts";
+import type { TextFile } from "../../prune/texts/named_texts.ts";
+import { namedEvaluationTokens } from "../../prune/texts/read_named_text.ts";
 
 /** How a text is cut into windows. */
 export interface EvaluationWindows {
@@ -20,11 +22,13 @@ export interface EvaluationWindows {
  */
 export async function readEvaluationText(
   tokenizer: Tokenizer,
-  path: string,
+  { name, path }: TextFile,
   { seqlen, windows }: EvaluationWindows,
   fs: FileSystem,
 ): Promise<Uint32Array> {
-  const tokens = await readTokens(tokenizer, path, fs);
+  const tokens = name === undefined
+    ? await readTokens(tokenizer, path, fs)
+    : await namedEvaluationTokens(tokenizer, name, path, seqlen, fs);
   try {
     countWindows(tokens.length, seqlen, windows);
     return tokens;

@@ -15,6 +15,7 @@ import {
 } from "../../host/backends.ts";
 import type { Model } from "../../models/model.ts";
 import { UsageError } from "../errors.ts";
+import { TEXT_VALUES } from "../files/text_source.ts";
 
 /** The options of every command. */
 export interface CommonOptions {
@@ -83,13 +84,8 @@ export function addBackendOption(command: Command): Command {
 /** The default of `--samples`. It is the number of calibration windows in the code of SparseGPT's authors. */
 const DEFAULT_SAMPLES = 128;
 
-/** Declares `--calibration`, which must be given. */
-export function addCalibrationOption(command: Command): Command {
-  return command.requiredOption(
-    "--calibration <file>",
-    "text to calibrate on: .txt, or .jsonl with one document per line",
-  );
-}
+/** The flags and the description of `--calibration`. */
+export const CALIBRATION_OPTION = ["--calibration <text>", `text to calibrate on: ${TEXT_VALUES}`] as const;
 
 /** Declares `--samples`. */
 export function addSamplesOption(command: Command): Command {

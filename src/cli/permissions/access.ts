@@ -5,9 +5,10 @@
 
 import { dirname, join, resolve } from "node:path";
 import type { DawnFiles } from "../../host/backends.ts";
-import { cacheFolder } from "../../hub/cache.ts";
+import { cacheFolder, type Repository, repositoryFolder } from "../../hub/cache.ts";
 import { isHubReference, parseReference } from "../../hub/reference.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
+import { NAMED_TEXTS, parseTextReference, TEXT_NAMES } from "../../prune/texts/named_texts.ts";
 import { REPORT_PAGE_FILE } from "../../report/file_names.ts";
 
 import { HUB_VARIABLES } from "../files/hub_variables.ts";
@@ -45,6 +46,8 @@ export interface Surroundings {
 export type Role =
   | "input"
   | "labelled input"
+  | "text"
+  | "protocol"
   | "model"
   | "output folder"
   | "output file"
@@ -66,7 +69,15 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Acc
     const path = resolve(cwd, value.slice(value.indexOf("=") + 1));
     return { read: [path, path.replace(/\.jsonl$/, "-labels.lst")] }; // the labels of piqa have a file of their own
   },
-  "model": (model, around) => isHubReference(model) ? hubAccess(model, around) : folderAccess(model, around),
+  "text": (value, around) => {
+    const { name, path } = parseTextReference(value);
+    return path === undefined && name !== undefined
+      ? hubAccess({ type: "dataset", name: NAMED_TEXTS[name].repo }, around)
+      : { read: [resolve(around.cwd, path ?? value)] };
+  },
+  "protocol": (_name, around) => union(TEXT_NAMES.map((name) => GRANTS.text(name, around))),
+  "model": (model, around) =>
+    isHubReference(model) ? modelAccess(model, around) : folderAccess(model, around),
   "output folder": (path, { cwd, exists }) => {
     const folder = firstMissing(resolve(cwd, path), exists);
     return { read: [folder], write: [folder] };
@@ -125,11 +136,19 @@ function folderAccess(path: string, { cwd }: Surroundings): Access {
   return { read: [SNAPSHOT.exec(folder)?.[1] ?? folder] };
 }
 
-/** The access to a model of the hub, which is downloaded to the folder of this model in the cache. */
-function hubAccess(reference: string, { cwd, env, exists }: Surroundings): Access {
+/** The access to a model of the hub. An invalid reference is reported by the command itself. */
+function modelAccess(reference: string, around: Surroundings): Access {
   try {
-    const cache = resolve(cwd, cacheFolder(env));
-    const name = `models--${parseReference(reference).repo.replace("/", "--")}`;
+    return hubAccess({ type: "model", name: parseReference(reference).repo }, around);
+  } catch {
+    return { env: HUB_VARIABLES };
+  }
+}
+
+/** The access to a repository of the hub, which is downloaded to the folder of this repository in the cache. */
+function hubAccess(repository: Repository, { cwd, env, exists }: Surroundings): Access {
+  try {
+    const cache = resolve(cwd, cacheFolder(env)), name = repositoryFolder(repository);
     const folders = [join(cache, name), join(cache, ".locks", name)];
     const net = env.HF_ENDPOINT ? hostOf(env.HF_ENDPOINT) : HUB_HOSTS;
     return {
@@ -139,7 +158,7 @@ function hubAccess(reference: string, { cwd, env, exists }: Surroundings): Acces
       env: HUB_VARIABLES,
     };
   } catch {
-    return { env: HUB_VARIABLES }; // the reference or the cache is invalid, which the command itself reports
+    return { env: HUB_VARIABLES }; // the cache is unknown, which the command itself reports
   }
 }
 

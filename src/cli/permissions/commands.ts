@@ -35,9 +35,10 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
     arguments: ["model"],
     options: {
       out: "output folder",
-      calibration: "input",
-      text: "input",
+      calibration: "text",
+      text: "text",
       profile: "input",
+      protocol: "protocol",
       server: "server",
       ...LIBRARIES,
     },
@@ -46,12 +47,12 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "verify": { arguments: ["model"] },
   "eval": {
     arguments: ["model"],
-    options: { compare: "model", text: "input", task: "labelled input", ...LIBRARIES },
+    options: { compare: "model", text: "text", task: "labelled input", ...LIBRARIES },
     defaults: LIBRARY_DEFAULTS,
   },
   "sweep": {
     arguments: ["model"],
-    options: { calibration: "input", text: "input", csv: "output file", svg: "output file", ...LIBRARIES },
+    options: { calibration: "text", text: "text", csv: "output file", svg: "output file", ...LIBRARIES },
     defaults: LIBRARY_DEFAULTS,
   },
   "layer": {

@@ -1,6 +1,5 @@
 /** Builds the job of `pare prune`: reads the texts, and defines the report and the format of the output. */
 
-import { basename } from "node:path";
 import type { Backend } from "../../backend/backend.ts";
 import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
@@ -32,14 +31,18 @@ export async function pruneJob(
   facts: RunFacts,
   { backend, fs, signal, progress }: JobServices,
 ): Promise<Omit<PruneJob, "fingerprint">> {
-  const { opened: { checkpoint, model, loadTokenizer }, choice, options, seqlen } = facts;
+  const { opened: { checkpoint, model, loadTokenizer }, choice, options, texts, seqlen } = facts;
   const { windows } = options;
   const tokenizer = await loadTokenizer();
-  const calibration = await readCalibration(tokenizer, { ...options, seqlen }, fs);
-  const texts: TokenizedText[] = [];
-  for (const file of options.text) {
-    const tokens = await readEvaluationText(tokenizer, file, { seqlen, windows }, fs);
-    texts.push({ text: basename(file), tokens });
+  const calibration = await readCalibration(
+    tokenizer,
+    { ...options, calibration: texts.calibration, seqlen },
+    fs,
+  );
+  const tokenized: TokenizedText[] = [];
+  for (const text of texts.evaluation) {
+    const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, fs);
+    tokenized.push({ text: text.label, tokens });
   }
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   return {
@@ -56,14 +59,14 @@ export async function pruneJob(
     reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
     reportFiles: async (run, pruned, write) => {
       const started = performance.now();
-      const perplexity = await comparePerplexity({ dense: model, pruned }, texts, {
+      const perplexity = await comparePerplexity({ dense: model, pruned }, tokenized, {
         seqlen,
         windows,
         backend,
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
-      const evaluation = texts.length === 0 ? 0 : (performance.now() - started) / 1000;
+      const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport(facts, run, { perplexity, write, evaluation });
       return runReportFiles(report, report.format, report.bytes.written);
     },

@@ -7,12 +7,12 @@ import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import {
   addBackendOption,
-  addCalibrationOption,
   addCommonOptions,
   addSamplesOption,
   addSeqlenOption,
   appendValue,
   type BackendFlags,
+  CALIBRATION_OPTION,
   type CommonOptions,
   integer,
 } from "../options/common_options.ts";
@@ -21,10 +21,17 @@ import { addHostPoolOptions, type HostPoolFlags } from "../options/server_option
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
+import { TEXT_VALUES } from "../files/text_source.ts";
+
+/** The names of the protocols, which `protocol.ts` describes. */
+const PROTOCOL_NAMES = ["sparsegpt"] as const;
+
+/** The name of a protocol. */
+export type ProtocolName = (typeof PROTOCOL_NAMES)[number];
 
 const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
-/** The options as commander parses them. */
+/** The options of a run. */
 export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, ChoiceFlags {
   readonly out: string;
   readonly calibration: string;
@@ -38,6 +45,12 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
   readonly format: WeightFormat;
   readonly overwrite?: boolean;
   readonly restart?: boolean;
+  readonly protocol?: ProtocolName;
+}
+
+/** The options as commander parses them. A protocol may stand for the calibration text. */
+export interface PruneFlags extends Omit<PruneOptions, "calibration"> {
+  readonly calibration?: string;
 }
 
 /**
@@ -54,10 +67,19 @@ export function declarePrune(): Command {
     .description("prune the linear layers of a model's blocks and write the pruned checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the pruned checkpoint");
-  addSamplesOption(addCalibrationOption(command))
+  addSamplesOption(
+    command.option(CALIBRATION_OPTION[0], `${CALIBRATION_OPTION[1]} (required without --protocol)`),
+  )
+    .addOption(
+      new Option(
+        "--protocol <protocol>",
+        "set the options as in published experiments: sparsegpt sets --method sparsegpt, --calibration c4, --samples 128, " +
+          "--seqlen 2048 and --seed 0, and adds --text wikitext2",
+      ).choices(PROTOCOL_NAMES),
+    )
     .option(
       "--seed <n>",
-      "choose the calibration windows at random with this seed (default: evenly spaced)",
+      "choose the calibration windows at random with this seed (default: evenly spaced, and 0 for a named text)",
       integer(0, 2 ** 32 - 1),
     )
     .option(
@@ -73,8 +95,8 @@ export function declarePrune(): Command {
         .default("auto"),
     )
     .option(
-      "--text <file>",
-      "a text to measure the perplexity on, before and after pruning; may be repeated",
+      "--text <text>",
+      `a text to measure the perplexity on, before and after pruning: ${TEXT_VALUES}; may be repeated`,
       appendValue,
       [],
     )
@@ -99,6 +121,7 @@ export function declarePrune(): Command {
   addExample(
     command,
     "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",
+    "prune hf:facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
     "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
   );
   return addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_METHOD))));

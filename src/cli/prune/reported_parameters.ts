@@ -37,6 +37,7 @@ export function reportedParameters({ query, options }: ParameterSources): Record
     profile: profile && basename(profile),
     allocate: allocate === "uniform" ? undefined : allocate,
     true_sequential: trueSequential,
+    protocol: options.protocol,
   };
   return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
 }

@@ -10,7 +10,9 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { describeRounding } from "../../host/backends.ts";
 import { checkpointFingerprint, fileDigest, type Fingerprint } from "../../prune/run/fingerprint.ts";
+import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { VERSION } from "../../protocol/version.ts";
+import type { RunTexts } from "../files/text_source.ts";
 import { optionName } from "../options/layer_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
@@ -19,6 +21,7 @@ export interface FingerprintSources {
   readonly checkpoint: Checkpoint;
   readonly query: LayerQuery;
   readonly options: PruneOptions;
+  readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
   readonly fs: WorkFileSystem;
@@ -30,11 +33,11 @@ export interface FingerprintSources {
  * adapter of each layer.
  */
 export async function commandFingerprint(
-  { checkpoint, query, options, seqlen, fs }: FingerprintSources,
+  { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
 ): Promise<Fingerprint> {
   const { samples, seed, layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, format } =
     options;
-  const texts = await Promise.all(options.text.map((file) => fileDigest(file, fs)));
+  const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
   const values = {
     ...query,
     samples,
@@ -48,16 +51,22 @@ export async function commandFingerprint(
     allocate: allocate === "uniform" ? undefined : allocate,
     "true-sequential": trueSequential,
     format,
-    text: texts.length === 0 ? undefined : texts,
+    text: evaluation.length === 0 ? undefined : evaluation,
     windows: options.windows,
   };
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   return {
     "pare's version": VERSION,
     ...await checkpointFingerprint(checkpoint, fs),
-    "the calibration text": await fileDigest(options.calibration, fs),
+    "the calibration text": await textDigest(texts.calibration, fs),
     ...Object.fromEntries(given.map(([name, value]) => [`--${optionName(name)}`, String(value)])),
   };
+}
+
+/** Describes a text by the digest of its file, and by the name as which the file is read. */
+async function textDigest({ name, path }: TextFile, fs: WorkFileSystem): Promise<string> {
+  const digest = await fileDigest(path, fs);
+  return name === undefined ? digest : `${name}, ${digest}`;
 }
 
 /** Adds to the fingerprint of a command the device of the forward passes. A run must go on with an equal device, but it may be finished on any. */

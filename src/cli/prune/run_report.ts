@@ -3,14 +3,15 @@
  * journal, which records each pruned layer.
  */
 
-import { basename } from "node:path";
 import { countWeightFileBytes } from "../../checkpoint/checkpoint.ts";
 import type { AllocationEntry, JournalEntry, LayerEntry } from "../../prune/run/journal.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import type { PruneRun } from "../../prune/run/prune_run.ts";
+import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import type { RunReport } from "../../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../../report/run_seconds.ts";
+import type { RunTexts } from "../files/text_source.ts";
 import { type ParameterSources, reportedParameters } from "./reported_parameters.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { ModelFolder } from "../../models/model.ts";
@@ -21,6 +22,7 @@ export interface RunFacts extends ParameterSources {
   readonly name: string;
   readonly opened: ModelFolder;
   readonly choice: LayerChoice;
+  readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
   /** The fingerprint of the command. */
@@ -38,7 +40,8 @@ export function runReport(
   { journal, resumeCount, allocation, layers }: PruneRun,
   end: RunEnd,
 ): RunReport {
-  const { name, opened: { checkpoint, model: { spec } }, choice, options, seqlen, fingerprint } = facts;
+  const { name, opened: { checkpoint, model: { spec } }, choice, options, texts, seqlen, fingerprint } =
+    facts;
   const bytes = countWeightFileBytes(checkpoint), { write, evaluation, perplexity } = end;
   return {
     version: VERSION,
@@ -51,10 +54,10 @@ export function runReport(
     },
     parameters: reportedParameters(facts),
     calibration: {
-      text: basename(options.calibration),
+      text: texts.calibration.label,
       samples: options.samples,
       seqlen,
-      seed: options.seed ?? null,
+      seed: options.seed ?? (texts.calibration.name === undefined ? null : NAMED_SEED),
     },
     backend: layers[0].report.backend, // every run prunes at least one layer
     adapter: layers[0].report.adapter,

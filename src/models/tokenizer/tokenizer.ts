@@ -109,7 +109,7 @@ function runTokenizer(tokenizer: Tokenizer, text: string): { ids: number[]; toke
 }
 
 /** Returns the text of a line `{"text": …}`. @throws {ModelError} naming the line number */
-function readDocument(line: string, number: number): string {
+export function readDocument(line: string, number: number): string {
   const value = parseJson(line, `line ${number}`);
   if (!isObject(value) || typeof value.text !== "string") {
     throw new ModelError(`line ${number}: must be an object with a string "text"`);

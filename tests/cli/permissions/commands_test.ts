@@ -6,8 +6,8 @@ import type { Command, Option } from "commander";
 import { createProgram } from "../../../src/cli/main.ts";
 import { COMMANDS, SWITCHES } from "../../../src/cli/permissions/commands.ts";
 
-/** The placeholders of options and arguments that name files, folders, models or servers. */
-const NAMES_SOMETHING = /<(file|folder|model|name=file|url|path|library|runtime)>/;
+/** The placeholders of options and arguments that name files, folders, texts, models or servers. */
+const NAMES_SOMETHING = /<(file|folder|model|name=file|text|protocol|url|path|library|runtime)>/;
 
 /** The options that name something but grant nothing by themselves. */
 const HARMLESS = ["public-url"]; // the edge connects to this URL, and the host does not

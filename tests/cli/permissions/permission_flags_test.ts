@@ -63,6 +63,25 @@ describe("commandAccess()", () => {
     ]);
   });
 
+  it("downloads the named texts that a command uses, and reads the files that stand for them", () => {
+    const folder = (
+      name: string,
+    ) => [`/data/hf/hub/datasets--${name}`, `/data/hf/hub/.locks/datasets--${name}`];
+    const c4 = folder("allenai--c4"), wikitext = folder("Salesforce--wikitext");
+    const env = { HF_HOME: "/data/hf" };
+    const named = accessOf("prune model --out out --calibration c4", env);
+    assert.deepEqual(named.read.filter((path) => path.startsWith("/data")), c4);
+    assert.ok(named.net.includes("*.hf.co"));
+    const protocol = accessOf("prune model --out out --protocol sparsegpt", env);
+    assert.deepEqual(protocol.read.filter((path) => path.startsWith("/data")), [...c4, ...wikitext]);
+    const file = accessOf("sweep model --calibration c4=c4.json.gz --text wikitext2=/data/test.parquet", env);
+    assert.deepEqual(file.read.filter((path) => /c4|test/.test(path)), [
+      "/home/ann/c4.json.gz",
+      "/data/test.parquet",
+    ]);
+    assert.deepEqual(file.net, []);
+  });
+
   it("downloads a model of the hub to the folder of this model in the cache", () => {
     const env = { HF_HOME: "/data/hf" };
     assert.deepEqual(accessOf("eval hf:facebook/opt-125m --text t.txt", env), {

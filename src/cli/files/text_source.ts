@@ -1,0 +1,103 @@
+/**
+ * Finds the texts that options name. A text is a file, a named text such as `c4`, whose file is downloaded from the Hugging Face hub, or
+ * `c4=FILE`, a file that is read as the named text.
+ */
+
+import { basename } from "node:path";
+import { ModelError } from "../../files/model_error.ts";
+import type { DatasetFile } from "../../hub/dataset_file.ts";
+import { HubUnreachable } from "../../hub/hub_access.ts";
+import {
+  NAMED_TEXTS,
+  parseTextReference,
+  TEXT_NAMES,
+  type TextFile,
+  type TextName,
+  type TextUse,
+} from "../../prune/texts/named_texts.ts";
+import type { Output } from "../terminal/output.ts";
+import { requireFile } from "./input_file.ts";
+import { useHub } from "./use_hub.ts";
+
+/** The description of the values of `--calibration` and `--text` in the help of commands. */
+export const TEXT_VALUES = `.txt, .jsonl with one document per line, or ${
+  TEXT_NAMES.join(" or ")
+} of the Hugging Face hub`;
+
+/** The options that name texts. */
+type TextOption = "calibration" | "text";
+
+const USES: Readonly<Record<TextOption, TextUse>> = { calibration: "calibration", text: "evaluation" };
+
+/** Checks that the files of texts exist. Named texts of the hub are not downloaded. @throws {UsageError} as `requireFile` */
+export async function requireTexts(
+  texts: Readonly<Partial<Record<TextOption, string | readonly string[]>>>,
+): Promise<void> {
+  for (const [option, values = []] of Object.entries(texts)) {
+    for (const value of [values].flat()) {
+      const { path } = parseTextReference(value);
+      if (path !== undefined) await requireFile(`option --${option}`, path);
+    }
+  }
+}
+
+/** The texts of a run. */
+export interface RunTexts {
+  readonly calibration: TextFile;
+  readonly evaluation: readonly TextFile[];
+}
+
+/** Returns the files of the texts of a run. @throws as {@link openText} */
+export async function openRunTexts(
+  { calibration, text }: { readonly calibration: string; readonly text: readonly string[] },
+  output: Output,
+  signal: AbortSignal,
+): Promise<RunTexts> {
+  const opened = await openText("calibration", calibration, output, signal), evaluation: TextFile[] = [];
+  for (const value of text) evaluation.push(await openText("text", value, output, signal));
+  return { calibration: opened, evaluation };
+}
+
+/**
+ * Returns the file of a text. The file of a named text is downloaded unless the hub's cache has it.
+ * @throws {ModelError} {HubUnreachable} if the file cannot be downloaded. The message says which file to bring
+ */
+export async function openText(
+  option: TextOption,
+  value: string,
+  output: Output,
+  signal: AbortSignal,
+): Promise<TextFile> {
+  const { name, path } = parseTextReference(value);
+  if (path !== undefined) return { path, name, label: name ?? basename(path) };
+  const text = name!; // a value without a name is a path
+  return { path: await downloadText(option, text, output, signal), name, label: text };
+}
+
+/** Returns the URL of a file on the public hub, for a person who downloads it. */
+function datasetUrl({ repo, commit, path }: DatasetFile): string {
+  return `https://huggingface.co/datasets/${repo}/resolve/${commit}/${path}`;
+}
+
+async function downloadText(
+  option: TextOption,
+  name: TextName,
+  output: Output,
+  signal: AbortSignal,
+): Promise<string> {
+  const { repo, commit, files } = NAMED_TEXTS[name],
+    file: DatasetFile = { repo, commit, path: files[USES[option]] };
+  const { resolveDatasetFile } = await import("../../hub/dataset_file.ts"); // only texts of the hub need its client
+  try {
+    return await useHub(
+      output,
+      signal,
+      (options) => resolveDatasetFile(`option --${option} ${name}`, file, options),
+    );
+  } catch (error) {
+    if (!(error instanceof HubUnreachable || error instanceof ModelError)) throw error;
+    const advice = `Or download ${datasetUrl(file)} elsewhere, and give the file by --${option} ${name}=FILE`;
+    error.message = `${error.message}. ${advice}`;
+    throw error;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Connects a command with the Hugging Face hub. The cache folder and the access token are set by the same environment variables as for
+ * Hugging Face's own tools.
+ */
+
+import { cacheFolder } from "../../hub/cache.ts";
+import type { ResolveOptions } from "../../hub/resolve_model.ts";
+import { retryLine } from "../remote_client.ts";
+import type { Output } from "../terminal/output.ts";
+import { hubFiles } from "./hub_files.ts";
+import { HUB_VARIABLES } from "./hub_variables.ts";
+
+/** The values of `HUB_VARIABLES`. */
+export type HubVariables = Readonly<Partial<Record<typeof HUB_VARIABLES[number], string>>>;
+
+/**
+ * Calls `download` with the options for the hub, and shows the progress of the download.
+ * @param variables the environment variables; they are read from the process if they are not given
+ */
+export async function useHub<T>(
+  output: Output,
+  signal: AbortSignal,
+  download: (options: ResolveOptions) => Promise<T>,
+  variables?: HubVariables,
+): Promise<T> {
+  const env = variables ?? readHubVariables(), bar = output.progress("fetching");
+  let currentFile = "";
+  try {
+    return await download({
+      fs: hubFiles,
+      cacheDir: cacheFolder(env),
+      fetch,
+      hubUrl: env.HF_ENDPOINT || undefined,
+      accessToken: env.HF_TOKEN,
+      offline: /^(1|on|yes|true)$/i.test(env.HF_HUB_OFFLINE ?? ""),
+      signal,
+      remark: (line) => output.remark(line),
+      onRetry: ({ message }, waitMs) => output.remark(retryLine(message, waitMs)),
+      progress: ({ file, done, files, bytes, byteLength }) => {
+        if (file !== currentFile) bar.step(done, files, file);
+        currentFile = file;
+        bar.note(`${file} ${Math.floor(100 * bytes / Math.max(byteLength, 1))} %`);
+      },
+    });
+  } finally {
+    bar.stop();
+  }
+}
+
+/** Reads the environment variables. They are read one by one, because the command may have no permission for others. */
+function readHubVariables(): HubVariables {
+  return Object.fromEntries(HUB_VARIABLES.map((name) => [name, Deno.env.get(name)]));
+}

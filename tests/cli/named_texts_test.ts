@@ -1,0 +1,207 @@
+/** Tests the named texts and the protocols of commands, with a local stand-in of the hub. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { freePort } from "../../scripts/processes/child_edge.ts";
+import { applyProtocol } from "../../src/cli/prune/protocol.ts";
+import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
+import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts";
+import { type FakeHub, serveHub } from "../hub/fake_hub.ts";
+import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { type Finished, runPareWith } from "./run_pare.ts";
+
+/** A repository of the stand-in with the files of a named text. */
+function repository(
+  name: TextName,
+  calibration: Uint8Array<ArrayBuffer>,
+  evaluation: Uint8Array<ArrayBuffer>,
+) {
+  const { repo, commit, files } = NAMED_TEXTS[name];
+  const contents = { [files.calibration]: calibration, [files.evaluation]: evaluation };
+  return { repo, revisions: { main: commit }, files: contents };
+}
+
+let folder: string, hub: FakeHub, env: Record<string, string>;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  const documents = c4File(Array.from({ length: 300 }, (_, i) => i % 10 === 0 ? 60 : 5));
+  const rows = await Deno.readFile(ROWS_FILE);
+  hub = serveHub(repository("c4", documents, documents), repository("wikitext2", rows, rows));
+  env = { HF_HOME: `${folder}/hf`, HF_ENDPOINT: hub.url };
+  await Deno.writeFile(`${folder}/brought.json.gz`, documents);
+});
+after(async () => {
+  await hub[Symbol.asyncDispose]();
+  await Deno.remove(folder, { recursive: true });
+});
+
+function prune(out: string, calibration: string, ...options: readonly string[]): Promise<Finished> {
+  return pruneWith(env, out, calibration, ...options);
+}
+
+function pruneWith(
+  env: Record<string, string>,
+  out: string,
+  calibration: string,
+  ...options: readonly string[]
+) {
+  const args = [
+    "prune",
+    OPT_SOTU,
+    "--out",
+    `${folder}/${out}`,
+    "--calibration",
+    calibration,
+    "--samples",
+    "4",
+  ];
+  args.push("--seqlen", "32", "--max-layer", "1", "--method", "sparsegpt", "--backend", "cpu", ...options);
+  return runPareWith(env, ...args);
+}
+
+async function report(out: string) {
+  return JSON.parse(await Deno.readTextFile(`${folder}/${out}/pare.json`));
+}
+
+function weights(out: string): Promise<Uint8Array> {
+  return Deno.readFile(`${folder}/${out}/model.safetensors`);
+}
+
+describe("a named text", () => {
+  it("is downloaded once, calibrates and measures a run, and its digest is in the report", async () => {
+    const first = await prune("named", "c4", "--text", "wikitext2", "--windows", "2");
+    assert.equal(first.code, 0, first.stderr);
+    assert.match(first.stdout, /perplexity on wikitext2 \(2 windows of 32\)/);
+    const { calibration, perplexity, fingerprint } = await report("named");
+    assert.deepEqual(calibration, { text: "c4", samples: 4, seqlen: 32, seed: 0 });
+    assert.deepEqual([perplexity.length, perplexity[0].text], [1, "wikitext2"]);
+    assert.match(fingerprint["the calibration text"], /^c4, sha256:[0-9a-f]{64}$/);
+    assert.match(fingerprint["--text"], /^wikitext2, sha256:[0-9a-f]{64}$/);
+    const requests = hub.requests.length;
+    const again = await prune("named", "c4", "--text", "wikitext2", "--windows", "2");
+    assert.match(again.stderr, /this run is finished already/);
+    assert.equal(hub.requests.length, requests);
+  });
+
+  it("gives the same result from a file that the user brings, and another one with another seed", async () => {
+    for (const [out, ...options] of [["brought"], ["seed", "--seed", "1"]]) {
+      const { code, stderr } = await pruneWith({}, out, `c4=${folder}/brought.json.gz`, ...options);
+      assert.equal(code, 0, stderr);
+    }
+    const named = await prune("fresh", "c4");
+    assert.equal(named.code, 0, named.stderr);
+    assert.deepEqual(await weights("brought"), await weights("fresh"));
+    assert.notDeepEqual(await weights("seed"), await weights("fresh"));
+  });
+
+  it("is named with its URL and the option for a file if the hub cannot be reached", async () => {
+    const url = `https://huggingface.co/datasets/allenai/c4/resolve/${NAMED_TEXTS.c4.commit}/` +
+      NAMED_TEXTS.c4.files.calibration;
+    const advice = `Or download ${url} elsewhere, and give the file by --calibration c4=FILE`;
+    const closed = { HF_HOME: `${folder}/empty`, HF_ENDPOINT: `http://127.0.0.1:${freePort()}` };
+    for (const [code, variables] of [[4, closed], [3, { ...closed, HF_HUB_OFFLINE: "1" }]] as const) {
+      const finished = await pruneWith(variables, "none", "c4");
+      assert.equal(finished.code, code, finished.stderr);
+      assert.ok(finished.stderr.includes(`error: option --calibration c4: `), finished.stderr);
+      assert.ok(finished.stderr.trimEnd().endsWith(advice), finished.stderr);
+    }
+  });
+
+  it("names the option and the file if a file is missing", async () => {
+    const { code, stderr } = await prune("none", `c4=${folder}/absent`);
+    assert.equal(code, 2);
+    assert.match(stderr, /^error: option --calibration .*\/absent: there is no such file/m);
+  });
+
+  it("is measured by pare eval", async () => {
+    const words = ["--seqlen", "32", "--windows", "2", "--backend", "cpu", "--json"];
+    const { code, stdout, stderr } = await runPareWith(
+      env,
+      "eval",
+      OPT_SOTU,
+      "--text",
+      "wikitext2",
+      "--text",
+      "c4",
+      ...words,
+    );
+    assert.equal(code, 0, stderr);
+    const [{ texts }] = JSON.parse(stdout).models;
+    assert.deepEqual(texts.map(({ text }: { text: string }) => text), ["wikitext2", "c4"]);
+  });
+});
+
+describe("--protocol sparsegpt", () => {
+  const parse = (...words: readonly string[]) => {
+    const command = declarePrune();
+    command.parse(["model", "--out", "out", ...words], { from: "user" });
+    return applyProtocol(command.opts<PruneFlags>(), command);
+  };
+
+  it("sets the options of the published experiments, and leaves the sparsity to the command line", () => {
+    const { method, calibration, samples, seqlen, seed, windows, text, sparsity } = parse(
+      "--protocol",
+      "sparsegpt",
+      "--sparsity",
+      "0.7",
+    );
+    assert.deepEqual({ method, calibration, samples, seqlen, seed, windows, text, sparsity }, {
+      method: "sparsegpt",
+      calibration: "c4",
+      samples: 128,
+      seqlen: 2048,
+      seed: 0,
+      windows: undefined,
+      text: ["wikitext2"],
+      sparsity: "0.7",
+    });
+  });
+
+  it("accepts equal options, files of its texts, and further texts", () => {
+    const words = [
+      "--calibration",
+      "c4=a.gz",
+      "--text",
+      "more.txt",
+      "--text",
+      "wikitext2=b.parquet",
+      "--samples",
+      "128",
+    ];
+    const { calibration, text } = parse("--protocol", "sparsegpt", ...words);
+    assert.deepEqual([calibration, text], ["c4=a.gz", ["more.txt", "wikitext2=b.parquet"]]);
+    assert.deepEqual(parse("--protocol", "sparsegpt", "--text", "c4").text, ["wikitext2", "c4"]);
+  });
+
+  for (
+    const [words, message] of [
+      [["--samples", "64"], "option --samples 64: --protocol sparsegpt sets it to 128"],
+      [["--method", "alps"], "option --method alps: --protocol sparsegpt sets it to sparsegpt"],
+      [["--calibration", "wikitext2"], "option --calibration wikitext2: --protocol sparsegpt sets it to c4"],
+      [["--calibration", "c4.jsonl"], "option --calibration c4.jsonl: --protocol sparsegpt sets it to c4"],
+      [["--windows", "8"], "option --windows 8: --protocol sparsegpt leaves it out"],
+      [["--seed", "1"], "option --seed 1: --protocol sparsegpt sets it to 0"],
+    ] as const
+  ) {
+    it(`refuses ${words.join(" ")}`, () => {
+      assert.throws(() => parse("--protocol", "sparsegpt", ...words), { name: "UsageError", message });
+    });
+  }
+
+  it("is refused for a model with fewer positions, before any download", async () => {
+    const requests = hub.requests.length;
+    const args = ["prune", OPT_SOTU, "--out", `${folder}/none`, "--protocol", "sparsegpt"];
+    const { code, stderr } = await runPareWith({ ...env, HF_HOME: `${folder}/other` }, ...args);
+    assert.deepEqual([code, stderr], [
+      2,
+      "error: option --seqlen 2048: the model has positions for 512 tokens\n",
+    ]);
+    assert.equal(hub.requests.length, requests);
+  });
+
+  it("is needed if there is no --calibration", async () => {
+    const { code, stderr } = await runPareWith({}, "prune", OPT_SOTU, "--out", `${folder}/none`);
+    assert.deepEqual([code, stderr], [2, "error: required option '--calibration <text>' not specified\n"]);
+  });
+});
