@@ -49,7 +49,7 @@ export interface TransportRequest {
   readonly signal?: AbortSignal;
 }
 
-/** The default of `maxAnswerBytes`. The largest answer in JSON is a job, which says about every layer 1 to 2 KiB more than the request of at most 8 MiB. */
+/** The default of `maxAnswerBytes`. The largest answer in JSON is a job, which has at most 4096 layers of a few KiB each. */
 const MAX_JSON_BYTES = 2 ** 25;
 const MAX_BACKOFF_MS = 30_000;
 /**

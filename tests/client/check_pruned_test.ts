@@ -88,10 +88,24 @@ describe("checkPruned()", () => {
     assertRefused(/every weight is 0/, layer(Array(8).fill(0), { pruned: [0, 1, 2, 3] }));
   });
 
-  it("accepts a layer of zeros if the statistics of the request are 0", () => {
-    const zeros = layer(Array(8).fill(0), { pruned: [0, 1, 2, 3] });
-    check(zeros, {}, { hessian_upper: f32([10], Array(10).fill(0)) });
-    assertRefused(/every weight is 0/, zeros, {}, { hessian_upper: f32([10], Array(10).fill(1)) });
+  it("accepts a layer of zeros if the inputs of all kept weights were always 0", () => {
+    const zeros = layer(Array(8).fill(0), { pruned: [0, 1, 4, 5] }); // keeps columns 2 and 3
+    const statistics = (diagonal: readonly number[]) => {
+      const rows = diagonal.map((entry, i) => diagonal.map((_, j) => i === j ? entry : 0));
+      return [
+        { hessian: f32([4, 4], rows.flat()) },
+        { hessian_upper: f32([10], rows.flatMap((row, i) => row.slice(i))) },
+        { inputs: f32([4, 4], rows.flat()) },
+      ];
+    };
+    for (const tensors of statistics([1, 1, 0, 0])) check(zeros, {}, tensors);
+    for (const tensors of statistics([0, 0, 0, 1])) assertRefused(/every weight is 0/, zeros, {}, tensors);
+    assertRefused(/every weight is 0/, zeros);
+  });
+
+  it("accepts zeros of weights that are too small for the dtype of the answer", () => {
+    const small = layer(DENSE_VALUES.map((value) => value * 1e-8), { dtype: "F16" }).weight;
+    check(layer(Array(8).fill(0), { dtype: "F16", pruned: [0, 1, 2, 3] }), {}, { weight: small });
   });
 });
 

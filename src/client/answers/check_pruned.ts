@@ -24,8 +24,8 @@ export interface RequestedLayer {
 const DEFAULT_SPARSITY = 0.5;
 
 /**
- * The fraction of the kept weights that may have become 0 without rounding. A kept weight becomes 0 if it is too small for the
- * dtype of the answer, or if an update cancels it exactly. Both are rare.
+ * The fraction of the kept weights that may have become 0 without rounding. Only weights count that were normal numbers in the dtype of the
+ * answer. Such a weight becomes 0 only if an update cancels it nearly exactly, which is rare.
  */
 const MAX_KEPT_ZEROS = 0.1;
 
@@ -60,7 +60,8 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
       `its mask prunes ${counts.pruned} weights, but the query asks for ${Math.round(wanted)}`,
     );
   }
-  if (counts.kept > 0 && counts.keptZeros === counts.kept && !hasZeroStatistics(tensors)) {
+  const isDead = deadInputs(tensors, cols);
+  if (counts.hasOnlyZeros && counts.zeros.some((count, col) => count > 0 && !isDead(col))) {
     throw malformedLayer("every weight is 0, although its mask keeps some");
   }
   if (bits === undefined && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
@@ -78,12 +79,14 @@ export function wantedDtype({ dtype = "same" }: LayerQuery, before: Dtype): Dtyp
 interface EntryCounts {
   /** The number of entries that the mask prunes. */
   readonly pruned: number;
-  /** The number of entries that the mask keeps and that were not 0 before. 0 if the weight before is unknown. */
+  /** The number of entries that the mask keeps and that were normal numbers before. 0 if the weight before is unknown. */
   readonly kept: number;
-  /** The number of those entries that are 0 now. */
-  readonly keptZeros: number;
+  /** The number of those entries that are 0 now, by column. */
+  readonly zeros: Uint32Array;
   /** The number of those zeros outside of columns of zeros. A method sets a whole column to zero if its input was always 0. */
   readonly scatteredZeros: number;
+  /** Whether the whole weight is 0. */
+  readonly hasOnlyZeros: boolean;
 }
 
 /** The shape of a layer, and everything in its request that limits which entries are 0. */
@@ -126,14 +129,13 @@ function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCo
         const rule = keptInGroup > keep ? "pattern" : "mask of the request";
         throw malformedLayer(`its mask keeps weight [${row},${col}] against the ${rule}`);
       }
-      if (!before || before[i] << shift === 0) continue;
+      if (!before || (before[i] & exponent) === 0) continue;
       kept++;
       if (isZero) zeros[col]++;
     }
   }
-  const sum = (counts: Uint32Array) => counts.reduce((total, count) => total + count, 0);
-  const scattered = zeros.map((count, col) => count * hasValue[col]);
-  return { pruned, kept, keptZeros: sum(zeros), scatteredZeros: sum(scattered) };
+  const scatteredZeros = zeros.reduce((total, count, col) => total + count * hasValue[col], 0);
+  return { pruned, kept, zeros, scatteredZeros, hasOnlyZeros: !hasValue.includes(1) };
 }
 
 /** The bits of the exponent of each dtype. */
@@ -159,8 +161,20 @@ function maskReader(mask: HostTensor | undefined, cols: number): (row: number, c
   return (row, col) => (data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
 }
 
-/** Whether the request has statistics of inputs that were always 0. Such a layer may become a layer of zeros. */
-function hasZeroStatistics(tensors: LayerTensors | undefined): boolean {
-  const statistics = tensors?.hessian ?? tensors?.hessian_upper ?? tensors?.inputs;
-  return statistics?.data.every((byte) => byte === 0) ?? false;
+/** Returns a function that says whether an input was always 0, as far as the request has statistics. All weights of such an input may become 0. */
+function deadInputs(tensors: LayerTensors | undefined, cols: number): (col: number) => boolean {
+  const { hessian, hessian_upper: upper, inputs } = tensors ?? {};
+  if (hessian) return (col) => isZeroElement(hessian, col * (cols + 1));
+  if (upper) return (col) => isZeroElement(upper, col * cols - col * (col - 1) / 2);
+  if (!inputs) return () => false;
+  return (col) =>
+    Array.from({ length: inputs.shape[0] }, (_, row) => row).every((row) =>
+      isZeroElement(inputs, row * cols + col)
+    );
+}
+
+/** Whether all bytes of an element of `tensor` are 0. */
+function isZeroElement({ dtype, data }: HostTensor, index: number): boolean {
+  const width = BYTES_PER_ELEMENT[dtype];
+  return data.subarray(width * index, width * (index + 1)).every((byte) => byte === 0);
 }
