@@ -10,6 +10,7 @@ import { readDiagonal } from "../linalg/diagonal.ts";
 import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
+import { relativeError as errorRatio } from "../solvers/solution.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 import {
@@ -46,6 +47,13 @@ const OVERFLOW_NOTE = "The error of the layer is too large for f32, so it is not
 const UNDERFLOW_NOTE = "The error of the layer is too small for f32, so it is not reported.";
 const ZERO_NOTE =
   "The relative error is not reported, because its denominator tr(W·H·Wᵀ) is 0 in f32 and the loss is not.";
+/** The notes of a report whose figures are small differences of large sums. */
+const LOST_NOTE =
+  "The loss and the relative error are not reported, because they are so small beside the damping or the sums " +
+  "from which they are computed that the rounding of f32 would decide them.";
+const LOST_DENOMINATOR_NOTE =
+  "The relative error is not reported, because its denominator tr(W·H·Wᵀ) is so small beside the damping that " +
+  "the rounding of f32 would decide it.";
 
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
@@ -87,12 +95,10 @@ export async function compressLayer(
     const result = await runMethod(backend, { ...operands, factor, lossUnit }, parameters, clock);
     const { solution } = result, { rows, cols } = weight;
     if (exponent !== 0) scaleByPowerOfTwo(backend, solution.q, exponent);
-    const figures = reportError(
-      solution,
-      parameters,
-      lossUnit,
-      underflows(size.weight, size.statistic, exponent),
-    );
+    const hasStatistics = factor !== undefined || operands.hessian !== undefined;
+    const figures = hasStatistics
+      ? reportError(solution, parameters, lossUnit, underflows(size.weight, size.statistic, exponent))
+      : { loss: null, relativeError: null };
     const solvedSeconds = (clock() - factoredAt) / 1e3;
     const report: LayerReport = {
       method: parameters.method,
@@ -159,13 +165,14 @@ async function measureSize(
  * @param lossUnit the factor by which the losses of the solve are multiplied
  */
 function reportError(
-  { loss, relativeError }: Solution,
+  solution: Solution,
   options: LayerParameters,
   lossUnit: number,
   isUnderflow: boolean,
 ): { readonly loss: number | null; readonly relativeError: number | null; readonly note?: string } {
-  if (loss === null) return { loss, relativeError };
+  const { loss, weightForm } = solution, relativeError = errorRatio(solution);
   if (isUnderflow) return { loss: null, relativeError: null, note: UNDERFLOW_NOTE };
+  if (loss === null) return { loss: null, relativeError: null, note: LOST_NOTE };
   if (!Number.isFinite(loss)) return { loss: null, relativeError: null, note: OVERFLOW_NOTE };
   const inUnits = loss * lossUnit, rounded = Math.fround(inUnits);
   const isHeld = Number.isFinite(rounded) && (rounded !== 0 || loss === 0);
@@ -173,7 +180,9 @@ function reportError(
     ? []
     : [`The loss is not reported, because f32 cannot hold ${inUnits.toPrecision(7)}.`];
   const isReported = !options.relativeError || (relativeError !== null && Number.isFinite(relativeError));
-  const errorNote = isReported ? [] : [relativeError === null ? ZERO_NOTE : OVERFLOW_NOTE];
+  const errorNote = isReported
+    ? []
+    : [weightForm === null ? LOST_DENOMINATOR_NOTE : weightForm === 0 ? ZERO_NOTE : OVERFLOW_NOTE];
   return {
     loss: isHeld ? inUnits : null,
     relativeError: isReported ? relativeError : null,

@@ -8,10 +8,9 @@ import type { Backend } from "../backend/backend.ts";
 import { solveAlps } from "../solvers/alps.ts";
 import { solveMagnitude } from "../solvers/magnitude.ts";
 import { solveObc } from "../solvers/obc.ts";
-import { refit } from "../solvers/refit.ts";
+import { refit, type RefitReport } from "../solvers/refit.ts";
 import { roundSolution } from "../solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "../solvers/scaled_statistics.ts";
-import { rescaleRelativeError } from "../solvers/solution.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { solveWanda } from "../solvers/wanda.ts";
@@ -65,7 +64,9 @@ export async function runMethod(
     if (parameters.refitSteps && parameters.method !== "alps") {
       result = await refitResult(backend, operands, parameters, statistics, result, clock);
     }
-    return parameters.quantization ? await roundResult(backend, operands, parameters, result) : result;
+    return parameters.quantization
+      ? await roundResult(backend, operands, parameters, statistics, result)
+      : result;
   } catch (error) {
     result.solution.destroy();
     throw error;
@@ -143,7 +144,7 @@ async function chooseMask(
   }
 }
 
-/** Refits the solution, and replaces its loss and its relative error. */
+/** Refits the solution, and replaces its loss. */
 async function refitResult(
   backend: Backend,
   { layer, factor, lossUnit = 1 }: LayerOperands,
@@ -155,31 +156,41 @@ async function refitResult(
   const startedAt = clock(), { solution } = result, { q, mask } = solution;
   const weights = { delta: layer.weight, q, mask };
   const report = await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!);
-  const { loss, lossBefore, steps } = report;
-  const note = steps > 0
-    ? `The refit lowered the loss from ${lossBefore * lossUnit} to ${loss * lossUnit}.`
-    : `The refit was discarded, because it did not lower the loss of ${lossBefore * lossUnit}.`;
   return {
     ...result,
-    solution: { ...solution, loss, relativeError: rescaleRelativeError(solution, loss) },
+    solution: { ...solution, loss: report.after.loss },
     damping: factor?.damping ?? parameters.damping,
-    refitSteps: steps,
+    refitSteps: report.steps,
     refitSeconds: (clock() - startedAt) / 1e3,
-    notes: [...result.notes, note],
+    notes: [...result.notes, refitNote(report, lossUnit)],
   };
+}
+
+/** Describes the effect of a refit by the losses that decided whether it is kept (`isLowerLoss`). */
+function refitNote({ before, after, steps }: RefitReport, lossUnit: number): string {
+  const isExact = before.loss !== null && after.loss !== null;
+  const name = isExact ? "loss" : "damped loss";
+  const [from, to] = [before, after].map(({ loss, dampedLoss }) => (isExact ? loss! : dampedLoss) * lossUnit);
+  return steps > 0
+    ? `The refit lowered the ${name} from ${from} to ${to}.`
+    : `The refit was discarded, because it did not lower the ${name} of ${from}.`;
 }
 
 /** Rounds the kept weights of the solution. */
 async function roundResult(
   backend: Backend,
   { layer, factor }: LayerOperands,
-  { quantization, relativeError, refitSteps = 0 }: LayerParameters,
+  { quantization, refitSteps = 0 }: LayerParameters,
+  statistics: LazyStatistics,
   result: MethodResult,
 ): Promise<MethodResult> {
   const { solution } = result, { loss } = solution;
   // The search costs less than a refit. Methods that skip the refit are chosen because they are cheap.
-  const options = { quantization: quantization!, relativeError, searchRanges: refitSteps > 0 };
-  const rounded = await roundSolution(backend, layer, solution, factor!, options);
-  const note = `Rounding raised the loss from ${loss} to ${rounded.loss}.`;
-  return { ...result, solution: rounded, damping: factor!.damping, notes: [...result.notes, note] };
+  const options = { quantization: quantization!, searchRanges: refitSteps > 0 };
+  const scaled = await statistics.scaled();
+  const rounded = await roundSolution(backend, layer, solution, factor!, scaled, options);
+  const notes = loss === null || rounded.loss === null
+    ? result.notes
+    : [...result.notes, `Rounding raised the loss from ${loss} to ${rounded.loss}.`];
+  return { ...result, solution: rounded, damping: factor!.damping, notes };
 }

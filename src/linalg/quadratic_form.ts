@@ -95,11 +95,12 @@ export function addFactoredForm(product: PanelProduct, sums: RowSums, column: nu
   }
 }
 
-/** For each row r of M, queues adding ‖M(r, :)‖² to sum `column` of row r. */
-export function addSquaredNorm(m: TiledMatrix, sums: RowSums, column: number): void {
-  for (const tile of m.tiles()) {
-    const whole = submatrixOf(tile, tile.row0, tile.col0);
-    sums.addDot(column, tile.row0, whole, whole, tile.rows, tile.cols);
+/** For each row r of two matrices, queues adding ⟨x(r, :), y(r, :)⟩ to sum `column` of row r. */
+export function addInnerProduct(x: TiledMatrix, y: TiledMatrix, sums: RowSums, column: number): void {
+  const tilesOfY = y.tiles();
+  for (const tileX of x.tiles()) {
+    const { row0, col0, rows, cols } = tileX, tileY = tilesOfY.next().value!;
+    sums.addDot(column, row0, submatrixOf(tileX, row0, col0), submatrixOf(tileY, row0, col0), rows, cols);
   }
 }
 

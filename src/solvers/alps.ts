@@ -37,8 +37,9 @@ import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { EntryChooser } from "./entry_chooser.ts";
 import { FactorLadder } from "./factor_ladder.ts";
 import { refit } from "./refit.ts";
+import { isLowerLoss } from "./scaled_loss.ts";
 import type { ScaledStatistics } from "./scaled_statistics.ts";
-import { countZeros, rescaleRelativeError } from "./solution.ts";
+import { countZeros } from "./solution.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
 
@@ -113,7 +114,7 @@ export async function solveAlps(
     );
     const found = owned.add(await findMask(backend, layer, baseline, factor.blocksize, statistics, options));
     const foundRefit = await refit(backend, found, statistics, refitSteps);
-    const keptSparseGpt = !(foundRefit.loss < baselineRefit.loss);
+    const keptSparseGpt = !isLowerLoss(foundRefit.after, baselineRefit.after);
     const [better, report, zeros] = keptSparseGpt ? [baseline, baselineRefit, baseline.zeros] : [
       found,
       foundRefit,
@@ -127,8 +128,8 @@ export async function solveAlps(
       q,
       mask,
       zeros,
-      loss: report.loss,
-      relativeError: rescaleRelativeError(baseline, report.loss),
+      loss: report.after.loss,
+      weightForm: baseline.weightForm,
       refitSteps: report.steps,
       iterations: iterations * rungs,
       keptSparseGpt,

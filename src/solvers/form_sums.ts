@@ -1,13 +1,12 @@
 /**
- * Computes the loss and the relative error for solvers that have the undamped statistics H. W is the original
- * weights, and Δ is their change. The loss is tr(Δ·H·Δᵀ), and the relative error is the loss divided
- * by tr(W·H·Wᵀ).
+ * Computes the loss tr(Δ·H·Δᵀ) and the denominator tr(W·H·Wᵀ) of the relative error for solvers that have the
+ * undamped statistics H. W is the original weights, and Δ is their change.
  */
 
 import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { addQuadraticForm, mirrorDiagonalTiles, RowSums } from "../linalg/quadratic_form.ts";
-import { relativeError, undampedForm } from "./solution.ts";
+import { undampedForm } from "./solution.ts";
 import type { Solution } from "./solver.ts";
 
 /** The columns of `#sums`: the contributions of each row to tr(W·H·Wᵀ) and to tr(Δ·H·Δᵀ). */
@@ -44,15 +43,16 @@ export class FormSums {
   }
 
   /**
-   * Computes tr(Δ·H·Δᵀ), and returns the loss and the relative error. Waits for the device.
+   * Computes tr(Δ·H·Δᵀ), and returns both forms. Waits for the device.
    * @throws {DeviceLostError}
    */
-  async measureError(): Promise<Pick<Solution, "loss" | "relativeError">> {
+  async measureError(): Promise<Pick<Solution, "loss" | "weightForm">> {
     addQuadraticForm(this.#backend, this.#weight, this.#hessian, this.#sums, ERROR_FORM);
     const totals = await this.#sums.totals();
-    const loss = undampedForm(totals[ERROR_FORM], 0, 0);
-    const total = undampedForm(totals[WEIGHT_FORM], 0, 0);
-    return { loss, relativeError: this.#hasWeightForm ? relativeError(loss, total) : null };
+    return {
+      loss: undampedForm(totals[ERROR_FORM], 0, 0),
+      weightForm: this.#hasWeightForm ? undampedForm(totals[WEIGHT_FORM], 0, 0) : null,
+    };
   }
 
   destroy(): void {

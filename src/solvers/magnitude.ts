@@ -12,17 +12,14 @@ import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../kernels/column_loop.ts";
 import { RADIX_LEVELS } from "../kernels/selection/select.ts";
 import { type IndexRange, splitIntoPanels } from "../linalg/blocking.ts";
-import { addQuadraticForm, mirrorDiagonalTiles, RowSums } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
 import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
+import { FormSums } from "./form_sums.ts";
 import { Selection } from "./selection.ts";
-import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
+import { countZeros, toSolution } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
-
-/** The columns of the row sums in which tr(W·H·Wᵀ) and tr(Δ·H·Δᵀ) are added up. */
-const WEIGHT_FORM = 0, ERROR_FORM = 1;
 
 /**
  * Prunes `layer`. `layer.weight` holds the weights W and becomes Δ = W − Q, where Q is the pruned weights.
@@ -48,9 +45,8 @@ export async function solveMagnitude(
   const workspace = new SolveWorkspace(backend, layer, blocksize);
   const scratch = new ResourceSet();
   try {
-    const formSums = hessian && scratch.add(new RowSums(backend, weight.rows, 2));
-    if (hessian) mirrorDiagonalTiles(backend, hessian);
-    if (formSums && options.relativeError) addQuadraticForm(backend, weight, hessian!, formSums, WEIGHT_FORM);
+    const forms = hessian && scratch.add(new FormSums(backend, weight, hessian));
+    if (options.relativeError) forms?.measureWeight();
 
     const inverse = identity(backend, scratch, blocksize);
     const budget = new PruningBudget(options.sparsity);
@@ -70,17 +66,9 @@ export async function solveMagnitude(
         workspace.pruneSelected(block, inverse, selection);
       }
     }
-    if (formSums) addQuadraticForm(backend, weight, hessian!, formSums, ERROR_FORM);
-
-    const totals = await formSums?.totals();
-    const loss = totals ? undampedForm(totals[ERROR_FORM], 0, 0) : null;
-    const solution = toSolution(workspace, {
-      zeros: await countZeros(backend, workspace, options, budget.pruned),
-      loss,
-      relativeError: totals && options.relativeError
-        ? relativeError(loss!, undampedForm(totals[WEIGHT_FORM], 0, 0))
-        : null,
-    });
+    const figures = await forms?.measureError() ?? { loss: null, weightForm: null };
+    const zeros = await countZeros(backend, workspace, options, budget.pruned);
+    const solution = toSolution(workspace, { zeros, ...figures });
     workspace.destroyScratch();
     return solution;
   } catch (error) {

@@ -17,8 +17,7 @@ import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { cgDirection, cgStep } from "../kernels/conjugate_gradient.ts";
-import { addSquaredNorm, RowSums } from "../linalg/quadratic_form.ts";
-import { submatrixOf } from "../linalg/submatrix.ts";
+import { addInnerProduct, RowSums } from "../linalg/quadratic_form.ts";
 import { symmetricProduct } from "../linalg/symmetric_product.ts";
 import {
   addScaled,
@@ -28,8 +27,8 @@ import {
   scaleColumns,
 } from "../linalg/tile_arithmetic.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
+import { isLowerLoss, type MeasuredLoss, ScaledLoss } from "./scaled_loss.ts";
 import type { ScaledStatistics } from "./scaled_statistics.ts";
-import { undampedForm } from "./solution.ts";
 
 /**
  * A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the
@@ -46,23 +45,16 @@ export interface PrunedWeights {
 
 /** The effect of a refit. */
 export interface RefitReport {
-  /** tr(Δ·H·Δᵀ) with the undamped H, before the refit. */
-  readonly lossBefore: number;
-  /**
-   * The same trace after the refit. It is never larger than `lossBefore`, because a refit that raises the
-   * loss is discarded.
-   */
-  readonly loss: number;
+  readonly before: MeasuredLoss;
+  /** The error after the refit. It is never larger, because a refit that raises the error is discarded. */
+  readonly after: MeasuredLoss;
   /** The number of conjugate-gradient steps that the result includes. 0 if the refit was discarded. */
   readonly steps: number;
 }
 
-/** The columns of the sums that measure Δ: ⟨Δ̂, Δ̂·Â⟩ and ‖Δ‖². */
-const FORM = 0, NORM = 1;
-
 /**
  * Refits Q in place with `steps` steps. With 0 steps it only computes the loss.
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} In both cases Q and Δ are unchanged
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} In both cases Q is unchanged
  */
 export async function refit(
   backend: Backend,
@@ -73,14 +65,13 @@ export async function refit(
   const scratch = new ResourceSet();
   const allocate = (label: string) => scratch.add(allocateLike(backend, q, label));
   try {
-    const p = allocate("direction"), ap = allocate("direction times statistics");
-    const before = scratch.add(new RowSums(backend, q.rows, 2));
-    const measure = { p, ap, statistics };
-    measureDelta(backend, delta, before, measure);
+    const measure = scratch.add(new ScaledLoss(backend, statistics, q));
+    const sumsBefore = measure.queue(delta);
     if (steps === 0) {
-      const loss = await lossOf(before, statistics);
-      return { lossBefore: loss, loss, steps: 0 };
+      const loss = await measure.read(delta, sumsBefore);
+      return { before: loss, after: loss, steps: 0 };
     }
+    const { scaledDelta: p, product: ap } = measure;
     const refitted = allocate("refitted weights"), r = allocate("residual");
     copyMatrix(backend, q, refitted);
     scaleColumns(backend, refitted, statistics.scale);
@@ -95,45 +86,14 @@ export async function refit(
     copyMatrix(backend, delta, r);
     addScaled(backend, q, 1, r, mask);
     addScaled(backend, refitted, -1, r, mask);
-    const after = scratch.add(new RowSums(backend, q.rows, 2));
-    measureDelta(backend, r, after, measure);
-    const lossBefore = await lossOf(before, statistics), loss = await lossOf(after, statistics);
-    // A comparison with NaN is false, so a refit that overflowed is discarded too.
-    if (!(loss < lossBefore)) return { lossBefore, loss: lossBefore, steps: 0 };
+    const sumsAfter = measure.queue(r);
+    const before = await measure.read(delta, sumsBefore), after = await measure.read(r, sumsAfter);
+    if (!isLowerLoss(after, before)) return { before, after: before, steps: 0 };
     copyMatrix(backend, r, delta);
     copyMatrix(backend, refitted, q);
-    return { lossBefore, loss, steps };
+    return { before, after, steps };
   } finally {
     scratch.destroy();
-  }
-}
-
-/** Queues the sums that measure Δ. Afterwards `p` holds Δ̂ = Δ·diag(s) and `ap` holds Δ̂·Â. */
-function measureDelta(
-  backend: Backend,
-  delta: TiledMatrix,
-  sums: RowSums,
-  { p, ap, statistics }: { p: TiledMatrix; ap: TiledMatrix; statistics: ScaledStatistics },
-): void {
-  addSquaredNorm(delta, sums, NORM);
-  copyMatrix(backend, delta, p);
-  scaleColumns(backend, p, statistics.scale);
-  symmetricProduct(backend, p, statistics.a, ap);
-  addInnerProduct(p, ap, sums, FORM);
-}
-
-/** Returns tr(Δ·H·Δᵀ) with the undamped H. Waits for the device. */
-async function lossOf(sums: RowSums, { dampingAdded }: ScaledStatistics): Promise<number> {
-  const totals = await sums.totals();
-  return undampedForm(totals[FORM], dampingAdded, totals[NORM]);
-}
-
-/** Queues adding ⟨x(r, :), y(r, :)⟩ to sum `column` of row r, for all rows of two matrices. */
-function addInnerProduct(x: TiledMatrix, y: TiledMatrix, sums: RowSums, column: number): void {
-  const tilesOfY = y.tiles();
-  for (const tileX of x.tiles()) {
-    const { row0, col0, rows, cols } = tileX, tileY = tilesOfY.next().value!;
-    sums.addDot(column, row0, submatrixOf(tileX, row0, col0), submatrixOf(tileY, row0, col0), rows, cols);
   }
 }
 

@@ -24,6 +24,10 @@ export interface ScaledStatistics {
   readonly inverseScale: DeviceBuffer;
   /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
   readonly dampingAdded: number;
+  /** (n): the diagonal of the undamped H, with zeros at dead inputs. */
+  readonly diagonal: Float32Array<ArrayBuffer>;
+  /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
+  readonly dead: DeviceBuffer | undefined;
   /** Frees the device memory. Idempotent. */
   destroy(): void;
 }
@@ -43,23 +47,24 @@ export async function scaleStatistics(
 ): Promise<ScaledStatistics> {
   const owned = new ResourceSet();
   owned.add(hessian);
-  const upload = (label: string, values: Float32Array<ArrayBuffer>) => {
+  const upload = (label: string, values: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>) => {
     const buffer = owned.add(backend.createBuffer(label, values.byteLength));
     backend.write(buffer, 0, new Uint8Array(values.buffer));
     return buffer;
   };
   try {
-    const { values, mean } = prepareDiagonal(await readDiagonal(backend, hessian));
-    const dampingAdded = damping * mean, diagonal = addDamping(values, dampingAdded);
-    const scale = upload("scale of the inputs", Float32Array.from(diagonal, Math.sqrt));
+    const diagonal = await readDiagonal(backend, hessian), prepared = prepareDiagonal(diagonal);
+    const dampingAdded = damping * prepared.mean, damped = addDamping(prepared.values, dampingAdded);
+    const scale = upload("scale of the inputs", Float32Array.from(damped, Math.sqrt));
     const inverseScale = upload(
       "inverse scale",
-      Float32Array.from(diagonal, (value) => 1 / Math.sqrt(value)),
+      Float32Array.from(damped, (value) => 1 / Math.sqrt(value)),
     );
+    const dead = prepared.dead && upload("dead inputs", prepared.dead);
     mirrorDiagonalTiles(backend, hessian);
     scaleRowsAndColumns(backend, hessian, inverseScale);
     writeDiagonal(backend, hessian, new Float32Array(hessian.cols).fill(1));
-    return { a: hessian, scale, inverseScale, dampingAdded, destroy: () => owned.destroy() };
+    return { a: hessian, scale, inverseScale, dampingAdded, diagonal, dead, destroy: () => owned.destroy() };
   } catch (error) {
     owned.destroy();
     throw error;

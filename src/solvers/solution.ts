@@ -1,6 +1,6 @@
 /**
- * Creates the solution of a finished solve, and computes the numbers in it: the number of zeros, the loss and
- * the relative error. They are computed on the CPU in float64, from sums and masks that the device computed.
+ * Creates the solution of a finished solve, and computes its figures: the number of zeros, the loss and the
+ * relative error. They are computed on the CPU in float64, from sums and masks that the device computed.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -15,7 +15,7 @@ import type { QuantizationGrids, Solution, SparseGptOptions } from "./solver.ts"
  */
 export function toSolution(
   { q, mask }: SolveWorkspace,
-  figures: Pick<Solution, "zeros" | "rowErrors" | "loss" | "relativeError">,
+  figures: Pick<Solution, "zeros" | "rowErrors" | "loss" | "weightForm">,
   quantized?: QuantizationGrids,
 ): Solution {
   return {
@@ -55,37 +55,42 @@ export async function countZeros(
 }
 
 /**
+ * The smallest difference of two sums that is trusted, as a fraction of the larger sum. The rounding errors of the
+ * sums are about 2⁻²² of the larger one in f32, so such a difference has an error well below 1 %.
+ */
+const SMALLEST_DIFFERENCE = 2 ** -14;
+
+/**
+ * Subtracts two sums that were computed in f32.
+ * @returns null if the difference is so small that rounding errors decide it, or NaN if a sum overflowed
+ */
+export function trustedDifference(minuend: number, subtrahend: number): number | null {
+  if (!Number.isFinite(minuend) || !Number.isFinite(subtrahend)) return NaN;
+  const difference = minuend - subtrahend;
+  return difference >= SMALLEST_DIFFERENCE * minuend ? difference : null;
+}
+
+/**
  * Computes tr(M·H·Mᵀ) for a matrix M from the same trace with the damped H, by subtracting the share of the
  * damping.
  * @param dampedForm tr(M·(H + dampingAdded·I)·Mᵀ)
  * @param dampingAdded the value that was added to every diagonal entry of H
  * @param squaredNorm ‖M‖²
- * @returns the trace, or 0 if the difference is negative, or NaN if the sums overflowed. The exact trace is never negative, but the
- *   difference can be, because both sums were computed in f32.
+ * @returns the trace, null if the damping outweighs the trace so much that f32 cannot tell them apart, or NaN if
+ *   the sums overflowed
  */
-export function undampedForm(dampedForm: number, dampingAdded: number, squaredNorm: number): number {
-  // Without this line, a damped form minus infinity would become 0.
-  if (!Number.isFinite(dampedForm) || !Number.isFinite(squaredNorm)) return NaN;
-  return Math.max(0, dampedForm - dampingAdded * squaredNorm);
+export function undampedForm(dampedForm: number, dampingAdded: number, squaredNorm: number): number | null {
+  return trustedDifference(dampedForm, dampingAdded * squaredNorm);
 }
 
 /**
- * Computes loss / total. If `total` is 0, the result is 0 for a loss of 0, and null for any other loss. If a number is not
- * finite, the result is NaN, because a finite loss divided by infinity would look like a perfect layer.
+ * Computes loss / tr(W·H·Wᵀ). If both are 0, the result is 0. The result is null if one of them is null, or if only the
+ * denominator is 0. If a number is not finite, the result is NaN, because a finite loss divided by infinity would
+ * look like a perfect layer.
  */
-export function relativeError(loss: number, total: number): number | null {
-  if (!Number.isFinite(loss) || !Number.isFinite(total)) return NaN;
-  if (total > 0) return loss / total;
+export function relativeError({ loss, weightForm }: Pick<Solution, "loss" | "weightForm">): number | null {
+  if (loss === null || weightForm === null) return null;
+  if (!Number.isFinite(loss) || !Number.isFinite(weightForm)) return NaN;
+  if (weightForm > 0) return loss / weightForm;
   return loss === 0 ? 0 : null;
-}
-
-/**
- * Returns the relative error that belongs to `newLoss`, given another solution of the same layer. Both relative errors have
- * the denominator tr(W·H·Wᵀ), so they are in the ratio of the losses.
- */
-export function rescaleRelativeError(
-  { loss, relativeError }: Pick<Solution, "loss" | "relativeError">,
-  newLoss: number,
-): number | null {
-  return relativeError === null || !loss ? relativeError : (relativeError / loss) * newLoss;
 }

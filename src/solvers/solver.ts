@@ -80,13 +80,16 @@ export interface Solution {
   readonly zeros: number;
   /** (rows) f32: the part of each row in tr(Δ·H·Δᵀ), with the damped H. Only from `solveSparseGpt`. */
   readonly rowErrors?: Float32Array;
-  /** The error tr(Δ·H·Δᵀ), with the undamped H. Null if the solver had no statistics. */
+  /**
+   * The error tr(Δ·H·Δᵀ), with the undamped H. Null if the solver had no statistics, or if the rounding of f32 would
+   * decide the value (`trustedDifference`). NaN if the sums overflowed.
+   */
   readonly loss: number | null;
   /**
-   * The ratio loss / tr(W·H·Wᵀ), or 0 if both numbers are 0. Null if the options did not ask for the ratio,
-   * if the solver had no statistics, or if only the denominator is 0.
+   * tr(W·H·Wᵀ), the denominator of the relative error. Null if the options did not ask for the relative error, and
+   * for the reasons for which the loss is null.
    */
-  readonly relativeError: number | null;
+  readonly weightForm: number | null;
   /**
    * The grids of the weights, if they were rounded. Every entry of Q is then exactly a value of its grid.
    */

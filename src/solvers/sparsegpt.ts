@@ -15,7 +15,7 @@ import { zeroColumns } from "../kernels/zero_columns.ts";
 import { type IndexRange, splitRange } from "../linalg/blocking.ts";
 import type { Factor } from "../linalg/factor.ts";
 import { PanelProduct } from "../linalg/panel_product.ts";
-import { addFactoredForm, addSquaredNorm, RowSums, total } from "../linalg/quadratic_form.ts";
+import { addFactoredForm, addInnerProduct, RowSums, total } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
 import type { BlockUpdate } from "./block_update.ts";
@@ -23,7 +23,7 @@ import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_opera
 import { JointPass } from "./rounding/joint_pass.ts";
 import { solvePermuted } from "./solve_permuted.ts";
 import { Selection } from "./selection.ts";
-import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
+import { countZeros, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 import type { Layer, Solution, SparseGptOptions } from "./solver.ts";
 
@@ -89,13 +89,11 @@ async function solveInOrder(
     }
 
     const [rowErrors, deltaSquares] = await workspace.sums.columns();
-    const loss = undampedForm(total(rowErrors), factor.dampingAdded, total(deltaSquares));
-    const weightForm = weightSums && await readWeightForm(weightSums, factor.dampingAdded);
     const solution = toSolution(workspace, {
       zeros: await countZeros(backend, workspace, options, budget.pruned),
       rowErrors,
-      loss,
-      relativeError: weightForm === undefined ? null : relativeError(loss, weightForm),
+      loss: undampedForm(total(rowErrors), factor.dampingAdded, total(deltaSquares)),
+      weightForm: weightSums ? await readWeightForm(weightSums, factor.dampingAdded) : null,
     }, joint?.grids);
     workspace.destroyScratch();
     return solution;
@@ -139,11 +137,11 @@ function updateOf(
 /** For each row w of W, queues computing ‖w·R‖² and ‖w‖², from which `readWeightForm` computes tr(W·H·Wᵀ). */
 function addWeightSums(product: PanelProduct, weight: TiledMatrix, sums: RowSums): void {
   addFactoredForm(product, sums, 0);
-  addSquaredNorm(weight, sums, 1);
+  addInnerProduct(weight, weight, sums, 1);
 }
 
 /** Returns tr(W·H·Wᵀ) with the undamped H, from the sums of `addWeightSums`. Waits for the device. */
-async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<number> {
+async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<number | null> {
   const [dampedForm, squaredNorm] = await sums.totals();
   return undampedForm(dampedForm, dampingAdded, squaredNorm);
 }

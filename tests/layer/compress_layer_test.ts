@@ -11,6 +11,7 @@ import type { LayerParameters } from "../../src/layer/operands.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
+import { relativeError } from "../../src/solvers/solution.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 
 const ROWS = 24, COLS = 70;
@@ -48,7 +49,7 @@ eachBackend("compressLayer", (backend) => {
       sparsity: 0.25,
       zeros: 420,
       loss: solution.loss,
-      relative_error: solution.relativeError,
+      relative_error: relativeError(solution),
       damping: 0.01,
       iterations: 0,
       refit_steps: 0,

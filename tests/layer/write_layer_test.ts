@@ -55,7 +55,7 @@ function makeSolution(backend: Backend, rows: number, cols: number, edge: number
     mask,
     zeros: 0,
     loss: null,
-    relativeError: null,
+    weightForm: null,
     destroy() {
       q.destroy();
       mask.destroy();
@@ -146,7 +146,7 @@ describe("an answer larger than one read from the device", () => {
     const backend = memoryBackend(), rows = 600, cols = 16384;
     const q = new TiledMatrix(backend, { label: "q", rows, cols });
     const mask = backend.createBuffer("mask", rows * cols / 8);
-    const solution = { q, mask, zeros: 0, loss: null, relativeError: null, destroy: () => {} };
+    const solution = { q, mask, zeros: 0, loss: null, weightForm: null, destroy: () => {} };
     const sizes: number[] = [];
     for await (const chunk of encodeAnswer(backend, solution, "F32", REPORT).chunks()) {
       sizes.push(chunk.length);

@@ -9,8 +9,8 @@ import { factor } from "../../src/linalg/factor.ts";
 import { PanelProduct } from "../../src/linalg/panel_product.ts";
 import {
   addFactoredForm,
+  addInnerProduct,
   addQuadraticForm,
-  addSquaredNorm,
   mirrorDiagonalTiles,
   RowSums,
 } from "../../src/linalg/quadratic_form.ts";
@@ -42,7 +42,7 @@ eachBackend("tr(M·H·Mᵀ)", (backend) => {
       const factored = await factor(backend(), hessian, { damping: 0.01, blocksize });
       const product = new PanelProduct(backend(), layer.weight, factored.r, blocksize);
       addFactoredForm(product, sums, 1);
-      addSquaredNorm(layer.weight, sums, 2);
+      addInnerProduct(layer.weight, layer.weight, sums, 2);
 
       const [direct, throughFactor, squared] = await sums.totals();
       const norm = host.weight.reduce((sum, value) => sum + value * value, 0);

@@ -156,20 +156,22 @@ eachBackend("refit()", (backend) => {
             steps,
           );
           reports.push(report);
-          assertClose([report.lossBefore], [solution.loss!], 2e-3, { label: "loss before" });
+          assertClose([report.before.loss!], [solution.loss!], 2e-3, { label: "loss before" });
           if (steps === 150) {
             const { mask } = await readSolution(backend(), solution);
             const weight = host.weight.map((value, i) => hessian[(i % cols) * (cols + 1)] === 0 ? 0 : value);
             const best = referenceRefit({ ...host, weight }, dampedHessian(hessian, cols, DAMPING), mask);
             const delta = best.map((value, i) => weight[i] - value);
-            assertClose([report.loss], [quadraticForm(delta, hessian, rows, cols)], 5e-3, { label: "loss" });
+            assertClose([report.after.loss!], [quadraticForm(delta, hessian, rows, cols)], 5e-3, {
+              label: "loss",
+            });
           }
           solution.destroy();
         });
       }
-      reports.forEach(({ loss, lossBefore }, i) => {
-        assert.ok(loss <= lossBefore);
-        if (i > 0) assert.ok(loss <= reports[i - 1].loss * (1 + 1e-6), `${loss} after more steps`);
+      reports.forEach(({ before, after: { loss } }, i) => {
+        assert.ok(loss! <= before.loss!);
+        if (i > 0) assert.ok(loss! <= reports[i - 1].after.loss! * (1 + 1e-6), `${loss} after more steps`);
       });
     });
   }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { factor } from "../../src/linalg/factor.ts";
+import { relativeError } from "../../src/solvers/solution.ts";
 import { solveMagnitude } from "../../src/solvers/magnitude.ts";
 import { refit } from "../../src/solvers/refit.ts";
 import { roundSolution } from "../../src/solvers/rounding/round_solution.ts";
@@ -39,9 +40,8 @@ eachBackend("roundSolution()", (backend) => {
       const { q: start, mask } = await readSolution(backend(), pruned);
 
       const quantization = { bits: 4, symmetric: false, groupSize, order };
-      const solution = await roundSolution(backend(), layer, pruned, factored, {
+      const solution = await roundSolution(backend(), layer, pruned, factored, statistics, {
         quantization,
-        relativeError: true,
         searchRanges: false,
       });
       const rounded = await readRounded(backend(), solution, quantization);
@@ -64,7 +64,7 @@ eachBackend("roundSolution()", (backend) => {
       const loss = quadraticForm(delta, host.hessian, rows, cols);
       assertClose([solution.loss!], [loss], 1e-4, { label: "loss" });
       const relative = loss / quadraticForm(host.weight, host.hessian, rows, cols);
-      assertClose([solution.relativeError!], [relative], 1e-4, { label: "relative error" });
+      assertClose([relativeError(solution)!], [relative], 1e-4, { label: "relative error" });
       const device = await readMatrix(backend(), layer.weight);
       assertClose(device, delta, 1e-6, { label: "Δ" });
       for (const resource of [solution, layer, factored, statistics, hessian]) resource.destroy();
@@ -74,20 +74,17 @@ eachBackend("roundSolution()", (backend) => {
 
   it("frees the pruned layer if the options are refused", async () => {
     const host = makeLayer(8, 70, { seed: 2 }), live = backend().counters.bytesLive;
-    const hessian = uploadHessian(backend(), host.hessian, 70);
-    const factored = await factor(backend(), hessian, { damping: DAMPING, blocksize: 32 });
+    const upload = () => uploadHessian(backend(), host.hessian, 70);
+    const factored = await factor(backend(), upload(), { damping: DAMPING, blocksize: 32 });
+    const statistics = await scaleStatistics(backend(), upload(), DAMPING);
     const layer = uploadLayer(backend(), host);
     const pruned = await solveMagnitude(backend(), layer, undefined, HALF);
     const quantization = { bits: 12, symmetric: false, groupSize: 0, order: "natural" } as const;
     await assert.rejects(
-      roundSolution(backend(), layer, pruned, factored, {
-        quantization,
-        relativeError: false,
-        searchRanges: true,
-      }),
+      roundSolution(backend(), layer, pruned, factored, statistics, { quantization, searchRanges: true }),
       { name: "RangeError", message: /^bits 12: / },
     );
-    for (const resource of [layer, factored]) resource.destroy();
+    for (const resource of [layer, factored, statistics]) resource.destroy();
     assert.equal(backend().counters.bytesLive, live);
   });
 });

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
+import { relativeError } from "../../src/solvers/solution.ts";
 import type { Solution } from "../../src/solvers/solver.ts";
 import type { GptqOptions, GptqSolution } from "../reference/gptq.ts";
 import { assertClose } from "./assert_close.ts";
@@ -84,7 +85,7 @@ export function assertRounded(
   assertClose(rounded.scales, followed.scales, 1e-4, { label: "scales" });
   assert.deepEqual([...rounded.zeros], [...followed.zeros]);
   assertClose([solution.loss!], [followed.loss], 1e-4, { label: "loss on the same mask" });
-  if (solution.relativeError !== null) {
-    assertClose([solution.relativeError], [followed.relativeError], 1e-4, { label: "relative error" });
+  if (relativeError(solution) !== null) {
+    assertClose([relativeError(solution)!], [followed.relativeError], 1e-4, { label: "relative error" });
   }
 }

@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
+import { relativeError } from "../../src/solvers/solution.ts";
 import type { Solution } from "../../src/solvers/solver.ts";
 import type { Pattern } from "../../src/sparsity/pattern.ts";
 import type { Groups, ReferenceSolution } from "../reference/sparsegpt.ts";
@@ -75,8 +76,8 @@ export async function assertSolution(
   assert.ok(equal >= MIN_EQUAL_MASK * mask.length, `${equal} of ${mask.length} mask entries are equal`);
   if (equal === mask.length) assertClose(q, expected.q, 1e-3, { label: "weights" });
   assertClose([solution.loss!], [expected.loss], ERROR_TOLERANCE, { label: "loss" });
-  if (solution.relativeError !== null) {
-    assertClose([solution.relativeError], [expected.relativeError], ERROR_TOLERANCE, {
+  if (relativeError(solution) !== null) {
+    assertClose([relativeError(solution)!], [expected.relativeError], ERROR_TOLERANCE, {
       label: "relative error",
     });
   }

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { factor } from "../../src/linalg/factor.ts";
+import { relativeError } from "../../src/solvers/solution.ts";
 import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
@@ -36,7 +37,7 @@ async function solve(backend: Backend, edge: number) {
   const solution = await solveSparseGpt(backend, operands, factored, options);
   const result = {
     zeros: solution.zeros,
-    error: solution.relativeError!,
+    error: relativeError(solution)!,
     dispatches: backend.counters.dispatches - dispatches,
   };
   for (const resource of [solution, operands, factored]) resource.destroy();

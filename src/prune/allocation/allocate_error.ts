@@ -30,10 +30,13 @@ export async function allocateByError(task: AllocationTask): Promise<WantedSpars
   const step = Math.min(LARGEST_STEP, sparsity / REACH, (1 - sparsity) / (REACH + 1));
   const levels = Array.from({ length: 2 * REACH + 1 }, (_, i) => i - REACH);
   const errors = await measureErrors(task, new Map(levels.map((level) => [level, sparsity + level * step])));
-  const leveled = layers.map(({ name, rows, cols }) => ({
-    size: rows * cols,
-    errors: levels.map((level) => rows * cols * errors.get(levelName(name, level))!),
-  }));
+  const leveled = layers.map(({ name, rows, cols }) => {
+    const measured = levels.map((level) => errors.get(levelName(name, level)) ?? null);
+    // A layer whose error is not reported keeps the sparsity of the run.
+    const isMeasured = measured.every((error) => error !== null);
+    const errorAt = (level: number) => isMeasured ? measured[level + REACH]! : level === 0 ? 0 : Infinity;
+    return { size: rows * cols, errors: levels.map((level) => rows * cols * errorAt(level)) };
+  });
   const chosen = chooseLevels(leveled);
   const sumAt = (levelOf: (layer: number) => number) =>
     leveled.reduce((sum, { errors }, i) => sum + errors[levelOf(i) + REACH], 0);
@@ -52,13 +55,14 @@ export async function allocateByError(task: AllocationTask): Promise<WantedSpars
 }
 
 /**
- * Solves every layer at every level. Returns the relative errors. The keys are the results of `levelName`.
+ * Solves every layer at every level. Returns the relative errors, which are null if the solver does not report
+ * them. The keys are the results of `levelName`.
  * @param sparsities maps each level to its sparsity
  */
 async function measureErrors(
   task: AllocationTask,
   sparsities: ReadonlyMap<number, number>,
-): Promise<Map<string, number>> {
+): Promise<Map<string, number | null>> {
   const { model, layers, queryOf, windows, backend, pruner, hiddenStates, progress, signal } = task;
   const queries = new Map<string, LayerQuery>(
     layers.flatMap(({ name }) =>
@@ -70,10 +74,10 @@ async function measureErrors(
   const names = new Set(layers.map(({ name }) => name));
   const dense = calibratedModel(model, backend, { windows, layers: names, hiddenStates, signal });
   const source = levelSource(dense, [...sparsities.keys()]);
-  const errors = new Map<string, number>();
+  const errors = new Map<string, number | null>();
   for await (const event of pruner.pruneModel(source, (name) => queries.get(name)!, { signal })) {
     if (event.type !== "layer") continue;
-    errors.set(event.name, event.report.relative_error ?? 0);
+    errors.set(event.name, event.report.relative_error);
     progress?.(event.done, source.layerCount);
   }
   return errors;
