@@ -82,11 +82,13 @@ fn attention(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let first_query = workgroup.x * QUERIES;
+  let keys = params.past + params.tokens;
+  let first_query = params.past + workgroup.x * QUERIES;
   let t = first_query + local;
   let h = workgroup.y;
-  let first_row = workgroup.z * params.tokens;
-  let in_range = t < params.tokens;
+  let row = workgroup.z * params.tokens + t - params.past;
+  let first_row = workgroup.z * keys;
+  let in_range = t < keys;
   let quads = (params.head_dim + 3) / 4;
   let kv_column = (h * params.kv_heads / params.heads) * params.head_stride;
   let k_start = params.k_offset + kv_column;
@@ -99,14 +101,14 @@ fn attention(
   var denominator = 0.0;
   var largest = LOWEST;
   if in_range {
-    let q_start = params.q_offset + (first_row + t) * params.ldq + h * params.head_stride;
+    let q_start = params.q_offset + row * params.ldq + h * params.head_stride;
     for (var d = 0u; d < params.head_dim; d++) {
       query[d / 4][d % 4] = params.scale * q[q_start + d];
     }
   }
 
   // The workgroup needs the keys before `end`. The query of this invocation attends to the keys low … t.
-  let end = min(first_query + QUERIES, params.tokens);
+  let end = min(first_query + QUERIES, keys);
   let low = first_key(t);
   for (var s0 = first_key(first_query); s0 < end; s0 += KEYS) {
     workgroupBarrier(); // now every invocation has used the values of the previous chunk
@@ -172,7 +174,7 @@ fn attention(
   }
 
   if in_range {
-    let out_start = (first_row + t) * params.ldo + h * params.head_dim;
+    let out_start = row * params.ldo + h * params.head_dim;
     for (var d = 0u; d < params.head_dim; d++) {
       out[out_start + d] = sum[d / 4][d % 4] / denominator;
     }

@@ -28,23 +28,34 @@ var<workgroup> probabilities: array<vec4f, KEYS * EDGE>;
 // Each invocation's numbers for its four queries, for sums and maxima over a row of invocations.
 var<workgroup> partial: array<vec4f, EDGE * EDGE>;
 
+// The row of q and of the output that belongs to token t of window b.
+fn query_row(b: u32, t: u32) -> u32 {
+  return b * params.tokens + t - params.past;
+}
+
+// The row of k and of v that belongs to token t of window b, or the row of the last token if t is past the last token.
+fn key_row(b: u32, t: u32) -> u32 {
+  let keys = params.past + params.tokens;
+  return b * keys + min(t, keys - 1);
+}
+
 // Stages the quads first … first + SLICE − 1 of the queries from `query` on and of the keys from `key` on. Rows past
 // the last token repeat the last token, and their results are not used.
-fn stage_slice(local: u32, first_row: u32, query: u32, key: u32, q_column: u32, k_column: u32, first: u32) {
+fn stage_slice(local: u32, b: u32, query: u32, key: u32, q_column: u32, k_column: u32, first: u32) {
   let d = 4 * (first + local % SLICE);
   let row = local / SLICE;
-  let q_at = q_column + (first_row + min(query + row, params.tokens - 1)) * params.ldq + d;
-  let k_at = k_column + (first_row + min(key + row, params.tokens - 1)) * params.ldk + d;
+  let q_at = q_column + query_row(b, min(query + row, params.past + params.tokens - 1)) * params.ldq + d;
+  let k_at = k_column + key_row(b, key + row) * params.ldk + d;
   let slot = local % SLICE * QUERIES + row;
   staged[slot] = params.scale * below_head_dim(d, vec4f(q[q_at], q[q_at + 1], q[q_at + 2], q[q_at + 3]));
   staged[SLICE * QUERIES + slot] = below_head_dim(d, vec4f(k[k_at], k[k_at + 1], k[k_at + 2], k[k_at + 3]));
 }
 
 // Stages the values of the keys key … key + VALUES − 1.
-fn stage_values(local: u32, first_row: u32, key: u32, v_column: u32) {
+fn stage_values(local: u32, b: u32, key: u32, v_column: u32) {
   for (var e = local; e < VALUES * EDGE * WIDTH; e += EDGE * EDGE) {
     let d = 4 * (e % (EDGE * WIDTH));
-    let at = v_column + (first_row + min(key + e / (EDGE * WIDTH), params.tokens - 1)) * params.ldv + d;
+    let at = v_column + key_row(b, key + e / (EDGE * WIDTH)) * params.ldv + d;
     staged[e] = below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
   }
 }
@@ -97,11 +108,11 @@ fn sum_of_row(own: vec4f, across: u32, down: u32) -> vec4f {
 }
 
 // Writes a quad of the output of query t, if the query and its dimensions exist.
-fn store(t: u32, first_row: u32, h: u32, d: u32, quad: vec4f) {
-  if t >= params.tokens {
+fn store(t: u32, b: u32, h: u32, d: u32, quad: vec4f) {
+  if t >= params.past + params.tokens {
     return;
   }
-  let at = (first_row + t) * params.ldo + h * params.head_dim + d;
+  let at = query_row(b, t) * params.ldo + h * params.head_dim + d;
   if d < params.head_dim { out[at] = quad.x; }
   if d + 1 < params.head_dim { out[at + 1] = quad.y; }
   if d + 2 < params.head_dim { out[at + 2] = quad.z; }
@@ -110,9 +121,9 @@ fn store(t: u32, first_row: u32, h: u32, d: u32, quad: vec4f) {
 
 @compute @workgroup_size(EDGE * EDGE)
 fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let first_query = workgroup.x * QUERIES;
+  let first_query = params.past + workgroup.x * QUERIES;
   let h = workgroup.y;
-  let first_row = workgroup.z * params.tokens;
+  let b = workgroup.z;
   let across = local % EDGE;
   let down = local / EDGE;
   let t = first_query + 4 * down;
@@ -129,7 +140,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
   var denominators = vec4f();
   var largest = vec4f(LOWEST);
 
-  let end = min(first_query + QUERIES, params.tokens);
+  let end = min(first_query + QUERIES, params.past + params.tokens);
   for (var s0 = first_key(first_query); s0 < end; s0 += KEYS) {
     // The dot products of query t + i with the four keys. They are set to zero explicitly, because naga (a WGSL
     // compiler) initialises a variable that is declared in a loop only once.
@@ -139,7 +150,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
     var scores3 = vec4f(0);
     for (var first = 0u; first < quads; first += SLICE) {
       workgroupBarrier(); // now every invocation has used what was staged before
-      stage_slice(local, first_row, first_query, s0, q_column, k_column, first);
+      stage_slice(local, b, first_query, s0, q_column, k_column, first);
       workgroupBarrier();
       for (var d = 0u; d < SLICE; d++) {
         let query = d * QUERIES + 4 * down;
@@ -198,7 +209,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
     }
     for (var s = 0u; s < KEYS; s += VALUES) {
       workgroupBarrier(); // now every invocation has stored its probabilities, and used what was staged before
-      stage_values(local, first_row, s0 + s, v_column);
+      stage_values(local, b, s0 + s, v_column);
       workgroupBarrier();
       for (var i = 0u; i < VALUES; i++) {
         let weights = probabilities[(s + i) * EDGE + down];
@@ -233,24 +244,24 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
 
   let total = sum_of_row(denominators, across, down);
   let d = 4 * across;
-  store(t, first_row, h, d, sums[0] / total.x);
-  store(t + 1, first_row, h, d, sums[1] / total.y);
-  store(t + 2, first_row, h, d, sums[2] / total.z);
-  store(t + 3, first_row, h, d, sums[3] / total.w);
+  store(t, b, h, d, sums[0] / total.x);
+  store(t + 1, b, h, d, sums[1] / total.y);
+  store(t + 2, b, h, d, sums[2] / total.z);
+  store(t + 3, b, h, d, sums[3] / total.w);
   if WIDTH > 1 {
-    store(t, first_row, h, d + 4 * EDGE, sums[4] / total.x);
-    store(t + 1, first_row, h, d + 4 * EDGE, sums[5] / total.y);
-    store(t + 2, first_row, h, d + 4 * EDGE, sums[6] / total.z);
-    store(t + 3, first_row, h, d + 4 * EDGE, sums[7] / total.w);
+    store(t, b, h, d + 4 * EDGE, sums[4] / total.x);
+    store(t + 1, b, h, d + 4 * EDGE, sums[5] / total.y);
+    store(t + 2, b, h, d + 4 * EDGE, sums[6] / total.z);
+    store(t + 3, b, h, d + 4 * EDGE, sums[7] / total.w);
   }
   if WIDTH > 2 {
-    store(t, first_row, h, d + 8 * EDGE, sums[8] / total.x);
-    store(t + 1, first_row, h, d + 8 * EDGE, sums[9] / total.y);
-    store(t + 2, first_row, h, d + 8 * EDGE, sums[10] / total.z);
-    store(t + 3, first_row, h, d + 8 * EDGE, sums[11] / total.w);
-    store(t, first_row, h, d + 12 * EDGE, sums[12] / total.x);
-    store(t + 1, first_row, h, d + 12 * EDGE, sums[13] / total.y);
-    store(t + 2, first_row, h, d + 12 * EDGE, sums[14] / total.z);
-    store(t + 3, first_row, h, d + 12 * EDGE, sums[15] / total.w);
+    store(t, b, h, d + 8 * EDGE, sums[8] / total.x);
+    store(t + 1, b, h, d + 8 * EDGE, sums[9] / total.y);
+    store(t + 2, b, h, d + 8 * EDGE, sums[10] / total.z);
+    store(t + 3, b, h, d + 8 * EDGE, sums[11] / total.w);
+    store(t, b, h, d + 12 * EDGE, sums[12] / total.x);
+    store(t + 1, b, h, d + 12 * EDGE, sums[13] / total.y);
+    store(t + 2, b, h, d + 12 * EDGE, sums[14] / total.z);
+    store(t + 3, b, h, d + 12 * EDGE, sums[15] / total.w);
   }
 }

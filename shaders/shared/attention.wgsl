@@ -3,6 +3,7 @@
 struct Params {
   batch: u32,
   tokens: u32,
+  past: u32,
   heads: u32,
   kv_heads: u32,
   head_dim: u32,

@@ -60,17 +60,18 @@ export class Embedding {
   /**
    * Computes the hidden states of `windows`.
    * @param windows token ids. All windows have the same length
+   * @param past the number of tokens before those in `windows`
    * @returns (windows · tokens, hidden) f32
    * @throws {ModelError} if an id is not in the vocabulary
    * @throws {ModelError} if the projection or the norm is missing, or if its shape differs from the configuration
    */
-  async gather(windows: readonly Uint32Array[]): Promise<Float32Array<ArrayBuffer>> {
+  async gather(windows: readonly Uint32Array[], past = 0): Promise<Float32Array<ArrayBuffer>> {
     const { backend, model: { spec: { embedding }, weights } } = this;
     let states = await this.tokens.rows(windows.flatMap((window) => [...window]));
     if (embedding.scale) states = states.map((value) => value * embedding.scale!);
     if (embedding.projection) states = await projectStates(backend, weights, embedding.projection, states);
     if (this.positions) {
-      const offset = embedding.positions?.offset ?? 0;
+      const offset = past + (embedding.positions?.offset ?? 0);
       const length = windows[0].length;
       const positions = await this.positions.rows(Array.from({ length }, (_, t) => t + offset));
       for (let i = 0; i < states.length; i++) states[i] += positions[i % positions.length];

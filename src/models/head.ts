@@ -4,11 +4,13 @@
  * The logits of all rows would not fit into memory, so they are computed in chunks of rows.
  */
 
-import type { DeviceBuffer } from "../backend/backend.ts";
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { Batch } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
+import type { ModelSpec } from "./families/family.ts";
 import type { LinearSpec } from "./layer_specs.ts";
 import type { Forward } from "./forward.ts";
+import type { Model } from "./model.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
 import { softCap } from "../kernels/forward/activate.ts";
 import { applyLinear } from "./pieces/linear.ts";
@@ -53,10 +55,10 @@ export async function forEachLogitsChunk(
   onBatchDone?: (batch: Batch) => void,
   pickRows?: (batch: Batch) => readonly PositionRange[],
 ): Promise<void> {
-  const { backend, workspace, model: { spec } } = forward;
+  const { backend, model: { spec } } = forward;
   const chunkBytes = Math.min(LOGITS_BYTES, backend.maxBufferBytes);
   const maxRows = Math.max(1, Math.floor(chunkBytes / (spec.vocabSize * 4)));
-  const head = await loadHead(forward);
+  const head = await loadHead(backend, forward.model);
   let firstRow = 0;
   try {
     await forward.hiddenStates.visit(async (states, batch) => {
@@ -64,15 +66,10 @@ export async function forEachLogitsChunk(
         ? gatherRows(forward, states, pickRows(batch))
         : allRows(forward, states, batch);
       const pass = { ...forward.pass(head, batch), rows: rowCount };
-      const normalized = spec.finalNorm ? normalize(pass, spec.finalNorm, x) : x;
-      const inputs = projectToHead(pass, spec.headProjection, normalized);
+      const inputs = headInputs(pass, spec, x);
       for (let row = 0; row < rowCount; row += maxRows) {
         const rows = Math.min(maxRows, rowCount - row);
-        const logits = workspace.buffer("logits", rows * spec.vocabSize);
-        applyLinear(pass, spec.head, inputs, row, rows, logits, { scale: spec.logits?.scale });
-        const cap = spec.logits?.softCap;
-        if (cap) backend.dispatch(softCap, { x: logits }, { count: rows * spec.vocabSize, cap });
-        await onChunk({ logits, firstRow, rows });
+        await onChunk({ logits: computeLogits(pass, spec, inputs, row, rows), firstRow, rows });
         firstRow += rows;
       }
     }, onBatchDone);
@@ -111,6 +108,29 @@ function gatherRows(
   return { x, rowCount };
 }
 
+/** Queues computing the inputs of the head from the hidden states `x`, (pass.rows, hidden) f32. */
+export function headInputs(pass: BlockPass, spec: ModelSpec, x: DeviceBuffer): DeviceBuffer {
+  return projectToHead(pass, spec.headProjection, spec.finalNorm ? normalize(pass, spec.finalNorm, x) : x);
+}
+
+/**
+ * Queues computing the logits of rows `row` … `row + rows − 1` of the head's inputs.
+ * @returns (rows, vocabSize) f32, valid until logits are computed again
+ */
+export function computeLogits(
+  pass: BlockPass,
+  spec: ModelSpec,
+  inputs: DeviceBuffer,
+  row: number,
+  rows: number,
+): DeviceBuffer {
+  const count = rows * spec.vocabSize, logits = pass.workspace.buffer("logits", count);
+  applyLinear(pass, spec.head, inputs, row, rows, logits, { scale: spec.logits?.scale });
+  const cap = spec.logits?.softCap;
+  if (cap) pass.backend.dispatch(softCap, { x: logits }, { count, cap });
+  return logits;
+}
+
 /** Projects the hidden states to the size of the head's inputs, if the model has such a projection. */
 function projectToHead(pass: BlockPass, projection: LinearSpec | undefined, x: DeviceBuffer): DeviceBuffer {
   if (!projection) return x;
@@ -119,7 +139,8 @@ function projectToHead(pass: BlockPass, projection: LinearSpec | undefined, x: D
   return y;
 }
 
-function loadHead({ backend, model }: Forward): Promise<DeviceWeights> {
+/** Loads the weights of the final norm, the projection and the head. */
+export function loadHead(backend: Backend, model: Model): Promise<DeviceWeights> {
   const { head, headProjection, finalNorm } = model.spec;
   return DeviceWeights.load(backend, model.weights, {
     prefix: "",

@@ -22,17 +22,18 @@ const CASES: Readonly<Record<string, AttentionShape>> = {
   "keys of two blocks": { ...COMMON, tokens: 577, batch: 1 },
   "shared key heads and limited scores": { ...COMMON, tokens: 130, heads: 4, softCap: 3 },
   "a sliding window": { ...COMMON, tokens: 150, window: 17 },
+  "earlier keys of two blocks": { ...COMMON, tokens: 3, past: 600 },
   "a sliding window of several blocks": { ...COMMON, tokens: 1100, batch: 1, window: 530 },
 };
 
 const SLOPES = Float32Array.of(0, 0.1, 0.5, 0.02);
 
 async function attend(backend: Backend, shape: AttentionShape, given: readonly Float32Array<ArrayBuffer>[]) {
-  const { kvHeads, headDim, softCap = 0, ...sizes } = shape;
+  const { kvHeads, headDim, softCap = 0, past = 0, ...sizes } = shape;
   const width = sizes.heads * headDim, kvWidth = kvHeads * headDim;
   const [q, k, v, slopes, out] = given.map((values) => upload(backend, values));
   backend.dispatch(attention, { q, k, v, slopes, out }, {
-    ...{ ...sizes, kv_heads: kvHeads, head_dim: headDim, head_stride: headDim, soft_cap: softCap },
+    ...{ ...sizes, past, kv_heads: kvHeads, head_dim: headDim, head_stride: headDim, soft_cap: softCap },
     ...{ q_offset: 0, ldq: width, k_offset: 0, ldk: kvWidth, v_offset: 0, ldv: kvWidth, ldo: width },
   });
   const result = await downloadF32(backend, out);
@@ -56,9 +57,9 @@ describe(`attention by ${library?.name ?? `a BLAS library is skipped: ${skip}`}`
 
   for (const [name, shape] of Object.entries(CASES)) {
     it(`agrees with float64 and gives the same bits with 1 and 3 threads: ${name}`, async () => {
-      const { batch, tokens, heads, kvHeads, headDim } = shape, rows = batch * tokens;
-      const q = normals(rows * heads * headDim, 1);
-      const k = normals(rows * kvHeads * headDim, 2), v = normals(rows * kvHeads * headDim, 3);
+      const { batch, tokens, past = 0, heads, kvHeads, headDim } = shape, keys = batch * (past + tokens);
+      const q = normals(batch * tokens * heads * headDim, 1);
+      const k = normals(keys * kvHeads * headDim, 2), v = normals(keys * kvHeads * headDim, 3);
       const given = [q, k, v, SLOPES.slice(0, heads), new Float32Array(q.length)];
       const result = await attend(one, shape, given);
       assertClose(result, referenceAttention(shape, q, k, v, SLOPES), 2e-6);

@@ -151,7 +151,7 @@ describe("products on the cpu backend", () => {
       const slopes = upload(backend, Float32Array.of(0, 0.1)),
         out = upload(backend, normals(tokens * width, 4));
       backend.dispatch(attention, { q, k, v, slopes, out }, {
-        ...{ batch: 1, tokens, heads, kv_heads: heads, head_dim: headDim, head_stride: headDim },
+        ...{ batch: 1, tokens, past: 0, heads, kv_heads: heads, head_dim: headDim, head_stride: headDim },
         ...{ q_offset: 0, ldq: width, k_offset: 0, ldk: width, v_offset: 0, ldv: width, ldo: width },
         ...{ scale: 0.2, window: 0, soft_cap: 3 },
       });

@@ -39,11 +39,11 @@ function shapeOf(shape: Partial<AttentionShape>): AttentionShape {
 }
 
 function operands(shape: AttentionShape, magnitude = 1): Operands {
-  const rows = shape.batch * shape.tokens;
+  const { batch, tokens, past = 0, heads, kvHeads, headDim } = shape, keys = batch * (past + tokens);
   return {
-    q: normals(rows * shape.heads * shape.headDim, 1).map((x) => magnitude * x),
-    k: normals(rows * shape.kvHeads * shape.headDim, 2),
-    v: normals(rows * shape.kvHeads * shape.headDim, 3),
+    q: normals(batch * tokens * heads * headDim, 1).map((x) => magnitude * x),
+    k: normals(keys * kvHeads * headDim, 2),
+    v: normals(keys * kvHeads * headDim, 3),
     slopes: new Float32Array(shape.heads),
   };
 }
@@ -57,7 +57,7 @@ function spread(values: Float32Array, width: number, offset: number): Float32Arr
 }
 
 async function assertAttends(backend: Backend, shape: AttentionShape, given: Operands): Promise<void> {
-  const { batch, tokens, heads, kvHeads, headDim, scale, window, softCap = 0 } = shape;
+  const { batch, tokens, past = 0, heads, kvHeads, headDim, scale, window, softCap = 0 } = shape;
   const width = heads * headDim, kvWidth = kvHeads * headDim, ldo = width + PADDING;
   const buffers = {
     q: upload(backend, spread(given.q, width, 1)),
@@ -69,6 +69,7 @@ async function assertAttends(backend: Backend, shape: AttentionShape, given: Ope
   backend.dispatch(attention, buffers, {
     batch,
     tokens,
+    past,
     heads,
     kv_heads: kvHeads,
     head_dim: headDim,
@@ -125,6 +126,20 @@ eachTiling("attention", (backend) => {
     });
   }
 
+  for (const past of [1, 17, 63, 64, 130]) {
+    for (const tokens of [1, 65]) {
+      it(`attends from ${tokens} tokens to ${past} earlier ones`, async () => {
+        for (const more of [{ window: 0 }, { window: 20 }, { window: 0, heads: 4, kvHeads: 2, softCap: 3 }]) {
+          const shape = shapeOf({ tokens, past, batch: 2, ...more });
+          await assertAttends(backend(), shape, {
+            ...operands(shape),
+            slopes: Float32Array.of(0.5, 0.1, 0, 1),
+          });
+        }
+      });
+    }
+  }
+
   it("biases the scores of each head by its ALiBi slope", async () => {
     const shape = shapeOf({ tokens: 130, heads: 3 });
     await assertAttends(backend(), shape, { ...operands(shape), slopes: Float32Array.of(0.5, 0.0625, 2) });
@@ -158,6 +173,7 @@ eachTiling("attention", (backend) => {
     backend().dispatch(attention, { q: qkv, k: qkv, v: qkv, slopes, out }, {
       batch: 1,
       tokens,
+      past: 0,
       heads,
       kv_heads: heads,
       head_dim: headDim,
@@ -192,6 +208,7 @@ eachTiling("attention", (backend) => {
     backend().dispatch(attention, { q: qkv, k: qkv, v: qkv, slopes, out }, {
       batch: 1,
       tokens,
+      past: 0,
       heads,
       kv_heads: heads,
       head_dim: headDim,

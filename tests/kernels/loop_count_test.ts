@@ -104,7 +104,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [columnSquares, [{ rows: MAX_SOFTWARE_ROWS }]],
   [layerNorm, [{ cols: MAX_FEATURES }]],
   [rmsNorm, [{ cols: MAX_FEATURES }]],
-  [attention, LONGEST_WINDOWS.map((size) => ({ ...size, window: 0 }))],
+  [attention, LONGEST_WINDOWS.map((size) => ({ ...size, past: 0, window: 0 }))],
   [crossEntropy, [{ cols: 2 ** 18 }]],
 ];
 

@@ -8,7 +8,10 @@
 /** The sizes and settings of one call. The rows of the matrices have no padding. */
 export interface AttentionShape {
   readonly batch: number;
+  /** The number of queries of a window, which belong to its last tokens. */
   readonly tokens: number;
+  /** The number of tokens before the first query. @default 0 */
+  readonly past?: number;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
@@ -26,7 +29,7 @@ export interface AttentionShape {
  * Computes attention. Each key head serves heads/kvHeads consecutive query heads.
  *
  * @param q the queries, (batch·tokens, heads·headDim)
- * @param k the keys, (batch·tokens, kvHeads·headDim)
+ * @param k the keys, (batch·(past + tokens), kvHeads·headDim)
  * @param v the values, shaped as k
  * @param slopes the ALiBi slope of each query head, (heads); all 0 for no position bias
  * @returns the attended values, shaped as q
@@ -38,15 +41,15 @@ export function referenceAttention(
   v: ArrayLike<number>,
   slopes: ArrayLike<number>,
 ): Float64Array {
-  const { batch, tokens, heads, kvHeads, headDim, scale, window, softCap } = shape;
+  const { batch, tokens, past = 0, heads, kvHeads, headDim, scale, window, softCap } = shape;
   const width = heads * headDim, kvWidth = kvHeads * headDim;
   const out = new Float64Array(batch * tokens * width);
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
       const kvHead = Math.floor(h * kvHeads / heads);
-      for (let t = 0; t < tokens; t++) {
-        const row = (b * tokens + t) * width + h * headDim;
-        const keyRow = (s: number) => (b * tokens + s) * kvWidth + kvHead * headDim;
+      for (let t = past; t < past + tokens; t++) {
+        const row = (b * tokens + t - past) * width + h * headDim;
+        const keyRow = (s: number) => (b * (past + tokens) + s) * kvWidth + kvHead * headDim;
         const first = window > 0 ? Math.max(0, t - window + 1) : 0;
         const scores: number[] = [];
         for (let s = first; s <= t; s++) {

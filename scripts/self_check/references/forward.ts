@@ -65,11 +65,12 @@ export const FORWARD_REFERENCES: Readonly<Record<string, Reference>> = {
       y[row * p.cols + c] += factor * x[r * p.cols + c];
     }),
   attention({ q, k, v, slopes, out }, p) {
-    const rows = p.batch * p.tokens, width = p.heads * p.head_dim;
+    const rows = p.batch * p.tokens, keys = p.batch * (p.past + p.tokens), width = p.heads * p.head_dim;
     const result = referenceAttention(
       {
         batch: p.batch,
         tokens: p.tokens,
+        past: p.past,
         heads: p.heads,
         kvHeads: p.kv_heads,
         headDim: p.head_dim,
@@ -78,8 +79,8 @@ export const FORWARD_REFERENCES: Readonly<Record<string, Reference>> = {
         softCap: p.soft_cap || undefined,
       },
       headsOf(q, rows, p.heads, p.head_dim, p.head_stride, p.q_offset, p.ldq),
-      headsOf(k, rows, p.kv_heads, p.head_dim, p.head_stride, p.k_offset, p.ldk),
-      headsOf(v, rows, p.kv_heads, p.head_dim, p.head_stride, p.v_offset, p.ldv),
+      headsOf(k, keys, p.kv_heads, p.head_dim, p.head_stride, p.k_offset, p.ldk),
+      headsOf(v, keys, p.kv_heads, p.head_dim, p.head_stride, p.v_offset, p.ldv),
       slopes,
     );
     eachElement(rows, width, (r, c) => out[r * p.ldo + c] = result[r * width + c]);

@@ -29,6 +29,7 @@ const BLAS_KEYS: u32 = 512;
   out: usize;
   batch: u32;
   tokens: u32;
+  past: u32;
   heads: u32;
   kv_heads: u32;
   head_dim: u32;
@@ -56,18 +57,20 @@ export function attention_items(args: AttentionArgs): u32 {
 }
 
 export function attention(args: AttentionArgs, item: u32): void {
-  const tokens = args.tokens, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
+  const tokens = args.tokens, past = args.past, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, softCap = args.soft_cap;
 
   prepare_exp();
   // The last query rows see the most keys, so they are computed first. All threads then finish at about the
   // same time.
   const queryBlock = ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads);
-  const t0 = queryBlock * QUERIES;
+  const t0 = past + queryBlock * QUERIES;
   const head = item % heads;
-  const firstRow = (item / heads) % args.batch * tokens;
+  const batchIndex = (item / heads) % args.batch;
+  const firstRow = batchIndex * (past + tokens); // of the keys and values
+  const queryRow = batchIndex * tokens + queryBlock * QUERIES;
   const kvColumn = head * args.kv_heads / heads * headStride;
-  const queries = min<u32>(QUERIES, tokens - t0);
+  const queries = min<u32>(QUERIES, past + tokens - t0);
   const paddedQueries = round_up(queries, MICRO_ROWS), panel = micro_cols(), paddedDim = round_up(dim, panel);
   const slope = load<f32>(args.slopes + (<usize>head << 2));
 
@@ -84,8 +87,8 @@ export function attention(args: AttentionArgs, item: u32): void {
     store<f32>(maxima + (r << 2), -Infinity);
     store<f32>(denominators + (r << 2), 0);
   }
-  const q = args.q + (<usize>(args.q_offset + (firstRow + t0) * ldq + head * headStride) << 2);
-  const out = args.out + (<usize>((firstRow + t0) * ldo + head * dim) << 2);
+  const q = args.q + (<usize>(args.q_offset + queryRow * ldq + head * headStride) << 2);
+  const out = args.out + (<usize>(queryRow * ldo + head * dim) << 2);
   if (uses_blas()) {
     const k = args.k + (<usize>(args.k_offset + firstRow * ldk + kvColumn) << 2);
     const v = args.v + (<usize>(args.v_offset + firstRow * ldv + kvColumn) << 2);

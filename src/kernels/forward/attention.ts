@@ -20,12 +20,14 @@ const EDGE = 16;
  * For each token t, head h and dimension d:
  * out[…, h·head_dim + d] ← Σ_s softmax_s(cap(scale·q·k_s) + slopes[h]·(s − t))·v_s[d].
  *
- * Here q is the query of token t, and k_s and v_s are the key and the value of token s. The sum is over the
- * tokens s ≤ t of the same window. If the parameter `window` is positive, the attention is a sliding one:
+ * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens
+ * 0 … past + tokens − 1. Only the last `tokens` of them have queries and outputs. The others are earlier tokens,
+ * whose keys and values were computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the attention is a sliding one:
  * the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no
  * ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap). Otherwise it is x.
  *
- * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q starts at column
+ * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to
+ * its token s. Head h of q starts at column
  * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head
  * of k and v. Head h uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column
  * k_offset + h'·head_stride of k and at column v_offset + h'·head_stride of v. All buffers hold f32. The
@@ -40,6 +42,7 @@ export const attention = defineKernel({
   params: {
     batch: "u32",
     tokens: "u32",
+    past: "u32",
     heads: "u32",
     kv_heads: "u32",
     head_dim: "u32",
@@ -68,7 +71,7 @@ export const attention = defineKernel({
 });
 
 type AttentionParams = Readonly<
-  Record<"batch" | "tokens" | "heads" | "head_dim" | "window", number>
+  Record<"batch" | "tokens" | "past" | "heads" | "head_dim" | "window", number>
 >;
 
 function grid({ tokens, heads, batch }: AttentionParams): Grid {
@@ -85,8 +88,8 @@ function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
     entryPoint: "attention",
     constants: { WIDTH: width },
     grid,
-    loops: ({ tokens, head_dim, window }) => {
-      const keys = window === 0 ? tokens : Math.min(tokens, window + QUERIES - 1);
+    loops: (p) => {
+      const { head_dim } = p, keys = keysOfWorkgroup(p);
       const slices = loop(Math.ceil(head_dim / 4 / SLICE), loop(SLICE));
       const values = loop(TILED_KEYS * width / 32, loop(2), loop(32 / width));
       const chunk = [slices, loop(EDGE), values];
@@ -95,9 +98,14 @@ function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
   };
 }
 
-function countLoops(p: Readonly<Record<"tokens" | "head_dim" | "window", number>>): LoopCount {
-  const quads = Math.ceil(p.head_dim / 4);
-  const keys = p.window === 0 ? p.tokens : Math.min(p.tokens, p.window + QUERIES - 1);
+/** Returns the largest number of keys that the queries of a workgroup attend to. */
+function keysOfWorkgroup({ tokens, past, window }: AttentionParams): number {
+  const all = past + tokens;
+  return window === 0 ? all : Math.min(all, window + QUERIES - 1);
+}
+
+function countLoops(p: AttentionParams): LoopCount {
+  const quads = Math.ceil(p.head_dim / 4), keys = keysOfWorkgroup(p);
   const stage = loop(Math.ceil(KEYS * quads / QUERIES));
   return sequence(
     loop(p.head_dim),

@@ -42,12 +42,13 @@ export interface AttentionInput extends Heads {
 }
 
 /**
- * Queues the attention of each token t, which is softmax(scale·q·kᵀ + slope·(s − t))·v. The softmax runs
- * over the tokens s to which t attends.
+ * Queues the attention of each token t of the pass, which is softmax(scale·q·kᵀ + slope·(s − t))·v. The softmax runs
+ * over the tokens s to which t attends, including those in the cache of the pass.
  * @returns (rows, heads · headDim) f32, valid until attention is queued again
  */
 export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
-  const { q, k, v, heads, kvHeads = heads, headDim, headStride = headDim, window = 0 } = input;
+  const { q, heads, kvHeads = heads, headDim, headStride = headDim, window = 0 } = input;
+  const { k, v } = pass.cache?.append(input.k, input.v, pass.rows) ?? input;
   const { scale = 1 / Math.sqrt(headDim), softCap = 0 } = input;
   const outFeatures = heads * headDim;
   const out = pass.workspace.buffer("attention", pass.rows * outFeatures);
@@ -55,6 +56,7 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   pass.backend.dispatch(attention, { q: q.buffer, k: k.buffer, v: v.buffer, slopes, out }, {
     batch: pass.windows,
     tokens: pass.tokens,
+    past: pass.cache?.past ?? 0,
     heads,
     kv_heads: kvHeads,
     head_dim: headDim,

@@ -9,6 +9,7 @@ import type { ACTIVATION_CODE } from "../../kernels/forward/activate.ts";
 import type { DeviceWeights } from "../device_weights.ts";
 import type { LinearGroup } from "../layer_specs.ts";
 import type { ForwardWorkspace } from "../forward_workspace.ts";
+import type { KeyValueCache } from "./key_value_cache.ts";
 
 /** An element-wise function that is applied to the outputs of a linear layer. */
 export type Activation = keyof typeof ACTIVATION_CODE;
@@ -27,10 +28,15 @@ export interface BlockPass {
   readonly workspace: ForwardWorkspace;
   /** The number of windows in the batch. */
   readonly windows: number;
-  /** The number of tokens in every window. */
+  /** The number of tokens in every window. If there is a cache, the tokens in it are not counted. */
   readonly tokens: number;
   /** The number of rows of an activation, windows · tokens. */
   readonly rows: number;
+  /**
+   * The keys and values of the tokens before those of the pass, to which the block adds those of the pass. The batch
+   * then has one window. Undefined if the pass has all tokens of its windows.
+   */
+  readonly cache?: KeyValueCache;
   /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
   /**

@@ -50,9 +50,16 @@ export function rotate(
   });
 }
 
-function tableOnDevice({ workspace, tokens }: BlockPass, spec: RotarySpec): DeviceBuffer {
-  const count = tokens * 2 * spec.pairs;
-  return workspace.constant(`rotary table ${spec.name ?? ""}`, count, () => rotaryTable(spec, tokens));
+/** Returns the table of the tokens of a pass. If earlier tokens are in a cache, it starts after their rows. */
+function tableOnDevice({ backend, workspace, tokens, cache }: BlockPass, spec: RotarySpec): DeviceBuffer {
+  const name = `rotary table ${spec.name ?? ""}`,
+    columns = 2 * spec.pairs,
+    length = cache?.capacity ?? tokens;
+  const table = workspace.constant(name, length * columns, () => rotaryTable(spec, length));
+  if (!cache) return table;
+  const rows = workspace.buffer(`${name} of the pass`, tokens * columns);
+  backend.copy(table, 4 * cache.past * columns, rows, 0, 4 * tokens * columns);
+  return rows;
 }
 
 /** Returns the table (tokens, 2 · pairs) f32. The row of a token has the cosines of its angles, then the sines. */

@@ -34,6 +34,7 @@ interface AttentionSize {
   readonly feature: string;
   readonly batch: number;
   readonly tokens: number;
+  readonly past: number;
   readonly heads: number;
   readonly kv_heads: number;
   readonly head_dim: number;
@@ -47,6 +48,7 @@ const ATTENTION: readonly AttentionSize[] = [
     feature: "shared keys",
     batch: 2,
     tokens: 70,
+    past: 0,
     heads: 4,
     kv_heads: 2,
     head_dim: 20,
@@ -58,6 +60,7 @@ const ATTENTION: readonly AttentionSize[] = [
     feature: "ALiBi",
     batch: 1,
     tokens: 130,
+    past: 0,
     heads: 2,
     kv_heads: 2,
     head_dim: 64,
@@ -69,6 +72,7 @@ const ATTENTION: readonly AttentionSize[] = [
     feature: "sliding window",
     batch: 1,
     tokens: 150,
+    past: 0,
     heads: 2,
     kv_heads: 1,
     head_dim: 33,
@@ -80,6 +84,7 @@ const ATTENTION: readonly AttentionSize[] = [
     feature: "wide heads",
     batch: 1,
     tokens: 131,
+    past: 0,
     heads: 2,
     kv_heads: 1,
     head_dim: 100,
@@ -91,6 +96,7 @@ const ATTENTION: readonly AttentionSize[] = [
     feature: "soft cap",
     batch: 1,
     tokens: 33,
+    past: 0,
     heads: 1,
     kv_heads: 1,
     head_dim: 256,
@@ -98,11 +104,24 @@ const ATTENTION: readonly AttentionSize[] = [
     soft_cap: 2,
     hasSlopes: false,
   },
+  {
+    feature: "earlier tokens",
+    batch: 2,
+    tokens: 3,
+    past: 68,
+    heads: 2,
+    kv_heads: 1,
+    head_dim: 20,
+    window: 0,
+    soft_cap: 0,
+    hasSlopes: false,
+  },
 ];
 
 function attentionCase({ feature, hasSlopes, ...size }: AttentionSize): KernelCase {
-  const { batch, tokens, heads, kv_heads, head_dim } = size,
+  const { batch, tokens, past, heads, kv_heads, head_dim } = size,
     rows = batch * tokens,
+    keys = batch * (past + tokens),
     head_stride = head_dim + 1;
   const ldq = heads * head_stride + 5,
     ldk = kv_heads * head_stride + 4,
@@ -124,12 +143,12 @@ function attentionCase({ feature, hasSlopes, ...size }: AttentionSize): KernelCa
     },
     buffers: () => ({
       q: signed(3 + rows * ldq, 401).map((value) => 2 * value),
-      k: signed(2 + rows * ldk, 402).map((value) => 2 * value),
-      v: signed(1 + rows * ldv, 403),
+      k: signed(2 + keys * ldk, 402).map((value) => 2 * value),
+      v: signed(1 + keys * ldv, 403),
       slopes: filled(heads, 0).map((_, head) => hasSlopes ? 2 ** -(2 + 3 * head) : 0),
       out: filled(rows * ldo),
     }),
-    roundings: { out: EXPONENTIAL + sumRoundings(tokens) + sumRoundings(head_dim) },
+    roundings: { out: EXPONENTIAL + sumRoundings(past + tokens) + sumRoundings(head_dim) },
   });
 }
 

@@ -52,6 +52,7 @@ const attend = (kvHeads: number, window: number, soft_cap: number) =>
   step(attention, { q: "q", k: "k", v: "v", slopes: "slopes", out: "attended" }, {
     batch: BATCH,
     tokens: TOKENS,
+    past: 0,
     heads: HEADS,
     kv_heads: kvHeads,
     head_dim: HEAD_DIM,

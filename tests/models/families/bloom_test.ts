@@ -4,7 +4,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { readModelSpec } from "../../../src/models/families/families.ts";
 import { alibiSlopes } from "../../../src/models/pieces/alibi.ts";
-import { windowLogits } from "../../support/logits.ts";
+import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 import { alibi, type BloomConfig, forwardBloom } from "../../reference/bloom_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
@@ -64,8 +64,10 @@ eachBackend("the BLOOM family", (backend) => {
     it(`computes the logits of the float64 reference with ${name} on a text longer than the trained length`, async () => {
       const { source, values } = randomWeights(shapes(config.hidden_size));
       const spec = readModelSpec({ ...OTHER_SETTINGS, ...config }, source.has);
-      const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
-      assertClose(actual, forwardBloom(config, values, IDS), 1e-5);
+      const model = { spec, weights: source }, expected = forwardBloom(config, values, IDS);
+      assertClose(await windowLogits(model, backend(), IDS), expected, 1e-5);
+      const decoded = await decodedLogits(model, backend(), IDS);
+      assertClose(decoded, decodedRows(expected, VOCABULARY), 1e-5, { label: "token by token" });
     });
   }
 });

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { llama } from "../../../src/models/families/llama.ts";
 import { qwen2 } from "../../../src/models/families/qwen.ts";
 import { readModelSpec } from "../../../src/models/families/families.ts";
-import { windowLogits } from "../../support/logits.ts";
+import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
@@ -140,8 +140,10 @@ eachBackend("the LLaMA family", (backend) => {
       const config: LlamaConfig = { ...BASE, ...settings };
       const { source, values } = randomWeights(shapes(config));
       const spec = readModelSpec({ ...config }, source.has);
-      const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
-      assertClose(actual, forwardLlama(config, values, IDS), 1e-5);
+      const model = { spec, weights: source }, expected = forwardLlama(config, values, IDS);
+      assertClose(await windowLogits(model, backend(), IDS), expected, 1e-5);
+      const decoded = await decodedLogits(model, backend(), IDS);
+      assertClose(decoded, decodedRows(expected, config.vocab_size), 1e-5, { label: "token by token" });
     });
   }
 });

@@ -5,7 +5,7 @@
 
 import { it } from "@std/testing/bdd";
 import { readModelSpec } from "../../../src/models/families/families.ts";
-import { windowLogits } from "../../support/logits.ts";
+import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 import { forwardOpt } from "../../reference/opt_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
@@ -65,9 +65,12 @@ eachBackend("OPT in the shape of opt-350m", (backend) => {
       const { source, values } = randomWeights(shapes(embeddingSize, normAfter));
       const settings = { word_embed_proj_dim: embeddingSize, do_layer_norm_before: !normAfter };
       const spec = readModelSpec({ ...CONFIG, ...settings }, source.has);
-      const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
+      const model = { spec, weights: source };
       const reference = { hidden: HIDDEN, heads: HEADS, blocks: BLOCKS, vocabulary: VOCABULARY, normAfter };
-      assertClose(actual, forwardOpt({ ...reference, tensors: new Map(values) }, IDS).logits, 1e-5);
+      const expected = forwardOpt({ ...reference, tensors: new Map(values) }, IDS).logits;
+      assertClose(await windowLogits(model, backend(), IDS), expected, 1e-5);
+      const decoded = await decodedLogits(model, backend(), IDS);
+      assertClose(decoded, decodedRows(expected, VOCABULARY), 1e-5, { label: "token by token" });
     });
   }
 });

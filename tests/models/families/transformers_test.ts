@@ -13,7 +13,7 @@ import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { familyNames, readFamilyFixture } from "../../support/family_fixtures.ts";
-import { windowLogits } from "../../support/logits.ts";
+import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 
 const FIXTURES = new Map(
   await Promise.all(familyNames().map(async (name) => [name, await readFamilyFixture(name)] as const)),
@@ -49,6 +49,15 @@ eachBackend("the families of transformers", (backend) => {
         const actual: number[] = [];
         for (const window of windows) actual.push(...await windowLogits(model, backend(), window));
         assertClose(actual, logits, 1e-5);
+      });
+
+      it(`computes the same logits token by token, with stored keys and values, for ${family}, ${name}`, async () => {
+        const { vocabSize } = model.spec;
+        for (const [i, window] of windows.entries()) {
+          const all = logits.subarray(i * window.length * vocabSize, (i + 1) * window.length * vocabSize);
+          const actual = await decodedLogits(model, backend(), window);
+          assertClose(actual, decodedRows(all, vocabSize), 1e-5);
+        }
       });
 
       it(`computes the statistics of every layer of ${family}, ${name}`, async () => {
