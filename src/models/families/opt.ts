@@ -6,7 +6,8 @@
 
 import { z } from "zod";
 import { attend } from "../pieces/attention.ts";
-import { allColumns, applyGroup } from "../pieces/linear.ts";
+import { allColumns } from "../pieces/columns_view.ts";
+import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";

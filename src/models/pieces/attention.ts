@@ -3,7 +3,7 @@
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { attention } from "../../kernels/forward/attention.ts";
 import type { BlockPass } from "./block_pass.ts";
-import type { ColumnsView } from "./linear.ts";
+import type { ColumnsView } from "./columns_view.ts";
 
 /** The number and the sizes of attention heads. */
 export interface Heads {

@@ -6,7 +6,7 @@
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, gatedMultiply } from "../../kernels/forward/activate.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
-import type { ColumnsView } from "./linear.ts";
+import type { ColumnsView } from "./columns_view.ts";
 
 /**
  * Queues activation(gate)·up, element by element.

@@ -6,7 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import type { ColumnsView } from "./linear.ts";
+import type { ColumnsView } from "./columns_view.ts";
 
 /** The cache of one block for one window. */
 export class KeyValueCache {

@@ -8,7 +8,7 @@
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { rotary } from "../../kernels/forward/rotary.ts";
 import type { BlockPass } from "./block_pass.ts";
-import type { ColumnsView } from "./linear.ts";
+import type { ColumnsView } from "./columns_view.ts";
 
 /** The rotation of queries and keys. */
 export interface RotarySpec {

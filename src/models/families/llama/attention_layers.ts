@@ -5,7 +5,8 @@
 
 import type { DeviceBuffer } from "../../../backend/backend.ts";
 import type { BlockPass } from "../../pieces/block_pass.ts";
-import { allColumns, applyGroup, type ColumnsView } from "../../pieces/linear.ts";
+import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
+import { applyGroup } from "../../pieces/linear.ts";
 import { type LinearGroup, linearSpec } from "../../layer_specs.ts";
 import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
 
