@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -49,17 +50,28 @@ def problem(status: int, code: str, **headers: str) -> Reply:
 
 
 def solved(received: Received) -> Reply:
-    """Answer with the weight of the request, as if no weight had been pruned."""
+    """Answer with the weight of the request, without its smallest entries."""
+    query = dict(parse_qsl(urlsplit(received.path).query))
     weight = load(received.body)["weight"]
     rows, cols = weight.shape
-    mask = np.packbits(np.ones((rows, cols), bool), axis=1, bitorder="little")
+    if ":" in (pattern := query.get("pattern", "")):
+        keep, group = map(int, pattern.split(":"))
+        mask = np.arange(cols) % group < keep  # the first columns of each group
+        mask = np.broadcast_to(mask, (rows, cols))
+    else:
+        order = np.abs(weight).argsort(axis=None, kind="stable")
+        mask = np.ones(rows * cols, bool)
+        mask[order[: round(float(query.get("sparsity", 0.5)) * rows * cols)]] = False
+        mask = mask.reshape(rows, cols)
+    zeros = int((~mask).sum())
     seconds = dict.fromkeys(["read", "factor", "solve", "refit", "total"], 0.0)
     report = {
-        **{"method": "sparsegpt", "rows": rows, "cols": cols, "pattern": "unstructured", "sparsity": 0.0},
-        **{"zeros": 0, "loss": 0.0, "relative_error": 0.0, "damping": 0.01, "seconds": seconds},
+        **{"method": "sparsegpt", "rows": rows, "cols": cols, "pattern": "unstructured", "sparsity": 0.5},
+        **{"zeros": zeros, "loss": 0.0, "relative_error": 0.0, "damping": 0.01, "seconds": seconds},
         **{"backend": "cpu", "adapter": "fake", "factor_reused": False},
     }
-    return Reply(body=save({"weight": weight, "mask": mask}, {"report": json.dumps(report)}))
+    bits = np.packbits(mask, axis=1, bitorder="little")
+    return Reply(body=save({"weight": weight * mask, "mask": bits}, {"report": json.dumps(report)}))
 
 
 class FakeServer:

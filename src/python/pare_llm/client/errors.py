@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from http.client import HTTPMessage
 from typing import Any
 
-# The statuses after which the same request may succeed later.
-_TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504})
+from pare_llm.client.printable import printable
+
+# The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530 if it
+# cannot reach the server behind it.
+_TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, *range(520, 531)})
 
 # The HTTP status of every error code of the HTTP contract.
 STATUSES: Mapping[str, int] = {
@@ -45,7 +47,7 @@ STATUSES: Mapping[str, int] = {
     "shutting_down": 503,
 }
 
-# The most characters that are quoted from a body that is not problem+json.
+# The most characters of a code, of an id, and of a body that is not problem+json.
 _MAX_QUOTED_LENGTH = 200
 
 
@@ -72,6 +74,8 @@ class PareError(Exception):
         retry_after: float | None = None,
         uploads: str | None = None,
     ) -> None:
+        code, detail = printable(code, _MAX_QUOTED_LENGTH), printable(detail)
+        request_id = None if request_id is None else printable(request_id, _MAX_QUOTED_LENGTH)
         # All arguments become `args`, so that the error can be pickled and sent to another process.
         super().__init__(code, status, detail, request_id, retry_after, uploads)
         self.code = code
@@ -86,7 +90,11 @@ class PareError(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may succeed later. True for the statuses 408, 429, 502, 503 and 504."""
+        """Whether the same request may succeed later.
+
+        True for the statuses 408, 429, 502, 503 and 504, and for those from 520 to 530, with which Cloudflare
+        says that it cannot reach the server.
+        """
         return self.status in _TRANSIENT_STATUSES
 
 
@@ -114,19 +122,21 @@ def error_class(code: str) -> type[PareError]:
     return _CLASSES.get(code, PareError)
 
 
-def error_from_answer(status: int, reason: str, headers: HTTPMessage, body: bytes | bytearray) -> PareError:
+def error_from_answer(
+    status: int, reason: str, headers: Mapping[str, str], body: bytes | bytearray
+) -> PareError:
     """Convert an answer with an error status to an error.
 
     Args:
         status: the HTTP status.
         reason: the text after the status in the first line of the answer.
         headers: the headers of the answer. Names are looked up without regard to case.
-        body: the whole body.
+        body: the body, or its start.
     """
     text = body.decode("utf-8", "replace")
     problem = _parse_problem(headers.get("Content-Type"), text)
     if problem is None:
-        problem = {"detail": text.strip()[:_MAX_QUOTED_LENGTH] or reason}
+        problem = {"detail": _redirection(status, headers) or text.strip()[:_MAX_QUOTED_LENGTH] or reason}
     code = problem.get("code") or "unknown"
     return error_class(code)(
         code,
@@ -136,6 +146,14 @@ def error_from_answer(status: int, reason: str, headers: HTTPMessage, body: byte
         parse_retry_after(headers.get("Retry-After")),
         problem.get("uploads"),
     )
+
+
+def _redirection(status: int, headers: Mapping[str, str]) -> str | None:
+    """Describe a redirection. None is followed, because the request has the key and the bytes of a layer."""
+    if not 300 <= status < 400:
+        return None
+    location = printable(headers.get("Location") or "an unknown URL", _MAX_QUOTED_LENGTH)
+    return f"the server redirects to {location}, which is not followed; use the URL to which it leads"
 
 
 def _parse_problem(content_type: str | None, text: str) -> dict[str, str] | None:

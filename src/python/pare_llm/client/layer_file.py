@@ -10,12 +10,17 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
-from pare_llm.client.connection_pool import Body
+from pare_llm.client.check_answer import check_layout, check_values
+from pare_llm.client.http.connection_pool import Body
+from pare_llm.client.printable import printable
 from pare_llm.client.report import Report, parse_report
 from pare_llm.client.tensor_library import TensorLibrary
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, Array, Tensor, WireTensor, to_wire
+
+if TYPE_CHECKING:
+    from pare_llm.client.jobs.upload_layers import LayerToUpload
 
 # The bytes of the field in front of the header that holds the length of the header.
 _LENGTH_BYTES = 8
@@ -58,6 +63,16 @@ class PrunedLayer(Generic[Array]):
     report: Report
 
 
+class _Entry(NamedTuple):
+    """An entry of the header of a safetensors file. The offsets count from the first byte of data."""
+
+    begin: int
+    end: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
 def encode_parts(tensors: Mapping[str, Tensor | None]) -> Body:
     """Encode `tensors` as a safetensors file, without copying their data. Tensors that are None are left out.
 
@@ -83,24 +98,38 @@ def encode_parts(tensors: Mapping[str, Tensor | None]) -> Body:
     ]
 
 
-def decode_answer(body: bytearray, library: TensorLibrary[Array]) -> PrunedLayer[Array]:
-    """Decode the answer to a request that pruned a layer.
+def decode_answer(
+    body: bytearray, library: TensorLibrary[Array], layer: LayerToUpload[Array] | None = None
+) -> PrunedLayer[Array]:
+    """Decode and check the answer to a request that pruned a layer.
+
+    Args:
+        body: the answer.
+        library: the library of the tensors to return.
+        layer: the layer of the request. If it is None, the answer is only compared with itself.
 
     Raises:
-        ValueError: if `body` is not a safetensors file, if the weight, the mask or the report is missing, or
-            if the answer has some of the tensors `codes`, `scales` and `zeros`, but not all of them.
+        ValueError: if `body` is not a safetensors file, if a tensor or the report is missing, or if the
+            answer is not what the request asks for.
     """
     tensors, metadata = decode(body)
-    weight = _require(tensors, "weight")
+    is_rounded = not tensors.keys().isdisjoint(_QUANTIZED_NAMES)
+    names = ("weight", "mask", *_QUANTIZED_NAMES) if is_rounded else ("weight", "mask")
+    for name in names:
+        if name not in tensors:
+            raise ValueError(f'answer of /v1/layers: tensor "{name}" is missing')
+    check_layout(tensors, layer)
     quantized = None
-    if any(name in tensors for name in _QUANTIZED_NAMES):
-        quantized = QuantizedWeight(*(library.make(_require(tensors, name)) for name in _QUANTIZED_NAMES))
-    return PrunedLayer(
-        weight=library.make(weight),
-        mask=library.unpack_mask(_require(tensors, "mask"), weight.shape[-1]),
+    if is_rounded:
+        quantized = QuantizedWeight(*(library.make(tensors[name]) for name in _QUANTIZED_NAMES))
+    pruned = PrunedLayer(
+        weight=library.make(tensors["weight"]),
+        mask=library.unpack_mask(tensors["mask"], tensors["weight"].shape[1]),
         quantized=quantized,
         report=parse_report(metadata.get("report")),
     )
+    check_values(pruned, layer)
+    return pruned
 
 
 def decode(file: bytearray) -> tuple[dict[str, WireTensor], dict[str, str]]:
@@ -110,33 +139,52 @@ def decode(file: bytearray) -> tuple[dict[str, WireTensor], dict[str, str]]:
         the tensors and the metadata by their names.
 
     Raises:
-        ValueError: if the file breaks a rule of the format or ends too early.
+        ValueError: if the file breaks a rule of the format, ends too early, or has further bytes.
     """
     data_begin = _LENGTH_BYTES + int.from_bytes(file[:_LENGTH_BYTES], "little")
     if len(file) < max(data_begin, _LENGTH_BYTES):
         raise ValueError(f"safetensors file: needs {data_begin} bytes for its header, but has {len(file)}")
+    entries, metadata = _parse_header(file[_LENGTH_BYTES:data_begin])
     data = memoryview(file)[data_begin:]
-    try:
-        header: dict[str, Any] = json.loads(file[_LENGTH_BYTES:data_begin])
-        metadata: dict[str, str] = header.pop("__metadata__", {})
-        return {name: _view(name, entry, data) for name, entry in header.items()}, metadata
-    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError("safetensors file: its header does not describe tensors") from error
-
-
-def _view(name: str, entry: Mapping[str, Any], data: memoryview) -> WireTensor:
-    dtype, shape = entry["dtype"], tuple(entry["shape"])
-    begin, end = entry["data_offsets"]
-    needed = math.prod(shape) * BYTES_PER_ELEMENT[dtype]
-    if not 0 <= begin <= end <= len(data) or end - begin != needed:
+    tensors: dict[str, WireTensor] = {}
+    position = 0
+    for begin, end, name, dtype, shape in entries:
+        if begin != position:
+            raise ValueError(
+                f"safetensors file: tensor {name} begins at byte {begin} of the data instead of {position}"
+            )
+        needed = math.prod(shape) * BYTES_PER_ELEMENT[dtype]
+        if end - begin != needed or end > len(data):
+            raise ValueError(
+                f"safetensors file: tensor {name} needs {needed} bytes, but its range is {begin} to {end} "
+                f"of {len(data)}"
+            )
+        tensors[name] = WireTensor(dtype, shape, data[begin:end])
+        position = end
+    if position != len(data):
         raise ValueError(
-            f"safetensors file: tensor {name} needs {needed} bytes, but its range is {begin} to {end} "
-            f"of {len(data)}"
+            f"safetensors file: has {len(data)} bytes of data, but its tensors end at byte {position}"
         )
-    return WireTensor(dtype, shape, data[begin:end])
+    return tensors, metadata
 
 
-def _require(tensors: Mapping[str, WireTensor], name: str) -> WireTensor:
-    if name not in tensors:
-        raise ValueError(f'answer of /v1/layers: tensor "{name}" is missing')
-    return tensors[name]
+def _parse_header(text: bytearray) -> tuple[list[_Entry], dict[str, str]]:
+    """Return the entries of the header in the order of their data, and the metadata."""
+    try:
+        header: dict[str, Any] = json.loads(text)
+        metadata = header.pop("__metadata__", {})
+        entries = sorted(
+            _Entry(begin, end, printable(name), entry["dtype"], tuple(entry["shape"]))
+            for name, entry in header.items()
+            for begin, end in [entry["data_offsets"]]
+        )
+        is_right = isinstance(metadata, dict) and all(
+            entry.dtype in BYTES_PER_ELEMENT
+            and all(type(size) is int and size >= 0 for size in (entry.begin, entry.end, *entry.shape))
+            for entry in entries
+        )
+    except (AttributeError, KeyError, RecursionError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+        is_right = False
+    if not is_right:
+        raise ValueError("safetensors file: its header does not describe tensors")
+    return entries, metadata

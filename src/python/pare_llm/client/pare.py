@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.errors import PareError
 from pare_llm.client.jobs.blob_source import MemoryBlob, digest_of_blob
 from pare_llm.client.jobs.prune_large_layer import is_over_edge_body_limit, prune_large_layer
@@ -89,7 +90,9 @@ class Pare(ServerClient):
             ConnectionError: if the server cannot be reached.
             TimeoutError: if the timeout of the client passes.
             TypeError: if a tensor has a dtype that the server does not accept.
-            ValueError: if the answer is malformed.
+            ValueError: if the answer is malformed or is not what was asked for, such as another shape or
+                dtype, numbers that are not finite, or other zeros than the mask, the report or the request
+                says.
         """
         digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
         layer = LayerToUpload("layer", weight, matrix, hessian_upper, inputs, mask, query)
@@ -103,7 +106,13 @@ class Pare(ServerClient):
             return prune_large_layer(transport, layer)
         try:
             parameters = query_parameters({**query, "hessian": digest})
-            answer = transport.send("POST", "/v1/layers", query=parameters, body=body)
+            answer = transport.send(
+                "POST",
+                "/v1/layers",
+                query=parameters,
+                body=body,
+                max_answer_bytes=max_answer_bytes(layer),
+            )
         except PareError as error:
             if not is_over_edge_body_limit(error):
                 raise
@@ -111,7 +120,7 @@ class Pare(ServerClient):
             if not can_use_job:
                 raise
         else:
-            return decode_answer(answer, library_of(weight))
+            return decode_answer(answer, library_of(weight), layer)
         return prune_large_layer(transport, layer)
 
     def put_hessian(self, hessian_upper: Tensor) -> str:

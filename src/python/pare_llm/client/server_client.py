@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pare_llm.client.errors import PareError
 from pare_llm.client.transport import Transport, TransportOptions
+
+if TYPE_CHECKING:
+    import ssl
 
 Client = TypeVar("Client", bound="ServerClient")
 
 
 class ServerClient:
     """A client of one server. It keeps connections open, and may be used by several threads.
+
+    A client can be pickled, for example for a process that is spawned. The copy has the same options and
+    opens connections of its own.
 
     Use it in a `with` statement, or call `close`, to close the connections. `TransportOptions` describes the
     arguments.
@@ -23,7 +29,7 @@ class ServerClient:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str = "",
         api_key: str | None = None,
         *,
         retries: int = 5,
@@ -31,9 +37,10 @@ class ServerClient:
         timeout: float | None = None,
         on_retry: Callable[[PareError | ConnectionError, float], None] | None = None,
         on_job: Callable[[str, int], None] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._transport = Transport(
-            TransportOptions(base_url, api_key, retries, backoff_ms, timeout, on_retry, on_job)
+            TransportOptions(base_url, api_key, retries, backoff_ms, timeout, on_retry, on_job, ssl_context)
         )
 
     @classmethod

@@ -1,22 +1,27 @@
 """Sends HTTP requests to one server.
 
-The transport adds the API key and repeats a request after a transient failure, which is one of the statuses
-408, 429, 502, 503 and 504 or a broken connection. A request has succeeded when the whole body of the answer
-has arrived.
+The transport adds the API key and repeats a request after a transient failure, which is a broken connection
+or a status of `PareError.is_transient`. A request has succeeded when the whole body of the answer has
+arrived.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from http.client import HTTPException
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pare_llm import __version__
-from pare_llm.client.connection_pool import Answer, Body, ConnectionPool, Request
-from pare_llm.client.deadline import Deadline
 from pare_llm.client.errors import PareError, error_from_answer
-from pare_llm.client.retry import with_retries
+from pare_llm.client.http.connection_pool import Answer, Body, ConnectionPool, Request
+from pare_llm.client.http.deadline import Deadline
+from pare_llm.client.http.retry import with_retries
+from pare_llm.client.printable import printable
+
+if TYPE_CHECKING:
+    import ssl
 
 _MAX_BACKOFF_MS = 30_000
 
@@ -31,8 +36,9 @@ class TransportOptions:
 
     Attributes:
         base_url: the URL of the server, such as `http://127.0.0.1:8000`. It may have a path, to which `/v1/…`
-            is appended.
-        api_key: the API key. It is sent as `Authorization: Bearer …`.
+            is appended. The default is the environment variable PARE_SERVER.
+        api_key: the API key. It is sent as `Authorization: Bearer …`. The default is the environment variable
+            PARE_API_KEY.
         retries: number of attempts after the first one, if a request fails transiently.
         backoff_ms: first pause between attempts in milliseconds. The pause doubles with each attempt. If the
             server sent a Retry-After header, the pause is at least that long.
@@ -42,17 +48,25 @@ class TransportOptions:
             milliseconds until that attempt.
         on_job: called after each submission of a job, with its id and the number of its layers. A job may be
             submitted more than once.
+        ssl_context: the certificates to trust for https, and a certificate of the client. By default those of
+            the system, or of the environment variable SSL_CERT_FILE. Options with a context cannot be
+            pickled.
     """
 
-    base_url: str
-    api_key: str | None = None
+    base_url: str = ""
+    api_key: str | None = field(default=None, repr=False)
     retries: int = 5
     backoff_ms: float = 500
     timeout: float | None = None
     on_retry: Callable[[PareError | ConnectionError, float], None] | None = None
     on_job: Callable[[str, int], None] | None = None
+    ssl_context: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "base_url", self.base_url or os.environ.get("PARE_SERVER", ""))
+        object.__setattr__(self, "api_key", self.api_key or os.environ.get("PARE_API_KEY") or None)
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ValueError("api_key: must consist of printable ASCII characters, without a line break")
         if self.retries < 0:
             raise ValueError(f"retries: must be at least 0, got {self.retries}")
         if self.backoff_ms < 0:
@@ -77,7 +91,7 @@ class Transport:
     ) -> None:
         self.options = options
         self._base_url = _parse_base_url(options.base_url)
-        self._pool = pool or ConnectionPool()
+        self._pool = pool or ConnectionPool(options.ssl_context)
         self._deadline = deadline
 
     def with_deadline(self) -> Transport:
@@ -104,6 +118,7 @@ class Transport:
         query: Mapping[str, str] | None = None,
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
+        max_answer_bytes: int | None = None,
     ) -> bytearray:
         """Send a request and return the body of the answer.
 
@@ -117,14 +132,20 @@ class Transport:
             body: the parts of the body, in order. Its media type is that of safetensors unless `headers` has
                 another Content-Type.
             headers: further headers.
+            max_answer_bytes: the length of the longest body that can be a right answer. By default that of
+                the longest JSON answer.
 
         Raises:
             PareError: if the server refuses the request. Transient refusals are raised after the last
                 attempt.
-            ConnectionError: if no attempt received a whole answer.
+            ConnectionError: if no attempt received a whole answer. Failures that would repeat, such as an
+                unknown name or a certificate that is not trusted, are raised after the first attempt.
             TimeoutError: if the timeout passes.
+            ValueError: if the answer is longer than a right answer can be.
         """
         request = self._make_request(method, path, query, body, headers or {})
+        if max_answer_bytes is not None:
+            request = replace(request, max_answer_bytes=max_answer_bytes)
         deadline = self.start_deadline()
         return with_retries(
             lambda: self.exchange(request, deadline).body,
@@ -141,16 +162,9 @@ class Transport:
 
         Raises:
             PareError: if the status of the answer is not 2xx.
-            ConnectionError: if the whole answer did not arrive.
-            TimeoutError: if the deadline passes.
+            ConnectionError, TimeoutError, ValueError: as `ConnectionPool.exchange`.
         """
-        try:
-            answer = self._pool.exchange(request, deadline)
-        except (OSError, HTTPException) as error:
-            if deadline.is_over:
-                raise deadline.error() from error
-            origin = f"{request.url.scheme}://{request.url.netloc}"
-            raise ConnectionError(f"{origin}: {str(error) or type(error).__name__}") from error
+        answer = self._pool.exchange(request, deadline)
         if not 200 <= answer.status < 300:
             raise error_from_answer(answer.status, answer.reason, answer.headers, answer.body)
         return answer
@@ -174,7 +188,7 @@ class Transport:
             headers["Content-Type"] = "application/vnd.safetensors"
             headers["Content-Length"] = str(sum(len(part) for part in body))
         url = self._base_url._replace(path=self._base_url.path + path, query=urlencode(query or {}))
-        return Request(method, url, {**headers, **extra_headers}, body or ())
+        return Request(method, url, {**headers, **extra_headers}, body)
 
     def _before_pause(self, error: PareError | ConnectionError, backoff_ms: float) -> float:
         wait_ms = max(backoff_ms, 1000 * _retry_after(error))
@@ -185,9 +199,18 @@ class Transport:
 
 def _parse_base_url(text: str) -> SplitResult:
     """Return the base URL without a slash at the end of its path."""
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError(f'server URL "{text}": must be an http or https URL, such as http://127.0.0.1:8000')
+    if "@" in text:  # no part of the URL is quoted, because it may be a password
+        raise ValueError("server URL: must not contain @, a user name or a password; give the key as api_key")
+    try:
+        url = urlsplit(text)
+        is_valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # such as a port above 65535
+        is_valid = False
+    if not is_valid:
+        raise ValueError(
+            f'server URL "{printable(text)}": must be an http or https URL, such as http://127.0.0.1:8000, '
+            "in base_url or PARE_SERVER"
+        )
     return url._replace(path=url.path.rstrip("/"), query="", fragment="")
 
 

@@ -62,8 +62,18 @@ def to_wire(name: str, tensor: Tensor) -> WireTensor:
     return _torch_to_wire(name, tensor) if is_torch(tensor) else _numpy_to_wire(name, tensor)
 
 
+def dtype_of(name: str, tensor: Tensor) -> str:
+    """Return the dtype of a tensor as safetensors files name it.
+
+    Raises:
+        TypeError: if the HTTP contract does not know the dtype.
+    """
+    dtype: Any = tensor.dtype
+    return _wire_dtype(name, str(dtype).removeprefix("torch.") if is_torch(tensor) else dtype.name)
+
+
 def _torch_to_wire(name: str, tensor: torch.Tensor) -> WireTensor:
-    dtype = _wire_dtype(name, str(tensor.dtype).removeprefix("torch."))
+    dtype = dtype_of(name, tensor)
     on_cpu = tensor.detach().cpu().contiguous()
     # The memory is addressed directly, because torch tensors do not support the buffer protocol, and because
     # torch may be installed without NumPy.
@@ -84,7 +94,7 @@ def _numpy_to_wire(name: str, tensor: Any) -> WireTensor:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(tensor, numpy.ndarray):
         raise TypeError(f"{name}: must be a torch tensor or a NumPy array, got {type(tensor).__name__}")
-    dtype = _wire_dtype(name, tensor.dtype.name)
+    dtype = dtype_of(name, tensor)
     if tensor.dtype.byteorder == ">":
         tensor = tensor.astype(tensor.dtype.newbyteorder("<"))
     array: np.ndarray[Any, Any] = numpy.ascontiguousarray(tensor)

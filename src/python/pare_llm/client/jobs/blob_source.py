@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pare_llm.client.connection_pool import Body
+from pare_llm.client.http.connection_pool import Body
 
 # Number of bytes that are read and hashed at a time.
 _HASH_CHUNK_BYTES = 8 * 2**20

@@ -14,16 +14,16 @@ from pare_llm.client.transport import Transport
 _ATTEMPTS = 2
 
 
-def download_blob(transport: Transport, digest: str) -> bytearray:
+def download_blob(transport: Transport, digest: str, max_bytes: int) -> bytearray:
     """Return the bytes of the blob with the name `digest`, which is `sha256:HEX`.
 
     Raises:
-        ValueError: if the bytes have another digest in every attempt.
+        ValueError: if the bytes have another digest in every attempt, or if there are more than `max_bytes`.
         PareError: `not_found` if the edge does not store the blob.
     """
     got = ""
     for _ in range(_ATTEMPTS):
-        body = transport.send("GET", f"/v1/blobs/{digest}")
+        body = transport.send("GET", f"/v1/blobs/{digest}", max_answer_bytes=max_bytes)
         got = f"sha256:{hashlib.sha256(body).hexdigest()}"
         if got == digest:
             return body

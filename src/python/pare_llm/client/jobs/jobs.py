@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.jobs.download_blob import download_blob
 from pare_llm.client.jobs.messages import (
     Job,
@@ -29,6 +30,8 @@ from pare_llm.client.wire_tensor import Array
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from pare_llm.client.jobs.upload_layers import LayerToUpload
 
 DEFAULT_POLL_MS = 2000
 
@@ -138,17 +141,22 @@ class Jobs(ServerClient):
             like: a tensor whose library and device the result takes. The default is NumPy.
 
         Raises:
-            ValueError: if the layer is not done, or if the bytes do not have the digest of the result. In
-                this case they are downloaded once more first.
+            ValueError: if the layer is not done, or if the result is malformed: another digest, which is
+                downloaded once more first, numbers that are not finite, or zeros other than those of its mask
+                and its report. `prune_by_job` also compares the result with the layer that it has sent.
             PareError: `not_found` if the edge no longer stores the result.
         """
         library: TensorLibrary[Any] = NumpyLibrary() if like is None else library_of(like)
         return self._result_in(library, layer)
 
-    def _result_in(self, library: TensorLibrary[Array], layer: LayerState) -> PrunedLayer[Array]:
+    def _result_in(
+        self, library: TensorLibrary[Array], layer: LayerState, asked: LayerToUpload[Array] | None = None
+    ) -> PrunedLayer[Array]:
+        """Download a result, and compare it with the layer that was asked for, if it is known."""
         if layer["result"] is None:
             raise ValueError(f"layer {layer['name']}: has no result, because its state is {layer['state']}")
-        return decode_answer(download_blob(self._transport, layer["result"]), library)
+        blob = download_blob(self._transport, layer["result"], max_answer_bytes(asked))
+        return decode_answer(blob, library, asked)
 
 
 def _parse_job(body: bytearray) -> Job:

@@ -12,9 +12,13 @@ from pare_llm.client.jobs.jobs import DEFAULT_POLL_MS, Jobs
 from pare_llm.client.jobs.upload_layers import LayerToUpload, upload_layers
 from pare_llm.client.jobs.uploads import Uploads
 from pare_llm.client.layer_file import PrunedLayer
+from pare_llm.client.printable import printable
 from pare_llm.client.tensor_library import library_of
 from pare_llm.client.transport import Transport, TransportOptions
 from pare_llm.client.wire_tensor import Array
+
+# The most failed layers that the text of an error names.
+_MAX_SHOWN_FAILURES = 20
 
 
 class LayerFailure(NamedTuple):
@@ -44,7 +48,9 @@ class JobFailedError(Exception):
         self.failures = tuple(failures)
 
     def __str__(self) -> str:
-        return f"job {self.job}: " + "; ".join(": ".join(failure) for failure in self.failures)
+        shown = [": ".join(failure) for failure in self.failures[:_MAX_SHOWN_FAILURES]]
+        more = len(self.failures) - len(shown)
+        return f"job {self.job}: " + "; ".join([*shown, *([f"and {more} more layers"] if more else [])])
 
     @property
     def is_transient(self) -> bool:
@@ -91,13 +97,18 @@ def prune_with(
     jobs = Jobs._over(transport)
     requests = upload_layers(Uploads._over(transport), layers)
     job = jobs.submit(requests, idempotency_key=idempotency_key, name=name)
-    libraries = {layer.name: library_of(layer.weight) for layer in layers}
+    asked = {layer.name: layer for layer in layers}
     failures: list[LayerFailure] = []
     for layer in jobs.follow(job["id"], poll_ms=poll_ms):
         layer_name, error = layer["name"], layer["error"]
+        if layer_name not in asked:
+            raise ValueError(
+                f'job {job["id"]}: has the layer "{printable(layer_name)}", which was not submitted'
+            )
         if error is not None:
-            failures.append(LayerFailure(layer_name, error["code"], error["detail"]))
+            failures.append(LayerFailure(layer_name, printable(error["code"]), printable(error["detail"])))
         else:
-            yield layer_name, jobs._result_in(libraries[layer_name], layer)
+            weight = asked[layer_name].weight
+            yield layer_name, jobs._result_in(library_of(weight), layer, asked[layer_name])
     if failures:
         raise JobFailedError(job["id"], failures)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
-from pare_llm.client.deadline import Deadline
 from pare_llm.client.errors import PareError
+from pare_llm.client.http.connection_error import PermanentConnectionError
+from pare_llm.client.http.deadline import Deadline
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def with_retries(
         try:
             return attempt()
         except (PareError, ConnectionError) as error:
-            if failures >= retries or not is_transient(error):
+            if failures >= retries or isinstance(error, PermanentConnectionError) or not is_transient(error):
                 raise
             doubled = backoff_ms * 2.0 ** min(failures, _MAX_DOUBLINGS)
             pause_ms = before_pause(error, min(random.uniform(1, 2) * doubled, max_backoff_ms))

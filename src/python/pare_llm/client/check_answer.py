@@ -1,0 +1,168 @@
+"""Checks that a solved layer is what was asked for.
+
+A host or an edge may be another version, may be broken, or may lie. A layer that is not pruned, that has
+another shape, or that has numbers that are not finite must not get into a model unnoticed. The values of the
+kept weights are not checked further, because that would mean to solve the layer again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pare_llm.client.tensor_library import library_of
+from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, WireTensor, dtype_of, to_wire
+
+if TYPE_CHECKING:
+    from pare_llm.client.jobs.upload_layers import LayerToUpload
+    from pare_llm.client.layer_file import PrunedLayer
+
+# The entries that are checked at a time, so that the temporary arrays are small.
+_CHUNK_ENTRIES = 2**18
+
+# A longer header is not what a host writes.
+_MAX_HEADER_BYTES = 2**20
+
+# The longest answer about a layer that is not known. It is the longest body that a host accepts.
+_MAX_LAYER_BYTES = 16 * 2**30
+
+_DEFAULT_SPARSITY = 0.5
+
+
+def max_answer_bytes(layer: LayerToUpload[Any] | None) -> int:
+    """Return the length of the longest answer that can be right."""
+    if layer is None:
+        return _MAX_LAYER_BYTES
+    # The mask has one bit per entry, and at least one byte per row.
+    bytes_per_entry = BYTES_PER_ELEMENT[_asked_dtype(layer)] + 1
+    if layer.parameters.get("bits") is not None:
+        bytes_per_entry += 1 + 2 * BYTES_PER_ELEMENT["F32"]  # a code, and at most one grid per entry
+    entries: int = math.prod(layer.weight.shape)
+    return entries * bytes_per_entry + _MAX_HEADER_BYTES
+
+
+def check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | None) -> None:
+    """Check the dtypes and the shapes of the tensors of an answer.
+
+    Args:
+        tensors: the `weight` and the `mask`, and for a rounded weight `codes`, `scales` and `zeros`.
+        layer: the layer of the request, if it is known.
+
+    Raises:
+        ValueError: naming the tensor with its dtype and its shape, and the right ones.
+    """
+    weight = tensors["weight"]
+    if len(weight.shape) != 2 or weight.dtype not in ("F32", "F16", "BF16"):
+        raise _refusal(f"the weight is {weight.dtype} {list(weight.shape)}, but must be a matrix of floats")
+    rows, cols = weight.shape
+    groups = tensors["scales"].shape[-1] if "scales" in tensors else 0
+    if layer is not None:
+        _require_layout("weight", weight, _asked_dtype(layer), tuple(layer.weight.shape))
+        if ("codes" in tensors) != (layer.parameters.get("bits") is not None):
+            rounding = "is" if "codes" in tensors else "is not"
+            raise _refusal(f"the weight {rounding} rounded to a grid, contrary to the bits of the request")
+        groups = math.ceil(cols / (layer.parameters.get("group_size") or max(cols, 1)))
+    _require_layout("mask", tensors["mask"], "U8", (rows, math.ceil(cols / 8)))
+    if "codes" in tensors:
+        _require_layout("codes", tensors["codes"], "U8", (rows, cols))
+        _require_layout("scales", tensors["scales"], "F32", (rows, groups))
+        _require_layout("zeros", tensors["zeros"], "F32", (rows, groups))
+
+
+def check_values(pruned: PrunedLayer[Any], layer: LayerToUpload[Any] | None) -> None:
+    """Check that all numbers are finite, and that the zeros are those of the mask, of the report and of the
+    request.
+
+    Raises:
+        ValueError: naming the rule that the answer breaks.
+    """
+    rows, cols = pruned.weight.shape
+    pattern = _asked_pattern(layer)
+    allowed = _asked_mask(layer)
+    kept = 0
+    step = max(1, _CHUNK_ENTRIES // max(cols, 1))
+    for begin in range(0, rows, step):
+        chunk = slice(begin, begin + step)
+        weight, mask = pruned.weight[chunk], pruned.mask[chunk]
+        _require_finite("weight", weight)
+        if ((weight != 0) & ~mask).any():
+            raise _refusal("the weight is not zero everywhere that its mask is False")
+        if allowed is not None and (mask & ~allowed[chunk]).any():
+            raise _refusal("the mask keeps an entry that the mask of the request prunes")
+        if pattern is not None:
+            _require_pattern(mask, *pattern)
+        kept += int(mask.sum())
+    if pruned.quantized is not None:
+        _require_finite("scales", pruned.quantized.scales)
+        _require_finite("zeros", pruned.quantized.zeros)
+    pruned_entries = rows * cols - kept
+    report = pruned.report
+    if (report["rows"], report["cols"], report["zeros"]) != (rows, cols, pruned_entries):
+        raise _refusal(f"the mask prunes {pruned_entries} of {rows}x{cols} entries, unlike the report says")
+    if layer is not None:
+        _require_zeros(pruned_entries, layer, rows, cols)
+
+
+def _require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:
+    if (tensor.dtype, tensor.shape) != (dtype, shape):
+        raise _refusal(
+            f"the tensor {name} is {tensor.dtype} {list(tensor.shape)} instead of {dtype} {list(shape)}"
+        )
+
+
+def _require_finite(name: str, values: Any) -> None:
+    if not (abs(values) < math.inf).all():
+        raise _refusal(f"the tensor {name} has a number that is not finite")
+
+
+def _require_pattern(mask: Any, keep: int, group: int) -> None:
+    """Refuse a mask that keeps more than `keep` of `group` consecutive columns."""
+    rows, cols = mask.shape
+    whole = cols - cols % group
+    if (mask[:, :whole].reshape(rows, -1, group).sum(-1) > keep).any():
+        raise _refusal(f"the mask keeps more than {keep} of {group} consecutive columns")
+
+
+def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int) -> None:
+    pattern = _asked_pattern(layer)
+    if pattern is None:
+        sparsity = layer.parameters.get("sparsity")
+        # The host rounds s·rows·cols, which has at most this difference from the number itself.
+        asked, tolerance = rows * cols * (_DEFAULT_SPARSITY if sparsity is None else sparsity), 1.0
+    else:
+        keep, group = pattern
+        rest = cols % group
+        kept_per_row = cols // group * keep + math.ceil(keep * rest / group)
+        asked, tolerance = rows * (cols - kept_per_row), 0.0
+    # The mask of the request may prune more.
+    is_right = pruned >= asked - tolerance if layer.mask is not None else abs(pruned - asked) <= tolerance
+    if not is_right:
+        raise _refusal(
+            f"the mask prunes {pruned} of {rows * cols} entries, but the request asks for {round(asked)}"
+        )
+
+
+def _asked_dtype(layer: LayerToUpload[Any]) -> str:
+    dtype = layer.parameters.get("dtype") or "same"
+    return dtype_of("weight", layer.weight) if dtype == "same" else dtype
+
+
+def _asked_pattern(layer: LayerToUpload[Any] | None) -> tuple[int, int] | None:
+    """Return n and m of the pattern n:m, or None if the zeros may be anywhere."""
+    pattern = None if layer is None else layer.parameters.get("pattern")
+    if pattern is None or pattern == "unstructured":
+        return None
+    keep, group = pattern.split(":")
+    return int(keep), int(group)
+
+
+def _asked_mask(layer: LayerToUpload[Any] | None) -> Any:
+    """Return the mask of the request in the library and on the device of the answer, or None."""
+    if layer is None or layer.mask is None:
+        return None
+    return library_of(layer.weight).make(to_wire("mask", layer.mask))
+
+
+def _refusal(problem: str) -> ValueError:
+    return ValueError(f"answer of /v1/layers: {problem}")

@@ -1,0 +1,1 @@
+"""Sends HTTP requests with urllib3: proxies, connections, deadlines and repetitions."""
