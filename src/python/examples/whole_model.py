@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from pare_llm import Pare, prune_
+from pare_llm import Pare, calibration_windows, prune_
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 WINDOWS, TOKENS = 32, 256
@@ -21,8 +21,7 @@ model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
 tokenizer = AutoTokenizer.from_pretrained(name)
 
 # Evenly spaced windows of the text, four of which run through the model at a time.
-tokens = torch.tensor(tokenizer.encode(Path(text).read_text()))
-windows = tokens[: len(tokens) // WINDOWS * WINDOWS].view(WINDOWS, -1)[:, :TOKENS]
+windows = calibration_windows(tokenizer, text, WINDOWS, TOKENS)
 
 report = prune_(
     model,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pare_llm.finetuning.masked_lora import merge_keep_zeros as merge_keep_zeros
     from pare_llm.finetuning.trainer_callback import KeepZeros as KeepZeros
     from pare_llm.finetuning.verify import verify as verify
+    from pare_llm.pruning.calibration.windows import calibration_windows as calibration_windows
     from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
     from pare_llm.pruning.prune import prune_ as prune_
     from pare_llm.pruning.report.prune_report import LayerResult as LayerResult
@@ -80,6 +81,7 @@ _MODULES: dict[str, str] = {
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
+    "calibration_windows": "pare_llm.pruning.calibration.windows",
     "from_pretrained": "pare_llm.checkpoints.model",
     "keep_zeros": "pare_llm.finetuning.keep_zeros",
     "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",

@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 Handler = Callable[[socket.socket], None]
 
@@ -23,6 +24,8 @@ class RawServer:
 
     def close(self) -> None:
         """Stop the server, so that its port refuses connections."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends the thread that accepts connections
         self._listener.close()
 
     def _accept(self) -> None:

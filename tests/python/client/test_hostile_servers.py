@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from pare_llm import Jobs, Pare, PareError
+from pare_llm import Jobs, LayerToUpload, Pare, PareError, TransportOptions, prune_by_job
 
 from client.fake_server import Reply, Start
 from client.raw_server import Handler, RawServer, read_request
@@ -111,24 +111,28 @@ def test_a_body_without_a_length_is_read_only_as_far_as_a_right_answer_goes(
             connection.sendall(piece)
             sent += len(piece)
 
-    with pytest.raises(ValueError, match="^answer of /v1/layers: has more than 10486.. bytes"):
+    with pytest.raises(ValueError, match=r"^answer of /v1/layers: has more than 10486.. bytes"):
         prune(serve(answer))
     assert sent < 50 * 2**20  # what the operating system had buffered
 
 
 def test_a_huge_length_is_refused_before_memory_is_taken(serve: Serve) -> None:
     server = serve(lambda connection: connection.sendall(OK + b"Content-Length: 1000000000000\r\n\r\n"))
-    with pytest.raises(ValueError, match="^answer of /v1/layers: has 1000000000000 bytes, but a right answer"):
+    with pytest.raises(
+        ValueError, match=r"^answer of /v1/layers: has 1000000000000 bytes, but a right answer"
+    ):
         prune(server)
-    with pytest.raises(ValueError, match=f"^answer of /v1/blobs/{LAYER['result']}: has 1000000000000 bytes"):
+    with pytest.raises(ValueError, match=rf"^answer of /v1/blobs/{LAYER['result']}: has 1000000000000 bytes"):
         Jobs(server.url, retries=0).result(LAYER)
-    with pytest.raises(ValueError, match="^answer of /readyz: has 1000000000000 bytes"):
+    with pytest.raises(ValueError, match=r"^answer of /readyz: has 1000000000000 bytes"):
         Pare(server.url, retries=0).describe_host()
 
 
 def test_a_long_refusal_is_cut(start: Start) -> None:
     long = b'{"code":"invalid_parameter","detail":"' + b"x" * 30_000 + b'"}'
-    server = start(Reply(400, long, {"Content-Type": "application/problem+json"}), Reply(400, b"y" * 3_000_000))
+    server = start(
+        Reply(400, long, {"Content-Type": "application/problem+json"}), Reply(400, b"y" * 3_000_000)
+    )
     pare = Pare(server.url)
     with pytest.raises(PareError, match=r"^invalid_parameter \(400\): x+…$") as caught:
         pare.describe_host()
@@ -179,8 +183,6 @@ def test_a_redirection_is_not_followed(start: Start, status: int) -> None:
 
 
 def test_a_job_that_names_another_layer_is_refused(start: Start) -> None:
-    from pare_llm import LayerToUpload, TransportOptions, prune_by_job
-
     job = b'{"id":"j","state":"done","layers":[{"name":"other\\u001b","state":"done","attempts":1,'
     job += b'"report":null,"result":"sha256:0","error":null}]}'
     server = start(lambda received: Reply(200 if received.method == "HEAD" else 202, job))

@@ -206,3 +206,22 @@ def test_a_layer_on_a_gpu_is_answered_on_that_gpu(pare: Pare) -> None:
     expected = pare.prune_layer(weight, inputs=inputs)
     np.testing.assert_array_equal(bits_of(pruned.weight.cpu()), bits_of(expected.weight))
     np.testing.assert_array_equal(pruned.mask.cpu(), expected.mask)
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"])
+@pytest.mark.parametrize("pattern", [None, "2:4", "3:7", "1:2"])
+@pytest.mark.parametrize(
+    "options", [{}, {"mask": True}, {"bits": 3, "group_size": 28}, {"dtype": "F16"}], ids=str
+)
+def test_the_check_of_answers_passes_what_every_method_answers(
+    pare: Pare, method: str, pattern: str | None, options: dict[str, Any]
+) -> None:
+    weight, inputs = random_layer(seed=3, rows=13, cols=41)
+    weight[:, 5] = weight[4] = 0
+    weight[7] *= 1e-6  # becomes zero in float16
+    inputs[:, 9] = 0
+    allowed = np.random.default_rng(2).random(weight.shape) < 0.4
+    query = {"pattern": pattern} if pattern else {"sparsity": 0.37}
+    given = {**options, "mask": allowed} if "mask" in options else options
+    pruned = pare.prune_layer(weight, inputs=inputs, method=method, **query, **given)  # type: ignore[arg-type]
+    assert pruned.report["zeros"] == (~pruned.mask).sum() > 0

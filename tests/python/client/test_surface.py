@@ -94,7 +94,7 @@ def test_the_transport_has_the_options_and_the_defaults_of_the_typescript_transp
 ) -> None:
     options = {field.name: field.default for field in fields(TransportOptions)}
     expected = typescript["options"]["TransportOptions"]
-    # Python has a timeout, because it has no AbortSignal, and certificates, because it has no `fetch` to give.
+    # Python has a timeout, because it has no AbortSignal, and certificates, because it takes no `fetch`.
     assert sorted([*snake_cased(expected), "timeout", "ssl_context"]) == sorted(options)
     for name, default in expected.items():
         if name not in ABSENT and default is not None:

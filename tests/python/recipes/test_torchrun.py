@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,9 +60,30 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_the_same_command_does_nothing_after_the_end(host: HostProcess) -> None:
     out = pruned_on_two_ranks(host.url)
     before = weights(out)
-    done = run(*script(out, host))
+    done = run(*script(out, host), *CALIBRATION)
     assert (done.returncode, done.stdout) == (0, f"{out}: is finished already\n")
     assert weights(out) == before
+
+
+def test_another_command_is_refused_after_the_end(host: HostProcess, tmp_path: Path) -> None:
+    out = pruned_on_two_ranks(host.url)
+    before = weights(out)
+    other = run(*script(out, host), *CALIBRATION, "--pattern", "2:4", "--seqlen", "32")
+    assert other.returncode == 3
+    changes = "seqlen was 64 and is 32; pattern was None and is 2:4"
+    assert f"{out}: has a run with other options: {changes}. Use another folder" in other.stderr
+    assert weights(out) == before
+    foreign = tmp_path / "model"
+    shutil.copytree(out, foreign, ignore=shutil.ignore_patterns("prune_options.json"))
+    refused = run(*script(foreign, host), *CALIBRATION)
+    assert refused.returncode == 3
+    assert "already has a checkpoint that this program has not written" in refused.stderr
+
+
+def test_a_text_that_is_too_short_is_refused(host: HostProcess, tmp_path: Path) -> None:
+    refused = run(*script(tmp_path, host))  # 128 windows of 2048 tokens
+    assert refused.returncode == 3
+    assert "but 128 windows of 2048 need 262144" in refused.stderr
 
 
 def test_the_exit_code_of_a_refused_run_is_3(host: HostProcess, tmp_path: Path) -> None:

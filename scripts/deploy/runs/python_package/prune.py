@@ -7,17 +7,20 @@ those of the command line `pare`: 0 done, 1 defect, 2 wrong usage, 3 refused, 4 
 """
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 import traceback
 from pathlib import Path
 
 import torch
-from pare_llm import Pare, PareError, prune_folder
+from pare_llm import Pare, PareError, calibration_windows, prune_folder
 from torch import distributed as dist
 from transformers import AutoTokenizer
 
 DEFAULT_HOST = "http://127.0.0.1:8000"
+OPTIONS_FILE = "prune_options.json"  # in the folder of the pruned checkpoint
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("model", help="the folder of the dense checkpoint")
@@ -42,11 +45,50 @@ def join_ranks() -> None:
     dist.init_process_group(store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=ranks)
 
 
+def options_of(args: argparse.Namespace) -> dict[str, object]:
+    """Return everything in the command that the result depends on."""
+    return {
+        "model": str(Path(args.model).resolve()),
+        "text": f"sha256:{hashlib.sha256(Path(args.text).read_bytes()).hexdigest()}",
+        **{name: getattr(args, name) for name in ("samples", "seqlen", "method", "sparsity", "pattern")},
+    }
+
+
+def is_finished(out: Path, options: dict[str, object]) -> bool:
+    """Whether `out` has the result of this command. An unfinished run is continued by its journal.
+
+    Raises:
+        ValueError: if `out` has a run with other options, or another checkpoint.
+    """
+    has_index = (out / "model.safetensors.index.json").exists()  # which is written last
+    if not (out / OPTIONS_FILE).exists():
+        if has_index:
+            raise ValueError(f"{out}: already has a checkpoint that this program has not written")
+        return False
+    before = json.loads((out / OPTIONS_FILE).read_text())
+    changes = [
+        f"{name} was {before[name]} and is {value}"
+        for name, value in options.items()
+        if before[name] != value
+    ]
+    if changes:
+        raise ValueError(f"{out}: has a run with other options: {'; '.join(changes)}. Use another folder")
+    return has_index
+
+
+def record_options(out: Path, options: dict[str, object]) -> None:
+    """Write the options so that another rank sees the whole file or none."""
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = out / f"{OPTIONS_FILE}.tmp"
+    temporary.write_text(json.dumps(options, indent=2))
+    temporary.replace(out / OPTIONS_FILE)
+
+
 def main() -> None:
     """Prune the model. Every rank reads its share of the windows."""
     args = parser.parse_args()
-    out = Path(args.out)
-    if (out / "model.safetensors.index.json").exists():  # which is written last
+    out, options = Path(args.out), options_of(args)
+    if is_finished(out, options):
         print(f"{out}: is finished already")
         return
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -56,10 +98,12 @@ def main() -> None:
         torch.cuda.set_device(device)
     if ranks > 1:
         join_ranks()
-    tokens = torch.tensor(AutoTokenizer.from_pretrained(args.model).encode(Path(args.text).read_text()))
-    windows = tokens[: len(tokens) // args.samples * args.samples].view(args.samples, -1)[:, : args.seqlen]
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    windows = calibration_windows(tokenizer, args.text, args.samples, args.seqlen)
+    if rank == 0:
+        record_options(out, options)
     # Ten retries take at least two minutes, which a host may need to start.
-    hosts = [Pare(url, os.environ.get("PARE_API_KEY"), retries=10) for url in args.host or [DEFAULT_HOST]]
+    hosts = [Pare(url, retries=10) for url in args.host or [DEFAULT_HOST]]
     prune_folder(
         args.model,
         windows[rank::ranks].split(1),

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pare_llm.ray
 import ray
-import torch
+from pare_llm import calibration_windows
 from transformers import AutoTokenizer
 
 WINDOWS, TOKENS = 32, 256
 
 model, text, out, *hosts = sys.argv[1:]
-tokens = torch.tensor(AutoTokenizer.from_pretrained(model).encode(Path(text).read_text()))
-windows = tokens[: len(tokens) // WINDOWS * WINDOWS].view(WINDOWS, -1)[:, :TOKENS]
+windows = calibration_windows(AutoTokenizer.from_pretrained(model), text, WINDOWS, TOKENS)
 
 ray.init()
 report = pare_llm.ray.prune(

@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pare_llm.client.tensor_library import library_of
+from pare_llm.client.printable import printable
+from pare_llm.client.tensor_library import TensorLibrary, library_of
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, WireTensor, dtype_of, to_wire
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ _MAX_HEADER_BYTES = 2**20
 
 # The longest answer about a layer that is not known. It is the longest body that a host accepts.
 _MAX_LAYER_BYTES = 16 * 2**30
+
+# The bits of infinity. Those of a finite number without its sign are less, and those of a NaN are more.
+_INFINITY_BITS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 
 _DEFAULT_SPARSITY = 0.5
 
@@ -70,9 +74,17 @@ def check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | 
         _require_layout("zeros", tensors["zeros"], "F32", (rows, groups))
 
 
-def check_values(pruned: PrunedLayer[Any], layer: LayerToUpload[Any] | None) -> None:
+def check_values(
+    pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any] | None
+) -> None:
     """Check that all numbers are finite, and that the zeros are those of the mask, of the report and of the
     request.
+
+    Args:
+        pruned: the answer.
+        dtype: the dtype of its weight.
+        library: its library.
+        layer: the layer of the request, if it is known.
 
     Raises:
         ValueError: naming the rule that the answer breaks.
@@ -80,26 +92,30 @@ def check_values(pruned: PrunedLayer[Any], layer: LayerToUpload[Any] | None) -> 
     rows, cols = pruned.weight.shape
     pattern = _asked_pattern(layer)
     allowed = _asked_mask(layer)
+    # The weights are compared as integers, because NumPy computes slowly with 16-bit floats.
+    bits, kept_bytes = library.to_integers(pruned.weight), library.to_integers(pruned.mask)
     kept = 0
     step = max(1, _CHUNK_ENTRIES // max(cols, 1))
     for begin in range(0, rows, step):
         chunk = slice(begin, begin + step)
-        weight, mask = pruned.weight[chunk], pruned.mask[chunk]
-        _require_finite("weight", weight)
-        if ((weight != 0) & ~mask).any():
+        mask, magnitude = pruned.mask[chunk], _magnitude_bits("weight", bits[chunk], dtype)
+        if ((magnitude != 0) > mask).any():
             raise _refusal("the weight is not zero everywhere that its mask is False")
-        if allowed is not None and (mask & ~allowed[chunk]).any():
+        if allowed is not None and (mask > allowed[chunk]).any():
             raise _refusal("the mask keeps an entry that the mask of the request prunes")
         if pattern is not None:
-            _require_pattern(mask, *pattern)
+            _require_pattern(kept_bytes[chunk], *pattern)
         kept += int(mask.sum())
     if pruned.quantized is not None:
-        _require_finite("scales", pruned.quantized.scales)
-        _require_finite("zeros", pruned.quantized.zeros)
+        for name, grid in (("scales", pruned.quantized.scales), ("zeros", pruned.quantized.zeros)):
+            _magnitude_bits(name, library.to_integers(grid), "F32")
     pruned_entries = rows * cols - kept
     report = pruned.report
     if (report["rows"], report["cols"], report["zeros"]) != (rows, cols, pruned_entries):
-        raise _refusal(f"the mask prunes {pruned_entries} of {rows}x{cols} entries, unlike the report says")
+        said = printable(f"{report['zeros']} of {report['rows']}x{report['cols']}", 100)
+        raise _refusal(
+            f"the mask prunes {pruned_entries} of {rows}x{cols} entries, but the report says {said}"
+        )
     if layer is not None:
         _require_zeros(pruned_entries, layer, rows, cols)
 
@@ -111,16 +127,18 @@ def _require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int,
         )
 
 
-def _require_finite(name: str, values: Any) -> None:
-    if not (abs(values) < math.inf).all():
+def _magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
+    """Return the bits of floats without their sign bit, which is the highest. All floats must be finite."""
+    magnitude = bits & ((1 << (8 * BYTES_PER_ELEMENT[dtype] - 1)) - 1)
+    if (magnitude >= _INFINITY_BITS[dtype]).any():
         raise _refusal(f"the tensor {name} has a number that is not finite")
+    return magnitude
 
 
 def _require_pattern(mask: Any, keep: int, group: int) -> None:
-    """Refuse a mask that keeps more than `keep` of `group` consecutive columns."""
-    rows, cols = mask.shape
-    whole = cols - cols % group
-    if (mask[:, :whole].reshape(rows, -1, group).sum(-1) > keep).any():
+    """Refuse a mask (rows, cols) uint8 that keeps more than `keep` of `group` consecutive columns."""
+    whole = mask.shape[1] // group * group
+    if (sum(mask[:, column:whole:group] for column in range(group)) > keep).any():
         raise _refusal(f"the mask keeps more than {keep} of {group} consecutive columns")
 
 

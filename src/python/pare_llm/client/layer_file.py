@@ -128,7 +128,7 @@ def decode_answer(
         quantized=quantized,
         report=parse_report(metadata.get("report")),
     )
-    check_values(pruned, layer)
+    check_values(pruned, tensors["weight"].dtype, library, layer)
     return pruned
 
 

@@ -32,6 +32,11 @@ class TensorLibrary(Protocol[Made]):
             (rows, cols) bool.
         """
 
+    def to_integers(self, tensor: Any) -> Any:
+        """Return the bits of `tensor` as integers of the same width: uint8, int16 or int32. Nothing is
+        copied.
+        """
+
 
 def library_of(tensor: Array) -> TensorLibrary[Array]:
     """Return the library and the device of `tensor`."""
@@ -59,6 +64,10 @@ class NumpyLibrary:
 
         unpacked = np.unpackbits(self.make(bits), axis=1, count=cols, bitorder="little")
         return unpacked.view(np.bool_)
+
+    def to_integers(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the bits, as `TensorLibrary.to_integers` describes."""
+        return tensor.view({1: "u1", 2: "<i2", 4: "<i4"}[tensor.itemsize])
 
 
 class TorchLibrary:
@@ -92,3 +101,9 @@ class TorchLibrary:
         packed = self.make(bits).to(torch.int32)
         unpacked = table.index_select(0, packed.flatten()).view(torch.bool)
         return unpacked.view(packed.shape[0], -1)[:, :cols].contiguous()
+
+    def to_integers(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the bits, as `TensorLibrary.to_integers` describes."""
+        import torch
+
+        return tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32}[tensor.element_size()])

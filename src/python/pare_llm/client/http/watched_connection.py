@@ -29,7 +29,7 @@ class Watch:
         self.is_reused = False
         """Whether the request is on a connection that was idle, and has no answer yet."""
         self.has_cut = False
-        """Whether the connection was cut. The answer may then look whole, because some answers end with it."""
+        """Whether the connection was cut. An answer of unknown length then looks whole."""
         self._deadline = deadline
         self._lock = threading.Lock()
         self._connection: WatchedConnection | None = None

@@ -1,0 +1,262 @@
+"""Hosts that answer with a layer that is not what was asked for, in all ways in which a layer is received."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+from pare_llm import Jobs, LayerToUpload, Pare, PareHosts, TransportOptions, prune_by_job
+
+from client.fake_server import Received, Reply, Start, solved
+from client.layers import to_library
+
+WEIGHT = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+
+
+class Parts:
+    """The parts of an answer, which a lie changes."""
+
+    def __init__(self, body: bytes) -> None:
+        """Take an honest answer apart."""
+        length = int.from_bytes(body[:8], "little")
+        self.report: dict[str, Any] = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["report"])
+        self.tensors = safetensors.numpy.load(body)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The weight, which can be changed in place."""
+        return self.tensors["weight"]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask, one bool per entry."""
+        return np.unpackbits(self.tensors["mask"], axis=1, count=8, bitorder="little").astype(bool)
+
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Replace the mask, and the number of zeros in the report."""
+        self.tensors["mask"] = np.packbits(mask, axis=1, bitorder="little")
+        self.report["zeros"] = int((~mask).sum())
+
+    def encode(self) -> bytes:
+        """Put the answer together."""
+        return safetensors.numpy.save(self.tensors, {"report": json.dumps(self.report)})
+
+
+Lie = Callable[[Parts], None]
+
+
+def keep_all(parts: Parts) -> None:
+    parts.tensors["weight"] = WEIGHT.copy()
+    parts.set_mask(np.ones(WEIGHT.shape, bool))
+
+
+def prune_all(parts: Parts) -> None:
+    parts.weight[:] = 0
+    parts.set_mask(np.zeros(WEIGHT.shape, bool))
+
+
+def set_entry(value: float) -> Lie:
+    def change(parts: Parts) -> None:
+        parts.weight[tuple(np.argwhere(parts.mask)[0])] = value
+
+    return change
+
+
+def fill_a_zero(parts: Parts) -> None:
+    parts.weight[tuple(np.argwhere(~parts.mask)[-1])] = 1e-30
+
+
+def replace(name: str, tensor: np.ndarray) -> Lie:
+    return lambda parts: parts.tensors.update({name: tensor})
+
+
+def report(**values: object) -> Lie:
+    return lambda parts: parts.report.update(values)
+
+
+def add_codes(parts: Parts) -> None:
+    parts.tensors["codes"] = np.zeros(WEIGHT.shape, np.uint8)
+    parts.tensors["scales"] = parts.tensors["zeros"] = np.ones((6, 1), np.float32)
+
+
+LIES: dict[str, tuple[Lie, str]] = {
+    "not pruned": (keep_all, "the mask prunes 0 of 48 entries, but the request asks for 24"),
+    "all pruned": (prune_all, "the mask prunes 48 of 48 entries, but the request asks for 24"),
+    "nan": (set_entry(np.nan), "the tensor weight has a number that is not finite"),
+    "infinity": (set_entry(-np.inf), "the tensor weight has a number that is not finite"),
+    "nonzero": (fill_a_zero, "the weight is not zero everywhere that its mask is False"),
+    "shape": (replace("weight", WEIGHT.T.copy()), r"weight is F32 \[8, 6\] instead of F32 \[6, 8\]"),
+    "dtype": (
+        replace("weight", WEIGHT.astype(np.float16)),
+        r"weight is F16 \[6, 8\] instead of F32 \[6, 8\]",
+    ),
+    "vector": (
+        replace("weight", WEIGHT.ravel()),
+        r"the weight is F32 \[48\], but must be a matrix of floats",
+    ),
+    "mask": (replace("mask", np.zeros((6, 2), np.uint8)), r"mask is U8 \[6, 2\] instead of U8 \[6, 1\]"),
+    "report": (report(zeros=23), "the mask prunes 24 of 6x8 entries, but the report says"),
+    "rounded": (add_codes, "the weight is rounded to a grid, contrary to the bits of the request"),
+}
+
+
+def lying(lie: Lie) -> Callable[[Received], Reply]:
+    """Return a host that changes its answers about layers by `lie`."""
+
+    def answer(received: Received) -> Reply:
+        if received.method != "POST":
+            return Reply(204)
+        parts = Parts(solved(received).body)
+        lie(parts)
+        return Reply(body=parts.encode())
+
+    return answer
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("name", LIES)
+def test_a_layer_that_was_not_asked_for_is_refused(start: Start, name: str, library: str) -> None:
+    lie, problem = LIES[name]
+    server = start(lying(lie))
+    for client in (Pare(server.url), PareHosts([server.url, server.url])):
+        with pytest.raises(ValueError, match=f"^answer of /v1/layers: (the tensor )?{problem}"):
+            client.prune_layer(to_library(library, WEIGHT), method="magnitude")
+    assert len(server.received) == 2  # the layer is not sent again, and no host counts as lost
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+@pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_found_in_each_dtype(
+    start: Start, library: str, dtype: str, value: float
+) -> None:
+    def answer(received: Received) -> Reply:
+        weight = safetensors.torch.load(received.body)["weight"]
+        mask = np.arange(8) % 2 == 0
+        weight[:, ~mask] = 0
+        weight[5, 6] = value
+        bits = torch.from_numpy(np.packbits(np.broadcast_to(mask, (6, 8)), axis=1, bitorder="little"))
+        honest = Parts(solved(Received("", "", {}, safetensors.numpy.save({"weight": WEIGHT}), ("", 0))).body)
+        tensors = {"weight": weight, "mask": bits}
+        return Reply(body=safetensors.torch.save(tensors, {"report": json.dumps(honest.report)}))
+
+    pare = Pare(start(answer).url)
+    weight = to_library(library, WEIGHT, dtype)
+    if np.isfinite(value):
+        assert pare.prune_layer(weight, method="magnitude").weight[5, 6] == value
+    else:
+        with pytest.raises(ValueError, match="the tensor weight has a number that is not finite"):
+            pare.prune_layer(weight, method="magnitude")
+
+
+def keep_a_whole_group(parts: Parts) -> None:
+    mask = parts.mask
+    mask[0] = [1, 1, 1, 1, 0, 0, 0, 0]
+    parts.tensors["weight"] = WEIGHT * mask
+    parts.set_mask(mask)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_the_pattern_and_the_mask_of_the_request_are_checked(start: Start, library: str) -> None:
+    weight = to_library(library, WEIGHT)
+    honest, lying_host = Pare(start(solved).url), Pare(start(lying(keep_a_whole_group)).url)
+    assert honest.prune_layer(weight, pattern="2:4").mask.sum() == 24
+    with pytest.raises(ValueError, match="the mask keeps more than 2 of 4 consecutive columns"):
+        lying_host.prune_layer(weight, pattern="2:4")
+    # The host ignores the mask of the request, or prunes nothing else.
+    allowed = np.broadcast_to(np.arange(8) > 0, WEIGHT.shape)
+    with pytest.raises(ValueError, match="the mask keeps an entry that the mask of the request prunes"):
+        lying_host.prune_layer(weight, mask=allowed, method="magnitude")
+
+    def prune_the_mask_only(parts: Parts) -> None:
+        parts.tensors["weight"] = WEIGHT * allowed
+        parts.set_mask(allowed)
+
+    with pytest.raises(ValueError, match="prunes 6 of 48 entries, but the request asks for 24"):
+        Pare(start(lying(prune_the_mask_only)).url).prune_layer(weight, mask=allowed, method="magnitude")
+    sparse = Pare(start(lying(prune_the_mask_only)).url)
+    assert sparse.prune_layer(weight, mask=allowed, method="magnitude", sparsity=0.1).mask.sum() == 42
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "problem"),
+    [
+        ("codes", None, "the weight is not rounded to a grid, contrary to the bits of the request"),
+        ("codes", np.zeros((6, 4), np.uint8), r"codes is U8 \[6, 4\] instead of U8 \[6, 8\]"),
+        ("scales", np.ones((6, 1), np.float32), r"scales is F32 \[6, 1\] instead of F32 \[6, 2\]"),
+        ("scales", np.full((6, 2), np.nan, np.float32), "scales has a number that is not finite"),
+        ("zeros", np.full((6, 2), np.inf, np.float32), "zeros has a number that is not finite"),
+    ],
+)
+def test_the_grids_of_a_rounded_weight_are_checked(
+    start: Start, name: str, tensor: np.ndarray | None, problem: str
+) -> None:
+    def add_grids(parts: Parts) -> None:
+        if tensor is not None:
+            parts.tensors["codes"] = np.zeros(WEIGHT.shape, np.uint8)
+            parts.tensors["scales"] = parts.tensors["zeros"] = np.ones((6, 2), np.float32)
+            parts.tensors[name] = tensor
+
+    with pytest.raises(ValueError, match=problem):
+        Pare(start(lying(add_grids)).url).prune_layer(WEIGHT, method="magnitude", bits=4, group_size=4)
+
+
+def file_of(header: dict[str, object], data: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def entry(begin: int, end: int, size: int) -> dict[str, object]:
+    return {"dtype": "U8", "shape": [size], "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (file_of({"a": entry(0, 4, 4), "b": entry(2, 6, 4)}, bytes(6)), "tensor b begins at byte 2 .* of 4"),
+        (file_of({"a": entry(0, 4, 4), "b": entry(0, 4, 4)}, bytes(4)), "tensor b begins at byte 0 .* of 4"),
+        (file_of({"a": entry(2, 6, 4)}, bytes(6)), "tensor a begins at byte 2 of the data instead of 0"),
+        (file_of({"a": entry(0, 4, 4)}, bytes(5)), "has 5 bytes of data, but its tensors end at byte 4"),
+        (file_of({"a": entry(0, 4, 4)}, bytes(3)), "tensor a needs 4 bytes, but its range is 0 to 4 of 3"),
+        (file_of({"a\x1b": entry(0, 4, 5)}, bytes(4)), r"tensor a\\x1b needs 5 bytes"),
+        (file_of({"a": entry(4, 0, -4)}, bytes(4)), "its header does not describe tensors"),
+        (file_of({"__metadata__": [1]}, b""), "its header does not describe tensors"),  # type: ignore[dict-item]
+        (b"\xff" * 8, "needs 18446744073709551623 bytes for its header, but has 8"),
+    ],
+)
+def test_a_malformed_answer_is_refused(start: Start, body: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^safetensors file: {problem}"):
+        Pare(start(Reply(body=body)).url).prune_layer(WEIGHT, method="magnitude")
+
+
+def edge_with(body: bytes) -> Callable[[Received], Reply]:
+    """Return an edge that stores every blob, and whose jobs have ended with this result."""
+    digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    layer = {"name": "q", "state": "done", "attempts": 1, "report": None, "result": digest, "error": None}
+    job = json.dumps({"id": "j", "state": "done", "layers": [layer]}).encode()
+
+    def answer(received: Received) -> Reply:
+        return Reply(body=body if received.path.endswith(f"/blobs/{digest}") else job)
+
+    return answer
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_the_result_of_a_job_is_checked(start: Start, name: str) -> None:
+    lie, problem = LIES[name]
+    parts = Parts(solved(Received("", "", {}, safetensors.numpy.save({"weight": WEIGHT}), ("", 0))).body)
+    lie(parts)
+    edge = start(edge_with(parts.encode()))
+    results = prune_by_job(TransportOptions(edge.url), [LayerToUpload("q", WEIGHT)])
+    with pytest.raises(ValueError, match=f"^answer of /v1/layers: (the tensor )?{problem}"):
+        next(results)
+    if name in ("nan", "infinity", "nonzero", "vector", "mask", "report"):
+        # The request is not known here, so the answer is only compared with itself.
+        jobs = Jobs(edge.url)
+        with pytest.raises(ValueError, match=r"^answer of /v1/layers: "):
+            jobs.result(jobs.get("j")["layers"][0])

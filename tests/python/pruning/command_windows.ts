@@ -1,0 +1,11 @@
+/** Prints the calibration windows of `pare prune` as JSON: `command_windows.ts MODEL TEXT SAMPLES SEQLEN`. */
+
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { loadTokenizer } from "../../../src/models/tokenizer/tokenizer.ts";
+import { readCalibration } from "../../../src/prune/read_calibration.ts";
+
+const [model, calibration, samples, seqlen] = Deno.args;
+const tokenizer = await loadTokenizer(model, denoFileSystem);
+const text = { calibration, samples: Number(samples), seqlen: Number(seqlen) };
+const windows = await readCalibration(tokenizer, text, denoFileSystem);
+console.log(JSON.stringify(windows.map((window) => [...window])));
