@@ -1,8 +1,10 @@
-"""The wheel: what it contains, that it can be installed, and that it is imported quickly."""
+"""The wheel and the source distribution: their contents, their installation, and a quick import."""
 
 import json
+import re
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Sequence
@@ -35,12 +37,12 @@ print(seconds, *({"torch", "transformers", "numpy", "peft"} & set(sys.modules)))
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(PACKAGE)])
-    (path,) = folder.glob("*.whl")
-    return path
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build the source distribution, and the wheel from it."""
+    folder = tmp_path_factory.mktemp("distributions")
+    run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(PACKAGE)])
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return {"wheel": wheel, "source": source}
 
 
 def run(command: Sequence[str]) -> str:
@@ -50,34 +52,80 @@ def run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def test_the_wheel_contains_the_modules_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_the_modules_and_the_licence_and_nothing_else(
+    distributions: dict[str, Path],
+) -> None:
     modules = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "pare_llm").rglob("*.py")}
-    with zipfile.ZipFile(wheel) as archive:
+    licence = f"pare_llm-{pare_llm.__version__}.dist-info/licenses/LICENSE"
+    with zipfile.ZipFile(distributions["wheel"]) as archive:
         names = set(archive.namelist())
+        assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
     assert "pare_llm/client/pare.py" in modules
     info = f"pare_llm-{pare_llm.__version__}.dist-info"
     metadata = {f"{info}/METADATA", f"{info}/RECORD", f"{info}/WHEEL"}
-    assert names == modules | metadata | {"pare_llm/py.typed"}
+    assert names == modules | metadata | {"pare_llm/py.typed", licence}
+
+
+def test_the_source_distribution_contains_the_licence_and_the_readme(distributions: dict[str, Path]) -> None:
+    with tarfile.open(distributions["source"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "README.md", "pyproject.toml", "pare_llm/client/pare.py", "pare_llm/py.typed"} <= names
+
+
+def test_no_link_of_the_page_on_a_package_index_leads_into_the_repository() -> None:
+    links = re.findall(r"\]\(([^)]*)\)", (PACKAGE / "README.md").read_text())
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
 
 
 def test_the_version_is_that_of_the_repository() -> None:
     assert pare_llm.__version__ == json.loads((ROOT / "deno.json").read_text())["version"]
 
 
-def test_the_wheel_can_be_installed_and_imported_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["wheel", "source"])
+def test_a_distribution_can_be_installed_and_imported_in_an_empty_environment(
+    distributions: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv/bin/python")
-    installing = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)]
+    installing = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        str(distributions[kind]),
+    ]
     done = subprocess.run(installing, capture_output=True, text=True)
     if any(text in done.stderr for text in OFFLINE):
         pytest.skip(f"the package index cannot be reached: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     listed = run([python, "-m", "pip", "list", "--format", "freeze"])
     names = {line.split("==")[0] for line in listed.splitlines()}
-    assert names - {"pip", "setuptools", "wheel"} == {"pare-llm", "safetensors"}
+    assert names - {"pip", "setuptools", "wheel"} == {"pare-llm", "safetensors", "urllib3"}
     seconds, *libraries = run([python, "-I", "-c", IMPORT]).split()
     assert libraries == []
     assert float(seconds) < 0.3
+    refused = subprocess.run([python, "-c", "from pare_llm import prune_"], capture_output=True, text=True)
+    assert (
+        'pare_llm.prune_ needs torch, which is not installed: pip install "pare-llm[torch]"' in refused.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("library", "code"),
+    [
+        ("torch", "from pare_llm import keep_zeros"),
+        ("transformers", "from pare_llm import prune_folder"),
+        ("peft", "from pare_llm import mask_lora_"),
+        ("ray", "import pare_llm.ray"),
+    ],
+)
+def test_an_error_without_a_library_names_the_extra_that_installs_it(library: str, code: str) -> None:
+    source = f"import sys; sys.path.insert(0, {str(PACKAGE)!r}); sys.modules[{library!r}] = None; {code}"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    expected = f' needs {library}, which is not installed: pip install "pare-llm[{library}]"'
+    assert done.stderr.splitlines()[-1].endswith(expected)
 
 
 def test_the_import_is_quick_and_imports_no_large_library_where_they_are_installed() -> None:

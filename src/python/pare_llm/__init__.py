@@ -95,13 +95,26 @@ _MODULES: dict[str, str] = {
     "verify": "pare_llm.finetuning.verify",
 }
 
+# The libraries that are not always installed. The extra that installs a library has its name.
+_EXTRAS = ("torch", "transformers", "peft")
+
 __all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module 'pare_llm' has no attribute {name!r}")
-    value: object = getattr(import_module(_MODULES[name]), name)
+    try:
+        module = import_module(_MODULES[name])
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _EXTRAS:
+            raise
+        message = (
+            f'pare_llm.{name} needs {library}, which is not installed: pip install "pare-llm[{library}]"'
+        )
+        raise ModuleNotFoundError(message, name=error.name) from error
+    value: object = getattr(module, name)
     globals()[name] = value
     return value
 

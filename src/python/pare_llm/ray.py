@@ -16,7 +16,12 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
+try:
+    import ray
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'pare_llm.ray needs ray, which is not installed: pip install "pare-llm[ray]"', name=error.name
+    ) from error
 import torch
 from ray.exceptions import RayTaskError
 from torch import Tensor
