@@ -206,6 +206,12 @@ def test_the_grids_of_a_rounded_weight_are_checked(
         Pare(start(lying(add_grids)).url).prune_layer(WEIGHT, method="magnitude", bits=4, group_size=4)
 
 
+def test_the_texts_of_a_report_have_no_control_characters(start: Start) -> None:
+    names = report(adapter="fake\x1b[2J", notes=["a\rb"])
+    pruned = Pare(start(lying(names)).url).prune_layer(WEIGHT, method="magnitude")
+    assert (pruned.report["adapter"], pruned.report["notes"]) == (r"fake\x1b[2J", [r"a\rb"])
+
+
 def file_of(header: dict[str, object], data: bytes) -> bytes:
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data
@@ -226,6 +232,7 @@ def entry(begin: int, end: int, size: int) -> dict[str, object]:
         (file_of({"a\x1b": entry(0, 4, 5)}, bytes(4)), r"tensor a\\x1b needs 5 bytes"),
         (file_of({"a": entry(4, 0, -4)}, bytes(4)), "its header does not describe tensors"),
         (file_of({"__metadata__": [1]}, b""), "its header does not describe tensors"),  # type: ignore[dict-item]
+        (file_of({"a": {**entry(0, 4, 4), "data_offsets": [0]}}, bytes(4)), "its header does not describe"),
         (b"\xff" * 8, "needs 18446744073709551623 bytes for its header, but has 8"),
     ],
 )

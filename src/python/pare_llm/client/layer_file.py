@@ -183,7 +183,7 @@ def _parse_header(text: bytearray) -> tuple[list[_Entry], dict[str, str]]:
             and all(type(size) is int and size >= 0 for size in (entry.begin, entry.end, *entry.shape))
             for entry in entries
         )
-    except (AttributeError, KeyError, RecursionError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         is_right = False
     if not is_right:
         raise ValueError("safetensors file: its header does not describe tensors")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, TypedDict, cast
 
+from pare_llm.client.printable import printable
+
 
 class Seconds(TypedDict):
     """The seconds of the phases of a request, as the host measured them."""
@@ -59,7 +61,7 @@ _DEFAULTS: dict[str, object] = {"iterations": 0, "refit_steps": 0, "notes": []}
 
 
 def parse_report(text: str | None) -> Report:
-    """Parse the JSON text of a report.
+    """Parse the JSON text of a report. Control characters of its texts are escaped.
 
     Raises:
         ValueError: if the text is missing or is not a report.
@@ -76,4 +78,9 @@ def parse_report(text: str | None) -> Report:
     missing = [name for name in Report.__annotations__ if name not in report]
     if missing:
         raise ValueError(f"{problem}: {', '.join(missing)} missing")
+    for name in ("method", "pattern", "backend", "adapter"):
+        report[name] = printable(str(report[name]))
+    if not isinstance(report["notes"], list):
+        raise ValueError(f"{problem}: notes is no list")
+    report["notes"] = [printable(str(note)) for note in report["notes"]]
     return cast(Report, report)

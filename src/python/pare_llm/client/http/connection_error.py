@@ -32,7 +32,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 def _is_permanent(cause: BaseException) -> bool:
     if isinstance(cause, socket.gaierror):
-        return cause.errno != socket.EAI_AGAIN  # the name server did not answer
+        return cause.errno != socket.EAI_AGAIN  # this code means that no name server has answered
     if isinstance(cause, ssl.SSLError):
         return not isinstance(cause, _BROKEN_TLS)
     return isinstance(cause, ValueError)  # such as a name that cannot be a host

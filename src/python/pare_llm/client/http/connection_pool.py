@@ -112,9 +112,6 @@ class ConnectionPool:
             while True:
                 try:
                     answer = _exchange(manager, origin, request, deadline)
-                    if watch.has_cut:
-                        raise deadline.error()
-                    return answer
                 except (HTTPError, HTTPException, OSError) as error:
                     if deadline.is_over:
                         raise deadline.error() from error
@@ -122,6 +119,10 @@ class ConnectionPool:
                     # once, on another connection.
                     if not (watch.is_reused and isinstance(root_cause(error), ConnectionError)):
                         raise connection_error(origin, proxy, error) from error
+                else:
+                    if watch.has_cut:
+                        raise deadline.error()
+                    return answer
 
     def close(self) -> None:
         """Close the connections that no request uses. The pool opens new ones when it is used again."""
