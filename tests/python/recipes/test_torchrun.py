@@ -71,7 +71,7 @@ def test_another_command_is_refused_after_the_end(host: HostProcess, tmp_path: P
     other = run(*script(out, host), *CALIBRATION, "--pattern", "2:4", "--seqlen", "32")
     assert other.returncode == 3
     changes = "seqlen was 64 and is 32; pattern was None and is 2:4"
-    assert f"{out}: has a run with other options: {changes}. Use another folder" in other.stderr
+    assert f"{out}: has a run with other options: {changes}. Delete it, or use another folder" in other.stderr
     assert weights(out) == before
     foreign = tmp_path / "model"
     shutil.copytree(out, foreign, ignore=shutil.ignore_patterns("prune_options.json"))

@@ -67,12 +67,14 @@ def is_finished(out: Path, options: dict[str, object]) -> bool:
         return False
     before = json.loads((out / OPTIONS_FILE).read_text())
     changes = [
-        f"{name} was {before[name]} and is {value}"
+        f"{name} was {before.get(name)} and is {value}"
         for name, value in options.items()
-        if before[name] != value
+        if before.get(name) != value
     ]
     if changes:
-        raise ValueError(f"{out}: has a run with other options: {'; '.join(changes)}. Use another folder")
+        raise ValueError(
+            f"{out}: has a run with other options: {'; '.join(changes)}. Delete it, or use another folder"
+        )
     return has_index
 
 

@@ -148,7 +148,7 @@ def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int)
     pattern = _asked_pattern(layer)
     if pattern is None:
         sparsity = layer.parameters.get("sparsity")
-        # The host rounds s·rows·cols, which has at most this difference from the number itself.
+        # The host rounds s·rows·cols. The tolerance allows for any way of rounding.
         asked, tolerance = rows * cols * (_DEFAULT_SPARSITY if sparsity is None else sparsity), 1.0
     else:
         keep, group = pattern
