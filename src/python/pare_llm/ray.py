@@ -11,7 +11,7 @@ another node if it loses the first one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,12 @@ from torch import Tensor
 from pare_llm.client.errors import PareError
 from pare_llm.client.pare_hosts import PareHosts
 from pare_llm.client.transport import TransportOptions
+from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.calibration.batches import BatchInput
 from pare_llm.pruning.folder.prune_folder import prune_folder
 from pare_llm.pruning.model.layer_choice import LayerChoice
-from pare_llm.pruning.report.prune_report import PruneReport
+from pare_llm.pruning.profile import Profile
+from pare_llm.pruning.report.prune_report import LayerResult, PruneReport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -56,8 +58,13 @@ def prune(
     resources: Mapping[str, float] | None = None,
     max_retries: int = 5,
     layers: LayerChoice | None = None,
+    ignore: LayerChoice | None = None,
+    profile: Profile | None = None,
+    allocate: AllocationName = "uniform",
+    true_sequential: bool = False,
     journal: str | Path | None = None,
     progress: bool = True,
+    on_layer: Callable[[LayerResult], None] | None = None,
     model_dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     states_device: torch.device | str = "cpu",
@@ -80,8 +87,13 @@ def prune(
         max_retries: how often Ray repeats a layer whose worker or node it has lost, or whose hosts all
             failed transiently.
         layers: as for `prune_folder`.
+        ignore: as for `prune_folder`.
+        profile: as for `prune_folder`.
+        allocate: as for `prune_folder`.
+        true_sequential: as for `prune_folder`.
         journal: as for `prune_folder`. Set it, because Ray does not restart this process if it fails.
         progress: as for `prune_folder`.
+        on_layer: as for `prune_folder`.
         model_dtype: as for `prune_folder`.
         device: as for `prune_folder`.
         states_device: as for `prune_folder`.
@@ -100,8 +112,13 @@ def prune(
             client,
             out,
             layers=layers,
+            ignore=ignore,
+            profile=profile,
+            allocate=allocate,
+            true_sequential=true_sequential,
             journal=journal,
             progress=progress,
+            on_layer=on_layer,
             model_dtype=model_dtype,
             device=device,
             states_device=states_device,

@@ -53,7 +53,13 @@ def test_conv1d_of_transformers_and_the_projections_of_attention_are_linear() ->
         "joint.in_proj_weight",
         "joint.out_proj.weight",
     ]
-    assert [weight.input_dim for weight in chosen] == [0, 1, 1, 1, 1, 1, 1]
+    assert [list(weight.layers) for weight in chosen] == [
+        ["conv"],
+        *([f"attention.{part}_proj"] for part in "qkv"),
+        ["attention.out_proj"],
+        [f"joint.{part}_proj" for part in "qkv"],
+        ["joint.out_proj"],
+    ]
     assert names(model, layers="joint.k_proj") == ["joint.in_proj_weight"]
     assert names(model, layers="attention.k_proj") == ["attention.k_proj_weight"]
 

@@ -61,14 +61,27 @@ The blocks of `qwen2` and `gemma3_text` are called with different attention mask
 with different position embeddings too.
 """
 
+_EXPERTS = {**_SIZES, "moe_intermediate_size": 24, "num_experts_per_tok": 2, "num_hidden_layers": 2}
+
+MOE_CONFIGS: dict[str, dict[str, Any]] = {
+    "mixtral": {**_EXPERTS, "num_local_experts": 4, "intermediate_size": 24},
+    "qwen2_moe": {**_EXPERTS, "num_experts": 5, "shared_expert_intermediate_size": 40},
+    "qwen3_moe": {**_EXPERTS, "num_experts": 5, "head_dim": 8, "norm_topk_prob": True},
+    "olmoe": {**_EXPERTS, "num_experts": 4, "intermediate_size": 24},
+    "gpt_oss": {**_EXPERTS, "num_local_experts": 4, "intermediate_size": 24, "head_dim": 8},
+    "granitemoe": {**_EXPERTS, "num_local_experts": 4, "intermediate_size": 24},
+}
+"""Configurations of small mixtures of experts. The slices of `gpt_oss` are transposed, and gate and up
+alternate in them. `granitemoe` is stored with one tensor for all experts."""
+
 
 def tiny_model(kind: str, *, seed: int = 0) -> Any:
     """Return a small model with random weights that differ enough to be pruned in a definite order."""
     torch.manual_seed(seed)
-    config = transformers.AutoConfig.for_model(kind, **TINY_CONFIGS[kind])
+    config = transformers.AutoConfig.for_model(kind, **{**TINY_CONFIGS, **MOE_CONFIGS}[kind])
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for parameter in model.parameters():
-        if parameter.ndim == 2:
+        if parameter.ndim >= 2:
             nn.init.normal_(parameter, std=0.15)
     return model.eval()
 

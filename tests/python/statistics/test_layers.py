@@ -3,8 +3,8 @@
 import pytest
 import torch
 from pare_llm import HessianRecorder
-from pare_llm.statistics.choose_layers import choose_layers
-from pare_llm.statistics.layers import find_layers
+from pare_llm.layers.choose_layers import choose_layers
+from pare_llm.layers.find_layers import find_layers
 from torch import nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from pare_llm import Hessian, HessianRecorder
-from pare_llm.statistics.layers import LinearLayer
+from pare_llm.layers.linear_layer import LinearLayer
 from pare_llm.statistics.shared_hessians import SharedHessians
 from statistics_support import (
     TOLERANCE,

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from torch import nn
 
 from pare_llm.finetuning.model_weights import ModelWeight, model_weights
+from pare_llm.layers.choose_layers import choose_layers
 from pare_llm.pruning.report.prune_report import REPORT_FILE
-from pare_llm.statistics.choose_layers import choose_layers
 
 
 def choose_weights(
@@ -20,9 +21,11 @@ def choose_weights(
 ) -> list[ModelWeight]:
     """List the weights that `layers` or the report in `folder` names, or else all weights of linear layers.
 
+    A weight that holds several layers is listed with those layers that were named.
+
     Args:
-        model: A module, also inside the wrappers that `model_weights` knows.
-        layers: One or more patterns, see `choose_layers` of `pare_llm.statistics`.
+        model: A module, also inside the wrappers that `unwrap` of `pare_llm.layers` knows.
+        layers: One or more patterns, see `choose_layers` of `pare_llm.layers`.
         folder: A folder that `pare prune` wrote. Its pare.json names the pruned weights.
 
     Raises:
@@ -33,12 +36,11 @@ def choose_weights(
     if layers is not None and folder is not None:
         raise ValueError("layers and folder: only one of the two can name the weights")
     if folder is not None:
-        return _find_all(weights, pruned_layers(folder), Path(folder) / REPORT_FILE)
+        return _restrict(weights, _find_all(weights, pruned_layers(folder), Path(folder) / REPORT_FILE))
     if layers is None:
-        return [weight for weight in weights if weight.is_linear and weight.refusal is None]
+        return [weight for weight in weights if weight.layers and weight.refusal is None]
     patterns = [layers] if isinstance(layers, str) else layers
-    chosen = {id(weight): weight for pattern in patterns for weight in _match(weights, pattern)}
-    return [weight for weight in weights if id(weight) in chosen]
+    return _restrict(weights, {name for pattern in patterns for name in _match(weights, pattern)})
 
 
 def pruned_layers(folder: str | PathLike[str]) -> list[str]:
@@ -59,60 +61,77 @@ def pruned_layers(folder: str | PathLike[str]) -> list[str]:
     return names
 
 
-def _match(weights: list[ModelWeight], pattern: str) -> list[ModelWeight]:
-    """List the linear weights that match `pattern`. If there are none, list the other weights that match."""
-    linear = [weight for weight in weights if weight.is_linear and weight.refusal is None]
+def _restrict(weights: list[ModelWeight], names: set[str]) -> list[ModelWeight]:
+    """List the weights that have one of the names, with those of their layers that have one."""
+    chosen: list[ModelWeight] = []
+    for weight in weights:
+        layers = {name: layer for name, layer in weight.layers.items() if name in names}
+        if layers:
+            chosen.append(replace(weight, layers=layers))
+        elif names.intersection(weight.layer_names):
+            chosen.append(weight)
+    return chosen
+
+
+def _match(weights: list[ModelWeight], pattern: str) -> list[str]:
+    """List the names of layers that match `pattern`. If there are none, list those of the other weights."""
+    linear = [weight for weight in weights if weight.layers and weight.refusal is None]
     try:
-        return _matches(linear, pattern)
+        return _matching_names(linear, pattern)
     except ValueError:
-        others = _other_matches(weights, pattern)
-        if not others:
+        names = _other_matches(weights, pattern)
+        if not names:
             raise
-    maskable = [weight for weight in others if weight.refusal is None]
+    others = [weight for weight in weights if not set(names).isdisjoint(weight.layer_names)]
+    maskable = [name for weight in others if weight.refusal is None for name in weight.layer_names]
     if not maskable:
         raise ValueError(f"layers: {pattern!r} names {others[0].name}, which {others[0].refusal}")
-    return maskable
+    return [name for name in names if name in maskable]
 
 
-def _matches(weights: list[ModelWeight], pattern: str) -> list[ModelWeight]:
-    """List the weights of the layers that match `pattern`. Raises ValueError if there are none."""
-    by_layer = {layer: weight for weight in weights for layer in weight.layers}
-    found = {id(by_layer[layer]) for layer in choose_layers(by_layer, pattern)}
-    return [weight for weight in weights if id(weight) in found]
+def _matching_names(weights: list[ModelWeight], pattern: str) -> list[str]:
+    """List the names that match `pattern`. Raises ValueError if there are none."""
+    return choose_layers([name for weight in weights for name in weight.layer_names], pattern)
 
 
-def _other_matches(weights: list[ModelWeight], pattern: str) -> list[ModelWeight]:
+def _other_matches(weights: list[ModelWeight], pattern: str) -> list[str]:
     try:
-        return _matches(weights, pattern)
+        return _matching_names(weights, pattern)
     except ValueError:
         return []
 
 
-def _find_all(weights: list[ModelWeight], names: list[str], report: Path) -> list[ModelWeight]:
-    """Find the weights with the names of a checkpoint. No two names may have the same weight."""
-    found: dict[str, tuple[str, ModelWeight]] = {}
-    for name in names:
-        weight = _find(weights, name, report)
-        if weight.name in found:
-            raise ValueError(f"{report}: {found[weight.name][0]} and {name} both match {weight.name}")
-        found[weight.name] = (name, weight)
-    return [weight for _, weight in found.values()]
-
-
-def _find(weights: list[ModelWeight], name: str, report: Path) -> ModelWeight:
-    """Find the weight with the name of a checkpoint.
+def _find_all(weights: list[ModelWeight], names: list[str], report: Path) -> set[str]:
+    """Find the layers with the names of a checkpoint. No two names may have the same layer.
 
     Either name may lack the first parts of the other, because transformers loads a checkpoint with or without
     the prefix of the base model.
     """
-    found = [weight for weight in weights if weight.name == name] or [
-        weight for weight in weights if name.endswith(f".{weight.name}") or weight.name.endswith(f".{name}")
-    ]
-    if not found:
-        raise ValueError(f"{report}: the pruned weight {name} is not in the model")
-    if len(found) > 1:
-        names = " or ".join(weight.name for weight in found)
-        raise ValueError(f"{report}: the pruned weight {name} may be {names}")
-    if found[0].refusal is not None:
-        raise ValueError(f"{report}: the pruned weight {name} {found[0].refusal}")
-    return found[0]
+    by_name: dict[str, tuple[str, ModelWeight]] = {}
+    by_end: dict[str, list[str]] = {}
+    for weight in weights:
+        for layer in weight.layer_names:
+            stored = weight.name if not weight.layers and layer == weight.name else f"{layer}.weight"
+            by_name[stored] = (layer, weight)
+            for end in _ends(stored):
+                by_end.setdefault(end, []).append(stored)
+    found: dict[str, str] = {}
+    for name in names:
+        matches = [name] if name in by_name else by_end.get(name) or [e for e in _ends(name) if e in by_name]
+        if not matches:
+            raise ValueError(f"{report}: the pruned weight {name} is not in the model")
+        if len(matches) > 1:
+            raise ValueError(f"{report}: the pruned weight {name} may be {' or '.join(matches)}")
+        layer, weight = by_name[matches[0]]
+        if weight.refusal is not None:
+            raise ValueError(f"{report}: the pruned weight {name} {weight.refusal}")
+        if layer in found:
+            raise ValueError(f"{report}: {found[layer]} and {name} both match {matches[0]}")
+        found[layer] = name
+    return set(found)
+
+
+def _ends(name: str) -> list[str]:
+    """Return the name, and the name without its first parts."""
+    parts = name.split(".")
+    return [".".join(parts[first:]) for first in range(len(parts))]

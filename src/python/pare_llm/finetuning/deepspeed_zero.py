@@ -42,7 +42,7 @@ def hook_deepspeed(zeros: KeptZeros, optimizer: Any) -> None:
     def zero_weights() -> None:
         _zero_fragments(whole)
         _zero_partitions(partitioned)
-        zeros.zero_weights()
+        zeros.apply()
 
     def masked_step(*arguments: Any, **named: Any) -> Any:
         _zero_partitioned_gradients(partitioned)

@@ -53,9 +53,8 @@ def keep_zeros(
         TypeError: If the optimizer has no hooks, or if FSDP1 has flattened the weights.
     """
     optimizer = unwrap_optimizer(optimizer)
-    zeros = KeptZeros(
-        choose_weights(model, layers=layers, folder=folder), named=layers is not None or folder is not None
-    )
+    weights = choose_weights(model, layers=layers, folder=folder)
+    zeros = KeptZeros(model, weights, named=layers is not None or folder is not None)
     if is_deepspeed_optimizer(optimizer):
         hook_deepspeed(zeros, optimizer)
     else:
@@ -70,7 +69,7 @@ def hook_optimizer(zeros: KeptZeros, optimizer: Optimizer) -> None:
             f"optimizer: must be a torch.optim.Optimizer or DeepSpeed's, not {type(optimizer).__name__}"
         )
     zeros.hook_gradients()
-    handle = optimizer.register_step_post_hook(lambda *_: zeros.zero_weights())
+    handle = optimizer.register_step_post_hook(lambda *_: zeros.apply())
     zeros.removals.callback(handle.remove)
 
 

@@ -6,11 +6,17 @@ from types import TracebackType
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from pare_llm.finetuning.local_shard import is_sharded, local_shard
 from pare_llm.finetuning.model_weights import ModelWeight
 from pare_llm.finetuning.packed_mask import PackedMask
 from pare_llm.finetuning.verification import Verification, ZeroCount
+
+_REPLACED = (
+    "is not a parameter of the model any more, so its zeros are not kept; call keep_zeros after fully_shard, "
+    "load_state_dict(assign=True) and anything else that replaces parameters"
+)
 
 
 class KeptZeros:
@@ -20,10 +26,11 @@ class KeptZeros:
     that this process stores, so no method communicates with other processes.
     """
 
-    def __init__(self, weights: list[ModelWeight], *, named: bool) -> None:
+    def __init__(self, model: nn.Module, weights: list[ModelWeight], *, named: bool) -> None:
         """Make the masks of `weights`.
 
         Args:
+            model: The model that has the weights.
             weights: The weights that may be masked.
             named: Whether the caller named the weights. If so, each of them must have a zero. Otherwise the
                 weights without a zero get no mask.
@@ -32,6 +39,7 @@ class KeptZeros:
             ValueError: If no entry is masked, if a weight has no values, or if a weight that was not named
                 has no entry but zeros.
         """
+        self._model = model
         self.parameters: dict[str, nn.Parameter] = {}
         self.masks: dict[str, PackedMask] = {}
         self.removals = ExitStack()
@@ -75,16 +83,30 @@ class KeptZeros:
             self.removals.callback(handle.remove)
 
     @torch.no_grad()
-    def zero_weights(self) -> None:
-        """Set the masked entries of the weights to zero."""
+    def apply(self) -> None:
+        """Set the masked entries of the weights to zero now.
+
+        The hooks call this method after each step of the optimizer. Call it yourself after anything else that
+        writes to the weights, such as an optimizer that swaps in averaged weights for evaluation.
+
+        Raises:
+            RuntimeError: If the model no longer has one of the parameters, so its zeros would be lost.
+        """
+        if replaced := self._replaced_parameters():
+            raise RuntimeError(f"keep_zeros: {replaced[0]} {_REPLACED}")
         for name, mask in self.masks.items():
             mask.zero_(local_shard(self.parameters[name]))
 
     @torch.no_grad()
     def verify(self) -> Verification:
-        """Check that every masked entry is zero now. Counts the entries that this process stores."""
-        result = Verification()
+        """Check that every masked entry is zero now. Counts the entries that this process stores.
+
+        A weight fails, too, if the model has another parameter in its place since the masks were made.
+        """
+        result = Verification(failures=dict.fromkeys(self._replaced_parameters(), _REPLACED))
         for name, mask in self.masks.items():
+            if name in result.failures:
+                continue
             values = local_shard(self.parameters[name])
             zeros = values.numel() - int(torch.count_nonzero(values))
             result.counts[name] = ZeroCount(zeros, values.numel())
@@ -92,6 +114,22 @@ class KeptZeros:
             if nonzeros:
                 result.failures[name] = f"{nonzeros} of {mask.zeros} pruned entries are not zero"
         return result
+
+    def _replaced_parameters(self) -> list[str]:
+        """List the names of the masked parameters that the model no longer has."""
+
+        def missing() -> list[str]:
+            current = {id(parameter) for parameter in self._model.parameters()}
+            return [name for name, parameter in self.parameters.items() if id(parameter) not in current]
+
+        names = missing()
+        sharded = [module for module in self._model.modules() if isinstance(module, FSDPModule)]
+        if names and sharded:
+            # Between a forward pass and its backward, FSDP2 has gathered parameters in place of the shards.
+            for module in sharded:
+                module.reshard()
+            names = missing()
+        return names
 
     def remove(self) -> None:
         """Remove all hooks. From now on, training changes the pruned weights. Idempotent."""

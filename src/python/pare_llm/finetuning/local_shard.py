@@ -22,9 +22,3 @@ def local_shard(tensor: Tensor) -> Tensor:
 def is_sharded(tensor: Tensor) -> bool:
     """Whether other processes store other parts of `tensor`."""
     return isinstance(tensor, DTensor) or hasattr(tensor, "ds_tensor")
-
-
-def full_shape(tensor: Tensor) -> torch.Size:
-    """Return the shape of the whole weight, also if DeepSpeed ZeRO-3 has partitioned it."""
-    shape: torch.Size = getattr(tensor, "ds_shape", tensor.shape)
-    return shape

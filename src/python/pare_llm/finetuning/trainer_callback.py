@@ -46,7 +46,9 @@ class KeepZeros(TrainerCallback):
         assert model is not None
         self.on_train_end(args, state, control)  # the last run may have ended with an error
         named = self.layers is not None or self.folder is not None
-        self.zeros = KeptZeros(choose_weights(model, layers=self.layers, folder=self.folder), named=named)
+        self.zeros = KeptZeros(
+            model, choose_weights(model, layers=self.layers, folder=self.folder), named=named
+        )
         inner = unwrap_optimizer(optimizer)
         if is_deepspeed_optimizer(inner):
             hook_deepspeed(self.zeros, inner)
@@ -58,7 +60,7 @@ class KeepZeros(TrainerCallback):
     ) -> None:
         """Set the masked weights to zero."""
         assert self.zeros is not None
-        self.zeros.zero_weights()
+        self.zeros.apply()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -24,6 +24,8 @@ class Verification:
     counts: dict[str, ZeroCount] = field(default_factory=dict)
     # For each weight that broke the rule, a sentence that says how.
     failures: dict[str, str] = field(default_factory=dict)
+    # Matrices that were not checked, because they are not weights of linear layers.
+    unchecked: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -31,8 +33,10 @@ class Verification:
         return not self.failures
 
     def __str__(self) -> str:
-        """Return the sum of all weights in one line, and one line for each failure."""
+        """Return the sum of all weights, each failure, and the matrices that were not checked, in lines."""
         zeros = sum(count.zeros for count in self.counts.values())
         entries = sum(count.entries for count in self.counts.values())
         summary = f"{zeros} of {entries} entries of {len(self.counts)} weights are zero"
-        return "\n".join([summary, *(f"{name}: {text}" for name, text in self.failures.items())])
+        failures = [f"{name}: {text}" for name, text in self.failures.items()]
+        others = [f"not checked: {', '.join(self.unchecked)}"] if self.unchecked else []
+        return "\n".join([summary, *failures, *others])

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from pare_llm.finetuning.choose_weights import choose_weights
-from pare_llm.finetuning.local_shard import full_shape
-from pare_llm.finetuning.model_weights import ModelWeight, unwrap
+from pare_llm.finetuning.model_weights import ModelWeight
 from pare_llm.finetuning.verification import Verification, ZeroCount
+from pare_llm.layers.find_layers import embedding_weights, other_matrices
+from pare_llm.layers.linear_layer import full_shape
+from pare_llm.layers.unwrap import unwrap
 from pare_llm.pruning.model.sharding import full_tensor
 
 
@@ -37,10 +39,11 @@ def verify(
         folder: A folder that `pare prune` wrote. Its pare.json names the pruned weights.
 
     Without `layers` and `folder`, all linear weights are checked, except the output layer of a transformers
-    model. Weights under FSDP2 are gathered one at a time, so every process must call this function.
+    model and the routers of experts. Each layer of an expert is checked by itself. Weights under FSDP2 are
+    gathered one at a time, so every process must call this function.
 
     Returns:
-        `ok`, the failures by name, and the zeros of each weight.
+        `ok`, the failures by name, the zeros of each weight, and the matrices that were not checked.
 
     Raises:
         ValueError: If the pattern or the sparsity is malformed, if a name is wrong, or if DeepSpeed ZeRO-3
@@ -52,19 +55,22 @@ def verify(
     if sparsity is not None and not 0 <= sparsity <= 1:
         raise ValueError(f"sparsity: must be from 0 to 1, not {sparsity}")
     weights = choose_weights(model, layers=layers, folder=folder)
+    result = Verification()
     if layers is None and folder is None:
-        head = _output_weight(model)
-        weights = [weight for weight in weights if weight.parameter is not head]
+        network = unwrap(model)
+        embeddings = embedding_weights(network)
+        weights = [weight for weight in weights if id(weight.parameter) not in embeddings]
+        found = [layer for weight in weights for layer in weight.layers.values()]
+        result.unchecked = list(other_matrices(network, found, embeddings))
     if not weights:
         raise ValueError("verify: the model has no linear weight")
-    result = Verification()
     for weight in weights:
-        values = _gather(weight)
-        zeros = values.numel() - int(torch.count_nonzero(values))
-        result.counts[weight.name] = ZeroCount(zeros, values.numel())
-        failure = _pattern_failure(values, group) or _sparsity_failure(zeros, values.numel(), sparsity)
-        if failure:
-            result.failures[weight.name] = failure
+        for name, values in _gather(weight).items():
+            zeros = values.numel() - int(torch.count_nonzero(values))
+            result.counts[name] = ZeroCount(zeros, values.numel())
+            failure = _pattern_failure(values, group) or _sparsity_failure(zeros, values.numel(), sparsity)
+            if failure:
+                result.failures[name] = failure
     return result
 
 
@@ -78,21 +84,16 @@ def _parse_pattern(pattern: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _output_weight(model: nn.Module) -> nn.Parameter | None:
-    """Return the weight of the output layer, which `pare prune` does not prune."""
-    get_layer = getattr(unwrap(model), "get_output_embeddings", None)
-    return getattr(get_layer() if callable(get_layer) else None, "weight", None)
-
-
-def _gather(weight: ModelWeight) -> Tensor:
-    """Return the whole weight as [out, in]."""
+def _gather(weight: ModelWeight) -> dict[str, Tensor]:
+    """Return the weights [out, in] that the parameter holds, by their names."""
     if weight.parameter.shape != full_shape(weight.parameter):
         raise ValueError(
             f"{weight.name}: is partitioned by DeepSpeed ZeRO-3; call verify inside "
             "deepspeed.zero.GatheredParameters, or verify the saved model"
         )
     whole = full_tensor(weight.parameter)
-    return whole.t() if weight.input_dim == 0 else whole
+    layers = weight.layers.items()
+    return {f"{name}.weight".lstrip("."): layer.part(whole) for name, layer in layers} or {weight.name: whole}
 
 
 def _pattern_failure(values: Tensor, group: tuple[int, int] | None) -> str | None:

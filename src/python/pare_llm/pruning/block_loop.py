@@ -20,6 +20,7 @@ from pare_llm.pruning.block_store import BlockStore
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.record_hessians import pack_hessians, record_hessians
+from pare_llm.pruning.calibration.stages import find_stages
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer, by_block
@@ -44,6 +45,8 @@ class BlockLoop:
     store: BlockStore
     on_layer: Callable[[LayerResult], None]
     """Called after each layer."""
+    true_sequential: bool = False
+    """Whether the layers of a block are calibrated in stages, each after the stages before it were pruned."""
     calibration_seconds: float = 0
     """The seconds of forward passes since the last layer."""
 
@@ -56,17 +59,25 @@ class BlockLoop:
             if self.hidden is None and block.index not in layers:
                 continue
             self.ranks.together(partial(self.store.load, block))
-            for result in self._prune_block(block, layers.get(block.index, [])):
-                results.append(result)
-                self.on_layer(result)
+            for stage in self._stages(block, layers.get(block.index, [])):
+                for result in self._prune_stage(block, stage):
+                    results.append(result)
+                    self.on_layer(result)
             if self.hidden and block.index < last_block:
                 with self._timed(), gathered(gathering_scope(self.model, block.module)):
                     self.ranks.together(partial(self.hidden.advance, block))
             self.ranks.together(partial(self.store.save, block))
-        return results
+        positions = {layer.name: position for position, layer in enumerate(self.layers)}
+        return sorted(results, key=lambda result: positions[result.name])
 
-    def _prune_block(self, block: Block, layers: Sequence[Layer]) -> Iterator[LayerResult]:
-        """Yield the results of the layers of a block. Their weights have been replaced."""
+    def _stages(self, block: Block, layers: list[Layer]) -> list[list[Layer]]:
+        if self.hidden is None or not self.true_sequential or not layers:
+            return [layers]
+        with self._timed():
+            return find_stages(self.model, block, layers, self.hidden, self.ranks)
+
+    def _prune_stage(self, block: Block, layers: Sequence[Layer]) -> Iterator[LayerResult]:
+        """Yield the results of some layers of a block. Their weights have been replaced."""
         finished = self.solver.finished_layers(layers)
         pending = [layer for layer in layers if layer.name not in finished]
         statistics: dict[str, InputStatistics] = {}

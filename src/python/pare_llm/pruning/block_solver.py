@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pare_llm.pruning.assignment import assign_ranks
+from pare_llm.pruning.few_tokens import with_damping, with_note
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.journal.journal import Journal, JournalEntry
 from pare_llm.pruning.layer_client import LayerClient, host_count
@@ -32,6 +33,7 @@ class _Answer:
     report: Report
     seconds: float
     calibration_seconds: float
+    tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class _Solved:
     weight: Tensor
     report: Report
     seconds: float
+    tokens: int | None
+    """The number of tokens that reached an expert."""
 
 
 @dataclass
@@ -48,7 +52,8 @@ class BlockSolver:
     """The hosts of this rank, and the journal. All ranks must call the methods in the same order."""
 
     client: LayerClient
-    query: LayerQuery
+    queries: Mapping[str, LayerQuery]
+    """The parameters of each layer, by the name of the layer."""
     ranks: Ranks
     journal: Journal | None
     """The journal of the run, which only rank 0 has."""
@@ -92,7 +97,9 @@ class BlockSolver:
             for layer in pending:
                 weight = layer.read()  # every rank reads every weight, because weights may be sharded
                 if owners[layer.name] == self.ranks.index:
-                    solving[layer.name] = executor.submit(self._solve, weight, statistics.get(layer.name))
+                    solving[layer.name] = executor.submit(
+                        self._solve, weight, self.queries[layer.name], statistics.get(layer.name)
+                    )
             for layer in layers:
                 if entry := finished.get(layer.name):
                     yield self._restore(layer, entry)
@@ -104,17 +111,19 @@ class BlockSolver:
             executor.shutdown(wait=False, cancel_futures=True)
         self.ranks.together(partial(_delete_all, set(statistics.values())))
 
-    def _solve(self, weight: Tensor, statistics: InputStatistics | None) -> _Solved:
+    def _solve(self, weight: Tensor, query: LayerQuery, statistics: InputStatistics | None) -> _Solved:
         started = time.perf_counter()
+        tokens, columns = statistics.tokens if statistics else None, weight.shape[1]
         if statistics:
-            pruned = statistics.prune(weight, self.query)
+            pruned = statistics.prune(weight, with_damping(query, tokens, columns))
         else:
-            pruned = self.client.prune_layer(weight, **self.query)
-        return _Solved(pruned.weight, pruned.report, time.perf_counter() - started)
+            pruned = self.client.prune_layer(weight, **query)
+        report = with_note(pruned.report, query, tokens, columns)
+        return _Solved(pruned.weight, report, time.perf_counter() - started, tokens)
 
     def _restore(self, layer: Layer, entry: JournalEntry) -> LayerResult:
         """Replace the weight of a finished layer by that in the journal, which rank 0 reads."""
-        answer = _Answer(entry["report"], entry["seconds"], entry["calibration_seconds"])
+        answer = _Answer(entry["report"], entry["seconds"], entry["calibration_seconds"], entry.get("tokens"))
         self._require_same_adapter(layer, answer.report)
         weight = self.ranks.together(lambda: self.journal.read(layer.name) if self.journal else None)
         layer.write(self._share_weight(layer, weight, 0))
@@ -145,7 +154,7 @@ class BlockSolver:
         if future:
             try:
                 solved = future.result()
-                mine = _Answer(solved.report, solved.seconds, calibration_seconds)
+                mine = _Answer(solved.report, solved.seconds, calibration_seconds, solved.tokens)
                 weight = solved.weight
             except Exception as error:
                 mine, failure = describe_error(error), error
@@ -165,7 +174,12 @@ class BlockSolver:
         def record() -> None:
             if self.journal:
                 self.journal.record(
-                    layer.name, weight, answer.report, answer.seconds, answer.calibration_seconds
+                    layer.name,
+                    weight,
+                    report=answer.report,
+                    seconds=answer.seconds,
+                    calibration_seconds=answer.calibration_seconds,
+                    tokens=answer.tokens,
                 )
 
         self.ranks.together(record)
@@ -194,6 +208,7 @@ def _result(layer: Layer, answer: _Answer) -> LayerResult:
         report=answer.report,
         seconds=answer.seconds,
         calibration_seconds=answer.calibration_seconds,
+        tokens=answer.tokens,
     )
 
 

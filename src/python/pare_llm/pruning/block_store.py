@@ -14,22 +14,18 @@ class BlockStore(Protocol):
     def save(self, block: Block) -> None:
         """Store the weights of a block, whose module is not needed any more."""
 
+    def free(self, block: Block) -> None:
+        """Free the dense weights of a block until they are loaded again. Idempotent."""
+
 
 class BlocksInMemory:
     """The blocks of a model that is in memory as a whole."""
 
     def load(self, block: Block) -> None:
-        """Refuse a block without weights.
-
-        Raises:
-            ValueError: if a parameter of the block is on the meta device.
-        """
-        for name, parameter in block.module.named_parameters():
-            if parameter.is_meta:
-                raise ValueError(
-                    f"{block.name}.{name}: is on the meta device; "
-                    "prune a model that does not fit into memory with prune_folder"
-                )
+        """Do nothing, because the weights are in the model."""
 
     def save(self, block: Block) -> None:
         """Leave the pruned weights in the model."""
+
+    def free(self, block: Block) -> None:
+        """Leave the dense weights in the model."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class InputStatistics:
     """Prunes the layers that receive one input. It may be used by several threads."""
 
-    def __init__(self, client: LayerClient, hessian_upper: Tensor, *, is_shared: bool) -> None:
+    def __init__(
+        self, client: LayerClient, hessian_upper: Tensor, *, is_shared: bool, tokens: int | None
+    ) -> None:
         """Store the Hessian at the host if several layers share it, so that it is sent and factored once.
 
         Args:
@@ -26,7 +28,9 @@ class InputStatistics:
             hessian_upper: (in·(in+1)/2) float32, the upper triangle of Σ x·xᵀ, packed row by row.
             is_shared: whether several layers will be pruned. A Hessian of one layer is sent together with its
                 weight.
+            tokens: the number of tokens that reached an expert. None if all tokens reached the layers.
         """
+        self.tokens = tokens
         self._client = client
         self._hessian_upper = hessian_upper
         self._is_shared = is_shared

@@ -15,7 +15,9 @@ A request for one layer has the default `sparsegpt`, because it needs no forward
 cheap.
 """
 
-_DEFAULT_SPARSITY = 0.5
+DEFAULT_SPARSITY = 0.5
+UNSTRUCTURED = "unstructured"
+"""The default pattern."""
 
 
 def layer_query(query: Mapping[str, Any]) -> LayerQuery:
@@ -41,9 +43,9 @@ def needs_no_statistics(query: Mapping[str, Any]) -> bool:
 
 def resolved_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters for the report, with the defaults that every reader wants to see."""
-    pattern = query.get("pattern", "unstructured")
-    sparsity = query.get("sparsity", _DEFAULT_SPARSITY)
-    if pattern != "unstructured":
+    pattern = query.get("pattern", UNSTRUCTURED)
+    sparsity = query.get("sparsity", DEFAULT_SPARSITY)
+    if pattern != UNSTRUCTURED:
         kept, _, group = pattern.partition(":")
         sparsity = 1 - int(kept) / int(group)
     return {**query, "sparsity": sparsity, "pattern": pattern}

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
+from pare_llm.layers.linear_layer import list_names
+from pare_llm.pruning.allocation.allocate import allocation_request
+from pare_llm.pruning.allocation.allocation import Allocation
+from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_loop import BlockLoop
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.block_store import BlockStore
@@ -20,17 +26,21 @@ from pare_llm.pruning.journal.fingerprint import run_fingerprint
 from pare_llm.pruning.journal.journal import Journal
 from pare_llm.pruning.layer_client import LayerClient, combine_clients
 from pare_llm.pruning.model.blocks import find_blocks
-from pare_llm.pruning.model.layer_choice import LayerChoice, choose_layers
-from pare_llm.pruning.model.layers import linear_layers
-from pare_llm.pruning.parameters import layer_query, needs_no_statistics
+from pare_llm.pruning.model.layer_choice import choose_layers
+from pare_llm.pruning.model.layers import linear_layers, matrices_outside
+from pare_llm.pruning.model.require_weights import require_dense
+from pare_llm.pruning.parameters import layer_query, needs_no_statistics, resolved_parameters
+from pare_llm.pruning.profile import merge_parameters
 from pare_llm.pruning.progress import progress_bar
 from pare_llm.pruning.ranks import Ranks
-from pare_llm.pruning.report.prune_report import PruneReport
+from pare_llm.pruning.report.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.report.run_facts import run_facts
+from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
     import torch.distributed as dist
 
+    from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
 
 
@@ -43,7 +53,7 @@ class PruneRun:
         batches: Iterable[BatchInput],
         client: LayerClient | Sequence[Pare],
         *,
-        layers: LayerChoice | None,
+        options: RunOptions,
         blocks: Sequence[str | nn.Module] | None,
         group: dist.ProcessGroup | None,
         query: dict[str, Any],
@@ -52,10 +62,25 @@ class PruneRun:
         self._model = model
         self.ranks = Ranks(group)
         self._query = layer_query(query)
+        self._options = options
         self._client = combine_clients(client)
         self.blocks = find_blocks(model, blocks)
-        self._all_layers = linear_layers(model, self.blocks)
-        self.layers = choose_layers(self._all_layers, layers)
+        self.all_layers = linear_layers(model, self.blocks)
+        require_dense(self.blocks, self.all_layers)
+        chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules())
+        self.layers = list(chosen)
+        self._allocation = allocation_request(options.allocate, chosen, self._query)
+        self._queries = {
+            layer.name: cast("LayerQuery", merge_parameters(self._query, parameters))
+            for layer, parameters in chosen.items()
+        }
+        others = matrices_outside(model, self.blocks, self.all_layers)
+        if others and self.ranks.index == 0:
+            warnings.warn(
+                f"prune_: leaves {list_names(others)} dense, because they are no weights of linear layers",
+                stacklevel=3,
+            )
+        self._skipped = [layer.weight_name for layer in self.all_layers if layer not in chosen] + others
         self._batches = self.ranks.together(lambda: read_batches(batches))
         self._journal: Journal | None = None
         self._is_journaled = False
@@ -76,7 +101,7 @@ class PruneRun:
             model=self.ranks.together(model_digest),
             batches=self._batches,
             layers=self.layers,
-            query=self._query,
+            query={**self._query, **self._options.fingerprint()},
             device=self.layers[0].device,
             ranks=self.ranks,
         )
@@ -94,11 +119,11 @@ class PruneRun:
             ValueError: if there are no batches, but the method needs statistics.
         """
         if not any(self.ranks.collect(len(self._batches))):
-            if needs_no_statistics(self._query):
+            needing = [query for query in self._queries.values() if not needs_no_statistics(query)]
+            if not needing and not self._allocation:
                 return None
-            raise ValueError(
-                f"batches: the method {self._query['method']} needs at least one batch, got none"
-            )
+            user = f"the method {needing[0]['method']}" if needing else f"allocate={self._options.allocate!r}"
+            raise ValueError(f"batches: {user} needs at least one batch, got none")
         started = time.perf_counter()
         hidden = HiddenStates.capture(
             self._model, self.blocks, self._batches, device=states_device, ranks=self.ranks
@@ -107,11 +132,24 @@ class PruneRun:
         return hidden
 
     def prune(
-        self, hidden: HiddenStates | None, store: BlockStore, *, progress: bool, name: str | None = None
+        self,
+        hidden: HiddenStates | None,
+        store: BlockStore,
+        *,
+        progress: bool,
+        on_layer: Callable[[LayerResult], None] | None = None,
+        name: str | None = None,
     ) -> PruneReport:
         """Prune all layers. `name` is the name of the model in the report."""
-        solver = BlockSolver(self._client, self._query, self.ranks, self._journal, self._is_journaled)
-        with progress_bar(len(self.layers), is_shown=progress and self.ranks.index == 0) as on_layer:
+        solver = BlockSolver(self._client, self._queries, self.ranks, self._journal, self._is_journaled)
+        allocation = self._allocate(hidden, store, solver) if hidden and self._allocation else None
+        with progress_bar(len(self.layers), is_shown=progress and self.ranks.index == 0) as advance:
+
+            def report_layer(result: LayerResult) -> None:
+                advance(result)
+                if on_layer:
+                    self.ranks.together(partial(on_layer, result))
+
             results = BlockLoop(
                 model=self._model,
                 blocks=self.blocks,
@@ -121,18 +159,34 @@ class PruneRun:
                 solver=solver,
                 ranks=self.ranks,
                 store=store,
-                on_layer=on_layer,
+                on_layer=report_layer,
+                true_sequential=self._options.true_sequential,
                 calibration_seconds=self._capture_seconds,
             ).run()
         facts = run_facts(
             self._model,
             name=name,
             blocks=self.blocks,
-            layers=self._all_layers,
-            chosen=self.layers,
+            skipped=self._skipped,
             batches=self._batches,
-            query=self._query,
+            parameters={**resolved_parameters(self._query), **self._options.reported()},
             ranks=self.ranks,
             resumed=self.ranks.share(self._journal.resumed if self._journal else 0, 0),
+            allocation=allocation,
         )
         return PruneReport(results, facts)
+
+    def _allocate(self, hidden: HiddenStates, store: BlockStore, solver: BlockSolver) -> Allocation:
+        """Choose the sparsities of the layers, or read them from the journal."""
+        assert self._allocation
+        started = time.perf_counter()
+        allocation = self.ranks.share(self._journal.allocation if self._journal else None, 0)
+        if allocation is None:
+            dense = DensePass(self._model, self.blocks, self._batches, hidden, store, self.ranks)
+            allocation = self._allocation.allocate(dense, solver)
+            if self._journal:
+                self._journal.record_allocation(allocation)
+        for layer in self._allocation.layers:
+            self._queries[layer.name]["sparsity"] = allocation.sparsities[layer.weight_name]
+        self._capture_seconds += time.perf_counter() - started
+        return allocation

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from pare_llm.layers.linear_layer import LinearLayer, list_names
 from pare_llm.statistics.hessian import Hessian, symmetric_matrix
-from pare_llm.statistics.layers import LinearLayer, list_names
 from pare_llm.statistics.shared_hessians import SharedHessians
 
 

@@ -17,7 +17,7 @@ from torch.backends import mha
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from pare_llm.statistics.layers import Role
+from pare_llm.layers.linear_layer import Role
 
 RecordProjection = Callable[[Role, Tensor, bool], None]
 """Called with the role of a projection, its input, and whether the input has the shape (seq, batch, …)."""
@@ -36,12 +36,11 @@ def recorded_attention(attention: nn.MultiheadAttention, record: RecordProjectio
     @wraps(forward)
     def recording_forward(*args: object, **kwargs: object) -> object:
         arguments = signature.bind(*args, **kwargs).arguments
-        with _OutProjectionMode(lambda x: record("out_proj", x, True)):
-            outputs = forward(*args, **kwargs)
         roles: tuple[tuple[Role, str], ...] = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"))
         for role, argument in roles:
             record(role, arguments[argument], not attention.batch_first)
-        return outputs
+        with _OutProjectionMode(lambda x: record("out_proj", x, True)):
+            return forward(*args, **kwargs)
 
     attention.forward = recording_forward  # type: ignore[method-assign, assignment]
     try:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from pare_llm.layers.linear_layer import list_names
 from pare_llm.statistics.hessian import Hessian
-from pare_llm.statistics.layers import list_names
 
 
 class RecordedHessians(dict[str, Hessian]):

@@ -8,13 +8,14 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
+from pare_llm.layers.choose_layers import choose_layers
+from pare_llm.layers.find_layers import find_layers
+from pare_llm.layers.linear_layer import LinearLayer
+from pare_llm.layers.unwrap import is_peft_model, unwrap, wrapped_models
 from pare_llm.statistics.all_reduce import all_reduce_hessians
-from pare_llm.statistics.choose_layers import choose_layers
 from pare_llm.statistics.hessian import CHUNK_TOKENS, Hessian
-from pare_llm.statistics.layers import LinearLayer, find_layers
-from pare_llm.statistics.observed_inputs import observed_inputs
+from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
 from pare_llm.statistics.padding import BatchPadding
 from pare_llm.statistics.recorded_hessians import RecordedHessians
 from pare_llm.statistics.shared_hessians import SharedHessians
@@ -23,10 +24,11 @@ from pare_llm.statistics.shared_hessians import SharedHessians
 class HessianRecorder:
     """Records H = Σ x xᵀ of the inputs x of a model's linear layers while the model runs.
 
-    The layers are the modules `nn.Linear` and transformers' `Conv1D`, and the projections inside
-    `nn.MultiheadAttention` (see `find_layers` for their names). Layers that receive the same input share one
-    `Hessian`, which is computed once. Inputs of any floating-point dtype are summed in float32 on their
-    device.
+    The layers are the modules `nn.Linear` and transformers' `Conv1D`, the projections inside
+    `nn.MultiheadAttention`, and the layers of experts (see `find_layers` for their names). Layers that
+    receive the same input share one `Hessian`, which is computed once. The Hessian of an expert sums over the
+    tokens that are routed to it, and is zero if there are none. Inputs of any floating-point dtype are summed
+    in float32 on their device.
 
         with HessianRecorder(model, layers=["q_proj", "fc1"]) as recorder:
             for batch in batches:
@@ -41,9 +43,9 @@ class HessianRecorder:
       recomputation of activation checkpoints, is not counted, because its tokens were counted before.
     - `torch.compile`. A compiled model runs uncompiled inside the `with`, because compiled code may call no
       hooks. The compiled code is used again afterwards. Compile the model before the `with`.
-    - Wrappers. `DistributedDataParallel` and `torch.compile` wrappers are removed, so names have no prefixes
-      of wrappers. `nn.DataParallel` is not supported, because its threads would add to the same sums at once.
-      Nor are inputs that tensor parallelism has made a `DTensor`.
+    - Wrappers. Names have no prefixes of wrappers, such as `DistributedDataParallel`, `torch.compile` and
+      peft, and adapters are not recorded. `nn.DataParallel` is not supported, because its threads would add
+      to the same sums at once. Nor are inputs that tensor parallelism has made a `DTensor`.
     - Errors. If the code inside the `with` raises, the hooks are removed too. The statistics then hold the
       inputs up to the error.
     """
@@ -68,7 +70,9 @@ class HessianRecorder:
         Raises:
             ValueError: a pattern matches no layer, or the model has no linear layer.
         """
-        self._model = _unwrap(model)
+        self._model = unwrap(model)
+        # The wrapper of peft calls the method `forward` of the model, which skips the hooks of the model.
+        self._called = [*filter(is_peft_model, wrapped_models(model)), self._model]
         found = find_layers(self._model)
         if not found:
             raise ValueError(f"HessianRecorder: {type(self._model).__name__} has no linear layer")
@@ -150,12 +154,14 @@ class HessianRecorder:
             # Nothing was compiled if this module was never imported, and importing it takes seconds.
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            begin = self._model.register_forward_pre_hook(self._begin_call, with_kwargs=True)
-            stack.callback(begin.remove)
+            for module in self._called:
+                begin = module.register_forward_pre_hook(self._begin_call, with_kwargs=True)
+                stack.callback(begin.remove)
             stack.enter_context(observed_inputs(self._layers, self._record))
             # This hook comes last, because the model itself may be a layer whose hook must run before.
-            end = self._model.register_forward_hook(self._end_call, always_call=True)
-            stack.callback(end.remove)
+            for module in self._called:
+                end = module.register_forward_hook(self._end_call, always_call=True)
+                stack.callback(end.remove)
             self._resources = stack.pop_all()
         return self
 
@@ -177,7 +183,7 @@ class HessianRecorder:
             self._padding.end()
             self._shared.settle()
 
-    def _record(self, name: str, layer: LinearLayer, inputs: Tensor, seq_first: bool) -> None:
+    def _record(self, name: str, layer: LinearLayer, layer_input: LayerInput) -> None:
         """Add the input of a layer that was called."""
         if _is_backward_running():
             return
@@ -185,24 +191,17 @@ class HessianRecorder:
             raise RuntimeError(
                 f"layer {name!r}: was called after all_reduce, so its input would be missing on other ranks"
             )
+        inputs = layer_input.values
         if not inputs.is_floating_point() or hasattr(inputs, "full_tensor"):
             raise TypeError(
                 f"layer {name!r}: its input is a {type(inputs).__name__} of {inputs.dtype}, but statistics "
                 "are recorded from whole floating-point tensors"
             )
-        self._shared.add(layer, inputs, self._padding.for_input(name, inputs, seq_first=seq_first))
+        whole, tokens = layer_input.routed or (inputs, None)
+        real = self._padding.for_input(name, whole, seq_first=layer_input.seq_first)
+        self._shared.add(layer, inputs, real if real is None or tokens is None else real.view(-1)[tokens])
 
 
 def _is_backward_running() -> bool:
     """Tell whether this thread runs a backward pass, in which activation checkpoints are recomputed."""
     return torch._C._current_graph_task_id() != -1
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    """Return the module inside `DistributedDataParallel` and `torch.compile`."""
-    while True:
-        attribute = "module" if isinstance(model, DistributedDataParallel) else "_orig_mod"
-        inner = getattr(model, attribute, None)
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pare_llm.layers.linear_layer import LinearLayer
 from pare_llm.statistics.hessian import CHUNK_TOKENS, Hessian
-from pare_llm.statistics.layers import LinearLayer
 from pare_llm.statistics.seen_input import SeenInput
 
 

@@ -41,6 +41,14 @@ class HiddenStates:
         """Run `block` on all batches and drop its outputs. Its inputs remain the current hidden states."""
         self._run(block, before_batch, keep_outputs=False)
 
+    def observe_first(self, block: Block) -> None:
+        """Run `block` on the first batch of this rank, if there is one, and drop its outputs."""
+        HiddenStates(self._states[:1], self._calls[:1]).observe(block, lambda _: None)
+
+    def copy(self) -> "HiddenStates":
+        """Return hidden states that begin at the same block and advance independently of these."""
+        return HiddenStates(list(self._states), self._calls)
+
     def advance(self, block: Block) -> None:
         """Run `block` on all batches. Its outputs become the current hidden states."""
         self._run(block, lambda _: None, keep_outputs=True)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from pare_llm.pruning.calibration.batches import Batch
@@ -30,8 +31,7 @@ def record_hessians(
     function.
 
     Raises:
-        ValueError: if no token of any batch reached a layer, which happens to experts that no token was
-            routed to.
+        ValueError: if no token of any batch reached a layer. An expert may be without tokens.
     """
     # The recorder finds its layers here, because it would not find them while `gathered` replaces modules.
     recorder = HessianRecorder(block.module, [layer.local_name for layer in layers])
@@ -51,7 +51,8 @@ def record_hessians(
     unused = [
         layer.name
         for layer in layers
-        if layer.local_name not in hessians or hessians[layer.local_name].tokens == 0
+        if layer.local_name not in hessians
+        or (hessians[layer.local_name].tokens == 0 and layer.linear.expert is None)
     ]
     if unused:
         raise ValueError(
@@ -62,16 +63,27 @@ def record_hessians(
 
 
 def pack_hessians(
-    recorder: HessianRecorder, layers: Sequence[Layer], client: LayerClient
+    recorder: HessianRecorder, layers: Sequence[Layer], client: LayerClient, *, solves: int = 1
 ) -> dict[str, InputStatistics]:
     """Return the statistics of `layers` for `client`, by the name of the layer.
 
-    Layers with the same input have the same statistics. The matrices of the recorder are freed.
+    Layers with the same input have the same statistics. The matrices of the recorder are freed. `solves` is
+    the number of times that each layer will be solved.
     """
     hessians = {layer.name: recorder.hessians[layer.local_name] for layer in layers}
     uses = Counter(hessians.values())
+    of_experts = {hessians[layer.name] for layer in layers if layer.linear.expert is not None}
     packed: dict[object, InputStatistics] = {}
     for hessian, count in uses.items():
-        packed[hessian] = InputStatistics(client, hessian.upper().cpu(), is_shared=count > 1)
+        if hessian.tokens == 0:
+            # With the Hessian 0, a solver would set all weights to 0. With the identity, every solver prunes
+            # by magnitude.
+            hessian.replace(torch.eye(hessian.in_features), 0)
+        packed[hessian] = InputStatistics(
+            client,
+            hessian.upper().cpu(),
+            is_shared=count * solves > 1,
+            tokens=hessian.tokens if hessian in of_experts else None,
+        )
         hessian.replace(hessian.matrix.new_zeros(0, 0), hessian.tokens)
     return {name: packed[hessian] for name, hessian in hessians.items()}

@@ -1,39 +1,80 @@
 """Maps the parameters of blocks to the tensors of a checkpoint."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pare_llm.checkpoints.folder import CheckpointFolder
+from pare_llm.layers.experts import checkpoint_names
+from pare_llm.layers.linear_layer import LinearLayer
 from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.layers import Layer
 
-BlockNames = dict[str, str]
-"""The names of stored tensors, by the names of the parameters and buffers in the block."""
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A stored tensor that is a parameter, or the part of a parameter that belongs to one layer."""
+
+    name: str
+    """The name in the checkpoint."""
+    layer: LinearLayer | None = None
+    """The layer whose weight is the tensor. None if the tensor is the whole parameter."""
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return the tensor as a view of `values`, which have the shape of the parameter."""
+        return values if self.layer is None else self.layer.part(values)
+
+
+BlockNames = dict[str, list[StoredPart]]
+"""The stored tensors of each parameter and buffer in a block, by the name in the block."""
 
 
 def stored_block_names(
-    model: PreTrainedModel, blocks: Sequence[Block], source: CheckpointFolder
+    model: PreTrainedModel, blocks: Sequence[Block], layers: Sequence[Layer], source: CheckpointFolder
 ) -> list[BlockNames]:
-    """Return the names of the stored tensors of each block.
+    """Return the stored tensors of each block.
 
-    Buffers that are not stored are left out, because the model computes them from its configuration.
+    Checkpoints have one tensor for each layer of an expert, where the model has one parameter for all
+    experts. Buffers that are not stored are left out, because the model computes them from its configuration.
+
+    Args:
+        model: the model, with its parameters on the meta device.
+        blocks: the blocks of the model.
+        layers: all linear layers of the blocks.
+        source: the checkpoint.
 
     Raises:
         ValueError: if the checkpoint lacks a parameter, or has it in another shape.
     """
+    parts: dict[int, list[Layer]] = {}
+    for layer in layers:
+        if layer.linear.is_part:
+            parts.setdefault(id(layer.linear.parameter), []).append(layer)
+    prefix = model.base_model_prefix
     names: list[BlockNames] = []
     for block in blocks:
         names.append({})
         for name, values in block.module.state_dict(keep_vars=True).items():
             full_name = f"{block.name}.{name}"
-            is_required = isinstance(values, nn.Parameter)
-            if is_required or _stored_name(source, full_name, model.base_model_prefix):
-                names[-1][name] = require_stored_name(model, source, full_name, values)
+            is_stored = _stored_name(source, full_name, prefix) is not None
+            if not is_stored and (of_layers := parts.get(id(values))):
+                names[-1][name] = [
+                    StoredPart(
+                        require_stored_name(model, source, layer.weight_name, layer.shape), layer.linear
+                    )
+                    for layer in of_layers
+                ]
+            elif is_stored or isinstance(values, nn.Parameter):
+                stored = require_stored_name(model, source, full_name, values.shape)
+                names[-1][name] = [StoredPart(stored)]
     return names
 
 
-def require_stored_name(model: PreTrainedModel, source: CheckpointFolder, name: str, values: Tensor) -> str:
+def require_stored_name(
+    model: PreTrainedModel, source: CheckpointFolder, name: str, shape: Sequence[int]
+) -> str:
     """Return the stored name of a parameter.
 
     Raises:
@@ -45,9 +86,9 @@ def require_stored_name(model: PreTrainedModel, source: CheckpointFolder, name: 
             f"{source.path}: lacks the parameter {name}; "
             "prune_folder reads only checkpoints that store each parameter of the model as it is"
         )
-    shape = source.info(stored).shape
-    if shape != tuple(values.shape):
-        raise ValueError(f"{source.path}: {stored} must have the shape {tuple(values.shape)}, not {shape}")
+    found = source.info(stored).shape
+    if found != tuple(shape):
+        raise ValueError(f"{source.path}: {stored} must have the shape {tuple(shape)}, not {found}")
     return stored
 
 
@@ -57,5 +98,9 @@ def _stored_name(source: CheckpointFolder, parameter: str, base_prefix: str) -> 
     Some checkpoints have the prefix of the base model, such as `transformer.`, and some have not.
     """
     prefix = f"{base_prefix}."
-    candidates = (parameter, parameter.removeprefix(prefix), prefix + parameter)
+    candidates = (
+        candidate
+        for name in checkpoint_names(parameter)
+        for candidate in (name, name.removeprefix(prefix), prefix + name)
+    )
     return next((name for name in candidates if name in source), None)

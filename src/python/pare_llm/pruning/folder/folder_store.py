@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from pare_llm.checkpoints.folder import CheckpointFolder
 from pare_llm.checkpoints.shard import torch_dtype
-from pare_llm.pruning.folder.block_names import BlockNames, require_stored_name
+from pare_llm.pruning.folder.block_names import BlockNames, StoredPart, require_stored_name
 from pare_llm.pruning.folder.output_files import OutputFiles
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
@@ -42,7 +42,14 @@ class FolderStore:
         self._model = model
         self._source = source
         self._names = names
-        self._pruned = {(layer.block.index, f"{layer.local_name}.weight") for layer in layers}
+        # The parameters that hold pruned weights, by the block and the name in the block.
+        pruned = {id(layer.linear.parameter) for layer in layers}
+        self._pruned = {
+            (block, name)
+            for block, module in {layer.block.index: layer.block.module for layer in layers}.items()
+            for name, values in module.state_dict(keep_vars=True).items()
+            if id(values) in pruned
+        }
         self._output = output
         self._device = device
         self._loaded: set[int] = set()
@@ -53,7 +60,7 @@ class FolderStore:
             return
         state = block.module.state_dict(keep_vars=True)
         names = self._names[block.index]
-        tensors = {name: self._read(stored, state[name].dtype) for name, stored in names.items()}
+        tensors = {name: self._read_parts(parts, state[name]) for name, parts in names.items()}
         block.module.load_state_dict(tensors, strict=False, assign=True)
         self._loaded.add(block.index)
 
@@ -62,12 +69,20 @@ class FolderStore:
         if self._output:
             state = block.module.state_dict()
             replaced = {
-                stored: state[name].to("cpu", torch_dtype(self._source.info(stored).dtype))
-                for name, stored in self._names[block.index].items()
+                part.name: part.of(state[name]).to("cpu", torch_dtype(self._source.info(part.name).dtype))
+                for name, parts in self._names[block.index].items()
+                for part in parts
                 if (block.index, name) in self._pruned
             }
             self._output.write_block(block.index, replaced)
-        block.module.to("meta")
+        self.free(block)
+
+    def free(self, block: Block) -> None:
+        """Free the parameters of a block. Idempotent."""
+        state = block.module.state_dict()
+        # Buffers that are not stored stay, because nothing would compute them again.
+        tensors = {name: state[name].to("meta") for name in self._names[block.index]}
+        block.module.load_state_dict(tensors, strict=False, assign=True)
         self._loaded.discard(block.index)
 
     @contextmanager
@@ -81,7 +96,7 @@ class FolderStore:
                 continue
             module_name, _, leaf = name.rpartition(".")
             module = self._model.get_submodule(module_name)
-            stored = require_stored_name(self._model, self._source, name, parameter)
+            stored = require_stored_name(self._model, self._source, name, parameter.shape)
             replaced.append((module, leaf, parameter))
             values = self._read(stored, parameter.dtype)
             setattr(module, leaf, nn.Parameter(values, requires_grad=False))
@@ -97,6 +112,15 @@ class FolderStore:
         head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
         head_ids = {id(weight) for weight in head.parameters()} if head is not None else set()
         return head_ids - {id(weight) for weight in embeddings.parameters()}
+
+    def _read_parts(self, parts: Sequence[StoredPart], parameter: Tensor) -> Tensor:
+        """Read a parameter, which may be stored in several tensors."""
+        if parts[0].layer is None:
+            return self._read(parts[0].name, parameter.dtype)
+        values = torch.empty(parameter.shape, dtype=parameter.dtype, device=self._device)
+        for part in parts:
+            part.of(values).copy_(self._read(part.name, parameter.dtype))
+        return values
 
     def _read(self, stored: str, dtype: torch.dtype) -> Tensor:
         """Read a tensor, and convert numbers to the dtype of the model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pare_llm.checkpoints.folder import CheckpointFolder
+from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.calibration.batches import BatchInput
 from pare_llm.pruning.folder.block_names import stored_block_names
 from pare_llm.pruning.folder.checkpoint_digest import checkpoint_digest
@@ -18,8 +19,10 @@ from pare_llm.pruning.folder.output_files import OutputFiles
 from pare_llm.pruning.folder.skeleton import make_skeleton
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.layer_choice import LayerChoice
-from pare_llm.pruning.report.prune_report import PruneReport
+from pare_llm.pruning.profile import Profile
+from pare_llm.pruning.report.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.run import PruneRun
+from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
     import torch.distributed as dist
@@ -36,9 +39,14 @@ def prune_folder(
     out: str | Path,
     *,
     layers: LayerChoice | None = None,
+    ignore: LayerChoice | None = None,
+    profile: Profile | None = None,
+    allocate: AllocationName = "uniform",
+    true_sequential: bool = False,
     journal: str | Path | None = None,
     group: dist.ProcessGroup | None = None,
     progress: bool = True,
+    on_layer: Callable[[LayerResult], None] | None = None,
     model_dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     states_device: torch.device | str = "cpu",
@@ -57,9 +65,14 @@ def prune_folder(
         out: the folder of the pruned checkpoint. It gets one file per block, `pare.json`, and copies of the
             other files. Tensors that are not pruned are copied bit for bit, and the others keep their dtype.
         layers: as for `prune_`.
+        ignore: as for `prune_`.
+        profile: as for `prune_`.
+        allocate: as for `prune_`.
+        true_sequential: as for `prune_`.
         journal: as for `prune_`.
         group: as for `prune_`. On several ranks, rank 0 writes the files.
         progress: as for `prune_`.
+        on_layer: as for `prune_`.
         model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
             `config.json`.
         device: where one block at a time is loaded.
@@ -77,11 +90,12 @@ def prune_folder(
         source = CheckpointFolder(folder)
         stack.callback(source.close)
         model = make_skeleton(folder, model_dtype, device)
-        run = PruneRun(model, batches, client, layers=layers, blocks=None, group=group, query={**query})
-        names = stored_block_names(model, run.blocks, source)
+        options = RunOptions(layers, ignore, profile, allocate, true_sequential)
+        run = PruneRun(model, batches, client, options=options, blocks=None, group=group, query={**query})
+        names = stored_block_names(model, run.blocks, run.all_layers, source)
 
         def plan_output() -> OutputFiles | None:
-            stored = [list(block.values()) for block in names]
+            stored = [[part.name for parts in block.values() for part in parts] for block in names]
             return OutputFiles(source, out, stored) if run.ranks.index == 0 else None
 
         output = run.ranks.together(plan_output)
@@ -92,7 +106,7 @@ def prune_folder(
         with store.rest_loaded(run.blocks):
             store.load(run.blocks[0])
             hidden = run.capture(torch.device(states_device))
-        report = run.prune(hidden, store, progress=progress, name=folder.resolve().name)
+        report = run.prune(hidden, store, progress=progress, on_layer=on_layer, name=folder.resolve().name)
 
         def finish_output() -> None:
             if output:

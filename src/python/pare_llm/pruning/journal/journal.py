@@ -1,6 +1,7 @@
 """The journal of a run: the finished layers on the disk, with which a run that was stopped continues.
 
-    FOLDER/journal.json  the fingerprint of the run; for each layer, its report and the digest of its file
+    FOLDER/journal.json  the fingerprint of the run; the sparsities that `allocate=` chose; for each layer,
+                         its report and the digest of its file
     FOLDER/layers/       one safetensors file per finished layer, with its `weight` (out, in)
     FOLDER/lock          locked while a process works on the run
 
@@ -21,6 +22,7 @@ import safetensors.torch
 from torch import Tensor
 
 import safetensors
+from pare_llm.pruning.allocation.allocation import Allocation
 from pare_llm.pruning.atomic_file import write_atomically
 from pare_llm.pruning.journal.fingerprint import Fingerprint, differences
 from pare_llm.pruning.journal.folder_lock import FolderLock
@@ -42,6 +44,8 @@ class JournalEntry(TypedDict):
     """The seconds that the host took for the layer."""
     calibration_seconds: float
     """The seconds of calibration before the layer."""
+    tokens: int | None
+    """The number of tokens that reached an expert. None for other layers."""
 
 
 class Journal:
@@ -60,6 +64,8 @@ class Journal:
         self._entries: dict[str, JournalEntry] = {}
         self.resumed = 0
         """How often the run was continued."""
+        self.allocation: Allocation | None = None
+        """The sparsities that the run has chosen for its layers."""
         (folder / "layers").mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(folder)
         try:
@@ -88,7 +94,14 @@ class Journal:
         return safetensors.torch.load(content)["weight"]
 
     def record(
-        self, name: str, weight: Tensor, report: Report, seconds: float, calibration_seconds: float
+        self,
+        name: str,
+        weight: Tensor,
+        *,
+        report: Report,
+        seconds: float,
+        calibration_seconds: float,
+        tokens: int | None = None,
     ) -> None:
         """Write a finished layer. When the method returns, the layer is on the disk."""
         content = safetensors.torch.save({"weight": weight.detach().cpu().contiguous()})
@@ -98,7 +111,13 @@ class Journal:
             report=report,
             seconds=seconds,
             calibration_seconds=calibration_seconds,
+            tokens=tokens,
         )
+        self._write()
+
+    def record_allocation(self, allocation: Allocation) -> None:
+        """Write the sparsities of the layers."""
+        self.allocation = allocation
         self._write()
 
     def __enter__(self) -> Journal:
@@ -126,6 +145,8 @@ class Journal:
                 )
             self._entries = stored["layers"]
             self.resumed = stored["resumed"] + 1
+            if allocation := stored.get("allocation"):
+                self.allocation = Allocation(**allocation)
         self._write()
 
     def _write(self) -> None:
@@ -134,6 +155,7 @@ class Journal:
             "fingerprint": self._fingerprint,
             "resumed": self.resumed,
             "layers": self._entries,
+            "allocation": self.allocation.to_dict() if self.allocation else None,
         }
         text = json.dumps({"sha256": _content_digest(content), **content}, indent=1)
         write_atomically(self._path, text.encode())

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from pare_llm.layers.find_layers import checkpoint_name, embedding_weights, find_layers, other_matrices
+from pare_llm.layers.linear_layer import LinearLayer
 from pare_llm.pruning.model.blocks import Block
-from pare_llm.pruning.model.sharding import full_tensor, write_tensor
-from pare_llm.statistics.layers import LinearLayer, find_layers
-
-_JOINT_ROLES = ("q_proj", "k_proj", "v_proj")
+from pare_llm.pruning.model.sharding import full_tensor, is_shard, write_shard
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Layer:
     """A linear layer of a block."""
 
     name: str
-    """The name of the layer in the model, such as `model.layers.0.self_attn.q_proj`."""
+    """The name of the layer in checkpoints, such as `model.layers.0.self_attn.q_proj`."""
     local_name: str
     """The name of the layer in its block, such as `self_attn.q_proj`."""
     block: Block
@@ -33,91 +31,78 @@ class Layer:
     @property
     def shape(self) -> tuple[int, int]:
         """The numbers of output and input features."""
-        first, second = self._parameter.shape
-        if self.linear.role == "conv1d":
-            return second, first
-        return (first // 3 if self._is_joint else first), second
+        return self.linear.shape
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weight."""
-        return self._parameter.dtype
+        return self.linear.parameter.dtype
 
     @property
     def device(self) -> torch.device:
         """The device of the weight."""
-        return self._parameter.device
-
-    @property
-    def _parameter(self) -> Tensor:
-        """The parameter that holds the weight."""
-        module, role = self.linear.module, self.linear.role
-        if role in ("linear", "conv1d"):
-            return cast(Tensor, module.weight)
-        attention = cast(nn.MultiheadAttention, module)
-        if role == "out_proj":
-            return attention.out_proj.weight
-        joint = attention.in_proj_weight
-        return cast(Tensor, getattr(attention, f"{role}_weight")) if joint is None else joint
-
-    @property
-    def _is_joint(self) -> bool:
-        """Whether the parameter holds three weights one below the other, as `in_proj_weight` does."""
-        is_projection = self.linear.role in _JOINT_ROLES
-        return is_projection and getattr(self.linear.module, "in_proj_weight", None) is not None
-
-    @property
-    def _rows(self) -> slice:
-        """The rows of the parameter that are the weight."""
-        if not self._is_joint:
-            return slice(None)
-        position, rows = _JOINT_ROLES.index(self.linear.role), self.shape[0]
-        return slice(position * rows, (position + 1) * rows)
+        return self.linear.parameter.device
 
     def read(self) -> Tensor:
         """Return the weight (out, in), detached.
 
         If the model is sharded, every rank has to call this method.
         """
-        values = full_tensor(self._parameter)
-        return values.t() if self.linear.role == "conv1d" else values[self._rows]
+        parameter = self.linear.parameter
+        weight = self.linear.part(full_tensor(parameter))
+        # A view would keep the whole gathered parameter alive, which also holds other layers.
+        return weight.clone() if self.linear.is_part and is_shard(parameter) else weight
 
     def write(self, weight: Tensor) -> None:
         """Replace the weight in place by `weight` (out, in), converted to the dtype of the model.
 
         If the model is sharded, every rank has to call this method.
         """
-        parameter, rows = self._parameter, self._rows
-        if self.linear.role == "conv1d":
-            values = weight.t()
-        elif not self._is_joint:
-            values = weight
-        else:
-            values = full_tensor(parameter).clone()
-            values[rows] = weight.to(values.device, values.dtype)
-        write_tensor(parameter, values)
+        parameter = self.linear.parameter
+        if not is_shard(parameter):
+            self.linear.part(parameter.detach()).copy_(weight)
+            return
+        values = (
+            full_tensor(parameter)
+            if self.linear.is_part
+            else torch.empty(parameter.shape, dtype=weight.dtype, device=weight.device)
+        )
+        self.linear.part(values).copy_(weight)
+        write_shard(parameter, values)
 
 
 def linear_layers(model: nn.Module, blocks: Iterable[Block]) -> list[Layer]:
     """Return the layers of `blocks` that can be pruned, in the order of the modules.
 
-    `find_layers` of `pare_llm.statistics` describes which modules are layers. The token embeddings and the
-    output head of the model are left out, even if a block contains them. A layer that several blocks share
-    belongs to the first.
+    `find_layers` of `pare_llm.layers` describes what a layer is. The token embeddings and the output head of
+    the model are left out, even if a block contains them. A layer that several blocks share belongs to the
+    first.
     """
-    excluded = _embedding_weights(model)
+    excluded = embedding_weights(model)
     layers: dict[LinearLayer, Layer] = {}
     seen: set[int] = set()
     for block in blocks:
         for local_name, linear in find_layers(block.module).items():
-            name = ".".join(part for part in (block.name, local_name) if part)
-            layer = Layer(name, local_name, block, linear)
-            identity = id(layer._parameter)
-            if identity in excluded or (linear.role in ("linear", "conv1d") and identity in seen):
+            name = ".".join(filter(None, (checkpoint_name(block.name), local_name)))
+            identity = id(linear.parameter)
+            if identity in excluded or (identity in seen and not linear.is_part):
                 continue
             seen.add(identity)
-            layers[linear] = layer
+            layers[linear] = Layer(name, local_name, block, linear)
     return list(layers.values())
+
+
+def matrices_outside(model: nn.Module, blocks: Iterable[Block], layers: Iterable[Layer]) -> list[str]:
+    """Return the names of the matrices in the blocks that are not weights of `layers`.
+
+    `other_matrices` of `pare_llm.layers` describes which are left out.
+    """
+    embeddings, linear = embedding_weights(model), [layer.linear for layer in layers]
+    return [
+        ".".join(filter(None, (checkpoint_name(block.name), name)))
+        for block in blocks
+        for name in other_matrices(block.module, linear, embeddings)
+    ]
 
 
 def by_block(layers: Sequence[Layer]) -> dict[int, list[Layer]]:
@@ -126,12 +111,3 @@ def by_block(layers: Sequence[Layer]) -> dict[int, list[Layer]]:
     for layer in layers:
         groups.setdefault(layer.block.index, []).append(layer)
     return groups
-
-
-def _embedding_weights(model: nn.Module) -> set[int]:
-    """Return the ids of the weights of the token embeddings and of the output head."""
-    modules: list[nn.Module] = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    get_head = getattr(model, "get_output_embeddings", None)
-    if callable(get_head) and (head := get_head()) is not None:
-        modules.append(head)
-    return {id(module.weight) for module in modules}

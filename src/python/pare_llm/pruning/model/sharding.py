@@ -39,7 +39,7 @@ def call_module(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 def is_sharded(module: nn.Module) -> bool:
     """Return whether a parameter of `module` is a shard."""
-    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+    return any(is_shard(parameter) for parameter in module.parameters())
 
 
 def gathering_scope(model: nn.Module, block: nn.Module) -> nn.Module:
@@ -86,6 +86,11 @@ def replaced(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[N
             parent._modules[child] = original
 
 
+def is_shard(parameter: Tensor) -> bool:
+    """Return whether other ranks have other parts of the parameter."""
+    return isinstance(parameter, DTensor)
+
+
 def full_tensor(parameter: Tensor) -> Tensor:
     """Return the whole parameter. If it is sharded, every rank has to call this function."""
     values = parameter.detach()
@@ -93,11 +98,9 @@ def full_tensor(parameter: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def write_tensor(parameter: Tensor, values: Tensor) -> None:
-    """Copy `values`, which have the shape of the whole parameter, into the parameter or its shard."""
-    if not isinstance(parameter, DTensor):
-        parameter.copy_(values)
-        return
+def write_shard(parameter: Tensor, values: Tensor) -> None:
+    """Copy `values`, which have the shape of the whole parameter, into the shard of this rank."""
+    assert isinstance(parameter, DTensor)
     mesh, placements = parameter.device_mesh, parameter.placements
     local = values.to(parameter.to_local().device, parameter.dtype)
     whole = DTensor.from_local(local, mesh, [Replicate()] * mesh.ndim, run_check=False)

@@ -35,6 +35,8 @@ class LayerResult:
     """The seconds from the request to the answer."""
     calibration_seconds: float
     """The seconds of the forward passes between the previous layer and this one."""
+    tokens: int | None = None
+    """The number of calibration tokens that reached the layer of an expert. None for other layers."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,13 @@ class RunFacts:
     seqlen: int
     """The number of tokens of the longest sequence, padding included."""
     skipped: list[str]
-    """The names of the weights in the blocks that were not chosen."""
+    """The names of the matrices in the blocks that were not pruned: the weights of layers that were not
+    chosen, and matrices that belong to no linear layer. Routers of experts are left out."""
     model_bytes: int
     """The size of all parameters and buffers of the model."""
     resumed: int = 0
+    allocation: dict[str, Any] | None = None
+    """The sparsities that `allocate=` chose, as `pare.json` has them."""
     finished: str = field(
         default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     )
@@ -120,6 +125,7 @@ class PruneReport:
                     "name": layer.weight_name,
                     "block": layer.block,
                     "calibration_seconds": layer.calibration_seconds,
+                    **({} if layer.tokens is None else {"tokens": layer.tokens}),
                 }
                 for layer in self.layers
             ],
@@ -127,6 +133,7 @@ class PruneReport:
             "format": "dense",
             "bytes": {"dense": facts.model_bytes, "written": facts.model_bytes},
             "perplexity": [],
+            **({} if facts.allocation is None else {"allocation": facts.allocation}),
         }
 
     def save(self, folder: str | Path) -> Path:

@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pare_llm.pruning.allocation.allocation import Allocation
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.model.blocks import Block
-from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.parameters import resolved_parameters
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.report.prune_report import RunFacts
 
@@ -19,33 +18,30 @@ def run_facts(
     *,
     name: str | None = None,
     blocks: Sequence[Block],
-    layers: Sequence[Layer],
-    chosen: Sequence[Layer],
+    skipped: Sequence[str],
     batches: Sequence[Batch],
-    query: Mapping[str, Any],
+    parameters: Mapping[str, Any],
     ranks: Ranks,
     resumed: int,
+    allocation: Allocation | None,
 ) -> RunFacts:
-    """Return the facts about a run. Every rank has to call this function.
-
-    `layers` are all layers of the blocks, and `chosen` are those that were pruned.
-    """
+    """Return the facts about a run. Every rank has to call this function."""
     config: Any = getattr(model, "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
     shapes = [shape for share in ranks.collect([_token_shape(batch) for batch in batches]) for shape in share]
-    chosen_names = {layer.name for layer in chosen}
     path = getattr(config, "_name_or_path", "")
     return RunFacts(
         model_name=name or Path(path).name or type(model).__name__,
         model_type=getattr(config, "model_type", type(model).__name__),
         blocks=len(blocks),
         hidden_size=getattr(text_config, "hidden_size", 0),
-        parameters=resolved_parameters(query),
+        parameters=dict(parameters),
         samples=sum(samples for samples, _ in shapes),
         seqlen=max((tokens for _, tokens in shapes), default=0),
-        skipped=[layer.weight_name for layer in layers if layer.name not in chosen_names],
+        skipped=list(skipped),
         model_bytes=_model_bytes(model),
         resumed=resumed,
+        allocation=allocation.to_dict() if allocation else None,
     )
 
 

@@ -1,0 +1,1 @@
+"""The linear layers of a model: which there are, their names in checkpoints, and their weights."""

@@ -1,0 +1,1 @@
+"""Chooses the sparsity of each layer of a model, as `pare prune --allocate` does."""

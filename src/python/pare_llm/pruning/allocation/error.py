@@ -1,0 +1,110 @@
+"""Measures the errors that the solver makes at several sparsities of each layer, which are called levels.
+
+The layers are solved with the statistics of the dense model. The host factors the Hessian of a layer once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, cast
+
+from torch import Tensor
+
+from pare_llm.pruning.allocation.choose_levels import choose_levels
+from pare_llm.pruning.allocation.dense_pass import DensePass
+from pare_llm.pruning.block_solver import BlockSolver
+from pare_llm.pruning.calibration.record_hessians import pack_hessians
+from pare_llm.pruning.few_tokens import with_damping
+from pare_llm.pruning.input_statistics import InputStatistics
+from pare_llm.pruning.layer_client import host_count
+from pare_llm.pruning.model.layers import Layer
+
+if TYPE_CHECKING:
+    from pare_llm.client.layer_query import LayerQuery
+
+# The number of levels below the sparsity of the run. There are as many levels above it.
+_REACH = 2
+
+# The largest distance between neighbouring levels. `src/prune/allocation/allocate_error.ts` gives the reason.
+_LARGEST_STEP = 0.025
+
+
+def allocate_by_error(
+    dense: DensePass, layers: Sequence[Layer], sparsity: float, solver: BlockSolver
+) -> tuple[list[float], list[str]]:
+    """Return the sparsity of each layer, and the measurements as sentences.
+
+    The choice minimises the sum of the relative errors of the layers, where each error is multiplied by the
+    number of weights of the layer.
+    """
+    step = min(_LARGEST_STEP, sparsity / _REACH, (1 - sparsity) / (_REACH + 1))
+    levels = [sparsity + level * step for level in range(-_REACH, _REACH + 1)]
+    measured = _measure_errors(dense, layers, levels, solver)
+    sizes = [rows * cols for rows, cols in (layer.shape for layer in layers)]
+    errors = [
+        [size * error for error in measured[layer.name]] for size, layer in zip(sizes, layers, strict=True)
+    ]
+    chosen = choose_levels(sizes, errors)
+    before = sum(of_levels[_REACH] for of_levels in errors) / sum(sizes)
+    after = sum(of_levels[level + _REACH] for of_levels, level in zip(errors, chosen, strict=True)) / sum(
+        sizes
+    )
+    note = (
+        f"The mean relative error of a layer, weighted by the sizes of the layers, is {after:.4g}, instead "
+        f"of {before:.4g} with one sparsity for all layers. Both errors were measured with the statistics of "
+        "the dense model."
+    )
+    return [sparsity + level * step for level in chosen], [note]
+
+
+def _measure_errors(
+    dense: DensePass, layers: Sequence[Layer], sparsities: Sequence[float], solver: BlockSolver
+) -> dict[str, list[float]]:
+    """Return the relative errors of each layer at each sparsity. Each rank solves some of the layers."""
+    errors: dict[str, list[float]] = {}
+    client = solver.client
+    for pending, recorder in dense.record(layers):
+        own = solver.own_layers(pending)
+        statistics = pack_hessians(recorder, own, client, solves=len(sparsities))
+        weights = {layer.name: layer.read() for layer in pending}
+
+        def error_of(
+            name: str,
+            sparsity: float,
+            weights: Mapping[str, Tensor] = weights,
+            known: Mapping[str, InputStatistics] = statistics,
+        ) -> float:
+            weight, of_layer = weights[name], known[name]
+            query = _level_query(solver.queries[name], sparsity)
+            query = with_damping(query, of_layer.tokens, weight.shape[1])
+            return of_layer.prune(weight, query).report["relative_error"] or 0.0
+
+        def solve(names: Sequence[str] = [layer.name for layer in own]) -> dict[str, list[float]]:
+            with ThreadPoolExecutor(host_count(client), "pare") as executor:
+                solving = {
+                    name: [executor.submit(error_of, name, sparsity) for sparsity in sparsities]
+                    for name in names
+                }
+                try:
+                    return {
+                        name: [each.result() for each in of_levels] for name, of_levels in solving.items()
+                    }
+                finally:
+                    executor.shutdown(cancel_futures=True)
+
+        for of_rank in dense.ranks.collect(dense.ranks.together(solve)):
+            errors |= of_rank
+        for each in set(statistics.values()):
+            each.delete()
+    return errors
+
+
+def _level_query(query: LayerQuery, sparsity: float) -> LayerQuery:
+    """Return the parameters for solving a layer at one level.
+
+    SparseGPT replaces the slower methods, because their errors grow with the sparsity in nearly the same way.
+    """
+    method = query["method"] if query["method"] in ("magnitude", "wanda") else "sparsegpt"
+    kept = {name: query[name] for name in ("blocksize", "damping") if name in query}
+    return cast("LayerQuery", {**kept, "method": method, "sparsity": sparsity, "error": True})
