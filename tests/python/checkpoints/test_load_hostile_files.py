@@ -1,6 +1,7 @@
 """Tests that `load` refuses the hostile safetensors files that Pare's reader in TypeScript refuses."""
 
 import json
+import os
 import re
 import struct
 from pathlib import Path
@@ -71,3 +72,16 @@ def test_load_refuses_a_file_that_another_program_shortens_while_it_is_open(tmp_
         file.truncate((folder / "model.safetensors").stat().st_size - 1)
     with pytest.raises(ValueError, match="the file ended inside the tensor t"):
         tensors["t"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["shard.safetensors", "config.json"])
+def test_a_named_pipe_is_refused_instead_of_waited_for(name: str, tmp_path: Path) -> None:
+    write_file(tmp_path, {"t": entry()})
+    if name != "config.json":
+        (tmp_path / "model.safetensors").unlink()
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"t": name}}))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name}: must be a regular file, not a pipe"):
+        pare_llm.load_state_dict(tmp_path)

@@ -30,7 +30,8 @@ def reference_hessians(model: Any, blocks: nn.ModuleList, batches: list[Any]) ->
         hooks = [layer.register_forward_hook(add) for layer in layers]
         with torch.no_grad():
             for batch in batches:
-                model(input_ids=batch, use_cache=False)
+                arguments = batch if isinstance(batch, dict) else {"input_ids": batch}
+                model(**arguments, use_cache=False)
         for hook in hooks:
             hook.remove()
         for layer in layers:

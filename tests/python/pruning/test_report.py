@@ -72,7 +72,12 @@ def test_pare_json_has_the_form_of_the_command_line(report: PruneReport, tmp_pat
     }
     assert content["calibration"]["samples"] == 6
     assert content["calibration"]["seqlen"] == 12
-    assert content["parameters"] == {"method": "wanda", "sparsity": 0.5, "pattern": "unstructured"}
+    assert content["parameters"] == {
+        "method": "wanda",
+        "sparsity": 0.5,
+        "pattern": "unstructured",
+        "layers": ["q_proj"],
+    }
     assert content["layers"][1]["name"] == "model.layers.1.self_attn.q_proj.weight"
     assert len(content["skipped"]) == 18
 

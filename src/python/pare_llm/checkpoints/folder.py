@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pare_llm.checkpoints.header import TensorInfo, quote
+from pare_llm.checkpoints.open_file import open_file
 from pare_llm.checkpoints.shard import Shard
 
 CONFIG_FILE = "config.json"
@@ -81,9 +82,12 @@ def nearest(name: str, names: Any) -> str:
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that must contain an object. Raises FileNotFoundError or ValueError."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_file(path) as file:
+            content = file.readall()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.parent}: has no {path.name}") from None
+    try:
+        value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not valid JSON: {str(error)[:200]}") from error
     if not isinstance(value, dict):

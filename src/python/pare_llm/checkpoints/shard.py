@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pare_llm.checkpoints.header import ELEMENT_BYTES, TensorInfo, read_header
+from pare_llm.checkpoints.open_file import open_file
 
 _TORCH_DTYPES = {
     **{"BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16},
@@ -30,7 +31,7 @@ class Shard:
     def __init__(self, path: Path) -> None:
         """Open the file and check its header. Raises ValueError if the header is malformed."""
         self.path = path
-        self._file = path.open("rb", buffering=0)
+        self._file = open_file(path)
         self._lock = threading.Lock()
         self.close = weakref.finalize(self, self._file.close)
         self.tensors = read_header(self._file, path)

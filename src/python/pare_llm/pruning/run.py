@@ -66,7 +66,7 @@ class PruneRun:
         self._client = combine_clients(client)
         self.blocks = find_blocks(model, blocks)
         self.all_layers = linear_layers(model, self.blocks)
-        require_dense(self.blocks, self.all_layers)
+        require_dense(self.all_layers)
         chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules())
         self.layers = list(chosen)
         self._allocation = allocation_request(options.allocate, chosen, self._query)

@@ -3,7 +3,7 @@
 During the capture, stand-ins replace the blocks. A stand-in records its arguments and returns its hidden
 states, so the forward pass of the model costs little. The last stand-in ends the forward pass. Before the
 first stand-in returns for the first time, it runs its block once, because some blocks return a tensor and
-others a tuple.
+others a tuple. If the tuple has more tensors, the block runs once for each batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -111,14 +111,24 @@ class Capture:
         )
         if block.index == len(self._blocks) - 1:
             raise _LastBlockReachedError
-        if block.index == len(self._output_tails) and block.index < self._must_run:
+        if block.index < self._must_run and self._needs_output(block.index):
             output = call_module(block.module, *args, **kwargs)
             self._returned = output_states(output, block.name)
-            self._output_tails.append(None if isinstance(output, Tensor) else tuple(output[1:]))
+            tail = None if isinstance(output, Tensor) else tuple(output[1:])
+            self._output_tails[block.index : block.index + 1] = [tail]
             return output
         self._returned = hidden
         tail = self._output_tails[min(block.index, self._must_run - 1)]
         return hidden if tail is None else (hidden, *tail)
+
+    def _needs_output(self, index: int) -> bool:
+        """Return whether the tail of a block's output is unknown, or has tensors, which depend on the batch.
+
+        The blocks of T5, for example, pass the position bias on to the next block.
+        """
+        if index == len(self._output_tails):
+            return True
+        return any(isinstance(value, Tensor) for value in self._output_tails[index] or ())
 
 
 def _input_device(model: nn.Module) -> torch.device:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pare_llm.layers.find_layers import find_layers
+
 
 @dataclass(frozen=True)
 class Block:
@@ -23,16 +25,17 @@ class Block:
 def find_blocks(model: nn.Module, blocks: Sequence[str | nn.Module] | None = None) -> list[Block]:
     """Return the blocks of `model` in the order of the forward pass.
 
-    Without `blocks`, the blocks are the members of the longest `nn.ModuleList` whose members all have the
-    same class. Lists inside of such a list, for example the experts of a block, do not count.
+    Without `blocks`, the blocks are the members of the only `nn.ModuleList` whose members all have the same
+    class and contain linear layers. Lists inside of such a list, for example the experts of a block, do not
+    count.
 
     Raises:
-        ValueError: if the model has no such list, if `blocks` is empty, or if a block is not a module of the
-            model.
+        ValueError: if the model has no such list or several, as T5 and Whisper have, if `blocks` is empty, or
+            if a block is not a module of the model.
     """
     names = {module: name for name, module in model.named_modules()}
     if blocks is None:
-        modules = list(_longest_list(model))
+        modules = list(_only_stack(model))
     else:
         modules = [_named_module(model, block) for block in blocks]
     if not modules:
@@ -43,14 +46,21 @@ def find_blocks(model: nn.Module, blocks: Sequence[str | nn.Module] | None = Non
     return [Block(names[module], module, index) for index, module in enumerate(modules)]
 
 
-def _longest_list(model: nn.Module) -> nn.ModuleList:
-    candidates = list(_outermost_lists(model))
-    if not candidates:
+def _only_stack(model: nn.Module) -> nn.ModuleList:
+    stacks = [stack for stack in _outermost_lists(model) if find_layers(stack)]
+    if not stacks:
         raise ValueError(
             f"{type(model).__name__}: has no nn.ModuleList of modules of one class; "
             "name its blocks with blocks="
         )
-    return max(candidates, key=len)
+    if len(stacks) > 1:
+        names = {module: name for name, module in model.named_modules()}
+        listed = " and ".join(f"{names[stack]} ({len(stack)} blocks)" for stack in stacks)
+        raise ValueError(
+            f"{type(model).__name__}: has several stacks of blocks, {listed}, and one run prunes one stack; "
+            f"name it, for example with blocks=model.{names[stacks[0]]}"
+        )
+    return stacks[0]
 
 
 def _outermost_lists(module: nn.Module) -> list[nn.ModuleList]:
