@@ -213,3 +213,31 @@ def test_weights_on_the_meta_device_are_refused() -> None:
 def test_an_object_that_is_no_optimizer_is_refused() -> None:
     with pytest.raises(TypeError, match=r"optimizer: must be a torch\.optim\.Optimizer.*not Linear"):
         keep_zeros(PrunedNetwork(), nn.Linear(1, 1))
+
+
+def test_parameters_that_the_model_no_longer_has_are_reported_and_end_the_training() -> None:
+    model = PrunedNetwork()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    zeros = keep_zeros(model, optimizer)
+    state = {name: torch.ones_like(values) for name, values in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    result = zeros.verify()
+    assert set(result.failures) == {"up.weight", "down.weight"}
+    assert "is not a parameter of the model any more" in str(result)
+    with pytest.raises(
+        RuntimeError, match=r"keep_zeros: up\.weight is not a parameter of the model any more"
+    ):
+        optimizer.step()
+
+
+def test_apply_sets_the_zeros_again_after_weights_were_swapped_outside_of_a_step() -> None:
+    model = PrunedNetwork()
+    pruned = pruned_entries(model)
+    zeros = keep_zeros(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.lerp_(torch.ones_like(parameter), 0.5)
+    assert not zeros.verify().ok
+    zeros.apply()
+    assert zeros.verify().ok
+    assert_exact_zeros(model, pruned)

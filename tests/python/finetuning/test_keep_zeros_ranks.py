@@ -229,6 +229,23 @@ def test_every_rank_refuses_a_dense_model_under_fsdp2(results: Results) -> None:
     assert all("load the pruned weights" in result["dense"] for result in results)
 
 
+def shard_after_keep_zeros() -> tuple[list[str], bool]:
+    """Return the failures of a model that is sharded too late, and whether another passes in mid-step."""
+    late = PrunedNetwork()
+    zeros = keep_zeros(late, optimizer_of(late))
+    fully_shard(late)
+    model = PrunedNetwork()
+    fully_shard(model)
+    kept = keep_zeros(model, optimizer_of(model))
+    model.loss(0)  # FSDP2 leaves the gathered parameters in the model until backward
+    return list(zeros.verify().failures), kept.verify().ok
+
+
+def test_a_model_that_is_sharded_after_the_call_fails_the_check(results: Results) -> None:
+    for result in results:
+        assert result["late"] == (["up.weight", "down.weight"], True)
+
+
 def run_all() -> dict[Any, Any]:
     """Run everything in one start of the processes, because a start takes seconds."""
     return {
@@ -238,6 +255,7 @@ def run_all() -> dict[Any, Any]:
         "fsdp2 accumulates": accumulate_with_fsdp2(),
         "ddp accumulates": accumulate_with_ddp(),
         "dense": dense_model_with_fsdp2(),
+        "late": shard_after_keep_zeros(),
     }
 
 
