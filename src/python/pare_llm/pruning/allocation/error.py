@@ -52,8 +52,8 @@ def allocate_by_error(
     )
     note = (
         f"The mean relative error of a layer, weighted by the sizes of the layers, is {after:#.4g}, instead "
-        f"of {before:#.4g} with one sparsity for all layers. Both errors were measured with the statistics of "
-        "the dense model."
+        f"of {before:#.4g} with one sparsity for all layers. Both errors were measured with the statistics "
+        "of the dense model."
     )
     return [sparsity + level * step for level in chosen], [note]
 
