@@ -8,6 +8,7 @@ import { VERSION } from "../protocol/version.ts";
 import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
 import { evalCommand } from "./eval.ts";
 import { failureOf } from "./exit.ts";
+import { generateCommand } from "./generate.ts";
 import { jobsCommand } from "./jobs.ts";
 import { layerCommand } from "./layer.ts";
 import { finishHelp } from "./options/help.ts";
@@ -33,6 +34,7 @@ export function createProgram(signal: AbortSignal): Command {
       verifyCommand,
       evalCommand,
       sweepCommand,
+      generateCommand,
       layerCommand,
       packCommand,
       unpackCommand,

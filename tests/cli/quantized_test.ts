@@ -1,7 +1,8 @@
-/** Runs the commands eval, unpack, pack and prune with a quantised model, each in a process of its own. */
+/** Runs the commands eval, generate, unpack, pack and prune with a quantised model, each in a process of its own. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import type { GeneratedText } from "../../src/cli/generate.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type QuantizedModel, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
@@ -33,6 +34,14 @@ describe("a quantised model", () => {
     const [quantized, dense] = models.map(({ texts: [{ perplexity }] }) => perplexity);
     assert.ok(quantized > 1 && Number.isFinite(quantized), String(quantized));
     assert.equal(quantized, dense);
+  });
+
+  it("generates the text of its dense copy", async () => {
+    const generate = async (path: string) => {
+      const args = ["generate", path, "My fellow citizens", "--tokens", "20", "--backend", "cpu"];
+      return (await pareJson<GeneratedText>(...args)).text;
+    };
+    assert.equal(await generate(model.quantized), await generate(model.dense));
   });
 
   it("is unpacked to its dense copy, and rejected by `pare pack`", async () => {

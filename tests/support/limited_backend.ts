@@ -27,6 +27,15 @@ export function failingAllocation(backend: Backend, created: number): Backend {
   });
 }
 
+/** Wraps `backend` so that all its buffers together have at most `memoryBytes`. */
+export function limitMemory(backend: Backend, memoryBytes: number): Backend {
+  return withAllocation(backend, backend.maxBufferBytes, (label, byteLength) => {
+    if (backend.counters.bytesLive + byteLength > memoryBytes) {
+      throw new OutOfDeviceMemoryError(`buffer ${label}: ${byteLength} bytes do not fit into ${memoryBytes}`);
+    }
+  });
+}
+
 /** Wraps `backend` so that `check` is called before each buffer is created. */
 function withAllocation(
   backend: Backend,

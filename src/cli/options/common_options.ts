@@ -138,6 +138,18 @@ export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): 
   };
 }
 
+/**
+ * Returns a parser of decimal numbers, which reports errors as that of `integer` does.
+ * @param range describes the numbers for which `isAllowed` returns true, such as "of 0 or more"
+ */
+export function number(range: string, isAllowed: (value: number) => boolean): (text: string) => number {
+  return (text) => {
+    const value = /^\d*\.?\d+$/.test(text) ? Number(text) : NaN;
+    if (!isAllowed(value)) throw new InvalidArgumentError(`It must be a number ${range}.`);
+    return value;
+  };
+}
+
 /** Returns the earlier values of the option followed by `value`. Commander calls it for each use of the option. */
 export function appendValue(value: string, earlier: readonly string[]): string[] {
   return [...earlier, value];

@@ -55,6 +55,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
     options: { calibration: "text", text: "text", csv: "output file", svg: "output file", ...LIBRARIES },
     defaults: LIBRARY_DEFAULTS,
   },
+  "generate": { arguments: ["model"], options: LIBRARIES, defaults: LIBRARY_DEFAULTS },
   "layer": {
     arguments: ["input"],
     options: { out: "output file", server: "server", ...LIBRARIES },

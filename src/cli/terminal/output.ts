@@ -21,6 +21,11 @@ export class Output {
     printToOutput(this.json ? printableLine(JSON.stringify(value)) : printableText(lines.join("\n")));
   }
 
+  /** Prints a piece of a result for people. With `--json`, nothing is printed. */
+  stream(piece: string): void {
+    if (!this.json) writeToOutput(() => writeAll(new TextEncoder().encode(printableText(piece))));
+  }
+
   /** Prints a line about the progress of the work. */
   remark(line: string): void {
     console.error(printableLine(line));
@@ -36,8 +41,18 @@ export class Output {
 
 /** Writes a line to standard output. @throws {FileError} if the disk is full, or if nobody reads the output any more */
 export function printToOutput(line: string): void {
+  writeToOutput(() => console.log(line));
+}
+
+/** Writes bytes to standard output without a line end. */
+function writeAll(bytes: Uint8Array): void {
+  for (let start = 0; start < bytes.length;) start += Deno.stdout.writeSync(bytes.subarray(start));
+}
+
+/** Calls `write`, and turns its errors into errors of standard output. */
+function writeToOutput(write: () => void): void {
   try {
-    console.log(line);
+    write();
   } catch (cause) {
     const message = messageOf(cause), isFull = /No space left/.test(message);
     throw new FileError("standard output", isFull ? "ENOSPC" : "EPIPE", message, { cause });

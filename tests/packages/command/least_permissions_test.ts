@@ -56,7 +56,7 @@ function serveRecorder(answer: (request: Request) => Response) {
 }
 
 describe("with least permissions", () => {
-  it("works: prune with a profile and an evaluation, verify, eval, pack, unpack and report", async () => {
+  it("works: prune with a profile and an evaluation, verify, eval, generate, pack, unpack and report", async () => {
     await Deno.writeTextFile(`${folder}/profile.json`, '[{"match":"*.0.fc2","sparsity":0.25}]');
     await Deno.copyFile(new URL("../../fixtures/tasks/piqa.jsonl", import.meta.url), `${folder}/piqa.jsonl`);
     const text = ["--text", "evaluation.txt", "--windows", "1"];
@@ -75,6 +75,7 @@ describe("with least permissions", () => {
     await pareOk(["verify", "new/p"]);
     const evaluation = ["--seqlen", "32", "--backend", "cpu", "--task", "piqa=piqa.jsonl", ...text];
     await pareOk(["eval", "model", "--compare", "new/p", ...evaluation]);
+    await pareOk(["generate", "new/p", "My fellow citizens", "--tokens", "3", "--backend", "cpu"]);
     await pareOk(["pack", "new/p", "--out", "packed/p"]);
     await pareOk(["unpack", "packed/p", "--out", "dense/p"]);
     await pareOk(["report", "new/p"]);
