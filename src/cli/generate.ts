@@ -122,14 +122,16 @@ async function continueText(
   };
   output.stream(prompt);
   const { tokens: limit } = options;
-  for await (
-    const token of generate(model, backend, promptTokens, { tokens: limit, endTokens, sampling, signal })
-  ) {
-    if (tokens.push(token) === 1) firstAt = performance.now();
-    print(stream.add(token));
+  const written = generate(model, backend, promptTokens, { tokens: limit, endTokens, sampling, signal });
+  try {
+    for await (const token of written) {
+      if (tokens.push(token) === 1) firstAt = performance.now();
+      print(stream.add(token));
+    }
+    print(stream.end());
+  } finally {
+    output.stream("\n"); // An error message then starts a line of its own.
   }
-  print(stream.end());
-  output.stream("\n");
 
   const seconds = { first: (firstAt - startedAt) / 1e3, rest: (performance.now() - firstAt) / 1e3 };
   const ended_by = endTokens.has(tokens.at(-1)!)

@@ -20,7 +20,7 @@ export function printableLine(text: string): string {
   );
 }
 
-/** Returns `text` with its lines, and with all other control characters escaped as by {@link printableLine}. */
+/** Returns `text` with its lines and tabs, and with all other control characters escaped as by {@link printableLine}. */
 export function printableText(text: string): string {
-  return text.split("\n").map(printableLine).join("\n");
+  return text.replace(/[^\n\t]+/g, printableLine);
 }

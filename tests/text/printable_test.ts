@@ -18,5 +18,5 @@ describe("printableLine()", () => {
 });
 
 describe("printableText()", () => {
-  it("keeps line ends", () => assert.equal(printableText("a\x07\nb"), "a\\u0007\nb"));
+  it("keeps line ends and tabs", () => assert.equal(printableText("a\x07\n\tb"), "a\\u0007\n\tb"));
 });

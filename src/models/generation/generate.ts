@@ -1,6 +1,7 @@
 /** Continues a text, token by token. */
 
 import type { Backend } from "../../backend/backend.ts";
+import { ModelError } from "../../files/model_error.ts";
 import type { Model } from "../model.ts";
 import { drawToken, mostLikelyToken, type Sampling } from "./choose_token.ts";
 import { Decoder } from "./decoder.ts";
@@ -20,7 +21,8 @@ export interface GenerateOptions {
  * Yields the tokens after `prompt`, until the number of tokens is reached, an end token was generated, or the model has no more
  * positions.
  * @throws {RangeError} if the prompt is empty, or if the model does not have positions for it and one more token
- * @throws {ModelError} if the weights do not fit the configuration, or if an id is not in the vocabulary
+ * @throws {ModelError} if the weights do not fit the configuration, if an id is not in the vocabulary, or if a logit is not
+ * finite
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
 export async function* generate(
@@ -41,6 +43,9 @@ export async function* generate(
     for (let length = prompt.length; length < capacity; length++) {
       signal?.throwIfAborted();
       const logits = await decoder.append(next);
+      if (!logits.every(Number.isFinite)) {
+        throw new ModelError(`the model computes logits that are not finite after ${length} tokens`);
+      }
       const token = sampling ? drawToken(logits, sampling) : mostLikelyToken(logits);
       yield token;
       if (endTokens?.has(token)) return;

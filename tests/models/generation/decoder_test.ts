@@ -7,6 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../../src/backend/backend.ts";
 import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { withReplacements } from "../../../src/checkpoint/tensor_source.ts";
 import { createCpuBackend } from "../../../src/cpu/backend.ts";
 import { Decoder } from "../../../src/models/generation/decoder.ts";
 import { generate } from "../../../src/models/generation/generate.ts";
@@ -104,6 +105,16 @@ describe("generate()", () => {
       await Array.fromAsync(generate(model, backend, prompt, { tokens: 50, endTokens })),
       all.slice(0, end + 1),
     );
+  });
+
+  it("refuses logits that are not finite", async () => {
+    const name = "model.decoder.final_layer_norm.bias", bias = await checkpoint.tensor(name);
+    const data = new Uint8Array(bias.data.byteLength).fill(0xff); // NaN in every dtype
+    const broken = { ...model, weights: withReplacements(checkpoint, new Map([[name, { ...bias, data }]])) };
+    await assert.rejects(Array.fromAsync(generate(broken, backend, Uint32Array.of(5, 6), { tokens: 2 })), {
+      name: "ModelError",
+      message: "the model computes logits that are not finite after 2 tokens",
+    });
   });
 
   it("frees its memory if the caller stops early, or the signal aborts", async () => {
