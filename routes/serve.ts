@@ -194,7 +194,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
 }
 
-/** Whether an answer is a stream that ends by itself if its client is too slow (`answer_stream.ts`). Small answers may be no streams. */
+/** Whether an answer is a stream that ends by itself if its client is too slow (`answer_stream.ts`). Smaller answers are sent in one piece. */
 export function isPaced({ headers }: Response): boolean {
   return headers.get("Content-Type") === SAFETENSORS_TYPE &&
     Number(headers.get("Content-Length")) > MAX_WHOLE_BYTES;

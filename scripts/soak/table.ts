@@ -39,7 +39,7 @@ function cells(soak: SoakFigures): Record<string, string> {
       `${whole(counts.leftSending)}, ${whole(counts.leftReading)}`,
     ],
     [
-      "connections reset before they were accepted, in mid-request and in mid-answer",
+      "connections reset before the first byte, in mid-request and in mid-answer",
       `${whole(counts.resetConnecting)}, ${whole(counts.resetSending)}, ${whole(counts.resetReading)}`,
     ],
     ["answers of `/healthz` to honest clients", whole(counts.healthy)],

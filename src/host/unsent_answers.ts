@@ -1,10 +1,10 @@
 /**
- * Limits the memory of small answers that are sent as one array. The layer of such an answer gives up its place on the
+ * Limits the memory of small answers that are sent in one piece. The layer of such an answer gives up its place on the
  * device before the answer is sent, and the answer is sent without the pauses of a stream. Its bytes stay in memory
  * until the client has taken them, so the sum over all such answers has a limit.
  */
 
-/** The size of the largest answer that is sent as one array. A stream would send it in a few milliseconds. */
+/** The size of the largest answer that is sent in one piece. A stream would send it in a few milliseconds. */
 export const MAX_WHOLE_BYTES = 4 * 2 ** 20;
 
 /** The most bytes of such answers in memory, over all connections. If an answer would exceed them, it is streamed from the device. */
