@@ -75,6 +75,8 @@ def test_experts_that_checkpoints_store_together_are_pruned_too(kind: str) -> No
             gate, up = gate_up.chunk(2)
         for weight in (gate, up, down):
             assert (weight == 0).sum(1).tolist() == [weight.shape[1] // 2] * len(weight)
+    assert verify(model).ok
+    assert not verify(model, "2:4").ok
 
 
 def reference_statistics(model: Any, block: int, batches: list[Tensor]) -> dict[str, tuple[Tensor, int]]:
@@ -200,6 +202,10 @@ def test_a_matrix_that_stays_outside_is_named_in_a_warning_in_the_report_and_by_
     assert result.ok
     assert result.unchecked == ["1.0.mixing", "1.1.mixing"]
     assert "not checked: 1.0.mixing, 1.1.mixing" in str(result)
+    with torch.no_grad():
+        model[1][1].mixing[0, 0] = 0.0
+    with pytest.warns(UserWarning, match=r"keep_zeros: does not keep the zeros of '1\.1\.mixing'"):
+        keep_zeros(model, torch.optim.SGD(model.parameters()))
 
 
 def test_verify_checks_each_layer_of_each_expert() -> None:

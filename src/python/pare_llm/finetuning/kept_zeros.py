@@ -1,5 +1,6 @@
 """The masks of a model while it is trained, and the hooks that apply them."""
 
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
@@ -12,6 +13,9 @@ from pare_llm.finetuning.local_shard import is_sharded, local_shard
 from pare_llm.finetuning.model_weights import ModelWeight
 from pare_llm.finetuning.packed_mask import PackedMask
 from pare_llm.finetuning.verification import Verification, ZeroCount
+from pare_llm.layers.find_layers import embedding_weights, other_matrices
+from pare_llm.layers.linear_layer import list_names
+from pare_llm.layers.unwrap import unwrap
 
 _REPLACED = (
     "is not a parameter of the model any more, so its zeros are not kept; call keep_zeros after fully_shard, "
@@ -45,6 +49,8 @@ class KeptZeros:
         self.removals = ExitStack()
         for weight in weights:
             self._add(weight, named)
+        if not named:
+            _warn_of_other_zeros(model, weights)
         stored = sum(local_shard(weight.parameter).numel() for weight in weights)
         # A process that stores no entry of the weights has nothing to mask.
         if not any(mask.zeros for mask in self.masks.values()) and (stored or not weights):
@@ -150,6 +156,24 @@ class KeptZeros:
         zeros = sum(mask.zeros for mask in self.masks.values())
         entries = sum(mask.entries for mask in self.masks.values())
         return f"KeptZeros({zeros} of {entries} entries of {len(self.masks)} weights)"
+
+
+def _warn_of_other_zeros(model: nn.Module, weights: list[ModelWeight]) -> None:
+    """Warn of matrices with zeros that are not masked, because they are not weights of linear layers."""
+    network = unwrap(model)
+    layers = [layer for weight in weights for layer in weight.layers.values()]
+    others = other_matrices(network, layers, embedding_weights(network))
+    names = [
+        name
+        for name, values in others.items()
+        if not values.is_meta and PackedMask(local_shard(values)).zeros
+    ]
+    if names:
+        warnings.warn(
+            f"keep_zeros: does not keep the zeros of {list_names(names)}, which are not weights of linear "
+            "layers",
+            stacklevel=4,
+        )
 
 
 @torch.no_grad()

@@ -102,7 +102,7 @@ def _pattern_failure(values: Tensor, group: tuple[int, int] | None) -> str | Non
     keep, size = group
     inputs = values.shape[1]
     rest = inputs % size
-    grouped = nn.functional.pad(values != 0, (0, -inputs % size)).view(len(values), -1, size).sum(-1)
+    grouped = nn.functional.pad(values != 0, (0, -inputs % size)).reshape(len(values), -1, size).sum(-1)
     limit = torch.full((grouped.shape[1],), keep, device=values.device)
     if rest:
         limit[-1] = math.ceil(keep * rest / size)

@@ -66,7 +66,7 @@ def embedding_weights(model: nn.Module) -> set[int]:
     get_head = getattr(model, "get_output_embeddings", None)
     if callable(get_head) and (head := get_head()) is not None:
         modules.append(getattr(head, "base_layer", head))
-    return {id(module.weight) for module in modules if isinstance(module.weight, Tensor)}
+    return {id(weight) for module in modules if isinstance(weight := getattr(module, "weight", None), Tensor)}
 
 
 def other_matrices(

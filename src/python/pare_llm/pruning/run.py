@@ -77,7 +77,7 @@ class PruneRun:
         others = matrices_outside(model, self.blocks, self.all_layers)
         if others and self.ranks.index == 0:
             warnings.warn(
-                f"prune_: leaves {list_names(others)} dense, because they are no weights of linear layers",
+                f"prune_: leaves {list_names(others)} dense, because they are not weights of linear layers",
                 stacklevel=3,
             )
         self._skipped = [layer.weight_name for layer in self.all_layers if layer not in chosen] + others
