@@ -5,7 +5,7 @@
 
 import { DamagedFileError } from "../files/damaged_file_error.ts";
 import type { WorkFileSystem } from "../files/file_system.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import { type Checkpoint, countWeightFileBytes } from "./checkpoint.ts";
 import { digestCopy, type Digests } from "./copy_digests.ts";
 import { isCopiedFile, PartialFolder } from "./partial_folder.ts";
 import { INDEX_FILE } from "./weight_files.ts";
@@ -70,6 +70,21 @@ export async function namesOfCopy(
     ...namesToCopy(checkpoint, extraFiles),
     ...extraFiles,
   ]);
+}
+
+/** Adds up the bytes of all files of a copy without `extraFiles`, which the caller writes. */
+export async function countCopyBytes(
+  checkpoint: Checkpoint,
+  fs: WorkFileSystem,
+  extraFiles: readonly string[],
+): Promise<number> {
+  let bytes = countWeightFileBytes(checkpoint) + (await checkpoint.indexFile() ?? []).length;
+  for (const name of namesToCopy(checkpoint, extraFiles)) {
+    const file = await fs.open(`${checkpoint.folder}/${name}`);
+    bytes += file.byteLength;
+    await file.close();
+  }
+  return bytes;
 }
 
 /**

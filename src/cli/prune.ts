@@ -24,6 +24,9 @@ import { serverUrls } from "./options/server_options.ts";
 import { checkFormat } from "./prune/check_format.ts";
 import { readChoice } from "./prune/choice_options.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
+import { planRun } from "./prune/plan/plan_run.ts";
+import { printPlan } from "./prune/plan/print_plan.ts";
+import { tokenWarnings } from "./prune/plan/warnings.ts";
 import { printRunResult } from "./prune/print_result.ts";
 import { pruneJob } from "./prune/prune_job.ts";
 import { applyProtocol } from "./prune/protocol.ts";
@@ -45,7 +48,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const query = layerQuery(options), servers = serverUrls(options);
   await requireFiles({ profile });
   await requireTexts({ calibration, text });
-  await requireWritableFolder("--out", out);
+  const freeBytes = await requireWritableFolder("--out", out);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
@@ -67,19 +70,19 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   }
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
-  output.remark(`pruning ${chosen.length} layers of ${modelName}`);
+  output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
   const local = cleanup.use(await openLocalHost(options.backend, options)), { backend } = local;
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const facts = { name: modelName, opened, choice, query, options, texts, seqlen, fingerprint };
-  const job = await pruneJob(facts, { backend, fs, signal, progress });
-  await runPrune({ ...job, fingerprint: runFingerprint(fingerprint, backend) }, {
-    fs,
-    backend,
-    pare: remote ?? local.pare,
-    signal,
-    ...progressCallbacks(progress, output),
-  });
+  const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
+  const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
+  const services = { fs, backend, pare: remote ?? local.pare, signal };
+  if (options.plan) {
+    return printPlan(await planRun(job, facts, { ...services, freeBytes, hosts: servers.length }), output);
+  }
+  for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
+  await runPrune(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   printRunResult(report!, out, output); // the run has written its report
@@ -96,12 +99,13 @@ function requireDense({ checkpoint, model }: ModelFolder): void {
 /** Returns callbacks that show the progress of a run, and say what helps after a failure. */
 function progressCallbacks(progress: Progress, output: Output): Partial<Parameters<typeof runPrune>[1]> {
   return {
-    onLayerDone: (done, total, event) => {
+    onLayerDone: (done, total, event, secondsLeft) => {
       const error = event && formatNumber(event.report.relative_error);
-      progress.step(done, total, event && `${event.name} relative error ${error}`);
+      progress.step(done, total, event && `${event.name} relative error ${error}`, secondsLeft);
     },
     onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
-    onCalibrationStep: (done, total) => progress.note(`calibrating ${done}/${total}`),
+    onCalibrationStep: ({ done, total }, secondsLeft) =>
+      progress.note(`calibrating ${done}/${total}`, secondsLeft),
     onDamage: (description) => output.remark(`damaged: ${description}`),
     onUnfinished: (folder) =>
       output.remark(

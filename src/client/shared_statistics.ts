@@ -13,6 +13,22 @@ import { isOverEdgeBodyLimit } from "./jobs/prune_large_layer.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup } from "./model_source.ts";
 
+/**
+ * Counts the bytes that the requests for the layers of a group send at most, without headers. Each host that solves one of several layers
+ * stores the statistics.
+ * @param weightBytes the bytes of the weight of each layer
+ * @param columns the number of columns of each layer
+ */
+export function countRequestBytes(weightBytes: readonly number[], columns: number, hosts: number): number {
+  const copies = Math.min(hosts, weightBytes.length);
+  return weightBytes.reduce((sum, bytes) => sum + bytes, copies * packedUpperBytes(columns));
+}
+
+/** The bytes of the upper triangle of an (n, n) Hessian in F32. */
+function packedUpperBytes(n: number): number {
+  return 4 * n * (n + 1) / 2;
+}
+
 /** The methods of a host that solves layers. `Pare` implements them. */
 export interface LayerHost {
   pruneLayer(tensors: LayerTensors, query: LayerQuery, options: CallOptions): Promise<PrunedLayer>;

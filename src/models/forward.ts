@@ -5,12 +5,19 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import type { Batch } from "./batches.ts";
-import { planBatches } from "./batches.ts";
+import { type Batch, planBatches } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
-import { HiddenStates, type HiddenStatesStorage } from "./hidden_states/hidden_states.ts";
+import {
+  choosePlace,
+  countStatesBytes,
+  HiddenStates,
+  type HiddenStatesLocation,
+  type HiddenStatesStorage,
+  type Place,
+} from "./hidden_states/hidden_states.ts";
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
+import type { ModelSpec } from "./families/family.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, InputObserver } from "./pieces/block_pass.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
@@ -41,6 +48,35 @@ export interface ForwardOptions extends ForwardMemory {
 const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 64 << 20, webgpu: 256 << 20 };
 const HIDDEN_STATES_BYTES = 1 << 30;
 
+/** How a forward pass divides its windows, and where it stores their hidden states. */
+export interface ForwardPlan {
+  readonly batches: readonly Batch[];
+  /** The bytes of the hidden states of all windows. */
+  readonly statesBytes: number;
+  readonly place: Place;
+}
+
+/**
+ * Plans a forward pass over `windows` windows of `tokens` tokens.
+ * @throws {RangeError} if an activation of a single window exceeds the largest buffer
+ */
+export function planForward(
+  { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
+  spec: ModelSpec,
+  windows: number,
+  tokens: number,
+  { activationBytes = ACTIVATION_BYTES[kind], hiddenStatesBytes = HIDDEN_STATES_BYTES, location }:
+    & ForwardMemory
+    & { readonly location?: HiddenStatesLocation } = {},
+): ForwardPlan {
+  const statesBytes = countStatesBytes(spec, windows, tokens);
+  return {
+    batches: planBatches(spec, windows, tokens, { maxBufferBytes, activationBytes }),
+    statesBytes,
+    place: choosePlace(statesBytes, hiddenStatesBytes, location),
+  };
+}
+
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
 export class Forward {
   readonly workspace: ForwardWorkspace;
@@ -66,21 +102,13 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { activationBytes = ACTIVATION_BYTES[backend.kind], hiddenStatesBytes = HIDDEN_STATES_BYTES, storage }:
-      ForwardOptions = {},
+    { storage, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
-    const { spec } = model;
+    const { spec } = model, { hiddenSize } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
-    const { maxBufferBytes } = backend;
-    const batches = planBatches(spec, windows.length, tokens, { maxBufferBytes, activationBytes });
-    const { hiddenSize } = spec;
-    const hiddenStates = new HiddenStates(backend, {
-      batches,
-      tokens,
-      hiddenSize,
-      deviceBytes: hiddenStatesBytes,
-      storage,
-    });
+    const { batches } = planForward(backend, spec, windows.length, tokens, memory);
+    const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
+    const hiddenStates = new HiddenStates(backend, { batches, tokens, hiddenSize, deviceBytes, storage });
     try {
       const lastBlock = await storage?.folder.lastBlock();
       if (lastBlock === undefined) {

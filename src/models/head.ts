@@ -22,6 +22,21 @@ import { normalize } from "./pieces/norm.ts";
  */
 const LOGITS_BYTES = 64 << 20;
 
+/** Returns the bytes of the weights of the head and of a chunk of logits. @param rows the number of rows in a batch */
+export function countHeadBytes(
+  { head, headProjection, vocabSize }: ModelSpec,
+  rows: number,
+  maxBufferBytes: number,
+): number {
+  const weights = [head, ...headProjection ? [headProjection] : []]
+    .reduce((sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures, 0);
+  return weights + 4 * vocabSize * Math.min(rows, maxLogitsRows(vocabSize, maxBufferBytes));
+}
+
+function maxLogitsRows(vocabSize: number, maxBufferBytes: number): number {
+  return Math.max(1, Math.floor(Math.min(LOGITS_BYTES, maxBufferBytes) / (vocabSize * 4)));
+}
+
 /** A chunk of logits on the device. */
 export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk is computed. */
@@ -56,8 +71,7 @@ export async function forEachLogitsChunk(
   pickRows?: (batch: Batch) => readonly PositionRange[],
 ): Promise<void> {
   const { backend, model: { spec } } = forward;
-  const chunkBytes = Math.min(LOGITS_BYTES, backend.maxBufferBytes);
-  const maxRows = Math.max(1, Math.floor(chunkBytes / (spec.vocabSize * 4)));
+  const maxRows = maxLogitsRows(spec.vocabSize, backend.maxBufferBytes);
   const head = await loadHead(backend, forward.model);
   let firstRow = 0;
   try {

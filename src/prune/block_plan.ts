@@ -41,6 +41,9 @@ export interface PendingLayer {
   readonly linear: LinearSpec;
 }
 
+/** A forward pass of all windows through one block. `observe` adds up statistics, `run` computes the inputs of the next block. */
+export type Pass = "observe" | "run";
+
 /** The plan for one model. */
 export class BlockPlan {
   /**
@@ -84,15 +87,16 @@ export class BlockPlan {
   }
 
   /**
-   * Returns the number of forward passes through the blocks from `firstBlock` to the last. Each round takes one pass. Each block
-   * but the last takes one more, which computes the inputs of the next block.
+   * Lists the forward passes through the blocks from `firstBlock` to the last. Each round takes one pass. Each block but the last
+   * takes one more, which computes the inputs of the next block.
    */
-  forwardCount(firstBlock: number): number {
-    let count = 0;
+  passes(firstBlock: number): Pass[] {
+    const passes: Pass[] = [];
     for (let block = firstBlock; block <= this.lastBlock; block++) {
-      count += this.rounds(block).length + (block < this.lastBlock ? 1 : 0);
+      for (const _ of this.rounds(block)) passes.push("observe");
+      if (block < this.lastBlock) passes.push("run");
     }
-    return count;
+    return passes;
   }
 
   #name(block: number, linear: LinearSpec): string {

@@ -19,7 +19,7 @@ import { Forward, type ForwardMemory } from "../models/forward.ts";
 import type { HiddenStatesStorage } from "../models/hidden_states/hidden_states.ts";
 import type { Model } from "../models/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
+import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 
 /** Options of the calibration. */
@@ -39,11 +39,26 @@ export interface CalibrationOptions extends PlanOptions {
    * `finished`.
    */
   readonly hiddenStates?: HiddenStatesStorage;
-  /** Called after each step. A step is one batch of windows through one block, and `total` is the number of all steps. */
-  readonly progress?: (done: number, total: number) => void;
+  /** Called after each step. */
+  readonly progress?: (step: CalibrationStep) => void;
   readonly memory?: ForwardMemory;
   /** Ends the calibration after the current batch. */
   readonly signal?: AbortSignal;
+}
+
+/** A finished step of the calibration: one batch of windows has run through one block. */
+export interface CalibrationStep {
+  /** The number of finished steps. */
+  readonly done: number;
+  /** The number of all steps. */
+  readonly total: number;
+  /** The pass to which the step belongs. */
+  readonly pass: Pass;
+  /** The number of steps of each pass, which is the number of batches of windows. */
+  readonly batches: number;
+  /** Whether the step is the first of its pass. Only this step reads the weights of the block. */
+  readonly isFirst: boolean;
+  readonly seconds: number;
 }
 
 /** The layers that an earlier run has pruned. */
@@ -75,20 +90,17 @@ async function* groups(
   const forward = await Forward.begin(backend, model, windows, { ...memory, storage: hiddenStates });
   try {
     const firstBlock = forward.hiddenStates.nextBlock;
-    const countStep = stepCounter(
-      plan.forwardCount(firstBlock) * forward.hiddenStates.batches.length,
-      options,
-    );
+    const steps = new StepCounter(plan.passes(firstBlock).length, forward.hiddenStates.batches.length, options);
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
       const replaced = await readFinished(plan.finished(block), options);
       const prunedWeights = withReplacements(model.weights, replaced);
       const openBlock = { block, weights: model.weights, replaced, onReplace };
       const calibrationWeights = trueSequential ? prunedWeights : model.weights;
       for (const round of plan.rounds(block)) {
-        yield* calibrateRound(forward, round, openBlock, calibrationWeights, countStep);
+        yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps);
       }
       // No block follows the last one, so its outputs are not needed.
-      if (block < plan.lastBlock) await forward.runBlock(block, countStep, prunedWeights);
+      if (block < plan.lastBlock) await forward.runBlock(block, steps.begin("run"), prunedWeights);
     }
   } finally {
     forward.destroy();
@@ -101,9 +113,9 @@ async function* calibrateRound(
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
   weights: TensorSource,
-  countStep: () => void,
+  steps: StepCounter,
 ): AsyncGenerator<LayerGroup, void, undefined> {
-  const hessians = await accumulateHessians(forward, round, openBlock.block, weights, countStep);
+  const hessians = await accumulateHessians(forward, round, openBlock.block, weights, steps);
   try {
     yield* openRound(round, openBlock, async (group) => {
       const hessian = hessians.get(group)!; // `accumulateHessians` made a Hessian for each group
@@ -135,7 +147,7 @@ async function accumulateHessians(
   round: readonly PendingGroup[],
   block: number,
   weights: TensorSource,
-  countStep: () => void,
+  steps: StepCounter,
 ): Promise<Map<LinearGroup, HessianAccumulator>> {
   const hessians = new Map<LinearGroup, HessianAccumulator>();
   try {
@@ -146,7 +158,7 @@ async function accumulateHessians(
     await forward.observeBlock(
       block,
       (group, x, rows) => hessians.get(group)?.add(x, rows),
-      countStep,
+      steps.begin("observe"),
       weights,
     );
     // The layers are solved next, and a solve can use this memory.
@@ -168,11 +180,29 @@ async function readFinished(
   return replaced;
 }
 
-/** Returns a function that counts one step, reports it, and throws the signal's reason if the signal is aborted. */
-function stepCounter(total: number, { progress, signal }: CalibrationOptions): () => void {
-  let done = 0;
-  return () => {
-    signal?.throwIfAborted();
-    progress?.(++done, total);
-  };
+/** Counts and times the steps of a calibration. */
+class StepCounter {
+  #done = 0;
+
+  constructor(readonly passes: number, readonly batches: number, readonly options: CalibrationOptions) {}
+
+  /** Begins a pass. The returned function counts one step, reports it, and throws the signal's reason if the signal is aborted. */
+  begin(pass: Pass): () => void {
+    const { progress, signal } = this.options;
+    let isFirst = true, started = performance.now();
+    return () => {
+      signal?.throwIfAborted();
+      const now = performance.now();
+      progress?.({
+        done: ++this.#done,
+        total: this.passes * this.batches,
+        pass,
+        batches: this.batches,
+        isFirst,
+        seconds: (now - started) / 1000,
+      });
+      isFirst = false;
+      started = now;
+    };
+  }
 }

@@ -161,7 +161,7 @@ describe("pare prune on another number of threads, and with V8 flags", {
     const paired = startPareWith({ DENO_V8_FLAGS: PAIRING_FLAGS.join(",") }, ...args);
     const { code, stderr: rest } = await stopAfter(args, "SIGKILL", Infinity, 0, paired);
     assert.equal(code, 0, rest);
-    assert.match(rest, /^pruning 24 layers of [^\n]+\npruning [1-9]\d*\/24\n/);
+    assert.match(rest, /^pruning 24 layers of [^\n]+\nwarning: [^\n]+\npruning [1-9]\d*\/24\n/);
     const adapters = JSON.parse(Deno.readTextFileSync(`${out}/pare.json`)).layers.map((
       { adapter }: { adapter: string },
     ) => adapter);

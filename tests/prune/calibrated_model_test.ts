@@ -11,7 +11,11 @@ import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
+import {
+  calibratedModel,
+  type CalibrationOptions,
+  type CalibrationStep,
+} from "../../src/prune/calibrated_model.ts";
 import { bytesToFloats, floatsToBytes } from "../../src/tensor/convert.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
@@ -218,10 +222,11 @@ describe("calibratedModel", () => {
 
   it("reports two forward passes for each block but the last, and one for the last block", async () => {
     const steps: string[] = [];
-    const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
+    const progress = ({ done, total, pass }: CalibrationStep) => void steps.push(`${pass} ${done}/${total}`);
     for await (const group of calibratedModel(model, backend, { windows, progress }).groups()) {
       for (const { name, weight } of group.layers) await group.replace(name, weight);
     }
-    assert.deepEqual(steps, ["1/7", "2/7", "3/7", "4/7", "5/7", "6/7", "7/7"]);
+    const passes = [...Array(3).fill(["observe", "run"]).flat(), "observe"];
+    assert.deepEqual(steps, passes.map((pass, i) => `${pass} ${i + 1}/7`));
   });
 });

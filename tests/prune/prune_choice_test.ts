@@ -12,7 +12,11 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { HiddenStatesFolder } from "../../src/models/hidden_states/hidden_states_folder.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
+import {
+  calibratedModel,
+  type CalibrationOptions,
+  type CalibrationStep,
+} from "../../src/prune/calibrated_model.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
@@ -62,7 +66,7 @@ describe("calibratedModel with a choice of layers", () => {
     accumulated = [];
     const groups: string[][] = [], hessians: HostTensor[] = [];
     let steps = "0/0";
-    const progress = (done: number, total: number) => void (steps = `${done}/${total}`);
+    const progress = ({ done, total }: CalibrationStep) => void (steps = `${done}/${total}`);
     const source = calibratedModel(model, backend, { windows, progress, ...options });
     for await (const group of source.groups()) {
       groups.push(
@@ -137,14 +141,10 @@ describe("BlockPlan", () => {
     const { spec } = openModel(checkpoint);
     await checkpoint.close();
     const plan = new BlockPlan(spec, {});
-    assert.deepEqual([plan.forwardCount(0), plan.forwardCount(3), plan.lastBlock, plan.layerCount], [
-      7,
-      1,
-      3,
-      24,
-    ]);
+    assert.equal(plan.passes(0).join(" "), "observe run observe run observe run observe");
+    assert.deepEqual([plan.passes(3), plan.lastBlock, plan.layerCount], [["observe"], 3, 24]);
     assert.equal(linearLayers(spec).length, 24);
     const nothing = new BlockPlan(spec, { layers: new Set() });
-    assert.deepEqual([nothing.forwardCount(0), nothing.lastBlock, nothing.layerCount], [0, -1, 0]);
+    assert.deepEqual([nothing.passes(0), nothing.lastBlock, nothing.layerCount], [[], -1, 0]);
   });
 });

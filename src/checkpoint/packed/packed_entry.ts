@@ -23,17 +23,9 @@ export function packedEntry(
   { name, nonZeros }: PackableWeight,
   format: PackFormat,
 ): ShardEntry {
-  const { dtype, shape } = source.info(name);
-  const [rows, cols] = shape;
-  const isTwoFour = format === "sparse-24";
-  const valueCount = isTwoFour ? rows * cols / 2 : nonZeros;
-  const parts = partNames(stemOf(name));
-  const specs: TensorSpec[] = [
-    { name: parts.compressed, dtype, shape: isTwoFour ? [rows, cols / 2] : [valueCount] },
-    { name: parts.bitmask, dtype: "U8", shape: [rows, bitmaskRowBytes(cols)] },
-    { name: parts.shape, dtype: "I64", shape: isTwoFour ? [2, 1] : [2] },
-  ];
-  if (!isTwoFour) specs.push({ name: parts.rowOffsets, dtype: "I64", shape: [rows] });
+  const info = source.info(name), [rows, cols] = info.shape;
+  const parts = partNames(stemOf(name)), specs = packedSpecs({ ...info, name }, nonZeros, format);
+  const valueCount = specs[0].shape.reduce((product, size) => product * size);
   return {
     name,
     specs,
@@ -43,6 +35,22 @@ export function packedEntry(
       if (written !== valueCount) throw new ModelError(`${name}: changed while it was packed`);
     },
   };
+}
+
+/** Returns the names, dtypes and shapes of the parts of a weight, the stored elements first. @param nonZeros the elements that are not 0 */
+export function packedSpecs(
+  { name, dtype, shape: [rows, cols] }: TensorSpec,
+  nonZeros: number,
+  format: PackFormat,
+): TensorSpec[] {
+  const isTwoFour = format === "sparse-24", parts = partNames(stemOf(name));
+  const specs: TensorSpec[] = [
+    { name: parts.compressed, dtype, shape: isTwoFour ? [rows, cols / 2] : [nonZeros] },
+    { name: parts.bitmask, dtype: "U8", shape: [rows, bitmaskRowBytes(cols)] },
+    { name: parts.shape, dtype: "I64", shape: isTwoFour ? [2, 1] : [2] },
+  ];
+  if (!isTwoFour) specs.push({ name: parts.rowOffsets, dtype: "I64", shape: [rows] });
+  return specs;
 }
 
 /** Writes all parts except the shape. @returns the number of stored entries */

@@ -1,5 +1,6 @@
 /** Checks that a command can write to the places that its options name, before it starts to work. */
 
+import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FileError } from "../../files/file_error.ts";
 import { UsageError } from "../errors.ts";
@@ -11,15 +12,18 @@ import { PROBE_FILE } from "./probe_file.ts";
  * are then removed again. A folder may have files and folders, but no devices, pipes or sockets, because they would be replaced or
  * written to.
  * @param option the option that names the folder, such as `--out`
+ * @returns the free bytes on the disk of the folder
  * @throws {UsageError} naming the option, the path and the reason
  * @throws {FileError} if the disk is full
  */
-export async function requireWritableFolder(option: string, folder: string): Promise<void> {
-  await explain(option, folder, async () => {
+export async function requireWritableFolder(option: string, folder: string): Promise<number> {
+  return await explain(option, folder, async () => {
     const created = await createFolders(folder);
     try {
       await requirePlainEntries(option, folder);
       await createAndRemoveFile(folder);
+      const { bavail, bsize } = await nameFile(folder, () => statfs(folder));
+      return bavail * bsize;
     } finally {
       for (const path of created) await Deno.remove(path);
     }
@@ -132,9 +136,9 @@ async function findFile(
 }
 
 /** Runs `check` and names the option in its errors. A full disk stays a {@link FileError}, because it is no fault of the option. */
-async function explain(option: string, path: string, check: () => Promise<void>): Promise<void> {
+async function explain<T>(option: string, path: string, check: () => Promise<T>): Promise<T> {
   try {
-    await check();
+    return await check();
   } catch (error) {
     if (!(error instanceof FileError) || error.isTransient) throw error;
     throw new UsageError(`option ${option} ${path}: cannot be written: ${error.message}`, { cause: error });

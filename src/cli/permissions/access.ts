@@ -80,7 +80,7 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Acc
     isHubReference(model) ? modelAccess(model, around) : folderAccess(model, around),
   "output folder": (path, { cwd, exists }) => {
     const folder = firstMissing(resolve(cwd, path), exists);
-    return { read: [folder], write: [folder] };
+    return { read: [folder], write: [folder], sys: ["statfs"] }; // statfs tells the free space of the disk
   },
   "output file": (path, { cwd }) => fileAccess(resolve(cwd, path)),
   "report folder": (folder, { cwd }) => {

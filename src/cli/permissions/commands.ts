@@ -88,6 +88,7 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "debug",
   "overwrite",
   "restart",
+  "plan",
   "symmetric",
   "true-sequential",
   "jobs",

@@ -2,6 +2,7 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import { countWindows } from "../../evaluation/perplexity.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
@@ -39,10 +40,11 @@ export async function pruneJob(
     { ...options, calibration: texts.calibration, seqlen },
     fs,
   );
-  const tokenized: TokenizedText[] = [];
+  const tokenized: TokenizedText[] = [], evaluatedWindows: number[] = [];
   for (const text of texts.evaluation) {
     const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, fs);
     tokenized.push({ text: text.label, tokens });
+    evaluatedWindows.push(countWindows(tokens.length, seqlen, windows));
   }
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   return {
@@ -50,6 +52,7 @@ export async function pruneJob(
     checkpoint,
     model,
     windows: calibration,
+    evaluatedWindows,
     layers: choice.chosen,
     queryOf: choice.queryOf,
     allocation: choice.allocation,

@@ -45,6 +45,7 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
   readonly format: WeightFormat;
   readonly overwrite?: boolean;
   readonly restart?: boolean;
+  readonly plan?: boolean;
   readonly protocol?: ProtocolName;
 }
 
@@ -115,7 +116,11 @@ export function declarePrune(): Command {
         .default("dense"),
     )
     .option("--overwrite", "replace a checkpoint in the output folder")
-    .option("--restart", "discard the unfinished run in the output folder and start over");
+    .option("--restart", "discard the unfinished run in the output folder and start over")
+    .option(
+      "--plan",
+      "print the time, memory, disk space and traffic that the run needs, from a short measurement, and prune nothing",
+    );
   addSeqlenOption(command, 1);
   addChoiceOptions(command);
   addExample(

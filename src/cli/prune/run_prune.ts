@@ -20,7 +20,7 @@ import { describeRounding } from "../../host/backends.ts";
 import { removeIfEmpty } from "../../files/remove_if_empty.ts";
 import { allocate, withAllocation } from "../../prune/allocation/allocate.ts";
 import type { Allocation } from "../../prune/allocation/allocation.ts";
-import { calibratedModel } from "../../prune/calibrated_model.ts";
+import { calibratedModel, type CalibrationStep } from "../../prune/calibrated_model.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import { OtherRunError } from "../../prune/run/other_run_error.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
@@ -30,6 +30,7 @@ import { linearLayers, type NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 import { quantizedModel } from "../../prune/quantized_model.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
+import { TimeLeft } from "./plan/time_left.ts";
 import type { AllocationRequest } from "../options/allocate_option.ts";
 
 /** The model to prune, the parameters, and the files to write. */
@@ -38,6 +39,8 @@ export interface PruneJob {
   readonly model: Model;
   /** The calibration windows, which are pieces of the calibration text, as token ids. */
   readonly windows: readonly Uint32Array[];
+  /** The number of windows of each text on which `reportFiles` measures the perplexity. @default [] */
+  readonly evaluatedWindows?: readonly number[];
   /** The names of the weights to prune. */
   readonly layers: NameSet;
   /** Returns the parameters of the layer `name`. */
@@ -84,12 +87,15 @@ export interface PruneServices {
   /** Solves the layers. */
   readonly pare: ModelPruner;
   readonly signal?: AbortSignal;
-  /** Called at the start with the number of layers that earlier processes finished, and then after each layer. */
-  onLayerDone?(done: number, total: number, event?: LayerEvent): void;
+  /**
+   * Called at the start with the number of layers that earlier processes finished, and then after each layer. `secondsLeft` is the time
+   * that the run needs until its result is written. It is undefined as long as no layer is solved.
+   */
+  onLayerDone?(done: number, total: number, event?: LayerEvent, secondsLeft?: number): void;
   /** Called after each step of the measurements for the allocation. `total` is the number of all steps. */
   onAllocationStep?(done: number, total: number): void;
-  /** Called after each step of the calibration. `total` is the number of all steps. */
-  onCalibrationStep?(done: number, total: number): void;
+  /** Called after each step of the calibration. */
+  onCalibrationStep?(step: CalibrationStep, secondsLeft?: number): void;
   /** Called for each kind of damage that was found in the files of the unfinished run. The run repeats the lost work. */
   onDamage?(description: string): void;
   /** Called after a failure if the run has made progress, with the folder of the unfinished run. */
@@ -223,7 +229,7 @@ async function pruneLayers(
 ): Promise<void> {
   const { signal } = services;
   const finished = new Set(run.layers.map(({ name }) => name));
-  const digests = new Map<string, string>();
+  const digests = new Map<string, string>(), timeLeft = new TimeLeft(job, new Set(finished));
   const calibrated = calibratedModel(job.model, services.backend, {
     windows: job.windows,
     layers: job.layers,
@@ -234,7 +240,10 @@ async function pruneLayers(
       digests.set(name, await copy.replace(name, weight));
       await copy.sync(name);
     },
-    progress: services.onCalibrationStep,
+    progress: (step) => {
+      timeLeft.addStep(step);
+      services.onCalibrationStep?.(step, timeLeft.seconds);
+    },
     signal,
   });
   const source = job.gridOf ? quantizedModel(calibrated, job.gridOf, run.quantized) : calibrated;
@@ -246,18 +255,19 @@ async function pruneLayers(
   ) {
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);
-    const { name, block, tokens, report } = event;
+    const { name, block, tokens, report } = event, seconds = clock.lap();
     await run.journal.append({
       type: "layer",
       name,
       block,
-      seconds: clock.lap(),
+      seconds,
       tokens,
       report,
       digest: digests.get(name)!, // the layer was replaced before its event
       quantized: run.quantized.digest(name),
     });
-    services.onLayerDone?.(finished.size + event.done, total, event);
+    timeLeft.addLayer(name, seconds);
+    services.onLayerDone?.(finished.size + event.done, total, event, timeLeft.seconds);
   }
 }
 

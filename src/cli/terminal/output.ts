@@ -9,6 +9,7 @@ import process from "node:process";
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
 import { FileError } from "../../files/file_error.ts";
+import { progressLine, timeLeft } from "./progress_line.ts";
 import { messageOf } from "../../text/message_of.ts";
 import { printableLine, printableText } from "../../text/printable.ts";
 
@@ -66,13 +67,16 @@ function movesCursor(): boolean {
 
 /** A progress display. */
 export interface Progress {
-  /** Reports that `done` of `total` steps are finished. `detail` describes the last finished step. */
-  step(done: number, total: number, detail?: string): void;
+  /**
+   * Reports that `done` of `total` steps are finished. `detail` describes the last finished step, and `secondsLeft` is the time until the
+   * end, if it is known.
+   */
+  step(done: number, total: number, detail?: string, secondsLeft?: number): void;
   /**
    * Describes the current work between two steps. Only the bar shows this text, and only after the first
    * step.
    */
-  note(detail: string): void;
+  note(detail: string, secondsLeft?: number): void;
   /** Removes the display, even if not all steps are finished. Idempotent. */
   stop(): void;
 }
@@ -84,7 +88,7 @@ class BarProgress implements Progress {
   constructor(stream: NodeJS.WritableStream, title: string) {
     this.#bar = new SingleBar({
       stream,
-      format: `${title} {bar} {value}/{total} {duration_formatted} {detail}`,
+      format: `${title} {bar} {value}/{total} {left} {detail}`,
       barCompleteChar: "█",
       barIncompleteChar: "░",
       barsize: 30,
@@ -93,19 +97,25 @@ class BarProgress implements Progress {
     });
   }
 
-  step(done: number, total: number, detail = ""): void {
-    const printable = { detail: printableLine(detail) };
-    if (!this.#bar.isActive) this.#bar.start(total, done, printable);
+  step(done: number, total: number, detail = "", secondsLeft?: number): void {
+    const printable = payload(detail, secondsLeft);
+    if (!this.#bar.isActive) this.#bar.start(total, done, { left: "", ...printable });
     this.#bar.update(done, printable);
   }
 
-  note(detail: string): void {
-    this.#bar.update({ detail: printableLine(detail) });
+  note(detail: string, secondsLeft?: number): void {
+    this.#bar.update(payload(detail, secondsLeft));
   }
 
   stop(): void {
     this.#bar.stop();
   }
+}
+
+/** Returns the texts of a bar. A text that is absent stays as it was, so the time left is only replaced by a new one. */
+function payload(detail: string, secondsLeft: number | undefined): Record<string, string> {
+  const left = timeLeft(secondsLeft);
+  return { detail: printableLine(detail), ...left && { left } };
 }
 
 /** A progress display that writes one line per step. */
@@ -115,11 +125,11 @@ class LineProgress implements Progress {
     readonly title: string,
   ) {}
 
-  step(done: number, total: number, detail = ""): void {
-    this.write(`${this.title} ${done}/${total} ${detail}`.trimEnd());
+  step(done: number, total: number, detail = "", secondsLeft?: number): void {
+    this.write(progressLine({ title: this.title, done, total, detail, secondsLeft }));
   }
 
-  note(_detail: string): void {}
+  note(): void {}
 
   stop(): void {}
 }

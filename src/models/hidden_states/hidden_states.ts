@@ -67,7 +67,7 @@ export class HiddenStates {
     backend: Backend,
     { batches, tokens, hiddenSize, deviceBytes, storage }: HiddenStatesOptions,
   ) {
-    const windowBytes = tokens * hiddenSize * 4;
+    const windowBytes = countStatesBytes({ hiddenSize }, 1, tokens);
     this.batches = batches;
     this.#backend = backend;
     this.#batchBytes = batches.map(({ first, count }) => ({
@@ -210,10 +210,20 @@ interface BatchSteps<Result> {
   readonly take: (result: Result, index: number) => void | Promise<void>;
 }
 
-type Place = "device" | "host" | "disk";
+/** A place for hidden states. */
+export type Place = "device" | "host" | "disk";
+
+/** Returns the bytes of the hidden states of `windows` windows. */
+export function countStatesBytes(
+  { hiddenSize }: { readonly hiddenSize: number },
+  windows: number,
+  tokens: number,
+): number {
+  return windows * tokens * hiddenSize * 4;
+}
 
 /** Returns where `totalBytes` of hidden states are stored. */
-function choosePlace(
+export function choosePlace(
   totalBytes: number,
   deviceBytes: number,
   location: HiddenStatesLocation = "memory",

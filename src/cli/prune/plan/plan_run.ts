@@ -1,0 +1,171 @@
+/**
+ * Plans a run of `pare prune`: its time, memory, disk space and traffic. The sizes come from the code that the run uses, and the rates from
+ * a rehearsal with a few calibration windows. The plan writes no files.
+ */
+
+import { BlockPlan, linearLayers, type SizedLayer } from "../../../prune/block_plan.ts";
+import { countHeadBytes } from "../../../models/head.ts";
+import { type ForwardPlan, planForward } from "../../../models/forward.ts";
+import { countRequestBytes } from "../../../client/shared_statistics.ts";
+import { digestBytes } from "../../../files/digest.ts";
+import type { WorkFileSystem } from "../../../files/file_system.ts";
+import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
+import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
+import { DEFAULT_TILE_EDGE } from "../../../backend/tiled_matrix.ts";
+import { type RunSeconds, withTotal } from "../../../report/run_seconds.ts";
+import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
+import type { PruneJob } from "../run_prune.ts";
+import { reportedParameters } from "../reported_parameters.ts";
+import type { RunFacts } from "../run_report.ts";
+import { diskUse, type DiskUse } from "./disk_use.ts";
+import { evaluationSeconds } from "./evaluation_seconds.ts";
+import { type Rehearsal, rehearse, type RehearsalServices } from "./rehearse.ts";
+import { diskWarnings, tokenWarnings } from "./warnings.ts";
+
+/** The figures of a run. Times are in seconds and sizes in bytes. */
+export interface RunPlan {
+  readonly model: string;
+  /** The number of layers to prune, and of their weights. */
+  readonly layers: number;
+  readonly weights: number;
+  readonly blocks: number;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly samples: number;
+  readonly seqlen: number;
+  readonly seconds: RunSeconds;
+  /** The peaks of the memory. The memory of the device is part of that of the process if the device is the CPU. */
+  readonly memory: { readonly process: number; readonly device: number };
+  readonly disk: DiskUse & { readonly free: number };
+  /** The bytes that are sent to hosts. */
+  readonly sent: number;
+  /** The work of the rehearsal. */
+  readonly measured: { readonly layers: number; readonly windows: number; readonly seconds: number };
+  readonly warnings: readonly string[];
+}
+
+/** The services of the plan, and what is known about the machine. */
+export interface PlanServices extends RehearsalServices {
+  readonly fs: WorkFileSystem;
+  /** The free bytes on the disk of the output folder. */
+  readonly freeBytes: number;
+  /** The number of hosts to which layers are sent. */
+  readonly hosts: number;
+}
+
+/** The number of bytes of which the time of a copy is measured. */
+const COPY_PROBE_BYTES = 32 << 20;
+
+/** A copy is read and hashed when it is written, and again when it is checked. */
+const COPY_PASSES = 2;
+
+/** Rehearses the run and returns its plan. @throws the errors of the run */
+export async function planRun(
+  job: PruneJob,
+  { name, options, query, seqlen }: RunFacts,
+  services: PlanServices,
+): Promise<RunPlan> {
+  const { model: { spec }, windows, evaluatedWindows = [], allocation } = job, { backend, fs, freeBytes } = services;
+  const started = performance.now();
+  const layers = linearLayers(spec).filter(({ name }) => job.layers.has(name));
+  const plan = new BlockPlan(spec, job);
+  const forward = planForward(backend, spec, windows.length, seqlen, { location: job.activations });
+  const rehearsal = await rehearse(job, services), { rates } = rehearsal;
+  const batches = forward.batches.length, passes = plan.passes(0);
+  const disk = await diskUse(job, layers, options.format, forward, plan, fs);
+  const seconds = withTotal({
+    load: job.loadSeconds ?? 0,
+    allocation: allocation
+      ? rates.secondsOf({ passes: passes.filter((pass) => pass === "run"), batches, layers: [] })!.calibration
+      : 0,
+    ...rates.secondsOf({ passes, batches, layers })!, // a rehearsal solves at least one layer
+    write: disk.output * await copySecondsPerByte(job),
+    evaluation: evaluationSeconds(spec, evaluatedWindows, rates, windows.length / batches),
+  });
+  return {
+    model: name,
+    layers: layers.length,
+    weights: layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
+    blocks: new Set(layers.map(({ block }) => block)).size,
+    parameters: reportedParameters({ query, options }),
+    samples: windows.length,
+    seqlen,
+    seconds,
+    memory: planMemory(job, layers, forward, rehearsal, services),
+    disk: { ...disk, free: freeBytes },
+    sent: services.hosts === 0 ? 0 : countSentBytes(job, plan, services.hosts),
+    measured: {
+      layers: rehearsal.layers,
+      windows: rehearsal.windows,
+      seconds: (performance.now() - started) / 1000,
+    },
+    warnings: [
+      ...tokenWarnings(job, layers),
+      ...diskWarnings(disk, freeBytes),
+      ...allocation?.name === "error"
+        ? ["--allocate error solves every layer five times more, which the time and the bytes leave out"]
+        : [],
+    ],
+  };
+}
+
+/**
+ * Returns the peaks of the memory: those of the rehearsal, with the hidden states of all windows, the head of the model, and the layers
+ * that the rehearsal has not solved.
+ */
+function planMemory(
+  { model: { spec }, windows, evaluatedWindows = [], queryOf }: PruneJob,
+  layers: readonly SizedLayer[],
+  { batches, statesBytes, place }: ForwardPlan,
+  rehearsal: Rehearsal,
+  { backend, hosts }: PlanServices,
+): RunPlan["memory"] {
+  const tokens = windows[0].length, onDevice = place === "device" ? statesBytes : 0;
+  const rows = tokens * Math.ceil(windows.length / batches.length);
+  const withoutStates = rehearsal.deviceBytes - rehearsal.statesBytes;
+  const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
+  const phases = [
+    withoutStates + onDevice,
+    ...unsolved.map(({ name, ...shape }) =>
+      onDevice + peakDeviceBytes(
+        { ...shape, edge: DEFAULT_TILE_EDGE },
+        resolveParameters(layerQuerySchema.parse(queryOf(name))),
+        backend,
+      )
+    ),
+    ...evaluatedWindows.map((count) => {
+      const { statesBytes, place } = planForward(backend, spec, count, tokens);
+      const states = place === "device" ? statesBytes : 0;
+      return states + Math.max(withoutStates, countHeadBytes(spec, rows, backend.maxBufferBytes));
+    }),
+  ];
+  const device = Math.max(...phases);
+  const isMemoryOfProcess = backend.kind === "cpu" || backend.adapter.software;
+  return {
+    device,
+    process: rehearsal.processBytes + (place === "host" ? statesBytes : 0) +
+      (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
+  };
+}
+
+/** Counts the bytes that are sent to hosts at most. */
+function countSentBytes({ checkpoint }: PruneJob, plan: BlockPlan, hosts: number): number {
+  let bytes = 0;
+  for (let block = 0; block <= plan.lastBlock; block++) {
+    for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {
+      const weights = layers.map(({ name, linear }) =>
+        BYTES_PER_ELEMENT[checkpoint.info(name).dtype] * linear.inFeatures * linear.outFeatures
+      );
+      bytes += countRequestBytes(weights, inFeatures, hosts);
+    }
+  }
+  return bytes;
+}
+
+/** Measures how long a copy of the checkpoint takes per byte, by reading and hashing the beginning of its largest tensor. */
+async function copySecondsPerByte({ checkpoint }: PruneJob): Promise<number> {
+  const tensors = checkpoint.shards.flatMap(({ header }) => header.tensors);
+  const largest = tensors.reduce((a, b) => b.end - b.begin > a.end - a.begin ? b : a);
+  const length = Math.min(largest.end - largest.begin, COPY_PROBE_BYTES), started = performance.now();
+  digestBytes(await checkpoint.read(largest.name, 0, length));
+  return COPY_PASSES * (performance.now() - started) / 1000 / length;
+}

@@ -1,0 +1,124 @@
+/**
+ * Measures the rates of a run before it starts. A rehearsal is the run itself with few calibration windows, up to the second block, without
+ * files. It measures the time of the steps and layers, and the memory.
+ */
+
+import type { ModelPruner } from "../../../client/model_pruner.ts";
+import type { LayerGroup, ModelSource } from "../../../client/model_source.ts";
+import type { Backend } from "../../../backend/backend.ts";
+import { planForward } from "../../../models/forward.ts";
+import { linearLayers } from "../../../prune/block_plan.ts";
+import { calibratedModel } from "../../../prune/calibrated_model.ts";
+import { PhaseClock } from "../../../prune/phase_clock.ts";
+import { RunRates } from "../../../prune/run_rates.ts";
+import type { PruneJob } from "../run_prune.ts";
+
+/** The number of batches of windows. The first batch of a pass also reads the weights, so that only later ones show the rate. */
+const BATCHES = 2;
+
+/** After this time, the rehearsal solves no further group of layers. At least one group is solved. */
+const SOLVE_SECONDS = 10;
+
+/** The time between two readings of the memory of the process. */
+const MEMORY_MILLISECONDS = 20;
+
+/** What a rehearsal has measured. */
+export interface Rehearsal {
+  readonly rates: RunRates;
+  /** The number of calibration windows. */
+  readonly windows: number;
+  /** The number of solved layers. */
+  readonly layers: number;
+  /** The bytes of the hidden states, which were in device memory. */
+  readonly statesBytes: number;
+  /** The largest memory of the device, in bytes. */
+  readonly deviceBytes: number;
+  /** The largest memory of the process, in bytes. */
+  readonly processBytes: number;
+}
+
+/** The services of a rehearsal. {@link PruneServices} describes them. */
+export interface RehearsalServices {
+  readonly backend: Backend;
+  readonly pare: ModelPruner;
+  readonly signal?: AbortSignal;
+}
+
+/** Rehearses the run. @throws the errors of the run */
+export async function rehearse(
+  { model, windows, layers, queryOf, trueSequential }: PruneJob,
+  { backend, pare, signal }: RehearsalServices,
+): Promise<Rehearsal> {
+  const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
+  const blocks = [...new Set(chosen.map(({ block }) => block))].slice(0, 2);
+  const sized = new Map(chosen.map((layer) => [layer.name, layer]));
+  const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
+  const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
+  const rates = new RunRates(queryOf), clock = new PhaseClock();
+  const source = calibratedModel(model, backend, {
+    windows: windows.slice(0, count),
+    layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
+    trueSequential,
+    progress: (step) => rates.addStep(step),
+    signal,
+  });
+  const memory = new MemoryMeter();
+  let solved = 0;
+  try {
+    const short = firstBlockOf(clock.timeCalibration(source), blocks[0]);
+    for await (const event of pare.pruneModel(short, queryOf, { signal })) {
+      if (event.type !== "layer") continue;
+      rates.addLayer(sized.get(event.name)!, clock.lap());
+      solved++;
+    }
+  } finally {
+    memory.stop();
+  }
+  return {
+    rates,
+    windows: count,
+    layers: solved,
+    statesBytes: planForward(backend, model.spec, count, windows[0].length).statesBytes,
+    deviceBytes: backend.counters.bytesPeak,
+    processBytes: memory.peakBytes,
+  };
+}
+
+/**
+ * Limits a source to one block and to the groups that are requested within {@link SOLVE_SECONDS}. The layers of later groups keep their
+ * weights. The source runs on until the first group of the next block, so that the passes between the blocks are measured too.
+ */
+function firstBlockOf(source: ModelSource, firstBlock: number): ModelSource {
+  return {
+    layerCount: source.layerCount,
+    async *groups() {
+      let deadline: number | undefined;
+      for await (const group of source.groups()) {
+        if (group.block !== firstBlock) return;
+        deadline ??= performance.now() + 1000 * SOLVE_SECONDS;
+        yield performance.now() < deadline ? group : await withoutLayers(group);
+      }
+    },
+  };
+}
+
+async function withoutLayers(group: LayerGroup): Promise<LayerGroup> {
+  const { block, hessian, tokens, hasMoreInRound } = group;
+  for (const { name, weight } of group.layers) await group.replace(name, weight);
+  return { block, hessian, tokens, hasMoreInRound, layers: [], replace: () => Promise.resolve() };
+}
+
+/** Reads the memory of this process at intervals. */
+class MemoryMeter {
+  peakBytes = Deno.memoryUsage().rss;
+  readonly #timer = setInterval(() => this.#read(), MEMORY_MILLISECONDS);
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#read();
+  }
+
+  #read(): void {
+    this.peakBytes = Math.max(this.peakBytes, Deno.memoryUsage().rss);
+  }
+}

@@ -1,0 +1,55 @@
+/** Predicts while a run works how long the rest of it takes. */
+
+import { BlockPlan, linearLayers, type NameSet, type SizedLayer } from "../../../prune/block_plan.ts";
+import type { CalibrationStep } from "../../../prune/calibrated_model.ts";
+import type { Lap } from "../../../prune/phase_clock.ts";
+import { RunRates } from "../../../prune/run_rates.ts";
+import type { PruneJob } from "../run_prune.ts";
+import { evaluationSeconds } from "./evaluation_seconds.ts";
+
+/** The time that a run has left. The final copy of the files is not included. */
+export class TimeLeft {
+  readonly #job: PruneJob;
+  readonly #rates: RunRates;
+  readonly #plan: BlockPlan;
+  readonly #pending: Map<string, SizedLayer>;
+  #lastStep?: CalibrationStep;
+
+  /** @param finished the layers that an earlier process has pruned */
+  constructor(job: PruneJob, finished: NameSet) {
+    this.#job = job;
+    this.#rates = new RunRates(job.queryOf);
+    this.#plan = new BlockPlan(job.model.spec, { ...job, finished });
+    const pending = linearLayers(job.model.spec)
+      .filter(({ name }) => job.layers.has(name) && !finished.has(name));
+    this.#pending = new Map(pending.map((layer) => [layer.name, layer]));
+  }
+
+  /** Adds a step of the calibration. */
+  addStep(step: CalibrationStep): void {
+    this.#rates.addStep(step);
+    this.#lastStep = step;
+  }
+
+  /** Adds a solved layer, which took `lap`. */
+  addLayer(name: string, lap: Lap): void {
+    this.#rates.addLayer(this.#pending.get(name)!, lap);
+    this.#pending.delete(name);
+  }
+
+  /** The seconds. Undefined as long as no layer is solved. */
+  get seconds(): number | undefined {
+    if (!this.#lastStep) return undefined;
+    const { done, total, pass, batches } = this.#lastStep, { model: { spec }, windows, evaluatedWindows = [] } = this.#job;
+    const passes = this.#plan.passes(0), left = total - done, whole = Math.floor(left / batches);
+    const seconds = this.#rates.secondsOf({
+      passes: passes.slice(passes.length - whole),
+      batches,
+      steps: { pass, count: left % batches },
+      layers: [...this.#pending.values()],
+    });
+    if (!seconds) return undefined;
+    return seconds.calibration + seconds.layers +
+      evaluationSeconds(spec, evaluatedWindows, this.#rates, windows.length / batches);
+  }
+}

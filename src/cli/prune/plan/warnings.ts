@@ -1,0 +1,33 @@
+/** Warnings about a run that can be given before it starts. */
+
+import { needsNoStatistics } from "../../../protocol/layer_query.ts";
+import type { SizedLayer } from "../../../prune/block_plan.ts";
+import { formatBytes, formatCount } from "../../../report/format.ts";
+import type { PruneJob } from "../run_prune.ts";
+import type { DiskUse } from "./disk_use.ts";
+
+/** With fewer tokens per column, the statistics of a layer are noisy. */
+const TOKENS_PER_COLUMN = 3;
+
+/** Warns if the calibration has few tokens for the widest layer. */
+export function tokenWarnings(
+  { windows, queryOf }: Pick<PruneJob, "windows" | "queryOf">,
+  layers: readonly SizedLayer[],
+): string[] {
+  const tokens = windows.reduce((sum, { length }) => sum + length, 0);
+  const columns = Math.max(
+    0,
+    ...layers.filter(({ name }) => !needsNoStatistics(queryOf(name))).map(({ cols }) => cols),
+  );
+  if (tokens >= TOKENS_PER_COLUMN * columns) return [];
+  return [
+    `${formatCount(tokens)} tokens are fewer than three times ${formatCount(columns)} inputs: take more --samples`,
+  ];
+}
+
+/** Warns if the disk of the output folder has too little space. */
+export function diskWarnings({ output, unfinished }: DiskUse, freeBytes: number): string[] {
+  const needed = output + unfinished;
+  if (needed <= freeBytes) return [];
+  return [`the run needs ${formatBytes(needed)} on the disk, which has ${formatBytes(freeBytes)} free`];
+}

@@ -1,0 +1,140 @@
+/**
+ * Predicts the time of the work that a run has left, from the time of the work that is done. `pare prune` shows this time while it works.
+ * `pare prune --plan` measures the rates with a short rehearsal, and predicts a whole run by them.
+ */
+
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import type { Pass, SizedLayer } from "./block_plan.ts";
+import type { CalibrationStep } from "./calibrated_model.ts";
+import type { Lap } from "./phase_clock.ts";
+
+/** Work of a run that is still to be done. */
+export interface RunWork {
+  /** Forward passes through a block, in order. */
+  readonly passes: readonly Pass[];
+  /** The number of steps of each pass. */
+  readonly batches: number;
+  /** The steps of the pass that is running. */
+  readonly steps?: { readonly pass: Pass; readonly count: number };
+  readonly layers: readonly SizedLayer[];
+}
+
+/** The time of a step, apart for the first step of a pass, which also reads the weights of the block. */
+interface StepRates {
+  readonly first: Mean;
+  readonly later: Mean;
+}
+
+/** The times of the layers of one kind. */
+interface LayerRates {
+  readonly calibration: Mean;
+  readonly layers: Mean;
+  /** The sum of `layerWork` of the measured layers. */
+  work: number;
+}
+
+/** The measured times of a run. */
+export class RunRates {
+  readonly #steps: Readonly<Record<Pass, StepRates>> = {
+    observe: { first: new Mean(), later: new Mean() },
+    run: { first: new Mean(), later: new Mean() },
+  };
+  readonly #layers = new Map<string, LayerRates>();
+  /** The seconds of the steps since the last layer. */
+  #stepSeconds = 0;
+  #hasLayer = false;
+
+  /** @param queryOf returns the parameters of a layer. Layers with different methods take different times */
+  constructor(readonly queryOf: (name: string) => LayerQuery) {}
+
+  /** Adds a step of the calibration. */
+  addStep({ pass, isFirst, seconds }: CalibrationStep): void {
+    this.#steps[pass][isFirst ? "first" : "later"].add(seconds);
+    this.#stepSeconds += seconds;
+  }
+
+  /** Adds a solved layer. @param lap the time since the last layer or since the start */
+  addLayer(layer: SizedLayer, lap: Lap): void {
+    const kind = this.#kindOf(layer);
+    const rates = this.#layers.get(kind) ?? { calibration: new Mean(), layers: new Mean(), work: 0 };
+    rates.layers.add(lap.layers);
+    rates.work += layerWork(layer);
+    // Before the first layer, the calibration also embeds the windows.
+    if (this.#hasLayer) rates.calibration.add(Math.max(0, lap.calibration - this.#stepSeconds));
+    this.#layers.set(kind, rates);
+    this.#hasLayer = true;
+    this.#stepSeconds = 0;
+  }
+
+  /** The number of layers that were measured, by kind. */
+  get measuredKinds(): number {
+    return this.#layers.size;
+  }
+
+  /** Whether a layer of the kind of `layer` was measured. Otherwise its time is that of the other kinds in proportion to its work. */
+  hasMeasured(layer: SizedLayer): boolean {
+    return this.#layers.has(this.#kindOf(layer));
+  }
+
+  /** Returns the seconds that the work takes. Returns undefined as long as no layer has been measured. */
+  secondsOf({ passes, batches, steps, layers }: RunWork): { calibration: number; layers: number } | undefined {
+    if (!this.#hasLayer) return undefined;
+    const seconds = { calibration: 0, layers: 0 };
+    for (const pass of passes) {
+      seconds.calibration += this.#stepSecondsOf(pass, "first") +
+        (batches - 1) * this.#stepSecondsOf(pass, "later");
+    }
+    if (steps) seconds.calibration += steps.count * this.#stepSecondsOf(steps.pass, "later");
+    for (const layer of layers) {
+      const rates = this.#layers.get(this.#kindOf(layer));
+      seconds.calibration += rates?.calibration.value ?? 0;
+      seconds.layers += rates?.layers.value ?? layerWork(layer) * this.#secondsPerWork();
+    }
+    return seconds;
+  }
+
+  /** Returns the seconds in which a batch of windows runs through one block, or through all if it is the first batch. */
+  batchSeconds(isFirst: boolean): number {
+    return this.#stepSecondsOf("run", isFirst ? "first" : "later");
+  }
+
+  /** A pass that was not measured takes as long as the other one, and a later step as long as the first. */
+  #stepSecondsOf(pass: Pass, step: keyof StepRates): number {
+    const { observe, run } = this.#steps, own = this.#steps[pass];
+    const candidates = step === "first"
+      ? [own.first, observe.first, run.first]
+      : [own.later, own.first, observe.later, observe.first];
+    return candidates.find(({ value }) => value !== undefined)?.value ?? 0;
+  }
+
+  #secondsPerWork(): number {
+    const rates = [...this.#layers.values()];
+    return rates.reduce((sum, { layers }) => sum + layers.sum, 0) /
+      rates.reduce((sum, { work }) => sum + work, 0);
+  }
+
+  #kindOf({ name, rows, cols }: SizedLayer): string {
+    const { method, refit, effort, bits } = this.queryOf(name);
+    return JSON.stringify([rows, cols, method, refit, effort, bits]);
+  }
+}
+
+/** A mean of numbers. `value` is undefined if there are none. */
+class Mean {
+  sum = 0;
+  #count = 0;
+
+  add(value: number): void {
+    this.sum += value;
+    this.#count++;
+  }
+
+  get value(): number | undefined {
+    return this.#count === 0 ? undefined : this.sum / this.#count;
+  }
+}
+
+/** A number that grows as the flops of a layer: those of the products with its weights, and of the factorisation. */
+function layerWork({ rows, cols }: SizedLayer): number {
+  return rows * cols ** 2 + cols ** 3 / 3;
+}

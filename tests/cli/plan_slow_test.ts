@@ -1,0 +1,130 @@
+/** Tests `pare prune --plan`: the plan agrees with the run that follows, and writes nothing. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { startHost } from "../../scripts/processes/child_host.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { type Finished, pareJson, runPare } from "./run_pare.ts";
+
+const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
+
+let folder: string, text: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  text = (await writeSotuTexts(folder)).calibration;
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+function pruneArgs(out: string, ...options: readonly string[]): string[] {
+  const windows = ["--method", "sparsegpt", "--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+  return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
+}
+
+/** Returns the bytes of all files in a folder. */
+function bytesOf(path: string): number {
+  return [...Deno.readDirSync(path)].reduce(
+    (sum, { name }) => sum + Deno.statSync(`${path}/${name}`).size,
+    0,
+  );
+}
+
+describe("pare prune --plan", () => {
+  it("prints the layers, parameters, time, memory and disk space of the run, and creates no folder", async () => {
+    const out = `${folder}/parents/planned`;
+    const plan = await pareJson<RunPlan>(...pruneArgs(out, "--text", text, "--windows", "4", "--plan"));
+    assert.ok(!existsSync(`${folder}/parents`));
+    assert.deepEqual([plan.model, plan.layers, plan.weights, plan.blocks], ["opt-sotu", 24, 1769472, 4]);
+    assert.deepEqual([plan.parameters.method, plan.samples, plan.seqlen], ["sparsegpt", 4, 64]);
+    for (const phase of ["load", "calibration", "layers", "write", "evaluation"] as const) {
+      assert.ok(plan.seconds[phase] > 0, phase);
+    }
+    assert.equal(plan.sent, 0);
+    assert.ok(plan.memory.process > plan.memory.device && plan.memory.device > 2 ** 20);
+    assert.ok(plan.disk.free > plan.disk.output);
+    assert.equal(plan.disk.unfinished, 2 * 4 * 64 * 192 * 4); // two files of hidden states
+  });
+
+  for (const format of ["dense", "sparse-24", "bitmask", "pack-quantized"]) {
+    it(`plans the size of a result in the format ${format}`, async () => {
+      const options = [
+        "--format",
+        format,
+        ...format === "pack-quantized" ? ["--bits", "4"] : ["--pattern", "2:4"],
+      ];
+      const out = `${folder}/${format}`;
+      const { disk } = await pareJson<RunPlan>(...pruneArgs(out, ...options, "--plan"));
+      const { code, stderr } = await runPare(...pruneArgs(out, ...options));
+      assert.equal(code, 0, stderr);
+      for (const report of ["pare.json", "report.html"]) Deno.removeSync(`${out}/${report}`);
+      const difference = Math.abs(bytesOf(out) / disk.output - 1);
+      assert.ok(difference < 0.01, `${disk.output} bytes planned, ${bytesOf(out)} written`);
+    });
+  }
+
+  it("warns if there are few tokens, and so does the run", async () => {
+    const warning = "warning: 256 tokens are fewer than three times 768 inputs: take more --samples\n";
+    for (const options of [["--plan"], []]) {
+      const { code, stderr } = await runPare(...pruneArgs(`${folder}/few`, ...options));
+      assert.equal(code, 0, stderr);
+      assert.ok(stderr.includes(warning), stderr);
+    }
+    const { stderr } = await runPare(...pruneArgs(`${folder}/magnitude`, "--method", "magnitude", "--plan"));
+    assert.doesNotMatch(stderr, /warning/);
+  });
+
+  it("plans the bytes that a host receives", async () => {
+    await using host = await startHost(["--backend", "cpu"]);
+    const received = async () => {
+      const text = await (await fetch(`${host.url}/metrics`)).text();
+      return Number(/pare_bytes_total\{direction="in"\} (\d+)/.exec(text)?.[1]);
+    };
+    const args = pruneArgs(`${folder}/sent`, "--server", host.url);
+    const { sent } = await pareJson<RunPlan>(...args, "--plan");
+    const before = await received();
+    const { code, stderr } = await runPare(...args);
+    assert.equal(code, 0, stderr);
+    const actual = await received() - before;
+    assert.ok(Math.abs(actual / sent - 1) < 0.01, `${sent} bytes planned, ${actual} received`);
+  });
+
+  it("refuses a key that a host does not accept, and writes nothing", async () => {
+    await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: "0".repeat(64) });
+    const out = `${folder}/refused`;
+    const server = ["--server", host.url, "--api-key", "wrong"];
+    const { code, stderr } = await runPare(...pruneArgs(out, ...server, "--plan"));
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, /key/);
+    assert.ok(!existsSync(out));
+  });
+
+  it("needs no more permissions than the launcher grants", async () => {
+    const out = `${folder}/missing/launched`;
+    const { code, stdout, stderr } = await launch(...pruneArgs(out, "--plan"));
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^disk {4}4\.7 MB for the result, 393\.2 KB more until it is complete, .* free$/m);
+  });
+});
+
+describe("pare prune", () => {
+  it("prints the time left after every layer", async () => {
+    const { code, stderr } = await runPare(...pruneArgs(`${folder}/left`, "--max-layer", "1"));
+    assert.equal(code, 0, stderr);
+    const lines = stderr.split("\n").filter((line) => line.startsWith("pruning ")).slice(2);
+    assert.equal(lines.length, 6, stderr);
+    for (const line of lines) assert.match(line, /^pruning \d\/6, about .* left: model\..* relative error /);
+  });
+});
+
+async function launch(...args: readonly string[]): Promise<Finished> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", LAUNCHER, ...args],
+    env: { NO_COLOR: "1" },
+  });
+  const { code, stdout, stderr } = await command.output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
