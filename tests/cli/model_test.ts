@@ -103,7 +103,10 @@ describe("pare prune, then eval", () => {
     assert.equal(stdout, `pruned 884736 of 1769472 weights in 24 layers, ${time}\nwrote ${folder}/lines\n`);
     // Less than a tenth of a second is printed in milliseconds, which a fast machine needs for some phases.
     assert.match(time, /\(load [\d.]+ m?s, calibration [\d.]+ m?s, layers [\d.]+ m?s, write [\d.]+ m?s\)$/);
-    assert.match(stderr, /^pruning 24 layers of [^\n]+\nwarning: [^\n]+\npruning 0\/24\npruning 1\/24 .*q_proj/);
+    assert.match(
+      stderr,
+      /^pruning 24 layers of [^\n]+\nwarning: [^\n]+\npruning 0\/24\npruning 1\/24 .*q_proj/,
+    );
     assert.ok(!stderr.includes("\x1b"), "escape codes although standard error is no terminal");
   });
 

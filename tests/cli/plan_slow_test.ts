@@ -115,7 +115,9 @@ describe("pare prune", () => {
     assert.equal(code, 0, stderr);
     const lines = stderr.split("\n").filter((line) => line.startsWith("pruning ")).slice(2);
     assert.equal(lines.length, 6, stderr);
-    for (const line of lines) assert.match(line, /^pruning \d\/6, about .* left: model\..* relative error /);
+    for (const line of lines) {
+      assert.match(line, /^pruning \d\/6 \(about .* left\) model\..* relative error /);
+    }
   });
 });
 

@@ -1,5 +1,6 @@
 /** Prints the result of `pare prune`. Every number comes from the report of the run, so the two always agree. */
 
+import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import { formatSeconds } from "../../report/format.ts";
 import { RUN_REPORT_FILE } from "../../report/file_names.ts";
 import type { RunReport } from "../../report/run_report.ts";
@@ -12,11 +13,12 @@ import type { Output } from "../terminal/output.ts";
  * @param alreadyFinished whether an earlier command had finished the run
  */
 export function printRunResult(
-  { layers, perplexity, seconds }: RunReport,
+  report: RunReport,
   out: string,
   output: Output,
   alreadyFinished = false,
 ): void {
+  const { layers, perplexity, seconds } = report;
   const rows = layers.map(({ name, loss, relative_error, zeros, rows, cols }) => (
     { name, loss, relative_error, zeros, rows, cols }
   ));
@@ -34,6 +36,41 @@ export function printRunResult(
     ...perplexity.map(perplexityLine),
     alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,
   ]);
+  for (const line of qualityHints(report)) output.remark(line);
+  if (!output.json) { for (const line of loadingLines(report, out)) output.remark(line); }
+}
+
+/** Suggests other options for each text on which the perplexity has at least doubled. */
+function qualityHints({ perplexity, parameters }: RunReport): string[] {
+  const { pattern, sparsity, method } = parameters;
+  const pruning = pattern === "unstructured" ? `${100 * Number(sparsity)} %` : String(pattern);
+  const better = method === "alps" ? "--effort best" : "--method alps";
+  return perplexity.flatMap(({ text, dense, pruned }) =>
+    dense !== null && (pruned === null || pruned >= 2 * dense)
+      ? [
+        `${pruning} ${pruned === null ? "ruined" : pruned < 3 * dense ? "doubled" : "multiplied"} the perplexity on ` +
+        `${text}; try ${better} or more --samples`,
+      ]
+      : []
+  );
+}
+
+/** Returns the lines that load the result in other programs. */
+function loadingLines({ format, parameters }: RunReport, out: string): string[] {
+  const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
+  if (format === "bitmask" || format === "sparse-24") {
+    return [`make it dense for other programs: pare unpack ${folder} --out FOLDER`];
+  }
+  // transformers 5 gives packed zero points the wrong shape, unless it dequantises the weights while it loads them.
+  const isAsymmetric = format === PACK_QUANTIZED && !parameters.symmetric;
+  const [names, options] = isAsymmetric
+    ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
+    : ["", ""];
+  return [
+    `load it in Python: from transformers import AutoModelForCausalLM${names}; ` +
+    `model = AutoModelForCausalLM.from_pretrained(${folder}${options})`,
+    ...format === "dense" ? [`serve it with vLLM: vllm serve ${folder}`] : [],
+  ];
 }
 
 function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {

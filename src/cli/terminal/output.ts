@@ -97,8 +97,8 @@ class BarProgress implements Progress {
     });
   }
 
-  step(done: number, total: number, detail = "", secondsLeft?: number): void {
-    const printable = payload(detail, secondsLeft);
+  step(done: number, total: number, detail?: string, secondsLeft?: number): void {
+    const printable = payload(detail ?? "", secondsLeft);
     if (!this.#bar.isActive) this.#bar.start(total, done, { left: "", ...printable });
     this.#bar.update(done, printable);
   }
@@ -125,7 +125,7 @@ class LineProgress implements Progress {
     readonly title: string,
   ) {}
 
-  step(done: number, total: number, detail = "", secondsLeft?: number): void {
+  step(done: number, total: number, detail?: string, secondsLeft?: number): void {
     this.write(progressLine({ title: this.title, done, total, detail, secondsLeft }));
   }
 

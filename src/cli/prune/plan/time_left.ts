@@ -4,21 +4,32 @@ import { BlockPlan, linearLayers, type NameSet, type SizedLayer } from "../../..
 import type { CalibrationStep } from "../../../prune/calibrated_model.ts";
 import type { Lap } from "../../../prune/phase_clock.ts";
 import { RunRates } from "../../../prune/run_rates.ts";
-import type { PruneJob } from "../run_prune.ts";
+import type { Model } from "../../../models/model.ts";
+import type { LayerQuery } from "../../../protocol/layer_query.ts";
 import { evaluationSeconds } from "./evaluation_seconds.ts";
+
+/** The run whose time is predicted. `PruneJob` describes the fields. */
+export interface PredictedRun {
+  readonly model: Model;
+  readonly windows: readonly Uint32Array[];
+  readonly evaluatedWindows?: readonly number[];
+  readonly layers: NameSet;
+  readonly trueSequential?: boolean;
+  queryOf(name: string): LayerQuery;
+}
 
 /** The time that a run has left. The final copy of the files is not included. */
 export class TimeLeft {
-  readonly #job: PruneJob;
+  readonly #job: PredictedRun;
   readonly #rates: RunRates;
   readonly #plan: BlockPlan;
   readonly #pending: Map<string, SizedLayer>;
   #lastStep?: CalibrationStep;
 
   /** @param finished the layers that an earlier process has pruned */
-  constructor(job: PruneJob, finished: NameSet) {
+  constructor(job: PredictedRun, finished: NameSet) {
     this.#job = job;
-    this.#rates = new RunRates(job.queryOf);
+    this.#rates = new RunRates((name) => job.queryOf(name));
     this.#plan = new BlockPlan(job.model.spec, { ...job, finished });
     const pending = linearLayers(job.model.spec)
       .filter(({ name }) => job.layers.has(name) && !finished.has(name));
