@@ -9,6 +9,7 @@ import type { Command } from "commander";
 import { ModelError } from "../files/model_error.ts";
 import { type ModelFolder, openModelFolder } from "../models/model.ts";
 import { linearLayers } from "../prune/block_plan.ts";
+import { PruneRun } from "../prune/run/prune_run.ts";
 import { formatNumber } from "../report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
@@ -79,6 +80,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
   const services = { fs, backend, pare: remote ?? local.pare, signal };
   if (options.plan) {
+    if (!options.restart && await PruneRun.exists(fs, out)) {
+      output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);
+    }
     return printPlan(await planRun(job, facts, { ...services, freeBytes, hosts: servers.length }), output);
   }
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);

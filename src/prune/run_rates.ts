@@ -21,8 +21,10 @@ export interface RunWork {
 
 /** The time of a step, apart for the first step of a pass, which also reads the weights of the block. */
 interface StepRates {
-  readonly first: Mean;
-  readonly later: Mean;
+  first: Mean;
+  later: Mean;
+  /** The number of passes that have begun. */
+  passes: number;
 }
 
 /** The times of the layers of one kind. */
@@ -31,15 +33,18 @@ interface LayerRates {
   readonly layers: Mean;
   /** The sum of `layerWork` of the measured layers. */
   work: number;
+  /** Whether only the first layer of the run was measured. */
+  readonly isFirst: boolean;
 }
 
 /** The measured times of a run. */
 export class RunRates {
   readonly #steps: Readonly<Record<Pass, StepRates>> = {
-    observe: { first: new Mean(), later: new Mean() },
-    run: { first: new Mean(), later: new Mean() },
+    observe: { first: new Mean(), later: new Mean(), passes: 0 },
+    run: { first: new Mean(), later: new Mean(), passes: 0 },
   };
   readonly #layers = new Map<string, LayerRates>();
+  readonly #kinds = new Map<string, string>();
   /** The seconds of the steps since the last layer. */
   #stepSeconds = 0;
   #hasLayer = false;
@@ -49,14 +54,24 @@ export class RunRates {
 
   /** Adds a step of the calibration. */
   addStep({ pass, isFirst, seconds }: CalibrationStep): void {
-    this.#steps[pass][isFirst ? "first" : "later"].add(seconds);
+    const rates = this.#steps[pass];
+    if (isFirst && ++rates.passes === 2) {
+      // The first pass also prepares the kernels, so it is forgotten as soon as there is another.
+      rates.first = new Mean();
+      rates.later = new Mean();
+    }
+    rates[isFirst ? "first" : "later"].add(seconds);
     this.#stepSeconds += seconds;
   }
 
   /** Adds a solved layer. @param lap the time since the last layer or since the start */
   addLayer(layer: SizedLayer, lap: Lap): void {
     const kind = this.#kindOf(layer);
-    const rates = this.#layers.get(kind) ?? { calibration: new Mean(), layers: new Mean(), work: 0 };
+    let rates = this.#layers.get(kind);
+    // The first layer also prepares the kernels, so it is forgotten as soon as there is another of its kind.
+    if (!rates || rates.isFirst) {
+      rates = { calibration: new Mean(), layers: new Mean(), work: 0, isFirst: !this.#hasLayer };
+    }
     rates.layers.add(lap.layers);
     rates.work += layerWork(layer);
     // Before the first layer, the calibration also embeds the windows.
@@ -64,11 +79,6 @@ export class RunRates {
     this.#layers.set(kind, rates);
     this.#hasLayer = true;
     this.#stepSeconds = 0;
-  }
-
-  /** The number of layers that were measured, by kind. */
-  get measuredKinds(): number {
-    return this.#layers.size;
   }
 
   /** Whether a layer of the kind of `layer` was measured. Otherwise its time is that of the other kinds in proportion to its work. */
@@ -93,13 +103,13 @@ export class RunRates {
     return seconds;
   }
 
-  /** Returns the seconds in which a batch of windows runs through one block, or through all if it is the first batch. */
+  /** Returns the seconds in which a batch of windows runs through one block. The first batch also reads the weights of the block. */
   batchSeconds(isFirst: boolean): number {
     return this.#stepSecondsOf("run", isFirst ? "first" : "later");
   }
 
   /** A pass that was not measured takes as long as the other one, and a later step as long as the first. */
-  #stepSecondsOf(pass: Pass, step: keyof StepRates): number {
+  #stepSecondsOf(pass: Pass, step: "first" | "later"): number {
     const { observe, run } = this.#steps, own = this.#steps[pass];
     const candidates = step === "first"
       ? [own.first, observe.first, run.first]
@@ -113,9 +123,14 @@ export class RunRates {
       rates.reduce((sum, { work }) => sum + work, 0);
   }
 
+  /** Layers of one kind take the same time. */
   #kindOf({ name, rows, cols }: SizedLayer): string {
+    const known = this.#kinds.get(name);
+    if (known !== undefined) return known;
     const { method, refit, effort, bits } = this.queryOf(name);
-    return JSON.stringify([rows, cols, method, refit, effort, bits]);
+    const kind = JSON.stringify([rows, cols, method, refit, effort, bits]);
+    this.#kinds.set(name, kind);
+    return kind;
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { BlockPlan, linearLayers, type SizedLayer } from "../../../prune/block_plan.ts";
 import { countHeadBytes } from "../../../models/head.ts";
+import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
 import { type ForwardPlan, planForward } from "../../../models/forward.ts";
 import { countRequestBytes } from "../../../client/shared_statistics.ts";
 import { digestBytes } from "../../../files/digest.ts";
@@ -20,7 +21,7 @@ import type { RunFacts } from "../run_report.ts";
 import { diskUse, type DiskUse } from "./disk_use.ts";
 import { evaluationSeconds } from "./evaluation_seconds.ts";
 import { type Rehearsal, rehearse, type RehearsalServices } from "./rehearse.ts";
-import { diskWarnings, tokenWarnings } from "./warnings.ts";
+import { deviceWarnings, diskWarnings, tokenWarnings } from "./warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
 export interface RunPlan {
@@ -71,6 +72,7 @@ export async function planRun(
   const forward = planForward(backend, spec, windows.length, seqlen, { location: job.activations });
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
+  const memory = planMemory(job, layers, forward, rehearsal, services);
   const disk = await diskUse(job, layers, options.format, forward, plan, fs);
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,
@@ -90,7 +92,7 @@ export async function planRun(
     samples: windows.length,
     seqlen,
     seconds,
-    memory: planMemory(job, layers, forward, rehearsal, services),
+    memory,
     disk: { ...disk, free: freeBytes },
     sent: services.hosts === 0 ? 0 : countSentBytes(job, plan, services.hosts),
     measured: {
@@ -101,6 +103,7 @@ export async function planRun(
     warnings: [
       ...tokenWarnings(job, layers),
       ...diskWarnings(disk, freeBytes),
+      ...deviceWarnings(memory.device, backend.memoryBytes),
       ...allocation?.name === "error"
         ? ["--allocate error solves every layer five times more, which the time and the bytes leave out"]
         : [],
@@ -121,6 +124,7 @@ function planMemory(
 ): RunPlan["memory"] {
   const tokens = windows[0].length, onDevice = place === "device" ? statesBytes : 0;
   const rows = tokens * Math.ceil(windows.length / batches.length);
+  const blockBytes = spec.block.groups.flat().reduce((sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures, 0);
   const withoutStates = rehearsal.deviceBytes - rehearsal.statesBytes;
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
   const phases = [
@@ -135,7 +139,9 @@ function planMemory(
     ...evaluatedWindows.map((count) => {
       const { statesBytes, place } = planForward(backend, spec, count, tokens);
       const states = place === "device" ? statesBytes : 0;
-      return states + Math.max(withoutStates, countHeadBytes(spec, rows, backend.maxBufferBytes));
+      // The head replaces the weights of a block, and the states of a batch are copied.
+      const head = countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows) - blockBytes;
+      return states + rehearsal.stepBytes - rehearsal.statesBytes + Math.max(0, head);
     }),
   ];
   const device = Math.max(...phases);

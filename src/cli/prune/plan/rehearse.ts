@@ -33,6 +33,8 @@ export interface Rehearsal {
   readonly statesBytes: number;
   /** The largest memory of the device, in bytes. */
   readonly deviceBytes: number;
+  /** The memory of the device after a step in which a batch ran through a block: hidden states, weights and activations. */
+  readonly stepBytes: number;
   /** The largest memory of the process, in bytes. */
   readonly processBytes: number;
 }
@@ -55,15 +57,19 @@ export async function rehearse(
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
   const rates = new RunRates(queryOf), clock = new PhaseClock();
+  let stepBytes = 0, solved = 0;
   const source = calibratedModel(model, backend, {
     windows: windows.slice(0, count),
     layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
     trueSequential,
-    progress: (step) => rates.addStep(step),
+    progress: (step) => {
+      rates.addStep(step);
+      // The statistics of a block exist only while they are added up.
+      if (step.pass === "run" || stepBytes === 0) stepBytes = backend.counters.bytesLive;
+    },
     signal,
   });
   const memory = new MemoryMeter();
-  let solved = 0;
   try {
     const short = firstBlockOf(clock.timeCalibration(source), blocks[0]);
     for await (const event of pare.pruneModel(short, queryOf, { signal })) {
@@ -80,6 +86,7 @@ export async function rehearse(
     layers: solved,
     statesBytes: planForward(backend, model.spec, count, windows[0].length).statesBytes,
     deviceBytes: backend.counters.bytesPeak,
+    stepBytes,
     processBytes: memory.peakBytes,
   };
 }

@@ -1,6 +1,6 @@
 /** Predicts while a run works how long the rest of it takes. */
 
-import { BlockPlan, linearLayers, type NameSet, type SizedLayer } from "../../../prune/block_plan.ts";
+import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../../../prune/block_plan.ts";
 import type { CalibrationStep } from "../../../prune/calibrated_model.ts";
 import type { Lap } from "../../../prune/phase_clock.ts";
 import { RunRates } from "../../../prune/run_rates.ts";
@@ -22,7 +22,7 @@ export interface PredictedRun {
 export class TimeLeft {
   readonly #job: PredictedRun;
   readonly #rates: RunRates;
-  readonly #plan: BlockPlan;
+  readonly #passes: readonly Pass[];
   readonly #pending: Map<string, SizedLayer>;
   #lastStep?: CalibrationStep;
 
@@ -30,7 +30,7 @@ export class TimeLeft {
   constructor(job: PredictedRun, finished: NameSet) {
     this.#job = job;
     this.#rates = new RunRates((name) => job.queryOf(name));
-    this.#plan = new BlockPlan(job.model.spec, { ...job, finished });
+    this.#passes = new BlockPlan(job.model.spec, { ...job, finished }).passes(0);
     const pending = linearLayers(job.model.spec)
       .filter(({ name }) => job.layers.has(name) && !finished.has(name));
     this.#pending = new Map(pending.map((layer) => [layer.name, layer]));
@@ -52,9 +52,9 @@ export class TimeLeft {
   get seconds(): number | undefined {
     if (!this.#lastStep) return undefined;
     const { done, total, pass, batches } = this.#lastStep, { model: { spec }, windows, evaluatedWindows = [] } = this.#job;
-    const passes = this.#plan.passes(0), left = total - done, whole = Math.floor(left / batches);
+    const left = total - done, whole = Math.floor(left / batches);
     const seconds = this.#rates.secondsOf({
-      passes: passes.slice(passes.length - whole),
+      passes: this.#passes.slice(this.#passes.length - whole),
       batches,
       steps: { pass, count: left % batches },
       layers: [...this.#pending.values()],

@@ -31,3 +31,9 @@ export function diskWarnings({ output, unfinished }: DiskUse, freeBytes: number)
   if (needed <= freeBytes) return [];
   return [`the run needs ${formatBytes(needed)} on the disk, which has ${formatBytes(freeBytes)} free`];
 }
+
+/** Warns if the device has too little memory. @param memoryBytes undefined if the device cannot tell */
+export function deviceWarnings(neededBytes: number, memoryBytes: number | undefined): string[] {
+  if (memoryBytes === undefined || neededBytes <= memoryBytes) return [];
+  return [`the run needs ${formatBytes(neededBytes)} of the device, which has ${formatBytes(memoryBytes)}`];
+}

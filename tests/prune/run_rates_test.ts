@@ -1,0 +1,52 @@
+/** Tests the prediction of the time that a run has left. All times are given, so the tests do not depend on the speed of the machine. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { linearSpec } from "../../src/models/layer_specs.ts";
+import type { Pass, SizedLayer } from "../../src/prune/block_plan.ts";
+import { RunRates } from "../../src/prune/run_rates.ts";
+
+function layer(name: string, rows: number, cols: number): SizedLayer {
+  return { name, block: 0, rows, cols, linear: linearSpec(name, cols, rows) };
+}
+
+/** Adds a pass of two batches. */
+function addPass(rates: RunRates, pass: Pass, first: number, later: number): void {
+  const step = { done: 0, total: 0, batches: 2, pass };
+  rates.addStep({ ...step, isFirst: true, seconds: first });
+  rates.addStep({ ...step, isFirst: false, seconds: later });
+}
+
+describe("RunRates", () => {
+  it("predicts nothing until a layer is solved", () => {
+    const rates = new RunRates(() => ({}));
+    addPass(rates, "observe", 5, 1);
+    assert.equal(rates.secondsOf({ passes: ["observe"], batches: 2, layers: [] }), undefined);
+  });
+
+  it("counts the first step of a pass apart, and forgets the first pass of each kind", () => {
+    const rates = new RunRates(() => ({}));
+    addPass(rates, "observe", 50, 10);
+    rates.addLayer(layer("a", 4, 4), { calibration: 70, layers: 1 });
+    addPass(rates, "run", 3, 1);
+    addPass(rates, "observe", 5, 2);
+    addPass(rates, "observe", 7, 2);
+    const seconds = (passes: readonly Pass[]) =>
+      rates.secondsOf({ passes, batches: 10, layers: [] })?.calibration;
+    assert.equal(seconds(["observe"]), 6 + 9 * 2);
+    assert.equal(seconds(["run", "observe"]), 3 + 9 * 1 + 6 + 9 * 2);
+    const steps = { pass: "run", count: 4 } as const;
+    assert.equal(rates.secondsOf({ passes: [], batches: 10, steps, layers: [] })?.calibration, 4);
+  });
+
+  it("predicts a layer by the layers of its shape and method, and others in proportion to their flops", () => {
+    const rates = new RunRates((name) => ({ method: name === "slow" ? "alps" : "sparsegpt" }));
+    rates.addLayer(layer("first", 4, 4), { calibration: 9, layers: 50 }); // forgotten
+    rates.addLayer(layer("a", 4, 4), { calibration: 0.5, layers: 1 });
+    rates.addLayer(layer("b", 4, 4), { calibration: 0.5, layers: 3 });
+    rates.addLayer(layer("slow", 4, 4), { calibration: 0.5, layers: 8 });
+    const seconds = (...layers: SizedLayer[]) => rates.secondsOf({ passes: [], batches: 1, layers });
+    assert.deepEqual(seconds(layer("c", 4, 4), layer("slow", 4, 4)), { calibration: 1, layers: 2 + 8 });
+    assert.equal(seconds(layer("d", 8, 8))?.layers, 8 * 4); // eight times the flops of the mean layer
+  });
+});
