@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
+import { diskWarnings } from "../../src/cli/prune/plan/warnings.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, pareJson, runPare } from "./run_pare.ts";
 
@@ -118,6 +119,29 @@ describe("pare prune", () => {
     for (const line of lines) {
       assert.match(line, /^pruning \d\/6 \(about .* left\) model\..* relative error /);
     }
+  });
+});
+
+describe("pare prune at its end", () => {
+  it("prints the lines that load the result, and other options if the perplexity has doubled", async () => {
+    const out = `${folder}/ruined`;
+    const options = ["--method", "magnitude", "--sparsity", "0.9", "--text", text, "--windows", "2"];
+    const { code, stderr } = await runPare(...pruneArgs(out, ...options));
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stderr,
+      /^90 % \w+ the perplexity on calibration.txt; try --method alps or more --samples$/m,
+    );
+    assert.ok(stderr.endsWith(`\nserve it with vLLM: vllm serve "${out}"\n`), stderr);
+  });
+});
+
+describe("diskWarnings()", () => {
+  it("warns if the run needs more space than the disk has", () => {
+    assert.deepEqual(diskWarnings({ output: 3e9, unfinished: 1e9 }, 4e9), []);
+    assert.deepEqual(diskWarnings({ output: 3e9, unfinished: 2e9 }, 4e9), [
+      "the run needs 5.0 GB on the disk, which has 4.0 GB free",
+    ]);
   });
 });
 

@@ -7,6 +7,7 @@ import type { ModelPruner } from "../../../client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../../../client/model_source.ts";
 import type { Backend } from "../../../backend/backend.ts";
 import { planForward } from "../../../models/forward.ts";
+import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
 import { calibratedModel } from "../../../prune/calibrated_model.ts";
 import { PhaseClock } from "../../../prune/phase_clock.ts";
@@ -84,7 +85,7 @@ export async function rehearse(
     rates,
     windows: count,
     layers: solved,
-    statesBytes: planForward(backend, model.spec, count, windows[0].length).statesBytes,
+    statesBytes: countStatesBytes(model.spec, count, windows[0].length),
     deviceBytes: backend.counters.bytesPeak,
     stepBytes,
     processBytes: memory.peakBytes,
