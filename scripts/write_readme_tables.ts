@@ -36,6 +36,7 @@ import { type ShareResults, shareTable } from "./bench/solvers/share/table.ts";
 import { kernelTable, type WideResults, wideTable } from "./bench/solvers/wide/tables.ts";
 import { MODELS } from "./bench/projection/model_shapes.ts";
 import { assumptionsTable, h100LayerTable, h100ModelTable } from "./bench/projection/h100_tables.ts";
+import { type PlanResults, planTable } from "./bench/plan_bench.ts";
 import { projectionTable } from "./bench/projection/table.ts";
 import { type PythonResults, pythonTable } from "./bench/python/table.ts";
 import type { FinetuningResults } from "./bench/python_finetuning/bench_finetuning.ts";
@@ -56,6 +57,7 @@ export const PAGES: readonly URL[] = [
   "./bench/README.md",
   "../src/solvers/README.md",
   "../RELIABILITY.md",
+  "../src/cli/README.md",
 ].map((path) => new URL(path, import.meta.url));
 
 /** The tables by the names that the pages use. Each function renders a table and the line that says how it was measured. */
@@ -93,6 +95,7 @@ const TABLES: Tables = {
   h100_assumptions: () => Promise.resolve(assumptionsTable()),
   h100_layers: () => renderCounts(h100LayerTable),
   h100_model: () => renderCounts(h100ModelTable),
+  plan: () => render<PlanResults>("plan", planTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),
   solvers: () => render<SolverResults>("solvers", comparisonTable),

@@ -236,8 +236,8 @@ async function runPare(args: readonly string[]): Promise<void> {
   });
 }
 
-if (Deno.args[0] === "run") await runPare(Deno.args.slice(1));
-else {
+/** Measures the chosen models and backends, and keeps the results of the others. */
+async function runBench(): Promise<void> {
   const { backends, models, repeat } = new Command()
     .option("--backends <names>", "comma-separated backends", "cpu,webgpu")
     .option("--models <names>", "comma-separated models", "opt-sotu,llama-sotu,opt-125m")
@@ -279,4 +279,9 @@ else {
   } finally {
     await Deno.remove(scratch, { recursive: true });
   }
+}
+
+if (import.meta.main) {
+  if (Deno.args[0] === "run") await runPare(Deno.args.slice(1));
+  else await runBench();
 }

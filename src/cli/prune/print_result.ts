@@ -55,7 +55,7 @@ function qualityHints({ perplexity, parameters }: RunReport): string[] {
   );
 }
 
-/** Returns the lines that load the result in other programs. */
+/** Returns the lines that use the result here and in other programs. */
 function loadingLines({ format, parameters }: RunReport, out: string): string[] {
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
   if (format === "bitmask" || format === "sparse-24") {
@@ -67,6 +67,7 @@ function loadingLines({ format, parameters }: RunReport, out: string): string[] 
     ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
     : ["", ""];
   return [
+    `see what it writes: pare generate ${folder} "PROMPT"`,
     `load it in Python: from transformers import AutoModelForCausalLM${names}; ` +
     `model = AutoModelForCausalLM.from_pretrained(${folder}${options})`,
     ...format === "dense" ? [`serve it with vLLM: vllm serve ${folder}`] : [],
