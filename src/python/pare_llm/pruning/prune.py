@@ -57,8 +57,9 @@ def prune_(
 
     If `torch.distributed` is initialised, every rank calls `prune_` with the same model and its own share of
     the batches. The Hessians are summed over the ranks, each rank asks its client for some layers, and all
-    ranks end with the same bits. The model may be wrapped in `DistributedDataParallel` or `torch.compile`, or
-    sharded by `fully_shard` (FSDP2). Of a sharded model, one block is gathered at a time.
+    ranks end with the same bits. The model may be wrapped in `DistributedDataParallel`, `torch.compile` or
+    peft, whose adapters stay as they are, or sharded by `fully_shard` (FSDP2). Of a sharded model, one block
+    is gathered at a time.
 
     Args:
         model: a causal language model of transformers, or any model whose blocks form a chain.
@@ -78,7 +79,7 @@ def prune_(
             layers, and the total stays exact. Both need a pass through the dense model first.
         true_sequential: whether each group of layers that share an input is calibrated after the earlier
             groups of its block are pruned. This takes one more forward pass for each group.
-        blocks: the blocks, as names or modules in the order of the forward pass. By default the longest
+        blocks: the blocks, as names or modules in the order of the forward pass. By default the only
             `nn.ModuleList` of modules of one class.
         journal: a folder for the finished layers. If the run is stopped, the same call with a freshly loaded
             model continues after the last finished layer, and ends with the same bytes. On several ranks,
