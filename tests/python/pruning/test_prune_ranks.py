@@ -26,7 +26,7 @@ def wrapped(kind: str, wrapper: str) -> Any:
     if wrapper == "ddp":
         return DistributedDataParallel(model)
     if wrapper in ("fsdp", "fsdp of everything"):
-        blocks = model.model.layers if kind == "llama" else model.model.decoder.layers
+        blocks = model.model.decoder.layers if kind == "opt" else model.model.layers
         if wrapper == "fsdp of everything":
             fully_shard(model.get_input_embeddings())
             for block in blocks:
@@ -101,6 +101,19 @@ def test_two_ranks_end_with_the_weights_of_one(wrapper: str, shares: list[Any]) 
     with torch.no_grad():
         logits = model(token_batches(1)[0]).logits
     torch.testing.assert_close(results[0]["output"], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_two_ranks_prune_sharded_experts_as_one_rank(tmp_path: Path) -> None:
+    wrappers = ("fsdp", "fsdp of everything")
+    shares = successful(run_on_ranks(prune_shares, 2, tmp_path, "mixtral", wrappers))
+    model, report = on_one_rank("mixtral", LocalClient(), "wanda")
+    for wrapper in wrappers:
+        results = [share[wrapper] for share in shares]
+        require_equal_ranks(results)
+        tokens = [layer.tokens for layer in results[0]["report"].layers]
+        assert tokens == [layer.tokens for layer in report.layers]
+        for name, values in model.named_parameters():
+            torch.testing.assert_close(results[0]["state"][name], values.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_two_ranks_with_a_host_end_with_the_zeros_of_one(host: HostProcess, tmp_path: Path) -> None:
