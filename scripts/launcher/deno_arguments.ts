@@ -1,6 +1,6 @@
 /** Builds the command line of the Deno process in which a command of `pare` runs. */
 
-import { existsSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import process from "node:process";
 import { USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";
 import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
@@ -23,7 +23,7 @@ export function denoArguments({ main, reads, flags }: Program, words: readonly s
     env: process.env,
     libraries: USUAL_PLACES[process.platform as keyof typeof USUAL_PLACES] ?? [],
     dawn: findDawn(main),
-    exists: existsSync,
+    realPath,
   };
   return [
     "run",
@@ -36,4 +36,13 @@ export function denoArguments({ main, reads, flags }: Program, words: readonly s
     main,
     ...words,
   ];
+}
+
+/** Returns the real path of what exists at `path`. A link that leads nowhere or in a circle counts as missing. */
+export function realPath(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch {
+    return undefined;
+  }
 }

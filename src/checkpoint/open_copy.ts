@@ -14,12 +14,13 @@ import { digestBytes } from "../files/digest.ts";
 import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { copyBytes } from "../files/copy_bytes.ts";
+import { TEMPORARY_SUFFIX } from "../files/whole_file.ts";
 import type { EditableFile, WorkFileSystem, WritableFile } from "../files/file_system.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { CompleteCopy, namesOfCopy, namesToCopy } from "./complete_copy.ts";
 import { digestCopy, type Digests } from "./copy_digests.ts";
 import { convertReplacement } from "./convert_replacement.ts";
-import { PartialFolder, prepareFolder } from "./partial_folder.ts";
+import { modeOfCopy, PartialFolder, prepareFolder } from "./partial_folder.ts";
 import type { Shard } from "./shard.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 import { INDEX_FILE } from "./weight_files.ts";
@@ -124,7 +125,7 @@ export class OpenCopy {
   async replace(name: string, tensor: HostTensor): Promise<string> {
     const { data } = convertReplacement(this.#checkpoint, name, tensor);
     const { shard, byteOffset } = this.#checkpoint.locate(name);
-    const file = await this.#shardFile(shard.name);
+    const file = await this.#shardFile(shard);
     await file.write(byteOffset, data);
     this.#replaced.add(name);
     const digest = digestBytes(data);
@@ -134,7 +135,7 @@ export class OpenCopy {
 
   /** Flushes the replacement of `name` to the disk. After that, `name` may be listed in `replaced` of a later process. */
   async sync(name: string): Promise<void> {
-    await (await this.#shardFile(this.#checkpoint.locate(name).shard.name)).sync();
+    await (await this.#shardFile(this.#checkpoint.locate(name).shard)).sync();
     await this.#folder.sync();
   }
 
@@ -157,7 +158,7 @@ export class OpenCopy {
       read: async (name, offset, byteLength) => {
         if (!this.#replaced.has(name)) return await checkpoint.read(name, offset, byteLength);
         const { shard, byteOffset } = checkpoint.locate(name);
-        return await (await this.#shardFile(shard.name)).read(byteOffset + offset, byteLength);
+        return await (await this.#shardFile(shard)).read(byteOffset + offset, byteLength);
       },
     };
   }
@@ -174,7 +175,7 @@ export class OpenCopy {
     const index = await this.#checkpoint.indexFile();
     if (index) await this.#writeFile(INDEX_FILE, index);
     for (const name of namesToCopy(this.#checkpoint, this.#extraFiles)) {
-      await this.#folder.copy(this.#checkpoint, name, (copied) => this.#createFile(copied), signal);
+      await this.#folder.copy(this.#checkpoint, name, (...file) => this.#createFile(...file), signal);
     }
     await this.#syncFiles();
     for (const [name, text] of await makeExtras?.() ?? []) {
@@ -219,8 +220,8 @@ export class OpenCopy {
     for (const file of [...await Promise.all(this.#shards.values()), ...this.#others]) await file.sync();
   }
 
-  async #completeShard({ name, header, readHeaderBytes }: Shard, signal?: AbortSignal): Promise<void> {
-    const target = await this.#shardFile(name);
+  async #completeShard(shard: Shard, signal?: AbortSignal): Promise<void> {
+    const { header, readHeaderBytes } = shard, target = await this.#shardFile(shard);
     await target.write(0, await readHeaderBytes());
     for (const tensor of header.tensors) {
       if (!this.#replaced.has(tensor.name)) {
@@ -248,25 +249,24 @@ export class OpenCopy {
     this.#digests.set(name, hash.digest("hex"));
   }
 
-  /** Opens the weight file with the final name `name`, once per copy. */
-  #shardFile(name: string): Promise<EditableFile> {
-    let file = this.#shards.get(name);
-    if (!file) this.#shards.set(name, file = this.#openShardFile(this.#folder.temporaryPath(name)));
+  /** Opens the copy of a weight file, once per copy. */
+  #shardFile(shard: Shard): Promise<EditableFile> {
+    let file = this.#shards.get(shard.name);
+    if (!file) this.#shards.set(shard.name, file = this.#openShardFile(shard));
     return file;
   }
 
-  /**
-   * Opens the weight file at `path`. A resumed copy keeps the content of an existing file. A new copy empties
-   * the file first.
-   */
-  async #openShardFile(path: string): Promise<EditableFile> {
-    if (!this.#isResumed) await (await this.#folder.fs.create(path)).close();
-    return await this.#folder.fs.edit(path);
+  /** A resumed copy keeps the content of an existing file. A new copy starts with an empty file. */
+  async #openShardFile({ name, file }: Shard): Promise<EditableFile> {
+    const { fs, folder } = this.#folder, path = this.#folder.temporaryPath(name);
+    const exists = this.#isResumed && (await fs.list(folder) ?? []).includes(name + TEMPORARY_SUFFIX);
+    if (!exists) await (await fs.create(path, modeOfCopy(file))).close();
+    return await fs.edit(path);
   }
 
   /** Creates a file that is not a weight file. Even a resumed copy writes these files from the start. */
-  async #createFile(name: string): Promise<WritableFile> {
-    const file = await this.#folder.fs.create(this.#folder.temporaryPath(name));
+  async #createFile(name: string, mode = modeOfCopy(this.#checkpoint.shards[0].file)): Promise<WritableFile> {
+    const file = await this.#folder.fs.create(this.#folder.temporaryPath(name), mode);
     this.#others.push(file);
     return file;
   }

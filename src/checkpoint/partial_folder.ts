@@ -11,7 +11,7 @@
 import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
 import { copyBytes } from "../files/copy_bytes.ts";
 import { ModelError } from "../files/model_error.ts";
-import type { FileSystem, WorkFileSystem, WritableFile } from "../files/file_system.ts";
+import type { FileSystem, ReadableFile, WorkFileSystem, WritableFile } from "../files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../files/whole_file.ts";
 
 /** Matches weight files and their indexes in every format that the transformers library writes. */
@@ -52,6 +52,14 @@ export function isCopiedFile(name: string): boolean {
 }
 
 /**
+ * Returns the permission bits for the copy of a file, so that nobody can read a copy who cannot read the original. Its owner can always write the copy,
+ * because a later process may have to continue it. New files of the copy get the permission bits for the first weight file.
+ */
+export function modeOfCopy({ mode }: ReadableFile): number | undefined {
+  return mode === undefined ? undefined : mode | 0o600;
+}
+
+/**
  * A folder that is being written. In its methods, the parameter `names` holds the final names of all files of
  * the copy.
  */
@@ -75,12 +83,12 @@ export class PartialFolder {
   async copy(
     checkpoint: Checkpoint,
     name: string,
-    create: (name: string) => Promise<WritableFile>,
+    create: (name: string, mode?: number) => Promise<WritableFile>,
     signal?: AbortSignal,
   ): Promise<void> {
     const source = await this.fs.open(`${checkpoint.folder}/${name}`);
     try {
-      const target = await create(name);
+      const target = await create(name, modeOfCopy(source));
       await copyBytes(
         (offset, length) => source.read(offset, length),
         (offset, bytes) => target.write(offset, bytes),

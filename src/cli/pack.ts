@@ -12,7 +12,13 @@ import { formatBytes, formatShare } from "../report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
+import { requireFolder } from "./files/input_file.ts";
+import {
+  lockOutput,
+  requireEmptyFolder,
+  requireOtherFolder,
+  requireWritableFolder,
+} from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
 import { readRunReport, runReportFiles, withoutFingerprint } from "./files/run_report_files.ts";
 
@@ -48,11 +54,13 @@ export function packCommand(signal: AbortSignal): Command {
 
 async function pack(folder: string, options: PackCommandOptions, signal: AbortSignal): Promise<void> {
   const { out, format, overwrite } = options;
+  await requireFolder("model", folder);
   await requireWritableFolder("--out", out);
-  await requireEmptyFolder(out, overwrite);
-  await using cleanup = new AsyncDisposableStack();
-  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
   await requireOtherFolder(out, folder);
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.use(await lockOutput(out));
+  await requireEmptyFolder(out, overwrite);
+  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
   const run = withoutFingerprint(await readRunReport(checkpoint));
   const output = new Output(options.json ?? false);
   const progress = cleanup.adopt(output.progress("packing"), (bar) => bar.stop());

@@ -8,6 +8,7 @@ import { writeAtomically } from "../files/whole_file.ts";
 import { ModelError } from "../files/model_error.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/file_names.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { requireFolder } from "./files/input_file.ts";
 import { requireWritableFile } from "./files/output_path.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
@@ -29,6 +30,7 @@ export function reportCommand(): Command {
 }
 
 async function report(folder: string, options: ReportCommandOptions): Promise<void> {
+  await requireFolder("folder", folder);
   const run = await readRunReport({ folder, files: await denoFileSystem.list(folder) ?? [] });
   if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE}`);
   const out = options.out ?? `${folder}/${REPORT_PAGE_FILE}`;

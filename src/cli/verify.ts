@@ -13,6 +13,7 @@ import { elementCount } from "../tensor/shape.ts";
 import { messageOf } from "../text/message_of.ts";
 import { CheckFailedError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { requireFolder } from "./files/input_file.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
@@ -50,6 +51,7 @@ export function verifyCommand(signal: AbortSignal): Command {
 }
 
 async function verify(folder: string, options: VerifyOptions, signal: AbortSignal): Promise<void> {
+  await requireFolder("model", folder);
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
   const format = weightFormat(checkpoint);

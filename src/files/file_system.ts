@@ -9,6 +9,8 @@
 export interface ReadableFile {
   /** The length of the file when it was opened. */
   readonly byteLength: number;
+  /** The permission bits of the file, such as 0o600. Undefined if the file system has none. */
+  readonly mode?: number;
   /** Reads exactly `byteLength` bytes at `offset`. Calls may overlap in time. @throws {RangeError} past the end of the file */
   read(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
   /** Closes the file. Idempotent. */
@@ -36,10 +38,13 @@ export interface FileSystem {
    */
   list(folder: string): Promise<string[] | undefined>;
   open(path: string): Promise<ReadableFile>;
-  /** Creates an empty file. If the file exists, its content is discarded. */
-  create(path: string): Promise<WritableFile>;
-  /** Creates the folder and its parents. Idempotent. */
-  makeFolder(path: string): Promise<void>;
+  /**
+   * Creates an empty file. If the file exists, its content is discarded. A link of this name is replaced, and not followed.
+   * @param mode the permission bits of a new file, less those of the umask. By default the system chooses them
+   */
+  create(path: string, mode?: number): Promise<WritableFile>;
+  /** Creates the folder and its parents. Idempotent. @param mode the permission bits of new folders */
+  makeFolder(path: string, mode?: number): Promise<void>;
   /** Moves a file. An existing file at `to` is replaced atomically. */
   rename(from: string, to: string): Promise<void>;
   /** Removes a file or an empty folder. */

@@ -65,12 +65,30 @@ describe("the exit code", () => {
     );
   }
 
-  it("is 3 for a model that is missing, or whose family is not supported", async () => {
-    assert.deepEqual(await failure(...pruneArgs(`${folder}/absent`, `${folder}/none`)), {
-      kind: "refused",
-      exit_code: 3,
-      message: `${folder}/absent: there is no such folder`,
-    });
+  it("is 2 for everything on the command line that does not exist, before any work", async () => {
+    const absent = `${folder}/absent`, out = ["--out", `${folder}/none`];
+    for (
+      const [named, ...args] of [
+        ["model", ...pruneArgs(absent, `${folder}/none`)],
+        ["model", "verify", absent],
+        ["model", "eval", absent, "--text", text, "--backend", "cpu"],
+        ["model", "eval", OPT_SOTU, "--compare", absent, "--text", text, "--seqlen", "32", "--windows", "1"],
+        ["model", "sweep", absent, "--text", text, "--calibration", text, "--sparsities", "0.5"],
+        ["model", "pack", absent, ...out],
+        ["model", "unpack", absent, ...out],
+        ["folder", "report", absent],
+        ["argument", "layer", absent, ...out],
+        ["option --calibration", ...pruneArgs(OPT_SOTU, `${folder}/none`, "--calibration", absent)],
+        ["option --text", ...pruneArgs(OPT_SOTU, `${folder}/none`, "--text", absent)],
+        ["option --profile", ...pruneArgs(OPT_SOTU, `${folder}/none`, "--profile", absent)],
+      ]
+    ) {
+      const { kind, message } = await failure(...args);
+      assert.deepEqual([kind, message], ["usage", `${named} ${absent}: there is no such file or folder`]);
+    }
+  });
+
+  it("is 3 for a model whose family is not supported", async () => {
     const model = `${folder}/unknown`;
     await Deno.mkdir(model);
     await Deno.writeTextFile(`${model}/config.json`, '{"model_type": "mamba"}');
@@ -131,11 +149,9 @@ describe("the exit code", () => {
     },
   );
 
-  it("is 4 if a result does not fit on the disk", {
-    skip: Deno.build.os !== "linux" && "only Linux has /dev/full",
-  }, async () => {
-    const out = `${folder}/full.safetensors`;
-    await Deno.symlink("/dev/full", `${out}.partial`);
+  it("is 4 if a result does not fit on the disk", { skip: NO_SMALL_DISK }, async () => {
+    await using disk = await mountSmallDisk(`${folder}/full`, 8192);
+    const out = `${disk.path}/layer.safetensors`;
     const { kind, message } = await failure("layer", LAYER, "--out", out, "--backend", "cpu");
     assert.deepEqual([kind, message], ["try_again", `${out}.partial: no space is left on the disk`]);
   });

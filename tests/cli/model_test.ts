@@ -238,7 +238,10 @@ describe("pare prune with invalid input", () => {
 
   it("prints the stack trace of a failure only with --debug", async () => {
     const args = ["eval", `${folder}/nothing`, "--text", texts.evaluation];
-    assert.equal((await runPare(...args)).stderr, `error: ${folder}/nothing: there is no such folder\n`);
-    assert.match((await runPare(...args, "--debug")).stderr, /checkpoint\.ts:\d+/);
+    assert.equal(
+      (await runPare(...args)).stderr,
+      `error: model ${folder}/nothing: there is no such file or folder\n`,
+    );
+    assert.match((await runPare(...args, "--debug")).stderr, /input_file\.ts:\d+/);
   });
 });

@@ -28,6 +28,17 @@ describe("the failure of an operation that is not permitted", () => {
     ]);
   });
 
+  it("names a folder of the operating system, which no option permits", () => {
+    const error = new Deno.errors.NotCapable(
+      'Requires all access to "/proc/x", run again with the --allow-all flag',
+    );
+    const { exitCode, message } = failureOf(error);
+    assert.deepEqual([exitCode, message], [
+      2,
+      "/proc/x: lies in a folder of the operating system, which a command may not use",
+    ]);
+  });
+
   it("is a defect of Pare if no option permits the operation", () => {
     const error = new Deno.errors.NotCapable(
       'Requires run access to "sh", run again with the --allow-run flag',

@@ -5,6 +5,8 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { lockFolder } from "../../src/files/folder_lock.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -45,6 +47,11 @@ function pruneTwoOfFour(name: string, tensor: HostTensor): HostTensor {
   return { ...tensor, data: new Uint8Array(words.buffer) };
 }
 
+/** Returns the sorted names of everything in a folder. */
+async function filesIn(path: string): Promise<string[]> {
+  return (await Array.fromAsync(Deno.readDir(path), ({ name }) => name)).sort();
+}
+
 describe("pare pack, then unpack", () => {
   for (const format of ["bitmask", "sparse-24"]) {
     it(`writes a smaller checkpoint as ${format}, updates its report, and restores every byte`, async () => {
@@ -72,6 +79,38 @@ describe("pare pack, then unpack", () => {
       assert.equal(JSON.parse(await Deno.readTextFile(`${dense}/pare.json`)).format, "dense");
     });
   }
+
+  it("says that another process works on the output folder, and leaves no lock behind", async () => {
+    const out = `${folder}/twice`, args = ["pack", `${folder}/pruned`, "--out", out];
+    {
+      await using _lock = await lockFolder(denoFileSystem, out);
+      for (const words of [args, [...args, "--overwrite"], ["unpack", `${folder}/bitmask`, "--out", out]]) {
+        const { code, stderr } = await runPare(...words);
+        assert.deepEqual([code, stderr], [4, `error: ${out}: another process is working on this folder\n`]);
+      }
+    }
+    await pareJson(...args);
+    assert.deepEqual(await filesIn(out), ["config.json", "model.safetensors", "pare.json", "report.html"]);
+    assert.match(
+      (await runPare(...args)).stderr,
+      /twice: is not empty; choose another folder, or add --overwrite/,
+    );
+  });
+
+  it("gives nobody more rights to the copy of a weight file", async () => {
+    await Deno.mkdir(`${folder}/private`);
+    for (const name of await filesIn(`${folder}/pruned`)) {
+      await Deno.copyFile(`${folder}/pruned/${name}`, `${folder}/private/${name}`);
+      await Deno.chmod(`${folder}/private/${name}`, 0o400);
+    }
+    await pareJson("pack", `${folder}/private`, "--out", `${folder}/private-packed`);
+    await pareJson("unpack", `${folder}/private-packed`, "--out", `${folder}/private-dense`);
+    for (const out of ["private-packed", "private-dense"]) {
+      for (const name of await filesIn(`${folder}/${out}`)) {
+        assert.equal((await Deno.stat(`${folder}/${out}/${name}`)).mode! & 0o777, 0o600, `${out}/${name}`);
+      }
+    }
+  });
 
   it("prints how much smaller the packed checkpoint is, and who can read it", async () => {
     const { stdout } = await runPare("pack", `${folder}/pruned`, "--out", `${folder}/lines`);

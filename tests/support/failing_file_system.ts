@@ -29,9 +29,9 @@ export function killedAfter(fs: WorkFileSystem, operations: number): WorkFileSys
   };
   return {
     ...fs,
-    create: async (path) => watch(await step(() => fs.create(path))),
+    create: async (...args) => watch(await step(() => fs.create(...args))),
     edit: async (path) => watch(await step(() => fs.edit(path))),
-    makeFolder: (path) => step(() => fs.makeFolder(path)),
+    makeFolder: (...args) => step(() => fs.makeFolder(...args)),
     rename: (from, to) => step(() => fs.rename(from, to)),
     remove: (path) => step(() => fs.remove(path)),
     removeFolder: (path) => step(() => fs.removeFolder(path)),
@@ -53,7 +53,7 @@ export function fullAfter(fs: WorkFileSystem, bytes: number): WorkFileSystem {
   };
   return {
     ...fs,
-    create: async (path) => watch(await fs.create(path)),
+    create: async (...args) => watch(await fs.create(...args)),
     edit: async (path) => watch(await fs.edit(path)),
   };
 }
@@ -78,7 +78,7 @@ export function fullFromWrite(fs: WorkFileSystem, writes: number): WorkFileSyste
   return {
     ...fs,
     count: () => count,
-    create: async (path) => watch(await fs.create(path)),
+    create: async (...args) => watch(await fs.create(...args)),
     edit: async (path) => watch(await fs.edit(path)),
   };
 }

@@ -7,7 +7,7 @@ export function withoutSync(fs: WorkFileSystem): WorkFileSystem {
   const done = () => Promise.resolve();
   return {
     ...fs,
-    create: async (path) => Object.assign(await fs.create(path), { sync: done }),
+    create: async (...args) => Object.assign(await fs.create(...args), { sync: done }),
     edit: async (path) => Object.assign(await fs.edit(path), { sync: done }),
     syncFolder: done,
   };

@@ -8,7 +8,7 @@ import { readText } from "../../files/whole_file.ts";
 import { formatConfig } from "../format_config.ts";
 import type { WorkFileSystem, WritableFile } from "../../files/file_system.ts";
 import { removeIfEmpty } from "../../files/remove_if_empty.ts";
-import { isCopiedFile, PartialFolder, prepareFolder } from "../partial_folder.ts";
+import { isCopiedFile, modeOfCopy, PartialFolder, prepareFolder } from "../partial_folder.ts";
 
 /** A folder that is being written. The caller ends it with `finish`, or with `abort` if an error occurred. */
 export class FolderWriter {
@@ -17,9 +17,13 @@ export class FolderWriter {
   /** The files by final name. */
   readonly #files = new Map<string, WritableFile>();
 
-  private constructor(folder: PartialFolder, isNew: boolean) {
+  /** The permission bits of new files. */
+  readonly #mode: number | undefined;
+
+  private constructor(folder: PartialFolder, isNew: boolean, mode: number | undefined) {
     this.#folder = folder;
     this.#isNew = isNew;
+    this.#mode = mode;
   }
 
   /**
@@ -35,12 +39,12 @@ export class FolderWriter {
   ): Promise<FolderWriter> {
     const isNew = await fs.list(folder) === undefined;
     await prepareFolder(checkpoint, folder, fs, overwrite);
-    return new FolderWriter(new PartialFolder(fs, folder), isNew);
+    return new FolderWriter(new PartialFolder(fs, folder), isNew, modeOfCopy(checkpoint.shards[0].file));
   }
 
   /** Creates an empty file. `finish` and `abort` close the file. */
-  async create(name: string): Promise<WritableFile> {
-    const file = await this.#folder.fs.create(this.#folder.temporaryPath(name));
+  async create(name: string, mode = this.#mode): Promise<WritableFile> {
+    const file = await this.#folder.fs.create(this.#folder.temporaryPath(name), mode);
     this.#files.set(name, file);
     return file;
   }
@@ -60,7 +64,7 @@ export class FolderWriter {
   async copyOtherFiles(checkpoint: Checkpoint): Promise<void> {
     for (const name of checkpoint.files) {
       if (!isCopiedFile(name) || this.#files.has(name)) continue;
-      await this.#folder.copy(checkpoint, name, (copied) => this.create(copied));
+      await this.#folder.copy(checkpoint, name, (...file) => this.create(...file));
     }
   }
 

@@ -8,6 +8,7 @@
 
 import type { Shard } from "../shard.ts";
 import type { TensorSource } from "../tensor_source.ts";
+import { modeOfCopy } from "../partial_folder.ts";
 import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../weight_files.ts";
 import { copyBytes } from "../../files/copy_bytes.ts";
 import { encodeHeader, type TensorSpec } from "../../safetensors/encode.ts";
@@ -76,7 +77,7 @@ export async function writeShards(
   for (const { shard, entries } of plans) {
     const header = encodeHeader(widestFirst(entries), shard.header.metadata);
     const begins = new Map(header.tensors.map((info) => [info.name, header.bytes.byteLength + info.begin]));
-    const file = await writer.create(shard.name);
+    const file = await writer.create(shard.name, modeOfCopy(shard.file));
     await file.write(0, header.bytes);
     const write: WritePart = (part, byteOffset, bytes) => {
       signal?.throwIfAborted();

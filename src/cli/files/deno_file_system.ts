@@ -22,19 +22,16 @@ export const denoFileSystem: WorkFileSystem = {
     }),
   open: (path) =>
     nameFile(path, async () => {
-      const file = await Deno.open(path);
-      return new OpenFile(path, file, (await file.stat()).size);
+      const file = await Deno.open(path), { size, mode } = await file.stat();
+      return new OpenFile(path, file, size, mode === null ? undefined : mode & 0o777);
     }),
-  create: (path) =>
-    nameFile(path, async () => {
-      return new OpenFile(path, await Deno.open(path, { write: true, create: true, truncate: true }), 0);
-    }),
+  create: (path, mode) => nameFile(path, async () => new OpenFile(path, await createFile(path, mode), 0)),
   edit: (path) =>
     nameFile(path, async () => {
       const file = await Deno.open(path, { read: true, write: true, create: true });
       return new OpenFile(path, file, (await file.stat()).size);
     }),
-  makeFolder: (path) => nameFile(path, () => Deno.mkdir(path, { recursive: true })),
+  makeFolder: (path, mode) => nameFile(path, () => Deno.mkdir(path, { recursive: true, mode })),
   rename: (from, to) => nameFile(from, () => Deno.rename(from, to)),
   remove: (path) => nameFile(path, () => Deno.remove(path)),
   realPath: (path) => nameFile(path, () => Deno.realPath(path)),
@@ -63,6 +60,19 @@ export const denoFileSystem: WorkFileSystem = {
     }),
 };
 
+/** Opens an empty file without following a link of this name, which a neighbour on the machine may have placed here. */
+async function createFile(path: string, mode?: number): Promise<Deno.FsFile> {
+  const create = () => Deno.open(path, { write: true, createNew: true, mode }); // fails if anything exists, a link as well
+  try {
+    return await create();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+  if (!(await Deno.lstat(path)).isSymlink) return await Deno.open(path, { write: true, truncate: true });
+  await Deno.remove(path);
+  return await create();
+}
+
 async function isFile(path: string): Promise<boolean> {
   try {
     return (await Deno.stat(path)).isFile;
@@ -84,6 +94,7 @@ class OpenFile implements EditableFile {
     readonly path: string,
     readonly file: Deno.FsFile,
     readonly byteLength: number,
+    readonly mode?: number,
   ) {}
 
   read(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {

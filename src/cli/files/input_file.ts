@@ -1,4 +1,4 @@
-/** Checks the files that options and arguments name, before a command starts to work. */
+/** Checks the files and folders that options and arguments name, before a command starts to work. */
 
 import { FileError } from "../../files/file_error.ts";
 import { UsageError } from "../errors.ts";
@@ -10,13 +10,21 @@ import { nameFile } from "./name_file.ts";
  * @throws {UsageError} naming the source, the path and the reason
  */
 export async function requireFile(source: string, path: string): Promise<void> {
+  if (await isFolder(source, path)) throw new UsageError(`${source} ${path}: is a folder, not a file`);
+}
+
+/** Checks that a folder exists. @throws {UsageError} as {@link requireFile} */
+export async function requireFolder(source: string, path: string): Promise<void> {
+  if (!await isFolder(source, path)) throw new UsageError(`${source} ${path}: is a file, not a folder`);
+}
+
+async function isFolder(source: string, path: string): Promise<boolean> {
   try {
-    if (!(await nameFile(path, () => Deno.stat(path))).isDirectory) return;
+    return (await nameFile(path, () => Deno.stat(path))).isDirectory;
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     throw new UsageError(`${source} ${error.message}`, { cause: error });
   }
-  throw new UsageError(`${source} ${path}: is a folder, not a file`);
 }
 
 /** Checks the files of several options. An option may have no file, one file or several. @throws {UsageError} as {@link requireFile} */

@@ -4,6 +4,7 @@
  */
 
 import { isHubReference } from "../../hub/reference.ts";
+import { requireFolder } from "./input_file.ts";
 import type { Output } from "../terminal/output.ts";
 import { type HubVariables, useHub } from "./use_hub.ts";
 
@@ -13,6 +14,7 @@ export const MODEL_ARGUMENT = "a Hugging Face checkpoint folder, or hf:OWNER/NAM
 /**
  * Returns the folder of `model`. A model of the hub is downloaded unless the cache has it.
  * @param variables the environment variables; they are read from the process if they are not given
+ * @throws {UsageError} if the folder does not exist
  * @throws {ModelError} if the hub has no such model or refuses access
  * @throws {HubUnreachable} if the hub cannot be reached and the model is not in the cache
  */
@@ -22,7 +24,10 @@ export async function modelFolder(
   signal: AbortSignal,
   variables?: HubVariables,
 ): Promise<string> {
-  if (!isHubReference(model)) return model;
+  if (!isHubReference(model)) {
+    await requireFolder("model", model);
+    return model;
+  }
   const { resolveModel } = await import("../../hub/resolve_model.ts"); // only models of the hub need its client
   return await useHub(output, signal, (options) => resolveModel(model, options), variables);
 }

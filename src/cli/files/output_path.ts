@@ -3,14 +3,18 @@
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FileError } from "../../files/file_error.ts";
+import { isNotPermitted } from "../../text/is_not_permitted.ts";
 import { UsageError } from "../errors.ts";
+import { explainNotPermitted } from "../not_permitted.ts";
+import { denoFileSystem as fs } from "./deno_file_system.ts";
 import { nameFile } from "./name_file.ts";
+import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/folder_lock.ts";
 import { PROBE_FILE } from "./probe_file.ts";
 
 /**
  * Checks that files can be written to a folder. The folder and its parents are created if they do not exist, and
- * are then removed again. A folder may have files and folders, but no devices, pipes or sockets, because they would be replaced or
- * written to.
+ * are then removed again. The folder itself may be a link. It may have files and folders in it, but no links, devices, pipes or sockets, because
+ * they would be replaced, or written to outside of the folder.
  * @param option the option that names the folder, such as `--out`
  * @returns the free bytes on the disk of the folder
  * @throws {UsageError} naming the option, the path and the reason
@@ -38,7 +42,7 @@ export async function requireWritableFolder(option: string, folder: string): Pro
  */
 export async function requireWritableFile(option: string, path: string): Promise<void> {
   await explain(option, path, async () => {
-    const kind = kindOf(await findFile(path, Deno.lstat));
+    const kind = kindOf(await findFile(path));
     if (kind !== undefined) throw new UsageError(`option ${option} ${path}: is ${kind}, not a file`);
     await createAndRemoveFile(dirname(path));
   });
@@ -54,21 +58,47 @@ export async function requireOtherFolder(out: string, model: string): Promise<vo
 }
 
 /**
- * Checks that the output folder has no files, or may be overwritten.
+ * Checks that the output folder has no files but the lock of a process, or may be overwritten.
  * @throws {UsageError} naming the folder
  */
 export async function requireEmptyFolder(out: string, overwrite = false): Promise<void> {
-  if (overwrite || !await isFolder(out)) return;
-  for await (const _ of Deno.readDir(out)) {
-    throw new UsageError(`option --out ${out}: is not empty; choose another folder, or add --overwrite`);
-  }
+  if (overwrite) return;
+  const names = [...await namesIn(out, RUN_FOLDER), ...await namesIn(`${out}/${RUN_FOLDER}`, LOCK_FILE)];
+  if (names.length === 0) return;
+  throw new UsageError(`option --out ${out}: is not empty; choose another folder, or add --overwrite`);
+}
+
+/**
+ * Locks an output folder, which is created if it does not exist. When the lock is disposed of, the folder is removed if this function created it and
+ * it is still empty.
+ * @throws {InUseError} if another process works on the folder
+ */
+export async function lockOutput(out: string): Promise<AsyncDisposable> {
+  const isNew = !await isFolder(out), lock = await lockFolder(fs, out), folder = `${out}/${RUN_FOLDER}`;
+  return {
+    async [Symbol.asyncDispose]() {
+      await lock[Symbol.asyncDispose]();
+      if ((await namesIn(folder, LOCK_FILE)).length === 0) await fs.removeFolder(folder); // otherwise a run is unfinished
+      if (isNew && (await namesIn(out)).length === 0) await fs.remove(out);
+    },
+  };
+}
+
+/** Returns the names in a folder except `ignored`. A folder that does not exist has none. */
+async function namesIn(folder: string, ignored?: string): Promise<string[]> {
+  if (!await isFolder(folder)) return [];
+  const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
+  return names.filter((name) => name !== ignored);
 }
 
 /** Creates a file in `folder` and removes it. Errors name the folder, because the user does not know the file. */
 async function createAndRemoveFile(folder: string): Promise<void> {
   const path = `${folder}/${PROBE_FILE}`;
   await nameFile(folder, async () => {
-    (await Deno.open(path, { write: true, create: true })).close();
+    await Deno.remove(path).catch((error) => { // a process that was killed may have left it
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    (await Deno.open(path, { write: true, createNew: true })).close();
     await Deno.remove(path);
   });
 }
@@ -85,7 +115,11 @@ async function createFolders(folder: string): Promise<string[]> {
   } catch (error) {
     const parent = dirname(folder);
     // `mkdir` reports a file of this name as something that exists, which would not explain the failure.
-    if (await exists(folder)) throw new FileError(folder, "ENOTDIR", "is not a folder");
+    const found = await findFile(folder);
+    if (found?.isSymlink && !await exists(folder)) {
+      throw new FileError(folder, "ELOOP", "is a link that leads nowhere");
+    }
+    if (found) throw new FileError(folder, "ENOTDIR", "is not a folder");
     if (!(error instanceof Deno.errors.NotFound) || parent === folder) {
       return await nameFile(folder, () => Promise.reject(error));
     }
@@ -96,25 +130,30 @@ async function createFolders(folder: string): Promise<string[]> {
 }
 
 async function isFolder(path: string): Promise<boolean> {
-  return (await findFile(path))?.isDirectory ?? false;
+  return (await findFile(path, Deno.stat))?.isDirectory ?? false;
 }
 
 async function exists(path: string): Promise<boolean> {
-  return await findFile(path) !== undefined;
+  return await findFile(path, Deno.stat) !== undefined;
 }
 
-/** @throws {UsageError} if the folder has an entry that is neither a file nor a folder */
-async function requirePlainEntries(option: string, folder: string): Promise<void> {
+/** @throws {UsageError} if the folder, or the folder of an unfinished run in it, has an entry that is neither a file nor a folder */
+async function requirePlainEntries(option: string, out: string, folder = out): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
-    const entry = await findFile(`${folder}/${name}`); // nothing for a link that leads nowhere, which is replaced
+    const path = `${folder}/${name}`, entry = await findFile(path);
+    if (entry?.isDirectory && (name === RUN_FOLDER || folder !== out)) {
+      await requirePlainEntries(option, out, path);
+    }
     if (!entry || entry.isFile || entry.isDirectory) continue;
     throw new UsageError(
-      `option ${option} ${folder}: has ${name}, which is ${kindOf(entry)}; choose another folder`,
+      `option ${option} ${out}: has ${path.slice(out.length + 1)}, which is ${
+        kindOf(entry)
+      }; choose another folder`,
     );
   }
 }
 
-/** Describes what a path is, as the end of a sentence. Returns undefined for a regular file, and if nothing exists there. */
+/** Describes what an entry is, as the end of a sentence. Returns undefined for a regular file, and if nothing exists there. */
 function kindOf(found: Deno.FileInfo | undefined): string | undefined {
   if (!found || found.isFile) return undefined;
   if (found.isDirectory) return "a folder";
@@ -123,9 +162,10 @@ function kindOf(found: Deno.FileInfo | undefined): string | undefined {
   return found.isSocket ? "a socket" : "a device";
 }
 
+/** Returns what exists at a path, or undefined. A link is not followed unless `stat` follows it. */
 async function findFile(
   path: string,
-  stat: (path: string) => Promise<Deno.FileInfo> = Deno.stat,
+  stat: (path: string) => Promise<Deno.FileInfo> = Deno.lstat,
 ): Promise<Deno.FileInfo | undefined> {
   try {
     return await stat(path);
@@ -140,7 +180,12 @@ async function explain<T>(option: string, path: string, check: () => Promise<T>)
   try {
     return await check();
   } catch (error) {
-    if (!(error instanceof FileError) || error.isTransient) throw error;
-    throw new UsageError(`option ${option} ${path}: cannot be written: ${error.message}`, { cause: error });
+    const reason = isNotPermitted(error)
+      ? explainNotPermitted(error)
+      : error instanceof FileError && !error.isTransient
+      ? error.message
+      : undefined;
+    if (reason === undefined) throw error;
+    throw new UsageError(`option ${option} ${path}: cannot be written: ${reason}`, { cause: error });
   }
 }

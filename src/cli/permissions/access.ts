@@ -1,9 +1,10 @@
 /**
  * Describes as plain data what a command may read, write and connect to. Each value on the command line that names a file, a folder, a model or a
- * server has a role, and the role decides what the value grants.
+ * server has a role, and the role decides what the value grants. Deno compares real paths, so a value that is a symbolic link, or lies below one,
+ * grants its real path as well.
  */
 
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { DawnFiles } from "../../host/backends.ts";
 import { cacheFolder, type Repository, repositoryFolder } from "../../hub/cache.ts";
 import { isHubReference, parseReference } from "../../hub/reference.ts";
@@ -38,14 +39,15 @@ export interface Surroundings {
   readonly libraries: readonly string[];
   /** The package that `--webgpu dawn` loads, if it is installed. */
   readonly dawn?: DawnFiles;
-  /** Whether a file or folder exists. */
-  exists(path: string): boolean;
+  /** Returns the path of an existing file or folder with all links resolved, or undefined if nothing exists there. */
+  realPath(path: string): string | undefined;
 }
 
 /** The role of a value on the command line, by the kind of thing that the value names. */
 export type Role =
   | "input"
   | "labelled input"
+  | "keys file"
   | "text"
   | "protocol"
   | "model"
@@ -62,30 +64,41 @@ const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes 
 /** Matches the folder of a commit in the hub's cache, whose files are links to a folder beside it. */
 const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]?$/;
 
+/**
+ * Matches a file that Kubernetes mounts from a Secret or a ConfigMap. `FOLDER/NAME` is a link to `FOLDER/..data/NAME`, and `..data` is a link to a
+ * folder with a time as its name. When the contents change, Kubernetes replaces this folder.
+ */
+const MOUNTED = /^(.*)[\\/]\.\.\d{4}_[^\\/]+[\\/][^\\/]+$/;
+
 /** Returns the access that a value with each role grants. */
 const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Access>> = {
-  "input": (path, { cwd }) => ({ read: [resolve(cwd, path)] }),
-  "labelled input": (value, { cwd }) => {
-    const path = resolve(cwd, value.slice(value.indexOf("=") + 1));
-    return { read: [path, path.replace(/\.jsonl$/, "-labels.lst")] }; // the labels of piqa have a file of their own
+  "input": (path, around) => ({ read: withRealPath(path, around) }),
+  "labelled input": (value, around) => {
+    const path = value.slice(value.indexOf("=") + 1);
+    const labels = path.replace(/\.jsonl$/, "-labels.lst"); // the labels of piqa have a file of their own
+    return { read: [path, labels].flatMap((file) => withRealPath(file, around)) };
+  },
+  "keys file": (path, around) => {
+    const paths = withRealPath(path, around), mount = MOUNTED.exec(paths.at(-1)!)?.[1];
+    return { read: mount === undefined ? paths : [...paths, mount] }; // a host reads its keys again when they change
   },
   "text": (value, around) => {
     const { name, path } = parseTextReference(value);
     return path === undefined && name !== undefined
       ? hubAccess({ type: "dataset", name: NAMED_TEXTS[name].repo }, around)
-      : { read: [resolve(around.cwd, path ?? value)] };
+      : { read: withRealPath(path ?? value, around) };
   },
   "protocol": (_name, around) => union(TEXT_NAMES.map((name) => GRANTS.text(name, around))),
   "model": (model, around) =>
     isHubReference(model) ? modelAccess(model, around) : folderAccess(model, around),
-  "output folder": (path, { cwd, exists }) => {
-    const folder = firstMissing(resolve(cwd, path), exists);
-    return { read: [folder], write: [folder], sys: ["statfs"] }; // statfs tells the free space of the disk
+  "output folder": (path, around) => {
+    const folders = withRealPath(path, around).map((folder) => firstMissing(folder, around));
+    return { read: folders, write: folders, sys: ["statfs"] }; // statfs tells the free space of the disk
   },
-  "output file": (path, { cwd }) => fileAccess(resolve(cwd, path)),
-  "report folder": (folder, { cwd }) => {
-    const page = fileAccess(join(resolve(cwd, folder), REPORT_PAGE_FILE));
-    return { ...page, read: [resolve(cwd, folder)] };
+  "output file": fileAccess,
+  "report folder": (folder, around) => {
+    const page = fileAccess(join(folder, REPORT_PAGE_FILE), around);
+    return { ...page, read: withRealPath(folder, around) };
   },
   "server": (url) => ({ net: hostOf(url) }),
   "library": (choice, { cwd, libraries }) => {
@@ -124,16 +137,20 @@ export function hostOf(urls: string): string[] {
   });
 }
 
-/** The access to a file that is written under a temporary name, after a probe of its folder. */
-function fileAccess(path: string): Access {
-  const paths = [path, path + TEMPORARY_SUFFIX];
-  return { read: paths, write: [...paths, join(dirname(path), PROBE_FILE)] };
+/**
+ * The access to a file that is written under a temporary name, after a probe of its folder. If the file itself is a link, the command refuses it, so
+ * only links above it are resolved.
+ */
+function fileAccess(path: string, around: Surroundings): Access {
+  const folders = withRealPath(dirname(path), around),
+    names = [basename(path), basename(path) + TEMPORARY_SUFFIX];
+  const pathsOf = (name: string) => folders.map((folder) => join(folder, name));
+  return { read: names.flatMap(pathsOf), write: [...names, PROBE_FILE].flatMap(pathsOf) };
 }
 
 /** The access to a model in a folder. The files of a commit in the hub's cache are links to files outside of their folder. */
-function folderAccess(path: string, { cwd }: Surroundings): Access {
-  const folder = resolve(cwd, path);
-  return { read: [SNAPSHOT.exec(folder)?.[1] ?? folder] };
+function folderAccess(path: string, around: Surroundings): Access {
+  return { read: withRealPath(path, around).map((folder) => SNAPSHOT.exec(folder)?.[1] ?? folder) };
 }
 
 /** The access to a model of the hub. An invalid reference is reported by the command itself. */
@@ -146,14 +163,17 @@ function modelAccess(reference: string, around: Surroundings): Access {
 }
 
 /** The access to a repository of the hub, which is downloaded to the folder of this repository in the cache. */
-function hubAccess(repository: Repository, { cwd, env, exists }: Surroundings): Access {
+function hubAccess(repository: Repository, around: Surroundings): Access {
+  const { env } = around;
   try {
-    const cache = resolve(cwd, cacheFolder(env)), name = repositoryFolder(repository);
-    const folders = [join(cache, name), join(cache, ".locks", name)];
+    const cache = cacheFolder(env), name = repositoryFolder(repository);
+    const folders = [join(cache, name), join(cache, ".locks", name)].flatMap((path) =>
+      withRealPath(path, around)
+    );
     const net = env.HF_ENDPOINT ? hostOf(env.HF_ENDPOINT) : HUB_HOSTS;
     return {
       read: folders,
-      write: folders.map((folder) => firstMissing(folder, exists)),
+      write: folders.map((folder) => firstMissing(folder, around)),
       net,
       env: HUB_VARIABLES,
     };
@@ -163,7 +183,20 @@ function hubAccess(repository: Repository, { cwd, env, exists }: Surroundings): 
 }
 
 /** Returns the outermost folder of `path` that does not exist, or `path` if it exists. The command may have to create this folder. */
-function firstMissing(path: string, exists: (path: string) => boolean): string {
+function firstMissing(path: string, around: Surroundings): string {
   const parent = dirname(path);
-  return parent === path || exists(parent) ? path : firstMissing(parent, exists);
+  return parent === path || around.realPath(parent) !== undefined ? path : firstMissing(parent, around);
+}
+
+/** Returns the absolute path of `path`, followed by its real path if that is another one. */
+export function withRealPath(path: string, around: Surroundings): string[] {
+  const absolute = resolve(around.cwd, path);
+  return [...new Set([absolute, resolveLinks(absolute, around)])];
+}
+
+/** Resolves the links in the part of `path` that exists. */
+function resolveLinks(path: string, around: Surroundings): string {
+  const real = around.realPath(path), parent = dirname(path);
+  if (real !== undefined || parent === path) return real ?? path;
+  return join(resolveLinks(parent, around), basename(path));
 }

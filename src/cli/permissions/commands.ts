@@ -68,7 +68,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "jobs show": JOBS,
   "jobs cancel": JOBS,
   "serve": {
-    options: { "keys-file": "input", edge: "server", ...LIBRARIES },
+    options: { "keys-file": "keys file", edge: "server", ...LIBRARIES },
     defaults: {
       "keys-file": "PARE_KEYS_FILE",
       "edge": "PARE_EDGE",

@@ -4,8 +4,7 @@
  * libraries that `--blas` and `--webgpu` name may be loaded.
  */
 
-import { resolve } from "node:path";
-import { type Access, accessOf, hostOf, type Surroundings, union } from "./access.ts";
+import { type Access, accessOf, hostOf, type Surroundings, union, withRealPath } from "./access.ts";
 import { type CommandLine, parseCommandLine } from "./command_line.ts";
 import { COMMANDS, COMMON_VARIABLES } from "./commands.ts";
 
@@ -62,8 +61,8 @@ function listeningAccess({ options }: CommandLine, { env }: Surroundings): Acces
 }
 
 /** The access that the options `--allow-read`, `--allow-write` and `--allow-net` add. */
-function extraAccess({ options }: CommandLine, { cwd }: Surroundings): Access {
-  const paths = (option: string) => (options.get(option) ?? []).map((path) => resolve(cwd, path));
+function extraAccess({ options }: CommandLine, around: Surroundings): Access {
+  const paths = (option: string) => (options.get(option) ?? []).flatMap((path) => withRealPath(path, around));
   return { read: paths("allow-read"), write: paths("allow-write"), net: options.get("allow-net") };
 }
 

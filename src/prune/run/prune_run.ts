@@ -16,7 +16,7 @@
 import { z } from "zod";
 import type { Digests } from "../../checkpoint/copy_digests.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { InUseError } from "../../files/in_use_error.ts";
+import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/folder_lock.ts";
 import { readBytes, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
@@ -31,10 +31,8 @@ import {
   type StatesEntry,
 } from "./journal.ts";
 
-const RUN_FOLDER = ".pare";
 const RUN_FILE = "run.json";
 const JOURNAL_FILE = "journal.jsonl";
-const LOCK_FILE = "lock";
 const DENSE_FOLDER = "dense";
 const QUANTIZED_FOLDER = "quantized";
 const ALLOCATION_FOLDER = "allocation";
@@ -85,9 +83,7 @@ export class PruneRun implements AsyncDisposable {
     { fingerprint, restart }: RunOptions,
   ): Promise<PruneRun> {
     const folder = `${out}/${RUN_FOLDER}`;
-    await fs.makeFolder(folder);
-    const lock = await fs.lock(`${folder}/${LOCK_FILE}`);
-    if (!lock) throw new InUseError(`${out}: another process is working on the run in this folder`);
+    const lock = await lockFolder(fs, out);
     try {
       const exists = (await fs.list(folder) ?? []).includes(RUN_FILE);
       const isResumed = exists && !restart;

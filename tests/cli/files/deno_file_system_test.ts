@@ -34,6 +34,19 @@ describe("denoFileSystem", () => {
     await file.close();
   });
 
+  it("creates a file in place of a link, and does not follow it", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/victim`, "kept");
+      for (const [name, target] of [["link", `${folder}/victim`], ["dangling", `${folder}/absent`]]) {
+        await Deno.symlink(target, `${folder}/${name}`);
+        const file = await denoFileSystem.create(`${folder}/${name}`);
+        await file.close();
+        assert.ok((await Deno.lstat(`${folder}/${name}`)).isFile);
+      }
+      assert.equal(await Deno.readTextFile(`${folder}/victim`), "kept");
+      await assert.rejects(Deno.lstat(`${folder}/absent`), Deno.errors.NotFound);
+    }));
+
   it("reads and writes at the right offsets in overlapping calls", () =>
     withTemporaryFolder(async (folder) => {
       const pieces = Array.from({ length: 20 }, (_, i) => new Uint8Array(1000 + i).fill(i));

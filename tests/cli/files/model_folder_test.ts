@@ -17,10 +17,14 @@ class RecordedOutput extends Output {
 const { signal } = new AbortController();
 
 describe("modelFolder()", () => {
-  it("returns a folder unchanged", async () => {
-    for (const folder of ["models/opt", "./hf:odd", "/"]) {
+  it("returns a folder unchanged, and refuses one that does not exist", async () => {
+    for (const folder of ["tests", "./tests", "/"]) {
       assert.equal(await modelFolder(folder, new RecordedOutput(false), signal, {}), folder);
     }
+    await assert.rejects(modelFolder("./hf:odd", new RecordedOutput(false), signal, {}), {
+      name: "UsageError",
+      message: "model ./hf:odd: there is no such file or folder",
+    });
   });
 
   it("downloads a model of the hub with the settings of the environment, and reports each file", () =>

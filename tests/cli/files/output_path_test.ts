@@ -2,6 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { dirname } from "node:path";
 import { requireWritableFile, requireWritableFolder } from "../../../src/cli/files/output_path.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
@@ -73,8 +74,32 @@ describe("an output that is no regular file", { skip: isWindows }, () => {
         await Deno.rename(path, `${inside}/model.safetensors`);
         await assert.rejects(requireWritableFolder("--out", inside), {
           name: "UsageError",
-          message: /has model\.safetensors, which is a (pipe|socket|device); choose another folder$/,
+          message: /has model\.safetensors, which is a (pipe|socket|device|link); choose another folder$/,
         });
       }
+    }));
+
+  it("is refused inside of an unfinished run, at any depth", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.mkdir(`${folder}/elsewhere`);
+      for (const path of [".pare", ".pare/journal.jsonl", ".pare/dense/model.safetensors.partial"]) {
+        const out = `${folder}/${path.replaceAll("/", "-")}`, link = `${out}/${path}`;
+        await Deno.mkdir(dirname(link), { recursive: true });
+        await Deno.symlink(`${folder}/elsewhere`, link);
+        await assert.rejects(requireWritableFolder("--out", out), {
+          name: "UsageError",
+          message: `option --out ${out}: has ${path}, which is a link; choose another folder`,
+        });
+      }
+    }));
+
+  it("says that a folder is a link that leads nowhere", () =>
+    withTemporaryFolder(async (folder) => {
+      const out = `${folder}/out`;
+      await Deno.symlink(`${folder}/absent`, out);
+      await assert.rejects(requireWritableFolder("--out", out), {
+        name: "UsageError",
+        message: `option --out ${out}: cannot be written: ${out}: is a link that leads nowhere`,
+      });
     }));
 });

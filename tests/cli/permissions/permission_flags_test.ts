@@ -5,7 +5,16 @@ import assert from "node:assert/strict";
 import { commandAccess, permissionFlags } from "../../../src/cli/permissions/permission_flags.ts";
 
 /** The folders that exist. Everything else is missing. */
-const EXISTING = ["/", "/home", "/home/ann", "/data"];
+const EXISTING = ["/", "/home", "/home/ann", "/data", "/data/ann", "/data/cache"];
+
+/** The real paths of links, and of what lies below them. */
+const LINKS: Readonly<Record<string, string>> = {
+  "/home/ann/scratch": "/data/ann",
+  "/home/ann/opt": "/data/models/opt",
+  "/home/ann/hf": "/data/cache",
+  "/home/ann/cached": "/data/hub/models--a--b/snapshots/123",
+  "/etc/pare/keys": "/etc/pare/..2026_11_28_07_30_00.123/keys",
+};
 
 function around(env: Record<string, string> = {}) {
   return {
@@ -17,7 +26,7 @@ function around(env: Record<string, string> = {}) {
       realFolder: "/store/webgpu",
       addon: "/store/webgpu/dawn.node",
     },
-    exists: (path: string) => EXISTING.includes(path),
+    realPath: (path: string) => EXISTING.includes(path) ? path : LINKS[path],
   };
 }
 
@@ -40,6 +49,46 @@ describe("commandAccess()", () => {
 
   it("grants the outermost missing folder of an output, because the command creates it", () => {
     assert.deepEqual(accessOf("pack m --out /data/new/runs/1").write, ["/data/new"]);
+  });
+
+  it("grants the real paths of links, and of what lies below them", () => {
+    const { read, write } = accessOf("prune opt --calibration scratch/c.txt --out scratch/new/run");
+    assert.deepEqual(read, [
+      "/home/ann/opt",
+      "/data/models/opt",
+      "/home/ann/scratch/new",
+      "/data/ann/new",
+      "/home/ann/scratch/c.txt",
+      "/data/ann/c.txt",
+    ]);
+    assert.deepEqual(write, ["/home/ann/scratch/new", "/data/ann/new"]);
+    assert.deepEqual(
+      accessOf("layer l --out scratch/o.st").write.filter((path) => path.startsWith("/data")),
+      [
+        "/data/ann/o.st",
+        "/data/ann/o.st.partial",
+        "/data/ann/.pare-probe",
+      ],
+    );
+    assert.deepEqual(accessOf("verify cached").read, ["/home/ann/cached", "/data/hub/models--a--b"]);
+    assert.deepEqual(accessOf("verify m --allow-read scratch").read.slice(1), [
+      "/home/ann/scratch",
+      "/data/ann",
+    ]);
+    assert.deepEqual(accessOf("eval hf:a/b", { HF_HUB_CACHE: "hf" }).write, [
+      "/home/ann/hf/models--a--b",
+      "/data/cache/models--a--b",
+      "/home/ann/hf/.locks",
+      "/data/cache/.locks",
+    ]);
+  });
+
+  it("lets a host read keys that Kubernetes mounts and replaces while the host runs", () => {
+    assert.deepEqual(accessOf("serve --keys-file /etc/pare/keys").read, [
+      "/etc/pare/keys",
+      "/etc/pare/..2026_11_28_07_30_00.123/keys",
+      "/etc/pare",
+    ]);
   });
 
   it("connects to the server that the option or the environment names, and not to the one that was overridden", () => {
@@ -117,7 +166,7 @@ describe("commandAccess()", () => {
 
   it("lets a host read the file of its keys, which the option or the variable names", () => {
     assert.deepEqual(accessOf("serve --keys-file keys").read, ["/home/ann/keys"]);
-    assert.deepEqual(accessOf("serve", { PARE_KEYS_FILE: "/etc/pare/keys" }).read, ["/etc/pare/keys"]);
+    assert.deepEqual(accessOf("serve", { PARE_KEYS_FILE: "/run/keys" }).read, ["/run/keys"]);
   });
 
   it("loads the library that --blas or its variable names, and no library by default", () => {

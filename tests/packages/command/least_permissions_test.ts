@@ -5,7 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { realPath } from "../../../scripts/launcher/deno_arguments.ts";
 import { permissionFlags } from "../../../src/cli/permissions/permission_flags.ts";
 import { serveHub } from "../../hub/fake_hub.ts";
 import { type Ended, type Installation, installCommand, runIn } from "./installed_command.ts";
@@ -152,6 +152,18 @@ describe("with least permissions", () => {
     await Deno.rename(`${folder}/secret/model`, `${folder}/model`);
   });
 
+  it("refuses an output in a folder of the operating system as a bad path", {
+    skip: Deno.build.os !== "linux" && "only Linux has /proc",
+  }, async () => {
+    const refused = "/proc/x: lies in a folder of the operating system, which a command may not use";
+    const { code, stderr } = await pare(["prune", "model", "--out", "/proc/x", ...PRUNE]);
+    assert.deepEqual([code, stderr], [2, `error: option --out /proc/x: cannot be written: ${refused}\n`]);
+    const layer = await pare(["layer", "layer.safetensors", "--out", "/proc/x"]);
+    assert.deepEqual([layer.code, layer.stderr], [code, stderr]);
+    const text = await pare(["eval", "model", "--text", "/proc/self/environ"]);
+    assert.equal(text.code, 2);
+  });
+
   it("does not upload to another server that an edge names, and names the option that permits it", async () => {
     await using other = serveRecorder(() => new Response());
     await using server = serveRecorder(({ url }) => {
@@ -180,7 +192,7 @@ describe("with least permissions", () => {
     await using elsewhere = serveRecorder(() => new Response());
     await Deno.writeTextFile(`${folder}/planted.ts`, PLANTED);
     const words = ["prune", "model", "--out", "planted-out", "--calibration", "calibration.txt"];
-    const around = { cwd: folder, env: {}, libraries: [], exists: existsSync };
+    const around = { cwd: folder, env: {}, libraries: [], realPath };
     const flags = ["--no-prompt", "--quiet", "--no-config", ...permissionFlags(words, [], around)];
     const command = [Deno.execPath(), "run", ...flags, "planted.ts", elsewhere.url];
     const { stdout, stderr } = await runIn(folder, command, { HF_TOKEN: "hf_secret" });
