@@ -13,6 +13,7 @@ import {
   findWeightFiles,
   formatWeightIndex,
   INDEX_FILE,
+  MAX_INDEX_BYTES,
   readShardNames,
   WEIGHT_FORMATS,
   WEIGHTS_FILE,
@@ -60,7 +61,9 @@ export async function openWeights(
   );
   const indexFile = async () => {
     if (!isSharded) return undefined;
-    return format.index === INDEX_FILE ? await readBytes(fs, `${folder}/${INDEX_FILE}`) : makeIndex(shards);
+    return format.index === INDEX_FILE
+      ? await readBytes(fs, `${folder}/${INDEX_FILE}`, MAX_INDEX_BYTES)
+      : makeIndex(shards);
   };
   return { shards, indexFile };
 }

@@ -15,6 +15,9 @@ export const WEIGHTS_FILE = "model.safetensors";
 /** The index of a sharded safetensors checkpoint. */
 export const INDEX_FILE = "model.safetensors.index.json";
 
+/** The longest index that is read. It has about 100 bytes per tensor, and the largest mixtures of experts have 150,000 tensors. */
+export const MAX_INDEX_BYTES = 64 << 20;
+
 /** The file names of one format: the single weight file, and the index of a sharded checkpoint. */
 export interface WeightFormat {
   readonly weights: string;
@@ -57,7 +60,7 @@ export async function readShardNames(
   files: readonly string[],
   index: string,
 ): Promise<string[]> {
-  const parsed = indexSchema.safeParse(await readJson(fs, `${folder}/${index}`));
+  const parsed = indexSchema.safeParse(await readJson(fs, `${folder}/${index}`, MAX_INDEX_BYTES));
   if (!parsed.success) throw new ModelError(`${folder}/${index}: ${z.prettifyError(parsed.error)}`);
   const names = [...new Set(Object.values(parsed.data.weight_map))].sort();
   for (const name of names) {

@@ -10,24 +10,39 @@ import { messageOf } from "../text/message_of.ts";
 /** The suffix of the name of a file that is not complete yet. */
 export const TEMPORARY_SUFFIX = ".partial";
 
-/** Reads all bytes of a file. */
-export async function readBytes(fs: FileSystem, path: string): Promise<Uint8Array<ArrayBuffer>> {
+/**
+ * The longest JSON file that is read, unless a larger limit is named. A parsed file takes several times its length in memory. The longest
+ * config.json that is known has 2 MiB, because it lists the modules of a mixture of experts that are not quantised.
+ */
+export const MAX_JSON_BYTES = 16 << 20;
+
+/** Reads all bytes of a file. @throws {ModelError} if the file is longer than `maxBytes` */
+export async function readBytes(
+  fs: FileSystem,
+  path: string,
+  maxBytes = Infinity,
+): Promise<Uint8Array<ArrayBuffer>> {
   const file = await fs.open(path);
   try {
+    if (file.byteLength > maxBytes) {
+      throw new ModelError(
+        `${path}: has ${file.byteLength} bytes, but a file of its kind may have at most ${maxBytes}`,
+      );
+    }
     return await file.read(0, file.byteLength);
   } finally {
     await file.close();
   }
 }
 
-/** Reads a file as UTF-8 text. @throws {ModelError} if the file is not valid UTF-8 */
-export async function readText(fs: FileSystem, path: string): Promise<string> {
-  return decodeUtf8(await readBytes(fs, path), path);
+/** Reads a file as UTF-8 text. @throws {ModelError} if the file is longer than `maxBytes` or is not valid UTF-8 */
+export async function readText(fs: FileSystem, path: string, maxBytes?: number): Promise<string> {
+  return decodeUtf8(await readBytes(fs, path, maxBytes), path);
 }
 
-/** Reads and parses a JSON file. @throws {ModelError} if the file is not valid UTF-8 or not valid JSON */
-export async function readJson(fs: FileSystem, path: string): Promise<unknown> {
-  return parseJson(await readText(fs, path), path);
+/** Reads and parses a JSON file. @throws {ModelError} if the file is longer than `maxBytes`, or is not valid UTF-8 or not valid JSON */
+export async function readJson(fs: FileSystem, path: string, maxBytes = MAX_JSON_BYTES): Promise<unknown> {
+  return parseJson(await readText(fs, path, maxBytes), path);
 }
 
 /**

@@ -5,6 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { cp } from "node:fs/promises";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { freePort } from "../../scripts/processes/child_edge.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
@@ -96,6 +97,30 @@ describe("the exit code", () => {
     const { kind, message } = await failure(...pruneArgs(model, `${folder}/none`));
     assert.equal(kind, "refused");
     assert.match(message, /unknown: .*mamba/);
+  });
+
+  it("is 3 for JSON files of a checkpoint that are longer than their limit, which are not read", async () => {
+    for (
+      const [name, limit, ...words] of [
+        ["config.json", 16 << 20, "verify"],
+        ["model.safetensors.index.json", 64 << 20, "verify"],
+        ["pare.json", 256 << 20, "verify"],
+        ["special_tokens_map.json", 128 << 20, "eval", "--text", text, "--backend", "cpu"],
+        ["tokenizer.json", 128 << 20, "eval", "--text", text, "--backend", "cpu"],
+        ["merges.txt", 128 << 20, "eval", "--text", text, "--backend", "cpu"],
+      ] as const
+    ) {
+      const model = `${folder}/long-${name}`;
+      await cp(OPT_SOTU, model, { recursive: true });
+      if (name === "merges.txt") await Deno.rename(`${model}/tokenizer.json`, `${model}/vocab.json`);
+      if (name.includes("index")) await Deno.remove(`${model}/model.safetensors`);
+      await Deno.writeFile(`${model}/${name}`, new Uint8Array(), { append: true });
+      await Deno.truncate(`${model}/${name}`, limit + 1);
+      const [command, ...options] = words;
+      const { kind, message } = await failure(command, model, ...options);
+      const length = `has ${limit + 1} bytes, but a file of its kind may have at most ${limit}`;
+      assert.deepEqual([kind, message], ["refused", `${model}/${name}: ${length}`]);
+    }
   });
 
   it("is 3 for a key that the host does not accept, and the message names the code of the answer", async () => {

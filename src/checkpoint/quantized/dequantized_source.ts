@@ -3,13 +3,15 @@
  * values of a weight are computed when they are read, so only the requested rows are in memory.
  */
 
+import { ModelError } from "../../files/model_error.ts";
 import { gridsPerRow } from "../../quantization/quantization.ts";
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import type { TensorShape, TensorSource } from "../tensor_source.ts";
 import { unpackColumns, unpackRows, wordBytes } from "./codes.ts";
-import { readCodeKinds } from "./config.ts";
+import { TensorScan } from "../inspect/tensor_scan.ts";
+import { readGridKinds } from "./read_config.ts";
 import { dequantizeRows } from "./dequantize.ts";
 import { type QuantizedParts, readQuantizedParts, stemOfQuantizedPart } from "./quantized_parts.ts";
 
@@ -20,7 +22,7 @@ import { type QuantizedParts, readQuantizedParts, stemOfQuantizedPart } from "./
  * two tensors of a weight contradict each other
  */
 export async function openDequantized(checkpoint: Checkpoint): Promise<DequantizedSource> {
-  const kinds = readCodeKinds(checkpoint.folder, checkpoint.config);
+  const kinds = readGridKinds(checkpoint.folder, checkpoint.config);
   const stems = new Set(
     [...checkpoint.names()].map(stemOfQuantizedPart).filter((stem) => stem !== undefined),
   );
@@ -66,7 +68,10 @@ export class DequantizedSource implements TensorSource {
     return rows.subarray(begin, begin + byteLength);
   }
 
-  /** Computes the dense rows from `firstRow` to `endRow − 1`, in the dtype of the weight. */
+  /**
+   * Computes the dense rows from `firstRow` to `endRow − 1`, in the dtype of the weight.
+   * @throws {ModelError} if an entry is NaN or infinite
+   */
   async #readRows(parts: QuantizedParts, firstRow: number, endRow: number): Promise<Uint8Array<ArrayBuffer>> {
     const { names, cols, bits, dtype } = parts, rows = endRow - firstRow;
     const packedBytes = wordBytes(cols, bits),
@@ -75,7 +80,15 @@ export class DequantizedSource implements TensorSource {
     const scales = await this.#checkpoint.read(names.scale, firstRow * scaleBytes, rows * scaleBytes);
     const zeros = await this.#readZeros(parts, firstRow, endRow);
     const grids = { scales: bytesToFloats(scales, dtype), zeros };
-    return floatsToBytes(dequantizeRows(unpackRows(packed, cols, bits), grids, parts), dtype);
+    const dense = floatsToBytes(dequantizeRows(unpackRows(packed, cols, bits), grids, parts), dtype);
+    const scan = new TensorScan(dtype, [rows, cols]);
+    scan.add(dense);
+    const { firstNonFinite } = scan.result;
+    if (firstNonFinite === null) return dense;
+    const row = firstRow + Math.floor(firstNonFinite / cols);
+    throw new ModelError(
+      `${this.#checkpoint.folder}: ${names.scale} makes entries of row ${row} of ${parts.weight} NaN or infinite`,
+    );
   }
 
   /** Reads the zeros of some rows as codes: (rows, groups). */

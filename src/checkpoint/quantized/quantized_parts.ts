@@ -7,14 +7,14 @@ import { ModelError } from "../../files/model_error.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import type { CodeKind } from "./config.ts";
+import { gridKindOf, type GridKinds } from "./read_config.ts";
 import { readStoredShape } from "../packed/packed_parts.ts";
 import {
   QUANTIZED_SUFFIXES,
   quantizedNames,
   type QuantizedShape,
   quantizedSpecs,
-  wordCount,
+  requireStorable,
 } from "./layout.ts";
 
 /** A quantised weight whose tensors have been checked. */
@@ -41,43 +41,32 @@ export function stemOfQuantizedPart(name: string): string | undefined {
  * Reads the shape, the dtype and the grid of a quantised weight from its tensors, and checks them.
  *
  * @param stem the name of the weight without `.weight`
- * @param kinds the kinds of codes that config.json lists
- * @throws {ModelError} if a tensor is missing, or if its dtype or shape is wrong
+ * @param kinds the grids that config.json describes
+ * @throws {ModelError} if a tensor is missing, if its dtype or shape is wrong, or if config.json does not describe its grid
  */
 export async function readQuantizedParts(
   checkpoint: Checkpoint,
   stem: string,
-  kinds: readonly CodeKind[],
+  kinds: GridKinds,
 ): Promise<QuantizedParts> {
   const { folder } = checkpoint, names = quantizedNames(stem), weight = `${stem}.weight`;
   if (checkpoint.has(weight)) throw new ModelError(`${folder}: holds ${weight} both dense and quantised`);
   const unsupported = UNSUPPORTED_SUFFIXES.find((suffix) => checkpoint.has(stem + suffix));
   if (unsupported) throw new ModelError(`${folder}: ${stem}${unsupported} is not supported`);
   const [rows, cols] = await readStoredShape(checkpoint, names.shape);
-  const packed = checkpoint.info(names.packed), { dtype, shape: scaleShape } = checkpoint.info(names.scale);
+  const { dtype } = checkpoint.info(names.scale);
   if (!isFloatDtype(dtype)) {
     throw new ModelError(`${folder}: ${names.scale} must be F32, F16 or BF16, not ${dtype}`);
   }
-  const symmetric = !checkpoint.has(names.zeroPoint);
-  const fitting = new Set(
-    kinds.filter((kind) => kind.symmetric === symmetric).map((kind) => kind.bits)
-      .filter((bits) => sameShape(packed.shape, [rows, wordCount(cols, bits)])),
-  );
-  if (fitting.size !== 1) {
-    throw new ModelError(
-      `${folder}: ${names.packed} [${packed.shape}] of a weight [${rows}, ${cols}] ` +
-        `${
-          symmetric ? "without" : "with"
-        } a zero point must fit exactly one kind of codes in config.json, which has ` +
-        kinds.map((kind) => `${kind.bits} bits ${kind.symmetric ? "symmetric" : "asymmetric"}`).join(", "),
-    );
+  const { group, bits, groupSize, symmetric } = gridKindOf(folder, stem, kinds);
+  if (symmetric && checkpoint.has(names.zeroPoint)) {
+    throw new ModelError(`${folder}: has ${names.zeroPoint}, although the weights of ${group} are symmetric`);
   }
-  const [bits] = fitting;
-  const groups = scaleShape[1] ?? 0, groupSize = groups === 1 ? 0 : cols / groups;
-  if (!Number.isInteger(groupSize)) {
-    throw new ModelError(
-      `${folder}: ${names.scale} [${scaleShape}] must have a number of columns that divides ${cols}`,
-    );
+  try {
+    requireStorable({ bits, groupSize, symmetric, cols });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ModelError(`${folder}: ${weight}: ${error.message}`, { cause: error });
   }
   const parts = { weight, names, rows, cols, dtype, bits, groupSize, symmetric };
   for (const spec of quantizedSpecs(stem, parts)) {

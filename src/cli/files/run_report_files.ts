@@ -8,6 +8,9 @@ import { type RunReport, runReportSchema } from "../../report/run_report.ts";
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
 
+/** The longest `pare.json` that is read. It has about 700 bytes per layer, and the largest mixtures of experts have 70,000 layers. */
+const MAX_REPORT_BYTES = 256 << 20;
+
 /**
  * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none.
  * @throws {ModelError} if it is malformed
@@ -17,7 +20,7 @@ export async function readRunReport(
 ): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
-  const parsed = runReportSchema.safeParse(await readJson(denoFileSystem, path));
+  const parsed = runReportSchema.safeParse(await readJson(denoFileSystem, path, MAX_REPORT_BYTES));
   if (parsed.success) return parsed.data;
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
 }

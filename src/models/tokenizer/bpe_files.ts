@@ -9,6 +9,9 @@ import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
 import { readJson, readText } from "../../files/whole_file.ts";
 
+/** The longest file of a tokenizer that is read. A vocabulary of 262,144 tokens with its merges takes 34 MB. */
+export const MAX_TOKENIZER_BYTES = 128 << 20;
+
 const VOCABULARY_FILE = "vocab.json";
 const MERGES_FILE = "merges.txt";
 
@@ -52,13 +55,13 @@ export async function readBpeFiles(
   if (!parsed.success) {
     throw new ModelError(`${folder}/tokenizer_config.json: ${z.prettifyError(parsed.error)}`);
   }
-  const merges = (await readText(fs, `${folder}/${MERGES_FILE}`)).split(/\r?\n/)
+  const merges = (await readText(fs, `${folder}/${MERGES_FILE}`, MAX_TOKENIZER_BYTES)).split(/\r?\n/)
     .filter((line, i) => line !== "" && !(i === 0 && line.startsWith("#version")));
   return buildDefinition(vocabulary, added, merges, parsed.data, folder);
 }
 
 async function readVocabulary(fs: FileSystem, path: string): Promise<Readonly<Record<string, number>>> {
-  const vocabulary = vocabularySchema.safeParse(await readJson(fs, path));
+  const vocabulary = vocabularySchema.safeParse(await readJson(fs, path, MAX_TOKENIZER_BYTES));
   if (!vocabulary.success) throw new ModelError(`${path}: must be an object whose values are token ids`);
   return vocabulary.data;
 }

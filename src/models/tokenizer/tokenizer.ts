@@ -9,7 +9,7 @@ import { isObject } from "../../safetensors/header_json.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
 import { checkDefinition, isTokenId } from "./check_definition.ts";
-import { readBpeFiles } from "./bpe_files.ts";
+import { MAX_TOKENIZER_BYTES, readBpeFiles } from "./bpe_files.ts";
 import { parseJson, readJson, readText } from "../../files/whole_file.ts";
 import { messageOf } from "../../text/message_of.ts";
 
@@ -126,7 +126,7 @@ async function readDefinition(fs: FileSystem, path: string): Promise<Record<stri
 
 /** Reads a JSON object. @throws {ModelError} if the file is malformed or holds another JSON value */
 async function readObject(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
-  const value = await readJson(fs, path);
+  const value = await readJson(fs, path, MAX_TOKENIZER_BYTES);
   if (!isObject(value)) throw new ModelError(`${path}: is not a JSON object`);
   return value;
 }

@@ -94,15 +94,68 @@ describe("openDequantized() rejects", () => {
     );
     await assertRefused(
       { description: () => ({ kv_cache_scheme: { num_bits: 8 } }) },
-      /kv_cache_scheme must be absent/,
+      /kv_cache_scheme must be absent, not/,
     );
     await assertRefused(
       { description: () => ({ sparsity_config: { format: "marlin-24" } }) },
-      /sparsity_config\.format must be dense or absent, not "marlin-24"/,
+      /sparsity_config must be dense or absent, not \{"format":"marlin-24"\}/,
     );
     await assertRefused(
       { description: () => ({ config_groups: {} }) },
       /config_groups must be an object with/,
+    );
+  });
+
+  it("a group size that contradicts the strategy or the tensors, and groups of reordered columns", async () => {
+    const refused: readonly (readonly [Record<string, unknown>, RegExp])[] = [
+      [{ group_size: 0 }, /weights\.group_size must be a positive integer, not 0/],
+      [{ group_size: null }, /weights\.group_size must be a positive integer, not null/],
+      [{ group_size: 2.5 }, /weights\.group_size must be a positive integer, or absent, not 2\.5/],
+      [{ group_size: 7 }, /x\.weight: .* divides the 24 columns of the weight; 7 does not/],
+      [{ group_size: 8 }, /x\.weight_scale must be F16 \[9,3\], not F16 \[9,4\]/],
+      [{ strategy: "channel" }, /weights\.group_size must be absent with one grid per channel, not 6/],
+      [{ strategy: "channel", group_size: -1 }, /x\.weight_scale must be F16 \[9,1\], not F16 \[9,4\]/],
+      [{ symmetric: true }, /has x\.weight_zero_point, although the weights of group_0 are symmetric/],
+      [{ actorder: "group" }, /weights\.actorder must be weight or static or false or absent, not "group"/],
+      [{ dynamic: true }, /weights\.dynamic must be false or absent, not true/],
+      [{ block_structure: "2x2" }, /weights\.block_structure must be absent/],
+      [{ rotation: 1 }, /group_0\.weights\.rotation is not supported; the known members are num_bits/],
+    ];
+    for (const [changes, message] of refused) await assertRefused(withWeights(changes), message);
+  });
+
+  it("layers that config.json does not list as quantised, or lists as ignored", async () => {
+    const withTargets = (...targets: readonly string[]) => ({
+      description: ({ config_groups: { group_0: group } }: Description) => ({
+        config_groups: { group_0: { ...group, targets } },
+      }),
+    });
+    await assertRefused(
+      withTargets("y", "re:.*z"),
+      /x is quantised, but .*config_groups has no target for it/,
+    );
+    await assertRefused(withTargets("re:("), /"re:\(" is no regular expression that Pare can read/);
+    for (const ignored of ["x", "model.x", "re:x$", "Linear"]) {
+      await assertRefused(
+        { description: () => ({ ignore: [ignored] }) },
+        /x is quantised, but quantization_config\.ignore lists it/,
+      );
+    }
+    await assertRefused(
+      { description: () => ({ ignore: "x" }) },
+      /ignore must be a list of names, or absent/,
+    );
+    await assertRefused(
+      { description: () => ({ transform_config: { a: 1 } }) },
+      /transform_config must be empty or absent/,
+    );
+    await assertRefused(
+      { description: () => ({ quantization_status: "frozen" }) },
+      /must be compressed or absent/,
+    );
+    await assertRefused(
+      { description: () => ({ surprise: 1 }) },
+      /quantization_config\.surprise is not supported/,
     );
   });
 
@@ -115,18 +168,18 @@ describe("openDequantized() rejects", () => {
     }
     await assertRefused(
       { tensors: () => ({ "x.weight_zero_point": undefined }) },
-      /x\.weight_packed \[9,3\] of a weight \[9, 24\] without a zero point .* which has 4 bits asymmetric/,
+      /has no tensor x\.weight_zero_point/,
     );
   });
 
   it("tensors whose shapes contradict each other", async () => {
     await assertRefused(
       { tensors: (tensors) => ({ "x.weight_packed": resized(tensors["x.weight_packed"], [9, 6]) }) },
-      /x\.weight_packed \[9,6\] of a weight \[9, 24\] with a zero point must fit exactly one kind of codes/,
+      /x\.weight_packed must be I32 \[9,3\], not I32 \[9,6\]/,
     );
     await assertRefused(
       { tensors: (tensors) => ({ "x.weight_scale": resized(tensors["x.weight_scale"], [9, 5]) }) },
-      /x\.weight_scale \[9,5\] must have a number of columns that divides 24/,
+      /x\.weight_scale must be F16 \[9,4\], not F16 \[9,5\]/,
     );
     await assertRefused(
       { tensors: (tensors) => ({ "x.weight_scale": resized(tensors["x.weight_scale"], [8, 4]) }) },

@@ -7,6 +7,7 @@ import { packCheckpoint } from "../../../src/checkpoint/packed/pack_checkpoint.t
 import { unpackCheckpoint } from "../../../src/checkpoint/packed/unpack_checkpoint.ts";
 import { openDequantized } from "../../../src/checkpoint/quantized/dequantized_source.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
+import { encode } from "../../../src/safetensors/encode.ts";
 import type { GridOptions } from "../../../src/quantization/quantization.ts";
 import { patternTensor, writeFiles } from "../../support/checkpoint_files.ts";
 import { type GriddedWeight, packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
@@ -142,6 +143,27 @@ describe("a quantised checkpoint", () => {
       assert.deepEqual(unpacked.toSorted(), Object.keys(WEIGHTS));
       assert.deepEqual(await readTensors(dense), { ...DENSE[ONE], ...DENSE[TWO] });
       assert.deepEqual(await readConfig(dense), { model_type: "opt", torch_dtype: "float16" });
+    }));
+
+  it("is refused when it is read or unpacked, if a scale makes weights NaN or infinite", () =>
+    withQuantized(WEIGHTS, async (folder) => {
+      const file = `${folder}/${ONE}`, { tensors } = decode(await Deno.readFile(file));
+      for (const bits of [0x7e00, 0x7c00, 0x7bff]) { // NaN, infinity, and a scale of which two steps are beyond F16
+        const scale = tensors.get("a.fc1.weight_scale")!, data = scale.data.slice();
+        new DataView(data.buffer).setUint16(data.byteLength - 2, bits, true);
+        await Deno.writeFile(file, encode(new Map(tensors).set("a.fc1.weight_scale", { ...scale, data })));
+        await withCheckpoint(folder, async (opened) => {
+          const message = /a\.fc1\.weight_scale makes entries of row \d+ of a\.fc1\.weight NaN or infinite$/;
+          await assert.rejects(unpackCheckpoint(opened, `${folder}-dense`, denoFileSystem), {
+            name: "ModelError",
+            message,
+          });
+          await assert.rejects((await openDequantized(opened)).read("a.fc1.weight", 0, 10 * 24 * 2), {
+            message,
+          });
+        });
+        await assert.rejects(Deno.stat(`${folder}-dense`), Deno.errors.NotFound);
+      }
     }));
 
   it("is read as dense weights for any range of bytes", () =>
