@@ -164,7 +164,9 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     hostname,
     backend: openBackend?.kind ?? "none",
     adapter: openBackend?.adapter.name ?? device.unavailableReason()?.message,
-    auth: keys.length > 0 ? `${keys.length} keys` : "no keys are set: listening on loopback only",
+    auth: keys.length > 0
+      ? `${keys.length} ${keys.length === 1 ? "key" : "keys"}`
+      : "no keys are set: listening on loopback only",
   });
   const stopKeyFile = keyFile?.watch(log);
   const registration = edge?.url === undefined

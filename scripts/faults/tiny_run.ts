@@ -60,7 +60,7 @@ export async function makeTinyRun(): Promise<TinyRun> {
 function startPrune(args: readonly string[]): RunningPrune {
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--quiet", "--no-check", MAIN, ...args],
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", PARE_PROGRESS_SECONDS: "0" }, // the faults occur at certain layers
     stdin: "null",
     stdout: "null",
     stderr: "piped",

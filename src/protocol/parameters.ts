@@ -36,11 +36,25 @@ export function numeric<T extends z.ZodType>(schema: T) {
   );
 }
 
+/** Accepts a whole number. */
+function integer(min: number, max: number) {
+  const rule = `must be a whole number from ${min} to ${max}`;
+  return numeric(z.int(rule).min(min, rule).max(max, rule));
+}
+
+/** Accepts one of several texts. */
+function oneOf<const T extends readonly string[]>(...values: T) {
+  return z.enum(values, `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`);
+}
+
 /** Accepts a boolean, or the text "true" or "false". */
 const flag = z.preprocess(
   (value) => value === "true" ? true : value === "false" ? false : value,
-  z.boolean(),
+  z.boolean("must be true or false"),
 );
+
+const FRACTION_RULE = "must be a fraction from 0 to below 1; 50 % is 0.5",
+  DAMPING_RULE = `must be a number from 0 to ${MAX_DAMPING}`;
 
 /** Accepts the text of a pattern. `superRefine` does not narrow the type, so the type is asserted. */
 const patternText = z.string().superRefine((text, context) => {
@@ -54,8 +68,8 @@ const patternText = z.string().superRefine((text, context) => {
 
 /** The parameters that a layer has in a request of its own and in a job. Numbers and booleans may be given as text. */
 const sharedFields = {
-  method: z.enum(METHODS).default("sparsegpt").meta({ description: "The solver" }),
-  sparsity: numeric(z.number().min(0).lt(1)).optional().meta({
+  method: oneOf(...METHODS).default("sparsegpt").meta({ description: "The solver" }),
+  sparsity: numeric(z.number(FRACTION_RULE).min(0, FRACTION_RULE).lt(1, FRACTION_RULE)).optional().meta({
     description: "The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern",
   }),
   pattern: patternText.default("unstructured").meta({
@@ -64,35 +78,37 @@ const sharedFields = {
     pattern: "^(unstructured|[0-9]+:[0-9]+)$",
     example: "2:4",
   }),
-  blocksize: numeric(z.int().min(1).max(MAX_BLOCKSIZE)).optional().meta({
+  blocksize: integer(1, MAX_BLOCKSIZE).optional().meta({
     description:
       `Columns per block, a multiple of m. Defaults to the largest multiple of m up to ${DEFAULT_BLOCKSIZE}`,
   }),
-  damping: numeric(z.number().min(0).max(MAX_DAMPING)).default(DEFAULT_DAMPING).meta({
+  damping: numeric(z.number(DAMPING_RULE).min(0, DAMPING_RULE).max(MAX_DAMPING, DAMPING_RULE)).default(
+    DEFAULT_DAMPING,
+  ).meta({
     description: "λ. λ times the mean of the Hessian's diagonal is added to the diagonal",
   }),
-  bits: numeric(z.int().min(MIN_BITS).max(MAX_BITS)).optional().meta({
+  bits: integer(MIN_BITS, MAX_BITS).optional().meta({
     description: "Round the kept weights to a grid of 2^bits values",
   }),
-  group_size: numeric(z.int().min(0).max(MAX_BLOCKSIZE)).default(0).meta({
+  group_size: integer(0, MAX_BLOCKSIZE).default(0).meta({
     description:
       "Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it",
   }),
   symmetric: flag.default(false).meta({ description: "Whether the quantisation grid is symmetric about 0" }),
-  order: z.enum(["natural", "activation"]).default("natural").meta({
+  order: oneOf("natural", "activation").default("natural").meta({
     description: "The order of the columns when quantising. activation starts with the largest inputs",
   }),
-  refit: numeric(z.int().min(0).max(MAX_REFIT_STEPS)).optional().meta({
+  refit: integer(0, MAX_REFIT_STEPS).optional().meta({
     description:
       `Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to ${DEFAULT_REFIT_STEPS} for adaprune and alps, else 0`,
   }),
-  effort: z.enum(["fast", "default", "best"]).optional().meta({
+  effort: oneOf("fast", "default", "best").optional().meta({
     description: "How much work alps spends on the mask. Defaults to default",
   }),
   error: flag.default(true).meta({
     description: "Whether to compute relative_error, which costs one more matrix product",
   }),
-  dtype: z.enum(["same", "F32", "F16", "BF16"]).default("same").meta({
+  dtype: oneOf("same", "F32", "F16", "BF16").default("same").meta({
     description: "The dtype of the weights in the answer. same is that of the request",
   }),
 };

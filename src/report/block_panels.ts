@@ -7,6 +7,8 @@
 
 import * as Plot from "@observablehq/plot";
 import type { Page, PageElement } from "./dom.ts";
+import type { LayerRun } from "./run_report.ts";
+import { layerKind } from "./summary.ts";
 
 /** One bar. */
 export interface BlockValue {
@@ -39,11 +41,27 @@ export interface PanelsOptions {
 const WIDTH = 340, PANEL_HEIGHT = 84;
 const MARGIN = { top: 10, bottom: 34, left: 46 };
 
+/** The number of panels that are drawn. The families of models have at most 10 kinds of layers, so only a malformed `pare.json` has more. */
+const MAX_PANELS = 50;
+
+/** Returns one value per kind of layer and block. `valueOf` returns the value of the layers of one kind in a block, or null if it has none. */
+export function valuesByKind(
+  layers: readonly LayerRun[],
+  valueOf: (layers: readonly LayerRun[]) => number | null,
+): BlockValue[] {
+  return [...Map.groupBy(layers, layerKind)].slice(0, MAX_PANELS).flatMap(([series, ofKind]) =>
+    [...Map.groupBy(ofKind, ({ block }) => block)].flatMap(([block, inBlock]) => {
+      const value = valueOf(inBlock);
+      return value === null ? [] : [{ series, block, value }];
+    })
+  );
+}
+
 /** Draws a chart as an SVG element of `options.document`. */
 export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOptions): PageElement {
   const { document, blocks, format } = options;
   const series = [...new Set(values.map((value) => value.series))];
-  const max = options.max ?? Math.max(...values.map(({ value }) => value));
+  const max = options.max ?? values.reduce((most, { value }) => Math.max(most, value), 0);
   const svg = Plot.plot({
     document,
     width: WIDTH,
@@ -70,7 +88,7 @@ export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOp
     marks: [
       Plot.axisX({ ticks: blockTicks(blocks), tickSize: 0, label: "block", labelArrow: "none" }),
       Plot.axisY({ ticks: 2, tickFormat: format, tickSize: 0, label: null }),
-      Plot.barY(values, { x: "block", y: "value", fy: "series", fill: "var(--bar)" }),
+      Plot.barY(values, { x: "block", y: "value", fy: "series", fill: "var(--accent)" }),
       Plot.ruleY([0], { strokeOpacity: 0.5 }),
       Plot.text(series, {
         fy: (name: string) => name,

@@ -48,7 +48,7 @@ export function createElement(
     // In the attributes of HTML elements, linkedom escapes only quotes.
     created.setAttribute(name, value.replaceAll("&", "&amp;").replaceAll("<", "&lt;"));
   }
-  created.append(...children.filter((child) => child !== undefined));
+  for (const child of children) if (child !== undefined) created.append(child); // a long list cannot be spread over arguments
   return created;
 }
 

@@ -1,21 +1,17 @@
 /**
- * The chart of the relative error of every layer, with one panel per kind of layer. It shows where in the model pruning
- * does the most damage.
+ * The chart of the relative errors by block, with one panel per kind of layer. It shows where in the model pruning does the most damage. The bar
+ * of several layers, such as the experts of a block, is their mean.
  */
 
-import { type BlockValue, drawBlockPanels } from "./block_panels.ts";
+import { drawBlockPanels, valuesByKind } from "./block_panels.ts";
 import type { Page, PageElement } from "./dom.ts";
 import { formatNumber } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
-import { layerKind } from "./summary.ts";
+import { meanError } from "./summary.ts";
 
 /** Draws the chart. Returns undefined if the run has no measured errors. */
 export function drawErrorChart(document: Page, run: RunReport): PageElement | undefined {
-  const values: BlockValue[] = run.layers.flatMap((layer) =>
-    layer.relative_error === null
-      ? []
-      : [{ series: layerKind(layer), block: layer.block, value: layer.relative_error }]
-  );
+  const values = valuesByKind(run.layers, meanError);
   if (values.length === 0) return undefined;
   const worst = values.reduce((a, b) => b.value > a.value ? b : a);
   return drawBlockPanels(values, {

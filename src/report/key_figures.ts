@@ -4,7 +4,7 @@ import { createElement, type Page, type PageElement } from "./dom.ts";
 import { formatBytes, formatCount, formatSeconds, formatShare } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import { formatPhases } from "./run_seconds.ts";
-import { totals } from "./summary.ts";
+import { roundedBits, sparsityOf, totals } from "./summary.ts";
 
 /** One result: its name, its value, and a note that explains the value. */
 interface KeyFigure {
@@ -16,7 +16,7 @@ interface KeyFigure {
 /** Renders the results as a description list. Perplexity is included if it was measured. */
 export function renderKeyFigures(document: Page, run: RunReport): PageElement {
   const make = createElement.bind(null, document);
-  const figures = [sparsity(run), ...run.perplexity.map(perplexity), size(run), time(run)];
+  const figures = [sparsity(run), ...rounding(run), ...run.perplexity.map(perplexity), size(run), time(run)];
   return make(
     "dl",
     { class: "figures" },
@@ -34,9 +34,26 @@ function sparsity({ layers }: RunReport): KeyFigure {
   const { zeros, entries } = totals(layers);
   return {
     name: "Sparsity",
-    value: formatShare(entries === 0 ? 0 : zeros / entries),
-    note: `${formatCount(zeros)} of ${formatCount(entries)} weights in ${layers.length} layers are zero`,
+    value: formatShare(sparsityOf(layers)),
+    note: `${formatCount(zeros)} of ${formatCount(entries)} weights in ${
+      formatCount(layers.length)
+    } layers are zero`,
   };
+}
+
+/** The grids of the parameters of the run, which a profile can change for some layers. */
+function rounding(run: RunReport): KeyFigure[] {
+  const bits = roundedBits(run), { group_size: size, symmetric, profile } = run.parameters;
+  if (bits === undefined) return [];
+  const grids = size ? `one grid per row and ${size} columns` : "one grid per row";
+  const others = profile === undefined ? "" : "; the profile can set other grids";
+  return [{
+    name: "Rounding",
+    value: `${bits} bits`,
+    note: `the kept weights have 2^${bits} values, ${grids}, ${
+      symmetric ? "symmetric" : "asymmetric"
+    }${others}`,
+  }];
 }
 
 function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplexity"][number]): KeyFigure {

@@ -1,9 +1,12 @@
-/** The table of the pruned layers, with one row per layer. */
+/**
+ * The tables of the pruned layers, one per block. A table has one row per layer, and its block can be folded. The experts of a block that have the
+ * same role share a row, because there can be hundreds of them.
+ */
 
 import { createElement, type Page, type PageElement } from "./dom.ts";
-import { formatNumber, formatSeconds, formatShare } from "./format.ts";
+import { formatCount, formatNumber, formatSeconds, formatShare } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
-import { layerKind } from "./summary.ts";
+import { layerKind, meanError, sparsityOf } from "./summary.ts";
 
 /** The column with the sparsities that an allocation chose. It is shown only if there is an allocation. */
 const ALLOCATED = "Allocated";
@@ -14,48 +17,100 @@ const REFIT = "Refit steps";
 /** The column with the calibration tokens. It is shown only if some tokens did not reach a layer. */
 const TOKENS = "Tokens";
 
-const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun, run: RunReport): string }[] =
-  [
-    { title: "Block", cell: ({ block }) => String(block) },
-    { title: "Layer", isText: true, cell: layerKind },
-    { title: "Error", cell: ({ relative_error }) => formatNumber(relative_error) },
-    { title: "Zeros", cell: ({ sparsity }) => formatShare(sparsity) },
-    {
-      title: ALLOCATED,
-      cell: ({ name }, { allocation }) => formatNumber(allocation?.sparsities[name] ?? null),
-    },
-    { title: "Size", cell: ({ rows, cols }) => `${rows} × ${cols}` },
-    { title: TOKENS, cell: ({ tokens }) => tokens === undefined ? "all" : String(tokens) },
-    { title: REFIT, cell: ({ refit_steps }) => String(refit_steps) },
-    { title: "Damping", cell: ({ damping }) => damping === null ? "–" : String(damping) },
-    { title: "Time", cell: ({ seconds }) => formatSeconds(seconds.total) },
-  ];
+/** The layers of a row, of which there is at least one. */
+type Row = readonly LayerRun[];
 
-/** Renders the table, inside a region that scrolls sideways if the table is wider than the screen. */
-export function renderLayerTable(document: Page, run: RunReport): PageElement {
+const COLUMNS: readonly { title: string; isText?: boolean; cell(row: Row, run: RunReport): string }[] = [
+  {
+    title: "Layer",
+    isText: true,
+    cell: (row) => layerKind(row[0]) + (row.length > 1 ? ` (${row.length})` : ""),
+  },
+  { title: "Error", cell: (row) => formatNumber(meanError(row)) },
+  { title: "Zeros", cell: (row) => formatShare(sparsityOf(row)) },
+  {
+    title: ALLOCATED,
+    cell: (row, { allocation }) =>
+      range(row, ({ name }) => allocation?.sparsities[name] ?? null, formatNumber),
+  },
+  { title: "Size", cell: ([{ rows, cols }]) => `${rows} × ${cols}` },
+  {
+    title: TOKENS,
+    cell: (row) =>
+      range(row, ({ tokens }) => tokens, (tokens) => tokens === undefined ? "all" : formatCount(tokens)),
+  },
+  { title: REFIT, cell: (row) => range(row, ({ refit_steps }) => refit_steps, String) },
+  {
+    title: "Damping",
+    cell: (row) =>
+      range(row, ({ damping }) => damping, (damping) => damping === null ? "–" : String(damping)),
+  },
+  { title: "Time", cell: (row) => formatSeconds(secondsOf(row)) },
+];
+
+/** Renders one foldable table per block. A single block is open. */
+export function renderLayerTables(document: Page, run: RunReport): PageElement[] {
   const make = createElement.bind(null, document);
-  const { layers } = run;
+  const { layers } = run, blocks = Map.groupBy(layers, ({ block }) => block);
   const hidden = new Set([
     ...run.allocation ? [] : [ALLOCATED],
     ...layers.some(({ tokens }) => tokens !== undefined) ? [] : [TOKENS],
     ...layers.some(({ refit_steps }) => refit_steps > 0) ? [] : [REFIT],
   ]);
   const columns = COLUMNS.filter(({ title }) => !hidden.has(title));
-  const headings = columns.map(({ title, isText }) =>
-    make("th", { scope: "col", ...isText && { class: "text" } }, [title])
+  return [...blocks].sort(([a], [b]) => a - b).map(([block, inBlock]) =>
+    make("details", { class: "block", ...blocks.size === 1 && { open: "" } }, [
+      make("summary", {}, blockFacts(block, inBlock).map((fact) => make("span", {}, [fact]))),
+      renderTable(block, inBlock),
+    ])
   );
-  const rows = layers.map((layer) => {
-    const cells = columns.map(({ title, isText, cell }) =>
-      title === "Layer"
-        ? make("th", { scope: "row", class: "text", title: layer.name }, [cell(layer, run)])
-        : make("td", isText ? { class: "text" } : {}, [cell(layer, run)])
+
+  function renderTable(block: number, inBlock: readonly LayerRun[]): PageElement {
+    const attributes = (isText?: boolean) => isText ? { class: "text" } : undefined;
+    const headings = columns.map(({ title, isText }) =>
+      make("th", { scope: "col", ...attributes(isText) }, [title])
     );
-    return make("tr", {}, cells);
-  });
-  const table = make("table", {}, [
-    make("caption", {}, [`${layers.length} layers`]),
-    make("thead", {}, [make("tr", {}, headings)]),
-    make("tbody", {}, rows),
-  ]);
-  return make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Layers" }, [table]);
+    const rows = [...Map.groupBy(inBlock, layerKind).values()].map((row) =>
+      make(
+        "tr",
+        {},
+        columns.map(({ title, isText, cell }) =>
+          title === "Layer"
+            ? make("th", { scope: "row", class: "text", title: row[0].name }, [cell(row, run)])
+            : make("td", attributes(isText), [cell(row, run)])
+        ),
+      )
+    );
+    const table = make("table", {}, [
+      make("thead", {}, [make("tr", {}, headings)]),
+      make("tbody", {}, rows),
+    ]);
+    const label = `Layers of block ${block}`;
+    return make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, [table]);
+  }
+}
+
+/** The facts of a folded block. */
+function blockFacts(block: number, layers: readonly LayerRun[]): string[] {
+  return [
+    `Block ${block}`,
+    `${layers.length} ${layers.length === 1 ? "layer" : "layers"}`,
+    `${formatShare(sparsityOf(layers))} zeros`,
+    `mean error ${formatNumber(meanError(layers))}`,
+    formatSeconds(secondsOf(layers)),
+  ];
+}
+
+function secondsOf(layers: readonly LayerRun[]): number {
+  return layers.reduce((sum, { seconds }) => sum + seconds.total, 0);
+}
+
+/** Returns the value of the layers of a row, or the smallest and the largest if they differ. */
+function range<Value extends number | null | undefined>(
+  row: Row,
+  valueOf: (layer: LayerRun) => Value,
+  format: (value: Value) => string,
+): string {
+  const values = [...new Set(row.map(valueOf))].sort((a, b) => (a ?? Infinity) - (b ?? Infinity));
+  return [...new Set([values[0], values[values.length - 1]].map(format))].join(" to ");
 }

@@ -6,22 +6,28 @@
 
 import { type Child, createElement, createTitle, emptyPage, type Page, type PageElement } from "./dom.ts";
 import { drawErrorChart } from "./error_chart.ts";
-import { formatNumber, formatShare } from "./format.ts";
+import { formatCount, formatNumber, formatShare } from "./format.ts";
 import { renderKeyFigures } from "./key_figures.ts";
-import { renderLayerTable } from "./layer_table.ts";
-import { renderRunDetails } from "./run_details.ts";
+import { renderLayerTables } from "./layer_table.ts";
+import { renderCommand, renderRunDetails } from "./run_details.ts";
 import { RUN_REPORT_FILE } from "./file_names.ts";
 import type { RunReport } from "./run_report.ts";
 import { drawSparsityChart } from "./sparsity_chart.ts";
+import colours from "../pages/style/colours.css" with { type: "text" };
 import style from "./style.css" with { type: "text" };
-import { layersWithFewTokens, totals } from "./summary.ts";
+import { layersWithFewTokens, meanError, roundedBits, sparsityOf } from "./summary.ts";
 import { drawTimeChart, timeDescription } from "./time_chart.ts";
 
 /** Renders the page as HTML text. The same run always gives the same text. */
 export function renderReport(run: RunReport): string {
   const document = emptyPage();
   const make = createElement.bind(null, document);
-  const title = `${run.model.name}, pruned`;
+  const bits = roundedBits(run), isPruned = run.layers.some(({ zeros }) => zeros > 0);
+  const done = [
+    ...isPruned || bits === undefined ? ["pruned"] : [],
+    ...bits === undefined ? [] : ["rounded"],
+  ];
+  const title = `${run.model.name}, ${done.join(" and ")}`;
   document.head.append(
     make("meta", { charset: "utf-8" }),
     make("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
@@ -31,18 +37,22 @@ export function renderReport(run: RunReport): string {
       content: "default-src 'none'; style-src 'unsafe-inline'",
     }),
     createTitle(document, title),
-    make("style", {}, [style]),
+    make("style", {}, [colours + style]),
   );
   document.body.append(make("main", {}, [
-    make("header", {}, [make("h1", {}, [title]), make("p", {}, [summarySentence(run)])]),
+    make("header", {}, [
+      make("p", { class: "brand" }, ["Pare"]),
+      make("h1", {}, [title]),
+      make("p", { class: "lead" }, [summarySentence(run)]),
+    ]),
     renderKeyFigures(document, run),
+    section("Details of the run", [renderRunDetails(document, run), renderCommand(document, run)]),
     renderCharts(document, run),
     section("Layers", [
       make("p", { class: "note" }, ["Error is the relative error. Time does not include calibration."]),
       ...fewTokensNote(run).map((text) => make("p", { class: "note" }, [text])),
-      renderLayerTable(document, run),
+      ...renderLayerTables(document, run),
     ]),
-    section("Details of the run", [renderRunDetails(document, run)]),
     make("footer", {}, [`The data of this page is in the file ${RUN_REPORT_FILE} in the same folder.`]),
   ]));
   return document.toString();
@@ -54,29 +64,21 @@ export function renderReport(run: RunReport): string {
 
 function renderCharts(document: Page, run: RunReport): PageElement {
   const make = createElement.bind(null, document);
-  const figure = (heading: string, chart: PageElement | undefined, caption: string) =>
-    make("figure", {}, [
-      make("h2", {}, [heading]),
-      chart ?? make("p", { class: "note" }, ["Not measured in this run."]),
-      chart && make("figcaption", {}, [caption]),
-    ]);
+  const figure = (heading: string, chart: PageElement, caption: string) =>
+    make("figure", {}, [make("h2", {}, [heading]), chart, make("figcaption", {}, [caption])]);
+  const error = drawErrorChart(document, run),
+    sparsity = drawSparsityChart(document, run),
+    time = drawTimeChart(document, run);
   return make("section", { class: "charts", "aria-label": "Charts" }, [
-    figure(
+    error && figure(
       "Relative error",
-      drawErrorChart(document, run),
+      error,
       "The squared error that pruning causes in a layer's outputs on the calibration text, " +
         "divided by the squared norm of the outputs.",
     ),
-    figure(
-      "Sparsity",
-      drawSparsityChart(document, run),
-      "The fraction of zeros among the weights of the pruned layers.",
-    ),
-    figure(
-      "Time",
-      drawTimeChart(document, run),
-      `The seconds spent on the layers of each block, by phase. ${timeDescription(run)}`,
-    ),
+    sparsity && figure("Sparsity", sparsity, "The fraction of zeros among the weights of the pruned layers."),
+    time &&
+    figure("Time", time, `The seconds spent on the layers of each block, by phase. ${timeDescription(run)}`),
   ]);
 }
 
@@ -91,15 +93,12 @@ function fewTokensNote({ layers }: RunReport): string[] {
   ];
 }
 
-/** The sentence under the heading: the method, the sparsity and the mean error. */
-function summarySentence({ layers, model }: RunReport): string {
-  const { zeros, entries } = totals(layers);
+/** The sentence under the heading: the method, the sparsity, the rounding and the mean error. */
+function summarySentence(run: RunReport): string {
+  const { layers, model } = run, bits = roundedBits(run), error = meanError(layers);
   const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
-  const errors = layers.flatMap(({ relative_error }) => relative_error ?? []);
-  const mean = errors.reduce((sum, error) => sum + error, 0) / errors.length;
-  return `${methods || "nothing pruned"}: ${
-    formatShare(entries === 0 ? 0 : zeros / entries)
-  } of the weights in ` +
-    `${layers.length} layers of ${model.blocks} blocks are zero` +
-    (errors.length === 0 ? "." : `, and the mean relative error of a layer is ${formatNumber(mean)}.`);
+  return `${methods || "nothing pruned"}: ${formatShare(sparsityOf(layers))} of the weights in ` +
+    `${formatCount(layers.length)} layers of ${model.blocks} blocks are zero` +
+    (bits === undefined ? "" : `, and the others are rounded to ${bits} bits`) +
+    (error === null ? "." : `. The mean relative error of a layer is ${formatNumber(error)}.`);
 }

@@ -69,6 +69,11 @@ export const runReportSchema = z.object({
     notes: z.array(z.string()),
   }).optional(),
   /**
+   * The command line that repeats the run, with the names of its files without their folders, and without keys and servers. Absent if the Python
+   * package pruned the model.
+   */
+  command: z.string().optional(),
+  /**
    * Everything on which the bytes of the pruned folder depend, except the device: names for the user with short texts. The same command
    * recognises its finished run by it. Absent if another command has changed the folder since then.
    */

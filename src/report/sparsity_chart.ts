@@ -1,26 +1,23 @@
-/**
- * The chart of the sparsity (the fraction of zeros) by block. If all layers have the same sparsity, the chart has one
- * panel with the sparsity of each block. Otherwise it has one panel per kind of layer.
- */
+/** The chart of the sparsity (the fraction of zeros) by block, with one panel per kind of layer. */
 
-import { type BlockValue, drawBlockPanels } from "./block_panels.ts";
+import { drawBlockPanels, valuesByKind } from "./block_panels.ts";
 import type { Page, PageElement } from "./dom.ts";
 import { formatShare } from "./format.ts";
-import type { LayerRun, RunReport } from "./run_report.ts";
-import { layerKind, totals } from "./summary.ts";
+import type { RunReport } from "./run_report.ts";
+import { sparsityOf } from "./summary.ts";
 
 /** Sparsities that differ by less than this are shown as equal, because the number of zeros in a layer is rounded. */
 const EQUAL_WITHIN = 0.001;
 
-/** Draws the chart. Returns undefined if nothing was pruned. */
+/** Draws the chart. Returns undefined if all layers have the same sparsity, which one number shows better. */
 export function drawSparsityChart(document: Page, run: RunReport): PageElement | undefined {
-  if (run.layers.length === 0) return undefined;
-  const sparsities = run.layers.map(({ sparsity }) => sparsity);
-  const min = Math.min(...sparsities), max = Math.max(...sparsities);
-  const values = max - min < EQUAL_WITHIN ? byBlock(run.layers) : run.layers.map((layer) => (
-    { series: layerKind(layer), block: layer.block, value: layer.sparsity }
-  ));
-  return drawBlockPanels(values, {
+  let min = 1, max = 0;
+  for (const { sparsity } of run.layers) {
+    min = Math.min(min, sparsity);
+    max = Math.max(max, sparsity);
+  }
+  if (max - min < EQUAL_WITHIN) return undefined;
+  return drawBlockPanels(valuesByKind(run.layers, sparsityOf), {
     document,
     id: "sparsity-chart",
     title: "Sparsity by block",
@@ -28,13 +25,5 @@ export function drawSparsityChart(document: Page, run: RunReport): PageElement |
     blocks: run.model.blocks,
     max: 1,
     format: (share) => `${Math.round(100 * share)} %`,
-  });
-}
-
-/** The sparsity of each block, over all of its pruned layers. */
-function byBlock(layers: readonly LayerRun[]): BlockValue[] {
-  return [...Map.groupBy(layers, ({ block }) => block)].map(([block, inBlock]) => {
-    const { zeros, entries } = totals(inBlock);
-    return { series: "all layers", block, value: zeros / entries };
   });
 }

@@ -1,6 +1,6 @@
 /** Totals over the layers of a run, and short names for its layers. */
 
-import type { LayerRun } from "./run_report.ts";
+import type { LayerRun, RunReport } from "./run_report.ts";
 
 /** Sums over several layers. */
 export interface Totals {
@@ -23,8 +23,28 @@ export function layersWithFewTokens<L extends Pick<LayerRun, "tokens" | "cols">>
   return layers.filter(({ tokens, cols }) => tokens !== undefined && tokens < cols);
 }
 
-/** The name of a layer within its block, such as `fc1` or `self_attn.q_proj`. Layers of the same kind have the same name. */
+/**
+ * The name of a layer within its block, such as `fc1` or `self_attn.q_proj`. Layers of the same kind have the same name. The experts of a
+ * block are of one kind, such as `mlp.experts.*.up_proj`.
+ */
 export function layerKind({ name, block }: LayerRun): string {
   const afterBlock = name.split(`.${block}.`).slice(1).join(`.${block}.`) || name;
-  return afterBlock.replace(/\.weight$/, "");
+  return afterBlock.replace(/\.weight$/, "").replace(/\bexperts\.\d+\b/, "experts.*");
+}
+
+/** The mean relative error of layers. Null if none was measured. */
+export function meanError(layers: readonly LayerRun[]): number | null {
+  const errors = layers.flatMap(({ relative_error }) => relative_error ?? []);
+  return errors.length === 0 ? null : errors.reduce((sum, error) => sum + error, 0) / errors.length;
+}
+
+/** The fraction of zeros among the weights of layers. */
+export function sparsityOf(layers: readonly LayerRun[]): number {
+  const { zeros, entries } = totals(layers);
+  return entries === 0 ? 0 : zeros / entries;
+}
+
+/** The bits to which the parameters of a run say that the kept weights are rounded. Undefined without rounding. */
+export function roundedBits({ parameters: { bits } }: Pick<RunReport, "parameters">): number | undefined {
+  return typeof bits === "number" ? bits : undefined;
 }

@@ -52,9 +52,18 @@ export interface SafetensorsHeader {
 export function parseHeaderLength(prefix: Uint8Array, maxHeaderBytes: number = MAX_HEADER_BYTES): number {
   const length = new DataView(prefix.buffer, prefix.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
   if (length > BigInt(maxHeaderBytes)) {
+    if (isText(prefix.subarray(0, LENGTH_BYTES))) {
+      const message = "this is not a safetensors file, because it begins with text";
+      throw new SafetensorsError("malformed", message, { byte: 0 });
+    }
     throw malformed(`its length ${length} is above the limit of ${maxHeaderBytes} bytes`, { byte: 0 });
   }
   return Number(length);
+}
+
+/** Whether all bytes are printable ASCII or white space, which no header length within a limit is. */
+function isText(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte >= 0x20 && byte < 0x7f || byte >= 0x09 && byte <= 0x0d);
 }
 
 /**

@@ -114,7 +114,7 @@ describe("pare layer", () => {
     await Deno.writeTextFile(text, "not tensors");
     for (
       const [path, expected, message] of [
-        [text, 3, /^error: .*\/text: safetensors/],
+        [text, 3, /^error: .*\/text: this is not a safetensors file, because it begins with text$/m],
         [`${folder}/absent`, 2, /^error: argument .*\/absent: there is no such file/],
       ] as const
     ) {

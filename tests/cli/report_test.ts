@@ -26,6 +26,18 @@ describe("pare report", () => {
     assert.equal(await Deno.readTextFile(out), renderReport(sampleRun()));
   });
 
+  it("draws the page of 200,000 layers", async () => {
+    const run = sampleRun(), [layer] = run.layers, large = `${folder}/large`;
+    const layers = Array.from(
+      { length: 200_000 },
+      (_, i) => ({ ...layer, name: `model.layers.0.layer${i}.weight` }),
+    );
+    await Deno.mkdir(large);
+    await Deno.writeTextFile(`${large}/pare.json`, JSON.stringify({ ...run, layers }));
+    assert.deepEqual(await pareJson("report", large), { layers: 200_000, out: `${large}/report.html` });
+    assert.match(await Deno.readTextFile(`${large}/report.html`), /in 200,000 layers of 4 blocks are zero/);
+  });
+
   it("refuses a folder without pare.json", async () => {
     await Deno.mkdir(`${folder}/nowhere`);
     const { code, stderr } = await runPare("report", `${folder}/nowhere`);

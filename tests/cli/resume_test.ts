@@ -152,7 +152,7 @@ describe("pare prune on another number of threads, and with V8 flags", {
     assert.equal((await runPare(...pruneArgs(expected, "--samples", "16"))).code, 0);
     const oneThread = new Deno.Command("taskset", {
       args: ["--cpu-list", "0", Deno.execPath(), "run", "-A", "--quiet", MAIN, ...args],
-      env: { NO_COLOR: "1" },
+      env: { NO_COLOR: "1", PARE_PROGRESS_SECONDS: "0" },
       stdout: "piped",
       stderr: "piped",
     }).spawn();

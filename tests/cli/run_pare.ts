@@ -34,7 +34,7 @@ export function runPareWithFlags(flags: readonly string[], ...args: readonly str
 function startDeno(flags: readonly string[], env: Environment, args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", ...flags, "--quiet", MAIN, ...args],
-    env: { NO_COLOR: "1", ...env },
+    env: { NO_COLOR: "1", PARE_PROGRESS_SECONDS: "0", ...env }, // tests follow each step
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

@@ -46,6 +46,17 @@ describe("pare serve", () => {
     });
   }
 
+  it("says how many keys it accepts", async () => {
+    for (const [count, text] of [[1, "1 key"], [2, "2 keys"]] as const) {
+      const PARE_KEYS = Array.from({ length: count }, (_, i) => String(i).repeat(64)).join();
+      const child = startPareWith({ PARE_KEYS }, "serve", "--port", "0", "--backend", "cpu");
+      const { line, rest } = await firstLine(child.stdout);
+      assert.ok(line.endsWith(`; ${text})`), line);
+      child.kill("SIGTERM");
+      await Promise.all([rest, child.stderr.cancel(), child.status]);
+    }
+  });
+
   it("exits with 2 and names the variable if PARE_KEYS is malformed, and never prints its value", async () => {
     const { code, stderr } = await runPareWith(
       { PARE_KEYS: "secret" },

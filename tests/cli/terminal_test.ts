@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { encode } from "../../src/safetensors/encode.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { runPare } from "./run_pare.ts";
+import { LineProgress } from "../../src/cli/terminal/output.ts";
+import { runPare, runPareWith } from "./run_pare.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 const NOT_LINUX = Deno.build.os !== "linux" &&
@@ -93,10 +94,54 @@ describe("--json with a standard output that does not work", { skip: NOT_LINUX }
 
 describe("progress on a terminal", { skip: NOT_LINUX }, () => {
   for (const [term, expected] of [["xterm", true], ["dumb", false]] as const) {
-    it(`${expected ? "is a bar that moves the cursor" : "is one line per step"} if TERM is ${term}`, async () => {
+    it(`${expected ? "is a bar that moves the cursor" : "is lines"} if TERM is ${term}`, async () => {
       const { stdout } = await shell(`TERM=${term} script -qec "pare verify ${OPT_SOTU}" /dev/null`);
       assert.ok(stdout.includes("model.decoder.embed_tokens.weight"), stdout);
       assert.equal(stdout.includes("\x1b["), expected, JSON.stringify(stdout.slice(0, 200)));
     });
   }
+});
+
+describe("progress in a log", () => {
+  it("is the first step, the last, and one line every ten seconds between them", () => {
+    const lines: string[] = [];
+    let seconds = 0;
+    const progress = new LineProgress((line) => lines.push(line), "pruning", 10, () => seconds);
+    progress.note("before the first step");
+    for (let done = 0; done <= 25; done++, seconds++) {
+      progress.step(done, 25, `layer ${done}`);
+      progress.note(`calibrating ${done}`);
+    }
+    assert.deepEqual(lines, [
+      "pruning 0/25 layer 0",
+      "pruning 10/25 layer 10",
+      "pruning 20/25 layer 20",
+      "pruning 25/25 layer 25",
+    ]);
+  });
+
+  it("shows the work between two steps that take long", () => {
+    const lines: string[] = [];
+    let seconds = 0;
+    const progress = new LineProgress((line) => lines.push(line), "pruning", 10, () => seconds);
+    progress.step(0, 2);
+    for (; seconds < 25; seconds++) progress.note(`calibrating ${seconds}/40`);
+    assert.deepEqual(lines, [
+      "pruning 0/2",
+      "pruning 0/2 calibrating 10/40",
+      "pruning 0/2 calibrating 20/40",
+    ]);
+  });
+
+  it("is two lines for a command that takes a moment, unless PARE_PROGRESS_SECONDS is 0", async () => {
+    const { stderr } = await runPareWith({ PARE_PROGRESS_SECONDS: "60" }, "verify", OPT_SOTU);
+    assert.match(stderr, /^verifying 1\/\d+ \S+\nverifying (\d+)\/\1 \S+\n$/);
+    const every = await runPareWith({ PARE_PROGRESS_SECONDS: "0" }, "verify", OPT_SOTU);
+    assert.ok(every.stderr.split("\n").length > 40, every.stderr);
+    const wrong = await runPareWith({ PARE_PROGRESS_SECONDS: "ten" }, "verify", OPT_SOTU);
+    assert.deepEqual([wrong.code, wrong.stderr], [
+      2,
+      "error: the environment variable PARE_PROGRESS_SECONDS ten: must be a number of seconds from 0 on\n",
+    ]);
+  });
 });

@@ -90,26 +90,86 @@ describe("renderReport", () => {
     const skipped = { ...run, skipped: ["model.decoder.layers.0.fc1.weight"] };
     assert.match(texts(skipped, ".details")[0], /Not prunedmodel\.decoder\.layers\.0\.fc1\.weight/);
     assert.equal(
-      texts(run, "header p")[0].split(",")[0],
+      texts(run, "header .lead")[0].split(".  ")[0].split(". ")[0],
       "sparsegpt unstructured: 50.0 % of the weights in 24 layers of 4 blocks are zero",
     );
   });
 
-  it("has one table row per layer, with row and column headers", () => {
-    const document = page(sampleRun());
+  it("has one table row per layer, with row and column headers, in one foldable table per block", () => {
+    const document = page(sampleRun()), blocks = [...document.querySelectorAll("details.block")];
     assert.equal(document.querySelectorAll("tbody tr").length, 24);
-    assert.equal(document.querySelectorAll('thead th[scope="col"]').length, 7);
-    const name = document.querySelector('tbody tr:last-child th[scope="row"]');
+    assert.deepEqual(blocks.map((block) => block.querySelectorAll('thead th[scope="col"]').length), [
+      6,
+      6,
+      6,
+      6,
+    ]);
+    assert.ok(blocks.every((block) => !block.hasAttribute("open")));
+    assert.match(
+      blocks[3].querySelector("summary")!.textContent,
+      /^Block 3.*6 layers.*50\.0 % zeros.*mean error 0\.0/,
+    );
+    const name = blocks[3].querySelector('tbody tr:last-child th[scope="row"]');
     assert.equal(name?.textContent, "fc2");
     assert.equal(name?.getAttribute("title"), "model.decoder.layers.3.fc2.weight");
   });
 
-  it("draws one error bar per layer, one sparsity bar per block, and one time bar per phase and block", () => {
+  it("has one row and one bar for the experts of a block that have the same role", () => {
+    const run = sampleRun(), [layer] = run.layers;
+    const layers = [0, 1].flatMap((block) =>
+      ["up", "down"].flatMap((role) =>
+        [0, 1, 2].map((expert) => ({
+          ...layer,
+          block,
+          name: `model.layers.${block}.mlp.experts.${expert}.${role}_proj.weight`,
+          relative_error: 0.01 * (expert + 1),
+          tokens: 100 * expert,
+        }))
+      )
+    );
+    const mixture = { ...run, model: { ...run.model, blocks: 2 }, layers };
+    assert.deepEqual(texts(mixture, "tbody th").slice(0, 2), [
+      "mlp.experts.*.up_proj (3)",
+      "mlp.experts.*.down_proj (3)",
+    ]);
+    assert.match(texts(mixture, "tbody tr")[0], /0\.02000.*0 to 200/);
+    assert.equal(
+      page(mixture).querySelector("figure svg")!.querySelectorAll('[aria-label="bar"] rect').length,
+      4,
+    );
+  });
+
+  it("says that weights were rounded, and to which grids", () => {
+    const run = sampleRun();
+    assert.ok(!texts(run, ".figures dt").includes("Rounding"));
+    const rounded = { ...run, parameters: { bits: 4, group_size: 64, symmetric: true } };
+    assert.equal(texts(rounded, "h1")[0], "opt-sotu, pruned and rounded");
+    assert.match(texts(rounded, "header .lead")[0], /are zero, and the others are rounded to 4 bits\./);
+    const figure = texts(rounded, ".figures > div").find((text) => text.startsWith("Rounding"));
+    assert.equal(
+      figure,
+      "Rounding4 bitsthe kept weights have 2^4 values, one grid per row and 64 columns, symmetric",
+    );
+    const dense = { ...rounded, layers: run.layers.map((layer) => ({ ...layer, zeros: 0, sparsity: 0 })) };
+    assert.equal(texts(dense, "h1")[0], "opt-sotu, rounded");
+  });
+
+  it("shows the command that repeats the run above the layers, if the command line pruned the model", () => {
+    const run = sampleRun();
+    assert.deepEqual(texts(run, ".command"), []);
+    const command = "pare prune opt-sotu --out FOLDER --skip '*.<b>'";
+    const document = page({ ...run, command });
+    assert.equal(document.querySelector(".command code")?.textContent, command);
+    const headings = [...document.querySelectorAll("section > h2")].map(({ textContent }) => textContent);
+    assert.deepEqual(headings, ["Details of the run", "Layers"]);
+  });
+
+  it("draws one error bar per layer and one time bar per phase and block, and no chart of equal sparsities", () => {
     const document = page(sampleRun());
     const bars = [...document.querySelectorAll("figure svg")].map((svg) =>
       svg.querySelectorAll('[aria-label="bar"] rect').length
     );
-    assert.deepEqual(bars, [24, 4, 4 * 4]);
+    assert.deepEqual(bars, [24, 4 * 4]);
   });
 
   it("draws one sparsity bar per layer if the sparsities of the layers differ", () => {
@@ -147,7 +207,7 @@ describe("renderReport", () => {
     };
     const document = page(hostile);
     assert.deepEqual([...document.querySelectorAll("script, img")], []);
-    assert.equal(document.querySelectorAll("title").length, 1 + 3); // one for the page and one for each chart
+    assert.equal(document.querySelectorAll("title").length, 1 + 2); // one for the page and one for each chart
     assert.equal(document.querySelector("h1")?.textContent, `${evil}, pruned`);
     assert.equal(document.querySelector("tbody th")?.getAttribute("title"), evil);
     assert.doesNotMatch(renderReport(hostile), /<script|<img/);
@@ -157,8 +217,7 @@ describe("renderReport", () => {
     const run = sampleRun();
     const layers = run.layers.map((layer) => ({ ...layer, relative_error: null, loss: null, damping: null }));
     const unmeasured = { ...run, layers, perplexity: [] };
-    assert.equal(page(unmeasured).querySelectorAll("figure svg").length, 2);
-    assert.match(texts(unmeasured, "figure")[0], /Not measured in this run/);
+    assert.deepEqual(texts(unmeasured, "figure h2"), ["Time"]);
     assert.doesNotMatch(renderReport(unmeasured), /NaN|undefined|null|Infinity/);
   });
 

@@ -4,6 +4,7 @@
  */
 
 import { LAUNCHER_VARIABLE } from "../launcher_variable.ts";
+import { PROGRESS_VARIABLE } from "../terminal/progress_variable.ts";
 import type { Role } from "./access.ts";
 
 /** The roles of the arguments and options of a command, and its environment variables. */
@@ -106,4 +107,5 @@ export const COMMON_VARIABLES = [
   "FORCE_COLOR",
   "CLICOLOR_FORCE",
   "TERM",
+  PROGRESS_VARIABLE,
 ];

@@ -13,6 +13,7 @@ import type { RunReport } from "../../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../../report/run_seconds.ts";
 import type { RunTexts } from "../files/text_source.ts";
 import { type ParameterSources, reportedParameters } from "./reported_parameters.ts";
+import { repeatCommand } from "./repeat_command.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { ModelFolder } from "../../models/model.ts";
 
@@ -43,9 +44,7 @@ export function runReport(
   const { name, opened: { checkpoint, model: { spec } }, choice, options, texts, seqlen, fingerprint } =
     facts;
   const bytes = countWeightFileBytes(checkpoint), { write, evaluation, perplexity } = end;
-  return {
-    version: VERSION,
-    finished: new Date().toISOString(),
+  const settings = {
     model: {
       name,
       model_type: String(checkpoint.config.model_type),
@@ -59,6 +58,11 @@ export function runReport(
       seqlen,
       seed: options.seed ?? (texts.calibration.name === undefined ? null : NAMED_SEED),
     },
+  };
+  return {
+    version: VERSION,
+    finished: new Date().toISOString(),
+    ...settings,
     backend: layers[0].report.backend, // every run prunes at least one layer
     adapter: layers[0].report.adapter,
     resumed: resumeCount,
@@ -77,6 +81,7 @@ export function runReport(
     bytes: { dense: bytes, written: bytes },
     perplexity,
     ...allocation && { allocation: reportedAllocation(allocation) },
+    command: repeatCommand(settings, options),
     fingerprint: { ...fingerprint },
   };
 }

@@ -1,7 +1,7 @@
 /**
  * Prints the output of a command: its result, remarks and progress. Only the result is written to standard
  * output, as lines for people, or as one JSON object with `--json`. Progress and remarks are written to
- * standard error. Progress is shown as a bar on a terminal, and as one line per step in logs and pipes. Control characters in names are
+ * standard error. Progress is shown as a bar on a terminal, and as a line every ten seconds in logs and pipes. Control characters in names are
  * escaped, because they come from checkpoints and servers.
  */
 
@@ -11,6 +11,8 @@ import { SingleBar } from "cli-progress";
 import { FileError } from "../../files/file_error.ts";
 import { progressLine, timeLeft } from "./progress_line.ts";
 import { messageOf } from "../../text/message_of.ts";
+import { UsageError } from "../errors.ts";
+import { PROGRESS_VARIABLE } from "./progress_variable.ts";
 import { printableLine, printableText } from "../../text/printable.ts";
 
 /** The output of one command. */
@@ -36,8 +38,20 @@ export class Output {
   progress(title: string): Progress {
     return Deno.stderr.isTerminal() && movesCursor()
       ? new BarProgress(process.stderr, title)
-      : new LineProgress((line) => this.remark(line), title);
+      : new LineProgress((line) => this.remark(line), title, secondsBetweenLines());
   }
+}
+
+/** The seconds between two lines if the variable is not set. A run of hours then writes some thousand lines. */
+const DEFAULT_SECONDS = 10;
+
+/** @throws {UsageError} if the variable is set to another text than a number from 0 on */
+function secondsBetweenLines(): number {
+  const text = Deno.env.get(PROGRESS_VARIABLE) ?? String(DEFAULT_SECONDS), seconds = Number(text);
+  if (text.trim() !== "" && seconds >= 0) return seconds;
+  throw new UsageError(
+    `the environment variable ${PROGRESS_VARIABLE} ${text}: must be a number of seconds from 0 on`,
+  );
 }
 
 /** Writes a line to standard output. @throws {FileError} if the disk is full, or if nobody reads the output any more */
@@ -72,10 +86,7 @@ export interface Progress {
    * end, if it is known.
    */
   step(done: number, total: number, detail?: string, secondsLeft?: number): void;
-  /**
-   * Describes the current work between two steps. Only the bar shows this text, and only after the first
-   * step.
-   */
+  /** Describes the current work between two steps. The text is shown only after the first step. */
   note(detail: string, secondsLeft?: number): void;
   /** Removes the display, even if not all steps are finished. Idempotent. */
   stop(): void;
@@ -118,18 +129,37 @@ function payload(detail: string, secondsLeft: number | undefined): Record<string
   return { detail: printableLine(detail), ...left && { left } };
 }
 
-/** A progress display that writes one line per step. */
-class LineProgress implements Progress {
+/**
+ * A progress display that writes lines. The first step and the last are always written, and the steps and notes between them only if some seconds have
+ * passed since the last line.
+ */
+export class LineProgress implements Progress {
+  #written = -Infinity;
+  #done?: { readonly done: number; readonly total: number };
+
+  /** @param now returns the time in seconds */
   constructor(
     readonly write: (line: string) => void,
     readonly title: string,
+    readonly seconds: number,
+    readonly now = () => performance.now() / 1000,
   ) {}
 
   step(done: number, total: number, detail?: string, secondsLeft?: number): void {
-    this.write(progressLine({ title: this.title, done, total, detail, secondsLeft }));
+    this.#done = { done, total };
+    this.#writeLine(detail, secondsLeft, done === total);
   }
 
-  note(): void {}
+  note(detail: string, secondsLeft?: number): void {
+    if (this.#done && this.seconds > 0) this.#writeLine(detail, secondsLeft);
+  }
 
   stop(): void {}
+
+  #writeLine(detail: string | undefined, secondsLeft: number | undefined, isDue = false): void {
+    const now = this.now();
+    if (!isDue && now - this.#written < this.seconds) return;
+    this.#written = now;
+    this.write(progressLine({ title: this.title, ...this.#done!, detail, secondsLeft }));
+  }
 }

@@ -40,16 +40,21 @@ export function readModelSpec(
   const family = FAMILIES.find(({ modelType }) => modelType === config.model_type);
   const reason = unsupportedReason(config, family);
   if (family && !reason) return family.read(config, has);
-  const supported = FAMILIES.map(({ modelType }) => modelType).join(", ");
-  const problem = reason ? `${reason}, which is not supported` : "is not supported";
+  const isMixture = reason === MIXTURE, known = FAMILIES.filter(({ hasExperts }) => !isMixture || hasExperts);
+  const problem = isMixture ? `${reason} of a kind that ` : reason ? `${reason}, which ` : "";
   throw new ModelError(
-    `config.json: model_type ${JSON.stringify(config.model_type)} ${problem}; ` +
-      `the supported types are: ${supported}`,
+    `config.json: model_type ${JSON.stringify(config.model_type)} ${problem}is not supported` +
+      `; the supported ${isMixture ? "mixtures" : "types"} are: ${
+        known.map(({ modelType }) => modelType).join(", ")
+      }`,
   );
 }
 
 /** Keys of config.json. A model is multimodal if at least one of them is set. */
 const MULTIMODAL_KEYS = ["vision_config", "audio_config", "text_config"];
+
+/** The reason of a mixture of experts that no family reads. */
+const MIXTURE = "is a mixture of experts";
 
 /** Keys of config.json. A model is a mixture of experts if at least one of them is set. */
 const EXPERTS_KEYS = [
@@ -71,5 +76,5 @@ function unsupportedReason(
   const isSet = (key: string) => ![undefined, null, 0].some((unset) => unset === config[key]);
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
   if (MULTIMODAL_KEYS.some(isSet)) return "is multimodal";
-  return EXPERTS_KEYS.some(isSet) && !family?.hasExperts ? "is a mixture of experts" : undefined;
+  return EXPERTS_KEYS.some(isSet) && !family?.hasExperts ? MIXTURE : undefined;
 }

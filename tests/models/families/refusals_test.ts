@@ -6,7 +6,10 @@ import { readModelSpec } from "../../../src/models/families/families.ts";
 
 for (
   const [config, pattern] of [
-    [{ model_type: "granitemoe", num_local_experts: 8 }, /model_type "granitemoe" is a mixture of experts/],
+    [
+      { model_type: "granitemoe", num_local_experts: 8 },
+      /model_type "granitemoe" is a mixture of experts of a kind that is not supported; the supported mixtures are: mixtral, qwen3_moe, olmoe$/,
+    ],
     [{ model_type: "llama", num_experts: 4 }, /model_type "llama" is a mixture of experts/],
     [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],
     [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],

@@ -69,7 +69,7 @@ export function startIn(
   return new Deno.Command(program, {
     args,
     cwd: folder,
-    env: { NO_COLOR: "1", ...env },
+    env: { NO_COLOR: "1", PARE_PROGRESS_SECONDS: "0", ...env }, // tests follow each step
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

@@ -1,0 +1,100 @@
+/** Tests that the command line in a report repeats the run. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { dirname } from "node:path";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { runPare } from "./run_pare.ts";
+
+const PROFILE = [{ match: "*.0.fc2", sparsity: 0.25 }];
+
+let folder: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  await writeSotuTexts(folder);
+  await Deno.writeTextFile(`${folder}/my profile.json`, JSON.stringify(PROFILE));
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+/** Runs a command line with the places of its model and its files, as a user would complete it, and returns the command in the report. */
+async function prune(out: string, words: readonly string[]): Promise<string> {
+  const placed = words.map((word, i) =>
+    ["--calibration", "--text", "--profile"].includes(words[i - 1]) ? `${folder}/${word}` : word
+  );
+  const { code, stderr } = await runPare("prune", OPT_SOTU, "--out", out, "--backend", "cpu", ...placed);
+  assert.equal(code, 0, stderr);
+  return JSON.parse(await Deno.readTextFile(`${out}/pare.json`)).command;
+}
+
+/** Splits a command line as a shell does. */
+async function shellWords(command: string): Promise<string[]> {
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", `printf '%s\\n' ${command}`] }).output();
+  return new TextDecoder().decode(stdout).trimEnd().split("\n");
+}
+
+const RUNS: readonly (readonly string[])[] = [
+  [],
+  ["--method", "sparsegpt", "--pattern", "2:4", "--blocksize", "64", "--seed", "7"],
+  [
+    "--method",
+    "magnitude",
+    "--sparsity",
+    "0.3",
+    "--layers",
+    "fc1,fc2",
+    "--layers",
+    "/k_(proj|x{1,2})/",
+    "--skip",
+    "*.0.*",
+  ],
+  [
+    "--bits",
+    "4",
+    "--group-size",
+    "48",
+    "--symmetric",
+    "--format",
+    "pack-quantized",
+    "--refit",
+    "2",
+    "--max-layer",
+    "1",
+  ],
+  [
+    "--allocate",
+    "owl",
+    "--profile",
+    "my profile.json",
+    "--method",
+    "wanda",
+    "--text",
+    "evaluation.txt",
+    "--windows",
+    "2",
+  ],
+  ["--true-sequential", "--effort", "fast", "--max-layer", "1", "--format", "bitmask"],
+];
+
+describe("the command in a report", {
+  skip: Deno.build.os === "windows" && "it is quoted for the shells of Unix",
+}, () => {
+  for (const [i, options] of RUNS.entries()) {
+    it(`repeats the run of pare prune ${options.join(" ")}`, async () => {
+      const windows = ["--calibration", "calibration.txt", "--samples", "2", "--seqlen", "32"];
+      const command = await prune(`${folder}/first${i}`, [...windows, ...options]);
+      const [pare, verb, model, out, place, ...words] = await shellWords(command);
+      assert.deepEqual([pare, verb, model, out, place], ["pare", "prune", "opt-sotu", "--out", "FOLDER"]);
+      assert.equal(await prune(`${folder}/second${i}`, words), command);
+      const [first, second] = await Promise.all(
+        ["first", "second"].map((name) => Deno.readFile(`${folder}/${name}${i}/model.safetensors`)),
+      );
+      assert.deepEqual(second, first);
+    });
+  }
+
+  it("names no folder of the user", async () => {
+    const command = JSON.parse(await Deno.readTextFile(`${folder}/first0/pare.json`)).command;
+    assert.ok(!command.includes(dirname(OPT_SOTU)) && !command.includes(folder), command);
+  });
+});
