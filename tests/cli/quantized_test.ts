@@ -92,6 +92,32 @@ describe("pare prune --format pack-quantized", () => {
     }
   });
 
+  it("prints the line by which transformers loads the result, also for a finished run", async () => {
+    const option = ", quantization_config=CompressedTensorsConfig(dequantize=True)";
+    for (const [flags, expected] of [[[], option], [["--symmetric"], ""]] as const) {
+      const out = `${folder}/loaded${flags.length}`;
+      const args = ["prune", OPT_SOTU, "--out", out, "--calibration", `${folder}/text.txt`, "--samples", "2"];
+      args.push(
+        "--seqlen",
+        "32",
+        "--method",
+        "magnitude",
+        "--bits",
+        "4",
+        "--format",
+        "pack-quantized",
+        "--backend",
+        "cpu",
+        ...flags,
+      );
+      for (const _ of ["a new run", "a finished run"]) {
+        const { stdout, stderr } = await runPare(...args);
+        const line = `in Python: AutoModelForCausalLM.from_pretrained("${out}", dtype="auto"${expected})\n`;
+        assert.ok(stdout.endsWith(line), stdout + stderr);
+      }
+    }
+  });
+
   it("fails before any layer is pruned if --bits is missing", async () => {
     const { code, stderr } = await runPare(
       ...["prune", OPT_SOTU, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],

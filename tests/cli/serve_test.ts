@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { runPare, runPareWith, startPare } from "./run_pare.ts";
+import { runPare, runPareWith, startPare, startPareWith } from "./run_pare.ts";
 
 /** Returns the first line of a stream, and a promise of the rest. */
 async function firstLine(

@@ -8,5 +8,6 @@ export interface QuantizedComparison {
     Record<string, { readonly equal: boolean; readonly zeros: number; readonly repacked: boolean }>
   >;
   readonly linear: number;
+  readonly loads_plainly: boolean;
   readonly versions: Readonly<Record<string, string>>;
 }

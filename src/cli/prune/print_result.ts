@@ -10,12 +10,14 @@ import type { Output } from "../terminal/output.ts";
 
 /**
  * Prints the totals of a run as lines, or with `--json` every layer.
+ * @param howToLoad lines that say how other programs load the result
  * @param alreadyFinished whether an earlier command had finished the run
  */
 export function printRunResult(
   report: RunReport,
   out: string,
   output: Output,
+  howToLoad: readonly string[],
   alreadyFinished = false,
 ): void {
   const { layers, perplexity, seconds } = report;
@@ -35,6 +37,7 @@ export function printRunResult(
     })`,
     ...perplexity.map(perplexityLine),
     alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,
+    ...howToLoad,
   ]);
   for (const line of qualityHints(report)) output.remark(line);
   if (!output.json) { for (const line of loadingLines(report, out)) output.remark(line); }

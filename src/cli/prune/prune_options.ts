@@ -109,7 +109,8 @@ export function declarePrune(): Command {
     .addOption(
       new Option(
         "--format <format>",
-        `dense, which every program reads; ${PACK_QUANTIZED}, which transformers reads and which needs --bits 4 or 8; ` +
+        `dense, which every program reads; ${PACK_QUANTIZED}, which needs --bits 4 or 8, and which transformers 5 loads by ` +
+          "plain from_pretrained with --symmetric, and otherwise with CompressedTensorsConfig(dequantize=True); " +
           `or a format of pare pack: ${SPARSE_READERS}`,
       )
         .choices(["dense", ...PACK_FORMATS, PACK_QUANTIZED])
