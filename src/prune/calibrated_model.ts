@@ -90,7 +90,11 @@ async function* groups(
   const forward = await Forward.begin(backend, model, windows, { ...memory, storage: hiddenStates });
   try {
     const firstBlock = forward.hiddenStates.nextBlock;
-    const steps = new StepCounter(plan.passes(firstBlock).length, forward.hiddenStates.batches.length, options);
+    const steps = new StepCounter(
+      plan.passes(firstBlock).length,
+      forward.hiddenStates.batches.length,
+      options,
+    );
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
       const replaced = await readFinished(plan.finished(block), options);
       const prunedWeights = withReplacements(model.weights, replaced);

@@ -87,7 +87,9 @@ export class RunRates {
   }
 
   /** Returns the seconds that the work takes. Returns undefined as long as no layer has been measured. */
-  secondsOf({ passes, batches, steps, layers }: RunWork): { calibration: number; layers: number } | undefined {
+  secondsOf(
+    { passes, batches, steps, layers }: RunWork,
+  ): { calibration: number; layers: number } | undefined {
     if (!this.#hasLayer) return undefined;
     const seconds = { calibration: 0, layers: 0 };
     for (const pass of passes) {

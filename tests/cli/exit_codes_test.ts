@@ -89,6 +89,18 @@ describe("the exit code", () => {
     }
   });
 
+  it("is 3 for a configuration that does not describe the tensors of its checkpoint, before any work", async () => {
+    const model = `${folder}/deeper`;
+    await cp(OPT_SOTU, model, { recursive: true });
+    const config = JSON.parse(await Deno.readTextFile(`${model}/config.json`));
+    for (const num_hidden_layers of [3, 5]) {
+      await Deno.writeTextFile(`${model}/config.json`, JSON.stringify({ ...config, num_hidden_layers }));
+      const { kind, message } = await failure(...pruneArgs(model, `${folder}/none`));
+      assert.deepEqual([kind, message.startsWith(`${model}: `)], ["refused", true], message);
+      await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
+    }
+  });
+
   it("is 3 for a model whose family is not supported", async () => {
     const model = `${folder}/unknown`;
     await Deno.mkdir(model);

@@ -51,7 +51,9 @@ function qualityHints({ perplexity, parameters }: RunReport): string[] {
   return perplexity.flatMap(({ text, dense, pruned }) =>
     dense !== null && (pruned === null || pruned >= 2 * dense)
       ? [
-        `${pruning} ${pruned === null ? "ruined" : pruned < 3 * dense ? "doubled" : "multiplied"} the perplexity on ` +
+        `${pruning} ${
+          pruned === null ? "ruined" : pruned < 3 * dense ? "doubled" : "multiplied"
+        } the perplexity on ` +
         `${text}; try ${better} or more --samples`,
       ]
       : []

@@ -6,9 +6,9 @@
  * as pruning.
  */
 
-import { createHash } from "node:crypto";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
+import { digestRange } from "../../files/digest.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 
 /** Maps the name of each value to its text. */
@@ -48,20 +48,14 @@ export async function checkpointFingerprint(
   return values;
 }
 
-/** The number of bytes of a file that are read and hashed at a time. */
-const HASH_CHUNK_BYTES = 8 << 20;
-
 /** Computes the digest of a file's bytes. The file may be larger than memory. */
 export async function fileDigest(path: string, fs: WorkFileSystem): Promise<string> {
-  const file = await fs.open(path), hash = createHash("sha256");
+  const file = await fs.open(path);
   try {
-    for (let at = 0; at < file.byteLength; at += HASH_CHUNK_BYTES) {
-      hash.update(await file.read(at, Math.min(HASH_CHUNK_BYTES, file.byteLength - at)));
-    }
+    return `sha256:${await digestRange(file, 0, file.byteLength)}`;
   } finally {
     await file.close();
   }
-  return formatDigest(hash.digest());
 }
 
 /** Describes each value that differs between two fingerprints, one text per value. */

@@ -18,9 +18,9 @@ import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import type { PruneJob } from "../run_prune.ts";
 import { reportedParameters } from "../reported_parameters.ts";
 import type { RunFacts } from "../run_report.ts";
-import { diskUse, type DiskUse } from "./disk_use.ts";
+import { type DiskUse, diskUse } from "./disk_use.ts";
 import { evaluationSeconds } from "./evaluation_seconds.ts";
-import { type Rehearsal, rehearse, type RehearsalServices } from "./rehearse.ts";
+import { type Rehearsal, type RehearsalServices, rehearse } from "./rehearse.ts";
 import { deviceWarnings, diskWarnings, tokenWarnings } from "./warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
@@ -65,7 +65,8 @@ export async function planRun(
   { name, options, query, seqlen }: RunFacts,
   services: PlanServices,
 ): Promise<RunPlan> {
-  const { model: { spec }, windows, evaluatedWindows = [], allocation } = job, { backend, fs, freeBytes } = services;
+  const { model: { spec }, windows, evaluatedWindows = [], allocation } = job,
+    { backend, fs, freeBytes } = services;
   const started = performance.now();
   const layers = linearLayers(spec).filter(({ name }) => job.layers.has(name));
   const plan = new BlockPlan(spec, job);
@@ -124,7 +125,10 @@ function planMemory(
 ): RunPlan["memory"] {
   const tokens = windows[0].length, onDevice = place === "device" ? statesBytes : 0;
   const rows = tokens * Math.ceil(windows.length / batches.length);
-  const blockBytes = spec.block.groups.flat().reduce((sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures, 0);
+  const blockBytes = spec.block.groups.flat().reduce(
+    (sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures,
+    0,
+  );
   const withoutStates = rehearsal.deviceBytes - rehearsal.statesBytes;
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
   const phases = [
@@ -140,7 +144,8 @@ function planMemory(
       const { statesBytes, place } = planForward(backend, spec, count, tokens);
       const states = place === "device" ? statesBytes : 0;
       // The head replaces the weights of a block, and the states of a batch are copied.
-      const head = countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows) - blockBytes;
+      const head = countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows) -
+        blockBytes;
       return states + rehearsal.stepBytes - rehearsal.statesBytes + Math.max(0, head);
     }),
   ];

@@ -1,6 +1,12 @@
 /** Predicts while a run works how long the rest of it takes. */
 
-import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../../../prune/block_plan.ts";
+import {
+  BlockPlan,
+  linearLayers,
+  type NameSet,
+  type Pass,
+  type SizedLayer,
+} from "../../../prune/block_plan.ts";
 import type { CalibrationStep } from "../../../prune/calibrated_model.ts";
 import type { Lap } from "../../../prune/phase_clock.ts";
 import { RunRates } from "../../../prune/run_rates.ts";
@@ -51,7 +57,8 @@ export class TimeLeft {
   /** The seconds. Undefined as long as no layer is solved. */
   get seconds(): number | undefined {
     if (!this.#lastStep) return undefined;
-    const { done, total, pass, batches } = this.#lastStep, { model: { spec }, windows, evaluatedWindows = [] } = this.#job;
+    const { done, total, pass, batches } = this.#lastStep,
+      { model: { spec }, windows, evaluatedWindows = [] } = this.#job;
     const left = total - done, whole = Math.floor(left / batches);
     const seconds = this.#rates.secondsOf({
       passes: this.#passes.slice(this.#passes.length - whole),

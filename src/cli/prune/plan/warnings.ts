@@ -21,7 +21,9 @@ export function tokenWarnings(
   );
   if (tokens >= TOKENS_PER_COLUMN * columns) return [];
   return [
-    `${formatCount(tokens)} tokens are fewer than three times ${formatCount(columns)} inputs: take more --samples`,
+    `${formatCount(tokens)} tokens are fewer than three times ${
+      formatCount(columns)
+    } inputs: take more --samples`,
   ];
 }
 
