@@ -70,7 +70,7 @@ async function prune(
     const source = calibratedModel(model, backend, {
       windows: calibration,
       onReplace: (name, weight) => clock.time("write", () => copy.replace(name, weight)),
-      progress: (done, total) => progress.note(`calibrating ${done}/${total}`),
+      progress: ({ done, total }) => progress.note(`calibrating ${done}/${total}`),
     });
     progress.step(0, source.layerCount);
     for await (const event of pare.pruneModel(clock.timeCalibration(source), query)) {

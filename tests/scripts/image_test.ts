@@ -109,7 +109,7 @@ describe("the image", () => {
       cwd: "/",
       libraries: [OPENBLAS],
       env,
-      exists: () => false,
+      realPath: () => undefined,
     });
     assert.deepEqual([net, write, ffi], [["127.0.0.1:8000", "0.0.0.0:8000"], [], [OPENBLAS]]);
     assert.ok(healthcheck.includes("--allow-net=127.0.0.1:8000"));
