@@ -1,6 +1,5 @@
 /** Writes the command line that repeats a run. */
 
-import { basename } from "node:path";
 import type { RunReport } from "../../report/run_report.ts";
 
 /** A word that a shell passes on as it is. */
@@ -9,7 +8,7 @@ const PLAIN_WORD = /^[\w.,/:=@%+-]+$/;
 /**
  * Returns the command line of a run. Every parameter is named, so that the command stays the same if a default changes. The report names files without
  * their folders, and so does the command.
- * @param options the names of the texts for the perplexity, and the number of windows if it was given
+ * @param options the texts for the perplexity as the report names them, and the number of windows if it was given
  */
 export function repeatCommand(
   { model, calibration, parameters }: Pick<RunReport, "model" | "calibration" | "parameters">,
@@ -23,7 +22,7 @@ export function repeatCommand(
     ["seed", seed],
     ...Object.entries(parameters).filter(([name, value]) => name !== "pattern" || value !== "unstructured"),
     ["format", options.format],
-    ["text", options.text.map((file) => basename(file))],
+    ["text", options.text],
     ["windows", options.windows],
   ];
   const words = values.flatMap(([name, value]) => {

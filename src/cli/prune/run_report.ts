@@ -81,7 +81,10 @@ export function runReport(
     bytes: { dense: bytes, written: bytes },
     perplexity,
     ...allocation && { allocation: reportedAllocation(allocation) },
-    command: repeatCommand(settings, options),
+    command: repeatCommand(settings, {
+      ...options,
+      text: texts.evaluation.map(({ label }) => label),
+    }),
     fingerprint: { ...fingerprint },
   };
 }
