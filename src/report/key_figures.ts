@@ -44,7 +44,14 @@ function sparsity({ layers }: RunReport): KeyFigure {
 /** The grids of the parameters of the run, which a profile can change for some layers. */
 function rounding(run: RunReport): KeyFigure[] {
   const bits = roundedBits(run), { group_size: size, symmetric, profile } = run.parameters;
-  if (bits === undefined) return [];
+  if (bits === undefined) {
+    if (run.format !== "pack-quantized") return [];
+    return [{
+      name: "Rounding",
+      value: "by profile",
+      note: "the profile sets the bits and the grids of the kept weights",
+    }];
+  }
   const grids = size ? `one grid per row and ${size} columns` : "one grid per row";
   const others = profile === undefined ? "" : "; the profile can set other grids";
   return [{

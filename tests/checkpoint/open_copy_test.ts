@@ -122,6 +122,20 @@ describe("openCopy", () => {
       await (await openCheckpoint(target, denoFileSystem)).close();
     }));
 
+  it("gives nobody more rights to a copy than to the original, and its owner the right to write", () =>
+    withCopySetup(async ({ source, target }) => {
+      for (const name of listNames(source)) await Deno.chmod(`${source}/${name}`, 0o400);
+      const checkpoint = await openCheckpoint(source, denoFileSystem);
+      const complete =
+        await (await openCopy(checkpoint, target, denoFileSystem, { extraFiles: ["pare.json"] }))
+          .complete({ makeExtras: () => Promise.resolve(new Map([["pare.json", "{}"]])) });
+      await complete.publish();
+      await checkpoint.close();
+      for (const name of listNames(target)) {
+        assert.equal((await Deno.stat(`${target}/${name}`)).mode! & 0o777, 0o600, name);
+      }
+    }));
+
   it("rejects the folder of the checkpoint itself, even by the path of a link", () =>
     withCopySetup(async ({ source, checkpoint }) => {
       const alias = `${source}/../alias`;

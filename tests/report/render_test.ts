@@ -150,6 +150,8 @@ describe("renderReport", () => {
       figure,
       "Rounding4 bitsthe kept weights have 2^4 values, one grid per row and 64 columns, symmetric",
     );
+    const byProfile = { ...run, format: "pack-quantized" as const, parameters: { profile: "p.json" } };
+    assert.ok(texts(byProfile, ".figures > div").some((text) => text.startsWith("Roundingby profile")));
     const dense = { ...rounded, layers: run.layers.map((layer) => ({ ...layer, zeros: 0, sparsity: 0 })) };
     assert.equal(texts(dense, "h1")[0], "opt-sotu, rounded");
   });
