@@ -29,7 +29,7 @@ import { planRun } from "./prune/plan/plan_run.ts";
 import { printPlan } from "./prune/plan/print_plan.ts";
 import { tokenWarnings } from "./prune/plan/warnings.ts";
 import { printRunResult } from "./prune/print_result.ts";
-import { loadingLine } from "./prune/loading_line.ts";
+import { loadingLines } from "./prune/loading_lines.ts";
 import { pruneJob } from "./prune/prune_job.ts";
 import { applyProtocol } from "./prune/protocol.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
@@ -68,7 +68,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
-    return printRunResult(finished, out, output, await loadingLine(out, finished.format, fs), true);
+    return printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
   }
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
@@ -90,7 +90,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   await runPrune(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
-  printRunResult(report!, out, output, await loadingLine(out, report!.format, fs)); // the run has written its report
+  printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
 }
 
 /** Checks that the weights of the checkpoint are dense, because the pruned copy has the same layout as the checkpoint. */

@@ -1,6 +1,5 @@
 /** Prints the result of `pare prune`. Every number comes from the report of the run, so the two always agree. */
 
-import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import { formatSeconds } from "../../report/format.ts";
 import { RUN_REPORT_FILE } from "../../report/file_names.ts";
 import type { RunReport } from "../../report/run_report.ts";
@@ -10,7 +9,7 @@ import type { Output } from "../terminal/output.ts";
 
 /**
  * Prints the totals of a run as lines, or with `--json` every layer.
- * @param howToLoad lines that say how other programs load the result
+ * @param howToLoad the lines of `loadingLines`
  * @param alreadyFinished whether an earlier command had finished the run
  */
 export function printRunResult(
@@ -37,10 +36,9 @@ export function printRunResult(
     })`,
     ...perplexity.map(perplexityLine),
     alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,
-    ...howToLoad,
   ]);
   for (const line of qualityHints(report)) output.remark(line);
-  if (!output.json) { for (const line of loadingLines(report, out)) output.remark(line); }
+  if (!output.json) { for (const line of howToLoad) output.remark(line); }
 }
 
 /** Suggests other options for each text on which the perplexity has at least doubled. */
@@ -58,25 +56,6 @@ function qualityHints({ perplexity, parameters }: RunReport): string[] {
       ]
       : []
   );
-}
-
-/** Returns the lines that use the result here and in other programs. */
-function loadingLines({ format, parameters }: RunReport, out: string): string[] {
-  const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
-  if (format === "bitmask" || format === "sparse-24") {
-    return [`make it dense for other programs: pare unpack ${folder} --out FOLDER`];
-  }
-  // transformers 5 gives packed zero points the wrong shape, unless it dequantises the weights while it loads them.
-  const isAsymmetric = format === PACK_QUANTIZED && !parameters.symmetric;
-  const [names, options] = isAsymmetric
-    ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
-    : ["", ""];
-  return [
-    `see what it writes: pare generate ${folder} "PROMPT"`,
-    `load it in Python: from transformers import AutoModelForCausalLM${names}; ` +
-    `model = AutoModelForCausalLM.from_pretrained(${folder}${options})`,
-    ...format === "dense" ? [`serve it with vLLM: vllm serve ${folder}`] : [],
-  ];
 }
 
 function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {
