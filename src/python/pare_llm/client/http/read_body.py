@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-# The bytes that are read at a time. They are copied from the buffer of urllib3 while they are in the cache.
-_READ_BYTES = 2**18
+# The bytes that are read at a time. urllib3 returns them in a buffer of its own, which is copied.
+_READ_BYTES = 2**20
 
 
 def read_body(response: BaseHTTPResponse, path: str, max_bytes: int) -> bytearray:
