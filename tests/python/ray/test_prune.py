@@ -224,7 +224,7 @@ def test_a_model_that_the_recipe_prunes_keeps_its_zeros_while_two_workers_train_
 ) -> None:
     dense, pruned, trained = (tmp_path / name for name in ("dense", "pruned", "trained"))
     save_first_block(dense)
-    text = ROOT / "README.md"
+    text = ROOT / "RELIABILITY.md"
     printed = run_recipe(cluster, tmp_path, "ray_prune.py", dense, text, pruned, host.url)
     assert f"221184 of 442368 weights in 6 layers are zero: {pruned}" in printed
     run_recipe(cluster, tmp_path, "ray_finetune.py", pruned, text, trained, 2)
