@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import HostProcess
-from pare_llm import Pare
+from pare_llm import Pare, PareError
 from torch import distributed
 from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
@@ -225,3 +226,38 @@ def test_the_check_of_answers_passes_what_every_method_answers(
     given = {**options, "mask": allowed} if "mask" in options else options
     pruned = pare.prune_layer(weight, inputs=inputs, method=method, **query, **given)  # type: ignore[arg-type]
     assert pruned.report["zeros"] == (~pruned.mask).sum() > 0
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("is_hard", [False, True])
+def test_the_check_of_answers_passes_extreme_layers(
+    pare: Pare, library: str, dtype: str, is_hard: bool
+) -> None:
+    """If the layer is hard, half of its inputs were always 0, its weights are tiny, and it has a mask."""
+    queries: list[dict[str, Any]] = [
+        {"sparsity": 0},
+        {"sparsity": 0.999},
+        {"pattern": "3:7", "dtype": "F16"},
+        {"bits": 2},
+        {"bits": 4, "symmetric": True, "dtype": "BF16"},
+    ]
+    for rows, cols in [(1, 5), (7, 13)]:
+        weight, inputs = random_layer(rows=rows, cols=cols)
+        mask = np.arange(rows * cols).reshape(rows, cols) % 7 > 0 if is_hard else None
+        if is_hard:
+            weight *= 1e-7
+            inputs[:, : (cols + 1) // 2] = 0
+        hessian = hessian_of(inputs)
+        statistics: list[dict[str, Any]] = [
+            {"hessian": hessian},
+            {"hessian_upper": upper_of(hessian)},
+            {"inputs": inputs},
+        ]
+        for index, query in enumerate(queries):
+            for method in ("sparsegpt", "alps", "obc", "adaprune", "wanda", "magnitude"):
+                given = {name: to_library(library, tensor) for name, tensor in statistics[index % 3].items()}
+                with suppress(PareError):  # the host may refuse weights that the dtype cannot hold
+                    pare.prune_layer(
+                        to_library(library, weight, dtype), mask=mask, method=method, **given, **query
+                    )

@@ -1,5 +1,6 @@
 """The refusals of a host, and the errors that the client raises for them."""
 
+import hashlib
 import pickle
 from http.client import HTTPMessage
 
@@ -37,6 +38,16 @@ def test_a_matrix_that_is_not_positive_definite_is_refused(pare: Pare) -> None:
     with pytest.raises(NotPositiveDefiniteError) as caught:
         pare.prune_layer(weight, hessian=hessian_of(inputs) - 1e6 * np.eye(COLS, dtype=np.float32))
     assert (caught.value.code, caught.value.status) == ("not_positive_definite", 422)
+
+
+def test_a_key_is_checked_without_a_layer(pare: Pare) -> None:
+    pare.check_key()  # the host of the tests needs none
+    protected = HostProcess(env={"PARE_KEYS": hashlib.sha256(b"right").hexdigest()})
+    Pare(protected.url, "right").check_key()
+    for key in (None, "wrong"):
+        with pytest.raises(PareError, match=r"^unauthorized \(401\)"):
+            Pare(protected.url, key).check_key()
+    protected.stop()
 
 
 def test_an_unknown_parameter_and_an_invalid_value_are_refused(pare: Pare) -> None:

@@ -60,6 +60,15 @@ def prune_all(parts: Parts) -> None:
     parts.set_mask(np.zeros(WEIGHT.shape, bool))
 
 
+def zero_all(parts: Parts) -> None:
+    parts.weight[:] = 0
+
+
+def zero_some(parts: Parts) -> None:
+    for row, col in np.argwhere(parts.mask)[:5]:
+        parts.weight[row, col] = -0.0
+
+
 def set_entry(value: float) -> Lie:
     def change(parts: Parts) -> None:
         parts.weight[tuple(np.argwhere(parts.mask)[0])] = value
@@ -87,6 +96,8 @@ def add_codes(parts: Parts) -> None:
 LIES: dict[str, tuple[Lie, str]] = {
     "not pruned": (keep_all, "the mask prunes 0 of 48 entries, but the request asks for 24"),
     "all pruned": (prune_all, "the mask prunes 48 of 48 entries, but the request asks for 24"),
+    "zeros": (zero_all, "every weight is 0, although the mask keeps some"),
+    "some zeros": (zero_some, "5 weights are 0, although the mask keeps them"),
     "nan": (set_entry(np.nan), "the tensor weight has a number that is not finite"),
     "infinity": (set_entry(-np.inf), "the tensor weight has a number that is not finite"),
     "nonzero": (fill_a_zero, "the weight is not zero everywhere that its mask is False"),

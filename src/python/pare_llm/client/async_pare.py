@@ -58,6 +58,10 @@ class AsyncPare(ServerClient):
         """Delete stored statistics, as `Pare.delete_hessian`."""
         await asyncio.to_thread(self._pare.delete_hessian, digest)
 
+    async def check_key(self) -> None:
+        """Check that the server accepts the API key, as `Pare.check_key`."""
+        await asyncio.to_thread(self._pare.check_key)
+
     async def describe_host(self) -> HostDescription:
         """Ask the host for the device on which it solves layers, as `Pare.describe_host`."""
         return await asyncio.to_thread(self._pare.describe_host)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pare_llm.client.check_kept_zeros import check_kept_zeros
 from pare_llm.client.printable import printable
 from pare_llm.client.tensor_library import TensorLibrary, library_of
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, WireTensor, dtype_of, to_wire
@@ -79,7 +80,7 @@ def check_values(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any] | None
 ) -> None:
     """Check that all numbers are finite, and that the zeros are those of the mask, of the report and of the
-    request.
+    request. A few kept weights may have become 0.
 
     Args:
         pruned: the answer.
@@ -95,7 +96,7 @@ def check_values(
     allowed = _asked_mask(layer)
     # Integers and their maximum take a fraction of the time of 16-bit floats and of comparisons.
     weight_bits, mask_bytes = library.to_integers(pruned.weight), library.to_integers(pruned.mask)
-    kept = 0
+    kept = nonzero = 0
     step = max(1, _CHUNK_ENTRIES // cols)
     for begin in range(0, rows, step):
         chunk = slice(begin, begin + step)
@@ -107,6 +108,7 @@ def check_values(
         if pattern is not None:
             _require_pattern(mask, *pattern)
         kept += int(mask.sum())
+        nonzero += int(magnitude.clip(max=1).sum())
     if pruned.quantized is not None:
         for name, grid in (("scales", pruned.quantized.scales), ("zeros", pruned.quantized.zeros)):
             _magnitude_bits(name, library.to_integers(grid), "F32")
@@ -119,6 +121,8 @@ def check_values(
         )
     if layer is not None:
         _require_zeros(pruned_entries, layer, rows, cols)
+        if nonzero < kept:
+            check_kept_zeros(pruned, dtype, library, layer)
 
 
 def _require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:

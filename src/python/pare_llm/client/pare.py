@@ -149,6 +149,20 @@ class Pare(ServerClient):
             if error.status != 404:
                 raise
 
+    def check_key(self) -> None:
+        """Check that the server accepts the API key for solving layers, without sending a layer.
+
+        Raises:
+            PareError: `unauthorized` or `forbidden`.
+            ConnectionError: if the server cannot be reached.
+        """
+        try:
+            # A server checks the key first, and then refuses a request that has no body.
+            self._transport.send("POST", "/v1/layers")
+        except PareError as error:
+            if error.status in (401, 403):
+                raise
+
     def describe_host(self) -> HostDescription:
         """Ask the host for the device on which it solves layers.
 

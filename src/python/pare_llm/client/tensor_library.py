@@ -37,6 +37,9 @@ class TensorLibrary(Protocol[Made]):
         copied.
         """
 
+    def convert(self, tensor: Any, like: Any) -> Any:
+        """Return `tensor` in the dtype of `like`."""
+
 
 def library_of(tensor: Array) -> TensorLibrary[Array]:
     """Return the library and the device of `tensor`."""
@@ -68,6 +71,10 @@ class NumpyLibrary:
     def to_integers(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the bits, as `TensorLibrary.to_integers` describes."""
         return tensor.view({1: "u1", 2: "<i2", 4: "<i4"}[tensor.itemsize])
+
+    def convert(self, tensor: np.ndarray[Any, Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return `tensor` in the dtype of `like`."""
+        return tensor.astype(like.dtype, order="C", copy=False)
 
 
 class TorchLibrary:
@@ -107,3 +114,7 @@ class TorchLibrary:
         import torch
 
         return tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32}[tensor.element_size()])
+
+    def convert(self, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Return `tensor` in the dtype of `like`."""
+        return tensor.detach().to(like.dtype)
