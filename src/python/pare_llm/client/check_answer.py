@@ -107,8 +107,8 @@ def check_values(
             raise _refusal("the mask keeps an entry that the mask of the request prunes")
         if pattern is not None:
             _require_pattern(mask, *pattern)
-        kept += int(mask.sum())
-        nonzero += int(magnitude.clip(max=1).sum())
+        kept += library.count_nonzero(mask)
+        nonzero += library.count_nonzero(magnitude)
     if pruned.quantized is not None:
         for name, grid in (("scales", pruned.quantized.scales), ("zeros", pruned.quantized.zeros)):
             _magnitude_bits(name, library.to_integers(grid), "F32")

@@ -40,6 +40,9 @@ class TensorLibrary(Protocol[Made]):
     def convert(self, tensor: Any, like: Any) -> Any:
         """Return `tensor` in the dtype of `like`."""
 
+    def count_nonzero(self, tensor: Any) -> int:
+        """Return the number of elements that are not 0."""
+
 
 def library_of(tensor: Array) -> TensorLibrary[Array]:
     """Return the library and the device of `tensor`."""
@@ -75,6 +78,12 @@ class NumpyLibrary:
     def convert(self, tensor: np.ndarray[Any, Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return `tensor` in the dtype of `like`."""
         return tensor.astype(like.dtype, order="C", copy=False)
+
+    def count_nonzero(self, tensor: np.ndarray[Any, Any]) -> int:
+        """Return the number of elements that are not 0."""
+        import numpy as np
+
+        return int(np.count_nonzero(tensor))
 
 
 class TorchLibrary:
@@ -118,3 +127,7 @@ class TorchLibrary:
     def convert(self, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """Return `tensor` in the dtype of `like`."""
         return tensor.detach().to(like.dtype)
+
+    def count_nonzero(self, tensor: torch.Tensor) -> int:
+        """Return the number of elements that are not 0."""
+        return int(tensor.count_nonzero())
