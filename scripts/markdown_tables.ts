@@ -3,22 +3,16 @@
  * lines is replaced.
  */
 
-/** Functions that render tables as Markdown, by the names that the pages use. */
-export type Tables = Readonly<Record<string, () => string | Promise<string>>>;
+const TABLE = /(<!-- table: ([\w/ ]+) -->)[\s\S]*?(<!-- end -->)/g;
 
-const TABLE = /(<!-- table: (\w+) -->)[\s\S]*?(<!-- end -->)/g;
-
-/**
- * Returns the text of `page` with all its tables rendered.
- * @throws {Error} if the page names an unknown table
- */
-export async function renderTables(page: URL, tables: Tables): Promise<string> {
+/** Returns the text of `page` with all its tables rendered. `render` is called with the name of each table. */
+export async function renderTables(
+  page: URL,
+  render: (name: string) => string | Promise<string>,
+): Promise<string> {
   const text = await Deno.readTextFile(page);
   const rendered = new Map<string, string>();
-  for (const [, , name] of text.matchAll(TABLE)) {
-    if (!Object.hasOwn(tables, name)) throw new Error(`${page.pathname}: there is no table ${name}`);
-    rendered.set(name, await tables[name]());
-  }
+  for (const [, , name] of text.matchAll(TABLE)) rendered.set(name, await render(name));
   return text.replace(TABLE, (_, begin, name, end) => `${begin}\n\n${rendered.get(name)}\n\n${end}`);
 }
 

@@ -7,12 +7,13 @@ import {
   STATISTICS_TENSORS,
   tensorTable,
 } from "../../src/protocol/operations/tensors.ts";
-import { renderTables, type Tables } from "../markdown_tables.ts";
+import { renderTables } from "../markdown_tables.ts";
 
 /** The page of the contract. */
 export const CONTRACT_PAGE = new URL("../../routes/README.md", import.meta.url);
 
-const TABLES: Tables = {
+/** The tables by the names that the page uses. */
+const TABLES: Readonly<Record<string, () => string>> = {
   layer_request: () => tensorTable(LAYER_REQUEST_TENSORS),
   layer_answer: () => tensorTable(LAYER_ANSWER_TENSORS),
   statistics: () => tensorTable(STATISTICS_TENSORS),
@@ -21,5 +22,8 @@ const TABLES: Tables = {
 
 /** Returns the text of the page with all tables rendered. */
 export async function renderContractPage(): Promise<string> {
-  return await renderTables(CONTRACT_PAGE, TABLES);
+  return await renderTables(CONTRACT_PAGE, (name) => {
+    if (!Object.hasOwn(TABLES, name)) throw new Error(`${CONTRACT_PAGE.pathname}: there is no table ${name}`);
+    return TABLES[name]();
+  });
 }

@@ -3,7 +3,7 @@
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type ModelFolder, openModelFolder } from "../../src/models/model.ts";
-import { fixtureModel } from "../bench/families/models.ts";
+import { fixtureModel } from "../fixtures/trained_models.ts";
 
 /** The model of the demo and its texts as token ids. Dispose of it to close the files of the model. */
 export interface DemoModel extends Pick<ModelFolder, "checkpoint" | "model">, AsyncDisposable {

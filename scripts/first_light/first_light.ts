@@ -6,8 +6,8 @@
 import { formatJson } from "../../src/files/whole_file.ts";
 import { messageOf } from "../../src/text/message_of.ts";
 import { describeAdapter, requestAdapter } from "../../src/webgpu/device.ts";
-import { measureKernels } from "../bench/gpu/kernel_rates.ts";
-import { fastestVariants } from "../bench/gpu/save_tuning.ts";
+import { measureKernels } from "../bench/measure/kernel_rates.ts";
+import { fastestVariants } from "../bench/measure/save_tuning.ts";
 import { describeMachine } from "../bench/report/machine.ts";
 import { checkKernels } from "./check_kernels.ts";
 import { measureDawn } from "./measure_dawn.ts";

@@ -6,10 +6,10 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { fixtureModel } from "../../scripts/bench/families/models.ts";
-import { parePerplexities, runLlmCompressor, runPare } from "../../scripts/bench/peers/programs.ts";
-import { RUNS } from "../../scripts/bench/peers/runs.ts";
-import { countZeros } from "../../scripts/bench/peers/count_zeros.ts";
+import { fixtureModel } from "../../scripts/fixtures/trained_models.ts";
+import { parePerplexities, runLlmCompressor, runPare } from "../../scripts/bench/llm_compressor/programs.ts";
+import { RUNS } from "../../scripts/bench/llm_compressor/runs.ts";
+import { countZeros } from "../../scripts/bench/llm_compressor/count_zeros.ts";
 import { threadSettings } from "../../scripts/bench/torch/thread_settings.ts";
 import { VENVS } from "../../scripts/peers/venv.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";

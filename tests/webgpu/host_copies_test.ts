@@ -6,8 +6,8 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { countRequest } from "../../scripts/bench/gpu_copies/count_request.ts";
-import { openBehindPort } from "../../scripts/bench/gpu_copies/host_in_thread.ts";
+import { countRequest } from "../support/gpu_copies/count_request.ts";
+import { openBehindPort } from "../support/gpu_copies/host_in_thread.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 
 const MIB = 2 ** 20;

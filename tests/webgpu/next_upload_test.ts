@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { openBehindPort } from "../../scripts/bench/gpu_copies/host_in_thread.ts";
+import { openBehindPort } from "../support/gpu_copies/host_in_thread.ts";
 import { answerOf, startHost } from "../routes/host.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 import { makeLayer } from "../support/layers.ts";

@@ -1,6 +1,7 @@
 /** Makes the layer that a bench solves: normally distributed weights and a correlated Hessian. */
 
-import { encodeHeader } from "../../../src/safetensors/encode.ts";
+import { encode, encodeHeader } from "../../../src/safetensors/encode.ts";
+import { floatsToBytes } from "../../../src/tensor/convert.ts";
 import { normals } from "../../../tests/support/random.ts";
 
 /**
@@ -41,4 +42,19 @@ export function hessianRow(i: number, cols: number): Float32Array<ArrayBuffer> {
     { length: cols },
     (_, j) => scale(i) * scale(j) * correlation(Math.abs(i - j)),
   );
+}
+
+/**
+ * Creates the body of a request: a safetensors file with `weight` (rows, cols) F16 and `hessian_upper` F32, the packed upper
+ * triangle with cols·(cols+1)/2 elements.
+ */
+export function halfPrecisionLayer(rows: number, cols: number): Uint8Array<ArrayBuffer> {
+  const upper = new Float32Array(cols * (cols + 1) / 2);
+  for (let row = 0, at = 0; row < cols; at += cols - row, row++) {
+    upper.set(hessianRow(row, cols).subarray(row), at);
+  }
+  return encode({
+    hessian_upper: { dtype: "F32", shape: [upper.length], data: new Uint8Array(upper.buffer) },
+    weight: { dtype: "F16", shape: [rows, cols], data: floatsToBytes(normals(rows * cols, rows), "F16") },
+  });
 }

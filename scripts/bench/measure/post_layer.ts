@@ -43,3 +43,9 @@ export async function postLayer(
     wallSeconds,
   };
 }
+
+/** @throws {Error} if the reports differ in their zeros or losses, so that they cannot belong to the same layer */
+export function requireSameReports(reports: readonly Report[]): void {
+  const summaries = reports.map(({ zeros, loss }) => `${zeros} zeros, loss ${loss}`);
+  if (new Set(summaries).size > 1) throw new Error(`the answers differ: ${summaries.join("; ")}`);
+}

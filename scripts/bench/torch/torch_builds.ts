@@ -29,7 +29,7 @@ interface TorchDescription extends Omit<TorchBuild, "title" | "python"> {
   readonly folder: string;
 }
 
-const DESCRIBE = fileURLToPath(new URL("describe_torch.py", import.meta.url));
+const DESCRIBE = fileURLToPath(new URL("../python/describe_torch.py", import.meta.url));
 
 /** Matches the line in which MKL describes itself. The line names the processors for which MKL chose its kernels. */
 const MKL_DESCRIPTION = /^MKL_VERBOSE oneMKL .* for Intel\(R\) 64 architecture (.+?), \w+ [\d.]+GHz/m;

@@ -26,7 +26,7 @@ export class TorchProcess {
 
   /** Starts `script` with `args`. PyTorch is loaded before the first run. Call {@link stop} when done. */
   constructor({ build, setting }: TorchCandidate, script: TorchScript, args: readonly string[]) {
-    const path = fileURLToPath(new URL(script, import.meta.url));
+    const path = fileURLToPath(new URL(`../python/${script}`, import.meta.url));
     // With -B, importing reference_layer.py writes no compiled copy into the source tree.
     this.#process = new LineProcess(build.python, ["-B", path, ...args], {
       env: peerEnvironment(setting.variables),

@@ -1,28 +1,19 @@
 /**
- * Tests the bench that compares Pare with llm-compressor: its runs, its check of the perplexities, its counts
- * and its table.
+ * Tests the bench that compares Pare with llm-compressor: its runs, its check of the perplexities, and its
+ * counts.
  */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { countZeros } from "../../../scripts/bench/peers/count_zeros.ts";
-import { describeUnusable } from "../../../scripts/bench/peers/peer_builds.ts";
-import { requireSamePerplexity, type RunResult } from "../../../scripts/bench/peers/peers_result.ts";
-import { pruneArguments, RUNS } from "../../../scripts/bench/peers/runs.ts";
-import { peersSettingsTable, peersTable, speedup } from "../../../scripts/bench/peers/table.ts";
+import { countZeros } from "../../../scripts/bench/llm_compressor/count_zeros.ts";
+import { describeUnusable } from "../../../scripts/bench/llm_compressor/peer_builds.ts";
+import { requireSamePerplexity, type RunResult, speedup } from "../../../scripts/bench/peers_bench.ts";
+import { pruneArguments, RUNS } from "../../../scripts/bench/llm_compressor/runs.ts";
 import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
 import { type LayerFlags, layerQuery } from "../../../src/cli/options/layer_options.ts";
 
 const REQUIREMENT = { peer: "llmcompressor 0.14", requirement: "torch>=2.10", accepted: [] };
-const BUILD = {
-  title: "torch 2.13.0, MKL",
-  python: "python3",
-  torch: "2.13.0+cpu",
-  blas: "MKL 2024.2",
-  kernel: null,
-  config: "",
-};
 
 const OPT_SOTU = fileURLToPath(new URL("../../fixtures/models/opt-sotu", import.meta.url));
 
@@ -105,46 +96,4 @@ it("countZeros() counts the zeros and the weights of the linear layers in all tr
   const { zeros, weights } = await countZeros(OPT_SOTU);
   assert.equal(weights, 4 * (4 * 192 * 192 + 2 * 768 * 192));
   assert.ok(zeros < weights / 100, `${zeros} zeros in a dense model`);
-});
-
-it("peersTable() shows the name of a model, or a target, only in its first row", () => {
-  const runs = RUNS.map((run): RunResult => ({
-    run,
-    perplexity: 48.9802,
-    compressSeconds: 1.234,
-    processSeconds: 5,
-    peakBytes: 500 * 2 ** 20,
-    zeros: 1,
-    weights: 3,
-  }));
-  const model = {
-    name: "tiny",
-    seqlen: 8,
-    calibrationWindows: 2,
-    evaluationWindows: 3,
-    dense: 46.712,
-    checks: [],
-  };
-  const trials = [{ title: "OMP 2", seconds: 4 }, { title: "OMP 1, BLAS 1", seconds: 3 }];
-  const results = {
-    repeat: 3,
-    build: BUILD,
-    unusable: [describeUnusable({ torch: "2.6.0+debian", blas: "OpenBLAS 0.3.29" }, REQUIREMENT)],
-    loadAverage: 2.04,
-    versions: { torch: "2.13" },
-    models: [{ ...model, runs, setting: "OMP 1, BLAS 1", trials }],
-  };
-  const [, , first, second, ...others] = peersTable(results).split("\n");
-  assert.equal(
-    first,
-    "| tiny (46.71) | 50 % | Pare | SparseGPT | own | 48.98 | 33.33 % | 1.23 | 1.00 | 5.00 | 500 |",
-  );
-  assert.ok(second.startsWith("|  |  | llm-compressor | SparseGPTModifier | – |"), second);
-  assert.equal(others.filter((line) => line.includes("| 4 bit |")).length, 1);
-  assert.deepEqual(others.slice(-3), [
-    "Peers: torch 2.13. Repetitions: 3. Largest load average: 2.0.",
-    "Builds of PyTorch: torch 2.13.0+cpu with MKL 2024.2. Threads of llm-compressor: tiny: OMP 1, BLAS 1.",
-    "Not tried: torch 2.6.0+debian with OpenBLAS 0.3.29, because llmcompressor 0.14 requires torch>=2.10.",
-  ]);
-  assert.match(peersSettingsTable(results), /\| OMP 1, BLAS 1 \| \*\*3\.00\*\* \|/);
 });

@@ -2,14 +2,12 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { breakDownSolve, sharesOf } from "../../../scripts/bench/layers/solve_breakdown.ts";
-import { measureGemmRate } from "../../../scripts/bench/layers/gemm_rate.ts";
-import { TimedBackend, TRANSFERS } from "../../../scripts/bench/layers/timed_backend.ts";
+import { measureGemmRate } from "../../../scripts/bench/layers_bench.ts";
+import { TimedBackend, TRANSFERS } from "../../../scripts/bench/measure/timed_backend.ts";
 import type { Backend } from "../../../src/backend/backend.ts";
 import { createCpuBackend } from "../../../src/cpu/backend.ts";
 import { factor } from "../../../src/linalg/factor.ts";
 import { solveSparseGpt } from "../../../src/solvers/sparsegpt.ts";
-import { encode } from "../../../src/safetensors/encode.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 
 const LAYER = makeLayer(40, 200, { seed: 3 });
@@ -74,36 +72,11 @@ describe("TimedBackend", () => {
     return assert.rejects(timed.finish(), TypeError).finally(() => own.destroy());
   });
 
-  it("divides the solve of a request body into shares that add up to 1", async () => {
-    const f32 = (shape: number[], values: Float32Array<ArrayBuffer>) => ({
-      dtype: "F32" as const,
-      shape,
-      data: new Uint8Array(values.buffer),
-    });
-    const { rows, cols, weight, hessian } = LAYER;
-    const body = encode({ weight: f32([rows, cols], weight), hessian: f32([cols, cols], hessian) });
-    const live = backend.counters.bytesLive;
-    const shares = await breakDownSolve(backend, body);
-    assert.equal(backend.counters.bytesLive, live);
-    for (const [step, share] of Object.entries(shares)) {
-      assert.ok(share > 0 && share < 1, `${step}: ${share}`);
-    }
-    const sum = Object.values(shares).reduce((total, share) => total + share, 0);
-    assert.ok(Math.abs(sum - 1) < 1e-12, `${sum}`);
-  });
-
   it("measures the rate of the matrix product", async () => {
     const live = backend.counters.bytesLive;
     const { order, gflops } = await measureGemmRate(backend, 64);
     assert.equal(order, 64);
     assert.ok(gflops > 0 && Number.isFinite(gflops));
     assert.equal(backend.counters.bytesLive, live);
-  });
-});
-
-describe("sharesOf", () => {
-  it("counts the time of all remaining groups as `other`", () => {
-    const seconds = new Map([["select", 1], ["columnLoop", 2], ["lazyUpdate", 4], [TRANSFERS, 1]]);
-    assert.deepEqual(sharesOf(seconds), { select: 0.125, columnLoop: 0.25, lazyUpdate: 0.5, other: 0.125 });
   });
 });

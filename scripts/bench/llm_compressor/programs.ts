@@ -1,0 +1,133 @@
+/** Runs Pare, llm-compressor and transformers, each in a process of its own, and reads their reports. */
+
+import { fileURLToPath } from "node:url";
+import type { BackendChoice, BlasChoice } from "../../../src/host/backends.ts";
+import { VENVS } from "../../peers/venv.ts";
+import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
+import { peerEnvironment } from "../torch/peer_environment.ts";
+import type { ThreadSetting } from "../torch/thread_settings.ts";
+import { RUN_REPORT_FILE } from "../../../src/report/file_names.ts";
+import { runReportSchema } from "../../../src/report/run_report.ts";
+import { type LlmCompressorRun, type PareRun, pruneArguments } from "./runs.ts";
+
+const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url));
+const LLM_COMPRESSOR = fileURLToPath(new URL("../python/llm_compressor.py", import.meta.url));
+const TRANSFORMERS_PERPLEXITY = fileURLToPath(
+  new URL("../python/transformers_perplexity.py", import.meta.url),
+);
+
+/** A model, and the calibration data that all programs get. */
+export interface Calibration {
+  /** The folder of the model. */
+  readonly folder: string;
+  /**
+   * The path of the calibration text. Pare takes windows of `seqlen` tokens that start at equal distances.
+   */
+  readonly text: string;
+  /** The number of windows. */
+  readonly samples: number;
+  readonly seqlen: number;
+  /** The path of a JSON file for llm-compressor, with the same windows as lists of token ids. */
+  readonly windowsFile: string;
+}
+
+/** The time and memory of one run. */
+export interface RunCost {
+  /** The seconds of calibrating and solving. */
+  readonly compressSeconds: number;
+  /** The seconds of the whole process. */
+  readonly processSeconds: number;
+  /** The peak memory of the process, together with the processes that it starts. */
+  readonly peakBytes: number;
+}
+
+/** The JSON object in the last line that `llm_compressor.py` prints. */
+interface LlmCompressorOutput {
+  readonly seconds: { readonly compress: number };
+  readonly versions: Readonly<Record<string, string>>;
+  readonly changed_others: readonly string[];
+}
+
+/** Runs `pare prune` and returns its cost and the backend that it used. */
+export async function runPare(
+  run: Pick<PareRun, "parameters">,
+  { folder, text, samples, seqlen }: Calibration,
+  out: string,
+  choice: BackendChoice,
+  blas: BlasChoice = "off",
+): Promise<RunCost & { readonly backend: string; readonly adapter: string }> {
+  const windows = ["--calibration", text, "--samples", String(samples), "--seqlen", String(seqlen)];
+  const places = ["--out", out, "--backend", choice, "--blas", blas];
+  const measured = await pareProcess(["prune", folder, ...places, ...windows, ...pruneArguments(run)]);
+  const report = JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`));
+  const { seconds, backend, adapter } = runReportSchema.parse(report);
+  return { ...cost(measured, seconds.calibration + seconds.layers), backend, adapter };
+}
+
+/**
+ * Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the
+ * linear layers.
+ */
+export async function runLlmCompressor(
+  { recipe }: Pick<LlmCompressorRun, "recipe">,
+  { folder, windowsFile }: Calibration,
+  out: string,
+  setting: ThreadSetting,
+): Promise<RunCost & { readonly versions: LlmCompressorOutput["versions"]; readonly changed: number }> {
+  const measured = await pythonProcess([LLM_COMPRESSOR, folder, windowsFile, out, recipe], setting);
+  const output = lastLine<LlmCompressorOutput>(measured);
+  return {
+    ...cost(measured, output.seconds.compress),
+    versions: output.versions,
+    changed: output.changed_others.length,
+  };
+}
+
+/** Measures the perplexity of checkpoints by `pare eval`, in the order of `folders`. */
+export async function parePerplexities(
+  folders: readonly string[],
+  text: string,
+  { seqlen, windows, backend }: { seqlen: number; windows: number; backend: BackendChoice },
+): Promise<number[]> {
+  const [first, ...others] = folders;
+  const measured = await pareProcess([
+    ...["eval", first, ...others.flatMap((folder) => ["--compare", folder]), "--json"],
+    ...["--text", text, "--seqlen", String(seqlen), "--windows", String(windows), "--backend", backend],
+  ]);
+  const { models } = lastLine<{ models: { texts: { perplexity: number }[] }[] }>(measured);
+  return models.map(({ texts }) => texts[0].perplexity);
+}
+
+/** Measures the perplexity of checkpoints by transformers, in the order of `folders`. */
+export async function transformersPerplexities(
+  folders: readonly string[],
+  windowsFile: string,
+  setting: ThreadSetting,
+): Promise<number[]> {
+  return lastLine(await pythonProcess([TRANSFORMERS_PERPLEXITY, windowsFile, ...folders], setting));
+}
+
+function pareProcess(args: readonly string[]): Promise<MeasuredProcess> {
+  return measureProcess({
+    command: Deno.execPath(),
+    args: ["run", "-A", "--quiet", "--no-check", MAIN, ...args],
+    env: peerEnvironment({ NO_COLOR: "1" }),
+  });
+}
+
+function pythonProcess(args: readonly string[], { variables }: ThreadSetting): Promise<MeasuredProcess> {
+  return measureProcess({
+    command: VENVS["llm-compressor"].python,
+    args: ["-B", ...args],
+    // All files are in local folders, so the libraries must not ask the model hub.
+    env: peerEnvironment({ ...variables, HF_HUB_OFFLINE: "1" }),
+  });
+}
+
+function cost({ seconds, peakBytes }: MeasuredProcess, compressSeconds: number): RunCost {
+  return { compressSeconds, processSeconds: seconds, peakBytes };
+}
+
+function lastLine<Output>({ stdout }: MeasuredProcess): Output {
+  return JSON.parse(stdout.trim().split("\n").at(-1)!);
+}
