@@ -33,6 +33,8 @@ export interface Bench<Options extends object, Results extends object> {
    * @returns the results, whose tables are then printed
    */
   measure(options: Options & CommonBenchOptions, context: BenchContext<Results>): Promise<Results>;
+  /** Whether the results are as required. If they are not, the command exits with 1. Without it, all results are. */
+  readonly passes?: (results: Results) => boolean;
   /** Renders the results as Markdown tables. Pages name a table by the bench and its name here. */
   readonly tables: Readonly<Record<string, (results: Results) => string>>;
 }

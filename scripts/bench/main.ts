@@ -25,3 +25,4 @@ const results = await bench.measure(options, {
   save: (device, results) => writeResults(file, device, results),
 });
 console.log(Object.values(bench.tables).map((table) => table(results)).join("\n\n"));
+Deno.exit(bench.passes?.(results) ?? true ? 0 : 1);

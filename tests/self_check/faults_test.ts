@@ -6,7 +6,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { KERNELS } from "../../src/kernels/kernels.ts";
-import { tallyResultFaults, tallyShaderFaults } from "../../scripts/self_check/faults/main.ts";
+import { tallyResultFaults, tallyShaderFaults } from "../../scripts/self_check/faults/tally.ts";
 import { shaderFaults } from "../../scripts/self_check/faults/wgsl_faults.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 

@@ -1,20 +1,15 @@
 /**
  * Plants faults in every kernel and counts how many of them the self-check refuses. On the `cpu` backend the results of the
- * kernels are falsified, and on WebGPU their shaders are changed:
- *
- *     deno task self-check:faults [cpu] [software] [discrete]
+ * kernels are falsified, and on WebGPU their shaders are changed.
  */
 
 import { createCpuBackend } from "../../../src/cpu/backend.ts";
 import { KERNELS } from "../../../src/kernels/kernels.ts";
 import { createWebGpuBackend } from "../../../src/webgpu/backend.ts";
 import { possibleShaders, type Tiling } from "../../../src/webgpu/tuning.ts";
-import { requestAdapter } from "../../../src/webgpu/device.ts";
-import { readResultsIfPresent, resultsUrl, writeResults } from "../../bench/report/results_file.ts";
 import { reasonWhyEquivalent } from "./equivalent_faults.ts";
 import { hasEffect, judge, type Verdict, withKernel } from "./plant.ts";
 import { allResultFaults, withResultFault } from "./result_faults.ts";
-import type { PlantedFaults } from "./table.ts";
 import { shaderFaults } from "./wgsl_faults.ts";
 
 /** The verdicts on many faults, and the descriptions of the faults that were accepted. */
@@ -66,23 +61,4 @@ export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
   }
   await backend.dispose();
   return tally;
-}
-
-if (import.meta.main) {
-  const file = resultsUrl("self_check_faults", "json");
-  const earlier = await readResultsIfPresent<PlantedFaults>(file);
-  const places: Record<string, PlantedFaults["places"][string]> = { ...earlier?.places };
-  const chosen = Deno.args.length ? Deno.args : ["cpu", "software", "discrete"];
-  for (const name of chosen) {
-    const start = performance.now();
-    const { counts, accepted } = name === "cpu"
-      ? await tallyResultFaults()
-      : await tallyShaderFaults(name as Tiling);
-    places[name] = { ...counts, seconds: Math.round((performance.now() - start) / 1000) };
-    console.log(`${name}: ${JSON.stringify(places[name])}`);
-    for (const description of accepted) console.log(`  accepted: ${description}`);
-    if (accepted.length > 0) Deno.exitCode = 1;
-  }
-  const adapter = (await requestAdapter()).info.description;
-  await writeResults<PlantedFaults>(file, { backend: "cpu and webgpu", adapter }, { places });
 }

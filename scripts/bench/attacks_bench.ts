@@ -1,0 +1,149 @@
+/**
+ * Runs the attack tests, the fuzz tests and Schemathesis, and counts what fails. The results file is not written if a test
+ * fails. The bench needs the environment of `deno task peers:venv schemathesis`.
+ */
+
+import { integer } from "../../src/cli/options/common_options.ts";
+import { openBackend } from "../../src/cli/local_host.ts";
+import { peersSkipReason, VENVS } from "../peers/venv.ts";
+import type { Bench } from "./bench.ts";
+import { markdownTable } from "./report/markdown_table.ts";
+
+/** The figures of one fuzz test, as the tests in `tests/fuzz/` write them. */
+interface FuzzFigures {
+  readonly parser: string;
+  /** The number of generated inputs. */
+  readonly runs: number;
+}
+
+/** The figures of one server, as the test in `tests/schemathesis/` writes them. */
+interface RequestFigures {
+  readonly server: string;
+  /** The number of generated requests. */
+  readonly cases: number;
+  readonly failures: number;
+}
+
+/** What `deno test` counted. */
+interface TestCounts {
+  readonly tests: number;
+  readonly failures: number;
+}
+
+interface AttacksResults {
+  /** The tests in `tests/attacks/`. Some cases of the corpus are tested in two ways. */
+  readonly attacks: TestCounts;
+  /** The number of cases of the corpus by subject. */
+  readonly corpus: Readonly<Record<string, number>>;
+  readonly fuzz: readonly FuzzFigures[];
+  readonly fuzzFailures: number;
+  readonly requests: readonly RequestFigures[];
+}
+
+interface Row {
+  readonly attack: string;
+  readonly tried: number;
+  readonly failed: number;
+}
+
+export const bench: Bench<{ readonly runs: number; readonly seconds: number }, AttacksResults> = {
+  description: "attacks on the parsers and the servers, and how many of them fail",
+  options: (command) =>
+    command
+      .option("--runs <n>", "inputs per parser", integer(1), 2000)
+      .option("--seconds <n>", "seconds of generated requests per server", integer(1), 60),
+  async measure({ runs, seconds }, { save }) {
+    const missing = await peersSkipReason(VENVS.schemathesis);
+    if (missing) throw new Error(`attacks: ${missing}`);
+    const folder = await Deno.makeTempDir();
+    try {
+      const fuzzFile = `${folder}/fuzz.jsonl`, requestsFile = `${folder}/requests.jsonl`;
+      const attacks = await runTests("tests/attacks", folder, {});
+      const fuzz = await runTests("tests/fuzz", folder, {
+        PARE_FUZZ_RUNS: String(runs),
+        PARE_FUZZ_FIGURES: fuzzFile,
+      });
+      const requests = await runTests("tests/schemathesis", folder, {
+        PARE_SCHEMATHESIS_SECONDS: String(seconds),
+        PARE_SCHEMATHESIS_FIGURES: requestsFile,
+      });
+      const results: AttacksResults = {
+        attacks,
+        corpus: await countCorpus(),
+        fuzz: await readLines<FuzzFigures>(fuzzFile),
+        fuzzFailures: fuzz.failures,
+        requests: await readLines<RequestFigures>(requestsFile),
+      };
+      const backend = await openBackend("cpu"),
+        device = { backend: backend.kind, adapter: backend.adapter.name };
+      await backend.dispose();
+      if (attacks.failures + fuzz.failures + requests.failures === 0) await save(device, results);
+      return results;
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+  passes: ({ attacks, fuzzFailures, requests }) =>
+    attacks.failures + fuzzFailures === 0 && requests.every(({ failures }) => failures === 0),
+  tables: {
+    attacks({ attacks, corpus, fuzz, fuzzFailures, requests }) {
+      const cases = Object.values(corpus).reduce((sum, count) => sum + count, 0);
+      const inputs = fuzz.reduce((sum, { runs }) => sum + runs, 0);
+      return markdownTable<Row>([
+        ["attack", ({ attack }) => attack],
+        ["tried", ({ tried }) => tried.toLocaleString("en")],
+        ["failed", ({ failed }) => failed.toString()],
+      ], [
+        {
+          attack: `cases of the corpus, about ${Object.keys(corpus).length} subjects`,
+          tried: cases,
+          failed: attacks.failures,
+        },
+        {
+          attack: `inputs that fast-check generated, for ${fuzz.length} parsers`,
+          tried: inputs,
+          failed: fuzzFailures,
+        },
+        ...requests.map(({ server, cases, failures }) => ({
+          attack: `requests that Schemathesis generated, to the ${server}`,
+          tried: cases,
+          failed: failures,
+        })),
+      ]);
+    },
+  },
+};
+
+const ROOT = new URL("../../", import.meta.url);
+
+/** Runs the tests in a folder. Their output goes to the terminal. */
+async function runTests(tests: string, folder: string, env: Record<string, string>): Promise<TestCounts> {
+  const report = `${folder}/report.xml`;
+  const args = ["test", "-A", "--quiet", "--no-check", `--junit-path=${report}`, tests];
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args,
+    env,
+    cwd: ROOT,
+    stdout: "inherit",
+    stderr: "inherit",
+  })
+    .output();
+  const [, count, failures] =
+    /<testsuites [^>]*tests="(\d+)" failures="(\d+)"/.exec(await Deno.readTextFile(report)) ?? [];
+  if (count === undefined) throw new Error(`${tests}: deno test wrote no report`);
+  // Deno also exits with an error if a file of tests cannot be loaded. Then no test has failed.
+  return { tests: Number(count), failures: code === 0 ? 0 : Math.max(1, Number(failures)) };
+}
+
+/** Counts the cases in each file of the corpus. */
+async function countCorpus(): Promise<Record<string, number>> {
+  const corpus = new URL("tests/attacks/corpus/", ROOT), counts: Record<string, number> = {};
+  for (const name of [...Deno.readDirSync(corpus)].map(({ name }) => name).toSorted()) {
+    counts[name.replace(/\.json$/, "")] = JSON.parse(await Deno.readTextFile(new URL(name, corpus))).length;
+  }
+  return counts;
+}
+
+async function readLines<Line>(path: string): Promise<Line[]> {
+  return (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line));
+}
