@@ -1,11 +1,13 @@
 /**
  * `deno task readme`: renders the tables of the results files into the Markdown pages. A table stands between the lines
  * `<!-- table: BENCH/TABLE -->` and `<!-- end -->`, where TABLE is a table of the bench BENCH. If the results are in another
- * file than `results/BENCH.json`, the name of that file follows: `<!-- table: layers/speed webgpu -->`. A test compares the
- * pages with the results files, so that no figure in a table is typed by hand.
+ * file than `results/BENCH.json`, the name of that file follows: `<!-- table: layers/speed webgpu -->`. The table `headline`
+ * has figures of several benches. A test compares the pages with the results files, so that no figure in a table is typed by
+ * hand.
  */
 
 import { loadBench } from "./bench/bench.ts";
+import { headlineTable } from "./bench/headline.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
 import { renderTables, writePage } from "./markdown_tables.ts";
 
@@ -18,7 +20,9 @@ export function pagesWithTables(folder: URL = ROOT): URL[] {
   return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
     if (isDirectory) return SKIPPED.test(name) ? [] : pagesWithTables(new URL(`${name}/`, folder));
     const page = new URL(name, folder);
-    return name.endsWith(".md") && /<!-- table: \w+\//.test(Deno.readTextFileSync(page)) ? [page] : [];
+    return name.endsWith(".md") && /<!-- table: (\w+\/|headline)/.test(Deno.readTextFileSync(page))
+      ? [page]
+      : [];
   });
 }
 
@@ -32,6 +36,7 @@ export function renderPage(page: URL): Promise<string> {
 
 /** Renders the table `BENCH/TABLE [FILE]`, and the line that says how it was measured. */
 async function renderTable(marker: string): Promise<string> {
+  if (marker === "headline") return await headlineTable();
   const [, name, table, file = name] = /^(\w+)\/(\w+)(?: (\w+))?$/.exec(marker) ?? [];
   if (name === undefined) throw new Error(`table ${marker}: a table is named BENCH/TABLE`);
   const { tables } = await loadBench(name);
