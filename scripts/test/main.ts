@@ -1,0 +1,36 @@
+/**
+ * `deno task test [SUITE] [ARG…]`: runs one suite of tests, by default the fast one. Further arguments go to `deno test`, or
+ * to pytest for the suite `python`. `deno task test --list` lists the suites.
+ */
+
+import { denoEnvironment } from "../launcher/deno_environment.ts";
+import { filesOf, listTests, type Suite, type SuiteName, SUITES } from "./suites.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+
+if (Deno.args.includes("--list")) {
+  for (const [name, { description }] of Object.entries(SUITES)) console.log(`${name.padEnd(14)}${description}`);
+  Deno.exit(0);
+}
+const [first, ...rest] = Deno.args, isNamed = first !== undefined && Object.hasOwn(SUITES, first);
+if (first !== undefined && !isNamed && !first.startsWith("-")) {
+  console.error(`test ${first}: the suites are ${Object.keys(SUITES).join(", ")}`);
+  Deno.exit(2);
+}
+const name = (isNamed ? first : "fast") as SuiteName, args = isNamed ? rest : Deno.args;
+const { build, v8Flags, command }: Suite = SUITES[name];
+const deno = Deno.execPath();
+if (build) await run([deno, "run", "-A", "scripts/build.ts", build, "--required"]);
+if (command) {
+  await run([...command, ...args]);
+} else {
+  const files = filesOf(name, listTests(ROOT));
+  const env = v8Flags ? denoEnvironment(deno, Deno.version.deno) as Record<string, string> : undefined;
+  await run([deno, "test", "-A", "--quiet", "--no-check", ...args, ...files], env);
+}
+
+/** Runs a command in the root of the repository. If it fails, this process exits with the same code. */
+async function run([program, ...args]: readonly string[], env?: Record<string, string>): Promise<void> {
+  const { code } = await new Deno.Command(program, { args: [...args], cwd: ROOT, env }).spawn().status;
+  if (code !== 0) Deno.exit(code);
+}
