@@ -9,7 +9,7 @@ import { parseAllDocuments } from "yaml";
 import { runPare } from "../cli/run_pare.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { file, floats } from "../layer/bodies.ts";
-import { configOf, parseDockerfile } from "../../scripts/deploy/image/dockerfile.ts";
+import { configOf, parseDockerfile } from "../support/dockerfile.ts";
 import { startHost, type TestHost } from "../routes/host.ts";
 
 const DEPLOY = new URL("../../scripts/deploy/", import.meta.url);
