@@ -33,7 +33,7 @@ async function requireScript(docsScript: HostServices["docsScript"]): Promise<Ui
   if (script) return script;
   throw new Refusal(
     "not_found",
-    "this host has no pages at /docs, because build/scalar.js.gz is missing: run deno task build:docs, or read /openapi.json",
+    "this host has no pages at /docs, because build/scalar.js.gz is missing: run deno task build docs, or read /openapi.json",
   );
 }
 

@@ -47,7 +47,7 @@ export function requirePages(c: Context<HostEnv>, files: PageFiles | undefined):
   if (files) return files;
   throw new Refusal(
     "not_found",
-    `this host has no page ${c.req.path}, because build/pages is missing: run deno task build:pages`,
+    `this host has no page ${c.req.path}, because build/pages is missing: run deno task build`,
   );
 }
 

@@ -215,7 +215,7 @@ function acceptedHostNames(
   return [...hostNames ?? [], ...publicUrl === undefined ? [] : [new URL(publicUrl).hostname]];
 }
 
-/** Reads the script that `deno task build:docs` has written. Returns undefined if there is none. */
+/** Reads the script that `deno task build docs` has written. Returns undefined if there is none. */
 async function readDocsScript(): Promise<Uint8Array<ArrayBuffer> | undefined> {
   try {
     return await Deno.readFile(new URL("../build/scalar.js.gz", import.meta.url));
@@ -225,7 +225,7 @@ async function readDocsScript(): Promise<Uint8Array<ArrayBuffer> | undefined> {
   }
 }
 
-/** Reads the files of the pages that `deno task build:pages` has written. Returns undefined if there are none. */
+/** Reads the files of the pages that `deno task build` has written. Returns undefined if there are none. */
 async function readPageFiles(): Promise<PageFiles | undefined> {
   try {
     return JSON.parse(await Deno.readTextFile(new URL("../build/pages/files.json", import.meta.url)));

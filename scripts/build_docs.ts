@@ -1,5 +1,5 @@
 /**
- * `deno task build:docs`: writes build/scalar.js.gz, the script of the pages at `/docs` of a host. The script is Scalar's, which shows OpenAPI
+ * `deno task build docs`: writes build/scalar.js.gz, the script of the pages at `/docs` of a host. The script is Scalar's, which shows OpenAPI
  * documents. It is one file of the npm package `@scalar/api-reference`. The package is fetched by npm without the 27 packages that it
  * depends on, because the file contains them.
  *

@@ -1,5 +1,5 @@
 /**
- * `deno task build:pages`: writes build/pages/files.json, which has the styles, the icon and the scripts of the pages in `src/pages`. The SDK
+ * `deno task build`: writes build/pages/files.json, which has the styles, the icon and the scripts of the pages in `src/pages`. The SDK
  * is a script of its own, and the scripts of the pages import it.
  */
 

@@ -1,5 +1,5 @@
 /**
- * `deno task build:wasm`: compiles the AssemblyScript kernels in src/cpu/assembly into the two WebAssembly modules that the
+ * `deno task build`: compiles the AssemblyScript kernels in src/cpu/assembly into the two WebAssembly modules that the
  * `cpu` backend loads:
  *
  * - build/kernels.wasm imports a shared memory, for a pool of worker threads;

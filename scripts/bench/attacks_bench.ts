@@ -1,6 +1,6 @@
 /**
  * Runs the attack tests, the fuzz tests and Schemathesis, and counts what fails. The results file is not written if a test
- * fails. The bench needs the environment of `deno task peers:venv schemathesis`.
+ * fails. The bench needs the environment of `deno task venv schemathesis`.
  */
 
 import { integer } from "../../src/cli/options/common_options.ts";

@@ -2,7 +2,7 @@
  * Measures how much time a client adds to a request: the Python client with NumPy arrays and with torch tensors, the
  * TypeScript SDK, and a bare HTTP request that decodes nothing. All of them prune the same layer at the same host. Each round
  * measures all clients in turn, so that other load on the machine affects all of them. A round fails unless the reports agree.
- * The bench needs `deno task peers:venv`.
+ * The bench needs `deno task venv`.
  */
 
 import { fileURLToPath } from "node:url";

@@ -7,8 +7,8 @@ import type { Bench } from "./bench.ts";
 export const bench: Bench<object, DemoResults> = {
   description: "the perplexities of the demo",
   async measure({ backend }, { save }) {
-    const { host, results } = await runDemo(backend);
-    await save(host, results);
+    const { device, results } = await runDemo(backend);
+    await save(device, results);
     return results;
   },
   tables: { perplexity: perplexityMarkdown },

@@ -1,5 +1,5 @@
 /**
- * `deno task contract`: writes the OpenAPI documents of this version to `routes/`, and the tables of the page of the contract. Tests fail if
+ * `deno task generate`: writes the OpenAPI documents of this version to `routes/`, and the tables of the page of the contract. Tests fail if
  * the documents or the tables are stale.
  */
 

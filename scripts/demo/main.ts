@@ -10,7 +10,7 @@ import { addBackendOption } from "../../src/cli/options/common_options.ts";
 import { Output } from "../../src/cli/terminal/output.ts";
 import { formatSeconds } from "../../src/report/format.ts";
 import { messageOf } from "../../src/text/message_of.ts";
-import { writeResults } from "../bench/report/results_file.ts";
+import { type BenchDevice, writeResults } from "../bench/report/results_file.ts";
 import { startHost } from "../processes/child_host.ts";
 import { openDemoModel } from "./demo_model.ts";
 import { measureDense, measurePruned, type PruneWay } from "./measure_ways.ts";
@@ -26,7 +26,10 @@ const WAYS: readonly PruneWay[] = [
   { title: "SparseGPT 2:4", folder: `${OUT}/sparsegpt-2-4`, query: { method: "sparsegpt", pattern: "2:4" } },
 ];
 
-async function runDemo(choice: BackendChoice, resultsFile?: string): Promise<void> {
+/** Prunes the model in all ways and prints the results. */
+export async function runDemo(
+  choice: BackendChoice,
+): Promise<{ readonly device: BenchDevice; readonly results: DemoResults }> {
   const started = performance.now();
   await using cleanup = new AsyncDisposableStack();
   const host = cleanup.use(await startHost(["--backend", choice]));
@@ -43,9 +46,9 @@ async function runDemo(choice: BackendChoice, resultsFile?: string): Promise<voi
   const runs = [await measureDense(setting)];
   for (const way of WAYS) runs.push(await measurePruned(way, setting));
   console.log(`\n${perplexityTable(runs)}\n\n${errorTable(runs)}\n\n${secondsTable(runs)}\n`);
-  if (resultsFile !== undefined) await writeResults<DemoResults>(resultsFile, host, { runs });
   const seconds = (performance.now() - started) / 1000;
   console.log(`The pruned checkpoints are in ${OUT}. The demo took ${formatSeconds(seconds)}.`);
+  return { device: { backend: host.backend, adapter: host.adapter }, results: { runs } };
 }
 
 if (import.meta.main) {
@@ -53,10 +56,11 @@ if (import.meta.main) {
     new Command("demo").description("prune a trained model through a host on this machine")
       .option("--results <file>", "also write the results as JSON"),
   );
-  const { backend, results } = command.parse(Deno.args, { from: "user" })
+  const { backend, results: file } = command.parse(Deno.args, { from: "user" })
     .opts<{ backend: BackendChoice; results?: string }>();
   try {
-    await runDemo(backend, results);
+    const { device, results } = await runDemo(backend);
+    if (file !== undefined) await writeResults(file, device, results);
   } catch (error) {
     console.error(`The demo failed: ${messageOf(error)}`);
     Deno.exit(1);

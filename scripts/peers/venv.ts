@@ -28,17 +28,17 @@ export const VENVS = {
   "readers": declareVenv("peers", {
     requirements: "requirements.txt",
     modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval"],
-    command: "deno task peers:venv",
+    command: "deno task venv",
   }),
   "llm-compressor": declareVenv("llm-compressor", {
     requirements: "requirements_llm_compressor.txt",
     modules: ["llmcompressor"],
-    command: "deno task peers:venv llm-compressor",
+    command: "deno task venv llm-compressor",
   }),
   "schemathesis": declareVenv("schemathesis", {
     requirements: "requirements_schemathesis.txt",
     modules: ["schemathesis"],
-    command: "deno task peers:venv schemathesis",
+    command: "deno task venv schemathesis",
   }),
 } satisfies Record<string, Venv>;
 

@@ -2,7 +2,7 @@
  * Writes the numbers that the self-check of a device expects to `src/self_check/expected.json`. Run it after a change of
  * the cases in `src/self_check/cases/`:
  *
- *     deno task self-check:expected
+ *     deno task generate
  */
 
 import { expectedFingerprints } from "./expected.ts";

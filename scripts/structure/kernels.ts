@@ -30,7 +30,7 @@ const SHARED_ASSEMBLY = [
 /** A kernel may have a second shader with another tiling. The name of that file ends in this suffix. */
 const VARIANT = /_(software|packed|tiled)$/;
 /** Tests in tests/kernels that do not belong to one kernel. */
-const NOT_KERNEL_TESTS: readonly string[] = ["loop_count", "on_dawn"];
+const NOT_KERNEL_TESTS: readonly string[] = ["loop_count", "on_dawn_slow"];
 
 /** Returns one message for each missing file of a kernel, and one for each file that belongs to no declared kernel. */
 export async function kernelProblems(root: string): Promise<string[]> {

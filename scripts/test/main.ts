@@ -9,7 +9,9 @@ import { filesOf, listTests, type Suite, type SuiteName, SUITES } from "./suites
 const ROOT = new URL("../../", import.meta.url);
 
 if (Deno.args.includes("--list")) {
-  for (const [name, { description }] of Object.entries(SUITES)) console.log(`${name.padEnd(14)}${description}`);
+  for (const [name, { description }] of Object.entries(SUITES)) {
+    console.log(`${name.padEnd(14)}${description}`);
+  }
   Deno.exit(0);
 }
 const [first, ...rest] = Deno.args, isNamed = first !== undefined && Object.hasOwn(SUITES, first);

@@ -1,6 +1,7 @@
 /**
  * The suites of tests. Every file of tests belongs to one suite by its path, so no list of files is kept by hand: a folder
- * of `tests/` that has the name of a suite belongs to it, and of the other files the ending of the name decides.
+ * of `tests/` that has the name of a suite belongs to it, and of the other files the ending of the name decides, such as
+ * `_slow_test.ts`.
  */
 
 /** A suite. */
@@ -15,7 +16,7 @@ export interface Suite {
   readonly command?: readonly string[];
 }
 
-/** The virtual environment of `deno task peers:venv`. */
+/** The virtual environment of `deno task venv`. */
 const PYTHON = ".cache/peers/bin/python";
 
 /** All suites by name. */
@@ -25,12 +26,17 @@ export const SUITES = {
   nightly: { description: "gigabytes of traffic through an edge" },
   paired: { description: "the numerical tests, with the V8 flags that serve and pare use", v8Flags: true },
   contract: { description: "the OpenAPI documents, generated clients, and /docs in Chromium", build: "docs" },
-  packages: { description: "the npm packages, installed into empty folders, in Node, Chromium and a Worker", build: "npm" },
+  packages: {
+    description: "the npm packages, installed into empty folders, in Node, Chromium and a Worker",
+    build: "npm",
+  },
   pages: { description: "the pages of a host and of an edge in Chromium, and their accessibility" },
   fuzz: { description: "generated inputs to every parser, PARE_FUZZ_RUNS for each" },
   soak: { description: "64 clients at one host for two minutes" },
   peers: { description: "comparisons with transformers, lm-eval and llm-compressor" },
-  schemathesis: { description: "requests to a host and an edge that are generated from the OpenAPI documents" },
+  schemathesis: {
+    description: "requests to a host and an edge that are generated from the OpenAPI documents",
+  },
   python: {
     description: "the Python package: lint, types and tests",
     command: [PYTHON, "-m", "pytest", "-c", "src/python/pyproject.toml", "--rootdir", ".", "tests/python"],
@@ -40,24 +46,24 @@ export const SUITES = {
 /** The name of a suite. */
 export type SuiteName = keyof typeof SUITES;
 
-/** The numerical tests, which run with the V8 flags as well. */
-const PAIRED = /^tests\/(cpu|kernels|linalg|solvers|models)\/.*(?<!_slow)_test\.ts$/;
+/** The numerical tests of the fast suite, which run with the V8 flags as well. */
+const PAIRED = /^tests\/(cpu|kernels|linalg|solvers)\//;
 
 /** Returns the suite that a file of tests belongs to. `path` begins with `tests/`. */
 export function suiteOf(path: string): SuiteName {
   const [, folder] = path.split("/");
   if (Object.hasOwn(SUITES, folder)) return folder as SuiteName;
-  if (path.endsWith("_nightly_test.ts")) return "nightly";
-  return path.endsWith("_slow_test.ts") ? "slow" : "fast";
+  return (["slow", "paired", "nightly"] as const).find((suite) => path.endsWith(`_${suite}_test.ts`)) ??
+    "fast";
 }
 
 /** Returns the files of a suite in alphabetical order, from all files of tests. */
 export function filesOf(suite: SuiteName, paths: readonly string[]): string[] {
-  if (suite === "paired") return paths.filter((path) => PAIRED.test(path));
-  return paths.filter((path) => suiteOf(path) === suite);
+  const isPaired = (path: string) => suite === "paired" && suiteOf(path) === "fast" && PAIRED.test(path);
+  return paths.filter((path) => suiteOf(path) === suite || isPaired(path));
 }
 
-/** Lists all files of tests below `folder`, such as `tests/cli/model_test.ts`. */
+/** Lists all files of tests below `folder`, such as `tests/cli/model_slow_test.ts`. */
 export function listTests(root: URL, folder = "tests"): string[] {
   return [...Deno.readDirSync(new URL(folder, root))].flatMap(({ name, isDirectory }) => {
     const path = `${folder}/${name}`;

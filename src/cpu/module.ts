@@ -1,5 +1,5 @@
 /**
- * Loads the WebAssembly module of the kernels, which `deno task build:wasm` compiles from `assembly/`, and instantiates it. A kernel
+ * Loads the WebAssembly module of the kernels, which `deno task build` compiles from `assembly/`, and instantiates it. A kernel
  * is identified by its index in the sorted list of kernel names, so that all threads number the kernels alike.
  */
 
@@ -75,7 +75,7 @@ export async function loadModule(threaded: boolean): Promise<WebAssembly.Module>
 }
 
 async function readBytes(url: URL): Promise<Uint8Array<ArrayBuffer>> {
-  const missing = `${url.href} is missing: run \`deno task build:wasm\``;
+  const missing = `${url.href} is missing: run \`deno task build\``;
   if (url.protocol === "file:") {
     try {
       return await Deno.readFile(url);

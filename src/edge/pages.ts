@@ -35,7 +35,7 @@ export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
     app.get(path, (c) => {
       const headers = path === "/docs" ? docsHeaders() : pageHeaders(uploadOrigins(c));
       if (files) return c.body(render(factsOf(c), files), 200, headers);
-      const reason = "because build/pages was missing when it was deployed: run deno task build:pages";
+      const reason = "because build/pages was missing when it was deployed: run deno task build";
       throw new Refusal("not_found", `this edge has no page ${path}, ${reason}`);
     });
   }

@@ -1,5 +1,5 @@
 /**
- * The files that the pages load: the style, the icon, the scripts and the sample layer. `deno task build:pages` writes them to
+ * The files that the pages load: the style, the icon, the scripts and the sample layer. `deno task build` writes them to
  * `build/pages/files.json`, which a host reads and the Worker of an edge imports.
  */
 

@@ -1,6 +1,6 @@
 /**
  * Tests the routes of `/v1/jobs` outside the Workers runtime: API keys, limits, and Workflows that fail to
- * start. `jobs_test.ts` tests them in the real runtime.
+ * start. `jobs_slow_test.ts` tests them in the real runtime.
  */
 
 import assert from "node:assert/strict";

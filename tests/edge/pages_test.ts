@@ -93,6 +93,6 @@ describe("the pages of an edge", () => {
     const app = createEdge(), response = await app.request("/jobs", {}, {});
     const { code, detail } = await response.json();
     assert.deepEqual([response.status, code], [404, "not_found"]);
-    assert.match(detail, /build\/pages was missing when it was deployed: run deno task build:pages/);
+    assert.match(detail, /build\/pages was missing when it was deployed: run deno task build/);
   });
 });

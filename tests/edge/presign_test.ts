@@ -1,5 +1,5 @@
 /**
- * Compares signed URLs with the examples that AWS publishes. `uploads_test.ts` shows that R2 accepts such
+ * Compares signed URLs with the examples that AWS publishes. `uploads_slow_test.ts` shows that R2 accepts such
  * URLs.
  */
 

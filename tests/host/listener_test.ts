@@ -1,6 +1,6 @@
 /**
  * Tests what a listener does with a client that does not take its answer, and how the host listens with a Deno that cannot limit connections.
- * `tests/attacks/connections_test.ts` tests all other limits.
+ * `tests/attacks/connections_slow_test.ts` tests all other limits.
  */
 
 import { describe, it } from "@std/testing/bdd";

@@ -12,7 +12,7 @@ function docsSkipReason(): string | undefined {
   try {
     Deno.statSync(new URL("../../build/scalar.js.gz", import.meta.url));
   } catch {
-    return "build/scalar.js.gz does not exist: run deno task build:docs";
+    return "build/scalar.js.gz does not exist: run deno task build docs";
   }
 }
 

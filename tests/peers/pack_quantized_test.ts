@@ -1,7 +1,7 @@
 /**
  * Tests that the libraries transformers and compressed-tensors load the quantised checkpoints that Pare
  * writes. The loaded models must compute the same logits as the dense checkpoints with the same weights. The
- * command `deno task peers:venv` installs the libraries.
+ * command `deno task venv` installs the libraries.
  */
 
 import { it } from "@std/testing/bdd";

@@ -52,7 +52,7 @@ describe("/docs", () => {
     const response = await without.request("/docs");
     const { code, detail } = await problemOf(response);
     assert.deepEqual([response.status, code], [404, "not_found"]);
-    assert.match(detail, /build\/scalar\.js\.gz is missing: run deno task build:docs/);
+    assert.match(detail, /build\/scalar\.js\.gz is missing: run deno task build docs/);
     await without.close();
   });
 });

@@ -27,9 +27,9 @@ describe("the OpenAPI documents", () => {
       Object.entries<Document>(item).map(([method, operation]) => ({ path, method, ...operation }))
     );
 
-  it("are committed in routes/; `deno task contract` writes the copies", async () => {
+  it("are committed in routes/; `deno task generate` writes the copies", async () => {
     for (const { url, text } of await generateDocuments()) {
-      assert.equal(await Deno.readTextFile(url), text, `${url.pathname} is stale: run deno task contract`);
+      assert.equal(await Deno.readTextFile(url), text, `${url.pathname} is stale: run deno task generate`);
     }
   });
 

@@ -16,7 +16,7 @@ const EXAMPLE_ORIGIN = "http://127.0.0.1:8000";
 const REPOSITORY = new URL("../../", import.meta.url);
 
 describe("the page of the contract", () => {
-  it("has the tables of tensors and errors of the source; `deno task contract` writes them", async () => {
+  it("has the tables of tensors and errors of the source; `deno task generate` writes them", async () => {
     const plain = (text: string) => text.replace(/[ \n-]+/g, " ");
     assert.equal(plain(await Deno.readTextFile(CONTRACT_PAGE)), plain(await renderContractPage()));
   });

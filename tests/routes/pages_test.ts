@@ -139,7 +139,7 @@ describe("the pages of a host", () => {
     const app = createApp(services), missing = await app.request("/playground");
     const { code, detail } = await missing.json();
     assert.deepEqual([missing.status, code], [404, "not_found"]);
-    assert.match(detail, /build\/pages is missing: run deno task build:pages/);
+    assert.match(detail, /build\/pages is missing: run deno task build/);
     const home = await app.request("/", { headers: { Accept: "text/html" } });
     assert.doesNotMatch(await home.text(), /\/assets\/(?!sample)/);
   });

@@ -53,6 +53,6 @@ describe("the cases of the self-check", () => {
   });
 
   it("expect the numbers that the float64 code computes", async () => {
-    ok(renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task self-check:expected");
+    ok(renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task generate");
   });
 });

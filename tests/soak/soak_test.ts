@@ -1,4 +1,4 @@
-/** Runs the soak for two minutes. `deno task soak` runs it for an hour, and RELIABILITY.md has its figures. */
+/** Runs the soak for two minutes. `deno task bench soak` runs it for an hour, and RELIABILITY.md has its figures. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

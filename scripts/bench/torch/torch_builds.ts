@@ -36,7 +36,7 @@ const MKL_DESCRIPTION = /^MKL_VERBOSE oneMKL .* for Intel\(R\) 64 architecture (
 
 /**
  * Finds all builds that can be imported together with safetensors. Four Python programs are asked for their build: the one
- * that PARE_PYTHON names, that of the environment of `deno task peers:venv`, `/usr/bin/python3`, and `python3` on the path.
+ * that PARE_PYTHON names, that of the environment of `deno task venv`, `/usr/bin/python3`, and `python3` on the path.
  */
 export async function findTorchBuilds(): Promise<TorchBuild[]> {
   const pythons = [Deno.env.get("PARE_PYTHON"), VENVS.readers.python, "/usr/bin/python3", "python3"];

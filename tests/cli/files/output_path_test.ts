@@ -1,4 +1,4 @@
-/** Tests the message for an output that cannot be written. `exit_codes_test.ts` tests the checks in the commands. */
+/** Tests the message for an output that cannot be written. `exit_codes_slow_test.ts` tests the checks in the commands. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -5,7 +5,6 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { sleep } from "../../../src/async/abort.ts";
 import { ConnectionError } from "../../../src/client/errors.ts";
 import type { BlobSource } from "../../../src/client/jobs/blob_source.ts";
@@ -160,34 +159,5 @@ describe("Uploads", () => {
     });
     const uploads = new Uploads({ baseUrl: edge.url, fetch: wire.fetch });
     await assert.rejects(uploads.uploadBlob(randomBytes(10), { signal: stop.signal }), /enough/);
-  });
-});
-
-const SLOW = Deno.env.get("PARE_SLOW") === "1";
-
-describe("Uploads with a large layer", () => {
-  // This takes some seconds and a gigabyte of memory.
-  it("uploads 300 MB in parts of the contract's size, one of which fails twice", {
-    skip: !SLOW && "set PARE_SLOW=1",
-  }, async () => {
-    const edge = await startEdge();
-    try {
-      const body = randomBytes(300_000_000);
-      const refused = await edge.request("/v1/layers", { method: "POST", body });
-      assert.deepEqual([refused.status, (await refused.json()).code], [413, "too_large"]);
-      const wire = interceptedFetch((number, attempt) => {
-        if (number === 3 && attempt <= 2) throw new TypeError("connection reset");
-      });
-      const digest = await new Uploads({ baseUrl: edge.url, backoffMs: 1, fetch: wire.fetch }).uploadBlob(
-        body,
-      );
-      assert.deepEqual(wire.attempts, { 1: 1, 2: 1, 3: 3, 4: 1, 5: 1 });
-      const hash = createHash("sha256");
-      const answer = await edge.request(`/v1/blobs/${digest}`);
-      for await (const chunk of answer.body!) hash.update(chunk);
-      assert.equal(`sha256:${hash.digest("hex")}`, digest);
-    } finally {
-      await edge.close();
-    }
   });
 });

@@ -24,7 +24,7 @@ export interface Ended {
 }
 
 /**
- * Installs the package. `deno task build:npm` must have built it.
+ * Installs the package. `deno task build npm` must have built it.
  * @throws {Error} if npm fails
  */
 export async function installCommand(): Promise<Installation> {

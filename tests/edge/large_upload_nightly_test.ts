@@ -39,7 +39,7 @@ async function sendHalf(request: Request): Promise<Response> {
   return await fetch(request.url, { method: "PUT", body });
 }
 
-describe("a layer of 300 MB", { skip: Deno.env.get("PARE_SLOW") !== "1" && "set PARE_SLOW=1" }, () => {
+describe("a layer of 300 MB", () => {
   const running = new AsyncDisposableStack();
   let pair: EdgeWithHost;
   before(async () => {

@@ -1,5 +1,5 @@
 /**
- * Causes some faults of every kind that needs no other process. `deno task faults` causes more, and
+ * Causes some faults of every kind that needs no other process. `deno task bench faults` causes more, and
  * RELIABILITY.md has its figures.
  */
 

@@ -13,12 +13,9 @@ import type { JobSummary as Summary } from "../../src/protocol/edge/jobs.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
-import { type JobEdge, layerBody, startJobEdge, until, WAIT_MILLISECONDS } from "./job_edge.ts";
+import { type JobEdge, layerBody, startJobEdge, until } from "./job_edge.ts";
 
 const HOSTS = 3;
-
-/** Tests that take too long for the fast suite run only with PARE_SLOW=1. */
-const SLOW = Deno.env.get("PARE_SLOW") === "1";
 
 describe("jobs in the Workers runtime", () => {
   let edge: JobEdge;
@@ -115,27 +112,6 @@ describe("jobs in the Workers runtime", () => {
       assert.deepEqual({ weight, mask }, { weight: answer.weight, mask: answer.mask });
     }
   });
-
-  it(
-    "a job solves as many layers as OPT-175B has",
-    { skip: !SLOW && "set PARE_SLOW=1" },
-    async () => {
-      const count = 576, seeds = Array.from({ length: 12 }, (_, index) => 100 + 2 * index);
-      const weights: string[] = [];
-      for (const seed of seeds) weights.push(await edge.store(layerBody(16, 24, seed)));
-      const { id } = await edge.jobs.submit(Array.from({ length: count }, (_, index) => ({
-        name: `layer ${index}`,
-        weight: weights[index % weights.length],
-        parameters: { sparsity: (1 + index % 8) / 10 },
-      })));
-      const states = await edge.settledLayers(id, 8 * WAIT_MILLISECONDS);
-      assert.equal(states.length, count);
-      for (const { name, state, attempts, report } of states) {
-        const sparsity = (1 + Number(name.slice("layer ".length)) % 8) / 10;
-        assert.deepEqual([state, attempts, report?.zeros], ["done", 1, Math.round(sparsity * 16 * 24)], name);
-      }
-    },
-  );
 
   it("a job is found again by its idempotency key, and another job with this key is refused", async () => {
     const weight = await edge.store(layerBody(8, 16, 70));

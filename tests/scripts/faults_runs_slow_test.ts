@@ -1,4 +1,4 @@
-/** Tests that no damage of an unfinished run of `pare prune` reaches a finished checkpoint. `deno task faults:runs` tries more. */
+/** Tests that no damage of an unfinished run of `pare prune` reaches a finished checkpoint. `deno task bench damages` tries more. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,6 +1,6 @@
 /**
  * Causes some faults of every kind that starts other processes: kills, stop signals, and the restart of an
- * edge. `deno task faults` causes more, and RELIABILITY.md has its figures.
+ * edge. `deno task bench faults` causes more, and RELIABILITY.md has its figures.
  */
 
 import { describe } from "@std/testing/bdd";
