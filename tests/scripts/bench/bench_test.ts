@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Command } from "commander";
 import { benchNames, loadBench } from "../../../scripts/bench/bench.ts";
-import history from "../../../scripts/bench/history.json" with { type: "json" };
+import history from "../../../scripts/bench/results/history.json" with { type: "json" };
 import { parseSizes } from "../../../scripts/bench/measure/layer_sizes.ts";
 import { resultsUrl } from "../../../scripts/bench/report/results_file.ts";
 
