@@ -1,15 +1,13 @@
 /**
  * Compares `pare prune --plan` with the run that follows: the planned and the measured time, memory, disk space and traffic of several
  * models on both backends. Each model is planned and pruned several times, and the repetition with the median error of the time is
- * reported.
- *
- *     deno run -A scripts/bench/plan_bench.ts [--backends cpu,webgpu] [--repeat 3] [--models opt-sotu,…]
- *
- * The bench starts itself in child processes as `plan_bench.ts run prune …`, which run `pare` and print the peak of the device memory.
+ * reported. The bench starts itself in child processes as `plan_bench.ts prune …`, which run `pare` and print the peak of the device
+ * memory.
  */
 
 import { Command } from "commander";
 import { fileURLToPath } from "node:url";
+import { integer } from "../../src/cli/options/common_options.ts";
 import { pruneCommand } from "../../src/cli/prune.ts";
 import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
 import { Device } from "../../src/host/device.ts";
@@ -18,11 +16,10 @@ import type { RunReport } from "../../src/report/run_report.ts";
 import { writeSotuTexts } from "../fixtures/sotu_text.ts";
 import { startHost } from "../processes/child_host.ts";
 import { memoryBytes } from "../processes/process_tree.ts";
+import type { Bench } from "./bench.ts";
 import { RANDOM_MODELS, randomTitle } from "./measure/random_models.ts";
 import { formatPercent, markdownTable } from "./report/markdown_table.ts";
-import { readResultsIfPresent, resultsUrl, writeResults } from "./report/results_file.ts";
 
-const RESULTS = resultsUrl("plan", "json");
 const SELF = fileURLToPath(import.meta.url);
 
 /** The number of blocks of a random model. Its blocks have the full size. */
@@ -57,12 +54,66 @@ interface PlanResult {
 }
 
 /** The results file. */
-export interface PlanResults {
+interface PlanResults {
   readonly plans: readonly PlanResult[];
 }
 
+interface PlanOptions {
+  readonly backends: string;
+  readonly models: string;
+  readonly repeat: number;
+}
+
+export const bench: Bench<PlanOptions, PlanResults> = {
+  description: "`pare prune --plan` beside the run that follows: time, memory, disk space and traffic",
+  options: (command) =>
+    command
+      .option("--backends <names>", "comma-separated backends", "cpu,webgpu")
+      .option("--models <names>", "comma-separated models", "opt-sotu,llama-sotu,opt-125m")
+      .option("--repeat <n>", "repetitions of which the median is reported", integer(1), 3),
+  async measure({ backends, models, repeat }, { earlier, save }) {
+    const scratch = await Deno.makeTempDir({ prefix: "pare-plan-" });
+    let plans = earlier?.plans ?? []; // those of other models and backends stay
+    try {
+      const { calibration, evaluation } = await writeSotuTexts(scratch);
+      for (const name of models.split(",")) {
+        const random = RANDOM_MODELS[name];
+        const folder = random
+          ? `${scratch}/${name}`
+          : fileURLToPath(new URL(`../../tests/fixtures/models/${name}`, import.meta.url));
+        await random?.write(folder, RANDOM_BLOCKS);
+        const title = random ? `${randomTitle(name)}, ${RANDOM_BLOCKS} blocks` : name;
+        const windows = random ? 4 : 16;
+        const options = [
+          ...["--calibration", calibration, "--samples", String(windows), "--seqlen", "256"],
+          ...["--text", evaluation, "--windows", String(windows)],
+          ...random ? ["--method", "sparsegpt"] : [],
+        ];
+        const out = `${scratch}/pruned`, sent = await measureSent(folder, options, out);
+        for (const backend of backends.split(",")) {
+          const results: PlanResult[] = [];
+          for (let i = 0; i < repeat; i++) {
+            results.push(await measure(title, folder, options, out, backend, sent));
+            console.error(planTable({ plans: results.slice(-1) }));
+          }
+          const ratio = ({ planned, measured }: PlanResult) => planned.seconds / measured.seconds;
+          const median = results.toSorted((a, b) => ratio(a) - ratio(b))[Math.floor(repeat / 2)];
+          const isOther = (other: PlanResult) =>
+            other.model !== median.model || other.backend !== median.backend;
+          plans = [...plans.filter(isOther), median];
+          await save({ backend: "cpu and webgpu", adapter: median.backend }, { plans });
+        }
+      }
+    } finally {
+      await Deno.remove(scratch, { recursive: true });
+    }
+    return { plans };
+  },
+  tables: { plan: planTable },
+};
+
 /** Renders one row per model and backend. Each cell has the planned and the measured figure. */
-export function planTable({ plans }: PlanResults): string {
+function planTable({ plans }: PlanResults): string {
   const cell = (planned: number, measured: number, format: (value: number) => string) =>
     `${format(planned)} / ${format(measured)}`;
   return markdownTable<PlanResult>([
@@ -108,7 +159,7 @@ interface Child {
 async function runChild(args: readonly string[], out: string): Promise<Child> {
   const seconds = () => performance.now() / 1000, started = seconds();
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", "--no-check", SELF, "run", ...args],
+    args: ["run", "-A", "--quiet", "--no-check", SELF, ...args],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -236,52 +287,4 @@ async function runPare(args: readonly string[]): Promise<void> {
   });
 }
 
-/** Measures the chosen models and backends, and keeps the results of the others. */
-async function runBench(): Promise<void> {
-  const { backends, models, repeat } = new Command()
-    .option("--backends <names>", "comma-separated backends", "cpu,webgpu")
-    .option("--models <names>", "comma-separated models", "opt-sotu,llama-sotu,opt-125m")
-    .option("--repeat <n>", "repetitions of which the median is reported", Number, 3)
-    .parse(Deno.args, { from: "user" }).opts<{ backends: string; models: string; repeat: number }>();
-  const scratch = await Deno.makeTempDir({ prefix: "pare-plan-" });
-  try {
-    const { calibration, evaluation } = await writeSotuTexts(scratch);
-    let plans = (await readResultsIfPresent<PlanResults>(RESULTS))?.plans ?? [];
-    for (const name of models.split(",")) {
-      const random = RANDOM_MODELS[name];
-      const folder = random
-        ? `${scratch}/${name}`
-        : fileURLToPath(new URL(`../../tests/fixtures/models/${name}`, import.meta.url));
-      await random?.write(folder, RANDOM_BLOCKS);
-      const title = random ? `${randomTitle(name)}, ${RANDOM_BLOCKS} blocks` : name;
-      const windows = random ? 4 : 16;
-      const options = [
-        ...["--calibration", calibration, "--samples", String(windows), "--seqlen", "256"],
-        ...["--text", evaluation, "--windows", String(windows)],
-        ...random ? ["--method", "sparsegpt"] : [],
-      ];
-      const out = `${scratch}/pruned`, sent = await measureSent(folder, options, out);
-      for (const backend of backends.split(",")) {
-        const results: PlanResult[] = [];
-        for (let i = 0; i < repeat; i++) {
-          results.push(await measure(title, folder, options, out, backend, sent));
-          console.error(planTable({ plans: results.slice(-1) }));
-        }
-        const ratio = ({ planned, measured }: PlanResult) => planned.seconds / measured.seconds;
-        const median = results.toSorted((a, b) => ratio(a) - ratio(b))[Math.floor(repeat / 2)];
-        const isOther = (other: PlanResult) =>
-          other.model !== median.model || other.backend !== median.backend;
-        plans = [...plans.filter(isOther), median];
-        await writeResults(RESULTS, { backend: "cpu and webgpu", adapter: median.backend }, { plans });
-      }
-    }
-    console.log(planTable({ plans }));
-  } finally {
-    await Deno.remove(scratch, { recursive: true });
-  }
-}
-
-if (import.meta.main) {
-  if (Deno.args[0] === "run") await runPare(Deno.args.slice(1));
-  else await runBench();
-}
+if (import.meta.main) await runPare(Deno.args);
