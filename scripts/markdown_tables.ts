@@ -5,21 +5,15 @@
 
 const TABLE = /(<!-- table: ([\w/ ]+) -->)[\s\S]*?(<!-- end -->)/g;
 
-/**
- * Returns the text of `page` with its tables rendered. `render` is called with the name of each table. A table for which it returns
- * undefined stays as it is.
- */
+/** Returns the text of `page` with all its tables rendered. `render` is called with the name of each table. */
 export async function renderTables(
   page: URL,
-  render: (name: string) => string | undefined | Promise<string | undefined>,
+  render: (name: string) => string | Promise<string>,
 ): Promise<string> {
   const text = await Deno.readTextFile(page);
-  const rendered = new Map<string, string | undefined>();
+  const rendered = new Map<string, string>();
   for (const [, , name] of text.matchAll(TABLE)) rendered.set(name, await render(name));
-  return text.replace(TABLE, (whole, begin, name, end) => {
-    const table = rendered.get(name);
-    return table === undefined ? whole : `${begin}\n\n${table}\n\n${end}`;
-  });
+  return text.replace(TABLE, (_, begin, name, end) => `${begin}\n\n${rendered.get(name)}\n\n${end}`);
 }
 
 /** Writes a page and formats it. */

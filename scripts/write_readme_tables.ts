@@ -35,9 +35,8 @@ export function renderPage(page: URL): Promise<string> {
 }
 
 /** Renders the table `BENCH/TABLE [FILE]`, and the line that says how it was measured. */
-async function renderTable(marker: string): Promise<string | undefined> {
+async function renderTable(marker: string): Promise<string> {
   if (marker === "headline") return await headlineTable();
-  if (!marker.includes("/")) return undefined; // a table of a test, such as that of links
   const [, name, table, file = name] = /^(\w+)\/(\w+)(?: (\w+))?$/.exec(marker) ?? [];
   if (name === undefined) throw new Error(`table ${marker}: a table is named BENCH/TABLE`);
   const { tables } = await loadBench(name);
