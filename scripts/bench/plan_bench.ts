@@ -160,6 +160,7 @@ async function runChild(args: readonly string[], out: string): Promise<Child> {
   const seconds = () => performance.now() / 1000, started = seconds();
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--quiet", "--no-check", SELF, ...args],
+    env: { PARE_PROGRESS_SECONDS: "0" }, // the time left after the first block is printed
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
