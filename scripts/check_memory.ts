@@ -1,5 +1,5 @@
 /**
- * `deno task bench memory`: prunes a checkpoint that is far larger than the memory that `pare prune` may use, and fails if more
+ * `deno task memory`: prunes a checkpoint that is far larger than the memory that `pare prune` may use, and fails if more
  * memory was used. All weights of the checkpoint are zeros in a sparse file, because the check is about the memory held at
  * one time and not about the computed weights.
  */

@@ -1,5 +1,5 @@
 /**
- * Tests that the memory of `pare prune` does not grow with the number of blocks. `deno task bench memory` measures
+ * Tests that the memory of `pare prune` does not grow with the number of blocks. `deno task memory` measures
  * the same on a large model.
  */
 
