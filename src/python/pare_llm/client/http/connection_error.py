@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from http.client import BadStatusLine
 
 from pare_llm.client.http.proxy import Proxy
 from pare_llm.client.printable import printable
@@ -21,7 +22,10 @@ def connection_error(origin: str, proxy: Proxy | None, error: BaseException) -> 
     cause = root_cause(error)
     route = origin if proxy is None else f"{origin} through the proxy {proxy.url}"
     kind = PermanentConnectionError if _is_permanent(cause) else ConnectionError
-    return kind(printable(f"{route}: {str(cause) or type(cause).__name__}"))
+    text = str(cause) or type(cause).__name__
+    if isinstance(cause, BadStatusLine) and not isinstance(cause, ConnectionError):
+        text = f"does not answer with HTTP, but with {text.strip()}"
+    return kind(printable(f"{route}: {text}", 500))
 
 
 def root_cause(error: BaseException) -> BaseException:
