@@ -1,8 +1,8 @@
 /**
  * Compares `pare prune --plan` with the run that follows: the planned and the measured time, memory, disk space and traffic of several
  * models on both backends. Each model is planned and pruned several times, and the repetition with the median error of the time is
- * reported. The bench starts itself in child processes as `plan_bench.ts prune …`, which run `pare` and print the peak of the device
- * memory.
+ * reported. The bench starts itself in child processes as `plan_bench.ts prune …`, which run `pare` and print the peaks of the device
+ * memory and of the output folder.
  */
 
 import { Command } from "commander";
@@ -25,7 +25,7 @@ const SELF = fileURLToPath(import.meta.url);
 /** The number of blocks of a random model. Its blocks have the full size. */
 const RANDOM_BLOCKS = 3;
 
-/** The interval at which the memory and the folder of a run are read. */
+/** The interval at which the memory of a run is read. */
 const POLL_MILLISECONDS = 10;
 
 /** The figures that are planned and measured, in seconds and bytes. */
@@ -152,11 +152,10 @@ interface Child {
   readonly started: number;
   readonly ended: number;
   readonly peakBytes: number;
-  readonly diskBytes: number;
 }
 
-/** Runs `pare prune ARGS` in a process, and watches its memory and the folder `out`. */
-async function runChild(args: readonly string[], out: string): Promise<Child> {
+/** Runs `pare prune ARGS` in a process, and watches its memory. */
+async function runChild(args: readonly string[]): Promise<Child> {
   const seconds = () => performance.now() / 1000, started = seconds();
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--quiet", "--no-check", SELF, ...args],
@@ -165,11 +164,11 @@ async function runChild(args: readonly string[], out: string): Promise<Child> {
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let peakBytes = 0, diskBytes = 0;
-  const timer = setInterval(() => {
-    peakBytes = Math.max(peakBytes, memoryBytes(child.pid, "VmHWM") || 0);
-    diskBytes = Math.max(diskBytes, folderBytes(out));
-  }, POLL_MILLISECONDS);
+  let peakBytes = 0;
+  const timer = setInterval(
+    () => peakBytes = Math.max(peakBytes, memoryBytes(child.pid, "VmHWM") || 0),
+    POLL_MILLISECONDS,
+  );
   const lines: { text: string; at: number }[] = [];
   const readErrors = async () => {
     let text = "";
@@ -188,7 +187,7 @@ async function runChild(args: readonly string[], out: string): Promise<Child> {
     if (!status.success) {
       throw new Error(`pare ${args.join(" ")}: ${lines.map(({ text }) => text).join("\n")}`);
     }
-    return { stdout, lines, started, ended: seconds(), peakBytes, diskBytes };
+    return { stdout, lines, started, ended: seconds(), peakBytes };
   } finally {
     clearInterval(timer);
   }
@@ -218,11 +217,12 @@ async function measure(
   sent: { planned: number; measured: number },
 ): Promise<PlanResult> {
   const args = ["prune", folder, "--out", out, ...options, "--backend", backend, "--overwrite", "--json"];
-  const plan: RunPlan = JSON.parse((await runChild([...args, "--plan"], out)).stdout);
-  const run = await runChild(args, out);
+  const plan: RunPlan = JSON.parse((await runChild([...args, "--plan"])).stdout);
+  const run = await runChild(args);
   const report: RunReport = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
   await Deno.remove(out, { recursive: true });
-  const device = Number(run.lines.map(({ text }) => /^device (\d+)$/.exec(text)?.[1]).findLast(Boolean));
+  const printed = (name: string) =>
+    Number(run.lines.findLast(({ text }) => text.startsWith(`${name} `))!.text.slice(name.length));
   const block = plan.layers / plan.blocks;
   const line = run.lines.find(({ text }) => text.startsWith(`pruning ${block}/`))!;
   return {
@@ -241,8 +241,8 @@ async function measure(
     measured: {
       seconds: report.seconds.total,
       process: run.peakBytes,
-      device,
-      disk: run.diskBytes,
+      device: printed("device"),
+      disk: printed("disk"),
       sent: sent.measured,
     },
     left: { planned: secondsOf(line.text), measured: run.ended - line.at },
@@ -268,19 +268,25 @@ async function measureSent(
   };
   const args = ["prune", folder, "--out", out, ...options, "--backend", "cpu", "--json", "--overwrite"];
   args.push("--method", "wanda", "--server", host.url);
-  const plan: RunPlan = JSON.parse((await runChild([...args, "--plan"], out)).stdout);
+  const plan: RunPlan = JSON.parse((await runChild([...args, "--plan"])).stdout);
   const before = await received();
-  await runChild(args, out);
+  await runChild(args);
   await Deno.remove(out, { recursive: true });
   return { planned: plan.sent, measured: await received() - before };
 }
 
-/** Runs `pare prune` in this process and prints the peak of the device memory. */
+/** Runs `pare prune` in this process and prints the peaks of the device memory and of the output folder. */
 async function runPare(args: readonly string[]): Promise<void> {
-  const close = Device.prototype.close;
+  const { close } = Device.prototype, { rename } = Deno, out = args[args.indexOf("--out") + 1];
+  let diskBytes = 0;
+  // A file of hidden states is complete when it gets its name, and the one before it is then removed.
+  Deno.rename = (from, to) => {
+    diskBytes = Math.max(diskBytes, folderBytes(out));
+    return rename(from, to);
+  };
   Device.prototype.close = function () {
     const peak = this.current()?.backend.counters.bytesPeak;
-    if (peak !== undefined) console.error(`device ${peak}`);
+    if (peak !== undefined) console.error(`device ${peak}\ndisk ${diskBytes}`);
     return close.call(this);
   };
   await new Command("pare").addCommand(pruneCommand(new AbortController().signal)).parseAsync(args, {

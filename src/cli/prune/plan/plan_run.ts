@@ -3,24 +3,20 @@
  * a rehearsal with a few calibration windows. The plan writes no files.
  */
 
-import { BlockPlan, linearLayers, type SizedLayer } from "../../../prune/block_plan.ts";
-import { countHeadBytes } from "../../../models/head.ts";
-import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
-import { type ForwardPlan, planForward } from "../../../models/forward.ts";
+import { BlockPlan, linearLayers } from "../../../prune/block_plan.ts";
+import { planForward } from "../../../models/forward.ts";
 import { countRequestBytes } from "../../../client/shared_statistics.ts";
 import { digestBytes } from "../../../files/digest.ts";
 import type { WorkFileSystem } from "../../../files/file_system.ts";
-import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
-import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
-import { DEFAULT_TILE_EDGE } from "../../../backend/tiled_matrix.ts";
 import { type RunSeconds, withTotal } from "../../../report/run_seconds.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import type { PruneJob } from "../run_prune.ts";
 import { reportedParameters } from "../reported_parameters.ts";
 import type { RunFacts } from "../run_report.ts";
 import { type DiskUse, diskUse } from "./disk_use.ts";
+import { memoryUse, type MemoryUse } from "./memory_use.ts";
 import { evaluationSeconds } from "./evaluation_seconds.ts";
-import { type Rehearsal, type RehearsalServices, rehearse } from "./rehearse.ts";
+import { rehearse, type RehearsalServices } from "./rehearse.ts";
 import { deviceWarnings, diskWarnings, tokenWarnings } from "./warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
@@ -34,8 +30,7 @@ export interface RunPlan {
   readonly samples: number;
   readonly seqlen: number;
   readonly seconds: RunSeconds;
-  /** The peaks of the memory. The memory of the device is part of that of the process if the device is the CPU. */
-  readonly memory: { readonly process: number; readonly device: number };
+  readonly memory: MemoryUse;
   readonly disk: DiskUse & { readonly free: number };
   /** The bytes that are sent to hosts. */
   readonly sent: number;
@@ -73,7 +68,7 @@ export async function planRun(
   const forward = planForward(backend, spec, windows.length, seqlen, { location: job.activations });
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
-  const memory = planMemory(job, layers, forward, rehearsal, services);
+  const memory = memoryUse(job, layers, forward, rehearsal, services);
   const disk = await diskUse(job, layers, options.format, forward, plan, fs);
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,
@@ -109,52 +104,6 @@ export async function planRun(
         ? ["--allocate error solves every layer five times more, which the time and the bytes leave out"]
         : [],
     ],
-  };
-}
-
-/**
- * Returns the peaks of the memory: those of the rehearsal, with the hidden states of all windows, the head of the model, and the layers
- * that the rehearsal has not solved.
- */
-function planMemory(
-  { model: { spec }, windows, evaluatedWindows = [], queryOf }: PruneJob,
-  layers: readonly SizedLayer[],
-  { batches, statesBytes, place }: ForwardPlan,
-  rehearsal: Rehearsal,
-  { backend, hosts }: PlanServices,
-): RunPlan["memory"] {
-  const tokens = windows[0].length, onDevice = place === "device" ? statesBytes : 0;
-  const rows = tokens * Math.ceil(windows.length / batches.length);
-  const blockBytes = spec.block.groups.flat().reduce(
-    (sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures,
-    0,
-  );
-  const withoutStates = rehearsal.deviceBytes - rehearsal.statesBytes;
-  const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
-  const phases = [
-    withoutStates + onDevice,
-    ...unsolved.map(({ name, ...shape }) =>
-      onDevice + peakDeviceBytes(
-        { ...shape, edge: DEFAULT_TILE_EDGE },
-        resolveParameters(layerQuerySchema.parse(queryOf(name))),
-        backend,
-      )
-    ),
-    ...evaluatedWindows.map((count) => {
-      const { statesBytes, place } = planForward(backend, spec, count, tokens);
-      const states = place === "device" ? statesBytes : 0;
-      // The head replaces the weights of a block, and the states of a batch are copied.
-      const head = countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows) -
-        blockBytes;
-      return states + rehearsal.stepBytes - rehearsal.statesBytes + Math.max(0, head);
-    }),
-  ];
-  const device = Math.max(...phases);
-  const isMemoryOfProcess = backend.kind === "cpu" || backend.adapter.software;
-  return {
-    device,
-    process: rehearsal.processBytes + (place === "host" ? statesBytes : 0) +
-      (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
   };
 }
 

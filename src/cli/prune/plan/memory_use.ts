@@ -1,0 +1,69 @@
+/** Predicts the memory of a run from the memory of its rehearsal. */
+
+import type { Backend } from "../../../backend/backend.ts";
+import { DEFAULT_TILE_EDGE } from "../../../backend/tiled_matrix.ts";
+import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
+import { type ForwardPlan, planForward } from "../../../models/forward.ts";
+import { countHeadBytes } from "../../../models/head.ts";
+import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
+import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
+import type { SizedLayer } from "../../../prune/block_plan.ts";
+import { tensorBytes } from "../../../tensor/shape.ts";
+import type { PruneJob } from "../run_prune.ts";
+import type { Rehearsal } from "./rehearse.ts";
+
+/** The peaks of the memory of a run, in bytes. */
+export interface MemoryUse {
+  /** The resident memory of the process, with the memory of the device if the device is the CPU. */
+  readonly process: number;
+  readonly device: number;
+}
+
+/**
+ * Returns the peaks of the memory: those of the rehearsal, with the hidden states of all windows, the head of the model, and the layers
+ * that the rehearsal has not solved.
+ * @param hosts the number of hosts that solve the layers; 0 if the backend solves them
+ */
+export function memoryUse(
+  { model: { spec, weights }, windows, evaluatedWindows = [], queryOf }: PruneJob,
+  layers: readonly SizedLayer[],
+  { batches, statesBytes, place }: ForwardPlan,
+  rehearsal: Rehearsal,
+  { backend, hosts }: { readonly backend: Backend; readonly hosts: number },
+): MemoryUse {
+  const tokens = windows[0].length, onDevice = place === "device" ? statesBytes : 0;
+  const rows = tokens * Math.ceil(windows.length / batches.length);
+  const blockBytes = spec.block.groups.flat().reduce(
+    (sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures,
+    0,
+  );
+  const withoutStates = rehearsal.deviceBytes - rehearsal.statesBytes;
+  const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
+  const phases = [
+    withoutStates + onDevice,
+    ...unsolved.map(({ name, ...shape }) =>
+      onDevice + peakDeviceBytes(
+        { ...shape, edge: DEFAULT_TILE_EDGE },
+        resolveParameters(layerQuerySchema.parse(queryOf(name))),
+        backend,
+      )
+    ),
+    ...evaluatedWindows.map((count) => {
+      const { statesBytes, place } = planForward(backend, spec, count, tokens);
+      const states = place === "device" ? statesBytes : 0;
+      // The head replaces the weights of a block, and the states of a batch are copied.
+      const head = countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows) -
+        blockBytes;
+      return states + rehearsal.stepBytes - rehearsal.statesBytes + Math.max(0, head);
+    }),
+  ];
+  const device = Math.max(...phases);
+  const head = weights.info(`${spec.head.name}.weight`);
+  const readBytes = evaluatedWindows.length > 0 ? tensorBytes(head.dtype, head.shape) : 0; // the head is read as a whole
+  const isMemoryOfProcess = backend.kind === "cpu" || backend.adapter.software;
+  return {
+    device,
+    process: rehearsal.processBytes + readBytes + (place === "host" ? statesBytes : 0) +
+      (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
+  };
+}
