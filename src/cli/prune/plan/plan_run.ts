@@ -14,9 +14,9 @@ import type { PruneJob } from "../run_prune.ts";
 import { reportedParameters } from "../reported_parameters.ts";
 import type { RunFacts } from "../run_report.ts";
 import { type DiskUse, diskUse } from "./disk_use.ts";
-import { memoryUse, type MemoryUse } from "./memory_use.ts";
+import { type MemoryUse, memoryUse } from "./memory_use.ts";
 import { evaluationSeconds } from "./evaluation_seconds.ts";
-import { rehearse, type RehearsalServices } from "./rehearse.ts";
+import { type RehearsalServices, rehearse } from "./rehearse.ts";
 import { deviceWarnings, diskWarnings, tokenWarnings } from "./warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
