@@ -20,7 +20,7 @@ import { readRunReport } from "./files/run_report_files.ts";
 import { openLocalHost } from "./local_host.ts";
 import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
-import { checkObcSizes } from "./options/obc_sizes.ts";
+import { checkMethodSizes } from "./options/method_sizes.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkFormat } from "./prune/check_format.ts";
 import { readChoice } from "./prune/choice_options.ts";
@@ -61,7 +61,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const choice = await readChoice(model.spec, options, query, fs);
   const chosen = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   checkFormat(options.format, chosen, choice.queryOf);
-  checkObcSizes(chosen, choice.queryOf);
+  checkMethodSizes(chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });

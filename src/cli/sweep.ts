@@ -24,7 +24,7 @@ import { addRoundingOptions, layerQuery, type RoundingFlags } from "./options/la
 import { allocateOption, checkAllocation } from "./options/allocate_option.ts";
 import type { AllocationName } from "../prune/allocation/allocation.ts";
 import { addExample } from "./options/help.ts";
-import { checkObcSizes } from "./options/obc_sizes.ts";
+import { checkMethodSizes } from "./options/method_sizes.ts";
 import { readEvaluationText } from "./files/evaluation_text.ts";
 import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { nameFile } from "./files/name_file.ts";
@@ -160,7 +160,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
 /** Checks before any work that no layer is too large for the method of a point. @throws {UsageError} naming the layer and the limit */
 function checkSizes(points: readonly SweepPoint[], { spec }: Model, methods: string): void {
   const layers = linearLayers(spec);
-  for (const { method } of points) checkObcSizes(layers, () => ({ method }), `--methods ${methods}`);
+  for (const { method } of points) checkMethodSizes(layers, () => ({ method }), `--methods ${methods}`);
 }
 
 async function appendToCsv(path: string, text: string, options: Deno.WriteFileOptions): Promise<void> {

@@ -9,10 +9,9 @@ import { type Backend, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { panelWidth } from "../linalg/blocking.ts";
 import { LARGEST_RETRY_COPY } from "../linalg/factor.ts";
 import { gridsPerRow } from "../quantization/quantization.ts";
-import { MAX_OBC_BATCH_BYTES } from "../solvers/obc/obc_limit.ts";
-import { MAX_CHOICE_BYTES } from "../solvers/wanda.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
-import { isOnePass, type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
+import { METHOD_SOLVERS } from "./methods.ts";
+import { type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
 import { READ_BYTES } from "../backend/host_arrays.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
@@ -69,40 +68,27 @@ export function peakDeviceBytes(
     ? 0
     : panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRY_COPY ? statistics : 0) +
       (reordered > 0 ? statistics : 0);
-  const pass = solution + reordered + 2 * 4 * rows * blockColumns + panelOf(rows); // SparseGPT, with or without rounding
+  const pass = solution + reordered + 2 * 4 * rows * blockColumns + panelOf(rows); // of SparseGPT, with or without rounding
   const refit = 4 * weights;
   const form = panelOf(rows);
-  const phases = [factoring];
-  switch (method) {
-    case "sparsegpt":
-      phases.push(pass);
-      break;
-    case "alps":
-      // The phases are: the baseline, its refit, ADMM with the matrices Z, W, G, B and a factor, and the refit of the
-      // solution of ADMM.
-      phases.push(
-        pass,
-        solution + refit,
-        solution + 4 * weights + mask + statistics + 4 * cols * blocksize + panelOf(cols) + panelOf(rows),
-      );
-      phases.push(solution + 2 * weights + mask + refit);
-      break;
-    case "obc":
-      phases.push(
-        solution + matrixBytes(cols, cols, edge) + statistics +
-          Math.min(MAX_OBC_BATCH_BYTES, maxBufferBytes) * 1.5 + form,
-      );
-      break;
-    default: {
-      const choice = Math.max(
-        Math.min(MAX_CHOICE_BYTES, weights),
-        8 * rows * Math.min(256, cols) + 4 * 256 * 256,
-      );
-      phases.push(solution + choice + form);
-    }
-  }
+  const square = matrixBytes(cols, cols, edge);
+  const sizes = {
+    rows,
+    cols,
+    weights,
+    mask,
+    statistics,
+    square,
+    solution,
+    pass,
+    refit,
+    form,
+    maxBufferBytes,
+  };
+  const factorScratch = statistics + 4 * cols * blocksize + panelOf(cols);
+  const phases = [factoring, METHOD_SOLVERS[method].peakBytes({ ...sizes, factorScratch })];
   if (refitSteps > 0) phases.push(solution + refit);
-  if (quantization && !isOnePass(parameters)) phases.push(solution + 2 * weights + pass + form);
+  if (quantization && usesHessian(parameters)) phases.push(solution + 2 * weights + pass + form);
   return resident + Math.max(...phases);
 }
 

@@ -14,14 +14,14 @@ import { tileEdgeFor } from "../linalg/blocking.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
 import type { ResolvedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
-import { checkObcSize } from "../solvers/obc/obc_limit.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { checkAnswer } from "./check_answer.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { checkDeviceBytes } from "./device_bytes.ts";
 import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
-import { type LayerParameters, needsNoStatistics, usesHessian, usesStorableFactor } from "./operands.ts";
+import { METHOD_SOLVERS } from "./methods.ts";
+import { type LayerParameters, needsStatistics, usesHessian, usesStorableFactor } from "./operands.ts";
 import { readLayer, type ReceivedLayer } from "./read_layer.ts";
 import { type Answer, encodeAnswer, weightReader } from "./write_layer.ts";
 
@@ -83,9 +83,9 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   const received = await readLayer(backend, request.source, {
     totalBytes: request.totalBytes,
     edge,
-    statistics: loan ? "stored" : needsNoStatistics(parameters) ? "optional" : "required",
+    statistics: loan ? "stored" : needsStatistics(parameters) ? "required" : "optional",
     checkShape(rows, cols) {
-      if (parameters.method === "obc") checkObcSize(rows, cols);
+      METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols);
       checkDeviceBytes(backend, { rows, cols, edge }, parameters);
     },
   });

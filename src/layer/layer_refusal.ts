@@ -10,7 +10,7 @@ import { InvalidStatisticsError, NotPositiveDefiniteError } from "../linalg/erro
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { SafetensorsError } from "../safetensors/error.ts";
-import { ObcSizeError } from "../solvers/obc/obc_limit.ts";
+import { LayerSizeError } from "../solvers/check_operands.ts";
 import { NonFiniteError, NotSymmetricError, TensorMismatchError } from "./errors.ts";
 
 /**
@@ -46,8 +46,9 @@ export function layerRefusal(error: unknown): Refusal | undefined {
     const { order, damping, message } = error;
     return new Refusal("not_positive_definite", message, { members: { order, damping } });
   }
-  if (error instanceof ObcSizeError) {
-    return new Refusal("unsupported", error.message, { members: { parameter: "method", value: "obc" } });
+  if (error instanceof LayerSizeError) {
+    const { method, message } = error;
+    return new Refusal("unsupported", message, { members: { parameter: "method", value: method } });
   }
   if (error instanceof DeviceLostError) {
     return new Refusal("device_lost", error.message, { retryAfter: DEVICE_REOPEN_SECONDS });

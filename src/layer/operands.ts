@@ -1,13 +1,13 @@
 /**
- * Defines the operands and parameters of a solve, and says which statistics each method uses. H is the
+ * Defines the operands and parameters of a solve, and says which statistics a solve uses. H is the
  * Hessian of the layer's inputs, Σ x·xᵀ.
  */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";
-import type { Method } from "../protocol/parameters.ts";
+import { needsNoStatistics } from "../protocol/layer_query.ts";
+import { type Effort, type MethodName, METHODS } from "../protocol/methods.ts";
 import type { QuantizationOptions } from "../quantization/quantization.ts";
-import type { Effort } from "../solvers/alps.ts";
 import type { Layer, SolveOptions } from "../solvers/solver.ts";
 
 /**
@@ -31,7 +31,7 @@ export interface LayerOperands {
 
 /** The parameters of the solve. The caller has validated them. */
 export interface LayerParameters extends SolveOptions {
-  readonly method: Method;
+  readonly method: MethodName;
   /** Columns per block of the factor. Used only if this call factors the Hessian. */
   readonly blocksize: number;
   /** The damping λ of the statistics. */
@@ -42,7 +42,7 @@ export interface LayerParameters extends SolveOptions {
    */
   readonly refitSteps?: number;
   /**
-   * How much work `alps` spends on the mask.
+   * How much work a method with an effort spends on the mask.
    * @default "default"
    */
   readonly effort?: Effort;
@@ -55,7 +55,8 @@ type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "qua
 
 /** Whether the solve uses a factor of the statistics. */
 export function usesFactor({ method, quantization }: StatisticsParameters): boolean {
-  return method === "sparsegpt" || method === "alps" || quantization !== undefined;
+  const { statistics } = METHODS[method];
+  return statistics === "factor" || statistics === "both" || quantization !== undefined;
 }
 
 /**
@@ -67,21 +68,16 @@ export function usesStorableFactor(parameters: StatisticsParameters): boolean {
 }
 
 /**
- * Whether the solve is one pass of SparseGPT. The pass may also round the weights. The factor is the only statistic
- * that it needs.
+ * Whether the solve uses the Hessian itself, even if a factor of the Hessian is given. Otherwise the solve is one pass with
+ * the factor, which also rounds the weights.
  */
-export function isOnePass({ method, refitSteps = 0 }: StatisticsParameters): boolean {
-  return method === "sparsegpt" && refitSteps === 0;
+export function usesHessian({ method, refitSteps = 0 }: StatisticsParameters): boolean {
+  return refitSteps > 0 || METHODS[method].statistics !== "factor";
 }
 
-/** Whether the solve uses the Hessian itself, even if a factor of the Hessian is given. */
-export function usesHessian(parameters: StatisticsParameters): boolean {
-  return !isOnePass(parameters);
-}
-
-/** Whether the layer can be solved without statistics. */
-export function needsNoStatistics({ method, refitSteps = 0, quantization }: StatisticsParameters): boolean {
-  return method === "magnitude" && refitSteps === 0 && quantization === undefined;
+/** Whether the layer cannot be solved without statistics. */
+export function needsStatistics({ method, refitSteps = 0, quantization }: StatisticsParameters): boolean {
+  return !needsNoStatistics({ method, refit: refitSteps, bits: quantization?.bits });
 }
 
 /** Checks that the method can use the operands. @throws {TypeError} if it cannot */
@@ -93,7 +89,7 @@ export function checkOperands({ hessian, factor }: LayerOperands, parameters: La
   if (hessian && factor && !usesHessian(parameters)) {
     throw new TypeError("operands of a layer: give a hessian or its factor, not both");
   }
-  if (hessian || needsNoStatistics(parameters)) return;
+  if (hessian || !needsStatistics(parameters)) return;
   if (!factor) throw new TypeError(`${method}: needs a hessian or its factor`);
   if (usesHessian(parameters)) throw new TypeError(`${method}: needs a hessian beside its factor`);
 }

@@ -3,19 +3,17 @@
 /** The page `/playground`: prunes the sample layer or a user's file, and shows the errors, the mask and the weights. */
 
 import type { PropsWithChildren } from "hono/jsx";
+import { DEFAULT_METHOD, METHOD_NAMES, METHODS } from "../protocol/methods.ts";
 import { KeyField, renderPage, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
 
 type Options = readonly (readonly [value: string, name: string])[];
 
-const METHODS: Options = [
-  ["sparsegpt", "SparseGPT"],
-  ["alps", "ALPS (slower, a better mask)"],
-  ["obc", "ExactOBS (one weight at a time)"],
-  ["adaprune", "AdaPrune (magnitude, then a refit)"],
-  ["wanda", "Wanda (no update)"],
-  ["magnitude", "Magnitude (no statistics)"],
-];
+/** The default method, and then the other ones from the end of the table, whose first rows are the simplest methods. */
+const METHOD_OPTIONS = [
+  DEFAULT_METHOD,
+  ...METHOD_NAMES.filter((name) => name !== DEFAULT_METHOD).reverse(),
+].map((name) => [name, `${METHODS[name].title} (${METHODS[name].summary})`] as const);
 
 const PATTERNS: Options = [
   ["unstructured", "Unstructured"],
@@ -83,7 +81,7 @@ function Controls() {
           label="Method"
           note="Chooses the weights to prune. Most methods also adjust the kept ones."
         >
-          <Select id="method" options={METHODS} />
+          <Select id="method" options={METHOD_OPTIONS} />
         </Setting>
         <Setting id="pattern" label="Pattern" note="2:4 keeps at most two of every four neighbouring inputs.">
           <Select id="pattern" options={PATTERNS} />

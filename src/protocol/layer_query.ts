@@ -5,23 +5,11 @@
 
 import type { PatternText } from "../sparsity/pattern.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
-
-/** A pruning method. `sparsegpt` is the default of the contract. */
-export type MethodName = "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
+import { DEFAULT_METHOD, type Effort, type MethodName, METHODS } from "./methods.ts";
 
 /** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
-  /**
-   * The method that chooses and updates the weights.
-   *
-   * - `sparsegpt` prunes, updates and rounds in one pass.
-   * - `alps` searches longer for a better mask, and refits the kept weights.
-   * - `obc` removes one weight at a time, for layers of at most 3072 columns.
-   * - `adaprune` refits the weights that `magnitude` keeps.
-   * - `wanda` and `magnitude` do not update weights. `magnitude` needs no statistics.
-   *
-   * The default is `sparsegpt`.
-   */
+  /** The method that chooses and updates the weights. The default is `sparsegpt`. The reference of the API, `/docs`, lists the methods. */
   readonly method?: MethodName;
   /** The fraction s of weights to prune, 0 ≤ s < 1. The default is 0.5. May be omitted if `pattern` is n:m, which implies it. */
   readonly sparsity?: number;
@@ -43,11 +31,11 @@ export interface LayerQuery {
   /** The order in which columns are rounded. `activation` starts with the largest inputs. The default is `natural`. Needs `bits`. */
   readonly order?: "natural" | "activation";
   /**
-   * Conjugate-gradient steps on the chosen mask, from 0 to 1000. The default is 10 for `adaprune` and `alps`, and 0 for the other methods.
+   * Conjugate-gradient steps on the chosen mask, from 0 to 1000. The default is 10 or 0, which depends on the method.
    */
   readonly refit?: number;
-  /** How much work `alps` spends on the mask. The default is `default`. Other methods do not have this parameter. */
-  readonly effort?: "fast" | "default" | "best";
+  /** How much work to spend on the mask, for methods that have this parameter. The default is `default`. */
+  readonly effort?: Effort;
   /** Whether to compute `relative_error`, which costs one more matrix product. The default is true. */
   readonly error?: boolean;
   /** The dtype of the weights in the answer. `same`, the default, is that of the request. */
@@ -57,8 +45,9 @@ export interface LayerQuery {
 }
 
 /** Whether the statistics of the inputs change nothing in the pruned weights. The refit and the rounding need statistics, whatever the method. */
-export function needsNoStatistics({ method, refit = 0, bits }: LayerQuery): boolean {
-  return method === "magnitude" && refit === 0 && bits === undefined;
+export function needsNoStatistics({ method = DEFAULT_METHOD, refit, bits }: LayerQuery): boolean {
+  const declaration: Partial<typeof METHODS[MethodName]> = METHODS[method] ?? {}; // a newer server may have more methods
+  return declaration.statistics === "none" && !(refit ?? declaration.refitSteps) && bits === undefined;
 }
 
 /** Returns `query` as the query string of `POST /v1/layers`. Parameters that are undefined are left out. */

@@ -3,11 +3,12 @@
  * no parameter is ever ignored silently. Each rule names the parameter to change.
  */
 
+import { type MethodName, METHODS, methodsThat } from "./methods.ts";
 import { parsePattern, type Pattern } from "../sparsity/pattern.ts";
 
 /** The parameters that the rules check. The schema has already checked each of them on its own. */
 export interface RuleParameters {
-  readonly method: string;
+  readonly method: MethodName;
   readonly sparsity?: number;
   readonly pattern: string;
   readonly blocksize?: number;
@@ -36,19 +37,18 @@ const SPARSITY_TOLERANCE = 1e-5;
  * parameter `pattern` reports it.
  */
 export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
+  const { method, effort, refit } = query, { hasEffort, refitOf } = METHODS[method];
   const pattern = parsePatternOrUndefined(query.pattern);
   if (pattern?.kind === "n:m") yield* brokenPatternRules(query, pattern);
   if (query.bits === undefined) yield* quantisationWithoutBits(query);
   else yield* brokenQuantisationRules(query, pattern);
-  if (query.effort !== undefined && query.method !== "alps") {
-    yield {
-      parameter: "effort",
-      message: `${query.effort} needs method alps, and the method is ${query.method}`,
-    };
+  if (effort !== undefined && !hasEffort) {
+    const able = methodsThat((other) => other.hasEffort, "or");
+    yield { parameter: "effort", message: `${effort} needs method ${able}, and the method is ${method}` };
   }
-  if (query.refit === 0 && query.method === "adaprune") {
+  if (refit === 0 && refitOf) {
     const message =
-      "0 with method adaprune would be magnitude pruning: use method magnitude, or at least 1 step";
+      `0 with method ${method} would be ${refitOf} pruning: use method ${refitOf}, or at least 1 step`;
     yield { parameter: "refit", message };
   }
 }

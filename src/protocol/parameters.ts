@@ -17,13 +17,16 @@ import {
   MAX_DAMPING,
   MAX_REFIT_STEPS,
 } from "./limits.ts";
+import {
+  DEFAULT_METHOD,
+  type Effort,
+  EFFORTS,
+  METHOD_NAMES,
+  type MethodName,
+  METHODS,
+  methodsThat,
+} from "./methods.ts";
 import { brokenRules, type RuleParameters } from "./parameter_rules.ts";
-
-/** The methods of the contract. */
-const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
-
-/** A pruning method. */
-export type Method = typeof METHODS[number];
 
 // No two repetitions can match the same digits. Otherwise the time would grow with the square of their number.
 const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i;
@@ -68,7 +71,9 @@ const patternText = z.string().superRefine((text, context) => {
 
 /** The parameters that a layer has in a request of its own and in a job. Numbers and booleans may be given as text. */
 const sharedFields = {
-  method: oneOf(...METHODS).default("sparsegpt").meta({ description: "The solver" }),
+  method: oneOf(...METHOD_NAMES).default(DEFAULT_METHOD).meta({
+    description: `The solver: ${METHOD_NAMES.map((name) => `${name} (${METHODS[name].summary})`).join("; ")}`,
+  }),
   sparsity: numeric(z.number(FRACTION_RULE).min(0, FRACTION_RULE).lt(1, FRACTION_RULE)).optional().meta({
     description: "The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern",
   }),
@@ -100,10 +105,14 @@ const sharedFields = {
   }),
   refit: integer(0, MAX_REFIT_STEPS).optional().meta({
     description:
-      `Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to ${DEFAULT_REFIT_STEPS} for adaprune and alps, else 0`,
+      `Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to ${DEFAULT_REFIT_STEPS} for ${
+        methodsThat(({ refitSteps }) => refitSteps)
+      }, else 0`,
   }),
-  effort: oneOf("fast", "default", "best").optional().meta({
-    description: "How much work alps spends on the mask. Defaults to default",
+  effort: oneOf(...EFFORTS).optional().meta({
+    description: `How much work to spend on the mask, for ${
+      methodsThat(({ hasEffort }) => hasEffort)
+    }. Defaults to default`,
   }),
   error: flag.default(true).meta({
     description: "Whether to compute relative_error, which costs one more matrix product",
@@ -138,7 +147,7 @@ const DEFAULT_SPARSITY = 0.5;
 
 /** The parameters of a layer, with every default filled in. */
 export interface ResolvedParameters {
-  readonly method: Method;
+  readonly method: MethodName;
   /** The fraction of weights to prune. An n:m pattern implies it. */
   readonly sparsity: number;
   readonly pattern: Pattern;
@@ -147,8 +156,8 @@ export interface ResolvedParameters {
   readonly relativeError: boolean;
   /** Conjugate-gradient steps on the mask. */
   readonly refitSteps: number;
-  /** Used by `alps` only. */
-  readonly effort: "fast" | "default" | "best";
+  /** Used by the methods that have an effort. */
+  readonly effort: Effort;
   /** How the kept weights are rounded. Undefined if they are not. */
   readonly quantization: QuantizationOptions | undefined;
   readonly dtype: "same" | FloatDtype;
@@ -168,7 +177,7 @@ export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
     blocksize: query.blocksize ?? defaultBlocksize(Math.max(group, groupSize)),
     damping: query.damping,
     relativeError: query.error,
-    refitSteps: query.refit ?? (method === "adaprune" || method === "alps" ? DEFAULT_REFIT_STEPS : 0),
+    refitSteps: query.refit ?? METHODS[method].refitSteps ?? 0,
     effort: query.effort ?? "default",
     quantization: bits === undefined ? undefined : { bits, groupSize, symmetric, order },
     dtype: query.dtype,

@@ -1,6 +1,7 @@
 /** The report of a solved layer. An answer carries it twice, in its metadata (`__metadata__.report`) and in the header `Pare-Report`. */
 
 import { z } from "zod";
+import { DEFAULT_METHOD } from "./methods.ts";
 
 const seconds = z.number().min(0);
 
@@ -9,7 +10,7 @@ export const REPORT_DESCRIPTION = "The report of a solved layer";
 
 /** The schema of the report of one solved layer. */
 export const reportSchema = z.object({
-  method: z.string().meta({ description: "The requested method", example: "sparsegpt" }),
+  method: z.string().meta({ description: "The requested method", example: DEFAULT_METHOD }),
   rows: z.int().min(1).meta({ description: "out_features" }),
   cols: z.int().min(1).meta({ description: "in_features" }),
   pattern: z.string().meta({ description: "unstructured or n:m", example: "2:4" }),
@@ -28,7 +29,7 @@ export const reportSchema = z.object({
       "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics",
   }),
   iterations: z.int().min(0).default(0).meta({
-    description: "The iterations that searched for the mask, for alps",
+    description: "The iterations that searched for the mask. 0 if the method does not iterate",
   }),
   refit_steps: z.int().min(0).default(0).meta({ description: "The conjugate-gradient steps of the result" }),
   notes: z.array(z.string()).default([]).meta({ description: "Remarks on the solve, as sentences" }),

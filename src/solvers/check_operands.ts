@@ -10,6 +10,15 @@ import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
 import type { SparseGptOptions } from "./solver.ts";
 
+/** A layer is larger than its method can handle. */
+export class LayerSizeError extends RangeError {
+  override name = "LayerSizeError";
+
+  constructor(readonly method: string, message: string) {
+    super(`${method}: ${message}`);
+  }
+}
+
 /**
  * Checks that the statistics belong to the weight's columns.
  * @param statistics H or its factor R

@@ -45,7 +45,7 @@ export interface ObcSolution extends Solution {
  * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
  *   weight. The caller keeps ownership. The values of H are not changed, but the undefined lower triangles of
  *   its diagonal tiles are filled in.
- * @throws {ObcSizeError} if the layer is too large
+ * @throws {LayerSizeError} if the layer is too large
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
  * @throws {NotPositiveDefiniteError} if no damping makes H positive definite

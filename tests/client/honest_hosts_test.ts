@@ -7,14 +7,13 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { LayerTensors } from "../../src/client/layer_file.ts";
-import type { LayerQuery, MethodName } from "../../src/protocol/layer_query.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import { METHOD_NAMES } from "../../src/protocol/methods.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
 import { f32, maskOf } from "./fake_host.ts";
-
-const METHODS: readonly MethodName[] = ["sparsegpt", "alps", "obc", "adaprune", "wanda", "magnitude"];
 
 const QUERIES: readonly LayerQuery[] = [
   {},
@@ -56,7 +55,7 @@ describe("Pare.pruneLayer() of an honest host", () => {
         const [rows, cols, isHard] of [[1, 5, false], [1, 5, true], [7, 13, false], [7, 13, true]] as const
       ) {
         const tensors = layerOf(rows, cols, dtype, isHard);
-        for (const method of METHODS) {
+        for (const method of METHOD_NAMES) {
           for (const query of QUERIES) {
             await host.pare.pruneLayer(tensors, { ...query, method }).catch((error) => {
               if (!(error instanceof PareError)) throw error; // the host may refuse weights that the dtype cannot hold

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { invalidParameters } from "../../src/protocol/invalid_parameters.ts";
 import { layerSearchParams } from "../../src/protocol/layer_query.ts";
+import { METHOD_NAMES } from "../../src/protocol/methods.ts";
 import { layerQuerySchema, type ParsedLayerQuery, resolveParameters } from "../../src/protocol/parameters.ts";
 import { fuzz, type Outcome } from "./property.ts";
 
@@ -33,7 +34,7 @@ const numberText = fc.oneof(
 
 /** Generates queries in which most values have the right type, so that some queries are valid. */
 const query = fc.record({
-  method: fc.constantFrom("sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps", "Wanda", ""),
+  method: fc.constantFrom(...METHOD_NAMES, "Wanda", ""),
   sparsity: numberText,
   pattern: fc.oneof(fc.constantFrom("unstructured", "2:4", "1:4", "4:8", "4:2", "0:4", "2:4 "), fc.string()),
   blocksize: numberText,

@@ -8,7 +8,7 @@ import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { type LayerParameters, usesFactor } from "../../src/layer/operands.ts";
-import type { Method } from "../../src/protocol/parameters.ts";
+import { METHOD_NAMES, type MethodName } from "../../src/protocol/methods.ts";
 import type { Solution } from "../../src/solvers/solver.ts";
 import { quadraticForm } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -18,7 +18,6 @@ import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/
 import { uniform } from "../support/random.ts";
 
 const ROWS = 24, COLS = 70;
-const METHODS: readonly Method[] = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"];
 const next = uniform(6);
 const base = makeLayer(ROWS, COLS, { seed: 1, tokens: 200 });
 const host = { ...base, forced: Uint8Array.from(base.weight, () => Number(next() < 0.1)) };
@@ -27,7 +26,7 @@ const PATTERNS = [{ kind: "unstructured" }, { kind: "n:m", keep: 2, group: 4 }] 
 /** Compresses the layer, checks the properties that every method guarantees, and returns the loss. */
 async function compress(
   backend: Backend,
-  method: Method,
+  method: MethodName,
   parameters: Pick<LayerParameters, "pattern" | "refitSteps" | "quantization">,
 ): Promise<number> {
   const live = backend.counters.bytesLive;
@@ -82,7 +81,7 @@ async function assertOnGrids(
 }
 
 eachBackend("compressLayer() with every method", (backend) => {
-  for (const method of METHODS) {
+  for (const method of METHOD_NAMES) {
     for (const pattern of PATTERNS) {
       it(`prunes by ${method} (${pattern.kind}) with forced entries, and does not raise the loss by a refit`, async () => {
         const [few, many] = method === "adaprune" ? [5, 20] : [0, 10];

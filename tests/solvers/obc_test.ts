@@ -6,9 +6,10 @@ import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { MAX_REMOVAL_COLUMNS } from "../../src/kernels/remove_weights.ts";
 import { NotPositiveDefiniteError } from "../../src/linalg/errors.ts";
+import { LayerSizeError } from "../../src/solvers/check_operands.ts";
 import { relativeError } from "../../src/solvers/solution.ts";
 import { type ObcOptions, type ObcSolution, solveObc } from "../../src/solvers/obc.ts";
-import { checkObcSize, MAX_OBC_COLUMNS, ObcSizeError } from "../../src/solvers/obc/obc_limit.ts";
+import { checkObcSize, MAX_OBC_COLUMNS } from "../../src/solvers/obc/obc_limit.ts";
 import { referenceObc } from "../reference/obc.ts";
 import type { ReferenceSolution } from "../reference/sparsegpt.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -206,7 +207,7 @@ eachBackend("solveObc()", (backend) => {
     const hessian = uploadHessian(backend(), makeLayer(1, 29, { seed: 1 }).hessian, 29);
     const allocated = backend().counters.bytesLive;
     await assert.rejects(solveObc(backend(), layer, hessian, HALF), RangeError);
-    await assert.rejects(solveObc(backend(), wide, hessian, HALF), ObcSizeError);
+    await assert.rejects(solveObc(backend(), wide, hessian, HALF), LayerSizeError);
     assert.equal(backend().counters.bytesLive, allocated);
     for (const resource of [layer, wide, hessian]) resource.destroy();
     assert.equal(backend().counters.bytesLive, live);
@@ -218,12 +219,12 @@ it("checkObcSize() accepts layers up to the limits, and names the limit and spar
   checkObcSize(768, 3072);
   checkObcSize(2048, 2048);
   assert.throws(() => checkObcSize(1, 3073), {
-    name: "ObcSizeError",
+    name: "LayerSizeError",
     message:
       "obc: a layer of 1×3073 has 3073 columns, but at most 3072 are possible; use the method sparsegpt",
   });
   assert.throws(() => checkObcSize(3072, 3072), {
-    name: "ObcSizeError",
+    name: "LayerSizeError",
     message:
       "obc: a layer of 3072×3072 has rows·cols³ = 8.9e+13, but at most 3.5e+13 is possible; use the method sparsegpt",
   });

@@ -5,6 +5,14 @@
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { DEFAULT_REFIT_STEPS } from "../../protocol/limits.ts";
+import {
+  DEFAULT_METHOD,
+  EFFORTS,
+  METHOD_NAMES,
+  type MethodName,
+  methodsThat,
+} from "../../protocol/methods.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
 
@@ -44,12 +52,16 @@ const PARAMETERS = {
 
 /**
  * Declares the options on `command`.
- * @param defaultMethod the method of the command. Without it the host decides, whose default is `sparsegpt`
+ * @param defaultMethod the method of the command. Without it the host uses the default of the API
  */
-export function addLayerOptions(command: Command, defaultMethod?: LayerQuery["method"]): Command {
-  const methods = "sparsegpt, alps, wanda, adaprune, obc or magnitude";
+export function addLayerOptions(command: Command, defaultMethod?: MethodName): Command {
+  const methods = `one of ${METHOD_NAMES.join(", ")}`;
   command
-    .option("--method <name>", defaultMethod ? methods : `${methods} (default: sparsegpt)`, defaultMethod)
+    .option(
+      "--method <name>",
+      defaultMethod ? methods : `${methods} (default: ${DEFAULT_METHOD})`,
+      defaultMethod,
+    )
     .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
       "--pattern <pattern>",
@@ -65,11 +77,15 @@ export function addLayerOptions(command: Command, defaultMethod?: LayerQuery["me
     )
     .option(
       "--refit <steps>",
-      "conjugate-gradient steps that fit the kept weights to the mask (default: 10 for alps and adaprune, else 0)",
+      `conjugate-gradient steps that fit the kept weights to the mask (default: ${DEFAULT_REFIT_STEPS} for ${
+        methodsThat(({ refitSteps }) => refitSteps)
+      }, else 0)`,
     )
     .option(
       "--effort <level>",
-      "fast, default or best: how much work alps spends on the mask (default: default)",
+      `one of ${EFFORTS.join(", ")}: how much work to spend on the mask, for ${
+        methodsThat(({ hasEffort }) => hasEffort)
+      } (default: default)`,
     );
   return addRoundingOptions(command);
 }

@@ -1,5 +1,6 @@
 /** Prints the result of `pare prune`. Every number comes from the report of the run, so the two always agree. */
 
+import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import { formatSeconds } from "../../report/format.ts";
 import { RUN_REPORT_FILE } from "../../report/file_names.ts";
 import type { RunReport } from "../../report/run_report.ts";
@@ -45,7 +46,7 @@ export function printRunResult(
 function qualityHints({ perplexity, parameters }: RunReport): string[] {
   const { pattern, sparsity, method } = parameters;
   const pruning = pattern === "unstructured" ? `${100 * Number(sparsity)} %` : String(pattern);
-  const better = method === "alps" ? "--effort best" : "--method alps";
+  const better = method === DEFAULT_MODEL_METHOD ? "--effort best" : `--method ${DEFAULT_MODEL_METHOD}`;
   return perplexity.flatMap(({ text, dense, pruned }) =>
     dense !== null && (pruned === null || pruned >= 2 * dense)
       ? [

@@ -5,6 +5,7 @@ import { PACK_FORMATS, SPARSE_READERS } from "../../checkpoint/packed/format.ts"
 import type { WeightFormat } from "../../checkpoint/packed/plan_dense.ts";
 import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
+import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -53,14 +54,6 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
 export interface PruneFlags extends Omit<PruneOptions, "calibration"> {
   readonly calibration?: string;
 }
-
-/**
- * The method of `pare prune`. ALPS leaves about half of SparseGPT's error, and pruned every test model to a lower perplexity at every
- * sparsity. At the published calibration size, 128 windows of 2048 tokens, a whole run takes 11 % longer than with SparseGPT, because the
- * statistics take most of the time (`scripts/bench/README.md`). Requests for one layer have no statistics to compute, so `sparsegpt` is the
- * default there.
- */
-const DEFAULT_METHOD = "alps";
 
 /** Returns the command and its options, without the action. */
 export function declarePrune(): Command {
@@ -130,5 +123,7 @@ export function declarePrune(): Command {
     "prune hf:facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
     "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
   );
-  return addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_METHOD))));
+  return addCommonOptions(
+    addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),
+  );
 }

@@ -2,6 +2,7 @@
 
 import { basename } from "node:path";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { METHODS } from "../../protocol/methods.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { formatPattern } from "../../sparsity/pattern.ts";
 import type { PruneOptions } from "./prune_options.ts";
@@ -25,7 +26,7 @@ export function reportedParameters({ query, options }: ParameterSources): Record
     blocksize,
     damping,
     refit: refitSteps || undefined,
-    effort: method === "alps" ? effort : undefined,
+    effort: METHODS[method].hasEffort ? effort : undefined,
     bits: quantization?.bits,
     group_size: quantization?.groupSize,
     symmetric: quantization?.symmetric,

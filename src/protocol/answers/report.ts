@@ -28,7 +28,7 @@ export interface Report {
    * The damping λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics.
    */
   readonly damping: number | null;
-  /** The number of iterations that searched for the mask, for the method `alps`. */
+  /** The number of iterations that searched for the mask. 0 if the method does not iterate. */
   readonly iterations: number;
   /** The number of conjugate-gradient steps of the result. */
   readonly refit_steps: number;

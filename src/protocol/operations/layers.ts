@@ -36,8 +36,8 @@ export const PRUNE_LAYER = {
   description:
     "Prunes the layer in the body, and answers with its new weights. `in` and `out` are the numbers of inputs and " +
     "outputs of the layer. The body has `weight`, optionally `mask`, and the statistics of the inputs in one of the forms " +
-    "`hessian`, `hessian_upper` and `inputs`, unless the parameter `hessian` names stored statistics. `magnitude` needs no " +
-    "statistics. The same request on the same adapter gives bit-identical tensors.",
+    "`hessian`, `hessian_upper` and `inputs`, unless the parameter `hessian` names stored statistics. " +
+    "The parameter `method` says which methods need no statistics. The same request on the same adapter gives bit-identical tensors.",
   tags: ["Layers"],
   security: WITH_KEY,
   request: {

@@ -35,7 +35,7 @@ export const PROBLEM_CAUSES: Readonly<Record<ProblemCode, string>> = {
   not_positive_definite:
     "the Hessian could not be factored, even with more damping. `order` is the order of the first leading minor that is not positive, `damping` the last λ. For a negative entry on the diagonal, `index` has its position",
   unsupported:
-    "the layer is too large for `obc`, or this edge was deployed without a part that the request needs. `parameter` and `value` name an unsupported value",
+    "the layer is too large for the method, or this edge was deployed without a part that the request needs. `parameter` and `value` name an unsupported value",
   busy:
     "the queue is full, the request waited in it for too long, the device has no memory for another layer at the moment, or the API key has used its requests of this minute at an edge. Requests without a key are counted per network address. The header `Retry-After` says when to try again",
   internal: "the server failed. Its log has the error under the `request_id`",

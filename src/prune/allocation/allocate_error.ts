@@ -5,6 +5,7 @@
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { DEFAULT_METHOD, METHODS } from "../../protocol/methods.ts";
 import { calibratedModel } from "../calibrated_model.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { chooseLevels } from "./choose_levels.ts";
@@ -84,10 +85,10 @@ async function measureErrors(
 }
 
 /**
- * Returns the parameters for solving a layer at one level. The slower methods are replaced by SparseGPT, because they take many times as long
- * and their errors grow with the sparsity in nearly the same way.
+ * Returns the parameters for solving a layer at one level. The slower methods are replaced by the default method, because they take many times as
+ * long and their errors grow with the sparsity in nearly the same way.
  */
 function levelQuery({ method, blocksize, damping }: LayerQuery, sparsity: number): LayerQuery {
-  const isCheap = method === "magnitude" || method === "wanda";
-  return { method: isCheap ? method : "sparsegpt", sparsity, blocksize, damping, error: true };
+  const isCheap = method && METHODS[method].keepsWeights;
+  return { method: isCheap ? method : DEFAULT_METHOD, sparsity, blocksize, damping, error: true };
 }

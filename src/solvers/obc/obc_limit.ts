@@ -3,6 +3,8 @@
  * layer's data, so a request can be refused before its body is read.
  */
 
+import { LayerSizeError } from "../check_operands.ts";
+
 /**
  * The largest number of columns. The kernel `remove_weights` keeps one number per removed weight of a row in
  * workgroup memory, and some adapters have only 16 KiB of it.
@@ -21,26 +23,23 @@ export const MAX_OBC_WORK = 2 ** 45;
  */
 export const MAX_OBC_BATCH_BYTES = 2 ** 30;
 
-/** A layer is larger than the solver `obc` can handle. */
-export class ObcSizeError extends RangeError {
-  override name = "ObcSizeError";
-}
-
 /**
  * Checks that `obc` can solve a layer of (rows, cols).
- * @throws {ObcSizeError} naming the limit, and the method to use instead
+ * @throws {LayerSizeError} naming the limit, and the method to use instead
  */
 export function checkObcSize(rows: number, cols: number): void {
   if (cols > MAX_OBC_COLUMNS) {
-    throw new ObcSizeError(
-      `obc: a layer of ${rows}×${cols} has ${cols} columns, but at most ${MAX_OBC_COLUMNS} are possible; ` +
+    throw new LayerSizeError(
+      "obc",
+      `a layer of ${rows}×${cols} has ${cols} columns, but at most ${MAX_OBC_COLUMNS} are possible; ` +
         "use the method sparsegpt",
     );
   }
   const work = rows * cols ** 3;
   if (work > MAX_OBC_WORK) {
-    throw new ObcSizeError(
-      `obc: a layer of ${rows}×${cols} has rows·cols³ = ${work.toExponential(1)}, but at most ` +
+    throw new LayerSizeError(
+      "obc",
+      `a layer of ${rows}×${cols} has rows·cols³ = ${work.toExponential(1)}, but at most ` +
         `${MAX_OBC_WORK.toExponential(1)} is possible; use the method sparsegpt`,
     );
   }

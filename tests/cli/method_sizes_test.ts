@@ -1,17 +1,17 @@
-/** Tests the check that `obc` can solve the layers, before any of them is pruned. */
+/** Tests the check that the methods can solve the layers, before any of them is pruned. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { checkObcSizes } from "../../src/cli/options/obc_sizes.ts";
+import { checkMethodSizes } from "../../src/cli/options/method_sizes.ts";
 import { linearSpec } from "../../src/models/layer_specs.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 
-describe("checkObcSizes()", () => {
+describe("checkMethodSizes()", () => {
   const layers = [1024, 4096].map((cols, i) => {
     const name = "ab"[i], rows = 1024;
     return { name: `${name}.weight`, block: 0, linear: linearSpec(name, cols, rows), rows, cols };
   });
-  const check = (queryOf: (name: string) => LayerQuery) => checkObcSizes(layers, queryOf);
+  const check = (queryOf: (name: string) => LayerQuery) => checkMethodSizes(layers, queryOf);
 
   it("accepts layers of other methods, whatever their size", () => {
     check((name) => ({ method: name === "a.weight" ? "obc" : "alps" }));
