@@ -28,7 +28,7 @@ def random_parts(
 
     parts = {
         f"{stem}.weight_packed": random_words(rows, words(cols, bits)),
-        f"{stem}.weight_scale": (2 ** torch.empty(rows, groups).uniform_(-30, 10)).to(dtype),
+        f"{stem}.weight_scale": (2 ** torch.empty(rows, groups).uniform_(-30, 7)).to(dtype),
         f"{stem}.weight_shape": torch.tensor([rows, cols]),
     }
     if not symmetric:
@@ -36,12 +36,13 @@ def random_parts(
     return parts
 
 
-def description(kinds: list[tuple[int, bool]]) -> dict[str, object]:
-    """Return the `quantization_config` of a checkpoint with these kinds of codes."""
+def description(grids: dict[str, tuple[int, bool, int]]) -> dict[str, object]:
+    """Return a `quantization_config`. `grids` has bits, symmetry and group size of each target."""
     groups = {}
-    for i, (bits, symmetric) in enumerate(kinds):
-        weights = {"num_bits": bits, "type": "int", "symmetric": symmetric, "strategy": "group"}
-        groups[f"group_{i}"] = {"weights": weights}
+    for i, (target, (bits, symmetric, group_size)) in enumerate(grids.items()):
+        weights = {"num_bits": bits, "type": "int", "symmetric": symmetric}
+        weights |= {"strategy": "group", "group_size": group_size}
+        groups[f"group_{i}"] = {"targets": [target], "weights": weights}
     return {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": groups}
 
 
@@ -49,12 +50,14 @@ def test_load_decodes_quantised_weights_of_every_kind_and_of_odd_sizes(pare, wri
     torch.manual_seed(0)
     sizes = [(9, 24, 4), (17, 45, 1), (5, 33, 11), (64, 128, 2)]
     shards: list[dict[str, torch.Tensor]] = [{"bias": torch.arange(5.0)}, {}]
+    grids = {"large": (4, False, 4100 // 41)}
     for dtype, (bits, symmetric), size in itertools.product(DTYPES, KINDS, sizes):
         stem = f"{dtype}.{bits}.{symmetric}.{size}"
         shards[bits // 8] |= random_parts(stem, *size, dtype, bits, symmetric)
+        grids[stem] = (bits, symmetric, size[1] // size[2])
     # This weight has more than one strip of rows, and its zeros do not fill their last words.
     shards[0] |= random_parts("large", 2101, 4100, 41, torch.float16, 4, False)
-    folder = write_checkpoint("quantized", {"quantization_config": description(KINDS)}, *shards)
+    folder = write_checkpoint("quantized", {"quantization_config": description(grids)}, *shards)
     pare("unpack", folder, "--out", tmp_path / "unpacked")
 
     expected: dict[str, torch.Tensor] = {}
@@ -71,7 +74,9 @@ def test_load_computes_the_value_that_the_layout_defines(write_checkpoint):
         "w.weight_zero_point": torch.tensor([[5]], dtype=torch.int32),
         "w.weight_shape": torch.tensor([1, 2]),
     }
-    folder = write_checkpoint("quantized", {"quantization_config": description([(4, False)])}, parts)
+    folder = write_checkpoint(
+        "quantized", {"quantization_config": description({"Linear": (4, False, 2)})}, parts
+    )
     with pare_llm.load(folder) as tensors:
         assert list(tensors) == ["w.weight"]
         assert tensors["w.weight"].tolist() == [[(3 - 5) * 0.5, (15 - 5) * 0.5]]

@@ -95,5 +95,5 @@ def test_without_the_command_line_the_error_says_what_is_missing(report: PruneRe
         FileNotFoundError, match="the command line of Pare draws the page, and the program 'pare-x'"
     ):
         report.to_html(tmp_path / "run.html", command=["pare-x"])
-    with pytest.raises(RuntimeError, match="report failed: error: required option"):
+    with pytest.raises(RuntimeError, match="report failed: error: unknown option '--unknown'"):
         report.to_html(tmp_path / "run.html", command=[*PARE, "prune", "--unknown"])
