@@ -25,7 +25,7 @@ export interface TorchTimes {
 type Products = Pick<TorchTimes, "device" | "torch"> & Partial<Pick<TorchTimes, "gflops">>;
 
 const PRODUCTS = fileURLToPath(new URL("torch_products.py", import.meta.url));
-const REFERENCE = fileURLToPath(new URL("../bench/torch/reference_layer.py", import.meta.url));
+const REFERENCE = fileURLToPath(new URL("../bench/python/reference_layer.py", import.meta.url));
 
 /** The solves of the layer. The first one also starts the library. */
 const SOLVES = 2;
