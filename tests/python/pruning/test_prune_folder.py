@@ -187,7 +187,7 @@ def test_the_memory_is_that_of_one_block_with_its_statistics(host: HostProcess) 
     # run.
     allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     paths = os.pathsep.join([str(ROOT / "src/python"), os.environ.get("PYTHONPATH", "")])
-    script = [sys.executable, "-W", "ignore", str(ROOT / "scripts/bench/python_prune/block_memory.py")]
+    script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("block_memory.py"))]
     shape = ["--hidden", "384", "--intermediate", "1024"]
     finished = subprocess.run(
         [*script, host.url, "--method", "magnitude", "--blocks", "8", *shape],
