@@ -99,7 +99,8 @@ def test_the_layer_of_a_killed_worker_is_solved_again(
     with ObservedHost(host.url, kill_a_worker) as observed:
         prune(dense, tmp_path, observed.url)
     assert len(killed) == 1
-    assert observed.requests == LAYERS + 1
+    # A worker that is killed before its request has arrived costs no further request.
+    assert LAYERS <= observed.requests <= LAYERS + 1
     require_same_bytes(tmp_path, expected)
 
 
