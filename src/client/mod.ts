@@ -52,7 +52,7 @@ export type { TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";
 export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 export type { LayerQuery } from "../protocol/layer_query.ts";
-export type { MethodName } from "../protocol/methods.ts";
+export type { Effort, MethodName } from "../protocol/methods.ts";
 export type { ModelPruner, ModelQuery, QueryOf } from "./model_pruner.ts";
 export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
 export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";

@@ -26,7 +26,11 @@ interface MethodDeclaration {
   readonly hasEffort?: boolean;
 }
 
-const TABLE = {
+/** The name of a pruning method. The compiler compares the names with the table. */
+export type MethodName = "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
+
+/** The methods of the contract by their names, in the order in which documents list them. */
+export const METHODS: Readonly<Record<MethodName, MethodDeclaration>> = {
   sparsegpt: { title: "SparseGPT", summary: "one pass", statistics: "factor" },
   magnitude: { title: "Magnitude", summary: "no statistics", statistics: "none", keepsWeights: true },
   wanda: { title: "Wanda", summary: "no update", statistics: "hessian", keepsWeights: true },
@@ -45,16 +49,10 @@ const TABLE = {
     refitSteps: DEFAULT_REFIT_STEPS,
     hasEffort: true,
   },
-} as const satisfies Record<string, MethodDeclaration>;
-
-/** The name of a pruning method. */
-export type MethodName = keyof typeof TABLE;
-
-/** The methods of the contract by their names, in the order in which documents list them. */
-export const METHODS: Readonly<Record<MethodName, MethodDeclaration>> = TABLE;
+};
 
 /** The names of the methods. */
-export const METHOD_NAMES = Object.keys(TABLE) as MethodName[];
+export const METHOD_NAMES = Object.keys(METHODS) as MethodName[];
 
 /** The method of a request that names none. */
 export const DEFAULT_METHOD: MethodName = "sparsegpt";
@@ -68,9 +66,10 @@ export const DEFAULT_METHOD: MethodName = "sparsegpt";
 export const DEFAULT_MODEL_METHOD: MethodName = "alps";
 
 /** How much work a method with the parameter `effort` may spend on the mask. */
-export const EFFORTS = ["fast", "default", "best"] as const;
+export type Effort = "fast" | "default" | "best";
 
-export type Effort = typeof EFFORTS[number];
+/** The values of the parameter `effort`. */
+export const EFFORTS = ["fast", "default", "best"] as const satisfies readonly Effort[];
 
 /** Returns the names of the methods whose declaration fulfils a condition, as text. */
 export function methodsThat(
