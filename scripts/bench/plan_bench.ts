@@ -1,7 +1,6 @@
 /**
  * Compares `pare prune --plan` with the run that follows: the planned and the measured time, memory, disk space and traffic of several
- * models on both backends. Each model is planned and pruned several times, and the repetition with the median error of the time is
- * reported. The bench starts itself in child processes as `plan_bench.ts prune …`, which run `pare` and print the peaks of the device
+ * models on both backends. Each model is planned and pruned several times, and the medians are reported. The bench starts itself in child processes as `plan_bench.ts prune …`, which run `pare` and print the peaks of the device
  * memory and of the output folder.
  */
 
@@ -18,6 +17,7 @@ import { startHost } from "../processes/child_host.ts";
 import { memoryBytes } from "../processes/process_tree.ts";
 import type { Bench } from "./bench.ts";
 import { RANDOM_MODELS, randomTitle } from "./measure/random_models.ts";
+import { median } from "./measure/statistics.ts";
 import { formatPercent, markdownTable } from "./report/markdown_table.ts";
 
 const SELF = fileURLToPath(import.meta.url);
@@ -70,7 +70,7 @@ export const bench: Bench<PlanOptions, PlanResults> = {
     command
       .option("--backends <names>", "comma-separated backends", "cpu,webgpu")
       .option("--models <names>", "comma-separated models", "opt-sotu,llama-sotu,opt-125m")
-      .option("--repeat <n>", "repetitions of which the median is reported", integer(1), 3),
+      .option("--repeat <n>", "repetitions of which the medians are reported", integer(1), 3),
   async measure({ backends, models, repeat }, { earlier, save }) {
     const scratch = await Deno.makeTempDir({ prefix: "pare-plan-" });
     let plans = earlier?.plans ?? []; // those of other models and backends stay
@@ -96,12 +96,11 @@ export const bench: Bench<PlanOptions, PlanResults> = {
             results.push(await measure(title, folder, options, out, backend, sent));
             console.error(planTable({ plans: results.slice(-1) }));
           }
-          const ratio = ({ planned, measured }: PlanResult) => planned.seconds / measured.seconds;
-          const median = results.toSorted((a, b) => ratio(a) - ratio(b))[Math.floor(repeat / 2)];
+          const medians = medianOf(results);
           const isOther = (other: PlanResult) =>
-            other.model !== median.model || other.backend !== median.backend;
-          plans = [...plans.filter(isOther), median];
-          await save({ backend: "cpu and webgpu", adapter: median.backend }, { plans });
+            other.model !== medians.model || other.backend !== medians.backend;
+          plans = [...plans.filter(isOther), medians];
+          await save({ backend: "cpu and webgpu", adapter: medians.backend }, { plans });
         }
       }
     } finally {
@@ -111,6 +110,28 @@ export const bench: Bench<PlanOptions, PlanResults> = {
   },
   tables: { plan: planTable },
 };
+
+/** Returns the medians of the planned and of the measured figures of several repetitions. */
+function medianOf(results: readonly PlanResult[]): PlanResult {
+  const medianBy = (of: (result: PlanResult) => number) => median(results.map(of));
+  const figures = (of: (result: PlanResult) => Figures): Figures => ({
+    seconds: medianBy((result) => of(result).seconds),
+    process: medianBy((result) => of(result).process),
+    device: medianBy((result) => of(result).device),
+    disk: medianBy((result) => of(result).disk),
+    sent: medianBy((result) => of(result).sent),
+  });
+  return {
+    ...results[0],
+    planSeconds: medianBy(({ planSeconds }) => planSeconds),
+    planned: figures(({ planned }) => planned),
+    measured: figures(({ measured }) => measured),
+    left: {
+      planned: medianBy(({ left }) => left.planned),
+      measured: medianBy(({ left }) => left.measured),
+    },
+  };
+}
 
 /** Renders one row per model and backend. Each cell has the planned and the measured figure. */
 function planTable({ plans }: PlanResults): string {
