@@ -3,6 +3,8 @@
  * `pare prune --plan` measures the rates with a short rehearsal, and predicts a whole run by them.
  */
 
+import type { ModelSpec } from "../models/families/family.ts";
+import { type LinearGroup, stagesOf } from "../models/layer_specs.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Pass, SizedLayer } from "./block_plan.ts";
 import type { CalibrationStep } from "./calibrated_model.ts";
@@ -49,8 +51,14 @@ export class RunRates {
   #stepSeconds = 0;
   #hasLayer = false;
 
-  /** @param queryOf returns the parameters of a layer. Layers with different methods take different times */
-  constructor(readonly queryOf: (name: string) => LayerQuery) {}
+  /**
+   * @param queryOf returns the parameters of a layer. Layers with different methods take different times
+   * @param passWork the work of a step of each kind of pass, as {@link countPassWork} returns it
+   */
+  constructor(
+    readonly queryOf: (name: string) => LayerQuery,
+    readonly passWork: Readonly<Record<Pass, number>>,
+  ) {}
 
   /** Adds a step of the calibration. */
   addStep({ pass, isFirst, seconds }: CalibrationStep): void {
@@ -110,13 +118,12 @@ export class RunRates {
     return this.#stepSecondsOf("run", isFirst ? "first" : "later");
   }
 
-  /** A pass that was not measured takes as long as the other one, and a later step as long as the first. */
+  /** A pass that was not measured takes as long as the other one in proportion to its work, and a later step as long as the first. */
   #stepSecondsOf(pass: Pass, step: "first" | "later"): number {
-    const { observe, run } = this.#steps, own = this.#steps[pass];
-    const candidates = step === "first"
-      ? [own.first, observe.first, run.first]
-      : [own.later, own.first, observe.later, observe.first];
-    return candidates.find(({ value }) => value !== undefined)?.value ?? 0;
+    const measured = stepSeconds(this.#steps[pass], step);
+    if (measured !== undefined) return measured;
+    const other = pass === "run" ? "observe" : "run";
+    return (stepSeconds(this.#steps[other], step) ?? 0) * this.passWork[pass] / this.passWork[other];
   }
 
   #secondsPerWork(): number {
@@ -134,6 +141,22 @@ export class RunRates {
     this.#kinds.set(name, kind);
     return kind;
   }
+}
+
+function stepSeconds({ first, later }: StepRates, step: "first" | "later"): number | undefined {
+  return (step === "later" ? later.value : undefined) ?? first.value;
+}
+
+/**
+ * Counts the flops per token of each kind of pass, without attention. An observing pass leaves out the last group of layers, and adds
+ * one triangle of the statistics of each group.
+ */
+export function countPassWork({ block: { groups } }: ModelSpec): Record<Pass, number> {
+  const products = (some: readonly LinearGroup[]) =>
+    some.flat().reduce((sum, { inFeatures, outFeatures }) => sum + 2 * inFeatures * outFeatures, 0);
+  const statistics = groups.reduce((sum, [{ inFeatures }]) => sum + inFeatures ** 2, 0);
+  const run = products(groups);
+  return { run, observe: run - products(stagesOf(groups).at(-1) ?? []) + statistics };
 }
 
 /** A mean of numbers. `value` is undefined if there are none. */

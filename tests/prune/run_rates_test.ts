@@ -10,6 +10,9 @@ function layer(name: string, rows: number, cols: number): SizedLayer {
   return { name, block: 0, rows, cols, linear: linearSpec(name, cols, rows) };
 }
 
+/** An observing pass does twice the work of the other kind. */
+const WORK = { observe: 2, run: 1 };
+
 /** Adds a pass of two batches. */
 function addPass(rates: RunRates, pass: Pass, first: number, later: number): void {
   const step = { done: 0, total: 0, batches: 2, pass };
@@ -19,13 +22,13 @@ function addPass(rates: RunRates, pass: Pass, first: number, later: number): voi
 
 describe("RunRates", () => {
   it("predicts nothing until a layer is solved", () => {
-    const rates = new RunRates(() => ({}));
+    const rates = new RunRates(() => ({}), WORK);
     addPass(rates, "observe", 5, 1);
     assert.equal(rates.secondsOf({ passes: ["observe"], batches: 2, layers: [] }), undefined);
   });
 
   it("counts the first step of a pass apart, and forgets the first pass of each kind", () => {
-    const rates = new RunRates(() => ({}));
+    const rates = new RunRates(() => ({}), WORK);
     addPass(rates, "observe", 50, 10);
     rates.addLayer(layer("a", 4, 4), { calibration: 70, layers: 1 });
     addPass(rates, "run", 3, 1);
@@ -39,8 +42,15 @@ describe("RunRates", () => {
     assert.equal(rates.secondsOf({ passes: [], batches: 10, steps, layers: [] })?.calibration, 4);
   });
 
+  it("predicts a pass that was not measured by the other kind, in proportion to its work", () => {
+    const rates = new RunRates(() => ({}), WORK);
+    addPass(rates, "observe", 6, 4);
+    rates.addLayer(layer("a", 4, 4), { calibration: 10, layers: 1 });
+    assert.equal(rates.secondsOf({ passes: ["run"], batches: 3, layers: [] })?.calibration, 3 + 2 * 2);
+  });
+
   it("predicts a layer by the layers of its shape and method, and others in proportion to their flops", () => {
-    const rates = new RunRates((name) => ({ method: name === "slow" ? "alps" : "sparsegpt" }));
+    const rates = new RunRates((name) => ({ method: name === "slow" ? "alps" : "sparsegpt" }), WORK);
     rates.addLayer(layer("first", 4, 4), { calibration: 9, layers: 50 }); // forgotten
     rates.addLayer(layer("a", 4, 4), { calibration: 0.5, layers: 1 });
     rates.addLayer(layer("b", 4, 4), { calibration: 0.5, layers: 3 });

@@ -11,7 +11,7 @@ import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts
 import { linearLayers } from "../../../prune/block_plan.ts";
 import { calibratedModel } from "../../../prune/calibrated_model.ts";
 import { PhaseClock } from "../../../prune/phase_clock.ts";
-import { RunRates } from "../../../prune/run_rates.ts";
+import { countPassWork, RunRates } from "../../../prune/run_rates.ts";
 import type { PruneJob } from "../run_prune.ts";
 
 /** The number of batches of windows. The first batch of a pass also reads the weights, so that only later ones show the rate. */
@@ -57,7 +57,7 @@ export async function rehearse(
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
-  const rates = new RunRates(queryOf), clock = new PhaseClock();
+  const rates = new RunRates(queryOf, countPassWork(model.spec)), clock = new PhaseClock();
   let stepBytes = 0, solved = 0;
   const source = calibratedModel(model, backend, {
     windows: windows.slice(0, count),

@@ -9,7 +9,7 @@ import {
 } from "../../../prune/block_plan.ts";
 import type { CalibrationStep } from "../../../prune/calibrated_model.ts";
 import type { Lap } from "../../../prune/phase_clock.ts";
-import { RunRates } from "../../../prune/run_rates.ts";
+import { countPassWork, RunRates } from "../../../prune/run_rates.ts";
 import type { Model } from "../../../models/model.ts";
 import type { LayerQuery } from "../../../protocol/layer_query.ts";
 import { evaluationSeconds } from "./evaluation_seconds.ts";
@@ -35,7 +35,7 @@ export class TimeLeft {
   /** @param finished the layers that an earlier process has pruned */
   constructor(job: PredictedRun, finished: NameSet) {
     this.#job = job;
-    this.#rates = new RunRates((name) => job.queryOf(name));
+    this.#rates = new RunRates((name) => job.queryOf(name), countPassWork(job.model.spec));
     this.#passes = new BlockPlan(job.model.spec, { ...job, finished }).passes(0);
     const pending = linearLayers(job.model.spec)
       .filter(({ name }) => job.layers.has(name) && !finished.has(name));
