@@ -21,11 +21,11 @@ describe("an edge with a host", () => {
   it("prunes a layer by a job, as in the Python example on the page of the contract", {
     skip: missingCommand("python3"),
   }, async () => {
-    const first = (await exampleOf(CONTRACT_PAGE, "python", 0)).replaceAll(
+    const first = (await exampleOf(CONTRACT_PAGE, "python", 1)).replaceAll(
       "http://127.0.0.1:8000",
       pair.host.url,
     );
-    const second = (await exampleOf(CONTRACT_PAGE, "python", 1)).replaceAll(
+    const second = (await exampleOf(CONTRACT_PAGE, "python", 0)).replaceAll(
       "http://127.0.0.1:8787",
       pair.edge.url,
     );

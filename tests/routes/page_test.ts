@@ -68,7 +68,7 @@ describe("the examples of the page of the contract", () => {
   it("prune a layer in Python, and then with curl and stored statistics", {
     skip: missingCommand("python3"),
   }, async () => {
-    await Deno.writeTextFile(`${folder}/example.py`, await example("python", 0));
+    await Deno.writeTextFile(`${folder}/example.py`, await example("python", 1));
     const printed = await runCommand("python3", ["example.py"], folder);
     assert.match(printed, /^64 of 128 weights are 0, the relative error is 0\.\d{4}\n$/);
     await runCommand("sh", ["-ec", await example("sh", 1)], folder);
