@@ -3,6 +3,7 @@
  * the date and the machine of the measurement. Every published figure is rendered from one of these files.
  */
 
+import { fileURLToPath } from "node:url";
 import { formatJson } from "../../../src/files/whole_file.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 
@@ -21,7 +22,7 @@ export interface Measurement extends BenchDevice {
   readonly machine: Machine;
 }
 
-const FOLDER = new URL("../results/", import.meta.url);
+const ROOT = new URL("../../../", import.meta.url), FOLDER = new URL("../results/", import.meta.url);
 
 /** The location of the results file `name` with `extension`. */
 export function resultsUrl(name: string, extension: "json" | "svg"): URL {
@@ -45,7 +46,10 @@ export async function readResultsIfPresent<Results>(
   }
 }
 
-/** Writes `results` with the date, this machine and `device` into `file`. An existing file is replaced. */
+/**
+ * Writes `results` with the date, this machine and `device` into `file`. An existing file is replaced. Paths inside of the
+ * repository are written relative to it.
+ */
 export async function writeResults<Results>(
   file: string | URL,
   { backend, adapter }: BenchDevice,
@@ -53,5 +57,6 @@ export async function writeResults<Results>(
   date = new Date().toISOString(),
 ): Promise<void> {
   const measurement: Measurement = { date, machine: await describeMachine(), backend, adapter };
-  await Deno.writeTextFile(file, formatJson({ ...measurement, ...results }));
+  const text = formatJson({ ...measurement, ...results });
+  await Deno.writeTextFile(file, text.replaceAll(`"${fileURLToPath(ROOT)}`, '"'));
 }
