@@ -12,7 +12,6 @@ import { generateCommand } from "./generate.ts";
 import { jobsCommand } from "./jobs.ts";
 import { layerCommand } from "./layer.ts";
 import { finishHelp } from "./options/help.ts";
-import { packCommand } from "./pack.ts";
 import { pruneCommand } from "./prune.ts";
 import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
@@ -36,7 +35,6 @@ export function createProgram(signal: AbortSignal): Command {
       sweepCommand,
       generateCommand,
       layerCommand,
-      packCommand,
       unpackCommand,
       reportCommand,
       jobsCommand,

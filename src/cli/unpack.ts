@@ -1,6 +1,6 @@
 /**
- * `pare unpack MODEL --out FOLDER` writes a dense copy of a packed checkpoint. The weights in the copy are
- * bit for bit the same as before packing.
+ * `pare unpack MODEL --out FOLDER` writes a dense copy of a quantised checkpoint. Its weights have the values that the codes stand
+ * for.
  */
 
 import { Command } from "commander";
@@ -29,10 +29,10 @@ interface UnpackCommandOptions extends CommonOptions {
 /** Returns the command `pare unpack`. `signal` stops it. */
 export function unpackCommand(signal: AbortSignal): Command {
   const command = new Command("unpack")
-    .description("write a dense copy of a packed model, which prune, eval and other programs can read")
+    .description("write a dense copy of a quantised model, which prune, eval and other programs can read")
     .argument(
       "<model>",
-      "a folder that was written by pack, by prune --format, or by compressed-tensors in a sparse format or as pack-quantized",
+      "a folder in the format pack-quantized, which prune --format or compressed-tensors wrote",
     )
     .requiredOption("--out <folder>", "where to write the dense checkpoint")
     .option("--overwrite", "replace a checkpoint in the output folder");

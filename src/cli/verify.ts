@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { scanCheckpoint } from "../checkpoint/inspect/scan_checkpoint.ts";
 import type { GroupPattern } from "../checkpoint/inspect/tensor_scan.ts";
-import { weightFormat } from "../checkpoint/packed/plan_dense.ts";
+import { weightFormat } from "../checkpoint/quantized/config.ts";
 import { parsePattern } from "../sparsity/pattern.ts";
 import { elementCount } from "../tensor/shape.ts";
 import { messageOf } from "../text/message_of.ts";

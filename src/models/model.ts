@@ -4,7 +4,7 @@
  */
 
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { isPackQuantized } from "../checkpoint/quantized/config.ts";
+import { PACK_QUANTIZED, weightFormat } from "../checkpoint/quantized/config.ts";
 import { openDequantized } from "../checkpoint/quantized/dequantized_source.ts";
 import { ModelError } from "../files/model_error.ts";
 import { checkTensors } from "./families/check_tensors.ts";
@@ -24,15 +24,12 @@ export interface Model {
 /**
  * Returns the model of a checkpoint.
  * @param weights the dense weights of a checkpoint in the layout `pack-quantized`. Defaults to the checkpoint itself
- * @throws {ModelError} if the weights are packed or quantised, if the family or a setting is not supported, or if the tensors are not
+ * @throws {ModelError} if the weights are quantised, if the family or a setting is not supported, or if the tensors are not
  * those that the configuration describes
  */
 export function openModel(checkpoint: Checkpoint, weights: TensorSource = checkpoint): Model {
-  if (weights === checkpoint && checkpoint.config.quantization_config) {
-    throw new ModelError(
-      `${checkpoint.folder}: config.json has a quantization_config, so its weights are packed or quantised, but must ` +
-        "be dense. `pare unpack` writes a dense copy of packed sparse weights and of the layout pack-quantized",
-    );
+  if (weights === checkpoint && weightFormat(checkpoint) !== "dense") {
+    throw new ModelError(`${checkpoint.folder}: is quantised: \`pare unpack\` writes a dense copy`);
   }
   try {
     const spec = readModelSpec(checkpoint.config, (name) => weights.has(name));
@@ -60,7 +57,9 @@ export interface ModelFolder extends AsyncDisposable {
 export async function openModelFolder(folder: string, fs: FileSystem): Promise<ModelFolder> {
   const checkpoint = await openCheckpoint(folder, fs);
   try {
-    const weights = isPackQuantized(checkpoint.config) ? await openDequantized(checkpoint) : checkpoint;
+    const weights = weightFormat(checkpoint) === PACK_QUANTIZED
+      ? await openDequantized(checkpoint)
+      : checkpoint;
     return {
       checkpoint,
       model: openModel(checkpoint, weights),

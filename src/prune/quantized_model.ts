@@ -4,8 +4,7 @@
  * calibrated with the model that is written.
  */
 
-import { stemOf } from "../checkpoint/packed/format.ts";
-import { quantizedNames, type QuantizedPart } from "../checkpoint/quantized/layout.ts";
+import { quantizedNames, type QuantizedPart, stemOf } from "../checkpoint/quantized/layout.ts";
 import { packWeight } from "../checkpoint/quantized/pack_weight.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";

@@ -56,7 +56,7 @@ export const runReportSchema = z.object({
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
   /** The format of the weight files. */
-  format: z.enum(["dense", "bitmask", "sparse-24", "pack-quantized"]),
+  format: z.enum(["dense", "pack-quantized"]),
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),

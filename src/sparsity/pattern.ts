@@ -46,14 +46,6 @@ export function formatPattern(pattern: Pattern): PatternText {
 }
 
 /**
- * Whether every layer pruned to `pattern` has at most two nonzero entries among every four consecutive
- * entries of a row. Hardware and file formats for 2:4 sparsity require this.
- */
-export function fitsTwoOfFour(pattern: Pattern): boolean {
-  return pattern.kind === "n:m" && 4 % pattern.group === 0 && pattern.keep * (4 / pattern.group) <= 2;
-}
-
-/**
  * Returns the number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is
  * incomplete and has g entries, ceil(n·g/m) of these are kept.
  */

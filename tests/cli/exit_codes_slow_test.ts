@@ -75,7 +75,6 @@ describe("the exit code", () => {
         ["model", "eval", absent, "--text", text, "--backend", "cpu"],
         ["model", "eval", OPT_SOTU, "--compare", absent, "--text", text, "--seqlen", "32", "--windows", "1"],
         ["model", "sweep", absent, "--text", text, "--calibration", text, "--sparsities", "0.5"],
-        ["model", "pack", absent, ...out],
         ["model", "unpack", absent, ...out],
         ["folder", "report", absent],
         ["argument", "layer", absent, ...out],
@@ -209,7 +208,7 @@ describe("the exit code", () => {
   });
 
   it("is 2 for a mistake that commander finds, and --json prints it too", async () => {
-    const { kind, message } = await failure("pack", "model");
+    const { kind, message } = await failure("unpack", "model");
     assert.deepEqual([kind, message], ["usage", "required option '--out <folder>' not specified"]);
   });
 

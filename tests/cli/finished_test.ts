@@ -72,12 +72,17 @@ describe("pare prune after a finished run", () => {
     await Deno.writeFile(path, weights);
   });
 
-  it("does not take the folder of `pare pack` for its own run", async () => {
-    const packed = `${folder}/packed`;
-    assert.equal((await runPare("pack", out, "--out", packed)).code, 0);
-    const { code, stderr } = await prune("--out", packed);
+  it("does not take the folder of another command for its own run", async () => {
+    const copy = `${folder}/copy`;
+    await Deno.mkdir(copy);
+    for (const name of ["config.json", "model.safetensors"]) {
+      await Deno.copyFile(`${out}/${name}`, `${copy}/${name}`);
+    }
+    const { fingerprint: _, ...other } = JSON.parse(await Deno.readTextFile(`${out}/pare.json`)); // as `pare unpack` writes it
+    await Deno.writeTextFile(`${copy}/pare.json`, JSON.stringify(other));
+    const { code, stderr } = await prune("--out", copy);
     assert.equal(code, 2);
-    assert.match(stderr, /packed: is not empty, and has no run of this command/);
+    assert.match(stderr, /copy: is not empty, and has no run of this command/);
   });
 
   it("refuses the model itself as output folder", async () => {

@@ -49,7 +49,7 @@ describe("pare prune --plan", () => {
     assert.equal(plan.disk.unfinished, 2 * 4 * 64 * 192 * 4); // two files of hidden states
   });
 
-  for (const format of ["dense", "sparse-24", "bitmask", "pack-quantized"]) {
+  for (const format of ["dense", "pack-quantized"]) {
     it(`plans the size of a result in the format ${format}`, async () => {
       const options = [
         "--format",

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { WeightFormat } from "../../src/checkpoint/packed/plan_dense.ts";
+import type { WeightFormat } from "../../src/checkpoint/quantized/config.ts";
 import { checkFormat } from "../../src/cli/prune/check_format.ts";
 import { linearSpec } from "../../src/models/layer_specs.ts";
 import type { SizedLayer } from "../../src/prune/block_plan.ts";
@@ -50,17 +50,8 @@ describe("checkFormat()", () => {
     refused({ bits: 4, group_size: 32 }, /b\.weight: .* divides the 48 columns of the weight; 32 does not/);
   });
 
-  it("accepts quantised layers for the other formats", () => {
+  it("accepts any quantised layers for the dense format", () => {
     check("dense", { bits: 3 }, {});
-    check("bitmask", { bits: 5, group_size: 32 }, {});
-  });
-
-  it("rejects a layer for sparse-24 if it may keep more than two of every four weights", () => {
-    check("sparse-24", { pattern: "2:4" }, { pattern: "1:4" });
-    assert.throws(() => check("sparse-24", { pattern: "2:4" }, { pattern: "4:8" }), {
-      name: "UsageError",
-      message: /but b\.weight is pruned 4:8; prune with --pattern 2:4/,
-    });
   });
 
   it("rejects a layer of an expert for pack-quantized, which transformers would not load", () => {
@@ -70,20 +61,17 @@ describe("checkFormat()", () => {
       name: "UsageError",
       message: /^option --format pack-quantized: e\.weight belongs to an expert, .* use --format dense/,
     });
-    checkFormat("bitmask", layers, () => ({ bits: 4 }));
+    checkFormat("dense", layers, () => ({ bits: 4 }));
   });
 
-  it("rejects a layer that the checkpoint stores transposed for the formats that store groups of inputs", () => {
+  it("rejects a layer that the checkpoint stores transposed for pack-quantized, which stores groups of inputs", () => {
     const layers = [sizedLayer("c", 16, 48, true)];
     const queryOf = () => ({ pattern: "2:4", bits: 4 }) as const;
-    for (const format of ["sparse-24", "pack-quantized"] as const) {
-      assert.throws(() => checkFormat(format, layers, queryOf), {
-        name: "UsageError",
-        message:
-          /^option --format .*: the checkpoint stores c\.weight transposed \(Conv1D\), .* use --format dense/,
-      });
-    }
+    assert.throws(() => checkFormat("pack-quantized", layers, queryOf), {
+      name: "UsageError",
+      message:
+        /^option --format .*: the checkpoint stores c\.weight transposed \(Conv1D\), .* use --format dense/,
+    });
     checkFormat("dense", layers, queryOf);
-    checkFormat("bitmask", layers, queryOf);
   });
 });

@@ -73,7 +73,7 @@ const RUNS: readonly (readonly string[])[] = [
     "--windows",
     "2",
   ],
-  ["--true-sequential", "--effort", "fast", "--max-layer", "1", "--format", "bitmask"],
+  ["--true-sequential", "--effort", "fast", "--max-layer", "1"],
 ];
 
 describe("the command in a report", {

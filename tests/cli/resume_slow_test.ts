@@ -73,14 +73,14 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
   for (
     const [what, seed, options] of [
       ["with default options", 1, []],
-      ["with true-sequential calibration, hidden states on disk and a packed 2:4 output", 2, [
+      ["with true-sequential calibration, hidden states on disk and a packed 4-bit output", 2, [
         "--true-sequential",
         "--activations",
         "disk",
-        "--pattern",
-        "2:4",
+        "--bits",
+        "4",
         "--format",
-        "sparse-24",
+        "pack-quantized",
       ]],
       ["with sparsities that are chosen by the errors of the layers", 3, ["--allocate", "error"]],
     ] as const

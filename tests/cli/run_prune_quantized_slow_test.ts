@@ -19,9 +19,9 @@ import { type Model, openModel } from "../../src/models/model.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
-import { readTensors, withCheckpoint } from "../checkpoint/packed/packed_checkpoints.ts";
 import { Killed, killedAfter } from "../support/failing_file_system.ts";
 import { quantize } from "../support/quantized_weights.ts";
+import { readTensors, withCheckpoint } from "../support/checkpoint_files.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];

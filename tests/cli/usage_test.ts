@@ -73,7 +73,6 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "eval": [],
   "sweep": ["--calibration <text>", "--text <text>"],
   "layer": ["--out <file>"],
-  "pack": ["--out <folder>"],
   "unpack": ["--out <folder>"],
   "report": [],
   "jobs list": ["--server <url>"],
@@ -103,13 +102,6 @@ describe("pare --help", () => {
     assert.equal(code, 0);
     for (const command of Object.keys(COMMANDS)) {
       assert.match(stdout, new RegExp(`^  ${command.split(" ")[0]} `, "m"));
-    }
-  });
-
-  it("says at --format who can read sparse formats", async () => {
-    for (const command of ["prune", "pack"]) {
-      const text = (await runPare(command, "--help")).stdout.replace(/\s+/g, " ");
-      assert.match(text, /sparse formats are read by Pare, and by compressed-tensors up to 0\.14/, command);
     }
   });
 

@@ -1,12 +1,10 @@
-/** Fuzzes the files that Pare itself writes: the journal of a run, and packed checkpoints. */
+/** Fuzzes the files that Pare itself writes: the journal of a run, and quantised checkpoints. */
 
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { packCheckpoint } from "../../src/checkpoint/packed/pack_checkpoint.ts";
-import { unpackCheckpoint } from "../../src/checkpoint/packed/unpack_checkpoint.ts";
-import { isPackQuantized, makeQuantizedConfig } from "../../src/checkpoint/quantized/config.ts";
+import { makeQuantizedConfig, weightFormat } from "../../src/checkpoint/quantized/config.ts";
 import { openDequantized } from "../../src/checkpoint/quantized/dequantized_source.ts";
 import { readBytes } from "../../src/files/whole_file.ts";
 import { ModelError } from "../../src/files/model_error.ts";
@@ -15,7 +13,6 @@ import { reportSchema } from "../../src/protocol/report.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
-import { sparseWeight, twoFourWeight } from "../checkpoint/packed/packed_checkpoints.ts";
 import { packNamed } from "../support/quantized_checkpoints.ts";
 import { randomQuantized } from "../support/quantized_weights.ts";
 import { damagedBytes } from "./arbitraries/damaged_bytes.ts";
@@ -42,20 +39,6 @@ const ENTRIES: readonly JournalEntry[] = [
   { type: "discard", layers: ["a"] },
   { type: "complete", files: { "model.safetensors": "0".repeat(64) } },
 ];
-
-/** Packs a small weight in memory. @returns the files of the packed checkpoint */
-async function packedFiles(format: "bitmask" | "sparse-24"): Promise<Record<string, Uint8Array>> {
-  const weight = format === "bitmask" ? sparseWeight("F16", [5, 12], 0.7) : twoFourWeight("F16", [5, 12]);
-  const fs = memoryFolder({
-    "config.json": {},
-    "model.safetensors": encode({ "x.weight": weight }, { format: "pt" }),
-  });
-  await packCheckpoint(await openCheckpoint(FOLDER, fs), "/packed", fs, { format });
-  const names = await fs.list("/packed");
-  return Object.fromEntries(
-    await Promise.all(names.map(async (name) => [name, await readBytes(fs, `/packed/${name}`)])),
-  );
-}
 
 /** Writes a journal in memory. @returns its bytes */
 async function journalBytes(): Promise<Uint8Array> {
@@ -85,42 +68,6 @@ describe("fuzzing the journal of a run", () => {
   });
 });
 
-const packed = [["bitmask", await packedFiles("bitmask")], [
-  "sparse-24",
-  await packedFiles("sparse-24"),
-]] as const;
-
-describe("fuzzing packed checkpoints", () => {
-  for (const [format, files] of packed) {
-    const config = damagedJson([JSON.parse(new TextDecoder().decode(files["config.json"]))], 1);
-    const weights = damagedBytes(fc.constant(files["model.safetensors"]), 2);
-    fuzz(
-      `checkpoint packed as ${format}`,
-      fc.tuple(weights, fc.option(config, { freq: 3 })),
-      async ([weights, config]) => {
-        const fs = memoryFolder({
-          ...files,
-          "model.safetensors": weights,
-          ...(config ? { "config.json": config } : {}),
-        });
-        const unpacked = await unlessRefused(async () => {
-          await unpackCheckpoint(await openCheckpoint(FOLDER, fs), "/unpacked", fs);
-          return await openCheckpoint("/unpacked", fs);
-        }, isModelError);
-        if (!unpacked) {
-          assert.deepEqual(await fs.list("/unpacked"), [], "a refused checkpoint must leave no files");
-          return "refused";
-        }
-        for (const name of unpacked.names()) {
-          const { shape, data } = await unpacked.tensor(name);
-          assert.ok(data.length >= shape.reduce((product, extent) => product * extent, 1), name);
-        }
-        return "accepted";
-      },
-    );
-  }
-});
-
 /** The files of a checkpoint in the layout `pack-quantized`, with one weight of 4 bits and one of 8 bits. */
 function quantizedFiles(): { config: Record<string, unknown>; weights: Uint8Array } {
   const grids: Record<string, GridOptions> = {
@@ -141,7 +88,7 @@ describe("fuzzing quantised checkpoints", () => {
     const fs = memoryFolder({ "config.json": config, "model.safetensors": weights });
     const opened = await unlessRefused(async () => {
       const checkpoint = await openCheckpoint(FOLDER, fs);
-      if (!isPackQuantized(checkpoint.config)) throw new ModelError("is not quantised");
+      if (weightFormat(checkpoint) === "dense") throw new ModelError("is not quantised");
       return await openDequantized(checkpoint);
     }, isModelError);
     if (!opened) return "refused";

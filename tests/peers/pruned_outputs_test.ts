@@ -105,20 +105,4 @@ await describePeers("the output of pare prune", (peers) => {
       await assertSameBits(quantized, dense);
     });
   }
-
-  for (
-    const [model, format, options] of [
-      ["opt-sotu", "bitmask", ["--sparsity", "0.7"]],
-      ["llama-sotu", "bitmask", ["--sparsity", "0.6"]],
-      ["llama-sotu", "sparse-24", ["--pattern", "2:4"]],
-      ["bloom-sotu", "sparse-24", ["--pattern", "2:4"]],
-    ] as const
-  ) {
-    it(`is read bit for bit by pare_llm.load if it is packed as ${format}: ${model}`, async () => {
-      const dense = await prune(model, `${model} for ${format}`, "--method", "magnitude", ...options);
-      const packed = `${dense} packed`;
-      await pare("pack", dense, "--format", format, "--out", packed);
-      await assertSameBits(packed, dense);
-    });
-  }
 });

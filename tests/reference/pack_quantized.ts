@@ -4,7 +4,12 @@
  * 2^bits − 1. This file shares no code with `src`.
  */
 
-import type { PackedTensor } from "./bitmask.ts";
+/** One tensor of a packed file. */
+export interface PackedTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
 
 /** The tensors of a quantised weight. The zero point is absent if the grid is symmetric. */
 export interface PackedQuantized {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { fitsTwoOfFour, formatPattern, parsePattern, prunedPerRow } from "../../src/sparsity/pattern.ts";
+import { formatPattern, parsePattern, prunedPerRow } from "../../src/sparsity/pattern.ts";
 
 describe("parsePattern", () => {
   it("parses the text that formatPattern produces", () => {
@@ -15,15 +15,6 @@ describe("parsePattern", () => {
     for (const text of ["", "2:4:8", "0:4", "4:4", "5:4", "1:129", "2:4 ", "-1:4", "2.0:4", "structured"]) {
       assert.throws(() => parsePattern(text), { name: "RangeError", message: new RegExp(`"${text}"`) });
     }
-  });
-});
-
-describe("fitsTwoOfFour", () => {
-  it("accepts patterns whose group size divides four and that keep at most two of every four", () => {
-    const fitting = ["unstructured", "2:4", "1:4", "1:2", "3:4", "4:8", "1:3"].filter((text) =>
-      fitsTwoOfFour(parsePattern(text))
-    );
-    assert.deepEqual(fitting, ["2:4", "1:4", "1:2"]);
   });
 });
 

@@ -1,5 +1,7 @@
 /** Small checkpoint folders for tests. */
 
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
@@ -46,4 +48,26 @@ export function shardedCheckpoint(): Record<string, string | object> {
     "tokenizer.json": '{"version": "1.0" }\n',
     "pytorch_model.bin": "the same weights as a pickle",
   };
+}
+
+/** Runs `body` with the checkpoint in `folder` and closes the checkpoint. */
+export async function withCheckpoint<T>(
+  folder: string,
+  body: (opened: Checkpoint) => Promise<T>,
+): Promise<T> {
+  const checkpoint = await openCheckpoint(folder, denoFileSystem);
+  try {
+    return await body(checkpoint);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Reads all tensors of the checkpoint in `folder`. */
+export function readTensors(folder: string): Promise<Record<string, HostTensor>> {
+  return withCheckpoint(folder, async (checkpoint) => {
+    const tensors: Record<string, HostTensor> = {};
+    for (const name of checkpoint.names()) tensors[name] = await checkpoint.tensor(name);
+    return tensors;
+  });
 }

@@ -1,4 +1,4 @@
-/** Scans every float tensor of a checkpoint, whether its weights are dense, sparse or quantised. */
+/** Scans every float tensor of a checkpoint, whether its weights are dense or quantised. */
 
 import type { Checkpoint } from "../checkpoint.ts";
 import { planDense } from "../packed/plan_dense.ts";
@@ -22,7 +22,7 @@ export interface ScanOptions {
 
 /**
  * Yields the float tensors in the order of the files. At most one strip of a tensor is in memory at a time.
- * @throws {ModelError} if the layout is not supported, or if the parts of a packed weight contradict each other
+ * @throws {ModelError} if the layout is not supported, or if the tensors of a quantised weight contradict each other
  */
 export async function* scanCheckpoint(
   checkpoint: Checkpoint,

@@ -1,5 +1,5 @@
 /**
- * Writes the folder of a packed or unpacked checkpoint. The files may be written in any order, and `finish` publishes all of
+ * Writes the folder of a quantised or unpacked checkpoint. The files may be written in any order, and `finish` publishes all of
  * them (`checkpoint/partial_folder.ts`). Copies that keep the layout of the weight files use `checkpoint/open_copy.ts`.
  */
 

@@ -1,6 +1,5 @@
 /**
- * Unpacks a checkpoint that Pare or the compressed-tensors library packed, in a sparse layout or in the layout
- * `pack-quantized`: writes a dense copy of it. Tensors that are not packed stay the same, bit for bit. So do
+ * Unpacks a checkpoint in the layout `pack-quantized`, which Pare or the compressed-tensors library wrote: writes a dense copy of it. Tensors that are not packed stay the same, bit for bit. So do
  * the other files, except config.json. The weights of a quantised checkpoint become the values that their codes
  * stand for.
  */
@@ -9,8 +8,8 @@ import { type Checkpoint, countWeightFileBytes } from "../checkpoint.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
-import { makeDenseConfig } from "./format.ts";
-import { planDense, weightFormat } from "./plan_dense.ts";
+import { makeDenseConfig, weightFormat } from "../quantized/config.ts";
+import { planDense } from "./plan_dense.ts";
 import { type RewriteOptions, writeShards } from "./rewrite_shards.ts";
 
 /** The result of unpacking a checkpoint. */

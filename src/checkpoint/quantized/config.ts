@@ -4,6 +4,7 @@
  * `quantization/quant_config.py` and `quant_args.py` in github.com/vllm-project/compressed-tensors.
  */
 
+import { ModelError } from "../../files/model_error.ts";
 import { isObject } from "../../safetensors/header_json.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
 
@@ -67,9 +68,40 @@ function describeGrid({ bits, groupSize, symmetric }: GridOptions): Record<strin
   };
 }
 
-/** Whether `config` says that weights have this layout. {@link readGridKinds} checks the rest of `quantization_config`. */
-export function isPackQuantized(config: Readonly<Record<string, unknown>>): boolean {
-  const description = config[QUANTIZATION_KEY];
-  return isObject(description) && description.quant_method === "compressed-tensors" &&
-    description.format === PACK_QUANTIZED;
+/** The formats in which Pare reads and writes weights. */
+export const WEIGHT_FORMATS = ["dense", PACK_QUANTIZED] as const;
+
+/** A format of weights. */
+export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
+
+/**
+ * Returns the format of the weights that config.json describes. `read_config.ts` checks the rest of `quantization_config`.
+ * @throws {ModelError} if the weights have another format. The message names the format
+ */
+export function weightFormat(
+  { config, folder }: { readonly config: Readonly<Record<string, unknown>>; readonly folder: string },
+): WeightFormat {
+  const value = config[QUANTIZATION_KEY];
+  if (value === undefined || value === null) return "dense";
+  const { quant_method: method, format, sparsity_config: sparsity } = isObject(value) ? value : {};
+  if (method === "compressed-tensors" && format === PACK_QUANTIZED) return PACK_QUANTIZED;
+  if (isObject(sparsity) && typeof sparsity.format === "string") {
+    throw new ModelError(
+      `${folder}: stores its weights in the sparse format ${
+        JSON.stringify(sparsity.format.slice(0, 200))
+      }, which Pare ` +
+        "does not read; decompress them with compressed-tensors 0.14 or older, or prune the original model again",
+    );
+  }
+  throw new ModelError(
+    `${folder}: ${QUANTIZATION_KEY} must name compressed-tensors with the format ${PACK_QUANTIZED}, not ${
+      JSON.stringify(value).slice(0, 200)
+    }; use the original checkpoint, which is not quantised`,
+  );
+}
+
+/** Removes the description of the layout from `config`. */
+export function makeDenseConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { [QUANTIZATION_KEY]: _, ...rest } = config;
+  return rest;
 }

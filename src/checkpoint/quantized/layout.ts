@@ -30,6 +30,14 @@ export const QUANTIZED_SUFFIXES = {
   shape: ".weight_shape",
 } as const;
 
+/** The end of the name of a dense weight. */
+export const WEIGHT_SUFFIX = ".weight";
+
+/** Removes {@link WEIGHT_SUFFIX} from the name of a weight. */
+export function stemOf(weight: string): string {
+  return weight.endsWith(WEIGHT_SUFFIX) ? weight.slice(0, -WEIGHT_SUFFIX.length) : weight;
+}
+
 /** A kind of tensor in the layout. */
 export type QuantizedPart = keyof typeof QUANTIZED_SUFFIXES;
 

@@ -8,7 +8,6 @@ import { isFloatDtype } from "../../tensor/dtype.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { gridKindOf, type GridKinds } from "./read_config.ts";
-import { readStoredShape } from "../packed/packed_parts.ts";
 import {
   QUANTIZED_SUFFIXES,
   quantizedNames,
@@ -78,4 +77,17 @@ export async function readQuantizedParts(
     );
   }
   return parts;
+}
+
+/** Reads the tensor that contains the shape of a weight. Its own shape is [2] or [2, 1], depending on the version of the library. */
+async function readStoredShape(checkpoint: Checkpoint, name: string): Promise<number[]> {
+  const { folder } = checkpoint, { dtype, shape } = checkpoint.info(name);
+  if (dtype !== "I64" || (String(shape) !== "2" && String(shape) !== "2,1")) {
+    throw new ModelError(`${folder}: ${name} must be I64 [2] or [2, 1], not ${dtype} [${shape}]`);
+  }
+  const extents = [...new BigInt64Array((await checkpoint.read(name, 0, 16)).slice().buffer)].map(Number);
+  // The product of the extents needs no check. Each extent must agree with the shapes of the other tensors, which are limited by
+  // the size of the file.
+  if (extents.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) return extents;
+  throw new ModelError(`${folder}: ${name} must hold a shape, not [${extents}]`);
 }

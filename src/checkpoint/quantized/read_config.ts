@@ -44,7 +44,7 @@ const ABSENT: Rule = ["absent", isAbsent];
 const ANYTHING: Rule = ["anything", () => true];
 
 const CONFIG_RULES: Readonly<Record<string, Rule>> = {
-  quant_method: ANYTHING, // `isPackQuantized` has checked this member and the next
+  quant_method: ANYTHING, // `weightFormat` has checked this member and the next
   format: ANYTHING,
   quantization_status: oneOf("compressed", undefined),
   config_groups: [

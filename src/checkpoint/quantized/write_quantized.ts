@@ -12,11 +12,17 @@ import type { GridOptions } from "../../quantization/quantization.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import { type Checkpoint, countWeightFileBytes } from "../checkpoint.ts";
 import { FolderWriter, writeFolder } from "../packed/folder_writer.ts";
-import { stemOf } from "../packed/format.ts";
-import type { PackResult } from "../packed/pack_checkpoint.ts";
 import { copiedEntry, type RewriteOptions, type ShardEntry, writeShards } from "../packed/rewrite_shards.ts";
 import { makeQuantizedConfig, QUANTIZATION_KEY } from "./config.ts";
-import { type QuantizedShape, quantizedSpecs, requireStorable } from "./layout.ts";
+import { type QuantizedShape, quantizedSpecs, requireStorable, stemOf } from "./layout.ts";
+
+/** The result of writing a quantised checkpoint. */
+export interface PackResult {
+  /** The names of the quantised weights. */
+  readonly packed: readonly string[];
+  /** The bytes of the weight files before and after, headers included. */
+  readonly bytes: { readonly dense: number; readonly written: number };
+}
 
 /** A weight to write in the layout. */
 export interface QuantizedWeightSource {

@@ -62,7 +62,6 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
     options: { out: "output file", server: "server", ...LIBRARIES },
     defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
   },
-  "pack": { arguments: ["model"], options: { out: "output folder" } },
   "unpack": { arguments: ["model"], options: { out: "output folder" } },
   "report": { arguments: ["report folder"], options: { out: "output file" } },
   "jobs list": JOBS,

@@ -1,33 +1,29 @@
 /** Checks that the format of `--format` can store the layers as they will be pruned. */
 
-import type { WeightFormat } from "../../checkpoint/packed/plan_dense.ts";
-import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import { PACK_QUANTIZED, type WeightFormat } from "../../checkpoint/quantized/config.ts";
 import { requireStorable } from "../../checkpoint/quantized/layout.ts";
 import type { LinearSpec } from "../../models/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
-import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../errors.ts";
 
 /**
  * Checks, before any work, that the output format can store the pruned layers.
- * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights, or
- * if the format is pack-quantized and a layer is not rounded to a grid that the format can store, or several
- * layers have different kinds of asymmetric grids, or a layer belongs to an expert, or if the format is one of
- * these two and the checkpoint stores a layer transposed; the message names the layer
+ * @throws {UsageError} if the format is pack-quantized and a layer is not rounded to a grid that the format can store, if several
+ * layers have different kinds of asymmetric grids, if a layer belongs to an expert, or if the checkpoint stores a layer
+ * transposed. The message names the layer
  */
 export function checkFormat(
   format: WeightFormat,
   layers: readonly SizedLayer[],
   queryOf: (name: string) => LayerQuery,
 ): void {
+  if (format !== PACK_QUANTIZED) return;
   let first: GriddedLayer | undefined;
   for (const { name, linear, cols } of layers) {
-    if (format !== "dense" && format !== "bitmask") requireNotTransposed(format, name, linear);
-    if (format === "sparse-24") checkTwoOfFour(name, queryOf(name));
-    if (format !== PACK_QUANTIZED) continue;
+    requireNotTransposed(name, linear);
     requireNoExpert(name, linear);
     const grid = checkGrid(name, queryOf(name), cols);
     first ??= { name, grid };
@@ -35,12 +31,12 @@ export function checkFormat(
   }
 }
 
-/** Both formats store groups of neighbouring inputs, which are not neighbours in a transposed weight. */
-function requireNotTransposed(format: string, name: string, { isTransposed }: LinearSpec): void {
+/** The format stores groups of neighbouring inputs, which are not neighbours in a transposed weight. */
+function requireNotTransposed(name: string, { isTransposed }: LinearSpec): void {
   if (!isTransposed) return;
   throw new UsageError(
-    `option --format ${format}: the checkpoint stores ${name} transposed (Conv1D), which the format does not ` +
-      "support; use --format dense or --format bitmask",
+    `option --format ${PACK_QUANTIZED}: the checkpoint stores ${name} transposed (Conv1D), which the format does not ` +
+      "support; use --format dense",
   );
 }
 
@@ -50,14 +46,6 @@ function requireNoExpert(name: string, { expertRole }: LinearSpec): void {
   throw new UsageError(
     `option --format ${PACK_QUANTIZED}: ${name} belongs to an expert, and transformers does not load experts in ` +
       "this layout; use --format dense",
-  );
-}
-
-function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery): void {
-  if (fitsTwoOfFour(parsePattern(pattern))) return;
-  throw new UsageError(
-    `option --format sparse-24: stores at most two of every four weights, but ${name} is pruned ${pattern}; ` +
-      "prune with --pattern 2:4, or use --format bitmask",
   );
 }
 

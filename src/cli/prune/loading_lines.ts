@@ -14,9 +14,6 @@ export async function loadingLines(
   fs: FileSystem,
 ): Promise<string[]> {
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
-  if (format === "bitmask" || format === "sparse-24") {
-    return [`make it dense for other programs: pare unpack ${folder} --out FOLDER`];
-  }
   const [names, options] = format === PACK_QUANTIZED && await hasAsymmetricGrids(out, fs)
     ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
     : ["", ""];

@@ -1,10 +1,12 @@
 /** The last step of `pare prune` if the output is not dense. The step packs the pruned dense copy into the output folder. */
 
 import { type Checkpoint, openCheckpoint } from "../../checkpoint/checkpoint.ts";
-import { packCheckpoint, type PackResult } from "../../checkpoint/packed/pack_checkpoint.ts";
-import { stemOf } from "../../checkpoint/packed/format.ts";
-import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
-import { type QuantizedWeightSource, writeQuantized } from "../../checkpoint/quantized/write_quantized.ts";
+import { stemOf } from "../../checkpoint/quantized/layout.ts";
+import {
+  type PackResult,
+  type QuantizedWeightSource,
+  writeQuantized,
+} from "../../checkpoint/quantized/write_quantized.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import type { ModelSpec } from "../../models/families/family.ts";
 import { denseModules, moduleName } from "../../models/module_names.ts";
@@ -42,11 +44,7 @@ export function packStep(options: PackStepOptions): PruneJob["pack"] {
           return runReportFiles(report && addWriteSeconds(report, packSeconds), format, bytes.written);
         },
       };
-      if (format === PACK_QUANTIZED) await writeQuantizedRun(dense, out, run, { ...options, ...shared });
-      else {
-        const weights = report?.layers.map(({ name }) => name);
-        await packCheckpoint(dense, out, fs, { ...shared, format, weights });
-      }
+      await writeQuantizedRun(dense, out, run, { ...options, ...shared });
     } finally {
       await dense.close();
     }

@@ -1,9 +1,7 @@
 /** Declares the options of `pare prune`. */
 
 import { Command, Option } from "commander";
-import { PACK_FORMATS, SPARSE_READERS } from "../../checkpoint/packed/format.ts";
-import type { WeightFormat } from "../../checkpoint/packed/plan_dense.ts";
-import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import { PACK_QUANTIZED, WEIGHT_FORMATS, type WeightFormat } from "../../checkpoint/quantized/config.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import {
@@ -102,11 +100,10 @@ export function declarePrune(): Command {
     .addOption(
       new Option(
         "--format <format>",
-        `dense, which every program reads; ${PACK_QUANTIZED}, which needs --bits 4 or 8, and which transformers 5 loads by ` +
-          "plain from_pretrained with --symmetric, and otherwise with CompressedTensorsConfig(dequantize=True); " +
-          `or a format of pare pack: ${SPARSE_READERS}`,
+        `dense, which every program reads; or ${PACK_QUANTIZED}, which needs --bits 4 or 8, and which transformers 5 loads by ` +
+          "plain from_pretrained with --symmetric, and otherwise with CompressedTensorsConfig(dequantize=True)",
       )
-        .choices(["dense", ...PACK_FORMATS, PACK_QUANTIZED])
+        .choices(WEIGHT_FORMATS)
         .default("dense"),
     )
     .option("--overwrite", "replace a checkpoint in the output folder")

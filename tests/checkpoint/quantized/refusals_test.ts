@@ -5,11 +5,10 @@ import assert from "node:assert/strict";
 import { openDequantized } from "../../../src/checkpoint/quantized/dequantized_source.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../../src/quantization/quantization.ts";
-import { writeFiles } from "../../support/checkpoint_files.ts";
+import { readTensors, withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
 import { packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
 import { randomQuantized } from "../../support/quantized_weights.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
-import { readTensors, withCheckpoint } from "../packed/packed_checkpoints.ts";
 
 const GRID: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
 const WEIGHT = { quantized: randomQuantized([9, 24], GRID), grid: GRID, dtype: "F16" } as const;

@@ -3,17 +3,15 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { packCheckpoint } from "../../../src/checkpoint/packed/pack_checkpoint.ts";
 import { unpackCheckpoint } from "../../../src/checkpoint/packed/unpack_checkpoint.ts";
 import { openDequantized } from "../../../src/checkpoint/quantized/dequantized_source.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
 import type { GridOptions } from "../../../src/quantization/quantization.ts";
-import { patternTensor, writeFiles } from "../../support/checkpoint_files.ts";
+import { patternTensor, readTensors, withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
 import { type GriddedWeight, packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
 import { randomQuantized } from "../../support/quantized_weights.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
-import { readTensors, withCheckpoint } from "../packed/packed_checkpoints.ts";
 
 const [ONE, TWO] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 const FOUR: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
@@ -183,12 +181,4 @@ describe("a quantised checkpoint", () => {
         assert.ok(source.has("a.fc1.weight") && !source.has("a.fc1.weights"));
         assert.throws(() => source.info("a.fc1.weights"), { name: "ModelError", message: /has no tensor/ });
       })));
-
-  it("is rejected by packCheckpoint()", () =>
-    withQuantized(WEIGHTS, (folder) =>
-      withCheckpoint(folder, (opened) =>
-        assert.rejects(
-          packCheckpoint(opened, `${folder}-again`, denoFileSystem, { format: "bitmask" }),
-          { name: "ModelError", message: /is quantised: `pare unpack` writes a dense copy/ },
-        ))));
 });

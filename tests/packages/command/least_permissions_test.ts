@@ -76,7 +76,8 @@ describe("with least permissions", () => {
     const evaluation = ["--seqlen", "32", "--backend", "cpu", "--task", "piqa=piqa.jsonl", ...text];
     await pareOk(["eval", "model", "--compare", "new/p", ...evaluation]);
     await pareOk(["generate", "new/p", "My fellow citizens", "--tokens", "3", "--backend", "cpu"]);
-    await pareOk(["pack", "new/p", "--out", "packed/p"]);
+    const format = ["--bits", "4", "--format", "pack-quantized"];
+    await pareOk(["prune", "model", "--out", "packed/p", ...PRUNE, ...format]);
     await pareOk(["unpack", "packed/p", "--out", "dense/p"]);
     await pareOk(["report", "new/p"]);
     await pareOk(["report", "new/p", "--out", "page.html"]);

@@ -1,15 +1,10 @@
 /** Computes the disk space of a run from the sizes of its tensors. */
 
 import { countCopyBytes } from "../../../checkpoint/complete_copy.ts";
-import { stemOf } from "../../../checkpoint/packed/format.ts";
-import { packedSpecs } from "../../../checkpoint/packed/packed_entry.ts";
-import type { WeightFormat } from "../../../checkpoint/packed/plan_dense.ts";
-import { PACK_QUANTIZED } from "../../../checkpoint/quantized/config.ts";
-import { quantizedSpecs } from "../../../checkpoint/quantized/layout.ts";
+import type { WeightFormat } from "../../../checkpoint/quantized/config.ts";
+import { quantizedSpecs, stemOf } from "../../../checkpoint/quantized/layout.ts";
 import type { WorkFileSystem } from "../../../files/file_system.ts";
 import type { ForwardPlan } from "../../../models/forward.ts";
-import type { LayerQuery } from "../../../protocol/layer_query.ts";
-import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
 import type { BlockPlan, SizedLayer } from "../../../prune/block_plan.ts";
 import type { TensorSpec } from "../../../safetensors/encode.ts";
 import type { FloatDtype } from "../../../tensor/dtype.ts";
@@ -42,25 +37,10 @@ export async function diskUse(
   for (const { name } of layers) {
     const info = { ...checkpoint.info(name), name };
     before += byteCount([info]);
-    after += byteCount(packedTensors(info, queryOf(name), format));
+    const { dtype, shape: [rows, cols] } = info, grid = gridOfQuery(queryOf(name))!; // `checkFormat` has checked that it exists
+    after += byteCount(quantizedSpecs(stemOf(name), { ...grid, rows, cols, dtype: dtype as FloatDtype }));
   }
-  const codes = format === PACK_QUANTIZED ? after : 0;
-  return { output: dense - before + after, unfinished: states + dense + codes };
-}
-
-/** Returns the tensors that replace a pruned weight in a packed format. */
-function packedTensors(
-  weight: TensorSpec,
-  query: LayerQuery,
-  format: Exclude<WeightFormat, "dense">,
-): TensorSpec[] {
-  const { name, dtype, shape: [rows, cols] } = weight;
-  if (format === PACK_QUANTIZED) {
-    // `checkFormat` has checked that every layer has a grid.
-    return quantizedSpecs(stemOf(name), { ...gridOfQuery(query)!, rows, cols, dtype: dtype as FloatDtype });
-  }
-  const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
-  return packedSpecs(weight, Math.round((1 - sparsity) * rows * cols), format);
+  return { output: dense - before + after, unfinished: states + dense + after };
 }
 
 function byteCount(tensors: readonly TensorSpec[]): number {

@@ -1,4 +1,4 @@
-"""Reading the checkpoints that Pare writes: dense, packed and quantised.
+"""Reading the checkpoints that Pare writes: dense and quantised.
 
 `load` opens a checkpoint as a mapping that decodes a tensor when the tensor is requested, `load_state_dict`
 decodes all tensors, and `from_pretrained` makes a transformers model of them. The modules of this folder, in
@@ -8,8 +8,7 @@ the order in which a tensor passes through them:
 - `header` checks the header of a safetensors file, and `shard` reads the bytes of one such file.
 - `folder` finds the weight files of a checkpoint and reads config.json.
 - `layout` reads from config.json how the weights are stored.
-- `sparse` and `quantized` decode the weights of the packed layouts, and `parts` checks the tensors that they
-  consist of.
+- `quantized` finds the tensors of quantised weights and decodes them.
 - `tensors` and `model` have the public functions.
 
 A checkpoint may come from a stranger, so every file is treated as hostile input: nothing in it is executed,

@@ -5,8 +5,6 @@ from typing import Any
 
 from pare_llm.checkpoints.header import quote
 
-SPARSE_BITMASK = "sparse-bitmask"
-SPARSE_24 = "sparse-24-bitmask"
 PACK_QUANTIZED = "pack-quantized"
 
 # The members of config.json that describe a layout. The second one is the older name.
@@ -24,39 +22,37 @@ class CodeKind:
     symmetric: bool
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The layout of a checkpoint. `format` is None if it is dense, and `kinds` is for `pack-quantized`."""
-
-    format: str | None
-    kinds: tuple[CodeKind, ...] = ()
-
-
 def dense_config(config: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of `config` without the description of the layout."""
     return {key: value for key, value in config.items() if key not in LAYOUT_KEYS}
 
 
-def read_layout(config: dict[str, Any]) -> Layout:
-    """Return the layout that `config` describes.
+def read_layout(config: dict[str, Any]) -> tuple[CodeKind, ...] | None:
+    """Return the kinds of codes of a quantised checkpoint, or None if the checkpoint is dense.
 
     Raises ValueError if the layout is none that Pare writes, naming the member of `config` and its value.
     """
     key = next((key for key in LAYOUT_KEYS if config.get(key) is not None), None)
     if key is None:
-        return Layout(None)
+        return None
     description = config[key]
-    if not isinstance(description, dict) or description.get("quant_method", None) != "compressed-tensors":
-        raise _unsupported(key, description)
-    sparsity = description.get("sparsity_config")
+    members = description if isinstance(description, dict) else {}
+    sparsity = members.get("sparsity_config")
     sparse_format = sparsity.get("format") if isinstance(sparsity, dict) else None
-    if description.get("format") == PACK_QUANTIZED:
+    if members.get("quant_method") == "compressed-tensors" and members.get("format") == PACK_QUANTIZED:
         if sparse_format not in (None, "dense"):
             raise _mismatch(f"{key}.sparsity_config.format", "dense or absent", sparse_format)
-        return Layout(PACK_QUANTIZED, _code_kinds(key, description))
-    if sparse_format not in (SPARSE_BITMASK, SPARSE_24) or description.get("config_groups"):
-        raise _unsupported(key, description)
-    return Layout(str(sparse_format))
+        return _code_kinds(key, members)
+    if sparse_format is not None:
+        raise ValueError(
+            f"config.json: the weights are stored in the sparse format {quote(sparse_format)}, which Pare "
+            "does not read; decompress them with compressed-tensors 0.14 or older, or prune the original "
+            "model again"
+        )
+    raise ValueError(
+        f"config.json: {key} must name compressed-tensors with the format {PACK_QUANTIZED}, "
+        f"not {quote(description)}"
+    )
 
 
 def _code_kinds(key: str, description: dict[str, Any]) -> tuple[CodeKind, ...]:
@@ -87,11 +83,3 @@ def _code_kind(path: str, group: Any) -> CodeKind:
 
 def _mismatch(member: str, needed: str, value: object) -> ValueError:
     return ValueError(f"config.json: {member} must be {needed}, not {quote(value)}")
-
-
-def _unsupported(key: str, description: object) -> ValueError:
-    formats = ", ".join((SPARSE_BITMASK, SPARSE_24, PACK_QUANTIZED))
-    return ValueError(
-        f"config.json: {key} must describe a layout of compressed-tensors ({formats}), "
-        f"not {quote(description)}"
-    )

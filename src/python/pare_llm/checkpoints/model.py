@@ -12,9 +12,9 @@ from pare_llm.checkpoints.tensors import load_state_dict
 
 
 def from_pretrained(folder: str | os.PathLike[str], **options: Any) -> PreTrainedModel:
-    """Load a dense, packed or quantised checkpoint as a dense causal language model of transformers.
+    """Load a dense or quantised checkpoint as a dense causal language model of transformers.
 
-    Packed and quantised weights become dense parameters, and the config of the model does not describe them
+    Quantised weights become dense parameters, and the config of the model does not describe them
     any more. Therefore the model can be trained further and saved with `save_pretrained`. Tied weights are
     tied as the config says. `options` are passed to `from_pretrained` of the model's class, for example
     `device_map`, or `dtype`, whose default is the dtype in config.json. Code in the folder is never run.

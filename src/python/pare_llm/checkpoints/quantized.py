@@ -12,16 +12,17 @@ A code has B bits, and the first code is in the least significant bits of a word
 `compressors/pack_quantized` in github.com/vllm-project/compressed-tensors (version 0.20).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pare_llm.checkpoints.folder import CheckpointFolder
+from pare_llm.checkpoints.header import FLOAT_DTYPES
 from pare_llm.checkpoints.layout import CodeKind
-from pare_llm.checkpoints.parts import read_shape, require_absent, require_float, require_part, strips
 from pare_llm.checkpoints.shard import torch_dtype
 
+_STRIP_BYTES = 4 << 20
 _SUFFIXES = (".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape")
 # Other versions of the library write these parts, which change the meaning of the codes.
 _UNSUPPORTED_SUFFIXES = (".weight_g_idx", ".weight_global_scale")
@@ -55,7 +56,7 @@ class QuantizedWeight:
         dense = torch.empty((self.rows, self.cols), dtype=dtype)
         words = _words(self.cols, self.kind.bits)
         zeros = self._read_zeros(folder)
-        for first, end in strips(self.rows, self.cols * dtype.itemsize):
+        for first, end in _strips(self.rows, self.cols * dtype.itemsize):
             packed = folder.read(f"{self.stem}.weight_packed", first * words, (end - first) * words)
             codes = _codes(packed.view(end - first, words), self.kind.bits)[:, : self.cols]
             scales = self._read_scales(folder, first, end)
@@ -109,12 +110,15 @@ def find_quantized(folder: CheckpointFolder, stem: str, kinds: Sequence[CodeKind
     weight has.
     """
     name, packed, scale = f"{stem}.weight", f"{stem}.weight_packed", f"{stem}.weight_scale"
-    require_absent(folder, name)
+    if name in folder:
+        raise ValueError(
+            f"{folder.path}: has {name} both dense and packed, but one weight must have one value"
+        )
     for suffix in _UNSUPPORTED_SUFFIXES:
         if stem + suffix in folder:
             raise ValueError(f"{folder.path}: {stem}{suffix} is a part that is not supported")
-    rows, cols = read_shape(folder, f"{stem}.weight_shape")
-    dtype = require_float(folder, scale)
+    rows, cols = _read_shape(folder, f"{stem}.weight_shape")
+    dtype = _require_float(folder, scale)
     symmetric = f"{stem}.weight_zero_point" not in folder
     shape = folder.info(packed).shape
     fitting = {
@@ -133,12 +137,56 @@ def find_quantized(folder: CheckpointFolder, stem: str, kinds: Sequence[CodeKind
         raise ValueError(
             f"{folder.path}: {scale} {list(scale_shape)} must have a number of columns that divides {cols}"
         )
-    require_part(folder, packed, "I32", (rows, _words(cols, kind.bits)))
-    require_part(folder, scale, dtype, (rows, groups))
+    _require_part(folder, packed, "I32", (rows, _words(cols, kind.bits)))
+    _require_part(folder, scale, dtype, (rows, groups))
     if not symmetric:
-        require_part(folder, f"{stem}.weight_zero_point", "I32", (_words(rows, kind.bits), groups))
+        _require_part(folder, f"{stem}.weight_zero_point", "I32", (_words(rows, kind.bits), groups))
     return QuantizedWeight(name, stem, dtype, rows, cols, groups, kind)
 
 
 def _describe(kind: CodeKind) -> str:
     return f"{kind.bits} bits {'symmetric' if kind.symmetric else 'asymmetric'}"
+
+
+def _require_part(folder: CheckpointFolder, name: str, dtype: str, shape: tuple[int, ...]) -> None:
+    """Check the dtype and the shape of a part."""
+    info = folder.info(name)
+    if (info.dtype, info.shape) != (dtype, shape):
+        raise _part_error(folder, name, f"{dtype} {list(shape)}")
+
+
+def _require_float(folder: CheckpointFolder, name: str) -> str:
+    """Return the dtype of a part, which must be one that a weight can have."""
+    dtype = folder.info(name).dtype
+    if dtype not in FLOAT_DTYPES:
+        raise _part_error(folder, name, "F32, F16 or BF16")
+    return dtype
+
+
+def _read_shape(folder: CheckpointFolder, name: str) -> tuple[int, int]:
+    """Read a part that contains the shape of the weight. The part is I64 [2], or [2, 1] in early files."""
+    info = folder.info(name)
+    if info.dtype != "I64" or info.shape not in ((2,), (2, 1)):
+        raise _part_error(folder, name, "I64 [2] or [2, 1]")
+    rows, cols = folder.read(name).tolist()
+    if not (0 <= rows < 2**53 and 0 <= cols < 2**53):
+        raise ValueError(f"{folder.path}: {name} must contain a shape, not [{rows}, {cols}]")
+    return rows, cols
+
+
+def _part_error(folder: CheckpointFolder, name: str, needed: str) -> ValueError:
+    """Make the error for a part with a wrong dtype or shape."""
+    info = folder.info(name)
+    return ValueError(f"{folder.path}: {name} must be {needed}, not {info.dtype} {list(info.shape)}")
+
+
+def _strips(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Divide a weight into ranges of rows with at most 4 MiB of dense values. An empty weight has no ranges.
+
+    Decoding needs several bytes of temporary memory per entry, so a weight is decoded range by range.
+    """
+    if row_bytes == 0:
+        return
+    count = max(1, _STRIP_BYTES // row_bytes)
+    for first in range(0, rows, count):
+        yield first, min(first + count, rows)

@@ -1,4 +1,4 @@
-"""Reads the tensors of a checkpoint, with dense weights in place of the packed ones."""
+"""Reads the tensors of a checkpoint, with dense weights in place of the quantised ones."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,20 +9,17 @@ from typing import Any
 import torch
 
 from pare_llm.checkpoints.folder import CheckpointFolder, nearest
-from pare_llm.checkpoints.layout import PACK_QUANTIZED, dense_config, read_layout
-from pare_llm.checkpoints.parts import PackedWeight
-from pare_llm.checkpoints.quantized import find_quantized, quantized_stem
-from pare_llm.checkpoints.sparse import find_sparse, sparse_stem
+from pare_llm.checkpoints.layout import dense_config, read_layout
+from pare_llm.checkpoints.quantized import QuantizedWeight, find_quantized, quantized_stem
 
 
 def load(folder: str | os.PathLike[str]) -> "CheckpointTensors":
     """Open a checkpoint that Pare, transformers or compressed-tensors wrote. Return its tensors as a mapping.
 
-    The folder has a config.json and safetensors files, which are dense or in one of the layouts
-    `sparse-bitmask`, `sparse-24-bitmask` and `pack-quantized`. Opening reads the headers. A tensor is read
-    and decoded when it is requested, each time anew, so a loop over `items()` needs memory for one tensor and
-    for the parts of one strip of it. The tensors are on the CPU, own their memory, and have the bits that
-    `pare unpack` writes.
+    The folder has a config.json and safetensors files, which are dense or in the layout `pack-quantized`.
+    Opening reads the headers. A tensor is read and decoded when it is requested, each time anew, so a loop
+    over `items()` needs memory for one tensor and for the parts of one strip of it. The tensors are on the
+    CPU, own their memory, and have the bits that `pare unpack` writes.
 
     Raises FileNotFoundError if a file is missing. Raises ValueError if a file is malformed: at once if names,
     dtypes or shapes are wrong, and when the tensor is requested if its values contradict each other.
@@ -92,29 +89,20 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         self._folder.close()
 
 
-def _find_weights(folder: CheckpointFolder) -> dict[str, PackedWeight | None]:
-    """Map each dense name to its packed weight, or to None if the tensor is stored as it is."""
+def _find_weights(folder: CheckpointFolder) -> dict[str, QuantizedWeight | None]:
+    """Map each dense name to its quantised weight, or to None if the tensor is stored as it is."""
     try:
-        layout = read_layout(folder.config)
+        kinds = read_layout(folder.config)
     except ValueError as error:
         raise ValueError(f"{folder.path}: {error}") from None
-    weights: dict[str, PackedWeight | None] = {}
+    weights: dict[str, QuantizedWeight | None] = {}
     found: set[str] = set()
     for name in folder.names():
-        if layout.format is None:
-            stem = None
-        else:
-            stem = quantized_stem(name) if layout.format == PACK_QUANTIZED else sparse_stem(name)
-        if stem is None:
+        stem = None if kinds is None else quantized_stem(name)
+        if kinds is None or stem is None:
             weights[name] = None
         elif stem not in found:
             found.add(stem)
-            weight: PackedWeight
-            if layout.format == PACK_QUANTIZED:
-                weight = find_quantized(folder, stem, layout.kinds)
-            else:
-                weight = find_sparse(folder, stem, str(layout.format))
-            if weight.name in weights:
-                raise ValueError(f"{folder.path}: has two packed weights with the name {weight.name}")
+            weight = find_quantized(folder, stem, kinds)
             weights[weight.name] = weight
     return weights

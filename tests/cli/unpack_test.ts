@@ -1,0 +1,95 @@
+/** Tests `pare unpack` as a process. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { lockFolder } from "../../src/files/folder_lock.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { pareJson, runPare } from "./run_pare.ts";
+
+const RUN = new URL("../report/opt_sotu_run.json", import.meta.url);
+const FILES = ["config.json", "model.safetensors", "pare.json"];
+
+let folder: string, quantized: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  const grid = { bits: 4, groupSize: 0, symmetric: true };
+  const model = await writeQuantizedModel(OPT_SOTU, `${folder}/opt`, () => grid);
+  quantized = `${folder}/quantized`;
+  await Deno.mkdir(quantized);
+  for (const name of FILES.slice(0, 2)) {
+    await Deno.copyFile(`${model.quantized}/${name}`, `${quantized}/${name}`);
+  }
+  await Deno.copyFile(RUN, `${quantized}/pare.json`);
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+/** Returns the sorted names of everything in a folder. */
+async function filesIn(path: string): Promise<string[]> {
+  return (await Array.fromAsync(Deno.readDir(path), ({ name }) => name)).sort();
+}
+
+describe("pare unpack", () => {
+  it("updates the report of the run, and refuses to replace its result", async () => {
+    const out = `${folder}/dense`;
+    const { bytes } = await pareJson<{ bytes: { written: number } }>("unpack", quantized, "--out", out);
+    assert.deepEqual(await filesIn(out), [...FILES, "report.html"]);
+    const run = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
+    assert.deepEqual([run.format, run.bytes.written, run.fingerprint], ["dense", bytes.written, undefined]);
+    assert.equal(bytes.written, (await Deno.stat(`${out}/model.safetensors`)).size);
+    const { stderr } = await runPare("unpack", quantized, "--out", out);
+    assert.match(stderr, /dense: is not empty; choose another folder, or add --overwrite/);
+  });
+
+  it("says that another process works on the output folder, and leaves no lock behind", async () => {
+    const out = `${folder}/twice`, args = ["unpack", quantized, "--out", out];
+    {
+      await using _lock = await lockFolder(denoFileSystem, out);
+      for (const words of [args, [...args, "--overwrite"]]) {
+        const { code, stderr } = await runPare(...words);
+        assert.deepEqual([code, stderr], [4, `error: ${out}: another process is working on this folder\n`]);
+      }
+    }
+    await pareJson(...args);
+    assert.deepEqual(await filesIn(out), [...FILES, "report.html"]);
+  });
+
+  it("gives nobody more rights to the copy of a weight file", async () => {
+    await Deno.mkdir(`${folder}/private`);
+    for (const name of FILES) {
+      await Deno.copyFile(`${quantized}/${name}`, `${folder}/private/${name}`);
+      await Deno.chmod(`${folder}/private/${name}`, 0o400);
+    }
+    const out = `${folder}/private-dense`;
+    await pareJson("unpack", `${folder}/private`, "--out", out);
+    for (const name of await filesIn(out)) {
+      assert.equal((await Deno.stat(`${out}/${name}`)).mode! & 0o777, 0o600, name);
+    }
+  });
+});
+
+it("a sparse checkpoint is refused by every command that opens it, with its format and a way out", async () => {
+  const sparse = `${folder}/sparse`, sparsity_config = { format: "sparse-bitmask" };
+  await Deno.mkdir(sparse);
+  for (const name of FILES.slice(0, 2)) await Deno.copyFile(`${OPT_SOTU}/${name}`, `${sparse}/${name}`);
+  const config = JSON.parse(await Deno.readTextFile(`${OPT_SOTU}/config.json`));
+  const quantization_config = { quant_method: "compressed-tensors", sparsity_config };
+  await Deno.writeTextFile(`${sparse}/config.json`, JSON.stringify({ ...config, quantization_config }));
+  const text = `${OPT_SOTU}/config.json`, out = ["--out", `${folder}/none`];
+  for (
+    const [command, ...options] of [
+      ["eval", "--text", text],
+      ["verify"],
+      ["unpack", ...out],
+      ["prune", "--calibration", text, ...out],
+    ]
+  ) {
+    const { code, stderr } = await runPare(command, sparse, ...options);
+    assert.equal(code, 3, stderr);
+    assert.match(
+      stderr,
+      /sparse: stores its weights in the sparse format "sparse-bitmask", .*; decompress them/,
+    );
+  }
+});
