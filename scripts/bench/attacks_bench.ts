@@ -4,7 +4,7 @@
  */
 
 import { integer } from "../../src/cli/options/common_options.ts";
-import { openBackend } from "../../src/cli/local_host.ts";
+import { openBackend } from "../../src/cli/open_backend.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import type { Bench } from "./bench.ts";
 import { markdownTable } from "./report/markdown_table.ts";

@@ -1,7 +1,7 @@
 /** Damages unfinished runs of `pare prune` in random ways, and checks that no damage reaches a finished checkpoint. */
 
 import { integer } from "../../src/cli/options/common_options.ts";
-import { openBackend } from "../../src/cli/local_host.ts";
+import { openBackend } from "../../src/cli/open_backend.ts";
 import { type DamageCounts, type DamageResults, tryDamages } from "../faults/runs/try_damages.ts";
 import type { Bench } from "./bench.ts";
 import { markdownTable } from "./report/markdown_table.ts";

@@ -14,13 +14,14 @@ import { fileURLToPath } from "node:url";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { openLocalHost } from "../../src/cli/local_host.ts";
+import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Bench } from "./bench.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
 import type { BackendChoice, BlasChoice } from "../../src/host/backends.ts";
 import { openModel } from "../../src/models/model.ts";
 import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
+import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { PhaseClock } from "../../src/prune/phase_clock.ts";
 import { sotuText } from "../fixtures/sotu_text.ts";
 import { writePruned } from "../prune/write_pruned.ts";
@@ -334,7 +335,8 @@ async function runPare(
   const elapsed = () => (performance.now() - started) / 1000;
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const { backend, pare } = cleanup.use(await openLocalHost(choice, { blas }));
+  const backend = cleanup.adopt(await openBackend(choice, { blas }), (opened) => opened.dispose());
+  const pruner = new DevicePruner(backend);
   const start = elapsed();
   const layers: LayerLoss[] = [];
   let solved = 0;
@@ -344,7 +346,7 @@ async function runPare(
       onReplace: (name, weight) => clock.time("write", () => copy.replace(name, weight)),
     });
     for await (
-      const event of pare.pruneModel(clock.timeCalibration(source), { sparsity: 0.5, error: false })
+      const event of pruner.pruneModel(clock.timeCalibration(source), { sparsity: 0.5, error: false })
     ) {
       if (event.type !== "layer") continue;
       layers.push({ name: event.name, loss: event.report.loss ?? NaN });

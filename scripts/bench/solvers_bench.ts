@@ -7,17 +7,16 @@
 import type { Backend } from "../../src/backend/backend.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Bench } from "./bench.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { PruneEvent } from "../../src/client/events.ts";
-import type { ModelPruner } from "../../src/client/model_pruner.ts";
-import type { Pare } from "../../src/client/pare.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModelFolder } from "../../src/models/model.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { Report } from "../../src/protocol/report.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
+import { calibratedModel, withStatisticsInHostMemory } from "../../src/prune/calibrated_model.ts";
+import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
 import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type BenchedModel, listModels } from "../fixtures/trained_models.ts";
@@ -54,11 +53,12 @@ export const bench: Bench<SolversOptions, SolverResults> = {
     const cells = listCells().filter(({ method }) => chosenMethods?.includes(method) ?? true);
     const models = (await listModels(console.error)).filter(({ name }) => chosen?.includes(name) ?? true);
     const results = new Map<string, ModelResult>(earlier?.models.map((model) => [model.name, model]));
-    await using host = await openLocalHost(backend);
-    const device = { backend: host.backend.kind, adapter: host.backend.adapter.name };
+    await using cleanup = new AsyncDisposableStack();
+    const opened = cleanup.adopt(await openBackend(backend), (opened) => opened.dispose());
+    const pruner = new DevicePruner(opened), device = { backend: opened.kind, adapter: opened.adapter.name };
     for (const model of models) {
       const stored = results.get(model.name);
-      await benchModel(host, model, cells, again && stored ? withoutCells(stored, cells) : stored, {
+      await benchModel(pruner, model, cells, again && stored ? withoutCells(stored, cells) : stored, {
         log: console.error,
         async save(result) {
           results.set(model.name, result);
@@ -88,7 +88,7 @@ const CALIBRATION_WINDOWS = 128;
  * @param log receives one line of text per cell
  */
 async function benchModel(
-  host: LocalHost,
+  pruner: DevicePruner,
   benched: BenchedModel,
   cells: readonly Cell[],
   earlier: ModelResult | undefined,
@@ -103,8 +103,8 @@ async function benchModel(
   await using opened = await openModelFolder(folder, denoFileSystem);
   const model = opened.model, evaluation = texts.evaluation;
   const evaluationOptions = { seqlen, windows: evaluationWindows };
-  const layers = await collectDenseLayers(model, host.backend, windows);
-  const dense = await computePerplexity(model, host.backend, evaluation, evaluationOptions);
+  const layers = await collectDenseLayers(model, pruner.backend, windows);
+  const dense = await computePerplexity(model, pruner.backend, evaluation, evaluationOptions);
   let result: ModelResult = {
     name,
     seqlen,
@@ -117,7 +117,7 @@ async function benchModel(
   for (const cell of missing) {
     const title = `${name} ${cell.method} ${cell.target}`;
     const measured = await measureCell(
-      host,
+      pruner,
       { model, layers, windows, evaluation, evaluationOptions },
       cell,
     );
@@ -232,7 +232,9 @@ async function collectDenseLayers(
   windows: readonly Uint32Array[],
 ): Promise<DenseLayer[]> {
   const layers: DenseLayer[] = [];
-  for await (const group of calibratedModel(model, backend, { windows }).groups()) {
+  for await (
+    const group of withStatisticsInHostMemory(calibratedModel(model, backend, { windows })).groups()
+  ) {
     for (const { name, weight } of group.layers) {
       layers.push({ name, weight, hessian: group.hessian! });
       await group.replace(name, weight);
@@ -278,49 +280,51 @@ interface MeasuredModel {
 
 /** Measures one cell. A refusal of a layer becomes part of the result. */
 export async function measureCell(
-  { backend, pare }: LocalHost,
+  pruner: DevicePruner,
   { model, layers, windows, evaluation, evaluationOptions }: MeasuredModel,
   { method, target, query }: Cell,
 ): Promise<CellResult> {
   const errors: (number | null)[] = [];
   let refused: string | undefined;
   for (const layer of layers) {
-    const outcome = await solveLayer(pare, layer, query);
+    const outcome = await solveLayer(pruner, layer, query);
     if (typeof outcome === "string") refused = outcome;
     errors.push(typeof outcome === "string" ? null : outcome.relative_error);
   }
   if (refused) return { method, target, errors, refused, perplexity: null, solveSeconds: null };
-  const timed = new TimedPruner(pare);
-  const pruned = await pruneInMemory(model, { ...query, error: false }, { pruner: timed, backend, windows });
-  const { perplexity } = await computePerplexity(pruned, backend, evaluation, evaluationOptions);
+  const timed = new TimedPruner(pruner);
+  const pruned = await pruneInMemory(model, { ...query, error: false }, {
+    pruner: timed,
+    backend: pruner.backend,
+    windows,
+  });
+  const { perplexity } = await computePerplexity(pruned, pruner.backend, evaluation, evaluationOptions);
   return { method, target, errors, perplexity, solveSeconds: timed.seconds };
 }
 
 /** Solves one layer and returns its report. If the layer is refused, returns the reason. */
 async function solveLayer(
-  pare: Pare,
+  pruner: DevicePruner,
   { weight, hessian }: DenseLayer,
   query: Cell["query"],
 ): Promise<Report | string> {
   try {
-    return (await pare.pruneLayer({ weight, hessian_upper: hessian }, query)).report;
+    return (await pruner.pruneLayer({ weight, hessian_upper: hessian }, query)).report;
   } catch (error) {
     if (!(error instanceof PareError) || error.status >= 500) throw error;
     return error.detail;
   }
 }
 
-/** Prunes a model with the client `pare`, and adds up the seconds that the solvers take. */
-class TimedPruner implements ModelPruner {
+/** Prunes a model with `pruner`, and adds up the seconds that the solvers take. */
+class TimedPruner implements CalibratedPruner {
   seconds = 0;
-  readonly #pare: Pare;
+  constructor(readonly pruner: CalibratedPruner) {}
 
-  constructor(pare: Pare) {
-    this.#pare = pare;
-  }
-
-  async *pruneModel(...args: Parameters<ModelPruner["pruneModel"]>): AsyncGenerator<PruneEvent, void, void> {
-    for await (const event of this.#pare.pruneModel(...args)) {
+  async *pruneModel(
+    ...args: Parameters<CalibratedPruner["pruneModel"]>
+  ): AsyncGenerator<PruneEvent, void, void> {
+    for await (const event of this.pruner.pruneModel(...args)) {
       if (event.type === "layer") {
         const { factor, solve, refit } = event.report.seconds;
         this.seconds += factor + solve + refit;

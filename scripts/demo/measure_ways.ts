@@ -11,6 +11,7 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
+import { serverPruner } from "../../src/prune/device_pruner.ts";
 import { writePruned } from "../prune/write_pruned.ts";
 import type { DemoModel } from "./demo_model.ts";
 import type { DemoRun } from "./tables.ts";
@@ -73,7 +74,7 @@ async function prune(
       progress: ({ done, total }) => progress.note(`calibrating ${done}/${total}`),
     });
     progress.step(0, source.layerCount);
-    for await (const event of pare.pruneModel(clock.timeCalibration(source), query)) {
+    for await (const event of serverPruner(pare).pruneModel(clock.timeCalibration(source), query)) {
       if (event.type !== "layer") continue;
       layers.push(event);
       clock.charge(event.report);

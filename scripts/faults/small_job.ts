@@ -8,6 +8,7 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
+import { serverPruner } from "../../src/prune/device_pruner.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
@@ -78,7 +79,7 @@ export class SmallJob implements AsyncDisposable {
       reportFiles: ({ layers }) =>
         Promise.resolve(new Map([["pare.json", JSON.stringify(layers.map(({ name }) => name))]])),
     };
-    await runPrune(job, { fs, backend: this.backend, pare });
+    await runPrune(job, { fs, backend: this.backend, pruner: serverPruner(pare) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

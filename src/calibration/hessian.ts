@@ -9,6 +9,7 @@ import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { freeArray, READ_BYTES } from "../backend/host_arrays.ts";
 import { Owned } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
+import { setDiagonal } from "../kernels/diagonal.ts";
 import { MAX_SOFTWARE_K } from "../kernels/gemm.ts";
 import { productTN } from "../kernels/product.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -68,6 +69,18 @@ export class HessianAccumulator {
     // than MAX_SOFTWARE_K rows.
     const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
+  }
+
+  /** Queues H = I. */
+  setIdentity(): void {
+    const diagonal = this.#backend.createBuffer("diagonal", 4 * this.size);
+    this.#backend.write(diagonal, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
+    for (const { buffer: tile, rows: count, ld, row0: first, col0 } of this.#upper.value.tiles()) {
+      this.#backend.clear(tile);
+      if (first === col0) this.#backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
+    }
+    diagonal.destroy();
+    this.#isUndefined = false;
   }
 
   /** Sets H to 0, unless it was cleared or added to before. */
@@ -133,13 +146,6 @@ export class HessianAccumulator {
   destroy(): void {
     this.#upper.destroy();
   }
-}
-
-/** Returns the upper triangle of the identity of order `size`, packed as {@link HessianAccumulator.packedUpper} packs H. */
-export function packedIdentity(size: number): HostTensor {
-  const packed = new Float32Array((size * (size + 1)) / 2);
-  for (let i = 0; i < size; i++) packed[i * size - (i * (i - 1)) / 2] = 1;
-  return { dtype: "F32", shape: [packed.length], data: new Uint8Array(packed.buffer) };
 }
 
 /**

@@ -21,7 +21,7 @@ import { evaluateModel, type EvaluationPlan, type ModelEvaluation } from "./eval
 import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
-import { openBackend } from "./local_host.ts";
+import { openBackend } from "./open_backend.ts";
 import { addExample } from "./options/help.ts";
 import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";

@@ -15,7 +15,7 @@ import { formatSeconds } from "../report/format.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
-import { openBackend } from "./local_host.ts";
+import { openBackend } from "./open_backend.ts";
 import {
   addBackendOption,
   addCommonOptions,

@@ -20,7 +20,8 @@ import { addExample } from "./options/help.ts";
 import { addServerOptions, type ServerFlags } from "./options/server_options.ts";
 import { formatNumber, formatSeconds } from "../report/format.ts";
 import { addLayerOptions, type LayerFlags, layerQuery } from "./options/layer_options.ts";
-import { openLocalHost } from "./local_host.ts";
+import { DevicePruner } from "../prune/device_pruner.ts";
+import { openBackend } from "./open_backend.ts";
 import { Output } from "./terminal/output.ts";
 import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
@@ -57,9 +58,10 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   const output = new Output(options.json ?? false);
   const tensors = await readLayer(file);
   await using cleanup = new AsyncDisposableStack();
-  const pare = remoteClient(options, output) ??
-    cleanup.use(await openLocalHost(options.backend, options)).pare;
-  const pruned = await pare.pruneLayer(tensors, query, { signal }).catch((error) => {
+  const open = async () =>
+    cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
+  const pruner = remoteClient(options, output) ?? new DevicePruner(await open());
+  const pruned = await pruner.pruneLayer(tensors, query, { signal }).catch((error) => {
     if (error instanceof PareError && LAYER_STATUSES.includes(error.status)) {
       error.message = `${file}: ${error.message}`;
     }

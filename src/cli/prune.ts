@@ -9,6 +9,7 @@ import type { Command } from "commander";
 import { ModelError } from "../files/model_error.ts";
 import { type ModelFolder, openModelFolder } from "../models/model.ts";
 import { linearLayers } from "../prune/block_plan.ts";
+import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
 import { formatNumber } from "../report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
@@ -17,7 +18,7 @@ import { modelFolder } from "./files/model_folder.ts";
 import { requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
 import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { readRunReport } from "./files/run_report_files.ts";
-import { openLocalHost } from "./local_host.ts";
+import { openBackend } from "./open_backend.ts";
 import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { checkMethodSizes } from "./options/method_sizes.ts";
@@ -73,13 +74,13 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
-  const local = cleanup.use(await openLocalHost(options.backend, options)), { backend } = local;
+  const backend = cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const facts = { name: modelName, opened, choice, query, options, texts, seqlen, fingerprint };
   const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
   const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
-  const services = { fs, backend, pare: remote ?? local.pare, signal };
+  const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
   if (options.plan) {
     if (!options.restart && await PruneRun.exists(fs, out)) {
       output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);

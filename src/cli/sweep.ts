@@ -31,7 +31,7 @@ import { nameFile } from "./files/name_file.ts";
 import { requireWritableFile } from "./files/output_path.ts";
 import { linearLayers } from "../prune/block_plan.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { openLocalHost } from "./local_host.ts";
+import { openBackend } from "./open_backend.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
 import { measurePoint } from "./sweep/measure_point.ts";
@@ -116,9 +116,8 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
     denoFileSystem,
   );
   const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
-  const local = cleanup.use(await openLocalHost(options.backend, options));
-  const measure = (pruned: Model) =>
-    computePerplexity(pruned, local.backend, tokens, { seqlen, windows, signal });
+  const backend = cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
+  const measure = (pruned: Model) => computePerplexity(pruned, backend, tokens, { seqlen, windows, signal });
   const { perplexity: dense, windows: measuredWindows } = await measure(model);
   output.remark(`dense ${dense.toFixed(3)} over ${measuredWindows} windows of ${seqlen}`);
   if (csv !== undefined) await appendToCsv(csv, csvHead(dense), { append: false });
@@ -126,7 +125,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   for (const [i, point] of points.entries()) {
     const result = await measurePoint(point, {
       model,
-      local,
+      backend,
       calibration,
       output,
       signal,

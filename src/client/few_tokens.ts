@@ -25,7 +25,7 @@ export class FewTokens {
   readonly #shortages = new Map<string, Shortage>();
 
   /** Records the layers of a group. Must be called before a method is called for one of these layers. */
-  see({ tokens, layers }: LayerGroup): void {
+  see({ tokens, layers }: Pick<LayerGroup, "tokens" | "layers">): void {
     if (tokens === undefined) return;
     for (const { name, weight: { shape: [, columns] } } of layers) {
       if (tokens < columns) this.#shortages.set(name, { tokens, columns });

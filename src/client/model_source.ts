@@ -8,8 +8,11 @@
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 
-/** A model whose layers can be pruned. */
-export interface ModelSource {
+/**
+ * A model whose layers can be pruned.
+ * @typeParam Hessian the form of the statistics. A client that sends layers to a server needs tensors
+ */
+export interface ModelSource<Hessian = HostTensor> {
   /** Total number of layers in all groups. */
   readonly layerCount: number;
   /**
@@ -18,18 +21,18 @@ export interface ModelSource {
    * `hasMoreInRound` marks the groups for which this rule does not hold. If the caller leaves the loop early,
    * the source frees its resources.
    */
-  groups(): AsyncGenerator<LayerGroup, void, undefined>;
+  groups(): AsyncGenerator<LayerGroup<Hessian>, void, undefined>;
 }
 
 /** Linear layers that share one input and therefore one Hessian. */
-export interface LayerGroup {
+export interface LayerGroup<Hessian = HostTensor> {
   /** Index of the transformer block that contains the layers, from 0. */
   readonly block: number;
   /**
    * Σ x·xᵀ over the calibration inputs x, times any positive factor: F32 [n(n+1)/2], the upper triangle packed row by row,
    * where n is the number of input features of the layers. Absent for methods that need no statistics.
    */
-  readonly hessian?: HostTensor;
+  readonly hessian?: Hessian;
   /**
    * The number of calibration tokens over which `hessian` sums, if only some of the tokens reach the layers, as
    * for an expert in a mixture of experts. If it is smaller than the number of input features, the layers are

@@ -17,8 +17,8 @@ import type { ModelQuery, QueryOf } from "./model_pruner.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";
 
 /** A solved layer whose weight has not been replaced in the model yet. */
-export interface SolvedLayer {
-  readonly group: LayerGroup;
+export interface SolvedLayer<Hessian = HostTensor> {
+  readonly group: LayerGroup<Hessian>;
   readonly name: string;
   readonly weight: HostTensor;
   /** The codes and the grid of the weight, if its query has `bits`. */
@@ -30,17 +30,17 @@ export interface SolvedLayer {
  * Solves the groups of one round and yields each layer once, in any order. The function requests a group only
  * when it is ready to solve the layers of the group, because each group holds statistics in memory.
  */
-export type SolveRound = (
-  groups: AsyncGenerator<LayerGroup, void, undefined>,
+export type SolveRound<Hessian = HostTensor> = (
+  groups: AsyncGenerator<LayerGroup<Hessian>, void, undefined>,
   queryOf: QueryOf,
   options: CallOptions,
-) => AsyncGenerator<SolvedLayer, void, void>;
+) => AsyncGenerator<SolvedLayer<Hessian>, void, void>;
 
 /** Prunes `source`, replaces each weight in it, and yields the events. `solveRound` solves each round. */
-export async function* pruneRounds(
-  source: ModelSource,
+export async function* pruneRounds<Hessian>(
+  source: ModelSource<Hessian>,
   query: ModelQuery,
-  solveRound: SolveRound,
+  solveRound: SolveRound<Hessian>,
   options: CallOptions,
 ): AsyncGenerator<PruneEvent, void, void> {
   const queryOf = typeof query === "function" ? query : () => query;
@@ -63,16 +63,16 @@ export async function* pruneRounds(
 }
 
 /** Yields `firstGroup` and the groups of `laterGroups` that belong to the same round, and records them in `fewTokens`. */
-async function* groupsOfRound(
-  firstGroup: LayerGroup,
-  laterGroups: AsyncGenerator<LayerGroup, void, undefined>,
+async function* groupsOfRound<Hessian>(
+  firstGroup: LayerGroup<Hessian>,
+  laterGroups: AsyncGenerator<LayerGroup<Hessian>, void, undefined>,
   fewTokens: FewTokens,
-): AsyncGenerator<LayerGroup, void, undefined> {
-  for (let group: LayerGroup | undefined = firstGroup; group;) {
+): AsyncGenerator<LayerGroup<Hessian>, void, undefined> {
+  for (let group: LayerGroup<Hessian> | undefined = firstGroup; group;) {
     fewTokens.see(group);
     yield group;
     if (!group.hasMoreInRound) return;
-    const next: IteratorResult<LayerGroup, void> = await laterGroups.next();
+    const next: IteratorResult<LayerGroup<Hessian>, void> = await laterGroups.next();
     group = next.done ? undefined : next.value;
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { DEFAULT_STORE_BYTES } from "../layer/loan.ts";
 import { SelfCheckError } from "../self_check/self_check.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { messageOf } from "../text/message_of.ts";
@@ -53,12 +54,6 @@ export interface DeviceSession {
   /** Limits the solves to one at a time. Only layers that hold a place in `residentQueue` wait here, so this queue is short. */
   readonly solveQueue: BoundedQueue;
 }
-
-/**
- * The default budget of the store, in bytes. The CPU backend has one WebAssembly memory of at most 4 GiB for everything. A GPU that can hold
- * the layers of a large model has 16 GB or more.
- */
-const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 30, webgpu: 4 * 2 ** 30 };
 
 type DeviceState =
   | { readonly kind: "ready"; readonly session: DeviceSession }

@@ -1,13 +1,14 @@
 /**
- * Checks on the device that the dtype of the answer can represent every pruned weight. The weights of the request are
- * finite, but the updates of a solve can overflow, and so can the conversion to a dtype with a smaller range.
+ * Checks on the device that every element of a matrix is finite. The weights of a request are finite, but the updates of
+ * a solve can overflow, and so can the conversion to a dtype with a smaller range. Statistics that were added up on the
+ * device can overflow too.
  */
 
 import type { Backend } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../kernels/transfer/check.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
-import { OverflowingAnswerError } from "./errors.ts";
+import { NonFiniteError, OverflowingAnswerError } from "./errors.ts";
 
 /**
  * Waits until the weights are computed, and checks them.
@@ -15,7 +16,33 @@ import { OverflowingAnswerError } from "./errors.ts";
  * @throws {DeviceLostError}
  */
 export async function checkAnswer(backend: Backend, q: TiledMatrix, dtype: FloatDtype): Promise<void> {
-  const tiles = [...q.tiles()], limit = OVERFLOW_BITS[dtype];
+  const defect = await findOverflow(backend, q, dtype);
+  if (!defect) return;
+  const { tile, row, column } = defect, at = (row - tile.row0) * tile.ld + column - tile.col0;
+  const [value] = new Float32Array((await backend.read(tile.buffer, 4 * at, 4)).buffer);
+  throw new OverflowingAnswerError([row, column], dtype, value);
+}
+
+/**
+ * Waits until the statistics are computed, and checks them.
+ * @param hessian in upper storage, symmetric, so that an element below the diagonal is finite if its mirror image is
+ * @throws {NonFiniteError} naming the first element in the packed upper triangle that is not finite
+ * @throws {DeviceLostError}
+ */
+export async function checkStatistics(backend: Backend, hessian: TiledMatrix): Promise<void> {
+  const defect = await findOverflow(backend, hessian, "F32");
+  if (!defect) return;
+  const { row, column } = defect;
+  throw new NonFiniteError("hessian_upper", [row * hessian.cols - (row * (row + 1)) / 2 + column]);
+}
+
+/** Returns the position of the first element, in row-major order, that is not finite in `dtype`. */
+async function findOverflow(
+  backend: Backend,
+  matrix: TiledMatrix,
+  dtype: FloatDtype,
+): Promise<ReturnType<typeof locate> | undefined> {
+  const tiles = [...matrix.tiles()], limit = OVERFLOW_BITS[dtype];
   const first = backend.createBuffer("overflowing weights", 4 * tiles.length);
   try {
     backend.write(first, 0, new Uint8Array(new Uint32Array(tiles.length).fill(NOTHING_FOUND).buffer));
@@ -26,13 +53,7 @@ export async function checkAnswer(backend: Backend, q: TiledMatrix, dtype: Float
     const defects = tiles.flatMap((tile, slot) =>
       found[slot] === NOTHING_FOUND ? [] : [locate(tile, found[slot])]
     );
-    if (defects.length === 0) return;
-    const { tile, row, column } = defects.reduce((a, b) =>
-      b.row < a.row || (b.row === a.row && b.column < a.column) ? b : a
-    );
-    const at = (row - tile.row0) * tile.ld + column - tile.col0;
-    const [value] = new Float32Array((await backend.read(tile.buffer, 4 * at, 4)).buffer);
-    throw new OverflowingAnswerError([row, column], dtype, value);
+    return defects.toSorted((a, b) => a.row - b.row || a.column - b.column)[0];
   } finally {
     first.destroy();
   }

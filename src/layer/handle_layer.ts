@@ -1,20 +1,19 @@
 /**
- * Handles the request for one layer, from the bytes of the request to the bytes of the answer. `handleLayer`
- * reads the tensors onto the device, solves the layer, and encodes the solution. `solveReceivedLayer` is the
- * middle step, which decides what is copied, reused and freed if the request names stored statistics.
- *
- * Two programs call `handleLayer`: the host, which is Pare's GPU server, and the edge, which is Pare's
- * Cloudflare Worker and solves small layers itself. They differ in how they receive the request and send the
- * answer.
+ * Handles one layer. `handleLayer` goes from the bytes of a request to the bytes of the answer. The host and the edge
+ * call it. `pruneTensors` goes from tensors in host memory to tensors in host memory, and takes the statistics from
+ * the device. A run in one process calls it. Both move the layer to the device, solve it, and check the result in the
+ * same way. `solveReceivedLayer` decides what is copied, reused and freed if the statistics are lent.
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { tileEdgeOn } from "../backend/tiled_matrix.ts";
+import { type TiledMatrix, tileEdgeOn } from "../backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
 import type { ResolvedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
 import type { Solution } from "../solvers/solver.ts";
+import type { FloatDtype } from "../tensor/dtype.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
 import { checkAnswer } from "./check_answer.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { checkDeviceBytes } from "./device_bytes.ts";
@@ -22,21 +21,33 @@ import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
 import { METHOD_SOLVERS } from "./methods.ts";
 import { type LayerParameters, needsStatistics, usesHessian, usesStorableFactor } from "./operands.ts";
-import { readLayer, type ReceivedLayer } from "./read_layer.ts";
-import { type Answer, encodeAnswer, weightReader } from "./write_layer.ts";
+import type { MatrixReader } from "./matrix_reader.ts";
+import { type LayerRules, readLayer, type ReceivedLayer, uploadLayer } from "./read_layer.ts";
+import { type Answer, encodeAnswer, readTensors, weightReader } from "./write_layer.ts";
+
+/** The parameters of a layer, and its statistics if its tensors do not include them. */
+interface LayerInput {
+  readonly parameters: ResolvedParameters;
+  /**
+   * The statistics that the layer borrows, if it shares them with other layers. The caller returns the loan.
+   */
+  readonly loan?: Loan;
+}
 
 /** The request for one layer. */
-export interface LayerRequest {
+export interface LayerRequest extends LayerInput {
   /** The bytes of the body, a safetensors file. They are read once. */
   readonly source: AsyncIterable<Uint8Array>;
   /** The length of the body, in bytes. */
   readonly totalBytes: number;
-  readonly parameters: ResolvedParameters;
-  /**
-   * The stored statistics that the request borrows, if it names some. The body then has none. The caller
-   * returns the loan.
-   */
-  readonly loan?: Loan;
+}
+
+/** A layer in host memory. */
+export interface TensorsRequest extends LayerInput {
+  /** The tensors, named as in the body of a request. */
+  readonly tensors: ReadonlyMap<string, HostTensor>;
+  /** The statistics, if they are on the device and the layer does not share them. The call overwrites and frees this matrix. */
+  readonly hessian?: TiledMatrix;
 }
 
 /** The device that solves a layer, and settings that depend on the server. */
@@ -74,14 +85,78 @@ export interface HandledLayer extends Answer {
  * @throws the errors of `readLayer`, `checkLoanFits`, `solveReceivedLayer` and `checkAnswer`
  */
 export async function handleLayer(request: LayerRequest, options: LayerOptions): Promise<HandledLayer> {
-  const { parameters, loan } = request;
+  const { backend } = options, { source, totalBytes } = request;
+  const solved = await solveLayer(
+    request,
+    options,
+    (rules) => readLayer(backend, source, { ...rules, totalBytes }),
+  );
+  const { solution, dtype, report, weights } = solved;
+  try {
+    return { ...encodeAnswer(backend, solution, dtype, report, weights), report, destroy: solved.destroy };
+  } catch (error) {
+    solved.destroy();
+    throw error;
+  }
+}
+
+/**
+ * Prunes a layer in host memory. Nothing that the call allocates on the device stays allocated.
+ * @returns the tensors, named as in an answer, and the report
+ * @throws the errors of `handleLayer`, except those of a body
+ */
+export async function pruneTensors(
+  { tensors, hessian, ...task }: TensorsRequest,
+  options: LayerOptions,
+): Promise<{ readonly tensors: Map<string, HostTensor>; readonly report: Report }> {
+  const { backend } = options;
+  using given = new DisposableStack();
+  if (hessian) given.defer(() => hessian.destroy());
+  const solved = await solveLayer(task, options, async (rules) => {
+    if (!hessian) return await uploadLayer(backend, tensors, rules);
+    const statistics = given.adopt(withEdge(backend, hessian, rules.edge), (copy) => copy.destroy());
+    const received = await uploadLayer(backend, tensors, { ...rules, statistics: "stored" });
+    const destroy = () => {
+      statistics.destroy();
+      received.destroy();
+    };
+    return { ...received, hessian: statistics, destroy };
+  });
+  using _solved = { [Symbol.dispose]: solved.destroy };
+  const { solution, dtype, weights, report } = solved;
+  return { tensors: await readTensors(backend, solution, dtype, weights), report };
+}
+
+/** Returns `hessian` with tiles of edge `edge`. If this is a copy, frees `hessian`. */
+function withEdge(backend: Backend, hessian: TiledMatrix, edge: number): TiledMatrix {
+  if (hessian.edge === edge) return hessian;
+  const copy = copyUpper(backend, hessian, edge);
+  hessian.destroy();
+  return copy;
+}
+
+/** A checked solution on the device, and the reader of its weights in `dtype`. */
+interface CheckedSolution {
+  readonly solution: Solution;
+  readonly dtype: FloatDtype;
+  readonly weights: MatrixReader;
+  readonly report: Report;
+  /** Frees the solution. Idempotent. */
+  readonly destroy: () => void;
+}
+
+/** Solves the layer that `receive` moves to the device, and checks the result. */
+async function solveLayer(
+  { parameters, loan }: LayerInput,
+  options: LayerOptions,
+  receive: (rules: LayerRules) => Promise<ReceivedLayer>,
+): Promise<CheckedSolution> {
   const { backend, clock, runSolve = (solve) => solve() } = options;
   const readStart = clock();
   const { start = readStart } = options;
   using operands = new DisposableStack();
   const edge = tileEdgeFor(parameters.blocksize, options.tileEdge ?? tileEdgeOn(backend));
-  const received = await readLayer(backend, request.source, {
-    totalBytes: request.totalBytes,
+  const received = await receive({
     edge,
     statistics: loan ? "stored" : needsStatistics(parameters) ? "required" : "optional",
     checkShape(rows, cols) {
@@ -116,9 +191,8 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
     ...layerReport,
     seconds: { read, ...layerReport.seconds, total: (clock() - start) / 1000 },
   };
-  const answer = encodeAnswer(backend, solution, dtype, report, weights);
   const resources = unsent.move();
-  return { ...answer, report, destroy: () => resources.dispose() };
+  return { solution, dtype, weights, report, destroy: () => resources.dispose() };
 }
 
 /** A solved layer before it is encoded. The caller frees the solution. */

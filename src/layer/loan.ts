@@ -1,9 +1,10 @@
 /**
- * The interface between a solve and the calibration statistics that a host (a Pare server with a GPU) has
- * stored. A request that names stored statistics borrows them for as long as it needs them. The host's factor
- * store implements the interface, so the code in this folder does not depend on the store.
+ * The interface between a solve and calibration statistics that several layers share. A layer borrows them for as long
+ * as it needs them. The factor store of a host implements the interface, and so does `LentStatistics` for a run in one
+ * process.
  */
 
+import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";
 
@@ -35,4 +36,40 @@ export interface Loan {
   store(factor: Factor, key: FactorKey): void;
   /** Ends the loan. Idempotent. */
   return(): void;
+}
+
+/**
+ * The default limit for the bytes of stored statistics and their factors. The CPU backend has one WebAssembly memory of at most 4 GiB for
+ * everything. A GPU that can hold the layers of a large model has 16 GB or more.
+ */
+export const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = {
+  cpu: 2 ** 30,
+  webgpu: 4 * 2 ** 30,
+};
+
+/** Statistics that are lent to one layer after the other, with the last factor that a layer made of them. */
+export class LentStatistics implements Loan {
+  #factor: { readonly factor: Factor; readonly key: FactorKey } | undefined;
+
+  /** @param limit the largest sum of bytes of the statistics and a factor. A larger factor is not kept */
+  constructor(readonly hessian: TiledMatrix, readonly limit: number) {}
+
+  factor({ damping, blocksize }: FactorKey): Factor | undefined {
+    const key = this.#factor?.key;
+    return key?.damping === damping && key.blocksize === blocksize ? this.#factor?.factor : undefined;
+  }
+
+  store(factor: Factor, key: FactorKey): void {
+    if (factor.byteLength + this.hessian.byteLength > this.limit) return factor.destroy();
+    this.#factor?.factor.destroy();
+    this.#factor = { factor, key };
+  }
+
+  return(): void {}
+
+  /** Frees the statistics and the factor. Idempotent. */
+  destroy(): void {
+    this.hessian.destroy();
+    this.#factor?.factor.destroy();
+  }
 }

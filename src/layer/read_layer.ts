@@ -1,14 +1,16 @@
 /**
- * Reads a request body, which is a safetensors file, into a layer on the device. The header is checked first.
- * Then each tensor is streamed into its sink, which is an object that builds a matrix on the device from the
- * tensor.
+ * Moves a layer to the device: from a request body, which is a safetensors file, or from tensors in host memory. The
+ * dtypes and shapes are checked first. Then each tensor is streamed into its sink, which is an object that builds a
+ * matrix on the device from the tensor.
  */
 
 import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { openSafetensors, type SafetensorsStream } from "../safetensors/decode.ts";
+import { openSafetensors } from "../safetensors/decode.ts";
+import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import type { Layer } from "../solvers/solver.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
 import {
   checkHessianTensors,
   checkLayerTensors,
@@ -16,7 +18,7 @@ import {
   type StatisticsRule,
 } from "./body_tensors.ts";
 import { HessianSink, PackedHessianSink } from "./sinks/hessian_sink.ts";
-import { ingest } from "./sinks/ingest.ts";
+import { ingest, type NamedChunk } from "./sinks/ingest.ts";
 import { InputsSink } from "./sinks/inputs_sink.ts";
 import { MaskSink } from "./sinks/mask_sink.ts";
 import type { TensorSink } from "./sinks/tensor_sink.ts";
@@ -32,21 +34,21 @@ export interface ReadOptions {
   readonly edge: number;
 }
 
-/** The rules of a request for the layer in its body. */
-export interface LayerRules {
+/** The rules of a request for its layer. */
+export interface LayerRules extends Pick<ReadOptions, "edge"> {
   readonly statistics: StatisticsRule;
   /** Called with the shape of the weight before any data is read. It throws if the layer is too large. */
   readonly checkShape?: (rows: number, cols: number) => void;
 }
 
-/** A layer that was read from a body, on the device. */
+/** A layer on the device. */
 export interface ReceivedLayer {
   readonly rows: number;
   readonly cols: number;
-  /** The dtype of the weight in the body. */
+  /** The dtype of the weight in the request. */
   readonly dtype: FloatDtype;
   readonly layer: Layer;
-  /** The statistics H, (cols, cols) f32, upper storage. Undefined if the body has no statistics. */
+  /** The statistics H, (cols, cols) f32, upper storage. Undefined if the request has no statistics. */
   readonly hessian: TiledMatrix | undefined;
   /**
    * Frees all tensors. The method may be called more than once, and after a solve that has already freed some
@@ -66,19 +68,47 @@ export async function readLayer(
   source: AsyncIterable<Uint8Array>,
   options: ReadOptions & LayerRules,
 ): Promise<ReceivedLayer> {
-  const { edge, totalBytes } = options;
-  const stream = await openSafetensors(source, { totalBytes });
-  return await withSinks(stream, async (sinks) => {
-    const tensors = checkLayerTensors(stream.header.tensors, options.statistics);
+  const stream = await openSafetensors(source, options);
+  try {
+    return await receiveLayer(backend, stream.header.tensors, stream.chunks(), options);
+  } finally {
+    await stream.close();
+  }
+}
+
+/**
+ * Uploads a layer whose tensors are in host memory, named as in a body. If it throws, nothing stays allocated.
+ * @throws the errors of `readLayer`, except those of the body and its source
+ */
+export function uploadLayer(
+  backend: Backend,
+  tensors: ReadonlyMap<string, HostTensor>,
+  rules: LayerRules,
+): Promise<ReceivedLayer> {
+  const infos = [...tensors].map(([name, { dtype, shape, data }]) => (
+    { name, dtype, shape, begin: 0, end: data.byteLength }
+  ));
+  const chunks = infos.map((tensor) => ({ tensor, bytes: tensors.get(tensor.name)!.data }));
+  return receiveLayer(backend, infos, chunks, rules);
+}
+
+async function receiveLayer(
+  backend: Backend,
+  infos: readonly TensorInfo[],
+  chunks: AsyncIterable<NamedChunk> | Iterable<NamedChunk>,
+  { edge, statistics: rule, checkShape }: LayerRules,
+): Promise<ReceivedLayer> {
+  return await withSinks(async (sinks) => {
+    const tensors = checkLayerTensors(infos, rule);
     const { rows, cols, statistics } = tensors;
-    options.checkShape?.(rows, cols);
+    checkShape?.(rows, cols);
     const weight = new WeightSink(backend, tensors.weight, edge);
     sinks.set("weight", weight);
     const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge);
     if (statisticsSink) sinks.set(statistics.name, statisticsSink);
     const mask = tensors.mask && new MaskSink(backend, rows, cols, tensors.mask.packed);
     if (mask) sinks.set("mask", mask);
-    await ingest(backend, stream, sinks);
+    await ingest(backend, chunks, sinks);
     const layer: Layer = { weight: weight.take(), forced: mask?.take() };
     const hessian = statisticsSink?.take();
     return {
@@ -108,13 +138,17 @@ export async function readHessian(
   { totalBytes, edge }: ReadOptions,
 ): Promise<TiledMatrix> {
   const stream = await openSafetensors(source, { totalBytes });
-  return await withSinks(stream, async (sinks) => {
-    const statistics = checkHessianTensors(stream.header.tensors);
-    const sink = createStatisticsSink(backend, statistics, edge);
-    sinks.set(statistics.name, sink);
-    await ingest(backend, stream, sinks);
-    return sink.take();
-  });
+  try {
+    return await withSinks(async (sinks) => {
+      const statistics = checkHessianTensors(stream.header.tensors);
+      const sink = createStatisticsSink(backend, statistics, edge);
+      sinks.set(statistics.name, sink);
+      await ingest(backend, stream.chunks(), sinks);
+      return sink.take();
+    });
+  } finally {
+    await stream.close();
+  }
 }
 
 function createStatisticsSink(
@@ -132,12 +166,8 @@ function createStatisticsSink(
   }
 }
 
-/**
- * Calls `body` with an empty map, to which `body` adds every sink that it creates. When `body` ends or
- * throws, the sinks are destroyed and the source is closed.
- */
+/** Calls `body` with an empty map, to which `body` adds every sink that it creates, and destroys the sinks at the end. */
 async function withSinks<T>(
-  stream: SafetensorsStream,
   body: (sinks: Map<string, TensorSink<unknown>>) => Promise<T>,
 ): Promise<T> {
   const sinks = new Map<string, TensorSink<unknown>>();
@@ -145,6 +175,5 @@ async function withSinks<T>(
     return await body(sinks);
   } finally {
     for (const sink of sinks.values()) sink.destroy();
-    await stream.close();
   }
 }

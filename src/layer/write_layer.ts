@@ -1,7 +1,7 @@
 /**
- * Encodes a solution, which is on the device, as the bytes of an answer. The header and the length are known
- * in advance. The data is converted on the device and read back in strips of a few rows, so a layer of any
- * size takes little of the CPU's memory.
+ * Reads a solution back from the device, as the bytes of an answer or as tensors. The header and the length of an
+ * answer are known in advance. The data is converted on the device and read back in strips of a few rows, so an
+ * answer of any size takes little of the CPU's memory.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -13,7 +13,9 @@ import { encodeHeader, type TensorSpec } from "../safetensors/encode.ts";
 import type { QuantizationGrids, Solution } from "../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
-import { READ_BYTES } from "../backend/host_arrays.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import { tensorBytes } from "../tensor/shape.ts";
+import { freeArray, READ_BYTES } from "../backend/host_arrays.ts";
 import { type Encoding, MatrixReader } from "./matrix_reader.ts";
 import { splitIntoStrips } from "./sinks/strips.ts";
 
@@ -42,34 +44,76 @@ export function encodeAnswer(
   report: Report,
   weights: MatrixReader = weightReader(backend, solution.q, dtype),
 ): Answer {
-  const { rows, cols } = solution.q, { quantized } = solution;
-  // The elements of 4 bytes come first, so that they are aligned for every dtype of the weights.
-  const grids: TensorSpec[] = quantized
-    ? ["scales", "zeros"].map((name) => ({ name, dtype: "F32", shape: [rows, quantized.groups] }))
-    : [];
-  const codes: TensorSpec[] = quantized ? [{ name: "codes", dtype: "U8", shape: [rows, cols] }] : [];
-  const header = encodeHeader([
-    ...grids,
-    { name: "weight", dtype, shape: [rows, cols] },
-    { name: "mask", dtype: "U8", shape: [rows, maskRowBytes(cols)] },
-    ...codes,
-  ], { report: JSON.stringify(report) });
+  const tensors = answerTensors(backend, solution, dtype, weights);
+  const header = encodeHeader(tensors, { report: JSON.stringify(report) });
   return {
     byteLength: header.bytes.byteLength + header.dataBytes,
     async *chunks() {
       yield header.bytes;
-      if (quantized) {
-        yield* bufferChunks(backend, quantized.scales);
-        yield* bufferChunks(backend, quantized.zeros);
-      }
-      yield* weights.chunks();
-      yield* maskChunks(backend, solution);
-      if (quantized) {
-        yield* new MatrixReader(backend, solution.q, codeEncoding(backend, solution.q.cols, quantized))
-          .chunks();
-      }
+      for (const tensor of tensors) yield* tensor.chunks();
     },
   };
+}
+
+/** Reads the tensors of an answer into host memory. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
+export async function readTensors(
+  backend: Backend,
+  solution: Solution,
+  dtype: FloatDtype,
+  weights: MatrixReader,
+): Promise<Map<string, HostTensor>> {
+  const tensors = new Map<string, HostTensor>();
+  for (const { name, dtype: stored, shape, chunks } of answerTensors(backend, solution, dtype, weights)) {
+    const data = new Uint8Array(tensorBytes(stored, shape));
+    let filled = 0;
+    for await (const chunk of chunks()) {
+      data.set(chunk, filled);
+      filled += chunk.byteLength;
+      freeArray(chunk);
+    }
+    tensors.set(name, { dtype: stored, shape, data });
+  }
+  return tensors;
+}
+
+/** A tensor of an answer, and its bytes, which can be read once. */
+interface AnswerTensor extends TensorSpec {
+  readonly chunks: () => AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
+}
+
+/** The tensors of an answer. Those with elements of 4 bytes come first, so that they are aligned for every dtype of the weights. */
+function answerTensors(
+  backend: Backend,
+  solution: Solution,
+  dtype: FloatDtype,
+  weights: MatrixReader,
+): AnswerTensor[] {
+  const { q, quantized } = solution, { rows, cols } = q;
+  const tensors: AnswerTensor[] = [
+    { name: "weight", dtype, shape: [rows, cols], chunks: () => weights.chunks() },
+    {
+      name: "mask",
+      dtype: "U8",
+      shape: [rows, maskRowBytes(cols)],
+      chunks: () => maskChunks(backend, solution),
+    },
+  ];
+  if (!quantized) return tensors;
+  const grid = (name: "scales" | "zeros"): AnswerTensor => (
+    {
+      name,
+      dtype: "F32",
+      shape: [rows, quantized.groups],
+      chunks: () => bufferChunks(backend, quantized[name]),
+    }
+  );
+  const codes = () => new MatrixReader(backend, q, codeEncoding(backend, cols, quantized)).chunks();
+  return [grid("scales"), grid("zeros"), ...tensors, {
+    name: "codes",
+    dtype: "U8",
+    shape: [rows, cols],
+    chunks: codes,
+  }];
 }
 
 /** Reads a whole answer from the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */

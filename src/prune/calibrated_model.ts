@@ -11,7 +11,7 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { HessianAccumulator, packedIdentity } from "../calibration/hessian.ts";
+import { HessianAccumulator } from "../calibration/hessian.ts";
 import { type TensorSource, withReplacements } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/layer_specs.ts";
@@ -21,6 +21,9 @@ import type { Model } from "../models/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
+
+/** A model whose statistics are on the device. */
+export type CalibratedModel = ModelSource<HessianAccumulator>;
 
 /** Options of the calibration. */
 export interface CalibrationOptions extends PlanOptions {
@@ -68,13 +71,18 @@ export interface FinishedLayers extends NameSet {
 }
 
 /**
- * Returns `model` as a source of calibrated layers. The generator of its `groups` throws
+ * Returns `model` as a source of calibrated layers. Whoever receives a group may take its Hessian or destroy it. The
+ * rest is destroyed at the end of the round. The generator of its `groups` throws
  * - {RangeError} if the windows are empty, of different lengths or too long for the model,
  * - {Error} if a layer is not replaced before the next round is requested,
  * - the signal's reason if the signal is aborted.
  * @param backend runs the forward passes
  */
-export function calibratedModel(model: Model, backend: Backend, options: CalibrationOptions): ModelSource {
+export function calibratedModel(
+  model: Model,
+  backend: Backend,
+  options: CalibrationOptions,
+): CalibratedModel {
   const plan = new BlockPlan(model.spec, options);
   return { layerCount: plan.layerCount, groups: () => groups(model, backend, plan, options) };
 }
@@ -84,7 +92,7 @@ async function* groups(
   backend: Backend,
   plan: BlockPlan,
   options: CalibrationOptions,
-): AsyncGenerator<LayerGroup, void, undefined> {
+): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
   if (plan.layerCount === 0) return;
   const { windows, memory, hiddenStates, onReplace, trueSequential } = options;
   const forward = await Forward.begin(backend, model, windows, { ...memory, storage: hiddenStates });
@@ -118,31 +126,38 @@ async function* calibrateRound(
   openBlock: OpenBlock,
   weights: TensorSource,
   steps: StepCounter,
-): AsyncGenerator<LayerGroup, void, undefined> {
+): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
   const hessians = await accumulateHessians(forward, round, openBlock.block, weights, steps);
   try {
-    yield* openRound(round, openBlock, async (group) => {
-      const hessian = hessians.get(group)!; // `accumulateHessians` made a Hessian for each group
-      const statistics = await readStatistics(group, hessian);
-      hessian.destroy();
-      return statistics;
-    });
+    // `accumulateHessians` made a Hessian for each group.
+    yield* openRound(round, openBlock, (group) => statisticsOf(group, hessians.get(group)!));
   } finally {
     for (const hessian of hessians.values()) hessian.destroy();
   }
 }
 
 /**
- * Reads the statistics of a group back. If no token was routed to an expert, its Hessian would be 0, with which a
- * solver would set all weights to 0. The identity takes its place, with which every solver prunes by magnitude.
+ * Returns the statistics of a group. If no token was routed to an expert, its Hessian would be 0, with which a solver
+ * would set all weights to 0. The identity takes its place, with which every solver prunes by magnitude.
  */
-async function readStatistics(
-  [{ expertRole, inFeatures }]: LinearGroup,
-  hessian: HessianAccumulator,
-): Promise<GroupStatistics> {
-  if (expertRole === undefined) return { hessian: await hessian.packedUpper() };
-  const { tokens } = hessian;
-  return { tokens, hessian: tokens === 0 ? packedIdentity(inFeatures) : await hessian.packedUpper() };
+function statisticsOf([{ expertRole }]: LinearGroup, hessian: HessianAccumulator): GroupStatistics {
+  if (expertRole === undefined) return { hessian };
+  if (hessian.tokens === 0) hessian.setIdentity();
+  return { tokens: hessian.tokens, hessian };
+}
+
+/** Wraps `model` so that its statistics are tensors, which a client sends to a server. The device's memory is freed. */
+export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource {
+  return {
+    layerCount: model.layerCount,
+    async *groups() {
+      for await (const group of model.groups()) {
+        const hessian = await group.hessian?.packedUpper();
+        group.hessian?.destroy();
+        yield { ...group, hessian, replace: (...replacement) => group.replace(...replacement) };
+      }
+    },
+  };
 }
 
 /** Computes the Hessian of each group of a round. The caller must destroy the Hessians. */

@@ -5,6 +5,7 @@
  * `uncalibratedModel`.
  */
 
+import type { HessianAccumulator } from "../calibration/hessian.ts";
 import { convertReplacement } from "../checkpoint/convert_replacement.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
@@ -17,7 +18,7 @@ import { readLayerWeight, toStoredShape } from "./layer_weight.ts";
 export type OnReplace = (name: string, weight: HostTensor) => Promise<unknown>;
 
 /** The statistics of a group's input. `LayerGroup` describes the fields. */
-export type GroupStatistics = Pick<LayerGroup, "hessian" | "tokens">;
+export type GroupStatistics = Pick<LayerGroup<HessianAccumulator>, "hessian" | "tokens">;
 
 /** The block that a round belongs to. */
 export interface OpenBlock {
@@ -44,13 +45,13 @@ interface RoundStatus {
 export async function* openRound(
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
-  statisticsOf?: (group: LinearGroup) => Promise<GroupStatistics>,
-): AsyncGenerator<LayerGroup, void, undefined> {
+  statisticsOf?: (group: LinearGroup) => GroupStatistics,
+): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
   const status: RoundStatus = { acceptsReplacements: true };
   try {
     for (const [index, pending] of round.entries()) {
       const layers = await readLayers(openBlock.weights, pending.layers);
-      const statistics = await statisticsOf?.(pending.group) ?? {};
+      const statistics = statisticsOf?.(pending.group) ?? {};
       const hasMoreInRound = index < round.length - 1;
       yield new OpenGroup(openBlock, status, pending, { ...statistics, layers, hasMoreInRound });
     }
@@ -61,9 +62,9 @@ export async function* openRound(
 }
 
 /** A group of layers that has been yielded and accepts their pruned weights. */
-class OpenGroup implements LayerGroup {
+class OpenGroup implements LayerGroup<HessianAccumulator> {
   readonly block: number;
-  readonly hessian: HostTensor | undefined;
+  readonly hessian: HessianAccumulator | undefined;
   readonly tokens: number | undefined;
   readonly layers: readonly SourceLayer[];
   readonly hasMoreInRound: boolean;

@@ -72,7 +72,7 @@ export class PhaseClock {
   }
 
   /** Wraps `source` so that the time it takes to produce each group is added to `calibrate`. */
-  timeCalibration(source: ModelSource): ModelSource {
+  timeCalibration<Hessian>(source: ModelSource<Hessian>): ModelSource<Hessian> {
     const time = this.time.bind(this);
     return {
       layerCount: source.layerCount,

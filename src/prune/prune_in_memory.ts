@@ -2,7 +2,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { withReplacements } from "../checkpoint/tensor_source.ts";
-import type { ModelPruner, QueryOf } from "../client/model_pruner.ts";
+import type { QueryOf } from "../client/model_pruner.ts";
 import type { Model } from "../models/model.ts";
 import { type LayerQuery, needsNoStatistics } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -11,12 +11,13 @@ import { allocate, withAllocation } from "./allocation/allocate.ts";
 import type { AllocationName } from "./allocation/allocation.ts";
 import { linearLayers } from "./block_plan.ts";
 import { calibratedModel } from "./calibrated_model.ts";
+import type { CalibratedPruner } from "./device_pruner.ts";
 import { uncalibratedModel } from "./uncalibrated_model.ts";
 
 /** The client, the backend and the calibration windows of the run. */
 export interface InMemoryPruneOptions {
   /** Solves the layers. */
-  readonly pruner: ModelPruner;
+  readonly pruner: CalibratedPruner;
   /** Runs the forward passes of the calibration. */
   readonly backend: Backend;
   /** Token ids of the calibration windows. Runs that need no statistics do not use them. */

@@ -6,12 +6,13 @@
 
 import { quantizedNames, type QuantizedPart, stemOf } from "../checkpoint/quantized/layout.ts";
 import { packWeight } from "../checkpoint/quantized/pack_weight.ts";
-import type { LayerGroup, ModelSource } from "../client/model_source.ts";
+import type { LayerGroup } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../quantization/quantization.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
+import type { CalibratedModel } from "./calibrated_model.ts";
 import type { QuantizedStore } from "./run/quantized_store.ts";
 
 /** Returns the grid that the parameters of a layer ask for, or undefined if the layer is not quantised. */
@@ -27,10 +28,10 @@ export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOp
  * @param gridOf returns the grid of the layer `name`, or undefined if the layer stays dense
  */
 export function quantizedModel(
-  source: ModelSource,
+  source: CalibratedModel,
   gridOf: (name: string) => GridOptions | undefined,
   store: QuantizedStore,
-): ModelSource {
+): CalibratedModel {
   return {
     layerCount: source.layerCount,
     async *groups() {
@@ -39,20 +40,15 @@ export function quantizedModel(
   };
 }
 
-function quantizedGroup(
-  group: LayerGroup,
+function quantizedGroup<Hessian>(
+  group: LayerGroup<Hessian>,
   gridOf: (name: string) => GridOptions | undefined,
   store: QuantizedStore,
-): LayerGroup {
-  const { block, hessian, tokens, layers, hasMoreInRound } = group;
+): LayerGroup<Hessian> {
   return {
-    block,
-    hessian,
-    tokens,
-    layers,
-    hasMoreInRound,
+    ...group,
     async replace(name, weight, quantized) {
-      const grid = gridOf(name), dtype = layers.find((layer) => layer.name === name)?.weight.dtype;
+      const grid = gridOf(name), dtype = group.layers.find((layer) => layer.name === name)?.weight.dtype;
       if (!grid || !dtype || !isFloatDtype(dtype)) return await group.replace(name, weight);
       const { tensors, dense } = packAnswer(name, quantized, grid, dtype);
       await store.write(name, tensors);

@@ -3,9 +3,9 @@
  * such as magnitude pruning. No forward pass is run, so this source is far faster than `calibratedModel`.
  */
 
-import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { Model } from "../models/model.ts";
 import { BlockPlan } from "./block_plan.ts";
+import type { CalibratedModel } from "./calibrated_model.ts";
 import { type OnReplace, openRound } from "./open_round.ts";
 
 /**
@@ -14,18 +14,15 @@ import { type OnReplace, openRound } from "./open_round.ts";
  * throws {Error} if a layer is not replaced before the next round is requested.
  * @param onReplace called with each replaced weight, in the dtype of the checkpoint
  */
-export function uncalibratedModel(model: Model, onReplace: OnReplace): ModelSource {
-  const plan = new BlockPlan(model.spec, {});
-  return { layerCount: plan.layerCount, groups: () => groups(model, plan, onReplace) };
-}
-
-async function* groups(
-  { weights }: Model,
-  plan: BlockPlan,
-  onReplace: OnReplace,
-): AsyncGenerator<LayerGroup, void, undefined> {
-  for (let block = 0; block <= plan.lastBlock; block++) {
-    const openBlock = { block, weights, replaced: new Map(), onReplace };
-    for (const round of plan.rounds(block)) yield* openRound(round, openBlock);
-  }
+export function uncalibratedModel({ spec, weights }: Model, onReplace: OnReplace): CalibratedModel {
+  const plan = new BlockPlan(spec, {});
+  return {
+    layerCount: plan.layerCount,
+    async *groups() {
+      for (let block = 0; block <= plan.lastBlock; block++) {
+        const openBlock = { block, weights, replaced: new Map(), onReplace };
+        for (const round of plan.rounds(block)) yield* openRound(round, openBlock);
+      }
+    },
+  };
 }

@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import type { Backend } from "../../src/backend/backend.ts";
-import { openBackend } from "../../src/cli/local_host.ts";
+import { openBackend } from "../../src/cli/open_backend.ts";
 import { runFingerprint } from "../../src/cli/prune/run_fingerprint.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { decode } from "../../src/safetensors/decode.ts";

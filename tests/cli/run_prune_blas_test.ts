@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { runFingerprint } from "../../src/cli/prune/run_fingerprint.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
@@ -53,7 +53,7 @@ describe("runPrune() with a BLAS library", { skip }, () => {
       reportFileNames: [],
       reportFiles: () => Promise.resolve(new Map()),
     };
-    return runPrune(job, { fs: denoFileSystem, backend: host.backend, pare: host.pare });
+    return runPrune(job, { fs: denoFileSystem, backend: host.backend, pruner: host.pruner });
   }
 
   const weights = (out: string) => Deno.readFile(`${folder}/${out}/model.safetensors`);

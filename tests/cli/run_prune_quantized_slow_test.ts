@@ -7,12 +7,12 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { packStep } from "../../src/cli/prune/pack_step.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { unpackCheckpoint } from "../../src/checkpoint/packed/unpack_checkpoint.ts";
-import type { ModelPruner } from "../../src/client/model_pruner.ts";
+import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
@@ -47,7 +47,7 @@ function gridOf(name: string): GridOptions {
 }
 
 /** Prunes layers with the solver in this process, and rounds the result to the grid of the layer. */
-const quantizingPruner: ModelPruner = {
+const quantizingPruner: CalibratedPruner = {
   pruneModel: (source, query = {}, options = {}) =>
     pruneRounds(
       source,
@@ -56,7 +56,7 @@ const quantizingPruner: ModelPruner = {
         for await (const group of groups) {
           for (const { name, weight: dense } of group.layers) {
             const { weight, report } = await host.pare.pruneLayer(
-              { weight: dense, hessian_upper: group.hessian },
+              { weight: dense, hessian_upper: await group.hessian!.packedUpper() },
               { sparsity: 0.5 },
             );
             const values = bytesToFloats(weight.data, weight.dtype as FloatDtype);
@@ -95,9 +95,13 @@ function job(out: string, changes: Partial<PruneJob> = {}, fs: WorkFileSystem = 
   };
 }
 
-function run(what: PruneJob, fs: WorkFileSystem = denoFileSystem, pare: ModelPruner = quantizingPruner) {
+function run(
+  what: PruneJob,
+  fs: WorkFileSystem = denoFileSystem,
+  pruner: CalibratedPruner = quantizingPruner,
+) {
   const onDamage = (description: string) => assert.fail(`a stopped run is called damaged: ${description}`);
-  return runPrune(what, { fs, backend: host.backend, pare, onDamage });
+  return runPrune(what, { fs, backend: host.backend, pruner, onDamage });
 }
 
 /** Reads every file below the folder `root`. The keys are the paths relative to `root`. */
@@ -178,7 +182,7 @@ describe("runPrune() with quantised output", () => {
       runPrune(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) }), {
         fs: denoFileSystem,
         backend: host.backend,
-        pare: host.pare,
+        pruner: host.pruner,
       }),
       { message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: the server answered no codes/ },
     );

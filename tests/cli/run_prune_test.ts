@@ -9,7 +9,7 @@ import { linearSpec } from "../../src/models/layer_specs.ts";
 import { existsSync } from "node:fs";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
@@ -70,8 +70,8 @@ function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
 }
 
 function run(what: PruneJob, fs?: WorkFileSystem, onUnfinished?: (folder: string) => void) {
-  const { backend, pare } = host;
-  return runPrune(what, { fs: fs ?? denoFileSystem, backend, pare, onUnfinished, onDamage: refuseDamage });
+  const { backend, pruner } = host;
+  return runPrune(what, { fs: fs ?? denoFileSystem, backend, pruner, onUnfinished, onDamage: refuseDamage });
 }
 
 /** A process that was stopped leaves no damage. */

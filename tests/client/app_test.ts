@@ -6,7 +6,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type Host, serve } from "../../routes/serve.ts";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { ConnectionError, PareError } from "../../src/client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../../src/client/layer_file.ts";
 import { Pare } from "../../src/client/pare.ts";

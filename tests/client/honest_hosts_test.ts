@@ -4,7 +4,7 @@
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { LayerTensors } from "../../src/client/layer_file.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";

@@ -5,7 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { readTensor, type TensorSource, withReplacements } from "../../src/checkpoint/tensor_source.ts";
 import type { LayerEvent } from "../../src/client/events.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
@@ -39,7 +39,7 @@ describe("a mixture of experts", () => {
     const replaced = new Map<string, HostTensor>(), events = new Map<string, LayerEvent>();
     const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
     const source = calibratedModel(model, host.backend, { windows: SHORT, onReplace });
-    for await (const event of host.pare.pruneModel(source, query)) {
+    for await (const event of host.pruner.pruneModel(source, query)) {
       if (event.type === "layer") events.set(event.name, event);
     }
     return { events, weights: withReplacements(weights, replaced) };
@@ -95,7 +95,7 @@ describe("a mixture of experts", () => {
   });
 
   it("keeps its router, its norms and its other tensors", async () => {
-    const pruned = await pruneInMemory(model, {}, { pruner: host.pare, backend: host.backend, windows });
+    const pruned = await pruneInMemory(model, {}, { pruner: host.pruner, backend: host.backend, windows });
     const prunedNames = linearLayers(model.spec).map(({ name }) => name);
     for (const name of ["model.layers.0.mlp.gate.weight", "model.layers.1.self_attn.q_norm.weight"]) {
       assert.ok(!prunedNames.includes(name));
@@ -105,7 +105,7 @@ describe("a mixture of experts", () => {
 
   it("is pruned to the exact total with both allocations", async () => {
     for (const allocation of ["owl", "error"] as const) {
-      const options = { pruner: host.pare, backend: host.backend, windows: SHORT, allocation };
+      const options = { pruner: host.pruner, backend: host.backend, windows: SHORT, allocation };
       const pruned = await pruneInMemory(model, { method: "sparsegpt", sparsity: 0.5 }, options);
       let zeros = 0, entries = 0;
       for (const { name } of linearLayers(model.spec)) {
@@ -135,7 +135,7 @@ describe("a mixture of experts", () => {
       const hessians = new Map<string, Uint8Array>();
       const groups = calibratedModel(model, host.backend, { windows, trueSequential }).groups();
       for await (const group of groups) {
-        hessians.set(group.layers[0].name, group.hessian!.data);
+        hessians.set(group.layers[0].name, (await group.hessian!.packedUpper()).data);
         for (const { name, weight } of group.layers) {
           const data = name.endsWith("up_proj.weight") ? new Uint8Array(weight.data.length) : weight.data;
           await group.replace(name, { ...weight, data });

@@ -16,6 +16,7 @@ import {
   calibratedModel,
   type CalibrationOptions,
   type CalibrationStep,
+  withStatisticsInHostMemory,
 } from "../../src/prune/calibrated_model.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";
@@ -67,7 +68,9 @@ describe("calibratedModel with a choice of layers", () => {
     const groups: string[][] = [], hessians: HostTensor[] = [];
     let steps = "0/0";
     const progress = ({ done, total }: CalibrationStep) => void (steps = `${done}/${total}`);
-    const source = calibratedModel(model, backend, { windows, progress, ...options });
+    const source = withStatisticsInHostMemory(
+      calibratedModel(model, backend, { windows, progress, ...options }),
+    );
     for await (const group of source.groups()) {
       groups.push(
         group.layers.map(({ name }) => name.slice("model.decoder.layers.".length, -".weight".length)),

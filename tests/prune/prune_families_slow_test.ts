@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { readTensor } from "../../src/checkpoint/tensor_source.ts";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
@@ -44,14 +44,14 @@ describe("pruneInMemory to 2:4", () => {
 
   for (const name of ["llama-sotu", "bloom-sotu"] as const) {
     it(`raises the perplexity of ${name} less with SparseGPT than with magnitude pruning`, async () => {
-      const { backend, pare } = host;
+      const { backend, pruner } = host;
       const checkpoint = await openFixture(name);
       const dense = openModel(checkpoint);
       const measure = async (model: Model) =>
         (await computePerplexity(model, backend, evaluation, { seqlen: 256, windows: 8 })).perplexity;
       const measured: Record<string, number> = { dense: await measure(dense) };
       for (const method of ["sparsegpt", "magnitude"] as const) {
-        const options = { pruner: pare, backend, windows: calibration };
+        const options = { pruner, backend, windows: calibration };
         const pruned = await pruneInMemory(dense, { ...PARAMETERS, method }, options);
         await assertTwoOfFour(pruned);
         measured[method] = await measure(pruned);

@@ -94,7 +94,10 @@ describe("pruning opt-sotu by half", () => {
     const parameters = { ...HALF, method, pattern: parsePattern(pattern) };
     for await (const group of source.groups()) {
       for (const { name, weight } of group.layers) {
-        await group.replace(name, await prune(backend, weight, group.hessian!, parameters));
+        await group.replace(
+          name,
+          await prune(backend, weight, await group.hessian!.packedUpper(), parameters),
+        );
       }
     }
     await (await copy.complete()).publish();

@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { readTensor, type TensorSource } from "../../src/checkpoint/tensor_source.ts";
 import type { Model } from "../../src/models/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
@@ -39,7 +39,7 @@ describe("the layers of GPT-2", () => {
   after(() => host[Symbol.asyncDispose]());
 
   const prune = (query: Parameters<typeof pruneInMemory>[1], allocation?: "owl" | "error"): Promise<Model> =>
-    pruneInMemory(model, query, { pruner: host.pare, backend: host.backend, windows, allocation });
+    pruneInMemory(model, query, { pruner: host.pruner, backend: host.backend, windows, allocation });
 
   it("are pruned n:m along their inputs", async () => {
     const pruned = await prune({ method: "magnitude", pattern: "2:4" });
@@ -57,7 +57,9 @@ describe("the layers of GPT-2", () => {
     assert.ok(group);
     const weight = transpose(await readTensor(weights, name));
     assert.deepEqual(group.layers, [{ name, weight }]);
-    const solved = await host.pare.pruneLayer({ weight, hessian_upper: group.hessian }, { sparsity: 0.5 });
+    const solved = await host.pare.pruneLayer({ weight, hessian_upper: await group.hessian!.packedUpper() }, {
+      sparsity: 0.5,
+    });
     assert.deepEqual((await readTensor(pruned.weights, name)).data, transpose(solved.weight).data);
     await groups.return();
   });

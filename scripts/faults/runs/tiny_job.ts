@@ -7,7 +7,9 @@ import { makeRandomOpt } from "../../fixtures/make_random_opt.ts";
 import { type Checkpoint, openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../../../src/checkpoint/weight_files.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../../../src/cli/local_host.ts";
+import { openBackend } from "../../../src/cli/open_backend.ts";
+import type { Backend } from "../../../src/backend/backend.ts";
+import { DevicePruner } from "../../../src/prune/device_pruner.ts";
 import { packStep } from "../../../src/cli/prune/pack_step.ts";
 import { type PruneJob, runPrune } from "../../../src/cli/prune/run_prune.ts";
 import type { WorkFileSystem } from "../../../src/files/file_system.ts";
@@ -28,12 +30,12 @@ export const FORMATS = ["dense", "pack-quantized"] as const;
 /** A format of the result. */
 export type RunFormat = typeof FORMATS[number];
 
-/** A model and a host in this process that prunes it. */
+/** A model and the backend that prunes it. */
 export class TinyJob implements AsyncDisposable {
   private constructor(
     readonly checkpoint: Checkpoint,
     readonly model: Model,
-    readonly host: LocalHost,
+    readonly backend: Backend,
   ) {}
 
   /** Writes the model into `folder`, and opens it. */
@@ -41,7 +43,7 @@ export class TinyJob implements AsyncDisposable {
     await makeRandomOpt(folder, SHAPE);
     await splitWeights(folder);
     const checkpoint = await openCheckpoint(folder, denoFileSystem);
-    return new TinyJob(checkpoint, openModel(checkpoint), await openLocalHost("cpu"));
+    return new TinyJob(checkpoint, openModel(checkpoint), await openBackend("cpu"));
   }
 
   /** Runs the job, or continues its run in `out`. @param onDamage receives a description of each kind of damage */
@@ -51,8 +53,8 @@ export class TinyJob implements AsyncDisposable {
     fs: WorkFileSystem = denoFileSystem,
     onDamage: (description: string) => void = () => {},
   ): Promise<void> {
-    const { backend, pare } = this.host;
-    await runPrune(this.#job(out, format, fs), { fs, backend, pare, onDamage });
+    const { backend } = this;
+    await runPrune(this.#job(out, format, fs), { fs, backend, pruner: new DevicePruner(backend), onDamage });
   }
 
   #job(out: string, format: RunFormat, fs: WorkFileSystem): PruneJob {
@@ -78,7 +80,7 @@ export class TinyJob implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.host[Symbol.asyncDispose]();
+    await this.backend.dispose();
     await this.checkpoint.close();
   }
 }

@@ -8,7 +8,6 @@
 import type { Backend } from "../../backend/backend.ts";
 import type { LayerEvent } from "../../client/events.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { ModelPruner } from "../../client/model_pruner.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
@@ -21,6 +20,7 @@ import { removeIfEmpty } from "../../files/remove_if_empty.ts";
 import { allocate, withAllocation } from "../../prune/allocation/allocate.ts";
 import type { Allocation } from "../../prune/allocation/allocation.ts";
 import { calibratedModel, type CalibrationStep } from "../../prune/calibrated_model.ts";
+import type { CalibratedPruner } from "../../prune/device_pruner.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import { OtherRunError } from "../../prune/run/other_run_error.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
@@ -85,7 +85,7 @@ export interface PruneServices {
   /** Runs the forward passes of the calibration. */
   readonly backend: Backend;
   /** Solves the layers. */
-  readonly pare: ModelPruner;
+  readonly pruner: CalibratedPruner;
   readonly signal?: AbortSignal;
   /**
    * Called at the start with the number of layers that earlier processes finished, and then after each layer. `secondsLeft` is the time
@@ -199,11 +199,11 @@ async function pruneAndComplete(
 /** Chooses the sparsity of each layer and records it, so that a resumed run has the same sparsities. */
 async function makeAllocation(
   { model, windows, activations, queryOf, allocation }: PruneJob,
-  { backend, pare, signal, onAllocationStep }: PruneServices,
+  { backend, pruner, signal, onAllocationStep }: PruneServices,
   run: PruneRun,
 ): Promise<Allocation> {
   const { name, layers, sparsity } = allocation!, started = performance.now();
-  const shared = { model, layers, sparsity, queryOf, windows, backend, pruner: pare, signal };
+  const shared = { model, layers, sparsity, queryOf, windows, backend, pruner, signal };
   const made = await run.withTemporaryStates((folder) =>
     allocate(name, {
       ...shared,
@@ -251,7 +251,7 @@ async function pruneLayers(
   services.onLayerDone?.(finished.size, total);
   const clock = new PhaseClock();
   for await (
-    const event of services.pare.pruneModel(clock.timeCalibration(source), job.queryOf, { signal })
+    const event of services.pruner.pruneModel(clock.timeCalibration(source), job.queryOf, { signal })
   ) {
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);

@@ -1,12 +1,13 @@
 /** Measures one point of a sweep: prunes the dense model in memory, and computes its perplexity. */
 
+import type { Backend } from "../../backend/backend.ts";
 import type { Perplexity } from "../../evaluation/perplexity.ts";
 import type { Model } from "../../models/model.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
+import { DevicePruner } from "../../prune/device_pruner.ts";
 import { pruneInMemory } from "../../prune/prune_in_memory.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { formatSeconds } from "../../report/format.ts";
-import type { LocalHost } from "../local_host.ts";
 import type { Output } from "../terminal/output.ts";
 import { layerQueryOf, type SweepPoint } from "./points.ts";
 import { settingName, type SweepResult } from "./results.ts";
@@ -14,7 +15,7 @@ import { settingName, type SweepResult } from "./results.ts";
 /** The parts that all points share, and the position of one point among them. */
 export interface SweepSetting {
   readonly model: Model;
-  readonly local: LocalHost;
+  readonly backend: Backend;
   /** The calibration windows, which are pieces of the calibration text, as token ids. */
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
@@ -31,7 +32,7 @@ export interface SweepSetting {
 /** Prunes the dense model with the parameters of `point`, and measures and reports its perplexity. */
 export async function measurePoint(
   point: SweepPoint,
-  { model, local, calibration, output, signal, rounding, allocation, measure, position: [index, count] }:
+  { model, backend, calibration, output, signal, rounding, allocation, measure, position: [index, count] }:
     SweepSetting,
 ): Promise<SweepResult> {
   const started = performance.now();
@@ -40,8 +41,8 @@ export async function measurePoint(
   bar.step(index, count, name);
   const progress = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
   try {
-    const { backend, pare } = local;
-    const options = { pruner: pare, backend, windows: calibration, allocation, signal, progress };
+    const pruner = new DevicePruner(backend);
+    const options = { pruner, backend, windows: calibration, allocation, signal, progress };
     const pruned = await pruneInMemory(model, layerQueryOf(point, rounding), options);
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;

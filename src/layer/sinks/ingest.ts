@@ -1,5 +1,5 @@
 /**
- * Moves the tensors of one safetensors body into their sinks while the bytes arrive, in the order of the
+ * Moves the tensors of one request into their sinks while the bytes arrive, in the order of the
  * file. A sink builds a matrix on the device from the strips of a tensor, which are ranges of whole rows. The
  * CPU's memory holds one strip, and strips that are on their way to the device, whose number
  * `backend/upload_memory.ts` bounds.
@@ -7,7 +7,6 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import { UploadMemory } from "../../backend/upload_memory.ts";
-import type { SafetensorsStream } from "../../safetensors/decode.ts";
 import { StripAssembler, stripBufferBytes } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import { DeferredChecks, Uploader } from "./upload.ts";
@@ -19,8 +18,14 @@ import { DeferredChecks, Uploader } from "./upload.ts";
  */
 export const MIN_CHECK_SLOTS = 4096;
 
+/** Bytes of one tensor, which continue those of its last chunk. */
+export interface NamedChunk {
+  readonly tensor: { readonly name: string };
+  readonly bytes: Uint8Array;
+}
+
 /**
- * Reads `stream` to its end into `sinks`, and checks the values.
+ * Reads all `chunks` into `sinks`, and checks the values.
  * @param sinks one sink for each tensor of the file, by the name of the tensor. The caller owns the sinks
  * @throws {SafetensorsError} if the body ends early, or continues after the last tensor
  * @throws {NonFiniteError} {NotSymmetricError} for the first invalid value in file order
@@ -28,7 +33,7 @@ export const MIN_CHECK_SLOTS = 4096;
  */
 export async function ingest(
   backend: Backend,
-  stream: SafetensorsStream,
+  chunks: AsyncIterable<NamedChunk> | Iterable<NamedChunk>,
   sinks: ReadonlyMap<string, TensorSink<unknown>>,
 ): Promise<void> {
   const all = [...sinks.values()];
@@ -43,7 +48,7 @@ export async function ingest(
   );
   const uploader = new Uploader(backend, checks);
   try {
-    for await (const { tensor, bytes: chunk } of stream.chunks()) {
+    for await (const { tensor, bytes: chunk } of chunks) {
       const sink = sinks.get(tensor.name)!;
       for (const { strip, bytes } of assemblers.get(tensor.name)!.push(chunk)) {
         if (checks.freeSlots < sink.checksPerStrip) await checks.throwFirstFailure();

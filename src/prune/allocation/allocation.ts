@@ -4,10 +4,11 @@
  */
 
 import type { Backend } from "../../backend/backend.ts";
-import type { ModelPruner, QueryOf } from "../../client/model_pruner.ts";
+import type { QueryOf } from "../../client/model_pruner.ts";
 import type { HiddenStatesStorage } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
 import type { SizedLayer } from "../block_plan.ts";
+import type { CalibratedPruner } from "../device_pruner.ts";
 
 /** The ways to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */
 export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
@@ -33,7 +34,7 @@ export interface AllocationTask {
   /** Runs the forward passes. */
   readonly backend: Backend;
   /** Solves layers. Only the allocation `error` uses it. */
-  readonly pruner: ModelPruner;
+  readonly pruner: CalibratedPruner;
   /** Where the hidden states between blocks are stored. By default, in memory. */
   readonly hiddenStates?: HiddenStatesStorage;
   /** Called after each step. A step is one batch of windows for `owl`, and one solved layer for `error`. */

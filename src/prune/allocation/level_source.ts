@@ -12,7 +12,10 @@ export function levelName(layer: string, level: number): string {
 }
 
 /** Returns the source. All levels of a group share one Hessian, so the server factors the Hessian only once. */
-export function levelSource(dense: ModelSource, levels: readonly number[]): ModelSource {
+export function levelSource<Hessian>(
+  dense: ModelSource<Hessian>,
+  levels: readonly number[],
+): ModelSource<Hessian> {
   return {
     layerCount: dense.layerCount * levels.length,
     async *groups() {
@@ -21,15 +24,15 @@ export function levelSource(dense: ModelSource, levels: readonly number[]): Mode
   };
 }
 
-async function atLevels(group: LayerGroup, levels: readonly number[]): Promise<LayerGroup> {
-  const { block, hessian, tokens, layers, hasMoreInRound } = group;
+async function atLevels<Hessian>(
+  group: LayerGroup<Hessian>,
+  levels: readonly number[],
+): Promise<LayerGroup<Hessian>> {
+  const { layers } = group;
   // `dense` requires a replacement for every weight. Each weight is replaced by itself, so the layer stays dense.
   for (const { name, weight } of layers) await group.replace(name, weight);
   return {
-    block,
-    hessian,
-    tokens,
-    hasMoreInRound,
+    ...group,
     layers: layers.flatMap(({ name, weight }) =>
       levels.map((level) => ({ name: levelName(name, level), weight }))
     ),

@@ -8,7 +8,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../../src/backend/backend.ts";
 import type { Model } from "../../../src/models/model.ts";
-import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
+import { calibratedModel, withStatisticsInHostMemory } from "../../../src/prune/calibrated_model.ts";
 import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
@@ -26,7 +26,9 @@ async function denseStatistics(
   windows: readonly Uint32Array[],
 ): Promise<{ hessians: Map<string, Float32Array>; tokens: Map<string, number> }> {
   const hessians = new Map<string, Float32Array>(), tokens = new Map<string, number>();
-  for await (const group of calibratedModel(model, backend, { windows }).groups()) {
+  for await (
+    const group of withStatisticsInHostMemory(calibratedModel(model, backend, { windows })).groups()
+  ) {
     for (const { name, weight } of group.layers) {
       hessians.set(name, asFloat32(group.hessian!.data));
       if (group.tokens !== undefined) tokens.set(name, group.tokens);

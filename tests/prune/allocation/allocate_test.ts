@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
-import { type LocalHost, openLocalHost } from "../../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import type { QueryOf } from "../../../src/client/model_pruner.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
 import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
@@ -31,7 +31,7 @@ describe("allocations for the test model opt-sotu", () => {
   });
 
   function task(changes: Partial<AllocationTask> = {}): AllocationTask {
-    const layers = linearLayers(model.spec), { backend, pare: pruner } = host;
+    const layers = linearLayers(model.spec), { backend, pruner } = host;
     return { model, layers, sparsity: 0.5, queryOf: () => ({}), windows, backend, pruner, ...changes };
   }
 
@@ -67,7 +67,7 @@ describe("allocations for the test model opt-sotu", () => {
         const source = calibratedModel(model, backend, { windows, layers: names });
         const queryOf = withAllocation(() => ({ error: false }), { name, sparsities, notes });
         let zeros = 0;
-        for await (const event of host.pare.pruneModel(source, queryOf)) {
+        for await (const event of host.pruner.pruneModel(source, queryOf)) {
           if (event.type !== "layer") continue;
           const { rows, cols, zeros: inLayer } = event.report;
           assert.equal(inLayer, Math.round(sparsities[event.name] * rows * cols), event.name);

@@ -17,7 +17,7 @@ import {
   TARGETS,
   withoutCells,
 } from "../../../scripts/bench/solvers_bench.ts";
-import { openLocalHost } from "../../../src/cli/local_host.ts";
+import { openLocalHost } from "../../support/local_host.ts";
 import type { Model } from "../../../src/models/model.ts";
 import { MAX_OBC_COLUMNS } from "../../../src/solvers/obc/obc_limit.ts";
 import { floatsToBytes } from "../../../src/tensor/convert.ts";
@@ -45,7 +45,7 @@ it("measureCell() records the reason if the method refuses a layer, and does not
     evaluation: new Uint32Array(),
     evaluationOptions: { seqlen: 8, windows: 1 },
   };
-  const { refused, errors, perplexity } = await measureCell(host, measured, {
+  const { refused, errors, perplexity } = await measureCell(host.pruner, measured, {
     method: "OBC",
     target: "50 %",
     query: { method: "obc", sparsity: 0.5 },

@@ -3,13 +3,13 @@
  * files. It measures the time of the steps and layers, and the memory.
  */
 
-import type { ModelPruner } from "../../../client/model_pruner.ts";
-import type { LayerGroup, ModelSource } from "../../../client/model_source.ts";
+import type { LayerGroup } from "../../../client/model_source.ts";
 import type { Backend } from "../../../backend/backend.ts";
 import { planForward } from "../../../models/forward.ts";
 import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
-import { calibratedModel } from "../../../prune/calibrated_model.ts";
+import { type CalibratedModel, calibratedModel } from "../../../prune/calibrated_model.ts";
+import type { CalibratedPruner } from "../../../prune/device_pruner.ts";
 import { PhaseClock } from "../../../prune/phase_clock.ts";
 import { countPassWork, RunRates } from "../../../prune/run_rates.ts";
 import type { PruneJob } from "../run_prune.ts";
@@ -43,14 +43,14 @@ export interface Rehearsal {
 /** The services of a rehearsal. {@link PruneServices} describes them. */
 export interface RehearsalServices {
   readonly backend: Backend;
-  readonly pare: ModelPruner;
+  readonly pruner: CalibratedPruner;
   readonly signal?: AbortSignal;
 }
 
 /** Rehearses the run. @throws the errors of the run */
 export async function rehearse(
   { model, windows, layers, queryOf, trueSequential }: PruneJob,
-  { backend, pare, signal }: RehearsalServices,
+  { backend, pruner, signal }: RehearsalServices,
 ): Promise<Rehearsal> {
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
   const blocks = [...new Set(chosen.map(({ block }) => block))].slice(0, 2);
@@ -73,7 +73,7 @@ export async function rehearse(
   const memory = new MemoryMeter();
   try {
     const short = firstBlockOf(clock.timeCalibration(source), blocks[0]);
-    for await (const event of pare.pruneModel(short, queryOf, { signal })) {
+    for await (const event of pruner.pruneModel(short, queryOf, { signal })) {
       if (event.type !== "layer") continue;
       rates.addLayer(sized.get(event.name)!, clock.lap());
       solved++;
@@ -96,7 +96,7 @@ export async function rehearse(
  * Limits a source to one block and to the groups that are requested within {@link SOLVE_SECONDS}. The layers of later groups keep their
  * weights. The source runs on until the first group of the next block, so that the passes between the blocks are measured too.
  */
-function firstBlockOf(source: ModelSource, firstBlock: number): ModelSource {
+function firstBlockOf(source: CalibratedModel, firstBlock: number): CalibratedModel {
   return {
     layerCount: source.layerCount,
     async *groups() {
@@ -110,10 +110,9 @@ function firstBlockOf(source: ModelSource, firstBlock: number): ModelSource {
   };
 }
 
-async function withoutLayers(group: LayerGroup): Promise<LayerGroup> {
-  const { block, hessian, tokens, hasMoreInRound } = group;
+async function withoutLayers<Hessian>(group: LayerGroup<Hessian>): Promise<LayerGroup<Hessian>> {
   for (const { name, weight } of group.layers) await group.replace(name, weight);
-  return { block, hessian, tokens, hasMoreInRound, layers: [], replace: () => Promise.resolve() };
+  return { ...group, layers: [], replace: () => Promise.resolve() };
 }
 
 /** Reads the memory of this process at intervals. */

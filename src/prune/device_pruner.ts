@@ -1,0 +1,126 @@
+/** Prunes the layers of a model on a device of this process. The statistics and the weights go to the solver directly. */
+
+import { abortable } from "../async/abort.ts";
+import type { Backend } from "../backend/backend.ts";
+import type { HessianAccumulator } from "../calibration/hessian.ts";
+import type { CallOptions } from "../client/call_options.ts";
+import { PareError } from "../client/errors.ts";
+import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
+import type { PruneEvent } from "../client/events.ts";
+import type { ModelPruner, ModelQuery, QueryOf } from "../client/model_pruner.ts";
+import type { LayerGroup } from "../client/model_source.ts";
+import { pruneRounds, type SolvedLayer } from "../client/prune_rounds.ts";
+import { checkStatistics } from "../layer/check_answer.ts";
+import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
+import { layerRefusal } from "../layer/layer_refusal.ts";
+import { DEFAULT_STORE_BYTES, LentStatistics } from "../layer/loan.ts";
+import { invalidParameters } from "../protocol/invalid_parameters.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
+import { PROBLEMS } from "../protocol/problem_codes.ts";
+import { Refusal } from "../protocol/refusal.ts";
+import { type CalibratedModel, withStatisticsInHostMemory } from "./calibrated_model.ts";
+
+/** Prunes models whose statistics are on a device. */
+export type CalibratedPruner = ModelPruner<HessianAccumulator>;
+
+/** Returns a pruner that reads the statistics back for `client`, which sends them to servers. */
+export function serverPruner(client: ModelPruner): CalibratedPruner {
+  return {
+    pruneModel: (source, query, options) =>
+      client.pruneModel(withStatisticsInHostMemory(source), query, options),
+  };
+}
+
+/** Prunes layers on one device. It throws a `PareError` where a server would refuse the layer, with the same message. */
+export class DevicePruner implements CalibratedPruner {
+  /** @param backend solves one layer at a time. Its owner disposes of it */
+  constructor(readonly backend: Backend) {}
+
+  /** Prunes one layer. @throws {PareError}, and the signal's reason as soon as the signal is aborted */
+  async pruneLayer(
+    tensors: LayerTensors,
+    query: LayerQuery = {},
+    { signal }: CallOptions = {},
+  ): Promise<PrunedLayer> {
+    signal?.throwIfAborted();
+    return await abortable(answered(this.#prune(tensors, query)), signal);
+  }
+
+  /** Prunes a model. @throws as `ModelPruner.pruneModel` */
+  pruneModel(
+    source: CalibratedModel,
+    query: ModelQuery = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<PruneEvent, void, void> {
+    return pruneRounds(source, query, (...args) => this.#solveRound(...args), options);
+  }
+
+  /** Solves the layers of one round in order. Each is solved while the caller stores the one before it. */
+  async *#solveRound(
+    groups: AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined>,
+    queryOf: QueryOf,
+    { signal }: CallOptions,
+  ): AsyncGenerator<SolvedLayer<HessianAccumulator>, void, void> {
+    let solved: SolvedLayer<HessianAccumulator> | undefined;
+    for await (const group of groups) {
+      const hessian = group.hessian?.take(), isShared = group.layers.length > 1;
+      const lent = hessian && isShared
+        ? new LentStatistics(hessian, DEFAULT_STORE_BYTES[this.backend.kind])
+        : undefined;
+      const statistics = lent ? { loan: lent } : { hessian };
+      let running: Promise<unknown> = hessian ? checkStatistics(this.backend, hessian) : Promise.resolve();
+      try {
+        for (const { name, weight } of group.layers) {
+          signal?.throwIfAborted();
+          const checked = running;
+          const pruning = answered(
+            checked.then(() => this.#prune({ weight }, queryOf(name), statistics)),
+            name,
+          );
+          running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
+          if (solved) yield solved;
+          const { weight: pruned, quantized, report } = await abortable(pruning, signal);
+          solved = { group, name, weight: pruned, quantized, report };
+        }
+      } finally {
+        const free = () => (lent ?? hessian)?.destroy();
+        const freed = running.then(free, free);
+        if (!signal?.aborted) await freed;
+      }
+    }
+    if (solved) yield solved;
+  }
+
+  /** Prunes a layer whose statistics are among its tensors or on the device. */
+  async #prune(
+    layer: LayerTensors,
+    query: LayerQuery,
+    statistics: Pick<TensorsRequest, "hessian" | "loan"> = {},
+  ): Promise<PrunedLayer> {
+    const parsed = layerQuerySchema.safeParse(query);
+    if (!parsed.success) throw invalidParameters(parsed.error);
+    const given = Object.entries(layer).filter(([, tensor]) => tensor !== undefined);
+    const request = { ...statistics, tensors: new Map(given), parameters: resolveParameters(parsed.data) };
+    const options = { backend: this.backend, clock: () => performance.now() };
+    const { tensors, report } = await pruneTensors(request, options);
+    const [weight, mask, codes, scales, zeros] = ["weight", "mask", "codes", "scales", "zeros"]
+      .map((name) => tensors.get(name)!);
+    return { weight, mask, ...codes && { quantized: { codes, scales, zeros } }, report };
+  }
+}
+
+/** Replaces an error of `layer` by the error of a client whose server refuses the layer. @param name begins the message */
+async function answered<T>(layer: Promise<T>, name?: string): Promise<T> {
+  try {
+    return await layer;
+  } catch (error) {
+    const refusal = error instanceof Refusal ? error : layerRefusal(error);
+    if (!refusal) throw error;
+    const { code, message: detail, retryAfter } = refusal;
+    const answer = new PareError(PROBLEMS[code].status, { code, detail }, retryAfter);
+    answer.cause = error;
+    if (name !== undefined) answer.message = `${name}: ${answer.message}`;
+    throw answer;
+  }
+}
