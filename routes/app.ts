@@ -23,10 +23,9 @@ import { openApiRoutes } from "./openapi.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { pageRoutes } from "./pages.ts";
 import { corsOptions } from "../src/protocol/cors.ts";
-import { Refusal } from "../src/protocol/refusal.ts";
 import { shortened } from "../src/text/quotes.ts";
 import { taskRoutes } from "./tasks.ts";
-import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
+import { invalidParameters, Refusal } from "../src/protocol/refusal.ts";
 
 /**
  * Returns the application, with all middleware and resources.

@@ -11,9 +11,8 @@ import { BusyError } from "../src/host/bounded_queue.ts";
 import { DigestMismatchError } from "../src/host/store_hessian.ts";
 import { layerRefusal } from "../src/layer/layer_refusal.ts";
 import { RESTART_SECONDS } from "../src/protocol/limits.ts";
-import { problemAnswer } from "../src/protocol/problem_answer.ts";
+import { problemAnswer, Refusal } from "../src/protocol/refusal.ts";
 import type { HostEnv } from "./host_app.ts";
-import { Refusal } from "../src/protocol/refusal.ts";
 
 /** Returns `error` as a refusal, which is an error with the code of a problem. */
 export function toRefusal(error: unknown): Refusal {

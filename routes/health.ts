@@ -5,9 +5,9 @@ import type { DeviceSession } from "../src/host/device.ts";
 import { MAX_BLOCKSIZE, MAX_FEATURES } from "../src/protocol/limits.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
-import { routeConfig } from "../src/protocol/operations/operation.ts";
-import { HEALTHZ, READYZ } from "../src/protocol/operations/server.ts";
-import type { Ready } from "../src/protocol/ready.ts";
+import { routeConfig } from "../src/protocol/resources/operation.ts";
+import { HEALTHZ, READYZ } from "../src/protocol/resources/server.ts";
+import type { Ready } from "../src/protocol/messages.ts";
 
 /** Adds both resources to the application. */
 export function healthRoutes(app: HostApp, services: HostServices): void {

@@ -16,8 +16,8 @@ import {
   FIND_HESSIAN,
   HAS_HESSIAN,
   STORE_HESSIAN,
-} from "../src/protocol/operations/hessians.ts";
-import { routeConfig } from "../src/protocol/operations/operation.ts";
+} from "../src/protocol/resources/hessians.ts";
+import { routeConfig } from "../src/protocol/resources/operation.ts";
 
 /** Adds the resource to the application. */
 export function hessianRoutes(app: HostApp, services: HostServices): void {

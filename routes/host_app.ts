@@ -1,7 +1,7 @@
 /** The types of a host's Hono application. */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { ProblemCode } from "../src/protocol/problem.ts";
+import type { ProblemCode } from "../src/protocol/problem_codes.ts";
 
 /** The values that the listener and middleware attach to a request, in the form that Hono expects. */
 export interface HostEnv {

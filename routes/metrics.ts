@@ -2,8 +2,8 @@
 
 import { createRoute } from "@hono/zod-openapi";
 import type { HostMetrics } from "../src/host/metrics.ts";
-import { routeConfig } from "../src/protocol/operations/operation.ts";
-import { METRICS } from "../src/protocol/operations/server.ts";
+import { routeConfig } from "../src/protocol/resources/operation.ts";
+import { METRICS } from "../src/protocol/resources/server.ts";
 import type { HostApp } from "./host_app.ts";
 
 /** Adds the resource to the application. */

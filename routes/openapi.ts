@@ -1,10 +1,10 @@
 /** `GET /openapi.json`: the HTTP contract as an OpenAPI document, generated from the schemas that check the requests. */
 
 import { createRoute, z } from "@hono/zod-openapi";
-import { documentOf, KEY_SCHEME } from "../src/protocol/operations/document.ts";
-import { routeConfig } from "../src/protocol/operations/operation.ts";
-import { OPENAPI } from "../src/protocol/operations/server.ts";
-import { REPORT_DESCRIPTION, reportSchema } from "../src/protocol/report.ts";
+import { documentOf, KEY_SCHEME } from "../src/protocol/resources/document.ts";
+import { routeConfig } from "../src/protocol/resources/operation.ts";
+import { OPENAPI } from "../src/protocol/resources/server.ts";
+import { REPORT_DESCRIPTION, reportSchema } from "../src/protocol/resources/layers.ts";
 import type { HostApp } from "./host_app.ts";
 
 /** Adds the resource to the application. The document describes all resources that `app` has at the time of the request. */

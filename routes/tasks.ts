@@ -7,8 +7,12 @@
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
-import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../src/protocol/edge/tasks.ts";
-import { json } from "../src/protocol/operations/operation.ts";
+import {
+  MAX_TASK_WAIT_SECONDS,
+  taskAnswerSchema,
+  taskRequestSchema,
+} from "../src/protocol/resources/tasks.ts";
+import { json } from "../src/protocol/resources/operation.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostLimits } from "../src/host/host_services.ts";

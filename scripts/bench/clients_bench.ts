@@ -8,7 +8,7 @@
 import { fileURLToPath } from "node:url";
 import { integer } from "../../src/cli/options/common_options.ts";
 import { Pare } from "../../src/client/pare.ts";
-import { layerSearchParams } from "../../src/protocol/layer_query.ts";
+import { searchParamsOf } from "../../src/protocol/search_params.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { VENVS } from "../peers/venv.ts";
@@ -140,7 +140,7 @@ async function benchClients(
         const { report } = await pare.pruneLayer(tensors, query);
         return { report, wallSeconds: (performance.now() - started) / 1000 };
       },
-      "bare request": () => postLayer(host, bare, String(layerSearchParams(query))),
+      "bare request": () => postLayer(host, bare, String(searchParamsOf(query))),
     }, rounds);
     results.push({ rows, cols, statistics, bodyBytes: bare.length, rounds, clients });
   }

@@ -10,7 +10,7 @@ import type { Bench } from "./bench.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { Uploads } from "../../src/client/jobs/uploads.ts";
-import type { Report } from "../../src/protocol/report.ts";
+import type { Report } from "../../src/protocol/messages.ts";
 import { type EdgeWithHost, startEdgeWithHost } from "../processes/edge_with_host.ts";
 import { halfPrecisionLayer } from "./measure/layer_file.ts";
 import { parseSizes, type Size } from "./measure/layer_sizes.ts";

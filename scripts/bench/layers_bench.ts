@@ -9,7 +9,7 @@ import { integer } from "../../src/cli/options/common_options.ts";
 import { gemmNN } from "../../src/kernels/gemm.ts";
 import { gemm } from "../../src/linalg/gemm.ts";
 import type { Submatrix } from "../../src/linalg/submatrix.ts";
-import type { Report } from "../../src/protocol/report.ts";
+import type { Report } from "../../src/protocol/messages.ts";
 import { normals } from "../../tests/support/random.ts";
 import { type ChildHost, startHost } from "../processes/child_host.ts";
 import { memoryBytes } from "../processes/process_tree.ts";

@@ -14,7 +14,7 @@ import type { PruneEvent } from "../../src/client/events.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModelFolder } from "../../src/models/model.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
-import type { Report } from "../../src/protocol/report.ts";
+import type { Report } from "../../src/protocol/messages.ts";
 import { calibratedModel, withStatisticsInHostMemory } from "../../src/prune/calibrated_model.ts";
 import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
 import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";

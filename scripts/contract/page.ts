@@ -1,12 +1,13 @@
 /** The page of the contract, `routes/README.md`, with its tables of tensors and errors. */
 
-import { problemTable } from "../../src/protocol/operations/problem_causes.ts";
+import { parameterTable } from "../../src/protocol/parameter_texts.ts";
+import { problemTable } from "../../src/protocol/problem_codes.ts";
 import {
   LAYER_ANSWER_TENSORS,
   LAYER_REQUEST_TENSORS,
   STATISTICS_TENSORS,
   tensorTable,
-} from "../../src/protocol/operations/tensors.ts";
+} from "../../src/protocol/resources/tensors.ts";
 import { renderTables } from "../markdown_tables.ts";
 
 /** The page of the contract. */
@@ -16,6 +17,7 @@ export const CONTRACT_PAGE = new URL("../../routes/README.md", import.meta.url);
 const TABLES: Readonly<Record<string, () => string>> = {
   layer_request: () => tensorTable(LAYER_REQUEST_TENSORS),
   layer_answer: () => tensorTable(LAYER_ANSWER_TENSORS),
+  parameters: parameterTable,
   statistics: () => tensorTable(STATISTICS_TENSORS),
   problems: problemTable,
 };

@@ -5,7 +5,8 @@
 
 import { Command, InvalidArgumentError, Option } from "commander";
 import { Jobs } from "../client/jobs/jobs.ts";
-import { type Job, JOB_STATES, type JobState, type JobSummary } from "../protocol/edge/jobs.ts";
+import type { Job, JobSummary } from "../protocol/messages.ts";
+import { JOB_STATES, type JobState } from "../protocol/job_state.ts";
 import { jobLines, jobTable } from "./jobs/job_tables.ts";
 import { addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";

@@ -1,6 +1,6 @@
 /** The events that report the progress of pruning a model. `ModelPruner.pruneModel` yields them. */
 
-import type { Report } from "../protocol/answers/report.ts";
+import type { Report } from "../protocol/messages.ts";
 
 /** The first event. */
 export interface StartEvent {

@@ -7,8 +7,9 @@
  */
 
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";
-import { type LayerQuery, needsNoStatistics } from "../protocol/layer_query.ts";
-import type { Report } from "../protocol/answers/report.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import { needsNoStatistics } from "../protocol/methods.ts";
+import type { Report } from "../protocol/messages.ts";
 import type { QueryOf } from "./model_pruner.ts";
 import type { LayerGroup } from "./model_source.ts";
 

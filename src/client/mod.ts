@@ -36,7 +36,7 @@ export {
   type SolvedJobLayer,
 } from "./jobs/prune_by_job.ts";
 export type { LayerToUpload } from "./jobs/upload_layers.ts";
-export { type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads.ts";
+export { type UploadedPart, type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads.ts";
 export type { BlobSource } from "./jobs/blob_source.ts";
 export { listEdgeHosts } from "./jobs/list_edge_hosts.ts";
 
@@ -57,18 +57,17 @@ export type { ModelPruner, ModelQuery, QueryOf } from "./model_pruner.ts";
 export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
 export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";
 
-export type { EdgeHost } from "../protocol/answers/hosts.ts";
 export type {
+  EdgeHost,
   Job,
   JobError,
-  JobHead,
   JobList,
-  JobState,
   JobSummary,
   LayerState,
-} from "../protocol/answers/jobs.ts";
-export type { UploadedPart } from "../protocol/answers/uploads.ts";
-export type { Report, ReportSeconds } from "../protocol/answers/report.ts";
+  Report,
+  ReportSeconds,
+} from "../protocol/messages.ts";
+export type { JobState } from "../protocol/job_state.ts";
 export type { Digest } from "../protocol/digest.ts";
 export type { PatternText } from "../sparsity/pattern.ts";
 

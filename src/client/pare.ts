@@ -4,12 +4,13 @@
  * sends and receives tensors but computes nothing on them, so it runs wherever `fetch` exists.
  */
 
-import { type LayerQuery, layerSearchParams } from "../protocol/layer_query.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import { receivedReady } from "../protocol/messages.ts";
+import { searchParamsOf } from "../protocol/search_params.ts";
 import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "./answers/layer_answer.ts";
 import { parseAnswer } from "./answers/parse_answer.ts";
-import { receivedReadiness } from "./answers/received_hosts.ts";
 import type { CallOptions } from "./call_options.ts";
 import { digestOfBytes } from "./digests.ts";
 import { PareError } from "./errors.ts";
@@ -69,7 +70,7 @@ export class Pare implements ModelPruner {
       const answer = await this.#transport.send({
         method: "POST",
         path: "/v1/layers",
-        query: layerSearchParams(query),
+        query: searchParamsOf(query),
         body,
         maxAnswerBytes: maxAnswerBytes(query, tensors.weight),
         signal: options.signal,
@@ -153,7 +154,7 @@ export class Pare implements ModelPruner {
   async describeHost(options: CallOptions = {}): Promise<HostDescription> {
     const path = "/readyz";
     const answer = await this.#transport.send({ method: "GET", path, signal: options.signal });
-    const { backend, adapter } = parseAnswer(receivedReadiness, answer, path, "the description of a host");
+    const { backend, adapter } = parseAnswer(receivedReady, answer, path, "the description of a host");
     return { backend, adapter: adapter.name };
   }
 }

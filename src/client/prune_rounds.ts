@@ -7,7 +7,7 @@
  */
 
 import { untilAborted } from "../async/abort.ts";
-import type { Report } from "../protocol/answers/report.ts";
+import type { Report } from "../protocol/messages.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { CallOptions } from "./call_options.ts";

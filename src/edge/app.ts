@@ -8,8 +8,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
 import { corsOptions, parseOrigins } from "../protocol/cors.ts";
-import { invalidParameters } from "../protocol/invalid_parameters.ts";
-import { Refusal } from "../protocol/refusal.ts";
+import { invalidParameters, Refusal } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
 import { shortened } from "../text/quotes.ts";
 import { requireEdgeKey, requireOpenEdgeName } from "./auth.ts";

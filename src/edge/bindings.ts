@@ -23,7 +23,7 @@ export interface EdgeBindings {
   readonly EDGE_HOST_TIMEOUT?: string;
   /** Secret: the key that the edge sends to `EDGE_HOST` in place of a client's key, once the edge itself has authorised the client. */
   readonly EDGE_HOST_KEY?: string;
-  /** Secret: signs the requests that the edge and its hosts send to each other (`protocol/edge/tickets.ts`). */
+  /** Secret: signs the requests that the edge and its hosts send to each other (`protocol/tickets.ts`). */
   readonly EDGE_HOST_SECRET?: string;
   /** Secret: the sha-256 digests of clients' keys and the scopes of each key, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
   readonly PARE_KEYS?: string;

@@ -5,8 +5,8 @@
  */
 
 import { createRoute } from "@hono/zod-openapi";
-import { routeConfig } from "../protocol/operations/operation.ts";
-import { HEALTHZ, READYZ } from "../protocol/operations/server.ts";
+import { routeConfig } from "../protocol/resources/operation.ts";
+import { HEALTHZ, READYZ } from "../protocol/resources/server.ts";
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp } from "./edge_env.ts";

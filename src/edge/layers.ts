@@ -3,9 +3,8 @@
  * GPU hosts. Both requests are forwarded to the host, except that the Worker may solve small layers itself.
  */
 
-import { invalidParameters, requireNamedParameters } from "../protocol/invalid_parameters.ts";
+import { invalidParameters, Refusal, requireNamedParameters } from "../protocol/refusal.ts";
 import { layerQuerySchema } from "../protocol/parameters.ts";
-import { Refusal } from "../protocol/refusal.ts";
 import { requireEdgeKey } from "./auth.ts";
 import type { EdgeApp } from "./edge_env.ts";
 import { proxyToHost } from "./proxy.ts";

@@ -5,12 +5,12 @@
  */
 
 import { createRoute } from "@hono/zod-openapi";
-import { documentOf, KEY_SCHEME } from "../protocol/operations/document.ts";
-import { DELETE_HESSIAN, FIND_HESSIAN, HAS_HESSIAN, STORE_HESSIAN } from "../protocol/operations/hessians.ts";
-import { PRUNE_LAYER } from "../protocol/operations/layers.ts";
-import { type Operation, routeConfig } from "../protocol/operations/operation.ts";
-import { METRICS, OPENAPI } from "../protocol/operations/server.ts";
-import type { ProblemCode } from "../protocol/problem.ts";
+import { documentOf, KEY_SCHEME } from "../protocol/resources/document.ts";
+import { DELETE_HESSIAN, FIND_HESSIAN, HAS_HESSIAN, STORE_HESSIAN } from "../protocol/resources/hessians.ts";
+import { PRUNE_LAYER } from "../protocol/resources/layers.ts";
+import { type Operation, routeConfig } from "../protocol/resources/operation.ts";
+import { METRICS, OPENAPI } from "../protocol/resources/server.ts";
+import type { ProblemCode } from "../protocol/problem_codes.ts";
 import type { EdgeBindings } from "./bindings.ts";
 import type { EdgeApp } from "./edge_env.ts";
 import { PROXY_PROBLEMS } from "./proxy.ts";

@@ -12,7 +12,7 @@ import type { ServerFacts } from "../pages/layout.tsx";
 import { answerFile, type PageFiles } from "../pages/page_files.ts";
 import { docsHeaders, pageHeaders } from "../pages/page_headers.ts";
 import { playgroundHtml } from "../pages/playground.tsx";
-import { readySchema } from "../protocol/ready.ts";
+import { readySchema } from "../protocol/resources/server.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";

@@ -6,9 +6,8 @@
 
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
-import { problemAnswer } from "../protocol/problem_answer.ts";
-import { Refusal } from "../protocol/refusal.ts";
-import { PROBLEMS } from "../protocol/problem.ts";
+import { problemAnswer, Refusal } from "../protocol/refusal.ts";
+import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { stackOf } from "../text/message_of.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { logFailure } from "./log_failure.ts";

@@ -10,7 +10,7 @@
  *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. Optional: by default the address at which the host listens
  */
 
-import { requireLongSecret } from "../protocol/edge/tickets.ts";
+import { requireLongSecret } from "../protocol/tickets.ts";
 import type { EdgeLink } from "./edge_link.ts";
 
 /** The options of a host that accepts tasks from an edge. */

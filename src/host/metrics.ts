@@ -2,7 +2,7 @@
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Device, DeviceSession } from "./device.ts";
-import type { Report } from "../protocol/report.ts";
+import type { Report } from "../protocol/messages.ts";
 
 /** The figures of one request that was answered. */
 export interface RequestFigures {

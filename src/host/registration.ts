@@ -4,8 +4,8 @@
  * heartbeat tries again. The host serves requests meanwhile.
  */
 
-import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/edge/hosts.ts";
-import { EDGE_AUDIENCE, ticketedRequest } from "../protocol/edge/tickets.ts";
+import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/resources/hosts.ts";
+import { EDGE_AUDIENCE, ticketedRequest } from "../protocol/tickets.ts";
 import { connectionReason } from "../text/connection_reason.ts";
 import { shortened } from "../text/quotes.ts";
 import type { Device } from "./device.ts";

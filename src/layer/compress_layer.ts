@@ -9,7 +9,7 @@ import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { readDiagonal } from "../linalg/diagonal.ts";
 import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
-import type { Report } from "../protocol/report.ts";
+import type { Report } from "../protocol/messages.ts";
 import { relativeError as errorRatio } from "../solvers/solution.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { formatPattern } from "../sparsity/pattern.ts";

@@ -10,7 +10,7 @@ import { type TiledMatrix, tileEdgeOn } from "../backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
 import type { ResolvedParameters } from "../protocol/parameters.ts";
-import type { Report } from "../protocol/report.ts";
+import type { Report } from "../protocol/messages.ts";
 import type { Solution } from "../solvers/solver.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";

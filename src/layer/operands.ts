@@ -5,8 +5,7 @@
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";
-import { needsNoStatistics } from "../protocol/layer_query.ts";
-import { type Effort, type MethodName, METHODS } from "../protocol/methods.ts";
+import { type Effort, type MethodName, METHODS, needsNoStatistics } from "../protocol/methods.ts";
 import type { QuantizationOptions } from "../quantization/quantization.ts";
 import type { Layer, SolveOptions } from "../solvers/solver.ts";
 

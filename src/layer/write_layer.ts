@@ -8,7 +8,7 @@ import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { DTYPE_CODE, fromFloat32 } from "../kernels/transfer/convert.ts";
 import { encodeCodes } from "../kernels/quantization.ts";
-import type { Report } from "../protocol/report.ts";
+import type { Report } from "../protocol/messages.ts";
 import { encodeHeader, type TensorSpec } from "../safetensors/encode.ts";
 import type { QuantizationGrids, Solution } from "../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";

@@ -5,7 +5,7 @@
  * keys are needed, first commands, and the resources.
  */
 
-import type { Ready } from "../protocol/ready.ts";
+import type { Ready } from "../protocol/messages.ts";
 import { formatBytes } from "./browser/format.ts";
 import { curlCommand, pruneCommand, pythonProgram, typescriptProgram } from "./commands.ts";
 import { renderPage, Section, type ServerFacts, type ServerKind, Snippet } from "./layout.tsx";

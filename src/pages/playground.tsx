@@ -3,6 +3,7 @@
 /** The page `/playground`: prunes the sample layer or a user's file, and shows the errors, the mask and the weights. */
 
 import type { PropsWithChildren } from "hono/jsx";
+import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";
 import { DEFAULT_METHOD, METHOD_NAMES, METHODS } from "../protocol/methods.ts";
 import { KeyField, renderPage, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
@@ -95,6 +96,7 @@ function Controls() {
             <input
               type="range"
               id="sparsity"
+              name="sparsity"
               min="0"
               max="0.95"
               step="0.05"
@@ -113,10 +115,11 @@ function Controls() {
             <input
               type="number"
               id="damping"
+              name="damping"
               min="0"
-              max="1"
+              max={MAX_DAMPING}
               step="any"
-              value="0.01"
+              value={DEFAULT_DAMPING}
               aria-describedby="damping-note"
             />
           </Setting>
@@ -148,9 +151,10 @@ function Setting(
   );
 }
 
+/** A choice of the values of the parameter `id`. */
 function Select({ id, options }: { id: string; options: Options }) {
   return (
-    <select id={id} aria-describedby={`${id}-note`}>
+    <select id={id} name={id} aria-describedby={`${id}-note`}>
       {options.map(([value, name]) => <option value={value}>{name}</option>)}
     </select>
   );

@@ -5,16 +5,13 @@
 
 import { shortened } from "../text/quotes.ts";
 import { Refusal } from "./refusal.ts";
-import type { Report } from "./report.ts";
+import type { Report } from "./messages.ts";
 
 /** The media type of a safetensors file. */
 export const SAFETENSORS_TYPE = "application/vnd.safetensors";
 
 /** The media type of arbitrary bytes. It is accepted for safetensors files too. */
 export const OCTET_STREAM_TYPE = "application/octet-stream";
-
-/** The media type of an error's problem document (RFC 9457). */
-export const PROBLEM_TYPE = "application/problem+json";
 
 /** Whether a Content-Type header is accepted for a safetensors body. Parameters of the header, such as `charset`, are ignored. */
 export function isSafetensorsType(header: string | null | undefined): boolean {

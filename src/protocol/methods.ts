@@ -3,6 +3,7 @@
  * follow from it. `layer/methods.ts` has the solver of each method.
  */
 
+import type { LayerQuery } from "./layer_query.ts";
 import { DEFAULT_REFIT_STEPS } from "./limits.ts";
 
 /** A pruning method, as far as the contract describes it. */
@@ -77,4 +78,10 @@ export function methodsThat(
   conjunction: "and" | "or" = "and",
 ): string {
   return METHOD_NAMES.filter((name) => fulfil(METHODS[name])).join(` ${conjunction} `);
+}
+
+/** Whether the statistics of the inputs change nothing in the pruned weights. The refit and the rounding need statistics, whatever the method. */
+export function needsNoStatistics({ method = DEFAULT_METHOD, refit, bits }: LayerQuery): boolean {
+  const declaration: Partial<typeof METHODS[MethodName]> = METHODS[method] ?? {}; // a newer server may have more methods
+  return declaration.statistics === "none" && !(refit ?? declaration.refitSteps) && bits === undefined;
 }

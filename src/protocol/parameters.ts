@@ -5,10 +5,16 @@
  */
 
 import { z } from "zod";
-import { MAX_GROUP, parsePattern, type Pattern, type PatternText } from "../sparsity/pattern.ts";
+import {
+  formatPattern,
+  MAX_GROUP,
+  parsePattern,
+  type Pattern,
+  type PatternText,
+} from "../sparsity/pattern.ts";
 import { MAX_BITS, MIN_BITS, type QuantizationOptions } from "../quantization/quantization.ts";
-import type { FloatDtype } from "../tensor/dtype.ts";
-import { digestSchema } from "./digest_schema.ts";
+import { digestSchema, flag, integer, numeric, oneOf } from "./resources/fields.ts";
+import type { LayerQuery } from "./layer_query.ts";
 import {
   DEFAULT_BLOCKSIZE,
   DEFAULT_DAMPING,
@@ -17,44 +23,8 @@ import {
   MAX_DAMPING,
   MAX_REFIT_STEPS,
 } from "./limits.ts";
-import {
-  DEFAULT_METHOD,
-  type Effort,
-  EFFORTS,
-  METHOD_NAMES,
-  type MethodName,
-  METHODS,
-  methodsThat,
-} from "./methods.ts";
+import { DEFAULT_METHOD, type Effort, EFFORTS, METHOD_NAMES, METHODS, methodsThat } from "./methods.ts";
 import { brokenRules, type RuleParameters } from "./parameter_rules.ts";
-
-// No two repetitions can match the same digits. Otherwise the time would grow with the square of their number.
-const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i;
-
-/** Returns a schema that accepts numbers and their decimal text, because a query string has only text. The number must fit `schema`. */
-export function numeric<T extends z.ZodType>(schema: T) {
-  return z.preprocess(
-    (value) => typeof value === "string" && DECIMAL.test(value) ? Number(value) : value,
-    schema,
-  );
-}
-
-/** Accepts a whole number. */
-function integer(min: number, max: number) {
-  const rule = `must be a whole number from ${min} to ${max}`;
-  return numeric(z.int(rule).min(min, rule).max(max, rule));
-}
-
-/** Accepts one of several texts. */
-function oneOf<const T extends readonly string[]>(...values: T) {
-  return z.enum(values, `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`);
-}
-
-/** Accepts a boolean, or the text "true" or "false". */
-const flag = z.preprocess(
-  (value) => value === "true" ? true : value === "false" ? false : value,
-  z.boolean("must be true or false"),
-);
 
 const FRACTION_RULE = "must be a fraction from 0 to below 1; 50 % is 0.5",
   DAMPING_RULE = `must be a number from 0 to ${MAX_DAMPING}`;
@@ -68,6 +38,24 @@ const patternText = z.string().superRefine((text, context) => {
     context.addIssue({ code: "custom", message: error.message });
   }
 }) as z.ZodType<PatternText, string>;
+
+/** The parameters of the grids to which kept weights are rounded. */
+const roundingFields = {
+  bits: integer(MIN_BITS, MAX_BITS).optional().meta({
+    description: "Round the kept weights to a grid of 2^bits values",
+  }),
+  group_size: integer(0, MAX_BLOCKSIZE).default(0).meta({
+    description:
+      "Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it",
+  }),
+  symmetric: flag.default(false).meta({ description: "Whether the quantisation grid is symmetric about 0" }),
+  order: oneOf("natural", "activation").default("natural").meta({
+    description: "The order of the columns when quantising. activation starts with the largest inputs",
+  }),
+};
+
+/** The names of these parameters. */
+export const ROUNDING_PARAMETERS = Object.keys(roundingFields) as (keyof typeof roundingFields)[];
 
 /** The parameters that a layer has in a request of its own and in a job. Numbers and booleans may be given as text. */
 const sharedFields = {
@@ -92,17 +80,7 @@ const sharedFields = {
   ).meta({
     description: "λ. λ times the mean of the Hessian's diagonal is added to the diagonal",
   }),
-  bits: integer(MIN_BITS, MAX_BITS).optional().meta({
-    description: "Round the kept weights to a grid of 2^bits values",
-  }),
-  group_size: integer(0, MAX_BLOCKSIZE).default(0).meta({
-    description:
-      "Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it",
-  }),
-  symmetric: flag.default(false).meta({ description: "Whether the quantisation grid is symmetric about 0" }),
-  order: oneOf("natural", "activation").default("natural").meta({
-    description: "The order of the columns when quantising. activation starts with the largest inputs",
-  }),
+  ...roundingFields,
   refit: integer(0, MAX_REFIT_STEPS).optional().meta({
     description:
       `Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to ${DEFAULT_REFIT_STEPS} for ${
@@ -146,13 +124,11 @@ export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
 const DEFAULT_SPARSITY = 0.5;
 
 /** The parameters of a layer, with every default filled in. */
-export interface ResolvedParameters {
-  readonly method: MethodName;
+export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
   /** The fraction of weights to prune. An n:m pattern implies it. */
   readonly sparsity: number;
   readonly pattern: Pattern;
   readonly blocksize: number;
-  readonly damping: number;
   readonly relativeError: boolean;
   /** Conjugate-gradient steps on the mask. */
   readonly refitSteps: number;
@@ -160,9 +136,6 @@ export interface ResolvedParameters {
   readonly effort: Effort;
   /** How the kept weights are rounded. Undefined if they are not. */
   readonly quantization: QuantizationOptions | undefined;
-  readonly dtype: "same" | FloatDtype;
-  /** The digest of stored statistics, if the request names some. */
-  readonly hessian: string | undefined;
 }
 
 /** Fills in the defaults that depend on other parameters. */
@@ -171,18 +144,33 @@ export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
   const pattern = parsePattern(query.pattern);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
-    method,
+    ...query,
     sparsity: pattern.kind === "n:m" ? 1 - pattern.keep / pattern.group : query.sparsity ?? DEFAULT_SPARSITY,
     pattern,
     blocksize: query.blocksize ?? defaultBlocksize(Math.max(group, groupSize)),
-    damping: query.damping,
     relativeError: query.error,
     refitSteps: query.refit ?? METHODS[method].refitSteps ?? 0,
     effort: query.effort ?? "default",
     quantization: bits === undefined ? undefined : { bits, groupSize, symmetric, order },
-    dtype: query.dtype,
-    hessian: query.hessian,
   };
+}
+
+/** Returns the parameters that take effect, by their names in the contract. */
+export function effectiveParameters(query: ParsedLayerQuery): LayerQuery {
+  const { quantization, refitSteps, effort, relativeError: _relativeError, ...parameters } =
+    resolveParameters(query);
+  const isRounded = quantization !== undefined;
+  const effective = Object.entries(parameters).filter(([name]) => isRounded || !isRoundingParameter(name));
+  return {
+    ...Object.fromEntries(effective),
+    pattern: formatPattern(parameters.pattern),
+    refit: refitSteps || undefined,
+    effort: METHODS[query.method].hasEffort ? effort : undefined,
+  };
+}
+
+function isRoundingParameter(name: string): boolean {
+  return (ROUNDING_PARAMETERS as string[]).includes(name);
 }
 
 /** The largest multiple of `group` up to the default block size, or `group` itself if it is larger. */

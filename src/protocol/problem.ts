@@ -1,13 +1,10 @@
-/**
- * The problems of the HTTP contract: every code with its status and title, and the problem document (RFC 9457) that carries the code. Two
- * servers answer with problems: the host and the edge in front of it. They map their errors to codes in `layer/layer_refusal.ts`,
- * `routes/errors.ts` and `edge/problems.ts`.
- */
+/** The problem document (RFC 9457), with which a server answers a request that it refuses. */
 
 import { z } from "zod";
 import { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
 
-export { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
+/** The media type of a problem document. */
+export const PROBLEM_TYPE = "application/problem+json";
 
 const CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
 

@@ -1,10 +1,12 @@
 /**
- * The error for a request that is refused with a problem of the HTTP contract. Folders that do not import the contract throw errors of their
- * own, which `layer/layer_refusal.ts` and `routes/errors.ts` convert to refusals.
+ * The error for a request that is refused with a problem of the HTTP contract, and its conversion to an answer and back. Folders that do not
+ * import the contract throw errors of their own, which `layer/layer_refusal.ts` and `routes/errors.ts` convert to refusals.
  */
 
-import { firstItems, shortened } from "../text/quotes.ts";
-import type { ProblemCode, ProblemMembers } from "./problem.ts";
+import type { z } from "zod";
+import { firstItems, joinedItems, shortened } from "../text/quotes.ts";
+import { makeProblem, type Problem, PROBLEM_TYPE, type ProblemMembers } from "./problem.ts";
+import { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
 
 /** Optional parts of a refusal. */
 export interface RefusalOptions extends ErrorOptions {
@@ -40,5 +42,73 @@ function shortenedMember(value: unknown): unknown {
 export function tooLarge(subject: string, byteLength: number, limit: number): Refusal {
   return new Refusal("too_large", `${subject} has ${byteLength} bytes, the limit is ${limit}`, {
     members: { limit },
+  });
+}
+
+/** One invalid parameter, and the rule that it breaks. */
+interface InvalidParameter {
+  readonly parameter: string;
+  readonly detail: string;
+}
+
+/** Returns the refusal for an error of the schema library zod. It lists at most 20 parameters. */
+export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal {
+  return refusalFor(
+    error.issues.flatMap((issue) =>
+      issue.code === "unrecognized_keys"
+        ? issue.keys.map((parameter) => ({ parameter, detail: "is not a parameter" }))
+        : [{ parameter: issue.path.join("."), detail: issue.message }]
+    ),
+  );
+}
+
+/** Checks that every parameter of a query has a name. The libraries that read queries ignore one without. @throws {Refusal} `invalid_parameter` */
+export function requireNamedParameters(query: URLSearchParams): void {
+  if (query.has("")) throw refusalFor([{ parameter: "", detail: "is not a parameter" }]);
+}
+
+function refusalFor(invalid: readonly InvalidParameter[]): Refusal {
+  const errors = firstItems(invalid).map(({ parameter, detail }) => ({
+    parameter: shortened(parameter),
+    detail: shortened(detail),
+  }));
+  const detail = joinedItems(
+    invalid.map(({ parameter, detail }) => `${shortened(parameter)}: ${detail}`),
+    "; ",
+  );
+  return new Refusal("invalid_parameter", detail, { members: { errors } });
+}
+
+/** An answer with a problem document, as the parts of an HTTP response. */
+export interface ProblemAnswer {
+  readonly status: (typeof PROBLEMS)[keyof typeof PROBLEMS]["status"];
+  readonly headers: Record<string, string>;
+  /** The problem as JSON. */
+  readonly body: string;
+}
+
+/** Returns the answer for `refusal`. */
+export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswer {
+  const { code, message, members, retryAfter } = refusal;
+  const headers: Record<string, string> = { "Content-Type": PROBLEM_TYPE };
+  if (retryAfter !== undefined) headers["Retry-After"] = String(retryAfter);
+  if (code === "unauthorized") headers["WWW-Authenticate"] = "Bearer";
+  // The client may still be sending the rest of its body.
+  if (code === "too_slow") headers["Connection"] = "close";
+  return {
+    status: PROBLEMS[code].status,
+    headers,
+    body: JSON.stringify(makeProblem(code, message, requestId, members)),
+  };
+}
+
+/** Returns the refusal with which a server of this version has answered. Consumes the response. */
+export async function readRefusal(response: Response): Promise<Refusal> {
+  const { code, detail, type: _type, title: _title, status: _status, request_id: _id, ...members }: Problem =
+    await response.json();
+  const retryAfter = response.headers.get("Retry-After");
+  return new Refusal(code, detail, {
+    members,
+    retryAfter: retryAfter === null ? undefined : Number(retryAfter),
   });
 }

@@ -6,7 +6,7 @@
  */
 
 import type { ModelSource } from "../client/model_source.ts";
-import type { Report } from "../protocol/report.ts";
+import type { Report } from "../protocol/messages.ts";
 
 /**
  * The phases of a run, in order. `send` is the time of the HTTP exchanges without the phases `read`, `factor`

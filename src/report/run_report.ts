@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { reportSchema } from "../protocol/report.ts";
+import { reportSchema } from "../protocol/resources/layers.ts";
 import { runSecondsSchema } from "./run_seconds.ts";
 
 const perplexitySchema = z.object({

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
-import type { ProblemCode } from "../../src/protocol/problem.ts";
+import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { assertProblem } from "../routes/assert_problem.ts";
 import { withinBounds } from "./bounds.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";

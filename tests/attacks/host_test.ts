@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { type Key, parseKeys } from "../../src/protocol/keys.ts";
-import type { ProblemCode } from "../../src/protocol/problem.ts";
+import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { assertProblem } from "../routes/assert_problem.ts";
 import { answerOf, safetensorsHeaders, startHost, type TestHost } from "../routes/host.ts";
 import { withinBounds } from "./bounds.ts";

@@ -5,8 +5,8 @@
 
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { signTicket } from "../../src/protocol/edge/tickets.ts";
-import type { ProblemCode } from "../../src/protocol/problem.ts";
+import { signTicket } from "../../src/protocol/tickets.ts";
+import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { assertProblem } from "../routes/assert_problem.ts";
 import { HOST_ID, SECRET, startTaskHosts, type TaskHosts } from "../routes/task_hosts.ts";
 import { withinBounds } from "./bounds.ts";

@@ -10,7 +10,7 @@ import { type ChildEdge, freePort, startEdge } from "../../scripts/processes/chi
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import type { JobSummary } from "../../src/protocol/edge/jobs.ts";
+import type { JobSummary } from "../../src/protocol/messages.ts";
 import { type Finished, pareJson, runPare, startPare } from "./run_pare.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";

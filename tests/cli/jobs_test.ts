@@ -2,7 +2,8 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Job, JobState, JobSummary } from "../../src/protocol/edge/jobs.ts";
+import type { Job, JobSummary } from "../../src/protocol/messages.ts";
+import type { JobState } from "../../src/protocol/job_state.ts";
 import { report } from "../client/fake_host.ts";
 import { pareJson, runPare, runPareWith } from "./run_pare.ts";
 

@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { decode } from "../../src/safetensors/decode.ts";
-import { answerOf, problem, type Received, solved } from "../client/fake_host.ts";
+import { answerOf, problem, READY, type Received, solved } from "../client/fake_host.ts";
 import { fakeEdge } from "../client/jobs/fake_edge.ts";
 import { lieAbout, LIES } from "../client/lies.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
@@ -28,7 +28,6 @@ type Change = (honest: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
 const HONEST: Change = (honest) => honest;
 const NAN: Change = (honest) => lieAbout(honest, LIES["a NaN"]);
 const ZEROS: Change = (honest) => lieAbout(honest, LIES["zeros only"]);
-const READY = { backend: "cpu", adapter: { name: "fake" } };
 
 /** Returns the handler of a host that changes its answers. */
 function hostWith(change: Change): Handler {

@@ -3,12 +3,23 @@
  * without a socket and records all requests.
  */
 
-import type { Report } from "../../src/protocol/report.ts";
+import type { Ready, Report } from "../../src/protocol/messages.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { parsePattern } from "../../src/sparsity/pattern.ts";
 import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+
+/** The answer of `/readyz` of a host. */
+export const READY: Ready = {
+  status: "ready",
+  version: "0.0.0",
+  backend: "cpu",
+  adapter: { name: "fake", software: true },
+  limits: { max_body_bytes: 1, max_features: 1, max_blocksize: 1, max_buffer_bytes: 1 },
+  self_check: null,
+  queue: { waiting: 0, resident: 0 },
+};
 
 /** A request that the fake host received. */
 export interface Received {

@@ -6,7 +6,8 @@ import type { LayerEvent } from "../../src/client/events.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
-import { type Report, reportSchema } from "../../src/protocol/report.ts";
+import type { Report } from "../../src/protocol/messages.ts";
+import { reportSchema } from "../../src/protocol/resources/layers.ts";
 
 /** A model of one group with one layer of 40 columns. */
 function modelOf(tokens: number | undefined): ModelSource {

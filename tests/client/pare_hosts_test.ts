@@ -6,10 +6,9 @@ import type { PruneEvent } from "../../src/client/events.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { PareHosts } from "../../src/client/pare_hosts.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { type Answer, f32, FakeHost, noContent, problem, solved } from "./fake_host.ts";
+import { type Answer, f32, FakeHost, noContent, problem, READY, solved } from "./fake_host.ts";
 
 const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
-const READY = { backend: "cpu", adapter: { name: "fake" } };
 
 /** Answers like a host that stores statistics and solves layers. */
 const working: Answer = (received) => received.method === "POST" ? solved(received) : noContent(received);

@@ -1,15 +1,19 @@
-/** Tests the schemas of the answers that the client reads, beside the schemas by which servers describe the same answers. */
+/** Tests the checks of the answers that the client reads, beside the schemas from which they were generated. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import type * as z from "zod/mini";
 import { parseAnswer } from "../../src/client/answers/parse_answer.ts";
-import { receivedJob, receivedJobList } from "../../src/client/answers/received_jobs.ts";
-import { receivedReport } from "../../src/client/answers/received_report.ts";
-import { receivedCompletion, receivedUpload } from "../../src/client/answers/received_uploads.ts";
-import { jobListSchema, jobSchema } from "../../src/protocol/edge/jobs.ts";
-import { completedSchema, uploadSchema } from "../../src/protocol/edge/uploads.ts";
-import { reportSchema } from "../../src/protocol/report.ts";
+import {
+  receivedCompletedUpload,
+  receivedJob,
+  receivedJobList,
+  receivedReport,
+  receivedUpload,
+} from "../../src/protocol/messages.ts";
+import { jobListSchema, jobSchema } from "../../src/protocol/resources/jobs.ts";
+import { completedSchema, uploadSchema } from "../../src/protocol/resources/uploads.ts";
+import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { report } from "./fake_host.ts";
 
 const DIGEST = "sha256:" + "0".repeat(64), CREATED = "2026-01-01T00:00:00.000Z";
@@ -42,7 +46,7 @@ const ANSWERS = {
     parts: [{ number: 1, url: "http://bucket/1" }],
     expires: CREATED,
   }],
-  "a completed upload": [completedSchema, receivedCompletion, { blob: DIGEST }],
+  "a completed upload": [completedSchema, receivedCompletedUpload, { blob: DIGEST }],
 } as const;
 
 for (const [name, [ofServers, ofClient, answer]] of Object.entries(ANSWERS)) {

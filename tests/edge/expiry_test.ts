@@ -8,7 +8,8 @@ import { describe, it } from "@std/testing/bdd";
 import { collectGarbage } from "../../src/edge/collect_garbage.ts";
 import { JobIndex } from "../../src/edge/jobs/job_index.ts";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
-import { jobRequestSchema, type JobSummary } from "../../src/protocol/edge/jobs.ts";
+import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
+import type { JobSummary } from "../../src/protocol/messages.ts";
 import { emptyState, hexOf, memoryEdge } from "./memory_edge.ts";
 import { memorySql } from "./memory_sql.ts";
 

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
-import { jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
+import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import { emptyState, hexOf, memoryEdge } from "./memory_edge.ts";
 
 const DAY = 86_400_000;

@@ -8,8 +8,7 @@ import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import type { AliveHost } from "../../src/protocol/edge/hosts.ts";
-import type { LayerState } from "../../src/protocol/edge/jobs.ts";
+import type { EdgeHost, LayerState } from "../../src/protocol/messages.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { normals } from "../support/random.ts";
@@ -59,7 +58,7 @@ export async function startJobEdge(count: number) {
   });
 
   /** Returns the hosts that are alive. */
-  async function aliveHosts(): Promise<AliveHost[]> {
+  async function aliveHosts(): Promise<EdgeHost[]> {
     return (await (await edge.request("/v1/hosts")).json()).hosts;
   }
 

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { JobRecord, type LayerOutcome } from "../../src/edge/jobs/job_record.ts";
-import { type JobRequest, jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
+import { type JobRequest, jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const DIGEST = "sha256:" + "a".repeat(64);

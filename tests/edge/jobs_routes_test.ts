@@ -13,7 +13,7 @@ import type { DurableObjectState, Remote } from "../../src/edge/runtime/durable_
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { JobIndex } from "../../src/edge/jobs/job_index.ts";
 import type { R2Bucket } from "../../src/edge/runtime/r2_bucket.ts";
-import type { JobSummary } from "../../src/protocol/edge/jobs.ts";
+import type { JobSummary } from "../../src/protocol/messages.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const edge = createEdge();

@@ -9,7 +9,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import { PareError } from "../../src/client/errors.ts";
 import { JobFailedError, pruneByJob, type SolvedJobLayer } from "../../src/client/jobs/prune_by_job.ts";
 import type { JobLayerRequest } from "../../src/client/jobs/jobs.ts";
-import type { JobSummary as Summary } from "../../src/protocol/edge/jobs.ts";
+import type { JobSummary as Summary } from "../../src/protocol/messages.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";

@@ -9,7 +9,7 @@ import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { HostFailedError } from "../../src/edge/jobs/host_answer.ts";
 import { askHost } from "../../src/edge/jobs/host_client.ts";
-import { taskRequestSchema } from "../../src/protocol/edge/tasks.ts";
+import { taskRequestSchema } from "../../src/protocol/resources/tasks.ts";
 import { loggedErrors } from "./memory_edge.ts";
 
 const edge = createEdge();

@@ -9,7 +9,7 @@ import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { JobContext } from "../../src/edge/jobs/job_context.ts";
 import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { JobRecord } from "../../src/edge/jobs/job_record.ts";
-import { jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
+import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
 /** The digest of the only stored weight, and the digest of every result. */

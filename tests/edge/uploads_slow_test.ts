@@ -6,12 +6,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
-import {
-  completedSchema,
-  type Upload,
-  type UploadedPart,
-  uploadSchema,
-} from "../../src/protocol/edge/uploads.ts";
+import { completedSchema, type UploadedParts, uploadSchema } from "../../src/protocol/resources/uploads.ts";
+import type { Upload } from "../../src/protocol/messages.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";
 
 /** The smallest part that R2 accepts, except for the last one. */
@@ -47,7 +43,7 @@ describe("uploads in the Workers runtime", () => {
   }
 
   /** Sends every part of `body` to its URL. Returns the parts with their ETags. */
-  async function putParts(body: Uint8Array<ArrayBuffer>, upload: Upload): Promise<UploadedPart[]> {
+  async function putParts(body: Uint8Array<ArrayBuffer>, upload: Upload): Promise<UploadedParts> {
     return await Promise.all(upload.parts.map(async ({ number, url }) => {
       const start = (number - 1) * upload.part_size;
       const answer = await fetch(url, { method: "PUT", body: body.slice(start, start + upload.part_size) });
@@ -57,7 +53,7 @@ describe("uploads in the Workers runtime", () => {
     }));
   }
 
-  const complete = (upload: Upload, parts: UploadedPart[]) =>
+  const complete = (upload: Upload, parts: UploadedParts) =>
     edge.post(`/v1/uploads/${upload.upload}/complete`, { parts });
 
   async function codeOf(answer: Response): Promise<[number, string]> {

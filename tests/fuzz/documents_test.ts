@@ -5,19 +5,21 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { z } from "zod";
 import { parseAnswer } from "../../src/client/answers/parse_answer.ts";
-import { receivedHosts } from "../../src/client/answers/received_hosts.ts";
-import { receivedJob, receivedJobList } from "../../src/client/answers/received_jobs.ts";
-import { receivedUpload } from "../../src/client/answers/received_uploads.ts";
+import {
+  receivedEdgeHost,
+  receivedJob,
+  receivedJobList,
+  receivedUpload,
+} from "../../src/protocol/messages.ts";
 import { errorFromResponse } from "../../src/client/answers/require_success.ts";
 import { MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { printableLine } from "../../src/text/printable.ts";
-import { heartbeatSchema } from "../../src/protocol/edge/hosts.ts";
-import { jobListQuerySchema, jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
-import { taskAnswerSchema, taskRequestSchema } from "../../src/protocol/edge/tasks.ts";
-import { completeRequestSchema, uploadRequestSchema } from "../../src/protocol/edge/uploads.ts";
-import { problemAnswer } from "../../src/protocol/problem_answer.ts";
+import { heartbeatSchema } from "../../src/protocol/resources/hosts.ts";
+import { jobListQuerySchema, jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
+import { taskAnswerSchema, taskRequestSchema } from "../../src/protocol/resources/tasks.ts";
+import { completeRequestSchema, uploadRequestSchema } from "../../src/protocol/resources/uploads.ts";
+import { problemAnswer, Refusal } from "../../src/protocol/refusal.ts";
 import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
-import { Refusal } from "../../src/protocol/refusal.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { JOB, JOB_REQUEST, REPORT, TASK_REQUEST } from "./documents.ts";
@@ -78,7 +80,16 @@ describe("fuzzing documents of the contract", () => {
     parts: [{ number: 1, url: "http://bucket/1" }],
     expires: "",
   });
-  fuzzAnswer("hosts answer", receivedHosts, { hosts: [{ url: "x", backend: "cpu", adapter: "y" }] });
+  fuzzAnswer("host answer", receivedEdgeHost, {
+    url: "http://x",
+    backend: "cpu",
+    adapter: "y",
+    capacity: 1,
+    queue: { waiting: 0, resident: 0 },
+    factors: [],
+    id: "h",
+    seen: 0,
+  });
 });
 
 describe("fuzzing problem documents", () => {

@@ -3,8 +3,8 @@
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { invalidParameters } from "../../src/protocol/invalid_parameters.ts";
-import { layerSearchParams } from "../../src/protocol/layer_query.ts";
+import { invalidParameters } from "../../src/protocol/refusal.ts";
+import { searchParamsOf } from "../../src/protocol/search_params.ts";
 import { METHOD_NAMES } from "../../src/protocol/methods.ts";
 import { layerQuerySchema, type ParsedLayerQuery, resolveParameters } from "../../src/protocol/parameters.ts";
 import { fuzz, type Outcome } from "./property.ts";
@@ -100,7 +100,7 @@ function parseQuery(text: Record<string, string>): Outcome {
     return "refused";
   }
   checkInvariants(data);
-  const again = Object.fromEntries(layerSearchParams(data as Parameters<typeof layerSearchParams>[0]));
+  const again = Object.fromEntries(searchParamsOf(data as Parameters<typeof searchParamsOf>[0]));
   // The text of -0 is 0, so the values are compared as JSON, which does not distinguish the two.
   assert.equal(JSON.stringify(layerQuerySchema.parse(again)), JSON.stringify(data));
   return "accepted";

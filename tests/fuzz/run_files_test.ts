@@ -9,7 +9,7 @@ import { openDequantized } from "../../src/checkpoint/quantized/dequantized_sour
 import { readBytes } from "../../src/files/whole_file.ts";
 import { ModelError } from "../../src/files/model_error.ts";
 import { Journal, type JournalEntry } from "../../src/prune/run/journal.ts";
-import { reportSchema } from "../../src/protocol/report.ts";
+import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";

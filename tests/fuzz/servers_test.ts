@@ -12,9 +12,8 @@ import {
 } from "../../src/edge/jobs/host_answer.ts";
 import { earlyStatus, honouredRange } from "../../src/edge/requests/preconditions.ts";
 import { parseHostNames, requireHostName } from "../../src/protocol/host_names.ts";
-import { problemAnswer } from "../../src/protocol/problem_answer.ts";
+import { problemAnswer, Refusal } from "../../src/protocol/refusal.ts";
 import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
-import { Refusal } from "../../src/protocol/refusal.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { REPORT, TASK_REQUEST } from "./documents.ts";

@@ -3,7 +3,7 @@
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { NonceMemory, signTicket, verifyTicket } from "../../src/protocol/edge/tickets.ts";
+import { NonceMemory, signTicket, verifyTicket } from "../../src/protocol/tickets.ts";
 import { Refusal } from "../../src/protocol/refusal.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { fuzz, unlessRefused } from "./property.ts";

@@ -2,7 +2,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
+import { searchParamsOf } from "../../src/protocol/search_params.ts";
 
 const DIGEST = `sha256:${"0f".repeat(32)}`;
 
@@ -30,17 +32,12 @@ describe("layer parameters", () => {
       refitSteps: 0,
       effort: "default",
       quantization: undefined,
+      group_size: 0,
+      symmetric: false,
+      order: "natural",
+      error: true,
       dtype: "same",
-      hessian: undefined,
     });
-    const { bits, group_size, symmetric, order, refit } = layerQuerySchema.parse({});
-    assert.deepEqual([bits, group_size, symmetric, order, refit], [
-      undefined,
-      0,
-      false,
-      "natural",
-      undefined,
-    ]);
   });
 
   it("take their block size from the columns of a quantisation group", () => {
@@ -145,4 +142,12 @@ describe("layer parameters", () => {
     ];
     for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
   });
+});
+
+it("searchParamsOf() omits undefined parameters, and the schema parses its result", () => {
+  const query: LayerQuery = { method: "magnitude", pattern: "2:4", error: false, blocksize: undefined };
+  const params = searchParamsOf(query);
+  assert.equal(params.toString(), "method=magnitude&pattern=2%3A4&error=false");
+  const { method, pattern, error } = layerQuerySchema.parse(Object.fromEntries(params));
+  assert.deepEqual({ method, pattern, error }, { method: "magnitude", pattern: "2:4", error: false });
 });

@@ -1,7 +1,8 @@
 /** Checks a problem, the document with which a server answers a failed request. */
 
 import assert from "node:assert/strict";
-import { type Problem, type ProblemCode, PROBLEMS, problemSchema } from "../../src/protocol/problem.ts";
+import { type Problem, problemSchema } from "../../src/protocol/problem.ts";
+import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { problemOf } from "./host.ts";
 
 /** Fails unless `response` is a complete problem with this code, in agreement with the table of problems. Returns the problem. */

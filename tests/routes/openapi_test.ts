@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "@std/testing/bdd";
 import { generateDocuments } from "../../scripts/contract/documents.ts";
-import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem.ts";
-import { LAYER_ANSWER_TENSORS, LAYER_REQUEST_TENSORS } from "../../src/protocol/operations/tensors.ts";
+import { generateSources } from "../../scripts/contract/message_types.ts";
+import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
+import { LAYER_ANSWER_TENSORS, LAYER_REQUEST_TENSORS } from "../../src/protocol/resources/tensors.ts";
 import { documentedCodes } from "../support/documented_answers.ts";
 
 /** A parsed document. It has no type, because the tests check its shape. */
@@ -27,8 +28,8 @@ describe("the OpenAPI documents", () => {
       Object.entries<Document>(item).map(([method, operation]) => ({ path, method, ...operation }))
     );
 
-  it("are committed in routes/; `deno task generate` writes the copies", async () => {
-    for (const { url, text } of await generateDocuments()) {
+  it("are committed, and so are the types of the SDK; `deno task generate` writes the copies", async () => {
+    for (const { url, text } of [...await generateDocuments(), ...await generateSources()]) {
       assert.equal(await Deno.readTextFile(url), text, `${url.pathname} is stale: run deno task generate`);
     }
   });

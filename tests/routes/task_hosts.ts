@@ -4,7 +4,7 @@
  */
 
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { signTicket } from "../../src/protocol/edge/tickets.ts";
+import { signTicket } from "../../src/protocol/tickets.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { startBlobServer } from "../support/blob_server.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { signTicket } from "../../src/protocol/edge/tickets.ts";
+import { signTicket } from "../../src/protocol/tickets.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { answerOf, startHost } from "./host.ts";

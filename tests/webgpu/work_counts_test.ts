@@ -12,7 +12,7 @@ import { factor } from "../../src/linalg/factor.ts";
 import { readLayer } from "../../src/layer/read_layer.ts";
 import { MIN_CHECK_SLOTS } from "../../src/layer/sinks/ingest.ts";
 import { encodeAnswer } from "../../src/layer/write_layer.ts";
-import type { Report } from "../../src/protocol/report.ts";
+import type { Report } from "../../src/protocol/messages.ts";
 import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
 import type { Pattern } from "../../src/sparsity/pattern.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";

@@ -2,7 +2,8 @@
 
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
-import { type Report, reportSchema } from "../../../src/protocol/report.ts";
+import type { Report } from "../../../src/protocol/messages.ts";
+import { reportSchema } from "../../../src/protocol/resources/layers.ts";
 
 /** One solved layer. */
 export interface TimedAnswer {

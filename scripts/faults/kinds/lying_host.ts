@@ -4,7 +4,7 @@ import type { Pare } from "../../../src/client/pare.ts";
 import { createJobContext } from "../../../src/edge/jobs/job_context.ts";
 import { runJob } from "../../../src/edge/jobs/run_job.ts";
 import { formatDigest, sha256 } from "../../../src/protocol/digest.ts";
-import { jobRequestSchema } from "../../../src/protocol/edge/jobs.ts";
+import { jobRequestSchema } from "../../../src/protocol/resources/jobs.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
 import { memoryEdge } from "../../../tests/edge/memory_edge.ts";

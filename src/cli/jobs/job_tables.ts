@@ -1,6 +1,7 @@
 /** Formats jobs of an edge as tables and lines for a terminal. */
 
-import type { Job, JobState, JobSummary } from "../../protocol/edge/jobs.ts";
+import type { Job, JobSummary } from "../../protocol/messages.ts";
+import type { JobState } from "../../protocol/job_state.ts";
 import { formatNumber, formatSeconds, formatShare } from "../../report/format.ts";
 import { textTable } from "../terminal/text_table.ts";
 

@@ -5,101 +5,74 @@
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { DEFAULT_REFIT_STEPS } from "../../protocol/limits.ts";
-import {
-  DEFAULT_METHOD,
-  EFFORTS,
-  METHOD_NAMES,
-  type MethodName,
-  methodsThat,
-} from "../../protocol/methods.ts";
-import { layerQuerySchema } from "../../protocol/parameters.ts";
+import type { MethodName } from "../../protocol/methods.ts";
+import { type ParameterText, parameterTexts } from "../../protocol/parameter_texts.ts";
+import { layerQuerySchema, ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
 
+/** The parameters that no option sets. The commands choose the statistics and the dtype, and always want the error. */
+const WITHOUT_OPTION = ["error", "dtype", "hessian"] as const satisfies (keyof LayerQuery)[];
+
+type LayerParameter = Exclude<keyof LayerQuery, (typeof WITHOUT_OPTION)[number]>;
+
+/** The name under which commander stores an option, such as `groupSize` for `group_size`. */
+type FlagName<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<FlagName<Tail>>}`
+  : Name;
+
 /** The options as the user wrote them. The schema of the HTTP API parses and checks these texts. */
-export interface LayerFlags extends RoundingFlags {
-  readonly method?: string;
-  readonly sparsity?: string;
-  readonly pattern?: string;
-  readonly blocksize?: string;
-  readonly damping?: string;
-  readonly refit?: string;
-  readonly effort?: string;
-}
+export type LayerFlags = {
+  readonly [Name in LayerParameter as FlagName<Name>]?: boolean extends LayerQuery[Name] ? boolean : string;
+};
 
 /** The options of rounding, as the user wrote them. */
-export interface RoundingFlags {
-  readonly bits?: string;
-  readonly groupSize?: string;
-  readonly symmetric?: boolean;
-  readonly order?: string;
-}
+export type RoundingFlags = Pick<LayerFlags, FlagName<(typeof ROUNDING_PARAMETERS)[number]>>;
 
-/** The options, and the parameter that each of them sets. */
-const PARAMETERS = {
-  method: "method",
-  sparsity: "sparsity",
-  pattern: "pattern",
-  blocksize: "blocksize",
-  damping: "damping",
-  refit: "refit",
-  effort: "effort",
-  bits: "bits",
-  groupSize: "group_size",
-  symmetric: "symmetric",
-  order: "order",
-} as const satisfies Record<keyof LayerFlags, keyof LayerQuery>;
+const TEXTS = parameterTexts().filter(({ name }) => !(WITHOUT_OPTION as readonly string[]).includes(name));
+const [ROUNDING, OTHERS] = [true, false].map((isRounding) =>
+  TEXTS.filter(({ name }) => (ROUNDING_PARAMETERS as string[]).includes(name) === isRounding)
+);
+
+/** The parameters that options set, in the order of help texts and reports. */
+export const OPTION_PARAMETERS = [...OTHERS, ...ROUNDING].map(({ name }) => name as LayerParameter);
 
 /**
  * Declares the options on `command`.
  * @param defaultMethod the method of the command. Without it the host uses the default of the API
  */
 export function addLayerOptions(command: Command, defaultMethod?: MethodName): Command {
-  const methods = `one of ${METHOD_NAMES.join(", ")}`;
-  command
-    .option(
-      "--method <name>",
-      defaultMethod ? methods : `${methods} (default: ${DEFAULT_METHOD})`,
-      defaultMethod,
-    )
-    .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
-    .option(
-      "--pattern <pattern>",
-      "unstructured, or n:m, which keeps at most n of every m inputs (default: unstructured)",
-    )
-    .option(
-      "--blocksize <columns>",
-      "columns per block of the solve; with n:m, a multiple of m (default: 128)",
-    )
-    .option(
-      "--damping <lambda>",
-      "fraction of the mean of the Hessian's diagonal that is added to the diagonal (default: 0.01)",
-    )
-    .option(
-      "--refit <steps>",
-      `conjugate-gradient steps that fit the kept weights to the mask (default: ${DEFAULT_REFIT_STEPS} for ${
-        methodsThat(({ refitSteps }) => refitSteps)
-      }, else 0)`,
-    )
-    .option(
-      "--effort <level>",
-      `one of ${EFFORTS.join(", ")}: how much work to spend on the mask, for ${
-        methodsThat(({ hasEffort }) => hasEffort)
-      } (default: default)`,
-    );
+  for (const text of OTHERS) {
+    if (text.name !== "method" || defaultMethod === undefined) addOption(command, text);
+    else addOption(command, { ...text, preset: undefined }, defaultMethod);
+  }
   return addRoundingOptions(command);
 }
 
 /** Declares the options that say how the kept weights are rounded. */
 export function addRoundingOptions(command: Command): Command {
-  return command
-    .option("--bits <n>", "round the kept weights to 2^n values, 2 to 8 (default: no rounding)")
-    .option("--group-size <columns>", "columns that share a rounding grid; 0 means a whole row (default: 0)")
-    .option("--symmetric", "round to grids that are symmetric about 0")
-    .option(
-      "--order <order>",
-      "natural, or activation, which rounds the columns of the largest inputs first (default: natural)",
-    );
+  for (const text of ROUNDING) addOption(command, text);
+  return command;
+}
+
+function addOption(
+  command: Command,
+  { name, description, type, choices, range, preset }: ParameterText,
+  value?: string,
+) {
+  const argument = {
+    boolean: "",
+    integer: " <n>",
+    number: " <number>",
+    string: choices.length ? " <name>" : " <text>",
+  };
+  const isListed = choices.every((choice) => description.includes(choice));
+  const values = range ?? (isListed ? "" : choices.join(", "));
+  const facts = [values, preset && type !== "boolean" ? `default: ${preset}` : ""].filter((fact) =>
+    fact !== ""
+  );
+  const help = description.replace(/^[A-Z]/, (letter) => letter.toLowerCase()) +
+    (facts.length ? ` (${facts.join("; ")})` : "");
+  command.option(`--${optionName(name)}${argument[type]}`, help, value);
 }
 
 /**
@@ -108,7 +81,7 @@ export function addRoundingOptions(command: Command): Command {
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery(flags: LayerFlags): LayerQuery {
-  const options = Object.entries(PARAMETERS) as [keyof LayerFlags, keyof LayerQuery][];
+  const options = OPTION_PARAMETERS.map((name) => [flagName(name), name] as const);
   const given = options.filter(([option]) => flags[option] !== undefined);
   const parsed = layerQuerySchema.safeParse(
     Object.fromEntries(given.map(([option, name]) => [name, flags[option]])),
@@ -124,6 +97,10 @@ export function layerQuery(flags: LayerFlags): LayerQuery {
     );
   }
   return Object.fromEntries(given.map(([, name]) => [name, parsed.data[name]]));
+}
+
+function flagName(parameter: string): keyof LayerFlags {
+  return parameter.replace(/_./g, ([, letter]) => letter.toUpperCase()) as keyof LayerFlags;
 }
 
 /** Returns the name of the option that sets `parameter`. The option of `group_size` is `group-size`. */

@@ -2,9 +2,8 @@
 
 import { basename } from "node:path";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { METHODS } from "../../protocol/methods.ts";
-import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
-import { formatPattern } from "../../sparsity/pattern.ts";
+import { effectiveParameters, layerQuerySchema } from "../../protocol/parameters.ts";
+import { OPTION_PARAMETERS } from "../options/layer_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
 /** The sources of the parameters. */
@@ -17,20 +16,9 @@ export interface ParameterSources {
 /** Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`. */
 export function reportedParameters({ query, options }: ParameterSources): Record<string, unknown> {
   const { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential } = options;
-  const { method, sparsity, blocksize, damping, pattern, refitSteps, effort, quantization } =
-    resolveParameters(layerQuerySchema.parse(query));
+  const given = effectiveParameters(layerQuerySchema.parse(query));
   const parameters = {
-    method,
-    sparsity,
-    pattern: formatPattern(pattern),
-    blocksize,
-    damping,
-    refit: refitSteps || undefined,
-    effort: METHODS[method].hasEffort ? effort : undefined,
-    bits: quantization?.bits,
-    group_size: quantization?.groupSize,
-    symmetric: quantization?.symmetric,
-    order: quantization?.order,
+    ...Object.fromEntries(OPTION_PARAMETERS.map((name) => [name, given[name]])),
     layers,
     skip,
     min_layer: minLayer,

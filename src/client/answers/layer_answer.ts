@@ -1,6 +1,6 @@
 /** Reads the answer to a request that pruned a layer. The answer is a safetensors file with the report in its metadata. */
 
-import type { Report } from "../../protocol/answers/report.ts";
+import { receivedReport, type Report } from "../../protocol/messages.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { decode, type DecodedFile } from "../../safetensors/decode.ts";
 import { SafetensorsError } from "../../safetensors/error.ts";
@@ -10,7 +10,6 @@ import type { QuantizedWeight } from "../../tensor/quantized_weight.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import { checkPruned, type RequestedLayer, wantedDtype } from "./check_pruned.ts";
 import { malformedLayer } from "./malformed_layer.ts";
-import { receivedReport } from "./received_report.ts";
 
 /** The number of bytes that an answer may need for its header, which has the names of its tensors and the report. */
 const MAX_HEADER_BYTES = 2 ** 20;

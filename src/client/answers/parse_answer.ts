@@ -1,6 +1,6 @@
 /**
- * Parses the JSON answers of servers. The schemas in this folder are those of a reader: they accept members that a later version of the contract
- * may add. They use `zod/mini`, which is small and evaluates no text as code, so a page with a strict Content-Security-Policy can run them.
+ * Parses the JSON answers of servers by the checks in `protocol/messages.ts`. The checks use `zod/mini`, which is small and evaluates no text as
+ * code, so a page with a strict Content-Security-Policy can run them.
  */
 
 import type * as z from "zod/mini";

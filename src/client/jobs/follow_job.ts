@@ -5,7 +5,8 @@
 
 import { sleep } from "../../async/abort.ts";
 import { MalformedAnswerError } from "../errors.ts";
-import { hasEnded, type Job, type LayerState } from "../../protocol/answers/jobs.ts";
+import { hasEnded } from "../../protocol/job_state.ts";
+import type { Job, LayerState } from "../../protocol/messages.ts";
 
 /** The default of the longest pause between two requests for a job, in milliseconds. */
 export const DEFAULT_POLL_MS = 2000;

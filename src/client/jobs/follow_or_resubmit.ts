@@ -5,7 +5,7 @@
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
-import type { Job, LayerState } from "../../protocol/answers/jobs.ts";
+import type { Job, LayerState } from "../../protocol/messages.ts";
 import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
 import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";

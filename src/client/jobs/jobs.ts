@@ -6,14 +6,21 @@
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
-import type { Job, JobList, JobState, LayerState } from "../../protocol/answers/jobs.ts";
-import type { Report } from "../../protocol/answers/report.ts";
+import {
+  type Job,
+  type JobList,
+  type LayerState,
+  receivedJob,
+  receivedJobList,
+  type Report,
+} from "../../protocol/messages.ts";
+import type { JobState } from "../../protocol/job_state.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "../answers/layer_answer.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
-import { receivedJob, receivedJobList } from "../answers/received_jobs.ts";
 import type { CallOptions } from "../call_options.ts";
+import { MalformedAnswerError } from "../errors.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 import { downloadBlob } from "./download_blob.ts";
@@ -172,5 +179,14 @@ function randomKey(): string {
 }
 
 function parseJob(body: Uint8Array<ArrayBuffer>): Job {
-  return parseAnswer(receivedJob, body, "/v1/jobs", "a job");
+  const job = parseAnswer(receivedJob, body, "/v1/jobs", "a job");
+  if (job.layers.every(hasItsOutcome)) return job;
+  throw new MalformedAnswerError("answer of /v1/jobs: is not a job");
+}
+
+/** Whether a layer has an outcome if its state says so, and only then. */
+function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
+  if (state === "done") return report !== null && result !== null && error === null;
+  const isSettled = state === "failed" || state === "cancelled";
+  return (error !== null) === isSettled;
 }

@@ -3,9 +3,9 @@
  * of its jobs.
  */
 
-import type { EdgeHost } from "../../protocol/answers/hosts.ts";
+import * as z from "zod/mini";
+import { type EdgeHost, receivedEdgeHost } from "../../protocol/messages.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
-import { receivedHosts } from "../answers/received_hosts.ts";
 import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
@@ -29,5 +29,5 @@ export async function listEdgeHosts(
     if (error instanceof PareError && !error.isTransient && error.status < 500) return undefined;
     throw error;
   }
-  return parseAnswer(receivedHosts, answer, path, "a list of hosts").hosts;
+  return parseAnswer(z.object({ hosts: z.array(receivedEdgeHost) }), answer, path, "a list of hosts").hosts;
 }

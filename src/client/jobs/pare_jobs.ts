@@ -5,7 +5,8 @@
  * was killed and started again therefore finds the job that it had submitted before.
  */
 
-import { hasEnded, type Job, type LayerState } from "../../protocol/answers/jobs.ts";
+import { hasEnded } from "../../protocol/job_state.ts";
+import type { Job, LayerState } from "../../protocol/messages.ts";
 import type { CallOptions } from "../call_options.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";

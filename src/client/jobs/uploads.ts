@@ -6,18 +6,30 @@
  */
 
 import * as z from "zod/mini";
-import type { CompletedUpload, Upload, UploadedPart } from "../../protocol/answers/uploads.ts";
+import {
+  type CompletedUpload,
+  receivedCompletedUpload,
+  receivedUpload,
+  type Upload,
+} from "../../protocol/messages.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import { connectionReason, isPermanentFailure } from "../../text/connection_reason.ts";
 import { isNotPermitted } from "../../text/is_not_permitted.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
-import { receivedCompletion, receivedUpload } from "../answers/received_uploads.ts";
 import { digestOfBlob } from "../digests.ts";
 import { requireSuccess } from "../answers/require_success.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import { type TransientError, withRetries } from "../retry.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 import type { BlobSource } from "./blob_source.ts";
+
+/** An uploaded part. */
+export interface UploadedPart {
+  /** The number of the part, from 1. */
+  readonly number: number;
+  /** The header ETag of the answer to the part's PUT. */
+  readonly etag: string;
+}
 
 /** The state of an unfinished upload. With it, another process can resume the upload within a day. */
 export interface UploadProgress {
@@ -81,7 +93,8 @@ export class Uploads {
     const uploadedParts = resumedUpload ? resume?.parts ?? [] : [];
     const parts = await this.#putParts(blob, upload, uploadedParts, options);
     const path = `/v1/uploads/${upload.upload}/complete`;
-    return (await this.#send(receivedCompletion, "a completed upload", "POST", path, signal, { parts })).blob;
+    return (await this.#send(receivedCompletedUpload, "a completed upload", "POST", path, signal, { parts }))
+      .blob;
   }
 
   /** Whether the edge stores the blob with this digest and will store it for at least one more day. */
@@ -97,7 +110,7 @@ export class Uploads {
 
   /** Begins an upload. Returns the blob instead if the edge has it already. */
   #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload | CompletedUpload> {
-    const answerSchema = z.union([receivedUpload, receivedCompletion]);
+    const answerSchema = z.union([receivedUpload, receivedCompletedUpload]);
     return this.#send(answerSchema, "an upload", "POST", "/v1/uploads", signal, { size, sha256: digest });
   }
 

@@ -5,8 +5,8 @@
 
 import { createRoute } from "@hono/zod-openapi";
 import { OCTET_STREAM_TYPE } from "../../protocol/headers.ts";
-import { HAS_BLOB, READ_BLOB } from "../../protocol/operations/blobs.ts";
-import { routeConfig } from "../../protocol/operations/operation.ts";
+import { HAS_BLOB, READ_BLOB } from "../../protocol/resources/blobs.ts";
+import { routeConfig } from "../../protocol/resources/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";

@@ -6,9 +6,10 @@
  * host will have them then.
  */
 
-import { type AliveHost, type Heartbeat, HEARTBEAT_MILLISECONDS } from "../../protocol/edge/hosts.ts";
+import type { EdgeHost } from "../../protocol/messages.ts";
+import { type Heartbeat, HEARTBEAT_MILLISECONDS } from "../../protocol/resources/hosts.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import { NonceMemory, type Nonces } from "../../protocol/edge/tickets.ts";
+import { NonceMemory, type Nonces } from "../../protocol/tickets.ts";
 import type { SqlStorage } from "../runtime/durable_object.ts";
 
 /** A host counts as alive for this long after a heartbeat. Two lost heartbeats in a row therefore do no harm. */
@@ -28,7 +29,7 @@ export interface ChosenHost {
 }
 
 /** A host to which a layer may go. */
-interface Candidate extends AliveHost {
+interface Candidate extends EdgeHost {
   /**
    * How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by
    * its capacity.
@@ -73,7 +74,7 @@ export class HostRegistry implements Nonces {
   }
 
   /** Returns the hosts that are alive, ordered by id. */
-  aliveHosts(): AliveHost[] {
+  aliveHosts(): EdgeHost[] {
     const rows = this.#sql.exec(
       "SELECT id, state, seen FROM hosts WHERE seen >= ? ORDER BY id",
       this.#now() - ALIVE_MILLISECONDS,
@@ -119,7 +120,7 @@ export class HostRegistry implements Nonces {
     return this.#nonces.rememberNonce(nonce, expires, now);
   }
 
-  #toCandidate(host: AliveHost, hessian: Digest | undefined): Candidate {
+  #toCandidate(host: EdgeHost, hessian: Digest | undefined): Candidate {
     const reserved = this.#sql.exec("SELECT hessian FROM reservations WHERE host = ?", host.id).toArray();
     const { waiting, resident } = host.queue;
     return {

@@ -6,10 +6,10 @@
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { heartbeatSchema, hostIdSchema } from "../../protocol/edge/hosts.ts";
-import { LIST_HOSTS } from "../../protocol/operations/hosts.ts";
-import { json, routeConfig } from "../../protocol/operations/operation.ts";
-import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/edge/tickets.ts";
+import { heartbeatSchema, LIST_HOSTS } from "../../protocol/resources/hosts.ts";
+import { idSchema } from "../../protocol/resources/fields.ts";
+import { json, routeConfig } from "../../protocol/resources/operation.ts";
+import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../requests/body_length.ts";
 import { clientLeft } from "../requests/read_body.ts";
@@ -18,7 +18,7 @@ import { findRegistry } from "./find_registry.ts";
 import { requireHostSecret } from "./secret.ts";
 
 const PATH = "/v1/hosts/{id}";
-const params = z.object({ id: hostIdSchema });
+const params = z.object({ id: idSchema });
 
 /** The largest heartbeat in bytes. A heartbeat has up to 256 digests and a few names. */
 const MAX_HEARTBEAT_BYTES = 64 * 2 ** 10;

@@ -8,8 +8,8 @@
 
 import { growingDelays } from "../../async/growing_delays.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import type { JobLayer } from "../../protocol/edge/jobs.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
+import type { JobLayer } from "../../protocol/resources/jobs.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../text/message_of.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { logFailure } from "../log_failure.ts";

@@ -5,8 +5,8 @@
  */
 
 import { z } from "zod";
-import type { ProblemCode } from "../../protocol/problem.ts";
-import { type TaskAnswer, taskAnswerSchema } from "../../protocol/edge/tasks.ts";
+import type { ProblemCode } from "../../protocol/problem_codes.ts";
+import { type TaskAnswer, taskAnswerSchema } from "../../protocol/resources/tasks.ts";
 import { shortened } from "../../text/quotes.ts";
 import { messageOf } from "../../text/message_of.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";

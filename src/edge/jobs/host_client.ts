@@ -3,8 +3,8 @@
  * host to solve. The requests start a task, ask for its state, and cancel it.
  */
 
-import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
-import { ticketedRequest } from "../../protocol/edge/tickets.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import { ticketedRequest } from "../../protocol/tickets.ts";
 import { messageOf } from "../../text/message_of.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { HostFailedError, readTaskAnswer } from "./host_answer.ts";

@@ -4,7 +4,8 @@
  * the summaries of unfinished jobs have to be renewed (`list_jobs.ts`).
  */
 
-import type { JobList, JobListQuery, JobSummary } from "../../protocol/edge/jobs.ts";
+import type { JobList, JobSummary } from "../../protocol/messages.ts";
+import type { JobListQuery } from "../../protocol/resources/jobs.ts";
 import type { SqlStorage } from "../runtime/durable_object.ts";
 
 /** The jobs of one client, stored in SQL. The Durable Objects of the binding `JOB_INDEXES` have the methods of this class. */

@@ -5,23 +5,15 @@
  */
 
 import type { Digest } from "../../protocol/digest.ts";
-import {
-  type Job,
-  JOB_STATES,
-  type JobError,
-  type JobLayer,
-  type JobRequest,
-  type JobState,
-  type JobSummary,
-  type LayerState,
-} from "../../protocol/edge/jobs.ts";
-import type { Report } from "../../protocol/report.ts";
+import type { Job, JobSummary, LayerState, Report } from "../../protocol/messages.ts";
+import { JOB_STATES, type JobState } from "../../protocol/job_state.ts";
+import type { JobLayer, JobRequest } from "../../protocol/resources/jobs.ts";
 import type { SqlStorage, SqlValue } from "../runtime/durable_object.ts";
 
 /** The outcome of a layer: its report and the digest of its stored result, or its error. */
 export type LayerOutcome =
   | { readonly report: Report; readonly result: Digest }
-  | { readonly error: JobError };
+  | { readonly error: NonNullable<LayerState["error"]> };
 
 /** A job, or the part of it that has changed, with its version number. */
 export interface VersionedJob {
@@ -42,7 +34,7 @@ export interface Attempt {
 export type JobMatch = "absent" | "same" | "conflict";
 
 /** The error of a layer that was not settled when its job was cancelled. */
-const CANCELLED: JobError = { code: "cancelled", detail: "the job was cancelled" };
+const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };
 
 /** The record of one job, stored in SQL. */
 export class JobRecord {

@@ -5,7 +5,8 @@
  */
 
 import pMap from "p-map";
-import type { JobList, JobListQuery } from "../../protocol/edge/jobs.ts";
+import type { JobList } from "../../protocol/messages.ts";
+import type { JobListQuery } from "../../protocol/resources/jobs.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { findJob } from "./find_job.ts";
 import { findJobIndex } from "./find_job_index.ts";

@@ -4,7 +4,8 @@
  * over, and the time since the last progress is measured.
  */
 
-import type { JobRequest, JobSummary } from "../../protocol/edge/jobs.ts";
+import type { JobRequest } from "../../protocol/resources/jobs.ts";
+import type { JobSummary } from "../../protocol/messages.ts";
 import type { DurableObjectState } from "../runtime/durable_object.ts";
 import {
   type Attempt,

@@ -6,7 +6,7 @@
 
 import pMap from "p-map";
 import type { Digest } from "../../protocol/digest.ts";
-import type { JobRequest } from "../../protocol/edge/jobs.ts";
+import type { JobRequest } from "../../protocol/resources/jobs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { findBlob, isFresh } from "../blobs/store.ts";

@@ -7,9 +7,15 @@
 import { createRoute } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
-import { hasEnded, type JobRequest } from "../../protocol/edge/jobs.ts";
-import { CANCEL_JOB, LIST_JOBS, READ_JOB, START_JOB } from "../../protocol/operations/jobs.ts";
-import { routeConfig } from "../../protocol/operations/operation.ts";
+import { hasEnded } from "../../protocol/job_state.ts";
+import {
+  CANCEL_JOB,
+  type JobRequest,
+  LIST_JOBS,
+  READ_JOB,
+  START_JOB,
+} from "../../protocol/resources/jobs.ts";
+import { routeConfig } from "../../protocol/resources/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireClient, requireEdgeKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";

@@ -5,7 +5,8 @@
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
-import type { Upload, UploadedPart } from "../../protocol/edge/uploads.ts";
+import type { Upload } from "../../protocol/messages.ts";
+import type { UploadedParts } from "../../protocol/resources/uploads.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findFreshBlob, newObjectKey, requireBucket, type StoredBlob, verifyBlob } from "../blobs/store.ts";
@@ -64,7 +65,7 @@ export async function completeUpload(
   env: EdgeBindings,
   client: string,
   id: string,
-  parts: readonly UploadedPart[],
+  parts: UploadedParts,
 ): Promise<StoredBlob> {
   const bucket = requireBucket(env), record = await readRecord(bucket, client, id);
   const { digest, key } = record;
@@ -130,7 +131,7 @@ async function requireDeclaredSize(
 async function joinParts(
   bucket: R2Bucket,
   { key, multipart }: UploadRecord,
-  parts: readonly UploadedPart[],
+  parts: UploadedParts,
 ): Promise<R2Object> {
   const r2Parts = parts.map(({ number, etag }) => ({ partNumber: number, etag: etag.replaceAll('"', "") }));
   r2Parts.sort((a, b) => a.partNumber - b.partNumber);
@@ -148,7 +149,7 @@ async function joinParts(
 }
 
 /** Checks that the list names each part exactly once. @throws {Refusal} `invalid_parameter` */
-function checkPartNumbers(record: UploadRecord, parts: readonly UploadedPart[]): void {
+function checkPartNumbers(record: UploadRecord, parts: UploadedParts): void {
   const count = partCount(record), numbers = new Set(parts.map(({ number }) => number));
   if (parts.length !== count || numbers.size !== count || Math.max(...numbers) > count) {
     throw new Refusal("invalid_parameter", `parts: must have each number from 1 to ${count} exactly once`);

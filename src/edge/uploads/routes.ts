@@ -4,13 +4,13 @@
  */
 
 import { createRoute } from "@hono/zod-openapi";
-import { routeConfig } from "../../protocol/operations/operation.ts";
+import { routeConfig } from "../../protocol/resources/operation.ts";
 import {
   ABANDON_UPLOAD,
   BEGIN_UPLOAD,
   COMPLETE_UPLOAD,
   RENEW_UPLOAD,
-} from "../../protocol/operations/uploads.ts";
+} from "../../protocol/resources/uploads.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireClient, requireEdgeKey } from "../auth.ts";
 import { findFreshBlob } from "../blobs/store.ts";

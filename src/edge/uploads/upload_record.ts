@@ -1,7 +1,7 @@
 /** The record of an upload in progress. It is stored in the bucket, because the instances of the Worker share no memory. */
 
 import { z } from "zod";
-import { digestSchema } from "../../protocol/digest_schema.ts";
+import { digestSchema } from "../../protocol/resources/fields.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
 import { UPLOAD_PREFIX } from "../blobs/store.ts";

@@ -4,11 +4,11 @@
  * calls within the process. The answer is therefore the same as for a client of the host.
  */
 
-import { layerSearchParams } from "../../protocol/layer_query.ts";
+import { searchParamsOf } from "../../protocol/search_params.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
-import { readRefusal } from "../../protocol/problem_answer.ts";
-import { reportSchema } from "../../protocol/report.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
+import { readRefusal } from "../../protocol/refusal.ts";
+import { reportSchema } from "../../protocol/resources/layers.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 import { joinFiles } from "./join_files.ts";
 
@@ -94,7 +94,7 @@ async function solveLayer(
   signal: AbortSignal,
 ): Promise<Response> {
   const { weight, hessian } = task;
-  const query = layerSearchParams(task.parameters);
+  const query = searchParamsOf(task.parameters);
   if (isHessianStored) query.set("hessian", hessian!.sha256);
   let body = await blobs.open(weight, signal);
   if (hessian && !isHessianStored) body = await joinFiles(body, await blobs.open(hessian, signal));

@@ -1,7 +1,7 @@
 /** The script of the page `/jobs`. It asks the edge for hosts and jobs every few seconds, and follows one job over its event stream. */
 
 import { type JobList, Jobs, type JobState } from "../../client/mod.ts";
-import type { AliveHost } from "../../protocol/edge/hosts.ts";
+import type { EdgeHost } from "../../protocol/messages.ts";
 import { connectKeyField, serverOptions } from "./api_key.ts";
 import { byId } from "./dom.ts";
 import { HostTable } from "./job/host_table.ts";
@@ -35,7 +35,7 @@ function client(): Jobs {
 async function refreshHosts(): Promise<void> {
   try {
     const response = await get("/v1/hosts", {});
-    const list: { hosts: AliveHost[] } = await response.json();
+    const list: { hosts: EdgeHost[] } = await response.json();
     hosts.show(list.hosts, Date.parse(response.headers.get("Date") ?? "") || Date.now());
     byId("hosts-empty", HTMLElement).hidden = list.hosts.length > 0;
     showProblem(hostsProblem, undefined);

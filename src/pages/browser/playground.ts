@@ -24,7 +24,6 @@ const SLOW_MILLISECONDS = 400;
 const file = byId("file", HTMLInputElement), drop = byId("drop", HTMLLabelElement);
 const form = byId("prune-form", HTMLFormElement), prune = byId("prune", HTMLButtonElement);
 const method = byId("method", HTMLSelectElement), pattern = byId("pattern", HTMLSelectElement);
-const bits = byId("bits", HTMLSelectElement), damping = byId("damping", HTMLInputElement);
 const sparsity = byId("sparsity", HTMLInputElement), summary = byId("summary", HTMLElement);
 const problem = byId("problem", HTMLElement), result = byId("result", HTMLElement);
 const placeholder = result.textContent.trim();
@@ -135,16 +134,12 @@ async function solve(input: LayerInput, signal: AbortSignal): Promise<void> {
   show(baseline.error);
 }
 
-/** Returns the parameters of the form. A pattern n:m implies the sparsity, so it is not sent then. */
+/** Returns the parameters of the form, by the names of its controls. A control that is empty or disabled gives none. */
 function readQuery(): LayerQuery {
-  return {
-    method: method.value as LayerQuery["method"],
-    ...pattern.value === "unstructured"
-      ? { sparsity: Number(sparsity.value) }
-      : { pattern: pattern.value as LayerQuery["pattern"] },
-    ...bits.value === "" ? {} : { bits: Number(bits.value) },
-    ...damping.value === "" ? {} : { damping: Number(damping.value) },
-  };
+  const given = [...new FormData(form)].filter(([, value]) => typeof value === "string" && value !== "");
+  return Object.fromEntries(
+    given.map(([name, value]) => [name, Number.isNaN(Number(value)) ? value : Number(value)]),
+  );
 }
 
 /** Dims the result while it does not belong to the settings. A dimmed result takes no clicks and no keyboard focus. */

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { digestOfBytes } from "../../../src/client/digests.ts";
 import { MalformedAnswerError } from "../../../src/client/errors.ts";
 import { Jobs } from "../../../src/client/jobs/jobs.ts";
-import type { LayerState } from "../../../src/protocol/answers/jobs.ts";
+import type { LayerState } from "../../../src/protocol/messages.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
 import { type Answer, f32, FakeHost, maskOf, report } from "../fake_host.ts";
 

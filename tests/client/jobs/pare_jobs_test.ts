@@ -10,7 +10,8 @@ import { digestOfBytes } from "../../../src/client/digests.ts";
 import type { PruneEvent } from "../../../src/client/events.ts";
 import { PareJobs, type PareJobsOptions } from "../../../src/client/jobs/pare_jobs.ts";
 import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
-import type { JobState, LayerState } from "../../../src/protocol/edge/jobs.ts";
+import type { JobState } from "../../../src/protocol/job_state.ts";
+import type { LayerState } from "../../../src/protocol/messages.ts";
 import { answerOf, f32, report } from "../fake_host.ts";
 
 const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);

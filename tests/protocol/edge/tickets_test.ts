@@ -9,7 +9,7 @@ import {
   TICKET_MILLISECONDS,
   type TicketSubject,
   verifyTicket,
-} from "../../../src/protocol/edge/tickets.ts";
+} from "../../../src/protocol/tickets.ts";
 import { Refusal } from "../../../src/protocol/refusal.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";

@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { exactCounts, sparsityOf } from "../../../src/prune/allocation/exact_counts.ts";
 import { layerQuerySchema } from "../../../src/protocol/parameters.ts";
-import { layerSearchParams } from "../../../src/protocol/layer_query.ts";
+import { searchParamsOf } from "../../../src/protocol/search_params.ts";
 import { PruningBudget } from "../../../src/sparsity/budget.ts";
 import { uniform } from "../../support/random.ts";
 
@@ -74,7 +74,7 @@ describe("sparsityOf()", () => {
     for (const [count, entries] of cases) {
       const sparsity = sparsityOf(count, entries);
       assert.ok(sparsity >= 0 && sparsity < 1, `${count} of ${entries}`);
-      const sent = Object.fromEntries(layerSearchParams({ sparsity }));
+      const sent = Object.fromEntries(searchParamsOf({ sparsity }));
       const received = layerQuerySchema.parse(sent).sparsity!;
       assert.equal(Math.round(received * entries), count);
       const budget = new PruningBudget(received), half = Math.floor(entries / 2);

@@ -5,11 +5,11 @@
 
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { heartbeatSchema } from "../../../src/protocol/edge/hosts.ts";
-import { jobSchema } from "../../../src/protocol/edge/jobs.ts";
+import { heartbeatSchema } from "../../../src/protocol/resources/hosts.ts";
+import { jobSchema } from "../../../src/protocol/resources/jobs.ts";
 import { layerQuerySchema } from "../../../src/protocol/parameters.ts";
-import { PROBLEMS } from "../../../src/protocol/problem.ts";
-import { reportSchema } from "../../../src/protocol/report.ts";
+import { PROBLEMS } from "../../../src/protocol/problem_codes.ts";
+import { reportSchema } from "../../../src/protocol/resources/layers.ts";
 
 /** A member of a class or an interface, as `deno doc --json` describes it. */
 interface Member {

@@ -1,6 +1,6 @@
 /** Warnings about a run that can be given before it starts. */
 
-import { needsNoStatistics } from "../../../protocol/layer_query.ts";
+import { needsNoStatistics } from "../../../protocol/methods.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
 import { formatBytes, formatCount } from "../../../report/format.ts";
 import type { PruneJob } from "../run_prune.ts";

@@ -1,11 +1,11 @@
 /** The table of hosts. A host whose heartbeats have stopped stays in the table as lost. */
 
-import type { AliveHost } from "../../../protocol/edge/hosts.ts";
+import type { EdgeHost } from "../../../protocol/messages.ts";
 import { make, makeCell, setText } from "../dom.ts";
 import { formatAge } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
 
-interface HostState extends AliveHost {
+interface HostState extends EdgeHost {
   readonly isLost: boolean;
   /** Milliseconds since the last heartbeat, by the clock of the edge. */
   readonly age: number;
@@ -14,14 +14,14 @@ interface HostState extends AliveHost {
 /** The table, with the last known state of each host. */
 export class HostTable {
   readonly #rows: KeyedRows<HostState>;
-  readonly #seen = new Map<string, AliveHost>();
+  readonly #seen = new Map<string, EdgeHost>();
 
   constructor(body: HTMLElement) {
     this.#rows = new KeyedRows(body, ({ id }) => id, createRow);
   }
 
   /** Shows the hosts that are alive, and those that are lost. @param now the time of the edge in milliseconds since 1970 */
-  show(alive: readonly AliveHost[], now: number): void {
+  show(alive: readonly EdgeHost[], now: number): void {
     for (const host of alive) this.#seen.set(host.id, host);
     const ids = new Set(alive.map(({ id }) => id));
     const states = [...this.#seen.values()].map((host) => ({

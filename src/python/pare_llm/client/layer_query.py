@@ -1,44 +1,45 @@
-"""The parameters of one layer, as a client sends them. The server checks them and fills in the defaults."""
+"""The parameters of one layer as a type.
 
-from collections.abc import Mapping
+`deno task generate` writes this file from the schemas in `src/protocol`.
+"""
+
 from typing import Literal, TypedDict
 
 
 class LayerQuery(TypedDict, total=False):
-    """The parameters of `POST /v1/layers`, by their names in the HTTP contract."""
+    """The parameters of `POST /v1/layers`, by their names in the contract."""
 
     method: Literal["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"]
-    """The solver. The default is `sparsegpt`."""
+    """The solver: sparsegpt (one pass); magnitude (no statistics); wanda (no update); adaprune (magnitude,
+    then a refit); obc (one weight at a time); alps (slower, a better mask). Defaults to sparsegpt."""
     sparsity: float
-    """The fraction s of weights to prune, 0 ≤ s < 1. The default is 0.5."""
+    """The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern. Accepts 0 to
+    below 1."""
     pattern: str
-    """`unstructured`, the default, or `n:m`, which keeps at most n of every m consecutive inputs."""
+    """unstructured, or n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128. Defaults
+    to unstructured."""
     blocksize: int
-    """The number of columns per block of the solve, a multiple of m if the pattern is n:m."""
+    """Columns per block, a multiple of m. Defaults to the largest multiple of m up to 128. Accepts 1 to
+    256."""
     damping: float
-    """0 ≤ λ ≤ 1. λ times the mean of the Hessian's diagonal is added to the diagonal. The default is 0.01."""
+    """λ. λ times the mean of the Hessian's diagonal is added to the diagonal. Accepts 0 to 1. Defaults to
+    0.01."""
     bits: int
-    """Rounds the kept weights to a grid of 2^bits values, from 2 to 8."""
+    """Round the kept weights to a grid of 2^bits values. Accepts 2 to 8."""
     group_size: int
-    """The number of columns that share a grid. 0, the default, means a whole row."""
+    """Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it.
+    Accepts 0 to 256. Defaults to 0."""
     symmetric: bool
-    """Whether the grid is symmetric about 0. The default is False."""
+    """Whether the quantisation grid is symmetric about 0. Defaults to false."""
     order: Literal["natural", "activation"]
-    """The order in which columns are rounded. `activation` starts with the largest inputs."""
+    """The order of the columns when quantising. activation starts with the largest inputs. Defaults to
+    natural."""
     refit: int
-    """Conjugate-gradient steps on the chosen mask. The default is 10 for `adaprune` and `alps`, else 0."""
+    """Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to 10 for adaprune
+    and alps, else 0. Accepts 0 to 1000."""
     effort: Literal["fast", "default", "best"]
-    """How much work `alps` spends on the mask."""
+    """How much work to spend on the mask, for alps. Defaults to default."""
     error: bool
-    """Whether to compute `relative_error`, which costs one more matrix product. The default is True."""
+    """Whether to compute relative_error, which costs one more matrix product. Defaults to true."""
     dtype: Literal["same", "F32", "F16", "BF16"]
-    """The dtype of the weights in the answer. `same`, the default, is that of the request."""
-
-
-def query_parameters(query: Mapping[str, object]) -> dict[str, str]:
-    """Return `query` as the parameters of a query string. Parameters that are None are left out."""
-    return {name: _text_of(value) for name, value in query.items() if value is not None}
-
-
-def _text_of(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """The dtype of the weights in the answer. same is that of the request. Defaults to same."""

@@ -16,13 +16,14 @@ from pare_llm.client.jobs.blob_source import MemoryBlob, digest_of_blob
 from pare_llm.client.jobs.prune_large_layer import is_over_edge_body_limit, prune_large_layer
 from pare_llm.client.jobs.upload_layers import LayerToUpload
 from pare_llm.client.layer_file import PrunedLayer, decode_answer, encode_parts
-from pare_llm.client.layer_query import query_parameters
 from pare_llm.client.parse_answer import parse_answer
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import library_of
 from pare_llm.client.wire_tensor import Array, Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Unpack
 
     from pare_llm.client.layer_query import LayerQuery
@@ -105,7 +106,7 @@ class Pare(ServerClient):
         if can_use_job and byte_length >= self._smallest_rejected_bytes:
             return prune_large_layer(transport, layer)
         try:
-            parameters = query_parameters({**query, "hessian": digest})
+            parameters = _query_parameters({**query, "hessian": digest})
             answer = transport.send(
                 "POST",
                 "/v1/layers",
@@ -176,3 +177,12 @@ class Pare(ServerClient):
             self._transport.send("GET", path), path, "the description of a host", ("backend", "adapter")
         )
         return HostDescription(answer["backend"], answer["adapter"]["name"])
+
+
+def _query_parameters(query: Mapping[str, object]) -> dict[str, str]:
+    """Return `query` as the parameters of a query string. Parameters that are None are left out."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in query.items()
+        if value is not None
+    }

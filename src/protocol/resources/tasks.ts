@@ -4,10 +4,9 @@
  */
 
 import { z } from "zod";
-import { digestSchema } from "../digest_schema.ts";
-import { idSchema } from "./id.ts";
+import { digestSchema, idSchema } from "./fields.ts";
 import { layerParametersSchema } from "./jobs.ts";
-import { reportSchema } from "../report.ts";
+import { reportSchema } from "./layers.ts";
 
 /** The longest time in seconds for which a host delays its answer until the task is done (`Prefer: wait=`). */
 export const MAX_TASK_WAIT_SECONDS = 60;

@@ -5,8 +5,8 @@
  * key of the HMAC is a secret that edge and hosts share. A ticket does not encrypt the request. TLS does that.
  */
 
-import { sha256 } from "../digest.ts";
-import { Refusal } from "../refusal.ts";
+import { sha256 } from "./digest.ts";
+import { Refusal } from "./refusal.ts";
 
 /** The authentication scheme of the Authorization header. */
 const TICKET_SCHEME = "Pare-Ticket";

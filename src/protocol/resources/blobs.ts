@@ -1,9 +1,9 @@
 /** The operations of `/v1/blobs/{digest}` at an edge. A blob is a stored body that is named by its digest. */
 
 import { z } from "zod";
-import { digestSchema } from "../digest_schema.ts";
+import { digestSchema } from "./fields.ts";
 import { EDGE_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
-import { BYTES_CONTENT } from "./safetensors_content.ts";
+import { BYTES_CONTENT } from "./tensors.ts";
 
 const params = z.object({ digest: digestSchema.meta({ description: "The digest of the blob" }) });
 

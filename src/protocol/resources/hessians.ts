@@ -1,12 +1,11 @@
 /** The operations of `/v1/hessians/{digest}`, which stores statistics that several layers share. */
 
 import { z } from "zod";
-import { digestSchema } from "../digest_schema.ts";
-import type { ProblemCode } from "../problem.ts";
+import { digestSchema } from "./fields.ts";
+import type { ProblemCode } from "../problem_codes.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
 import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
-import { safetensorsBody } from "./safetensors_content.ts";
-import { STATISTICS_TENSORS, tensorTable } from "./tensors.ts";
+import { safetensorsBody, STATISTICS_TENSORS, tensorTable } from "./tensors.ts";
 
 const path = "/v1/hessians/{digest}" as const;
 

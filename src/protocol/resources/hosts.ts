@@ -1,20 +1,17 @@
 /**
- * The messages of `/v1/hosts`, a resource of the edge, which is the public server in front of GPU hosts. Hosts register there by heartbeats,
- * and operators list the hosts that are alive.
+ * `/v1/hosts`, a resource of the edge, which is the public server in front of GPU hosts. Hosts register there by heartbeats, and operators
+ * list the hosts that are alive. Only the list is part of the public contract.
  */
 
 import { z } from "zod";
-import { digestSchema } from "../digest_schema.ts";
-import { idSchema } from "./id.ts";
+import { described, digestSchema, idSchema } from "./fields.ts";
+import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 /** The largest number of stored statistics that a heartbeat lists. A host's store has room for a few dozen. */
 export const MAX_FACTORS = 256;
 
 /** The interval of a host's heartbeats. */
 export const HEARTBEAT_MILLISECONDS = 10_000;
-
-/** The id of a host. A host has a new id after every start, so that messages for an earlier process do not reach the new one. */
-export const hostIdSchema = idSchema;
 
 /**
  * Addresses that name no host: the wildcard address, and link-local addresses, where a cloud serves the
@@ -36,12 +33,15 @@ const hostUrlSchema = z.url({ protocol: /^https?$/ }).max(2048).refine(isHostUrl
 /** The body of `PUT /v1/hosts/:id`: the state of a host. */
 export const heartbeatSchema = z.strictObject({
   url: hostUrlSchema.meta({ description: "The URL at which the edge reaches the host" }),
-  backend: z.string().max(32),
-  adapter: z.string().max(256),
+  backend: described(z.string().max(32), "`webgpu` or `cpu`"),
+  adapter: described(z.string().max(256), "The name of the device on which the host solves layers"),
   capacity: z.int().min(1).max(1024).meta({
     description: "The number of layers that the host holds on its device at once",
   }),
-  queue: z.strictObject({ waiting: z.int().min(0), resident: z.int().min(0) }),
+  queue: described(
+    z.strictObject({ waiting: z.int().min(0), resident: z.int().min(0) }),
+    "The numbers of layers that wait for the device, and that are on it",
+  ),
   factors: z.array(digestSchema).max(MAX_FACTORS).meta({
     description: "The digests of the statistics on the host's device",
   }),
@@ -52,9 +52,27 @@ export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
 /** A host that is alive, with the state from its last heartbeat. */
 export const aliveHostSchema = heartbeatSchema.extend({
-  id: hostIdSchema,
+  id: described(idSchema, "The id of the host, which is new after every start"),
   seen: z.int().meta({ description: "The time of the last heartbeat, in milliseconds since 1970" }),
 }).meta({ id: "Host" });
 
 /** A host that is alive. */
 export type AliveHost = z.infer<typeof aliveHostSchema>;
+
+/** Lists the hosts that are alive. */
+export const LIST_HOSTS = {
+  method: "get",
+  path: "/v1/hosts",
+  operationId: "listHosts",
+  summary: "List the hosts that are alive",
+  tags: ["Hosts"],
+  security: WITH_KEY,
+  request: { query: NO_QUERY },
+  responses: {
+    200: {
+      description: "The hosts that have sent a heartbeat within the last half minute",
+      content: json(z.object({ hosts: z.array(aliveHostSchema) })),
+    },
+  },
+  problems: EDGE_PROBLEMS,
+} satisfies Operation;

@@ -5,9 +5,9 @@
  */
 
 import { z } from "zod";
-import { PROBLEM_TYPE, REQUEST_ID_HEADER } from "../headers.ts";
-import { type ProblemCode, PROBLEMS, problemSchema } from "../problem.ts";
-import { PROBLEM_CAUSES } from "./problem_causes.ts";
+import { REQUEST_ID_HEADER } from "../headers.ts";
+import { PROBLEM_TYPE, problemSchema } from "../problem.ts";
+import { type ProblemCode, PROBLEMS } from "../problem_codes.ts";
 
 /** A header of an answer, in the form of an OpenAPI document. */
 type HeaderDescription = {
@@ -112,7 +112,7 @@ const RETRY_AFTER: Record<string, HeaderDescription> = {
 function problemResponses(codes: readonly ProblemCode[]) {
   const statuses = Map.groupBy(new Set(codes), (code) => PROBLEMS[code].status);
   return Object.fromEntries([...statuses].map(([status, codes]) => [status, {
-    description: codes.map((code) => `\`${code}\`: ${PROBLEM_CAUSES[code]}.`).join("\n\n"),
+    description: codes.map((code) => `\`${code}\`: ${PROBLEMS[code].cause}.`).join("\n\n"),
     headers: { ...REQUEST_ID, ...(status === 429 || status === 503) && RETRY_AFTER },
     content: { [PROBLEM_TYPE]: { schema: problemSchema } },
   }]));

@@ -1,5 +1,7 @@
 /** The tensors of the safetensors bodies of the contract, for the OpenAPI documents and the page of the contract. */
 
+import { OCTET_STREAM_TYPE, SAFETENSORS_TYPE } from "../headers.ts";
+
 /** One tensor of a body. */
 export interface BodyTensor {
   readonly name: string;
@@ -100,4 +102,22 @@ export function tensorTable(tensors: readonly BodyTensor[]): string {
     `| \`${name}\` | ${shape} | ${dtype} | ${contents} |`
   );
   return ["| tensor | shape | dtype | contents |", "| --- | --- | --- | --- |", ...rows].join("\n");
+}
+
+/** The media types of a safetensors body. OpenAPI 3.1 describes raw bytes by the format `binary` at most. */
+const BINARY = { schema: { type: "string", format: "binary" } } as const;
+
+/** The content of an answer with raw bytes. */
+export const BYTES_CONTENT = { [OCTET_STREAM_TYPE]: BINARY };
+
+/** The content of an answer with a safetensors file. */
+export const SAFETENSORS_CONTENT = { [SAFETENSORS_TYPE]: BINARY };
+
+/** Returns a safetensors body of a request. @param tensors the tensors of the body, as a Markdown table */
+export function safetensorsBody(tensors: string) {
+  return {
+    required: true,
+    description: `A safetensors file with these tensors. The request needs a Content-Length.\n\n${tensors}`,
+    content: { [SAFETENSORS_TYPE]: BINARY, [OCTET_STREAM_TYPE]: BINARY },
+  } as const;
 }

@@ -1,0 +1,247 @@
+/**
+ * Writes the messages of the contract as types, from the schemas by which servers describe them. The SDK reads its answers by checks (`zod/mini`)
+ * that are written beside the types, so neither its sources nor its bundle have the schemas of the servers. A check is that of a reader: it
+ * accepts members that a later version of the contract may add, and it does not compare texts with patterns.
+ */
+
+import type { z } from "zod";
+import { type ParameterText, parameterTexts } from "../../src/protocol/parameter_texts.ts";
+import { SDK_TEXTS } from "../../src/protocol/resources/fields.ts";
+import type { Operation } from "../../src/protocol/resources/operation.ts";
+
+const RESOURCES = new URL("../../src/protocol/resources/", import.meta.url);
+
+/** The names of types that have another name, or none, in the OpenAPI documents. */
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  "Host": "EdgeHost",
+  "LayerState.error": "JobError",
+  "Report.seconds": "ReportSeconds",
+};
+
+/** The end of the first comment of every written file. */
+const ORIGIN = "`deno task generate` writes this file from the schemas in `src/protocol`.";
+
+/** A type of a message: its text in TypeScript, and the text of its check. */
+interface WrittenType {
+  readonly type: string;
+  readonly check: string;
+}
+
+/** The members of the definition of a schema that the types need. Each kind of schema has some of them. */
+interface Definition {
+  readonly type: string;
+  readonly format?: string;
+  readonly innerType?: z.ZodType;
+  readonly element?: z.ZodType;
+  readonly valueType?: z.ZodType;
+  readonly out?: z.ZodType;
+  readonly options?: readonly z.ZodType[];
+  readonly shape?: Readonly<Record<string, z.ZodType>>;
+  readonly entries?: Readonly<Record<string, string>>;
+  readonly values?: readonly unknown[];
+  readonly defaultValue?: unknown;
+  readonly checks?: readonly { readonly _zod: { readonly def: { check: string; value?: unknown } } }[];
+}
+
+/** Returns the definition of `schema`. The type of zod has one class per kind of schema instead. */
+function definitionOf(schema: z.ZodType): Definition {
+  return schema.def as unknown as Definition;
+}
+
+/** Returns the text that describes a member: that of its schema, or of the schema inside of it. */
+function descriptionOf(schema: z.ZodType): string | undefined {
+  const { innerType, out } = definitionOf(schema), inner = innerType ?? out;
+  return (SDK_TEXTS.get(schema) ?? schema.meta())?.description ?? (inner && descriptionOf(inner));
+}
+
+/** A source file, with the text that this version should have. */
+interface GeneratedSource {
+  readonly url: URL;
+  readonly text: string;
+}
+
+/** Generates the types of the messages and of the parameters for the SDK and for the Python client. */
+export async function generateSources(): Promise<GeneratedSource[]> {
+  const source = (path: string, text: string) => ({
+    url: new URL(`../../src/${path}`, import.meta.url),
+    text,
+  });
+  return [
+    source("protocol/messages.ts", await formatted(await messageTypes())),
+    source("protocol/layer_query.ts", await formatted(layerQueryType())),
+    source("python/pare_llm/client/layer_query.py", pythonQueryType()),
+  ];
+}
+
+/** Returns the messages that operations answer as JSON, and the messages inside of them. */
+async function messageTypes(): Promise<string> {
+  const written = new Map<string, string>();
+  for (const { name } of [...Deno.readDirSync(RESOURCES)].sort((a, b) => a.name < b.name ? -1 : 1)) {
+    const module: Record<string, unknown> = await import(new URL(name, RESOURCES).href);
+    for (const { method, path, responses } of Object.values(module).filter(isOperation)) {
+      for (const { content } of Object.values(responses)) {
+        const json = (content as { "application/json"?: { schema: z.ZodType } } | undefined)
+          ?.["application/json"];
+        if (json) writeType(json.schema, `\`${method.toUpperCase()} ${path}\``, written);
+      }
+    }
+  }
+  return `/** The JSON answers of the contract as types, and the checks by which the SDK reads them. ${ORIGIN} */
+
+import * as z from "zod/mini";
+
+${[...written.values()].join("\n")}`;
+}
+
+/** Returns the parameters of a layer as a type. A request may leave out each of them. */
+function layerQueryType(): string {
+  const members = parameterTexts().map(({ name, type, choices, ...text }) => {
+    const plain = type === "integer" ? "number" : name === "pattern" ? "PatternText" : type;
+    const union = choices.map((choice) => JSON.stringify(choice)).join(" | ");
+    return `/** ${sentencesOf(text)} */\nreadonly ${name}?: ${union || plain};`;
+  });
+  return `/** The parameters of one layer as a type. ${ORIGIN} */
+
+import type { PatternText } from "../sparsity/pattern.ts";
+
+/** The parameters of \`POST /v1/layers\`, by their names in the contract. The server fills in defaults for those that are absent. */
+export interface LayerQuery {
+${members.join("\n")}
+}
+`;
+}
+
+/** The types of Python by the types of JSON. */
+const PYTHON_TYPES = { string: "str", boolean: "bool", number: "float", integer: "int" };
+
+/** Returns the parameters of a layer as a type of Python. The statistics that `hessian` names are an argument of their own there. */
+function pythonQueryType(): string {
+  const members = parameterTexts().filter(({ name }) => name !== "hessian").map(
+    ({ name, type, choices, ...text }) => {
+      const literal = `Literal[${choices.map((choice) => JSON.stringify(choice)).join(", ")}]`;
+      const lines = sentencesOf(text).match(/.{1,100}(?= |$)/g)!.map((line) => `    ${line.trim()}`);
+      return `    ${name}: ${choices.length > 0 ? literal : PYTHON_TYPES[type]}\n    """${
+        lines.join("\n").trimStart()
+      }"""`;
+    },
+  );
+  return `"""The parameters of one layer as a type.
+
+${ORIGIN}
+"""
+
+from typing import Literal, TypedDict
+
+
+class LayerQuery(TypedDict, total=False):
+    """The parameters of \`POST /v1/layers\`, by their names in the contract."""
+
+${members.join("\n")}
+`;
+}
+
+/** Describes a parameter in sentences. */
+function sentencesOf(
+  { description, range, preset }: Pick<ParameterText, "description" | "range" | "preset">,
+): string {
+  const facts = [description, range && `Accepts ${range}`, preset && `Defaults to ${preset}`];
+  return facts.filter((fact) => fact !== undefined).map((fact) => `${fact}.`).join(" ");
+}
+
+function isOperation(value: unknown): value is Operation {
+  return typeof value === "object" && value !== null && "operationId" in value;
+}
+
+/**
+ * Returns the type of a schema. Messages with a name are added to `written`.
+ * @param place the place of the schema: an operation, or `MESSAGE.MEMBER`
+ */
+function writeType(schema: z.ZodType, place: string, written: Map<string, string>): WrittenType {
+  const { id = place } = schema.meta() ?? {},
+    description = descriptionOf(schema) ?? `A part of the answer of ${place}`;
+  const name = TYPE_NAMES[id] ?? (id === place ? undefined : id);
+  const { type, shape = {}, ...definition } = definitionOf(schema);
+  const inner = (part: z.ZodType | undefined) => writeType(part!, place, written);
+  switch (type) {
+    case "string":
+      return { type, check: definition.format === "url" ? "z.url({ protocol: /^https?$/ })" : "z.string()" };
+    case "number": {
+      const least = definition.checks?.map(({ _zod: { def } }) => def).find(({ check }) =>
+        check === "greater_than"
+      );
+      const check = definition.format === "safeint" ? "z.int()" : "z.number()";
+      return { type, check: least ? `${check}.check(z.minimum(${least.value}))` : check };
+    }
+    case "null":
+    case "boolean":
+      return { type, check: `z.${type}()` };
+    case "literal":
+    case "enum": {
+      const values = (definition.values ?? Object.values(definition.entries!)).map((value) =>
+        JSON.stringify(value)
+      );
+      return { type: values.join(" | "), check: `z.${type}([${values.join(", ")}])` };
+    }
+    case "nullable": {
+      const { type, check } = inner(definition.innerType);
+      return { type: `${type} | null`, check: `z.nullable(${check})` };
+    }
+    case "optional":
+      return inner(definition.innerType);
+    case "default": {
+      const { type, check } = inner(definition.innerType), value = JSON.stringify(definition.defaultValue);
+      return { type, check: `z._default(${check}, ${value.startsWith("[") ? `() => ${value}` : value})` };
+    }
+    case "pipe":
+      return inner(definition.out);
+    case "array": {
+      const { type, check } = inner(definition.element);
+      return { type: `${type}[]`, check: `z.array(${check})` };
+    }
+    case "record": {
+      const { type, check } = inner(definition.valueType);
+      return { type: `Readonly<Record<string, ${type}>>`, check: `z.record(z.string(), ${check})` };
+    }
+    case "union": {
+      const options = definition.options!.map(inner), type = options.map(({ type }) => type).join(" | ");
+      if (options.length === 2 && options[1].type === "null") {
+        return { type, check: `z.nullable(${options[0].check})` };
+      }
+      return { type, check: `z.union([${options.map(({ check }) => check).join(", ")}])` };
+    }
+    case "object": {
+      const members = Object.entries(shape).map(([member, part]) => {
+        const text = descriptionOf(part),
+          { type, check } = writeType(part, `${name ?? place}.${member}`, written);
+        return {
+          type: `${text ? `/** ${text}. */\n` : ""}readonly ${member}: ${type};`,
+          check: `${member}: ${check}`,
+        };
+      });
+      const types = members.map(({ type }) => type).join("\n");
+      const check = `z.object({ ${members.map(({ check }) => check).join(", ")} })`;
+      if (name === undefined) return { type: `{ ${types} }`, check };
+      written.set(
+        name,
+        `/** ${description}. */\nexport interface ${name} {\n${types}\n}\n
+/** The check of {@link ${name}}. */\nexport const received${name}: z.ZodMiniType<${name}> = ${check};\n`,
+      );
+      return { type: name, check: `received${name}` };
+    }
+  }
+  throw new TypeError(`a schema of the type ${type} cannot be written`);
+}
+
+/** Formats TypeScript as `deno fmt` does. */
+async function formatted(code: string): Promise<string> {
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--ext", "ts", "-"],
+    cwd: new URL("../../", import.meta.url),
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const writer = process.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(code));
+  await writer.close();
+  return new TextDecoder().decode((await process.output()).stdout);
+}

@@ -1,0 +1,316 @@
+/** The JSON answers of the contract as types, and the checks by which the SDK reads them. `deno task generate` writes this file from the schemas in `src/protocol`. */
+
+import * as z from "zod/mini";
+
+/** Stored statistics. */
+export interface StoredHessian {
+  /** sha-256 of a body. */
+  readonly digest: string;
+  /** The number of inputs of the layers that use these statistics. */
+  readonly order: number;
+}
+
+/** The check of {@link StoredHessian}. */
+export const receivedStoredHessian: z.ZodMiniType<StoredHessian> = z.object({
+  digest: z.string(),
+  order: z.int(),
+});
+
+/** A part of the answer of `GET /v1/hosts`.hosts. */
+export interface EdgeHost {
+  /** The URL at which the edge reaches the host. */
+  readonly url: string;
+  /** `webgpu` or `cpu`. */
+  readonly backend: string;
+  /** The name of the device on which the host solves layers. */
+  readonly adapter: string;
+  /** The number of layers that the host holds on its device at once. */
+  readonly capacity: number;
+  /** The numbers of layers that wait for the device, and that are on it. */
+  readonly queue: { readonly waiting: number; readonly resident: number };
+  /** The digests of the statistics on the host's device. */
+  readonly factors: string[];
+  /** The id of the host, which is new after every start. */
+  readonly id: string;
+  /** The time of the last heartbeat, in milliseconds since 1970. */
+  readonly seen: number;
+}
+
+/** The check of {@link EdgeHost}. */
+export const receivedEdgeHost: z.ZodMiniType<EdgeHost> = z.object({
+  url: z.url({ protocol: /^https?$/ }),
+  backend: z.string(),
+  adapter: z.string(),
+  capacity: z.int().check(z.minimum(1)),
+  queue: z.object({ waiting: z.int().check(z.minimum(0)), resident: z.int().check(z.minimum(0)) }),
+  factors: z.array(z.string()),
+  id: z.string(),
+  seen: z.int(),
+});
+
+/** A job without its layers. */
+export interface JobSummary {
+  /** The id of the job. */
+  readonly id: string;
+  /** A name for people. It need not be unique. */
+  readonly name: string | null;
+  /** `done`, `failed` and `cancelled` are final. */
+  readonly state: "queued" | "running" | "done" | "failed" | "cancelled";
+  /** The time of the submission, in ISO 8601. */
+  readonly created: string;
+  /** Null until the job has ended. */
+  readonly ended: string | null;
+  /** The number of layers in each state. */
+  readonly layers: {
+    readonly queued: number;
+    readonly running: number;
+    readonly done: number;
+    readonly failed: number;
+    readonly cancelled: number;
+  };
+}
+
+/** The check of {@link JobSummary}. */
+export const receivedJobSummary: z.ZodMiniType<JobSummary> = z.object({
+  id: z.string(),
+  name: z.nullable(z.string()),
+  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
+  created: z.string(),
+  ended: z.nullable(z.string()),
+  layers: z.object({
+    queued: z.int().check(z.minimum(0)),
+    running: z.int().check(z.minimum(0)),
+    done: z.int().check(z.minimum(0)),
+    failed: z.int().check(z.minimum(0)),
+    cancelled: z.int().check(z.minimum(0)),
+  }),
+});
+
+/** A page of jobs, newest first. */
+export interface JobList {
+  /** The jobs of this page. */
+  readonly jobs: JobSummary[];
+  /** The cursor of the next page. Null on the last page. */
+  readonly cursor: string | null;
+}
+
+/** The check of {@link JobList}. */
+export const receivedJobList: z.ZodMiniType<JobList> = z.object({
+  jobs: z.array(receivedJobSummary),
+  cursor: z.nullable(z.string()),
+});
+
+/** The time of each phase of a solve, in seconds. */
+export interface ReportSeconds {
+  /** From the first byte until all tensors are on the device. */
+  readonly read: number;
+  /** The factorisation of the statistics. */
+  readonly factor: number;
+  /** The choice of the mask and the update of the weights. */
+  readonly solve: number;
+  /** The conjugate-gradient steps on the mask. */
+  readonly refit: number;
+  /** From the start of the request to the start of the answer, including waits. */
+  readonly total: number;
+}
+
+/** The check of {@link ReportSeconds}. */
+export const receivedReportSeconds: z.ZodMiniType<ReportSeconds> = z.object({
+  read: z.number().check(z.minimum(0)),
+  factor: z.number().check(z.minimum(0)),
+  solve: z.number().check(z.minimum(0)),
+  refit: z.number().check(z.minimum(0)),
+  total: z.number().check(z.minimum(0)),
+});
+
+/** The report of a solved layer. */
+export interface Report {
+  /** The requested method. */
+  readonly method: string;
+  /** out_features. */
+  readonly rows: number;
+  /** in_features. */
+  readonly cols: number;
+  /** unstructured or n:m. */
+  readonly pattern: string;
+  /** zeros / (rows·cols). */
+  readonly sparsity: number;
+  /** The number of pruned entries. */
+  readonly zeros: number;
+  /** tr(ΔHΔᵀ), where Δ is the change of the weights and H the undamped statistics. Null without statistics, or with a reason in `notes` if f32 cannot hold it, or if the damping outweighs it so much that the rounding of f32 would decide it. */
+  readonly loss: number | null;
+  /** loss / tr(WHWᵀ), where W is the weight before pruning. Null without statistics, with error=false, or with a reason in `notes` if the loss is null, f32 cannot hold it or only the denominator is 0. */
+  readonly relative_error: number | null;
+  /** The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics. */
+  readonly damping: number | null;
+  /** The iterations that searched for the mask. 0 if the method does not iterate. */
+  readonly iterations: number;
+  /** The conjugate-gradient steps of the result. */
+  readonly refit_steps: number;
+  /** Remarks on the solve, as sentences. */
+  readonly notes: string[];
+  /** `webgpu` or `cpu`. */
+  readonly backend: string;
+  /** The name of the device. */
+  readonly adapter: string;
+  /** The time of each phase of a solve, in seconds. */
+  readonly seconds: ReportSeconds;
+  /** Whether a stored factor was used. */
+  readonly factor_reused: boolean;
+}
+
+/** The check of {@link Report}. */
+export const receivedReport: z.ZodMiniType<Report> = z.object({
+  method: z.string(),
+  rows: z.int().check(z.minimum(1)),
+  cols: z.int().check(z.minimum(1)),
+  pattern: z.string(),
+  sparsity: z.number().check(z.minimum(0)),
+  zeros: z.int().check(z.minimum(0)),
+  loss: z.nullable(z.number()),
+  relative_error: z.nullable(z.number()),
+  damping: z.nullable(z.number()),
+  iterations: z._default(z.int().check(z.minimum(0)), 0),
+  refit_steps: z._default(z.int().check(z.minimum(0)), 0),
+  notes: z._default(z.array(z.string()), () => []),
+  backend: z.string(),
+  adapter: z.string(),
+  seconds: receivedReportSeconds,
+  factor_reused: z.boolean(),
+});
+
+/** The reason why a layer has no result. */
+export interface JobError {
+  /** An error code of the HTTP API, or `cancelled`. */
+  readonly code: string;
+  /** A description for people. */
+  readonly detail: string;
+}
+
+/** The check of {@link JobError}. */
+export const receivedJobError: z.ZodMiniType<JobError> = z.object({ code: z.string(), detail: z.string() });
+
+/** The state of one layer of a job. */
+export interface LayerState {
+  /** The name of the layer, unique in the job. */
+  readonly name: string;
+  /** The blob with the weight, as the job names it. */
+  readonly weight: string;
+  /** The blob with the statistics, if the job names one. */
+  readonly hessian: string | null;
+  /** The parameters of the job, with the defaults of those that it does not give. */
+  readonly parameters: Readonly<Record<string, string | number | boolean>>;
+  /** `done`, `failed` and `cancelled` are final. */
+  readonly state: "queued" | "running" | "done" | "failed" | "cancelled";
+  /** The number of times that a host was asked to solve the layer. */
+  readonly attempts: number;
+  /** The id of the host of the latest attempt. */
+  readonly host: string | null;
+  /** Null unless the state is `done`. */
+  readonly report: Report | null;
+  /** The digest of the answer, a file like the answer of POST /v1/layers. */
+  readonly result: string | null;
+  /** Null unless the state is `failed` or `cancelled`. */
+  readonly error: JobError | null;
+}
+
+/** The check of {@link LayerState}. */
+export const receivedLayerState: z.ZodMiniType<LayerState> = z.object({
+  name: z.string(),
+  weight: z.string(),
+  hessian: z.nullable(z.string()),
+  parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
+  attempts: z.int().check(z.minimum(0)),
+  host: z.nullable(z.string()),
+  report: z.nullable(receivedReport),
+  result: z.nullable(z.string()),
+  error: z.nullable(receivedJobError),
+});
+
+/** A job with its layers. */
+export interface Job {
+  /** The id of the job. */
+  readonly id: string;
+  /** A name for people. It need not be unique. */
+  readonly name: string | null;
+  /** `done`, `failed` and `cancelled` are final. */
+  readonly state: "queued" | "running" | "done" | "failed" | "cancelled";
+  /** The time of the submission, in ISO 8601. */
+  readonly created: string;
+  /** Null until the job has ended. */
+  readonly ended: string | null;
+  /** The layers, in the order of the submission. */
+  readonly layers: LayerState[];
+}
+
+/** The check of {@link Job}. */
+export const receivedJob: z.ZodMiniType<Job> = z.object({
+  id: z.string(),
+  name: z.nullable(z.string()),
+  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
+  created: z.string(),
+  ended: z.nullable(z.string()),
+  layers: z.array(receivedLayerState),
+});
+
+/** A part of the answer of `GET /readyz`. */
+export interface Ready {
+  readonly status: "ready";
+  readonly version: string;
+  readonly backend: string;
+  readonly adapter: { readonly name: string; readonly software: boolean };
+  readonly limits: {
+    readonly max_body_bytes: number;
+    readonly max_features: number;
+    readonly max_blocksize: number;
+    readonly max_buffer_bytes: number;
+  };
+  /** The check of every kernel before the device was first used. A device that fails it is not used. Null if the program that opened the device did not check it. */
+  readonly self_check: { readonly passed: true; readonly seconds: number } | null;
+  readonly queue: { readonly waiting: number; readonly resident: number };
+}
+
+/** The check of {@link Ready}. */
+export const receivedReady: z.ZodMiniType<Ready> = z.object({
+  status: z.literal(["ready"]),
+  version: z.string(),
+  backend: z.string(),
+  adapter: z.object({ name: z.string(), software: z.boolean() }),
+  limits: z.object({
+    max_body_bytes: z.int(),
+    max_features: z.int(),
+    max_blocksize: z.int(),
+    max_buffer_bytes: z.int(),
+  }),
+  self_check: z.nullable(z.object({ passed: z.literal([true]), seconds: z.number() })),
+  queue: z.object({ waiting: z.int(), resident: z.int() }),
+});
+
+/** A part of the answer of `POST /v1/uploads/{id}/complete`. */
+export interface CompletedUpload {
+  /** sha-256 of a body. */
+  readonly blob: string;
+}
+
+/** The check of {@link CompletedUpload}. */
+export const receivedCompletedUpload: z.ZodMiniType<CompletedUpload> = z.object({ blob: z.string() });
+
+/** A part of the answer of `GET /v1/uploads/{id}`. */
+export interface Upload {
+  /** The id of the upload. */
+  readonly upload: string;
+  /** The size in bytes of every part except the last. */
+  readonly part_size: number;
+  readonly parts: { readonly number: number; readonly url: string }[];
+  /** When the URLs expire. GET the upload for new ones. */
+  readonly expires: string;
+}
+
+/** The check of {@link Upload}. */
+export const receivedUpload: z.ZodMiniType<Upload> = z.object({
+  upload: z.string(),
+  part_size: z.int().check(z.minimum(1)),
+  parts: z.array(z.object({ number: z.int().check(z.minimum(1)), url: z.url({ protocol: /^https?$/ }) })),
+  expires: z.string(),
+});

@@ -1,0 +1,46 @@
+/** The parameters of a layer as documents and help texts describe them, read from the schema. */
+
+import { z } from "zod";
+import type { LayerQuery } from "./layer_query.ts";
+import { layerQuerySchema } from "./parameters.ts";
+
+/** One parameter, as a person reads it. */
+export interface ParameterText {
+  readonly name: keyof LayerQuery;
+  readonly description: string;
+  readonly type: "string" | "boolean" | "number" | "integer";
+  /** The accepted texts, if there are only a few. */
+  readonly choices: readonly string[];
+  /** The accepted numbers, such as `0 to 256`. */
+  readonly range?: string;
+  /** The default, unless it depends on other parameters. */
+  readonly preset?: string;
+}
+
+/** Returns the parameters in the order of the schema. */
+export function parameterTexts(): ParameterText[] {
+  const { properties = {} } = z.toJSONSchema(layerQuerySchema, { io: "output" });
+  return Object.entries(properties).map(([name, property]) => {
+    const { description = "", type, enum: values = [], minimum, ...schema } =
+      property as z.core.JSONSchema.Schema;
+    const { maximum = `below ${schema.exclusiveMaximum}` } = schema;
+    return {
+      name: name as keyof LayerQuery,
+      description,
+      type: type as ParameterText["type"],
+      choices: values.map(String),
+      range: minimum === undefined ? undefined : `${minimum} to ${maximum}`,
+      preset: schema.default === undefined ? undefined : String(schema.default),
+    };
+  });
+}
+
+/** Returns the parameters as a Markdown table. */
+export function parameterTable(): string {
+  const rows = parameterTexts().map(({ name, description, type, choices, range, preset = "" }) => {
+    const texts = type === "boolean" ? ["true", "false"] : choices;
+    const values = range ?? texts.map((text) => `\`${text}\``).join(", ");
+    return `| \`${name}\` | ${values} | ${preset && `\`${preset}\``} | ${description} |`;
+  });
+  return ["| parameter | values | default | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");
+}

@@ -1,0 +1,264 @@
+/**
+ * `/v1/jobs` at an edge, the public server in front of GPU hosts. A job is a list of layers that the edge solves at its hosts. The tensors of
+ * the layers are stored at the edge as blobs. A blob is a file that is named by its digest.
+ */
+
+import { z } from "zod";
+import { described, digestSchema, numeric } from "./fields.ts";
+import { JOB_STATES } from "../job_state.ts";
+import { jobParametersSchema } from "../parameters.ts";
+import { reportSchema } from "./layers.ts";
+import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+
+/** The largest number of characters in the name of a job or of a layer. */
+const MAX_NAME_CHARACTERS = 512;
+
+/** The largest number of layers in a job. OPT-175B has 576. Each layer is a step of a Cloudflare Workflow, which may have 10,000 steps. */
+export const MAX_JOB_LAYERS = 4096;
+
+/** The parameters of a job's layer, with all defaults if the layer has none. */
+export const layerParametersSchema = jobParametersSchema.default(() => jobParametersSchema.parse({}));
+
+/**
+ * A name. Half of a surrogate pair is refused, because UTF-8 cannot store it: two names that differ only there
+ * would become the same.
+ */
+const nameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).refine((name) => name.isWellFormed(), {
+  error: "must not have half of a surrogate pair",
+});
+
+const layerNameSchema = nameSchema.meta({
+  description: "The name of the layer, unique in the job",
+});
+
+const jobNameSchema = nameSchema.meta({
+  description: "A name for people. It need not be unique",
+});
+
+/** One layer of a job. */
+const jobLayerSchema = z.strictObject({
+  name: layerNameSchema,
+  weight: digestSchema.meta({ description: "A safetensors file like the body of POST /v1/layers" }),
+  hessian: digestSchema.optional().meta({
+    description:
+      "A safetensors file like the body of PUT /v1/hessians. If absent, the file of the weight has the statistics",
+  }),
+  parameters: layerParametersSchema,
+});
+
+/** The body of `POST /v1/jobs`. */
+export const jobRequestSchema = z.strictObject({
+  name: jobNameSchema.optional(),
+  layers: z.array(jobLayerSchema).min(1).max(MAX_JOB_LAYERS),
+}).superRefine(({ layers }, context) => {
+  const seen = new Set<string>();
+  for (const [index, { name }] of layers.entries()) {
+    if (seen.has(name)) {
+      context.addIssue({
+        code: "custom",
+        path: ["layers", index, "name"],
+        message: `${name} occurs twice`,
+      });
+    }
+    seen.add(name);
+  }
+}).meta({ id: "JobRequest" });
+
+const jobStateSchema = described(z.enum(JOB_STATES), "`done`, `failed` and `cancelled` are final");
+
+/** The code of the reason why a layer has no result: an error code of the HTTP API (`problem.ts`), or `cancelled`. */
+const jobErrorSchema = described(
+  z.object({
+    code: described(z.string(), "An error code of the HTTP API, or `cancelled`"),
+    detail: described(z.string(), "A description for people"),
+  }),
+  "The reason why a layer has no result",
+);
+
+/** The state of one layer of a job, and what was asked for. */
+const layerStateSchema = z.object({
+  name: layerNameSchema,
+  weight: digestSchema.meta({ description: "The blob with the weight, as the job names it" }),
+  hessian: digestSchema.nullable().meta({
+    description: "The blob with the statistics, if the job names one",
+  }),
+  parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).meta({
+    description: "The parameters of the job, with the defaults of those that it does not give",
+  }),
+  state: jobStateSchema,
+  attempts: described(z.int().min(0), "The number of times that a host was asked to solve the layer"),
+  host: z.string().nullable().meta({ description: "The id of the host of the latest attempt" }),
+  // The generator of the OpenAPI document drops the null of `reportSchema.nullable()`.
+  report: described(z.union([reportSchema, z.null()]), "Null unless the state is `done`"),
+  result: digestSchema.nullable().meta({
+    description: "The digest of the answer, a file like the answer of POST /v1/layers",
+  }),
+  error: described(jobErrorSchema.nullable(), "Null unless the state is `failed` or `cancelled`"),
+}).meta({ id: "LayerState", description: "The state of one layer of a job" });
+
+/** The members that a job and its entry in the list of jobs have in common. */
+const jobHeadSchema = z.object({
+  id: described(z.string(), "The id of the job"),
+  name: jobNameSchema.nullable(),
+  state: jobStateSchema,
+  created: described(z.iso.datetime(), "The time of the submission, in ISO 8601"),
+  ended: z.iso.datetime().nullable().meta({ description: "Null until the job has ended" }),
+});
+
+/** The answer of `GET /v1/jobs/:id`. */
+export const jobSchema = jobHeadSchema.extend({
+  layers: described(z.array(layerStateSchema), "The layers, in the order of the submission"),
+}).meta({
+  id: "Job",
+  description: "A job with its layers",
+});
+
+/** One job in the answer of `GET /v1/jobs`. */
+const jobSummarySchema = jobHeadSchema.extend({
+  layers: z.object({
+    queued: z.int().min(0),
+    running: z.int().min(0),
+    done: z.int().min(0),
+    failed: z.int().min(0),
+    cancelled: z.int().min(0),
+  }).meta({ description: "The number of layers in each state" }),
+}).meta({ id: "JobSummary", description: "A job without its layers" });
+
+/** The largest number of jobs in one answer of `GET /v1/jobs`, and the number without the parameter `limit`. */
+const MAX_JOBS_PER_PAGE = 100, DEFAULT_JOBS_PER_PAGE = 20;
+
+/** The query of `GET /v1/jobs`. */
+export const jobListQuerySchema = z.strictObject({
+  state: jobStateSchema.optional().meta({ description: "Lists only the jobs in this state" }),
+  limit: numeric(z.int().min(1).max(MAX_JOBS_PER_PAGE)).default(DEFAULT_JOBS_PER_PAGE).meta({
+    description: "The largest number of jobs in the answer",
+  }),
+  cursor: z.string().regex(/^\d{1,15}-[0-9a-f]{32}$/, {
+    error: "must be the cursor of an earlier answer",
+  }).optional().meta({ description: "The cursor of the page before, to continue after it" }),
+});
+
+/** The answer of `GET /v1/jobs`. */
+export const jobListSchema = z.object({
+  jobs: described(z.array(jobSummarySchema), "The jobs of this page"),
+  cursor: z.string().nullable().meta({ description: "The cursor of the next page. Null on the last page" }),
+}).meta({ id: "JobList", description: "A page of jobs, newest first" });
+
+/** A request to start a job. */
+export type JobRequest = z.output<typeof jobRequestSchema>;
+
+/** One layer of a requested job. */
+export type JobLayer = z.output<typeof jobLayerSchema>;
+
+/** The query of `GET /v1/jobs`, with its defaults. */
+export type JobListQuery = z.output<typeof jobListQuerySchema>;
+
+const params = z.object({
+  id: z.string().regex(/^[0-9a-f]{32}$/, { error: "must be 32 lowercase hexadecimal digits" }).meta({
+    description: "The id of the job",
+  }),
+});
+
+const JOB_HEADERS = {
+  ETag: { description: "Changes when the job changes", schema: { type: "string" as const } },
+  "Retry-After": {
+    description: "The seconds after which to ask again. Absent once the job has ended",
+    schema: { type: "integer" as const },
+  },
+};
+
+/** Starts a job. */
+export const START_JOB = {
+  method: "post",
+  path: "/v1/jobs",
+  operationId: "startJob",
+  summary: "Start a job",
+  description:
+    "Prunes layers whose tensors are blobs. The layers are solved at the hosts of the edge, several at the same time. A blob that does " +
+    "not exist is refused at once.",
+  tags: ["Jobs"],
+  security: WITH_KEY,
+  request: {
+    query: NO_QUERY,
+    headers: z.object({
+      "idempotency-key": z.string().min(1).max(256).optional().meta({
+        description:
+          "A repeated request with the same key and body finds the same job. The same key with another body is refused",
+      }),
+    }),
+    body: { required: true, content: json(jobRequestSchema) },
+  },
+  responses: {
+    202: {
+      description: "The job is queued, or existed already",
+      headers: {
+        ...JOB_HEADERS,
+        Location: { description: "The path of the job", schema: { type: "string" } },
+      },
+      content: json(jobSchema),
+    },
+  },
+  problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS, "not_found", "idempotency_conflict"],
+} satisfies Operation;
+
+/** Lists jobs. */
+export const LIST_JOBS = {
+  method: "get",
+  path: "/v1/jobs",
+  operationId: "listJobs",
+  summary: "List jobs",
+  description: "Lists the jobs that were started with the same API key, newest first, page by page.",
+  tags: ["Jobs"],
+  security: WITH_KEY,
+  request: { query: jobListQuerySchema },
+  responses: { 200: { description: "A page of jobs", content: json(jobListSchema) } },
+  problems: EDGE_PROBLEMS,
+} satisfies Operation;
+
+/** Reads a job. */
+export const READ_JOB = {
+  method: "get",
+  path: "/v1/jobs/{id}",
+  operationId: "readJob",
+  summary: "Read a job",
+  description:
+    "With `Accept: text/event-stream` the answer is a stream of events: `job`, then `layer` for each layer that changes, then `job` again. " +
+    "The data of an event is a `Job` or a `LayerState`.",
+  tags: ["Jobs"],
+  security: WITH_KEY,
+  request: {
+    params,
+    query: NO_QUERY,
+    headers: z.object({
+      "if-match": z.string().optional().meta({ description: "ETags, one of which the job must have" }),
+      "if-none-match": z.string().optional().meta({ description: "The ETags of earlier answers" }),
+    }),
+  },
+  responses: {
+    200: {
+      description: "The job",
+      headers: JOB_HEADERS,
+      content: { ...json(jobSchema), "text/event-stream": { schema: z.string() } },
+    },
+    304: {
+      description: "The job has not changed, because its ETag is still that of If-None-Match",
+      headers: JOB_HEADERS,
+    },
+    412: { description: "The job has changed, because its ETag is not one of If-Match" },
+  },
+  problems: [...EDGE_PROBLEMS, "not_found"],
+} satisfies Operation;
+
+/** Cancels a job. */
+export const CANCEL_JOB = {
+  method: "delete",
+  path: "/v1/jobs/{id}",
+  operationId: "cancelJob",
+  summary: "Cancel a job",
+  description: "Layers that are done keep their results. The others are `cancelled`.",
+  tags: ["Jobs"],
+  security: WITH_KEY,
+  request: { params, query: NO_QUERY },
+  responses: { 204: { description: "The job is cancelled, or had ended before" } },
+  problems: [...EDGE_PROBLEMS, "not_found"],
+} satisfies Operation;

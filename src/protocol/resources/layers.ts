@@ -1,0 +1,122 @@
+/**
+ * `POST /v1/layers`, which prunes one layer, and the report of the layer. An answer has the report twice, in its metadata
+ * (`__metadata__.report`) and in the header `Pare-Report`.
+ */
+
+import { z } from "zod";
+import { described } from "./fields.ts";
+import { DEFAULT_METHOD } from "../methods.ts";
+import { layerQuerySchema } from "../parameters.ts";
+import type { ProblemCode } from "../problem_codes.ts";
+import { KEY_PROBLEMS, type Operation, WITH_KEY } from "./operation.ts";
+import {
+  LAYER_ANSWER_TENSORS,
+  LAYER_REQUEST_TENSORS,
+  SAFETENSORS_CONTENT,
+  safetensorsBody,
+  tensorTable,
+} from "./tensors.ts";
+
+const seconds = z.number().min(0);
+
+/** The description of the report in the OpenAPI documents. */
+export const REPORT_DESCRIPTION = "The report of a solved layer";
+
+/** The schema of the report of one solved layer. */
+export const reportSchema = z.object({
+  method: z.string().meta({ description: "The requested method", example: DEFAULT_METHOD }),
+  rows: z.int().min(1).meta({ description: "out_features" }),
+  cols: z.int().min(1).meta({ description: "in_features" }),
+  pattern: z.string().meta({ description: "unstructured or n:m", example: "2:4" }),
+  sparsity: z.number().min(0).max(1).meta({ description: "zeros / (rows·cols)" }),
+  zeros: z.int().min(0).meta({ description: "The number of pruned entries" }),
+  loss: z.number().nullable().meta({
+    description:
+      "tr(ΔHΔᵀ), where Δ is the change of the weights and H the undamped statistics. Null without statistics, or with a reason in `notes` if f32 cannot hold it, or if the damping outweighs it so much that the rounding of f32 would decide it",
+  }),
+  relative_error: z.number().nullable().meta({
+    description:
+      "loss / tr(WHWᵀ), where W is the weight before pruning. Null without statistics, with error=false, or with a reason in `notes` if the loss is null, f32 cannot hold it or only the denominator is 0",
+  }),
+  damping: z.number().nullable().meta({
+    description:
+      "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics",
+  }),
+  iterations: z.int().min(0).default(0).meta({
+    description: "The iterations that searched for the mask. 0 if the method does not iterate",
+  }),
+  refit_steps: z.int().min(0).default(0).meta({ description: "The conjugate-gradient steps of the result" }),
+  notes: z.array(z.string()).default([]).meta({ description: "Remarks on the solve, as sentences" }),
+  backend: described(z.string().meta({ example: "webgpu" }), "`webgpu` or `cpu`"),
+  adapter: z.string().meta({ description: "The name of the device", example: "NVIDIA H100 80GB HBM3" }),
+  seconds: described(
+    z.object({
+      read: seconds.meta({ description: "From the first byte until all tensors are on the device" }),
+      factor: described(seconds, "The factorisation of the statistics"),
+      solve: described(seconds, "The choice of the mask and the update of the weights"),
+      refit: described(seconds, "The conjugate-gradient steps on the mask"),
+      total: seconds.meta({
+        description: "From the start of the request to the start of the answer, including waits",
+      }),
+    }),
+    "The time of each phase of a solve, in seconds",
+  ),
+  factor_reused: z.boolean().meta({ description: "Whether a stored factor was used" }),
+}).meta({ id: "Report", description: REPORT_DESCRIPTION });
+
+/** The problems of a request that sends tensors to a device. */
+export const TENSOR_PROBLEMS = [
+  "malformed_safetensors",
+  "truncated_body",
+  "invalid_parameter",
+  "invalid_host",
+  ...KEY_PROBLEMS,
+  "too_slow",
+  "length_required",
+  "too_large",
+  "unsupported_media_type",
+  "shape_mismatch",
+  "non_finite",
+  "not_symmetric",
+  "busy",
+  "internal",
+  "no_device",
+  "device_lost",
+  "shutting_down",
+] as const satisfies ProblemCode[];
+
+/** Prunes one layer. */
+export const PRUNE_LAYER = {
+  method: "post",
+  path: "/v1/layers",
+  operationId: "pruneLayer",
+  summary: "Prune one layer",
+  description:
+    "Prunes the layer in the body, and answers with its new weights. `in` and `out` are the numbers of inputs and " +
+    "outputs of the layer. The body has `weight`, optionally `mask`, and the statistics of the inputs in one of the forms " +
+    "`hessian`, `hessian_upper` and `inputs`, unless the parameter `hessian` names stored statistics. " +
+    "The parameter `method` says which methods need no statistics. The same request on the same adapter gives bit-identical tensors.",
+  tags: ["Layers"],
+  security: WITH_KEY,
+  request: {
+    query: layerQuerySchema,
+    body: safetensorsBody(tensorTable(LAYER_REQUEST_TENSORS)),
+  },
+  responses: {
+    200: {
+      description:
+        "The pruned layer, a safetensors file. `groups` is ⌈in/`group_size`⌉, or 1 if `group_size` is 0. A rounded " +
+        "weight is (code − zero)·scale. The metadata of the file has the report as JSON, under the name `report`.\n\n" +
+        tensorTable(LAYER_ANSWER_TENSORS),
+      headers: {
+        "Pare-Report": {
+          description: "The report of the layer",
+          content: { "application/json": { schema: { $ref: "#/components/schemas/Report" } } },
+        },
+        "Server-Timing": { description: "The phases, in milliseconds", schema: { type: "string" } },
+      },
+      content: SAFETENSORS_CONTENT,
+    },
+  },
+  problems: [...TENSOR_PROBLEMS, "hessian_not_found", "not_positive_definite", "unsupported"],
+} satisfies Operation;
