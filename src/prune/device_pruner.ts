@@ -14,11 +14,10 @@ import { checkStatistics } from "../layer/check_answer.ts";
 import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/layer_refusal.ts";
 import { DEFAULT_STORE_BYTES, LentStatistics } from "../layer/loan.ts";
-import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
-import { Refusal } from "../protocol/refusal.ts";
+import { invalidParameters, Refusal } from "../protocol/refusal.ts";
 import { type CalibratedModel, withStatisticsInHostMemory } from "./calibrated_model.ts";
 
 /** Prunes models whose statistics are on a device. */

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pare_llm.client.errors import NotPositiveDefiniteError as NotPositiveDefiniteError
     from pare_llm.client.errors import PareError as PareError
     from pare_llm.client.jobs.jobs import Jobs as Jobs
-    from pare_llm.client.jobs.list_edge_hosts import list_edge_hosts as list_edge_hosts
+    from pare_llm.client.jobs.jobs import list_edge_hosts as list_edge_hosts
     from pare_llm.client.jobs.messages import EdgeHost as EdgeHost
     from pare_llm.client.jobs.messages import Job as Job
     from pare_llm.client.jobs.messages import JobLayerRequest as JobLayerRequest
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from pare_llm.pruning.calibration.windows import calibration_windows as calibration_windows
     from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
     from pare_llm.pruning.prune import prune_ as prune_
-    from pare_llm.pruning.report.prune_report import LayerResult as LayerResult
-    from pare_llm.pruning.report.prune_report import PruneReport as PruneReport
+    from pare_llm.pruning.prune_report import LayerResult as LayerResult
+    from pare_llm.pruning.prune_report import PruneReport as PruneReport
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
@@ -67,14 +67,14 @@ _MODULES: dict[str, str] = {
     "Jobs": "pare_llm.client.jobs.jobs",
     "KeepZeros": "pare_llm.finetuning.trainer_callback",
     "LayerQuery": "pare_llm.client.layer_query",
-    "LayerResult": "pare_llm.pruning.report.prune_report",
+    "LayerResult": "pare_llm.pruning.prune_report",
     "LayerState": "pare_llm.client.jobs.messages",
     "LayerToUpload": "pare_llm.client.jobs.upload_layers",
     "NotPositiveDefiniteError": "pare_llm.client.errors",
     "Pare": "pare_llm.client.pare",
     "PareError": "pare_llm.client.errors",
     "PareHosts": "pare_llm.client.pare_hosts",
-    "PruneReport": "pare_llm.pruning.report.prune_report",
+    "PruneReport": "pare_llm.pruning.prune_report",
     "PrunedLayer": "pare_llm.client.layer_file",
     "QuantizedWeight": "pare_llm.client.layer_file",
     "Report": "pare_llm.client.report",
@@ -84,7 +84,7 @@ _MODULES: dict[str, str] = {
     "calibration_windows": "pare_llm.pruning.calibration.windows",
     "from_pretrained": "pare_llm.checkpoints.model",
     "keep_zeros": "pare_llm.finetuning.keep_zeros",
-    "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",
+    "list_edge_hosts": "pare_llm.client.jobs.jobs",
     "load": "pare_llm.checkpoints.tensors",
     "load_state_dict": "pare_llm.checkpoints.tensors",
     "mask_lora_": "pare_llm.finetuning.masked_lora",

@@ -33,8 +33,8 @@ from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.calibration.batches import BatchInput
 from pare_llm.pruning.folder.prune_folder import prune_folder
 from pare_llm.pruning.model.layer_choice import LayerChoice
-from pare_llm.pruning.profile import Profile
-from pare_llm.pruning.report.prune_report import LayerResult, PruneReport
+from pare_llm.pruning.parameters import Profile
+from pare_llm.pruning.prune_report import LayerResult, PruneReport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

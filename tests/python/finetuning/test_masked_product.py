@@ -1,7 +1,7 @@
 """The product of a masked LoRA adapter, and its gradients."""
 
 import torch
-from pare_llm.finetuning.masked_product import masked_product
+from pare_llm.finetuning.masked_adapter import masked_product
 from torch import Tensor
 
 

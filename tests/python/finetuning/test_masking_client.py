@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import HostProcess
 from pare_llm import Pare, PareHosts
-from pare_llm.finetuning.masking_client import MaskingClient
+from pare_llm.finetuning.gradual_schedule import MaskingClient
 from pare_llm.pruning.layer_client import host_count
 
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 from pare_llm import HessianRecorder
-from pare_llm.layers.choose_layers import choose_layers
-from pare_llm.layers.find_layers import find_layers
+from pare_llm.layers.find_layers import choose_layers, find_layers
 from torch import nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from pare_llm.client.printable import printable
+from pare_llm.client.answer_text import printable
 
 # The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530 if it
 # cannot reach the server behind it.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pare_llm.client.errors import HessianNotFoundError, PareError
-from pare_llm.client.jobs.blob_source import MemoryBlob, digest_of_blob
+from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
 from pare_llm.client.layer_file import PrunedLayer, encode_parts
 from pare_llm.client.pare import HostDescription, Pare
 from pare_llm.client.shared_statistics import SharedStatistics

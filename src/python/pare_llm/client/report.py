@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypedDict, cast
 
-from pare_llm.client.printable import printable
+from pare_llm.client.answer_text import printable
 
 
 class Seconds(TypedDict):

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pare_llm.client.errors import HessianNotFoundError, PareError
-from pare_llm.client.jobs.prune_large_layer import is_over_edge_body_limit
+from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit
 from pare_llm.client.layer_file import PrunedLayer
 from pare_llm.client.pare import Pare
 from pare_llm.client.wire_tensor import Array, Tensor

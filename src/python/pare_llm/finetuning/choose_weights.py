@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from pare_llm.finetuning.model_weights import ModelWeight, model_weights
-from pare_llm.layers.choose_layers import choose_layers
-from pare_llm.pruning.report.prune_report import REPORT_FILE
+from pare_llm.layers.find_layers import choose_layers
+from pare_llm.pruning.prune_report import REPORT_FILE
 
 
 def choose_weights(

@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pare_llm.client.pare import Pare
+from pare_llm.client.pare_hosts import PareHosts
 from pare_llm.finetuning.keep_zeros import keep_zeros
 from pare_llm.finetuning.kept_zeros import KeptZeros
-from pare_llm.finetuning.masking_client import MaskingClient
-from pare_llm.pruning.layer_client import LayerClient
+from pare_llm.pruning.layer_client import LayerClient, host_count
 from pare_llm.pruning.prune import prune_
 
 if TYPE_CHECKING:
-    from pare_llm.pruning.report.prune_report import PruneReport
+    from pare_llm.pruning.prune_report import PruneReport
 
 
 class GradualSchedule:
@@ -126,3 +126,35 @@ class GradualSchedule:
     ) -> None:
         """Stop keeping the zeros."""
         self.remove()
+
+
+class MaskingClient:
+    """Sends each layer together with the mask `weight != 0`, so that the solver leaves its zeros at zero.
+
+    Without the mask, a solver such as ALPS may give a pruned entry a new value and prune another one.
+    """
+
+    def __init__(self, client: LayerClient | Sequence[Pare]) -> None:
+        """Send the layers with `client`, which is any client for `prune_`."""
+        clients = [client] if isinstance(client, Pare) else client
+        if isinstance(clients, Sequence):
+            # Unlike a `Pare`, `PareHosts` stores shared statistics again if a host has lost them.
+            clients = PareHosts([one._transport.options for one in clients])
+        self._client: Any = clients
+
+    def __len__(self) -> int:
+        """Return the number of layers that can be solved at the same time."""
+        return host_count(self._client)
+
+    def prune_layer(self, weight: Tensor, **arguments: Any) -> Any:
+        """Prune one layer, [out, in]."""
+        return self._client.prune_layer(weight, mask=weight != 0, **arguments)
+
+    def put_hessian(self, hessian_upper: Tensor) -> str:
+        """Store statistics and return their digest."""
+        digest: str = self._client.put_hessian(hessian_upper)
+        return digest
+
+    def delete_hessian(self, digest: str) -> None:
+        """Delete stored statistics."""
+        self._client.delete_hessian(digest)

@@ -14,8 +14,8 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 
 from pare_llm.finetuning.choose_weights import choose_weights
-from pare_llm.finetuning.local_shard import is_sharded
 from pare_llm.finetuning.masked_adapter import MaskedAdapter
+from pare_llm.finetuning.model_weights import is_sharded
 
 # The adapters of layers that are never masked.
 _NEVER_MASKED = (LoraEmbedding, LoraConv1d, LoraConv2d, LoraConv3d)

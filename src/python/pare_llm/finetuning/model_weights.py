@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pare_llm.layers.find_layers import adapter_modules, checkpoint_name, find_layers
 from pare_llm.layers.linear_layer import LinearLayer, full_shape
@@ -60,3 +62,22 @@ def _refusal(parameter: Tensor, *, is_linear: bool) -> str | None:
     if not parameter.is_floating_point():
         return f"is stored as {parameter.dtype}, and masks cover floating-point weights"
     return None
+
+
+@torch.no_grad()
+def local_shard(tensor: Tensor) -> Tensor:
+    """Return the part of `tensor` that this process stores. The part shares its memory with `tensor`.
+
+    - A DTensor, such as a weight or a gradient under FSDP2, gives its local shard without communication.
+    - A weight under DeepSpeed ZeRO-3 gives its local partition in the model's dtype, which is flat.
+    - Any other tensor gives itself.
+    """
+    if isinstance(tensor, DTensor):
+        return tensor.to_local()
+    partition: Tensor | None = getattr(tensor, "ds_tensor", None)
+    return tensor.detach() if partition is None else partition.detach().view(-1)
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether other processes store other parts of `tensor`."""
+    return isinstance(tensor, DTensor) or hasattr(tensor, "ds_tensor")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pare_llm.finetuning.choose_weights import choose_weights
+from pare_llm.finetuning.kept_zeros import Verification, ZeroCount
 from pare_llm.finetuning.model_weights import ModelWeight
-from pare_llm.finetuning.verification import Verification, ZeroCount
 from pare_llm.layers.find_layers import embedding_weights, other_matrices
 from pare_llm.layers.linear_layer import full_shape
 from pare_llm.layers.unwrap import unwrap

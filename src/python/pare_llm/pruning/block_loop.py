@@ -16,17 +16,15 @@ from functools import partial
 from torch import nn
 
 from pare_llm.pruning.block_solver import BlockSolver
-from pare_llm.pruning.block_store import BlockStore
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
-from pare_llm.pruning.calibration.record_hessians import pack_hessians, record_hessians
-from pare_llm.pruning.calibration.stages import find_stages
+from pare_llm.pruning.calibration.record_hessians import find_stages, pack_hessians, record_hessians
 from pare_llm.pruning.input_statistics import InputStatistics
-from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.blocks import Block, BlockStore
 from pare_llm.pruning.model.layers import Layer, by_block
 from pare_llm.pruning.model.sharding import gathered, gathering_scope
+from pare_llm.pruning.prune_report import LayerResult
 from pare_llm.pruning.ranks import Ranks
-from pare_llm.pruning.report.prune_report import LayerResult
 
 
 @dataclass

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pare_llm.pruning.assignment import assign_ranks
-from pare_llm.pruning.few_tokens import with_damping, with_note
-from pare_llm.pruning.input_statistics import InputStatistics
-from pare_llm.pruning.journal.journal import Journal, JournalEntry
+from pare_llm.pruning.input_statistics import InputStatistics, with_damping, with_note
+from pare_llm.pruning.journal import Journal, JournalEntry
 from pare_llm.pruning.layer_client import LayerClient, host_count
 from pare_llm.pruning.model.layers import Layer
+from pare_llm.pruning.prune_report import LayerResult
 from pare_llm.pruning.ranks import Ranks, describe_error
-from pare_llm.pruning.report.prune_report import LayerResult
 
 if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
@@ -215,3 +213,23 @@ def _result(layer: Layer, answer: _Answer) -> LayerResult:
 def _delete_all(statistics: set[InputStatistics]) -> None:
     for each in statistics:
         each.delete()
+
+
+def assign_ranks(layers: Sequence[Layer], count: int) -> dict[str, int]:
+    """Return the rank of each layer, by the name of the layer.
+
+    The layers are assigned in the order of falling cost, each to the rank with the least cost so far. The
+    cost of a layer is rows·cols², the number of operations of a solve. All ranks compute the same assignment.
+    """
+    loads = [0] * count
+    ranks: dict[str, int] = {}
+    for layer in sorted(layers, key=lambda layer: -_cost(layer)):
+        rank = loads.index(min(loads))
+        ranks[layer.name] = rank
+        loads[rank] += _cost(layer)
+    return ranks
+
+
+def _cost(layer: Layer) -> int:
+    rows, cols = layer.shape
+    return rows * cols * cols

@@ -12,14 +12,14 @@ from torch import nn
 
 from pare_llm.layers.unwrap import unwrap
 from pare_llm.pruning.allocation.allocate import AllocationName
-from pare_llm.pruning.block_store import BlocksInMemory
 from pare_llm.pruning.calibration.batches import BatchInput
-from pare_llm.pruning.journal.fingerprint import model_digest
+from pare_llm.pruning.fingerprint import model_digest
 from pare_llm.pruning.layer_client import LayerClient
+from pare_llm.pruning.model.blocks import BlocksInMemory
 from pare_llm.pruning.model.layer_choice import LayerChoice
 from pare_llm.pruning.model.require_weights import require_weights
-from pare_llm.pruning.profile import Profile
-from pare_llm.pruning.report.prune_report import LayerResult, PruneReport
+from pare_llm.pruning.parameters import Profile
+from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.run import PruneRun
 from pare_llm.pruning.run_options import RunOptions
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,26 +15,27 @@ from torch import nn
 
 from pare_llm.layers.linear_layer import list_names
 from pare_llm.pruning.allocation.allocate import allocation_request
-from pare_llm.pruning.allocation.allocation import Allocation
 from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_loop import BlockLoop
 from pare_llm.pruning.block_solver import BlockSolver
-from pare_llm.pruning.block_store import BlockStore
 from pare_llm.pruning.calibration.batches import BatchInput, read_batches
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
-from pare_llm.pruning.journal.fingerprint import run_fingerprint
-from pare_llm.pruning.journal.journal import Journal
+from pare_llm.pruning.fingerprint import run_fingerprint
+from pare_llm.pruning.journal import Journal
 from pare_llm.pruning.layer_client import LayerClient, combine_clients
-from pare_llm.pruning.model.blocks import find_blocks
+from pare_llm.pruning.model.blocks import BlockStore, find_blocks
 from pare_llm.pruning.model.layer_choice import choose_layers
 from pare_llm.pruning.model.layers import linear_layers, matrices_outside
 from pare_llm.pruning.model.require_weights import require_dense
-from pare_llm.pruning.parameters import layer_query, needs_no_statistics, resolved_parameters
-from pare_llm.pruning.profile import merge_parameters
-from pare_llm.pruning.progress import progress_bar
+from pare_llm.pruning.parameters import (
+    layer_query,
+    merge_parameters,
+    needs_no_statistics,
+    resolved_parameters,
+)
+from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport
 from pare_llm.pruning.ranks import Ranks
-from pare_llm.pruning.report.prune_report import LayerResult, PruneReport
-from pare_llm.pruning.report.run_facts import run_facts
+from pare_llm.pruning.run_facts import run_facts
 from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
@@ -190,3 +191,22 @@ class PruneRun:
             self._queries[layer.name]["sparsity"] = allocation.sparsities[layer.weight_name]
         self._capture_seconds += time.perf_counter() - started
         return allocation
+
+
+@contextmanager
+def progress_bar(total: int, *, is_shown: bool) -> Iterator[Callable[[LayerResult], None]]:
+    """Show the number of pruned layers. The caller calls the yielded function after each layer."""
+    try:
+        from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        is_shown = False
+    if not is_shown:
+        yield lambda result: None
+        return
+    with tqdm(total=total, desc="pruning", unit="layer") as bar:
+
+        def advance(result: LayerResult) -> None:
+            bar.set_postfix_str(result.name)
+            bar.update()
+
+        yield advance

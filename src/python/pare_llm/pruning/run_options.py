@@ -9,7 +9,7 @@ from typing import Any
 
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.model.layer_choice import LayerChoice
-from pare_llm.pruning.profile import Profile, ProfileRule, read_profile
+from pare_llm.pruning.parameters import Profile, ProfileRule, read_profile
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The calibration statistics of a layer: H = Σ x xᵀ over its inputs, and the number of tokens."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor
-
-from pare_llm.statistics.precision import full_precision_products
-from pare_llm.statistics.token_chunks import token_chunks
 
 CHUNK_TOKENS = 2048
 """The default number of tokens that are converted to float32 at a time."""
@@ -115,3 +116,60 @@ def _add_chunk(total: Tensor, chunk: Tensor, real: Tensor | None) -> None:
         # Zeros add nothing to the sum. `masked_fill_` also replaces padding that is NaN or infinite.
         x = chunk.to(torch.float32, copy=True).masked_fill_(~real[:, None], 0)
     total.addmm_(x.t(), x)
+
+
+@contextmanager
+def full_precision_products() -> Iterator[None]:
+    """Compute float32 products in float32 inside the `with`, and restore the program's settings at its end.
+
+    Training programs often allow TF32 on GPUs or bf16 on CPUs for float32 products
+    (`torch.set_float32_matmul_precision`). These formats have 11 and 8 significant bits, which is too few for
+    a Hessian that will be factored.
+    """
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None))
+    if all(hasattr(backend, "fp32_precision") for backend in backends):
+        settings = [backend.fp32_precision for backend in backends]
+        try:
+            for backend in backends:
+                backend.fp32_precision = "ieee"
+            yield
+        finally:
+            for backend, setting in zip(backends, settings, strict=True):
+                backend.fp32_precision = setting
+        return
+    # torch before 2.9 has one setting for all backends.
+    precision = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def token_chunks(inputs: Tensor, real: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield all tokens of `inputs` in chunks of at most `size` tokens, without copying them.
+
+    The tokens are read in the order of their addresses, so a transposed tensor is read like the tensor that
+    was transposed. A tensor whose tokens are not evenly spaced in memory is read slice by slice.
+
+    Args:
+        inputs: shape (…, features).
+        real: a mask with the shape of `inputs` without its last dimension, or None.
+        size: the number of tokens per chunk.
+
+    Yields:
+        A view of shape (tokens, features), and the mask of its tokens or None.
+    """
+    order = sorted(range(inputs.dim() - 1), key=inputs.stride, reverse=True)
+    inputs = inputs.permute(*order, -1)
+    real = None if real is None else real.permute(order)
+    try:
+        rows = inputs.view(-1, inputs.shape[-1])
+    except RuntimeError:  # the tensor cannot be viewed as one matrix
+        for i, part in enumerate(inputs):
+            yield from token_chunks(part, None if real is None else real[i], size)
+        return
+    mask = None if real is None else real.reshape(-1)
+    for start in range(0, rows.shape[0], size):
+        chunk = slice(start, start + size)
+        yield rows[chunk], None if mask is None else mask[chunk]

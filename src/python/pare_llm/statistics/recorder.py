@@ -1,24 +1,43 @@
 """Records the calibration statistics of a PyTorch model while the model runs."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from pare_llm.layers.choose_layers import choose_layers
-from pare_llm.layers.find_layers import find_layers
-from pare_llm.layers.linear_layer import LinearLayer
+from pare_llm.layers.find_layers import choose_layers, find_layers
+from pare_llm.layers.linear_layer import LinearLayer, list_names
 from pare_llm.layers.unwrap import is_peft_model, unwrap, wrapped_models
 from pare_llm.statistics.all_reduce import all_reduce_hessians
 from pare_llm.statistics.hessian import CHUNK_TOKENS, Hessian
 from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
 from pare_llm.statistics.padding import BatchPadding
-from pare_llm.statistics.recorded_hessians import RecordedHessians
 from pare_llm.statistics.shared_hessians import SharedHessians
+
+
+class RecordedHessians(dict[str, Hessian]):
+    """A dictionary whose KeyError says why a layer has no Hessian."""
+
+    def __init__(self, hessians: Mapping[str, Hessian], recorded: Sequence[str]) -> None:
+        """Store the Hessians of the layers that were called, and the names of all layers to record."""
+        super().__init__(hessians)
+        self._recorded = recorded
+
+    def __missing__(self, name: str) -> NoReturn:
+        if name not in self._recorded:
+            raise KeyError(
+                f"layer {name!r} is not recorded; the recorded layers are {list_names(self._recorded)}"
+            )
+        never_called = [layer for layer in self._recorded if layer not in self]
+        raise KeyError(
+            f"layer {name!r} was never called while the recorder was active, so it has no Hessian; "
+            f"the layers that were never called are {list_names(never_called)}"
+        )
 
 
 class HessianRecorder:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from pare_llm.statistics.token_chunks import token_chunks
+from pare_llm.statistics.hessian import token_chunks
 
 _CHUNK_TOKENS = 256
 """How many tokens of an input are converted to float32 at a time."""

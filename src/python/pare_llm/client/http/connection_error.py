@@ -6,8 +6,8 @@ import socket
 import ssl
 from http.client import BadStatusLine
 
+from pare_llm.client.answer_text import printable
 from pare_llm.client.http.proxy import Proxy
-from pare_llm.client.printable import printable
 
 # The TLS errors of a connection that broke. All others repeat in each attempt.
 _BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)

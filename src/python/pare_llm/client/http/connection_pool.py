@@ -20,9 +20,9 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyM
 from urllib3.exceptions import HTTPError
 
 from pare_llm.client.http.connection_error import connection_error, root_cause
-from pare_llm.client.http.deadline import Deadline
 from pare_llm.client.http.proxy import Proxy, find_proxy
 from pare_llm.client.http.read_body import read_body, read_start
+from pare_llm.client.http.retry import Deadline
 from pare_llm.client.http.watched_connection import SecureWatchedConnection, Watch, WatchedConnection
 
 # The idle connections to one server that are kept. Those of more threads are closed after their request.

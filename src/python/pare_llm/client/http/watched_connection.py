@@ -13,7 +13,7 @@ from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from pare_llm.client.http.deadline import Deadline
+from pare_llm.client.http.retry import Deadline
 
 # The watch over the request that the thread is sending.
 _current = threading.local()

@@ -12,9 +12,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from pare_llm.client.answer_text import parse_answer
 from pare_llm.client.check_answer import max_answer_bytes
-from pare_llm.client.jobs.download_blob import download_blob
+from pare_llm.client.errors import PareError
+from pare_llm.client.jobs.blobs import download_blob
 from pare_llm.client.jobs.messages import (
+    EdgeHost,
     Job,
     JobLayerRequest,
     JobList,
@@ -23,9 +26,9 @@ from pare_llm.client.jobs.messages import (
     has_ended,
 )
 from pare_llm.client.layer_file import PrunedLayer, decode_answer
-from pare_llm.client.parse_answer import parse_answer
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import NumpyLibrary, TensorLibrary, library_of
+from pare_llm.client.transport import Transport, TransportOptions
 from pare_llm.client.wire_tensor import Array
 
 if TYPE_CHECKING:
@@ -161,3 +164,25 @@ class Jobs(ServerClient):
 
 def _parse_job(body: bytearray) -> Job:
     return cast(Job, parse_answer(body, "/v1/jobs", "a job", Job.__annotations__))
+
+
+def list_edge_hosts(edge: TransportOptions) -> list[EdgeHost] | None:
+    """List the hosts that are alive.
+
+    Returns:
+        the hosts, or None if the server refuses to list hosts. Such a server is a host itself, an edge
+        without a registry of hosts, or an edge where the API key lacks the scope `metrics`.
+
+    Raises:
+        PareError, ConnectionError: if the server fails. Transient failures are raised after the last attempt.
+        ValueError: if the answer is malformed.
+    """
+    path = "/v1/hosts"
+    try:
+        answer = Transport(edge).send("GET", path)
+    except PareError as error:
+        if not error.is_transient and error.status < 500:
+            return None
+        raise
+    hosts = parse_answer(answer, path, "a list of hosts", ["hosts"])["hosts"]
+    return [{"url": host["url"], "backend": host["backend"], "adapter": host["adapter"]} for host in hosts]

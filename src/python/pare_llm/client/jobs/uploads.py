@@ -14,12 +14,11 @@ from threading import Lock
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
+from pare_llm.client.answer_text import parse_answer
 from pare_llm.client.errors import PareError
 from pare_llm.client.http.connection_pool import Body, Request
-from pare_llm.client.http.deadline import Deadline
-from pare_llm.client.http.retry import with_retries
-from pare_llm.client.jobs.blob_source import BlobInput, BlobSource, digest_of_blob, to_blob_source
-from pare_llm.client.parse_answer import parse_answer
+from pare_llm.client.http.retry import Deadline, with_retries
+from pare_llm.client.jobs.blobs import BlobInput, BlobSource, digest_of_blob, to_blob_source
 from pare_llm.client.server_client import ServerClient
 
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pare_llm.pruning.allocation.allocation import Allocation
+import torch
+from torch import Tensor
+
 from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.allocation.error import allocate_by_error
-from pare_llm.pruning.allocation.exact_counts import exact_counts, sparsity_of
-from pare_llm.pruning.allocation.owl import outlier_percentage, owl_sparsities
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.model.layers import Layer
 from pare_llm.pruning.parameters import DEFAULT_SPARSITY, UNSTRUCTURED
+from pare_llm.pruning.prune_report import Allocation
 
 if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
@@ -105,3 +106,94 @@ def _allocate_owl(
 def _entries(layer: Layer) -> int:
     rows, cols = layer.shape
     return rows * cols
+
+
+# M of the paper.
+_OUTLIER_FACTOR = 5
+
+# λ of the paper, which is half of the range of the blocks' sparsities.
+_LARGEST_DEVIATION = 0.08
+
+
+def outlier_percentage(layers: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Return D of the paper: the percentage of outliers among the weights of the layers of one block.
+
+    Each layer is given by its weight W (out, in), and by the squared norms H[j,j] of its inputs, (in).
+    """
+    scores = [weight.float().abs() * norms.to(weight.device).sqrt() for weight, norms in layers]
+    entries = sum(score.numel() for score in scores)
+    total = sum(score.sum(dtype=torch.float64).item() for score in scores)
+    threshold = _OUTLIER_FACTOR * total / entries
+    return 100 * sum(int((score > threshold).sum()) for score in scores) / entries
+
+
+def owl_sparsities(outliers: Sequence[float], entries: Sequence[int], sparsity: float) -> list[float]:
+    """Return the sparsity of each block: `sparsity` + mean(r) − r with r = (D − min D)/(max D − min D)·2λ.
+
+    The mean is weighted by the numbers of weights, so the model as a whole has the sparsity `sparsity`. The
+    paper takes the plain mean, which is the same if all blocks have the same size.
+
+    Args:
+        outliers: D of each block.
+        entries: the number of weights of each block.
+        sparsity: the sparsity of the model.
+    """
+    lowest, span = min(outliers), max(outliers) - min(outliers)
+    raised = [0 if span == 0 else (d - lowest) / span * 2 * _LARGEST_DEVIATION for d in outliers]
+    mean = sum(value * count for value, count in zip(raised, entries, strict=True)) / sum(entries)
+    return [sparsity + mean - value for value in raised]
+
+
+# After these steps, the interval of the bisection is smaller than the precision of float64.
+_HALVINGS = 64
+
+# A sparsity must be less than 1, so a layer with n weights that are all zero gets the sparsity (n − 0.25)/n.
+# Because 0.25 is less than one half, the rounded number of zeros is still n.
+_BELOW_ONE = 0.25
+
+
+def exact_counts(entries: Sequence[int], sparsities: Sequence[float], total: int) -> list[int]:
+    """Return the number of zeros of each layer. The counts add up to `total`.
+
+    If the wanted sparsities give another total, the same number is added to all sparsities. A sparsity that
+    would leave the range from 0 to 1 is clamped, and the other layers compensate for the difference.
+
+    Args:
+        entries: the number of weights of each layer.
+        sparsities: the wanted fraction of zeros of each layer, between −1 and 2.
+        total: the number of zeros of all layers together, at most the sum of `entries`.
+    """
+    shift = _find_shift(entries, sparsities, total)
+    quotas = _quotas(entries, sparsities, shift)
+    counts = [int(quota) for quota in quotas]
+    missing = total - sum(counts)
+    by_fraction = sorted(
+        (i for i in range(len(counts)) if counts[i] < entries[i]), key=lambda i: (counts[i] - quotas[i], i)
+    )
+    for i in by_fraction[:missing]:
+        counts[i] += 1
+    return counts
+
+
+def sparsity_of(zeros: int, entries: int) -> float:
+    """Return a sparsity s < 1 with round(s·entries) = zeros, from which a solver gets the number of zeros."""
+    return (entries - _BELOW_ONE) / entries if zeros == entries else zeros / entries
+
+
+def _find_shift(entries: Sequence[int], sparsities: Sequence[float], total: int) -> float:
+    """Return the largest number that can be added to all sparsities without more than `total` zeros."""
+    low, high = -2.0, 2.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if sum(_quotas(entries, sparsities, middle)) <= total:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _quotas(entries: Sequence[int], sparsities: Sequence[float], shift: float) -> list[float]:
+    return [
+        count * min(1.0, max(0.0, sparsity + shift))
+        for count, sparsity in zip(entries, sparsities, strict=True)
+    ]

@@ -6,11 +6,10 @@ from functools import partial
 
 from torch import nn
 
-from pare_llm.pruning.block_store import BlockStore
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.record_hessians import record_hessians
-from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.blocks import Block, BlockStore
 from pare_llm.pruning.model.layers import Layer, by_block
 from pare_llm.pruning.model.sharding import gathered, gathering_scope
 from pare_llm.pruning.ranks import Ranks

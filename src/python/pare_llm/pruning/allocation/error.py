@@ -5,18 +5,18 @@ The layers are solved with the statistics of the dense model. The host factors t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor
 
-from pare_llm.pruning.allocation.choose_levels import choose_levels
 from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.calibration.record_hessians import pack_hessians
-from pare_llm.pruning.few_tokens import with_damping
-from pare_llm.pruning.input_statistics import InputStatistics
+from pare_llm.pruning.input_statistics import InputStatistics, with_damping
 from pare_llm.pruning.layer_client import host_count
 from pare_llm.pruning.model.layers import Layer
 
@@ -108,3 +108,55 @@ def _level_query(query: LayerQuery, sparsity: float) -> LayerQuery:
     method = query["method"] if query["method"] in ("magnitude", "wanda") else "sparsegpt"
     kept = {name: query[name] for name in ("blocksize", "damping") if name in query}
     return cast("LayerQuery", {**kept, "method": method, "sparsity": sparsity, "error": True})
+
+
+# The largest number of states. Sizes are divided by their greatest common divisor first, so the layers of
+# published models need far fewer states. If more were needed, the sizes are rounded, and the costs add up
+# only approximately to 0.
+_MAX_STATES = 1 << 18
+
+
+def choose_levels(sizes: Sequence[int], errors: Sequence[Sequence[float]]) -> list[int]:
+    """Return the level k of each layer, with Σ k·size = 0 and the smallest Σ error.
+
+    Args:
+        sizes: the number of weights of each layer.
+        errors: for each layer, the errors of the levels −K, …, K, where K is the same for all layers.
+    """
+    reach = len(errors[0]) // 2
+    units = _unit_sizes(sizes, reach)
+    half = reach * sum(units)
+    # best[half + cost] is the smallest sum of errors so far, over all choices whose costs add up to `cost`.
+    best = torch.full((2 * half + 1,), math.inf, dtype=torch.float64)
+    best[half] = 0
+    chosen: list[torch.Tensor] = []
+    for unit, of_levels in zip(units, errors, strict=True):
+        following = torch.full_like(best, math.inf)
+        choice = torch.zeros(len(best), dtype=torch.int8)
+        for level, error in enumerate(of_levels, -reach):
+            cost = level * unit
+            sums = torch.full_like(best, math.inf)
+            sums[max(0, cost) : len(best) + min(0, cost)] = (
+                best[max(0, -cost) : len(best) - max(0, cost)] + error
+            )
+            is_better = sums < following
+            following = torch.where(is_better, sums, following)
+            choice[is_better] = level
+        best = following
+        chosen.append(choice)
+    levels: list[int] = []
+    state = half
+    for unit, choice in zip(reversed(units), reversed(chosen), strict=True):
+        levels.append(int(choice[state]))
+        state -= levels[-1] * unit
+    return levels[::-1]
+
+
+def _unit_sizes(sizes: Sequence[int], reach: int) -> list[int]:
+    """Divide the sizes by their greatest common divisor, and round if they need too many states."""
+    divisor = math.gcd(*sizes)
+    quotients = [size // divisor for size in sizes]
+    states = 2 * reach * sum(quotients) + 1
+    if states <= _MAX_STATES:
+        return quotients
+    return [max(1, int(size * _MAX_STATES / states + 0.5)) for size in quotients]

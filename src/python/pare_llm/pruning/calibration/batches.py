@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pare_llm.pruning.calibration.tensor_mover import TensorMover
-from pare_llm.pruning.tensor_bytes import tensor_bytes
+from pare_llm.pruning.calibration.calls import TensorMover
+from pare_llm.pruning.files import tensor_bytes
 
 BatchInput = Tensor | Mapping[str, Any]
 """The `input_ids` (batch, tokens) of a model, or its keyword arguments."""

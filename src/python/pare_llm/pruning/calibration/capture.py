@@ -6,17 +6,15 @@ first stand-in returns for the first time, it runs its block once, because some 
 others a tuple. If the tuple has more tensors, the block runs once for each batch.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pare_llm.pruning.calibration.batches import Batch
-from pare_llm.pruning.calibration.calls import BlockCall, output_states, split_call
-from pare_llm.pruning.calibration.inference import inference
-from pare_llm.pruning.calibration.tensor_mover import TensorMover
+from pare_llm.pruning.calibration.calls import BlockCall, TensorMover, output_states, split_call
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.sharding import DirectCall, call_module, gathered, gathering_scope, replaced
 from pare_llm.pruning.ranks import Ranks
@@ -137,3 +135,29 @@ def _input_device(model: nn.Module) -> torch.device:
     embeddings = get_embeddings() if callable(get_embeddings) else None
     candidates = [*(embeddings.parameters() if embeddings is not None else []), *model.parameters()]
     return next((weight.device for weight in candidates if not weight.is_meta), torch.device("cpu"))
+
+
+@contextmanager
+def inference(model: nn.Module) -> Iterator[None]:
+    """Switch the model to evaluation, and restore its state when the context ends."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    configs = _configs_with_cache(model)
+    for config, _ in configs:
+        config.use_cache = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, was_training in training.items():
+            module.training = was_training
+        for config, use_cache in configs:
+            config.use_cache = use_cache
+
+
+def _configs_with_cache(model: nn.Module) -> list[tuple[Any, Any]]:
+    """Return the configurations in the model that say whether a cache is used, and what they say."""
+    configs = {
+        id(config): config for module in model.modules() if (config := getattr(module, "config", None))
+    }
+    return [(config, config.use_cache) for config in configs.values() if hasattr(config, "use_cache")]

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.calls import BlockCall, output_states
-from pare_llm.pruning.calibration.capture import Capture
-from pare_llm.pruning.calibration.inference import inference
+from pare_llm.pruning.calibration.capture import Capture, inference
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.sharding import call_module
 from pare_llm.pruning.ranks import Ranks

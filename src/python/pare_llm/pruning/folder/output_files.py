@@ -9,9 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from pare_llm.checkpoints.folder import INDEX_FILE, WEIGHTS_FILE, CheckpointFolder
-from pare_llm.pruning.atomic_file import write_atomically
-from pare_llm.pruning.folder.safetensors_writer import TensorToWrite, write_safetensors
-from pare_llm.pruning.report.prune_report import REPORT_FILE
+from pare_llm.pruning.files import TensorToWrite, write_atomically, write_safetensors
+from pare_llm.pruning.prune_report import REPORT_FILE
 
 # Weights and reports are not copied from the dense checkpoint.
 _NOT_COPIED = {INDEX_FILE, REPORT_FILE, "report.html"}

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from pare_llm.checkpoints.folder import CheckpointFolder
+from pare_llm.checkpoints.folder import CONFIG_FILE, CheckpointFolder
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.calibration.batches import BatchInput
 from pare_llm.pruning.folder.block_names import stored_block_names
-from pare_llm.pruning.folder.checkpoint_digest import checkpoint_digest
 from pare_llm.pruning.folder.folder_store import FolderStore
 from pare_llm.pruning.folder.output_files import OutputFiles
-from pare_llm.pruning.folder.skeleton import make_skeleton
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.layer_choice import LayerChoice
-from pare_llm.pruning.profile import Profile
-from pare_llm.pruning.report.prune_report import LayerResult, PruneReport
+from pare_llm.pruning.parameters import Profile
+from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.run import PruneRun
 from pare_llm.pruning.run_options import RunOptions
 
@@ -116,3 +117,55 @@ def prune_folder(
 
         run.ranks.together(finish_output)
         return report
+
+
+def checkpoint_digest(source: CheckpointFolder) -> str:
+    """Return a digest of the configuration, of the size and time of each file, and of the tensors in it.
+
+    The values of the tensors are left out, because reading them would take as long as pruning.
+    """
+    digest = hashlib.sha256((source.path / CONFIG_FILE).read_bytes())
+    for path in source.files():
+        status = path.stat()
+        digest.update(f"{path.name}:{status.st_size}:{status.st_mtime_ns};".encode())
+    for name in source.names():
+        digest.update(f"{source.info(name)};".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def make_skeleton(folder: Path, dtype: torch.dtype | None, device: torch.device) -> PreTrainedModel:
+    """Return the causal language model of a checkpoint folder without its weights.
+
+    Buffers that are computed from the configuration, such as the frequencies of rotary embeddings, are on
+    `device`. Code in the folder is never run.
+
+    Args:
+        folder: the folder with `config.json`.
+        dtype: the dtype of the parameters. By default that of the configuration.
+        device: the device of the forward passes.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    options = {} if dtype is None else {"dtype": dtype}
+    with _parameters_on_meta():
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **options)  # type: ignore[no-untyped-call]
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = buffer.to(device)
+    return model
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Move each parameter to the meta device as soon as a module registers it."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            parameter = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]

@@ -5,6 +5,7 @@ Blocks are modules that form a chain: the output of each block is the input of t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import nn
 
@@ -77,3 +78,29 @@ def _named_module(model: nn.Module, block: str | nn.Module) -> nn.Module:
         return model.get_submodule(block)
     except AttributeError:
         raise ValueError(f"blocks: the model has no module {block!r}") from None
+
+
+class BlockStore(Protocol):
+    """Loads the dense weights of a block before pruning, and stores the pruned weights afterwards."""
+
+    def load(self, block: Block) -> None:
+        """Load the dense weights of a block into its module. Idempotent until the block is saved."""
+
+    def save(self, block: Block) -> None:
+        """Store the weights of a block, whose module is not needed any more."""
+
+    def free(self, block: Block) -> None:
+        """Free the dense weights of a block until they are loaded again. Idempotent."""
+
+
+class BlocksInMemory:
+    """The blocks of a model that is in memory as a whole."""
+
+    def load(self, block: Block) -> None:
+        """Do nothing, because the weights are in the model."""
+
+    def save(self, block: Block) -> None:
+        """Leave the pruned weights in the model."""
+
+    def free(self, block: Block) -> None:
+        """Leave the dense weights in the model."""

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pare_llm.layers.choose_layers import choose_layers as matching_names
+from pare_llm.layers.find_layers import choose_layers as matching_names
 from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.profile import ProfileRule, merge_parameters
+from pare_llm.pruning.parameters import ProfileRule, merge_parameters
 
 LayerChoice = str | Sequence[str] | Callable[[str], bool]
 """Patterns for the names of layers, or a function that returns whether a layer is meant by its name."""

@@ -1,14 +1,48 @@
-"""Writes a safetensors file tensor by tensor. The library `safetensors` would first copy all tensors."""
+"""Files that are written completely or not at all, even if the process is killed or the power fails."""
 
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from torch import Tensor
 
-from pare_llm.pruning.atomic_file import atomic_file
-from pare_llm.pruning.tensor_bytes import tensor_bytes
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file under a temporary name. When the context ends, flush it to the disk and give it its name.
+
+    If the context ends with an error, the file does not get its name.
+    """
+    temporary = path.with_name(f"{path.name}.partial")
+    with temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # flush the new name too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def tensor_bytes(values: Tensor) -> memoryview:
+    """Return the bytes of a tensor in row-major order, without a copy if it is contiguous and on the CPU."""
+    flat = values.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]  # arrays are buffers
+
 
 _ALIGNMENT = 8
 

@@ -1,4 +1,8 @@
-"""The bytes of an upload, which may be larger than memory, and their digest."""
+"""The blobs of an edge, which stores a body under its digest: uploads larger than memory, and downloads.
+
+An edge is Pare's Cloudflare Worker in front of GPU hosts. It does not read the results of its hosts, so it
+trusts a host's own statement of a digest. `download_blob` computes the digest of what it receives.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pare_llm.client.http.connection_pool import Body
+from pare_llm.client.transport import Transport
 
 # Number of bytes that are read and hashed at a time.
 _HASH_CHUNK_BYTES = 8 * 2**20
@@ -78,3 +83,25 @@ def digest_of_blob(source: BlobSource) -> str:
         for part in source.slice(start, min(start + _HASH_CHUNK_BYTES, source.size)):
             hasher.update(part)
     return f"sha256:{hasher.hexdigest()}"
+
+
+# The number of downloads. Bytes that were damaged on their way are right in the second one.
+_ATTEMPTS = 2
+
+
+def download_blob(transport: Transport, digest: str, max_bytes: int) -> bytearray:
+    """Return the bytes of the blob with the name `digest`, which is `sha256:HEX`.
+
+    Raises:
+        ValueError: if the bytes have another digest in every attempt, or if there are more than `max_bytes`.
+        PareError: `not_found` if the edge does not store the blob.
+    """
+    got = ""
+    for _ in range(_ATTEMPTS):
+        body = transport.send("GET", f"/v1/blobs/{digest}", max_answer_bytes=max_bytes)
+        got = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        if got == digest:
+            return body
+    raise ValueError(
+        f"blob {digest}: the server has sent bytes with the digest {got}, in {_ATTEMPTS} attempts"
+    )

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from pare_llm.pruning.calibration.batches import Batch, batches_digest
+from pare_llm.pruning.files import tensor_bytes
 from pare_llm.pruning.model.layers import Layer
 from pare_llm.pruning.ranks import Ranks
-from pare_llm.pruning.tensor_bytes import tensor_bytes
 
 Fingerprint = Mapping[str, str]
 

@@ -22,10 +22,9 @@ import safetensors.torch
 from torch import Tensor
 
 import safetensors
-from pare_llm.pruning.allocation.allocation import Allocation
-from pare_llm.pruning.atomic_file import write_atomically
-from pare_llm.pruning.journal.fingerprint import Fingerprint, differences
-from pare_llm.pruning.journal.folder_lock import FolderLock
+from pare_llm.pruning.files import write_atomically
+from pare_llm.pruning.fingerprint import Fingerprint, differences
+from pare_llm.pruning.prune_report import Allocation
 
 if TYPE_CHECKING:
     from pare_llm.client.report import Report
@@ -190,3 +189,32 @@ def _file_digest(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     return digest.hexdigest()
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+class FolderLock:
+    """A lock that the operating system releases when the process ends. Without `fcntl`, nothing is locked."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            RuntimeError: if another process has it.
+        """
+        self._file = (folder / "lock").open("w")
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise RuntimeError(f"{folder}: another process is working on the run of this journal") from None
+
+    def release(self) -> None:
+        """Release the lock. Idempotent."""
+        self._file.close()

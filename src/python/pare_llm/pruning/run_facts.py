@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pare_llm.pruning.allocation.allocation import Allocation
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.prune_report import Allocation, RunFacts
 from pare_llm.pruning.ranks import Ranks
-from pare_llm.pruning.report.prune_report import RunFacts
 
 
 def run_facts(
