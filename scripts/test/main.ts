@@ -27,7 +27,9 @@ if (command) {
   await run([...command, ...args]);
 } else {
   const files = filesOf(name, listTests(ROOT));
-  const env = v8Flags ? denoEnvironment(deno, Deno.version.deno) as Record<string, string> : undefined;
+  const env = v8Flags
+    ? { ...denoEnvironment(deno, Deno.version.deno) as Record<string, string>, PARE_TEST_ONLY_CPU: "1" }
+    : undefined;
   await run([deno, "test", "-A", "--quiet", "--no-check", ...args, ...files], env);
 }
 

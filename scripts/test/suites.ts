@@ -10,7 +10,7 @@ export interface Suite {
   readonly description: string;
   /** The part of the build that the suite needs besides the WebAssembly modules and the pages. */
   readonly build?: "docs" | "npm";
-  /** Whether Deno runs with the V8 flags of `deno task serve` and `pare`. */
+  /** Whether Deno runs with the V8 flags of `deno task serve` and `pare`. The flags matter to the `cpu` backend only. */
   readonly v8Flags?: boolean;
   /** The command of a suite that `deno test` does not run. */
   readonly command?: readonly string[];
@@ -24,7 +24,10 @@ export const SUITES = {
   fast: { description: "everything that takes seconds" },
   slow: { description: "whole models, commands in child processes, jobs of an edge, and planted faults" },
   nightly: { description: "gigabytes of traffic through an edge" },
-  paired: { description: "the numerical tests, with the V8 flags that serve and pare use", v8Flags: true },
+  paired: {
+    description: "the numerical tests on the cpu backend, with the V8 flags that serve and pare use",
+    v8Flags: true,
+  },
   contract: { description: "the OpenAPI documents, generated clients, and /docs in Chromium", build: "docs" },
   packages: {
     description: "the npm packages, installed into empty folders, in Node, Chromium and a Worker",
@@ -46,21 +49,21 @@ export const SUITES = {
 /** The name of a suite. */
 export type SuiteName = keyof typeof SUITES;
 
-/** The numerical tests of the fast suite, which run with the V8 flags as well. */
-const PAIRED = /^tests\/(cpu|kernels|linalg|solvers)\//;
+/** The numerical tests of the fast suite, which run with the V8 flags as well. `loop_count_test.ts` runs shaders only. */
+const PAIRED = /^tests\/(cpu|kernels|linalg|solvers)\/(?!loop_count_test)/;
 
 /** Returns the suite that a file of tests belongs to. `path` begins with `tests/`. */
 export function suiteOf(path: string): SuiteName {
   const [, folder] = path.split("/");
   if (Object.hasOwn(SUITES, folder)) return folder as SuiteName;
-  return (["slow", "paired", "nightly"] as const).find((suite) => path.endsWith(`_${suite}_test.ts`)) ??
+  return (["slow", "nightly"] as const).find((suite) => path.endsWith(`_${suite}_test.ts`)) ??
     "fast";
 }
 
 /** Returns the files of a suite in alphabetical order, from all files of tests. */
 export function filesOf(suite: SuiteName, paths: readonly string[]): string[] {
-  const isPaired = (path: string) => suite === "paired" && suiteOf(path) === "fast" && PAIRED.test(path);
-  return paths.filter((path) => suiteOf(path) === suite || isPaired(path));
+  const isPaired = (path: string) => suiteOf(path) === "fast" && PAIRED.test(path);
+  return paths.filter((path) => suite === "paired" ? isPaired(path) : suiteOf(path) === suite);
 }
 
 /** Lists all files of tests below `folder`, such as `tests/cli/model_slow_test.ts`. */

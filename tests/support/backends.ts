@@ -1,6 +1,7 @@
 /**
  * Runs the same tests on every backend (`cpu` and `webgpu`). If the machine has no WebGPU adapter, the tests on `webgpu`
- * are skipped and the reason is shown. With the environment variable PARE_REQUIRE_WEBGPU=1, they fail instead.
+ * are skipped and the reason is shown. With the environment variable PARE_REQUIRE_WEBGPU=1, they fail instead. With
+ * PARE_TEST_ONLY_CPU=1, which the suite `paired` sets, there are no tests on `webgpu`.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -26,7 +27,10 @@ const makers: Record<Backend["kind"], () => Promise<Backend>> = {
 /** Whether the tests fail without a WebGPU adapter, instead of skipping. */
 export const WEBGPU_REQUIRED = Deno.env.get("PARE_REQUIRE_WEBGPU") === "1";
 
+const ONLY_CPU = Deno.env.get("PARE_TEST_ONLY_CPU") === "1";
+
 async function whyMissing(): Promise<string | undefined> {
+  if (ONLY_CPU) return "the suite tests the cpu backend only";
   try {
     await (await makers.webgpu()).dispose();
   } catch (error) {
@@ -61,7 +65,7 @@ function suite(name: string, make: () => Promise<Backend>, missing: string | und
 /** Declares one suite per backend with the tests of `body`. The backend is created before the suite and disposed after it. */
 export function eachBackend(name: string, body: Body): void {
   if (!onlyRuntime) suite(`${name} on cpu`, makers.cpu, undefined, body);
-  suite(`${name} on webgpu`, makers.webgpu, webgpuSkipReason, body);
+  if (!ONLY_CPU) suite(`${name} on webgpu`, makers.webgpu, webgpuSkipReason, body);
 }
 
 /**
@@ -70,7 +74,7 @@ export function eachBackend(name: string, body: Body): void {
  */
 export function eachTiling(name: string, body: Body): void {
   if (!onlyRuntime) suite(`${name} on cpu`, makers.cpu, undefined, body);
-  for (const tiling of ["software", "discrete"] as const) {
+  for (const tiling of ONLY_CPU ? [] : ["software", "discrete"] as const) {
     const make = () => createWebGpuBackend({ tiling, runtime: onlyRuntime });
     suite(`${name} on webgpu, ${tiling}`, make, webgpuSkipReason, body);
   }
