@@ -1,4 +1,4 @@
-"""The messages between a client and an edge about jobs and hosts, as `src/protocol/resources` defines them."""
+"""The messages between a client and an edge about jobs and hosts, as in `src/protocol/resources`."""
 
 from __future__ import annotations
 
