@@ -13,8 +13,11 @@
 import asc from "assemblyscript/asc";
 
 const ROOT = new URL("../", import.meta.url);
-const SOURCES = new URL("src/cpu/assembly/", ROOT);
+const SOURCES = new URL("src/cpu/assembly/", ROOT), SHARED = new URL("shared/", SOURCES);
 const BUILD = new URL("build/", ROOT);
+
+/** The name of the entry point, relative to which its imports are resolved. */
+const ENTRY = "src/cpu/assembly/index.ts";
 
 /** 65536 pages are 4 GiB, which is all the memory that wasm32 can address. */
 const MAXIMUM_PAGES = "65536";
@@ -26,7 +29,7 @@ const MAXIMUM_PAGES = "65536";
  * below the initial size.
  */
 const COMMON_OPTIONS = [
-  "src/cpu/assembly/index.ts",
+  ENTRY,
   ...["--runtime", "stub"],
   ...["--enable", "simd", "--enable", "relaxed-simd", "--enable", "threads"],
   ...["--importMemory", "--initialMemory", "1", "--maximumMemory", MAXIMUM_PAGES],
@@ -37,6 +40,20 @@ const MODULES: readonly { file: string; flags: readonly string[] }[] = [
   { file: "kernels.wasm", flags: ["--sharedMemory"] },
   { file: "kernels_single.wasm", flags: [] },
 ];
+
+/** Returns the names of the TypeScript files in `folder`. */
+async function sourcesIn(folder: URL): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) if (name.endsWith(".ts")) names.push(name);
+  return names.sort();
+}
+
+/** The entry point of the modules, which has no file: the CPU version of every kernel, and what the backend itself calls. */
+async function entryPoint(): Promise<string> {
+  const exports = [...await sourcesIn(SOURCES), "shared/instance.ts", "shared/transfer.ts"];
+  const lines = exports.map((name) => `export * from "./${name.slice(0, -3)}";`);
+  return [...lines, 'export { set_blas } from "./shared/blas";'].join("\n");
+}
 
 /** Returns the time at which `path` was last modified, in ms since 1970, or 0 if it does not exist. */
 async function modifiedAt(path: URL): Promise<number> {
@@ -49,15 +66,15 @@ async function modifiedAt(path: URL): Promise<number> {
 }
 
 /**
- * Returns the modification time of the newest source, in ms since 1970. The folder counts as a source, because its time
- * changes when a file is deleted.
+ * Returns the modification time of the newest source, in ms since 1970. The folders count as sources, because the time of a
+ * folder changes when a file in it is deleted.
  */
 async function newestSourceTime(): Promise<number> {
-  let newest = Math.max(await modifiedAt(new URL(import.meta.url)), await modifiedAt(SOURCES));
-  for await (const entry of Deno.readDir(SOURCES)) {
-    if (entry.name.endsWith(".ts")) newest = Math.max(newest, await modifiedAt(new URL(entry.name, SOURCES)));
+  const sources = [new URL(import.meta.url)];
+  for (const folder of [SOURCES, SHARED]) {
+    sources.push(folder, ...(await sourcesIn(folder)).map((name) => new URL(name, folder)));
   }
-  return newest;
+  return Math.max(...await Promise.all(sources.map(modifiedAt)));
 }
 
 /** Rewrites `in file(line,column)` in the compiler's messages as `at file:line:column`, which editors recognise as a link. */
@@ -77,7 +94,8 @@ async function compile(target: URL, flags: readonly string[], time: number): Pro
     writeFile: (name: string, contents: string | Uint8Array) => {
       if (name.endsWith(".wasm") && typeof contents !== "string") module = contents;
     },
-    readFile: (name: string) => Deno.readTextFile(new URL(name, ROOT)).catch(() => null),
+    readFile: (name: string) =>
+      name === ENTRY ? entryPoint() : Deno.readTextFile(new URL(name, ROOT)).catch(() => null),
     listFiles: () => null,
   });
   if (error || !module) return withLinks(stderr.toString()) || String(error);

@@ -3,7 +3,7 @@
  *
  * - an import that no arrow of `src/README.md` allows (an arrow says that one folder may import another),
  * - a cycle between folders, or between files (type-only imports count),
- * - a declared kernel that lacks a shader, a CPU version or a test, or such a file without a declaration,
+ * - a declared kernel that lacks a shader, a CPU version, a reference or a test, or such a file without a declaration,
  * - a folder with too many files, or a large folder without a README,
  * - a library or a global that belongs in a few folders (hono, Deno, a concrete backend).
  *
@@ -30,5 +30,5 @@ const problems = [
 for (const problem of problems.sort()) console.error(problem);
 if (problems.length > 0) Deno.exit(1);
 console.log(
-  `structure: ${files.size} files follow the import arrows without cycles, and every kernel has its four files`,
+  `structure: ${files.size} files follow the import arrows without cycles, and every kernel has its files`,
 );

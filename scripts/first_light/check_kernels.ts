@@ -5,7 +5,7 @@
 
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
-import { ALL_CASES } from "../../src/self_check/cases/all_cases.ts";
+import { ALL_CASES } from "../../src/self_check/cases.ts";
 import { selfCheck } from "../../src/self_check/self_check.ts";
 import { messageOf } from "../../src/text/message_of.ts";
 import { createWebGpuBackend } from "../../src/webgpu/backend.ts";

@@ -1,23 +1,10 @@
 /** Computes the numbers that the self-check expects from a device, with the float64 code of `tests/reference`. */
 
-import type { CheckCase } from "../../src/self_check/kernel_case.ts";
-import { ALL_CASES } from "../../src/self_check/cases/all_cases.ts";
+import { ALL_CASES } from "../../src/self_check/cases.ts";
 import { type Fingerprint, hashBits, sumElements } from "../../src/self_check/fingerprint.ts";
-import { generator, type Values } from "../../src/self_check/values.ts";
-import { BLOCK_REFERENCES } from "./references/block.ts";
-import { FORWARD_REFERENCES } from "./references/forward.ts";
-import { MATRIX_REFERENCES } from "./references/matrix.ts";
-import type { Contents, Reference } from "./references/reference.ts";
-import { SELECTION_REFERENCES } from "./references/selection.ts";
-import { TRANSFER_REFERENCES } from "./references/transfer.ts";
-
-const REFERENCES: Readonly<Record<string, Reference>> = {
-  ...TRANSFER_REFERENCES,
-  ...MATRIX_REFERENCES,
-  ...SELECTION_REFERENCES,
-  ...BLOCK_REFERENCES,
-  ...FORWARD_REFERENCES,
-};
+import type { CheckCase } from "../../src/self_check/run_case.ts";
+import { generator, type Values } from "../../src/kernels/kernel_case.ts";
+import { runReference } from "../../tests/reference/run_reference.ts";
 
 /** Kernels whose exact outputs depend on comparisons of rounded numbers. */
 const DECIDING = ["prune_block_n_m", "quantize_block", "remove_weights", "fit_grids", "encode_codes"];
@@ -49,19 +36,22 @@ function expectedOutputs(checkCase: CheckCase): Record<string, Fingerprint> {
   return outputs;
 }
 
-/** Runs the reference on float64 copies of the buffers. */
-function compute({ steps }: CheckCase, before: Readonly<Record<string, Values>>): Contents {
-  const buffers = Object.fromEntries(
-    Object.entries(before).map(([name, values]): [string, Float64Array | Uint32Array] => [
-      name,
-      values instanceof Float32Array ? Float64Array.from(values) : values.slice(),
-    ]),
-  );
-  for (const { kernel, params, buffers: bound } of steps) {
-    const operands = Object.entries(bound).map(([binding, buffer]) => [binding, buffers[buffer]]);
-    REFERENCES[kernel.name](Object.fromEntries(operands), params);
+/** The contents of all buffers. References compute floats in float64. */
+type Results = Readonly<Record<string, Float32Array | Float64Array | Uint32Array>>;
+
+/** Runs the references of all steps, one after the other. */
+function compute({ steps }: CheckCase, before: Readonly<Record<string, Values>>): Results {
+  let contents: Results = before;
+  for (const { kernel, params, buffers } of steps) {
+    const names = Object.entries(buffers);
+    const operands = Object.fromEntries(names.map(([binding, buffer]) => [binding, contents[buffer]]));
+    const after = runReference(kernel, operands, params);
+    contents = {
+      ...contents,
+      ...Object.fromEntries(names.map(([binding, buffer]) => [buffer, after[binding]])),
+    };
   }
-  return buffers;
+  return contents;
 }
 
 /** Changes every float a little, except those that a kernel compares exactly (zero points and codes are whole numbers). */
@@ -79,7 +69,7 @@ function disturb(before: Readonly<Record<string, Values>>, seed: number): Record
 function fingerprints(
   { outputs }: CheckCase,
   before: Readonly<Record<string, Values>>,
-  after: Contents,
+  after: Results,
 ): Record<string, Fingerprint> {
   return Object.fromEntries(
     Object.entries(outputs).map(([output, { binding, roundings, includes }]): [string, Fingerprint] => {

@@ -1,22 +1,26 @@
 /**
- * Writes the numbers that the self-check of a device expects to `src/self_check/expected.json`. Run it after a change of
- * the cases in `src/self_check/cases/`:
+ * Writes the list of kernels, and the numbers that the self-check of a device expects. Run it after a change of the
+ * kernels' declarations, which contain the cases of the check:
  *
  *     deno task generate
  */
 
-import { expectedFingerprints } from "./expected.ts";
-import { expectedLayers } from "./expected_layers.ts";
+import { KERNELS_FILE, renderKernelList } from "./kernel_list.ts";
 
 /** The file with the expected numbers. */
 export const EXPECTED_FILE = new URL("../../src/self_check/expected.json", import.meta.url);
 
-/** Returns the contents of the file, with one line per case. */
-export function renderExpected(): string {
+/** Returns the contents of the file, with one line per case. The list of kernels must be up to date. */
+export async function renderExpected(): Promise<string> {
+  const { expectedFingerprints } = await import("./expected.ts");
+  const { expectedLayers } = await import("./expected_layers.ts");
   const lines = Object.entries({ ...expectedFingerprints(), ...expectedLayers() }).map(([name, outputs]) =>
     `  ${JSON.stringify(name)}: ${JSON.stringify(outputs)}`
   );
   return `{\n${lines.join(",\n")}\n}\n`;
 }
 
-if (import.meta.main) await Deno.writeTextFile(EXPECTED_FILE, renderExpected());
+if (import.meta.main) {
+  await Deno.writeTextFile(KERNELS_FILE, await renderKernelList());
+  await Deno.writeTextFile(EXPECTED_FILE, await renderExpected());
+}

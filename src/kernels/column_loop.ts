@@ -8,6 +8,7 @@
  */
 
 import type { Access, Scalar } from "./kernel.ts";
+import { filled, positive, signed, sumRoundings, words } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 
 /**
@@ -136,4 +137,48 @@ export function cut(start: number, end: number, step: number): [start: number, e
     start + i * step,
     Math.min(start + (i + 1) * step, end),
   ]);
+}
+
+/** The rows of a case, and its first row in the matrix. The rows need three workgroups, and the last workgroup is not full. */
+export const CASE_ROWS = 19, CASE_ROW0 = 2;
+
+/**
+ * A block of `size` columns with well-conditioned U. The rows of an aligned U start at multiples of 16 bytes. `shift` is added
+ * to the weights. All errors of earlier columns are subtracted from a column, and depend on each other.
+ */
+export function columnLoopCase(size: number, isAligned: boolean, shift = 0) {
+  const first = isAligned ? 0 : 37, u_offset = isAligned ? 8 : 9;
+  const ldu = Math.ceil(size / 4) * 4 + (isAligned ? 4 : 5), ldwork = size + 2, ldw = size + 9;
+  const perRow = Math.ceil((first + size) / 32) + 1, roundings = 4 * sumRoundings(size);
+  return {
+    params: {
+      rows: CASE_ROWS,
+      size,
+      row0: CASE_ROW0,
+      ldwork,
+      u_offset,
+      ldu,
+      w_offset: 6,
+      ldw,
+      first,
+      words: perRow,
+    },
+    buffers: () => {
+      const u = filled(u_offset + size * ldu), noise = signed(size * size, 300 + size);
+      for (let i = 0; i < size; i++) {
+        for (let j = i; j < size; j++) {
+          u[u_offset + i * ldu + j] = i === j ? 1 + noise[i * size + j] / 2 : noise[i * size + j] / 16;
+        }
+      }
+      return {
+        work: signed((CASE_ROW0 + CASE_ROWS) * ldwork, 301 + size).map((value) => 0.75 * value + shift),
+        u,
+        w: signed(6 + CASE_ROWS * ldw, 302 + size),
+        q: filled(6 + CASE_ROWS * ldw),
+        mask: words((CASE_ROW0 + CASE_ROWS) * perRow, 303 + size),
+        sums: positive(2 * (CASE_ROW0 + CASE_ROWS), 304 + size),
+      };
+    },
+    roundings: { w: roundings, q: roundings, sums: roundings },
+  };
 }

@@ -4,6 +4,7 @@
  */
 
 import { defineKernel } from "./kernel.ts";
+import { type KernelCase, positive, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../shaders/column_squares.wgsl" with { type: "text" };
 
@@ -30,4 +31,18 @@ export const columnSquares = defineKernel({
     grid: (p) => [Math.ceil(p.cols / COLUMNS), 1, 1],
     loops: (p) => sequence(loop(Math.ceil(p.rows / LANES)), loop(Math.log2(LANES))),
   },
+  cases: () => [columnSquaresCase(133, 70)],
 });
+
+/** A case with (rows, cols) elements, padding after each row, and more sums than columns. */
+export function columnSquaresCase(
+  rows: number,
+  cols: number,
+): KernelCase<"x" | "sums", "rows" | "cols" | "x_offset" | "ldx"> {
+  const x_offset = 3, ldx = cols + 5;
+  return {
+    params: { rows, cols, x_offset, ldx },
+    buffers: () => ({ x: signed(x_offset + rows * ldx, 102), sums: positive(cols + 5, 103) }),
+    roundings: { sums: sumRoundings(rows) },
+  };
+}

@@ -5,6 +5,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
+import { positive, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/combine.wgsl" with { type: "text" };
 
@@ -35,6 +36,7 @@ export const maskedCombine = defineKernel({
     entryPoint: "masked_combine",
     grid: (p) => linearGrid(p.rows * p.cols, 256),
   },
+  cases: () => [maskedCombineCase([29, 70, 3, 40])],
 });
 
 /**
@@ -46,4 +48,37 @@ export const scaleTile = defineKernel({
   bindings: { left: "read", right: "read", x: "read_write" },
   params: { rows: "u32", cols: "u32", ld: "u32", row0: "u32", first: "u32", has_left: "u32" },
   shader: { code: shared + code, entryPoint: "scale_tile", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () =>
+    [0, 1].map((has_left) => ({
+      feature: has_left ? "rows and columns" : "columns",
+      ...scaleTileCase([29, 70, 3, 40], has_left),
+    })),
 });
+
+/** A case whose factors differ for kept and pruned entries. */
+export function maskedCombineCase(place: TilePlace) {
+  const tile = tileParams(place), { rows, ld, row0 } = tile;
+  return {
+    params: { ...tile, kept_x: 0.5, kept_y: -1.5, pruned_x: 2, pruned_y: 0.25 },
+    buffers: () => ({
+      x: signed(rows * ld, 104),
+      mask: words((row0 + rows) * tile.words, 90),
+      y: signed(rows * ld, 105),
+    }),
+    roundings: { y: 3 },
+  };
+}
+
+/** A case that scales columns, and with `has_left` = 1 also rows. */
+export function scaleTileCase(place: TilePlace, has_left: number) {
+  const { words: _, ...tile } = tileParams(place), { rows, cols, ld, row0, first } = tile;
+  return {
+    params: { ...tile, has_left },
+    buffers: () => ({
+      left: positive(row0 + rows, 106),
+      right: positive(first + cols, 107),
+      x: signed(rows * ld, 108),
+    }),
+    roundings: { x: 2 },
+  };
+}

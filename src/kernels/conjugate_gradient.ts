@@ -10,6 +10,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
+import { positive, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/conjugate_gradient.wgsl" with { type: "text" };
 
@@ -32,6 +33,7 @@ export const cgStep = defineKernel({
     denominator: "u32",
   },
   shader: { code: shared + code, entryPoint: "cg_step", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () => [cgStepCase([29, 70, 3, 40])],
 });
 
 /**
@@ -50,4 +52,39 @@ export const cgDirection = defineKernel({
     denominator: "u32",
   },
   shader: { code: shared + code, entryPoint: "cg_direction", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () => [cgDirectionCase([29, 70, 3, 40])],
 });
+
+const COLUMNS = { stride: 3, numerator: 0, denominator: 2 };
+
+/** The sums of the rows. In some rows the denominator is not positive. */
+function sumsOf(rows: number) {
+  return positive(rows * 3, 91).map((value, i) => i % 3 === 2 && i % 5 === 0 ? 1 - value * 2 : value);
+}
+
+/** A case of `cgStep`. A division may be off by 2.5 units in the last place in WGSL. */
+export function cgStepCase(place: TilePlace) {
+  const tile = tileParams(place), { rows, ld, row0 } = tile, count = rows * ld;
+  return {
+    params: { ...tile, ...COLUMNS },
+    buffers: () => ({
+      p: signed(count, 109),
+      ap: signed(count, 110),
+      mask: words((row0 + rows) * tile.words, 90),
+      sums: sumsOf(row0 + rows),
+      q: signed(count, 111),
+      r: signed(count, 112),
+    }),
+    roundings: { q: 8, r: 8 },
+  };
+}
+
+/** A case of `cgDirection`. */
+export function cgDirectionCase(place: TilePlace) {
+  const { rows, cols, ld, row0 } = tileParams(place);
+  return {
+    params: { rows, cols, ld, row0, ...COLUMNS },
+    buffers: () => ({ r: signed(rows * ld, 113), sums: sumsOf(row0 + rows), p: signed(rows * ld, 114) }),
+    roundings: { p: 8 },
+  };
+}

@@ -5,6 +5,7 @@
  */
 
 import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
+import { filled, type KernelCase, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../shaders/gemm.wgsl" with { type: "text" };
 import softwareCode from "../../shaders/gemm_software.wgsl" with { type: "text" };
@@ -103,7 +104,8 @@ function variantFor(product: GemmParams): string | undefined {
   return "64x64";
 }
 
-function declareGemm(name: string): GemmKernel {
+/** @param seed of the operands of the cases */
+function declareGemm(name: string, seed: number): GemmKernel {
   return defineKernel({
     name,
     bindings: { a: "read", b: "read", c: "read_write" },
@@ -115,6 +117,7 @@ function declareGemm(name: string): GemmKernel {
       "128x64": hardwareShader(name, 128, 64),
     },
     variantFor,
+    cases: () => gemmCases(seed),
     softwareShader: {
       code: softwareCode,
       entryPoint: name,
@@ -127,10 +130,65 @@ function declareGemm(name: string): GemmKernel {
 }
 
 /** C ← α·A·B + β·C. A is stored as (m, k), B as (k, n). */
-export const gemmNN: GemmKernel = declareGemm("gemm_nn");
+export const gemmNN: GemmKernel = declareGemm("gemm_nn", 1);
 
 /** C ← α·A·Bᵀ + β·C. A is stored as (m, k), B as (n, k). */
-export const gemmNT: GemmKernel = declareGemm("gemm_nt");
+export const gemmNT: GemmKernel = declareGemm("gemm_nt", 2);
 
 /** C ← α·Aᵀ·B + β·C. A is stored as (k, m), B as (k, n). */
-export const gemmTN: GemmKernel = declareGemm("gemm_tn");
+export const gemmTN: GemmKernel = declareGemm("gemm_tn", 3);
+
+/** The sizes of the cases cover several workgroups and slices, and divide none of them evenly. The rows are multiples of four. */
+const M = 133, N = 131, K = 70, LD = 140;
+
+/** Returns the operands of a product. With `sparse`, only every eighth row of A and B differs from 0. */
+function productOperands(seed: number, sparse = false) {
+  const a = signed(LD * LD + 1, seed), b = signed(LD * LD + 1, seed + 1);
+  if (sparse) { for (let i = 0; i < a.length; i++) if (Math.floor(i / LD) % 8 || i % 8) a[i] = 0; }
+  return { a, b, c: signed(LD * LD + 1, seed + 2) };
+}
+
+/** The cases of a product, whose operands come from the seeds 10·seed … 10·seed + 10. */
+export function gemmCases(seed: number): KernelCase<"a" | "b" | "c", keyof typeof params>[] {
+  const product = {
+    m: M,
+    n: N,
+    k: K,
+    a_offset: 1,
+    lda: LD,
+    b_offset: 0,
+    ldb: LD,
+    c_offset: 1,
+    ldc: LD,
+    alpha: -1.25,
+    upper: 0,
+  };
+  return [
+    {
+      feature: "aligned rows",
+      params: { ...product, beta: 0.5 },
+      buffers: () => productOperands(10 * seed),
+      roundings: { c: sumRoundings(K) },
+    },
+    {
+      feature: "unaligned rows, β = 0",
+      params: { ...product, m: 37, k: 131, b_offset: 1, beta: 0 },
+      buffers: () => ({ ...productOperands(10 * seed + 3), c: filled(40 * LD, NaN) }),
+      roundings: { c: sumRoundings(131) },
+      includes: { c: (i) => i > 0 && Math.floor((i - 1) / LD) < 37 && (i - 1) % LD < N },
+    },
+    {
+      feature: "mostly zeros",
+      params: { ...product, beta: 1 },
+      buffers: () => productOperands(10 * seed + 6, true),
+      roundings: { c: sumRoundings(K) },
+    },
+    {
+      feature: "upper triangle",
+      params: { ...product, m: 131, beta: 0.5, upper: 1 },
+      buffers: () => productOperands(10 * seed + 8),
+      roundings: { c: sumRoundings(K) },
+      includes: { c: (i) => i > 0 && Math.floor((i - 1) / LD) <= (i - 1) % LD },
+    },
+  ];
+}

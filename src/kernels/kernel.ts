@@ -6,6 +6,7 @@
  * kernel.
  */
 
+import type { KernelCase } from "./kernel_case.ts";
 import type { LoopCount } from "./loop_count.ts";
 
 /** How a kernel uses a buffer. */
@@ -70,6 +71,8 @@ export interface Kernel<B extends string = string, P extends string = string> {
    * is used for all sizes.
    */
   readonly variantFor?: (params: Readonly<Record<NoInfer<P>, number>>) => string | undefined;
+  /** Dispatches with fixed operands by which the self-check decides whether a device computes this kernel correctly. */
+  readonly cases: () => readonly KernelCase<NoInfer<B>, NoInfer<P>>[];
 }
 
 /** Returns the declaration unchanged. The names of its bindings and parameters become part of its type. */

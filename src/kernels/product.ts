@@ -3,8 +3,9 @@
  * GPU may compute them on its matrix units (tensor cores).
  */
 
-import { gemmNT, gemmTN } from "./gemm.ts";
+import { gemmCases, gemmNT, gemmTN } from "./gemm.ts";
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { signed, sumRoundings } from "./kernel_case.ts";
 import code from "../../shaders/product.wgsl" with { type: "text" };
 
 type GemmKernel = typeof gemmNT;
@@ -21,7 +22,7 @@ const PATCH = 128;
  * where y is the largest magnitude in the row of op(A) or the column of op(B) that contains x. No part of a factorisation may use
  * these kernels, because a factorisation amplifies errors.
  */
-function declareProduct(name: string, gemm: GemmKernel): GemmKernel {
+function declareProduct(name: string, gemm: GemmKernel, seed: number): GemmKernel {
   const matrix: ShaderVariant<keyof GemmKernel["params"]> = {
     code,
     entryPoint: name,
@@ -29,11 +30,34 @@ function declareProduct(name: string, gemm: GemmKernel): GemmKernel {
     workgroupBytes: 29_696,
     grid: ({ m, n }) => [Math.ceil(n / PATCH), Math.ceil(m / PATCH), 1],
   };
-  return defineKernel({ ...gemm, name, variants: { ...gemm.variants, [MATRIX_VARIANT]: matrix } });
+  return defineKernel({
+    ...gemm,
+    name,
+    variants: { ...gemm.variants, [MATRIX_VARIANT]: matrix },
+    cases: () => [...gemmCases(seed), longSums(gemm === gemmTN)],
+  });
 }
 
 /** C ← α·A·Bᵀ + β·C. A is stored as (m, k), B as (n, k). */
-export const productNT: GemmKernel = declareProduct("product_nt", gemmNT);
+export const productNT: GemmKernel = declareProduct("product_nt", gemmNT, 30);
 
 /** C ← α·Aᵀ·B + β·C. A is stored as (k, m), B as (k, n). */
-export const productTN: GemmKernel = declareProduct("product_tn", gemmTN);
+export const productTN: GemmKernel = declareProduct("product_tn", gemmTN, 31);
+
+/** The number of inner columns of a long sum, which matrix units compute in three parts (`shaders/product.wgsl`). */
+const LONG_K = 4113;
+
+/** Sums that are longer than matrix units may add up, with rows and columns of different magnitudes. */
+function longSums(transA: boolean): ReturnType<typeof gemmCases>[number] {
+  const size = { m: 3, n: 5, k: LONG_K, lda: transA ? 3 : LONG_K, ldb: transA ? 5 : LONG_K, ldc: 5 };
+  return {
+    feature: "long sums",
+    params: { ...size, a_offset: 0, b_offset: 0, c_offset: 0, alpha: -1.25, beta: 0.5, upper: 0 },
+    buffers: () => ({
+      a: signed(3 * LONG_K, 320),
+      b: signed(5 * LONG_K, 321).map((value) => value * 3e4),
+      c: signed(15, 322),
+    }),
+    roundings: { c: sumRoundings(LONG_K) },
+  };
+}

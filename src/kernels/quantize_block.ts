@@ -8,8 +8,12 @@
  */
 
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { below, positive, sumRoundings } from "./kernel_case.ts";
 import {
+  CASE_ROW0,
+  CASE_ROWS,
   columnLoopBindings,
+  columnLoopCase,
   type ColumnLoopConstants,
   columnLoopParams,
   cut,
@@ -85,4 +89,40 @@ export const quantizeBlock = defineKernel({
   },
   shader: quantizeBlockShader(HARDWARE),
   softwareShader: quantizeBlockShader(SOFTWARE),
+  cases: () => ROUNDED.map(quantizeBlockCase),
 });
+
+/** The block of a case, its rounding, and what is added to its weights. */
+interface RoundedBlock
+  extends Readonly<Record<"size" | "bits" | "symmetric" | "grid_size" | "keep" | "group", number>> {
+  readonly isAligned: boolean;
+  readonly shift?: number;
+}
+
+const ALL_KEPT = { keep: 0, group: 0 };
+const ROUNDED: readonly RoundedBlock[] = [
+  { size: 128, isAligned: false, bits: 4, symmetric: 0, grid_size: 0, ...ALL_KEPT },
+  // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
+  { size: 128, isAligned: true, bits: 3, symmetric: 1, grid_size: 32, keep: 2, group: 4, shift: 0.25 },
+  { size: 256, isAligned: true, bits: 4, symmetric: 0, grid_size: 64, ...ALL_KEPT },
+  { size: 77, isAligned: true, bits: 2, symmetric: 0, grid_size: 0, keep: 5, group: 16 },
+  // All weights of a grid have the same sign, so that the grid must still begin or end at 0.
+  { size: 44, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: 1 },
+  { size: 40, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: -1 },
+];
+
+function quantizeBlockCase({ size, isAligned, bits, shift, ...options }: RoundedBlock) {
+  const { params, buffers, roundings } = columnLoopCase(size, isAligned, shift), codes = 2 ** bits;
+  const grids = options.grid_size ? Math.ceil(size / options.grid_size) + 1 : 1;
+  const count = (CASE_ROW0 + CASE_ROWS) * grids;
+  return {
+    feature: `${size} columns, ${codes} codes, ${options.grid_size || "all"} columns per grid`,
+    params: { ...params, ...options, max_code: codes - 1, grids },
+    buffers: () => ({
+      ...buffers(),
+      scales: positive(count, 308).map((value) => 3 * value / codes),
+      zeros: Float32Array.from(below(codes, count, 309)),
+    }),
+    roundings: { ...roundings, scales: 4 * sumRoundings(size) },
+  };
+}

@@ -13,6 +13,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
+import { below, filled, positive, signed, words } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/remove_weights.wgsl" with { type: "text" };
@@ -91,6 +92,18 @@ export const removeWeights = defineKernel({
     loops: ({ ld, start, steps }) =>
       loopOver(Array.from({ length: steps }, (_, i) => stepLoops(ld, start + i))),
   },
+  cases: () =>
+    ([
+      ["unstructured", { start: 0, steps: 40, keep: 0, group: 0 }, REMOVAL],
+      ["3:8", { start: 0, steps: 44, keep: 3, group: 8 }, REMOVAL],
+      ["later steps", { start: 21, steps: 9, keep: 0, group: 0 }, REMOVAL],
+      ["1101 columns", { start: 0, steps: 6, keep: 0, group: 0 }, {
+        rows: 2,
+        cols: 1101,
+        ld: 1104,
+        depth: 6,
+      }],
+    ] as const).map(([feature, steps, size]) => removalCase(feature, steps, size)),
 });
 
 /** Counts the loop iterations of step k, for rows that are `ld` elements apart. */
@@ -102,4 +115,51 @@ export function stepLoops(ld: number, k: number): LoopCount {
     loop(Math.ceil(k / SIZE)),
     loop(quads, loop(Math.floor(k / 4)), loop(k % 4)),
   );
+}
+
+const REMOVAL = { rows: 5, cols: 130, ld: 132, depth: 44 };
+
+/** A case with candidates, forced weights and removed weights. The inverse Hessian is a Toeplitz matrix that is diagonally dominant. */
+function removalCase(
+  feature: string,
+  steps: Readonly<Record<"start" | "steps" | "keep" | "group", number>>,
+  size: typeof REMOVAL,
+) {
+  const { rows, cols, ld, depth } = size, roundings = 4 * depth;
+  const state = (kind: number) =>
+    [WeightState.removed, WeightState.forced, WeightState.locked][kind] ?? WeightState.candidate;
+  return {
+    feature,
+    params: { ...size, ...steps },
+    buffers: () => {
+      const band = signed(cols, 320), inverse = new Float32Array(cols * ld);
+      for (let i = 0; i < cols; i++) {
+        for (let j = 0; j < cols; j++) {
+          inverse[i * ld + j] = i === j ? 4 : band[Math.abs(i - j)] / (8 + Math.abs(i - j));
+        }
+      }
+      return {
+        inverse,
+        bounds: positive(ld, 322).map((value) => value / 4),
+        limits: Uint32Array.from({ length: rows }, (_, r) => depth - 3 * r),
+        weights: signed(rows * ld, 323).map((value) => 8 * value),
+        diagonal: filled(rows * ld, 4),
+        states: below(16, rows * ld, 321).map((kind, i) => i % ld < cols ? state(kind) : WeightState.removed),
+        vectors: signed(rows * depth * ld, 324).map((value) => value / 8),
+        trace: words(rows * depth * 2, 325),
+      };
+    },
+    roundings: { weights: roundings, diagonal: roundings, vectors: roundings },
+    // Element 2i of the trace is a column, and element 2i + 1 the bits of a score.
+    includes: { trace: (i: number) => i % 2 === 0 },
+    outputs: {
+      scores: {
+        binding: "trace",
+        roundings,
+        includes: (i: number) =>
+          i % 2 === 1 && Math.floor(i / 2) % depth >= steps.start &&
+          Math.floor(i / 2) % depth < Math.min(steps.start + 5, depth - 12),
+      },
+    },
+  };
 }

@@ -5,6 +5,7 @@
  */
 
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { filled, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import code from "../../shaders/reverse_cholesky.wgsl" with { type: "text" };
 import packedCode from "../../shaders/reverse_cholesky_packed.wgsl" with { type: "text" };
@@ -54,6 +55,31 @@ export const reverseCholesky = defineKernel({
   softwareShader: shaderWithLanes(64),
   variants: { packed: packedShader(LARGEST_PACKED) },
   variantFor: ({ size }) => size <= LARGEST_PACKED ? "packed" : undefined,
+  cases: () => [
+    ...[1, 45, 128, 256].map((size) => ({
+      ...choleskyCase(size, size + 5, size),
+      feature: `${size} columns`,
+      // Every element of R and U is a sum of up to `size` products, and U also depends on the sums of R.
+      roundings: { r: sumRoundings(size), u: 2 * sumRoundings(size), diagonal: sumRoundings(size) },
+    })),
+    ...[128, 256].map((size) => {
+      const { params, buffers } = choleskyCase(size, size + 5, size + 1);
+      const at = (j: number) => (2 + j) * (size + 5) + 3 + j;
+      return {
+        feature: `${size} columns that are not positive definite`,
+        params,
+        buffers: () => {
+          const operands = buffers();
+          operands.h[at(99)] = -4;
+          operands.h[at(17)] = NaN;
+          return operands;
+        },
+        // Only the status of a failed factorisation is specified.
+        includes: { r: () => false, u: () => false, diagonal: () => false },
+      };
+    }),
+    { feature: "after a failed block", ...choleskyCase(33, 40, 5, 12) },
+  ],
 });
 
 /**
@@ -108,4 +134,28 @@ function countLoops(size: number, lanes: number): LoopCount {
     invertSegments.push(sequence(sumLater(end, size - aligned), solve));
   }
   return sequence(loopOver(factorSegments), loopOver(invertSegments));
+}
+
+/**
+ * A symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its diagonal.
+ * The bits of the results must be equal.
+ */
+function choleskyCase(size: number, ld: number, seed: number, status = 0) {
+  const ldr = ld + 4, offset = 2 * ld + 3;
+  return {
+    params: { size, offset, ld, r_offset: ldr + 1, ldr, u_offset: offset, ldu: ld, first: 7 },
+    buffers: () => {
+      const h = signed((size + 3) * ld, seed).map((value) => value / 8);
+      for (let i = 0; i < size; i++) {
+        for (let j = 0; j <= i; j++) h[(2 + i) * ld + 3 + j] = i === j ? 4 + h[(2 + i) * ld + 3 + j] : NaN;
+      }
+      return {
+        h,
+        r: filled((size + 3) * ldr),
+        u: filled(h.length),
+        diagonal: filled(size + 9),
+        status: Uint32Array.of(status),
+      };
+    },
+  };
 }

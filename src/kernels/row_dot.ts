@@ -4,6 +4,7 @@
  */
 
 import { defineKernel } from "./kernel.ts";
+import { positive, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/row_dot.wgsl" with { type: "text" };
 
@@ -31,4 +32,28 @@ export const rowDot = defineKernel({
     grid: (p) => [p.rows > 65535 ? 65535 : p.rows, Math.ceil(p.rows / 65535), 1],
     loops: (p) => sequence(loop(Math.ceil(p.cols / SIZE)), loop(Math.log2(SIZE))),
   },
+  cases: () => [rowDotCase(19, 301)],
 });
+
+/** A case with (rows, cols) elements per operand, each with padding of its own. */
+export function rowDotCase(rows: number, cols: number) {
+  const params = {
+    rows,
+    cols,
+    x_offset: 3,
+    ldx: cols + 4,
+    y_offset: 2,
+    ldy: cols + 3,
+    sums_offset: 4,
+    sums_stride: 3,
+  };
+  return {
+    params: { ...params, scale: -0.75 },
+    buffers: () => ({
+      x: positive(3 + rows * params.ldx, 99),
+      y: positive(2 + rows * params.ldy, 100),
+      sums: signed(rows * 3 + 7, 101),
+    }),
+    roundings: { sums: sumRoundings(cols) },
+  };
+}

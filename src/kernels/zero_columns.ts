@@ -4,6 +4,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
+import { below, signed } from "./kernel_case.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/zero_columns.wgsl" with { type: "text" };
 
@@ -17,4 +18,22 @@ export const zeroColumns = defineKernel({
   bindings: { dead: "read", w: "read_write" },
   params: { rows: "u32", cols: "u32", ld: "u32", first: "u32" },
   shader: { code: shared + code, entryPoint: "zero_columns", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () => [zeroColumnsCase(29, 70, 40)],
 });
+
+/** A tile of (rows, cols) at column `first`. Every third column is dead on average, or those of which `isDead` is true. */
+export function zeroColumnsCase(
+  rows: number,
+  cols: number,
+  first: number,
+  isDead?: (column: number) => boolean,
+) {
+  const ld = cols + 5;
+  return {
+    params: { rows, cols, ld, first },
+    buffers: () => ({
+      dead: below(3, first + cols, 97).map((value, c) => isDead ? Number(isDead(c)) : Math.max(0, value - 1)),
+      w: signed(rows * ld, 98),
+    }),
+  };
+}

@@ -4,7 +4,7 @@
  * has its own factor between ±0.5 and ±1.5. So a wrong element changes the sum by at least half of its error.
  */
 
-import { generator, type Values } from "./values.ts";
+import { generator, type Values } from "../kernels/kernel_case.ts";
 
 /** The elements per sum. */
 export const ELEMENTS_PER_SUM = 64;

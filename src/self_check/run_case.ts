@@ -1,11 +1,32 @@
-/** Runs one case of the self-check on a device. */
+/** The type of a case of the self-check, and the function that runs a case on a device. */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
+import type { Kernel } from "../kernels/kernel.ts";
+import type { Output, Values } from "../kernels/kernel_case.ts";
 import { messageOf } from "../text/message_of.ts";
 import { describeDifference, type Fingerprint } from "./fingerprint.ts";
-import type { CheckCase } from "./kernel_case.ts";
-import type { Values } from "./values.ts";
+
+/** One dispatch of a case. */
+export interface Step {
+  readonly kernel: Kernel;
+  readonly params: Readonly<Record<string, number>>;
+  /** The names of the buffers that are bound, by the names of the kernel's bindings. */
+  readonly buffers: Readonly<Record<string, string>>;
+}
+
+/** Dispatches with fixed operands, one after the other. */
+export interface CheckCase {
+  /** A name for messages, and the key of the committed numbers. Unique. */
+  readonly name: string;
+  /** The kernel that the case checks, or a description of several kernels. */
+  readonly subject: string;
+  readonly steps: readonly Step[];
+  /** Returns the contents of all buffers before the first dispatch. */
+  readonly buffers: () => Readonly<Record<string, Values>>;
+  /** The compared results, by a name that is unique in the case. `Output.binding` is the name of a buffer. */
+  readonly outputs: Readonly<Record<string, Output>>;
+}
 
 /** A result that is wrong. */
 export interface Fault {

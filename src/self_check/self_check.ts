@@ -5,13 +5,12 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { ALL_CASES } from "./cases/all_cases.ts";
+import { ALL_CASES } from "./cases.ts";
 import expectedJson from "./expected.json" with { type: "json" };
 import type { Fingerprint } from "./fingerprint.ts";
-import type { CheckCase } from "./kernel_case.ts";
-import { LAYER_CASES, type LayerCase } from "./layers/layer_cases.ts";
-import { runLayer } from "./layers/run_layer.ts";
-import { type Fault, runCase } from "./run_case.ts";
+import { LAYER_CASES, type LayerCase } from "./layer_cases.ts";
+import { runLayer } from "./run_layer.ts";
+import { type CheckCase, type Fault, runCase } from "./run_case.ts";
 
 /** The committed fingerprints, by the names of the cases and their outputs. */
 const EXPECTED: Readonly<Record<string, Readonly<Record<string, Fingerprint>>>> = expectedJson;

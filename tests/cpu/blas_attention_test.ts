@@ -9,7 +9,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { findBlas } from "../../src/cpu/blas/find_blas.ts";
 import { attention } from "../../src/kernels/forward/attention.ts";
-import { type AttentionShape, referenceAttention } from "../reference/attention.ts";
+import { type AttentionShape, referenceAttention } from "../reference/kernels/attention.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";

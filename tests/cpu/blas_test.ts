@@ -11,7 +11,7 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type BlasLibrary, loadBlas } from "../../src/cpu/blas/blas_library.ts";
 import { findBlas, USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { referenceGemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";

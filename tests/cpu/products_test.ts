@@ -11,7 +11,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { attention } from "../../src/kernels/forward/attention.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { referenceGemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";

@@ -16,6 +16,7 @@ import { downloadF32, upload } from "../support/device.ts";
  * Declares the internal copy command as a kernel, so that a test can queue a copy past the end of the memory.
  */
 const copyBytes = defineKernel({
+  cases: () => [],
   name: "copy_bytes",
   bindings: { source: "read", target: "read_write" },
   params: { bytes: "u32" },

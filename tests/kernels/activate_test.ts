@@ -6,7 +6,7 @@
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { ACTIVATION_CODE, biasActivate, gatedMultiply, softCap } from "../../src/kernels/forward/activate.ts";
-import { REFERENCE_ACTIVATIONS } from "../reference/activation.ts";
+import { REFERENCE_ACTIVATIONS } from "../reference/kernels/activate.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";

@@ -8,7 +8,7 @@ import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { attention } from "../../src/kernels/forward/attention.ts";
-import { type AttentionShape, referenceAttention } from "../reference/attention.ts";
+import { type AttentionShape, referenceAttention } from "../reference/kernels/attention.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachTiling } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";

@@ -8,7 +8,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { referenceGemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";

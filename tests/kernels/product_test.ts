@@ -8,7 +8,7 @@ import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
 import { MATRIX_VARIANT, productNT, productTN } from "../../src/kernels/product.ts";
-import { referenceGemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { withoutMatrixUnits } from "../support/matrix_shim.ts";

@@ -8,7 +8,11 @@ import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { packedShader, reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { correlatedHessian, gram } from "../reference/hessian.ts";
-import { factorResidual, inverseResidual, referenceReverseCholesky } from "../reference/reverse_cholesky.ts";
+import {
+  factorResidual,
+  inverseResidual,
+  referenceReverseCholesky,
+} from "../reference/kernels/reverse_cholesky.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachTiling } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";

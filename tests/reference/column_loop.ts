@@ -4,6 +4,7 @@
  * resulting error from the columns that follow. U is the upper Cholesky factor of the inverse Hessian, H⁻¹ = UᵀU.
  */
 
+import { bitOf, type Contents, eachElement, packed, type Params, setBit } from "./kernel_reference.ts";
 import { codeOf, gridOf, type ReferenceGrid } from "./quantization.ts";
 
 /**
@@ -152,4 +153,36 @@ function columnLoop(
     }
   }
   return { q, delta, pruned, errorSums, deltaSums };
+}
+
+/** Cuts the block out of its buffers. */
+export function blockOf({ work, u, w }: Contents, p: Params): ReferenceBlock {
+  return {
+    rows: p.rows,
+    size: p.size,
+    work: packed(work, p.rows, p.size, p.row0 * p.ldwork, p.ldwork),
+    original: packed(w, p.rows, p.size, p.w_offset, p.ldw),
+    u: packed(u, p.size, p.size, p.u_offset, p.ldu),
+  };
+}
+
+/** Returns an array of (rows, size) with the bits of the block in `mask`. */
+export function blockBits(mask: ArrayLike<number>, p: Params): Uint8Array {
+  return Uint8Array.from({ length: p.rows * p.size }, (_, i) => {
+    return bitOf(mask, p.words, p.row0 + Math.floor(i / p.size), p.first + i % p.size);
+  });
+}
+
+/** Writes the result of a loop to the buffers. */
+export function storeBlock({ w, q, mask, sums }: Contents, p: Params, columns: ReferenceColumns): void {
+  eachElement(p.rows, p.size, (r, j) => {
+    const at = r * p.size + j, element = r * p.ldw + p.w_offset + j;
+    q[element] = columns.q[at];
+    w[element] = columns.delta[at];
+    setBit(mask, p.words, p.row0 + r, p.first + j, columns.pruned[at] === 0);
+  });
+  for (let r = 0; r < p.rows; r++) {
+    sums[2 * (p.row0 + r)] += columns.errorSums[r];
+    sums[2 * (p.row0 + r) + 1] += columns.deltaSums[r];
+  }
 }

@@ -7,7 +7,8 @@ import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { DeviceLostError } from "../../src/backend/backend.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
-import { ALL_CASES } from "../../src/self_check/cases/all_cases.ts";
+import { ALL_CASES } from "../../src/self_check/cases.ts";
+import { KERNELS_FILE, renderKernelList } from "../../scripts/self_check/kernel_list.ts";
 import { EXPECTED_FILE, renderExpected } from "../../scripts/self_check/main.ts";
 import { selfCheck } from "../../src/self_check/self_check.ts";
 import { eachTiling } from "../support/backends.ts";
@@ -52,7 +53,8 @@ describe("the cases of the self-check", () => {
     deepStrictEqual([...new Set(variants)].sort(), ["128 dimensions", "256 dimensions", "64 dimensions"]);
   });
 
-  it("expect the numbers that the float64 code computes", async () => {
-    ok(renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task generate");
+  it("expect the numbers that the float64 code computes, for all declared kernels", async () => {
+    ok(await renderKernelList() === await Deno.readTextFile(KERNELS_FILE), "run deno task generate");
+    ok(await renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task generate");
   });
 });

@@ -6,10 +6,10 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { KERNELS } from "../../src/kernels/kernels.ts";
-import { ALL_CASES } from "../../src/self_check/cases/all_cases.ts";
-import type { CheckCase } from "../../src/self_check/kernel_case.ts";
+import { ALL_CASES } from "../../src/self_check/cases.ts";
+import type { CheckCase } from "../../src/self_check/run_case.ts";
 import { selfCheck } from "../../src/self_check/self_check.ts";
-import type { Values } from "../../src/self_check/values.ts";
+import type { Values } from "../../src/kernels/kernel_case.ts";
 import { createWebGpuBackend, type WebGpuBackend } from "../../src/webgpu/backend.ts";
 import { WEBGPU_RUNTIMES } from "../../src/webgpu/runtimes/runtime.ts";
 import { assertClose } from "../support/assert_close.ts";

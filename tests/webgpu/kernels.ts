@@ -12,6 +12,7 @@ struct Params { count: u32, step: f32 }
 /** Declares a kernel whose shader runs `body` for each i < count. */
 function declare(name: string, body: string, grid?: (p: Readonly<Record<"count" | "step", number>>) => Grid) {
   return defineKernel({
+    cases: () => [],
     name,
     bindings: { x: "read", y: "read_write" },
     params: { count: "u32", step: "f32" },
@@ -32,6 +33,7 @@ export const malformed = declare("malformed", "y[i] = ;");
 
 /** A kernel whose shader writes a binding that is declared as read. */
 export const overreaching = defineKernel({
+  cases: () => [],
   name: "overreaching",
   bindings: { y: "read" },
   params: { count: "u32" },

@@ -6,7 +6,7 @@ import { shaderFaults } from "../../scripts/self_check/faults/wgsl_faults.ts";
 import { withDispatch } from "../../scripts/self_check/faults/with_dispatch.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { MATRIX_VARIANT, productNT, productTN } from "../../src/kernels/product.ts";
-import { ALL_CASES } from "../../src/self_check/cases/all_cases.ts";
+import { ALL_CASES } from "../../src/self_check/cases.ts";
 import { selfCheck, SelfCheckError } from "../../src/self_check/self_check.ts";
 import { withoutMatrixUnits } from "../support/matrix_shim.ts";
 import { webgpuSuite } from "./suite.ts";

@@ -9,7 +9,7 @@ import { it } from "@std/testing/bdd";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { shadersOf } from "../../src/webgpu/tuning.ts";
-import { referenceGemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";

@@ -2,9 +2,10 @@
 
 import { type Backend, DeviceLostError } from "../../../src/backend/backend.ts";
 import type { Kernel } from "../../../src/kernels/kernel.ts";
-import { KERNEL_CASES } from "../../../src/self_check/cases/all_cases.ts";
-import type { KernelCase } from "../../../src/self_check/kernel_case.ts";
+import { casesOf } from "../../../src/self_check/cases.ts";
+import { hashBits } from "../../../src/self_check/fingerprint.ts";
 import { selfCheck, SelfCheckError } from "../../../src/self_check/self_check.ts";
+import { dispatchCase } from "../dispatch_case.ts";
 import { withDispatch } from "./with_dispatch.ts";
 
 /**
@@ -17,9 +18,9 @@ export type Verdict = "refused" | "accepted" | "uncompiled" | "ineffective";
  * Runs the cases of one kernel on a backend with a fault in this kernel. The cases of other kernels are left out, because
  * the fault cannot change them.
  */
-export async function judge(backend: Backend, { name }: Kernel): Promise<Verdict> {
+export async function judge(backend: Backend, kernel: Kernel): Promise<Verdict> {
   try {
-    await selfCheck(backend, KERNEL_CASES.filter(({ kernel }) => kernel.name === name), []);
+    await selfCheck(backend, casesOf(kernel), []);
     return "accepted";
   } catch (error) {
     if (error instanceof DeviceLostError) return "refused";
@@ -30,33 +31,12 @@ export async function judge(backend: Backend, { name }: Kernel): Promise<Verdict
 
 /** Whether a faulty kernel computes any other bits than the right one on the cases of the self-check. */
 export async function hasEffect(backend: Backend, kernel: Kernel, faulty: Kernel): Promise<boolean> {
-  for (const kernelCase of KERNEL_CASES.filter(({ kernel: { name } }) => name === kernel.name)) {
-    const [right, wrong] = [
-      await outputBits(backend, kernelCase),
-      await outputBits(withKernel(backend, faulty), kernelCase),
-    ];
-    if (right.some((word, i) => word !== wrong[i])) return true;
+  for (const { buffers, params } of kernel.cases()) {
+    const right = await dispatchCase(backend, kernel, buffers(), params);
+    const wrong = await dispatchCase(withKernel(backend, faulty), kernel, buffers(), params);
+    if (Object.keys(right).some((name) => hashBits(right[name]) !== hashBits(wrong[name]))) return true;
   }
   return false;
-}
-
-async function outputBits(backend: Backend, { kernel, params, buffers }: KernelCase): Promise<Uint32Array> {
-  const onDevice = Object.fromEntries(
-    Object.entries(buffers()).map(([name, values]) => {
-      const buffer = backend.createBuffer(name, values.byteLength);
-      backend.write(buffer, 0, new Uint8Array(values.buffer));
-      return [name, buffer];
-    }),
-  );
-  backend.dispatch(kernel, onDevice, params);
-  const written = Object.keys(kernel.bindings).filter((name) => kernel.bindings[name] === "read_write");
-  const words: number[] = [];
-  for (const name of written) {
-    const bytes = await backend.read(onDevice[name], 0, onDevice[name].byteLength);
-    for (const word of new Uint32Array(bytes.buffer)) words.push(word);
-  }
-  for (const buffer of Object.values(onDevice)) buffer.destroy();
-  return Uint32Array.from(words);
 }
 
 /** Returns `backend`, which dispatches `faulty` in place of the kernel of the same name. */

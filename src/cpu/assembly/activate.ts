@@ -3,9 +3,8 @@
 // elements that may begin and end inside a row. gated_multiply multiplies `up` by the activated `gate`. Its
 // work items are whole rows. soft_cap limits the elements of a matrix, and its work items are runs of elements.
 
-import { exp4, prepare_exp, tanh4, times_sigmoid4 } from "./exp";
-import { row_items, rows_per_item } from "./items";
-import { ceil_divide } from "./rounding";
+import { exp4, prepare_exp, tanh4, times_sigmoid4 } from "./shared/exp";
+import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 
 // The values of the argument `activation`. They must equal ACTIVATION_CODE in src/kernels/forward/activate.ts.
 const RELU: u32 = 1;

@@ -10,11 +10,11 @@
 // both products use the same micro-kernel (a small product whose results stay in registers). If the backend has
 // loaded a BLAS library (blas.ts), the library computes both products.
 
-import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./attention_block";
-import { sgemm, uses_blas } from "./blas";
-import { prepare_exp } from "./exp";
-import { ceil_divide, round_up } from "./rounding";
-import { scratch } from "./scratch";
+import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
+import { sgemm, uses_blas } from "./shared/blas";
+import { prepare_exp } from "./shared/exp";
+import { ceil_divide, round_up } from "./shared/items";
+import { scratch } from "./shared/instance";
 
 // The query rows of a work item.
 const QUERIES: u32 = 64;

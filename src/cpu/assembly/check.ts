@@ -4,10 +4,9 @@
 // if a vector fails the check. A work item, which one thread runs, is a run of elements in check_finite, and
 // some whole rows of the strip in check_symmetry.
 
-import { rows_per_item } from "./items";
-import { ceil_divide } from "./rounding";
-import { scratch } from "./scratch";
-import { transpose_4x4 } from "./transpose";
+import { rows_per_item, ceil_divide } from "./shared/items";
+import { scratch } from "./shared/instance";
+import { transpose_4x4 } from "./shared/lanes";
 
 const MAGNITUDE: i32 = 0x7fffffff;
 const NOTHING_FOUND: u32 = 0xffffffff;

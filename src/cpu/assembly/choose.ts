@@ -4,9 +4,9 @@
 // then counted or compared. A key is a u32 with the same order as the scores. The threshold is the key of the
 // last entry to prune, and a tie is an entry whose key equals the threshold.
 
-import { row_items, rows_per_item } from "./items";
-import { one_bit } from "./mask_bits";
-import { scratch } from "./scratch";
+import { row_items, rows_per_item } from "./shared/items";
+import { one_bit } from "./shared/lanes";
+import { scratch } from "./shared/instance";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const PIECE: u32 = 1024;

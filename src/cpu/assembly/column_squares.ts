@@ -2,7 +2,7 @@
 // which one thread runs, is 16 columns. Their 16 sums fit into four SIMD vectors. The rows are summed in groups of
 // 64, and then the sums of the groups are added. Therefore the rounding error of a long column stays small.
 
-import { ceil_divide } from "./rounding";
+import { ceil_divide } from "./shared/items";
 
 const COLUMNS: u32 = 16;
 const ROWS_PER_GROUP: u32 = 64;

@@ -1,8 +1,8 @@
 // The CPU versions of the kernels in shaders/combine.wgsl. src/kernels/combine.ts describes the buffers. A work
 // item, which one thread runs, is some whole rows.
 
-import { row_items, rows_per_item } from "./items";
-import { flags_of, four_bits, one_bit } from "./mask_bits";
+import { row_items, rows_per_item } from "./shared/items";
+import { flags_of, four_bits, one_bit } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 

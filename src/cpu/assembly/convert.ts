@@ -3,8 +3,8 @@
 // one at a time by the same functions. float16.ts knows the bit formats. A work item, which one thread runs,
 // is a run of elements.
 
-import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./float16";
-import { ceil_divide } from "./rounding";
+import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
+import { ceil_divide } from "./shared/items";
 
 // The values of the argument `dtype`, as in DTYPE_CODE of src/kernels/transfer/convert.ts. The remaining value, 2, is
 // bf16.

@@ -2,8 +2,8 @@
 // matrix, and copy_transposed copies its transpose. A work item, which one thread runs, is some whole rows of
 // the target.
 
-import { row_items, rows_per_item } from "./items";
-import { transpose_4x4 } from "./transpose";
+import { row_items, rows_per_item } from "./shared/items";
+import { transpose_4x4 } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 

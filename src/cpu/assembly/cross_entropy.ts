@@ -3,9 +3,9 @@
 // f32. So runs of 128 elements are summed in f32, and the sums of the runs are added in f64. A work item,
 // which one thread runs, is some whole rows.
 
-import { exp4, log_f64, prepare_exp } from "./exp";
-import { row_items, rows_per_item } from "./items";
-import { fold_to_f64, max_lane, sum_lanes_f64 } from "./lanes";
+import { exp4, log_f64, prepare_exp } from "./shared/exp";
+import { row_items, rows_per_item } from "./shared/items";
+import { fold_to_f64, max_lane, sum_lanes_f64 } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 // The number of elements that are summed in f32 before their sum is added in f64.

@@ -2,8 +2,8 @@
 // are one work item each, which one thread runs. mirror_upper copies the upper triangle to the lower
 // triangle, and its work item is some whole rows of the lower triangle.
 
-import { ceil_divide } from "./rounding";
-import { transpose_4x4 } from "./transpose";
+import { ceil_divide } from "./shared/items";
+import { transpose_4x4 } from "./shared/lanes";
 
 // The number of f32 in a cache line. A work item of mirror_upper has this many rows of the lower triangle,
 // and transposes square blocks with this edge.

@@ -2,8 +2,8 @@
 // matrix, the rows and columns of a symmetric matrix, and the columns of a mask. A work item, which one thread
 // runs, is some whole rows of the target. A tile is one of the rectangles in which a matrix is stored.
 
-import { row_items, rows_per_item } from "./items";
-import { one_bit } from "./mask_bits";
+import { row_items, rows_per_item } from "./shared/items";
+import { one_bit } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 

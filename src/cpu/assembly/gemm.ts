@@ -14,14 +14,12 @@
 // If an item's rows of op(A) are largely zeros, the item computes its block with gemm_sparse.ts instead. In
 // gemm_nt without `upper`, it also does so if its columns of op(B) are largely zeros.
 
-import { multiply_by_blas, uses_blas } from "./blas";
-import { pack_panels, pack_panels_transposed } from "./gemm_pack";
-import { looks_sparse, sparse_product, sums_panel_cols } from "./gemm_sparse";
-import { multiply_4x16, NR_PAIRED } from "./micro_kernel_4x16";
-import { MR, multiply_4x8, NR_UNPAIRED } from "./micro_kernel_4x8";
-import { is_paired } from "./pairing";
-import { ceil_divide } from "./rounding";
-import { scratch } from "./scratch";
+import { multiply_by_blas, uses_blas } from "./shared/blas";
+import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
+import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
+import { multiply_4x16, NR_PAIRED, MR, multiply_4x8, NR_UNPAIRED } from "./shared/micro_kernels";
+import { is_paired, scratch } from "./shared/instance";
+import { ceil_divide } from "./shared/items";
 
 // A panel of B has KC·NR floats, where NR is the number of columns of a micro-tile. It stays in a 32 KiB
 // first-level cache while panels of A, which have KC·MR floats (MR is the number of rows of a micro-tile),
@@ -91,7 +89,7 @@ function choose_block(m: u32, n: u32): void {
     else cols = ceil_divide(cols, 2);
   }
   blockRows = even_part(m, rows, MR);
-  // The paired variant is for engines that merge two 128-bit instructions into one (pairing.ts). Both variants
+  // The paired variant is for engines that merge two 128-bit instructions into one (instance.ts). Both variants
   // use a multiple of NR_PAIRED here, so that their blocks are the same. They then sample the same elements for
   // zeros, choose the same method for each block, and give the same bits.
   blockCols = even_part(n, cols, NR_PAIRED);

@@ -2,8 +2,8 @@
 // of a row, and then the mean of the squared deviations from the mean. rms_norm computes the mean of the
 // squares. All these sums are in f64. A work item, which one thread runs, is some whole rows.
 
-import { row_items, rows_per_item } from "./items";
-import { fold_to_f64, sum_lanes_f64 } from "./lanes";
+import { row_items, rows_per_item } from "./shared/items";
+import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 

@@ -5,9 +5,9 @@
 import {
   choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before,
   sweep_columns,
-} from "./column_loop";
-import { BUNDLE_ROWS, COLUMN_BYTES, load_bundle, pruned, temporary } from "./prune_bundle";
-import { ceil_divide } from "./rounding";
+} from "./shared/column_loop";
+import { BUNDLE_ROWS, COLUMN_BYTES, load_bundle, pruned, temporary } from "./shared/prune_bundle";
+import { ceil_divide } from "./shared/items";
 
 @unmanaged class PruneBlockArgs {
   work: usize;

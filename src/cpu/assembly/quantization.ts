@@ -2,9 +2,8 @@
 // whole rows, and encode rounded weights. A grid is the set of values that weights are rounded to. A work item,
 // which one thread runs, is some rows, some grids or some whole words of codes.
 
-import { row_items, rows_per_item } from "./items";
-import { grid_scale, grid_zero } from "./quantization_grid";
-import { ceil_divide } from "./rounding";
+import { row_items, rows_per_item, ceil_divide } from "./shared/items";
+import { grid_scale, grid_zero } from "./shared/quantization_grid";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The number of grids per work item of fit_grids.

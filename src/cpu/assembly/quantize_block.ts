@@ -7,10 +7,10 @@
 import {
   choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before,
   sweep_columns,
-} from "./column_loop";
-import { BUNDLE_ROWS, COLUMN_BYTES, row_scales, row_zeros, weights } from "./prune_bundle";
-import { grid_scale, grid_zero } from "./quantization_grid";
-import { ceil_divide } from "./rounding";
+} from "./shared/column_loop";
+import { BUNDLE_ROWS, COLUMN_BYTES, row_scales, row_zeros, weights } from "./shared/prune_bundle";
+import { grid_scale, grid_zero } from "./shared/quantization_grid";
+import { ceil_divide } from "./shared/items";
 
 @unmanaged class QuantizeBlockArgs {
   work: usize;

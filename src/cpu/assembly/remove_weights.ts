@@ -1,7 +1,7 @@
 // The CPU version of shaders/remove_weights.wgsl, with the same result. src/kernels/remove_weights.ts describes the
 // method and the buffers. A work item, which one thread runs, is one row.
 
-import { scratch } from "./scratch";
+import { scratch } from "./shared/instance";
 
 // The values of `states`, which src/kernels/remove_weights.ts explains.
 const REMOVED: u32 = 0;

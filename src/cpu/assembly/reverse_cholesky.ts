@@ -8,8 +8,8 @@
 // computed four columns at a time, from the last to the first, and U four rows at a time, also from the last
 // to the first.
 
-import { round_up } from "./rounding";
-import { scratch } from "./scratch";
+import { round_up } from "./shared/items";
+import { scratch } from "./shared/instance";
 
 // The number of columns of R, or of rows of U, that one step computes.
 const PANEL: u32 = 4;

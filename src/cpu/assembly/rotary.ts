@@ -1,7 +1,7 @@
 // The CPU twin of shaders/rotary.wgsl, with the same result: rotary position embeddings. A work item, which
 // one thread runs, is some whole rows.
 
-import { row_items, rows_per_item } from "./items";
+import { row_items, rows_per_item } from "./shared/items";
 
 const PAIRS_PER_ITEM: u32 = 1 << 14;
 

@@ -2,8 +2,8 @@
 // dot product is accumulated in sixteen partial sums, which are added pairwise at the end. A work item, which
 // one thread runs, is some whole rows.
 
-import { row_items, rows_per_item } from "./items";
-import { sum_lanes } from "./lanes";
+import { row_items, rows_per_item } from "./shared/items";
+import { sum_lanes } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 

@@ -2,7 +2,7 @@
 // activations. src/kernels/forward/rows.ts describes the buffers. A work item, which one thread runs, is some
 // whole rows of the source or, for gather_rows, of the target.
 
-import { row_items, rows_per_item } from "./items";
+import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 

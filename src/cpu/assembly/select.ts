@@ -3,10 +3,9 @@
 // and count_ties are split into many work items, which threads run in parallel. select_digit and rank_ties are
 // short scans, so each of them is one work item.
 
-import { row_items, rows_per_item } from "./items";
-import { ceil_divide } from "./rounding";
-import { scratch } from "./scratch";
-import { count_equal, force_row, score_row } from "./select_keys";
+import { row_items, rows_per_item, ceil_divide } from "./shared/items";
+import { scratch } from "./shared/instance";
+import { count_equal, force_row, score_row } from "./shared/select_keys";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const BINS: u32 = 256;

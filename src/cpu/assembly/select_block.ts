@@ -3,9 +3,8 @@
 // refine_histogram is split into many work items, which threads run in parallel. finish_selection is a short scan, so
 // it is one work item.
 
-import { add_digits, clear_digits, count_digit, DIGIT_BINS, DIGIT_BYTES } from "./digits";
-import { ceil_divide } from "./rounding";
-import { count_equal } from "./select_keys";
+import { add_digits, clear_digits, count_digit, DIGIT_BINS, DIGIT_BYTES, count_equal } from "./shared/select_keys";
+import { ceil_divide } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The position of the searches in `digits`, in bytes, after the histograms of the three levels.

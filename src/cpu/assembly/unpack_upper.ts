@@ -3,7 +3,7 @@
 // contiguous in the strip and in the tile, so each row takes one copy. A work item, which one thread runs, is
 // some rows of the strip.
 
-import { row_items, rows_per_item } from "./items";
+import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 

@@ -2,9 +2,8 @@
 // computes the keys of the result, and counts their first digits. The cpu backend solves layers without this
 // kernel, because on a CPU the separate steps are as fast. So the product is a simple loop over the rows of U.
 
-import { add_digits, clear_digits, count_digit } from "./digits";
-import { row_items, rows_per_item } from "./items";
-import { force_row, score_row } from "./select_keys";
+import { add_digits, clear_digits, count_digit, force_row, score_row } from "./shared/select_keys";
+import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 

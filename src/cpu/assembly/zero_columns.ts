@@ -2,7 +2,7 @@
 // zero. An input is dead if it is zero for every calibration token. A work item, which one thread runs, is
 // some whole rows. It reads the flag of each column once for all its rows, because few columns are dead.
 
-import { row_items, rows_per_item } from "./items";
+import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 18;
 

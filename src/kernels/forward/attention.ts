@@ -1,6 +1,7 @@
 /** Causal self-attention over a batch of windows. A window is a run of consecutive tokens that attend to each other. */
 
 import { defineKernel, type Grid, type ShaderVariant } from "../kernel.ts";
+import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
 import shared from "../../../shaders/shared/attention.wgsl" with { type: "text" };
 import softCap from "../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
@@ -68,6 +69,20 @@ export const attention = defineKernel({
     grid,
     loops: countLoops,
   },
+  cases: () => [
+    {
+      feature: "shared keys",
+      ...attentionCase({ batch: 2, tokens: 70, heads: 4, kv_heads: 2, head_dim: 20 }),
+    },
+    { feature: "ALiBi", ...attentionCase({ tokens: 130, head_dim: 64 }, [2 ** -2, 2 ** -5]) },
+    { feature: "sliding window", ...attentionCase({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37 }) },
+    { feature: "wide heads", ...attentionCase({ tokens: 131, kv_heads: 1, head_dim: 100 }) },
+    { feature: "soft cap", ...attentionCase({ tokens: 33, heads: 1, head_dim: 256, soft_cap: 2 }) },
+    {
+      feature: "earlier tokens",
+      ...attentionCase({ batch: 2, tokens: 3, past: 68, kv_heads: 1, head_dim: 20 }),
+    },
+  ],
 });
 
 type AttentionParams = Readonly<
@@ -112,4 +127,33 @@ function countLoops(p: AttentionParams): LoopCount {
     loop(Math.ceil(keys / KEYS), stage, loop(quads), stage, loop(quads)),
     loop(p.head_dim),
   );
+}
+
+/** The size of a case. The defaults are one window, two heads with keys of their own, and no earlier tokens, window or cap. */
+type AttentionSize =
+  & Readonly<Record<"tokens" | "head_dim", number>>
+  & Readonly<Partial<Record<"batch" | "past" | "heads" | "kv_heads" | "window" | "soft_cap", number>>>;
+
+/** A case with padding after each head and each row. `slopes` are the ALiBi slopes of the heads. */
+export function attentionCase(size: AttentionSize, slopes: readonly number[] = []) {
+  const { tokens, head_dim, batch = 1, past = 0, heads = 2, kv_heads = heads, window = 0, soft_cap = 0 } =
+    size;
+  const rows = batch * tokens, keys = batch * (past + tokens), head_stride = head_dim + 1;
+  const ldq = heads * head_stride + 5,
+    ldk = kv_heads * head_stride + 4,
+    ldv = ldk + 3,
+    ldo = heads * head_dim + 6;
+  const place = { head_stride, q_offset: 3, ldq, k_offset: 2, ldk, v_offset: 1, ldv, ldo };
+  const scale = 2 / Math.sqrt(head_dim);
+  return {
+    params: { tokens, head_dim, batch, past, heads, kv_heads, window, soft_cap, ...place, scale },
+    buffers: () => ({
+      q: signed(3 + rows * ldq, 401).map((value) => 2 * value),
+      k: signed(2 + keys * ldk, 402).map((value) => 2 * value),
+      v: signed(1 + keys * ldv, 403),
+      slopes: filled(heads, 0).map((_, head) => slopes[head] ?? 0),
+      out: filled(rows * ldo),
+    }),
+    roundings: { out: EXPONENTIAL + sumRoundings(past + tokens) + sumRoundings(head_dim) },
+  };
 }

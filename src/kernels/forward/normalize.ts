@@ -1,6 +1,7 @@
 /** Kernels that normalise the rows of a matrix of activations. */
 
 import { defineKernel, type Grid, MAX_GRID_EXTENT } from "../kernel.ts";
+import { filled, positive, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import code from "../../../shaders/normalize.wgsl" with { type: "text" };
 
@@ -24,6 +25,10 @@ export const layerNorm = defineKernel({
       return sequence(columns, tree, columns, tree, columns);
     },
   },
+  cases: () => [
+    layerNormCase(7, 777),
+    { feature: "large mean", ...layerNormCase(2, 777, (value) => 1000 + value) },
+  ],
 });
 
 /**
@@ -42,9 +47,35 @@ export const rmsNorm = defineKernel({
       return sequence(columns, tree, columns);
     },
   },
+  cases: () => [rmsNormCase(7, 777)],
 });
 
 /** Returns a grid with one workgroup per row. */
 function rowGrid({ rows }: Readonly<Record<"rows" | "cols" | "eps", number>>): Grid {
   return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
+}
+
+/** A case whose elements are `change` of numbers between 0.5 and 1.5. Some elements follow the last row. */
+export function layerNormCase(rows: number, cols: number, change = (value: number) => value) {
+  const count = rows * cols + 5;
+  return {
+    params: { rows, cols, eps: 0.25 },
+    buffers: () => ({
+      x: positive(count, 410).map(change),
+      weight: positive(cols, 411),
+      bias: signed(cols, 412),
+      y: filled(count),
+    }),
+    roundings: { y: sumRoundings(cols) },
+  };
+}
+
+/** A case whose elements are `change` of numbers between −1 and 1. Some elements follow the last row. */
+export function rmsNormCase(rows: number, cols: number, change = (value: number) => value) {
+  const count = rows * cols + 5;
+  return {
+    params: { rows, cols, eps: 0.25 },
+    buffers: () => ({ x: signed(count, 413).map(change), weight: positive(cols, 414), y: filled(count) }),
+    roundings: { y: sumRoundings(cols) },
+  };
 }

@@ -4,6 +4,7 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
+import { signed } from "../kernel_case.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/rotary.wgsl" with { type: "text" };
 
@@ -30,4 +31,18 @@ export const rotary = defineKernel({
     entryPoint: "rotary",
     grid: (p) => linearGrid(p.rows * p.heads * p.pairs, 256),
   },
+  cases:
+    () => [rotaryCase({ rows: 26, tokens: 13, heads: 3, head_stride: 24, pairs: 10, offset: 5, ld: 80 })],
 });
+
+/** A case with random numbers in place of cosines and sines. */
+export function rotaryCase(
+  params: Readonly<Record<"rows" | "tokens" | "heads" | "head_stride" | "pairs" | "offset" | "ld", number>>,
+) {
+  const { rows, tokens, pairs, offset, ld } = params;
+  return {
+    params,
+    buffers: () => ({ table: signed(tokens * 2 * pairs, 429), x: signed(offset + rows * ld, 430) }),
+    roundings: { x: 3 },
+  };
+}

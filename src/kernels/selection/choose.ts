@@ -20,8 +20,9 @@
  */
 
 import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { below, coarse, filled, words } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
-import { RADIX_BINS } from "./select.ts";
+import { forcedFeature, RADIX_BINS } from "./select.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/choose.wgsl" with { type: "text" };
 
@@ -52,6 +53,21 @@ export const scoreHistogram = defineKernel({
     grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => loop(KEYS_PER_INVOCATION),
   },
+  cases: () =>
+    [[0, 0], [1, 0], [0, 1], [0, 2], [0, 3], [1, 3]].map(([has_forced, level]) => ({
+      feature: `byte ${level}, ${forcedFeature(has_forced)}`,
+      params: { ...TILE, has_forced, level },
+      buffers: () => ({
+        ...tileOperands(),
+        // With the prefix 0, the keys of forced entries and of zeros count.
+        selection: Uint32Array.of(
+          has_forced ? 0 : HALF & [0, 0xff000000, 0xffff0000, 0xffffff00][level],
+          9,
+          9,
+        ),
+        histogram: below(20, 256, 218),
+      }),
+    })),
 });
 
 /** For r < rows: selection[2 + row0 + r] += the number of keys of row r of the tile that equal the threshold selection[0]. */
@@ -65,6 +81,18 @@ export const countScoreTies = defineKernel({
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => loop(Math.ceil(p.cols / LANES)),
   },
+  cases: () =>
+    [0, 1].flatMap((has_forced) =>
+      ["", ", the lowest key"].map((lowest) => ({
+        feature: `${forcedFeature(has_forced)}${lowest}`,
+        params: { ...TILE, has_forced },
+        buffers: () => ({
+          ...tileOperands(),
+          // The lowest key is that of a forced entry, or of the score 0.
+          selection: tiesToChoose().map((value, i) => i === 0 && lowest ? 1 - has_forced : value),
+        }),
+      }))
+    ),
 });
 
 /**
@@ -87,6 +115,24 @@ export const chooseEntries = defineKernel({
       return loop(chunks, loop(32), loop(LANES), loop(32));
     },
   },
+  cases: () => [
+    ...[0, 1].map((has_forced) => ({
+      feature: forcedFeature(has_forced),
+      params: { ...TILE, has_forced },
+      buffers: () => ({ ...tileOperands(), selection: tiesToChoose(), mask: new Uint32Array(8 * 68) }),
+    })),
+    {
+      feature: "all scores equal",
+      params: { ...TILE, cols: 300, ld: 300, words: 11, has_forced: 0 },
+      buffers: () => ({
+        ...tileOperands(),
+        x: filled(5 * 300, 0.5),
+        scale: filled(340, 1),
+        selection: tiesToChoose(),
+        mask: new Uint32Array(8 * 11),
+      }),
+    },
+  ],
 });
 
 /**
@@ -105,4 +151,42 @@ export const chooseInGroups = defineKernel({
     grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64),
     loops: (p) => loop(p.group, loop(p.group)),
   },
+  cases: () =>
+    [[2, 4, 0], [3, 5, 1], [40, 100, 1]].map(([keep, group, has_forced]) => ({
+      feature: `${keep}:${group}, ${forcedFeature(has_forced)}`,
+      ...chooseInGroupsCase(5, 271, keep, group, has_forced),
+    })),
 });
+
+/** A tile of 2101 columns at row 3 and column 40 of a matrix. It has more than one chunk of `choose_entries`. */
+const TILE = { rows: 5, cols: 2101, ld: 2105, row0: 3, first: 40, words: 68 };
+
+const tileOperands = () => ({
+  x: coarse(TILE.rows * TILE.ld, 201),
+  scale: Float32Array.from(below(3, TILE.first + TILE.cols, 202), (value) => [0.5, 1, 2][value]),
+  forced: words(8 * TILE.words, 203).map((word) => word & 0x10010101),
+});
+
+/** The key of the score 0.5, and how many ties of it `choose_entries` prunes in each row. */
+const HALF = 0x3f000001;
+const tiesToChoose = () => Uint32Array.of(HALF, 9, 7, 7, 7, 0, 1, 40, 150, 5000);
+
+/** A case of an n:m pattern with many ties, in a tile at row 3 and column 40 of a matrix. */
+export function chooseInGroupsCase(
+  rows: number,
+  cols: number,
+  keep: number,
+  group: number,
+  has_forced: number,
+) {
+  const ld = cols + 9, row0 = 3, first = 40, perRow = Math.ceil((first + cols) / 32);
+  return {
+    params: { rows, cols, ld, row0, first, words: perRow, has_forced, keep, group },
+    buffers: () => ({
+      x: coarse(rows * ld, 219),
+      scale: Float32Array.from(below(3, first + cols, 202), (value) => [0.5, 1, 2][value]),
+      forced: words((row0 + rows) * perRow, 220),
+      mask: new Uint32Array((row0 + rows) * perRow),
+    }),
+  };
+}

@@ -5,8 +5,9 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
+import { below, signed, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
-import { RADIX_BINS, RADIX_LEVELS } from "./select.ts";
+import { forcedFeature, RADIX_BINS, RADIX_LEVELS } from "./select.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/choose_in_rows.wgsl" with { type: "text" };
 
@@ -39,4 +40,24 @@ export const chooseInRows = defineKernel({
       return sequence(loop(RADIX_LEVELS, loop(Math.ceil(p.cols / LANES)), scan), words, scan, words);
     },
   },
+  cases: () =>
+    [0, 1].map((has_forced) => ({
+      feature: forcedFeature(has_forced),
+      ...chooseInRowsCase(7, 9001, has_forced, [0, 9001, 4500, 2000, 100, 8000, 6001]),
+    })),
 });
+
+/** A case of whole rows, which prunes `counts` entries of them. A third of the weights have ties. */
+export function chooseInRowsCase(rows: number, cols: number, has_forced: number, counts: readonly number[]) {
+  const row0 = 2, ld = cols + 4, perRow = Math.ceil(cols / 32);
+  return {
+    params: { rows, cols, ld, row0, words: perRow, has_forced },
+    buffers: () => ({
+      x: signed(rows * ld, 221).map((value, i) => i % 3 ? value : Math.round(value * 8) / 8),
+      scale: Float32Array.from(below(3, cols, 222), (value) => [0.5, 1, 2][value]),
+      forced: words((row0 + rows) * perRow, 223).map((word) => word & 0x10010101),
+      counts: Uint32Array.of(5, 5, ...counts),
+      mask: words((row0 + rows) * perRow, 224),
+    }),
+  };
+}

@@ -21,6 +21,7 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
+import { below, positive, signed, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import shared from "../../../shaders/shared/select.wgsl" with { type: "text" };
@@ -58,6 +59,11 @@ export const scoreKeys = defineKernel({
   bindings: { work: "read", scale: "read", forced: "read", keys: "read_write" },
   params: { rows: "u32", cols: "u32", ld: "u32", first: "u32", words: "u32", has_forced: "u32" },
   shader: { code, entryPoint: "score_keys", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () =>
+    [0, 1].map((has_forced) => ({
+      feature: forcedFeature(has_forced),
+      ...scoreKeysCase(19, 70, 40, has_forced),
+    })),
 });
 
 /**
@@ -75,6 +81,7 @@ export const keyHistogram = defineKernel({
     grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => loop(KEYS_PER_INVOCATION),
   },
+  cases: () => [0, 1, 2, 3].map((level) => ({ feature: `byte ${level}`, ...keyHistogramCase(9001, level) })),
 });
 
 /**
@@ -89,6 +96,15 @@ export const selectDigit = defineKernel({
   bindings: { histogram: "read_write", selection: "read_write" },
   params: { level: "u32", k: "u32" },
   shader: { code, entryPoint: "select_digit", grid: () => [1, 1, 1], loops: () => SCAN },
+  cases: () =>
+    [[0, 500], [0, 0], [1, 7], [2, 7], [3, 7]].map(([level, k]) => ({
+      feature: `byte ${level}, k = ${k}`,
+      params: { level, k },
+      buffers: () => ({
+        histogram: below(20, 256, 210 + level),
+        selection: Uint32Array.of(THRESHOLD & PREFIXES[level], 300 * level + 411, 9),
+      }),
+    })),
 });
 
 /**
@@ -105,6 +121,11 @@ export const countTies = defineKernel({
     grid: (p) => linearGrid(p.rows, COUNT_ROWS),
     loops: (p) => loop(Math.ceil(Math.min(p.rows, COUNT_ROWS) * p.cols / COUNT_ROWS)),
   },
+  cases: () =>
+    [0, 1].map((accumulate) => ({
+      feature: accumulate ? "added" : "stored",
+      ...countTiesCase(150, 33, accumulate),
+    })),
 });
 
 /**
@@ -124,4 +145,57 @@ export const rankTies = defineKernel({
       return sequence(rows, SCAN, rows);
     },
   },
+  cases: () =>
+    [0, 500, 1500, 4000].map((wanted) => ({ feature: `${wanted} ties`, ...rankTiesCase(600, wanted) })),
 });
+
+/** The feature of a case with or without forced entries. */
+export const forcedFeature = (has_forced: number) => has_forced ? "forced entries" : "no forced entries";
+
+/** A case of (rows, cols) entries from column `first` of the matrix on. */
+export function scoreKeysCase(rows: number, cols: number, first: number, has_forced: number) {
+  const ld = cols + 5, perRow = Math.ceil((first + cols) / 32);
+  return {
+    params: { rows, cols, ld, first, words: perRow, has_forced },
+    buffers: () => ({
+      work: signed(rows * ld, 204),
+      scale: positive(first + cols, 205).map((value) => 4 * value),
+      forced: words(rows * perRow, 206),
+      keys: words(rows * cols + 5, 207),
+    }),
+  };
+}
+
+/** A threshold of which each byte has one of the eight values that the bytes of the keys have, and its beginnings. */
+const COARSE_BYTES = 0x83838383, THRESHOLD = 0x81028100, PREFIXES = [0, 0xff000000, 0xffff0000, 0xffffff00];
+
+/** A case of `count` keys, of which many begin with the same bytes as the threshold. */
+export function keyHistogramCase(count: number, level: number) {
+  return {
+    params: { count, level },
+    buffers: () => ({
+      keys: words(count + 9, 208).map((word) => (word & COARSE_BYTES) >>> 0),
+      selection: Uint32Array.of((THRESHOLD & PREFIXES[level]) >>> 0, 9, 9),
+      histogram: below(20, 256, 209),
+    }),
+  };
+}
+
+/** A case of (rows, cols) keys, of which a quarter are ties. */
+export function countTiesCase(rows: number, cols: number, accumulate: number) {
+  return {
+    params: { rows, cols, accumulate },
+    buffers: () => ({
+      keys: below(4, rows * cols + 9, 215),
+      selection: below(9, rows + 6, 216).map((value, i) => i === 0 ? 2 : value),
+    }),
+  };
+}
+
+/** A case with up to six ties per row, of which `wanted` are chosen. */
+export function rankTiesCase(rows: number, wanted: number) {
+  return {
+    params: { rows },
+    buffers: () => ({ selection: below(7, rows + 6, 217).map((value, i) => i === 1 ? wanted : value) }),
+  };
+}

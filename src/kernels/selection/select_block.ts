@@ -7,6 +7,7 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
+import { below, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { KEYS_PER_INVOCATION, RADIX_BINS, SCAN } from "./select.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -47,6 +48,26 @@ export const refineHistogram = defineKernel({
     grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => sequence(LANE_BINS, SEARCH, loop(KEYS_PER_INVOCATION), LANE_BINS),
   },
+  cases: () => [
+    ...[[1, 0], [1, 15_000], [2, 0], [2, 11_000]].map(([level, k]) => ({
+      feature: `digit ${level}, k = ${k}`,
+      params: { count: 9001, level, k: level === 1 ? k : 7 },
+      buffers: () => ({
+        keys: coarseDigits(9010, 236),
+        digits: searched(237 + level, [DIGITS[0], k], [5, 6]),
+      }),
+    })),
+    {
+      // The digit of the threshold is in the last bin of an invocation, and the keys have all digits at level 1.
+      feature: "digit 1, last bin",
+      params: { count: 9001, level: 1, k: 2 },
+      buffers: () => {
+        const digits = new Uint32Array(DIGITS_LENGTH);
+        digits[7] = 3;
+        return { keys: words(9010, 244).map((word) => (7 << 21 | word >>> 11) >>> 0), digits };
+      },
+    },
+  ],
 });
 
 /**
@@ -68,4 +89,40 @@ export const finishSelection = defineKernel({
       return sequence(SEARCH, rows, loop(3 * BINS_PER_LANE), keys, rows, SCAN, rows);
     },
   },
+  cases: () => [
+    {
+      feature: "last bin",
+      params: { rows: 600, cols: 33 },
+      buffers: () => {
+        const digits = new Uint32Array(DIGITS_LENGTH), threshold = DIGITS[1] | 47;
+        digits[2 * 2048 + 47] = 3;
+        digits.set([DIGITS[0], 9, DIGITS[1], 2], 3 * 2048);
+        const keys = coarseDigits(600 * 33 + 7, 245).map((key, i) => i % 999 === 5 ? threshold : key);
+        return { keys, digits, selection: words(606, 246) };
+      },
+    },
+    // The histogram of the last level has up to 19 keys in each bin. With 2_000 entries some of the ties are
+    // chosen, and with the sum of whole bins all ties.
+    ...["no entries", "some ties", "all ties"].map((feature, i) => ({
+      feature,
+      params: { rows: 600, cols: 33 },
+      buffers: () => {
+        const digits = searched(241, [5, 6], [DIGITS[1], 0]), last = 2 * 2048;
+        digits.set([9, 4, 700], last);
+        digits[3 * 2048 + 3] = [0, 313, 713][i];
+        return { keys: coarseDigits(600 * 33 + 7, 242), digits, selection: words(606, 243) };
+      },
+    })),
+  ],
 });
+
+/** Keys with few different digits of 11, 11 and 10 bits, and the digits of one of them. */
+const COARSE_DIGITS = 0x00601803, DIGITS = [0x00400000, 0x00401000, 0x00401002];
+const coarseDigits = (count: number, seed: number) =>
+  words(count, seed).map((word) => (word & COARSE_DIGITS) >>> 0);
+
+/** Histograms of three levels, and the searches (digits, entries to choose) after the levels 0 and 1. */
+const searched = (seed: number, first: readonly number[], second: readonly number[]) =>
+  below(20, DIGITS_LENGTH, seed).map((value, i) =>
+    i < 3 * 2048 ? value : [...first, ...second][i - 3 * 2048]
+  );

@@ -7,8 +7,9 @@
  */
 
 import { defineKernel } from "../kernel.ts";
+import { below, coarse, filled, positive, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
-import { LANE_BINS } from "./select_block.ts";
+import { DIGITS_LENGTH, LANE_BINS } from "./select_block.ts";
 import shared from "../../../shaders/shared/select.wgsl" with { type: "text" };
 import digits from "../../../shaders/shared/digits.wgsl" with { type: "text" };
 import own from "../../../shaders/update_block.wgsl" with { type: "text" };
@@ -66,4 +67,50 @@ export const updateBlock = defineKernel({
     grid: (p) => [Math.ceil(p.cols / PATCH), Math.ceil(p.rows / PATCH), 1],
     loops: ({ depth }) => sequence(LANE_BINS, loop(Math.ceil(depth / DEPTH), loop(DEPTH / 4)), LANE_BINS),
   },
+  cases: () =>
+    ([
+      ["aligned rows", 0, 70],
+      ["unaligned rows, forced entries", 1, 70],
+      ["no earlier blocks", 0, 0],
+    ] as const).map(([feature, has_forced, depth]) => ({
+      feature,
+      ...updateBlockCase(90, 70, depth, 4 + has_forced, has_forced),
+    })),
 });
+
+/**
+ * A block of (rows, cols) at row 3 and column 40 of a matrix. The rows of A and U are quads if `padding` is 4 and `cols`
+ * is divisible by four. All sums are exact, because they are of multiples of 1/64, so the bits of all outputs are known.
+ */
+export function updateBlockCase(
+  rows: number,
+  cols: number,
+  depth: number,
+  padding: number,
+  has_forced: number,
+) {
+  const row0 = 3,
+    first = 40,
+    lda = cols + padding - 2,
+    ldu = cols + padding + 2,
+    ldw = cols + 3,
+    ldwork = cols + 5;
+  const perRow = Math.ceil((first + cols) / 32), offset = padding;
+  const place = { a_offset: offset, lda, u_offset: offset, ldu, w_offset: 2, ldw, ldwork };
+  return {
+    params: { rows, cols, depth, row0, ...place, first, words: perRow, has_forced },
+    buffers: () => ({
+      a: coarse(offset + rows * lda + 4, 231),
+      u: coarse(offset + cols * ldu + 4, 247).map((value, i) => {
+        const at = i - offset;
+        return at >= 0 && Math.floor(at / ldu) > at % ldu ? 0 : value;
+      }),
+      w: coarse(2 + rows * ldw, 248).map((value) => value || 0.125), // a sum may turn −0 into 0
+      scale: positive(first + cols + 10, 232).map((value) => 4 * value),
+      forced: words((row0 + rows) * perRow, 233),
+      work: filled((row0 + rows + 1) * ldwork),
+      keys: words((row0 + rows) * cols + 5, 234),
+      digits: below(20, DIGITS_LENGTH, 235),
+    }),
+  };
+}

@@ -4,6 +4,7 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
+import { positive, signed } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -45,6 +46,33 @@ export const checkFinite = defineKernel({
     grid: (p) => linearGrid(p.count, 256 * PER_INVOCATION),
     loops: () => loop(PER_INVOCATION),
   },
+  cases: () => [
+    ...Object.entries<Readonly<Record<number, number>>>({
+      "nothing to find": {},
+      "NaN in the last element": { 5002: NaN },
+      "NaN before an infinity": { 2500: NaN, 2501: Infinity },
+      "an infinity before NaN": { 4000: -Infinity, 4900: NaN, 1: NaN },
+    }).map(([feature, places]) => ({
+      feature,
+      params: { count: 5000, offset: 3, cols: 5000, ld: 5000, limit: OVERFLOW_BITS.F32, slot: 1 },
+      buffers: () => {
+        const x = signed(5003, 43);
+        for (const [place, value] of Object.entries(places)) x[Number(place)] = value;
+        return { x, first: Uint32Array.of(5, NOTHING_FOUND, 6) };
+      },
+    })),
+    ...(["F16", "BF16"] as const).map((dtype) => ({
+      feature: `rows with padding, overflow in ${dtype}`,
+      params: { count: 37 * 121, offset: 3, cols: 121, ld: 125, limit: OVERFLOW_BITS[dtype], slot: 1 },
+      buffers: () => {
+        const x = signed(3 + 37 * 125, 44), bits = new Uint32Array(x.buffer);
+        for (let i = 3; i < x.length; i++) if ((i - 3) % 125 >= 121) x[i] = NaN;
+        bits[3 + 20 * 125 + 7] = OVERFLOW_BITS[dtype] - 1;
+        bits[3 + 30 * 125 + 120] = OVERFLOW_BITS[dtype] | 2 ** 31;
+        return { x, first: Uint32Array.of(5, NOTHING_FOUND, 6) };
+      },
+    })),
+  ],
 });
 
 /**
@@ -77,4 +105,36 @@ export const checkSymmetry = defineKernel({
     entryPoint: "check_symmetry",
     grid: (p) => linearGrid(p.rows * p.cols, 256),
   },
+  cases: () => [
+    { feature: "differences within the tolerance", ...symmetryCase([]) },
+    { feature: "differences over the tolerance", ...symmetryCase([[22, 21], [20, 7], [20, 13], [23, 4]]) },
+  ],
 });
+
+/**
+ * A case with the rows 15 … 23 of a symmetric matrix of order 40, and columns 4 … 23. The strip differs from the tile by three
+ * quarters of the allowed difference, and at the places in `defects` by twice of it.
+ */
+function symmetryCase(defects: readonly (readonly [row: number, column: number])[]) {
+  const order = 40, tolerance = 0.125, [row0, rows, col0, cols, tile_col0] = [15, 9, 4, 20, 10];
+  const ldstrip = order + 1, ldupper = 36;
+  return {
+    params: { rows, cols, row0, col0, ldstrip, ldupper, tile_col0, slot: 1, tolerance },
+    buffers: () => {
+      const entries = signed(order * order, 41), diagonal = positive(order, 42);
+      const entry = (i: number, j: number) => entries[Math.min(i, j) * order + Math.max(i, j)];
+      const strip = new Float32Array(rows * ldstrip), upper = new Float32Array(cols * ldupper);
+      for (let c = 0; c < cols; c++) {
+        for (let i = tile_col0; i < order; i++) upper[c * ldupper + i - tile_col0] = entry(col0 + c, i);
+      }
+      for (let r = 0; r < rows; r++) {
+        for (let j = 0; j < order; j++) {
+          const isDefect = defects.some(([row, column]) => row === row0 + r && column === j);
+          const allowed = tolerance * Math.sqrt(diagonal[row0 + r] * diagonal[j]);
+          strip[r * ldstrip + j] = entry(row0 + r, j) + (isDefect ? 2 : 0.75) * allowed;
+        }
+      }
+      return { strip, upper, diagonal, first: Uint32Array.of(5, NOTHING_FOUND, 6) };
+    },
+  };
+}

@@ -9,6 +9,7 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
+import { permutation, words } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/gather.wgsl" with { type: "text" };
@@ -35,6 +36,7 @@ export const gatherColumns = defineKernel({
     entryPoint: "gather_columns",
     grid: (p) => linearGrid(p.rows * p.cols, 256),
   },
+  cases: () => [gatherColumnsCase(19, 37, 20, 10, 43)],
 });
 
 /**
@@ -63,6 +65,7 @@ export const gatherSymmetric = defineKernel({
     entryPoint: "gather_symmetric",
     grid: (p) => linearGrid(p.rows * p.cols, 256),
   },
+  cases: () => [gatherSymmetricCase([16, 20, 19, 37], [3, 10, 38, 43])],
 });
 
 /**
@@ -79,4 +82,74 @@ export const gatherBits = defineKernel({
     grid: (p) => linearGrid(p.rows * p.words, 64),
     loops: () => loop(32),
   },
+  cases: () => [gatherBitsCase(29, 70)],
 });
+
+/** A case whose target tile starts at column `first`, and whose source tile has `source_cols` columns from `source_first` on. */
+export function gatherColumnsCase(
+  rows: number,
+  cols: number,
+  first: number,
+  source_first: number,
+  source_cols: number,
+) {
+  const target_ld = cols + 3, source_ld = source_cols + 2;
+  return {
+    params: { rows, cols, target_ld, first, source_ld, source_first, source_cols },
+    buffers: () => ({
+      source: words(rows * source_ld, 12),
+      order: permutation(Math.max(64, first + cols, source_first + source_cols), 13),
+      target: words(rows * target_ld, 14),
+    }),
+  };
+}
+
+/** The first row, the first column, and the numbers of rows and columns of a tile. */
+type Place = readonly [row0: number, first: number, rows: number, cols: number];
+
+/** A case that copies from one tile of the upper triangle to another tile. */
+export function gatherSymmetricCase(
+  [row0, first, rows, cols]: Place,
+  [source_row0, source_first, source_rows, source_cols]: Place,
+) {
+  const target_ld = cols + 3, source_ld = source_cols + 2;
+  const order = Math.max(
+    64,
+    row0 + rows,
+    first + cols,
+    source_row0 + source_rows,
+    source_first + source_cols,
+  );
+  return {
+    params: {
+      rows,
+      cols,
+      target_ld,
+      row0,
+      first,
+      source_ld,
+      source_row0,
+      source_rows,
+      source_first,
+      source_cols,
+    },
+    buffers: () => ({
+      source: words(source_rows * source_ld, 15),
+      order: permutation(order, 16),
+      target: words(rows * target_ld, 17),
+    }),
+  };
+}
+
+/** A case of (rows, cols) bits. */
+export function gatherBitsCase(rows: number, cols: number) {
+  const perRow = Math.ceil(cols / 32);
+  return {
+    params: { rows, cols, words: perRow },
+    buffers: () => ({
+      source: words(rows * perRow, 18),
+      order: permutation(cols, 19),
+      target: words(rows * perRow, 20),
+    }),
+  };
+}

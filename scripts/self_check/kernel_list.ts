@@ -1,0 +1,46 @@
+/**
+ * Writes the list of all kernels to `src/kernels/kernels.ts`, from the files that declare them. The list is a file, because
+ * the bundles of the packages and of the Worker cannot read folders.
+ */
+
+import { declarationFiles } from "../structure/kernels.ts";
+
+const FOLDER = new URL("../../src/kernels/", import.meta.url);
+/** The file with the list. */
+export const KERNELS_FILE = new URL("kernels.ts", FOLDER);
+
+const HEADER = `/**
+ * The list of all kernels, which \`deno task generate\` writes. The kernels that prune a layer come before those of a model's
+ * forward pass.
+ */
+
+`;
+
+/** Returns the contents of the file. */
+export async function renderKernelList(): Promise<string> {
+  const paths = (await declarationFiles(new URL("../../", import.meta.url).pathname)).map((path) =>
+    path.replace("src/kernels/", "./")
+  );
+  const isForward = (path: string) => path.startsWith("./forward/");
+  const ordered = [...paths.filter((path) => !isForward(path)), ...paths.filter(isForward)];
+  const lines: string[] = [], kernels: string[] = [];
+  for (const path of ordered) {
+    const declared: Record<string, unknown> = await import(new URL(path, FOLDER).href);
+    const names = Object.keys(declared).filter((name) => isKernel(declared[name]))
+      .sort((a, b) => a.localeCompare(b));
+    kernels.push(...names);
+    lines.push(`import { ${names.join(", ")} } from "${path}";`);
+  }
+  lines.push('import type { Kernel } from "./kernel.ts";');
+  return `${HEADER}${lines.join("\n")}
+
+/** All kernels. */
+export const KERNELS: readonly Kernel[] = [
+${kernels.map((name) => `  ${name},`).join("\n")}
+];
+`;
+}
+
+function isKernel(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "bindings" in value && "cases" in value;
+}

@@ -1,0 +1,214 @@
+// The loop over the columns of a block, for the CPU versions of the kernels in prune_block.ts and
+// quantize_block.ts. A work item, which one thread runs, is some rows of the block. It computes bundles of eight
+// rows with one SIMD lane per row (prune_bundle.ts). U is the upper triangular factor of the inverse Hessian.
+//
+// The columns are computed in panels of a few columns. First, one matrix product applies the errors of all columns
+// before the panel to the panel. Then the columns of the panel are swept one by one.
+//
+// The type parameter `A` is the argument struct of a kernel. The structs of all these kernels have the fields that
+// are read here.
+
+import { sum_lanes, one_bit } from "./lanes";
+import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";
+import { ceil_divide, round_up } from "./items";
+
+// The number of rows of a work item. It is a multiple of BUNDLE_ROWS. It is large
+// enough that packing U takes only a twentieth of an item's time.
+export const ROWS_PER_ITEM: u32 = 96;
+// The number of columns of a panel, unless a kernel needs another number. The eight accumulators of
+// `subtract_before` hold exactly this many columns.
+export const PANEL: u32 = 4;
+
+// Returns the number of work items of a dispatch.
+export function row_bundle_items<A>(args: A): u32 {
+  return ceil_divide(args.rows, ROWS_PER_ITEM);
+}
+
+// Returns the index of the row after the last row of an item.
+// @ts-ignore: decorator
+@inline export function end_of_item<A>(args: A, item: u32): u32 {
+  return min<u32>(args.rows, (item + 1) * ROWS_PER_ITEM);
+}
+
+// Packs the block of U that belongs to these columns in panels of `width` columns.
+export function pack_block<A>(args: A, width: u32): void {
+  pack_u(args.u + (<usize>args.u_offset << 2), <usize>args.ldu << 2, args.size, width);
+}
+
+// Loads the weights of `count` rows of the dispatch, from row `row` on.
+export function load_weights<A>(args: A, row: u32, count: u32): void {
+  const work = args.work + (<usize>((args.row0 + row) * args.ldwork) << 2);
+  load_bundle(work, <usize>args.ldwork << 2, count, args.size, weights(0));
+}
+
+// Flags the entries of a bundle that must be pruned, which are the entries whose bit in `bits` is `value`. `bits`
+// points to the first word of the bundle's first row.
+export function load_forced(bits: usize, stride: usize, count: u32, first: u32, size: u32, value: u32): void {
+  for (let r: u32 = 0; r < count; r++) {
+    for (let j: u32 = 0; j < size; j++) {
+      store<i32>(pruned(j) + (<usize>r << 2), -(<i32>(one_bit(bits + r * stride, first + j) == value)));
+    }
+  }
+}
+
+// Flags the `quota` entries of the group with the smallest scores as pruned. The group is `width` columns from
+// `start` on. The rank of an entry is the number of entries before it in the order of the scores. The rank
+// of an entry is found by comparing it with every other entry of the group.
+export function choose_in_group(start: u32, width: u32, quota: u32): void {
+  for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
+    for (let j = start; j < start + width; j++) {
+      const score = f32x4.mul(v128.load(weights(j) + half), v128.load32_splat(reciprocal(j)));
+      const key = i32x4.add(v128.and(score, i32x4.splat(0x7fffffff)), i32x4.splat(1));
+      v128.store(temporary(j) + half, v128.andnot(key, v128.load(pruned(j) + half))); // forced entries have key 0
+    }
+    for (let j = start; j < start + width; j++) {
+      const key = v128.load(temporary(j) + half);
+      let rank = i32x4.splat(0);
+      let other = start;
+      for (; other < j; other++) rank = i32x4.sub(rank, i32x4.le_s(v128.load(temporary(other) + half), key));
+      for (other++; other < start + width; other++) rank = i32x4.sub(rank, i32x4.lt_s(v128.load(temporary(other) + half), key));
+      const chosen = i32x4.lt_s(rank, i32x4.splat(quota));
+      v128.store(pruned(j) + half, v128.or(v128.load(pruned(j) + half), chosen));
+    }
+  }
+}
+
+// W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of the panel at `start`, four at a
+// time. W has the weights and Err the errors of the bundle. The packed U holds zeros in the columns that pad
+// the panel to a multiple of four.
+export function subtract_before(size: u32, width: u32, start: u32): void {
+  const rowBytes = <usize>round_up(width, 4) << 2;
+  let panel = panel_of_u(size, width, start);
+  const end = min<u32>(start + width, size);
+  for (let c = start; c < end; c += 4) {
+    let a0 = v128.load(weights(c)), a1 = v128.load(weights(c), 16);
+    let b0 = v128.load(weights(c), 32), b1 = v128.load(weights(c), 48);
+    let c0 = v128.load(weights(c), 64), c1 = v128.load(weights(c), 80);
+    let d0 = v128.load(weights(c), 96), d1 = v128.load(weights(c), 112);
+    let u = panel;
+    const last = errors(start);
+    for (let error = errors(0); error < last; error += COLUMN_BYTES) {
+      const low = v128.load(error), high = v128.load(error, 16);
+      let factor = v128.load32_splat(u);
+      a0 = f32x4.relaxed_nmadd(low, factor, a0);
+      a1 = f32x4.relaxed_nmadd(high, factor, a1);
+      factor = v128.load32_splat(u, 4);
+      b0 = f32x4.relaxed_nmadd(low, factor, b0);
+      b1 = f32x4.relaxed_nmadd(high, factor, b1);
+      factor = v128.load32_splat(u, 8);
+      c0 = f32x4.relaxed_nmadd(low, factor, c0);
+      c1 = f32x4.relaxed_nmadd(high, factor, c1);
+      factor = v128.load32_splat(u, 12);
+      d0 = f32x4.relaxed_nmadd(low, factor, d0);
+      d1 = f32x4.relaxed_nmadd(high, factor, d1);
+      u += rowBytes;
+    }
+    v128.store(weights(c), a0);
+    v128.store(weights(c), a1, 16);
+    v128.store(weights(c), b0, 32);
+    v128.store(weights(c), b1, 48);
+    v128.store(weights(c), c0, 64);
+    v128.store(weights(c), c1, 80);
+    v128.store(weights(c), d0, 96);
+    v128.store(weights(c), d1, 112);
+    panel += 16;
+  }
+}
+
+// Computes the results of the columns first … last−1 of the panel at `start`, from left to right:
+//   q = 0 if the entry is pruned, else w[j];  err = (w[j] − q)/U[j,j];
+//   w[c] −= err·U[j,c] for the columns c > j of the panel.
+// If `rounds` is true, a weight that is kept is rounded to the grid of its row. Callers pass a
+// constant, so the compiler makes one function for each value of `rounds`.
+// @ts-ignore: decorator
+@inline export function sweep_columns(
+  size: u32, width: u32, start: u32, first: u32, last: u32, rounds: bool, max_code: f32,
+): void {
+  const end = min<u32>(start + width, size);
+  const rowBytes = <usize>round_up(width, 4) << 2;
+  let u = panel_of_u(size, width, start) + <usize>first * rowBytes;
+  for (let j = first; j < last; j++) {
+    const scale = v128.load32_splat(reciprocal(j));
+    const w0 = v128.load(weights(j)), w1 = v128.load(weights(j), 16);
+    const flag0 = v128.load(pruned(j)), flag1 = v128.load(pruned(j), 16);
+    let error0: v128, error1: v128;
+    if (rounds) {
+      const q0 = v128.andnot(round_to_grid(w0, 0, max_code), flag0), q1 = v128.andnot(round_to_grid(w1, 16, max_code), flag1);
+      error0 = f32x4.mul(f32x4.sub(w0, q0), scale);
+      error1 = f32x4.mul(f32x4.sub(w1, q1), scale);
+      v128.store(weights(j), q0);
+      v128.store(weights(j), q1, 16);
+    } else {
+      error0 = f32x4.mul(v128.and(w0, flag0), scale);
+      error1 = f32x4.mul(v128.and(w1, flag1), scale);
+      v128.store(weights(j), v128.andnot(w0, flag0));
+      v128.store(weights(j), v128.andnot(w1, flag1), 16);
+    }
+    v128.store(errors(j), error0);
+    v128.store(errors(j), error1, 16);
+    for (let c = j + 1; c < end; c++) {
+      const factor = v128.load32_splat(u + (<usize>(c - start) << 2));
+      v128.store(weights(c), f32x4.relaxed_nmadd(error0, factor, v128.load(weights(c))));
+      v128.store(weights(c), f32x4.relaxed_nmadd(error1, factor, v128.load(weights(c), 16)), 16);
+    }
+    u += rowBytes;
+  }
+}
+
+// Returns the weights w of four rows, rounded to the grids of the rows. `half` is a byte offset: 0 for the first
+// four rows of the bundle, and 16 for the other four.
+// @ts-ignore: decorator
+@inline function round_to_grid(w: v128, half: usize, max_code: f32): v128 {
+  const scale = v128.load(row_scales() + half), zero = v128.load(row_zeros() + half);
+  const code = f32x4.add(f32x4.nearest(f32x4.div(w, scale)), zero);
+  const clamped = f32x4.min(f32x4.max(code, f32x4.splat(0)), f32x4.splat(max_code));
+  return f32x4.mul(f32x4.sub(clamped, zero), scale);
+}
+
+// Stores the results of a bundle after its sweep: the new weights Q, the change Δ = W − Q, the mask, and the sums of
+// the squares of the errors and of Δ.
+export function store_rows<A>(args: A, row: u32, count: u32): void {
+  const size = args.size, ldw = args.ldw, words = args.words, matrixRow = args.row0 + row;
+  const offset = <usize>(row * ldw + args.w_offset) << 2;
+  const w = args.w + offset, q = args.q + offset;
+  store_bundle(weights(0), count, size, q, <usize>ldw << 2);
+  store_mask(args.mask + (<usize>(matrixRow * words) << 2), <usize>words << 2, count, args.first, size);
+
+  let errorLow = f32x4.splat(0), errorHigh = errorLow;
+  for (let j: u32 = 0; j < size; j++) {
+    const low = v128.load(errors(j)), high = v128.load(errors(j), 16);
+    errorLow = f32x4.relaxed_madd(low, low, errorLow);
+    errorHigh = f32x4.relaxed_madd(high, high, errorHigh);
+  }
+  v128.store(temporary(0), errorLow);
+  v128.store(temporary(0), errorHigh, 16);
+  const sums = args.sums + (<usize>matrixRow << 3);
+  for (let r: u32 = 0; r < count; r++) {
+    const rowOffset = <usize>(r * ldw) << 2;
+    const rowSums = sums + (<usize>r << 3); // Σ err² and Σ Δ²
+    store<f32>(rowSums, load<f32>(rowSums) + load<f32>(temporary(0) + (<usize>r << 2)));
+    store<f32>(rowSums, load<f32>(rowSums, 4) + store_delta(w + rowOffset, q + rowOffset, size), 4);
+  }
+}
+
+// w ← w − q over one row. Returns Σ (w − q)².
+function store_delta(w: usize, q: usize, size: u32): f32 {
+  let sums = f32x4.splat(0);
+  let j: u32 = 0;
+  for (; j + 4 <= size; j += 4) {
+    const delta = f32x4.sub(v128.load(w), v128.load(q));
+    v128.store(w, delta);
+    sums = f32x4.relaxed_madd(delta, delta, sums);
+    w += 16;
+    q += 16;
+  }
+  let tail: f32 = 0;
+  for (; j < size; j++) {
+    const delta: f32 = load<f32>(w) - load<f32>(q);
+    store<f32>(w, delta);
+    tail += delta * delta;
+    w += 4;
+    q += 4;
+  }
+  return sum_lanes(sums) + tail;
+}

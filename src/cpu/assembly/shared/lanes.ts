@@ -1,0 +1,71 @@
+// Reductions over the lanes (elements) of a vector. Every sum of four lanes adds lanes 0 and 2, adds lanes 1
+// and 3, and then adds the two results. All kernels use this order, so that they round alike.
+
+// The largest lane.
+// @ts-ignore: decorator
+@inline export function max_lane(x: v128): f32 {
+  const maxima = f32x4.max(x, v128.shuffle<f32>(x, x, 2, 3, 0, 1));
+  return f32x4.extract_lane(f32x4.max(maxima, v128.shuffle<f32>(maxima, maxima, 1, 0, 3, 2)), 0);
+}
+
+// The sum of the four f32 lanes.
+// @ts-ignore: decorator
+@inline export function sum_lanes(x: v128): f32 {
+  const sums = f32x4.add(x, v128.shuffle<f32>(x, x, 2, 3, 0, 1));
+  return f32x4.extract_lane(f32x4.add(sums, v128.shuffle<f32>(sums, sums, 1, 0, 3, 2)), 0);
+}
+
+// Two f64 lanes that add up to the four f32 lanes of x, for sums that are too long for f32.
+// @ts-ignore: decorator
+@inline export function fold_to_f64(x: v128): v128 {
+  return f64x2.add(f64x2.promote_low_f32x4(x), f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 0, 1)));
+}
+
+// The sum of the two f64 lanes.
+// @ts-ignore: decorator
+@inline export function sum_lanes_f64(x: v128): f64 {
+  return f64x2.extract_lane(x, 0) + f64x2.extract_lane(x, 1);
+}
+
+// Reads the bits of a mask as SIMD flags, for kernels that handle four neighbouring columns at a time.
+
+// Returns a vector of four flags. In lane i all bits are 1 if bit i of `bits` is 1, and 0 otherwise.
+// @ts-ignore: decorator
+@inline export function flags_of(bits: u32): v128 {
+  const flag = i32x4(1, 2, 4, 8);
+  return i32x4.eq(v128.and(i32x4.splat(bits), flag), flag);
+}
+
+// Returns the mask bits of the columns `column` … `column` + 3 in the lowest four bits of the result. The
+// other bits are undefined. `row` is the address of a row of mask words.
+// @ts-ignore: decorator
+@inline export function four_bits(row: usize, column: u32): u32 {
+  const word = row + (<usize>(column >> 5) << 2), bit = column & 31;
+  const bits = load<u32>(word) >> bit;
+  return bit > 28 ? bits | (load<u32>(word, 4) << (32 - bit)) : bits;
+}
+
+// Returns the mask bit of one column. `row` is the address of a row of mask words.
+// @ts-ignore: decorator
+@inline export function one_bit(row: usize, column: u32): u32 {
+  return (load<u32>(row + (<usize>(column >> 5) << 2)) >> (column & 31)) & 1;
+}
+
+// Transposes 4 × 4 blocks of 32-bit elements in registers.
+
+// target ← sourceᵀ. Source and target may be the same block, because everything is loaded before anything is stored.
+// @ts-ignore: decorator
+@inline export function transpose_4x4(source: usize, sourceStride: usize, target: usize, targetStride: usize): void {
+  const row0 = v128.load(source);
+  const row1 = v128.load(source + sourceStride);
+  const row2 = v128.load(source + 2 * sourceStride);
+  const row3 = v128.load(source + 3 * sourceStride);
+  const low01 = v128.shuffle<f32>(row0, row1, 0, 4, 1, 5);
+  const low23 = v128.shuffle<f32>(row2, row3, 0, 4, 1, 5);
+  const high01 = v128.shuffle<f32>(row0, row1, 2, 6, 3, 7);
+  const high23 = v128.shuffle<f32>(row2, row3, 2, 6, 3, 7);
+  v128.store(target, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5));
+  v128.store(target + targetStride, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7));
+  v128.store(target + 2 * targetStride, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5));
+  v128.store(target + 3 * targetStride, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7));
+}

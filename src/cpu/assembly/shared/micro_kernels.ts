@@ -1,0 +1,211 @@
+// The micro-kernel (innermost loop) of the matrix product for engines that do not pair instructions, which
+// would mean merging two 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 8
+// elements of C, in registers. Packing pads the operands at the edges, so the micro-kernel checks nothing.
+//
+// Manuals for x86 recommend 6 × 8. But an engine that checks each access against the size of the memory needs
+// three instructions per load. So it is cheaper to load a column of A as one vector and to copy its lanes
+// with shuffles. Eight accumulators cover the latency of two multiply-adds per cycle.
+
+// The number of rows of a micro-tile in both micro-kernels, and of columns in this one.
+export const MR: u32 = 4;
+export const NR_UNPAIRED: u32 = 8;
+
+// Computes one row of C ← alpha·(left, right) + beta·C. Reads C only if `readsC` is true.
+// @ts-ignore: decorator
+@inline function blend(c: usize, left: v128, right: v128, alpha: v128, beta: v128, readsC: bool): void {
+  let x = f32x4.mul(alpha, left), y = f32x4.mul(alpha, right);
+  if (readsC) {
+    x = f32x4.relaxed_madd(beta, v128.load(c), x);
+    y = f32x4.relaxed_madd(beta, v128.load(c, 16), y);
+  }
+  v128.store(c, x);
+  v128.store(c, y, 16);
+}
+
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of
+// 8 elements. `c` points to 4 rows of 8 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
+export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
+  let c10 = f32x4.splat(0), c11 = f32x4.splat(0);
+  let c20 = f32x4.splat(0), c21 = f32x4.splat(0);
+  let c30 = f32x4.splat(0), c31 = f32x4.splat(0);
+  let b0: v128, b1: v128, column: v128, ai: v128;
+  for (let p: u32 = k >> 1; p != 0; p--) {
+    b0 = v128.load(b, 0);
+    b1 = v128.load(b, 16);
+    column = v128.load(a, 0);
+    ai = v128.shuffle<f32>(column, column, 0, 0, 0, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    ai = v128.shuffle<f32>(column, column, 1, 1, 1, 1);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    ai = v128.shuffle<f32>(column, column, 2, 2, 2, 2);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    ai = v128.shuffle<f32>(column, column, 3, 3, 3, 3);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+
+    b0 = v128.load(b, 32);
+    b1 = v128.load(b, 48);
+    column = v128.load(a, 16);
+    ai = v128.shuffle<f32>(column, column, 0, 0, 0, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    ai = v128.shuffle<f32>(column, column, 1, 1, 1, 1);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    ai = v128.shuffle<f32>(column, column, 2, 2, 2, 2);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    ai = v128.shuffle<f32>(column, column, 3, 3, 3, 3);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    a += 2 * 16;
+    b += 2 * 32;
+  }
+  if (k & 1) {
+    b0 = v128.load(b, 0);
+    b1 = v128.load(b, 16);
+    column = v128.load(a, 0);
+    ai = v128.shuffle<f32>(column, column, 0, 0, 0, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    ai = v128.shuffle<f32>(column, column, 1, 1, 1, 1);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    ai = v128.shuffle<f32>(column, column, 2, 2, 2, 2);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    ai = v128.shuffle<f32>(column, column, 3, 3, 3, 3);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+  }
+  const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
+  blend(c, c00, c01, alphas, betas, readsC);
+  blend(c + ldc, c10, c11, alphas, betas, readsC);
+  blend(c + 2 * ldc, c20, c21, alphas, betas, readsC);
+  blend(c + 3 * ldc, c30, c31, alphas, betas, readsC);
+}
+
+// The micro-kernel (innermost loop) of the matrix product for engines that pair instructions, which means
+// that they merge two 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 16
+// elements of C, in eight accumulators of 256 bits. The engine can pair the instructions only because of the
+// order of the statements. The loads, multiply-adds and stores of one row are adjacent, and an element of A
+// is loaded once for the whole row. Without pairing, half of the sixteen 128-bit accumulators would spill to
+// memory.
+
+// The number of columns of a micro-tile. It has MR rows, as in multiply_4x8.
+export const NR_PAIRED: u32 = 16;
+
+// Computes one row of C ← alpha·(w0, w1, w2, w3) + beta·C. Reads C only if `readsC` is true.
+// @ts-ignore: decorator
+@inline function blend_wide(c: usize, w0: v128, w1: v128, w2: v128, w3: v128, alpha: v128, beta: v128, readsC: bool): void {
+  let x0 = f32x4.mul(alpha, w0), x1 = f32x4.mul(alpha, w1), x2 = f32x4.mul(alpha, w2), x3 = f32x4.mul(alpha, w3);
+  if (readsC) {
+    x0 = f32x4.relaxed_madd(beta, v128.load(c), x0);
+    x1 = f32x4.relaxed_madd(beta, v128.load(c, 16), x1);
+    x2 = f32x4.relaxed_madd(beta, v128.load(c, 32), x2);
+    x3 = f32x4.relaxed_madd(beta, v128.load(c, 48), x3);
+  }
+  v128.store(c, x0);
+  v128.store(c, x1, 16);
+  v128.store(c, x2, 32);
+  v128.store(c, x3, 48);
+}
+
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of
+// 16 elements. `c` points to 4 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not
+// read.
+export function multiply_4x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
+  let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
+  let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c22 = f32x4.splat(0), c23 = f32x4.splat(0);
+  let c30 = f32x4.splat(0), c31 = f32x4.splat(0), c32 = f32x4.splat(0), c33 = f32x4.splat(0);
+  let b0: v128, b1: v128, b2: v128, b3: v128, ai: v128;
+  for (let p: u32 = k >> 1; p != 0; p--) {
+    b0 = v128.load(b, 0);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
+    b3 = v128.load(b, 48);
+    ai = v128.load32_splat(a, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a, 4);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a, 8);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a, 12);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+
+    b0 = v128.load(b, 64);
+    b1 = v128.load(b, 80);
+    b2 = v128.load(b, 96);
+    b3 = v128.load(b, 112);
+    ai = v128.load32_splat(a, 16);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a, 20);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a, 24);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a, 28);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+    a += 2 * 16;
+    b += 2 * 64;
+  }
+  if (k & 1) {
+    b0 = v128.load(b, 0);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
+    b3 = v128.load(b, 48);
+    ai = v128.load32_splat(a, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a, 4);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a, 8);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a, 12);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+  }
+  const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
+  blend_wide(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);
+  blend_wide(c + 1 * ldc, c10, c11, c12, c13, alphas, betas, readsC);
+  blend_wide(c + 2 * ldc, c20, c21, c22, c23, alphas, betas, readsC);
+  blend_wide(c + 3 * ldc, c30, c31, c32, c33, alphas, betas, readsC);
+}

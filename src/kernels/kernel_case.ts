@@ -1,0 +1,119 @@
+/**
+ * The cases of kernels: dispatches with fixed operands. A declaration lists the cases of its kernel. The self-check of a device
+ * runs them, and so do the kernel's test, the count of loop iterations and the planted faults.
+ *
+ * The contents of buffers are deterministic. The same seed gives the same bits on every machine, because the generators use
+ * integer arithmetic and exact divisions by powers of two only.
+ */
+
+/** The contents of a buffer. A kernel sees either floats or words. */
+export type Values = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+
+/** A result of a dispatch that is compared with the float64 reference. */
+export interface Output {
+  readonly binding: string;
+  /**
+   * The number of consecutive f32 roundings on the way to an element. Each of them changes the element by at most 2⁻²⁴ of
+   * the output's largest element, so this number times 2⁻²⁴ is the tolerance. Undefined if the bits must be equal.
+   */
+  readonly roundings?: number;
+  /** Returns whether element i is compared. Without this function, all elements are compared. */
+  readonly includes?: (index: number) => boolean;
+}
+
+/** One dispatch of a kernel. `B` are the names of the kernel's bindings, and `P` those of its parameters. */
+export interface KernelCase<B extends string = string, P extends string = string> {
+  /** The feature that distinguishes this case from the other cases of the kernel. */
+  readonly feature?: string;
+  readonly params: Readonly<Record<P, number>>;
+  readonly buffers: () => Readonly<Record<B, Values>>;
+  /** `Output.roundings` of the buffers that hold rounded floats. The bits of the others must be equal. */
+  readonly roundings?: Readonly<Partial<Record<B, number>>>;
+  /** `Output.includes` of buffers in which some elements are unspecified. */
+  readonly includes?: Readonly<Partial<Record<B, (index: number) => boolean>>>;
+  /** Outputs besides the buffers that the kernel writes, by a name that is unique in the case. */
+  readonly outputs?: Readonly<Record<string, Output>>;
+}
+
+/**
+ * Returns the roundings of a sum of `terms` terms. The errors of single roundings cancel in part, so the error of the sum
+ * grows with the square root of the number of terms. It stays below 8·√terms units except with a probability of 10⁻¹³
+ * (Higham and Mary, SIAM Journal on Scientific Computing 41(5), 2019, theorem 2.4).
+ */
+export function sumRoundings(terms: number): number {
+  return Math.ceil(8 * Math.sqrt(terms));
+}
+
+/**
+ * The roundings of an expression with exp or tanh. WGSL allows exp an error of 3 + 2·|x| units in the last place. Where the
+ * arguments are large, the results are small compared with the largest element.
+ */
+export const EXPONENTIAL = 16;
+
+/** A tile in the middle of a matrix: its size, and the row and the column of the matrix at which it starts. */
+export type TilePlace = readonly [rows: number, cols: number, row0: number, first: number];
+
+/** Returns the parameters of a tile whose rows have padding. `words` is the number of words per row of the matrix's mask. */
+export function tileParams([rows, cols, row0, first]: TilePlace) {
+  return { rows, cols, ld: cols + 5, row0, first, words: Math.ceil((first + cols) / 32) };
+}
+
+/** The value of elements that a kernel must leave alone, and of outputs before the kernel runs. */
+export const UNTOUCHED = 77;
+
+/** Returns a generator of uniformly distributed u32 numbers (a Weyl sequence with the finaliser of MurmurHash3). */
+export function generator(seed: number): () => number {
+  let state = Math.imul(seed, 0x85ebca6b) >>> 0;
+  return () => {
+    state = (state + 0x9e3779b9) >>> 0;
+    let x = state;
+    x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+    x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+    return (x ^ (x >>> 16)) >>> 0;
+  };
+}
+
+/** Returns `count` random u32 numbers. */
+export function words(count: number, seed: number): Uint32Array<ArrayBuffer> {
+  const next = generator(seed), values = new Uint32Array(count);
+  // A loop is several times faster than `Uint32Array.from` with a function, and the check delays the start of a host.
+  for (let i = 0; i < count; i++) values[i] = next();
+  return values;
+}
+
+/** Returns `count` random floats in [−1, 1), which are multiples of 2⁻²³. */
+export function signed(count: number, seed: number): Float32Array<ArrayBuffer> {
+  const next = generator(seed), values = new Float32Array(count);
+  for (let i = 0; i < count; i++) values[i] = (next() >>> 8) / 2 ** 23 - 1;
+  return values;
+}
+
+/** Returns `count` random multiples of 1/8 in [−1, 1], so that many of them are equal. */
+export function coarse(count: number, seed: number): Float32Array<ArrayBuffer> {
+  return signed(count, seed).map((value) => Math.round(value * 8) / 8);
+}
+
+/** Returns `count` random floats in [0.5, 1.5). */
+export function positive(count: number, seed: number): Float32Array<ArrayBuffer> {
+  return signed(count, seed).map((value) => value / 2 + 1);
+}
+
+/** Returns `count` random integers from 0 to `limit` − 1. */
+export function below(limit: number, count: number, seed: number): Uint32Array<ArrayBuffer> {
+  return words(count, seed).map((word) => Math.floor(word / 2 ** 32 * limit));
+}
+
+/** Returns `count` floats that are all `value`. */
+export function filled(count: number, value: number = UNTOUCHED): Float32Array<ArrayBuffer> {
+  return new Float32Array(count).fill(value);
+}
+
+/** Returns a random permutation of 0 … `count` − 1. */
+export function permutation(count: number, seed: number): Uint32Array<ArrayBuffer> {
+  const next = generator(seed), order = Uint32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = next() % (i + 1);
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
