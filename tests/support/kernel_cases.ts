@@ -13,23 +13,27 @@ import { eachBackend } from "./backends.ts";
 /** The title of a test, and the cases that it runs. */
 type Titled<B extends string, P extends string> = readonly [title: string, ...cases: KernelCase<B, P>[]];
 
-/**
- * Declares a suite that runs the cases of a kernel's declaration, and further cases.
- * @param options.tolerance the largest error of rounded outputs, relative to the largest computed element
- */
+/** The largest errors of rounded outputs. */
+interface Accuracy {
+  /** The largest error, relative to the largest computed element of the output. */
+  readonly tolerance: number;
+  /** Returns what the error of an element is relative to, in place of the largest element. */
+  readonly scaleOf?: (expected: number) => number;
+}
+
+/** Declares a suite that runs the cases of a kernel's declaration, and further cases. */
 export function testKernel<B extends string, P extends string>(
   kernel: Kernel<B, P>,
-  options: { readonly tolerance: number; readonly suite?: typeof eachBackend },
+  { suite = eachBackend, ...accuracy }: Accuracy & { readonly suite?: typeof eachBackend },
   ...tests: readonly Titled<B, P>[]
 ): void {
-  const { suite = eachBackend, tolerance } = options;
   suite(kernel.name, (backend) => {
     it("computes the cases of its declaration", async () => {
-      for (const own of kernel.cases()) await assertCase(backend(), kernel, own, tolerance);
+      for (const own of kernel.cases()) await assertCase(backend(), kernel, own, accuracy);
     });
     for (const [title, ...cases] of tests) {
       it(title, async () => {
-        for (const one of cases) await assertCase(backend(), kernel, one, tolerance);
+        for (const one of cases) await assertCase(backend(), kernel, one, accuracy);
       });
     }
   });
@@ -43,7 +47,7 @@ export async function assertCase<B extends string, P extends string>(
   backend: Backend,
   kernel: Kernel<B, P>,
   { params, buffers, roundings, includes, feature = "" }: KernelCase<B, P>,
-  tolerance: number,
+  { tolerance, scaleOf }: Accuracy,
 ): Promise<void> {
   const before: Readonly<Record<string, Values>> = buffers(), plain = kernel as unknown as Kernel;
   const after = await dispatchCase(backend, plain, before, params);
@@ -59,6 +63,8 @@ export async function assertCase<B extends string, P extends string>(
         throw new AssertionError({ message: `${label}[${i}] is ${actual[i]}, expected ${exact[i]}` });
       }
     }
-    assertClose(computed.map((i) => actual[i]), computed.map((i) => expected[name][i]), tolerance, { label });
+    const divided = (values: ArrayLike<number>) =>
+      computed.map((i) => scaleOf ? values[i] / scaleOf(expected[name][i]) : values[i]);
+    assertClose(divided(actual), divided(expected[name]), tolerance, { label, ...(scaleOf && { scale: 1 }) });
   }
 }

@@ -10,7 +10,11 @@ export const row_extremes: Reference = ({ w, lows, highs }, p) =>
 export const fit_grids: Reference = ({ ranges, scales, zeros }, p) => {
   for (let i = 0; i < p.count; i++) {
     const weights = [ranges[i] * scales[i], ranges[i] * zeros[i]];
-    const { scale, zero } = gridOf(weights, Math.log2(p.max_code + 1), p.symmetric === 1);
+    const grid = gridOf(weights, Math.log2(p.max_code + 1), p.symmetric === 1);
+    // A scale that is too small for a normal f32 is the grid of weights that are all 0.
+    const { scale, zero } = grid.scale < 2 ** -126
+      ? gridOf([], Math.log2(p.max_code + 1), p.symmetric === 1)
+      : grid;
     scales[i] = scale;
     zeros[i] = zero;
   }
