@@ -101,11 +101,7 @@ export const pruneBlock = defineKernel({
   params,
   shader: pruneBlockShader(HARDWARE),
   softwareShader: pruneBlockShader(SOFTWARE),
-  cases: () =>
-    ([[128, false], [256, true], [77, true]] as const).map(([size, isAligned]) => {
-      const { buffers, ...block } = columnLoopCase(size, isAligned);
-      return { feature: `${size} columns`, ...block, buffers: () => ({ ...buffers(), ...tiedKeys(size) }) };
-    }),
+  cases: () => [pruneBlockCase(128, false), pruneBlockCase(256, true), pruneBlockCase(77, true)],
 });
 
 /**
@@ -124,26 +120,11 @@ export const pruneBlockNM = defineKernel({
   params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
   shader: pruneBlockNMShader(HARDWARE),
   softwareShader: pruneBlockNMShader(SOFTWARE),
-  cases: () =>
-    ([[128, false, 3, 5, 1], [256, true, 2, 4, 0], [77, true, 40, 100, 0]] as const).map(
-      ([size, isAligned, keep, group, has_forced]) => {
-        const { params, buffers, roundings } = columnLoopCase(size, isAligned);
-        return {
-          feature: `${size} columns, ${keep}:${group}`,
-          params: { ...params, keep, group, has_forced },
-          buffers: () => {
-            const block = buffers();
-            return {
-              ...block,
-              // Some scores are at least 2, so that all bits of their exponents matter.
-              work: block.work.map((value) => size === 256 ? 4 * value : value),
-              forced: words((CASE_ROW0 + CASE_ROWS) * params.words, 307).map((word) => word & 0x10010101),
-            };
-          },
-          roundings,
-        };
-      },
-    ),
+  cases: () => [
+    pruneBlockNMCase(128, false, 3, 5, 1),
+    pruneBlockNMCase(256, true, 2, 4, 0),
+    pruneBlockNMCase(77, true, 40, 100, 0),
+  ],
 });
 
 /** Keys with four values, so that most rows have ties, and a selection that prunes some of the ties of each row. */
@@ -152,4 +133,35 @@ function tiedKeys(size: number) {
   const keys = below(4, rows * size, 305).map((value) => [0, 5, 0x80000000, 0xffffffff][value]);
   const selection = below(size / 3, 2 + rows, 306).map((value, i) => i === 0 ? 0x80000000 : value);
   return { keys, selection };
+}
+
+/** A case with a threshold and ties in most rows. */
+export function pruneBlockCase(size: number, isAligned: boolean) {
+  const { buffers, ...block } = columnLoopCase(size, isAligned);
+  return { feature: `${size} columns`, ...block, buffers: () => ({ ...buffers(), ...tiedKeys(size) }) };
+}
+
+/** A case of the pattern `keep`:`group`. */
+export function pruneBlockNMCase(
+  size: number,
+  isAligned: boolean,
+  keep: number,
+  group: number,
+  has_forced: number,
+) {
+  const { params, buffers, roundings } = columnLoopCase(size, isAligned);
+  return {
+    feature: `${size} columns, ${keep}:${group}`,
+    params: { ...params, keep, group, has_forced },
+    buffers: () => {
+      const block = buffers();
+      return {
+        ...block,
+        // Some scores are at least 2, so that all bits of their exponents matter.
+        work: block.work.map((value) => size === 256 ? 4 * value : value),
+        forced: words((CASE_ROW0 + CASE_ROWS) * params.words, 307).map((word) => word & 0x10010101),
+      };
+    },
+    roundings,
+  };
 }

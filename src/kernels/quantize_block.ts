@@ -111,7 +111,8 @@ const ROUNDED: readonly RoundedBlock[] = [
   { size: 40, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: -1 },
 ];
 
-function quantizeBlockCase({ size, isAligned, bits, shift, ...options }: RoundedBlock) {
+/** A case of a rounded block. */
+export function quantizeBlockCase({ size, isAligned, bits, shift, ...options }: RoundedBlock) {
   const { params, buffers, roundings } = columnLoopCase(size, isAligned, shift), codes = 2 ** bits;
   const grids = options.grid_size ? Math.ceil(size / options.grid_size) + 1 : 1;
   const count = (CASE_ROW0 + CASE_ROWS) * grids;

@@ -140,7 +140,7 @@ function countLoops(size: number, lanes: number): LoopCount {
  * A symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its diagonal.
  * The bits of the results must be equal.
  */
-function choleskyCase(size: number, ld: number, seed: number, status = 0) {
+export function choleskyCase(size: number, ld: number, seed: number, status = 0) {
   const ldr = ld + 4, offset = 2 * ld + 3;
   return {
     params: { size, offset, ld, r_offset: ldr + 1, ldr, u_offset: offset, ldu: ld, first: 7 },

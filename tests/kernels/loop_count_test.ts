@@ -14,15 +14,16 @@ import { columnSquares, MAX_SOFTWARE_ROWS } from "../../src/kernels/column_squar
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import { productNT, productTN } from "../../src/kernels/product.ts";
 import type { Kernel, ShaderVariant } from "../../src/kernels/kernel.ts";
+import type { KernelCase } from "../../src/kernels/kernel_case.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
 import { MAX_BLOCK_SIZE } from "../../src/kernels/column_loop.ts";
 import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
 import { MAX_REMOVAL_COLUMNS, removeWeights } from "../../src/kernels/remove_weights.ts";
-import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { pruneBlock, pruneBlockCase, pruneBlockNM, pruneBlockNMCase } from "../../src/kernels/prune_block.ts";
 import { rowExtremes } from "../../src/kernels/quantization.ts";
-import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
-import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
+import { quantizeBlock, quantizeBlockCase } from "../../src/kernels/quantize_block.ts";
+import { choleskyCase, reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
 import { countTies, rankTies } from "../../src/kernels/selection/select.ts";
 import { finishSelection } from "../../src/kernels/selection/select_block.ts";
@@ -35,7 +36,6 @@ import { MAX_GROUP } from "../../src/sparsity/pattern.ts";
 import { NoAdapterError, openDevice, requestAdapter } from "../../src/webgpu/device.ts";
 import { fitsIn, shadersOf } from "../../src/webgpu/tuning.ts";
 import { runCounted } from "../support/counted_shader.ts";
-import { SAMPLES } from "./loop_count_samples.ts";
 
 /** The shader of a kernel that a software adapter runs. */
 function softwareShader(kernel: Kernel) {
@@ -134,6 +134,50 @@ describe("the largest sizes that callers dispatch", () => {
   });
 });
 
+/** The sizes of blocks that run every loop and every remainder of a loop. */
+const BLOCK_SIZES = [1, 17, 31, 129, 172, 254, 256];
+const GROUPS = [[1, 2], [100, 3], [129, 4], [255, 5], [256, 4], [256, 64], [254, 127], [256, MAX_GROUP]];
+const GRIDS = [[1, 0, 0], [255, 0, 0], [256, 4, 0], [256, 64, 0], [256, 128, 256], [129, 4, 100], [
+  256,
+  0,
+  256,
+]];
+const ALIGNED = [true, false];
+
+/** Every key equals the threshold, and more entries are asked for than a row has. This makes the search as long as possible. */
+function allTied({ buffers, ...pruned }: ReturnType<typeof pruneBlockCase>): KernelCase {
+  return {
+    ...pruned,
+    buffers: () => {
+      const operands = buffers();
+      return { ...operands, keys: operands.keys.fill(300), selection: operands.selection.fill(300) };
+    },
+  };
+}
+
+/** Cases of further sizes, for kernels whose loops depend on the size in several ways. */
+const FURTHER: ReadonlyMap<Kernel, readonly KernelCase[]> = new Map<Kernel, readonly KernelCase[]>([
+  [reverseCholesky, [8, 33, 172, 255].map((size) => choleskyCase(size, size + 5, size))],
+  [
+    pruneBlock,
+    BLOCK_SIZES.flatMap((size) => ALIGNED.map((aligned) => allTied(pruneBlockCase(size, aligned)))),
+  ],
+  [
+    pruneBlockNM,
+    GROUPS.flatMap(([size, group]) =>
+      ALIGNED.map((aligned) => pruneBlockNMCase(size, aligned, group >> 1, group, 1))
+    ),
+  ],
+  [
+    quantizeBlock,
+    GRIDS.flatMap(([size, group, grid_size]) =>
+      ALIGNED.map((isAligned) =>
+        quantizeBlockCase({ size, isAligned, bits: 4, symmetric: 0, grid_size, keep: group >> 1, group })
+      )
+    ),
+  ],
+]);
+
 async function openSoftwareDevice(): Promise<GPUDevice | string> {
   try {
     return (await openDevice(await requestAdapter(true))).device;
@@ -167,13 +211,11 @@ describe("the loops of a kernel on a software adapter", () => {
 
   for (const [name, kernel, shader] of countableShaders(device.limits.maxComputeWorkgroupStorageSize)) {
     it(`${name} runs no more loop iterations than declared, and a later loop still runs to its end`, async () => {
-      const samples = SAMPLES.filter((sample) => sample.kernel === kernel);
-      ok(samples.length > 0, `SAMPLES of loop_count_samples.ts has no entry for ${kernel.name}`);
       let mostCounted = 0, mostDeclared = 0;
-      for (const { params, fill = {} } of samples) {
+      for (const { params, buffers } of [...kernel.cases(), ...FURTHER.get(kernel) ?? []]) {
         const limit = shader.loops?.(params).iterations ?? 0, what = JSON.stringify(params);
         const furtherIterations = MAX_LOOP_ITERATIONS - limit;
-        const dispatch = { kernel, shader, params, fill, furtherIterations };
+        const dispatch = { kernel, shader, params, contents: buffers(), furtherIterations };
         const { iterations, completed } = await runCounted(device, dispatch);
         ok(iterations <= limit, `${iterations} iterations ran, but ${limit} are declared for ${what}`);
         strictEqual(

@@ -6,14 +6,15 @@
  */
 
 import type { Kernel, ShaderVariant } from "../../src/kernels/kernel.ts";
+import type { Values } from "../../src/kernels/kernel_case.ts";
 
 /** One dispatch of a shader. */
 export interface CountedDispatch {
   readonly kernel: Kernel;
   readonly shader: ShaderVariant;
   readonly params: Readonly<Record<string, number>>;
-  /** The word that fills each buffer, by binding name. The default is 0. */
-  readonly fill: Readonly<Record<string, number>>;
+  /** The contents of each buffer, by binding name. */
+  readonly contents: Readonly<Record<string, Values>>;
   /** The number of iterations of the further loop, which every invocation runs after the kernel. */
   readonly furtherIterations: number;
 }
@@ -29,11 +30,6 @@ export interface LoopReport {
   readonly completed: number;
 }
 
-/**
- * The size of every storage buffer, in bytes. A shader may read beyond the end, because WebGPU restricts such accesses to
- * the buffer and no loop count depends on the values read there.
- */
-const BUFFER_BYTES = 1 << 20;
 /** The size of the buffer with the kernel parameters, in bytes. */
 const PARAMS_BYTES = 256;
 
@@ -43,7 +39,7 @@ const PARAMS_BYTES = 256;
  * @throws {GPUError} if the rewritten shader does not compile
  */
 export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): Promise<LoopReport> {
-  const { kernel, shader, params, fill, furtherIterations } = dispatch;
+  const { kernel, shader, params, contents, furtherIterations } = dispatch;
   device.pushErrorScope("validation");
   const layouts = [operandLayout(device, kernel), reportLayout(device)];
   const pipeline = device.createComputePipeline({
@@ -54,17 +50,15 @@ export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): 
       constants: shader.constants,
     },
   });
-  const storage = (words: Uint32Array<ArrayBuffer>, usage = 0) => {
+  const storage = (words: Values, usage = 0) => {
     const buffer = device.createBuffer({
-      size: words.byteLength,
+      size: Math.max(4, words.byteLength),
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | usage,
     });
     device.queue.writeBuffer(buffer, 0, words);
     return buffer;
   };
-  const operands = Object.keys(kernel.bindings).map((name) =>
-    storage(new Uint32Array(BUFFER_BYTES / 4).fill(fill[name] ?? 0))
-  );
+  const operands = Object.keys(kernel.bindings).map((name) => storage(contents[name]));
   const uniform = storage(encodeParams(kernel, params), GPUBufferUsage.UNIFORM);
   const report = storage(Uint32Array.of(0, 0xffffffff, furtherIterations), GPUBufferUsage.COPY_SRC);
   const readable = device.createBuffer({
