@@ -5,7 +5,7 @@
  */
 
 import { type Backend, type DeviceBuffer, DeviceLostError } from "./backend.ts";
-import { freeArray } from "./host_arrays.ts";
+import { freeArray } from "./host_memory.ts";
 import {
   type AwaitedCall,
   type ErrorData,

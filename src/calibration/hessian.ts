@@ -6,7 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import { freeArray, READ_BYTES } from "../backend/host_arrays.ts";
+import { freeArray, READ_BYTES } from "../backend/host_memory.ts";
 import { Owned } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { setDiagonal } from "../kernels/diagonal.ts";

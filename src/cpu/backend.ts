@@ -12,13 +12,12 @@ import {
   OutOfDeviceMemoryError,
 } from "../backend/backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
-import { adapterName } from "./adapter_name.ts";
+import { adapterName } from "./instruction_pairing.ts";
 import type { BlasLibrary } from "./blas/blas_library.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
-import type { Executor } from "./executor.ts";
+import { type Executor, createInlineExecutor } from "./executor.ts";
 import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
-import { createInlineExecutor } from "./inline_executor.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import { createThreadPool } from "./thread_pool.ts";

@@ -13,6 +13,7 @@
  * DENO_V8_FLAGS.
  */
 
+
 /** The V8 flags that a process must be started with. */
 export const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];
 
@@ -33,4 +34,26 @@ function v8Flags(): string[] {
     if (error instanceof Deno.errors.NotCapable) return [];
     throw error;
   }
+}
+
+const PAIRED = " in pairs";
+
+/**
+ * Returns the name for a backend with `threads` worker threads in this process.
+ * @param blas the name of the library that multiplies matrices, if one is used
+ */
+export function adapterName(threads: number, blas?: string): string {
+  const pairs = pairsInstructions() ? PAIRED : "";
+  const library = blas === undefined ? "" : ` with ${blas}`;
+  const workers = threads === 0 ? "on the calling thread" : threads === 1 ? "1 thread" : `${threads} threads`;
+  return `WebAssembly SIMD${pairs}${library}, ${workers}`;
+}
+
+/**
+ * Returns the part of an adapter's name on which results depend. A BLAS library changes bits. Paired
+ * instructions and the number of threads change only the speed of the backend, because every sum has a fixed
+ * order.
+ */
+export function roundingName(name: string): string {
+  return name.replace(PAIRED, "").replace(/,[^,]*$/, "");
 }

@@ -8,7 +8,7 @@ import { DeviceLostError } from "../backend/backend.ts";
 import { CommandQueue } from "./command_queue.ts";
 import type { Executor } from "./executor.ts";
 import type { KernelInstance } from "./module.ts";
-import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
+import type { WorkerMessage, WorkerStart } from "./command_ring.ts";
 
 /** The kernels and the addresses of the memory that a thread pool uses. */
 export interface PoolLayout {

@@ -5,24 +5,10 @@
  * waits by polling for a few microseconds and then by `Atomics.wait`, which uses no processor time.
  */
 
-import {
-  ARGS,
-  COMPLETED,
-  FENCE,
-  ITEM_COUNT,
-  ITEMS_DONE,
-  KERNEL,
-  NEXT_ITEM,
-  PUBLISHED,
-  RING_CELLS,
-  SIGNAL,
-  slotOf,
-  STOP,
-} from "./command_ring.ts";
+import { ARGS, COMPLETED, FENCE, ITEM_COUNT, ITEMS_DONE, KERNEL, NEXT_ITEM, PUBLISHED, RING_CELLS, SIGNAL, slotOf, STOP, type WorkerMessage, type WorkerStart } from "./command_ring.ts";
 import { loadBlas } from "./blas/blas_library.ts";
 import { instantiate, type KernelInstance } from "./module.ts";
 import { messageOf } from "../text/message_of.ts";
-import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
 /**
  * The number of times that a worker polls before it sleeps. These polls take 10–20 µs, which is about the

@@ -6,7 +6,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
-import { roundingName } from "../cpu/adapter_name.ts";
+import { roundingName } from "../cpu/instruction_pairing.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
 import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";

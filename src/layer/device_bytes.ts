@@ -12,7 +12,7 @@ import { gridsPerRow } from "../quantization/quantization.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { METHOD_SOLVERS } from "./methods.ts";
 import { type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
-import { READ_BYTES } from "../backend/host_arrays.ts";
+import { READ_BYTES } from "../backend/host_memory.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
 /** The shape of a layer, and the size of the square tiles in which its matrices are stored. */

@@ -4,7 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import { READ_BYTES } from "../backend/host_arrays.ts";
+import { READ_BYTES } from "../backend/host_memory.ts";
 import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";

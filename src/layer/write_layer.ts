@@ -15,7 +15,7 @@ import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { tensorBytes } from "../tensor/shape.ts";
-import { freeArray, READ_BYTES } from "../backend/host_arrays.ts";
+import { freeArray, READ_BYTES } from "../backend/host_memory.ts";
 import { type Encoding, MatrixReader } from "./matrix_reader.ts";
 import { splitIntoStrips } from "./sinks/strips.ts";
 

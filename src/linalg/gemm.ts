@@ -4,8 +4,9 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import type { gemmNN, gemmNT, gemmTN } from "../kernels/gemm.ts";
+import { gemmNN, gemmNT, type gemmTN } from "../kernels/gemm.ts";
 import type { Submatrix } from "./submatrix.ts";
+import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 
 /**
  * The sizes and scalars of C ← α·op(A)·op(B) + β·C, where op(A) is (m, k), op(B) is (k, n) and C is (m, n).
@@ -67,4 +68,29 @@ export function gemm(
     beta,
     upper: upper ? 1 + rowsAbove : 0,
   });
+}
+
+/**
+ * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. Before the
+ * call, the caller fills in the lower triangles of the diagonal tiles of A with `mirrorDiagonalTiles`. C and
+ * M must be different matrices.
+ */
+export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatrix, c: TiledMatrix): void {
+  for (let i = 0; i < m.tileRows; i++) {
+    for (let j = 0; j < c.tileCols; j++) {
+      const target = c.tile(i, j);
+      for (let k = 0; k < m.tileCols; k++) {
+        const left = m.tile(i, k);
+        // C(i, j) += M(i, k)·A(k, j), where A(k, j) = A(j, k)ᵀ below the diagonal.
+        const [kernel, right] = k <= j ? [gemmNN, a.tile(k, j)] : [gemmNT, a.tile(j, k)];
+        const sizes = { m: target.rows, n: target.cols, k: left.cols, beta: k > 0 ? 1 : 0 };
+        gemm(backend, kernel, whole(left), whole(right), whole(target), sizes);
+      }
+    }
+  }
+}
+
+/** Returns a whole tile as an operand of a product. */
+function whole({ buffer, ld }: Tile): Submatrix {
+  return { buffer, offset: 0, ld };
 }

@@ -3,7 +3,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import { freeArray } from "../backend/host_arrays.ts";
+import { freeArray } from "../backend/host_memory.ts";
 import { DTYPE_CODE, toFloat32 } from "../kernels/transfer/convert.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { ModelError } from "../files/model_error.ts";

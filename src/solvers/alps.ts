@@ -25,7 +25,7 @@ import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import type { Factor } from "../linalg/factor.ts";
-import { symmetricProduct } from "../linalg/symmetric_product.ts";
+import { symmetricProduct } from "../linalg/gemm.ts";
 import {
   addScaled,
   allocateLike,

@@ -18,7 +18,7 @@ import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { cgDirection, cgStep } from "../kernels/conjugate_gradient.ts";
 import { addInnerProduct, RowSums } from "../linalg/quadratic_form.ts";
-import { symmetricProduct } from "../linalg/symmetric_product.ts";
+import { symmetricProduct } from "../linalg/gemm.ts";
 import {
   addScaled,
   allocateLike,

@@ -11,7 +11,7 @@ import { ResourceSet } from "../backend/owned.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { writeDiagonal } from "../linalg/diagonal.ts";
 import { addInnerProduct, RowSums } from "../linalg/quadratic_form.ts";
-import { symmetricProduct } from "../linalg/symmetric_product.ts";
+import { symmetricProduct } from "../linalg/gemm.ts";
 import { allocateLike, copyMatrix, scaleColumns } from "../linalg/tile_arithmetic.ts";
 import type { ScaledStatistics } from "./scaled_statistics.ts";
 import { trustedDifference, undampedForm } from "./solution.ts";

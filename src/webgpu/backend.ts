@@ -19,14 +19,12 @@ import type { Grid, Kernel } from "../kernels/kernel.ts";
 import { BindGroupCache } from "./bind_group_cache.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./device_faults.ts";
-import { assertUnderLoopLimit } from "./loop_limit.ts";
+import { assertUnderLoopLimit, ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
 import { matrixTuning } from "./runtimes/matrix_units.ts";
-import { ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
-import { PipelineCache } from "./pipeline_cache.ts";
+import { PipelineCache, warmUpPipelines } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
 import { timePass } from "./time_pass.ts";
-import { warmUpPipelines } from "./warm_up_pipelines.ts";
 import type { WebGpuOptions } from "./webgpu_options.ts";
 import { asWebGpuBuffer, checkByteRange, WebGpuBuffer } from "./webgpu_buffer.ts";
 

@@ -6,7 +6,7 @@
  */
 
 import { DeviceLostError } from "../backend/backend.ts";
-import { afterErrorReports } from "./after_error_reports.ts";
+import { setImmediate } from "node:timers/promises";
 
 /** The asynchronous errors of one device. */
 export class DeviceFaults {
@@ -97,4 +97,13 @@ export class DeviceFaults {
       work.then(resolve, reject).finally(() => this.#waiting.delete(reject));
     });
   }
+}
+
+/**
+ * Resolves to `value` after the runtime has reported the errors of earlier work. It reports them at the start of the next
+ * iteration of the event loop, so the first immediate ends the current iteration, and the second one the next.
+ */
+export async function afterErrorReports<T>(value: T): Promise<T> {
+  await setImmediate();
+  return await setImmediate(value);
 }

@@ -3,8 +3,9 @@
  * order of the kernel's declaration, with 4 bytes each.
  */
 
-import type { Kernel } from "../kernels/kernel.ts";
+import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
+import { MAX_LOOP_ITERATIONS } from "../kernels/loop_count.ts";
 
 const MAX_U32 = 0xffffffff;
 
@@ -58,4 +59,22 @@ export function rejectUndeclared(
   if (names.length === count) return;
   const undeclared = names.find((name) => !(name in declared));
   throw new TypeError(`dispatch of ${kernel.name}: the kernel has no ${what} ${undeclared}`);
+}
+
+/**
+ * Checks the number of loop iterations of one dispatch. A shader that declares no loop count passes.
+ * @throws {RangeError} naming the kernel and the count, if one invocation would need `MAX_LOOP_ITERATIONS` or more
+ */
+export function assertUnderLoopLimit(
+  { name }: Kernel,
+  shader: ShaderVariant,
+  params: Readonly<Record<string, number>>,
+): void {
+  const iterations = shader.loops?.(params).iterations ?? 0;
+  if (iterations >= MAX_LOOP_ITERATIONS) {
+    throw new RangeError(
+      `dispatch of ${name}: one invocation would need ${iterations} loop iterations, but a software adapter ` +
+        `may end its loops after ${MAX_LOOP_ITERATIONS}`,
+    );
+  }
 }

@@ -8,7 +8,7 @@
  * mapping of a buffer that was not mapped at its creation always awaits the promise. Other versions of Deno were not tested, so they always await it too.
  */
 
-import { afterErrorReports } from "./after_error_reports.ts";
+import { afterErrorReports } from "./device_faults.ts";
 
 /** The versions of Deno in which `mapAsync` behaves as described above. */
 const MAPS_BEFORE_RESOLVING = /^2\.9\./;

@@ -10,7 +10,7 @@ import { tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { factor } from "../../src/linalg/factor.ts";
 import { mirrorDiagonalTiles } from "../../src/linalg/quadratic_form.ts";
 import { solveFactored } from "../../src/linalg/solve_factored.ts";
-import { symmetricProduct } from "../../src/linalg/symmetric_product.ts";
+import { symmetricProduct } from "../../src/linalg/gemm.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";

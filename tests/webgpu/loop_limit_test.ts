@@ -7,7 +7,7 @@ import { doesNotThrow, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { gemmNN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import { pruneBlockNM } from "../../src/kernels/prune_block.ts";
-import { assertUnderLoopLimit } from "../../src/webgpu/loop_limit.ts";
+import { assertUnderLoopLimit } from "../../src/webgpu/params_encoder.ts";
 import { upload } from "../support/device.ts";
 import { webgpuSuite } from "./suite.ts";
 

@@ -2,11 +2,11 @@
  * Moves the tensors of one request into their sinks while the bytes arrive, in the order of the
  * file. A sink builds a matrix on the device from the strips of a tensor, which are ranges of whole rows. The
  * CPU's memory holds one strip, and strips that are on their way to the device, whose number
- * `backend/upload_memory.ts` bounds.
+ * `backend/host_memory.ts` bounds.
  */
 
 import type { Backend } from "../../backend/backend.ts";
-import { UploadMemory } from "../../backend/upload_memory.ts";
+import { UploadMemory } from "../../backend/host_memory.ts";
 import { StripAssembler, stripBufferBytes } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import { DeferredChecks, Uploader } from "./upload.ts";

@@ -1,5 +1,5 @@
 /**
- * The host memory in which a long upload is assembled, one piece after the other. If the backend lends
+ * The host memory (the CPU's) through which bytes move to and from a device. A long upload is assembled in it, one piece after the other. If the backend lends
  * memory, each piece is assembled in lent memory, which `write` takes without copying it. Otherwise all pieces
  * share one array, because `write` copies each piece at once.
  */
@@ -61,4 +61,19 @@ export class UploadMemory implements Disposable {
   [Symbol.dispose](): void {
     this.#memory.release();
   }
+}
+
+/**
+ * The bytes that a long read from a device asks for at a time. On a GPU each read waits for the GPU's queue, so large reads
+ * are better. The `cpu` backend copies from its own memory. There small reads are better, because the allocator
+ * reuses their memory, and because a short copy does not delay other requests.
+ */
+export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
+
+/**
+ * Frees the memory of `bytes`, which nobody uses any more. Its length is 0 afterwards. A thread that creates few objects collects
+ * its garbage rarely, so without this call the arrays of many layers would occupy memory at the same time.
+ */
+export function freeArray(bytes: Uint8Array<ArrayBuffer>): void {
+  bytes.buffer.transfer(0);
 }
