@@ -9,6 +9,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import {
   chooseEntries,
   chooseInGroups,
+  chooseInGroupsCase,
   countScoreTies,
   scoreHistogram,
 } from "../../src/kernels/selection/choose.ts";
@@ -16,6 +17,7 @@ import { RADIX_BINS, RADIX_LEVELS, rankTies, selectDigit } from "../../src/kerne
 import { referenceSelection } from "../reference/selection.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
+import { testKernel } from "../support/kernel_cases.ts";
 import { normals, uniform } from "../support/random.ts";
 
 /** A matrix that is cut into tiles of at most `edge` rows and columns. */
@@ -113,51 +115,13 @@ eachBackend("choose_entries", (backend) => {
   }
 });
 
-eachBackend("choose_in_groups", (backend) => {
-  for (const [keep, group] of [[2, 4], [4, 8], [1, 3], [64, 128]]) {
-    it(`keeps the ${keep} largest scores of every ${group} columns, and proportionally many of a shorter last group`, async () => {
-      for (const [rows, cols] of [[7, 45], [33, 127], [3, 700]]) {
-        const edge = Math.ceil(40 / group) * group;
-        const values = makeValues(rows * cols, cols, 5), next = uniform(rows);
-        const scale = Float32Array.from({ length: cols }, (_, c) => 1 + c % 2);
-        const forcedFlags = Uint8Array.from(values, () => Number(next() < 0.2));
-        const tiles = makeTiles(backend(), { rows, cols, edge, values });
-        const words = Math.ceil(cols / 32);
-        const shared = {
-          scale: upload(backend(), scale),
-          forced: upload(backend(), packWords(forcedFlags, rows, cols)),
-          mask: upload(backend(), new Uint32Array(rows * words)),
-        };
-        for (const { x, params } of tiles) {
-          backend().dispatch(chooseInGroups, { x, ...shared }, {
-            ...params,
-            words,
-            has_forced: 1,
-            keep,
-            group,
-          });
-        }
-        const kept = new Uint8Array(rows * cols);
-        for (let r = 0; r < rows; r++) {
-          for (let start = 0; start < cols; start += group) {
-            const size = Math.min(group, cols - start), at = r * cols + start;
-            const scores = Array.from(
-              { length: size },
-              (_, i) => Math.abs(values[at + i] * scale[start + i]),
-            );
-            const isForced = (i: number) => forcedFlags[at + i] === 1;
-            const pruned = referenceSelection(scores, size - Math.ceil(keep * size / group), isForced);
-            for (let i = 0; i < size; i++) kept[at + i] = pruned[i] || isForced(i) ? 0 : 1;
-          }
-        }
-        deepStrictEqual(
-          await downloadU32(backend(), shared.mask),
-          packWords(kept, rows, cols),
-          `${rows}×${cols}`,
-        );
-        for (const { x } of tiles) x.destroy();
-        for (const buffer of Object.values(shared)) buffer.destroy();
-      }
-    });
-  }
-});
+testKernel(
+  chooseInGroups,
+  { tolerance: 0 },
+  ...[[2, 4], [4, 8], [1, 3], [64, 128]].map(([keep, group]) =>
+    [
+      `keeps the ${keep} largest scores of every ${group} columns, and proportionally many of a shorter last group`,
+      ...[[7, 45], [33, 127], [3, 700]].map(([rows, cols]) => chooseInGroupsCase(rows, cols, keep, group, 1)),
+    ] as const
+  ),
+);

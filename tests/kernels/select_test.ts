@@ -8,24 +8,23 @@ import { it } from "@std/testing/bdd";
 import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
 import {
   countTies,
+  countTiesCase,
   keyHistogram,
+  keyHistogramCase,
   RADIX_BINS,
   RADIX_LEVELS,
   rankTies,
+  rankTiesCase,
   scoreKeys,
+  scoreKeysCase,
   selectDigit,
 } from "../../src/kernels/selection/select.ts";
 import { referenceSelection } from "../reference/selection.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 import { chosenEntries, packBits, SCORE_DISTRIBUTIONS } from "../support/selection.ts";
-import { normals, uniform } from "../support/random.ts";
-
-/** Random keys, uniform over all u32. */
-function randomKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
-  const next = uniform(seed);
-  return Uint32Array.from({ length: count }, () => next() * 2 ** 32);
-}
+import { testKernel } from "../support/kernel_cases.ts";
+import { normals } from "../support/random.ts";
 
 /** Queues the selection of the `k` smallest of `keys`, (rows, cols), and returns the buffer `selection`. */
 function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number, k: number): DeviceBuffer {
@@ -43,65 +42,40 @@ function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number
   return selection;
 }
 
-eachBackend("score_keys", (backend) => {
-  for (const [rows, cols, first] of [[1, 1, 0], [7, 31, 5], [33, 128, 128], [65, 129, 31], [3, 40001, 0]]) {
-    for (const hasForced of [0, 1]) {
-      it(`computes the keys of ${rows}×${cols} entries from column ${first}, ${hasForced ? "some" : "none"} of them forced`, async () => {
-        const ld = cols + 3, words = Math.ceil((first + cols) / 32) + 1;
-        const weights = normals(rows * ld, rows), scales = normals(first + cols, cols).map(Math.abs);
-        weights[0] = -0;
-        const isForced = (r: number, c: number) => (r * 7 + c * 5) % 11 === 0;
-        const buffers = {
-          work: upload(backend(), weights),
-          scale: upload(backend(), scales),
-          forced: upload(backend(), packBits(rows, words, isForced)),
-          keys: upload(backend(), new Uint32Array(rows * cols)),
-        };
-        const params = { rows, cols, ld, first, words, has_forced: hasForced };
-        backend().dispatch(scoreKeys, buffers, params);
-        const expected = Uint32Array.from({ length: rows * cols }, (_, i) => {
-          const r = Math.floor(i / cols), c = i % cols;
-          const score = Float32Array.of(Math.abs(weights[r * ld + c] * scales[first + c]));
-          return hasForced && isForced(r, first + c) ? 0 : new Uint32Array(score.buffer)[0] + 1;
-        });
-        deepStrictEqual(await downloadU32(backend(), buffers.keys), expected);
-        for (const buffer of Object.values(buffers)) buffer.destroy();
-      });
-    }
-  }
-});
+testKernel(
+  scoreKeys,
+  { tolerance: 0 },
+  ...[[1, 1, 0], [7, 31, 5], [33, 128, 128], [65, 129, 31], [3, 40001, 0]].flatMap(([rows, cols, first]) =>
+    [0, 1].map((has_forced) =>
+      [
+        `computes the keys of ${rows}×${cols} entries from column ${first}, ${
+          has_forced ? "some" : "none"
+        } of them forced`,
+        scoreKeysCase(rows, cols, first, has_forced),
+      ] as const
+    )
+  ),
+  ["computes the key of −0 as that of 0", {
+    params: { rows: 1, cols: 2, ld: 2, first: 0, words: 1, has_forced: 0 },
+    buffers: () => ({
+      work: Float32Array.of(-0, 0),
+      scale: Float32Array.of(1, 1),
+      forced: new Uint32Array(1),
+      keys: new Uint32Array(2),
+    }),
+  }],
+);
 
-eachBackend("key_histogram", (backend) => {
-  for (const count of [1, 7, 255, 4097, 200_003]) {
-    it(`adds ${count} keys to the histogram at every level`, async () => {
-      const keys = randomKeys(count, count);
-      const threshold = keys[count >> 1];
-      // Some keys have the same first one, two or three bytes as the threshold.
-      for (let i = 0; i < count; i++) {
-        const shared = i % 4;
-        if (shared) keys[i] = threshold ^ (keys[i] >>> (8 * shared));
-      }
-      const buffers = {
-        keys: upload(backend(), keys),
-        selection: upload(backend(), Uint32Array.of(threshold, 1)),
-      };
-      for (let level = 0; level < RADIX_LEVELS; level++) {
-        const before = Uint32Array.from({ length: RADIX_BINS }, (_, d) => d);
-        const histogram = upload(backend(), before);
-        backend().dispatch(keyHistogram, { ...buffers, histogram }, { count, level });
-        const expected = before.slice(), digitValue = 2 ** (24 - 8 * level);
-        for (const key of keys) {
-          const same = Math.floor(key / digitValue / 256) === Math.floor(threshold / digitValue / 256);
-          if (same) expected[Math.floor(key / digitValue) % 256]++;
-        }
-        deepStrictEqual(await downloadU32(backend(), histogram), expected, `level ${level}`);
-        histogram.destroy();
-      }
-      buffers.keys.destroy();
-      buffers.selection.destroy();
-    });
-  }
-});
+testKernel(
+  keyHistogram,
+  { tolerance: 0 },
+  ...[1, 7, 255, 4097, 200_003].map((count) =>
+    [
+      `adds ${count} keys to the histogram at every level`,
+      ...[0, 1, 2, 3].map((level) => keyHistogramCase(count, level)),
+    ] as const
+  ),
+);
 
 eachBackend("select_digit", (backend) => {
   async function digit(counts: number[], [threshold, remaining]: number[], level: number, k: number) {
@@ -133,41 +107,27 @@ eachBackend("select_digit", (backend) => {
   });
 });
 
-eachBackend("count_ties and rank_ties", (backend) => {
-  for (const [rows, cols] of [[1, 1], [7, 129], [64, 33], [65, 128], [1000, 3], [3, 70001]]) {
-    it(`count the ties in ${rows} rows of ${cols} keys, and choose the first ties`, async () => {
-      const keys = randomKeys(rows * cols, rows).map((key) => key % 3);
-      const ties = Array.from({ length: rows }, (_, r) => {
-        return keys.subarray(r * cols, (r + 1) * cols).filter((key) => key === 2).length;
-      });
-      const total = ties.reduce((sum, count) => sum + count, 0), wanted = total >> 1;
-      const buffers = {
-        keys: upload(backend(), keys),
-        selection: upload(backend(), new Uint32Array(2 + rows).fill(5).fill(2, 0, 1).fill(wanted, 1, 2)),
-      };
-      backend().dispatch(countTies, buffers, { rows, cols, accumulate: 0 });
-      deepStrictEqual([...await downloadU32(backend(), buffers.selection)], [2, wanted, ...ties]);
-      backend().dispatch(countTies, buffers, { rows, cols, accumulate: 1 });
-      deepStrictEqual([...await downloadU32(backend(), buffers.selection)], [
-        2,
-        wanted,
-        ...ties.map((t) => 2 * t),
-      ]);
-
-      backend().dispatch(countTies, buffers, { rows, cols, accumulate: 0 });
-      backend().dispatch(rankTies, { selection: buffers.selection }, { rows });
-      let remaining = wanted;
-      const ranked = ties.map((count) => {
-        const taken = Math.min(remaining, count);
-        remaining -= taken;
-        return taken;
-      });
-      deepStrictEqual([...await downloadU32(backend(), buffers.selection)], [2, wanted, ...ranked]);
-      buffers.keys.destroy();
-      buffers.selection.destroy();
-    });
-  }
-});
+const ROWS = [[1, 1], [7, 129], [64, 33], [65, 128], [1000, 3], [3, 70001]];
+testKernel(
+  countTies,
+  { tolerance: 0 },
+  ...ROWS.map(([rows, cols]) =>
+    [
+      `counts the ties in ${rows} rows of ${cols} keys`,
+      ...[0, 1].map((accumulate) => countTiesCase(rows, cols, accumulate)),
+    ] as const
+  ),
+);
+testKernel(
+  rankTies,
+  { tolerance: 0 },
+  ...ROWS.map(([rows]) =>
+    [
+      `chooses the first ties of ${rows} rows`,
+      ...[1, 2, 4].map((share) => rankTiesCase(rows, rows * share)),
+    ] as const
+  ),
+);
 
 eachBackend("the selection", (backend) => {
   for (const [name, distribution] of Object.entries(SCORE_DISTRIBUTIONS)) {
