@@ -13,7 +13,7 @@ import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
 import { shortened } from "../text/quotes.ts";
 import { requireEdgeKey, requireOpenEdgeName } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
-import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
+import type { EdgeApp, EdgeEnv } from "./bindings.ts";
 import { edgeHealthRoutes } from "./health.ts";
 import { hostRoutes } from "./hosts/routes.ts";
 import { jobRoutes } from "./jobs/routes.ts";

@@ -9,8 +9,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { parseHostNames, requireHostName } from "../protocol/host_names.ts";
 import { type Key, parseKeys, requireScope, type Scope } from "../protocol/keys.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import type { EdgeBindings } from "./bindings.ts";
-import type { EdgeEnv } from "./edge_env.ts";
+import type { EdgeBindings, EdgeEnv } from "./bindings.ts";
 
 /** The period of the rate limit in `wrangler.toml`, in seconds. */
 const RATE_PERIOD_SECONDS = 60;

@@ -4,13 +4,11 @@
  * binding, URL or secret is missing, only the requests that need it are refused, with an error that names it.
  */
 
+import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { HostRegistry } from "./hosts/host_registry.ts";
 import type { JobIndex } from "./jobs/job_index.ts";
 import type { ObservedJob } from "./jobs/observed_job.ts";
-import type { DurableObjectNamespace, Remote } from "./runtime/durable_object.ts";
-import type { R2Bucket } from "./runtime/r2_bucket.ts";
-import type { RateLimit } from "./runtime/rate_limit.ts";
-import type { Workflow } from "./runtime/workflow.ts";
+import type { DurableObjectNamespace, R2Bucket, RateLimit, Remote, Workflow } from "./runtime.ts";
 
 /** The environment that the runtime passes to the Worker. Variables and secrets are strings. */
 export interface EdgeBindings {
@@ -78,3 +76,18 @@ export interface JobParams {
   /** The id of the job. */
   readonly job: string;
 }
+
+/** Hono's environment type of the edge. */
+export interface EdgeEnv {
+  Bindings: EdgeBindings;
+  Variables: {
+    requestId: string;
+    /** Set if the edge itself has authorised the request, by a key with the scope or because `EDGE_OPEN` is set. */
+    isAuthorized?: true;
+    /** Identifies the client of an authorised request: the sha-256 of its key, or `open` if `EDGE_OPEN` is set and there are no keys. */
+    client?: string;
+  };
+}
+
+/** The edge's Hono application. It collects the OpenAPI descriptions of the resources that are mounted on it. */
+export type EdgeApp = OpenAPIHono<EdgeEnv>;

@@ -11,8 +11,7 @@ import { createJobContext } from "./jobs/job_context.ts";
 import { JobIndex } from "./jobs/job_index.ts";
 import { ObservedJob } from "./jobs/observed_job.ts";
 import { runJob } from "./jobs/run_job.ts";
-import type { DurableObjectState } from "./runtime/durable_object.ts";
-import type { WorkflowStep } from "./runtime/workflow.ts";
+import type { DurableObjectState, WorkflowStep } from "./runtime.ts";
 import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 
 const DEFAULT_JOB_DAYS = 7;

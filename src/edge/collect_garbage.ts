@@ -7,7 +7,7 @@
 
 import pMap from "p-map";
 import type { EdgeBindings } from "./bindings.ts";
-import type { R2Bucket, R2Object } from "./runtime/r2_bucket.ts";
+import type { R2Bucket, R2Object } from "./runtime.ts";
 import { findRecord } from "./uploads/upload_record.ts";
 import {
   BLOB_PREFIX,

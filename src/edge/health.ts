@@ -9,7 +9,7 @@ import { routeConfig } from "../protocol/resources/operation.ts";
 import { HEALTHZ, READYZ } from "../protocol/resources/server.ts";
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
-import type { EdgeApp } from "./edge_env.ts";
+import type { EdgeApp } from "./bindings.ts";
 import { PROXY_PROBLEMS, proxyToHost } from "./proxy.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 

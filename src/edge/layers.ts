@@ -6,7 +6,7 @@
 import { invalidParameters, Refusal, requireNamedParameters } from "../protocol/refusal.ts";
 import { layerQuerySchema } from "../protocol/parameters.ts";
 import { requireEdgeKey } from "./auth.ts";
-import type { EdgeApp } from "./edge_env.ts";
+import type { EdgeApp } from "./bindings.ts";
 import { proxyToHost } from "./proxy.ts";
 import type { LayerHandler } from "./small_layers.ts";
 

@@ -11,8 +11,7 @@ import { PRUNE_LAYER } from "../protocol/resources/layers.ts";
 import { type Operation, routeConfig } from "../protocol/resources/operation.ts";
 import { METRICS, OPENAPI } from "../protocol/resources/server.ts";
 import type { ProblemCode } from "../protocol/problem_codes.ts";
-import type { EdgeBindings } from "./bindings.ts";
-import type { EdgeApp } from "./edge_env.ts";
+import type { EdgeApp, EdgeBindings } from "./bindings.ts";
 import { PROXY_PROBLEMS } from "./proxy.ts";
 
 /** The problems that the edge adds to a forwarded operation that needs an API key, whose requests are limited. */

@@ -15,7 +15,7 @@ import { playgroundHtml } from "../pages/playground.tsx";
 import { readySchema } from "../protocol/resources/server.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { VERSION } from "../protocol/version.ts";
-import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
+import type { EdgeApp, EdgeEnv } from "./bindings.ts";
 
 /** The longest time that the start page waits for the host, in milliseconds. */
 const READY_MILLISECONDS = 3000;

@@ -6,12 +6,11 @@
 
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
-import { problemAnswer, Refusal } from "../protocol/refusal.ts";
-import { PROBLEMS } from "../protocol/problem_codes.ts";
-import { stackOf } from "../text/message_of.ts";
-import type { EdgeEnv } from "./edge_env.ts";
-import { logFailure } from "./log_failure.ts";
+import type { EdgeEnv } from "./bindings.ts";
 import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
+import { PROBLEMS } from "../protocol/problem_codes.ts";
+import { problemAnswer, Refusal } from "../protocol/refusal.ts";
+import { stackOf } from "../text/message_of.ts";
 
 /** The Retry-After in seconds of an answer with status 503 whose refusal has none. */
 const DEFAULT_RETRY_SECONDS = 5;
@@ -46,4 +45,9 @@ function logInternalError(error: unknown, requestId: string): Refusal {
   return new Refusal("internal", "the edge failed; its log has the error under this request id", {
     cause: error,
   });
+}
+
+/** Writes one line of JSON to the log. */
+export function logFailure(entry: Readonly<Record<string, unknown>>): void {
+  console.error(JSON.stringify(entry));
 }

@@ -9,8 +9,8 @@ import type { ProblemCode } from "../protocol/problem_codes.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { messageOf } from "../text/message_of.ts";
 import { requireBodyLength } from "./requests/body_length.ts";
-import type { EdgeEnv } from "./edge_env.ts";
-import { logFailure } from "./log_failure.ts";
+import type { EdgeEnv } from "./bindings.ts";
+import { logFailure } from "./problems.ts";
 import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
 import { wholeNumber } from "./settings.ts";
 

@@ -14,18 +14,17 @@
 import type { Context } from "hono";
 import { type Backend, DeviceLostError } from "../backend/backend.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
+import type { EdgeEnv } from "./bindings.ts";
+import { proxyToHost } from "./proxy.ts";
+import { requireBodyLength } from "./requests/body_length.ts";
+import { readBody } from "./requests/read_body.ts";
+import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./small_limits.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/layer_refusal.ts";
 import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/headers.ts";
 import { type ParsedLayerQuery, type ResolvedParameters, resolveParameters } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
-import { requireBodyLength } from "./requests/body_length.ts";
-import { ByteBudget } from "./byte_budget.ts";
-import type { EdgeEnv } from "./edge_env.ts";
-import { proxyToHost } from "./proxy.ts";
-import { readBody } from "./requests/read_body.ts";
-import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./small_limits.ts";
 
 /** The Retry-After, in seconds, of the refusal of a layer for which there is no memory. */
 const BUSY_RETRY_SECONDS = 1;
@@ -119,4 +118,29 @@ async function* singleChunk(
   bytes: Uint8Array<ArrayBuffer>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   yield await Promise.resolve(bytes);
+}
+
+/** A budget of bytes. */
+export class ByteBudget {
+  #free: number;
+
+  /** @param bytes the size of the whole budget */
+  constructor(bytes: number) {
+    this.#free = bytes;
+  }
+
+  /**
+   * Takes bytes from the budget, until the result is disposed of.
+   * @returns undefined if fewer bytes are free
+   */
+  reserve(bytes: number): Disposable | undefined {
+    if (bytes > this.#free) return undefined;
+    this.#free -= bytes;
+    return {
+      [Symbol.dispose]: () => {
+        this.#free += bytes;
+        bytes = 0;
+      },
+    };
+  }
 }

@@ -6,7 +6,7 @@
 import { createEdge } from "./app.ts";
 import type { EdgeBindings } from "./bindings.ts";
 import { collectGarbage } from "./collect_garbage.ts";
-import type { ScheduledController } from "./runtime/scheduled_controller.ts";
+import type { ScheduledController } from "./runtime.ts";
 import type { PageFiles } from "../pages/page_files.ts";
 import { smallLayers } from "./small_layers.ts";
 

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_registry.ts";
-import type { Remote } from "../../src/edge/runtime/durable_object.ts";
+import type { Remote } from "../../src/edge/runtime.ts";
 import { type Heartbeat, heartbeatSchema } from "../../src/protocol/resources/hosts.ts";
 import { signTicket } from "../../src/protocol/tickets.ts";
 import { loggedErrors } from "./memory_edge.ts";

@@ -9,10 +9,9 @@ import { createEdge } from "../../src/edge/app.ts";
 import { edgeDocument } from "../../src/edge/openapi.ts";
 import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
-import type { DurableObjectState, Remote } from "../../src/edge/runtime/durable_object.ts";
+import type { DurableObjectState, R2Bucket, Remote } from "../../src/edge/runtime.ts";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { JobIndex } from "../../src/edge/jobs/job_index.ts";
-import type { R2Bucket } from "../../src/edge/runtime/r2_bucket.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
 import { memorySql } from "./memory_sql.ts";
 

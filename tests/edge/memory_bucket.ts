@@ -3,7 +3,7 @@
  * Workers runtime. Importing this file also defines `crypto.DigestStream`, which only that runtime has.
  */
 
-import type { R2Bucket, R2Object, R2ObjectBody, R2UploadedPart } from "../../src/edge/runtime/r2_bucket.ts";
+import type { R2Bucket, R2Object, R2ObjectBody, R2UploadedPart } from "../../src/edge/runtime.ts";
 
 /** An object with its bytes. */
 interface StoredObject extends R2Object {

@@ -9,7 +9,7 @@ import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import { JobIndex } from "../../src/edge/jobs/job_index.ts";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { edgeDocument } from "../../src/edge/openapi.ts";
-import type { DurableObjectState } from "../../src/edge/runtime/durable_object.ts";
+import type { DurableObjectState } from "../../src/edge/runtime.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import { MemoryBucket } from "./memory_bucket.ts";

@@ -4,7 +4,7 @@
  */
 
 import { DatabaseSync } from "node:sqlite";
-import type { SqlStorage, SqlValue } from "../../src/edge/runtime/durable_object.ts";
+import type { SqlStorage, SqlValue } from "../../src/edge/runtime.ts";
 
 /** Returns an empty SQLite database in memory. */
 export function memorySql(): SqlStorage {

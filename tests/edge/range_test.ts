@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { parseRange } from "../../src/edge/blobs/range.ts";
+import { parseRange } from "../../src/edge/requests/preconditions.ts";
 
 describe("parseRange()", () => {
   it("returns one range of bytes, limited to the end of the body", () => {

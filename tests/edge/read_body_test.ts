@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Hono } from "hono";
-import type { EdgeEnv } from "../../src/edge/edge_env.ts";
+import type { EdgeEnv } from "../../src/edge/bindings.ts";
 import { readBody } from "../../src/edge/requests/read_body.ts";
 import type { Refusal } from "../../src/protocol/refusal.ts";
 

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { attemptLayer } from "../../src/edge/jobs/attempt.ts";
 import { runJob } from "../../src/edge/jobs/run_job.ts";
-import type { WorkflowStep } from "../../src/edge/runtime/workflow.ts";
+import type { WorkflowStep } from "../../src/edge/runtime.ts";
 import { loggedErrors } from "./memory_edge.ts";
 import { DONE, problem, simulateJob } from "./simulate_job.ts";
 

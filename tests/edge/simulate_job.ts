@@ -4,7 +4,7 @@
  * advances only when the code under test sleeps.
  */
 
-import type { Remote } from "../../src/edge/runtime/durable_object.ts";
+import type { Remote } from "../../src/edge/runtime.ts";
 import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { JobContext } from "../../src/edge/jobs/job_context.ts";
 import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";

@@ -6,9 +6,8 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
-import { ByteBudget } from "../../src/edge/byte_budget.ts";
-import type { EdgeApp } from "../../src/edge/edge_env.ts";
-import { smallLayers } from "../../src/edge/small_layers.ts";
+import { ByteBudget, smallLayers } from "../../src/edge/small_layers.ts";
+import type { EdgeApp } from "../../src/edge/bindings.ts";
 import { MAX_SMALL_BYTES } from "../../src/edge/small_limits.ts";
 import { loggedErrors } from "./memory_edge.ts";
 

@@ -3,7 +3,7 @@
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseRange } from "../../src/edge/blobs/range.ts";
+import { parseRange } from "../../src/edge/requests/preconditions.ts";
 import { ModelError } from "../../src/files/model_error.ts";
 import { listedDigest } from "../../src/hub/digest.ts";
 import { parseReference } from "../../src/hub/reference.ts";

@@ -9,9 +9,8 @@ import { HAS_BLOB, READ_BLOB } from "../../protocol/resources/blobs.ts";
 import { routeConfig } from "../../protocol/resources/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
-import type { EdgeApp } from "../edge_env.ts";
-import { earlyStatus, honouredRange } from "../requests/preconditions.ts";
-import { parseRange } from "./range.ts";
+import type { EdgeApp } from "../bindings.ts";
+import { earlyStatus, honouredRange, parseRange } from "../requests/preconditions.ts";
 import { deletedBytes, findBlob, findFreshBlob, requireBucket } from "./store.ts";
 
 /** Mounts the resource. */

@@ -5,12 +5,11 @@
  * Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never overwritten.
  */
 
-import type { Digest } from "../../protocol/digest.ts";
-import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import type { R2Bucket, R2Object } from "../runtime/r2_bucket.ts";
+import type { R2Bucket, R2Object } from "../runtime.ts";
 import { DAY_MILLISECONDS, wholeNumber } from "../settings.ts";
-import { sha256OfStream } from "./stream_digest.ts";
+import { type Digest, formatDigest } from "../../protocol/digest.ts";
+import { Refusal } from "../../protocol/refusal.ts";
 
 /** The prefixes of the keys of pointers, of bytes, and of the records of uploads. */
 export const BLOB_PREFIX = "blobs/", OBJECT_PREFIX = "objects/", UPLOAD_PREFIX = "uploads/";
@@ -144,4 +143,18 @@ export function readPointer(pointer: R2Object): StoredBlob | undefined {
     size: Number(size),
     stored: pointer.uploaded,
   };
+}
+
+/** The extension of Web Crypto that only the Workers runtime has. */
+interface StreamingCrypto {
+  readonly DigestStream: new (
+    algorithm: "SHA-256",
+  ) => WritableStream & { readonly digest: Promise<ArrayBuffer> };
+}
+
+/** Reads a stream to its end and returns its digest. @throws the stream's error */
+export async function sha256OfStream(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Digest> {
+  const sink = new (crypto as unknown as StreamingCrypto).DigestStream("SHA-256");
+  await stream.pipeTo(sink);
+  return formatDigest(new Uint8Array(await sink.digest));
 }

@@ -10,7 +10,7 @@ import type { EdgeHost } from "../../protocol/messages.ts";
 import { type Heartbeat, HEARTBEAT_MILLISECONDS } from "../../protocol/resources/hosts.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import { NonceMemory, type Nonces } from "../../protocol/tickets.ts";
-import type { SqlStorage } from "../runtime/durable_object.ts";
+import type { SqlStorage } from "../runtime.ts";
 
 /** A host counts as alive for this long after a heartbeat. Two lost heartbeats in a row therefore do no harm. */
 export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;

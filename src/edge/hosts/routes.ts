@@ -13,9 +13,9 @@ import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../requests/body_length.ts";
 import { clientLeft } from "../requests/read_body.ts";
-import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
-import { findRegistry } from "./find_registry.ts";
-import { requireHostSecret } from "./secret.ts";
+import type { EdgeApp, EdgeEnv } from "../bindings.ts";
+import { findRegistry } from "../find_objects.ts";
+import { requireHostSecret } from "../settings.ts";
 
 const PATH = "/v1/hosts/{id}";
 const params = z.object({ id: idSchema });

@@ -12,7 +12,7 @@ import type { JobLayer } from "../../protocol/resources/jobs.ts";
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../text/message_of.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
-import { logFailure } from "../log_failure.ts";
+import { logFailure } from "../problems.ts";
 import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";
 import { askHost, cancelTask } from "./host_client.ts";
 import type { JobBlobs, JobContext } from "./job_context.ts";

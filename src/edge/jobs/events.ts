@@ -5,7 +5,7 @@
 
 import type { SSEStreamingApi } from "hono/streaming";
 import { hasEnded } from "../../protocol/job_state.ts";
-import type { Remote } from "../runtime/durable_object.ts";
+import type { Remote } from "../runtime.ts";
 import type { VersionedJob } from "./job_record.ts";
 import type { ObservedJob } from "./observed_job.ts";
 

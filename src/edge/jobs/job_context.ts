@@ -8,13 +8,11 @@ import { sleep } from "../../async/abort.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findBlob, newObjectKey, requireBucket, verifyBlob } from "../blobs/store.ts";
-import { findRegistry } from "../hosts/find_registry.ts";
+import { findJob, findRegistry } from "../find_objects.ts";
 import type { HostRegistry } from "../hosts/host_registry.ts";
-import { requireHostSecret } from "../hosts/secret.ts";
+import { requireHostSecret, wholeNumber } from "../settings.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import type { Remote } from "../runtime/durable_object.ts";
-import { wholeNumber } from "../settings.ts";
-import { findJob } from "./find_job.ts";
+import type { Remote } from "../runtime.ts";
 import type { HostTransport } from "./host_client.ts";
 import type { ObservedJob } from "./observed_job.ts";
 

@@ -1,12 +1,12 @@
 /**
  * The index of one client's jobs. A job is a list of layers to prune, and has a record of its own. The index
  * has the newest known summary of each job. The summary of a job that has ended never changes again, so only
- * the summaries of unfinished jobs have to be renewed (`list_jobs.ts`).
+ * the summaries of unfinished jobs have to be renewed (`listJobs` in `routes.ts`).
  */
 
 import type { JobList, JobSummary } from "../../protocol/messages.ts";
 import type { JobListQuery } from "../../protocol/resources/jobs.ts";
-import type { SqlStorage } from "../runtime/durable_object.ts";
+import type { SqlStorage } from "../runtime.ts";
 
 /** The jobs of one client, stored in SQL. The Durable Objects of the binding `JOB_INDEXES` have the methods of this class. */
 export class JobIndex {

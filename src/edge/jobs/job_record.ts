@@ -8,7 +8,7 @@ import type { Digest } from "../../protocol/digest.ts";
 import type { Job, JobSummary, LayerState, Report } from "../../protocol/messages.ts";
 import { JOB_STATES, type JobState } from "../../protocol/job_state.ts";
 import type { JobLayer, JobRequest } from "../../protocol/resources/jobs.ts";
-import type { SqlStorage, SqlValue } from "../runtime/durable_object.ts";
+import type { SqlStorage, SqlValue } from "../runtime.ts";
 
 /** The outcome of a layer: its report and the digest of its stored result, or its error. */
 export type LayerOutcome =

@@ -6,7 +6,7 @@
 
 import type { JobRequest } from "../../protocol/resources/jobs.ts";
 import type { JobSummary } from "../../protocol/messages.ts";
-import type { DurableObjectState } from "../runtime/durable_object.ts";
+import type { DurableObjectState } from "../runtime.ts";
 import {
   type Attempt,
   type JobMatch,

@@ -4,34 +4,33 @@
  * request therefore finds the job that the first one created.
  */
 
+import pMap from "p-map";
 import { createRoute } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
+import { requireClient, requireEdgeKey } from "../auth.ts";
+import type { EdgeApp, EdgeBindings } from "../bindings.ts";
+import { findJob, findJobIndex } from "../find_objects.ts";
+import { streamJobEvents } from "./events.ts";
+import type { VersionedJob } from "./job_record.ts";
+import type { ObservedJob } from "./observed_job.ts";
+import { requireBlobs } from "./require_blobs.ts";
+import { requireJsonBody } from "../requests/body_length.ts";
+import { earlyStatus } from "../requests/preconditions.ts";
+import type { Remote, WorkflowInstance } from "../runtime.ts";
+import { wholeNumber } from "../settings.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
+import type { JobList } from "../../protocol/messages.ts";
+import { Refusal } from "../../protocol/refusal.ts";
 import {
   CANCEL_JOB,
+  type JobListQuery,
   type JobRequest,
   LIST_JOBS,
   READ_JOB,
   START_JOB,
 } from "../../protocol/resources/jobs.ts";
 import { routeConfig } from "../../protocol/resources/operation.ts";
-import { Refusal } from "../../protocol/refusal.ts";
-import { requireClient, requireEdgeKey } from "../auth.ts";
-import type { EdgeBindings } from "../bindings.ts";
-import { requireJsonBody } from "../requests/body_length.ts";
-import type { EdgeApp } from "../edge_env.ts";
-import { earlyStatus } from "../requests/preconditions.ts";
-import type { Remote } from "../runtime/durable_object.ts";
-import type { WorkflowInstance } from "../runtime/workflow.ts";
-import { wholeNumber } from "../settings.ts";
-import { streamJobEvents } from "./events.ts";
-import { findJob } from "./find_job.ts";
-import { findJobIndex } from "./find_job_index.ts";
-import type { VersionedJob } from "./job_record.ts";
-import type { ObservedJob } from "./observed_job.ts";
-import { listJobs } from "./list_jobs.ts";
-import { requireBlobs } from "./require_blobs.ts";
 
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
@@ -155,4 +154,18 @@ function jobHeaders({ job: { state }, version }: VersionedJob): Record<string, s
 async function hexDigest(value: unknown): Promise<string> {
   const hash = await sha256(new TextEncoder().encode(JSON.stringify(value)));
   return formatDigest(hash).slice("sha256:".length, "sha256:".length + 32);
+}
+
+/** The number of records that are asked for their summaries at once. */
+const MAX_CONCURRENT_RECORDS = 32;
+
+/** Returns a page of a client's jobs, with their current states. @throws {Refusal} `unsupported` if a binding is missing */
+export async function listJobs(env: EdgeBindings, client: string, query: JobListQuery): Promise<JobList> {
+  const index = findJobIndex(env, client), ids = await index.unfinished();
+  const summaries = await pMap(ids, (id) => findJob(env, id).summary(), {
+    concurrency: MAX_CONCURRENT_RECORDS,
+  });
+  await index.put(summaries.filter((summary) => summary !== undefined));
+  await index.remove(ids.filter((_, position) => summaries[position] === undefined));
+  return await index.page(query);
 }

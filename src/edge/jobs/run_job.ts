@@ -5,8 +5,8 @@
  */
 
 import { messageOf } from "../../text/message_of.ts";
-import { logFailure } from "../log_failure.ts";
-import type { StepConfig, WorkflowStep } from "../runtime/workflow.ts";
+import { logFailure } from "../problems.ts";
+import type { StepConfig, WorkflowStep } from "../runtime.ts";
 import { attemptLayer, MAX_ATTEMPTS } from "./attempt.ts";
 import type { JobContext } from "./job_context.ts";
 

@@ -8,7 +8,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
 import { requireNoEncoding } from "../../protocol/headers.ts";
 import { Refusal, tooLarge } from "../../protocol/refusal.ts";
-import type { EdgeEnv } from "../edge_env.ts";
+import type { EdgeEnv } from "../bindings.ts";
 import { wholeNumber } from "../settings.ts";
 import { clientLeft } from "./read_body.ts";
 

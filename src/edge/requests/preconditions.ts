@@ -1,7 +1,6 @@
 /**
- * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13). The
- * resources of the edge (Pare's Cloudflare Worker) have no times of modification, so conditions on dates never
- * hold.
+ * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13), and its Range header (section 14.2). The
+ * resources of the edge have no times of modification, so conditions on dates never hold.
  */
 
 import type { HonoRequest } from "hono";
@@ -40,4 +39,31 @@ export function honouredRange(request: HonoRequest, etag: string): string | unde
 /** Returns the entity tags of a list. A malformed list has none. */
 function entityTags(list: string): string[] {
   return ENTITY_TAG_LIST.test(list) ? list.match(new RegExp(ENTITY_TAG, "g")) ?? [] : [];
+}
+
+/** A range of bytes. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * Returns the range that the header requests of a body of `size` bytes. Returns undefined if the whole body is requested, and
+ * "unsatisfiable" if the range lies outside of the body.
+ */
+export function parseRange(
+  header: string | undefined,
+  size: number,
+): ByteRange | "unsatisfiable" | undefined {
+  const [, from, to] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? "") ?? [];
+  if (from === undefined || (from === "" && to === "")) return undefined;
+  if (from === "") {
+    const length = Math.min(Number(to), size);
+    return length > 0 ? { offset: size - length, length } : "unsatisfiable";
+  }
+  const offset = Number(from);
+  // A header whose last byte comes before the first one is invalid, so it is ignored.
+  if (to !== "" && Number(to) < offset) return undefined;
+  const end = to === "" ? size : Math.min(Number(to) + 1, size);
+  return offset < size ? { offset, length: end - offset } : "unsatisfiable";
 }

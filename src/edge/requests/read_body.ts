@@ -6,7 +6,7 @@
 import type { Context } from "hono";
 import { EDGE_BODY_SECONDS } from "../../protocol/limits.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import type { EdgeEnv } from "../edge_env.ts";
+import type { EdgeEnv } from "../bindings.ts";
 
 /**
  * Returns the body of the request.

@@ -6,7 +6,7 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { TrieRouter } from "hono/router/trie-router";
 import { Refusal } from "../../protocol/refusal.ts";
-import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
+import type { EdgeApp, EdgeEnv } from "../bindings.ts";
 import { edgeProblemResponse } from "../problems.ts";
 
 /** Returns middleware that answers 405 with the header Allow. It knows every resource that is mounted on or described by `app`. */

@@ -10,7 +10,7 @@ import type { UploadedParts } from "../../protocol/resources/uploads.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findFreshBlob, newObjectKey, requireBucket, type StoredBlob, verifyBlob } from "../blobs/store.ts";
-import type { R2Bucket, R2Object } from "../runtime/r2_bucket.ts";
+import type { R2Bucket, R2Object } from "../runtime.ts";
 import { wholeNumber } from "../settings.ts";
 import { deleteRecord, readRecord, type UploadRecord, writeRecord } from "./upload_record.ts";
 

@@ -4,6 +4,12 @@
  */
 
 import { createRoute } from "@hono/zod-openapi";
+import { requireClient, requireEdgeKey } from "../auth.ts";
+import type { EdgeApp } from "../bindings.ts";
+import { findFreshBlob } from "../blobs/store.ts";
+import { MAX_JSON_BYTES, requireJsonBody } from "../requests/body_length.ts";
+import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
+import { Refusal } from "../../protocol/refusal.ts";
 import { routeConfig } from "../../protocol/resources/operation.ts";
 import {
   ABANDON_UPLOAD,
@@ -11,12 +17,6 @@ import {
   COMPLETE_UPLOAD,
   RENEW_UPLOAD,
 } from "../../protocol/resources/uploads.ts";
-import { Refusal } from "../../protocol/refusal.ts";
-import { requireClient, requireEdgeKey } from "../auth.ts";
-import { findFreshBlob } from "../blobs/store.ts";
-import { MAX_JSON_BYTES, requireJsonBody } from "../requests/body_length.ts";
-import type { EdgeApp } from "../edge_env.ts";
-import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 
 /** Mounts the resources. */
 export function uploadRoutes(app: EdgeApp): void {

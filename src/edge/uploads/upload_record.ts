@@ -5,7 +5,7 @@ import { digestSchema } from "../../protocol/resources/fields.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
 import { UPLOAD_PREFIX } from "../blobs/store.ts";
-import type { R2Bucket } from "../runtime/r2_bucket.ts";
+import type { R2Bucket } from "../runtime.ts";
 
 const recordSchema = z.object({
   /** The client that began the upload. No other client may use the upload. */

@@ -1,0 +1,139 @@
+/**
+ * The types of the Workers runtime, limited to the members that the edge uses. Tests implement these interfaces. Cloudflare's package of types is
+ * not used, because it declares globals that contradict those of the DOM.
+ *
+ * A Durable Object is a single-threaded object with a database of its own, which any instance of the Worker can call by name. An error that a
+ * method throws reaches the Worker as a plain `Error` without its class. Outcomes that a caller must distinguish are therefore returned, not thrown.
+ */
+
+/** An object of a bucket, without its bytes. */
+export interface R2Object {
+  readonly key: string;
+  /** The size in bytes. */
+  readonly size: number;
+  /** The time at which the object was written. */
+  readonly uploaded: Date;
+  readonly customMetadata?: Readonly<Record<string, string>>;
+}
+
+/** An object with its bytes, or with the requested range of them. */
+export interface R2ObjectBody extends R2Object {
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+  text(): Promise<string>;
+}
+
+/** An uploaded part of a multipart upload. */
+export interface R2UploadedPart {
+  readonly partNumber: number;
+  readonly etag: string;
+}
+
+/** A multipart upload in progress. */
+export interface R2MultipartUpload {
+  readonly uploadId: string;
+  complete(parts: readonly R2UploadedPart[]): Promise<R2Object>;
+  abort(): Promise<void>;
+}
+
+/** One page of a listing. */
+export interface R2Objects {
+  readonly objects: readonly R2Object[];
+  /** Whether more pages follow. If so, the next page begins at `cursor`. */
+  readonly truncated: boolean;
+  readonly cursor?: string;
+}
+
+/** A bucket. Reads see every write that was acknowledged before. */
+export interface R2Bucket {
+  head(key: string): Promise<R2Object | null>;
+  get(
+    key: string,
+    options?: { range?: { offset: number; length: number } },
+  ): Promise<R2ObjectBody | null>;
+  put(
+    key: string,
+    value: string,
+    options?: { customMetadata?: Record<string, string> },
+  ): Promise<R2Object | null>;
+  delete(keys: string | string[]): Promise<void>;
+  list(options: {
+    prefix: string;
+    cursor?: string;
+    include?: "customMetadata"[];
+  }): Promise<R2Objects>;
+  createMultipartUpload(key: string): Promise<R2MultipartUpload>;
+  resumeMultipartUpload(key: string, uploadId: string): R2MultipartUpload;
+}
+
+/** A value in a row. */
+export type SqlValue = string | number | null;
+
+/**
+ * The SQLite database of one object. Consecutive writes without an `await` between them are atomic. They are durable before the object
+ * answers its caller.
+ */
+export interface SqlStorage {
+  exec(query: string, ...values: SqlValue[]): { toArray(): Record<string, SqlValue>[] };
+}
+
+/** The state with which an object is constructed. */
+export interface DurableObjectState {
+  readonly storage: {
+    readonly sql: SqlStorage;
+    /** Makes the runtime call the object's `alarm` method at a time in milliseconds since 1970. */
+    setAlarm(milliseconds: number): Promise<void>;
+    deleteAll(): Promise<void>;
+  };
+}
+
+/** The objects of one class. */
+export interface DurableObjectNamespace<Methods> {
+  /** Returns the object with a name. The runtime creates it when it is first called. */
+  getByName(name: string): Methods;
+}
+
+/** The methods of `T` as the Worker calls them on a Durable Object: each returns a promise. */
+export type Remote<T> = {
+  readonly [K in keyof T]: T[K] extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>>
+    : never;
+};
+
+/** One run of a Workflow. */
+export interface WorkflowInstance {
+  readonly id: string;
+  /** Returns the status, which is "queued" until the run starts. */
+  status(): Promise<{ readonly status: string }>;
+  /** Restarts the run from the beginning. */
+  restart(): Promise<void>;
+}
+
+/** The instances of one Workflow. */
+export interface Workflow<Params> {
+  /** Creates an instance, which starts to run. @throws if the id exists already */
+  create(options: { id: string; params: Params }): Promise<{ readonly id: string }>;
+  /** Returns an instance. @throws if there is none with this id */
+  get(id: string): Promise<WorkflowInstance>;
+}
+
+/** The retries and the timeout of a step. */
+export interface StepConfig {
+  readonly retries: { readonly limit: number; readonly delay: string; readonly backoff: "exponential" };
+  readonly timeout: string;
+}
+
+/** The steps of a run. When a run is resumed, finished steps are not repeated, because their results are stored. */
+export interface WorkflowStep {
+  do(name: string, config: StepConfig, run: () => Promise<void>): Promise<void>;
+}
+
+/** A rate limit with one budget of requests per key. */
+export interface RateLimit {
+  /** Counts one request of `key`. `success` is false if the budget of the key is used up. */
+  limit(options: { key: string }): Promise<{ success: boolean }>;
+}
+
+/** The event of a cron trigger. */
+export interface ScheduledController {
+  /** The time for which the run was scheduled, in milliseconds since 1970. */
+  readonly scheduledTime: number;
+}
