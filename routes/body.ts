@@ -16,8 +16,8 @@ export interface RequestBody {
   /** The length of the body in bytes, from the header Content-Length. */
   readonly totalBytes: number;
   /**
-   * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal `truncated_body` if the
-   * body is incomplete, `too_slow` if it arrives below the minimum rate, and `too_large` if it has too many bytes.
+   * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal `truncated_body` if
+   * the body is incomplete, `too_slow` if it arrives below the minimum rate, and `too_large` if it has too many bytes.
    */
   readonly source: AsyncIterable<Uint8Array>;
 }

@@ -1,7 +1,7 @@
 /**
- * The middleware of a host. `requestId`, `securityHeaders` and `logRequests` run for every request. `requireKey` protects a resource with API keys.
- * `requireTicket` protects the resource that only an edge uses. An edge is the public server in front of GPU hosts, and it signs a ticket
- * for each request that it sends to a host.
+ * The middleware of a host. `requestId`, `securityHeaders` and `logRequests` run for every request. `requireKey` protects a resource with
+ * API keys. `requireTicket` protects the resource that only an edge uses. An edge is the public server in front of GPU hosts, and it signs
+ * a ticket for each request that it sends to a host.
  */
 
 import type { MiddlewareHandler } from "hono";
@@ -29,8 +29,9 @@ export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
 };
 
 /**
- * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The two differ if the request
- * line has a whole URL. Requests of this process have no such header, and those of a connection need none if every name is accepted.
+ * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The two differ if the
+ * request line has a whole URL. Requests of this process have no such header, and those of a connection need none if every name is
+ * accepted.
  */
 export function hostName(names: readonly string[] | undefined): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
@@ -44,8 +45,8 @@ export function hostName(names: readonly string[] | undefined): MiddlewareHandle
 }
 
 /**
- * Forbids browsers to guess another media type than the declared one, to show an answer in a frame of another page, and to send the address of a page of
- * the host to others. An answer that is no page may load nothing. A page has a policy of its own, which stays.
+ * Forbids browsers to guess another media type than the declared one, to show an answer in a frame of another page, and to send the address
+ * of a page of the host to others. An answer that is no page may load nothing. A page has a policy of its own, which stays.
  */
 export const securityHeaders: MiddlewareHandler<HostEnv> = async (c, next) => {
   await next();

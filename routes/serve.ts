@@ -1,6 +1,6 @@
 /**
- * Starts a host, the server that prunes layers on one device. `serve` opens the device, listens for requests, and returns the
- * URL and a function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
+ * Starts a host, the server that prunes layers on one device. `serve` opens the device, listens for requests, and returns the URL and a
+ * function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
  *     PARE_BLAS              auto, off, or the path of a BLAS library (`--blas` of `pare serve`)
@@ -203,8 +203,8 @@ export function isPaced({ headers }: Response): boolean {
 }
 
 /**
- * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. A host beyond loopback has keys,
- * which no page of the internet can make a browser send.
+ * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. A host beyond loopback has
+ * keys, which no page of the internet can make a browser send.
  */
 function acceptedHostNames(
   hostname: string,

@@ -1,7 +1,7 @@
 /**
  * Keeps a long transfer from blocking the event loop. Deno looks for new connections and due timers only when nothing is ready to run, or
- * after every few dozen iterations of the loop. On a fast connection the next piece of a body is always ready, so a transfer has to pause now
- * and then. There are two kinds of pause: a short one while a body is received, and a longer one while an answer is sent.
+ * after every few dozen iterations of the loop. On a fast connection the next piece of a body is always ready, so a transfer has to pause
+ * now and then. There are two kinds of pause: a short one while a body is received, and a longer one while an answer is sent.
  */
 
 import { setImmediate } from "node:timers";

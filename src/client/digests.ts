@@ -11,8 +11,8 @@ import type { BlobSource } from "./jobs/blob_source.ts";
 const CHUNK_BYTES = 8 * 2 ** 20;
 
 /**
- * The largest source that is read as a whole, so that Web Crypto can hash it, in bytes. The statistics of most layers of a model with 8 billion
- * parameters are smaller. On a larger source `@noble/hashes` is about five times slower, but needs the memory of one chunk only.
+ * The largest source that is read as a whole, so that Web Crypto can hash it, in bytes. The statistics of most layers of a model with 8
+ * billion parameters are smaller. On a larger source `@noble/hashes` is about five times slower, but needs the memory of one chunk only.
  */
 const MAX_WHOLE_BYTES = 512 * 2 ** 20;
 

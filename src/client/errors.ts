@@ -23,10 +23,7 @@ export class PareError extends Error {
   override readonly name = "PareError";
   /** The HTTP status. */
   readonly status: number;
-  /**
-   * The error code of the answer, such as `not_positive_definite`. It is `unknown` if the body was not
-   * problem+json.
-   */
+  /** The error code of the answer, such as `not_positive_definite`. It is `unknown` if the body was not problem+json. */
   readonly code: string;
   /** The server's description of the problem. */
   readonly detail: string;
@@ -34,10 +31,7 @@ export class PareError extends Error {
   readonly requestId: string | undefined;
   /** Seconds until the server wants the next attempt, if its answer had a Retry-After header. */
   readonly retryAfter: number | undefined;
-  /**
-   * The URL where an edge, which is Pare's Cloudflare Worker in front of hosts, accepts larger bodies. Set
-   * only if the code is `too_large` and the server is an edge.
-   */
+  /** The URL where an edge accepts larger bodies. Set only if the code is `too_large` and the server is an edge. */
   readonly uploads: string | undefined;
 
   /**

@@ -1,8 +1,7 @@
 /**
- * Solves the layers of one calibration round at several hosts (Pare servers) at the same time. A round is a
- * sequence of layer groups whose statistics come from the same calibration. Each host solves one layer at a
- * time, so the next layer goes to the first host that becomes free. If a host is lost, its layer is sent to
- * another host.
+ * Solves the layers of one calibration round at several hosts (Pare servers) at the same time. A round is a sequence of layer groups whose
+ * statistics come from the same calibration. Each host solves one layer at a time, so the next layer goes to the first host that becomes
+ * free. If a host is lost, its layer is sent to another host.
  */
 
 import type { CallOptions } from "./call_options.ts";
@@ -18,10 +17,7 @@ import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 export interface HostPoolOptions<Host> {
   /** Called when a host still fails transiently after all retries. The host gets no more layers in this round. */
   readonly onHostLost?: (host: Host, error: Error) => void;
-  /**
-   * Asks whether a lost host can solve layers again. Called before each round. Without this function, lost
-   * hosts are never used again.
-   */
+  /** Asks whether a lost host can solve layers again. Called before each round. Without this function, lost hosts are never used again. */
   readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
 }
 
@@ -96,8 +92,7 @@ export class HostPool<Host extends LayerHost> {
   }
 
   /**
-   * Returns the layer if it was solved. If the host of the request is lost, puts the layer back into the
-   * queue and returns undefined.
+   * Returns the layer if it was solved. If the host of the request is lost, puts the layer back into the queue and returns undefined.
    * @throws every other error of the request
    */
   #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): SolvedLayer | undefined {
@@ -113,8 +108,8 @@ export class HostPool<Host extends LayerHost> {
   }
 
   /**
-   * Records that a layer is solved. The layers of a group share one Hessian, the statistics of the group.
-   * When the last layer of a group is solved, the statistics are deleted at all hosts that store them.
+   * Records that a layer is solved. The layers of a group share one Hessian, the statistics of the group. When the last layer of a group is
+   * solved, the statistics are deleted at all hosts that store them.
    */
   async #finish({ layer, statistics, unsolved }: LayerTask<Host>, options: CallOptions): Promise<void> {
     unsolved.delete(layer.name);
@@ -163,10 +158,7 @@ function nameLayer(error: unknown, layer: string): unknown {
   return error;
 }
 
-/**
- * Sends one layer to a host. The promise never rejects, because the round may end without waiting for its
- * outcome.
- */
+/** Sends one layer to a host. The promise never rejects, because the round may end without waiting for its outcome. */
 async function solveTask<Host extends LayerHost>(
   host: Host,
   task: LayerTask<Host>,

@@ -6,9 +6,9 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 
 /**
- * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and
- * `inputs` must be given, unless the method needs no statistics or the query names statistics that the host
- * has stored. In the shapes, `out` and `in` are the numbers of output and input features.
+ * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and `inputs` must be given, unless the
+ * method needs no statistics or the query names statistics that the host has stored. In the shapes, `out` and `in` are the numbers of
+ * output and input features.
  */
 export interface LayerTensors {
   /** The weights: (out, in), F32, F16 or BF16. */
@@ -19,10 +19,7 @@ export interface LayerTensors {
   readonly hessian_upper?: HostTensor;
   /** The calibration inputs: (tokens, in), F32, F16 or BF16. */
   readonly inputs?: HostTensor;
-  /**
-   * An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or
-   * (out, in) BOOL.
-   */
+  /** An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
   readonly mask?: HostTensor;
 }
 
@@ -39,8 +36,8 @@ export interface PrunedLayer {
 }
 
 /**
- * Encodes `tensors` as a safetensors file. Returns the parts of the file in order: first the header, then the
- * data of each tensor. The data is not copied.
+ * Encodes `tensors` as a safetensors file. Returns the parts of the file in order: first the header, then the data of each tensor. The data
+ * is not copied.
  */
 export function encodeParts(
   tensors: { readonly [name in keyof LayerTensors]?: HostTensor },

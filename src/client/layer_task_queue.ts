@@ -1,7 +1,6 @@
 /**
- * The queue of the layers of one calibration round that wait for a host. A round consists of groups of
- * layers, and the layers of a group share one input and its statistics. The queue requests a group from the
- * model only when a host is free.
+ * The queue of the layers of one calibration round that wait for a host. A round consists of groups of layers, and the layers of a group
+ * share one input and its statistics. The queue requests a group from the model only when a host is free.
  */
 
 import type { LayerGroup, SourceLayer } from "./model_source.ts";
@@ -11,10 +10,7 @@ import type { SharedStatistics } from "./shared_statistics.ts";
 export interface LayerTask<Host> {
   readonly group: LayerGroup;
   readonly layer: SourceLayer;
-  /**
-   * The statistics of the group at each host that was given one of its layers. All tasks of the group share
-   * this map.
-   */
+  /** The statistics of the group at each host that was given one of its layers. All tasks of the group share this map. */
   readonly statistics: Map<Host, SharedStatistics>;
   /** Names of the layers of the group that are not solved yet. All tasks of the group share this set. */
   readonly unsolved: Set<string>;
@@ -37,8 +33,8 @@ export class LayerTaskQueue<Host> {
   }
 
   /**
-   * Removes the next layer for `host` from the queue and returns it. Layers whose statistics are stored at the host come first.
-   * Returns undefined if no layer is left.
+   * Removes the next layer for `host` from the queue and returns it. Layers whose statistics are stored at the host come first. Returns
+   * undefined if no layer is left.
    */
   async next(host: Host): Promise<LayerTask<Host> | undefined> {
     while (this.#waiting.length === 0 && this.#hasMoreGroups) {

@@ -1,8 +1,7 @@
 /**
- * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups
- * that share one input, with the calibration statistics of that input, and accepts the pruned weights. The
- * SDK does not care where the statistics come from. `src/prune` computes them by forward passes, and another
- * source may collect them in another framework.
+ * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups that share one input, with the
+ * calibration statistics of that input, and accepts the pruned weights. The SDK does not care where the statistics come from. `src/prune`
+ * computes them by forward passes, and another source may collect them in another framework.
  */
 
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -16,10 +15,9 @@ export interface ModelSource<Hessian = HostTensor> {
   /** Total number of layers in all groups. */
   readonly layerCount: number;
   /**
-   * Yields all groups once, in the order in which they must be pruned. All layers of a group must be replaced
-   * before the next group is requested, because later statistics depend on the pruned weights.
-   * `hasMoreInRound` marks the groups for which this rule does not hold. If the caller leaves the loop early,
-   * the source frees its resources.
+   * Yields all groups once, in the order in which they must be pruned. All layers of a group must be replaced before the next group is
+   * requested, because later statistics depend on the pruned weights. `hasMoreInRound` marks the groups for which this rule does not hold.
+   * If the caller leaves the loop early, the source frees its resources.
    */
   groups(): AsyncGenerator<LayerGroup<Hessian>, void, undefined>;
 }
@@ -29,25 +27,23 @@ export interface LayerGroup<Hessian = HostTensor> {
   /** Index of the transformer block that contains the layers, from 0. */
   readonly block: number;
   /**
-   * Σ x·xᵀ over the calibration inputs x, times any positive factor: F32 [n(n+1)/2], the upper triangle packed row by row,
-   * where n is the number of input features of the layers. Absent for methods that need no statistics.
+   * Σ x·xᵀ over the calibration inputs x, times any positive factor: F32 [n(n+1)/2], the upper triangle packed row by row, where n is the
+   * number of input features of the layers. Absent for methods that need no statistics.
    */
   readonly hessian?: Hessian;
   /**
-   * The number of calibration tokens over which `hessian` sums, if only some of the tokens reach the layers, as
-   * for an expert in a mixture of experts. If it is smaller than the number of input features, the layers are
-   * pruned with more damping, and their reports say so. If it is 0, `hessian` must be the identity, because the
-   * sum would be 0.
+   * The number of calibration tokens over which `hessian` sums, if only some of the tokens reach the layers, as for an expert in a mixture
+   * of experts. If it is smaller than the number of input features, the layers are pruned with more damping, and their reports say so. If
+   * it is 0, `hessian` must be the identity, because the sum would be 0.
    */
   readonly tokens?: number;
   /** The layers. */
   readonly layers: readonly SourceLayer[];
   /**
-   * Whether the next group belongs to the same calibration round, which is a sequence of groups whose
-   * statistics come from the same calibration. If so, the next group may be requested and pruned before the
-   * layers of this group are replaced. All layers of a round must be replaced before the first group of the
-   * next round is requested. A caller that requests groups early holds the statistics of several groups in
-   * memory.
+   * Whether the next group belongs to the same calibration round, which is a sequence of groups whose statistics come from the same
+   * calibration. If so, the next group may be requested and pruned before the layers of this group are replaced. All layers of a round must
+   * be replaced before the first group of the next round is requested. A caller that requests groups early holds the statistics of several
+   * groups in memory.
    */
   readonly hasMoreInRound?: boolean;
   /**

@@ -1,7 +1,6 @@
 /**
- * The client of several hosts, which are Pare servers. It prunes a model with one layer at each host at the
- * same time. The results have the same bytes as those of a single host only if all hosts have the same
- * backend and the same adapter (the device that the backend uses).
+ * The client of several hosts, which are Pare servers. It prunes a model with one layer at each host at the same time. The results have the
+ * same bytes as those of a single host only if all hosts have the same backend and the same adapter (the device that the backend uses).
  */
 
 import type { CallOptions } from "./call_options.ts";
@@ -14,17 +13,16 @@ import { pruneRounds } from "./prune_rounds.ts";
 import type { TransportOptions } from "./transport.ts";
 
 /**
- * The longest time for the check whether a lost host is reachable again, in milliseconds. No layer is sent
- * before this check has ended.
+ * The longest time for the check whether a lost host is reachable again, in milliseconds. No layer is sent before this check has ended.
  */
 const RECHECK_TIMEOUT_MS = 2000;
 
 /** Options of {@link PareHosts}. */
 export interface PareHostsOptions {
   /**
-   * Called when a host still fails transiently after all retries of its request. The layer of this host is
-   * sent to another host. Before each round, which is a set of layers that may be solved at the same time,
-   * `pruneModel` checks whether the lost host is reachable again. Until then, this host gets no layers.
+   * Called when a host still fails transiently after all retries of its request. The layer of this host is sent to another host. Before
+   * each round, which is a set of layers that may be solved at the same time, `pruneModel` checks whether the lost host is reachable again.
+   * Until then, this host gets no layers.
    */
   readonly onHostLost?: (baseUrl: string, error: Error) => void;
 }

@@ -1,6 +1,6 @@
 /**
- * Reads the body of a response. If the runtime allows it, the connection writes into the array that is returned. Otherwise the chunks of the
- * body are copied into the array.
+ * Reads the body of a response. If the runtime allows it, the connection writes into the array that is returned. Otherwise the chunks of
+ * the body are copied into the array.
  */
 
 import { MalformedAnswerError } from "./errors.ts";
@@ -61,8 +61,8 @@ function overlong(maxBytes: number): MalformedAnswerError {
 }
 
 /**
- * Returns the Content-Length, or undefined if there is none or the body is compressed. The Content-Length of
- * a compressed body counts the compressed bytes.
+ * Returns the Content-Length, or undefined if there is none or the body is compressed. The Content-Length of a compressed body counts the
+ * compressed bytes.
  */
 function declaredLength(headers: Headers): number | undefined {
   const length = headers.get("Content-Length");

@@ -1,8 +1,7 @@
 /**
- * The calibration statistics of one layer group at one host. The layers of a group have the same input, so
- * they share one Hessian. The Hessian is stored at the host before the first layer of the group is sent, and
- * the requests of the layers name it by its digest. It is deleted when the group is solved. If a group has
- * only one layer, its Hessian is sent in the request of that layer instead.
+ * The calibration statistics of one layer group at one host. The layers of a group have the same input, so they share one Hessian. The
+ * Hessian is stored at the host before the first layer of the group is sent, and the requests of the layers name it by its digest. It is
+ * deleted when the group is solved. If a group has only one layer, its Hessian is sent in the request of that layer instead.
  */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";

@@ -1,7 +1,6 @@
 /**
- * Sends HTTP requests to one server. It adds the API key and repeats a request after a transient failure,
- * which is one of the statuses 408, 429, 502, 503 and 504 or a broken connection. A request has succeeded when the
- * whole body of the answer has arrived.
+ * Sends HTTP requests to one server. It adds the API key and repeats a request after a transient failure, which is one of the statuses 408,
+ * 429, 502, 503 and 504 or a broken connection. A request has succeeded when the whole body of the answer has arrived.
  */
 
 import { abortable, sleep } from "../async/abort.ts";
@@ -26,8 +25,8 @@ export interface TransportOptions {
   /** Number of attempts after the first one, if a request fails transiently. @default 5 */
   readonly retries?: number;
   /**
-   * First pause between attempts in milliseconds. The pause doubles with each attempt. If the server sent a Retry-After header,
-   * the pause is at least that long. @default 500
+   * First pause between attempts in milliseconds. The pause doubles with each attempt. If the server sent a Retry-After header, the pause
+   * is at least that long. @default 500
    */
   readonly backoffMs?: number;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
@@ -52,10 +51,7 @@ export interface TransportRequest {
 /** The default of `maxAnswerBytes`. The largest answer in JSON is a job, which has at most 4096 layers of a few KiB each. */
 const MAX_JSON_BYTES = 2 ** 25;
 const MAX_BACKOFF_MS = 30_000;
-/**
- * The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its
- * error is thrown at once.
- */
+/** The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its error is thrown at once. */
 const MAX_RETRY_AFTER_SECONDS = 300;
 
 /** Sends requests to one server. */

@@ -1,8 +1,7 @@
 /**
- * Builds the Hono application of the edge, which is Pare's Cloudflare Worker in front of GPU hosts. The edge
- * itself serves uploads, blobs (stored bytes), jobs and the registry of hosts. It forwards all other requests
- * of the HTTP contract to a GPU host. The application runs wherever `fetch` exists. `worker.ts` connects it
- * to the Workers runtime.
+ * Builds the Hono application of the edge. The edge itself serves uploads, blobs (stored bytes), jobs and the registry of hosts. It
+ * forwards all other requests of the HTTP contract to a GPU host. The application runs wherever `fetch` exists. `worker.ts` connects it to
+ * the Workers runtime.
  */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
@@ -31,8 +30,7 @@ import { uploadRoutes } from "./uploads/routes.ts";
 /** Optional parts of the application. */
 export interface EdgeParts {
   /**
-   * Handles `POST /v1/layers` if `EDGE_SOLVE` is "true". Otherwise, or if there is no such handler, every layer
-   * is forwarded to a GPU host.
+   * Handles `POST /v1/layers` if `EDGE_SOLVE` is "true". Otherwise, or if there is no such handler, every layer is forwarded to a GPU host.
    */
   readonly smallLayers?: LayerHandler;
   /** The built files of the pages. Without them there are no pages but `/`. */

@@ -1,8 +1,7 @@
 /**
- * Checks the API key of a request to the edge (Pare's Cloudflare Worker), and the rate limit of the key. If
- * no keys are configured, the edge refuses every request that it would serve itself (uploads, blobs, jobs and
- * its own solves), unless `EDGE_OPEN` is set. The other requests are only forwarded, and then the host checks
- * them.
+ * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured, the edge refuses every request
+ * that it would serve itself (uploads, blobs, jobs and its own solves), unless `EDGE_OPEN` is set. The other requests are only forwarded,
+ * and then the host checks them.
  */
 
 import type { Context, MiddlewareHandler } from "hono";

@@ -12,10 +12,7 @@ import type { DurableObjectNamespace, R2Bucket, RateLimit, Remote, Workflow } fr
 
 /** The environment that the runtime passes to the Worker. Variables and secrets are strings. */
 export interface EdgeBindings {
-  /**
-   * The origin of the GPU host to which the edge (Pare's Cloudflare Worker) forwards requests. Without it,
-   * only jobs and `EDGE_SOLVE` can solve layers.
-   */
+  /** The origin of the GPU host to which the edge forwards requests. Without it, only jobs and `EDGE_SOLVE` can solve layers. */
   readonly EDGE_HOST?: string;
   /** The number of seconds in which `EDGE_HOST` must begin to answer a request without a body. Default: 10. */
   readonly EDGE_HOST_TIMEOUT?: string;
@@ -39,8 +36,8 @@ export interface EdgeBindings {
   /** The size in bytes of an upload's parts, except for the last part. R2 requires at least 5 MiB. Default: 64 MiB. */
   readonly EDGE_PART_BYTES?: string;
   /**
-   * The number of days after which a blob is deleted, at least 2. A blob is a sequence of bytes that is
-   * stored under its digest. Default: 7.
+   * The number of days after which a blob is deleted, at least 2. A blob is a sequence of bytes that is stored under its digest. Default:
+   * 7.
    */
   readonly EDGE_BLOB_DAYS?: string;
 

@@ -1,7 +1,7 @@
 /**
- * The classes that `wrangler.toml` names: three Durable Objects and the Workflow of jobs. The module that they extend, `cloudflare:workers`,
- * exists in the Workers runtime only. Their methods are therefore written elsewhere, as plain classes and functions that tests can call
- * outside the runtime.
+ * The classes that `wrangler.toml` names: three Durable Objects and the Workflow of jobs. The module that they extend,
+ * `cloudflare:workers`, exists in the Workers runtime only. Their methods are therefore written elsewhere, as plain classes and functions
+ * that tests can call outside the runtime.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
@@ -17,9 +17,8 @@ import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 const DEFAULT_JOB_DAYS = 7;
 
 /**
- * Returns a Durable Object class with the public methods of `Methods`. Each method forwards its call to an
- * instance that `create` makes. The methods are defined on the prototype of the class, because the Worker can
- * call no others.
+ * Returns a Durable Object class with the public methods of `Methods`. Each method forwards its call to an instance that `create` makes.
+ * The methods are defined on the prototype of the class, because the Worker can call no others.
  */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },

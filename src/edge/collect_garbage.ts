@@ -1,8 +1,7 @@
 /**
- * Deletes old objects from the bucket: expired blobs, uploads that were not completed within a day, and bytes
- * without a pointer. A pointer is an object that makes bytes a blob, because it maps a digest to them
- * (`blobs/store.ts`). A cron trigger runs this once per day. Each run examines a limited number of objects,
- * from the start of each listing.
+ * Deletes old objects from the bucket: expired blobs, uploads that were not completed within a day, and bytes without a pointer. A pointer
+ * is an object that makes bytes a blob, because it maps a digest to them (`blobs/store.ts`). A cron trigger runs this once per day. Each
+ * run examines a limited number of objects, from the start of each listing.
  */
 
 import pMap from "p-map";
@@ -20,8 +19,8 @@ import {
 } from "./blobs/store.ts";
 
 /**
- * The largest number of pages, of 1000 objects each, that a run examines per prefix. It bounds the time and
- * the number of R2 calls of a run.
+ * The largest number of pages, of 1000 objects each, that a run examines per prefix. It bounds the time and the number of R2 calls of a
+ * run.
  */
 const MAX_LIST_PAGES = 100;
 
@@ -87,8 +86,8 @@ async function deleteOlder(
 }
 
 /**
- * Deletes blobs. Their pointers are looked up again, because a client may have uploaded a blob again after the
- * listing, and its new pointer has the same key.
+ * Deletes blobs. Their pointers are looked up again, because a client may have uploaded a blob again after the listing, and its new pointer
+ * has the same key.
  */
 async function deleteBlobs(bucket: R2Bucket, listed: readonly R2Object[], before: number): Promise<void> {
   const pointers = await pMap(listed, ({ key }) => bucket.head(key), { concurrency: MAX_CONCURRENT_LOOKUPS });

@@ -1,7 +1,6 @@
 /**
- * `GET /healthz` and `/readyz` at the edge, which is Pare's Cloudflare Worker in front of GPU hosts. An edge
- * with a host forwards both requests. An edge without a host describes the Worker itself, which may be able
- * to solve small layers.
+ * `GET /healthz` and `/readyz` at the edge. An edge with a host forwards both requests. An edge without a host describes the Worker itself,
+ * which may be able to solve small layers.
  */
 
 import { createRoute } from "@hono/zod-openapi";

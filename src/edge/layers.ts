@@ -1,6 +1,6 @@
 /**
- * `POST /v1/layers` and `PUT /v1/hessians/:digest` at the edge, which is Pare's Cloudflare Worker in front of
- * GPU hosts. Both requests are forwarded to the host, except that the Worker may solve small layers itself.
+ * `POST /v1/layers` and `PUT /v1/hessians/:digest` at the edge. Both requests are forwarded to the host, except that the Worker may solve
+ * small layers itself.
  */
 
 import { invalidParameters, Refusal, requireNamedParameters } from "../protocol/refusal.ts";

@@ -21,9 +21,9 @@ const HOST_RETRY_SECONDS = 5;
 export const PROXY_PROBLEMS = ["internal", "no_device"] as const satisfies ProblemCode[];
 
 /**
- * The headers that the host receives. All others describe the client or the connection to the edge, such as
- * cookies, `Forwarded` and `Proxy-Authorization`. `Origin` is left out too: the edge answers for the origins
- * that it allows, and with the header the host would add those of its own list.
+ * The headers that the host receives. All others describe the client or the connection to the edge, such as cookies, `Forwarded` and
+ * `Proxy-Authorization`. `Origin` is left out too: the edge answers for the origins that it allows, and with the header the host would add
+ * those of its own list.
  */
 const FORWARDED_HEADERS: readonly string[] = [
   "accept",
@@ -50,8 +50,8 @@ const DEFAULT_TIMEOUT_SECONDS = 10;
 /**
  * Forwards the request and returns the host's answer.
  * @param body the body of the request, if the caller has read it already
- * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set, cannot be
- * reached, does not answer in time or redirects the request
+ * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set, cannot be reached, does not answer in time or
+ * redirects the request
  */
 export async function proxyToHost(
   c: Context<EdgeEnv>,
@@ -82,8 +82,8 @@ export async function proxyToHost(
 }
 
 /**
- * Returns the URL of the request at the host. The path is assigned to the URL of the host. If it were resolved
- * against that URL, a path that begins with two slashes could name another host.
+ * Returns the URL of the request at the host. The path is assigned to the URL of the host. If it were resolved against that URL, a path
+ * that begins with two slashes could name another host.
  */
 function targetOf(c: Context<EdgeEnv>, host: string): URL {
   const { pathname, search } = new URL(c.req.url);

@@ -1,9 +1,10 @@
 /**
- * The types of the Workers runtime, limited to the members that the edge uses. Tests implement these interfaces. Cloudflare's package of types is
- * not used, because it declares globals that contradict those of the DOM.
+ * The types of the Workers runtime, limited to the members that the edge uses. Tests implement these interfaces. Cloudflare's package of
+ * types is not used, because it declares globals that contradict those of the DOM.
  *
- * A Durable Object is a single-threaded object with a database of its own, which any instance of the Worker can call by name. An error that a
- * method throws reaches the Worker as a plain `Error` without its class. Outcomes that a caller must distinguish are therefore returned, not thrown.
+ * A Durable Object is a single-threaded object with a database of its own, which any instance of the Worker can call by name. An error that
+ * a method throws reaches the Worker as a plain `Error` without its class. Outcomes that a caller must distinguish are therefore returned,
+ * not thrown.
  */
 
 /** An object of a bucket, without its bytes. */

@@ -1,6 +1,4 @@
-/**
- * Reads the variables of the Worker. An invalid number is an error. If a default replaced it, a limit could be lifted without notice.
- */
+/** Reads the variables of the Worker. An invalid number is an error. If a default replaced it, a limit could be lifted without notice. */
 
 import type { EdgeBindings } from "./bindings.ts";
 import { Refusal } from "../protocol/refusal.ts";

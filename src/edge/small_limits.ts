@@ -4,8 +4,8 @@
 export const MAX_SMALL_FEATURES = 1024;
 
 /**
- * The most bytes of bodies that are in memory at the same time. A Worker has 128 MB, and a solve needs about
- * as much memory again as its body.
+ * The most bytes of bodies that are in memory at the same time. A Worker has 128 MB, and a solve needs about as much memory again as its
+ * body.
  */
 export const MAX_SMALL_BYTES_IN_FLIGHT = 32 * 2 ** 20;
 

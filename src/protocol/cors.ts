@@ -11,8 +11,8 @@ const PREFLIGHT_SECONDS = 600;
 
 /**
  * Parses `PARE_CORS_ORIGINS`, a comma-separated list of origins such as `https://app.example.com`.
- * @throws {RangeError} naming the position of an entry that is not an origin. `*` is none, because it would let every page on the internet use
- * a host that listens on loopback without keys
+ * @throws {RangeError} naming the position of an entry that is not an origin. `*` is none, because it would let every page on the internet
+ * use a host that listens on loopback without keys
  */
 export function parseOrigins(text: string): string[] {
   const entries = text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");

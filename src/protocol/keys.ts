@@ -1,7 +1,7 @@
 /**
  * API keys of the two servers. Both the host, which prunes layers, and the edge in front of it read the accepted keys from `PARE_KEYS`, a
- * comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. A host can read them from a file instead. HEX is the sha-256 of a key, so that no server
- * stores the keys themselves.
+ * comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. A host can read them from a file instead. HEX is the sha-256 of a key, so that no
+ * server stores the keys themselves.
  */
 
 import { sha256 } from "./digest.ts";

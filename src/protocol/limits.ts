@@ -1,8 +1,8 @@
 /** The limits and defaults of the contract, each with its reason. Host and edge enforce them, and clients may read them. */
 
 /**
- * The largest block size, in columns. The kernel that prunes a block keeps some of the block's rows in workgroup memory, and
- * the smallest adapters have only 16 KiB of it. The work of the kernel grows with the square of the block size.
+ * The largest block size, in columns. The kernel that prunes a block keeps some of the block's rows in workgroup memory, and the smallest
+ * adapters have only 16 KiB of it. The work of the kernel grows with the square of the block size.
  */
 export const MAX_BLOCKSIZE = 256;
 
@@ -25,13 +25,14 @@ export const MAX_DAMPING = 1;
 export const DEFAULT_REFIT_STEPS = 10;
 
 /**
- * The largest number of conjugate-gradient steps after a solve. More steps gain nothing in float32, and would occupy the device for minutes.
+ * The largest number of conjugate-gradient steps after a solve. More steps gain nothing in float32, and would occupy the device for
+ * minutes.
  */
 export const MAX_REFIT_STEPS = 1000;
 
 /**
- * The largest number of rows or columns of a layer. The widest layer of OPT-175B has 49152 columns. With this limit one row of f32
- * takes at most 1 MiB, so whole rows fit in CPU memory and in a storage binding of every adapter.
+ * The largest number of rows or columns of a layer. The widest layer of OPT-175B has 49152 columns. With this limit one row of f32 takes at
+ * most 1 MiB, so whole rows fit in CPU memory and in a storage binding of every adapter.
  */
 export const MAX_FEATURES = 262_144;
 
@@ -43,8 +44,8 @@ export const MAX_FEATURES = 262_144;
 export const MAX_TOKENS = 2 ** 24;
 
 /**
- * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32 (2.42 + 9.66 GB), but
- * not for most whole checkpoints, which a client might send by mistake.
+ * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32 (2.42 + 9.66 GB),
+ * but not for most whole checkpoints, which a client might send by mistake.
  */
 export const MAX_BODY_BYTES = 16 * 2 ** 30;
 
@@ -58,8 +59,8 @@ export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 export const DEVICE_REOPEN_SECONDS = 5;
 
 /**
- * The minimum rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a place on the device, so a
- * client may not keep it alive with single bytes. The slowest mobile connections are several times as fast.
+ * The minimum rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a place on the device, so
+ * a client may not keep it alive with single bytes. The slowest mobile connections are several times as fast.
  */
 export const LEAST_BYTES_PER_SECOND = 500;
 
@@ -73,21 +74,21 @@ export const BODY_WINDOW_SECONDS = 15;
 export const ANSWER_WINDOW_SECONDS = 60;
 
 /**
- * The seconds over which a host measures the rate of an answer while no other request waits. At the minimum rate, the operating system may ask
- * for more bytes only every half hour.
+ * The seconds over which a host measures the rate of an answer while no other request waits. At the minimum rate, the operating system may
+ * ask for more bytes only every half hour.
  */
 export const ANSWER_PATIENCE_SECONDS = 3600;
 
 /**
  * The seconds for which a request waits for a place on the device. With the default queue of a host, clients that send nothing lose all
- * their places within this time, because 3 of at most 16 leave the queue every `BODY_WINDOW_SECONDS`. Proxies often end requests after 100 to
- * 120 seconds.
+ * their places within this time, because 3 of at most 16 leave the queue every `BODY_WINDOW_SECONDS`. Proxies often end requests after 100
+ * to 120 seconds.
  */
 export const QUEUE_SECONDS = 120;
 
 /**
- * The seconds for which a host that shuts down lets requests finish. The largest layers take minutes, and the recipes for deployment end a process after
- * 600 seconds.
+ * The seconds for which a host that shuts down lets requests finish. The largest layers take minutes, and the recipes for deployment end a
+ * process after 600 seconds.
  */
 export const DRAIN_SECONDS = 540;
 
@@ -95,7 +96,7 @@ export const DRAIN_SECONDS = 540;
 export const RESTART_SECONDS = 30;
 
 /**
- * The longest time in which an edge waits for a whole body that it reads itself. Such a body has at most 16 MiB, which takes half a minute at
- * 4 Mbit/s.
+ * The longest time in which an edge waits for a whole body that it reads itself. Such a body has at most 16 MiB, which takes half a minute
+ * at 4 Mbit/s.
  */
 export const EDGE_BODY_SECONDS = 60;

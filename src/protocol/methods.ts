@@ -1,6 +1,6 @@
 /**
- * The table of the pruning methods. The schemas, the rules of the parameters, the client, the options of the command line and the playground
- * follow from it. `layer/methods.ts` has the solver of each method.
+ * The table of the pruning methods. The schemas, the rules of the parameters, the client, the options of the command line and the
+ * playground follow from it. `layer/methods.ts` has the solver of each method.
  */
 
 import type { LayerQuery } from "./layer_query.ts";
@@ -13,8 +13,8 @@ interface MethodDeclaration {
   /** The character of the method in a few words, which may stand in brackets after the title. */
   readonly summary: string;
   /**
-   * The form of the statistics that the choice of the mask uses: the Hessian itself, a factor of the Hessian, or both. A refit and a rounding
-   * need statistics as well.
+   * The form of the statistics that the choice of the mask uses: the Hessian itself, a factor of the Hessian, or both. A refit and a
+   * rounding need statistics as well.
    */
   readonly statistics: "hessian" | "factor" | "both" | "none";
   /** Whether the choice of the mask does not change the kept weights. Such a method is cheap. */

@@ -1,8 +1,8 @@
 /**
- * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is valid for one request
- * to one receiver, once, within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`. The nonce is a random number that is
- * used only once. MAC is an HMAC-SHA256 over the receiver, the method, the path, the sha-256 of the body, the expiry time and the nonce. The
- * key of the HMAC is a secret that edge and hosts share. A ticket does not encrypt the request. TLS does that.
+ * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is valid for one
+ * request to one receiver, once, within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`. The nonce is a random
+ * number that is used only once. MAC is an HMAC-SHA256 over the receiver, the method, the path, the sha-256 of the body, the expiry time
+ * and the nonce. The key of the HMAC is a secret that edge and hosts share. A ticket does not encrypt the request. TLS does that.
  */
 
 import { sha256 } from "./digest.ts";
@@ -161,7 +161,8 @@ export class NonceMemory implements Nonces {
 }
 
 /**
- * Returns the text that the MAC covers, one line per part. Audience, method and path are quoted as JSON, so no part can contain a line feed.
+ * Returns the text that the MAC covers, one line per part. Audience, method and path are quoted as JSON, so no part can contain a line
+ * feed.
  */
 async function signedText(
   { audience, method, path, body }: TicketSubject,

@@ -1,7 +1,7 @@
 /**
- * Checks that a solved layer is what was asked for. A host or an edge may be another version, may be broken, or
- * may lie, and a layer that is not pruned, or that has another shape, must not get into a model unnoticed.
- * `decodeAnswer` calls the check, so no client receives a layer without it.
+ * Checks that a solved layer is what was asked for. A host or an edge may be another version, may be broken, or may lie, and a layer that
+ * is not pruned, or that has another shape, must not get into a model unnoticed. `decodeAnswer` calls the check, so no client receives a
+ * layer without it.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -30,9 +30,9 @@ const DEFAULT_SPARSITY = 0.5;
 const MAX_KEPT_ZEROS = 0.1;
 
 /**
- * Checks shapes and dtypes, that every number is finite, and that exactly the entries are pruned that the mask, the report and the
- * query say. The positions that a method chooses and the values of kept weights are not checked, because that would mean to solve
- * the layer again.
+ * Checks shapes and dtypes, that every number is finite, and that exactly the entries are pruned that the mask, the report and the query
+ * say. The positions that a method chooses and the values of kept weights are not checked, because that would mean to solve the layer
+ * again.
  * @throws {MalformedAnswerError} naming the first difference
  */
 export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
@@ -102,8 +102,8 @@ interface EntryRules {
 
 /**
  * Checks each entry of the weight, and counts them.
- * @throws {MalformedAnswerError} if an entry is not finite, if a pruned one is not 0, or if the mask breaks the pattern or keeps
- * an entry that the mask of the request prunes
+ * @throws {MalformedAnswerError} if an entry is not finite, if a pruned one is not 0, or if the mask breaks the pattern or keeps an entry
+ * that the mask of the request prunes
  */
 function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCounts {
   const { rows, cols, before, forced, pattern } = rules;

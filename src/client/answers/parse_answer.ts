@@ -1,6 +1,6 @@
 /**
- * Parses the JSON answers of servers by the checks in `protocol/messages.ts`. The checks use `zod/mini`, which is small and evaluates no text as
- * code, so a page with a strict Content-Security-Policy can run them.
+ * Parses the JSON answers of servers by the checks in `protocol/messages.ts`. The checks use `zod/mini`, which is small and evaluates no
+ * text as code, so a page with a strict Content-Security-Policy can run them.
  */
 
 import type * as z from "zod/mini";

@@ -10,8 +10,8 @@ import { readPrefix } from "../read_response_body.ts";
 const MAX_PROBLEM_BYTES = 2 ** 16;
 
 /**
- * The largest number of characters of a member of a problem. A refusal of a Pare server quotes at most 200 characters of each value, so
- * its details have several hundred characters at most.
+ * The largest number of characters of a member of a problem. A refusal of a Pare server quotes at most 200 characters of each value, so its
+ * details have several hundred characters at most.
  */
 const MAX_FIELD_LENGTH = 2000;
 
@@ -47,9 +47,8 @@ export async function errorFromResponse(response: Response): Promise<PareError> 
 }
 
 /**
- * Reads the fields that the SDK uses from a problem+json body. Returns undefined if the Content-Type is not
- * JSON. Also returns undefined if the body is not a JSON object, because proxies send error pages with a
- * wrong type.
+ * Reads the fields that the SDK uses from a problem+json body. Returns undefined if the Content-Type is not JSON. Also returns undefined if
+ * the body is not a JSON object, because proxies send error pages with a wrong type.
  */
 function parseProblem(contentType: string | null, text: string): ProblemFields | undefined {
   if (!contentType?.includes("json")) return undefined;

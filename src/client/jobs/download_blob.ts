@@ -1,6 +1,6 @@
 /**
- * Downloads a blob, a body that an edge (Pare's Cloudflare Worker in front of GPU hosts) stores under its digest, and verifies the bytes. An
- * edge does not read the results of its hosts, so it trusts a host's own statement of a digest. The client does not need to.
+ * Downloads a blob, a body that an edge stores under its digest, and verifies the bytes. An edge does not read the results of its hosts, so
+ * it trusts a host's own statement of a digest. The client does not need to.
  */
 
 import type { CallOptions } from "../call_options.ts";

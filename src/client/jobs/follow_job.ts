@@ -1,7 +1,4 @@
-/**
- * The loop that follows a job, which is a list of layers that a server solves. It asks the server for the job
- * again and again until the job has ended.
- */
+/** The loop that follows a job. It asks the server for the job again and again until the job has ended. */
 
 import { sleep } from "../../async/abort.ts";
 import { MalformedAnswerError } from "../errors.ts";

@@ -1,7 +1,6 @@
 /**
- * Follows a job until it ends, even if the edge restarts or loses the job. The edge is Pare's Cloudflare
- * Worker in front of GPU hosts. If the job makes no progress, it is submitted again with the same idempotency
- * key. If the edge does not run the job, this starts it again. Otherwise the submission has no effect.
+ * Follows a job until it ends, even if the edge restarts or loses the job. If the job makes no progress, it is submitted again with the
+ * same idempotency key. If the edge does not run the job, this starts it again. Otherwise the submission has no effect.
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
@@ -22,8 +21,8 @@ export interface PollOptions {
 /** Options of {@link followOrResubmit}. */
 export interface FollowOrResubmitOptions extends PollOptions, CallOptions {
   /**
-   * Whether the edge was unreachable at any time since the last call of this function. If so, the edge may have restarted, and
-   * the job is submitted again at once.
+   * Whether the edge was unreachable at any time since the last call of this function. If so, the edge may have restarted, and the job is
+   * submitted again at once.
    */
   readonly wasUnreachable?: () => boolean;
 }

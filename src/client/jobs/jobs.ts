@@ -1,7 +1,6 @@
 /**
- * Durable jobs at an edge, which is Pare's Cloudflare Worker in front of GPU hosts. A job is a list of layers
- * whose tensors were uploaded before (`uploads.ts`). The uploaded bytes are called blobs, and the job names
- * them by their digests. The edge solves the layers at its hosts, several at the same time. The job continues
+ * Durable jobs at an edge. A job is a list of layers whose tensors were uploaded before (`uploads.ts`). The uploaded bytes are called
+ * blobs, and the job names them by their digests. The edge solves the layers at its hosts, several at the same time. The job continues
  * without this client, and any client that has the id of the job can follow it.
  */
 
@@ -30,15 +29,9 @@ import { DEFAULT_POLL_MS, followJob, requireLayers } from "./follow_job.ts";
 export interface JobLayerRequest {
   /** Name of the layer, unique in the job. */
   readonly name: string;
-  /**
-   * The digest (`sha256:HEX`) of a blob with the tensor `weight`. The blob also has the statistics unless
-   * `hessian` is given.
-   */
+  /** The digest (`sha256:HEX`) of a blob with the tensor `weight`. The blob also has the statistics unless `hessian` is given. */
   readonly weight: string;
-  /**
-   * The digest of a blob with the tensor `hessian` or `hessian_upper`. Layers that name the same blob share
-   * one factorisation.
-   */
+  /** The digest of a blob with the tensor `hessian` or `hessian_upper`. Layers that name the same blob share one factorisation. */
   readonly hessian?: string;
   /** The parameters of the layer. The server fills in defaults for those that are absent. */
   readonly parameters?: Omit<LayerQuery, "hessian">;
@@ -47,9 +40,8 @@ export interface JobLayerRequest {
 /** Options of submitting a job. */
 export interface SubmitOptions extends CallOptions {
   /**
-   * Identifies the job. If a job with this key and the same layers exists, `submit` returns that job. To find
-   * the job again after a restart, give a key that outlives the process. @default a random key, shared by the
-   * retries of one call
+   * Identifies the job. If a job with this key and the same layers exists, `submit` returns that job. To find the job again after a
+   * restart, give a key that outlives the process. @default a random key, shared by the retries of one call
    */
   readonly idempotencyKey?: string;
   /** A name for people, which need not be unique. It belongs to the job, so a repeated submission must give it again. */
@@ -75,8 +67,8 @@ export interface FollowOptions extends CallOptions {
 /** Options of downloading a result. */
 export interface ResultOptions extends CallOptions {
   /**
-   * The layer as it was submitted. The result is compared with it. Without it, the edge and the host are trusted for the size of the
-   * layer and for its parameters.
+   * The layer as it was submitted. The result is compared with it. Without it, the edge and the host are trusted for the size of the layer
+   * and for its parameters.
    */
   readonly request?: { readonly tensors: LayerTensors; readonly parameters?: Omit<LayerQuery, "hessian"> };
 }
@@ -98,8 +90,7 @@ export class Jobs {
   /**
    * Submits a job and returns it without waiting for its end.
    * @throws {MalformedAnswerError} if the edge answers with other layers than the submitted ones
-   * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to
-   * a job with other layers
+   * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to a job with other layers
    */
   async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
     const { idempotencyKey = randomKey(), name, signal } = options;
@@ -117,8 +108,8 @@ export class Jobs {
   }
 
   /**
-   * Returns a page of the jobs that were submitted with the same API key, the newest first. `cursor` in the
-   * answer continues the list. It is null on the last page.
+   * Returns a page of the jobs that were submitted with the same API key, the newest first. `cursor` in the answer continues the list. It
+   * is null on the last page.
    */
   async list({ state, limit, cursor, signal }: ListOptions = {}): Promise<JobList> {
     const given = Object.entries({ state, limit, cursor }).filter(([, value]) => value !== undefined);
@@ -140,8 +131,8 @@ export class Jobs {
   }
 
   /**
-   * Yields each layer of a job once, as soon as it is done or failed, until the job has ended. A failed layer is yielded with
-   * its error and does not end the loop.
+   * Yields each layer of a job once, as soon as it is done or failed, until the job has ended. A failed layer is yielded with its error and
+   * does not end the loop.
    */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<LayerState, void, void> {
     const { pollMs = DEFAULT_POLL_MS, signal } = options;

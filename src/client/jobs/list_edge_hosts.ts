@@ -1,7 +1,4 @@
-/**
- * Asks an edge, which is Pare's Cloudflare Worker in front of GPU hosts, for the hosts that solve the layers
- * of its jobs.
- */
+/** Asks an edge for the hosts that solve the layers of its jobs. */
 
 import * as z from "zod/mini";
 import { type EdgeHost, receivedEdgeHost } from "../../protocol/messages.ts";
@@ -11,10 +8,9 @@ import { PareError } from "../errors.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 
 /**
- * Lists the hosts that are alive. Returns undefined if the server refuses to list hosts. Such a server is a
- * host itself, an edge without a registry of hosts, or an edge where the API key lacks the scope `metrics`.
- * @throws {PareError} {ConnectionError} if the server fails. Transient failures are thrown after the last
- * attempt
+ * Lists the hosts that are alive. Returns undefined if the server refuses to list hosts. Such a server is a host itself, an edge without a
+ * registry of hosts, or an edge where the API key lacks the scope `metrics`.
+ * @throws {PareError} {ConnectionError} if the server fails. Transient failures are thrown after the last attempt
  * @throws {TypeError} if the answer is malformed
  */
 export async function listEdgeHosts(

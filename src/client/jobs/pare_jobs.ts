@@ -1,8 +1,7 @@
 /**
- * The client that prunes models by durable jobs of an edge, which is Pare's Cloudflare Worker in front of GPU
- * hosts. The layers of each calibration round, which can be solved at the same time, are one job. The edge
- * spreads the layers over its hosts. The idempotency key of a job is computed from its layers. A client that
- * was killed and started again therefore finds the job that it had submitted before.
+ * The client that prunes models by durable jobs of an edge. The layers of each calibration round, which can be solved at the same time, are
+ * one job. The edge spreads the layers over its hosts. The idempotency key of a job is computed from its layers. A client that was killed
+ * and started again therefore finds the job that it had submitted before.
  */
 
 import { hasEnded } from "../../protocol/job_state.ts";
@@ -61,8 +60,8 @@ export class PareJobs implements ModelPruner {
   }
 
   /**
-   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers
-   * of a round are in memory at the same time.
+   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers of a round are in memory at
+   * the same time.
    * @throws {JobFailedError} if a layer is refused, or if it fails transiently in several jobs
    * @throws {MalformedAnswerError} if the results of several jobs are not the layers that were asked for
    * @throws {PareError} {ConnectionError} if the edge refuses a request or cannot be reached
@@ -181,8 +180,8 @@ export class PareJobs implements ModelPruner {
 }
 
 /**
- * Computes the idempotency key of a job. `submissionIndex` is 0 for the first job over these layers, 1 for the
- * second, and so on, so that each has another key.
+ * Computes the idempotency key of a job. `submissionIndex` is 0 for the first job over these layers, 1 for the second, and so on, so that
+ * each has another key.
  */
 async function idempotencyKeyOf(
   job: { readonly name?: string; readonly layers: readonly JobLayerRequest[] },

@@ -1,6 +1,6 @@
 /**
- * Prunes layers by one job at an edge, which is Pare's Cloudflare Worker in front of GPU hosts. The tensors
- * of the layers are uploaded, the job is submitted, and each result is downloaded when it is done.
+ * Prunes layers by one job at an edge. The tensors of the layers are uploaded, the job is submitted, and each result is downloaded when it
+ * is done.
  */
 
 import { printableLine } from "../../text/printable.ts";
@@ -21,8 +21,8 @@ export interface SolvedJobLayer extends PrunedLayer {
 }
 
 /**
- * The error codes of a layer that may succeed in another job. They mean that no host was alive, or that the
- * host failed or was busy. The code `cancelled` is not among them, because somebody wanted the job to end.
+ * The error codes of a layer that may succeed in another job. They mean that no host was alive, or that the host failed or was busy. The
+ * code `cancelled` is not among them, because somebody wanted the job to end.
  */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set([
   "no_device",

@@ -1,6 +1,5 @@
 /**
- * Prunes a layer that exceeds the body limit of an edge, which is Pare's Cloudflare Worker in front of GPU
- * hosts. The tensors of the layer are uploaded, and a job with this one layer prunes it.
+ * Prunes a layer that exceeds the body limit of an edge. The tensors of the layer are uploaded, and a job with this one layer prunes it.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -15,10 +14,9 @@ import { JobFailedError, pruneByJob } from "./prune_by_job.ts";
 const LAYER_NAME = "layer";
 
 /**
- * Whether a request failed because its body exceeds the limit of an edge, so that the tensors can be uploaded
- * instead. If the edge itself refused the body, the error has the URL of its uploads. If a proxy in front of
- * the edge refused the body, the error is not problem+json. If a host refused the body, the function returns
- * false, because a host accepts no uploads.
+ * Whether a request failed because its body exceeds the limit of an edge, so that the tensors can be uploaded instead. If the edge itself
+ * refused the body, the error has the URL of its uploads. If a proxy in front of the edge refused the body, the error is not problem+json.
+ * If a host refused the body, the function returns false, because a host accepts no uploads.
  */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;

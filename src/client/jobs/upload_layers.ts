@@ -1,6 +1,6 @@
 /**
- * Uploads the tensors of layers to an edge, which is Pare's Cloudflare Worker in front of GPU hosts. The edge
- * stores them as blobs, which are sequences of bytes that a job can name by their digests.
+ * Uploads the tensors of layers to an edge. The edge stores them as blobs, which are sequences of bytes that a job can name by their
+ * digests.
  */
 
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -9,8 +9,8 @@ import type { JobLayerRequest } from "./jobs.ts";
 import type { Uploads } from "./uploads.ts";
 
 /**
- * A layer whose tensors are in memory. Layers that have the same `hessian_upper` object share one blob, so that it is uploaded
- * once and factored once.
+ * A layer whose tensors are in memory. Layers that have the same `hessian_upper` object share one blob, so that it is uploaded once and
+ * factored once.
  */
 export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
   /** The tensors of the layer. */
@@ -18,8 +18,8 @@ export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameter
 }
 
 /**
- * Uploads the tensors of `layers` and returns the layers with the digests of their blobs, as a job needs
- * them. The blobs are uploaded one after the other. The parts of each blob are uploaded at the same time.
+ * Uploads the tensors of `layers` and returns the layers with the digests of their blobs, as a job needs them. The blobs are uploaded one
+ * after the other. The parts of each blob are uploaded at the same time.
  * @throws {PareError} {ConnectionError} as `Uploads.uploadBlob`
  */
 export async function uploadLayers(

@@ -1,8 +1,7 @@
 /**
- * Uploads large bodies to the bucket of an edge, which is Pare's Cloudflare Worker in front of GPU hosts. A
- * body is sent in parts, several at the same time, to signed URLs of the bucket, so that the bytes do not
- * pass through the edge. A body that the edge already stores is not sent. A part that fails is repeated
- * alone, and an upload that was interrupted can be resumed.
+ * Uploads large bodies to the bucket of an edge. A body is sent in parts, several at the same time, to signed URLs of the bucket, so that
+ * the bytes do not pass through the edge. A body that the edge already stores is not sent. A part that fails is repeated alone, and an
+ * upload that was interrupted can be resumed.
  */
 
 import * as z from "zod/mini";
@@ -71,12 +70,11 @@ export class Uploads {
 
   /**
    * Uploads `source` unless the edge already stores it.
-   * @returns the digest of the bytes, `sha256:HEX`. A job names the stored bytes, which are called a blob, by
-   * this digest
-   * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the
-   * bytes do not have the given digest
-   * @throws {ConnectionError} if a part still fails after the last attempt. A later call with the option
-   * `resume` sends only the parts that have not arrived
+   * @returns the digest of the bytes, `sha256:HEX`. A job names the stored bytes, which are called a blob, by this digest
+   * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the bytes do not have the given
+   * digest
+   * @throws {ConnectionError} if a part still fails after the last attempt. A later call with the option `resume` sends only the parts that
+   * have not arrived
    */
   async uploadBlob(
     source: BlobSource | Uint8Array<ArrayBuffer>,
@@ -125,8 +123,8 @@ export class Uploads {
   }
 
   /**
-   * Sends the parts that are missing in `uploadedParts` and returns all parts. If a part fails for good, the requests of the
-   * other parts are aborted.
+   * Sends the parts that are missing in `uploadedParts` and returns all parts. If a part fails for good, the requests of the other parts
+   * are aborted.
    */
   async #putParts(
     source: BlobSource,
@@ -159,8 +157,8 @@ export class Uploads {
   }
 
   /**
-   * Sends one part and returns its ETag. `urls` maps the number of each part to its signed URL. If the URL
-   * has expired, all URLs in the map are renewed.
+   * Sends one part and returns its ETag. `urls` maps the number of each part to its signed URL. If the URL has expired, all URLs in the map
+   * are renewed.
    */
   #putPart(
     number: number,
@@ -225,9 +223,8 @@ export class Uploads {
 }
 
 /**
- * Whether a part can be sent again. This is so for a broken connection, for the
- * transient statuses, and also for 500 and 403.
- * The bucket sends 500 when it fails itself, and 403 when the signed URL has expired.
+ * Whether a part can be sent again. This is so for a broken connection, for the transient statuses, and also for 500 and 403. The bucket
+ * sends 500 when it fails itself, and 403 when the signed URL has expired.
  */
 function isTransientPartError(error: Error): error is TransientError {
   if (error instanceof ConnectionError) return error.isTransient;

@@ -4,9 +4,9 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { floatsFromTensor, tensorFromFloats } from "./floats.ts";
 
 /**
- * Computes the tensor `hessian_upper` of a request: the upper triangle of Σ x·xᵀ over all tokens, packed row by row. The sums are accumulated
- * in float64 and rounded once. The time grows with tokens·in², about one second per 10⁹ products. For a wide layer with many tokens, send the
- * tokens as the tensor `inputs` instead, so that the host computes the statistics.
+ * Computes the tensor `hessian_upper` of a request: the upper triangle of Σ x·xᵀ over all tokens, packed row by row. The sums are
+ * accumulated in float64 and rounded once. The time grows with tokens·in², about one second per 10⁹ products. For a wide layer with many
+ * tokens, send the tokens as the tensor `inputs` instead, so that the host computes the statistics.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * `HEAD` and `GET /v1/blobs/sha256:HEX` read blobs. A blob is a sequence of bytes that is stored under its
- * sha-256. Uploads and jobs create blobs.
+ * `HEAD` and `GET /v1/blobs/sha256:HEX` read blobs. A blob is a sequence of bytes that is stored under its sha-256. Uploads and jobs create
+ * blobs.
  */
 
 import { createRoute } from "@hono/zod-openapi";

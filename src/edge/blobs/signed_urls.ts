@@ -1,7 +1,7 @@
 /**
- * Signs URLs of objects in the bucket. With these URLs, clients upload parts, and GPU hosts read tensors and write results. Therefore no tensor
- * passes through the Worker. The signature (AWS Signature Version 4) does not cover the payload. The bytes of an upload are checked later, by
- * their digest.
+ * Signs URLs of objects in the bucket. With these URLs, clients upload parts, and GPU hosts read tensors and write results. Therefore no
+ * tensor passes through the Worker. The signature (AWS Signature Version 4) does not cover the payload. The bytes of an upload are checked
+ * later, by their digest.
  */
 
 import { AwsV4Signer } from "aws4fetch";

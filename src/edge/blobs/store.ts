@@ -1,8 +1,8 @@
 /**
- * Stores blobs in an R2 bucket. A blob is a sequence of bytes that is named by its sha-256. The bytes are in
- * an object `objects/UUID`. A second object, the pointer `blobs/HEX`, is empty, and its metadata holds the
- * key of the bytes. The pointer is written only after the sha-256 of the bytes has been verified to be HEX.
- * Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never overwritten.
+ * Stores blobs in an R2 bucket. A blob is a sequence of bytes that is named by its sha-256. The bytes are in an object `objects/UUID`. A
+ * second object, the pointer `blobs/HEX`, is empty, and its metadata holds the key of the bytes. The pointer is written only after the
+ * sha-256 of the bytes has been verified to be HEX. Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never
+ * overwritten.
  */
 
 import type { EdgeBindings } from "../bindings.ts";
@@ -52,8 +52,8 @@ export function newObjectKey(): string {
 }
 
 /**
- * Returns the blob with this digest, or undefined if it does not exist. The bytes of the blob are not looked
- * up, so a caller that reads them must expect that they are missing.
+ * Returns the blob with this digest, or undefined if it does not exist. The bytes of the blob are not looked up, so a caller that reads
+ * them must expect that they are missing.
  */
 export async function findBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const pointer = await requireBucket(env).head(pointerKey(digest));
@@ -61,8 +61,8 @@ export async function findBlob(env: EdgeBindings, digest: Digest): Promise<Store
 }
 
 /**
- * Returns the blob with this digest if it will exist for at least another day ({@link GRACE_MILLISECONDS}),
- * else undefined. If its bytes are missing, the blob does not exist, so that a client uploads it again.
+ * Returns the blob with this digest if it will exist for at least another day ({@link GRACE_MILLISECONDS}), else undefined. If its bytes
+ * are missing, the blob does not exist, so that a client uploads it again.
  */
 export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const blob = await findBlob(env, digest);
@@ -75,9 +75,8 @@ export function isFresh(env: EdgeBindings, { stored }: StoredBlob): boolean {
 }
 
 /**
- * Makes the bytes at `key` the blob with this digest and returns the blob. The caller has verified the
- * digest. If the blob exists and is not on its last day, the existing blob is returned and the new bytes are
- * deleted. A blob on its last day is replaced.
+ * Makes the bytes at `key` the blob with this digest and returns the blob. The caller has verified the digest. If the blob exists and is
+ * not on its last day, the existing blob is returned and the new bytes are deleted. A blob on its last day is replaced.
  * @param size the size of the bytes
  * @throws {Refusal} `not_found` if the bytes were deleted before they became a blob
  */
@@ -103,8 +102,7 @@ export async function publishBlob(
 }
 
 /**
- * Hashes the bytes at `key` and makes them the blob with this digest. If the bytes have another digest, they
- * are deleted.
+ * Hashes the bytes at `key` and makes them the blob with this digest. If the bytes have another digest, they are deleted.
  * @throws {Refusal} `digest_mismatch` with `expected` and `got`, or `not_found` if there are no bytes
  */
 export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string): Promise<StoredBlob> {
@@ -131,8 +129,8 @@ function pointerKey(digest: Digest): string {
 }
 
 /**
- * Returns the blob that a pointer names in its metadata. Returns undefined if the metadata is incomplete, so
- * that the blob counts as missing and the next upload replaces the pointer.
+ * Returns the blob that a pointer names in its metadata. Returns undefined if the metadata is incomplete, so that the blob counts as
+ * missing and the next upload replaces the pointer.
  */
 export function readPointer(pointer: R2Object): StoredBlob | undefined {
   const { key, size } = pointer.customMetadata ?? {};

@@ -1,9 +1,8 @@
 /**
- * The registry of GPU hosts. It also chooses the host for each layer of a job. A host is alive while it sends
- * heartbeats. Each heartbeat carries the host's address, capacity, queue and stored statistics (Hessians of
- * layers), so the registry never calls a host. A layer goes to the least busy host that has the layer's
- * statistics. A host also counts if another layer with the same statistics is reserved there, because the
- * host will have them then.
+ * The registry of GPU hosts. It also chooses the host for each layer of a job. A host is alive while it sends heartbeats. Each heartbeat
+ * carries the host's address, capacity, queue and stored statistics (Hessians of layers), so the registry never calls a host. A layer goes
+ * to the least busy host that has the layer's statistics. A host also counts if another layer with the same statistics is reserved there,
+ * because the host will have them then.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";
@@ -30,10 +29,7 @@ export interface ChosenHost {
 
 /** A host to which a layer may go. */
 interface Candidate extends EdgeHost {
-  /**
-   * How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by
-   * its capacity.
-   */
+  /** How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by its capacity. */
   readonly load: number;
   /** Whether the host has the layer's statistics, or will have them from a reserved layer. */
   readonly hasStatistics: boolean;
@@ -64,10 +60,7 @@ export class HostRegistry implements Nonces {
     this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
   }
 
-  /**
-   * Removes a host that deregisters or has failed, and its reservations. The host gets no layers until its
-   * next heartbeat.
-   */
+  /** Removes a host that deregisters or has failed, and its reservations. The host gets no layers until its next heartbeat. */
   deregister(id: string): void {
     this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
     this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);
@@ -112,9 +105,8 @@ export class HostRegistry implements Nonces {
   }
 
   /**
-   * Remembers the nonce of a ticket, which is a signature that is valid for one request. Returns false if the
-   * nonce was used before or the memory for nonces is full. The nonces are stored in this object, because the
-   * instances of the Worker share no memory.
+   * Remembers the nonce of a ticket, which is a signature that is valid for one request. Returns false if the nonce was used before or the
+   * memory for nonces is full. The nonces are stored in this object, because the instances of the Worker share no memory.
    */
   rememberNonce(nonce: string, expires: number, now: number): boolean {
     return this.#nonces.rememberNonce(nonce, expires, now);

@@ -1,7 +1,6 @@
 /**
- * The routes of `/v1/hosts`. GPU hosts register themselves here, and operators list the hosts that are alive.
- * A host's request carries a ticket instead of an API key. A ticket is a signature with the secret that edge
- * and hosts share.
+ * The routes of `/v1/hosts`. GPU hosts register themselves here, and operators list the hosts that are alive. A host's request carries a
+ * ticket instead of an API key. A ticket is a signature with the secret that edge and hosts share.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";

@@ -1,9 +1,8 @@
 /**
- * One attempt to solve one layer of a job, which is a list of layers that the edge (Pare's Cloudflare Worker)
- * solves at GPU hosts. The attempt chooses a host and sends it the layer as a task. A task has signed URLs,
- * by which the host reads the tensors and writes the result. The attempt then waits for the outcome and
- * records it. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded as the
- * layer's error.
+ * One attempt to solve one layer of a job, which is a list of layers that the edge solves at GPU hosts. The attempt chooses a host and
+ * sends it the layer as a task. A task has signed URLs, by which the host reads the tensors and writes the result. The attempt then waits
+ * for the outcome and records it. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded as the layer's
+ * error.
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
@@ -18,21 +17,15 @@ import { askHost, cancelTask } from "./host_client.ts";
 import type { JobBlobs, JobContext } from "./job_context.ts";
 import type { Attempt } from "./job_record.ts";
 
-/**
- * The longest time of one task, including the transfer of its tensors. After that, the layer is tried at
- * another host.
- */
+/** The longest time of one task, including the transfer of its tensors. After that, the layer is tried at another host. */
 const ATTEMPT_MILLISECONDS = 30 * 60_000;
 
-/**
- * The first and the longest pause, in milliseconds, between two requests for a free host or for the state of
- * a task.
- */
+/** The first and the longest pause, in milliseconds, between two requests for a free host or for the state of a task. */
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
 /**
- * The largest number of attempts at a layer. Each lost host costs one attempt. If five hosts fail on a layer,
- * the layer itself is the likely cause.
+ * The largest number of attempts at a layer. Each lost host costs one attempt. If five hosts fail on a layer, the layer itself is the
+ * likely cause.
  */
 export const MAX_ATTEMPTS = 5;
 
@@ -90,10 +83,7 @@ async function endBusyAttempt(
   await record.settleLayer(position, { error: { code: "busy", detail } });
 }
 
-/**
- * Lets the host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError}
- * {HostFailedError}
- */
+/** Lets the host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
 async function solveAt(
   host: ChosenHost,
   taskId: string,
@@ -151,10 +141,7 @@ async function awaitTask(
   }
 }
 
-/**
- * Returns the signed URL and the digest of a blob that a task reads. @throws {TaskRefusedError} if the blob
- * does not exist
- */
+/** Returns the signed URL and the digest of a blob that a task reads. @throws {TaskRefusedError} if the blob does not exist */
 async function signedSource(blobs: JobBlobs, digest: Digest): Promise<TaskRequest["weight"]> {
   const url = await blobs.readUrl(digest);
   if (url === undefined) throw new TaskRefusedError("not_found", `blob ${digest} is not stored`);

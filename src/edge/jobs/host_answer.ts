@@ -1,7 +1,6 @@
 /**
- * Reads and checks the answer of a GPU host about a task, which is one layer for the host to solve. A host is
- * not trusted to answer what the contract says, because another server may be at its address, or it may have
- * another version.
+ * Reads and checks the answer of a GPU host about a task, which is one layer for the host to solve. A host is not trusted to answer what
+ * the contract says, because another server may be at its address, or it may have another version.
  */
 
 import { z } from "zod";
@@ -29,9 +28,8 @@ export class HostBusyError extends Error {
 export class HostFailedError extends Error {
   override name = "HostFailedError";
   /**
-   * Whether no working host seems to be at the address: the host did not answer, or something else answered.
-   * A host that answers with a problem is alive, so a client's layer that provokes problems does not make the
-   * host unavailable to other clients.
+   * Whether no working host seems to be at the address: the host did not answer, or something else answered. A host that answers with a
+   * problem is alive, so a client's layer that provokes problems does not make the host unavailable to other clients.
    */
   readonly isGone: boolean;
 
@@ -44,10 +42,7 @@ export class HostFailedError extends Error {
 /** The largest answer in bytes. The answer about a finished task takes less than 2 KiB. */
 const MAX_ANSWER_BYTES = 64 * 2 ** 10;
 
-/**
- * The codes that are permanent: the layer or its parameters are at fault. Their details describe the client's
- * own data.
- */
+/** The codes that are permanent: the layer or its parameters are at fault. Their details describe the client's own data. */
 const LAYER_CODES: readonly string[] = [
   "malformed_safetensors",
   "truncated_body",

@@ -1,6 +1,6 @@
 /**
- * Sends requests about tasks from the edge (Pare's Cloudflare Worker) to GPU hosts. A task is one layer for a
- * host to solve. The requests start a task, ask for its state, and cancel it.
+ * Sends requests about tasks from the edge to GPU hosts. A task is one layer for a host to solve. The requests start a task, ask for its
+ * state, and cancel it.
  */
 
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
@@ -12,17 +12,16 @@ import { HostFailedError, readTaskAnswer } from "./host_answer.ts";
 /** The secret and the function with which hosts are called. */
 export interface HostTransport {
   /**
-   * The secret that edge and hosts share. The edge signs each request with it, so that the host recognises the
-   * request. The signature is called a ticket.
+   * The secret that edge and hosts share. The edge signs each request with it, so that the host recognises the request. The signature is
+   * called a ticket.
    */
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
 /**
- * The number of seconds for which a host may delay its answer until the task is done. It is small because a
- * Worker can wait for the headers of at most six answers at a time, and all layers of a job share these
- * connections.
+ * The number of seconds for which a host may delay its answer until the task is done. It is small because a Worker can wait for the headers
+ * of at most six answers at a time, and all layers of a job share these connections.
  */
 const WAIT_SECONDS = 2;
 

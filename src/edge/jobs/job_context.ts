@@ -1,6 +1,6 @@
 /**
- * The services with which the Workflow runs one job, which is a list of layers to solve at GPU hosts. Tests
- * replace the services. {@link createJobContext} builds them from the bindings of the Worker.
+ * The services with which the Workflow runs one job. Tests replace the services. {@link createJobContext} builds them from the bindings of
+ * the Worker.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -32,8 +32,8 @@ export interface JobContext {
 }
 
 /**
- * Access to blobs, which are sequences of bytes that are stored under their digests, by signed URLs. The
- * bytes do not pass through the Worker.
+ * Access to blobs, which are sequences of bytes that are stored under their digests, by signed URLs. The bytes do not pass through the
+ * Worker.
  */
 export interface JobBlobs {
   /** Returns a signed URL to read a blob, or undefined if the blob does not exist. */
@@ -41,8 +41,8 @@ export interface JobBlobs {
   /** Returns the key of a new object and a signed URL to write it. */
   writeUrl(): Promise<{ key: string; url: string }>;
   /**
-   * Makes the object at `key` the blob with this digest. A host has written the object and computed the
-   * digest, which is verified, so that a host cannot store other bytes under the digest of a blob.
+   * Makes the object at `key` the blob with this digest. A host has written the object and computed the digest, which is verified, so that
+   * a host cannot store other bytes under the digest of a blob.
    * @returns false if the object does not exist, has another size than `bytes`, or has another digest
    */
   publish(key: string, digest: Digest, bytes: number): Promise<boolean>;

@@ -1,7 +1,6 @@
 /**
- * The index of one client's jobs. A job is a list of layers to prune, and has a record of its own. The index
- * has the newest known summary of each job. The summary of a job that has ended never changes again, so only
- * the summaries of unfinished jobs have to be renewed (`listJobs` in `routes.ts`).
+ * The index of one client's jobs. The index has the newest known summary of each job. The summary of a job that has ended never changes
+ * again, so only the summaries of unfinished jobs have to be renewed (`listJobs` in `routes.ts`).
  */
 
 import type { JobList, JobSummary } from "../../protocol/messages.ts";
@@ -60,8 +59,8 @@ export class JobIndex {
   }
 
   /**
-   * Returns a page of jobs, newest first. A cursor has the time and the id of the last job of its page, so a
-   * job that is added between two requests does not move the pages.
+   * Returns a page of jobs, newest first. A cursor has the time and the id of the last job of its page, so a job that is added between two
+   * requests does not move the pages.
    */
   page({ state, limit, cursor }: JobListQuery): JobList {
     const [created, id] = cursor?.split("-") ?? [Number.MAX_SAFE_INTEGER, ""];

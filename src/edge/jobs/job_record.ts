@@ -1,7 +1,6 @@
 /**
- * The record of one job, which is a list of layers to prune. The record stores the attempts and the outcome
- * of each layer. Each change increases the version number of the job. A layer with an outcome is _settled_
- * and does not change any more. `run_job.ts` runs the job.
+ * The record of one job, which is a list of layers to prune. The record stores the attempts and the outcome of each layer. Each change
+ * increases the version number of the job. A layer with an outcome is _settled_ and does not change any more. `run_job.ts` runs the job.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -49,8 +48,7 @@ export class JobRecord {
 
   /**
    * Creates the job if it does not exist yet.
-   * @param digest the digest of the request. It distinguishes a repeated request from another request with
-   * the same id
+   * @param digest the digest of the request. It distinguishes a repeated request from another request with the same id
    * @returns how the request compared with the job before the call
    */
   create(id: string, digest: string, { name, layers }: JobRequest): JobMatch {
@@ -135,10 +133,7 @@ export class JobRecord {
     this.#sql.exec("UPDATE layers SET host = ?, version = ? WHERE position = ?", host, version, position);
   }
 
-  /**
-   * Whether the layer is still to be solved. False once the layer is settled. Cancelling the job settles its
-   * layers.
-   */
+  /** Whether the layer is still to be solved. False once the layer is settled. Cancelling the job settles its layers. */
   isWanted(position: number): boolean {
     if (!this.#exists()) return false;
     const [row] = this.#sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
@@ -186,10 +181,7 @@ export class JobRecord {
     return Number(row.count);
   }
 
-  /**
-   * Whether the job exists. The tables are created only with the job, so a request for an unknown job stores
-   * nothing.
-   */
+  /** Whether the job exists. The tables are created only with the job, so a request for an unknown job stores nothing. */
   #exists(): boolean {
     return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }

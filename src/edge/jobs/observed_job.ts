@@ -1,7 +1,6 @@
 /**
- * The record of a job together with everything that depends on time. A job is a list of layers that a
- * Workflow solves. Callers can wait for a change of the record, the record is deleted when its lifetime is
- * over, and the time since the last progress is measured.
+ * The record of a job together with everything that depends on time. A job is a list of layers that a Workflow solves. Callers can wait for
+ * a change of the record, the record is deleted when its lifetime is over, and the time since the last progress is measured.
  */
 
 import type { JobRequest } from "../../protocol/resources/jobs.ts";
@@ -16,8 +15,8 @@ import {
 } from "./job_record.ts";
 
 /**
- * The record of one job, with the functions that need a clock. The Durable Objects of the binding
- * `JOB_RECORDS` have the methods of this class.
+ * The record of one job, with the functions that need a clock. The Durable Objects of the binding `JOB_RECORDS` have the methods of this
+ * class.
  */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];
@@ -33,10 +32,7 @@ export class ObservedJob {
     this.#lifetime = lifetime;
   }
 
-  /**
-   * Creates the job if it does not exist yet, as `JobRecord.create` does. Schedules the deletion of a new
-   * record.
-   */
+  /** Creates the job if it does not exist yet, as `JobRecord.create` does. Schedules the deletion of a new record. */
   async create(id: string, digest: string, request: JobRequest): Promise<JobMatch> {
     // A lifetime that is not valid throws before the job is recorded, because the job would never be deleted.
     const lifetime = this.#lifetime(), match = this.#record.create(id, digest, request);
@@ -55,8 +51,8 @@ export class ObservedJob {
   }
 
   /**
-   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or undefined if there is
-   * no job.
+   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or undefined if there
+   * is no job.
    */
   async waitForChanges(version: number, milliseconds: number): Promise<VersionedJob | undefined> {
     const changes = this.#record.changesAfter(version);

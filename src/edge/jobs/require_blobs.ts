@@ -1,7 +1,6 @@
 /**
- * Checks that the blobs of a new job exist. A job is a list of layers whose tensors are blobs, which are
- * stored under their digests. Without this check, the client would learn of a missing blob only from the
- * error of a layer, after a host had been chosen for the layer.
+ * Checks that the blobs of a new job exist. A job is a list of layers whose tensors are blobs, which are stored under their digests.
+ * Without this check, the client would learn of a missing blob only from the error of a layer, after a host had been chosen for the layer.
  */
 
 import pMap from "p-map";

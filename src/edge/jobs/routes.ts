@@ -1,7 +1,6 @@
 /**
- * The routes of `/v1/jobs`. A durable job prunes layers whose tensors are blobs, which are stored under their
- * digests. If the client sends an idempotency key, the id of the job is derived from the key. A repeated
- * request therefore finds the job that the first one created.
+ * The routes of `/v1/jobs`. A durable job prunes layers whose tensors are blobs, which are stored under their digests. If the client sends
+ * an idempotency key, the id of the job is derived from the key. A repeated request therefore finds the job that the first one created.
  */
 
 import pMap from "p-map";
@@ -36,8 +35,8 @@ import { routeConfig } from "../../protocol/resources/operation.ts";
 const POLL_SECONDS = 2;
 
 /**
- * If the Workflow of a job has not called the job's record for this long, the Workflow is not running. An
- * attempt at a layer calls the record at least every half minute.
+ * If the Workflow of a job has not called the job's record for this long, the Workflow is not running. An attempt at a layer calls the
+ * record at least every half minute.
  */
 const DEFAULT_SILENCE_SECONDS = 60;
 
@@ -84,11 +83,10 @@ export function jobRoutes(app: EdgeApp): void {
 }
 
 /**
- * Creates the record of the job and then the Workflow that runs it. If a request fails between these steps, a
- * repeated request creates the Workflow. If the Workflow makes no progress, a repeated request restarts it.
- * Layers that already have an outcome are not solved again.
- * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob of a new job does not exist,
- * or `idempotency_conflict` if the job exists with another request
+ * Creates the record of the job and then the Workflow that runs it. If a request fails between these steps, a repeated request creates the
+ * Workflow. If the Workflow makes no progress, a repeated request restarts it. Layers that already have an outcome are not solved again.
+ * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob of a new job does not exist, or `idempotency_conflict` if
+ * the job exists with another request
  */
 async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
@@ -113,8 +111,7 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
 }
 
 /**
- * Whether the Workflow of a job has stopped before the job has ended. A Workflow that is queued has not
- * started yet, so it has not stopped.
+ * Whether the Workflow of a job has stopped before the job has ended. A Workflow that is queued has not started yet, so it has not stopped.
  */
 async function isAbandoned(
   env: EdgeBindings,
@@ -129,8 +126,8 @@ async function isAbandoned(
 }
 
 /**
- * Returns the job. Another client's job gives the same error as a job that does not exist, so that clients
- * cannot find out which jobs exist. The record is called only for a job in the client's own list.
+ * Returns the job. Another client's job gives the same error as a job that does not exist, so that clients cannot find out which jobs
+ * exist. The record is called only for a job in the client's own list.
  * @throws {Refusal} `not_found` if `client` has no such job
  */
 async function requireJob(env: EdgeBindings, client: string, id: string): Promise<VersionedJob> {

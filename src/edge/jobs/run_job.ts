@@ -1,7 +1,7 @@
 /**
- * Runs a job, which is a list of layers, as a Workflow with one step per layer. Several steps run at once,
- * and a step is retried after a transient failure. The outcomes of layers are stored in the job's record, so
- * steps return nothing. A run that was interrupted continues with the layers that have no outcome yet.
+ * Runs a job as a Workflow with one step per layer. Several steps run at once, and a step is retried after a transient failure. The
+ * outcomes of layers are stored in the job's record, so steps return nothing. A run that was interrupted continues with the layers that
+ * have no outcome yet.
  */
 
 import { messageOf } from "../../text/message_of.ts";
@@ -11,8 +11,8 @@ import { attemptLayer, MAX_ATTEMPTS } from "./attempt.ts";
 import type { JobContext } from "./job_context.ts";
 
 /**
- * The number of layers that run at once. If more layers ran than the hosts have places for, they would only
- * wait there, and the edge would have to poll for each of them.
+ * The number of layers that run at once. If more layers ran than the hosts have places for, they would only wait there, and the edge would
+ * have to poll for each of them.
  */
 const MAX_CONCURRENT_LAYERS = 32;
 

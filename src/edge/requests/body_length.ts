@@ -1,7 +1,7 @@
 /**
  * Checks the size of request bodies by their Content-Length before anything reads them, and the encoding of JSON bodies. Cloudflare refuses
- * bodies over the limit of the deployment's plan. The edge (Pare's Cloudflare Worker) refuses such bodies
- * first, so that its error can name the URL where tensors can be uploaded instead.
+ * bodies over the limit of the deployment's plan. The edge refuses such bodies first, so that its error can name the URL where tensors can
+ * be uploaded instead.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
@@ -12,15 +12,12 @@ import type { EdgeEnv } from "../bindings.ts";
 import { wholeNumber } from "../settings.ts";
 import { clientLeft } from "./read_body.ts";
 
-/**
- * The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes
- * about 600 kB.
- */
+/** The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes about 600 kB. */
 export const MAX_JSON_BYTES = 2 ** 20;
 
 /**
- * Returns middleware that checks the size of a JSON body with {@link limitBody} before the body is read, and then refuses a body that is not
- * valid UTF-8. Otherwise the parser would replace its invalid bytes.
+ * Returns middleware that checks the size of a JSON body with {@link limitBody} before the body is read, and then refuses a body that is
+ * not valid UTF-8. Otherwise the parser would replace its invalid bytes.
  */
 export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
@@ -50,7 +47,8 @@ function requireUtf8(body: ArrayBuffer): void {
 
 /**
  * Returns the Content-Length of the request in bytes, or 0 if it has no body.
- * @throws {Refusal} `unsupported_media_type` if the body is compressed, `length_required`, or `too_large` with `limit` and the URL of `uploads` if the deployment has a bucket
+ * @throws {Refusal} `unsupported_media_type` if the body is compressed, `length_required`, or `too_large` with `limit` and the URL of
+ * `uploads` if the deployment has a bucket
  */
 export function requireBodyLength(c: Context<EdgeEnv>): number {
   if (!c.req.raw.body) return 0;

@@ -1,6 +1,6 @@
 /**
- * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13), and its Range header (section 14.2). The
- * resources of the edge have no times of modification, so conditions on dates never hold.
+ * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13), and its Range header (section
+ * 14.2). The resources of the edge have no times of modification, so conditions on dates never hold.
  */
 
 import type { HonoRequest } from "hono";
@@ -14,8 +14,8 @@ const ENTITY_TAG_LIST = new RegExp(
 );
 
 /**
- * Returns the status with which a request for an existing resource ends early: 412 if `If-Match` does not
- * match, or 304 if `If-None-Match` does. Returns undefined if the request is to be served.
+ * Returns the status with which a request for an existing resource ends early: 412 if `If-Match` does not match, or 304 if `If-None-Match`
+ * does. Returns undefined if the request is to be served.
  * @param etag the strong ETag of the resource, with its quotation marks
  */
 export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | undefined {
@@ -28,8 +28,8 @@ export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | und
 }
 
 /**
- * Returns the header `Range` if it is to be honoured. It is ignored if `If-Range` has anything but the ETag of
- * the resource, because the client then has a part of other bytes.
+ * Returns the header `Range` if it is to be honoured. It is ignored if `If-Range` has anything but the ETag of the resource, because the
+ * client then has a part of other bytes.
  */
 export function honouredRange(request: HonoRequest, etag: string): string | undefined {
   const condition = request.header("If-Range");

@@ -1,7 +1,7 @@
 /**
- * Implements uploads with the multipart uploads of R2, Cloudflare's object store. The edge (Pare's Cloudflare
- * Worker) begins an upload, the client sends the parts to signed URLs, and the edge joins the parts and
- * verifies their digest. Every step is idempotent, so a client can repeat a request whose answer was lost.
+ * Implements uploads with the multipart uploads of R2, Cloudflare's object store. The edge begins an upload, the client sends the parts to
+ * signed URLs, and the edge joins the parts and verifies their digest. Every step is idempotent, so a client can repeat a request whose
+ * answer was lost.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
@@ -20,16 +20,10 @@ const DEFAULT_PART_BYTES = 64 * 2 ** 20;
 /** The smallest part in bytes that R2 accepts, except for the last one. */
 const MIN_PART_BYTES = 5 * 2 ** 20;
 
-/**
- * The lifetime of the signed URLs in seconds. At 1 MB/s, 16 GiB take less than five hours, so there is time
- * to repeat some parts.
- */
+/** The lifetime of the signed URLs in seconds. At 1 MB/s, 16 GiB take less than five hours, so there is time to repeat some parts. */
 const URL_SECONDS = 6 * 3600;
 
-/**
- * The codes of the R2 errors that a client causes. The upload or a part does not exist, or parts have wrong
- * sizes.
- */
+/** The codes of the R2 errors that a client causes. The upload or a part does not exist, or parts have wrong sizes. */
 const CLIENT_ERROR_CODES = /\((10024|10025|10011|10048)\)\s*$/;
 
 /**
@@ -56,10 +50,10 @@ export async function describeUpload(env: EdgeBindings, client: string, id: stri
 }
 
 /**
- * Joins the parts, verifies size and digest of the result, and makes the result a blob, which can be read by
- * its digest. If the size or the digest is wrong, the upload is deleted.
- * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, or `invalid_parameter` if
- * `parts` are not the parts of the upload
+ * Joins the parts, verifies size and digest of the result, and makes the result a blob, which can be read by its digest. If the size or the
+ * digest is wrong, the upload is deleted.
+ * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, or `invalid_parameter` if `parts` are not the parts of
+ * the upload
  */
 export async function completeUpload(
   env: EdgeBindings,
@@ -87,8 +81,8 @@ export async function completeUpload(
 }
 
 /**
- * Deletes an upload and its parts. Parts that have been joined stay, because a request that completes the
- * upload may be about to make them a blob. If no request does, garbage collection deletes them.
+ * Deletes an upload and its parts. Parts that have been joined stay, because a request that completes the upload may be about to make them
+ * a blob. If no request does, garbage collection deletes them.
  * @throws {Refusal} `not_found` if `client` has no such upload
  */
 export async function abortUpload(env: EdgeBindings, client: string, id: string): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * The routes of `/v1/uploads`, for uploads of large bodies. Clients send the parts to signed URLs of the
- * bucket, so the bytes do not pass through the Worker.
+ * The routes of `/v1/uploads`, for uploads of large bodies. Clients send the parts to signed URLs of the bucket, so the bytes do not pass
+ * through the Worker.
  */
 
 import { createRoute } from "@hono/zod-openapi";

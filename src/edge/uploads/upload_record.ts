@@ -37,8 +37,8 @@ export async function findRecord(bucket: R2Bucket, id: string): Promise<UploadRe
 }
 
 /**
- * Returns the record of upload `id`. Another client's upload gives the same error as an upload that does not
- * exist, so that clients cannot find out which uploads exist.
+ * Returns the record of upload `id`. Another client's upload gives the same error as an upload that does not exist, so that clients cannot
+ * find out which uploads exist.
  * @throws {Refusal} `not_found` if `client` has no such upload
  */
 export async function readRecord(bucket: R2Bucket, client: string, id: string): Promise<UploadRecord> {

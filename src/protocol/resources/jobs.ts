@@ -1,6 +1,6 @@
 /**
- * `/v1/jobs` at an edge, the public server in front of GPU hosts. A job is a list of layers that the edge solves at its hosts. The tensors of
- * the layers are stored at the edge as blobs. A blob is a file that is named by its digest.
+ * `/v1/jobs` at an edge, the public server in front of GPU hosts. A job is a list of layers that the edge solves at its hosts. The tensors
+ * of the layers are stored at the edge as blobs. A blob is a file that is named by its digest.
  */
 
 import { z } from "zod";
@@ -19,10 +19,7 @@ export const MAX_JOB_LAYERS = 4096;
 /** The parameters of a job's layer, with all defaults if the layer has none. */
 export const layerParametersSchema = jobParametersSchema.default(() => jobParametersSchema.parse({}));
 
-/**
- * A name. Half of a surrogate pair is refused, because UTF-8 cannot store it: two names that differ only there
- * would become the same.
- */
+/** A name. Half of a surrogate pair is refused, because UTF-8 cannot store it: two names that differ only there would become the same. */
 const nameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).refine((name) => name.isWellFormed(), {
   error: "must not have half of a surrogate pair",
 });

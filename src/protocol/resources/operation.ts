@@ -1,7 +1,7 @@
 /**
- * Describes the operations of the HTTP contract: the method, the path, the schemas of a request and of its answers, and the problems.
- * Each operation is one constant in this folder. The host and the edge validate requests by these constants, and publish them as OpenAPI.
- * This file knows nothing about the libraries that do both.
+ * Describes the operations of the HTTP contract: the method, the path, the schemas of a request and of its answers, and the problems. Each
+ * operation is one constant in this folder. The host and the edge validate requests by these constants, and publish them as OpenAPI. This
+ * file knows nothing about the libraries that do both.
  */
 
 import { z } from "zod";
