@@ -13,13 +13,11 @@ import {
 } from "./middleware.ts";
 import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
-import { healthRoutes } from "./health.ts";
+import { healthRoutes, metricsRoutes, openApiRoutes } from "./status.ts";
 import { hessianRoutes } from "./hessians.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { layerRoutes } from "./layers.ts";
-import { metricsRoutes } from "./metrics.ts";
-import { openApiRoutes } from "./openapi.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { pageRoutes } from "./pages.ts";
 import { corsOptions } from "../src/protocol/cors.ts";

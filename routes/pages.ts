@@ -9,7 +9,7 @@ import { answerFile, type PageFiles } from "../src/pages/page_files.ts";
 import { pageHeaders } from "../src/pages/page_headers.ts";
 import { playgroundHtml } from "../src/pages/playground.tsx";
 import { Refusal } from "../src/protocol/refusal.ts";
-import { describeDevice } from "./health.ts";
+import { describeDevice } from "./status.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 
 /** Adds the pages to the application. Without `files` there is no playground, and the start page has no style. */

@@ -10,7 +10,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Bench } from "./bench.ts";
 import { PareError } from "../../src/client/errors.ts";
-import type { PruneEvent } from "../../src/client/events.ts";
+import type { PruneEvent } from "../../src/client/model_pruner.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModelFolder } from "../../src/models/model.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";

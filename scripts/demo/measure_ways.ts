@@ -4,7 +4,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Output } from "../../src/cli/terminal/output.ts";
 import { PhaseClock } from "../../src/prune/phase_clock.ts";
-import type { LayerEvent } from "../../src/client/events.ts";
+import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { Pare } from "../../src/client/pare.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";

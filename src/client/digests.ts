@@ -5,7 +5,6 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { type Digest, formatDigest } from "../protocol/digest.ts";
-import type { BlobSource } from "./jobs/blob_source.ts";
 
 /** Number of bytes that are read and hashed at a time. */
 const CHUNK_BYTES = 8 * 2 ** 20;
@@ -43,4 +42,12 @@ export async function digestOfBlob(
 
 async function bytesOf(source: BlobSource, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await (await source.slice(start, end)).arrayBuffer());
+}
+
+/** Bytes that can be read in ranges, any number of times. A `Blob` has this interface, and a file can be wrapped in it. */
+export interface BlobSource {
+  /** Length in bytes. */
+  readonly size: number;
+  /** Returns the bytes from `start` up to `end`, exclusive. */
+  slice(start: number, end: number): Blob | Promise<Blob>;
 }

@@ -4,7 +4,7 @@
  * free. If a host is lost, its layer is sent to another host.
  */
 
-import type { CallOptions } from "./call_options.ts";
+import type { CallOptions } from "./transport.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
 import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";

@@ -37,7 +37,7 @@ export {
 } from "./jobs/prune_by_job.ts";
 export type { LayerToUpload } from "./jobs/upload_layers.ts";
 export { type UploadedPart, type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads.ts";
-export type { BlobSource } from "./jobs/blob_source.ts";
+export type { BlobSource } from "./digests.ts";
 export { listEdgeHosts } from "./jobs/list_edge_hosts.ts";
 
 export {
@@ -47,7 +47,7 @@ export {
   PareError,
   type ProblemFields,
 } from "./errors.ts";
-export type { CallOptions } from "./call_options.ts";
+export type { CallOptions } from "./transport.ts";
 export type { TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";
 export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
@@ -55,7 +55,7 @@ export type { LayerQuery } from "../protocol/layer_query.ts";
 export type { Effort, MethodName } from "../protocol/methods.ts";
 export type { ModelPruner, ModelQuery, QueryOf } from "./model_pruner.ts";
 export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
-export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";
+export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./model_pruner.ts";
 
 export type {
   EdgeHost,
@@ -71,8 +71,8 @@ export type { JobState } from "../protocol/job_state.ts";
 export type { Digest } from "../protocol/digest.ts";
 export type { PatternText } from "../sparsity/pattern.ts";
 
-export { floatsFromTensor, tensorFromFloats } from "./tensors/floats.ts";
-export { hessianUpper } from "./tensors/hessian_upper.ts";
+export { floatsFromTensor, tensorFromFloats } from "./tensors.ts";
+export { hessianUpper } from "./tensors.ts";
 export { decode, type DecodedFile, type DecodeOptions } from "../safetensors/decode.ts";
 export { encode } from "../safetensors/encode.ts";
 export { SafetensorsError, type SafetensorsErrorKind, type SafetensorsFault } from "../safetensors/error.ts";

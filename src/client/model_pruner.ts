@@ -1,9 +1,9 @@
 /** The interface of a client that prunes whole models. `Pare`, `PareHosts` and `PareJobs` implement it. */
 
-import type { LayerQuery } from "../protocol/layer_query.ts";
-import type { CallOptions } from "./call_options.ts";
-import type { PruneEvent } from "./events.ts";
 import type { ModelSource } from "./model_source.ts";
+import type { CallOptions } from "./transport.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import type { Report } from "../protocol/messages.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
 /** Returns the parameters of the layer `name`. */
@@ -25,3 +25,40 @@ export interface ModelPruner<Hessian = HostTensor> {
     options?: CallOptions,
   ): AsyncGenerator<PruneEvent, void, void>;
 }
+
+/** The first event. */
+export interface StartEvent {
+  /** The kind of the event. */
+  readonly type: "start";
+  /** Number of layers that will be pruned. */
+  readonly layers: number;
+}
+
+/** A layer was solved, and its weight was replaced in the model. */
+export interface LayerEvent {
+  /** The kind of the event. */
+  readonly type: "layer";
+  /** Name of the weight in the checkpoint. */
+  readonly name: string;
+  /** Index of the transformer block that contains the layer, from 0. */
+  readonly block: number;
+  /** Number of layers pruned so far, including this one. */
+  readonly done: number;
+  /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
+  readonly tokens?: number;
+  /** The report of the solve. */
+  readonly report: Report;
+}
+
+/** The last event: all layers are pruned. */
+export interface DoneEvent {
+  /** The kind of the event. */
+  readonly type: "done";
+  /** Number of layers that were pruned. */
+  readonly layers: number;
+  /** Wall-clock seconds since the start event, including the calibration. */
+  readonly seconds: number;
+}
+
+/** One event of pruning a model. Its `type` distinguishes the three kinds. */
+export type PruneEvent = StartEvent | LayerEvent | DoneEvent;

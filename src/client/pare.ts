@@ -11,17 +11,15 @@ import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "./answers/layer_answer.ts";
 import { parseAnswer } from "./answers/parse_answer.ts";
-import type { CallOptions } from "./call_options.ts";
+import { type CallOptions, Transport, type TransportOptions } from "./transport.ts";
 import { digestOfBytes } from "./digests.ts";
 import { PareError } from "./errors.ts";
-import type { PruneEvent } from "./events.ts";
+import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
 import { HostPool } from "./host_pool.ts";
 import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_large_layer.ts";
 import { encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
-import type { ModelPruner, ModelQuery } from "./model_pruner.ts";
 import type { ModelSource } from "./model_source.ts";
 import { pruneRounds } from "./prune_rounds.ts";
-import { Transport, type TransportOptions } from "./transport.ts";
 
 /** The device on which a host solves layers, named as in its reports. */
 export interface HostDescription {

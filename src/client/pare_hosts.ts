@@ -3,14 +3,12 @@
  * same bytes as those of a single host only if all hosts have the same backend and the same adapter (the device that the backend uses).
  */
 
-import type { CallOptions } from "./call_options.ts";
-import type { PruneEvent } from "./events.ts";
+import type { CallOptions, TransportOptions } from "./transport.ts";
+import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
 import { HostPool } from "./host_pool.ts";
-import type { ModelPruner, ModelQuery } from "./model_pruner.ts";
 import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
 import { pruneRounds } from "./prune_rounds.ts";
-import type { TransportOptions } from "./transport.ts";
 
 /**
  * The longest time for the check whether a lost host is reachable again, in milliseconds. No layer is sent before this check has ended.

@@ -9,10 +9,9 @@ import { untilAborted } from "../async/abort.ts";
 import type { Report } from "../protocol/messages.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
-import type { CallOptions } from "./call_options.ts";
-import type { PruneEvent } from "./events.ts";
+import type { CallOptions } from "./transport.ts";
+import type { ModelQuery, PruneEvent, QueryOf } from "./model_pruner.ts";
 import { FewTokens } from "./few_tokens.ts";
-import type { ModelQuery, QueryOf } from "./model_pruner.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";
 
 /** A solved layer whose weight has not been replaced in the model yet. */

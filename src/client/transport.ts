@@ -4,13 +4,13 @@
  */
 
 import { abortable, sleep } from "../async/abort.ts";
-import { connectionReason, isPermanentFailure } from "../text/connection_reason.ts";
-import { isNotPermitted } from "../text/is_not_permitted.ts";
 import { requireSuccess } from "./answers/require_success.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
-import { bodyBlob, bodyStream } from "./request_body.ts";
 import { readResponseBody } from "./read_response_body.ts";
+import { bodyBlob, bodyStream } from "./request_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
+import { connectionReason, isPermanentFailure } from "../text/connection_reason.ts";
+import { isNotPermitted } from "../text/is_not_permitted.ts";
 
 /** How to reach a server. */
 export interface TransportOptions {
@@ -183,4 +183,10 @@ function isTransient(error: Error): error is TransientError {
 /** Returns the seconds that the server asked to wait, or 0. */
 function retryAfter(error: TransientError): number {
   return error instanceof PareError ? error.retryAfter ?? 0 : 0;
+}
+
+/** Options of one call. */
+export interface CallOptions {
+  /** Ends the call when it is aborted. The call then throws the signal's reason. */
+  readonly signal?: AbortSignal;
 }

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { LayerEvent } from "../../src/client/events.ts";
+import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";

@@ -7,7 +7,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { MalformedAnswerError } from "../../src/client/errors.ts";
-import type { PruneEvent } from "../../src/client/events.ts";
+import type { PruneEvent } from "../../src/client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/safetensors/decode.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { Hono } from "hono";
-import { earlyStatus, honouredRange } from "../../src/edge/requests/preconditions.ts";
+import { earlyStatus, honouredRange, parseRange } from "../../src/edge/requests/preconditions.ts";
 import { hexOf, memoryEdge } from "./memory_edge.ts";
 
 const ETAG = '"a"';
@@ -87,5 +87,29 @@ describe("a conditional request for a blob", () => {
     assert.deepEqual(await get({ "If-Match": etag }), [200, "the bytes"]);
     assert.deepEqual(await get({ Range: "bytes=4-", "If-Range": etag }), [206, "bytes"]);
     assert.deepEqual(await get({ Range: "bytes=4-", "If-Range": '"x"' }), [200, "the bytes"]);
+  });
+});
+
+describe("parseRange()", () => {
+  it("returns one range of bytes, limited to the end of the body", () => {
+    assert.deepEqual(parseRange("bytes=0-0", 10), { offset: 0, length: 1 });
+    assert.deepEqual(parseRange("bytes=3-5", 10), { offset: 3, length: 3 });
+    assert.deepEqual(parseRange("bytes=3-", 10), { offset: 3, length: 7 });
+    assert.deepEqual(parseRange("bytes=9-99", 10), { offset: 9, length: 1 });
+    assert.deepEqual(parseRange("bytes=-4", 10), { offset: 6, length: 4 });
+    assert.deepEqual(parseRange("bytes=-99", 10), { offset: 0, length: 10 });
+    assert.deepEqual(parseRange("bytes=4294967296-", 2 ** 33), { offset: 2 ** 32, length: 2 ** 32 });
+  });
+
+  it("returns 'unsatisfiable' for a range outside of the body", () => {
+    for (const header of ["bytes=10-", "bytes=10-12", "bytes=-0"]) {
+      assert.equal(parseRange(header, 10), "unsatisfiable", header);
+    }
+  });
+
+  it("returns undefined for an invalid or unsupported header", () => {
+    for (const header of [undefined, "", "bytes=-", "bytes=5-3", "bytes=0-1,3-4", "rows=0-1", "bytes=a-b"]) {
+      assert.equal(parseRange(header, 10), undefined, header);
+    }
   });
 });

@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { readTensor, type TensorSource, withReplacements } from "../../src/checkpoint/tensor_source.ts";
-import type { LayerEvent } from "../../src/client/events.ts";
+import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";

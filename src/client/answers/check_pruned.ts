@@ -11,7 +11,7 @@ import { BYTES_PER_ELEMENT, type Dtype, type FloatDtype, isFloatDtype } from "..
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { checkQuantized } from "./check_quantized.ts";
-import { malformedLayer, requireForm } from "./malformed_layer.ts";
+import { malformedLayer, requireForm } from "./parse_answer.ts";
 
 /** A layer as it was asked for. */
 export interface RequestedLayer {

@@ -5,7 +5,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import type { PrunedLayer } from "../layer_file.ts";
-import { malformedLayer, requireForm } from "./malformed_layer.ts";
+import { malformedLayer, requireForm } from "./parse_answer.ts";
 
 /**
  * Checks that the codes and the grids stand for the weight of the answer, whose own check has succeeded.

@@ -9,7 +9,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../../tensor/quantized_weight.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import { checkPruned, type RequestedLayer, wantedDtype } from "./check_pruned.ts";
-import { malformedLayer } from "./malformed_layer.ts";
+import { malformedLayer } from "./parse_answer.ts";
 
 /** The number of bytes that an answer may need for its header, which has the names of its tensors and the report. */
 const MAX_HEADER_BYTES = 2 ** 20;

@@ -5,6 +5,7 @@
 
 import type * as z from "zod/mini";
 import { MalformedAnswerError } from "../errors.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
 
 /**
  * Parses `body` as JSON and checks it against `schema`.
@@ -23,4 +24,22 @@ export function parseAnswer<T>(
   } catch (cause) {
     throw new MalformedAnswerError(`answer of ${path}: is not ${expected}`, { cause });
   }
+}
+
+/** Returns the error. `fault` says what is wrong, as a clause about the answer. */
+export function malformedLayer(fault: string, cause?: unknown): MalformedAnswerError {
+  return new MalformedAnswerError(`answer of /v1/layers: ${fault}`, { cause });
+}
+
+/** Checks the dtype and the shape of a tensor of the answer. @throws {MalformedAnswerError} */
+export function requireForm(
+  name: string,
+  { dtype, shape }: HostTensor,
+  wantedDtype: string,
+  wantedShape: readonly number[],
+): void {
+  if (dtype === wantedDtype && String(shape) === String(wantedShape)) return;
+  throw malformedLayer(
+    `the tensor ${name} is ${dtype} [${shape}] instead of ${wantedDtype} [${wantedShape}]`,
+  );
 }

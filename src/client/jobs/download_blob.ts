@@ -3,10 +3,9 @@
  * it trusts a host's own statement of a digest. The client does not need to.
  */
 
-import type { CallOptions } from "../call_options.ts";
+import type { CallOptions, Transport } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { MalformedAnswerError } from "../errors.ts";
-import type { Transport } from "../transport.ts";
 
 /** The number of downloads. Bytes that were damaged on their way are right in the second one. */
 const ATTEMPTS = 2;

@@ -5,7 +5,7 @@
 
 import { growingDelays } from "../../async/growing_delays.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
-import type { CallOptions } from "../call_options.ts";
+import type { CallOptions } from "../transport.ts";
 import { PareError } from "../errors.ts";
 import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";
 import type { JobLayerRequest, Jobs } from "./jobs.ts";

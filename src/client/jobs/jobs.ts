@@ -18,10 +18,9 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "../answers/layer_answer.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
-import type { CallOptions } from "../call_options.ts";
+import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import { MalformedAnswerError } from "../errors.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
-import { Transport, type TransportOptions } from "../transport.ts";
 import { downloadBlob } from "./download_blob.ts";
 import { DEFAULT_POLL_MS, followJob, requireLayers } from "./follow_job.ts";
 

@@ -3,9 +3,8 @@
 import * as z from "zod/mini";
 import { type EdgeHost, receivedEdgeHost } from "../../protocol/messages.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
-import type { CallOptions } from "../call_options.ts";
+import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import { PareError } from "../errors.ts";
-import { Transport, type TransportOptions } from "../transport.ts";
 
 /**
  * Lists the hosts that are alive. Returns undefined if the server refuses to list hosts. Such a server is a host itself, an edge without a

@@ -6,15 +6,13 @@
 
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
-import type { CallOptions } from "../call_options.ts";
+import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
-import type { PruneEvent } from "../events.ts";
+import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../model_pruner.ts";
 import type { PrunedLayer } from "../layer_file.ts";
-import type { ModelPruner, ModelQuery, QueryOf } from "../model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type SolvedLayer } from "../prune_rounds.ts";
-import type { TransportOptions } from "../transport.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs, type ResultOptions } from "./jobs.ts";
 import { JobFailedError, type LayerFailure, type SolvedJobLayer } from "./prune_by_job.ts";

@@ -4,10 +4,9 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBLEMS } from "../../protocol/problem_codes.ts";
-import type { CallOptions } from "../call_options.ts";
+import type { CallOptions, TransportOptions } from "../transport.ts";
 import { MalformedAnswerError, PareError } from "../errors.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
-import type { TransportOptions } from "../transport.ts";
 import { JobFailedError, pruneByJob } from "./prune_by_job.ts";
 
 /** The name of the layer in its job. */

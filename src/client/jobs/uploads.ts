@@ -15,12 +15,11 @@ import type { Digest } from "../../protocol/digest.ts";
 import { connectionReason, isPermanentFailure } from "../../text/connection_reason.ts";
 import { isNotPermitted } from "../../text/is_not_permitted.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
-import { digestOfBlob } from "../digests.ts";
+import { type BlobSource, digestOfBlob } from "../digests.ts";
 import { requireSuccess } from "../answers/require_success.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import { type TransientError, withRetries } from "../retry.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
-import type { BlobSource } from "./blob_source.ts";
 
 /** An uploaded part. */
 export interface UploadedPart {

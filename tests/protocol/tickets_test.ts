@@ -9,8 +9,8 @@ import {
   TICKET_MILLISECONDS,
   type TicketSubject,
   verifyTicket,
-} from "../../../src/protocol/tickets.ts";
-import { Refusal } from "../../../src/protocol/refusal.ts";
+} from "../../src/protocol/tickets.ts";
+import { Refusal } from "../../src/protocol/refusal.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
 const NOW = 1_800_000_000_000;
