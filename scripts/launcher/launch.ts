@@ -1,10 +1,10 @@
 /** Runs Deno as a child process: passes signals on to it, and ends with its exit code. Works in Node and in Deno. */
 
+import process from "node:process";
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import process from "node:process";
 import { closedOutputProblem } from "../../src/cli/terminal/closed_output.ts";
-import { LAUNCHER_VARIABLE } from "../../src/cli/launcher_variable.ts";
+import { LAUNCHER_VARIABLE } from "../../src/cli/environment.ts";
 import { afterNpm } from "./after_npm.ts";
 
 /** The exit code of a wrong command line. */

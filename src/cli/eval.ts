@@ -5,7 +5,7 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import { readExamples } from "../evaluation/read_examples.ts";
-import { findTask, TASKS } from "../evaluation/tasks/tasks.ts";
+import { findTask, TASKS } from "../evaluation/tasks.ts";
 import type { Task } from "../evaluation/task.ts";
 import {
   addBackendOption,

@@ -6,8 +6,7 @@
 import { Command } from "commander";
 import { uniform } from "../calibration/windows.ts";
 import { openModelFolder } from "../models/model.ts";
-import type { Sampling } from "../models/generation/choose_token.ts";
-import { readEndTokens } from "../models/generation/end_tokens.ts";
+import { readEndTokens, type Sampling } from "../models/generation/choose_token.ts";
 import { generate } from "../models/generation/generate.ts";
 import { TextStream } from "../models/generation/text_stream.ts";
 import { encodeText } from "../models/tokenizer/tokenizer.ts";

@@ -1,6 +1,6 @@
 /** Stops the command if its launcher was killed. A killed launcher cannot signal the command, which would then run on with nobody to stop it. */
 
-import { LAUNCHER_VARIABLE } from "./launcher_variable.ts";
+import { LAUNCHER_VARIABLE } from "./environment.ts";
 
 const CHECK_MS = 1000;
 

@@ -12,9 +12,8 @@ import { forEachLogitsChunk, type LogitsChunk } from "../models/head.ts";
 import { AUTO_MEMORY_BYTES } from "../models/hidden_states/hidden_states.ts";
 import type { Model } from "../models/model.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
-import { chunkLosses } from "./chunk_losses.ts";
-import type { LikelihoodRequest } from "./encode_request.ts";
-import { bucketByLength, padRight } from "./length_buckets.ts";
+import { chunkLosses } from "./perplexity.ts";
+import { bucketByLength, type LikelihoodRequest, padRight } from "./encode_request.ts";
 
 /** The likelihood of one continuation. */
 export interface Likelihood {

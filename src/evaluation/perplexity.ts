@@ -7,9 +7,10 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
-import { forEachLogitsChunk } from "../models/head.ts";
+import { forEachLogitsChunk, type LogitsChunk } from "../models/head.ts";
 import type { Model } from "../models/model.ts";
-import { chunkLosses } from "./chunk_losses.ts";
+import { crossEntropy } from "../kernels/forward/cross_entropy.ts";
+import { asFloat32 } from "../tensor/host_tensor.ts";
 
 /** Options for `computePerplexity`. */
 export interface PerplexityOptions {
@@ -124,4 +125,23 @@ function nextTokens(
 /** Returns whether the token of `row` has a next token in its window of `tokens` tokens. */
 function hasNextToken(row: number, tokens: number): boolean {
   return row % tokens !== tokens - 1;
+}
+
+/**
+ * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the
+ * token by the logits of the row.
+ * @param targets (rows) token ids
+ * @returns (rows) f32
+ */
+export async function chunkLosses(
+  { backend, workspace, model: { spec } }: Forward,
+  { logits, rows }: LogitsChunk,
+  targets: Uint32Array<ArrayBuffer>,
+): Promise<Float32Array> {
+  const targetBuffer = workspace.buffer("targets", rows);
+  backend.write(targetBuffer, 0, new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength));
+  const loss = workspace.buffer("loss", rows);
+  const params = { rows, cols: spec.vocabSize, ld: spec.vocabSize };
+  backend.dispatch(crossEntropy, { logits, targets: targetBuffer, loss }, params);
+  return asFloat32(await backend.read(loss, 0, rows * 4));
 }

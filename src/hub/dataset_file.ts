@@ -4,8 +4,7 @@ import { dirname } from "node:path/posix";
 import { ModelError } from "../files/model_error.ts";
 import { RepositoryCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
-import { HubAccess } from "./hub_access.ts";
-import { listFolder } from "./list_folder.ts";
+import { HubAccess, listFolder } from "./hub_access.ts";
 import type { ResolveOptions } from "./resolve_model.ts";
 
 /** A file of a data set at one commit. */

@@ -8,10 +8,10 @@
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
 import { ModelError } from "../files/model_error.ts";
-import type { EditableFile } from "../files/file_system.ts";
+import type { EditableFile, ReadableFile } from "../files/file_system.ts";
 import type { Repository, RepositoryCache } from "./cache.ts";
-import { computeDigest, listedDigest } from "./digest.ts";
 import type { HubAccess } from "./hub_access.ts";
+import { createHash } from "node:crypto";
 
 /** A file of one commit of a repository. */
 export interface HubFile {
@@ -107,4 +107,36 @@ async function verify(
     `${entry.path}: the download has ${file.byteLength} bytes with digest ${actual}, ` +
       `but the hub lists ${entry.size} bytes with digest ${digest}; the file was removed, try again`,
   );
+}
+
+/** The number of bytes that are read and hashed at a time. */
+const HASH_CHUNK_BYTES = 8 << 20;
+
+/**
+ * The digest that the hub lists for a file, in lowercase hexadecimal.
+ *
+ * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file
+ * name.
+ */
+export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
+  const digest = lfs?.oid ?? oid ?? "";
+  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(digest)) {
+    throw new ModelError(`${path}: the hub lists the invalid digest ${JSON.stringify(digest).slice(0, 80)}`);
+  }
+  return digest;
+}
+
+/**
+ * Computes the digest of a file.
+ *
+ * @param expected the digest from the listing. Its length decides between SHA-256 and git's SHA-1
+ */
+export async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
+  const isGit = expected.length === 40;
+  const hash = createHash(isGit ? "sha1" : "sha256");
+  if (isGit) hash.update(`blob ${file.byteLength}\0`);
+  for (let at = 0; at < file.byteLength; at += HASH_CHUNK_BYTES) {
+    hash.update(await file.read(at, Math.min(HASH_CHUNK_BYTES, file.byteLength - at)));
+  }
+  return hash.digest("hex");
 }

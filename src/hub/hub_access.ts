@@ -5,12 +5,15 @@
  * missing model or a missing token, becomes a ModelError with advice for the user.
  */
 
-import { HubApiError, InvalidApiResponseFormatError } from "@huggingface/hub";
 import pRetry from "p-retry";
+import * as z from "zod/mini";
+import { HubApiError, InvalidApiResponseFormatError, type ListFileEntry, listFiles } from "@huggingface/hub";
 import { ModelError } from "../files/model_error.ts";
-import { withoutForeignToken } from "./limited_fetch.ts";
+import { type AnswerForm, checkedFetch, withoutForeignToken } from "./limited_fetch.ts";
 import { connectionReason, isPermanentFailure } from "../text/connection_reason.ts";
 import { isNotPermitted } from "../text/is_not_permitted.ts";
+import { dirname } from "node:path/posix";
+import type { Repository } from "./cache.ts";
 
 /** The number of attempts after the first one. */
 const RETRIES = 4;
@@ -155,4 +158,31 @@ export class HubAccess {
     }
     return new HubUnreachable(`${this.#reference}: the hub cannot be reached: ${reason}`, { cause });
   }
+}
+
+/** The form of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred. */
+const FILE_LIST: AnswerForm = {
+  schema: z.array(z.object({ type: z.string(), path: z.string(), size: z.int().check(z.minimum(0)) })),
+  maxPages: 20,
+  name: "a list of files",
+};
+
+/**
+ * Lists the files in a folder of one commit, by their paths in the repository. Files in other folders are left out.
+ * @param folder the path of the folder, by default the top folder
+ * @throws {ModelError} if the listing is malformed or has too many pages
+ */
+export async function listFolder(
+  access: HubAccess,
+  repo: Repository,
+  commit: string,
+  folder?: string,
+): Promise<Map<string, ListFileEntry>> {
+  const entries = new Map<string, ListFileEntry>();
+  const client = { ...access.client, fetch: checkedFetch(access.client.fetch, FILE_LIST) };
+  for await (const entry of listFiles({ ...client, repo, revision: commit, path: folder })) {
+    const isHere = dirname(entry.path) === (folder ?? ".") && !entry.path.includes("\\");
+    if (entry.type === "file" && isHere) entries.set(entry.path, entry);
+  }
+  return entries;
 }

@@ -5,16 +5,15 @@
  * frameworks, are not downloaded.
  */
 
-import { modelInfo } from "@huggingface/hub";
 import * as z from "zod/mini";
+import { modelInfo } from "@huggingface/hub";
 import { CONFIG_FILE } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";
 import { findWeightFiles, readShardNames } from "../checkpoint/weight_files.ts";
 import { type CacheFileSystem, isCommit, RepositoryCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
-import { HubAccess, type HubOptions, HubUnreachable } from "./hub_access.ts";
+import { HubAccess, type HubOptions, HubUnreachable, listFolder } from "./hub_access.ts";
 import { type AnswerForm, checkedFetch } from "./limited_fetch.ts";
-import { listFolder } from "./list_folder.ts";
 import { type HubReference, parseReference } from "./reference.ts";
 
 /** The files to download besides the weights, if the repository has them. */

@@ -3,11 +3,10 @@
 import { abortable } from "../async/abort.ts";
 import type { Backend } from "../backend/backend.ts";
 import type { HessianAccumulator } from "../calibration/hessian.ts";
-import type { CallOptions } from "../client/call_options.ts";
+import type { CallOptions } from "../client/transport.ts";
 import { PareError } from "../client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
-import type { PruneEvent } from "../client/events.ts";
-import type { ModelPruner, ModelQuery, QueryOf } from "../client/model_pruner.ts";
+import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../client/model_pruner.ts";
 import type { LayerGroup } from "../client/model_source.ts";
 import { pruneRounds, type SolvedLayer } from "../client/prune_rounds.ts";
 import { checkStatistics } from "../layer/check_answer.ts";

@@ -4,19 +4,17 @@
  * forbids network requests and scripts. Everything on the page comes from `pare.json`.
  */
 
+import colours from "../pages/style/colours.css" with { type: "text" };
+import style from "./style.css" with { type: "text" };
 import { type Child, createElement, createTitle, emptyPage, type Page, type PageElement } from "./dom.ts";
-import { drawErrorChart } from "./error_chart.ts";
+import { drawErrorChart, drawSparsityChart, drawTimeChart, timeDescription } from "./charts.ts";
 import { formatCount, formatNumber, formatShare } from "./format.ts";
 import { renderKeyFigures } from "./key_figures.ts";
 import { renderLayerTables } from "./layer_table.ts";
 import { renderCommand, renderRunDetails } from "./run_details.ts";
 import { RUN_REPORT_FILE } from "./file_names.ts";
 import type { RunReport } from "./run_report.ts";
-import { drawSparsityChart } from "./sparsity_chart.ts";
-import colours from "../pages/style/colours.css" with { type: "text" };
-import style from "./style.css" with { type: "text" };
 import { layersWithFewTokens, meanError, roundedBits, sparsityOf } from "./summary.ts";
-import { drawTimeChart, timeDescription } from "./time_chart.ts";
 
 /** Renders the page as HTML text. The same run always gives the same text. */
 export function renderReport(run: RunReport): string {

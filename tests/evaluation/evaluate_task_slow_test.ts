@@ -12,7 +12,7 @@ import { encodeRequest, type LikelihoodRequest } from "../../src/evaluation/enco
 import { evaluateTask } from "../../src/evaluation/evaluate_task.ts";
 import { computeLogLikelihoods } from "../../src/evaluation/log_likelihoods.ts";
 import { type LocatedExample, readExamples } from "../../src/evaluation/read_examples.ts";
-import { findTask } from "../../src/evaluation/tasks/tasks.ts";
+import { findTask } from "../../src/evaluation/tasks.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";

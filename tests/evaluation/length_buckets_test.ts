@@ -1,8 +1,8 @@
 /** Tests how requests of different lengths are put into buckets of similar length and padded. */
 
-import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { bucketByLength, padRight } from "../../src/evaluation/length_buckets.ts";
+import { describe, it } from "@std/testing/bdd";
+import { bucketByLength, padRight } from "../../src/evaluation/encode_request.ts";
 
 describe("bucketByLength", () => {
   it("returns each index once, longest request first, in buckets whose padding is at most a quarter", () => {

@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { readExamples } from "../../src/evaluation/read_examples.ts";
-import { findTask } from "../../src/evaluation/tasks/tasks.ts";
+import { findTask } from "../../src/evaluation/tasks.ts";
 import { taskFile } from "../support/tasks.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 

@@ -5,8 +5,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Task } from "../../src/evaluation/task.ts";
 import { readExamples } from "../../src/evaluation/read_examples.ts";
-import { storycloze } from "../../src/evaluation/tasks/storycloze.ts";
-import { TASKS } from "../../src/evaluation/tasks/tasks.ts";
+import { findTask, TASKS } from "../../src/evaluation/tasks.ts";
 import { ModelError } from "../../src/files/model_error.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
@@ -51,5 +50,9 @@ describe("fuzzing the files of zero-shot tasks", () => {
     (text) => readAs(TASKS, "x.jsonl", text),
   );
 
-  fuzz("examples in CSV", damagedText(fc.constant(rows)), (text) => readAs([storycloze], "x.csv", text));
+  fuzz(
+    "examples in CSV",
+    damagedText(fc.constant(rows)),
+    (text) => readAs([findTask("storycloze")], "x.csv", text),
+  );
 });

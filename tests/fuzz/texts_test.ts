@@ -1,11 +1,11 @@
 /** Fuzzes the parsers of short texts: patterns, digests, ranges, keys, origins, ids and references to models. */
 
-import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { describe } from "@std/testing/bdd";
 import { parseRange } from "../../src/edge/requests/preconditions.ts";
 import { ModelError } from "../../src/files/model_error.ts";
-import { listedDigest } from "../../src/hub/digest.ts";
+import { listedDigest } from "../../src/hub/download.ts";
 import { parseReference } from "../../src/hub/reference.ts";
 import { parseOrigins } from "../../src/protocol/cors.ts";
 import { formatDigest } from "../../src/protocol/digest.ts";

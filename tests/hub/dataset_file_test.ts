@@ -1,8 +1,8 @@
 /** Tests that files of data sets are downloaded once, to the cache that Hugging Face's tools share, and that their bytes are verified. */
 
-import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { hubFiles } from "../../src/cli/files/hub_files.ts";
+import { describe, it } from "@std/testing/bdd";
+import { hubFiles } from "../../src/cli/files/use_hub.ts";
 import { type DatasetFile, resolveDatasetFile } from "../../src/hub/dataset_file.ts";
 import type { ResolveOptions } from "../../src/hub/resolve_model.ts";
 import { freePort } from "../../scripts/processes/child_edge.ts";

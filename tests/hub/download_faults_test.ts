@@ -1,8 +1,8 @@
 /** Tests downloads that are interrupted, stall, arrive damaged or cannot be stored. */
 
-import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { hubFiles } from "../../src/cli/files/hub_files.ts";
+import { describe, it } from "@std/testing/bdd";
+import { hubFiles } from "../../src/cli/files/use_hub.ts";
 import type { HubProgress } from "../../src/hub/resolve_model.ts";
 import { FILES, names, WEIGHTS, withHub } from "./hub_scene.ts";
 

@@ -1,6 +1,6 @@
 /** The scene of the tests of `resolveModel`: a fake hub with one model, and an empty cache. */
 
-import { hubFiles } from "../../src/cli/files/hub_files.ts";
+import { hubFiles } from "../../src/cli/files/use_hub.ts";
 import { resolveModel, type ResolveOptions } from "../../src/hub/resolve_model.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { patternTensor } from "../support/checkpoint_files.ts";

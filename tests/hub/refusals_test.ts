@@ -1,8 +1,8 @@
 /** Tests the models that cannot be downloaded, and the advice in the error messages. */
 
-import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { hubFiles } from "../../src/cli/files/hub_files.ts";
+import { describe, it } from "@std/testing/bdd";
+import { hubFiles } from "../../src/cli/files/use_hub.ts";
 import { gitDigest } from "./fake_hub.ts";
 import { FILES, names, WEIGHTS, withHub } from "./hub_scene.ts";
 

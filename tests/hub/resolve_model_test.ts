@@ -1,10 +1,10 @@
 /** Tests which files are downloaded from the hub, and when the cache replaces a download. */
 
-import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { hubFiles } from "../../src/cli/files/hub_files.ts";
+import { hubFiles } from "../../src/cli/files/use_hub.ts";
 import type { HubProgress } from "../../src/hub/resolve_model.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { patternTensor } from "../support/checkpoint_files.ts";

@@ -11,7 +11,7 @@ import { encodeRequest } from "../../src/evaluation/encode_request.ts";
 import { computeLogLikelihoods } from "../../src/evaluation/log_likelihoods.ts";
 import { readExamples } from "../../src/evaluation/read_examples.ts";
 import { computeTaskMetrics } from "../../src/evaluation/task_metrics.ts";
-import { findTask } from "../../src/evaluation/tasks/tasks.ts";
+import { findTask } from "../../src/evaluation/tasks.ts";
 import { type ModelFolder, openModelFolder } from "../../src/models/model.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";

@@ -1,7 +1,7 @@
 /** Implements `WorkFileSystem`, the interface through which Pare reads and writes files, with Deno. */
 
 import type { EditableFile, WorkFileSystem } from "../../files/file_system.ts";
-import { nameFile } from "./name_file.ts";
+import { FileError } from "../../files/file_error.ts";
 
 /** The file system of this machine. */
 export const denoFileSystem: WorkFileSystem = {
@@ -135,5 +135,22 @@ class OpenFile implements EditableFile {
     const result = this.#last.then(() => nameFile(this.path, task));
     this.#last = result.catch(() => {}); // the caller gets the error; the next call runs anyway
     return result;
+  }
+}
+
+/** The end of Deno's messages: the number of the error, and the operation with its path. */
+const DENO_SUFFIX = / \(os error \d+\)(: .*)?$/;
+
+/**
+ * Runs `operation` on the file or folder `path`.
+ * @throws {FileError} if the operating system refuses the operation. All other errors are passed on unchanged
+ */
+export async function nameFile<T>(path: string, operation: () => T | Promise<T>): Promise<T> {
+  try {
+    return await operation();
+  } catch (cause) {
+    if (cause instanceof FileError) throw cause;
+    if (!(cause instanceof Error && "code" in cause && typeof cause.code === "string")) throw cause;
+    throw new FileError(path, cause.code, cause.message.replace(DENO_SUFFIX, ""), { cause });
   }
 }

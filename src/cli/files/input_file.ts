@@ -2,7 +2,7 @@
 
 import { FileError } from "../../files/file_error.ts";
 import { UsageError } from "../errors.ts";
-import { nameFile } from "./name_file.ts";
+import { nameFile } from "./deno_file_system.ts";
 
 /**
  * Checks that a file exists. Only its contents can still be wrong then.

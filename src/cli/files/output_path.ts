@@ -6,10 +6,9 @@ import { FileError } from "../../files/file_error.ts";
 import { isNotPermitted } from "../../text/is_not_permitted.ts";
 import { UsageError } from "../errors.ts";
 import { explainNotPermitted } from "../not_permitted.ts";
-import { denoFileSystem as fs } from "./deno_file_system.ts";
-import { nameFile } from "./name_file.ts";
+import { denoFileSystem as fs, nameFile } from "./deno_file_system.ts";
 import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/folder_lock.ts";
-import { PROBE_FILE } from "./probe_file.ts";
+import { PROBE_FILE } from "../environment.ts";
 
 /**
  * Checks that files can be written to a folder. The folder and its parents are created if they do not exist, and

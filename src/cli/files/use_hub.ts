@@ -3,12 +3,13 @@
  * Hugging Face's own tools.
  */
 
-import { cacheFolder } from "../../hub/cache.ts";
+import { type CacheFileSystem, cacheFolder } from "../../hub/cache.ts";
 import type { ResolveOptions } from "../../hub/resolve_model.ts";
 import { retryLine } from "../remote_client.ts";
 import type { Output } from "../terminal/output.ts";
-import { hubFiles } from "./hub_files.ts";
-import { HUB_VARIABLES } from "./hub_variables.ts";
+import { HUB_VARIABLES } from "../environment.ts";
+import { dirname, relative } from "node:path";
+import { denoFileSystem } from "./deno_file_system.ts";
 
 /** The values of `HUB_VARIABLES`. */
 export type HubVariables = Readonly<Partial<Record<typeof HUB_VARIABLES[number], string>>>;
@@ -50,4 +51,30 @@ export async function useHub<T>(
 /** Reads the environment variables. They are read one by one, because the command may have no permission for others. */
 function readHubVariables(): HubVariables {
   return Object.fromEntries(HUB_VARIABLES.map((name) => [name, Deno.env.get(name)]));
+}
+
+/** The file system of this machine, with links. */
+export const hubFiles: CacheFileSystem = {
+  ...denoFileSystem,
+  async link(target, path) {
+    // If `path` exists, it is a dangling link: the downloaded file that it pointed to was removed.
+    await Deno.remove(path).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    if (Deno.build.os === "windows") await Deno.rename(target, path); // links need special rights on Windows
+    else await createLink(target, path);
+  },
+};
+
+/**
+ * Creates a symbolic link, which is relative, so that the cache can be moved. Deno creates symbolic links only if the process may read and
+ * write all files. Otherwise the file gets a second name (a hard link).
+ */
+async function createLink(target: string, path: string): Promise<void> {
+  try {
+    await Deno.symlink(relative(dirname(path), target), path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    await Deno.link(target, path);
+  }
 }

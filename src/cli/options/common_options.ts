@@ -154,3 +154,9 @@ export function number(range: string, isAllowed: (value: number) => boolean): (t
 export function appendValue(value: string, earlier: readonly string[]): string[] {
   return [...earlier, value];
 }
+
+/** Adds the patterns of one use of an option. They are separated by commas. A regular expression may contain commas, so it is not split. */
+export function collectPatterns(text: string, earlier: readonly string[] = []): string[] {
+  const isExpression = text.startsWith("/") && text.endsWith("/");
+  return [...earlier, ...isExpression ? [text] : text.split(",")];
+}

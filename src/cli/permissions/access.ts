@@ -11,9 +11,7 @@ import { isHubReference, parseReference } from "../../hub/reference.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 import { NAMED_TEXTS, parseTextReference, TEXT_NAMES } from "../../prune/texts/named_texts.ts";
 import { REPORT_PAGE_FILE } from "../../report/file_names.ts";
-
-import { HUB_VARIABLES } from "../files/hub_variables.ts";
-import { PROBE_FILE } from "../files/probe_file.ts";
+import { HUB_VARIABLES, PROBE_FILE } from "../environment.ts";
 
 /** The files, hosts and environment variables that a process may use. */
 export interface Access {

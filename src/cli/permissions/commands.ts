@@ -3,8 +3,7 @@
  * listed name no file and no server.
  */
 
-import { LAUNCHER_VARIABLE } from "../launcher_variable.ts";
-import { PROGRESS_VARIABLE } from "../terminal/progress_variable.ts";
+import { LAUNCHER_VARIABLE, PROGRESS_VARIABLE } from "../environment.ts";
 import type { Role } from "./access.ts";
 
 /** The roles of the arguments and options of a command, and its environment variables. */

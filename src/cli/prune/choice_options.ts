@@ -20,8 +20,7 @@ import {
   allocationRequest,
   checkAllocation,
 } from "../options/allocate_option.ts";
-import { integer } from "../options/common_options.ts";
-import { collectPatterns } from "../options/name_patterns.ts";
+import { collectPatterns, integer } from "../options/common_options.ts";
 
 /** The options as commander parses them. */
 export interface ChoiceFlags {

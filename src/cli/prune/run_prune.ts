@@ -6,7 +6,7 @@
  */
 
 import type { Backend } from "../../backend/backend.ts";
-import type { LayerEvent, ModelPruner } from "../../client/model_pruner.ts";
+import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";

@@ -6,8 +6,7 @@
 
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
-import { alibiSlopes } from "../pieces/alibi.ts";
-import { attend } from "../pieces/attention.ts";
+import { alibiSlopes, attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";

@@ -3,22 +3,12 @@
 import { ModelError } from "../../files/model_error.ts";
 import { bloom } from "./bloom.ts";
 import type { Family, ModelSpec } from "./family.ts";
-import { gemma2 } from "./gemma2.ts";
-import { gemma3 } from "./gemma3.ts";
+import { gemma2, gemma3 } from "./gemma.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeoX } from "./gpt_neox.ts";
-import { granite } from "./granite.ts";
-import { llama } from "./llama.ts";
-import { mixtral } from "./mixtral.ts";
-import { mistral } from "./mistral.ts";
-import { olmo2 } from "./olmo2.ts";
-import { olmoe } from "./olmoe.ts";
+import { granite, llama, mistral, olmo2, phi3, qwen2, qwen3, smolLm3, starcoder2 } from "./llama.ts";
+import { mixtral, olmoe, qwen3Moe } from "./mixtures.ts";
 import { opt } from "./opt.ts";
-import { phi3 } from "./phi3.ts";
-import { qwen2, qwen3 } from "./qwen.ts";
-import { qwen3Moe } from "./qwen3_moe.ts";
-import { smolLm3 } from "./smollm3.ts";
-import { starcoder2 } from "./starcoder2.ts";
 
 const FAMILIES: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX],

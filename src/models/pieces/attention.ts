@@ -74,3 +74,19 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   });
   return out;
 }
+
+/**
+ * Computes the slopes of ALiBi (Press et al., arXiv 2108.12409) as BLOOM does. The attention score of two tokens is
+ * lowered by the slope of the head times the distance between the tokens. If `heads` is a power of two, head
+ * h = 1 … heads has the slope 2^(−8h/heads). Otherwise, the list starts with all slopes for the next smaller power of
+ * two. The remaining heads have the first, third, fifth … slope for the next larger power of two.
+ * @returns (heads) f32
+ */
+export function alibiSlopes(heads: number): Float32Array<ArrayBuffer> {
+  const powerOfTwo = 2 ** Math.floor(Math.log2(heads));
+  return Float32Array.from(
+    { length: heads },
+    (_, h) =>
+      h < powerOfTwo ? 2 ** (-8 * (h + 1) / powerOfTwo) : 2 ** (-4 * (2 * (h - powerOfTwo) + 1) / powerOfTwo),
+  );
+}

@@ -1,11 +1,12 @@
 /** Linear layers. A layer with weights W and bias b computes y = activation(x·Wᵀ + b) from its inputs x. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import { ACTIVATION_CODE, biasActivate } from "../../kernels/forward/activate.ts";
+import { ACTIVATION_CODE, biasActivate, gatedMultiply } from "../../kernels/forward/activate.ts";
 import { gemmNN } from "../../kernels/gemm.ts";
 import { productNT } from "../../kernels/product.ts";
 import { type LinearGroup, type LinearSpec, roleOf } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
+import type { ColumnsView } from "./columns_view.ts";
 
 /**
  * Queues every layer of `group` on its input `x`, (rows, inFeatures) f32, after passing `x` to
@@ -81,4 +82,29 @@ export function applyLinear(
     has_bias: bias ? 1 : 0,
     activation: ACTIVATION_CODE[activation],
   });
+}
+
+/**
+ * Queues activation(gate)·up, element by element.
+ * @param columns the number of columns of `gate`, `up` and the result
+ * @returns (rows, columns) f32, valid until a gate is queued again
+ */
+export function applyGate(
+  { backend, workspace, rows }: BlockPass,
+  gate: ColumnsView,
+  up: ColumnsView,
+  columns: number,
+  activation: Activation,
+): DeviceBuffer {
+  const y = workspace.buffer("gated", rows * columns);
+  backend.dispatch(gatedMultiply, { gate: gate.buffer, up: up.buffer, y }, {
+    rows,
+    cols: columns,
+    gate_offset: gate.offset,
+    ld_gate: gate.ld,
+    up_offset: up.offset,
+    ld_up: up.ld,
+    activation: ACTIVATION_CODE[activation],
+  });
+  return y;
 }

@@ -1,9 +1,9 @@
 /** Tests the BLOOM family with random weights against its forward pass in float64, and the configurations that it refuses. */
 
-import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { it } from "@std/testing/bdd";
 import { readModelSpec } from "../../../src/models/families/families.ts";
-import { alibiSlopes } from "../../../src/models/pieces/alibi.ts";
+import { alibiSlopes } from "../../../src/models/pieces/attention.ts";
 import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 import { alibi, type BloomConfig, forwardBloom } from "../../reference/bloom_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";

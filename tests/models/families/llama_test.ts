@@ -6,7 +6,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { llama } from "../../../src/models/families/llama.ts";
-import { qwen2 } from "../../../src/models/families/qwen.ts";
+import { qwen2 } from "../../../src/models/families/llama.ts";
 import { readModelSpec } from "../../../src/models/families/families.ts";
 import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";

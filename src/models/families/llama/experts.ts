@@ -8,16 +8,12 @@ import type { DeviceBuffer } from "../../../backend/backend.ts";
 import { addRows, gatherRows } from "../../../kernels/forward/rows.ts";
 import { asFloat32 } from "../../../tensor/host_tensor.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
-import { applyGate } from "../../pieces/gate.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
-import { applyGroup, applyLinear } from "../../pieces/linear.ts";
+import { applyGate, applyGroup, applyLinear } from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { type Routes, routeTokens, type RoutingRule } from "../../pieces/routing.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf } from "../../layer_specs.ts";
 import type { FeedForward } from "./feed_forward.ts";
-
-/** The names that most families give to the layers of an expert. */
-export const GATED_LAYERS = { gate: "gate_proj", up: "up_proj", down: "down_proj" } as const;
 
 /** The sizes, the names and the rule of a mixture of experts. */
 export interface ExpertsSpec extends RoutingRule {

@@ -5,9 +5,8 @@
 
 import type { DeviceBuffer } from "../../../backend/backend.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
-import { applyGate } from "../../pieces/gate.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
-import { applyGroup } from "../../pieces/linear.ts";
+import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
 import { type LinearGroup, type LinearSpec, linearSpec } from "../../layer_specs.ts";
 import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";

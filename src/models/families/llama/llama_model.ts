@@ -12,9 +12,10 @@ import {
   headDimension,
   headName,
   positive,
+  readConfig,
 } from "../config/config.ts";
 import { readRotary, rotaryShape } from "../config/rotary_config.ts";
-import type { ModelSpec } from "../family.ts";
+import type { Family, ModelSpec } from "../family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import { fusedQkv, separateQkv } from "./attention_layers.ts";
@@ -58,6 +59,26 @@ const NORM_NAMES: Readonly<Record<NormPlacement, { attention: NormNames; feedFor
     feedForward: { before: "pre_feedforward_layernorm", after: "post_feedforward_layernorm" },
   },
 };
+
+/**
+ * Declares a family derived from LLaMA.
+ * @param schema the settings, whose shape includes {@link llamaShape}
+ * @param traits returns how the family differs from LLaMA. `has` returns whether the checkpoint has a tensor. It throws
+ * a ModelError if a value of a setting is not supported
+ */
+export function llamaFamily<Config extends LlamaConfig>(
+  modelType: string,
+  schema: z.ZodType<Config>,
+  traits: (config: Config, has: (name: string) => boolean) => LlamaTraits,
+): Family {
+  return {
+    modelType,
+    read(object, has) {
+      const config = readConfig(schema, object);
+      return llamaModel(config, has, traits(config, has));
+    },
+  };
+}
 
 /**
  * Returns the model that `config` describes.

@@ -1,0 +1,23 @@
+/** The names of variables and files that a command shares with the launcher, which computes its permissions. */
+
+/** The environment variable with the process id of the launcher that started this process. */
+export const LAUNCHER_VARIABLE = "PARE_LAUNCHER_PID";
+
+/** The environment variable with the seconds between two lines of progress, if standard error is no terminal. */
+export const PROGRESS_VARIABLE = "PARE_PROGRESS_SECONDS";
+
+/** The environment variables that determine how models of the hub are downloaded, and to which folder. They are those of Hugging Face's own tools. */
+export const HUB_VARIABLES = [
+  "HF_ENDPOINT",
+  "HF_HOME",
+  "HF_HUB_CACHE",
+  "HF_HUB_OFFLINE",
+  "HF_TOKEN",
+  "HOME",
+  "HUGGINGFACE_HUB_CACHE",
+  "USERPROFILE",
+  "XDG_CACHE_HOME",
+] as const;
+
+/** The name of the file that is created and removed to test whether a folder can be written to. */
+export const PROBE_FILE = ".pare-probe";

@@ -1,0 +1,172 @@
+/** The zero-shot tasks. Each accepts every form in which its data set is distributed. */
+
+import { z } from "zod";
+import type { Example, Task } from "./task.ts";
+
+/** The schema of a text that is not empty. */
+const text = z.string().min(1, "must not be empty");
+
+/**
+ * The schema of one of `values`. It accepts a number, or a string of its decimal digits, as CSV files and
+ * files of answers have it.
+ */
+function oneOf(...values: readonly number[]) {
+  return z.union([z.number(), z.string()], { error: "must be a number" })
+    .transform((value) => typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value)
+    .refine((value) => values.some((allowed) => allowed === value), `must be ${values.join(" or ")}`)
+    .transform(Number);
+}
+
+/**
+ * The task LAMBADA (Paperno et al., 2016): predict the last word of a passage. A line is `{"text": …}`, in the original files
+ * and in OpenAI's version. The last word is the text after the last space, including punctuation.
+ */
+const lambadaSchema = z.object({
+  text: text.refine((passage) => !passage.endsWith(" "), "must not end with a space")
+    .refine((passage) => passage.trim().includes(" "), "must have at least two words"),
+});
+
+const lambada: Task = {
+  name: "lambada",
+  scoring: "last word",
+  example(fields) {
+    const { text: passage } = lambadaSchema.parse(fields);
+    const space = passage.lastIndexOf(" ");
+    return { context: passage.slice(0, space), choices: [passage.slice(space + 1)], answer: 0 };
+  },
+};
+
+/**
+ * The task PIQA (Bisk et al., 2020): choose which of two solutions reaches a goal. A line is
+ * `{"goal", "sol1", "sol2", "label"}`. The original file `valid.jsonl` has no labels. Its labels are in the
+ * file `valid-labels.lst` in the same folder.
+ */
+const piqaSchema = z.object({ goal: z.string(), sol1: text, sol2: text, label: oneOf(0, 1) });
+
+const piqa: Task = {
+  name: "piqa",
+  scoring: "choices",
+  answers: { field: "label", path: (examples) => `${examples.replace(/\.jsonl$/, "")}-labels.lst` },
+  example(fields) {
+    const { goal, sol1, sol2, label } = piqaSchema.parse(fields);
+    return { context: `Question: ${goal}\nAnswer:`, choices: [sol1, sol2], answer: label };
+  },
+};
+
+/**
+ * The tasks ARC easy and ARC challenge (Clark et al., 2018): science questions from school exams, with three to five choices. A
+ * line of the original files is `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`. A line of the files on
+ * the Hugging Face hub is `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`.
+ */
+const arcOriginal = z.object({
+  question: z.object({
+    stem: z.string(),
+    choices: z.array(z.object({ text, label: z.string() })).min(1),
+  }),
+  answerKey: z.string(),
+});
+
+const arcHub = z.object({
+  question: z.string(),
+  choices: z.object({ text: z.array(text).min(1), label: z.array(z.string()) }).refine(
+    (choices) => choices.text.length === choices.label.length,
+    "must have one label per text",
+  ),
+  answerKey: z.string(),
+});
+
+const arcEasy: Task = { name: "arc_easy", scoring: "choices", example: arcExample };
+const arcChallenge: Task = { name: "arc_challenge", scoring: "choices", example: arcExample };
+
+function arcExample(fields: Readonly<Record<string, unknown>>): Example {
+  if (typeof fields.question === "object") {
+    const { question: { stem, choices }, answerKey } = arcOriginal.parse(fields);
+    return buildArcExample(
+      stem,
+      choices.map((choice) => choice.text),
+      choices.map(({ label }) => label),
+      answerKey,
+    );
+  }
+  const { question, choices, answerKey } = arcHub.parse(fields);
+  return buildArcExample(question, choices.text, choices.label, answerKey);
+}
+
+/** @throws {z.ZodError} if no choice has the label `answerKey` */
+function buildArcExample(
+  question: string,
+  choices: readonly string[],
+  labels: readonly string[],
+  answerKey: string,
+): Example {
+  const answer = labels.indexOf(answerKey);
+  if (answer < 0) {
+    const message = `must be the label of a choice (${labels.join(", ")}), got ${answerKey}`;
+    throw new z.ZodError([{ code: "custom", path: ["answerKey"], message, input: answerKey }]);
+  }
+  return { context: `Question: ${question}\nAnswer:`, choices, answer };
+}
+
+/**
+ * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four
+ * sentences. The fields have the names of the published CSV files, or the names of the data set on the
+ * Hugging Face hub. lm-evaluation-harness reports only `acc` for this task.
+ */
+const storyOriginal = z.object({
+  InputSentence1: text,
+  InputSentence2: text,
+  InputSentence3: text,
+  InputSentence4: text,
+  RandomFifthSentenceQuiz1: text,
+  RandomFifthSentenceQuiz2: text,
+  AnswerRightEnding: oneOf(1, 2),
+}).transform((story) => ({
+  sentences: [story.InputSentence1, story.InputSentence2, story.InputSentence3, story.InputSentence4],
+  choices: [story.RandomFifthSentenceQuiz1, story.RandomFifthSentenceQuiz2],
+  ending: story.AnswerRightEnding,
+}));
+
+const storyHub = z.object({
+  input_sentence_1: text,
+  input_sentence_2: text,
+  input_sentence_3: text,
+  input_sentence_4: text,
+  sentence_quiz1: text,
+  sentence_quiz2: text,
+  answer_right_ending: oneOf(1, 2),
+}).transform((story) => ({
+  sentences: [
+    story.input_sentence_1,
+    story.input_sentence_2,
+    story.input_sentence_3,
+    story.input_sentence_4,
+  ],
+  choices: [story.sentence_quiz1, story.sentence_quiz2],
+  ending: story.answer_right_ending,
+}));
+
+const storycloze: Task = {
+  name: "storycloze",
+  scoring: "choices",
+  example(fields) {
+    const { sentences, choices, ending } = ("input_sentence_1" in fields ? storyHub : storyOriginal).parse(
+      fields,
+    );
+    return { context: sentences.join(" "), choices, answer: ending - 1 };
+  },
+};
+
+/** All tasks. */
+export const TASKS: readonly Task[] = [lambada, piqa, arcEasy, arcChallenge, storycloze];
+
+/**
+ * Returns the task with the name `name`.
+ * @throws {RangeError} if there is no such task. The message lists all tasks
+ */
+export function findTask(name: string): Task {
+  const task = TASKS.find(({ name: other }) => other === name);
+  if (task) return task;
+  throw new RangeError(
+    `task ${name}: is unknown; the known tasks are: ${TASKS.map((known) => known.name).join(", ")}`,
+  );
+}

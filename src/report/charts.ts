@@ -1,0 +1,90 @@
+/**
+ * The charts of the report. Each shows one number of every layer, by block and with one panel per kind of layer or per
+ * phase. A function returns undefined if its chart would say nothing. The bar of several layers, such as the experts
+ * of a block, is their mean or their sum.
+ */
+
+import { type BlockValue, drawBlockPanels, valuesByKind } from "./block_panels.ts";
+import type { Page, PageElement } from "./dom.ts";
+import { formatNumber, formatSeconds, formatShare } from "./format.ts";
+import type { LayerRun, RunReport } from "./run_report.ts";
+import { meanError, sparsityOf } from "./summary.ts";
+
+/** Draws the chart. Returns undefined if the run has no measured errors. */
+export function drawErrorChart(document: Page, run: RunReport): PageElement | undefined {
+  const values = valuesByKind(run.layers, meanError);
+  if (values.length === 0) return undefined;
+  const worst = values.reduce((a, b) => b.value > a.value ? b : a);
+  return drawBlockPanels(values, {
+    document,
+    id: "error-chart",
+    title: "Relative error of each layer by block",
+    description:
+      `The largest error is ${formatNumber(worst.value)}, in ${worst.series} of block ${worst.block}. ` +
+      "The table below lists all values.",
+    blocks: run.model.blocks,
+    format: String,
+  });
+}
+
+/** Sparsities that differ by less than this are shown as equal, because the number of zeros in a layer is rounded. */
+const EQUAL_WITHIN = 0.001;
+
+/** Draws the chart. Returns undefined if all layers have the same sparsity, which one number shows better. */
+export function drawSparsityChart(document: Page, run: RunReport): PageElement | undefined {
+  let min = 1, max = 0;
+  for (const { sparsity } of run.layers) {
+    min = Math.min(min, sparsity);
+    max = Math.max(max, sparsity);
+  }
+  if (max - min < EQUAL_WITHIN) return undefined;
+  return drawBlockPanels(valuesByKind(run.layers, sparsityOf), {
+    document,
+    id: "sparsity-chart",
+    title: "Sparsity by block",
+    description: `From ${formatShare(min)} to ${formatShare(max)} of the weights of a layer are zero.`,
+    blocks: run.model.blocks,
+    max: 1,
+    format: (share) => `${Math.round(100 * share)} %`,
+  });
+}
+
+const PHASES = ["calibration", "read", "factor", "solve", "refit"] as const;
+
+type Phase = (typeof PHASES)[number];
+
+/** Draws the chart, without the phases that took no time. Returns undefined if no phase took time. */
+export function drawTimeChart(document: Page, run: RunReport): PageElement | undefined {
+  const blocks = Map.groupBy(run.layers, ({ block }) => block);
+  const values: BlockValue[] = timedPhases(run).flatMap((phase) =>
+    [...blocks].map(([block, layers]) => ({ series: phase, block, value: totalSeconds(layers, phase) }))
+  );
+  if (values.length === 0) return undefined;
+  return drawBlockPanels(values, {
+    document,
+    id: "time-chart",
+    title: "Seconds per phase, by block",
+    description: timeDescription(run),
+    blocks: run.model.blocks,
+    format: (seconds) => seconds < 10_000 ? `${seconds} s` : `${seconds / 1000}k s`,
+  });
+}
+
+/** A sentence with the total time of each phase. */
+export function timeDescription(run: RunReport): string {
+  const sums = timedPhases(run).map((phase) => `${phase} ${formatSeconds(totalSeconds(run.layers, phase))}`);
+  return `In total: ${sums.join(", ")}.`;
+}
+
+/** The phases that took time. */
+function timedPhases({ layers }: RunReport): Phase[] {
+  return PHASES.filter((phase) => totalSeconds(layers, phase) > 0);
+}
+
+function totalSeconds(layers: readonly LayerRun[], phase: Phase): number {
+  return layers.reduce(
+    (sum, { seconds, calibration_seconds = 0 }) =>
+      sum + (phase === "calibration" ? calibration_seconds : seconds[phase]),
+    0,
+  );
+}
