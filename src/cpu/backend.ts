@@ -16,7 +16,7 @@ import { adapterName } from "./instruction_pairing.ts";
 import type { BlasLibrary } from "./blas/blas_library.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
-import { type Executor, createInlineExecutor } from "./executor.ts";
+import { createInlineExecutor, type Executor } from "./executor.ts";
 import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";

@@ -7,7 +7,6 @@
  * are compared by the sign of their difference.
  */
 
-
 /** The number of commands that fit in the ring. A power of two, so that wrapped positions still map to consecutive slots. */
 export const CAPACITY = 1024;
 /** The most words that the arguments of a command may have. */

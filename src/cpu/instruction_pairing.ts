@@ -13,7 +13,6 @@
  * DENO_V8_FLAGS.
  */
 
-
 /** The V8 flags that a process must be started with. */
 export const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];
 

@@ -5,7 +5,22 @@
  * waits by polling for a few microseconds and then by `Atomics.wait`, which uses no processor time.
  */
 
-import { ARGS, COMPLETED, FENCE, ITEM_COUNT, ITEMS_DONE, KERNEL, NEXT_ITEM, PUBLISHED, RING_CELLS, SIGNAL, slotOf, STOP, type WorkerMessage, type WorkerStart } from "./command_ring.ts";
+import {
+  ARGS,
+  COMPLETED,
+  FENCE,
+  ITEM_COUNT,
+  ITEMS_DONE,
+  KERNEL,
+  NEXT_ITEM,
+  PUBLISHED,
+  RING_CELLS,
+  SIGNAL,
+  slotOf,
+  STOP,
+  type WorkerMessage,
+  type WorkerStart,
+} from "./command_ring.ts";
 import { loadBlas } from "./blas/blas_library.ts";
 import { instantiate, type KernelInstance } from "./module.ts";
 import { messageOf } from "../text/message_of.ts";
