@@ -2,8 +2,8 @@
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
-import { type OpenCopy, openCopy } from "../../src/checkpoint/open_copy.ts";
-import { removeIfEmpty } from "../../src/files/remove_if_empty.ts";
+import { type OpenCopy, openCopy } from "../../src/checkpoint/write/open_copy.ts";
+import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
 
 /**
  * Writes a copy of `checkpoint` to `folder`. `replaceLayers` gets the open copy and replaces the pruned layers. If
@@ -17,15 +17,13 @@ export async function writePruned<T>(
   overwrite: boolean,
   replaceLayers: (copy: OpenCopy) => Promise<T>,
 ): Promise<T> {
-  const isNew = await denoFileSystem.list(folder) === undefined;
-  const copy = await openCopy(checkpoint, folder, denoFileSystem, { overwrite });
+  const copy = await openCopy(planCopy(checkpoint), folder, denoFileSystem, { overwrite });
   try {
     const result = await replaceLayers(copy);
     await (await copy.complete()).publish();
     return result;
   } catch (error) {
     await copy.abort();
-    if (isNew) await removeIfEmpty(denoFileSystem, folder);
     throw error;
   }
 }

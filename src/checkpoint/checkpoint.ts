@@ -59,14 +59,6 @@ export class Checkpoint implements TensorSource {
     return this.weights.shards;
   }
 
-  /**
-   * Returns the content of `model.safetensors.index.json` for a copy of the checkpoint. Returns undefined if
-   * the weights are one file, which needs no index.
-   */
-  indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    return this.weights.indexFile();
-  }
-
   /** Iterates over the names of all tensors, shard by shard, in the order of the files. */
   names(): IterableIterator<string> {
     return this.#locations.keys();
@@ -126,9 +118,4 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
     for (const shard of weights.shards) await shard.file.close();
     throw error;
   }
-}
-
-/** Adds up the sizes that the weight files have as safetensors files, headers included. */
-export function countWeightFileBytes({ shards }: Checkpoint): number {
-  return shards.reduce((sum, { header }) => sum + header.headerBytes + header.dataBytes, 0);
 }

@@ -10,12 +10,12 @@ import { readBytes } from "../files/whole_file.ts";
 import type { Shard } from "./shard.ts";
 import { readTorchShard } from "./torch/torch_shard.ts";
 import {
+  FILE_FORMATS,
   findWeightFiles,
   formatWeightIndex,
   INDEX_FILE,
   MAX_INDEX_BYTES,
   readShardNames,
-  WEIGHT_FORMATS,
   WEIGHTS_FILE,
 } from "./weight_files.ts";
 import {
@@ -29,11 +29,8 @@ import {
 /** The weights of a checkpoint. */
 export interface Weights {
   readonly shards: readonly Shard[];
-  /**
-   * Returns the content of {@link INDEX_FILE} for a copy. Returns undefined if the weights are one file,
-   * which needs no index.
-   */
-  indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** Returns the content of {@link INDEX_FILE} for a copy. Absent if the weights are one file, which needs no index. */
+  readonly indexFile?: () => Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /**
@@ -48,7 +45,7 @@ export async function openWeights(
 ): Promise<Weights> {
   const found = findWeightFiles(files);
   if (!found) {
-    const names = WEIGHT_FORMATS.flatMap(({ weights, index }) => [weights, index]);
+    const names = FILE_FORMATS.flatMap(({ weights, index }) => [weights, index]);
     throw new ModelError(`${folder}: has none of ${names.join(", ")}`);
   }
   const { format, isSharded } = found;
@@ -59,13 +56,11 @@ export async function openWeights(
     names,
     format.weights === WEIGHTS_FILE ? readSafetensorsShard : readTorchShard,
   );
-  const indexFile = async () => {
-    if (!isSharded) return undefined;
-    return format.index === INDEX_FILE
-      ? await readBytes(fs, `${folder}/${INDEX_FILE}`, MAX_INDEX_BYTES)
-      : makeIndex(shards);
-  };
-  return { shards, indexFile };
+  const indexFile = () =>
+    format.index === INDEX_FILE
+      ? readBytes(fs, `${folder}/${INDEX_FILE}`, MAX_INDEX_BYTES)
+      : Promise.resolve(formatWeightIndex(shards));
+  return { shards, indexFile: isSharded ? indexFile : undefined };
 }
 
 /** Reads the names, dtypes, shapes and positions of the tensors in a file. */
@@ -105,14 +100,6 @@ async function openShard(fs: FileSystem, folder: string, name: string, read: Sha
   }
 }
 
-function makeIndex(shards: readonly Shard[]): Uint8Array<ArrayBuffer> {
-  const shardOfTensor = shards.flatMap(({ name, header }) =>
-    header.tensors.map((tensor) => [tensor.name, name] as const)
-  );
-  const totalBytes = shards.reduce((sum, { header }) => sum + header.dataBytes, 0);
-  return new TextEncoder().encode(formatWeightIndex(shardOfTensor, totalBytes));
-}
-
 /**
  * Reads and checks the header of `file`. No tensor data is read.
  *
@@ -123,6 +110,7 @@ async function readSafetensorsShard(name: string, file: ReadableFile): Promise<S
   return {
     name,
     file,
+    mode: file.mode,
     header,
     readHeaderBytes: () => file.read(0, header.headerBytes),
     position: ({ begin }) => header.headerBytes + begin,

@@ -1,26 +1,30 @@
-/**
- * Declares a shard, which is one weight file of a checkpoint, open for reading. Copies of a checkpoint are
- * always written as safetensors, so a shard describes the safetensors file that its copy will be, whatever
- * format the source file has.
- */
+/** Declares the weight files of a checkpoint: `WeightFile` is one to write, and `Shard` is one that is open for reading. */
 
 import type { ReadableFile } from "../files/file_system.ts";
 import type { SafetensorsHeader } from "../safetensors/header.ts";
 import type { TensorInfo } from "../safetensors/tensor_info.ts";
 
-/** One open weight file. */
-export interface Shard {
-  /** The name of the safetensors copy. */
+/** A safetensors file to write. */
+export interface WeightFile {
   readonly name: string;
-  /** The source file. */
-  readonly file: ReadableFile;
-  /** The header of the copy, which lists the tensors and their offsets in the copy. */
+  /** The permission bits of the file from which it is made. Undefined if the file system has none. */
+  readonly mode?: number;
   readonly header: SafetensorsHeader;
-  /**
-   * Returns the first `header.headerBytes` bytes of the copy. If the source is a safetensors file, the bytes
-   * are read from it. If the source has another format, the bytes are encoded.
-   */
+  /** Returns the first `header.headerBytes` bytes of the file. */
   readHeaderBytes(): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/**
+ * An open weight file. It describes the safetensors file that its copy will be, whatever format it has. The header bytes of a
+ * safetensors file are read from it, and those of another file are encoded.
+ */
+export interface Shard extends WeightFile {
+  readonly file: ReadableFile;
   /** Returns the offset in `file` of the first byte of a tensor of `header`. */
   position(tensor: TensorInfo): number;
+}
+
+/** Adds up the sizes of weight files, headers included. */
+export function countWeightFileBytes(files: readonly WeightFile[]): number {
+  return files.reduce((sum, { header }) => sum + header.headerBytes + header.dataBytes, 0);
 }

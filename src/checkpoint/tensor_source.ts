@@ -3,10 +3,10 @@
  * disk implements it, and so does `withReplacements`, which combines a source with tensors in memory.
  */
 
-import type { Dtype } from "../tensor/dtype.ts";
-import { BYTES_PER_ELEMENT } from "../tensor/dtype.ts";
+import { bytesToFloats, floatsToBytes } from "../tensor/convert.ts";
+import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { tensorBytes } from "../tensor/shape.ts";
+import { sameShape, tensorBytes } from "../tensor/shape.ts";
 
 /** The dtype and the shape of a tensor. */
 export interface TensorShape {
@@ -67,4 +67,30 @@ export function withReplacements(
       return Promise.resolve(tensor.data.slice(byteOffset, byteOffset + byteLength));
     },
   };
+}
+
+/** Checks the shape, the number of bytes and the dtype of a value for the tensor `name`. @throws {RangeError} naming the difference */
+export function checkReplacement(name: string, tensor: HostTensor, { dtype, shape }: TensorShape): void {
+  if (!sameShape(shape, tensor.shape)) {
+    throw new RangeError(`replace ${name}: needs shape [${shape}], got [${tensor.shape}]`);
+  }
+  const needed = tensorBytes(tensor.dtype, shape);
+  if (tensor.data.byteLength !== needed) {
+    throw new RangeError(`replace ${name}: needs ${needed} bytes, got ${tensor.data.byteLength}`);
+  }
+  if (tensor.dtype !== dtype) {
+    throw new RangeError(`replace ${name}: needs dtype ${dtype}, got ${tensor.dtype}`);
+  }
+}
+
+/**
+ * Rounds a float value for the tensor `name` to the dtype that the tensor has in `source`.
+ * @throws {ModelError} if `source` has no tensor `name`
+ * @throws {RangeError} in the cases of {@link checkReplacement}, except that both dtypes may be different float dtypes
+ */
+export function convertReplacement(source: TensorSource, name: string, tensor: HostTensor): HostTensor {
+  const { dtype, shape } = source.info(name), isConverted = isFloatDtype(dtype) && isFloatDtype(tensor.dtype);
+  checkReplacement(name, tensor, { dtype: isConverted ? tensor.dtype : dtype, shape });
+  if (tensor.dtype === dtype || !isFloatDtype(dtype) || !isFloatDtype(tensor.dtype)) return tensor;
+  return { dtype, shape, data: floatsToBytes(bytesToFloats(tensor.data, tensor.dtype), dtype) };
 }

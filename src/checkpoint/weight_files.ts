@@ -9,6 +9,7 @@ import { z } from "zod";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
 import { formatJson, readJson } from "../files/whole_file.ts";
+import type { WeightFile } from "./shard.ts";
 
 /** The weight file of a safetensors checkpoint that is not sharded. */
 export const WEIGHTS_FILE = "model.safetensors";
@@ -19,13 +20,13 @@ export const INDEX_FILE = "model.safetensors.index.json";
 export const MAX_INDEX_BYTES = 64 << 20;
 
 /** The file names of one format: the single weight file, and the index of a sharded checkpoint. */
-export interface WeightFormat {
+export interface FileFormat {
   readonly weights: string;
   readonly index: string;
 }
 
 /** The supported formats, in order of preference. */
-export const WEIGHT_FORMATS: readonly WeightFormat[] = [
+export const FILE_FORMATS: readonly FileFormat[] = [
   { weights: WEIGHTS_FILE, index: INDEX_FILE },
   { weights: "pytorch_model.bin", index: "pytorch_model.bin.index.json" },
 ];
@@ -38,8 +39,8 @@ const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
  */
 export function findWeightFiles(
   files: readonly string[],
-): { format: WeightFormat; isSharded: boolean } | undefined {
-  for (const format of WEIGHT_FORMATS) {
+): { format: FileFormat; isSharded: boolean } | undefined {
+  for (const format of FILE_FORMATS) {
     if (files.includes(format.weights)) return { format, isSharded: false };
     if (files.includes(format.index)) return { format, isSharded: true };
   }
@@ -71,16 +72,14 @@ export async function readShardNames(
   return names;
 }
 
-/**
- * Formats the index of a sharded checkpoint.
- *
- * @param shardOfTensor pairs of a tensor's name and the name of its shard, in any order
- * @param totalBytes the bytes of all tensors, without the headers of the files
- */
-export function formatWeightIndex(
-  shardOfTensor: readonly (readonly [tensor: string, shard: string])[],
-  totalBytes: number,
-): string {
-  const sorted = shardOfTensor.toSorted(([a], [b]) => a < b ? -1 : 1);
-  return formatJson({ metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(sorted) });
+/** Formats the index of sharded weights. */
+export function formatWeightIndex(files: readonly WeightFile[]): Uint8Array<ArrayBuffer> {
+  const places = files.flatMap(({ name, header }) =>
+    header.tensors.map((tensor) => [tensor.name, name] as const)
+  );
+  const sorted = places.toSorted(([a], [b]) => a < b ? -1 : 1);
+  const total_size = files.reduce((sum, { header }) => sum + header.dataBytes, 0);
+  return new TextEncoder().encode(
+    formatJson({ metadata: { total_size }, weight_map: Object.fromEntries(sorted) }),
+  );
 }

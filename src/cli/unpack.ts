@@ -4,7 +4,7 @@
  */
 
 import { Command } from "commander";
-import { unpackCheckpoint } from "../checkpoint/packed/unpack_checkpoint.ts";
+import { unpackCheckpoint } from "../checkpoint/quantized/unpack_checkpoint.ts";
 import { openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { formatBytes } from "../report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";

@@ -6,8 +6,7 @@
  */
 
 import type { HessianAccumulator } from "../calibration/hessian.ts";
-import { convertReplacement } from "../checkpoint/convert_replacement.ts";
-import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { convertReplacement, type TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";

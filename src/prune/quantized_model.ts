@@ -13,7 +13,9 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../quantization/quantization.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
-import type { QuantizedStore } from "./run/quantized_store.ts";
+
+/** Writes the tensors of the layer `name` and flushes them to the disk. */
+export type StoreTensors = (name: string, tensors: ReadonlyMap<string, HostTensor>) => Promise<void>;
 
 /** Returns the grid that the parameters of a layer ask for, or undefined if the layer is not quantised. */
 export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOptions | undefined {
@@ -30,7 +32,7 @@ export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOp
 export function quantizedModel(
   source: CalibratedModel,
   gridOf: (name: string) => GridOptions | undefined,
-  store: QuantizedStore,
+  store: StoreTensors,
 ): CalibratedModel {
   return {
     layerCount: source.layerCount,
@@ -43,7 +45,7 @@ export function quantizedModel(
 function quantizedGroup<Hessian>(
   group: LayerGroup<Hessian>,
   gridOf: (name: string) => GridOptions | undefined,
-  store: QuantizedStore,
+  store: StoreTensors,
 ): LayerGroup<Hessian> {
   return {
     ...group,
@@ -51,7 +53,7 @@ function quantizedGroup<Hessian>(
       const grid = gridOf(name), dtype = group.layers.find((layer) => layer.name === name)?.weight.dtype;
       if (!grid || !dtype || !isFloatDtype(dtype)) return await group.replace(name, weight);
       const { tensors, dense } = packAnswer(name, quantized, grid, dtype);
-      await store.write(name, tensors);
+      await store(name, tensors);
       await group.replace(name, dense);
     },
   };

@@ -41,7 +41,7 @@ describe("openCheckpoint of pytorch_model.bin", () => {
     const checkpoint = await openCheckpoint(`${TORCH}/opt-sharded`, denoFileSystem);
     const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
     assert.deepEqual(checkpoint.shards.map((shard) => shard.name), names);
-    const index = JSON.parse(new TextDecoder().decode(await checkpoint.indexFile()));
+    const index = JSON.parse(new TextDecoder().decode(await checkpoint.weights.indexFile!()));
     assert.equal(
       index.metadata.total_size,
       checkpoint.shards.reduce((sum, { header }) => sum + header.dataBytes, 0),
@@ -53,7 +53,7 @@ describe("openCheckpoint of pytorch_model.bin", () => {
     await checkpoint.close();
     const whole = await openCheckpoint(`${TORCH}/opt`, denoFileSystem);
     assert.deepEqual(whole.shards.map((shard) => shard.name), ["model.safetensors"]);
-    assert.equal(await whole.indexFile(), undefined);
+    assert.equal(whole.weights.indexFile, undefined);
     await whole.close();
   });
 

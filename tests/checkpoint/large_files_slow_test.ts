@@ -9,7 +9,8 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { HiddenStates } from "../../src/models/hidden_states/hidden_states.ts";
 import { HiddenStatesFolder } from "../../src/models/hidden_states/hidden_states_folder.ts";
-import { openCopy } from "../../src/checkpoint/open_copy.ts";
+import { openCopy } from "../../src/checkpoint/write/open_copy.ts";
+import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
 import { encodeHeader } from "../../src/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { SparseFileSystem } from "../support/sparse_file_system.ts";
@@ -44,7 +45,7 @@ describe("a weight file of more than 2³² bytes", () => {
   it("is copied completely, with the replaced tensor at its offset", async () => {
     const { fs, smallAt, byteLength } = largeCheckpoint();
     const checkpoint = await openCheckpoint("in", fs);
-    const open = await openCopy(checkpoint, "out", fs);
+    const open = await openCopy(planCopy(checkpoint), "out", fs);
     const small: HostTensor = { dtype: "F16", shape: [4], data: new Uint8Array(8).fill(9) };
     await open.replace("small", small);
     assert.deepEqual(await open.replacement("small"), small);
@@ -59,7 +60,7 @@ describe("a weight file of more than 2³² bytes", () => {
   it("is copied completely if no tensor is replaced", async () => {
     const { fs } = largeCheckpoint();
     const checkpoint = await openCheckpoint("in", fs);
-    await (await (await openCopy(checkpoint, "out", fs)).complete()).publish();
+    await (await (await openCopy(planCopy(checkpoint), "out", fs)).complete()).publish();
     const copy = await openCheckpoint("out", fs);
     assert.deepEqual((await copy.tensor("small")).data, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
   });

@@ -2,8 +2,10 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { findCompleteCopy } from "../../src/checkpoint/complete_copy.ts";
-import { type CopyOptions, type OpenCopy, openCopy } from "../../src/checkpoint/open_copy.ts";
+import { findCompleteCopy } from "../../src/checkpoint/write/complete_copy.ts";
+import { type CopyOptions, type OpenCopy, openCopy } from "../../src/checkpoint/write/open_copy.ts";
+import { convertReplacement } from "../../src/checkpoint/tensor_source.ts";
+import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -28,7 +30,7 @@ function withCopySetup(body: (setup: CopySetup) => Promise<void>): Promise<void>
     await Deno.mkdir(source);
     await writeFiles(source, shardedCheckpoint());
     const checkpoint = await openCheckpoint(source, denoFileSystem);
-    const open = (options?: CopyOptions) => openCopy(checkpoint, target, denoFileSystem, options);
+    const open = (options?: CopyOptions) => openCopy(planCopy(checkpoint), target, denoFileSystem, options);
     await body({ source, target, checkpoint, open }).finally(() => checkpoint.close());
   });
 }
@@ -68,12 +70,14 @@ describe("openCopy", () => {
       assert.deepEqual(await Deno.readFile(`${target}/${SECOND}`), new Uint8Array(second));
     }));
 
-  it("converts a replacement to the dtype of the original, and keeps the second of two replacements", () =>
-    withCopySetup(async ({ target, open }) => {
+  it("writes a replacement that is converted to the dtype of the original, and keeps the second of two replacements", () =>
+    withCopySetup(async ({ target, checkpoint, open }) => {
       const copy = await open();
       const values = Float32Array.of(0, -1.5, 3.14159, 65504, 1e-7, -0);
       await copy.replace("c", patternTensor("BF16", [2, 3], 9));
-      await copy.replace("c", { dtype: "F32", shape: [2, 3], data: new Uint8Array(values.buffer) });
+      const floats: HostTensor = { dtype: "F32", shape: [2, 3], data: new Uint8Array(values.buffer) };
+      await assert.rejects(copy.replace("c", floats), /replace c: needs dtype BF16, got F32/);
+      await copy.replace("c", convertReplacement(checkpoint, "c", floats));
       await (await copy.complete()).publish();
       const copied = await openCheckpoint(target, denoFileSystem);
       assert.deepEqual(await copied.tensor("c"), {
@@ -97,13 +101,13 @@ describe("openCopy", () => {
       await copy.abort();
     }));
 
-  it("uses temporary names until it is published, and removes all files if it is aborted", () =>
+  it("uses temporary names until it is published, and removes all files and the new folder if it is aborted", () =>
     withCopySetup(async ({ target, open }) => {
       const copy = await open();
       await copy.replace("d", patternTensor("F16", [7], 8));
       assert.deepEqual(listNames(target), [`${SECOND}.partial`]);
       await copy.abort();
-      assert.deepEqual(listNames(target), []);
+      assert.throws(() => Deno.statSync(target), Deno.errors.NotFound);
     }));
 
   it("rejects a folder with files unless `overwrite` is set, and then removes the old weights", () =>
@@ -127,7 +131,7 @@ describe("openCopy", () => {
       for (const name of listNames(source)) await Deno.chmod(`${source}/${name}`, 0o400);
       const checkpoint = await openCheckpoint(source, denoFileSystem);
       const complete =
-        await (await openCopy(checkpoint, target, denoFileSystem, { extraFiles: ["pare.json"] }))
+        await (await openCopy(planCopy(checkpoint), target, denoFileSystem, { extraFiles: ["pare.json"] }))
           .complete({ makeExtras: () => Promise.resolve(new Map([["pare.json", "{}"]])) });
       await complete.publish();
       await checkpoint.close();
@@ -141,7 +145,7 @@ describe("openCopy", () => {
       const alias = `${source}/../alias`;
       await Deno.symlink(source, alias);
       for (const folder of [source, alias]) {
-        const opening = openCopy(checkpoint, folder, denoFileSystem, { overwrite: true });
+        const opening = openCopy(planCopy(checkpoint), folder, denoFileSystem, { overwrite: true });
         await assert.rejects(opening, /is the checkpoint itself/);
       }
     }));
@@ -156,7 +160,8 @@ describe("findCompleteCopy", () => {
       });
       assert.ok(listNames(target).every((name) => name.endsWith(".partial")));
       for (let times = 0; times < 2; times++) {
-        await (await findCompleteCopy(checkpoint, target, denoFileSystem, digests, extraFiles)).publish();
+        await (await findCompleteCopy(planCopy(checkpoint), target, denoFileSystem, digests, extraFiles))
+          .publish();
         const expected = listNames(source).filter((name) => name !== "pytorch_model.bin");
         assert.deepEqual(listNames(target), [...expected, ...extraFiles].sort());
       }
@@ -170,14 +175,14 @@ describe("findCompleteCopy", () => {
         const flipped = bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 1);
         for (const damaged of [flipped, bytes.subarray(1), new Uint8Array([...bytes, 0]), undefined]) {
           await (damaged ? Deno.writeFile(path, damaged) : Deno.remove(path));
-          await assert.rejects(findCompleteCopy(checkpoint, target, denoFileSystem, digests), {
+          await assert.rejects(findCompleteCopy(planCopy(checkpoint), target, denoFileSystem, digests), {
             name: "DamagedFileError",
             message: new RegExp(name.replace(".partial", "")),
           });
         }
         await Deno.writeFile(path, bytes);
       }
-      await (await findCompleteCopy(checkpoint, target, denoFileSystem, digests)).publish();
+      await (await findCompleteCopy(planCopy(checkpoint), target, denoFileSystem, digests)).publish();
     }));
 });
 

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { unpackCheckpoint, type UnpackOptions } from "../../src/checkpoint/packed/unpack_checkpoint.ts";
+import { unpackCheckpoint, type UnpackOptions } from "../../src/checkpoint/quantized/unpack_checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
@@ -76,7 +76,7 @@ describe("unpackCheckpoint()", () => {
           await denoFileSystem.syncFolder(folder);
         },
       });
-      assert.deepEqual(done, ["model.safetensors", "sync", "config.json", "sync"]);
+      assert.deepEqual(done, ["sync", "model.safetensors", "sync", "config.json", "sync"]);
     }));
 
   it("rejects the folder of the checkpoint itself, a folder that is not empty and a dense checkpoint", () =>

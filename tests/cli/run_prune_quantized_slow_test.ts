@@ -8,17 +8,18 @@ import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { packStep } from "../../src/cli/prune/pack_step.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { unpackCheckpoint } from "../../src/checkpoint/packed/unpack_checkpoint.ts";
+import { unpackCheckpoint } from "../../src/checkpoint/quantized/unpack_checkpoint.ts";
 import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
-import type { WorkFileSystem } from "../../src/files/file_system.ts";
+import { readTensor } from "../../src/checkpoint/tensor_source.ts";
+import type { WorkFileSystem, WritableFile } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { Killed, killedAfter } from "../support/failing_file_system.ts";
 import { quantize } from "../support/quantized_weights.ts";
 import { readTensors, withCheckpoint } from "../support/checkpoint_files.ts";
@@ -70,7 +71,7 @@ const quantizingPruner: CalibratedPruner = {
     ),
 };
 
-function job(out: string, changes: Partial<PruneJob> = {}, fs: WorkFileSystem = denoFileSystem): PruneJob {
+function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
   return {
     checkpoint,
     model,
@@ -81,14 +82,6 @@ function job(out: string, changes: Partial<PruneJob> = {}, fs: WorkFileSystem = 
     out,
     fingerprint: { "--sparsity": "0.5" },
     gridOf,
-    pack: packStep({
-      format: "pack-quantized",
-      out,
-      spec: model.spec,
-      gridOf,
-      fs,
-      signal: new AbortController().signal,
-    }),
     reportFileNames: [],
     reportFiles: () => Promise.resolve(new Map()),
     ...changes,
@@ -140,22 +133,45 @@ describe("runPrune() with quantised output", () => {
     ]);
   });
 
-  it("calibrates the later layers with the same weights as in the unpacked output", async () => {
-    // The last step of this run only saves the dense copy, with which the later layers were calibrated.
-    const out = `${folder}/calibrated`, dense = `${folder}/calibrated-dense`;
-    const copyDense = async (copied: string) => {
-      await Deno.mkdir(dense);
-      for (const file of ["config.json", "model.safetensors"]) {
-        await Deno.copyFile(`${copied}/${file}`, `${dense}/${file}`);
-      }
+  it("measures the pruned model with the dense weights of the packed output", async () => {
+    const out = `${folder}/measured`, unpacked = `${folder}/unpacked`;
+    const measured: Record<string, HostTensor> = {};
+    await run(job(out, {
+      reportFiles: async (_, { weights }) => {
+        for (const name of checkpoint.names()) measured[name] = await readTensor(weights, name);
+        return new Map();
+      },
+    }));
+    await withCheckpoint(out, (opened) => unpackCheckpoint(opened, unpacked, denoFileSystem));
+    assert.deepEqual(await readTensors(unpacked), measured);
+    assert.notDeepEqual(measured[CHOSEN[2]], await checkpoint.tensor(CHOSEN[2]));
+  });
+
+  it("writes every byte of the output once, and no dense copy", async () => {
+    const out = `${folder}/counted`, written = new Map<string, number>();
+    const count = (path: string) => <F extends WritableFile>(file: F): F => {
+      const write = file.write.bind(file);
+      file.write = async (offset, bytes) => {
+        written.set(path, (written.get(path) ?? 0) + bytes.byteLength);
+        await write(offset, bytes);
+      };
+      return file;
     };
-    await run(job(out, { pack: copyDense }));
-    await run(job(`${folder}/packed`));
-    const unpacked = `${folder}/unpacked`;
-    await withCheckpoint(`${folder}/packed`, (opened) => unpackCheckpoint(opened, unpacked, denoFileSystem));
-    assert.deepEqual(await readTensors(unpacked), await readTensors(dense));
-    const before = await checkpoint.tensor(CHOSEN[2]);
-    assert.notDeepEqual((await readTensors(dense))[CHOSEN[2]], before);
+    await run(job(out), {
+      ...denoFileSystem,
+      create: async (path, mode) => count(path)(await denoFileSystem.create(path, mode)),
+      edit: async (path) => count(path)(await denoFileSystem.edit(path)),
+    });
+    const ofRun = [...written].filter(([path]) => path.startsWith(`${out}/.pare/`)).map(([path]) =>
+      path.slice(`${out}/.pare/`.length)
+    );
+    assert.ok(
+      ofRun.every((name) => /^(journal\.jsonl|run\.json|states-\d\.f32)(\.partial)?$/.test(name)),
+      ofRun.join(),
+    );
+    for (const [name, bytes] of Object.entries(await contents(out))) {
+      assert.equal(written.get(`${out}${name}.partial`), bytes.byteLength, name);
+    }
   });
 
   it("writes the same bytes if it is stopped at a change of a file and then resumed", async () => {
@@ -165,7 +181,7 @@ describe("runPrune() with quantised output", () => {
     for (let done = false; !done; stops += 3) {
       let killed = false;
       const fs = killedAfter(denoFileSystem, stops);
-      await run(job(out, {}, fs), fs).catch((error) => {
+      await run(job(out), fs).catch((error) => {
         assert.ok(firstCause(error) instanceof Killed, String(error));
         killed = true;
       });

@@ -268,21 +268,6 @@ describe("runPrune()", () => {
     }));
     assert.ok(message && await exists(`${out}/config.json`));
   });
-
-  it("packs the dense copy at the end, and then removes the dense copy", async () => {
-    const out = `${folder}/packed`;
-    let failed = false;
-    const pack = async (dense: string) => {
-      if (!failed) {
-        failed = true;
-        throw new Error("stopped while packing");
-      }
-      await Deno.copyFile(`${dense}/config.json`, `${out}/config.json`);
-    };
-    await assert.rejects(run(job(out, { pack })), /stopped while packing/);
-    await run(job(out, { pack }));
-    assert.deepEqual([...(await contents(out)).keys()], ["/config.json"]);
-  });
 });
 
 function fail(error: Error): never {

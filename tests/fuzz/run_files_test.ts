@@ -34,7 +34,7 @@ const ENTRIES: readonly JournalEntry[] = [
     block: 0,
     seconds: { calibration: 1, layers: 2 },
     report: reportSchema.parse(REPORT),
-    digest: "0".repeat(64),
+    digests: { a: "0".repeat(64) },
   },
   { type: "discard", layers: ["a"] },
   { type: "complete", files: { "model.safetensors": "0".repeat(64) } },

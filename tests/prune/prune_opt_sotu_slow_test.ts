@@ -9,7 +9,8 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { openCopy } from "../../src/checkpoint/open_copy.ts";
+import { openCopy } from "../../src/checkpoint/write/open_copy.ts";
+import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
@@ -86,7 +87,7 @@ describe("pruning opt-sotu by half", () => {
     method: LayerParameters["method"],
     pattern: string,
   ): Promise<number> {
-    const copy = await openCopy(dense, folder, denoFileSystem);
+    const copy = await openCopy(planCopy(dense), folder, denoFileSystem);
     const source = calibratedModel(openModel(dense), backend, {
       windows: calibration,
       onReplace: (name, weight) => copy.replace(name, weight),

@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { openCopy } from "../../src/checkpoint/open_copy.ts";
+import { openCopy } from "../../src/checkpoint/write/open_copy.ts";
+import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
 import { quantizedNames, stemOf } from "../../src/checkpoint/quantized/layout.ts";
 import { type PackedWeight, packWeight } from "../../src/checkpoint/quantized/pack_weight.ts";
-import { type PackResult, writeQuantized } from "../../src/checkpoint/quantized/write_quantized.ts";
+import { planQuantized } from "../../src/checkpoint/quantized/plan_quantized.ts";
 import { openModel } from "../../src/models/model.ts";
 import { denseModules, moduleName } from "../../src/models/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
@@ -41,14 +42,23 @@ export async function writeQuantizedFolder(
   target: string,
   weights: Readonly<Record<string, GriddedWeight>>,
   ignore: readonly string[] = ["lm_head"],
-): Promise<PackResult> {
+): Promise<void> {
   const checkpoint = await openCheckpoint(source, denoFileSystem);
   try {
-    const sources = Object.entries(weights).map(([name, weight]) => {
-      const read = () => Promise.resolve(packNamed(name, weight).tensors);
-      return [name, { grid: weight.grid, module: moduleName(stemOf(name)), read }] as const;
-    });
-    return await writeQuantized(checkpoint, target, denoFileSystem, { weights: new Map(sources), ignore });
+    const planned = Object.entries(weights).map(([name, { grid }]) => (
+      { name, grid, module: moduleName(stemOf(name)) }
+    ));
+    const { plan } = planQuantized(checkpoint, denoFileSystem, planned, ignore);
+    const copy = await openCopy(plan, target, denoFileSystem);
+    try {
+      for (const [name, weight] of Object.entries(weights)) {
+        for (const [part, tensor] of packNamed(name, weight).tensors) await copy.replace(part, tensor);
+      }
+      await (await copy.complete()).publish();
+    } catch (error) {
+      await copy.abort();
+      throw error;
+    }
   } finally {
     await checkpoint.close();
   }
@@ -81,7 +91,7 @@ export async function writeQuantizedModel(
   const checkpoint = await openCheckpoint(source, denoFileSystem);
   try {
     const { spec } = openModel(checkpoint);
-    const copy = await openCopy(checkpoint, dense, denoFileSystem);
+    const copy = await openCopy(planCopy(checkpoint), dense, denoFileSystem);
     for (const [index, { name }] of linearLayers(spec).entries()) {
       const grid = gridOf(name);
       if (!grid) continue;

@@ -5,12 +5,11 @@
 
 import { makeRandomOpt } from "../../fixtures/make_random_opt.ts";
 import { type Checkpoint, openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
-import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../../../src/checkpoint/weight_files.ts";
+import { INDEX_FILE, WEIGHTS_FILE } from "../../../src/checkpoint/weight_files.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openBackend } from "../../../src/cli/open_backend.ts";
 import type { Backend } from "../../../src/backend/backend.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
-import { packStep } from "../../../src/cli/prune/pack_step.ts";
 import { type PruneJob, runPrune } from "../../../src/cli/prune/run_prune.ts";
 import type { WorkFileSystem } from "../../../src/files/file_system.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
@@ -54,12 +53,11 @@ export class TinyJob implements AsyncDisposable {
     onDamage: (description: string) => void = () => {},
   ): Promise<void> {
     const { backend } = this;
-    await runPrune(this.#job(out, format, fs), { fs, backend, pruner: new DevicePruner(backend), onDamage });
+    await runPrune(this.#job(out, format), { fs, backend, pruner: new DevicePruner(backend), onDamage });
   }
 
-  #job(out: string, format: RunFormat, fs: WorkFileSystem): PruneJob {
+  #job(out: string, format: RunFormat): PruneJob {
     const { checkpoint, model } = this, isQuantized = format === "pack-quantized";
-    const gridOf = () => GRID, signal = new AbortController().signal;
     return {
       checkpoint,
       model,
@@ -69,8 +67,7 @@ export class TinyJob implements AsyncDisposable {
       activations: "disk",
       out,
       fingerprint: { "--sparsity": "0.5", "--format": format },
-      gridOf: isQuantized ? gridOf : undefined,
-      pack: packStep({ format, out, spec: model.spec, gridOf, fs, signal }),
+      gridOf: isQuantized ? () => GRID : undefined,
       reportFileNames: ["notes.json"],
       reportFiles: ({ layers }) => {
         const zeros = layers.map(({ name, report }) => [name, report.zeros] as const);
@@ -98,7 +95,7 @@ async function splitWeights(folder: string): Promise<void> {
     await Deno.writeFile(`${folder}/${file}`, encode(new Map(part), { format: "pt" }));
     for (const [name] of part) places.push([name, file]);
   }
-  const bytes = all.reduce((sum, [, { data }]) => sum + data.byteLength, 0);
-  await Deno.writeTextFile(`${folder}/${INDEX_FILE}`, formatWeightIndex(places, bytes));
+  const weight_map = Object.fromEntries(places);
+  await Deno.writeTextFile(`${folder}/${INDEX_FILE}`, JSON.stringify({ metadata: {}, weight_map }));
   await Deno.remove(`${folder}/${WEIGHTS_FILE}`);
 }

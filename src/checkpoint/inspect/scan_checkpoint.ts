@@ -1,7 +1,9 @@
 /** Scans every float tensor of a checkpoint, whether its weights are dense or quantised. */
 
 import type { Checkpoint } from "../checkpoint.ts";
-import { planDense } from "../packed/plan_dense.ts";
+import { copyBytes } from "../../files/copy_bytes.ts";
+import { tensorBytes } from "../../tensor/shape.ts";
+import { openDense } from "../quantized/dequantized_source.ts";
 import { isScannable, type ScanPattern, type ScanResult, TensorScan } from "./tensor_scan.ts";
 
 /** A tensor as it is in the dense form of the checkpoint, and what was found in it. */
@@ -21,24 +23,25 @@ export interface ScanOptions {
 }
 
 /**
- * Yields the float tensors in the order of the files. At most one strip of a tensor is in memory at a time.
+ * Yields the float tensors in the order of the files. At most one chunk of a tensor is in memory at a time.
  * @throws {ModelError} if the layout is not supported, or if the tensors of a quantised weight contradict each other
  */
 export async function* scanCheckpoint(
   checkpoint: Checkpoint,
   { patternOf, signal, progress }: ScanOptions = {},
 ): AsyncGenerator<ScannedTensor, void, undefined> {
-  const entries = (await planDense(checkpoint)).flatMap((plan) => plan.entries);
-  for (const [done, { specs: [{ name, dtype, shape }], writeTo }] of entries.entries()) {
+  const { tensors, tensorsOf } = await openDense(checkpoint), all = checkpoint.shards.flatMap(tensorsOf);
+  for (const [done, { name, dtype, shape }] of all.entries()) {
     if (isScannable(dtype)) {
       const scan = new TensorScan(dtype, shape, patternOf?.(name, shape));
-      await writeTo((_name, _offset, bytes) => {
-        signal?.throwIfAborted();
-        scan.add(bytes);
-        return Promise.resolve();
-      });
+      await copyBytes(
+        (offset, length) => tensors.read(name, offset, length),
+        (_, bytes) => Promise.resolve(scan.add(bytes)),
+        tensorBytes(dtype, shape),
+        signal,
+      );
       yield { name, dtype, shape, ...scan.result };
     }
-    progress?.(done + 1, entries.length, name);
+    progress?.(done + 1, all.length, name);
   }
 }

@@ -7,12 +7,16 @@ import { ModelError } from "../../files/model_error.ts";
 import { gridsPerRow } from "../../quantization/quantization.ts";
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
+import type { TensorSpec } from "../../safetensors/encode.ts";
 import type { Checkpoint } from "../checkpoint.ts";
+import type { Shard } from "../shard.ts";
 import type { TensorShape, TensorSource } from "../tensor_source.ts";
 import { unpackColumns, unpackRows, wordBytes } from "./codes.ts";
 import { TensorScan } from "../inspect/tensor_scan.ts";
 import { readGridKinds } from "./read_config.ts";
 import { dequantizeRows } from "./dequantize.ts";
+import { PACK_QUANTIZED, weightFormat } from "./config.ts";
+import { quantizedNames, WEIGHT_SUFFIX } from "./layout.ts";
 import { type QuantizedParts, readQuantizedParts, stemOfQuantizedPart } from "./quantized_parts.ts";
 
 /**
@@ -31,34 +35,58 @@ export async function openDequantized(checkpoint: Checkpoint): Promise<Dequantiz
     const parts = await readQuantizedParts(checkpoint, stem, kinds);
     weights.set(parts.weight, parts);
   }
-  return new DequantizedSource(checkpoint, weights);
+  return new DequantizedSource(checkpoint, checkpoint.folder, weights);
 }
 
-/** The dense tensors of a quantised checkpoint. */
-export class DequantizedSource implements TensorSource {
-  readonly #checkpoint: Checkpoint;
+/** The dense tensors of a checkpoint. */
+export interface DenseTensors {
+  readonly tensors: TensorSource;
+  /** Returns the dense tensors of a weight file, in the order of the file. A quantised weight is in the file of its codes. */
+  tensorsOf(shard: Shard): readonly TensorSpec[];
+}
 
-  /** Call {@link openDequantized} instead. */
+/** Opens the dense tensors of a dense or quantised checkpoint. @throws {ModelError} in the cases of {@link openDequantized} */
+export async function openDense(checkpoint: Checkpoint): Promise<DenseTensors> {
+  const isQuantized = weightFormat(checkpoint) === PACK_QUANTIZED;
+  const tensors = isQuantized ? await openDequantized(checkpoint) : checkpoint;
+  const denseName = (name: string) => {
+    const stem = isQuantized ? stemOfQuantizedPart(name) : undefined;
+    if (stem === undefined) return [name];
+    return name === quantizedNames(stem).packed ? [stem + WEIGHT_SUFFIX] : [];
+  };
+  return {
+    tensors,
+    tensorsOf: ({ header }) =>
+      header.tensors.flatMap(({ name }) => denseName(name)).map((name) => ({ ...tensors.info(name), name })),
+  };
+}
+
+/** Presents a source of tensors with dense weights in place of quantised ones. */
+export class DequantizedSource implements TensorSource {
+  readonly #source: TensorSource;
+
   constructor(
-    checkpoint: Checkpoint,
+    source: TensorSource,
+    /** The folder of the checkpoint, for error messages. */
+    readonly folder: string,
     /** Maps the name of each dense weight to the description of its quantised tensors. */
     readonly weights: ReadonlyMap<string, QuantizedParts>,
   ) {
-    this.#checkpoint = checkpoint;
+    this.#source = source;
   }
 
   has(name: string): boolean {
-    return this.weights.has(name) || this.#checkpoint.has(name);
+    return this.weights.has(name) || this.#source.has(name);
   }
 
   info(name: string): TensorShape {
     const parts = this.weights.get(name);
-    return parts ? { dtype: parts.dtype, shape: [parts.rows, parts.cols] } : this.#checkpoint.info(name);
+    return parts ? { dtype: parts.dtype, shape: [parts.rows, parts.cols] } : this.#source.info(name);
   }
 
   async read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const parts = this.weights.get(name);
-    if (!parts) return await this.#checkpoint.read(name, byteOffset, byteLength);
+    if (!parts) return await this.#source.read(name, byteOffset, byteLength);
     if (byteLength === 0) return new Uint8Array();
     const rowBytes = parts.cols * BYTES_PER_ELEMENT[parts.dtype];
     const firstRow = Math.floor(byteOffset / rowBytes),
@@ -76,8 +104,8 @@ export class DequantizedSource implements TensorSource {
     const { names, cols, bits, dtype } = parts, rows = endRow - firstRow;
     const packedBytes = wordBytes(cols, bits),
       scaleBytes = gridsPerRow(parts, parts.cols) * BYTES_PER_ELEMENT[dtype];
-    const packed = await this.#checkpoint.read(names.packed, firstRow * packedBytes, rows * packedBytes);
-    const scales = await this.#checkpoint.read(names.scale, firstRow * scaleBytes, rows * scaleBytes);
+    const packed = await this.#source.read(names.packed, firstRow * packedBytes, rows * packedBytes);
+    const scales = await this.#source.read(names.scale, firstRow * scaleBytes, rows * scaleBytes);
     const zeros = await this.#readZeros(parts, firstRow, endRow);
     const grids = { scales: bytesToFloats(scales, dtype), zeros };
     const dense = floatsToBytes(dequantizeRows(unpackRows(packed, cols, bits), grids, parts), dtype);
@@ -87,7 +115,7 @@ export class DequantizedSource implements TensorSource {
     if (firstNonFinite === null) return dense;
     const row = firstRow + Math.floor(firstNonFinite / cols);
     throw new ModelError(
-      `${this.#checkpoint.folder}: ${names.scale} makes entries of row ${row} of ${parts.weight} NaN or infinite`,
+      `${this.folder}: ${names.scale} makes entries of row ${row} of ${parts.weight} NaN or infinite`,
     );
   }
 
@@ -98,7 +126,7 @@ export class DequantizedSource implements TensorSource {
     // One word holds the zeros of several rows. The words at both ends may include rows outside of the range.
     const rowsPerWord = 32 / bits, firstWord = Math.floor(firstRow / rowsPerWord);
     const words = Math.ceil(endRow / rowsPerWord) - firstWord, wordRowBytes = groups * 4;
-    const packed = await this.#checkpoint.read(
+    const packed = await this.#source.read(
       names.zeroPoint,
       firstWord * wordRowBytes,
       words * wordRowBytes,

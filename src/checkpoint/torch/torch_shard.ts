@@ -32,6 +32,7 @@ export async function readTorchShard(name: string, file: ReadableFile): Promise<
   return {
     name: safetensorsName(name),
     file,
+    mode: file.mode,
     header: { tensors: infos, metadata: METADATA, headerBytes: bytes.byteLength, dataBytes },
     readHeaderBytes: () => Promise.resolve(bytes),
     position: ({ name }) => offsets.get(name) ?? NaN,

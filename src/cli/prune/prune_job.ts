@@ -2,16 +2,17 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import { countWeightFileBytes } from "../../checkpoint/shard.ts";
 import { countWindows } from "../../evaluation/perplexity.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
+import { planOutput } from "../../prune/run/plan_output.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/file_names.ts";
 import { readEvaluationText } from "../files/evaluation_text.ts";
 import { runReportFiles } from "../files/run_report_files.ts";
 import type { Progress } from "../terminal/output.ts";
 import { comparePerplexity, type TokenizedText } from "./compare_perplexity.ts";
-import { packStep } from "./pack_step.ts";
 import { type RunFacts, runReport } from "./run_report.ts";
 import type { PruneJob } from "./run_prune.ts";
 
@@ -47,17 +48,20 @@ export async function pruneJob(
     evaluatedWindows.push(countWindows(tokens.length, seqlen, windows));
   }
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
-  return {
-    ...options,
+  const output = {
     checkpoint,
     model,
+    layers: choice.chosen,
+    gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
+    out: options.out,
+  };
+  return {
+    ...options,
+    ...output,
     windows: calibration,
     evaluatedWindows,
-    layers: choice.chosen,
     queryOf: choice.queryOf,
     allocation: choice.allocation,
-    pack: packStep({ ...options, spec: model.spec, gridOf, fs, signal }),
-    gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
     loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
     reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
     reportFiles: async (run, pruned, write) => {
@@ -71,7 +75,8 @@ export async function pruneJob(
       });
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport(facts, run, { perplexity, write, evaluation });
-      return runReportFiles(report, report.format, report.bytes.written);
+      const { plan } = planOutput(output, fs);
+      return runReportFiles(report, options.format, countWeightFileBytes(plan.weightFiles));
     },
   };
 }

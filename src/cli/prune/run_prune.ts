@@ -9,12 +9,13 @@ import type { Backend } from "../../backend/backend.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { readTensor } from "../../checkpoint/tensor_source.ts";
+import type { CompleteCopy } from "../../checkpoint/write/complete_copy.ts";
+import { type OpenCopy, openCopy } from "../../checkpoint/write/open_copy.ts";
+import { prepareFolder } from "../../checkpoint/write/partial_folder.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
-import { prepareFolder } from "../../checkpoint/partial_folder.ts";
-import type { CompleteCopy } from "../../checkpoint/complete_copy.ts";
-import { type OpenCopy, openCopy } from "../../checkpoint/open_copy.ts";
 import { describeRounding } from "../../host/backends.ts";
 import { removeIfEmpty } from "../../files/remove_if_empty.ts";
 import { allocate, withAllocation } from "../../prune/allocation/allocate.ts";
@@ -26,10 +27,12 @@ import { OtherRunError } from "../../prune/run/other_run_error.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import { repairRun } from "../../prune/run/repair_run.ts";
+import { type OutputPlan, planOutput } from "../../prune/run/plan_output.ts";
 import { linearLayers, type NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 import { quantizedModel } from "../../prune/quantized_model.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { TimeLeft } from "./plan/time_left.ts";
 import type { AllocationRequest } from "../options/allocate_option.ts";
 
@@ -57,15 +60,7 @@ export interface PruneJob {
   readonly restart?: boolean;
   /** Everything that the bytes of the result depend on. */
   readonly fingerprint: Fingerprint;
-  /**
-   * Packs the pruned dense copy in `folder` and writes the packed result to `out`. If this function is
-   * absent, the dense copy is the result.
-   */
-  readonly pack?: (folder: string, run: PruneRun) => Promise<void>;
-  /**
-   * Returns the grid of the layer `name` for a quantised result. The run then stores the packed tensors of the layer for `pack`, and
-   * its dense copy has the weights that these tensors stand for. Absent if the result is not quantised.
-   */
+  /** Returns the grid of the layer `name` in a quantised result. Absent if the result is dense. */
   readonly gridOf?: (name: string) => GridOptions | undefined;
   /**
    * Returns the texts of the report files, by file name.
@@ -112,21 +107,20 @@ export async function runPrune(job: PruneJob, services: PruneServices): Promise<
   const { fs } = services;
   const isNew = await fs.list(job.out) === undefined;
   await using run = await PruneRun.open(fs, job.out, job);
-  const copyFolder = job.pack ? run.denseFolder : job.out;
+  const output = planOutput(job, fs), { plan } = output;
   let open: OpenCopy | undefined;
   try {
     await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
-    let complete = run.isResumed ? await repair(job, services, run, copyFolder) : undefined;
+    let complete = run.isResumed ? await repair(job, services, run, output) : undefined;
     if (!complete) {
-      open = await openCopy(job.checkpoint, copyFolder, fs, {
-        overwrite: job.overwrite,
-        replaced: run.isResumed ? new Map(run.layers.map(({ name, digest }) => [name, digest])) : undefined,
+      open = await openCopy(plan, job.out, fs, {
+        overwrite: true, // `prepareFolder` has checked the folder
+        replaced: run.isResumed ? run.replaced : undefined,
         extraFiles: job.reportFileNames,
       });
-      complete = await pruneAndComplete(job, services, run, open);
+      complete = await pruneAndComplete(job, services, run, open, output);
     }
     await complete.publish();
-    await job.pack?.(run.denseFolder, run);
   } catch (error) {
     try {
       await cleanUpAfterFailure(job, services, run, open, isNew);
@@ -141,13 +135,13 @@ export async function runPrune(job: PruneJob, services: PruneServices): Promise<
 
 /** Discards what is damaged in a run that continues. Returns the complete copy, if only its names have to be changed. */
 async function repair(
-  { checkpoint, model, layers, reportFileNames }: PruneJob,
+  { model, layers, out, reportFileNames }: PruneJob,
   { onDamage }: PruneServices,
   run: PruneRun,
-  copyFolder: string,
+  { plan }: OutputPlan,
 ): Promise<CompleteCopy | undefined> {
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
-  const files = { checkpoint, copyFolder, extraFiles: reportFileNames, layers: chosen };
+  const files = { plan, out, extraFiles: reportFileNames, layers: chosen };
   const { complete, damage } = await repairRun(run, files);
   for (const description of damage) onDamage?.(description);
   return complete;
@@ -180,13 +174,14 @@ async function pruneAndComplete(
   services: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
+  output: OutputPlan,
 ): Promise<CompleteCopy> {
   const { loadSeconds: seconds = 0 } = job;
   await run.journal.append({ type: "start", time: new Date().toISOString(), seconds });
   const allocation = job.allocation && (run.allocation ?? await makeAllocation(job, services, run));
   const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
-  await pruneLayers({ ...job, queryOf }, services, run, copy);
-  const pruned = { spec: job.model.spec, weights: copy.tensors };
+  await pruneLayers({ ...job, queryOf }, services, run, copy, output);
+  const pruned = { spec: job.model.spec, weights: output.denseWeights(copy.tensors) };
   const started = performance.now();
   const complete = await copy.complete({
     makeExtras: () => job.reportFiles(run, pruned, secondsSince(started)),
@@ -226,19 +221,26 @@ async function pruneLayers(
   services: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
+  { parts, denseWeights }: OutputPlan,
 ): Promise<void> {
   const { signal } = services;
   const finished = new Set(run.layers.map(({ name }) => name));
-  const digests = new Map<string, string>(), timeLeft = new TimeLeft(job, new Set(finished));
+  const digests = new Map<string, Record<string, string>>(), timeLeft = new TimeLeft(job, new Set(finished));
+  const weights = denseWeights(copy.tensors);
+  const store = async (name: string, tensors: ReadonlyMap<string, HostTensor>) => {
+    const stored: Record<string, string> = {};
+    for (const [part, tensor] of tensors) stored[part] = await copy.replace(part, tensor);
+    for (const part of tensors.keys()) await copy.sync(part);
+    digests.set(name, stored);
+  };
   const calibrated = calibratedModel(job.model, services.backend, {
     windows: job.windows,
     layers: job.layers,
     trueSequential: job.trueSequential,
-    finished: { has: (name) => finished.has(name), read: (name) => copy.replacement(name) },
+    finished: { has: (name) => finished.has(name), read: (name) => readTensor(weights, name) },
     hiddenStates: { folder: run.states, location: job.activations },
     onReplace: async (name, weight) => {
-      digests.set(name, await copy.replace(name, weight));
-      await copy.sync(name);
+      if (!parts.has(name)) await store(name, new Map([[name, weight]])); // the parts of a quantised weight are stored already
     },
     progress: (step) => {
       timeLeft.addStep(step);
@@ -246,7 +248,7 @@ async function pruneLayers(
     },
     signal,
   });
-  const source = job.gridOf ? quantizedModel(calibrated, job.gridOf, run.quantized) : calibrated;
+  const source = job.gridOf ? quantizedModel(calibrated, job.gridOf, store) : calibrated;
   const total = finished.size + source.layerCount;
   services.onLayerDone?.(finished.size, total);
   const clock = new PhaseClock();
@@ -263,8 +265,7 @@ async function pruneLayers(
       seconds,
       tokens,
       report,
-      digest: digests.get(name)!, // the layer was replaced before its event
-      quantized: run.quantized.digest(name),
+      digests: digests.get(name)!, // the layer was replaced before its event
     });
     timeLeft.addLayer(name, seconds);
     services.onLayerDone?.(finished.size + event.done, total, event, timeLeft.seconds);

@@ -3,7 +3,7 @@
  * journal, which records each pruned layer.
  */
 
-import { countWeightFileBytes } from "../../checkpoint/checkpoint.ts";
+import { countWeightFileBytes } from "../../checkpoint/shard.ts";
 import type { AllocationEntry, JournalEntry, LayerEntry } from "../../prune/run/journal.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
@@ -43,7 +43,7 @@ export function runReport(
 ): RunReport {
   const { name, opened: { checkpoint, model: { spec } }, choice, options, texts, seqlen, fingerprint } =
     facts;
-  const bytes = countWeightFileBytes(checkpoint), { write, evaluation, perplexity } = end;
+  const bytes = countWeightFileBytes(checkpoint.shards), { write, evaluation, perplexity } = end;
   const settings = {
     model: {
       name,

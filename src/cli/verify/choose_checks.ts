@@ -2,7 +2,7 @@
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { GroupPattern, ScanPattern } from "../../checkpoint/inspect/tensor_scan.ts";
-import { planDense } from "../../checkpoint/packed/plan_dense.ts";
+import { openDense } from "../../checkpoint/quantized/dequantized_source.ts";
 import { ModelError } from "../../files/model_error.ts";
 import { readModelSpec } from "../../models/families/families.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
@@ -64,10 +64,10 @@ export async function chooseChecks(
 
 /** Lists the float matrices of the dense form. */
 async function listMatrices(checkpoint: Checkpoint): Promise<Matrix[]> {
-  const specs = (await planDense(checkpoint)).flatMap(({ entries }) =>
-    entries.flatMap((entry) => entry.specs)
+  const { tensorsOf } = await openDense(checkpoint);
+  return checkpoint.shards.flatMap(tensorsOf).filter(({ dtype, shape }) =>
+    shape.length === 2 && isFloatDtype(dtype)
   );
-  return specs.filter(({ dtype, shape }) => shape.length === 2 && isFloatDtype(dtype));
 }
 
 function chooseMatrices(

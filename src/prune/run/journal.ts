@@ -52,10 +52,8 @@ const layerSchema = z.object({
   /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
   tokens: z.int().min(0).optional(),
   report: reportSchema,
-  /** The digest of the pruned weight in the weight file. */
-  digest: z.string(),
-  /** The digest of the file with the packed tensors, if the layer is quantised. */
-  quantized: z.string().optional(),
+  /** The digests of the tensors in which the weight file stores the layer, by name: its weight, or its codes and grids. */
+  digests: z.record(z.string(), z.string()),
 });
 
 /** Records the checksum of the hidden states before a block. The line is written before their file gets its name. */

@@ -2,19 +2,17 @@
  * Stores the state of a run of `pare prune` on the disk. The folder `.pare` inside the output folder exists
  * from the start of the run until the result is complete. If the process is killed at any moment, the same
  * command resumes the run and ends in the same bytes. The pruned weights themselves are not in this folder.
- * They are in temporary files in the output folder, or in `dense` if the output will be packed.
+ * They are in temporary files in the output folder.
  *
  *     run.json       the fingerprint of the run
  *     journal.jsonl  the journal, with one line per finished layer
  *     states-N.f32   the hidden states before block N
  *     allocation/    the hidden states of the forward pass that chooses the sparsity of each layer
- *     dense/         the pruned dense copy, if it will be packed into the output at the end
- *     quantized/     the packed tensors of the quantised layers, if the output will be quantised
  *     lock           locked by the process that works on the run
  */
 
 import { z } from "zod";
-import type { Digests } from "../../checkpoint/copy_digests.ts";
+import type { Digests } from "../../checkpoint/write/complete_copy.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/folder_lock.ts";
 import { readBytes, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
@@ -22,7 +20,6 @@ import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_fol
 import { tryParseJson } from "../../text/try_parse_json.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
 import { OtherRunError } from "./other_run_error.ts";
-import { QuantizedStore } from "./quantized_store.ts";
 import {
   type AllocationEntry,
   Journal,
@@ -33,8 +30,6 @@ import {
 
 const RUN_FILE = "run.json";
 const JOURNAL_FILE = "journal.jsonl";
-const DENSE_FOLDER = "dense";
-const QUANTIZED_FOLDER = "quantized";
 const ALLOCATION_FOLDER = "allocation";
 
 const runSchema = z.object({ fingerprint: z.record(z.string(), z.string()) });
@@ -54,8 +49,6 @@ export interface RunOptions {
 export class PruneRun implements AsyncDisposable {
   /** Where the hidden states of the run are stored. */
   readonly states: HiddenStatesFolder;
-  /** Where the packed tensors of quantised layers are stored. */
-  readonly quantized: QuantizedStore;
 
   private constructor(
     readonly fs: WorkFileSystem,
@@ -69,7 +62,6 @@ export class PruneRun implements AsyncDisposable {
       get: (block) => journal.entries.findLast((entry) => isStates(entry, block))?.checksum,
       set: (block, checksum) => journal.append({ type: "states", block, checksum }),
     });
-    this.quantized = new QuantizedStore(fs, `${folder}/${QUANTIZED_FOLDER}`);
   }
 
   /**
@@ -105,11 +97,6 @@ export class PruneRun implements AsyncDisposable {
     return (await fs.list(`${out}/${RUN_FOLDER}`) ?? []).includes(RUN_FILE);
   }
 
-  /** The folder for a pruned dense copy that is not the result itself but will be packed into it. */
-  get denseFolder(): string {
-    return `${this.folder}/${DENSE_FOLDER}`;
-  }
-
   /** The sparsity of each layer. Undefined if it has not been chosen, or if every layer has the sparsity of the run. */
   get allocation(): AllocationEntry | undefined {
     return this.journal.entries.find((entry) => entry.type === "allocation");
@@ -123,6 +110,11 @@ export class PruneRun implements AsyncDisposable {
       if (entry.type === "discard") { for (const name of entry.layers) layers.delete(name); }
     }
     return [...layers.values()];
+  }
+
+  /** The digests of the tensors in which the layers are stored, by name. */
+  get replaced(): Digests {
+    return new Map(this.layers.flatMap(({ digests }) => Object.entries(digests)));
   }
 
   /**
@@ -203,9 +195,7 @@ async function createRun(fs: WorkFileSystem, folder: string, fingerprint: Finger
   for (const name of files.toSorted((a, b) => Number(b === RUN_FILE) - Number(a === RUN_FILE))) {
     if (name !== LOCK_FILE) await fs.remove(`${folder}/${name}`);
   }
-  for (const name of [DENSE_FOLDER, QUANTIZED_FOLDER, ALLOCATION_FOLDER]) {
-    await fs.removeFolder(`${folder}/${name}`);
-  }
+  await fs.removeFolder(`${folder}/${ALLOCATION_FOLDER}`);
   const json = JSON.stringify({ fingerprint }, undefined, 2);
   await writeAtomically(fs, `${folder}/${RUN_FILE}`, new TextEncoder().encode(json));
   await fs.syncFolder(folder);

@@ -90,7 +90,7 @@ def test_load_state_dict_refuses_a_weight_with_a_wrong_part(write_checkpoint, na
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"quant_method": "gptq", "bits": 4}, r'must describe a layout .* not {"quant_method": "gptq"'),
+        ({"quant_method": "gptq", "bits": 4}, r'must name compressed-tensors .* not {"quant_method": "gptq"'),
         ("int4", r'must name compressed-tensors with .* not "int4"'),
         *(
             (

@@ -69,7 +69,7 @@ export async function planRun(
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
   const memory = memoryUse(job, layers, forward, rehearsal, services);
-  const disk = await diskUse(job, layers, options.format, forward, plan, fs);
+  const disk = await diskUse(job, forward, plan, fs);
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,
     allocation: allocation

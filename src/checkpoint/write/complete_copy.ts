@@ -1,31 +1,74 @@
 /**
- * Compares the files of an unfinished copy with the digests of what was written to them. A disk, an interrupted `rsync` or a
- * person may have changed the files between two processes, and such a change must not reach the finished checkpoint.
+ * A complete copy of a checkpoint, and the digests by which a later process finds damage in its files. A disk, an interrupted
+ * `rsync` or a person may have changed the files, and such a change must not reach the finished checkpoint.
  */
 
-import { DamagedFileError } from "../files/damaged_file_error.ts";
-import { digestBytes, digestRange } from "../files/digest.ts";
-import type { FileSystem, ReadableFile } from "../files/file_system.ts";
-import { TEMPORARY_SUFFIX } from "../files/whole_file.ts";
-import type { Checkpoint } from "./checkpoint.ts";
-import type { Shard } from "./shard.ts";
+import { DamagedFileError } from "../../files/damaged_file_error.ts";
+import { digestBytes, digestRange } from "../../files/digest.ts";
+import type { FileSystem, ReadableFile, WorkFileSystem } from "../../files/file_system.ts";
+import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
+import type { WeightFile } from "../shard.ts";
+import { PartialFolder } from "./partial_folder.ts";
+import { plannedFiles, type WritePlan } from "./write_plan.ts";
 
 /** Digests in hexadecimal, by the name of a tensor or by the final name of a file. */
 export type Digests = ReadonlyMap<string, string>;
 
+/** A copy whose files are on the disk, so that only their temporary names have to be changed. */
+export class CompleteCopy {
+  readonly #folder: PartialFolder;
+  readonly #names: ReadonlySet<string>;
+
+  /** @param names the final names of all files of the copy */
+  constructor(folder: PartialFolder, names: ReadonlySet<string>, readonly digests: Digests) {
+    this.#folder = folder;
+    this.#names = names;
+  }
+
+  /**
+   * Gives every file its final name, config.json last. An older checkpoint in the folder is replaced.
+   * Idempotent. If the process is killed during the call, a later process can call `publish` again.
+   */
+  async publish(): Promise<void> {
+    await this.#folder.publish(this.#names);
+  }
+}
+
 /**
- * Returns the digests that tensors have in the temporary weight files of the copy in `folder`. A tensor is left out if its
- * file is missing, or too short.
+ * Returns the copy that an earlier process completed in `folder`. The caller must know that the copy is complete, for example from a
+ * journal.
+ *
+ * @param expected the digests of the files of the complete copy
+ * @param extraFiles the names of the files that the earlier process added to the copy
+ * @throws {DamagedFileError} if a file is missing or does not have its digest
  */
-export async function digestReplacements(
-  checkpoint: Checkpoint,
+export async function findCompleteCopy(
+  plan: WritePlan,
+  folder: string,
+  fs: WorkFileSystem,
+  expected: Digests,
+  extraFiles: readonly string[] = [],
+): Promise<CompleteCopy> {
+  const names = plannedFiles(plan, extraFiles), partial = new PartialFolder(fs, folder);
+  const digests = await digestCopy(plan.weightFiles, partial, names);
+  const damaged = [...names].find((name) => digests.get(name) !== expected.get(name));
+  if (damaged === undefined) return new CompleteCopy(partial, names, digests);
+  throw new DamagedFileError(`${folder}/${damaged}: does not have the bytes that were written`);
+}
+
+/**
+ * Returns the digests that tensors have in the temporary weight files in `folder`. A tensor is left out if its file is missing or
+ * too short.
+ */
+export async function digestTensors(
+  { weightFiles }: WritePlan,
   folder: string,
   fs: FileSystem,
   names: Iterable<string>,
 ): Promise<Digests> {
   const wanted = new Set(names), found = new Map<string, string>();
   const existing = await fs.list(folder) ?? [];
-  for (const { name, header } of checkpoint.shards) {
+  for (const { name, header } of weightFiles) {
     const tensors = header.tensors.filter((tensor) => wanted.has(tensor.name));
     if (tensors.length === 0 || !existing.includes(name + TEMPORARY_SUFFIX)) continue;
     await withFile(fs, `${folder}/${name}${TEMPORARY_SUFFIX}`, async (file) => {
@@ -43,12 +86,12 @@ export async function digestReplacements(
  * the finished files invalid. Returns the paths of the removed files.
  */
 export async function removeLongFiles(
-  checkpoint: Checkpoint,
+  { weightFiles }: WritePlan,
   folder: string,
   fs: FileSystem,
 ): Promise<string[]> {
   const existing = await fs.list(folder) ?? [], removed: string[] = [];
-  for (const { name, header: { headerBytes, dataBytes } } of checkpoint.shards) {
+  for (const { name, header: { headerBytes, dataBytes } } of weightFiles) {
     const path = `${folder}/${name}${TEMPORARY_SUFFIX}`;
     if (!existing.includes(name + TEMPORARY_SUFFIX)) continue;
     const isLong = await withFile(fs, path, (file) => file.byteLength > headerBytes + dataBytes);
@@ -69,9 +112,8 @@ export async function removeLongFiles(
  * digest
  */
 export async function digestCopy(
-  checkpoint: Checkpoint,
-  folder: string,
-  fs: FileSystem,
+  weightFiles: readonly WeightFile[],
+  { fs, folder }: PartialFolder,
   names: Iterable<string>,
   tensors: Digests = new Map(),
 ): Promise<Digests> {
@@ -79,12 +121,14 @@ export async function digestCopy(
   for (const name of names) {
     const found = [name + TEMPORARY_SUFFIX, name].find((candidate) => existing.has(candidate));
     if (found === undefined) throw new DamagedFileError(`${folder}/${name}: is missing`);
-    const path = `${folder}/${found}`, shard = checkpoint.shards.find((shard) => shard.name === name);
+    const path = `${folder}/${found}`, planned = weightFiles.find((file) => file.name === name);
     const digest = await withFile(
       fs,
       path,
       async (file) =>
-        shard ? await digestShard(path, file, shard, tensors) : await digestRange(file, 0, file.byteLength),
+        planned
+          ? await digestWeightFile(path, file, planned, tensors)
+          : await digestRange(file, 0, file.byteLength),
     );
     digests.set(name, digest!); // the range ends with the file
   }
@@ -95,10 +139,10 @@ export async function digestCopy(
  * Returns the digest of a weight file: the digest of the list of the digests of its header and of its tensors. The file is read
  * only once, because the digests of the tensors give the digest of the file.
  */
-async function digestShard(
+async function digestWeightFile(
   path: string,
   file: ReadableFile,
-  { header: { headerBytes, dataBytes, tensors } }: Shard,
+  { header: { headerBytes, dataBytes, tensors } }: WeightFile,
   expected: Digests,
 ): Promise<string> {
   if (file.byteLength !== headerBytes + dataBytes) {

@@ -2,17 +2,13 @@
  * Manages the files of a checkpoint folder that is being written. Every file has a temporary name
  * (`NAME.partial`) until all files are on the disk. Then `publish` gives them their final names, config.json
  * last. Because loaders need config.json, they never read an incomplete copy.
- *
- * Two kinds of copy use this file. The copy of `open_copy.ts` keeps the layout of every weight file and can
- * be resumed after the process was killed. The copy of `packed/folder_writer.ts` has weight files with a new
- * layout.
  */
 
-import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
-import { copyBytes } from "../files/copy_bytes.ts";
-import { ModelError } from "../files/model_error.ts";
-import type { FileSystem, ReadableFile, WorkFileSystem, WritableFile } from "../files/file_system.ts";
-import { TEMPORARY_SUFFIX } from "../files/whole_file.ts";
+import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
+import { copyBytes } from "../../files/copy_bytes.ts";
+import { ModelError } from "../../files/model_error.ts";
+import type { FileSystem, WorkFileSystem, WritableFile } from "../../files/file_system.ts";
+import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 
 /** Matches weight files and their indexes in every format that the transformers library writes. */
 const WEIGHT_FILE = /\.(safetensors|bin|pt|pth|h5|msgpack|ot|onnx|gguf)(\.index\.json)?$/;
@@ -52,10 +48,10 @@ export function isCopiedFile(name: string): boolean {
 }
 
 /**
- * Returns the permission bits for the copy of a file, so that nobody can read a copy who cannot read the original. Its owner can always write the copy,
+ * Returns the permission bits for the copy of a file with the bits `mode`, so that nobody can read a copy who cannot read the original. Its owner can always write the copy,
  * because a later process may have to continue it. New files of the copy get the permission bits for the first weight file.
  */
-export function modeOfCopy({ mode }: ReadableFile): number | undefined {
+export function modeOfCopy(mode: number | undefined): number | undefined {
   return mode === undefined ? undefined : mode | 0o600;
 }
 
@@ -88,7 +84,7 @@ export class PartialFolder {
   ): Promise<void> {
     const source = await this.fs.open(`${checkpoint.folder}/${name}`);
     try {
-      const target = await create(name, modeOfCopy(source));
+      const target = await create(name, source.mode);
       await copyBytes(
         (offset, length) => source.read(offset, length),
         (offset, bytes) => target.write(offset, bytes),

@@ -1,0 +1,50 @@
+/** Plans the files of the result of a run: a copy of the checkpoint, or a checkpoint in the layout `pack-quantized`. */
+
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { DequantizedSource } from "../../checkpoint/quantized/dequantized_source.ts";
+import { stemOf } from "../../checkpoint/quantized/layout.ts";
+import { planQuantized } from "../../checkpoint/quantized/plan_quantized.ts";
+import type { QuantizedParts } from "../../checkpoint/quantized/quantized_parts.ts";
+import type { TensorSource } from "../../checkpoint/tensor_source.ts";
+import { planCopy, type WritePlan } from "../../checkpoint/write/write_plan.ts";
+import type { FileSystem } from "../../files/file_system.ts";
+import type { Model } from "../../models/model.ts";
+import { denseModules, moduleName } from "../../models/module_names.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
+import { linearLayers, type NameSet } from "../block_plan.ts";
+
+/** The members of a job that decide which files its result has. */
+export interface OutputJob {
+  readonly checkpoint: Checkpoint;
+  readonly model: Pick<Model, "spec">;
+  /** The names of the weights to prune. */
+  readonly layers: NameSet;
+  /** Returns the grid of a layer in a quantised result. Absent if the result is dense. */
+  readonly gridOf?: (name: string) => GridOptions | undefined;
+  readonly out: string;
+}
+
+/** The plan of the result. */
+export interface OutputPlan {
+  readonly plan: WritePlan;
+  /** The quantised weights by name, and the tensors in which each of them is stored. */
+  readonly parts: ReadonlyMap<string, QuantizedParts>;
+  /** Presents the planned tensors with dense weights in place of the quantised ones, for the network of the model. */
+  denseWeights(tensors: TensorSource): TensorSource;
+}
+
+/** Plans the result of `job`. @throws {ModelError} if the layout cannot store a weight */
+export function planOutput(
+  { checkpoint, model: { spec }, layers, gridOf, out }: OutputJob,
+  fs: FileSystem,
+): OutputPlan {
+  if (!gridOf) return { plan: planCopy(checkpoint), parts: new Map(), denseWeights: (tensors) => tensors };
+  const weights = linearLayers(spec).filter(({ name }) => layers.has(name)).flatMap(({ name }) => {
+    const grid = gridOf(name);
+    return grid ? [{ name, grid, module: moduleName(stemOf(name)) }] : [];
+  });
+  const quantized = new Set(weights.map(({ name }) => name));
+  const ignore = denseModules(spec, (name) => quantized.has(name));
+  const { plan, parts } = planQuantized(checkpoint, fs, weights, ignore);
+  return { plan, parts, denseWeights: (tensors) => new DequantizedSource(tensors, out, parts) };
+}
