@@ -1,8 +1,6 @@
 /**
- * Opens a checkpoint: a folder in the Hugging Face format that holds a model's configuration (config.json)
- * and its weights. Opening reads the configuration and the headers of the weight files, which are called
- * shards. The bytes of a tensor are read when a caller asks for them. This file treats weights as named
- * tensors. The roles of the tensors in the network are defined in `src/models/families/`.
+ * Opens a checkpoint: a folder in the Hugging Face format with a model's configuration and weights. Opening reads config.json and
+ * the headers of the weight files. The bytes of a tensor are read when a caller asks for them.
  */
 
 import { isObject } from "../safetensors/header_json.ts";
@@ -11,9 +9,7 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
 import { readJson } from "../files/whole_file.ts";
-import { nearestName } from "./nearest_name.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
-import { requireOwnFiles } from "./require_own_files.ts";
 import type { Shard } from "./shard.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 
@@ -101,7 +97,6 @@ export class Checkpoint implements TensorSource {
 
 /**
  * Opens the checkpoint in `folder`.
- *
  * @throws {ModelError} if a file is missing, malformed or in an unsupported format, or if a link leads out of the folder
  */
 export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Checkpoint> {
@@ -118,4 +113,68 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
     for (const shard of weights.shards) await shard.file.close();
     throw error;
   }
+}
+
+/** Matches the folder of a commit in the cache of the Hugging Face hub, whose files are links into the folder `blobs` of the model. */
+const SNAPSHOT = /^(.*\/models--[^/]+)\/snapshots\/[^/]+$/;
+
+/**
+ * Refuses links that lead out of `folder`, except those of the hub's cache to the blobs of the same model. A link may lead to a
+ * private file of the user, and most files of a checkpoint are copied into the pruned one, which may be published.
+ */
+async function requireOwnFiles(
+  fs: FileSystem,
+  folder: string,
+  files: readonly string[],
+): Promise<void> {
+  const root = withSlashes(await fs.realPath(folder)), model = SNAPSHOT.exec(root)?.[1];
+  const allowed = [`${root}/`, ...model === undefined ? [] : [`${model}/blobs/`]];
+  for (const name of files) {
+    const path = withSlashes(await fs.realPath(`${folder}/${name}`));
+    if (allowed.some((place) => path.startsWith(place))) continue;
+    throw new ModelError(
+      `${folder}/${name}: is a link to ${path}, outside of the folder of the model; replace the link by a copy of the file`,
+    );
+  }
+}
+
+function withSlashes(path: string): string {
+  return path.replaceAll("\\", "/");
+}
+
+/**
+ * The length of the longest candidate that is compared. Longer names occur only in hostile files, where
+ * computing the distance would take seconds and the message would take megabytes.
+ */
+const MAX_LENGTH = 512;
+
+/**
+ * Finds the candidate with the smallest edit distance to `name`. Returns undefined if every candidate is too
+ * long to be compared.
+ */
+function nearestName(name: string, candidates: Iterable<string>): string | undefined {
+  let nearest: string | undefined;
+  let minDistance = Infinity;
+  for (const candidate of candidates) {
+    if (candidate.length > MAX_LENGTH) continue;
+    const distance = editDistance(name, candidate);
+    if (distance < minDistance) [nearest, minDistance] = [candidate, distance];
+  }
+  return nearest;
+}
+
+/** Computes the Levenshtein distance of two strings: the number of insertions, deletions and substitutions. */
+function editDistance(a: string, b: string): number {
+  // The dynamic-programming table is computed row by row. Only the current row is stored.
+  const row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    let diagonal = row[0];
+    row[0] = i;
+    for (let j = 1; j <= b.length; j++) {
+      const substituted = diagonal + (a[i - 1] === b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = Math.min(substituted, row[j] + 1, row[j - 1] + 1);
+    }
+  }
+  return row[b.length];
 }

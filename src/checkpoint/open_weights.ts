@@ -35,7 +35,6 @@ export interface Weights {
 
 /**
  * Opens the weights in `folder`, which contains `files`. The caller must close the files of all shards.
- *
  * @throws {ModelError} if the folder has no supported weights, or if a weight file is missing or malformed
  */
 export async function openWeights(
@@ -102,7 +101,6 @@ async function openShard(fs: FileSystem, folder: string, name: string, read: Sha
 
 /**
  * Reads and checks the header of `file`. No tensor data is read.
- *
  * @throws {SafetensorsError} if the file is malformed or truncated
  */
 async function readSafetensorsShard(name: string, file: ReadableFile): Promise<Shard> {

@@ -14,10 +14,7 @@ export interface WeightFile {
   readHeaderBytes(): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/**
- * An open weight file. It describes the safetensors file that its copy will be, whatever format it has. The header bytes of a
- * safetensors file are read from it, and those of another file are encoded.
- */
+/** An open weight file of any format. It describes the safetensors file that its copy will be. */
 export interface Shard extends WeightFile {
   readonly file: ReadableFile;
   /** Returns the offset in `file` of the first byte of a tensor of `header`. */

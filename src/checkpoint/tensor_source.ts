@@ -1,14 +1,10 @@
-/**
- * Declares `TensorSource`, the interface through which the network reads its weights. A checkpoint on the
- * disk implements it, and so does `withReplacements`, which combines a source with tensors in memory.
- */
+/** The interface through which the network reads its weights, from the disk or from memory. */
 
 import { bytesToFloats, floatsToBytes } from "../tensor/convert.ts";
 import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { sameShape, tensorBytes } from "../tensor/shape.ts";
 
-/** The dtype and the shape of a tensor. */
 export interface TensorShape {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
@@ -20,9 +16,7 @@ export interface TensorSource {
   /** @throws {ModelError} if there is no such tensor; the message names the most similar one */
   info(name: string): TensorShape;
   /**
-   * Reads `byteLength` bytes of a tensor's little-endian data, starting at `byteOffset`. The caller owns the returned
-   * array with its whole buffer, and may free it.
-   *
+   * Reads little-endian data of a tensor. The caller owns the returned array with its whole buffer, and may free it.
    * @throws {ModelError} if there is no such tensor
    */
   read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
@@ -34,12 +28,7 @@ export async function readTensor(source: TensorSource, name: string): Promise<Ho
   return { dtype, shape, data: await source.read(name, 0, tensorBytes(dtype, shape)) };
 }
 
-/**
- * Reads `count` elements of a tensor, starting at element `first` in row-major order.
- *
- * @returns the elements in the dtype of the tensor
- * @throws {ModelError} if there is no such tensor
- */
+/** Reads `count` elements of a tensor from element `first` on. @throws {ModelError} if there is no such tensor */
 export function readElements(
   source: TensorSource,
   name: string,
@@ -50,10 +39,7 @@ export function readElements(
   return source.read(name, first * size, count * size);
 }
 
-/**
- * Returns a source that reads the tensors in `replaced` from memory and all others from `source`. If a tensor
- * is added to `replaced` later, the source reads it from memory from then on.
- */
+/** Returns a source that reads the tensors in `replaced`, to which more may be added later, and all others from `source`. */
 export function withReplacements(
   source: TensorSource,
   replaced: ReadonlyMap<string, HostTensor>,

@@ -1,8 +1,6 @@
 /**
- * Finds the weight files in a checkpoint folder by their names. Weights are stored either in one file or in
- * several shards with an index, a JSON file that maps each tensor to its shard. If a folder has the weights
- * in several forms, Pare chooses in the order of the transformers library: `model.safetensors`, its shards,
- * `pytorch_model.bin`, its shards.
+ * Finds the weight files of a checkpoint by their names: one file, or several shards with an index that maps each tensor to its
+ * shard. If a folder has the weights in several forms, Pare chooses in the order of the transformers library.
  */
 
 import { z } from "zod";
@@ -11,9 +9,7 @@ import type { FileSystem } from "../files/file_system.ts";
 import { formatJson, readJson } from "../files/whole_file.ts";
 import type { WeightFile } from "./shard.ts";
 
-/** The weight file of a safetensors checkpoint that is not sharded. */
 export const WEIGHTS_FILE = "model.safetensors";
-/** The index of a sharded safetensors checkpoint. */
 export const INDEX_FILE = "model.safetensors.index.json";
 
 /** The longest index that is read. It has about 100 bytes per tensor, and the largest mixtures of experts have 150,000 tensors. */
@@ -33,10 +29,7 @@ export const FILE_FORMATS: readonly FileFormat[] = [
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
-/**
- * Chooses the format to read from the names of the files in a folder. Returns undefined if there are no
- * supported weights.
- */
+/** Chooses the format to read. Returns undefined if there are no supported weights. */
 export function findWeightFiles(
   files: readonly string[],
 ): { format: FileFormat; isSharded: boolean } | undefined {
@@ -48,10 +41,7 @@ export function findWeightFiles(
 }
 
 /**
- * Reads the names of the shards from the index of `folder`.
- *
- * @param files the names of the files in the folder
- * @returns the names, sorted and without duplicates
+ * Reads the names of the shards from the index of `folder`, which contains `files`. They are sorted.
  * @throws {ModelError} if the index is malformed or names a shard that is not in `files`. A shard in another folder is never
  * in `files`, so an index cannot make Pare read outside the folder.
  */
@@ -72,7 +62,6 @@ export async function readShardNames(
   return names;
 }
 
-/** Formats the index of sharded weights. */
 export function formatWeightIndex(files: readonly WeightFile[]): Uint8Array<ArrayBuffer> {
   const places = files.flatMap(({ name, header }) =>
     header.tensors.map((tensor) => [tensor.name, name] as const)

@@ -11,7 +11,7 @@ import type { LogEntry } from "../host/log_entry.ts";
 import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve, type ServeOptions } from "../../routes/serve.ts";
 import { messageOf } from "../text/message_of.ts";
-import { InUseError } from "../files/in_use_error.ts";
+import { InUseError } from "../files/file_error.ts";
 import { UsageError } from "./errors.ts";
 import {
   addBackendOption,

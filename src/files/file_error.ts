@@ -1,6 +1,6 @@
-/** The error for an operation on a file that the operating system refused. */
+/** The errors of operations on files. */
 
-/** The meanings of the error codes of operating systems, each as the end of a sentence about a path. */
+/** The meaning of each error code, as the end of a sentence about a path. */
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file or folder",
   EACCES: "permission is denied",
@@ -24,7 +24,6 @@ export class FileError extends Error {
   override readonly name = "FileError";
 
   /**
-   * @param path the file or folder
    * @param code the operating system's code, such as `ENOSPC`
    * @param description the operating system's own description, for codes that have no text here
    */
@@ -46,4 +45,17 @@ export class FileError extends Error {
   get isTransient(): boolean {
     return TRANSIENT_CODES.has(this.code);
   }
+}
+
+/** Reports that another process uses a folder, a file or a port exclusively. The same operation succeeds when that process has ended. */
+export class InUseError extends Error {
+  override readonly name = "InUseError";
+}
+
+/**
+ * Reports that an unfinished file does not have the bytes that were written to it. When the same command starts again, it finds the
+ * damage and repeats the lost work.
+ */
+export class DamagedFileError extends Error {
+  override readonly name = "DamagedFileError";
 }

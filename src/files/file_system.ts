@@ -1,8 +1,7 @@
 /**
- * Declares the file system as an interface. Code that reads and writes checkpoints receives a `FileSystem`
- * from its entry point, so that tests can pass one that fails at a chosen moment. Files are read and written
- * at offsets, because tensors are stored at offsets. The parts of a path are joined with "/". If the operating
- * system refuses an operation, a {@link FileError} names the path and the reason.
+ * The file system as an interface, so that tests can pass one that fails at a chosen moment. Files are read and written at
+ * offsets, because tensors are stored at offsets. The parts of a path are joined with "/". If the operating system refuses an
+ * operation, a {@link FileError} names the path and the reason.
  */
 
 /** A file that is open for reading. */
@@ -19,27 +18,20 @@ export interface ReadableFile {
 
 /** A file that is open for writing. */
 export interface WritableFile {
-  /**
-   * Writes all of `bytes` at `offset`. If `offset` is past the end of the file, the gap reads as zeros. Calls may overlap in
-   * time.
-   */
+  /** Writes all of `bytes` at `offset`. A gap after the end of the file reads as zeros. Calls may overlap in time. */
   write(offset: number, bytes: Uint8Array): Promise<void>;
   /** Flushes the file to the disk. */
   sync(): Promise<void>;
-  /** Closes the file. Idempotent. */
   close(): Promise<void>;
 }
 
 /** The operations that reading and writing a checkpoint needs. */
 export interface FileSystem {
-  /**
-   * Lists the names of the regular files in `folder`, sorted. Links to files count. Returns undefined if the
-   * folder does not exist.
-   */
+  /** Lists the names of the regular files and of links to such files, sorted. Returns undefined if there is no such folder. */
   list(folder: string): Promise<string[] | undefined>;
   open(path: string): Promise<ReadableFile>;
   /**
-   * Creates an empty file. If the file exists, its content is discarded. A link of this name is replaced, and not followed.
+   * Creates an empty file. An existing file is emptied. A link of this name is replaced, and not followed.
    * @param mode the permission bits of a new file, less those of the umask. By default the system chooses them
    */
   create(path: string, mode?: number): Promise<WritableFile>;
@@ -55,7 +47,6 @@ export interface FileSystem {
 
 /** A file that is open for reading and writing. `byteLength` is the length when it was opened. */
 export interface EditableFile extends ReadableFile, WritableFile {
-  /** Closes the file. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -72,7 +63,6 @@ export interface WorkFileSystem extends FileSystem {
   /**
    * Takes an exclusive lock on the file `path`, which is created if necessary. Disposing of the lock releases it, which is
    * idempotent. The operating system releases it when the process ends, even if the process is killed.
-   *
    * @returns undefined if the lock is already taken
    */
   lock(path: string): Promise<AsyncDisposable | undefined>;

@@ -11,7 +11,7 @@
  */
 
 import { basename, dirname } from "node:path/posix";
-import { InUseError } from "../files/in_use_error.ts";
+import { InUseError } from "../files/file_error.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { WorkFileSystem } from "../files/file_system.ts";
 import { readText } from "../files/whole_file.ts";

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { formatConfig } from "../../src/checkpoint/format_config.ts";
+import { formatConfig } from "../../src/checkpoint/write/write_plan.ts";
 
 const ORIGINAL = `{
   "cap": 30.0, "count": 2, "eps": 1e-05, "large": 12345678901234567890,

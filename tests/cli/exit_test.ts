@@ -8,9 +8,7 @@ import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../s
 import { failureOf } from "../../src/cli/exit.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
-import { DamagedFileError } from "../../src/files/damaged_file_error.ts";
-import { FileError } from "../../src/files/file_error.ts";
-import { InUseError } from "../../src/files/in_use_error.ts";
+import { DamagedFileError, FileError, InUseError } from "../../src/files/file_error.ts";
 import { ModelError } from "../../src/files/model_error.ts";
 import { HubUnreachable } from "../../src/hub/hub_access.ts";
 import { OtherRunError } from "../../src/prune/run/other_run_error.ts";

@@ -1,7 +1,7 @@
 /** Scans every float tensor of a checkpoint, whether its weights are dense or quantised. */
 
 import type { Checkpoint } from "../checkpoint.ts";
-import { copyBytes } from "../../files/copy_bytes.ts";
+import { copyBytes } from "../../files/chunks.ts";
 import { tensorBytes } from "../../tensor/shape.ts";
 import { openDense } from "../quantized/dequantized_source.ts";
 import { isScannable, type ScanPattern, type ScanResult, TensorScan } from "./tensor_scan.ts";

@@ -1,23 +1,18 @@
 /**
- * Packs integer codes, to which weights are rounded, into the I32 words of the layout `pack-quantized` (`layout.ts`), and
- * unpacks them. A code has `bits` bits, which is 4 or 8. The words are little-endian, so code i of a sequence begins at bit
- * i·bits of the bytes, if the bits of each byte are counted from the least significant one.
+ * Packs the codes of quantised weights into the I32 words of `layout.ts`, and unpacks and dequantises them. The words are
+ * little-endian, so code i of a sequence begins at bit i·bits of the bytes, counted from the least significant bit of each byte.
  */
 
-import { wordCount } from "./layout.ts";
+import { gridsPerRow } from "../../quantization/quantization.ts";
+import { type QuantizedShape, wordCount } from "./layout.ts";
 
 const WORD_BYTES = 4;
 
-/** Returns the number of bytes of the words that hold `count` codes of `bits` bits. */
 export function wordBytes(count: number, bits: number): number {
   return wordCount(count, bits) * WORD_BYTES;
 }
 
-/**
- * Packs every row of `codes` (rows, cols) into words.
- *
- * @returns the bytes of I32 (rows, ⌈cols·bits/32⌉)
- */
+/** Packs the rows of `codes` (rows, cols). @returns the bytes of I32 (rows, ⌈cols·bits/32⌉) */
 export function packRows(codes: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
   const rows = cols === 0 ? 0 : codes.length / cols, rowBytes = wordBytes(cols, bits);
   const packed = new Uint8Array(rows * rowBytes);
@@ -33,12 +28,7 @@ export function packRows(codes: Uint8Array, cols: number, bits: number): Uint8Ar
   return packed;
 }
 
-/**
- * Reverses {@link packRows}.
- *
- * @param packed the bytes of I32 (rows, ⌈cols·bits/32⌉)
- * @returns codes (rows, cols)
- */
+/** Reverses {@link packRows}. */
 export function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
   const rowBytes = wordBytes(cols, bits), rows = rowBytes === 0 ? 0 : packed.length / rowBytes;
   const codes = new Uint8Array(rows * cols);
@@ -54,11 +44,7 @@ export function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint
   return codes;
 }
 
-/**
- * Packs every column of `codes` (rows, cols) into words.
- *
- * @returns the bytes of I32 (⌈rows·bits/32⌉, cols)
- */
+/** Packs the columns of `codes` (rows, cols). @returns the bytes of I32 (⌈rows·bits/32⌉, cols) */
 export function packColumns(codes: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
   const rows = cols === 0 ? 0 : codes.length / cols;
   const packed = new Uint8Array(wordBytes(rows, bits) * cols);
@@ -70,12 +56,7 @@ export function packColumns(codes: Uint8Array, cols: number, bits: number): Uint
   return packed;
 }
 
-/**
- * Reverses {@link packColumns}.
- *
- * @param packed the bytes of I32 (⌈rows·bits/32⌉, cols)
- * @returns codes (rows, cols)
- */
+/** Reverses {@link packColumns}. */
 export function unpackColumns(
   packed: Uint8Array,
   rows: number,
@@ -95,4 +76,35 @@ export function unpackColumns(
 function byteInColumns(row: number, col: number, cols: number, bits: number): number {
   const firstBit = row * bits;
   return (Math.floor(firstBit / 32) * cols + col) * WORD_BYTES + Math.floor(firstBit % 32 / 8);
+}
+
+/** The grids of some rows. There is one grid per row and group of columns. */
+export interface RowGrids {
+  /** The distance between neighbouring values of each grid: (rows, groups). */
+  readonly scales: Float32Array;
+  /** The code of the value 0 in each grid: (rows, groups), from 0 to 2^bits − 1. */
+  readonly zeros: Uint8Array;
+}
+
+/**
+ * Computes (code − zero)·scale for every entry of some rows. The difference has at most 8 significant bits, and a scale in F16
+ * or BF16 has at most 11, so their product is exact in f32. If the caller rounds the product to the dtype of the scale, it gets
+ * the same bits as the compressed-tensors library, which multiplies in this dtype. An entry whose code equals its zero becomes +0.
+ * @param codes the codes of the rows: (rows, cols), for any number of rows
+ */
+export function dequantizeRows(
+  codes: Uint8Array,
+  { scales, zeros }: RowGrids,
+  shape: Pick<QuantizedShape, "cols" | "groupSize">,
+): Float32Array<ArrayBuffer> {
+  const { cols } = shape, groups = gridsPerRow(shape, shape.cols), groupSize = shape.groupSize || cols;
+  const values = new Float32Array(codes.length);
+  for (let begin = 0, grid = 0; begin < codes.length; begin += cols) {
+    for (let group = 0; group < groups; group++, grid++) {
+      const scale = scales[grid], zero = zeros[grid];
+      const end = begin + Math.min(cols, (group + 1) * groupSize);
+      for (let i = begin + group * groupSize; i < end; i++) values[i] = (codes[i] - zero) * scale;
+    }
+  }
+  return values;
 }

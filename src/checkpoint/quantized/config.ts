@@ -11,7 +11,6 @@ import type { GridOptions } from "../../quantization/quantization.ts";
 /** The name of the layout in the compressed-tensors library and in Pare's commands. */
 export const PACK_QUANTIZED = "pack-quantized";
 
-/** The key in config.json under which the quantised weights are described. */
 export const QUANTIZATION_KEY = "quantization_config";
 
 /** A layer to list as quantised in `quantization_config`. */
@@ -25,7 +24,6 @@ export interface QuantizedLayer {
  * Returns a copy of `config` with the member `quantization_config`. If all layers have the same kind of grid, a single config
  * group covers every linear layer that is not in `ignore`. Otherwise there is one config group per kind of grid, which lists the
  * layers with this kind by name.
- *
  * @param ignore the modules of the linear layers that are not quantised, such as `lm_head`
  */
 export function makeQuantizedConfig(
@@ -68,10 +66,9 @@ function describeGrid({ bits, groupSize, symmetric }: GridOptions): Record<strin
   };
 }
 
-/** The formats in which Pare reads and writes weights. */
 export const WEIGHT_FORMATS = ["dense", PACK_QUANTIZED] as const;
 
-/** A format of weights. */
+/** A format in which Pare reads and writes weights. */
 export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
 
 /**
@@ -100,7 +97,6 @@ export function weightFormat(
   );
 }
 
-/** Removes the description of the layout from `config`. */
 export function makeDenseConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { [QUANTIZATION_KEY]: _, ...rest } = config;
   return rest;

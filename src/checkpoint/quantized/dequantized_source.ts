@@ -11,17 +11,15 @@ import type { TensorSpec } from "../../safetensors/encode.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import type { Shard } from "../shard.ts";
 import type { TensorShape, TensorSource } from "../tensor_source.ts";
-import { unpackColumns, unpackRows, wordBytes } from "./codes.ts";
+import { dequantizeRows, unpackColumns, unpackRows, wordBytes } from "./codes.ts";
 import { TensorScan } from "../inspect/tensor_scan.ts";
 import { readGridKinds } from "./read_config.ts";
-import { dequantizeRows } from "./dequantize.ts";
 import { PACK_QUANTIZED, weightFormat } from "./config.ts";
 import { quantizedNames, WEIGHT_SUFFIX } from "./layout.ts";
 import { type QuantizedParts, readQuantizedParts, stemOfQuantizedPart } from "./quantized_parts.ts";
 
 /**
  * Opens a checkpoint in the layout as a source of dense weights. The checkpoint must stay open while the source is used.
- *
  * @throws {ModelError} if config.json describes an unsupported kind of grid, if a tensor of a quantised weight is missing, or if
  * two tensors of a weight contradict each other
  */

@@ -11,18 +11,16 @@
  *
  * Code i of a row occupies bits i·B to i·B + B − 1 of the row's words, least significant bit first. The bits after the last
  * code are 0. The library subtracts 2^(B−1) from every code and every zero to get signed integers. If the grid is symmetric, the
- * zero is 2^(B−1) and is not stored. Pare writes and reads 4 and 8 bits, because the library and
- * vLLM have kernels for these two. A code of 4 or 8 bits never crosses the border between two bytes.
+ * zero is 2^(B−1) and is not stored. Pare supports 4 and 8 bits, for which the library and vLLM have kernels.
  */
 
 import type { TensorSpec } from "../../safetensors/encode.ts";
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import { type GridOptions, gridsPerRow } from "../../quantization/quantization.ts";
 
-/** The numbers of bits that Pare stores in this layout. */
 export const PACKED_BITS: readonly number[] = [4, 8];
 
-/** The suffixes of the tensors' names. Each of them replaces the suffix `.weight` of the dense weight's name. */
+/** The suffixes of the tensors' names, each of which replaces {@link WEIGHT_SUFFIX}. */
 export const QUANTIZED_SUFFIXES = {
   packed: ".weight_packed",
   scale: ".weight_scale",
@@ -30,7 +28,6 @@ export const QUANTIZED_SUFFIXES = {
   shape: ".weight_shape",
 } as const;
 
-/** The end of the name of a dense weight. */
 export const WEIGHT_SUFFIX = ".weight";
 
 /** Removes {@link WEIGHT_SUFFIX} from the name of a weight. */
@@ -38,7 +35,6 @@ export function stemOf(weight: string): string {
   return weight.endsWith(WEIGHT_SUFFIX) ? weight.slice(0, -WEIGHT_SUFFIX.length) : weight;
 }
 
-/** A kind of tensor in the layout. */
 export type QuantizedPart = keyof typeof QUANTIZED_SUFFIXES;
 
 /** Returns the names of the tensors of a weight. @param stem the name of the weight without `.weight` */
@@ -60,11 +56,7 @@ export function wordCount(count: number, bits: number): number {
   return Math.ceil(count * bits / 32);
 }
 
-/**
- * Returns the names, dtypes and shapes of the tensors that replace a weight.
- *
- * @param stem the name of the weight without `.weight`
- */
+/** Returns the tensors that replace a weight. @param stem the name of the weight without `.weight` */
 export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[] {
   const { rows, cols, bits, dtype, symmetric } = shape;
   const names = quantizedNames(stem), groups = gridsPerRow(shape, shape.cols);
@@ -81,12 +73,7 @@ export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[
   ];
 }
 
-/**
- * Checks that the layout can store a weight.
- *
- * @throws {RangeError} if `bits` is not 4 or 8, or if the group size does not divide the number of columns. The library has
- * the same condition
- */
+/** @throws {RangeError} if `bits` is not 4 or 8, or if the group size does not divide the columns, as the library requires */
 export function requireStorable({ bits, groupSize, cols }: Omit<QuantizedShape, "rows" | "dtype">): void {
   if (!PACKED_BITS.includes(bits)) {
     throw new RangeError(`pack-quantized stores ${PACKED_BITS.join(" or ")} bits, not ${bits}`);

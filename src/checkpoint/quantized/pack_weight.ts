@@ -14,8 +14,7 @@ import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { type GridOptions, gridsPerRow } from "../../quantization/quantization.ts";
 import type { QuantizedWeight } from "../../tensor/quantized_weight.ts";
 import { sameShape } from "../../tensor/shape.ts";
-import { packColumns, packRows } from "./codes.ts";
-import { dequantizeRows } from "./dequantize.ts";
+import { dequantizeRows, packColumns, packRows } from "./codes.ts";
 import { type QuantizedPart, type QuantizedShape, requireStorable, wordCount } from "./layout.ts";
 
 /** The tensors of one weight in the layout. The zero point is absent if the grid is symmetric. */
@@ -33,7 +32,6 @@ export interface PackedWeight {
 
 /**
  * Packs a quantised weight.
- *
  * @param dtype the dtype of the scales, which must be the dtype of the weight in the checkpoint
  * @throws {RangeError} if the layout cannot store the grid, if the tensors have other dtypes or shapes than the grid needs, or
  * if a code, a zero or a scale is out of range. In the last case the message names the tensor and the entry

@@ -20,7 +20,6 @@ export interface QuantizedWeightPlan {
 
 /**
  * Plans a quantised copy of `checkpoint`. The tensors of its `weights` must be written by `OpenCopy.replace`.
- *
  * @param ignore the modules of the linear layers that are not quantised
  * @returns the plan, and by the name of each weight the description of its tensors
  * @throws {ModelError} if `checkpoint` is quantised already, if a weight does not exist, or if the layout cannot store it

@@ -1,7 +1,4 @@
-/**
- * Finds the tensors of a quantised weight by their names, and checks that their dtypes and shapes agree with the shape that the
- * tensor `weight_shape` contains.
- */
+/** Finds the tensors of a quantised weight by their names, and checks that their dtypes and shapes agree with each other. */
 
 import { ModelError } from "../../files/model_error.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
@@ -16,7 +13,6 @@ import {
   requireStorable,
 } from "./layout.ts";
 
-/** A quantised weight whose tensors have been checked. */
 export interface QuantizedParts extends QuantizedShape {
   /** The name of the dense weight. */
   readonly weight: string;
@@ -27,10 +23,7 @@ export interface QuantizedParts extends QuantizedShape {
 /** Suffixes of tensors that change the meaning of the codes. Other versions of the library write such tensors. */
 const UNSUPPORTED_SUFFIXES = [".weight_g_idx", ".weight_global_scale"];
 
-/**
- * Returns the stem of a tensor's name, which is the name of its weight without `.weight`. Returns undefined if the name does not
- * end with a suffix of the layout.
- */
+/** Returns the name of the weight to which a tensor belongs, without `.weight`. Returns undefined for other tensors. */
 export function stemOfQuantizedPart(name: string): string | undefined {
   const suffix = Object.values(QUANTIZED_SUFFIXES).find((ending) => name.endsWith(ending));
   return suffix && name.slice(0, -suffix.length);
@@ -38,7 +31,6 @@ export function stemOfQuantizedPart(name: string): string | undefined {
 
 /**
  * Reads the shape, the dtype and the grid of a quantised weight from its tensors, and checks them.
- *
  * @param stem the name of the weight without `.weight`
  * @param kinds the grids that config.json describes
  * @throws {ModelError} if a tensor is missing, if its dtype or shape is wrong, or if config.json does not describe its grid

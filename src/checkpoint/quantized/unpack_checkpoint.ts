@@ -9,7 +9,6 @@ import { planLayout } from "../write/write_plan.ts";
 import { makeDenseConfig, weightFormat } from "./config.ts";
 import { openDense } from "./dequantized_source.ts";
 
-/** The result of unpacking a checkpoint. */
 export interface UnpackResult {
   /** The names of the weights that were packed. */
   readonly unpacked: readonly string[];
@@ -17,7 +16,6 @@ export interface UnpackResult {
   readonly bytes: { readonly packed: number; readonly written: number };
 }
 
-/** Options of {@link unpackCheckpoint}. */
 export interface UnpackOptions extends Pick<CompleteOptions, "signal" | "progress"> {
   /**
    * Whether the folder may contain files. A checkpoint in it is replaced.
@@ -30,7 +28,6 @@ export interface UnpackOptions extends Pick<CompleteOptions, "signal" | "progres
 
 /**
  * Unpacks `source` into `folder`. If it fails, no files remain.
- *
  * @throws {ModelError} if the folder cannot be used (see {@link openCopy}), if the checkpoint is dense or has an unsupported layout,
  * or if a tensor of a weight is missing or contradicts another one; the message names the tensor
  */

@@ -5,12 +5,11 @@
 
 import type { Dtype } from "../../tensor/dtype.ts";
 
-/** A torch storage: a consecutive range of bytes in the file. Tensors are views of storages. */
+/** A torch storage: consecutive bytes from `offset` of the file. Tensors are views of storages. */
 export interface TorchStorage {
   readonly kind: "storage";
   /** The dtype of the elements. Undefined for an untyped storage, for which each tensor names the dtype. */
   readonly dtype?: Dtype;
-  /** The offset of the first byte in the file. */
   readonly offset: number;
   readonly byteLength: number;
 }
@@ -20,7 +19,6 @@ export interface TorchTensor {
   readonly kind: "tensor";
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** The offset of the first byte in the file. */
   readonly offset: number;
 }
 
@@ -39,7 +37,6 @@ export interface PickleTuple {
   readonly depth: number;
 }
 
-/** A Python dictionary. The entries keep the order in which they were added, as in Python. */
 export interface PickleDictionary {
   readonly kind: "dictionary";
   readonly entries: Map<DictionaryKey, PickleValue>;
@@ -53,7 +50,6 @@ export interface PickleList {
   readonly kind: "list";
 }
 
-/** Any value on the stack of the unpickler. */
 export type PickleValue =
   | null
   | boolean
@@ -66,7 +62,6 @@ export type PickleValue =
   | PickleDictionary
   | PickleList;
 
-/** Names the type of a value, for error messages. */
 export function kindOf(value: PickleValue | undefined): string {
   if (value === undefined) return "nothing";
   if (value === null) return "None";

@@ -28,7 +28,6 @@ const CONVERSION = 'state = torch.load(name, map_location="cpu", weights_only=Tr
 
 /**
  * Reads where the tensors of a file are stored.
- *
  * @returns the tensors by name, in the order of the state dict
  * @throws {ModelError} if the file is malformed, hostile or in another format, or if it contains anything but dense tensors
  */

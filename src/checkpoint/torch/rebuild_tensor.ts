@@ -15,7 +15,6 @@ const MAX_AXES = 64;
 
 /**
  * Checks the arguments of torch's `_rebuild_tensor_v2` and computes where the tensor is stored.
- *
  * @param args the storage, the offset in elements, the size and the stride
  * @param metadata flags that change the meaning of the elements, such as conjugation. No flag may be set.
  * @param dtype the dtype of the elements, if the storage is untyped

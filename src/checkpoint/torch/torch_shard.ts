@@ -1,7 +1,6 @@
 /**
- * Opens a weight file of `torch.save` as a `Shard`, which is an open weight file together with the header of
- * its safetensors copy. Tensors that share a storage, such as an output head that is tied to the embedding,
- * are stored twice in the copy.
+ * Opens a weight file of `torch.save` as a `Shard`. Tensors that share a storage, such as an output head that is tied to the
+ * embedding, are stored twice in its copy.
  */
 
 import { type EncodedHeader, encodeHeader } from "../../safetensors/encode.ts";
@@ -22,7 +21,6 @@ export function safetensorsName(name: string): string {
 
 /**
  * Reads where the tensors of `file` are stored. No tensor data is read.
- *
  * @throws {ModelError} if the file is not supported (see {@link readTorchFile}), or if safetensors cannot store its tensors
  */
 export async function readTorchShard(name: string, file: ReadableFile): Promise<Shard> {
@@ -39,10 +37,7 @@ export async function readTorchShard(name: string, file: ReadableFile): Promise<
   };
 }
 
-/**
- * Encodes the header of the safetensors copy. Tensors with wide elements come first, so that every tensor
- * starts at a multiple of its element size.
- */
+/** Tensors with wide elements come first, so that every tensor starts at a multiple of its element size. */
 function encodeCopyHeader(tensors: ReadonlyMap<string, TorchTensor>): EncodedHeader {
   const specs = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
     .sort((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);

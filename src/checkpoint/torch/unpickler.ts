@@ -31,7 +31,6 @@ const NEWEST_PROTOCOL = 5;
 
 /**
  * Reads the value of a pickle.
- *
  * @param findStorage finds the storage that a persistent id names
  * @throws {ModelError} if the pickle is malformed, uses an unsupported opcode or name, or exceeds a limit. Errors of
  * `findStorage` are passed on.

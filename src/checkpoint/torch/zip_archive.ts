@@ -44,7 +44,6 @@ const END_RECORD_BYTES = [22, 22 + 56 + 20];
 
 /**
  * Reads the entries of the archive in `file`.
- *
  * @returns the entries by name, without the root folder
  * @throws {ModelError} if the file is not a zip archive, or if torch.save would not have written it: if entries are compressed,
  * encrypted, overlapping or past the end of the file, if names are unsafe or repeated, or if there are several root folders

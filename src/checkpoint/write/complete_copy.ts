@@ -3,8 +3,8 @@
  * `rsync` or a person may have changed the files, and such a change must not reach the finished checkpoint.
  */
 
-import { DamagedFileError } from "../../files/damaged_file_error.ts";
-import { digestBytes, digestRange } from "../../files/digest.ts";
+import { DamagedFileError } from "../../files/file_error.ts";
+import { digestBytes, digestRange } from "../../files/chunks.ts";
 import type { FileSystem, ReadableFile, WorkFileSystem } from "../../files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 import type { WeightFile } from "../shard.ts";
@@ -26,8 +26,7 @@ export class CompleteCopy {
   }
 
   /**
-   * Gives every file its final name, config.json last. An older checkpoint in the folder is replaced.
-   * Idempotent. If the process is killed during the call, a later process can call `publish` again.
+   * Gives every file its final name, and replaces an older checkpoint. Idempotent, also after a kill.
    */
   async publish(): Promise<void> {
     await this.#folder.publish(this.#names);
@@ -35,11 +34,8 @@ export class CompleteCopy {
 }
 
 /**
- * Returns the copy that an earlier process completed in `folder`. The caller must know that the copy is complete, for example from a
- * journal.
- *
- * @param expected the digests of the files of the complete copy
- * @param extraFiles the names of the files that the earlier process added to the copy
+ * Returns the copy that an earlier process completed in `folder`, as the caller knows from a journal.
+ * @param expected the digests of its files
  * @throws {DamagedFileError} if a file is missing or does not have its digest
  */
 export async function findCompleteCopy(
@@ -56,10 +52,7 @@ export async function findCompleteCopy(
   throw new DamagedFileError(`${folder}/${damaged}: does not have the bytes that were written`);
 }
 
-/**
- * Returns the digests that tensors have in the temporary weight files in `folder`. A tensor is left out if its file is missing or
- * too short.
- */
+/** Returns the digests that tensors have in the temporary files in `folder`. A tensor of a missing or short file is left out. */
 export async function digestTensors(
   { weightFiles }: WritePlan,
   folder: string,
@@ -103,13 +96,9 @@ export async function removeLongFiles(
 }
 
 /**
- * Computes the digest of every file of a complete copy. Each file is read under its temporary name, or under its final name if it
- * was renamed already.
- *
- * @param names the final names of all files
+ * Computes the digest of every file of a complete copy, under its temporary name or under its final name.
  * @param tensors the digests that tensors must have
- * @throws {DamagedFileError} if a file is missing, if a weight file does not have its full length, or if a tensor has another
- * digest
+ * @throws {DamagedFileError} if a file is missing, if a weight file has another length, or if a tensor has another digest
  */
 export async function digestCopy(
   weightFiles: readonly WeightFile[],

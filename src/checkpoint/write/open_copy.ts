@@ -1,17 +1,14 @@
 /**
  * Writes the checkpoint that a plan describes. Some of its tensors, for example pruned weights, are written at their final offsets
  * as soon as they arrive. The others are copied when the copy is completed. At most one tensor or one chunk is in memory at a time.
- *
- * Until the copy is published, all of its files have temporary names (`partial_folder.ts`). If the process is killed, a later
- * process can continue from these files.
+ * If the process is killed, a later process can continue from the temporary files.
  */
 
 import { createHash } from "node:crypto";
-import { copyBytes } from "../../files/copy_bytes.ts";
-import { digestBytes } from "../../files/digest.ts";
+import { copyBytes, digestBytes } from "../../files/chunks.ts";
 import type { EditableFile, WorkFileSystem, WritableFile } from "../../files/file_system.ts";
 import { ModelError } from "../../files/model_error.ts";
-import { removeIfEmpty } from "../../files/remove_if_empty.ts";
+import { removeIfEmpty } from "../../files/output_folder.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 import type { TensorInfo } from "../../safetensors/tensor_info.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -21,7 +18,6 @@ import { CompleteCopy, digestCopy, type Digests } from "./complete_copy.ts";
 import { modeOfCopy, PartialFolder, prepareFolder } from "./partial_folder.ts";
 import { copiedFiles, plannedFiles, type WritePlan } from "./write_plan.ts";
 
-/** Options of {@link openCopy}. */
 export interface CopyOptions {
   /**
    * Whether the folder may contain files. A checkpoint in it is replaced when the copy is published.
@@ -29,23 +25,20 @@ export interface CopyOptions {
    */
   readonly overwrite?: boolean;
   /**
-   * The tensors that an earlier process replaced and synced in the same copy, with the digests that `replace` returned. If this
-   * option is given, even as an empty map, the copy continues from the temporary files of that process, and the folder may contain
-   * files.
+   * The tensors that an earlier process replaced and synced, with the digests that `replace` returned. With this option, even as
+   * an empty map, the copy continues from the temporary files of that process, and the folder may contain files.
    */
   readonly replaced?: Digests;
   /**
-   * The names of the files that the caller will pass to `complete`. Files of the checkpoint with these names are not copied.
+   * The names of the files that the caller will pass to `complete`, and that are not copied.
    * @default []
    */
   readonly extraFiles?: readonly string[];
 }
 
-/** Options of {@link OpenCopy.complete}. */
 export interface CompleteOptions {
   /**
-   * Returns the content of the extra files by name. Their names are those of {@link CopyOptions.extraFiles}. It is called when
-   * everything else is on the disk.
+   * Returns the content of {@link CopyOptions.extraFiles} by name. It is called when everything else is on the disk.
    */
   readonly makeExtras?: () => Promise<ReadonlyMap<string, string>>;
   /** Stops the copying between two chunks. */
@@ -56,9 +49,7 @@ export interface CompleteOptions {
 
 /**
  * Starts or continues to write a checkpoint to `folder`, which is created if necessary.
- *
- * @throws {ModelError} if the folder contains files and the options do not allow it, or if it is the folder of the checkpoint that
- * is copied
+ * @throws {ModelError} if the folder contains files and the options do not allow it, or if it is the folder of the source
  */
 export async function openCopy(
   plan: WritePlan,
@@ -74,7 +65,6 @@ export async function openCopy(
   return copy;
 }
 
-/** The place of a planned tensor. */
 interface Place {
   readonly file: WeightFile;
   readonly info: TensorInfo;
@@ -118,7 +108,6 @@ export class OpenCopy {
 
   /**
    * Writes `tensor` as the planned tensor `name`. If a tensor is replaced twice, the second value is used.
-   *
    * @returns the digest of its bytes
    * @throws {ModelError} if the plan has no such tensor
    * @throws {RangeError} if `tensor` does not have the planned dtype and shape
@@ -134,7 +123,7 @@ export class OpenCopy {
     return digest;
   }
 
-  /** Flushes the replacement of `name` to the disk. After that, `name` may be listed in `replaced` of a later process. */
+  /** Flushes the replacement of `name` to the disk, so that it may be listed in `replaced` of a later process. */
   async sync(name: string): Promise<void> {
     await (await this.#openFile(this.#place(name).file)).sync();
     await this.#folder.sync();
@@ -163,10 +152,8 @@ export class OpenCopy {
   }
 
   /**
-   * Copies the tensors that were not replaced and all other files, adds the extra files, flushes everything to the disk and
-   * closes the files. Then reads everything back and compares the tensors with what was written. Afterwards only `abort` and `close`
-   * may be called. If the process is killed in between, a later process continues the copy and calls `complete` again.
-   *
+   * Copies the tensors that were not replaced and all other files, adds the extra files, flushes and closes everything. Then reads
+   * it back and compares the tensors with what was written. Afterwards only `abort` and `close` may be called.
    * @throws {DamagedFileError} if a weight file does not have the bytes that were written
    */
   async complete({ makeExtras, signal, progress }: CompleteOptions = {}): Promise<CompleteCopy> {

@@ -1,11 +1,10 @@
 /**
- * Manages the files of a checkpoint folder that is being written. Every file has a temporary name
- * (`NAME.partial`) until all files are on the disk. Then `publish` gives them their final names, config.json
- * last. Because loaders need config.json, they never read an incomplete copy.
+ * Manages a checkpoint folder that is being written. Every file is called `NAME.partial` until all files are on the disk. Then
+ * `publish` gives them their final names, config.json last, without which loaders do not read the folder.
  */
 
 import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
-import { copyBytes } from "../../files/copy_bytes.ts";
+import { copyBytes } from "../../files/chunks.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem, WorkFileSystem, WritableFile } from "../../files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
@@ -15,7 +14,6 @@ const WEIGHT_FILE = /\.(safetensors|bin|pt|pth|h5|msgpack|ot|onnx|gguf)(\.index\
 
 /**
  * Creates `folder` for a copy of `checkpoint`, or checks that an existing folder can be used.
- *
  * @param allowNonEmpty whether the folder may contain files
  * @returns whether the folder contains no files
  * @throws {ModelError} if the folder contains files and `allowNonEmpty` is false, or if it is the folder of `checkpoint`
@@ -39,30 +37,25 @@ export async function prepareFolder(
 }
 
 /**
- * Returns whether a file of a checkpoint is copied unchanged, such as a file of the tokenizer. Weight files
- * are not copied, because a loader could read dense weights in another format instead of the new weights.
- * Temporary files that a killed process left behind are not copied either.
+ * Whether a file of a checkpoint is copied unchanged, such as a file of the tokenizer. Weight files are not copied, because a
+ * loader could prefer dense weights in another format. Temporary files that a killed process left are not copied either.
  */
 export function isCopiedFile(name: string): boolean {
   return !WEIGHT_FILE.test(name) && !name.endsWith(TEMPORARY_SUFFIX);
 }
 
 /**
- * Returns the permission bits for the copy of a file with the bits `mode`, so that nobody can read a copy who cannot read the original. Its owner can always write the copy,
- * because a later process may have to continue it. New files of the copy get the permission bits for the first weight file.
+ * Returns the permission bits for the copy of a file with the bits `mode`. Nobody can read a copy who cannot read the original.
+ * Its owner can always write the copy, because a later process may have to continue it.
  */
 export function modeOfCopy(mode: number | undefined): number | undefined {
   return mode === undefined ? undefined : mode | 0o600;
 }
 
-/**
- * A folder that is being written. In its methods, the parameter `names` holds the final names of all files of
- * the copy.
- */
+/** A folder that is being written. The parameter `names` of its methods has the final names of all files of the copy. */
 export class PartialFolder {
   constructor(readonly fs: WorkFileSystem, readonly folder: string) {}
 
-  /** The path of a file while it has its temporary name. */
   temporaryPath(name: string): string {
     return `${this.folder}/${name}${TEMPORARY_SUFFIX}`;
   }
@@ -72,10 +65,7 @@ export class PartialFolder {
     return this.fs.syncFolder(this.folder);
   }
 
-  /**
-   * Copies the file `name` of `checkpoint` to the file that `create` returns. The caller must close this new
-   * file. The signal is checked between chunks.
-   */
+  /** Copies a file of `checkpoint` to the file that `create` returns, which the caller closes. */
   async copy(
     checkpoint: Checkpoint,
     name: string,
@@ -97,10 +87,9 @@ export class PartialFolder {
   }
 
   /**
-   * Renames all files to their final names. Their contents must already be on the disk. If the folder
-   * contains an older checkpoint, its config.json is removed first, and its weight files that are not
-   * overwritten are removed too, because a loader might prefer them to the new ones. If the process is killed
-   * during the call, another call of `publish` completes the work.
+   * Renames all files, whose contents must be on the disk, to their final names. The config.json of an older checkpoint is removed
+   * first. Its other weight files are removed too, because a loader might prefer them to the new ones. If the process is killed
+   * during the call, another call completes the work.
    */
   async publish(names: ReadonlySet<string>): Promise<void> {
     const temporary = await this.#findTemporary(names);
@@ -117,7 +106,6 @@ export class PartialFolder {
     for (const name of await this.#findTemporary(names)) await this.fs.remove(this.temporaryPath(name));
   }
 
-  /** Selects the names whose files still have temporary names. */
   async #findTemporary(names: ReadonlySet<string>): Promise<string[]> {
     const existing = new Set(await this.fs.list(this.folder));
     return [...names].filter((name) => existing.has(name + TEMPORARY_SUFFIX));

@@ -7,7 +7,7 @@ import { isNotPermitted } from "../../text/is_not_permitted.ts";
 import { UsageError } from "../errors.ts";
 import { explainNotPermitted } from "../not_permitted.ts";
 import { denoFileSystem as fs, nameFile } from "./deno_file_system.ts";
-import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/folder_lock.ts";
+import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/output_folder.ts";
 import { PROBE_FILE } from "../environment.ts";
 
 /**

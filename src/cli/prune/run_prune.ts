@@ -17,7 +17,7 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
 import { describeRounding } from "../../host/backends.ts";
-import { removeIfEmpty } from "../../files/remove_if_empty.ts";
+import { removeIfEmpty } from "../../files/output_folder.ts";
 import { allocate, withAllocation } from "../../prune/allocation/allocate.ts";
 import type { Allocation } from "../../prune/allocation/allocation.ts";
 import { calibratedModel, type CalibrationStep } from "../../prune/calibrated_model.ts";

@@ -8,7 +8,7 @@
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { digestRange } from "../../files/digest.ts";
+import { digestRange } from "../../files/chunks.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 
 /** Maps the name of each value to its text. */

@@ -10,7 +10,7 @@
  */
 
 import { z } from "zod";
-import { digestBytes } from "../../files/digest.ts";
+import { digestBytes } from "../../files/chunks.ts";
 import type { WorkFileSystem, WritableFile } from "../../files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";

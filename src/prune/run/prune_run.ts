@@ -14,7 +14,7 @@
 import { z } from "zod";
 import type { Digests } from "../../checkpoint/write/complete_copy.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/folder_lock.ts";
+import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/output_folder.ts";
 import { readBytes, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";

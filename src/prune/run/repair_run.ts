@@ -10,7 +10,7 @@ import {
   removeLongFiles,
 } from "../../checkpoint/write/complete_copy.ts";
 import type { WritePlan } from "../../checkpoint/write/write_plan.ts";
-import { DamagedFileError } from "../../files/damaged_file_error.ts";
+import { DamagedFileError } from "../../files/file_error.ts";
 import type { NamedLayer } from "../choose_layers.ts";
 import type { PruneRun } from "./prune_run.ts";
 

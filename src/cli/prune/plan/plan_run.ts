@@ -6,7 +6,7 @@
 import { BlockPlan, linearLayers } from "../../../prune/block_plan.ts";
 import { planForward } from "../../../models/forward.ts";
 import { countRequestBytes } from "../../../client/shared_statistics.ts";
-import { digestBytes } from "../../../files/digest.ts";
+import { digestBytes } from "../../../files/chunks.ts";
 import type { WorkFileSystem } from "../../../files/file_system.ts";
 import { type RunSeconds, withTotal } from "../../../report/run_seconds.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";

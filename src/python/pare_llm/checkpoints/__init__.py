@@ -4,8 +4,8 @@
 decodes all tensors, and `from_pretrained` makes a transformers model of them. The modules of this folder, in
 the order in which a tensor passes through them:
 
-- `open_file` refuses what is not a regular file.
-- `header` checks the header of a safetensors file, and `shard` reads the bytes of one such file.
+- `header` checks the header of a safetensors file, and `shard` reads one such file, which must be a regular
+  file.
 - `folder` finds the weight files of a checkpoint and reads config.json.
 - `layout` reads from config.json how the weights are stored.
 - `quantized` finds the tensors of quantised weights and decodes them.

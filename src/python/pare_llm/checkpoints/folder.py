@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from pare_llm.checkpoints.header import TensorInfo, quote
-from pare_llm.checkpoints.open_file import open_file
-from pare_llm.checkpoints.shard import Shard
+from pare_llm.checkpoints.shard import Shard, open_file
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -1,8 +1,10 @@
 """Checks the header of a safetensors file (https://huggingface.co/docs/safetensors).
 
-The reader of the safetensors library is not used, because its errors do not always name the tensor, and
-because it accepts a header that lists a tensor twice. The rules here are those of Pare's own reader in
-TypeScript, so both accept the same files, except for the largest number of elements.
+The reader of the safetensors library (version 0.8) is not used. It accepts 8 of the 76 hostile files of the
+tests, among them headers that list a tensor twice, and its errors do not name the file. It maps files into
+memory, so a file that another program shortens ends the process by a signal, and a loop over the tensors of
+a file keeps all of them in memory. The rules here are those of Pare's own reader in TypeScript, so both
+accept the same files, except for the largest number of elements.
 """
 
 import json

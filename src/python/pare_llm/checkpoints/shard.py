@@ -1,13 +1,15 @@
-"""Reads tensors from one weight file."""
+"""Opens files, and reads tensors from one weight file."""
 
+import os
+import stat
 import threading
 import weakref
+from io import FileIO
 from pathlib import Path
 
 import torch
 
 from pare_llm.checkpoints.header import ELEMENT_BYTES, TensorInfo, read_header
-from pare_llm.checkpoints.open_file import open_file
 
 _TORCH_DTYPES = {
     **{"BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16},
@@ -19,6 +21,21 @@ _TORCH_DTYPES = {
 def torch_dtype(name: str) -> torch.dtype:
     """Return the PyTorch dtype of a dtype in a safetensors file."""
     return _TORCH_DTYPES[name]
+
+
+def open_file(path: Path) -> FileIO:
+    """Open a file for reading. Links are followed.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the path is not a regular file. A reader of a pipe could wait forever.
+    """
+    # With this flag, opening a pipe does not wait for a writer. Windows has no such pipes.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path}: must be a regular file, not a pipe, a device or a folder")
+    return FileIO(descriptor)
 
 
 class Shard:
