@@ -29,9 +29,14 @@ function narrowNaN(source: Uint32Array, target: Contents[string], p: Params): vo
   target.set(new Uint32Array(halves.buffer));
 }
 
+/** Copies the bits of f32 elements. */
+function copyWords(source: ArrayLike<number>, target: Contents[string], p: Params): void {
+  for (let i = 0; i < p.count; i++) target[(p.target_offset ?? 0) + i] = source[p.source_offset + i];
+}
+
 export const to_float32: Reference = ({ source, target }, p) => {
   // Buffers of words have the bits of NaN and infinity.
-  if (target instanceof Uint32Array) return widenNaN(source, target, p);
+  if (target instanceof Uint32Array) return (p.dtype === 0 ? copyWords : widenNaN)(source, target, p);
   const bytes = new DataView(Uint32Array.from(source).buffer), format = FORMATS[p.dtype];
   for (let i = 0; i < p.count; i++) {
     const at = p.source_offset + i;
@@ -42,7 +47,7 @@ export const to_float32: Reference = ({ source, target }, p) => {
 };
 
 export const from_float32: Reference = ({ source, target }, p) => {
-  if (source instanceof Uint32Array) return narrowNaN(source, target, p);
+  if (source instanceof Uint32Array) return (p.dtype === 0 ? copyWords : narrowNaN)(source, target, p);
   const format = FORMATS[p.dtype];
   const code = (i: number) => {
     const value = source[p.source_offset + i];
