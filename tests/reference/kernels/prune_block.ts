@@ -1,4 +1,4 @@
-import { type Reference } from "../kernel_reference.ts";
+import type { Reference } from "../kernel_reference.ts";
 import { blockBits, blockOf, referenceColumnLoop, referenceGroupLoop, storeBlock } from "../column_loop.ts";
 
 export const prune_block: Reference = (buffers, p) => {

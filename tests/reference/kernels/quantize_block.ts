@@ -1,4 +1,4 @@
-import { type Reference } from "../kernel_reference.ts";
+import type { Reference } from "../kernel_reference.ts";
 import { blockBits, blockOf, referenceRoundingLoop, storeBlock } from "../column_loop.ts";
 
 export const quantize_block: Reference = (buffers, p) => {

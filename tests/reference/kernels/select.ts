@@ -1,4 +1,4 @@
-import { type Reference } from "../kernel_reference.ts";
+import type { Reference } from "../kernel_reference.ts";
 import { addToHistogram, keysOf } from "../selection.ts";
 
 export const score_keys: Reference = (buffers, p) => {

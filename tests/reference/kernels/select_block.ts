@@ -1,4 +1,4 @@
-import { type Contents, type Reference } from "../kernel_reference.ts";
+import type { Contents, Reference } from "../kernel_reference.ts";
 
 /** The values of the lowest bit of the digits of 11, 11 and 10 bits. */
 const DIGIT_PLACES = [2 ** 21, 2 ** 10, 1];

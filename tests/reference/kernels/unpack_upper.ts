@@ -1,4 +1,4 @@
-import { type Reference } from "../kernel_reference.ts";
+import type { Reference } from "../kernel_reference.ts";
 
 export const unpack_upper: Reference = ({ source, target }, p) => {
   let at = 0;

@@ -1,4 +1,4 @@
-import { type Reference } from "../kernel_reference.ts";
+import type { Reference } from "../kernel_reference.ts";
 import { keysOf } from "../selection.ts";
 
 export const update_block: Reference = ({ a, u, w, scale, forced, work, keys, digits }, p) => {
