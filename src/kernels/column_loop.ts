@@ -1,26 +1,16 @@
 /**
- * The parts that the declarations of two kernels share: `prune_block.ts` and `quantize_block.ts`. Both kernels
- * loop over the columns of a block, which is a run of consecutive columns of a weight matrix. The loop itself is
- * in shaders/shared/column_loop.wgsl. Its buffers and parameters are described in `prune_block.ts`.
- *
- * The functions with `Loops` in their names count the iterations of the loops in the shader, because software
- * adapters limit the number of iterations.
+ * The parts that the declarations of `prune_block.ts` and `quantize_block.ts` share. Both kernels loop over the columns of a
+ * block (shaders/shared/column_loop.wgsl). The functions with `Loops` in their names count the iterations of its loops.
  */
 
 import type { Access, Scalar } from "./kernel.ts";
 import { filled, positive, signed, sumRoundings, words } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 
-/**
- * The rows per workgroup and the columns per segment. They must equal the constants of the same names in
- * shaders/shared/column_loop.wgsl.
- */
+/** The rows per workgroup and the columns per segment, as in the shader. */
 export const ROWS = 8;
 export const SEGMENT = 4;
-/**
- * The largest number of columns in a block. More columns would fit neither into the workgroup memory of the
- * shader nor into the scratch memory of the kernel's WebAssembly version.
- */
+/** The largest number of columns in a block that fits into the workgroup memory and into the scratch memory of the CPU version. */
 export const MAX_BLOCK_SIZE = 256;
 
 /** The bindings that both kernels have. */
@@ -51,10 +41,7 @@ export const columnLoopParams = {
 export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
   /** The number of shader invocations that share one row. */
   readonly LANES: number;
-  /**
-   * The number of columns per span. After each segment, only the later columns of the same span are updated
-   * immediately.
-   */
+  /** The columns per span. After each segment, only the later columns of the same span are updated immediately. */
   readonly SPAN: number;
   /** The elements of workgroup memory for the results of a workgroup, which only rows with several lanes need. */
   readonly KEPT: number;

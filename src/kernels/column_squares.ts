@@ -8,16 +8,10 @@ import { type KernelCase, positive, signed, sumRoundings } from "./kernel_case.t
 import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../shaders/column_squares.wgsl" with { type: "text" };
 
-/**
- * The number of columns per workgroup, and of invocations per column. Both must equal the constants of the
- * same names in the shader.
- */
+/** The columns per workgroup and the invocations per column, as in the shader. */
 const COLUMNS = 16, LANES = 16;
 
-/**
- * The largest number of rows that one dispatch may have on a software adapter, which runs shaders on the CPU.
- * Software adapters limit the iterations of a loop.
- */
+/** The largest number of rows of a dispatch on a software adapter, which limits the iterations of a loop. */
 export const MAX_SOFTWARE_ROWS = (MAX_LOOP_ITERATIONS - 128) * LANES;
 
 /** For c < cols: sums[c] += Σ_{r < rows} x[x_offset + r·ldx + c]². */

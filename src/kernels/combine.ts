@@ -1,8 +1,4 @@
-/**
- * Elementwise kernels on a tile, which is one of the rectangles in which a matrix is stored. One kernel
- * computes a linear combination of two tiles whose factors depend on a mask. The other kernel scales rows and
- * columns.
- */
+/** Elementwise kernels on a tile: a linear combination whose factors depend on a mask, and scaled rows and columns. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import { positive, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";

@@ -1,8 +1,4 @@
-/**
- * Kernels on a diagonal tile of a symmetric matrix. A tile is a square part of the matrix in a buffer of its
- * own. The kernels read the diagonal of the tile, overwrite it, and fill the lower triangle of the tile from
- * the upper one.
- */
+/** Kernels that read and overwrite the diagonal of a tile, and fill its lower triangle from the upper one. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import { words } from "./kernel_case.ts";

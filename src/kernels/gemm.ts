@@ -1,8 +1,4 @@
-/**
- * The matrix product C ← α·op(A)·op(B) + β·C in f32, where op(X) is X or its transpose. The algorithms that
- * prune a layer spend most of their time in this product. There are three kernels, because the algorithms
- * need three combinations of transposed operands.
- */
+/** The matrix product C ← α·op(A)·op(B) + β·C in f32, where op(X) is X or its transpose, for three combinations of transposes. */
 
 import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
 import { filled, type KernelCase, signed, sumRoundings } from "./kernel_case.ts";
@@ -43,10 +39,7 @@ type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
 
-/**
- * The largest k on a software adapter. With it, the loop over k and the loops that store C together stay
- * under `MAX_LOOP_ITERATIONS`.
- */
+/** The largest k on a software adapter, with which the loops over k and those that store C stay under `MAX_LOOP_ITERATIONS`. */
 export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
 
 /**

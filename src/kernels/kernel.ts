@@ -1,10 +1,4 @@
-/**
- * The type of a kernel's declaration. A kernel is a function that runs on a device, once for each element or
- * row of its data. Its declaration is its contract: the buffers that it binds, its parameters, and the WGSL
- * shaders that implement it for WebGPU. For the cpu backend, the kernel's twin in `src/cpu/assembly/`
- * implements the same contract in WebAssembly. A declaration only describes a kernel. A `Backend` runs the
- * kernel.
- */
+/** The type of a kernel's declaration, which is the contract that a shader and a WebAssembly twin implement. */
 
 import type { KernelCase } from "./kernel_case.ts";
 import type { LoopCount } from "./loop_count.ts";
@@ -12,9 +6,7 @@ import type { LoopCount } from "./loop_count.ts";
 /** How a kernel uses a buffer. */
 export type Access = "read" | "read_write";
 
-/**
- * The type of a parameter, both in the shader's uniform struct and in the arguments of the WebAssembly twin.
- */
+/** The type of a parameter, in the uniform struct and in the arguments of the WebAssembly twin. */
 export type Scalar = "u32" | "f32";
 
 /** The number of workgroups along x, y and z, each at most 65535. */
@@ -25,10 +17,7 @@ export interface ShaderVariant<P extends string = string> {
   /** WGSL source. Its bindings are in `@group(0)`, in the order of the declaration, followed by the uniform struct of parameters. */
   readonly code: string;
   readonly entryPoint: string;
-  /**
-   * The bytes of workgroup memory that the shader needs, if an adapter may have less. The shader is used only
-   * on adapters that have as much.
-   */
+  /** The bytes of workgroup memory that the shader needs. Adapters that have less do not use it. */
   readonly workgroupBytes?: number;
   /** Whether the shader runs only on adapters with matrix units that multiply 16 × 16 × 16 elements in f16 and add them up in f32. */
   readonly usesMatrixUnits?: boolean;
@@ -36,12 +25,7 @@ export interface ShaderVariant<P extends string = string> {
   readonly constants?: Readonly<Record<string, number>>;
   /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */
   readonly grid: (params: Readonly<Record<P, number>>) => Grid;
-  /**
-   * The loop iterations of one invocation in the worst case. Required if the shader has loops and a software
-   * adapter may run it. On a software adapter, which runs shaders on the CPU, the iterations must be fewer
-   * than `MAX_LOOP_ITERATIONS`. The WebGPU backend refuses other dispatches there, so callers must choose
-   * their parameters accordingly.
-   */
+  /** The loop iterations of one invocation in the worst case, if the shader has loops and a software adapter may run it. */
   readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
 }
 
@@ -55,20 +39,13 @@ export interface Kernel<B extends string = string, P extends string = string> {
   readonly params: Readonly<Record<P, Scalar>>;
   /** The shader for hardware adapters, and for software adapters if there is no `softwareShader`. */
   readonly shader: ShaderVariant<NoInfer<P>>;
-  /**
-   * The shader for software adapters. It is given only if the kernel needs different code to be fast on the
-   * CPU.
-   */
+  /** The shader for software adapters, if the kernel needs different code to be fast on the CPU. */
   readonly softwareShader?: ShaderVariant<NoInfer<P>>;
-  /**
-   * Further shaders that compute the same results, by name. `webgpu/tuning.ts` chooses the shader that was
-   * measured to be the fastest on the adapter.
-   */
+  /** Further shaders that compute the same results, by name. `webgpu/tuning.ts` chooses the fastest. */
   readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
   /**
-   * Returns the name of the variant for a dispatch with these parameters on a hardware adapter, or undefined
-   * for `shader`. It is given only if no variant is the fastest for all sizes. A tuning that names a variant
-   * is used for all sizes.
+   * Returns the name of the variant for a dispatch on a hardware adapter, or undefined for `shader`, if no variant is the
+   * fastest for all sizes. A tuning that names a variant is used for all sizes.
    */
   readonly variantFor?: (params: Readonly<Record<NoInfer<P>, number>>) => string | undefined;
   /** Dispatches with fixed operands by which the self-check decides whether a device computes this kernel correctly. */

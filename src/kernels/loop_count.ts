@@ -1,13 +1,8 @@
 /**
- * Counts the loop iterations of a shader in the worst case, because some software adapters limit them. In
- * Mesa 22.3, the version in Debian 12, the software adapter llvmpipe lets an invocation run 65,535 iterations
- * of all its loops together. After that every loop ends early, and the kernel returns wrong numbers without
- * an error. So a shader declares its count, and the WebGPU backend refuses a dispatch over the limit on a
- * software adapter.
- *
- * llvmpipe runs 4 to 16 invocations as the elements of one vector, and counts the iterations of the whole
- * vector. A loop runs as often as the invocation that needs the most iterations. A loop that no invocation
- * needs still counts one iteration. The counts here follow the same rules.
+ * Counts the loop iterations of a shader in the worst case. The software adapter llvmpipe of Mesa 22.3 ends all loops of an
+ * invocation early after 65,535 iterations, without an error. llvmpipe runs 4 to 16 invocations as the elements of one
+ * vector. A loop runs as often as the invocation that needs the most iterations, and a loop that no invocation needs
+ * still counts one iteration. The counts here follow the same rules.
  */
 
 /** The iterations after which llvmpipe ends loops early (LP_MAX_TGSI_LOOP_ITERATIONS in Mesa's source). */
@@ -40,10 +35,7 @@ export function loop(trips: number, ...body: readonly LoopCount[]): LoopCount {
   return { iterations: trips * (1 + iterations) + 1 + skipped, skipped: 1 + skipped };
 }
 
-/**
- * The count of a loop whose iterations contain different inner loops. `bodies` has the count of the inner
- * loops for each iteration.
- */
+/** The count of a loop whose iterations contain different inner loops, with the count of the inner loops of each iteration. */
 export function loopOver(bodies: readonly LoopCount[]): LoopCount {
   const skipped = 1 + Math.max(0, ...bodies.map((body) => body.skipped));
   return { iterations: bodies.length + sequence(...bodies).iterations + skipped, skipped };

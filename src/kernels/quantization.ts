@@ -1,7 +1,6 @@
 /**
- * The kernels that run before and after `quantize_block`, which rounds weights to grids. A grid is the set of values
- * that weights are rounded to. The kernels here compute the grids of whole rows, and encode rounded weights. The
- * formulas of a grid are in `src/quantization/quantization.ts`.
+ * The kernels that run before and after `quantize_block`: they compute the grids of whole rows, and encode rounded weights.
+ * The formulas of a grid are in `src/quantization/quantization.ts`.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -12,10 +11,7 @@ import quantizationGrid from "../../shaders/shared/quantization_grid.wgsl" with 
 import source from "../../shaders/quantization.wgsl" with { type: "text" };
 
 const code = linear + quantizationGrid + source;
-/**
- * The number of invocations that share a row. It must equal the constant of the same name in
- * shaders/quantization.wgsl.
- */
+/** The invocations that share a row, as in the shader. */
 const LANES = 64;
 
 /**

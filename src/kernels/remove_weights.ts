@@ -18,17 +18,10 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/remove_weights.wgsl" with { type: "text" };
 
-/**
- * The number of invocations per workgroup. It must equal the constant of the same name in
- * shaders/remove_weights.wgsl.
- */
+/** The invocations per workgroup, as in the shader. */
 const SIZE = 256;
 
-/**
- * The largest number of columns. A workgroup keeps one coefficient per earlier step in its memory. With 3072 columns
- * these take 12 KiB of the 16 KiB that every adapter has. The number must equal MAX_COLUMNS in
- * shaders/remove_weights.wgsl.
- */
+/** The largest number of columns. The coefficients of all steps take 12 KiB of the 16 KiB of workgroup memory that every adapter has. */
 export const MAX_REMOVAL_COLUMNS = 3072;
 
 /** The values of the binding `states`. */

@@ -10,10 +10,7 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import code from "../../shaders/reverse_cholesky.wgsl" with { type: "text" };
 import packedCode from "../../shaders/reverse_cholesky_packed.wgsl" with { type: "text" };
 
-/**
- * The columns per segment and the columns of coefficients per chunk. They must equal the constants of the
- * same names in shaders/reverse_cholesky.wgsl.
- */
+/** The columns per segment and the columns of coefficients per chunk, as in the shader. */
 const SEGMENT = 8;
 const CHUNK = 32;
 
@@ -111,10 +108,7 @@ function shaderWithLanes(lanes: number): ShaderVariant<"size"> {
   };
 }
 
-/**
- * Counts the loops of the shader. Each constant below is named after the function or phase of the shader that
- * it counts.
- */
+/** Counts the loops of the shader. Each constant is named after the function or phase of the shader that it counts. */
 function countLoops(size: number, lanes: number): LoopCount {
   const rows = (count: number, ...body: LoopCount[]) => loop(Math.ceil(count / lanes), ...body);
   const sumLater = (end: number, rowCount: number) => {

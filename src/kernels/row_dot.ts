@@ -1,14 +1,11 @@
-/**
- * Dot products of the rows of two matrices. If both operands are the same matrix, the results are the squared
- * norms of its rows.
- */
+/** Dot products of the rows of two matrices. With the same matrix as both operands, they are the squared norms of its rows. */
 
 import { defineKernel } from "./kernel.ts";
 import { positive, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/row_dot.wgsl" with { type: "text" };
 
-/** Invocations per workgroup. It must equal the constant of the same name in shaders/row_dot.wgsl. */
+/** Invocations per workgroup, as in the shader. */
 const SIZE = 64;
 
 /** For r < rows: sums[sums_offset + r·sums_stride] += scale·Σ_{c < cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c]. */

@@ -1,7 +1,4 @@
-/**
- * Sets the columns of a weight matrix that belong to dead inputs to zero. An input of a layer is dead if it
- * was zero for every token of the calibration text.
- */
+/** Sets the columns of a weight matrix that belong to dead inputs to zero. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import { below, signed } from "./kernel_case.ts";

@@ -1,7 +1,4 @@
-/**
- * The element-wise kernels of a model's forward pass. One adds a bias and applies an activation function, one
- * computes the gate of a gated feed-forward layer, and one limits logits.
- */
+/** The elementwise kernels of a model's forward pass. */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { EXPONENTIAL, filled, positive, signed } from "../kernel_case.ts";

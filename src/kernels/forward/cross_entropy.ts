@@ -5,7 +5,7 @@ import { below, EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case
 import { loop, sequence } from "../loop_count.ts";
 import code from "../../../shaders/cross_entropy.wgsl" with { type: "text" };
 
-/** Invocations per workgroup. It must equal the constant of the same name in shaders/cross_entropy.wgsl. */
+/** Invocations per workgroup, as in the shader. */
 const SIZE = 256;
 
 /**

@@ -5,7 +5,7 @@ import { filled, positive, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import code from "../../../shaders/normalize.wgsl" with { type: "text" };
 
-/** Invocations per workgroup. It must equal the constant of the same name in shaders/normalize.wgsl. */
+/** Invocations per workgroup, as in the shader. */
 const SIZE = 256;
 
 /**

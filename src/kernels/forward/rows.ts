@@ -1,7 +1,4 @@
-/**
- * Kernels that copy and add whole rows of activations, where each row belongs to one token. A mixture of
- * experts copies the rows of an expert's tokens, and adds the outputs of the expert to them.
- */
+/** Kernels that copy and add whole rows of activations. A mixture of experts hands the rows of its tokens to an expert and back. */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { below, permutation, positive, signed, words } from "../kernel_case.ts";

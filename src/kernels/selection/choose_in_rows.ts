@@ -11,10 +11,7 @@ import { forcedFeature, RADIX_BINS, RADIX_LEVELS } from "./select.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/choose_in_rows.wgsl" with { type: "text" };
 
-/**
- * The number of invocations per workgroup. It must equal the constant of the same name in
- * shaders/choose_in_rows.wgsl.
- */
+/** The invocations per workgroup, as in the shader. */
 const LANES = 256;
 
 /**

@@ -32,12 +32,9 @@ export const RADIX_BINS = 256;
 /** The number of passes, one for each byte of a key. */
 export const RADIX_LEVELS = 4;
 
-/**
- * Keys per invocation of the kernels that count digits. It must equal the constant of the same name in
- * shaders/shared/select.wgsl.
- */
+/** Keys per invocation of the kernels that count digits, as in the shaders. */
 export const KEYS_PER_INVOCATION = 16;
-/** Rows per workgroup of `count_ties`. It must equal the constant of the same name in shaders/select.wgsl. */
+/** Rows per workgroup of `count_ties`, as in the shader. */
 const COUNT_ROWS = 64;
 /** The count of the loop of `inclusive_scan` in shaders/shared/select.wgsl. */
 export const SCAN = loop(Math.log2(RADIX_BINS));

@@ -10,10 +10,7 @@ import type { FloatDtype } from "../../tensor/dtype.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/check.wgsl" with { type: "text" };
 
-/**
- * The value of a slot if the check found no defect. The caller must set the slot to this value before the
- * check.
- */
+/** The value of a slot if the check found no defect, to which the caller sets the slot before the check. */
 export const NOTHING_FOUND = 0xffffffff;
 
 /**
@@ -26,9 +23,7 @@ export const OVERFLOW_BITS: Readonly<Record<FloatDtype, number>> = {
   BF16: 0x7f7f8000,
 };
 
-/**
- * Elements per invocation of `check_finite`. It must equal the constant of the same name in shaders/check.wgsl.
- */
+/** Elements per invocation of `check_finite`, as in the shader. */
 const PER_INVOCATION = 8;
 
 /**

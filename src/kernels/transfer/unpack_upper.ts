@@ -1,7 +1,4 @@
-/**
- * Copies elements from some rows of a packed upper triangle into a tile, which is a part of the matrix in a
- * buffer of its own.
- */
+/** Copies elements from some rows of a packed upper triangle into a tile of the matrix. */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { words } from "../kernel_case.ts";
