@@ -10,70 +10,26 @@ import { roundingName } from "../../src/cpu/instruction_pairing.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type BlasLibrary, loadBlas } from "../../src/cpu/blas/blas_library.ts";
 import { findBlas, USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";
-import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { downloadF32, upload } from "../support/device.ts";
-import { normals, uniform } from "../support/random.ts";
+import { GEMMS, type Product, type ProductKernel, runProduct } from "../support/products.ts";
 
-const KERNELS = { gemm_nn: gemmNN, gemm_nt: gemmNT, gemm_tn: gemmTN };
+const [NN, NT, TN] = GEMMS;
 
-interface Product {
-  readonly kernel: keyof typeof KERNELS;
-  readonly size: readonly [m: number, n: number, k: number];
-  readonly alpha?: number;
-  readonly beta?: number;
-  readonly upper?: boolean;
-  /** The fraction of zeros in A. If it is large, WebAssembly multiplies lists of non-zeros instead. @default 0 */
-  readonly zeros?: number;
-  /** The elements by which the rows in memory are longer than the matrices. */
-  readonly padding?: number;
-}
-
-const PRODUCTS: readonly Product[] = [
-  { kernel: "gemm_nn", size: [1, 1, 1] },
-  { kernel: "gemm_nn", size: [130, 70, 33], alpha: -0.5, beta: 2, padding: 3 },
-  { kernel: "gemm_nn", size: [65, 66, 0], beta: 0.5 },
-  { kernel: "gemm_nt", size: [33, 47, 129], beta: 1 },
-  { kernel: "gemm_nt", size: [1, 515, 260], padding: 1 },
-  { kernel: "gemm_nt", size: [600, 1, 17] },
-  { kernel: "gemm_tn", size: [129, 131, 401] },
-  { kernel: "gemm_tn", size: [401, 401, 130], beta: 1, upper: true },
-  { kernel: "gemm_tn", size: [700, 700, 40], upper: true, padding: 5 },
-  { kernel: "gemm_tn", size: [150, 150, 260], beta: 1, upper: true, zeros: 0.5 },
-  { kernel: "gemm_tn", size: [150, 150, 260], alpha: 2, beta: 1, upper: true, zeros: 0.95 },
-  { kernel: "gemm_nt", size: [70, 90, 260], zeros: 0.95 },
+/** If A or B is largely zeros, WebAssembly multiplies lists of non-zeros instead. */
+const PRODUCTS: readonly (readonly [ProductKernel, Product])[] = [
+  [NN, { size: [1, 1, 1] }],
+  [NN, { size: [130, 70, 33], alpha: -0.5, beta: 2, padding: [3, 3, 3] }],
+  [NN, { size: [65, 66, 0], beta: 0.5 }],
+  [NT, { size: [33, 47, 129], beta: 1 }],
+  [NT, { size: [1, 515, 260], padding: [1, 1, 1] }],
+  [NT, { size: [600, 1, 17] }],
+  [TN, { size: [129, 131, 401] }],
+  [TN, { size: [401, 401, 130], beta: 1, upper: 1 }],
+  [TN, { size: [700, 700, 40], upper: 1, padding: [5, 5, 5] }],
+  [TN, { size: [150, 150, 260], beta: 1, upper: 1, zeros: [0.5, 0] }],
+  [TN, { size: [150, 150, 260], alpha: 2, beta: 1, upper: 1, zeros: [0.95, 0] }],
+  [NT, { size: [70, 90, 260], zeros: [0.95, 0] }],
 ];
-
-function operands({ kernel, size: [m, n, k], padding = 0, zeros = 0 }: Product) {
-  const transA = kernel === "gemm_tn", transB = kernel === "gemm_nt";
-  const lda = (transA ? m : k) + padding, ldb = (transB ? k : n) + padding, ldc = n + padding;
-  const next = uniform(4);
-  const values = normals((transA ? k : m) * lda + 1, 1).map((value) => next() < zeros ? 0 : value);
-  return {
-    a: { values, offset: 0, ld: lda, transposed: transA },
-    b: { values: normals((transB ? n : k) * ldb + 1, 2), offset: 0, ld: ldb, transposed: transB },
-    c: { values: normals(m * ldc, 3), offset: 0, ld: ldc },
-  };
-}
-
-/** Returns C, (m, n) without padding. */
-async function multiply(backend: Backend, product: Product): Promise<Float32Array> {
-  const { kernel, size: [m, n, k], alpha = 1, beta = 0, upper = false } = product;
-  const { a, b, c } = operands(product);
-  const buffers = {
-    a: upload(backend, a.values),
-    b: upload(backend, b.values),
-    c: upload(backend, c.values),
-  };
-  backend.dispatch(KERNELS[kernel], buffers, {
-    ...{ m, n, k, alpha, beta, upper: upper ? 1 : 0, a_offset: 0, b_offset: 0, c_offset: 0 },
-    ...{ lda: a.ld, ldb: b.ld, ldc: c.ld },
-  });
-  const stored = await downloadF32(backend, buffers.c);
-  for (const buffer of Object.values(buffers)) buffer.destroy();
-  return Float32Array.from({ length: m * n }, (_, i) => stored[Math.floor(i / n) * c.ld + i % n]);
-}
 
 /** Returns the libraries of this machine, each once. */
 function installedLibraries(): BlasLibrary[] {
@@ -123,26 +79,21 @@ describe("BLAS libraries", () => {
       });
 
       it("multiplies in memory beyond 2 GiB, whose addresses are negative numbers in WebAssembly", async () => {
-        const product: Product = { kernel: "gemm_nt", size: [33, 47, 129] };
-        const expected = await multiply(one, product);
+        const product: Product = { size: [33, 47, 129] }, expected = await runProduct(one, NT, product);
         // The memory is reserved but never touched, so the machine need not have it.
         const reserved = one.createBuffer("reserved", 2 ** 31);
-        assert.deepEqual(await multiply(one, product), expected);
+        assert.deepEqual(await runProduct(one, NT, product), expected);
         reserved.destroy();
       });
 
-      for (const product of PRODUCTS) {
-        const { kernel, size: [m, n, k], alpha = 1, beta = 0, upper = false, zeros = 0 } = product;
-        const name = `${kernel} ${m}×${n}×${k}, ${100 * zeros} % zeros`;
+      for (const [gemm, product] of PRODUCTS) {
+        const name = `${gemm.kernel.name} ${product.size.join("×")}, ${
+          100 * (product.zeros?.[0] ?? 0)
+        } % zeros`;
         it(`agrees with float64 and gives the same bits with 1 and 3 threads: ${name}`, async () => {
-          const { a, b, c } = operands(product);
-          const expected = referenceGemm([m, n, k], a, b, c, alpha, beta);
-          const result = await multiply(one, product);
-          const wanted = [...result.keys()].filter((i) => !upper || i % n >= Math.floor(i / n));
-          const errors = wanted.map((i) => (result[i] - expected.product[i]) / (expected.magnitude[i] || 1));
+          const { elements, errors } = await runProduct(one, gemm, product);
           assertClose(errors, errors.map(() => 0), 1e-6, { scale: 1 });
-          const again = await multiply(three, product);
-          assert.deepEqual(wanted.map((i) => again[i]), wanted.map((i) => result[i]));
+          assert.deepEqual((await runProduct(three, gemm, product)).elements, elements);
         });
       }
     });

@@ -10,14 +10,13 @@ import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { attention } from "../../src/kernels/forward/attention.ts";
-import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { referenceGemm } from "../reference/kernels/gemm.ts";
+import { gemmNT } from "../../src/kernels/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
+import { GEMMS, type Product, type ProductKernel, runProduct } from "../support/products.ts";
 import { normals, uniform } from "../support/random.ts";
 
 const FLAGS = "DENO_V8_FLAGS";
-const KERNELS = { gemm_nn: gemmNN, gemm_nt: gemmNT, gemm_tn: gemmTN };
 
 /**
  * Creates a backend while the environment variable DENO_V8_FLAGS is `flags`. A backend reads the flags when
@@ -35,34 +34,17 @@ async function withFlags(flags: string, threads?: number): Promise<Backend> {
   }
 }
 
-/** Generates normally distributed numbers, and replaces a fraction `zeros` of them by 0. */
-function withZeros(count: number, zeros: number, seed: number): Float32Array<ArrayBuffer> {
-  const next = uniform(seed + 100);
-  return normals(count, seed).map((value) => next() < zeros ? 0 : value);
-}
-
-interface Case {
-  readonly kernel: keyof typeof KERNELS;
-  readonly size: readonly [m: number, n: number, k: number];
-  /** The fractions of zeros in A and B. */
-  readonly zeros: readonly [a: number, b: number];
-  readonly alpha?: number;
-  readonly beta?: number;
-  readonly upper?: boolean;
-}
-
-const SPARSE: readonly Case[] = [
-  { kernel: "gemm_tn", size: [70, 70, 513], zeros: [0.9, 0.9], beta: 1, upper: true },
-  { kernel: "gemm_tn", size: [130, 201, 300], zeros: [0.5, 0], alpha: -0.5 },
-  { kernel: "gemm_nt", size: [67, 131, 385], zeros: [0, 0.5] },
-  { kernel: "gemm_nt", size: [131, 67, 256], zeros: [0.6, 0], beta: 0.5 },
-  { kernel: "gemm_nn", size: [65, 66, 300], zeros: [1, 0], beta: 1 },
-  { kernel: "gemm_nt", size: [16, 16, 256], zeros: [0.97, 0.97] },
-];
-const DENSE: readonly Case[] = [
-  { kernel: "gemm_nn", size: [1, 1, 1], zeros: [0, 0] },
-  { kernel: "gemm_nt", size: [33, 47, 129], zeros: [0, 0], beta: 1 },
-  { kernel: "gemm_tn", size: [129, 131, 401], zeros: [0, 0], upper: true },
+const [NN, NT, TN] = GEMMS;
+const PRODUCTS: readonly (readonly [ProductKernel, Product])[] = [
+  [NN, { size: [1, 1, 1] }],
+  [NT, { size: [33, 47, 129], beta: 1 }],
+  [TN, { size: [129, 131, 401], upper: 1 }],
+  [TN, { size: [70, 70, 513], zeros: [0.9, 0.9], beta: 1, upper: 1 }],
+  [TN, { size: [130, 201, 300], zeros: [0.5, 0], alpha: -0.5 }],
+  [NT, { size: [67, 131, 385], zeros: [0, 0.5] }],
+  [NT, { size: [131, 67, 256], zeros: [0.6, 0], beta: 0.5 }],
+  [NN, { size: [65, 66, 300], zeros: [1, 0], beta: 1 }],
+  [NT, { size: [16, 16, 256], zeros: [0.97, 0.97] }],
 ];
 
 describe("products on the cpu backend", () => {
@@ -88,36 +70,13 @@ describe("products on the cpu backend", () => {
     await backend.dispose();
   });
 
-  for (const options of [...DENSE, ...SPARSE]) {
-    const { kernel, size: [m, n, k], zeros, alpha = 1, beta = 0, upper = false } = options;
-    it(`match float64 and give the same bits in both variants: ${kernel} ${m}×${n}×${k}, fractions ${zeros.join(" and ")} of zeros in A and B`, async () => {
-      const transA = kernel === "gemm_tn", transB = kernel === "gemm_nt";
-      const a = withZeros(m * k, zeros[0], 1), b = withZeros(k * n, zeros[1], 2), c = normals(m * n, 3);
-      const lda = transA ? m : k, ldb = transB ? k : n;
-      const run = async (backend: Backend) => {
-        const buffers = { a: upload(backend, a), b: upload(backend, b), c: upload(backend, c) };
-        const offsets = { a_offset: 0, b_offset: 0, c_offset: 0 };
-        const params = { m, n, k, lda, ldb, ldc: n, ...offsets, alpha, beta, upper: upper ? 1 : 0 };
-        backend.dispatch(KERNELS[kernel], buffers, params);
-        const result = await downloadF32(backend, buffers.c);
-        for (const buffer of Object.values(buffers)) buffer.destroy();
-        return result;
-      };
-      const expected = referenceGemm(
-        [m, n, k],
-        { values: a, offset: 0, ld: lda, transposed: transA },
-        { values: b, offset: 0, ld: ldb, transposed: transB },
-        { values: c, offset: 0, ld: n },
-        alpha,
-        beta,
-      );
-      const [ours, theirs] = [await run(unpaired), await run(paired)];
-      const wanted = [...ours.keys()].filter((i) => !upper || i % n >= Math.floor(i / n));
-      // The magnitude of an element is the sum of the absolute values of its terms. An error is divided by the
-      // magnitude. If all terms are 0, the error must be exactly 0, and it is divided by 1 instead.
-      const errors = wanted.map((i) => (ours[i] - expected.product[i]) / (expected.magnitude[i] || 1));
-      assertClose(errors, errors.map(() => 0), 1e-6, { scale: 1 });
-      assert.deepEqual(wanted.map((i) => theirs[i]), wanted.map((i) => ours[i]));
+  for (const [gemm, product] of PRODUCTS) {
+    const { size, zeros = [0, 0] } = product, name = `${gemm.kernel.name} ${size.join("×")}`;
+    it(`match float64 and give the same bits in both variants: ${name}, fractions ${zeros.join(" and ")} of zeros in A and B`, async () => {
+      const ours = await runProduct(unpaired, gemm, product),
+        theirs = await runProduct(paired, gemm, product);
+      assertClose(ours.errors, ours.errors.map(() => 0), 1e-6, { scale: 1 });
+      assert.deepEqual(theirs.elements, ours.elements);
     });
   }
 

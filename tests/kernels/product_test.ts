@@ -3,16 +3,14 @@
  * whose units are replaced by loops.
  */
 
-import { ok } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
 import { MATRIX_VARIANT, productNT, productTN } from "../../src/kernels/product.ts";
-import { referenceGemm } from "../reference/kernels/gemm.ts";
+import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { downloadF32, upload } from "../support/device.ts";
 import { withoutMatrixUnits } from "../support/matrix_shim.ts";
-import { normals } from "../support/random.ts";
+import { type Product, type ProductKernel, runProduct } from "../support/products.ts";
 import { webgpuSuite } from "../webgpu/suite.ts";
 
 const PRODUCTS = [
@@ -43,92 +41,23 @@ function shimmed({ kernel }: (typeof PRODUCTS)[number]) {
   });
 }
 
-/**
- * Runs a product and returns the largest error of an element, in units of its bound. Without splitting, the bound is (k + 3)·2⁻²⁴
- * relative to Σ |a·b|. Each split adds 2⁻²² to it, and low·low, which is left out, another 2⁻²².
- * @param scales multiplies row i of op(A) by the i-th of these numbers, in turn, and the columns of op(B) too
- */
-async function largestError(
-  backend: Backend,
-  { kernel, transA, transB }: (typeof PRODUCTS)[number],
-  [m, n, k]: readonly [number, number, number],
-  { upper = 0, beta = 0, odd = 0, scales = [1] }: {
-    upper?: number;
-    beta?: number;
-    odd?: number;
-    scales?: number[];
-  },
-  roundings: number,
-): Promise<number> {
-  const lda = (transA ? m : k) + odd, ldb = (transB ? k : n) + odd, ldc = n + odd;
-  const a_offset = 3 * odd, b_offset = 5 * odd, c_offset = 7 * odd, alpha = -0.5;
-  const a = normals(a_offset + lda * (transA ? k : m), 1), b = normals(b_offset + ldb * (transB ? n : k), 2);
-  for (let p = 0; p < k; p++) {
-    for (let i = 0; i < m; i++) {
-      a[a_offset + (transA ? p * lda + i : i * lda + p)] *= scales[i % scales.length];
-    }
-    for (let j = 0; j < n; j++) {
-      b[b_offset + (transB ? j * ldb + p : p * ldb + j)] *= scales[j % scales.length];
-    }
-  }
-  const c = normals(c_offset + ldc * m, 3), before = c.slice();
-  if (beta === 0) c.fill(NaN);
-  const buffers = { a: upload(backend, a), b: upload(backend, b), c: upload(backend, c) };
-  backend.dispatch(kernel, buffers, {
-    m,
-    n,
-    k,
-    a_offset,
-    lda,
-    b_offset,
-    ldb,
-    c_offset,
-    ldc,
-    alpha,
-    beta,
-    upper,
-  });
-  const result = await downloadF32(backend, buffers.c);
-  for (const buffer of Object.values(buffers)) buffer.destroy();
-  const { product, magnitude } = referenceGemm(
-    [m, n, k],
-    { values: a, offset: a_offset, ld: lda, transposed: transA },
-    { values: b, offset: b_offset, ld: ldb, transposed: transB },
-    { values: before, offset: c_offset, ld: ldc },
-    alpha,
-    beta,
-  );
-  let largest = 0;
-  product.forEach((expected, at) => {
-    const i = Math.floor(at / n), j = at % n;
-    if (upper > 0 && i > j + upper - 1) return;
-    const error = Math.abs(result[c_offset + i * ldc + j] - expected) /
-      (roundings * 2 ** -24 * magnitude[at]);
-    largest = Number.isNaN(error) ? Infinity : Math.max(largest, error);
-  });
-  for (let i = 0; i < m; i++) {
-    for (let j = n; j < ldc && c_offset + i * ldc + j < c.length; j++) {
-      ok(
-        Object.is(result[c_offset + i * ldc + j], c[c_offset + i * ldc + j]),
-        "the memory between rows is not written",
-      );
-    }
-  }
-  return largest;
+/** Checks the error of each element against `roundings` units in the last place of the sum of its terms' magnitudes. */
+async function check(backend: Backend, kernel: ProductKernel, product: Product, roundings: number) {
+  const { errors } = await runProduct(backend, kernel, product);
+  const label = `${kernel.kernel.name} ${product.size.join("×")}`;
+  assertClose(errors, errors.map(() => 0), roundings * 2 ** -24, { scale: 1, label });
 }
 
-async function testSizes(backend: Backend, product: (typeof PRODUCTS)[number], extraRoundings: number) {
+/**
+ * Without splitting, the bound of an error is k + 3 roundings. Each split adds 2⁻²², and low·low, which is left out,
+ * another 2⁻²².
+ */
+async function testSizes(backend: Backend, kernel: ProductKernel, extraRoundings: number) {
   for (const size of SIZES) {
     const [m, , k] = size;
     for (const [odd, upper] of [[0, 0], [1, 1], [1, 1 + Math.floor(m / 2)]]) {
-      const error = await largestError(
-        backend,
-        product,
-        size,
-        { upper, beta: odd, odd },
-        k + 3 + extraRoundings,
-      );
-      ok(error <= 1, `${product.kernel.name} ${size.join("×")}: an error of ${error} bounds`);
+      const place = { offsets: [3 * odd, 5 * odd, 7 * odd], padding: [odd, odd, odd] } as const;
+      await check(backend, kernel, { size, upper, alpha: -0.5, beta: odd, ...place }, k + 3 + extraRoundings);
     }
   }
 }
@@ -149,8 +78,7 @@ webgpuSuite("the shader for matrix units", (backend) => {
     it(`computes ${name} with rows and columns of very different magnitudes`, async () => {
       const scales = [1e-15, 1e12, 1, 6e4, 1e-8];
       for (const beta of [0, 1]) {
-        const error = await largestError(backend(), matrix, [20, 21, 40], { scales, beta }, 43 + 12);
-        ok(error <= 1, `${name}: an error of ${error} bounds`);
+        await check(backend(), matrix, { size: [20, 21, 40], alpha: -0.5, beta, scales }, 43 + 12);
       }
     });
   }
