@@ -48,7 +48,7 @@ export function createProgram(signal: AbortSignal): Command {
 }
 
 /** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
-async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+export async function runCommandLine(args: readonly string[], signal: AbortSignal): Promise<number> {
   const program = createProgram(signal);
   try {
     const problem = closedOutputProblem(args);
@@ -87,4 +87,4 @@ function listenForStopSignals(): AbortSignal {
   return controller.signal;
 }
 
-if (import.meta.main) Deno.exit(await run(Deno.args, listenForStopSignals()));
+if (import.meta.main) Deno.exit(await runCommandLine(Deno.args, listenForStopSignals()));

@@ -1,6 +1,11 @@
-/** Runs the command line as a process, for tests of its exit code and its output. */
+/**
+ * Runs the command line for tests. A command without variables of its own runs in the process of the tests, which saves
+ * the start of a process. Tests of exit codes, signals, permissions and the environment start one.
+ */
 
+import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { runCommandLine } from "../../src/cli/main.ts";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
@@ -13,8 +18,11 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Variables that are added to the environment of the process. */
+/** Variables that are added to the environment of a process. */
 type Environment = Readonly<Record<string, string>>;
+
+/** The environment of every command. Tests follow each step of its progress. */
+const ENVIRONMENT: Environment = { NO_COLOR: "1", PARE_PROGRESS_SECONDS: "0" };
 
 /** Starts `pare ARGS` without a terminal. */
 export function startPare(...args: readonly string[]): Deno.ChildProcess {
@@ -34,19 +42,14 @@ export function runPareWithFlags(flags: readonly string[], ...args: readonly str
 function startDeno(flags: readonly string[], env: Environment, args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", ...flags, "--quiet", MAIN, ...args],
-    env: { NO_COLOR: "1", PARE_PROGRESS_SECONDS: "0", ...env }, // tests follow each step
+    env: { ...ENVIRONMENT, ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
 }
 
-/** Runs `pare ARGS` and waits for its end. */
-export function runPare(...args: readonly string[]): Promise<Finished> {
-  return runPareWith({}, ...args);
-}
-
-/** Runs `pare ARGS` with additional environment variables and waits for its end. */
+/** Runs `pare ARGS` as a process with additional environment variables, and waits for its end. */
 export function runPareWith(env: Environment, ...args: readonly string[]): Promise<Finished> {
   return finish(startPareWith(env, ...args));
 }
@@ -56,6 +59,40 @@ async function finish(child: Deno.ChildProcess): Promise<Finished> {
   const decoder = new TextDecoder();
   const printed = withoutLines(decoder.decode(stderr), await driverMessages());
   return { code, stdout: decoder.decode(stdout), stderr: printed };
+}
+
+/** The last command of this process. Commands run one after the other, because they share the console. */
+let last: Promise<unknown> = Promise.resolve();
+
+/** Runs `pare ARGS` in this process and waits for its end. */
+export function runPare(...args: readonly string[]): Promise<Finished> {
+  const running = last.then(() => runHere(args));
+  last = running.catch(() => {});
+  return running;
+}
+
+async function runHere(args: readonly string[]): Promise<Finished> {
+  for (const [name, value] of Object.entries(ENVIRONMENT)) Deno.env.set(name, value);
+  const printed = { stdout: "", stderr: "" };
+  const { log, error } = console, { writeSync } = Deno.stdout, { isTerminal } = Deno.stderr;
+  const out = process.stdout.write, err = process.stderr.write, decoder = new TextDecoder();
+  console.log = (line: string) => printed.stdout += `${line}\n`;
+  console.error = (line: string) => printed.stderr += `${line}\n`;
+  Deno.stdout.writeSync = (
+    bytes,
+  ) => (printed.stdout += decoder.decode(bytes, { stream: true }), bytes.length);
+  Deno.stderr.isTerminal = () => false;
+  process.stdout.write = (text: string | Uint8Array) => (printed.stdout += text, true);
+  process.stderr.write = (text: string | Uint8Array) => (printed.stderr += text, true);
+  try {
+    return { code: await runCommandLine(args, new AbortController().signal), ...printed };
+  } finally {
+    Object.assign(console, { log, error });
+    Object.assign(Deno.stdout, { writeSync });
+    Object.assign(Deno.stderr, { isTerminal });
+    process.stdout.write = out;
+    process.stderr.write = err;
+  }
 }
 
 /**

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# The models of the tests are so small that the threads of torch would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "tests/fixtures/models"
 

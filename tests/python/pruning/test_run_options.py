@@ -161,9 +161,9 @@ def test_the_allocation_and_the_zeros_are_those_of_the_command_line(
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(MODELS / "llama-sotu" / file, dense)
     by_command = pare_prune(
-        dense, tmp_path / "command", *options.split(), "--profile", str(profile), seqlen=256
+        dense, tmp_path / "command", *options.split(), "--profile", str(profile), seqlen=96
     )
-    batches = calibration_windows("llama-sotu", 8, 256).split(2)
+    batches = calibration_windows("llama-sotu", 8, 96).split(2)
     arguments: Any = {
         "method": "sparsegpt",
         "sparsity": 0.6,
