@@ -1,7 +1,7 @@
 /**
  * Writes the messages of the contract as types, from the schemas by which servers describe them. The SDK reads its answers by checks (`zod/mini`)
  * that are written beside the types, so neither its sources nor its bundle have the schemas of the servers. A check is that of a reader: it
- * accepts members that a later version of the contract may add, and it does not compare texts with patterns.
+ * accepts members that a later version of the contract may add, and of the texts it examines only URLs, which must be those of HTTP.
  */
 
 import type { z } from "zod";
@@ -78,15 +78,17 @@ async function messageTypes(): Promise<string> {
   const written = new Map<string, string>();
   for (const { name } of [...Deno.readDirSync(RESOURCES)].sort((a, b) => a.name < b.name ? -1 : 1)) {
     const module: Record<string, unknown> = await import(new URL(name, RESOURCES).href);
-    for (const { method, path, responses } of Object.values(module).filter(isOperation)) {
+    for (const { responses } of Object.values(module).filter(isOperation)) {
       for (const { content } of Object.values(responses)) {
         const json = (content as { "application/json"?: { schema: z.ZodType } } | undefined)
           ?.["application/json"];
-        if (json) writeType(json.schema, `\`${method.toUpperCase()} ${path}\``, written);
+        if (json) writeType(json.schema, "", written);
       }
     }
   }
-  return `/** The JSON answers of the contract as types, and the checks by which the SDK reads them. ${ORIGIN} */
+  return `/**
+ * The JSON answers of the contract as types, and the check \`receivedX\` of each type X, by which the SDK reads it. ${ORIGIN}
+ */
 
 import * as z from "zod/mini";
 
@@ -154,12 +156,10 @@ function isOperation(value: unknown): value is Operation {
 
 /**
  * Returns the type of a schema. Messages with a name are added to `written`.
- * @param place the place of the schema: an operation, or `MESSAGE.MEMBER`
+ * @param place the place of the schema in a message, `MESSAGE.MEMBER`
  */
 function writeType(schema: z.ZodType, place: string, written: Map<string, string>): WrittenType {
-  const { id = place } = schema.meta() ?? {},
-    description = descriptionOf(schema) ?? `A part of the answer of ${place}`;
-  const name = TYPE_NAMES[id] ?? (id === place ? undefined : id);
+  const { id } = schema.meta() ?? {}, name = TYPE_NAMES[id ?? place] ?? id;
   const { type, shape = {}, ...definition } = definitionOf(schema);
   const inner = (part: z.ZodType | undefined) => writeType(part!, place, written);
   switch (type) {
@@ -223,8 +223,8 @@ function writeType(schema: z.ZodType, place: string, written: Map<string, string
       if (name === undefined) return { type: `{ ${types} }`, check };
       written.set(
         name,
-        `/** ${description}. */\nexport interface ${name} {\n${types}\n}\n
-/** The check of {@link ${name}}. */\nexport const received${name}: z.ZodMiniType<${name}> = ${check};\n`,
+        `/** ${descriptionOf(schema)}. */\nexport interface ${name} {\n${types}\n}\n
+export const received${name}: z.ZodMiniType<${name}> = ${check};\n`,
       );
       return { type: name, check: `received${name}` };
     }

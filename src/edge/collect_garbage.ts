@@ -27,7 +27,6 @@ const MAX_LIST_PAGES = 100;
 /** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
 const MAX_CONCURRENT_LOOKUPS = 6;
 
-/** The numbers of objects that a run deleted. */
 export interface Collected {
   readonly blobs: number;
   readonly uploads: number;
@@ -99,7 +98,6 @@ async function deleteBlobs(bucket: R2Bucket, listed: readonly R2Object[], before
   await bucket.delete(expired.flatMap((pointer) => readPointer(pointer)?.key ?? []));
 }
 
-/** Deletes the parts and the records of uploads. */
 async function deleteUploads(bucket: R2Bucket, expired: readonly R2Object[]): Promise<void> {
   for (const { key: name } of expired) {
     const record = await findRecord(bucket, name.slice(UPLOAD_PREFIX.length));

@@ -10,9 +10,7 @@
 /** An object of a bucket, without its bytes. */
 export interface R2Object {
   readonly key: string;
-  /** The size in bytes. */
   readonly size: number;
-  /** The time at which the object was written. */
   readonly uploaded: Date;
   readonly customMetadata?: Readonly<Record<string, string>>;
 }
@@ -23,20 +21,17 @@ export interface R2ObjectBody extends R2Object {
   text(): Promise<string>;
 }
 
-/** An uploaded part of a multipart upload. */
 export interface R2UploadedPart {
   readonly partNumber: number;
   readonly etag: string;
 }
 
-/** A multipart upload in progress. */
 export interface R2MultipartUpload {
   readonly uploadId: string;
   complete(parts: readonly R2UploadedPart[]): Promise<R2Object>;
   abort(): Promise<void>;
 }
 
-/** One page of a listing. */
 export interface R2Objects {
   readonly objects: readonly R2Object[];
   /** Whether more pages follow. If so, the next page begins at `cursor`. */
@@ -66,7 +61,6 @@ export interface R2Bucket {
   resumeMultipartUpload(key: string, uploadId: string): R2MultipartUpload;
 }
 
-/** A value in a row. */
 export type SqlValue = string | number | null;
 
 /**
@@ -77,7 +71,6 @@ export interface SqlStorage {
   exec(query: string, ...values: SqlValue[]): { toArray(): Record<string, SqlValue>[] };
 }
 
-/** The state with which an object is constructed. */
 export interface DurableObjectState {
   readonly storage: {
     readonly sql: SqlStorage;
@@ -87,7 +80,6 @@ export interface DurableObjectState {
   };
 }
 
-/** The objects of one class. */
 export interface DurableObjectNamespace<Methods> {
   /** Returns the object with a name. The runtime creates it when it is first called. */
   getByName(name: string): Methods;
@@ -99,16 +91,13 @@ export type Remote<T> = {
     : never;
 };
 
-/** One run of a Workflow. */
 export interface WorkflowInstance {
   readonly id: string;
   /** Returns the status, which is "queued" until the run starts. */
   status(): Promise<{ readonly status: string }>;
-  /** Restarts the run from the beginning. */
   restart(): Promise<void>;
 }
 
-/** The instances of one Workflow. */
 export interface Workflow<Params> {
   /** Creates an instance, which starts to run. @throws if the id exists already */
   create(options: { id: string; params: Params }): Promise<{ readonly id: string }>;
@@ -116,7 +105,6 @@ export interface Workflow<Params> {
   get(id: string): Promise<WorkflowInstance>;
 }
 
-/** The retries and the timeout of a step. */
 export interface StepConfig {
   readonly retries: { readonly limit: number; readonly delay: string; readonly backoff: "exponential" };
   readonly timeout: string;
@@ -133,7 +121,6 @@ export interface RateLimit {
   limit(options: { key: string }): Promise<{ success: boolean }>;
 }
 
-/** The event of a cron trigger. */
 export interface ScheduledController {
   /** The time for which the run was scheduled, in milliseconds since 1970. */
   readonly scheduledTime: number;

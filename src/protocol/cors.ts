@@ -5,6 +5,7 @@
 
 import { shortened } from "../text/quotes.ts";
 import { REQUEST_ID_HEADER } from "./headers.ts";
+import { entriesOf } from "./keys.ts";
 
 /** The number of seconds for which a browser may remember the answer to a preflight request. */
 const PREFLIGHT_SECONDS = 600;
@@ -15,7 +16,7 @@ const PREFLIGHT_SECONDS = 600;
  * use a host that listens on loopback without keys
  */
 export function parseOrigins(text: string): string[] {
-  const entries = text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
+  const entries = entriesOf(text);
   for (const [index, entry] of entries.entries()) {
     if (URL.canParse(entry) && /^https?:/.test(entry) && new URL(entry).origin === entry) continue;
     throw new RangeError(

@@ -5,6 +5,7 @@
  */
 
 import { shortened } from "../text/quotes.ts";
+import { entriesOf } from "./keys.ts";
 import { Refusal } from "./refusal.ts";
 
 /** A name or an address, and optionally a port. Anything else, such as a path, would become a part of the URL that is routed. */
@@ -15,7 +16,7 @@ const HOST_HEADER = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/i;
  * @throws {RangeError} naming the position of a malformed entry
  */
 export function parseHostNames(text: string): string[] {
-  const entries = text.split(",").map((entry) => entry.trim().toLowerCase()).filter((entry) => entry !== "");
+  const entries = entriesOf(text.toLowerCase());
   for (const [index, entry] of entries.entries()) {
     if (HOST_HEADER.exec(entry)?.[1] === entry) continue;
     throw new RangeError(

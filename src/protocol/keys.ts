@@ -57,7 +57,8 @@ export function parseKeyFile(text: string): Key[] {
   return keys;
 }
 
-function entriesOf(list: string): string[] {
+/** Returns the entries of a comma-separated list, without those that are empty. */
+export function entriesOf(list: string): string[] {
   return list.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
 }
 

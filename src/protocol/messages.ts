@@ -1,4 +1,6 @@
-/** The JSON answers of the contract as types, and the checks by which the SDK reads them. `deno task generate` writes this file from the schemas in `src/protocol`. */
+/**
+ * The JSON answers of the contract as types, and the check `receivedX` of each type X, by which the SDK reads it. `deno task generate` writes this file from the schemas in `src/protocol`.
+ */
 
 import * as z from "zod/mini";
 
@@ -10,13 +12,12 @@ export interface StoredHessian {
   readonly order: number;
 }
 
-/** The check of {@link StoredHessian}. */
 export const receivedStoredHessian: z.ZodMiniType<StoredHessian> = z.object({
   digest: z.string(),
   order: z.int(),
 });
 
-/** A part of the answer of `GET /v1/hosts`.hosts. */
+/** A host that is alive, with the state from its last heartbeat. */
 export interface EdgeHost {
   /** The URL at which the edge reaches the host. */
   readonly url: string;
@@ -36,7 +37,6 @@ export interface EdgeHost {
   readonly seen: number;
 }
 
-/** The check of {@link EdgeHost}. */
 export const receivedEdgeHost: z.ZodMiniType<EdgeHost> = z.object({
   url: z.url({ protocol: /^https?$/ }),
   backend: z.string(),
@@ -70,7 +70,6 @@ export interface JobSummary {
   };
 }
 
-/** The check of {@link JobSummary}. */
 export const receivedJobSummary: z.ZodMiniType<JobSummary> = z.object({
   id: z.string(),
   name: z.nullable(z.string()),
@@ -94,7 +93,6 @@ export interface JobList {
   readonly cursor: string | null;
 }
 
-/** The check of {@link JobList}. */
 export const receivedJobList: z.ZodMiniType<JobList> = z.object({
   jobs: z.array(receivedJobSummary),
   cursor: z.nullable(z.string()),
@@ -114,7 +112,6 @@ export interface ReportSeconds {
   readonly total: number;
 }
 
-/** The check of {@link ReportSeconds}. */
 export const receivedReportSeconds: z.ZodMiniType<ReportSeconds> = z.object({
   read: z.number().check(z.minimum(0)),
   factor: z.number().check(z.minimum(0)),
@@ -159,7 +156,6 @@ export interface Report {
   readonly factor_reused: boolean;
 }
 
-/** The check of {@link Report}. */
 export const receivedReport: z.ZodMiniType<Report> = z.object({
   method: z.string(),
   rows: z.int().check(z.minimum(1)),
@@ -187,7 +183,6 @@ export interface JobError {
   readonly detail: string;
 }
 
-/** The check of {@link JobError}. */
 export const receivedJobError: z.ZodMiniType<JobError> = z.object({ code: z.string(), detail: z.string() });
 
 /** The state of one layer of a job. */
@@ -214,7 +209,6 @@ export interface LayerState {
   readonly error: JobError | null;
 }
 
-/** The check of {@link LayerState}. */
 export const receivedLayerState: z.ZodMiniType<LayerState> = z.object({
   name: z.string(),
   weight: z.string(),
@@ -244,7 +238,6 @@ export interface Job {
   readonly layers: LayerState[];
 }
 
-/** The check of {@link Job}. */
 export const receivedJob: z.ZodMiniType<Job> = z.object({
   id: z.string(),
   name: z.nullable(z.string()),
@@ -254,7 +247,7 @@ export const receivedJob: z.ZodMiniType<Job> = z.object({
   layers: z.array(receivedLayerState),
 });
 
-/** A part of the answer of `GET /readyz`. */
+/** A server whose device can be used, with its limits and the current length of its queue. */
 export interface Ready {
   readonly status: "ready";
   readonly version: string;
@@ -271,7 +264,6 @@ export interface Ready {
   readonly queue: { readonly waiting: number; readonly resident: number };
 }
 
-/** The check of {@link Ready}. */
 export const receivedReady: z.ZodMiniType<Ready> = z.object({
   status: z.literal(["ready"]),
   version: z.string(),
@@ -287,16 +279,15 @@ export const receivedReady: z.ZodMiniType<Ready> = z.object({
   queue: z.object({ waiting: z.int(), resident: z.int() }),
 });
 
-/** A part of the answer of `POST /v1/uploads/{id}/complete`. */
+/** An upload whose bytes are stored. */
 export interface CompletedUpload {
   /** sha-256 of a body. */
   readonly blob: string;
 }
 
-/** The check of {@link CompletedUpload}. */
 export const receivedCompletedUpload: z.ZodMiniType<CompletedUpload> = z.object({ blob: z.string() });
 
-/** A part of the answer of `GET /v1/uploads/{id}`. */
+/** An upload in progress. The client PUTs `part_size` bytes to each URL except the last, and the remaining bytes to the last. */
 export interface Upload {
   /** The id of the upload. */
   readonly upload: string;
@@ -307,7 +298,6 @@ export interface Upload {
   readonly expires: string;
 }
 
-/** The check of {@link Upload}. */
 export const receivedUpload: z.ZodMiniType<Upload> = z.object({
   upload: z.string(),
   part_size: z.int().check(z.minimum(1)),

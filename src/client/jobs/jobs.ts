@@ -15,6 +15,7 @@ import {
 } from "../../protocol/messages.ts";
 import type { JobState } from "../../protocol/job_state.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { searchParamsOf } from "../../protocol/search_params.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "../answers/layer_answer.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
@@ -111,8 +112,7 @@ export class Jobs {
    * is null on the last page.
    */
   async list({ state, limit, cursor, signal }: ListOptions = {}): Promise<JobList> {
-    const given = Object.entries({ state, limit, cursor }).filter(([, value]) => value !== undefined);
-    const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+    const query = searchParamsOf({ state, limit, cursor });
     const answer = await this.#transport.send({ method: "GET", path: "/v1/jobs", query, signal });
     return parseAnswer(receivedJobList, answer, "/v1/jobs", "a list of jobs");
   }

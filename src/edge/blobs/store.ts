@@ -1,5 +1,5 @@
 /**
- * Stores blobs in an R2 bucket. A blob is a sequence of bytes that is named by its sha-256. The bytes are in an object `objects/UUID`. A
+ * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. A
  * second object, the pointer `blobs/HEX`, is empty, and its metadata holds the key of the bytes. The pointer is written only after the
  * sha-256 of the bytes has been verified to be HEX. Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never
  * overwritten.
@@ -22,14 +22,11 @@ const DEFAULT_BLOB_DAYS = 7;
  */
 export const GRACE_MILLISECONDS = DAY_MILLISECONDS;
 
-/** A blob in the bucket. */
 export interface StoredBlob {
   readonly digest: Digest;
   /** The key of the object with the bytes. */
   readonly key: string;
-  /** The size in bytes. */
   readonly size: number;
-  /** The time at which the blob was stored. */
   readonly stored: Date;
 }
 
@@ -119,7 +116,6 @@ export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string)
   return await publishBlob(env, digest, key, object.size);
 }
 
-/** Returns the refusal for a blob whose bytes are missing. */
 export function deletedBytes(digest: Digest): Refusal {
   return new Refusal("not_found", `the bytes of ${digest} were deleted`);
 }

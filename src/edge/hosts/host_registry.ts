@@ -20,14 +20,11 @@ const REMOVE_MILLISECONDS = 600_000;
 /** A reservation expires after this time, in case it was never released. No attempt at a layer takes longer. */
 const RESERVATION_MILLISECONDS = 3_600_000;
 
-/** A host that was chosen for a task. */
 export interface ChosenHost {
   readonly id: string;
-  /** The base URL of the host. */
   readonly url: string;
 }
 
-/** A host to which a layer may go. */
 interface Candidate extends EdgeHost {
   /** How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by its capacity. */
   readonly load: number;

@@ -1,5 +1,5 @@
 /**
- * One attempt to solve one layer of a job, which is a list of layers that the edge solves at GPU hosts. The attempt chooses a host and
+ * One attempt to solve one layer of a job. The attempt chooses a host and
  * sends it the layer as a task. A task has signed URLs, by which the host reads the tensors and writes the result. The attempt then waits
  * for the outcome and records it. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded as the layer's
  * error.

@@ -1,5 +1,5 @@
 /**
- * The record of one job, which is a list of layers to prune. The record stores the attempts and the outcome of each layer. Each change
+ * The record of one job. The record stores the attempts and the outcome of each layer. Each change
  * increases the version number of the job. A layer with an outcome is _settled_ and does not change any more. `run_job.ts` runs the job.
  */
 
@@ -20,7 +20,6 @@ export interface VersionedJob {
   readonly version: number;
 }
 
-/** An attempt at solving a layer. */
 export interface Attempt {
   readonly layer: JobLayer;
   /** The number of the attempt, counted from 1. */
@@ -32,7 +31,6 @@ export interface Attempt {
 /** How a new request compares with the job that exists under its id, if any. */
 export type JobMatch = "absent" | "same" | "conflict";
 
-/** The error of a layer that was not settled when its job was cancelled. */
 const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };
 
 /** The record of one job, stored in SQL. */
@@ -175,7 +173,6 @@ export class JobRecord {
     return existing.digest === digest ? "same" : "conflict";
   }
 
-  /** Counts the layers in a state. */
   #count(state: JobState): number {
     const [row] = this.#sql.exec("SELECT COUNT(*) AS count FROM layers WHERE state = ?", state).toArray();
     return Number(row.count);

@@ -1,5 +1,5 @@
 /**
- * The record of a job together with everything that depends on time. A job is a list of layers that a Workflow solves. Callers can wait for
+ * The record of a job together with everything that depends on time. Callers can wait for
  * a change of the record, the record is deleted when its lifetime is over, and the time since the last progress is measured.
  */
 
@@ -16,7 +16,7 @@ import {
 
 /**
  * The record of one job, with the functions that need a clock. The Durable Objects of the binding `JOB_RECORDS` have the methods of this
- * class.
+ * class. `JobRecord` describes those that have the same name there.
  */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];
@@ -40,12 +40,10 @@ export class ObservedJob {
     return match;
   }
 
-  /** Returns the job without its layers, or undefined if it does not exist. */
   summary(): JobSummary | undefined {
     return this.#record.summary();
   }
 
-  /** Returns the job, or undefined if it does not exist. */
   read(): VersionedJob | undefined {
     return this.#record.read();
   }
@@ -66,13 +64,11 @@ export class ObservedJob {
     return this.#record.changesAfter(version);
   }
 
-  /** Returns the number of layers, which is 0 if there is no job. */
   layerCount(): number {
     this.#noteProgress();
     return this.#record.layerCount();
   }
 
-  /** Begins another attempt at the layer at `position`. Returns undefined if the layer already has an outcome. */
   beginAttempt(position: number): Attempt | undefined {
     this.#noteProgress();
     const attempt = this.#record.beginAttempt(position);
@@ -80,27 +76,23 @@ export class ObservedJob {
     return attempt;
   }
 
-  /** Records the host of the current attempt at the layer at `position`. */
   assignHost(position: number, host: string): void {
     this.#noteProgress();
     this.#record.assignHost(position, host);
     this.#notifyWaiting();
   }
 
-  /** Whether the layer at `position` is still to be solved. */
   isWanted(position: number): boolean {
     this.#noteProgress();
     return this.#record.isWanted(position);
   }
 
-  /** Records the outcome of the layer at `position`, unless it already has one. */
   settleLayer(position: number, outcome: LayerOutcome): void {
     this.#noteProgress();
     this.#record.settleLayer(position, outcome);
     this.#notifyWaiting();
   }
 
-  /** Cancels the job. Layers without an outcome become `cancelled`. */
   cancel(): void {
     this.#record.cancel();
     this.#notifyWaiting();

@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { described, digestSchema, idSchema } from "./fields.ts";
+import { described, digestSchema, idSchema, SDK_TEXTS } from "./fields.ts";
 import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 /** The largest number of stored statistics that a heartbeat lists. A host's store has room for a few dozen. */
@@ -47,14 +47,10 @@ export const heartbeatSchema = z.strictObject({
 /** The state of a host. */
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
-/** A host that is alive, with the state from its last heartbeat. */
-export const aliveHostSchema = heartbeatSchema.extend({
+const aliveHostSchema = heartbeatSchema.extend({
   id: described(idSchema, "The id of the host, which is new after every start"),
   seen: z.int().meta({ description: "The time of the last heartbeat, in milliseconds since 1970" }),
-}).meta({ id: "Host" });
-
-/** A host that is alive. */
-export type AliveHost = z.infer<typeof aliveHostSchema>;
+}).meta({ id: "Host" }).register(SDK_TEXTS, { description: "A host that is alive, with the state from its last heartbeat" });
 
 /** Lists the hosts that are alive. */
 export const LIST_HOSTS = {

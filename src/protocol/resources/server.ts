@@ -1,9 +1,10 @@
 /** The operations that describe a server: `/healthz`, `/readyz`, `/metrics` and `/openapi.json`. */
 
 import { z } from "zod";
+import { SDK_TEXTS } from "./fields.ts";
 import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY, WITHOUT_KEY } from "./operation.ts";
 
-/** Describes a server whose device can be used: its limits, and the current length of its queue. */
+/** The answer of `GET /readyz`. */
 export const readySchema = z.object({
   status: z.literal("ready"),
   version: z.string(),
@@ -21,7 +22,9 @@ export const readySchema = z.object({
       "Null if the program that opened the device did not check it",
   }),
   queue: z.object({ waiting: z.int(), resident: z.int() }),
-}).meta({ id: "Ready" });
+}).meta({ id: "Ready" }).register(SDK_TEXTS, {
+  description: "A server whose device can be used, with its limits and the current length of its queue",
+});
 
 /** Tells whether the process is up. */
 export const HEALTHZ = {

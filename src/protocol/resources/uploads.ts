@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { digestSchema } from "./fields.ts";
+import { digestSchema, SDK_TEXTS } from "./fields.ts";
 import { MAX_BODY_BYTES } from "../limits.ts";
 import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
@@ -19,13 +19,15 @@ export const uploadRequestSchema = z.strictObject({
   }).meta({ description: "The sha-256 of the whole body", example: "0".repeat(64) }),
 });
 
-/** An upload in progress. The client PUTs `part_size` bytes to each URL except the last, and the remaining bytes to the last. */
+/** An upload in progress. */
 export const uploadSchema = z.object({
   upload: z.string().meta({ description: "The id of the upload" }),
   part_size: z.int().min(1).meta({ description: "The size in bytes of every part except the last" }),
   parts: z.array(z.object({ number: z.int().min(1), url: z.url() })).min(1),
   expires: z.iso.datetime().meta({ description: "When the URLs expire. GET the upload for new ones" }),
-}).meta({ id: "Upload" });
+}).meta({ id: "Upload" }).register(SDK_TEXTS, {
+  description: "An upload in progress. The client PUTs `part_size` bytes to each URL except the last, and the remaining bytes to the last",
+});
 
 /** An uploaded part. `etag` is the header ETag of the answer to the part's PUT. */
 const uploadedPartSchema = z.strictObject({
@@ -42,7 +44,8 @@ export const completeRequestSchema = z.strictObject({
 export type UploadedParts = Readonly<z.infer<typeof completeRequestSchema>["parts"]>;
 
 /** The answer to a completed upload. */
-export const completedSchema = z.object({ blob: digestSchema }).meta({ id: "CompletedUpload" });
+export const completedSchema = z.object({ blob: digestSchema }).meta({ id: "CompletedUpload" })
+  .register(SDK_TEXTS, { description: "An upload whose bytes are stored" });
 
 const params = z.object({ id: z.uuid().meta({ description: "The id of the upload" }) });
 
