@@ -10,7 +10,7 @@ import type { PrunedLayer } from "./layer_file.ts";
 import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";
 import type { QueryOf } from "./model_pruner.ts";
 import type { LayerGroup } from "./model_source.ts";
-import type { SolvedLayer } from "./prune_rounds.ts";
+import type { RoundLayer } from "./prune_rounds.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
 /** Options of a host pool. */
@@ -52,14 +52,14 @@ export class HostPool<Host extends LayerHost> {
     groups: AsyncGenerator<LayerGroup, void, undefined>,
     queryOf: QueryOf,
     options: CallOptions,
-  ): AsyncGenerator<SolvedLayer, void, void> {
+  ): AsyncGenerator<RoundLayer, void, void> {
     await this.#recheckLostHosts(options);
     const roundController = new AbortController();
     const signals = [roundController.signal, ...options.signal ? [options.signal] : []];
     const requestOptions = { signal: AbortSignal.any(signals) };
     const queue = new LayerTaskQueue<Host>(groups), running: RunningRequests<Host> = new Map();
     try {
-      let solved: SolvedLayer | undefined;
+      let solved: RoundLayer | undefined;
       for (;;) {
         await this.#assign(queue, running, queryOf, requestOptions);
         // The caller stores the layer while its host already solves the next one.
@@ -95,7 +95,7 @@ export class HostPool<Host extends LayerHost> {
    * Returns the layer if it was solved. If the host of the request is lost, puts the layer back into the queue and returns undefined.
    * @throws every other error of the request
    */
-  #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): SolvedLayer | undefined {
+  #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): RoundLayer | undefined {
     const { host, task } = outcome;
     if ("error" in outcome) {
       if (!this.#markLost(host, outcome.error)) throw nameLayer(outcome.error, task.layer.name);

@@ -15,7 +15,7 @@ import { FewTokens } from "./few_tokens.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";
 
 /** A solved layer whose weight has not been replaced in the model yet. */
-export interface SolvedLayer<Hessian = HostTensor> {
+export interface RoundLayer<Hessian = HostTensor> {
   readonly group: LayerGroup<Hessian>;
   readonly name: string;
   readonly weight: HostTensor;
@@ -32,7 +32,7 @@ export type SolveRound<Hessian = HostTensor> = (
   groups: AsyncGenerator<LayerGroup<Hessian>, void, undefined>,
   queryOf: QueryOf,
   options: CallOptions,
-) => AsyncGenerator<SolvedLayer<Hessian>, void, void>;
+) => AsyncGenerator<RoundLayer<Hessian>, void, void>;
 
 /** Prunes `source`, replaces each weight in it, and yields the events. `solveRound` solves each round. */
 export async function* pruneRounds<Hessian>(

@@ -13,7 +13,7 @@ import {
   type PatternText,
 } from "../sparsity/pattern.ts";
 import { MAX_BITS, MIN_BITS, type QuantizationOptions } from "../quantization/quantization.ts";
-import { digestSchema, flag, integer, numeric, oneOf } from "./resources/fields.ts";
+import { digestSchema, numeric } from "./resources/fields.ts";
 import type { LayerQuery } from "./layer_query.ts";
 import {
   DEFAULT_BLOCKSIZE,
@@ -25,6 +25,23 @@ import {
 } from "./limits.ts";
 import { DEFAULT_METHOD, type Effort, EFFORTS, METHOD_NAMES, METHODS, methodsThat } from "./methods.ts";
 import { brokenRules, type RuleParameters } from "./parameter_rules.ts";
+
+/** Accepts a whole number. */
+function integer(min: number, max: number) {
+  const rule = `must be a whole number from ${min} to ${max}`;
+  return numeric(z.int(rule).min(min, rule).max(max, rule));
+}
+
+/** Accepts one of several texts. */
+function oneOf<const T extends readonly string[]>(...values: T) {
+  return z.enum(values, `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`);
+}
+
+/** Accepts a boolean, or the text "true" or "false". */
+const flag = z.preprocess(
+  (value) => value === "true" ? true : value === "false" ? false : value,
+  z.boolean("must be true or false"),
+);
 
 const FRACTION_RULE = "must be a fraction from 0 to below 1; 50 % is 0.5",
   DAMPING_RULE = `must be a number from 0 to ${MAX_DAMPING}`;

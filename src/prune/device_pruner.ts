@@ -8,7 +8,7 @@ import { PareError } from "../client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../client/model_pruner.ts";
 import type { LayerGroup } from "../client/model_source.ts";
-import { pruneRounds, type SolvedLayer } from "../client/prune_rounds.ts";
+import { pruneRounds, type RoundLayer } from "../client/prune_rounds.ts";
 import { checkStatistics } from "../layer/check_answer.ts";
 import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/layer_refusal.ts";
@@ -59,8 +59,8 @@ export class DevicePruner implements CalibratedPruner {
     groups: AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined>,
     queryOf: QueryOf,
     { signal }: CallOptions,
-  ): AsyncGenerator<SolvedLayer<HessianAccumulator>, void, void> {
-    let solved: SolvedLayer<HessianAccumulator> | undefined;
+  ): AsyncGenerator<RoundLayer<HessianAccumulator>, void, void> {
+    let solved: RoundLayer<HessianAccumulator> | undefined;
     for await (const group of groups) {
       const hessian = group.hessian?.take(), isShared = group.layers.length > 1;
       const lent = hessian && isShared

@@ -12,7 +12,7 @@ import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../model_pruner.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import type { LayerGroup, ModelSource } from "../model_source.ts";
-import { pruneRounds, type SolvedLayer } from "../prune_rounds.ts";
+import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs, type ResultOptions } from "./jobs.ts";
 import { JobFailedError, type LayerFailure, type SolvedJobLayer } from "./prune_by_job.ts";
@@ -77,7 +77,7 @@ export class PareJobs implements ModelPruner {
     groups: AsyncGenerator<LayerGroup, void, undefined>,
     queryOf: QueryOf,
     { signal }: CallOptions,
-  ): AsyncGenerator<SolvedLayer, void, void> {
+  ): AsyncGenerator<RoundLayer, void, void> {
     const requests: JobLayerRequest[] = [], groupOf = new Map<string, LayerGroup>();
     const requestOf: RequestOf = (name) => {
       const { hessian, layers } = groupOf.get(name)!;

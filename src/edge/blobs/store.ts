@@ -77,7 +77,7 @@ export function isFresh(env: EdgeBindings, { stored }: StoredBlob): boolean {
  * @param size the size of the bytes
  * @throws {Refusal} `not_found` if the bytes were deleted before they became a blob
  */
-export async function publishBlob(
+async function publishBlob(
   env: EdgeBindings,
   digest: Digest,
   key: string,
@@ -147,7 +147,7 @@ interface StreamingCrypto {
 }
 
 /** Reads a stream to its end and returns its digest. @throws the stream's error */
-export async function sha256OfStream(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Digest> {
+async function sha256OfStream(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Digest> {
   const sink = new (crypto as unknown as StreamingCrypto).DigestStream("SHA-256");
   await stream.pipeTo(sink);
   return formatDigest(new Uint8Array(await sink.digest));

@@ -13,7 +13,7 @@ import { wholeNumber } from "../settings.ts";
 import { clientLeft } from "./read_body.ts";
 
 /** The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes about 600 kB. */
-export const MAX_JSON_BYTES = 2 ** 20;
+export const MAX_JSON_BODY_BYTES = 2 ** 20;
 
 /**
  * Returns middleware that checks the size of a JSON body with {@link limitBody} before the body is read, and then refuses a body that is

@@ -7,7 +7,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { requireClient, requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../bindings.ts";
 import { findFreshBlob } from "../blobs/store.ts";
-import { MAX_JSON_BYTES, requireJsonBody } from "../requests/body_length.ts";
+import { MAX_JSON_BODY_BYTES, requireJsonBody } from "../requests/body_length.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { routeConfig } from "../../protocol/resources/operation.ts";
@@ -21,7 +21,7 @@ import {
 /** Mounts the resources. */
 export function uploadRoutes(app: EdgeApp): void {
   // The pattern also matches /v1/uploads itself.
-  app.use("/v1/uploads/*", requireEdgeKey("uploads"), requireJsonBody(MAX_JSON_BYTES, "the body"));
+  app.use("/v1/uploads/*", requireEdgeKey("uploads"), requireJsonBody(MAX_JSON_BODY_BYTES, "the body"));
   app.openapi(createRoute(routeConfig(BEGIN_UPLOAD)), async (c) => {
     const { size, sha256 } = c.req.valid("json"), digest = `sha256:${sha256.replace("sha256:", "")}`;
     const existing = await findFreshBlob(c.env, digest);

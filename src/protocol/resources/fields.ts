@@ -30,20 +30,3 @@ export function numeric<T extends z.ZodType>(schema: T) {
     schema,
   );
 }
-
-/** Accepts a whole number. */
-export function integer(min: number, max: number) {
-  const rule = `must be a whole number from ${min} to ${max}`;
-  return numeric(z.int(rule).min(min, rule).max(max, rule));
-}
-
-/** Accepts one of several texts. */
-export function oneOf<const T extends readonly string[]>(...values: T) {
-  return z.enum(values, `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`);
-}
-
-/** Accepts a boolean, or the text "true" or "false". */
-export const flag = z.preprocess(
-  (value) => value === "true" ? true : value === "false" ? false : value,
-  z.boolean("must be true or false"),
-);

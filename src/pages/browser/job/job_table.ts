@@ -1,6 +1,7 @@
 /** The table of jobs, and how the state of a job or of a layer is shown. */
 
 import type { JobState, JobSummary } from "../../../client/mod.ts";
+import { hasEnded } from "../../../protocol/job_state.ts";
 import { make, makeCell, setText } from "../dom.ts";
 import { formatAge } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
@@ -46,11 +47,6 @@ function createRow({ id, name, created }: JobSummary, cancel: (id: string) => vo
       button.hidden = hasEnded(state);
     },
   };
-}
-
-/** Whether `state` is final. The protocol has the same function, but importing it would add its schemas to the script. */
-export function hasEnded(state: JobState): boolean {
-  return state !== "queued" && state !== "running";
 }
 
 /** Shows `state` in an element, as text and as a class. */

@@ -3,7 +3,8 @@
 import type { Job, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
 import { byId, setText } from "../dom.ts";
 import { type JobEvent, jobEvents } from "./job_events.ts";
-import { hasEnded, showState } from "./job_table.ts";
+import { hasEnded } from "../../../protocol/job_state.ts";
+import { showState } from "./job_table.ts";
 import { LayerTable } from "./layer_table.ts";
 import { showProblem } from "../problem.ts";
 

@@ -7,7 +7,8 @@ import type { LayerState } from "../../../client/mod.ts";
 import { make, makeCell, setText } from "../dom.ts";
 import { formatNumber, formatSeconds, formatShare } from "../format.ts";
 import { shortId } from "./host_table.ts";
-import { hasEnded, showState } from "./job_table.ts";
+import { hasEnded } from "../../../protocol/job_state.ts";
+import { showState } from "./job_table.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
 
 /** The name of a layer within a block: the name of the block, which ends with its number, and the rest. */
