@@ -50,7 +50,9 @@ export type Heartbeat = z.infer<typeof heartbeatSchema>;
 const aliveHostSchema = heartbeatSchema.extend({
   id: described(idSchema, "The id of the host, which is new after every start"),
   seen: z.int().meta({ description: "The time of the last heartbeat, in milliseconds since 1970" }),
-}).meta({ id: "Host" }).register(SDK_TEXTS, { description: "A host that is alive, with the state from its last heartbeat" });
+}).meta({ id: "Host" }).register(SDK_TEXTS, {
+  description: "A host that is alive, with the state from its last heartbeat",
+});
 
 /** Lists the hosts that are alive. */
 export const LIST_HOSTS = {

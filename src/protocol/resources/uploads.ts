@@ -26,7 +26,8 @@ export const uploadSchema = z.object({
   parts: z.array(z.object({ number: z.int().min(1), url: z.url() })).min(1),
   expires: z.iso.datetime().meta({ description: "When the URLs expire. GET the upload for new ones" }),
 }).meta({ id: "Upload" }).register(SDK_TEXTS, {
-  description: "An upload in progress. The client PUTs `part_size` bytes to each URL except the last, and the remaining bytes to the last",
+  description:
+    "An upload in progress. The client PUTs `part_size` bytes to each URL except the last, and the remaining bytes to the last",
 });
 
 /** An uploaded part. `etag` is the header ETag of the answer to the part's PUT. */
