@@ -5,7 +5,6 @@
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
 import {
   countTies,
   countTiesCase,
@@ -19,28 +18,10 @@ import {
   scoreKeysCase,
   selectDigit,
 } from "../../src/kernels/selection/select.ts";
-import { referenceSelection } from "../reference/selection.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
-import { chosenEntries, packBits, SCORE_DISTRIBUTIONS } from "../support/selection.ts";
+import { chosenEntries, testSelection } from "../support/selection.ts";
 import { testKernel } from "../support/kernel_cases.ts";
-import { normals } from "../support/random.ts";
-
-/** Queues the selection of the `k` smallest of `keys`, (rows, cols), and returns the buffer `selection`. */
-function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number, k: number): DeviceBuffer {
-  // The contents from an earlier selection must not matter.
-  const selection = upload(backend, new Uint32Array(2 + rows).fill(0xdeadbeef));
-  const histogram = backend.createBuffer("histogram", 4 * RADIX_BINS);
-  backend.clear(histogram);
-  for (let level = 0; level < RADIX_LEVELS; level++) {
-    backend.dispatch(keyHistogram, { keys, selection, histogram }, { count: rows * cols, level });
-    backend.dispatch(selectDigit, { histogram, selection }, { level, k });
-  }
-  backend.dispatch(countTies, { keys, selection }, { rows, cols, accumulate: 0 });
-  backend.dispatch(rankTies, { selection }, { rows });
-  histogram.destroy();
-  return selection;
-}
 
 testKernel(
   scoreKeys,
@@ -129,56 +110,25 @@ testKernel(
   ),
 );
 
-eachBackend("the selection", (backend) => {
-  for (const [name, distribution] of Object.entries(SCORE_DISTRIBUTIONS)) {
-    it(`chooses exactly the k smallest of ${name}`, async () => {
-      for (const [rows, cols] of [[1, 1], [7, 31], [129, 33], [64, 128], [300, 300]]) {
-        const weights = normals(rows * cols, cols).map(distribution);
-        const buffers = {
-          work: upload(backend(), weights),
-          scale: upload(backend(), new Float32Array(cols).fill(1)),
-          forced: upload(backend(), new Uint32Array(1)),
-          keys: backend().createBuffer("keys", 4 * rows * cols),
-        };
-        const params = { rows, cols, ld: cols, first: 0, words: 1, has_forced: 0 };
-        backend().dispatch(scoreKeys, buffers, params);
-        const keys = await downloadU32(backend(), buffers.keys);
-        const scores = weights.map(Math.abs), total = rows * cols;
-        for (const k of new Set([0, 1, total >> 1, (total >> 1) + 1, total - 1, total])) {
-          const selection = select(backend(), buffers.keys, rows, cols, k);
-          const mask = chosenEntries(keys, await downloadU32(backend(), selection), cols);
-          strictEqual(mask.reduce((sum, bit) => sum + bit, 0), k, `k = ${k} of ${rows}×${cols}`);
-          deepStrictEqual(mask, referenceSelection(scores, k), `k = ${k} of ${rows}×${cols}`);
-          selection.destroy();
-        }
-        for (const buffer of Object.values(buffers)) buffer.destroy();
-      }
-    });
-  }
-
-  it("chooses forced entries before all others, even before zeros", async () => {
-    const rows = 40, cols = 50, first = 17, words = 3;
-    const weights = normals(rows * cols, 8).map((x, i) => i % 5 ? x : 0);
-    const isForced = (r: number, c: number) => (r + c) % 3 === 0;
-    const buffers = {
-      work: upload(backend(), weights),
-      scale: upload(backend(), new Float32Array(first + cols).fill(1)),
-      forced: upload(backend(), packBits(rows, words, isForced)),
-      keys: backend().createBuffer("keys", 4 * rows * cols),
-    };
-    const params = { rows, cols, ld: cols, first, words, has_forced: 1 };
-    backend().dispatch(scoreKeys, buffers, params);
-    const keys = await downloadU32(backend(), buffers.keys);
-    const forcedCount = keys.filter((key) => key === 0).length;
-    for (const k of [forcedCount, forcedCount + 1, rows * cols - 1]) {
-      const selection = select(backend(), buffers.keys, rows, cols, k);
-      const mask = chosenEntries(keys, await downloadU32(backend(), selection), cols);
-      const expected = referenceSelection(weights.map(Math.abs), k, (i) => {
-        return isForced(Math.floor(i / cols), first + i % cols);
-      });
-      deepStrictEqual(mask, expected, `k = ${k}`);
-      selection.destroy();
+testSelection(
+  "the selection",
+  async (backend, { w: work, scale, forced, keys }, { rows, cols, ...mask }, k) => {
+    // The contents from an earlier selection must not matter.
+    const selection = upload(backend, new Uint32Array(2 + rows).fill(0xdeadbeef));
+    const histogram = upload(backend, new Uint32Array(RADIX_BINS));
+    backend.dispatch(scoreKeys, { work, scale, forced, keys }, { rows, cols, ld: cols, ...mask });
+    for (let level = 0; level < RADIX_LEVELS; level++) {
+      backend.dispatch(keyHistogram, { keys, selection, histogram }, { count: rows * cols, level });
+      backend.dispatch(selectDigit, { histogram, selection }, { level, k });
     }
-    for (const buffer of Object.values(buffers)) buffer.destroy();
-  });
-});
+    backend.dispatch(countTies, { keys, selection }, { rows, cols, accumulate: 0 });
+    backend.dispatch(rankTies, { selection }, { rows });
+    const chosen = chosenEntries(
+      await downloadU32(backend, keys),
+      await downloadU32(backend, selection),
+      cols,
+    );
+    for (const buffer of [selection, histogram]) buffer.destroy();
+    return chosen;
+  },
+);
