@@ -8,38 +8,20 @@ import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { findBlas } from "../../src/cpu/blas/find_blas.ts";
-import { attention } from "../../src/kernels/forward/attention.ts";
-import { type AttentionShape, referenceAttention } from "../reference/kernels/attention.ts";
-import { assertClose } from "../support/assert_close.ts";
-import { downloadF32, upload } from "../support/device.ts";
-import { normals } from "../support/random.ts";
+import { attention, attentionCase } from "../../src/kernels/forward/attention.ts";
+import { dispatchCase } from "../../scripts/self_check/dispatch_case.ts";
+import { assertCase } from "../support/kernel_cases.ts";
 
-const COMMON = { batch: 2, heads: 2, kvHeads: 2, headDim: 20, scale: 0.2, window: 0 };
-
-const CASES: Readonly<Record<string, AttentionShape>> = {
+const COMMON = { batch: 2, kv_heads: 2, head_dim: 20 };
+const SIZES: Readonly<Record<string, Parameters<typeof attentionCase>[0]>> = {
   "one token": { ...COMMON, tokens: 1 },
-  "fewer keys than a block": { ...COMMON, tokens: 77, headDim: 31 },
+  "fewer keys than a block": { ...COMMON, tokens: 77, head_dim: 31 },
   "keys of two blocks": { ...COMMON, tokens: 577, batch: 1 },
-  "shared key heads and limited scores": { ...COMMON, tokens: 130, heads: 4, softCap: 3 },
+  "shared key heads and limited scores": { ...COMMON, tokens: 130, heads: 4, soft_cap: 3 },
   "a sliding window": { ...COMMON, tokens: 150, window: 17 },
   "earlier keys of two blocks": { ...COMMON, tokens: 3, past: 600 },
   "a sliding window of several blocks": { ...COMMON, tokens: 1100, batch: 1, window: 530 },
 };
-
-const SLOPES = Float32Array.of(0, 0.1, 0.5, 0.02);
-
-async function attend(backend: Backend, shape: AttentionShape, given: readonly Float32Array<ArrayBuffer>[]) {
-  const { kvHeads, headDim, softCap = 0, past = 0, ...sizes } = shape;
-  const width = sizes.heads * headDim, kvWidth = kvHeads * headDim;
-  const [q, k, v, slopes, out] = given.map((values) => upload(backend, values));
-  backend.dispatch(attention, { q, k, v, slopes, out }, {
-    ...{ ...sizes, past, kv_heads: kvHeads, head_dim: headDim, head_stride: headDim, soft_cap: softCap },
-    ...{ q_offset: 0, ldq: width, k_offset: 0, ldk: kvWidth, v_offset: 0, ldv: kvWidth, ldo: width },
-  });
-  const result = await downloadF32(backend, out);
-  for (const buffer of [q, k, v, slopes, out]) buffer.destroy();
-  return result;
-}
 
 const library = findBlas("auto");
 const skip = library ? false : "no BLAS library is installed in a usual place";
@@ -55,15 +37,14 @@ describe(`attention by ${library?.name ?? `a BLAS library is skipped: ${skip}`}`
     await three.dispose();
   });
 
-  for (const [name, shape] of Object.entries(CASES)) {
+  for (const [name, size] of Object.entries(SIZES)) {
     it(`agrees with float64 and gives the same bits with 1 and 3 threads: ${name}`, async () => {
-      const { batch, tokens, past = 0, heads, kvHeads, headDim } = shape, keys = batch * (past + tokens);
-      const q = normals(batch * tokens * heads * headDim, 1);
-      const k = normals(keys * kvHeads * headDim, 2), v = normals(keys * kvHeads * headDim, 3);
-      const given = [q, k, v, SLOPES.slice(0, heads), new Float32Array(q.length)];
-      const result = await attend(one, shape, given);
-      assertClose(result, referenceAttention(shape, q, k, v, SLOPES), 2e-6);
-      assert.deepEqual(await attend(three, shape, given), result);
+      const attended = attentionCase(size, [0, 0.1, 0.5, 0.02]), { buffers, params } = attended;
+      await assertCase(one, attention, attended, { tolerance: 2e-6 });
+      assert.deepEqual(
+        await dispatchCase(three, attention, buffers(), params),
+        await dispatchCase(one, attention, buffers(), params),
+      );
     });
   }
 });
