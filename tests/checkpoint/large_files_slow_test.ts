@@ -9,6 +9,7 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { HiddenStates } from "../../src/models/hidden_states/hidden_states.ts";
 import { HiddenStatesFolder } from "../../src/models/hidden_states/hidden_states_folder.ts";
+import { readTensor } from "../../src/checkpoint/tensor_source.ts";
 import { openCopy } from "../../src/checkpoint/write/open_copy.ts";
 import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
 import { encodeHeader } from "../../src/safetensors/encode.ts";
@@ -48,7 +49,7 @@ describe("a weight file of more than 2³² bytes", () => {
     const open = await openCopy(planCopy(checkpoint), "out", fs);
     const small: HostTensor = { dtype: "F16", shape: [4], data: new Uint8Array(8).fill(9) };
     await open.replace("small", small);
-    assert.deepEqual(await open.replacement("small"), small);
+    assert.deepEqual(await readTensor(open.tensors, "small"), small);
     const written = fs.files.get("out/model.safetensors.partial");
     assert.deepEqual(written?.pieces.get(smallAt), small.data);
     await (await open.complete()).publish();

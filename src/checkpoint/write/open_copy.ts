@@ -13,7 +13,7 @@ import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 import type { TensorInfo } from "../../safetensors/tensor_info.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { WeightFile } from "../shard.ts";
-import { checkReplacement, readTensor, type TensorSource } from "../tensor_source.ts";
+import { checkReplacement, type TensorSource } from "../tensor_source.ts";
 import { CompleteCopy, digestCopy, type Digests } from "./complete_copy.ts";
 import { modeOfCopy, PartialFolder, prepareFolder } from "./partial_folder.ts";
 import { copiedFiles, plannedFiles, type WritePlan } from "./write_plan.ts";
@@ -123,16 +123,11 @@ export class OpenCopy {
     return digest;
   }
 
-  /** Flushes the replacement of `name` to the disk, so that it may be listed in `replaced` of a later process. */
-  async sync(name: string): Promise<void> {
-    await (await this.#openFile(this.#place(name).file)).sync();
+  /** Flushes replacements to the disk, so that they may be listed in `replaced` of a later process. */
+  async sync(...names: readonly string[]): Promise<void> {
+    const files = new Set(names.map((name) => this.#place(name).file));
+    for (const file of files) await (await this.#openFile(file)).sync();
     await this.#folder.sync();
-  }
-
-  /** Reads a replacement that this or an earlier process wrote. @throws {RangeError} if `name` was not replaced */
-  async replacement(name: string): Promise<HostTensor> {
-    if (!this.#replaced.has(name)) throw new RangeError(`${name}: was not replaced`);
-    return await readTensor(this.tensors, name);
   }
 
   /** The planned tensors: the replacements are read from the copy, and the others from the plan. */

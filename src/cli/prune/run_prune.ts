@@ -106,15 +106,15 @@ export interface PruneServices {
 export async function runPrune(job: PruneJob, services: PruneServices): Promise<LayerEntry[]> {
   const { fs } = services;
   const isNew = await fs.list(job.out) === undefined;
-  await using run = await PruneRun.open(fs, job.out, job);
   const output = planOutput(job, fs), { plan } = output;
+  await using run = await PruneRun.open(fs, job.out, job);
   let open: OpenCopy | undefined;
   try {
     await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
     let complete = run.isResumed ? await repair(job, services, run, output) : undefined;
     if (!complete) {
       open = await openCopy(plan, job.out, fs, {
-        overwrite: true, // `prepareFolder` has checked the folder
+        overwrite: job.overwrite,
         replaced: run.isResumed ? run.replaced : undefined,
         extraFiles: job.reportFileNames,
       });
@@ -230,7 +230,7 @@ async function pruneLayers(
   const store = async (name: string, tensors: ReadonlyMap<string, HostTensor>) => {
     const stored: Record<string, string> = {};
     for (const [part, tensor] of tensors) stored[part] = await copy.replace(part, tensor);
-    for (const part of tensors.keys()) await copy.sync(part);
+    await copy.sync(...tensors.keys());
     digests.set(name, stored);
   };
   const calibrated = calibratedModel(job.model, services.backend, {
