@@ -1,7 +1,8 @@
 /**
- * Writes the messages of the contract as types, from the schemas by which servers describe them. The SDK reads its answers by checks (`zod/mini`)
- * that are written beside the types, so neither its sources nor its bundle have the schemas of the servers. A check is that of a reader: it
- * accepts members that a later version of the contract may add, and of the texts it examines only URLs, which must be those of HTTP.
+ * Writes the messages of the contract as types, and the checks (`zod/mini`) by which the SDK reads them, from the schemas by which servers
+ * describe them. So neither the sources of the SDK nor its bundle have the schemas of the servers. The types are in a file of their own, because
+ * the types of the npm package may not refer to zod, which its bundle contains. A check is that of a reader: it accepts members that a later
+ * version of the contract may add, and of the texts it examines only URLs, which must be those of HTTP.
  */
 
 import type { z } from "zod";
@@ -60,22 +61,39 @@ interface GeneratedSource {
   readonly text: string;
 }
 
-/** Generates the types of the messages and of the parameters for the SDK and for the Python client. */
+/** Generates the types of the messages and of the parameters, and the checks of the SDK. */
 export async function generateSources(): Promise<GeneratedSource[]> {
   const source = (path: string, text: string) => ({
     url: new URL(`../../src/${path}`, import.meta.url),
     text,
   });
+  const messages = await writeMessages(), names = messages.keys();
+  const types = messages.values().map(({ type }) => type),
+    checks = messages.values().map(({ check }) => check);
   return [
-    source("protocol/messages.ts", await formatted(await messageTypes())),
+    source(
+      "protocol/messages.ts",
+      await formatted(
+        `/** The JSON answers of the contract as types. ${ORIGIN} */\n\n${[...types].join("\n")}`,
+      ),
+    ),
+    source(
+      "client/answers/received.ts",
+      await formatted(`/** The checks by which the SDK reads JSON answers. ${ORIGIN} */
+
+import * as z from "zod/mini";
+import type { ${[...names].join(", ")} } from "../../protocol/messages.ts";
+
+${[...checks].join("\n")}`),
+    ),
     source("protocol/layer_query.ts", await formatted(layerQueryType())),
     source("python/pare_llm/client/layer_query.py", pythonQueryType()),
   ];
 }
 
-/** Returns the messages that operations answer as JSON, and the messages inside of them. */
-async function messageTypes(): Promise<string> {
-  const written = new Map<string, string>();
+/** Writes the messages that operations answer as JSON, and the messages inside of them. */
+async function writeMessages(): Promise<Map<string, WrittenType>> {
+  const written = new Map<string, WrittenType>();
   for (const { name } of [...Deno.readDirSync(RESOURCES)].sort((a, b) => a.name < b.name ? -1 : 1)) {
     const module: Record<string, unknown> = await import(new URL(name, RESOURCES).href);
     for (const { responses } of Object.values(module).filter(isOperation)) {
@@ -86,13 +104,7 @@ async function messageTypes(): Promise<string> {
       }
     }
   }
-  return `/**
- * The JSON answers of the contract as types, and the check \`receivedX\` of each type X, by which the SDK reads it. ${ORIGIN}
- */
-
-import * as z from "zod/mini";
-
-${[...written.values()].join("\n")}`;
+  return written;
 }
 
 /** Returns the parameters of a layer as a type. A request may leave out each of them. */
@@ -158,7 +170,7 @@ function isOperation(value: unknown): value is Operation {
  * Returns the type of a schema. Messages with a name are added to `written`.
  * @param place the place of the schema in a message, `MESSAGE.MEMBER`
  */
-function writeType(schema: z.ZodType, place: string, written: Map<string, string>): WrittenType {
+function writeType(schema: z.ZodType, place: string, written: Map<string, WrittenType>): WrittenType {
   const { id } = schema.meta() ?? {}, name = TYPE_NAMES[id ?? place] ?? id;
   const { type, shape = {}, ...definition } = definitionOf(schema);
   const inner = (part: z.ZodType | undefined) => writeType(part!, place, written);
@@ -221,11 +233,10 @@ function writeType(schema: z.ZodType, place: string, written: Map<string, string
       const types = members.map(({ type }) => type).join("\n");
       const check = `z.object({ ${members.map(({ check }) => check).join(", ")} })`;
       if (name === undefined) return { type: `{ ${types} }`, check };
-      written.set(
-        name,
-        `/** ${descriptionOf(schema)}. */\nexport interface ${name} {\n${types}\n}\n
-export const received${name}: z.ZodMiniType<${name}> = ${check};\n`,
-      );
+      written.set(name, {
+        type: `/** ${descriptionOf(schema)}. */\nexport interface ${name} {\n${types}\n}\n`,
+        check: `export const received${name}: z.ZodMiniType<${name}> = ${check};\n`,
+      });
       return { type: name, check: `received${name}` };
     }
   }

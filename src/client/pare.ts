@@ -5,7 +5,7 @@
  */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
-import { receivedReady } from "../protocol/messages.ts";
+import { receivedReady } from "./answers/received.ts";
 import { searchParamsOf } from "../protocol/search_params.ts";
 import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";

@@ -1,8 +1,4 @@
-/**
- * The JSON answers of the contract as types, and the check `receivedX` of each type X, by which the SDK reads it. `deno task generate` writes this file from the schemas in `src/protocol`.
- */
-
-import * as z from "zod/mini";
+/** The JSON answers of the contract as types. `deno task generate` writes this file from the schemas in `src/protocol`. */
 
 /** Stored statistics. */
 export interface StoredHessian {
@@ -11,11 +7,6 @@ export interface StoredHessian {
   /** The number of inputs of the layers that use these statistics. */
   readonly order: number;
 }
-
-export const receivedStoredHessian: z.ZodMiniType<StoredHessian> = z.object({
-  digest: z.string(),
-  order: z.int(),
-});
 
 /** A host that is alive, with the state from its last heartbeat. */
 export interface EdgeHost {
@@ -36,17 +27,6 @@ export interface EdgeHost {
   /** The time of the last heartbeat, in milliseconds since 1970. */
   readonly seen: number;
 }
-
-export const receivedEdgeHost: z.ZodMiniType<EdgeHost> = z.object({
-  url: z.url({ protocol: /^https?$/ }),
-  backend: z.string(),
-  adapter: z.string(),
-  capacity: z.int().check(z.minimum(1)),
-  queue: z.object({ waiting: z.int().check(z.minimum(0)), resident: z.int().check(z.minimum(0)) }),
-  factors: z.array(z.string()),
-  id: z.string(),
-  seen: z.int(),
-});
 
 /** A job without its layers. */
 export interface JobSummary {
@@ -70,21 +50,6 @@ export interface JobSummary {
   };
 }
 
-export const receivedJobSummary: z.ZodMiniType<JobSummary> = z.object({
-  id: z.string(),
-  name: z.nullable(z.string()),
-  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
-  created: z.string(),
-  ended: z.nullable(z.string()),
-  layers: z.object({
-    queued: z.int().check(z.minimum(0)),
-    running: z.int().check(z.minimum(0)),
-    done: z.int().check(z.minimum(0)),
-    failed: z.int().check(z.minimum(0)),
-    cancelled: z.int().check(z.minimum(0)),
-  }),
-});
-
 /** A page of jobs, newest first. */
 export interface JobList {
   /** The jobs of this page. */
@@ -92,11 +57,6 @@ export interface JobList {
   /** The cursor of the next page. Null on the last page. */
   readonly cursor: string | null;
 }
-
-export const receivedJobList: z.ZodMiniType<JobList> = z.object({
-  jobs: z.array(receivedJobSummary),
-  cursor: z.nullable(z.string()),
-});
 
 /** The time of each phase of a solve, in seconds. */
 export interface ReportSeconds {
@@ -111,14 +71,6 @@ export interface ReportSeconds {
   /** From the start of the request to the start of the answer, including waits. */
   readonly total: number;
 }
-
-export const receivedReportSeconds: z.ZodMiniType<ReportSeconds> = z.object({
-  read: z.number().check(z.minimum(0)),
-  factor: z.number().check(z.minimum(0)),
-  solve: z.number().check(z.minimum(0)),
-  refit: z.number().check(z.minimum(0)),
-  total: z.number().check(z.minimum(0)),
-});
 
 /** The report of a solved layer. */
 export interface Report {
@@ -156,25 +108,6 @@ export interface Report {
   readonly factor_reused: boolean;
 }
 
-export const receivedReport: z.ZodMiniType<Report> = z.object({
-  method: z.string(),
-  rows: z.int().check(z.minimum(1)),
-  cols: z.int().check(z.minimum(1)),
-  pattern: z.string(),
-  sparsity: z.number().check(z.minimum(0)),
-  zeros: z.int().check(z.minimum(0)),
-  loss: z.nullable(z.number()),
-  relative_error: z.nullable(z.number()),
-  damping: z.nullable(z.number()),
-  iterations: z._default(z.int().check(z.minimum(0)), 0),
-  refit_steps: z._default(z.int().check(z.minimum(0)), 0),
-  notes: z._default(z.array(z.string()), () => []),
-  backend: z.string(),
-  adapter: z.string(),
-  seconds: receivedReportSeconds,
-  factor_reused: z.boolean(),
-});
-
 /** The reason why a layer has no result. */
 export interface JobError {
   /** An error code of the HTTP API, or `cancelled`. */
@@ -182,8 +115,6 @@ export interface JobError {
   /** A description for people. */
   readonly detail: string;
 }
-
-export const receivedJobError: z.ZodMiniType<JobError> = z.object({ code: z.string(), detail: z.string() });
 
 /** The state of one layer of a job. */
 export interface LayerState {
@@ -209,19 +140,6 @@ export interface LayerState {
   readonly error: JobError | null;
 }
 
-export const receivedLayerState: z.ZodMiniType<LayerState> = z.object({
-  name: z.string(),
-  weight: z.string(),
-  hessian: z.nullable(z.string()),
-  parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
-  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
-  attempts: z.int().check(z.minimum(0)),
-  host: z.nullable(z.string()),
-  report: z.nullable(receivedReport),
-  result: z.nullable(z.string()),
-  error: z.nullable(receivedJobError),
-});
-
 /** A job with its layers. */
 export interface Job {
   /** The id of the job. */
@@ -237,15 +155,6 @@ export interface Job {
   /** The layers, in the order of the submission. */
   readonly layers: LayerState[];
 }
-
-export const receivedJob: z.ZodMiniType<Job> = z.object({
-  id: z.string(),
-  name: z.nullable(z.string()),
-  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
-  created: z.string(),
-  ended: z.nullable(z.string()),
-  layers: z.array(receivedLayerState),
-});
 
 /** A server whose device can be used, with its limits and the current length of its queue. */
 export interface Ready {
@@ -264,28 +173,11 @@ export interface Ready {
   readonly queue: { readonly waiting: number; readonly resident: number };
 }
 
-export const receivedReady: z.ZodMiniType<Ready> = z.object({
-  status: z.literal(["ready"]),
-  version: z.string(),
-  backend: z.string(),
-  adapter: z.object({ name: z.string(), software: z.boolean() }),
-  limits: z.object({
-    max_body_bytes: z.int(),
-    max_features: z.int(),
-    max_blocksize: z.int(),
-    max_buffer_bytes: z.int(),
-  }),
-  self_check: z.nullable(z.object({ passed: z.literal([true]), seconds: z.number() })),
-  queue: z.object({ waiting: z.int(), resident: z.int() }),
-});
-
 /** An upload whose bytes are stored. */
 export interface CompletedUpload {
   /** sha-256 of a body. */
   readonly blob: string;
 }
-
-export const receivedCompletedUpload: z.ZodMiniType<CompletedUpload> = z.object({ blob: z.string() });
 
 /** An upload in progress. The client PUTs `part_size` bytes to each URL except the last, and the remaining bytes to the last. */
 export interface Upload {
@@ -297,10 +189,3 @@ export interface Upload {
   /** When the URLs expire. GET the upload for new ones. */
   readonly expires: string;
 }
-
-export const receivedUpload: z.ZodMiniType<Upload> = z.object({
-  upload: z.string(),
-  part_size: z.int().check(z.minimum(1)),
-  parts: z.array(z.object({ number: z.int().check(z.minimum(1)), url: z.url({ protocol: /^https?$/ }) })),
-  expires: z.string(),
-});

@@ -1,6 +1,7 @@
 /** Reads the answer to a request that pruned a layer. The answer is a safetensors file with the report in its metadata. */
 
-import { receivedReport, type Report } from "../../protocol/messages.ts";
+import type { Report } from "../../protocol/messages.ts";
+import { receivedReport } from "./received.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { decode, type DecodedFile } from "../../safetensors/decode.ts";
 import { SafetensorsError } from "../../safetensors/error.ts";

@@ -1,5 +1,5 @@
 /**
- * Parses the JSON answers of servers by the checks in `protocol/messages.ts`. The checks use `zod/mini`, which is small and evaluates no
+ * Parses the JSON answers of servers by the checks in `received.ts`. The checks use `zod/mini`, which is small and evaluates no
  * text as code, so a page with a strict Content-Security-Policy can run them.
  */
 

@@ -5,14 +5,8 @@
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
-import {
-  type Job,
-  type JobList,
-  type LayerState,
-  receivedJob,
-  receivedJobList,
-  type Report,
-} from "../../protocol/messages.ts";
+import type { Job, JobList, LayerState, Report } from "../../protocol/messages.ts";
+import { receivedJob, receivedJobList } from "../answers/received.ts";
 import type { JobState } from "../../protocol/job_state.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";

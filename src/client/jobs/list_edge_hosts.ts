@@ -1,7 +1,8 @@
 /** Asks an edge for the hosts that solve the layers of its jobs. */
 
 import * as z from "zod/mini";
-import { type EdgeHost, receivedEdgeHost } from "../../protocol/messages.ts";
+import type { EdgeHost } from "../../protocol/messages.ts";
+import { receivedEdgeHost } from "../answers/received.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import { PareError } from "../errors.ts";

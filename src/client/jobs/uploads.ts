@@ -5,12 +5,8 @@
  */
 
 import * as z from "zod/mini";
-import {
-  type CompletedUpload,
-  receivedCompletedUpload,
-  receivedUpload,
-  type Upload,
-} from "../../protocol/messages.ts";
+import type { CompletedUpload, Upload } from "../../protocol/messages.ts";
+import { receivedCompletedUpload, receivedUpload } from "../answers/received.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import { connectionReason, isPermanentFailure } from "../../text/connection_reason.ts";
 import { isNotPermitted } from "../../text/is_not_permitted.ts";

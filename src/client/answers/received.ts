@@ -1,0 +1,128 @@
+/** The checks by which the SDK reads JSON answers. `deno task generate` writes this file from the schemas in `src/protocol`. */
+
+import * as z from "zod/mini";
+import type {
+  CompletedUpload,
+  EdgeHost,
+  Job,
+  JobError,
+  JobList,
+  JobSummary,
+  LayerState,
+  Ready,
+  Report,
+  ReportSeconds,
+  StoredHessian,
+  Upload,
+} from "../../protocol/messages.ts";
+
+export const receivedStoredHessian: z.ZodMiniType<StoredHessian> = z.object({
+  digest: z.string(),
+  order: z.int(),
+});
+
+export const receivedEdgeHost: z.ZodMiniType<EdgeHost> = z.object({
+  url: z.url({ protocol: /^https?$/ }),
+  backend: z.string(),
+  adapter: z.string(),
+  capacity: z.int().check(z.minimum(1)),
+  queue: z.object({ waiting: z.int().check(z.minimum(0)), resident: z.int().check(z.minimum(0)) }),
+  factors: z.array(z.string()),
+  id: z.string(),
+  seen: z.int(),
+});
+
+export const receivedJobSummary: z.ZodMiniType<JobSummary> = z.object({
+  id: z.string(),
+  name: z.nullable(z.string()),
+  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
+  created: z.string(),
+  ended: z.nullable(z.string()),
+  layers: z.object({
+    queued: z.int().check(z.minimum(0)),
+    running: z.int().check(z.minimum(0)),
+    done: z.int().check(z.minimum(0)),
+    failed: z.int().check(z.minimum(0)),
+    cancelled: z.int().check(z.minimum(0)),
+  }),
+});
+
+export const receivedJobList: z.ZodMiniType<JobList> = z.object({
+  jobs: z.array(receivedJobSummary),
+  cursor: z.nullable(z.string()),
+});
+
+export const receivedReportSeconds: z.ZodMiniType<ReportSeconds> = z.object({
+  read: z.number().check(z.minimum(0)),
+  factor: z.number().check(z.minimum(0)),
+  solve: z.number().check(z.minimum(0)),
+  refit: z.number().check(z.minimum(0)),
+  total: z.number().check(z.minimum(0)),
+});
+
+export const receivedReport: z.ZodMiniType<Report> = z.object({
+  method: z.string(),
+  rows: z.int().check(z.minimum(1)),
+  cols: z.int().check(z.minimum(1)),
+  pattern: z.string(),
+  sparsity: z.number().check(z.minimum(0)),
+  zeros: z.int().check(z.minimum(0)),
+  loss: z.nullable(z.number()),
+  relative_error: z.nullable(z.number()),
+  damping: z.nullable(z.number()),
+  iterations: z._default(z.int().check(z.minimum(0)), 0),
+  refit_steps: z._default(z.int().check(z.minimum(0)), 0),
+  notes: z._default(z.array(z.string()), () => []),
+  backend: z.string(),
+  adapter: z.string(),
+  seconds: receivedReportSeconds,
+  factor_reused: z.boolean(),
+});
+
+export const receivedJobError: z.ZodMiniType<JobError> = z.object({ code: z.string(), detail: z.string() });
+
+export const receivedLayerState: z.ZodMiniType<LayerState> = z.object({
+  name: z.string(),
+  weight: z.string(),
+  hessian: z.nullable(z.string()),
+  parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
+  attempts: z.int().check(z.minimum(0)),
+  host: z.nullable(z.string()),
+  report: z.nullable(receivedReport),
+  result: z.nullable(z.string()),
+  error: z.nullable(receivedJobError),
+});
+
+export const receivedJob: z.ZodMiniType<Job> = z.object({
+  id: z.string(),
+  name: z.nullable(z.string()),
+  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
+  created: z.string(),
+  ended: z.nullable(z.string()),
+  layers: z.array(receivedLayerState),
+});
+
+export const receivedReady: z.ZodMiniType<Ready> = z.object({
+  status: z.literal(["ready"]),
+  version: z.string(),
+  backend: z.string(),
+  adapter: z.object({ name: z.string(), software: z.boolean() }),
+  limits: z.object({
+    max_body_bytes: z.int(),
+    max_features: z.int(),
+    max_blocksize: z.int(),
+    max_buffer_bytes: z.int(),
+  }),
+  self_check: z.nullable(z.object({ passed: z.literal([true]), seconds: z.number() })),
+  queue: z.object({ waiting: z.int(), resident: z.int() }),
+});
+
+export const receivedCompletedUpload: z.ZodMiniType<CompletedUpload> = z.object({ blob: z.string() });
+
+export const receivedUpload: z.ZodMiniType<Upload> = z.object({
+  upload: z.string(),
+  part_size: z.int().check(z.minimum(1)),
+  parts: z.array(z.object({ number: z.int().check(z.minimum(1)), url: z.url({ protocol: /^https?$/ }) })),
+  expires: z.string(),
+});
