@@ -13,11 +13,17 @@ export interface Peers {
   readonly folder: string;
   /**
    * Sends a request to `scripts/peers/SCRIPT.py` and waits for the answer. The script is started by its first
-   * request and answers all requests of the tests.
+   * request and answers all requests of the file.
    * @throws {Error} with the traceback of the script if the request fails
    */
   ask<Answer>(script: string, request: object): Promise<Answer>;
 }
+
+/** The running scripts by environment and name. All suites of a file share them. */
+const scripts = new Map<string, PeerScript>();
+
+/** The number of suites of the file that have not ended. */
+let suites = 0;
 
 /**
  * Declares a suite with the tests of `body`. If the environment cannot be used, the suite has one skipped test,
@@ -30,25 +36,27 @@ export async function describePeers(
   venv: Venv = VENVS.readers,
 ): Promise<void> {
   const skip = await peersSkipReason(venv);
+  suites++;
   describe(title, () => {
     if (skip) {
       it(`is skipped: ${skip}`, { skip }, () => {});
       return;
     }
     let folder: string;
-    const scripts = new Map<string, PeerScript>();
     before(async () => {
       folder = await Deno.makeTempDir({ prefix: "pare-peers-" });
     });
     after(async () => {
-      for (const script of scripts.values()) await script.stop();
+      suites--;
+      if (suites === 0) await Promise.all([...scripts.values()].map((script) => script.stop()));
       await Deno.remove(folder, { recursive: true });
     });
     body(() => ({
       folder,
       ask(name, request) {
-        if (!scripts.has(name)) scripts.set(name, new PeerScript(name, venv));
-        return scripts.get(name)!.ask(request);
+        const key = `${venv.python} ${name}`, script = scripts.get(key) ?? new PeerScript(name, venv);
+        scripts.set(key, script);
+        return script.ask(request);
       },
     }));
   });

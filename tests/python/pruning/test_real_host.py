@@ -3,14 +3,18 @@
 import subprocess
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
+from client.fake_server import FakeServer, Received, Reply, solved
+from client.test_wrong_answers import Parts
 from conftest import DENO, MODELS, ROOT, HostProcess
-from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_
+from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_, prune_folder
 from pruning_support import (
     calibration_windows,
     perplexity,
@@ -202,3 +206,37 @@ def test_the_layers_before_a_lost_host_stay_pruned(host: HostProcess) -> None:
     pruned = [attention.k_proj.weight, attention.v_proj.weight, attention.q_proj.weight]
     assert zeros_of(pruned) == 3 * 32 * 32 // 2
     assert zeros_of([attention.out_proj.weight]) == 0
+
+
+MODEL = MODELS / "opt-sotu"
+
+
+def honest_twice() -> str:
+    """Start a host whose third answer has a NaN, and return its URL."""
+    layers = count()
+
+    def answer(received: Received) -> Reply:
+        parts = Parts(solved(received).body)
+        if next(layers) == 2:
+            parts.weight[-1, -1] = np.nan
+        return Reply(body=parts.encode())
+
+    return FakeServer(answer).url
+
+
+def test_prune_folder_publishes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="the tensor weight has a number that is not finite"):
+        prune_folder(MODEL, [], Pare(honest_twice()), out, method="magnitude", progress=False)
+    assert not (out / "model.safetensors.index.json").exists()
+    assert not (out / "pare.json").exists()
+
+
+def test_prune_leaves_the_weight_as_it_was() -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(ValueError, match="the tensor weight has a number that is not finite"):
+        prune_(model, [], Pare(honest_twice()), method="magnitude", progress=False)
+    changed = [name for name, weight in model.state_dict().items() if not weight.equal(before[name])]
+    assert len(changed) == 2
+    assert all(weight.isfinite().all() for weight in model.state_dict().values())

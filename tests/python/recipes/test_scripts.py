@@ -1,4 +1,4 @@
-"""The recipes pass the linters of their languages."""
+"""The recipes pass the linters of their languages, and the workflows of GitHub a check of their security."""
 
 import re
 import subprocess
@@ -35,3 +35,26 @@ def test_the_commands_in_the_page_pass_shellcheck() -> None:
 @pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]])
 def test_the_python_scripts_pass_ruff(arguments: list[str]) -> None:
     lint("ruff", *arguments, "--config", str(ROOT / "src/python/pyproject.toml"), str(RECIPES))
+
+
+ZIZMOR = Path(sys.executable).parent / "zizmor"
+WORKFLOWS = ROOT / ".github/workflows"
+
+
+def findings(*paths: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(ZIZMOR), "--offline", "--quiet", *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_workflows_have_no_findings() -> None:
+    done = findings(*sorted(WORKFLOWS.glob("*.yml")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_action_without_a_commit_is_a_finding(tmp_path: Path) -> None:
+    text = (WORKFLOWS / "ci.yml").read_text()
+    pin = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
+    assert pin in text
+    broken = tmp_path / "ci.yml"
+    broken.write_text(text.replace(pin, "actions/checkout@v7"))
+    assert "unpinned-uses" in findings(broken).stdout

@@ -1,12 +1,21 @@
-/** Tests the declarations of the benches, from which the command line, the results files and the tables follow. */
+/** Tests how benches are declared, and the parts that several of them share. */
 
-import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import history from "../../../scripts/bench/results/history.json" with { type: "json" };
+import { describe, it } from "@std/testing/bdd";
 import { Command } from "commander";
 import { benchNames, loadBench } from "../../../scripts/bench/bench.ts";
-import history from "../../../scripts/bench/results/history.json" with { type: "json" };
 import { parseSizes } from "../../../scripts/bench/measure/layer_sizes.ts";
 import { resultsUrl } from "../../../scripts/bench/report/results_file.ts";
+import { benchEdge } from "../../../scripts/bench/edge_bench.ts";
+import { startEdgeWithHost } from "../../../scripts/processes/edge_with_host.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+import { runUnderLoad } from "../../../scripts/bench/latency_bench.ts";
+import { median, percentile } from "../../../scripts/bench/measure/statistics.ts";
+import { type KernelRate, measureKernels } from "../../../scripts/bench/measure/kernel_rates.ts";
+import { fastestVariants, withEntry } from "../../../scripts/bench/measure/save_tuning.ts";
+import { webgpuSkipReason } from "../../support/backends.ts";
+import { type ModelRun, requireSameProblem } from "../../../scripts/bench/measure/same_problem.ts";
 
 describe("every bench", () => {
   for (const name of benchNames()) {
@@ -43,4 +52,128 @@ it("the history of tried changes has no empty text", () => {
   for (const entry of history) {
     for (const text of Object.values(entry)) assert.ok(text.length > 0, JSON.stringify(entry));
   }
+});
+
+it("benchEdge() times a layer that is solved by the host, through the edge, and by a job", async () => {
+  await withTemporaryFolder(async (folder) => {
+    await using pair = await startEdgeWithHost({ backend: "cpu", folder });
+    const { solve, direct, through, job } = await benchEdge(pair, 24, 40, 1);
+    const { upload, job: running, fetch, total } = job;
+    for (const seconds of [solve, direct, through, upload, running, fetch]) assert.ok(seconds > 0);
+    assert.ok(Math.abs(upload + running + fetch - total) < 1e-9, "the steps add up to the total");
+  });
+});
+
+describe("runUnderLoad", () => {
+  it("uses all clients at once and stops after the requested number of calls", async () => {
+    let running = 0, most = 0, sent = 0;
+    const send = async () => {
+      most = Math.max(most, ++running);
+      await new Promise<void>((resolve) => setTimeout(resolve, 1));
+      running--;
+      return sent++;
+    };
+    const results = await runUnderLoad({ clients: 3, requests: 10 }, send);
+    assert.equal(most, 3);
+    assert.deepEqual(results.sort((a, b) => a - b), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it("fails if a call fails", async () => {
+    const fail = () => Promise.reject(new Error("busy"));
+    await assert.rejects(runUnderLoad({ clients: 2, requests: 4 }, fail), /busy/);
+  });
+});
+
+describe("median", () => {
+  it("returns the middle value, or the mean of the two middle values", () => {
+    assert.equal(median([9, 1, 5]), 5);
+    assert.equal(median([9, 1, 5, 2]), 3.5);
+    assert.ok(Number.isNaN(median([])));
+  });
+});
+
+describe("percentile", () => {
+  it("returns the value of the nearest rank", () => {
+    const values = Array.from({ length: 200 }, (_, i) => 200 - i); // 200 … 1
+    assert.equal(percentile(values, 50), 100);
+    assert.equal(percentile(values, 99), 198);
+    assert.equal(percentile(values, 100), 200);
+    assert.equal(percentile(values, 0), 1);
+  });
+
+  it("returns the only value of a list of one, and NaN for an empty list", () => {
+    assert.equal(percentile([7], 99), 7);
+    assert.ok(Number.isNaN(percentile([], 50)));
+  });
+});
+
+function rate(kernel: string, variant: string, seconds: number): KernelRate {
+  return { kernel, variant, seconds, gflops: 1 / seconds, gigabytesPerSecond: 2 / seconds };
+}
+
+describe("the GPU bench", () => {
+  it("stores the fastest variant of each kernel, with one entry per adapter", () => {
+    const tuning = fastestVariants([rate("x", "slow", 2), rate("x", "fast", 1), rate("y", "only", 3)]);
+    assert.deepEqual(tuning, { x: "fast", y: "only" });
+    const adapter = { vendor: "v", architecture: "a", device: "d", description: "one" };
+    const other = { adapter: { ...adapter, device: "e" }, date: "1", tuning: {} };
+    const stored = [{ adapter, date: "1", tuning: { x: "slow" } }, other];
+    assert.deepEqual(withEntry(stored, { adapter, date: "2", tuning }), [other, {
+      adapter,
+      date: "2",
+      tuning,
+    }]);
+  });
+
+  it("times every shader variant of the kernels that take most of a solve's time", {
+    skip: webgpuSkipReason ?? false,
+  }, async () => {
+    const rates = await measureKernels({ order: 128, rounds: 1 });
+    assert.equal(new Set(rates.map(({ kernel, variant }) => `${kernel} ${variant}`)).size, rates.length);
+    assert.ok(rates.length > 15 && rates.every(({ seconds }) => seconds > 0));
+  });
+});
+
+const run = (...losses: number[]): ModelRun => ({
+  seconds: { total: 1 },
+  layers: losses.map((loss, i) => ({ name: `layer ${i}`, loss })),
+});
+
+describe("requireSameProblem", () => {
+  it("accepts losses that differ by less than one percent", () =>
+    requireSameProblem(run(1, 200), run(1.009, 198.5)));
+
+  it("rejects a loss that differs by more than one percent in either direction", () => {
+    assert.throws(
+      () => requireSameProblem(run(1, 2), run(1, 2.03)),
+      /layer 1: the loss is 2, .* different problems/,
+    );
+    assert.throws(() => requireSameProblem(run(1, 2), run(1, 1.97)), /layer 1/);
+  });
+
+  it("compares single layers in the first transformer block, and the sums of losses in later ones", () => {
+    const blocks = (...losses: number[][]): ModelRun => ({
+      seconds: { total: 1 },
+      layers: losses.flatMap((block, i) => block.map((loss, j) => ({ name: `h.${i}.fc${j}.weight`, loss }))),
+    });
+    requireSameProblem(blocks([100, 1], [100, 1]), blocks([100, 1], [100, 1.06]));
+    assert.throws(
+      () => requireSameProblem(blocks([100, 1]), blocks([100, 1.06])),
+      /h\.0\.fc1\.weight: the loss/,
+    );
+    assert.throws(
+      () => requireSameProblem(blocks([1], [100, 1]), blocks([1], [98, 1])),
+      /h\.1: the loss is 101/,
+    );
+  });
+
+  it("rejects runs that pruned different layers", () => {
+    assert.throws(() => requireSameProblem(run(1), run(1, 2)), /pruned 1 layers, but the reference pruned 2/);
+    assert.throws(
+      () => requireSameProblem({ ...run(1), layers: [{ name: "fc1", loss: 1 }] }, run(1)),
+      /fc1: the reference did not/,
+    );
+  });
+
+  it("rejects a loss that is NaN", () => assert.throws(() => requireSameProblem(run(NaN), run(1))));
 });

@@ -1,11 +1,15 @@
-/** Declares the tests of kinds of faults. */
+/**
+ * Causes some faults of every kind, in this process and in others. `deno task bench faults` causes more, and
+ * RELIABILITY.md has its figures.
+ */
 
-import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
 import { type FaultKind, Tally } from "../../scripts/faults/fault_kind.ts";
+import { KINDS } from "../../scripts/faults/kinds.ts";
 
 /** Declares one test for each kind. Each causes as many faults as the kind allows in tests, and none may be lost. */
-export function testFaults(kinds: readonly FaultKind[]): void {
+function testFaults(kinds: readonly FaultKind[]): void {
   for (const kind of kinds) {
     it(`(${kind.fault}): ${kind.survival}`, async () => {
       const tally = new Tally(), seed = Math.floor(Math.random() * 2 ** 32);
@@ -17,3 +21,12 @@ export function testFaults(kinds: readonly FaultKind[]): void {
     });
   }
 }
+
+describe("after a fault", () => testFaults(KINDS.filter(({ processes }) => !processes)));
+
+/** Kills, stop signals, and the restart of an edge. */
+describe(
+  "after a fault of a process",
+  { skip: Deno.build.os === "windows" && "Windows has no signals" },
+  () => testFaults(KINDS.filter(({ processes }) => processes)),
+);
