@@ -20,11 +20,11 @@ import { integer } from "../../src/cli/options/common_options.ts";
 import type { BackendChoice, BlasChoice } from "../../src/host/backends.ts";
 import { openModel } from "../../src/models/model.ts";
 import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
+import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
-import { PhaseClock } from "../../src/prune/phase_clock.ts";
+import { PhaseClock } from "../../src/prune/run/phase_clock.ts";
 import { sotuText } from "../fixtures/sotu_text.ts";
-import { writePruned } from "../prune/write_pruned.ts";
+import { copyDestination } from "../prune/write_pruned.ts";
 import { formatProducts, type MatrixProducts, matrixProducts } from "./measure/matrix_products.ts";
 import { RANDOM_MODELS, randomTitle } from "./measure/random_models.ts";
 import { median } from "./measure/statistics.ts";
@@ -340,19 +340,18 @@ async function runPare(
   const start = elapsed();
   const layers: LayerLoss[] = [];
   let solved = 0;
-  await writePruned(checkpoint, out, true, async (copy) => {
-    const source = calibratedModel(openModel(checkpoint), backend, {
-      windows,
-      onReplace: (name, weight) => clock.time("write", () => copy.replace(name, weight)),
-    });
-    for await (
-      const event of pruner.pruneModel(clock.timeCalibration(source), { sparsity: 0.5, error: false })
-    ) {
-      if (event.type !== "layer") continue;
+  const destination = copyDestination(checkpoint, out, true);
+  const queryOf = () => ({ sparsity: 0.5, error: false });
+  await pruneModel({ model: openModel(checkpoint), windows, queryOf, destination }, {
+    backend,
+    pruner,
+    clock,
+    onLayerDone(_done, _total, event) {
+      if (!event) return;
       layers.push({ name: event.name, loss: event.report.loss ?? NaN });
       clock.charge(event.report);
-    }
-    solved = elapsed();
+      solved = elapsed();
+    },
   });
   const total = elapsed();
   const { calibrate, send, read, factor, solve, write } = clock.seconds;

@@ -17,7 +17,7 @@ import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { Report } from "../../src/protocol/messages.ts";
 import { calibratedModel, withStatisticsInHostMemory } from "../../src/prune/calibrated_model.ts";
 import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
-import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
+import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type BenchedModel, listModels } from "../fixtures/trained_models.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";

@@ -3,16 +3,16 @@
 import type { Backend } from "../../src/backend/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Output } from "../../src/cli/terminal/output.ts";
-import { PhaseClock } from "../../src/prune/phase_clock.ts";
+import { PhaseClock } from "../../src/prune/run/phase_clock.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { Pare } from "../../src/client/pare.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { serverPruner } from "../../src/prune/device_pruner.ts";
-import { writePruned } from "../prune/write_pruned.ts";
+import { pruneModel } from "../../src/prune/run/prune_model.ts";
+import { copyDestination } from "../prune/write_pruned.ts";
 import type { DemoModel } from "./demo_model.ts";
 import type { DemoRun } from "./tables.ts";
 
@@ -67,19 +67,18 @@ async function prune(
   const progress = cleanup.adopt(output.progress(title.padEnd(14)), (bar) => bar.stop());
   const pare = new Pare({ baseUrl: hostUrl, fetch: clock.timedFetch((request) => fetch(request)) });
   const layers: LayerEvent[] = [];
-  await writePruned(checkpoint, folder, true, async (copy) => {
-    const source = calibratedModel(model, backend, {
-      windows: calibration,
-      onReplace: (name, weight) => clock.time("write", () => copy.replace(name, weight)),
-      progress: ({ done, total }) => progress.note(`calibrating ${done}/${total}`),
-    });
-    progress.step(0, source.layerCount);
-    for await (const event of serverPruner(pare).pruneModel(clock.timeCalibration(source), query)) {
-      if (event.type !== "layer") continue;
+  const destination = copyDestination(checkpoint, folder, true);
+  await pruneModel({ model, windows: calibration, queryOf: () => query, destination }, {
+    backend,
+    pruner: serverPruner(pare),
+    clock,
+    onCalibrationStep: ({ done, total }) => progress.note(`calibrating ${done}/${total}`),
+    onLayerDone(done, total, event) {
+      progress.step(done, total, event?.name);
+      if (!event) return;
       layers.push(event);
       clock.charge(event.report);
-      progress.step(event.done, source.layerCount, event.name);
-    }
+    },
   });
   return layers;
 }

@@ -3,7 +3,7 @@
  * Markdown table.
  */
 
-import { type Phase, PHASES } from "../../src/prune/phase_clock.ts";
+import { type Phase, PHASES } from "../../src/prune/run/phase_clock.ts";
 import { textTable } from "../../src/cli/terminal/text_table.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { type Column, markdownTable, NOT_MEASURED } from "../bench/report/markdown_table.ts";

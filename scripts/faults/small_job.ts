@@ -1,4 +1,4 @@
-/** A run of `runPrune` in this process, on a random model of 18 layers, and its undisturbed result. */
+/** A run of `pruneIntoFolder` in this process, on a random model of 18 layers, and its undisturbed result. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
@@ -9,7 +9,7 @@ import { Pare } from "../../src/client/pare.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
 import { serverPruner } from "../../src/prune/device_pruner.ts";
-import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
+import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
@@ -66,7 +66,7 @@ export class SmallJob implements AsyncDisposable {
     { fs = denoFileSystem, pare = this.clientOf(this.request) }: SmallRunServices = {},
   ): Promise<void> {
     const { checkpoint, model } = this;
-    const job: PruneJob = {
+    const job: FolderJob = {
       checkpoint,
       model,
       windows: WINDOWS,
@@ -79,7 +79,7 @@ export class SmallJob implements AsyncDisposable {
       reportFiles: ({ layers }) =>
         Promise.resolve(new Map([["pare.json", JSON.stringify(layers.map(({ name }) => name))]])),
     };
-    await runPrune(job, { fs, backend: this.backend, pruner: serverPruner(pare) });
+    await pruneIntoFolder(job, { fs, backend: this.backend, pruner: serverPruner(pare) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

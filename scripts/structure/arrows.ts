@@ -32,7 +32,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/models": ["src/checkpoint", "src/backend"],
   "src/evaluation": ["src/models"],
   "src/client": ["src/protocol", "src/safetensors"],
-  "src/prune": ["src/models", "src/client", "src/layer"],
+  "src/prune": ["src/models", "src/client", "src/layer", "src/report"],
   "src/report": ["src/protocol"],
   "src/pages": ["src/client"],
   "src/edge": ["src/layer", "src/pages"],

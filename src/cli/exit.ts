@@ -10,7 +10,7 @@ import { JobFailedError } from "../client/jobs/prune_by_job.ts";
 import { DamagedFileError, FileError, InUseError } from "../files/file_error.ts";
 import { ModelError } from "../files/model_error.ts";
 import { HubUnreachable } from "../hub/hub_access.ts";
-import { OtherRunError } from "../prune/run/other_run_error.ts";
+import { OtherRunError } from "../prune/run/fingerprint.ts";
 import { SafetensorsError } from "../safetensors/error.ts";
 import { isNotPermitted } from "../text/is_not_permitted.ts";
 import { Interrupted, RefusedError, UsageError } from "./errors.ts";

@@ -10,6 +10,8 @@ import { ModelError } from "../files/model_error.ts";
 import { type ModelFolder, openModelFolder } from "../models/model.ts";
 import { linearLayers } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
+import { commandFingerprint, runFingerprint } from "../prune/run/fingerprint.ts";
+import { type FolderServices, pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
 import { formatNumber } from "../report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
@@ -29,14 +31,12 @@ import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun } from "./prune/plan/plan_run.ts";
 import { printPlan } from "./prune/plan/print_plan.ts";
 import { tokenWarnings } from "./prune/plan/warnings.ts";
-import { printRunResult } from "./prune/print_result.ts";
-import { loadingLines } from "./prune/loading_lines.ts";
+import { loadingLines, printRunResult } from "./prune/print_result.ts";
 import { pruneJob } from "./prune/prune_job.ts";
 import { applyProtocol } from "./prune/protocol.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { reportedParameters } from "./prune/reported_parameters.ts";
 import { remotePruner } from "./prune/remote_pruner.ts";
-import { commandFingerprint, runFingerprint } from "./prune/run_fingerprint.ts";
-import { runPrune } from "./prune/run_prune.ts";
 import { Output, type Progress } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -77,7 +77,8 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const backend = cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
-  const facts = { name: modelName, opened, choice, query, options, texts, seqlen, fingerprint };
+  const parameters = reportedParameters({ query, options });
+  const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint };
   const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
   const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
   const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
@@ -88,7 +89,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     return printPlan(await planRun(job, facts, { ...services, freeBytes, hosts: servers.length }), output);
   }
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
-  await runPrune(job, { ...services, ...progressCallbacks(progress, output) });
+  await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
@@ -103,7 +104,7 @@ function requireDense({ checkpoint, model }: ModelFolder): void {
 }
 
 /** Returns callbacks that show the progress of a run, and say what helps after a failure. */
-function progressCallbacks(progress: Progress, output: Output): Partial<Parameters<typeof runPrune>[1]> {
+function progressCallbacks(progress: Progress, output: Output): Partial<FolderServices> {
   return {
     onLayerDone: (done, total, event, secondsLeft) => {
       const error = event && formatNumber(event.report.relative_error);

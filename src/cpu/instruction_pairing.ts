@@ -13,6 +13,8 @@
  * DENO_V8_FLAGS.
  */
 
+import { PAIRED } from "../backend/adapter_rounding.ts";
+
 /** The V8 flags that a process must be started with. */
 export const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];
 
@@ -35,8 +37,6 @@ function v8Flags(): string[] {
   }
 }
 
-const PAIRED = " in pairs";
-
 /**
  * Returns the name for a backend with `threads` worker threads in this process.
  * @param blas the name of the library that multiplies matrices, if one is used
@@ -46,13 +46,4 @@ export function adapterName(threads: number, blas?: string): string {
   const library = blas === undefined ? "" : ` with ${blas}`;
   const workers = threads === 0 ? "on the calling thread" : threads === 1 ? "1 thread" : `${threads} threads`;
   return `WebAssembly SIMD${pairs}${library}, ${workers}`;
-}
-
-/**
- * Returns the part of an adapter's name on which results depend. A BLAS library changes bits. Paired
- * instructions and the number of threads change only the speed of the backend, because every sum has a fixed
- * order.
- */
-export function roundingName(name: string): string {
-  return name.replace(PAIRED, "").replace(/,[^,]*$/, "");
 }

@@ -6,7 +6,6 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
-import { roundingName } from "../cpu/instruction_pairing.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
 import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";
@@ -135,15 +134,4 @@ async function openWebGpu(runtime: WebGpuRuntime): Promise<Backend> {
   return await connectBackend(
     new Worker(new URL("../webgpu/worker.ts", import.meta.url), { type: "module", name: runtime }),
   );
-}
-
-/** A backend and its adapter, as reports name them. */
-export interface NamedAdapter {
-  readonly backend: string;
-  readonly adapter: string;
-}
-
-/** Describes on what the bits of a result depend. Two adapters with the same description give the same bits. */
-export function describeRounding({ backend, adapter }: NamedAdapter): string {
-  return `${backend} (${backend === "cpu" ? roundingName(adapter) : adapter})`;
 }

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import type { Backend } from "../../src/backend/backend.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
-import { runFingerprint } from "../../src/cli/prune/run_fingerprint.ts";
+import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";

@@ -11,7 +11,7 @@ import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
 import { DamagedFileError, FileError, InUseError } from "../../src/files/file_error.ts";
 import { ModelError } from "../../src/files/model_error.ts";
 import { HubUnreachable } from "../../src/hub/hub_access.ts";
-import { OtherRunError } from "../../src/prune/run/other_run_error.ts";
+import { OtherRunError } from "../../src/prune/run/fingerprint.ts";
 
 function jobFailure(...codes: readonly string[]): JobFailedError {
   return new JobFailedError("5", codes.map((code) => ({ name: "fc1", code, detail: "x" })));

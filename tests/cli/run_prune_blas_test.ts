@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { runFingerprint } from "../../src/cli/prune/run_fingerprint.ts";
-import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
+import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
+import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { findBlas } from "../../src/cpu/blas/find_blas.ts";
 import { openModel } from "../../src/models/model.ts";
@@ -19,7 +19,7 @@ const library = findBlas("auto");
 const skip = library ? false : "no BLAS library is installed in a usual place";
 if (skip) console.log(`run_prune_blas_test.ts is skipped: ${skip}`);
 
-describe("runPrune() with a BLAS library", { skip }, () => {
+describe("pruneIntoFolder() with a BLAS library", { skip }, () => {
   let folder: string, checkpoint: Checkpoint, withBlas: LocalHost, without: LocalHost;
   before(async () => {
     folder = await Deno.makeTempDir({ prefix: "pare-test-" });
@@ -38,7 +38,7 @@ describe("runPrune() with a BLAS library", { skip }, () => {
   /** Prunes three layers into `out`. If `stopAt` is given, the run fails before it prunes the layer with this index. */
   function prune(host: LocalHost, out: string, stopAt?: number): Promise<unknown> {
     let layers = 0;
-    const job: PruneJob = {
+    const job: FolderJob = {
       checkpoint,
       model: openModel(checkpoint),
       windows: WINDOWS,
@@ -53,7 +53,7 @@ describe("runPrune() with a BLAS library", { skip }, () => {
       reportFileNames: [],
       reportFiles: () => Promise.resolve(new Map()),
     };
-    return runPrune(job, { fs: denoFileSystem, backend: host.backend, pruner: host.pruner });
+    return pruneIntoFolder(job, { fs: denoFileSystem, backend: host.backend, pruner: host.pruner });
   }
 
   const weights = (out: string) => Deno.readFile(`${folder}/${out}/model.safetensors`);

@@ -1,5 +1,5 @@
 /**
- * Tests `runPrune` with quantised output. A run that is stopped at any moment and then resumed must write the same bytes as a run
+ * Tests `pruneIntoFolder` with quantised output. A run that is stopped at any moment and then resumed must write the same bytes as a run
  * without a stop. The layers are solved in this process, and a fake pruner rounds the solutions to a grid.
  */
 
@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
+import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { unpackCheckpoint } from "../../src/checkpoint/quantized/unpack_checkpoint.ts";
 import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
@@ -71,7 +71,7 @@ const quantizingPruner: CalibratedPruner = {
     ),
 };
 
-function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
+function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
   return {
     checkpoint,
     model,
@@ -89,12 +89,12 @@ function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
 }
 
 function run(
-  what: PruneJob,
+  what: FolderJob,
   fs: WorkFileSystem = denoFileSystem,
   pruner: CalibratedPruner = quantizingPruner,
 ) {
   const onDamage = (description: string) => assert.fail(`a stopped run is called damaged: ${description}`);
-  return runPrune(what, { fs, backend: host.backend, pruner, onDamage });
+  return pruneIntoFolder(what, { fs, backend: host.backend, pruner, onDamage });
 }
 
 /** Reads every file below the folder `root`. The keys are the paths relative to `root`. */
@@ -112,7 +112,7 @@ function firstCause(error: unknown): unknown {
   return error instanceof SuppressedError ? firstCause(error.suppressed) : error;
 }
 
-describe("runPrune() with quantised output", () => {
+describe("pruneIntoFolder() with quantised output", () => {
   it("writes the quantised layers, and lists all other layers in the ignore list", async () => {
     const out = `${folder}/quantized`;
     await run(job(out));
@@ -195,7 +195,7 @@ describe("runPrune() with quantised output", () => {
 
   it("names the layer if the server returned no codes, or zeros that the layout cannot store", async () => {
     await assert.rejects(
-      runPrune(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) }), {
+      pruneIntoFolder(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) }), {
         fs: denoFileSystem,
         backend: host.backend,
         pruner: host.pruner,

@@ -1,5 +1,5 @@
 /**
- * Tests `runPrune`, which is stopped at many different moments and then resumed. The result must always have
+ * Tests `pruneIntoFolder`, which is stopped at many different moments and then resumed. The result must always have
  * the same bytes. The tests run in this process, on a small random model.
  */
 
@@ -10,7 +10,7 @@ import { existsSync } from "node:fs";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
+import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
@@ -36,7 +36,7 @@ after(async () => {
 });
 
 /** Spreads the zeros over the layers of the job. */
-const ALLOCATION: PruneJob["allocation"] = {
+const ALLOCATION: FolderJob["allocation"] = {
   name: "owl",
   sparsity: 0.5,
   layers: [["0.self_attn.q_proj", 0, 8, 8], ["0.fc1", 0, 16, 8], ["2.fc2", 2, 8, 16]].map((
@@ -51,7 +51,7 @@ const ALLOCATION: PruneJob["allocation"] = {
 };
 
 /** A job that prunes two layers of one block and one layer of another. */
-function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
+function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
   const names = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
   return {
     checkpoint,
@@ -69,9 +69,15 @@ function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
   };
 }
 
-function run(what: PruneJob, fs?: WorkFileSystem, onUnfinished?: (folder: string) => void) {
+function run(what: FolderJob, fs?: WorkFileSystem, onUnfinished?: (folder: string) => void) {
   const { backend, pruner } = host;
-  return runPrune(what, { fs: fs ?? denoFileSystem, backend, pruner, onUnfinished, onDamage: refuseDamage });
+  return pruneIntoFolder(what, {
+    fs: fs ?? denoFileSystem,
+    backend,
+    pruner,
+    onUnfinished,
+    onDamage: refuseDamage,
+  });
 }
 
 /** A process that was stopped leaves no damage. */
@@ -94,12 +100,12 @@ function exists(path: string): Promise<boolean> {
   return Deno.stat(path).then(() => true, () => false);
 }
 
-describe("runPrune()", () => {
+describe("pruneIntoFolder()", () => {
   for (const name of ["owl", "error"] as const) {
     it(`records the sparsities that ${name} chooses, and resumes with the recorded ones`, async () => {
       const out = `${folder}/recorded ${name}`, allocation = { ...ALLOCATION, name };
       let reported: Record<string, number> = {};
-      const reportFiles: PruneJob["reportFiles"] = (run) => {
+      const reportFiles: FolderJob["reportFiles"] = (run) => {
         reported = run.allocation!.sparsities;
         return Promise.reject(new Error("the first process is stopped"));
       };

@@ -6,7 +6,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
-import { roundingName } from "../../src/cpu/instruction_pairing.ts";
+import { roundingName } from "../../src/backend/adapter_rounding.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type BlasLibrary, loadBlas } from "../../src/cpu/blas/blas_library.ts";
 import { findBlas, USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";

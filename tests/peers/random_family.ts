@@ -14,13 +14,14 @@ import {
   sampleWindows,
   type Settings,
 } from "../../scripts/fixtures/family_models.ts";
-import { writePruned } from "../../scripts/prune/write_pruned.ts";
+import { copyDestination } from "../../scripts/prune/write_pruned.ts";
 import type { Backend } from "../../src/backend/backend.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModelFolder } from "../../src/models/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
+import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
-import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { windowLogits } from "../support/logits.ts";
@@ -187,11 +188,9 @@ async function compareStatistics(
 async function writePrunedModel(source: string, folder: string, backend: Backend): Promise<number> {
   await using opened = await openModelFolder(source, denoFileSystem);
   const windows = WINDOWS.map((window) => Uint32Array.from(window));
-  await writePruned(opened.checkpoint, folder, false, async (copy) => {
-    const onReplace = (name: string, weight: HostTensor) => copy.replace(name, weight);
-    const pruning = calibratedModel(opened.model, backend, { windows, onReplace });
-    for await (const _ of new DevicePruner(backend).pruneModel(pruning, { sparsity: 0.5 }));
-  });
+  const destination = copyDestination(opened.checkpoint, folder, false), queryOf = () => ({ sparsity: 0.5 });
+  const job = { model: opened.model, windows, queryOf, destination };
+  await pruneModel(job, { backend, pruner: new DevicePruner(backend) });
   await using pruned = await openModelFolder(folder, denoFileSystem);
   const tokens = Uint32Array.from(WINDOWS.flat());
   return (await computePerplexity(pruned.model, backend, tokens, { seqlen: TOKENS })).perplexity;

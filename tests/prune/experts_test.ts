@@ -11,7 +11,7 @@ import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
-import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
+import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

@@ -10,7 +10,7 @@ import { readTensor } from "../../src/checkpoint/tensor_source.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
-import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
+import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import { openFixture } from "../support/fixture_models.ts";
 import { sotuTokens } from "../support/opt_sotu.ts";

@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { linearSpec } from "../../src/models/layer_specs.ts";
 import type { Pass, SizedLayer } from "../../src/prune/block_plan.ts";
-import { RunRates } from "../../src/prune/run_rates.ts";
+import { RunRates } from "../../src/prune/run/run_rates.ts";
 
 function layer(name: string, rows: number, cols: number): SizedLayer {
   return { name, block: 0, rows, cols, linear: linearSpec(name, cols, rows) };

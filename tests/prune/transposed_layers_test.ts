@@ -7,7 +7,7 @@ import { readTensor, type TensorSource } from "../../src/checkpoint/tensor_sourc
 import type { Model } from "../../src/models/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
-import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
+import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { transpose } from "../../src/tensor/transpose.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";

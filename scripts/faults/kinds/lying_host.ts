@@ -29,7 +29,7 @@ const RESULT_LIES: readonly ResultLie[] = [
   "nothing written",
 ];
 
-/** A host that gives a wrong digest, size, shape, dtype or number of zeros, to an edge or to `runPrune`. */
+/** A host that gives a wrong digest, size, shape, dtype or number of zeros, to an edge or to `pruneIntoFolder`. */
 export const lyingHost: FaultKind = {
   name: "lying_host",
   fault: "host that lies about digest, size, shape, dtype or zeros of a result",

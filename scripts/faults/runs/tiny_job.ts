@@ -10,7 +10,7 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openBackend } from "../../../src/cli/open_backend.ts";
 import type { Backend } from "../../../src/backend/backend.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
-import { type PruneJob, runPrune } from "../../../src/cli/prune/run_prune.ts";
+import { type FolderJob, pruneIntoFolder } from "../../../src/prune/run/folder_destination.ts";
 import type { WorkFileSystem } from "../../../src/files/file_system.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
@@ -53,10 +53,15 @@ export class TinyJob implements AsyncDisposable {
     onDamage: (description: string) => void = () => {},
   ): Promise<void> {
     const { backend } = this;
-    await runPrune(this.#job(out, format), { fs, backend, pruner: new DevicePruner(backend), onDamage });
+    await pruneIntoFolder(this.#job(out, format), {
+      fs,
+      backend,
+      pruner: new DevicePruner(backend),
+      onDamage,
+    });
   }
 
-  #job(out: string, format: RunFormat): PruneJob {
+  #job(out: string, format: RunFormat): FolderJob {
     const { checkpoint, model } = this, isQuantized = format === "pack-quantized";
     return {
       checkpoint,

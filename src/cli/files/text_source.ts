@@ -10,6 +10,7 @@ import { HubUnreachable } from "../../hub/hub_access.ts";
 import {
   NAMED_TEXTS,
   parseTextReference,
+  type RunTexts,
   TEXT_NAMES,
   type TextFile,
   type TextName,
@@ -39,12 +40,6 @@ export async function requireTexts(
       if (path !== undefined) await requireFile(`option --${option}`, path);
     }
   }
-}
-
-/** The texts of a run. */
-export interface RunTexts {
-  readonly calibration: TextFile;
-  readonly evaluation: readonly TextFile[];
 }
 
 /** Returns the files of the texts of a run. @throws as {@link openText} */

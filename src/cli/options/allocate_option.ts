@@ -1,20 +1,16 @@
 /** Declares the option `--allocate`, which spreads the zeros over the layers of a model, and checks it against the other options. */
 
 import { Option } from "commander";
-import { type Allocation, type AllocationName, ALLOCATIONS } from "../../prune/allocation/allocation.ts";
+import {
+  type AllocationName,
+  type AllocationRequest,
+  ALLOCATIONS,
+} from "../../prune/allocation/allocation.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import type { Choice } from "../../prune/choose_layers.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
-
-/** The allocation that the options ask for. */
-export interface AllocationRequest {
-  readonly name: Allocation["name"];
-  readonly layers: readonly SizedLayer[];
-  /** The fraction of zeros of all `layers` together. */
-  readonly sparsity: number;
-}
 
 /** Returns the option. `pare prune` and `pare sweep` have it. */
 export function allocateOption(): Option {

@@ -8,18 +8,13 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readText } from "../../files/whole_file.ts";
 import type { ModelSpec } from "../../models/families/family.ts";
-import type { AllocationName } from "../../prune/allocation/allocation.ts";
+import type { AllocationName, AllocationRequest } from "../../prune/allocation/allocation.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { type Choice, chooseLayers, mergeParameters } from "../../prune/choose_layers.ts";
 import { parseProfile } from "../../prune/profile.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
-import {
-  allocateOption,
-  type AllocationRequest,
-  allocationRequest,
-  checkAllocation,
-} from "../options/allocate_option.ts";
+import { allocateOption, allocationRequest, checkAllocation } from "../options/allocate_option.ts";
 import { collectPatterns, integer } from "../options/common_options.ts";
 
 /** The options as commander parses them. */

@@ -4,7 +4,7 @@ import { CONFIG_FILE, openCheckpoint } from "../../checkpoint/checkpoint.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { differences, type Fingerprint } from "../../prune/run/fingerprint.ts";
-import { OtherRunError } from "../../prune/run/other_run_error.ts";
+import { OtherRunError } from "../../prune/run/fingerprint.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { RunReport } from "../../report/run_report.ts";
 import { UsageError } from "../errors.ts";

@@ -3,18 +3,27 @@
 import type { Backend } from "../../backend/backend.ts";
 import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import { countWeightFileBytes } from "../../checkpoint/shard.ts";
-import { countWindows } from "../../evaluation/perplexity.ts";
+import { computePerplexity, countWindows } from "../../evaluation/perplexity.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
+import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { planOutput } from "../../prune/run/plan_output.ts";
+import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/file_names.ts";
+import type { RunReport } from "../../report/run_report.ts";
+import type { Model } from "../../models/model.ts";
 import { readEvaluationText } from "../files/evaluation_text.ts";
 import { runReportFiles } from "../files/run_report_files.ts";
 import type { Progress } from "../terminal/output.ts";
-import { comparePerplexity, type TokenizedText } from "./compare_perplexity.ts";
-import { type RunFacts, runReport } from "./run_report.ts";
-import type { PruneJob } from "./run_prune.ts";
+import type { LayerChoice } from "./choice_options.ts";
+import type { PruneOptions } from "./prune_options.ts";
+
+/** The facts of the report, and the options and parameters from which the job is built. */
+export interface JobFacts extends RunFacts {
+  readonly options: PruneOptions;
+  readonly choice: LayerChoice;
+}
 
 /** The device, the file system and the callbacks with which the job is built and run. */
 export interface JobServices {
@@ -30,9 +39,9 @@ export interface JobServices {
  * @throws {ModelError} if a text is malformed or too short
  */
 export async function pruneJob(
-  facts: RunFacts,
+  facts: JobFacts,
   { backend, fs, signal, progress }: JobServices,
-): Promise<Omit<PruneJob, "fingerprint">> {
+): Promise<Omit<FolderJob, "fingerprint">> {
   const { opened: { checkpoint, model, loadTokenizer }, choice, options, texts, seqlen } = facts;
   const { windows } = options;
   const tokenizer = await loadTokenizer();
@@ -79,4 +88,56 @@ export async function pruneJob(
       return runReportFiles(report, options.format, countWeightFileBytes(plan.weightFiles));
     },
   };
+}
+
+/** An evaluation text. */
+interface TokenizedText {
+  /** The name of its file. */
+  readonly text: string;
+  /** The token ids of the whole text. */
+  readonly tokens: Uint32Array;
+}
+
+/** Options of {@link comparePerplexity}. */
+interface ComparisonOptions {
+  /** Tokens per window. */
+  readonly seqlen: number;
+  /** The number of windows (pieces of `seqlen` tokens) of each text. Defaults to all complete windows. */
+  readonly windows?: number;
+  readonly backend: Backend;
+  readonly signal?: AbortSignal;
+  readonly progress?: (what: "dense model" | "pruned model", done: number, total: number) => void;
+}
+
+/** Measures both models on every text. @throws {RangeError} if a text is too short */
+async function comparePerplexity(
+  { dense, pruned }: { readonly dense: Model; readonly pruned: Model },
+  texts: readonly TokenizedText[],
+  { seqlen, windows, backend, signal, progress }: ComparisonOptions,
+): Promise<RunReport["perplexity"]> {
+  const rows: RunReport["perplexity"] = [];
+  for (const { text, tokens } of texts) {
+    const measure = (model: Model, what: "dense model" | "pruned model") =>
+      computePerplexity(model, backend, tokens, {
+        seqlen,
+        windows,
+        signal,
+        progress: (done, total) => progress?.(what, done, total),
+      });
+    const before = await measure(dense, "dense model");
+    const after = await measure(pruned, "pruned model");
+    rows.push({
+      text,
+      seqlen,
+      windows: after.windows,
+      dense: finiteOrNull(before.perplexity),
+      pruned: finiteOrNull(after.perplexity),
+    });
+  }
+  return rows;
+}
+
+/** Replaces a perplexity that is not finite by null, because JSON has no infinity. */
+function finiteOrNull(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
 }

@@ -11,7 +11,7 @@ import { type HostDescription, Pare } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
 import { PareJobs } from "../../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../../client/model_pruner.ts";
-import { describeRounding } from "../../host/backends.ts";
+import { describeRounding } from "../../backend/adapter_rounding.ts";
 import { shortened } from "../../text/quotes.ts";
 import { UsageError } from "../errors.ts";
 import type { HostPoolFlags } from "../options/server_options.ts";

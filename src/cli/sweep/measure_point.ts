@@ -5,7 +5,7 @@ import type { Perplexity } from "../../evaluation/perplexity.ts";
 import type { Model } from "../../models/model.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
-import { pruneInMemory } from "../../prune/prune_in_memory.ts";
+import { pruneInMemory } from "../../prune/run/in_memory.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { formatSeconds } from "../../report/format.ts";
 import type { Output } from "../terminal/output.ts";
@@ -39,10 +39,10 @@ export async function measurePoint(
   const name = `${point.method} ${settingName(point)}`;
   const bar = output.progress("sweeping");
   bar.step(index, count, name);
-  const progress = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
+  const onLayerDone = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
   try {
     const pruner = new DevicePruner(backend);
-    const options = { pruner, backend, windows: calibration, allocation, signal, progress };
+    const options = { pruner, backend, windows: calibration, allocation, signal, onLayerDone };
     const pruned = await pruneInMemory(model, layerQueryOf(point, rounding), options);
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;

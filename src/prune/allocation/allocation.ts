@@ -42,6 +42,11 @@ export interface AllocationTask {
   readonly signal?: AbortSignal;
 }
 
+/** An allocation to be made. {@link AllocationTask} describes the fields. */
+export interface AllocationRequest extends Pick<AllocationTask, "layers" | "sparsity"> {
+  readonly name: Exclude<AllocationName, "uniform">;
+}
+
 /** The wanted sparsity of each layer before the numbers of zeros are rounded, in the order of `AllocationTask.layers`. */
 export interface WantedSparsities {
   readonly sparsities: readonly number[];

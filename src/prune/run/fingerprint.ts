@@ -6,13 +6,24 @@
  * as pruning.
  */
 
+import { describeRounding } from "../../backend/adapter_rounding.ts";
+import type { Backend } from "../../backend/backend.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { digestRange } from "../../files/chunks.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { VERSION } from "../../protocol/version.ts";
+import type { AllocationName } from "../allocation/allocation.ts";
+import type { RunTexts, TextFile } from "../texts/named_texts.ts";
 
 /** Maps the name of each value to its text. */
 export type Fingerprint = Readonly<Record<string, string>>;
+
+/** Reports that a run in the output folder differs from the requested one. The message names what differs and what helps. */
+export class OtherRunError extends Error {
+  override readonly name = "OtherRunError";
+}
 
 /** The files of a checkpoint that determine the token ids of a text. */
 const TOKENIZER_FILES =
@@ -67,4 +78,78 @@ export function differences(previous: Fingerprint, current: Fingerprint): string
 
 async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return formatDigest(await sha256(bytes));
+}
+
+/** The settings of a run, named as the options of `pare prune`. */
+export interface RunSettings {
+  readonly samples: number;
+  readonly seed?: number;
+  readonly layers?: readonly string[];
+  readonly skip?: readonly string[];
+  readonly minLayer?: number;
+  readonly maxLayer?: number;
+  readonly profile?: string;
+  readonly allocate: AllocationName;
+  readonly trueSequential?: boolean;
+  readonly format: string;
+  readonly windows?: number;
+  readonly protocol?: string;
+}
+
+/** The values that the fingerprint of a command covers. */
+export interface FingerprintSources {
+  readonly checkpoint: Checkpoint;
+  readonly query: LayerQuery;
+  readonly options: RunSettings;
+  readonly texts: RunTexts;
+  /** Tokens per window of the calibration text. */
+  readonly seqlen: number;
+  readonly fs: WorkFileSystem;
+}
+
+/**
+ * Computes the fingerprint of a command, which does not depend on the machine. It does not contain where hidden states are stored, because
+ * this place changes no byte of the result. It does not contain where layers are solved either, because the run's journal records the
+ * adapter of each layer.
+ */
+export async function commandFingerprint(
+  { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
+): Promise<Fingerprint> {
+  const { samples, seed, layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, format } =
+    options;
+  const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
+  const values = {
+    ...query,
+    samples,
+    seqlen,
+    seed,
+    layers,
+    skip,
+    "min-layer": minLayer,
+    "max-layer": maxLayer,
+    profile: profile === undefined ? undefined : await fileDigest(profile, fs),
+    allocate: allocate === "uniform" ? undefined : allocate,
+    "true-sequential": trueSequential,
+    format,
+    text: evaluation.length === 0 ? undefined : evaluation,
+    windows: options.windows,
+  };
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
+  return {
+    "pare's version": VERSION,
+    ...await checkpointFingerprint(checkpoint, fs),
+    "the calibration text": await textDigest(texts.calibration, fs),
+    ...Object.fromEntries(given.map(([name, value]) => [`--${name.replaceAll("_", "-")}`, String(value)])),
+  };
+}
+
+/** Describes a text by the digest of its file, and by the name as which the file is read. */
+async function textDigest({ name, path }: TextFile, fs: WorkFileSystem): Promise<string> {
+  const digest = await fileDigest(path, fs);
+  return name === undefined ? digest : `${name}, ${digest}`;
+}
+
+/** Adds to the fingerprint of a command the device of the forward passes. A run must go on with an equal device, but it may be finished on any. */
+export function runFingerprint(command: Fingerprint, { kind, adapter }: Backend): Fingerprint {
+  return { ...command, "the forward's backend": describeRounding({ backend: kind, adapter: adapter.name }) };
 }

@@ -18,8 +18,7 @@ import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../files/output_folder.ts"
 import { readBytes, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
-import { differences, type Fingerprint } from "./fingerprint.ts";
-import { OtherRunError } from "./other_run_error.ts";
+import { differences, type Fingerprint, OtherRunError } from "./fingerprint.ts";
 import {
   type AllocationEntry,
   Journal,

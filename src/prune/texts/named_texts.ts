@@ -67,3 +67,9 @@ export interface TextFile {
   /** The name of the text in reports: that of a named text, else that of the file. */
   readonly label: string;
 }
+
+/** The texts of a run. */
+export interface RunTexts {
+  readonly calibration: TextFile;
+  readonly evaluation: readonly TextFile[];
+}

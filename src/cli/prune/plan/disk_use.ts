@@ -4,8 +4,8 @@ import { countPlannedBytes } from "../../../checkpoint/write/write_plan.ts";
 import type { WorkFileSystem } from "../../../files/file_system.ts";
 import type { ForwardPlan } from "../../../models/forward.ts";
 import type { BlockPlan } from "../../../prune/block_plan.ts";
+import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import { planOutput } from "../../../prune/run/plan_output.ts";
-import type { PruneJob } from "../run_prune.ts";
 
 /** The bytes that a run needs on the disk. */
 export interface DiskUse {
@@ -17,7 +17,7 @@ export interface DiskUse {
 
 /** Returns the disk space of a run. The report files, which have about a kilobyte for each layer, are not counted. */
 export async function diskUse(
-  job: PruneJob,
+  job: FolderJob,
   { statesBytes }: ForwardPlan,
   { lastBlock }: BlockPlan,
   fs: WorkFileSystem,

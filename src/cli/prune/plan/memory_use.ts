@@ -9,7 +9,7 @@ import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
 import { tensorBytes } from "../../../tensor/shape.ts";
-import type { PruneJob } from "../run_prune.ts";
+import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { Rehearsal } from "./rehearse.ts";
 
 /** The peaks of the memory of a run, in bytes. */
@@ -25,7 +25,7 @@ export interface MemoryUse {
  * @param hosts the number of hosts that solve the layers; 0 if the backend solves them
  */
 export function memoryUse(
-  { model: { spec, weights }, windows, evaluatedWindows = [], queryOf }: PruneJob,
+  { model: { spec, weights }, windows, evaluatedWindows = [], queryOf }: FolderJob,
   layers: readonly SizedLayer[],
   { batches, statesBytes, place }: ForwardPlan,
   rehearsal: Rehearsal,

@@ -10,13 +10,13 @@ import { digestBytes } from "../../../files/chunks.ts";
 import type { WorkFileSystem } from "../../../files/file_system.ts";
 import { type RunSeconds, withTotal } from "../../../report/run_seconds.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
-import type { PruneJob } from "../run_prune.ts";
-import { reportedParameters } from "../reported_parameters.ts";
-import type { RunFacts } from "../run_report.ts";
+import type { FolderJob } from "../../../prune/run/folder_destination.ts";
+import type { PruneServices } from "../../../prune/run/job.ts";
+import type { RunFacts } from "../../../prune/run/run_report.ts";
+import { evaluationSeconds } from "../../../prune/run/time_left.ts";
 import { type DiskUse, diskUse } from "./disk_use.ts";
 import { type MemoryUse, memoryUse } from "./memory_use.ts";
-import { evaluationSeconds } from "./evaluation_seconds.ts";
-import { type RehearsalServices, rehearse } from "./rehearse.ts";
+import { rehearse } from "./rehearse.ts";
 import { deviceWarnings, diskWarnings, tokenWarnings } from "./warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
@@ -40,7 +40,7 @@ export interface RunPlan {
 }
 
 /** The services of the plan, and what is known about the machine. */
-export interface PlanServices extends RehearsalServices {
+export interface PlanServices extends PruneServices {
   readonly fs: WorkFileSystem;
   /** The free bytes on the disk of the output folder. */
   readonly freeBytes: number;
@@ -56,8 +56,8 @@ const COPY_PASSES = 2;
 
 /** Rehearses the run and returns its plan. @throws the errors of the run */
 export async function planRun(
-  job: PruneJob,
-  { name, options, query, seqlen }: RunFacts,
+  job: FolderJob,
+  { name, parameters, seqlen }: RunFacts,
   services: PlanServices,
 ): Promise<RunPlan> {
   const { model: { spec }, windows, evaluatedWindows = [], allocation } = job,
@@ -84,7 +84,7 @@ export async function planRun(
     layers: layers.length,
     weights: layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
     blocks: new Set(layers.map(({ block }) => block)).size,
-    parameters: reportedParameters({ query, options }),
+    parameters,
     samples: windows.length,
     seqlen,
     seconds,
@@ -108,7 +108,7 @@ export async function planRun(
 }
 
 /** Counts the bytes that are sent to hosts at most. */
-function countSentBytes({ checkpoint }: PruneJob, plan: BlockPlan, hosts: number): number {
+function countSentBytes({ checkpoint }: FolderJob, plan: BlockPlan, hosts: number): number {
   let bytes = 0;
   for (let block = 0; block <= plan.lastBlock; block++) {
     for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {
@@ -122,7 +122,7 @@ function countSentBytes({ checkpoint }: PruneJob, plan: BlockPlan, hosts: number
 }
 
 /** Measures how long a copy of the checkpoint takes per byte, by reading and hashing the beginning of its largest tensor. */
-async function copySecondsPerByte({ checkpoint }: PruneJob): Promise<number> {
+async function copySecondsPerByte({ checkpoint }: FolderJob): Promise<number> {
   const tensors = checkpoint.shards.flatMap(({ header }) => header.tensors);
   const largest = tensors.reduce((a, b) => b.end - b.begin > a.end - a.begin ? b : a);
   const length = Math.min(largest.end - largest.begin, COPY_PROBE_BYTES), started = performance.now();

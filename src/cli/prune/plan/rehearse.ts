@@ -4,15 +4,14 @@
  */
 
 import type { LayerGroup } from "../../../client/model_source.ts";
-import type { Backend } from "../../../backend/backend.ts";
 import { planForward } from "../../../models/forward.ts";
 import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
-import { type CalibratedModel, calibratedModel } from "../../../prune/calibrated_model.ts";
-import type { CalibratedPruner } from "../../../prune/device_pruner.ts";
-import { PhaseClock } from "../../../prune/phase_clock.ts";
-import { countPassWork, RunRates } from "../../../prune/run_rates.ts";
-import type { PruneJob } from "../run_prune.ts";
+import type { CalibratedModel } from "../../../prune/calibrated_model.ts";
+import type { FolderJob } from "../../../prune/run/folder_destination.ts";
+import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
+import { pruneModel } from "../../../prune/run/prune_model.ts";
+import { countPassWork, RunRates } from "../../../prune/run/run_rates.ts";
 
 /** The number of batches of windows. The first batch of a pass also reads the weights, so that only later ones show the rate. */
 const BATCHES = 2;
@@ -40,44 +39,45 @@ export interface Rehearsal {
   readonly processBytes: number;
 }
 
-/** The services of a rehearsal. {@link PruneServices} describes them. */
-export interface RehearsalServices {
-  readonly backend: Backend;
-  readonly pruner: CalibratedPruner;
-  readonly signal?: AbortSignal;
-}
-
 /** Rehearses the run. @throws the errors of the run */
 export async function rehearse(
-  { model, windows, layers, queryOf, trueSequential }: PruneJob,
-  { backend, pruner, signal }: RehearsalServices,
+  { model, windows, layers, queryOf, trueSequential }: FolderJob,
+  services: PruneServices,
 ): Promise<Rehearsal> {
+  const { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
   const blocks = [...new Set(chosen.map(({ block }) => block))].slice(0, 2);
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
-  const rates = new RunRates(queryOf, countPassWork(model.spec)), clock = new PhaseClock();
+  const rates = new RunRates(queryOf, countPassWork(model.spec));
   let stepBytes = 0, solved = 0;
-  const source = calibratedModel(model, backend, {
-    windows: windows.slice(0, count),
-    layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
-    trueSequential,
-    progress: (step) => {
-      rates.addStep(step);
-      // The statistics of a block exist only while they are added up.
-      if (step.pass === "run" || stepBytes === 0) stepBytes = backend.counters.bytesLive;
+  const measurements: OpenDestination = {
+    wrap: (source) => firstBlockOf(source, blocks[0]),
+    replace: () => Promise.resolve(),
+    record({ name }, lap) {
+      rates.addLayer(sized.get(name)!, lap);
+      solved++;
+      return Promise.resolve();
     },
-    signal,
-  });
+  };
   const memory = new MemoryMeter();
   try {
-    const short = firstBlockOf(clock.timeCalibration(source), blocks[0]);
-    for await (const event of pruner.pruneModel(short, queryOf, { signal })) {
-      if (event.type !== "layer") continue;
-      rates.addLayer(sized.get(event.name)!, clock.lap());
-      solved++;
-    }
+    await pruneModel({
+      model,
+      windows: windows.slice(0, count),
+      layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
+      queryOf,
+      trueSequential,
+      destination: { fill: (prune) => prune(measurements) },
+    }, {
+      ...services,
+      onCalibrationStep(step) {
+        rates.addStep(step);
+        // The statistics of a block exist only while they are added up.
+        if (step.pass === "run" || stepBytes === 0) stepBytes = backend.counters.bytesLive;
+      },
+    });
   } finally {
     memory.stop();
   }

@@ -3,7 +3,7 @@
 import { needsNoStatistics } from "../../../protocol/methods.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
 import { formatBytes, formatCount } from "../../../report/format.ts";
-import type { PruneJob } from "../run_prune.ts";
+import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { DiskUse } from "./disk_use.ts";
 
 /** With fewer tokens per column, the statistics of a layer are noisy. */
@@ -11,7 +11,7 @@ const TOKENS_PER_COLUMN = 3;
 
 /** Warns if the calibration has few tokens for the widest layer. */
 export function tokenWarnings(
-  { windows, queryOf }: Pick<PruneJob, "windows" | "queryOf">,
+  { windows, queryOf }: Pick<FolderJob, "windows" | "queryOf">,
   layers: readonly SizedLayer[],
 ): string[] {
   const tokens = windows.reduce((sum, { length }) => sum + length, 0);

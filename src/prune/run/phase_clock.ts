@@ -5,8 +5,8 @@
  * up to more than the time of the run.
  */
 
-import type { ModelSource } from "../client/model_source.ts";
-import type { Report } from "../protocol/messages.ts";
+import type { ModelSource } from "../../client/model_source.ts";
+import type { Report } from "../../protocol/messages.ts";
 
 /**
  * The phases of a run, in order. `send` is the time of the HTTP exchanges without the phases `read`, `factor`

@@ -1,44 +1,27 @@
 /** Predicts while a run works how long the rest of it takes. */
 
-import {
-  BlockPlan,
-  linearLayers,
-  type NameSet,
-  type Pass,
-  type SizedLayer,
-} from "../../../prune/block_plan.ts";
-import type { CalibrationStep } from "../../../prune/calibrated_model.ts";
-import type { Lap } from "../../../prune/phase_clock.ts";
-import { countPassWork, RunRates } from "../../../prune/run_rates.ts";
-import type { Model } from "../../../models/model.ts";
-import type { LayerQuery } from "../../../protocol/layer_query.ts";
-import { evaluationSeconds } from "./evaluation_seconds.ts";
-
-/** The run whose time is predicted. `PruneJob` describes the fields. */
-export interface PredictedRun {
-  readonly model: Model;
-  readonly windows: readonly Uint32Array[];
-  readonly evaluatedWindows?: readonly number[];
-  readonly layers: NameSet;
-  readonly trueSequential?: boolean;
-  queryOf(name: string): LayerQuery;
-}
+import type { ModelSpec } from "../../models/families/family.ts";
+import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
+import type { CalibrationStep } from "../calibrated_model.ts";
+import type { PruneJob } from "./job.ts";
+import type { Lap } from "./phase_clock.ts";
+import { countPassWork, RunRates } from "./run_rates.ts";
 
 /** The time that a run has left. The final copy of the files is not included. */
 export class TimeLeft {
-  readonly #job: PredictedRun;
+  readonly #job: PruneJob;
   readonly #rates: RunRates;
   readonly #passes: readonly Pass[];
   readonly #pending: Map<string, SizedLayer>;
   #lastStep?: CalibrationStep;
 
   /** @param finished the layers that an earlier process has pruned */
-  constructor(job: PredictedRun, finished: NameSet) {
+  constructor(job: PruneJob, finished: NameSet) {
     this.#job = job;
     this.#rates = new RunRates((name) => job.queryOf(name), countPassWork(job.model.spec));
     this.#passes = new BlockPlan(job.model.spec, { ...job, finished }).passes(0);
     const pending = linearLayers(job.model.spec)
-      .filter(({ name }) => job.layers.has(name) && !finished.has(name));
+      .filter(({ name }) => (job.layers?.has(name) ?? true) && !finished.has(name));
     this.#pending = new Map(pending.map((layer) => [layer.name, layer]));
   }
 
@@ -70,4 +53,26 @@ export class TimeLeft {
     return seconds.calibration + seconds.layers +
       evaluationSeconds(spec, evaluatedWindows, this.#rates, windows.length / batches);
   }
+}
+
+/** The perplexity of each text is measured of the dense and of the pruned model. */
+const MODELS = 2;
+
+/**
+ * Returns the seconds of the evaluation. The head takes the time of a block in proportion to its weights.
+ * @param texts the number of windows of each text
+ * @param batchWindows the number of windows in a batch of the calibration
+ */
+export function evaluationSeconds(
+  { block, blockCount, head }: ModelSpec,
+  texts: readonly number[],
+  rates: RunRates,
+  batchWindows: number,
+): number {
+  const size = (linears: readonly { readonly inFeatures: number; readonly outFeatures: number }[]) =>
+    linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
+  const blocks = blockCount + size([head]) / size(block.groups.flat());
+  const first = rates.batchSeconds(true), later = rates.batchSeconds(false);
+  const passes = texts.map((windows) => Math.max(0, first - later) + windows / batchWindows * later);
+  return MODELS * blocks * passes.reduce((sum, seconds) => sum + seconds, 0);
 }

@@ -4,25 +4,26 @@
  */
 
 import { countWeightFileBytes } from "../../checkpoint/shard.ts";
-import type { AllocationEntry, JournalEntry, LayerEntry } from "../../prune/run/journal.ts";
+import type { ModelFolder } from "../../models/model.ts";
 import { VERSION } from "../../protocol/version.ts";
-import type { Fingerprint } from "../../prune/run/fingerprint.ts";
-import type { PruneRun } from "../../prune/run/prune_run.ts";
-import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import type { RunReport } from "../../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../../report/run_seconds.ts";
-import type { RunTexts } from "../files/text_source.ts";
-import { type ParameterSources, reportedParameters } from "./reported_parameters.ts";
-import { repeatCommand } from "./repeat_command.ts";
-import type { LayerChoice } from "./choice_options.ts";
-import type { ModelFolder } from "../../models/model.ts";
+import type { Choice } from "../choose_layers.ts";
+import { NAMED_SEED } from "../read_calibration.ts";
+import type { RunTexts } from "../texts/named_texts.ts";
+import type { Fingerprint, RunSettings } from "./fingerprint.ts";
+import type { AllocationEntry, JournalEntry, LayerEntry } from "./journal.ts";
+import type { PruneRun } from "./prune_run.ts";
 
 /** The facts that are not in the journal. */
-export interface RunFacts extends ParameterSources {
+export interface RunFacts {
+  /** The parameters of the run by their names in `pare.json`, with every default filled in. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly options: Pick<RunSettings, "samples" | "seed" | "format" | "windows">;
   /** The name of the model in the title of the report. */
   readonly name: string;
   readonly opened: ModelFolder;
-  readonly choice: LayerChoice;
+  readonly choice: Choice;
   readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
@@ -41,8 +42,16 @@ export function runReport(
   { journal, resumeCount, allocation, layers }: PruneRun,
   end: RunEnd,
 ): RunReport {
-  const { name, opened: { checkpoint, model: { spec } }, choice, options, texts, seqlen, fingerprint } =
-    facts;
+  const {
+    name,
+    opened: { checkpoint, model: { spec } },
+    parameters,
+    choice,
+    options,
+    texts,
+    seqlen,
+    fingerprint,
+  } = facts;
   const bytes = countWeightFileBytes(checkpoint.shards), { write, evaluation, perplexity } = end;
   const settings = {
     model: {
@@ -51,7 +60,7 @@ export function runReport(
       blocks: spec.blockCount,
       hidden_size: spec.hiddenSize,
     },
-    parameters: reportedParameters(facts),
+    parameters,
     calibration: {
       text: texts.calibration.label,
       samples: options.samples,
@@ -114,4 +123,41 @@ function sortByModel(layers: readonly LayerEntry[], names: Iterable<string>): La
 /** Returns the allocation as the report has it, without the other fields of its line in the journal. */
 function reportedAllocation({ name, sparsities, notes }: AllocationEntry): RunReport["allocation"] {
   return { name, sparsities, notes };
+}
+
+/** A word that a shell passes on as it is. */
+const PLAIN_WORD = /^[\w.,/:=@%+-]+$/;
+
+/**
+ * Returns the command line of a run. Every parameter is named, so that the command stays the same if a default changes. The report names files without
+ * their folders, and so does the command.
+ * @param options the texts for the perplexity as the report names them, and the number of windows if it was given
+ */
+function repeatCommand(
+  { model, calibration, parameters }: Pick<RunReport, "model" | "calibration" | "parameters">,
+  options: { readonly text: readonly string[]; readonly windows?: number; readonly format: string },
+): string {
+  const { text, samples, seqlen, seed } = calibration;
+  const values: [name: string, value: unknown][] = [
+    ["calibration", text],
+    ["samples", samples],
+    ["seqlen", seqlen],
+    ["seed", seed],
+    ...Object.entries(parameters).filter(([name, value]) => name !== "pattern" || value !== "unstructured"),
+    ["format", options.format],
+    ["text", options.text],
+    ["windows", options.windows],
+  ];
+  const words = values.flatMap(([name, value]) => {
+    const option = `--${name.replaceAll("_", "-")}`;
+    if (value === true) return [option];
+    const given = [value].flat().filter((item) => item !== undefined && item !== null && item !== false);
+    return given.flatMap((item) => [option, String(item)]); // an option with several values is repeated
+  });
+  return ["pare", "prune", model.name, "--out", "FOLDER", ...words].map(quote).join(" ");
+}
+
+/** Quotes a word for the shells of Unix. */
+function quote(word: string): string {
+  return PLAIN_WORD.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -1,0 +1,220 @@
+/**
+ * The output folder of `pare prune` as a destination. Each pruned layer is recorded in a journal, a file of finished work. At the end, the files
+ * of the result get their final names. After a failure, the finished layers stay in the folder, so that the same command can continue.
+ */
+
+import { describeRounding } from "../../backend/adapter_rounding.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { readTensor } from "../../checkpoint/tensor_source.ts";
+import type { CompleteCopy } from "../../checkpoint/write/complete_copy.ts";
+import { type OpenCopy, openCopy } from "../../checkpoint/write/open_copy.ts";
+import { prepareFolder } from "../../checkpoint/write/partial_folder.ts";
+import type { LayerEvent } from "../../client/model_pruner.ts";
+import type { WorkFileSystem } from "../../files/file_system.ts";
+import { removeIfEmpty } from "../../files/output_folder.ts";
+import type { Model } from "../../models/model.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { linearLayers, type NameSet } from "../block_plan.ts";
+import { quantizedModel } from "../quantized_model.ts";
+import { type Fingerprint, OtherRunError } from "./fingerprint.ts";
+import type { LayerEntry } from "./journal.ts";
+import type { OpenDestination, PruneJob, PruneServices } from "./job.ts";
+import { pruneModel } from "./prune_model.ts";
+import { type OutputPlan, planOutput } from "./plan_output.ts";
+import { PruneRun } from "./prune_run.ts";
+import { repairRun } from "./repair_run.ts";
+
+/** A job whose result is a folder. */
+export interface FolderJob extends PruneJob {
+  readonly checkpoint: Checkpoint;
+  readonly layers: NameSet;
+  /** The output folder. */
+  readonly out: string;
+  /** Whether a checkpoint in the output folder may be replaced. */
+  readonly overwrite?: boolean;
+  /** Whether to discard an unfinished run in the output folder. */
+  readonly restart?: boolean;
+  /** Everything that the bytes of the result depend on. */
+  readonly fingerprint: Fingerprint;
+  /** Returns the grid of the layer `name` in a quantised result. Absent if the result is dense. */
+  readonly gridOf?: (name: string) => GridOptions | undefined;
+  /**
+   * Returns the texts of the report files, by file name.
+   * @param pruned the pruned model
+   * @param writeSeconds the time in which everything else was written
+   */
+  reportFiles(run: PruneRun, pruned: Model, writeSeconds: number): Promise<ReadonlyMap<string, string>>;
+  /** The seconds that this process needed until the run could start. @default 0 */
+  readonly loadSeconds?: number;
+  /** The names of the report files. */
+  readonly reportFileNames: readonly string[];
+}
+
+/** The services of a run with a folder. */
+export interface FolderServices extends PruneServices {
+  readonly fs: WorkFileSystem;
+  /** Called for each kind of damage that was found in the files of the unfinished run. The run repeats the lost work. */
+  onDamage?(description: string): void;
+  /** Called after a failure if the run has made progress, with the folder of the unfinished run. */
+  onUnfinished?(folder: string): void;
+}
+
+/**
+ * Runs the job to its end, or continues the run of an earlier process.
+ * @returns the journal's entries of all layers, pruned by this process or an earlier one
+ * @throws the error that stopped the run. The finished layers are kept. If the run has made no progress, its
+ * files are removed
+ */
+export function pruneIntoFolder(job: FolderJob, services: FolderServices): Promise<LayerEntry[]> {
+  const destination = { fill: (prune: Prune) => fillFolder(job, services, prune) };
+  return pruneModel({ ...job, destination }, services);
+}
+
+/** Prunes the layers that the open destination lacks. */
+type Prune = (open: OpenDestination) => Promise<void>;
+
+async function fillFolder(job: FolderJob, services: FolderServices, prune: Prune): Promise<LayerEntry[]> {
+  const { fs } = services;
+  const isNew = await fs.list(job.out) === undefined;
+  const output = planOutput(job, fs);
+  await using run = await PruneRun.open(fs, job.out, job);
+  let open: OpenCopy | undefined;
+  try {
+    await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
+    let complete = run.isResumed ? await repair(job, services, run, output) : undefined;
+    if (!complete) {
+      open = await openCopy(output.plan, job.out, fs, {
+        overwrite: job.overwrite,
+        replaced: run.isResumed ? run.replaced : undefined,
+        extraFiles: job.reportFileNames,
+      });
+      complete = await pruneAndComplete(job, services, run, open, output, prune);
+    }
+    await complete.publish();
+  } catch (error) {
+    try {
+      await cleanUpAfterFailure(job, services, run, open, isNew);
+    } catch (cleanUpError) {
+      throw new SuppressedError(cleanUpError, error, "cleaning up after a failure failed");
+    }
+    throw error;
+  }
+  await run.remove();
+  return run.layers;
+}
+
+/** Discards what is damaged in a run that continues. Returns the complete copy, if only its names have to be changed. */
+async function repair(
+  { model, layers, out, reportFileNames }: FolderJob,
+  { onDamage }: FolderServices,
+  run: PruneRun,
+  { plan }: OutputPlan,
+): Promise<CompleteCopy | undefined> {
+  const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
+  const files = { plan, out, extraFiles: reportFileNames, layers: chosen };
+  const { complete, damage } = await repairRun(run, files);
+  for (const description of damage) onDamage?.(description);
+  return complete;
+}
+
+/**
+ * Keeps the finished layers after a failure. If the run has made no progress, removes every file that it
+ * created.
+ */
+async function cleanUpAfterFailure(
+  { out }: FolderJob,
+  { fs, onUnfinished }: FolderServices,
+  run: PruneRun,
+  open: OpenCopy | undefined,
+  isNew: boolean,
+): Promise<void> {
+  if (await run.hasProgress()) {
+    await open?.close();
+    onUnfinished?.(run.folder);
+    return;
+  }
+  await open?.abort();
+  await run.remove();
+  if (isNew) await removeIfEmpty(fs, out);
+}
+
+/** Prunes the remaining layers and completes the copy. The journal records the start, every layer and the completion. */
+async function pruneAndComplete(
+  job: FolderJob,
+  { signal }: FolderServices,
+  run: PruneRun,
+  copy: OpenCopy,
+  output: OutputPlan,
+  prune: Prune,
+): Promise<CompleteCopy> {
+  const { loadSeconds: seconds = 0 } = job;
+  await run.journal.append({ type: "start", time: new Date().toISOString(), seconds });
+  await prune(openFolder(job, run, copy, output));
+  const pruned = { spec: job.model.spec, weights: output.denseWeights(copy.tensors) };
+  const started = performance.now();
+  const complete = await copy.complete({
+    makeExtras: () => job.reportFiles(run, pruned, secondsSince(started)),
+    signal,
+  });
+  await run.journal.append({ type: "complete", files: Object.fromEntries(complete.digests) });
+  return complete;
+}
+
+/** Returns the copy and the journal of the run as a destination. */
+function openFolder(
+  { gridOf }: FolderJob,
+  run: PruneRun,
+  copy: OpenCopy,
+  { parts, denseWeights }: OutputPlan,
+): OpenDestination {
+  const digests = new Map<string, Record<string, string>>(), weights = denseWeights(copy.tensors);
+  const store = async (name: string, tensors: ReadonlyMap<string, HostTensor>) => {
+    const stored: Record<string, string> = {};
+    for (const [part, tensor] of tensors) stored[part] = await copy.replace(part, tensor);
+    await copy.sync(...tensors.keys());
+    digests.set(name, stored);
+  };
+  return {
+    finished: new Set(run.layers.map(({ name }) => name)),
+    readFinished: (name) => readTensor(weights, name),
+    states: run.states,
+    async allocation(choose) {
+      if (run.allocation) return run.allocation;
+      const started = performance.now(), made = await run.withTemporaryStates(choose);
+      await run.journal.append({
+        type: "allocation",
+        ...made,
+        sparsities: { ...made.sparsities },
+        notes: [...made.notes],
+        seconds: secondsSince(started),
+      });
+      return made;
+    },
+    wrap: (source) => gridOf ? quantizedModel(source, gridOf, store) : source,
+    async replace(name, weight) {
+      if (!parts.has(name)) await store(name, new Map([[name, weight]])); // the parts of a quantised weight are stored already
+    },
+    async record(event, seconds) {
+      refuseOtherAdapter(run, event);
+      const { name, block, tokens, report } = event;
+      const stored = digests.get(name)!; // the layer was replaced before its event
+      await run.journal.append({ type: "layer", name, block, seconds, tokens, report, digests: stored });
+    },
+  };
+}
+
+/** Refuses a layer from another adapter. Adapters round differently, so the run would not end in the same bytes. */
+function refuseOtherAdapter(run: PruneRun, { name, report }: LayerEvent): void {
+  const first = run.layers[0]?.report ?? report;
+  if (describeRounding(first) === describeRounding(report)) return;
+  throw new OtherRunError(
+    `${name}: was solved on ${report.backend} (${report.adapter}), but the first layer of the run was solved on ` +
+      `${first.backend} (${first.adapter}). Continue on the adapter of the first layer, start over with ` +
+      "--restart, or write to another folder",
+  );
+}
+
+function secondsSince(started: number): number {
+  return (performance.now() - started) / 1000;
+}

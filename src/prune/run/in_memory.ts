@@ -1,0 +1,46 @@
+/** Prunes all linear layers of a model in memory. Nothing is written. */
+
+import { withReplacements } from "../../checkpoint/tensor_source.ts";
+import type { Model } from "../../models/model.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { needsNoStatistics } from "../../protocol/methods.ts";
+import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { AllocationName } from "../allocation/allocation.ts";
+import { linearLayers } from "../block_plan.ts";
+import type { Destination, PruneServices } from "./job.ts";
+import { pruneModel } from "./prune_model.ts";
+
+/** Returns a destination whose result shares all other weights with `model`. */
+export function memoryDestination({ spec, weights }: Model): Destination<Model> {
+  return {
+    async fill(prune) {
+      const replaced = new Map<string, HostTensor>();
+      await prune({ replace: (name, weight) => Promise.resolve(void replaced.set(name, weight)) });
+      return { spec, weights: withReplacements(weights, replaced) };
+    },
+  };
+}
+
+/** The services of the run, its calibration windows and its allocation. */
+export interface InMemoryPruneOptions extends PruneServices {
+  /** Token ids of the calibration windows. Runs that need no statistics do not use them. */
+  readonly windows: readonly Uint32Array[];
+  /**
+   * How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method.
+   * @default "uniform"
+   */
+  readonly allocation?: AllocationName;
+}
+
+/** Prunes all linear layers in the blocks of `model` with the parameters in `query`. @throws the errors of `pruneModel` */
+export async function pruneInMemory(
+  model: Model,
+  query: LayerQuery,
+  { windows, allocation: name = "uniform", ...services }: InMemoryPruneOptions,
+): Promise<Model> {
+  const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
+  const allocation = name === "uniform" ? undefined : { name, layers: linearLayers(model.spec), sparsity };
+  const job = { model, windows, isCalibrated: !needsNoStatistics(query), queryOf: () => query, allocation };
+  return await pruneModel({ ...job, destination: memoryDestination(model) }, services);
+}

@@ -1,0 +1,77 @@
+/** The types of pruning a whole model: the job, its services, and the destination of the pruned layers. */
+
+import type { Backend } from "../../backend/backend.ts";
+import type { LayerEvent } from "../../client/model_pruner.ts";
+import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
+import type { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
+import type { Model } from "../../models/model.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
+import type { NameSet } from "../block_plan.ts";
+import type { CalibratedModel, CalibrationStep } from "../calibrated_model.ts";
+import type { CalibratedPruner } from "../device_pruner.ts";
+import type { Lap, PhaseClock } from "./phase_clock.ts";
+
+/** The model to prune, and how. */
+export interface PruneJob {
+  readonly model: Model;
+  /** The calibration windows, which are pieces of the calibration text, as token ids. */
+  readonly windows: readonly Uint32Array[];
+  /** Whether the layers get statistics. Methods that need none are faster without. All layers are then pruned. @default true */
+  readonly isCalibrated?: boolean;
+  /** The number of windows of each text on which the destination measures the perplexity. @default [] */
+  readonly evaluatedWindows?: readonly number[];
+  /** The names of the weights to prune. @default the weights of all linear layers in the blocks */
+  readonly layers?: NameSet;
+  /** Returns the parameters of the layer `name`. */
+  queryOf(name: string): LayerQuery;
+  /** The layers whose sparsities are chosen before the first layer is pruned. By default `queryOf` has all sparsities. */
+  readonly allocation?: AllocationRequest;
+  readonly trueSequential?: boolean;
+  /** Where hidden states are stored, if the destination has a folder for them. @default "auto" */
+  readonly activations?: HiddenStatesLocation;
+}
+
+/** The devices and callbacks of a run. */
+export interface PruneServices {
+  /** Runs the forward passes of the calibration. */
+  readonly backend: Backend;
+  /** Solves the layers. */
+  readonly pruner: CalibratedPruner;
+  readonly signal?: AbortSignal;
+  /** Adds up the time of the calibration and of the destination. */
+  readonly clock?: PhaseClock;
+  /**
+   * Called at the start with the number of layers that earlier processes finished, and then after each layer. `secondsLeft` is the time
+   * that the run needs until its result is written. It is undefined as long as no layer is solved.
+   */
+  onLayerDone?(done: number, total: number, event?: LayerEvent, secondsLeft?: number): void;
+  /** Called after each step of the measurements for the allocation. `total` is the number of all steps. */
+  onAllocationStep?(done: number, total: number): void;
+  /** Called after each step of the calibration. */
+  onCalibrationStep?(step: CalibrationStep, secondsLeft?: number): void;
+}
+
+/** Receives the pruned layers of one run. */
+export interface Destination<Result> {
+  /** Opens the destination, calls `prune` unless it has all layers already, and returns the result. */
+  fill(prune: (open: OpenDestination) => Promise<void>): Promise<Result>;
+}
+
+/** A destination that is ready for layers. */
+export interface OpenDestination {
+  /** The layers that an earlier process has pruned, and a function that reads them. */
+  readonly finished?: ReadonlySet<string>;
+  readonly readFinished?: (name: string) => Promise<HostTensor>;
+  /** Where the hidden states are stored. By default, in memory. */
+  readonly states?: HiddenStatesFolder;
+  /** Returns the allocation of an earlier process, or calls `choose` and records its result. @default calls `choose` */
+  allocation?(choose: (states?: HiddenStatesFolder) => Promise<Allocation>): Promise<Allocation>;
+  /** Wraps the model that is pruned. */
+  wrap?(source: CalibratedModel): CalibratedModel;
+  /** Stores a pruned weight, which has the dtype of the checkpoint. */
+  replace(name: string, weight: HostTensor): Promise<void>;
+  /** Records a layer whose weight is stored. */
+  record?(event: LayerEvent, lap: Lap): Promise<void>;
+}

@@ -1,0 +1,78 @@
+/**
+ * Prunes the layers of a model into a destination: a folder, the memory of this process, or the measurements of a rehearsal. Everything
+ * that prunes a whole model calls `pruneModel`.
+ */
+
+import type { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { allocate, withAllocation } from "../allocation/allocate.ts";
+import type { Allocation } from "../allocation/allocation.ts";
+import { type CalibratedModel, calibratedModel } from "../calibrated_model.ts";
+import { uncalibratedModel } from "../uncalibrated_model.ts";
+import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
+import { PhaseClock } from "./phase_clock.ts";
+import { TimeLeft } from "./time_left.ts";
+
+/** Prunes the model into the destination, and returns the result of the destination. @throws the error that stopped the run */
+export function pruneModel<Result>(
+  job: PruneJob & { readonly destination: Destination<Result> },
+  services: PruneServices,
+): Promise<Result> {
+  return job.destination.fill((open) => pruneLayers(job, services, open));
+}
+
+async function pruneLayers(job: PruneJob, services: PruneServices, open: OpenDestination): Promise<void> {
+  const { signal, pruner, clock = new PhaseClock(), onLayerDone } = services;
+  const { finished = new Set() } = open;
+  const allocation = job.allocation && await allocationOf(job, services, open);
+  const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
+  const timeLeft = new TimeLeft({ ...job, queryOf }, finished);
+  const prunable = prunableModel(job, services, { ...open, finished }, clock, timeLeft);
+  const source = open.wrap?.(prunable) ?? prunable, total = finished.size + source.layerCount;
+  onLayerDone?.(finished.size, total);
+  clock.lap();
+  for await (const event of pruner.pruneModel(clock.timeCalibration(source), queryOf, { signal })) {
+    if (event.type !== "layer") continue;
+    const lap = clock.lap();
+    await open.record?.(event, lap);
+    timeLeft.addLayer(event.name, lap);
+    onLayerDone?.(finished.size + event.done, total, event, timeLeft.seconds);
+  }
+}
+
+/** Returns the sparsity of each layer. */
+function allocationOf(
+  { model, windows, activations = "auto", queryOf, allocation }: PruneJob,
+  { backend, pruner, signal, onAllocationStep: progress }: PruneServices,
+  open: OpenDestination,
+): Promise<Allocation> {
+  const task = { ...allocation!, model, queryOf, windows, backend, pruner, signal, progress };
+  const choose = (folder?: HiddenStatesFolder) =>
+    allocate(allocation!.name, { ...task, hiddenStates: folder && { folder, location: activations } });
+  return open.allocation?.(choose) ?? choose();
+}
+
+/** Returns the model as a source of the layers that the destination lacks. */
+function prunableModel(
+  { model, windows, isCalibrated = true, layers, trueSequential, activations: location = "auto" }: PruneJob,
+  { backend, signal, onCalibrationStep }: PruneServices,
+  { finished, readFinished, states, replace }: OpenDestination & { readonly finished: ReadonlySet<string> },
+  clock: PhaseClock,
+  timeLeft: TimeLeft,
+): CalibratedModel {
+  const onReplace = (name: string, weight: HostTensor) => clock.time("write", () => replace(name, weight));
+  if (!isCalibrated) return uncalibratedModel(model, onReplace);
+  return calibratedModel(model, backend, {
+    windows,
+    layers,
+    trueSequential,
+    finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
+    hiddenStates: states && { folder: states, location },
+    onReplace,
+    progress: (step) => {
+      timeLeft.addStep(step);
+      onCalibrationStep?.(step, timeLeft.seconds);
+    },
+    signal,
+  });
+}
