@@ -5,8 +5,8 @@
  */
 
 import type { HostLimits } from "../src/host/host_services.ts";
-import { TransferRate, watchTransfer } from "../src/host/transfer_rate.ts";
-import { longPause, TransferPauses } from "./yield_to_event_loop.ts";
+import { TransferRate, watchTransfer } from "../src/host/transfers.ts";
+import { longPause, TransferPauses } from "./body.ts";
 
 /** The chunks of an answer, and functions that `answerStream` calls. */
 export interface AnswerSource {

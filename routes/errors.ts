@@ -6,10 +6,9 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { NoDeviceError, ShuttingDownError } from "../src/host/device.ts";
-import { HessianNotFoundError, StoreBudgetError } from "../src/host/factor_store.ts";
+import { DigestMismatchError, HessianNotFoundError, StoreBudgetError } from "../src/host/factor_store.ts";
 import { BusyError } from "../src/host/bounded_queue.ts";
-import { DigestMismatchError } from "../src/host/store_hessian.ts";
-import { layerRefusal } from "../src/layer/layer_refusal.ts";
+import { layerRefusal } from "../src/layer/errors.ts";
 import { RESTART_SECONDS } from "../src/protocol/limits.ts";
 import { problemAnswer, Refusal } from "../src/protocol/refusal.ts";
 import type { HostEnv } from "./host_app.ts";

@@ -3,7 +3,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { DeviceSession } from "../src/host/device.ts";
-import { UnsentAnswers } from "../src/host/unsent_answers.ts";
+import { UnsentAnswers } from "../src/host/transfers.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
 import { readWholeAnswer } from "../src/layer/write_layer.ts";

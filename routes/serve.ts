@@ -33,7 +33,7 @@ import { listen } from "../src/host/listen.ts";
 import type { KeyFile } from "../src/host/key_file.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
-import { MAX_WHOLE_BYTES } from "../src/host/unsent_answers.ts";
+import { MAX_WHOLE_BYTES } from "../src/host/transfers.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";

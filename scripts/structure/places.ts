@@ -22,7 +22,6 @@ const PLACES: readonly Place[] = [
       "src/host/backends.ts",
       "src/host/listen.ts",
       "src/host/listener.ts",
-      "src/host/plain_listener.ts",
       "src/cli",
       "src/cpu",
       "src/webgpu",

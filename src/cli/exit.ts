@@ -13,8 +13,7 @@ import { HubUnreachable } from "../hub/hub_access.ts";
 import { OtherRunError } from "../prune/run/fingerprint.ts";
 import { SafetensorsError } from "../safetensors/error.ts";
 import { isNotPermitted } from "../text/is_not_permitted.ts";
-import { Interrupted, RefusedError, UsageError } from "./errors.ts";
-import { explainNotPermitted } from "./not_permitted.ts";
+import { explainNotPermitted, Interrupted, RefusedError, UsageError } from "./errors.ts";
 
 /** The kinds of failures with their exit codes. Interrupted commands have codes of their own. */
 const EXIT_CODES = { defect: 1, usage: 2, refused: 3, try_again: 4 } as const;

@@ -22,8 +22,7 @@ import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { openBackend } from "./open_backend.ts";
 import { windowTokens } from "./options/common_options.ts";
-import { layerQuery } from "./options/layer_options.ts";
-import { checkMethodSizes } from "./options/method_sizes.ts";
+import { checkMethodSizes, layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkFormat } from "./prune/check_format.ts";
 import { readChoice } from "./prune/choice_options.ts";
@@ -32,11 +31,9 @@ import { planRun } from "./prune/plan/plan_run.ts";
 import { printPlan } from "./prune/plan/print_plan.ts";
 import { tokenWarnings } from "./prune/plan/warnings.ts";
 import { loadingLines, printRunResult } from "./prune/print_result.ts";
-import { pruneJob } from "./prune/prune_job.ts";
-import { applyProtocol } from "./prune/protocol.ts";
-import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { reportedParameters } from "./prune/reported_parameters.ts";
-import { remotePruner } from "./prune/remote_pruner.ts";
+import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
+import { applyProtocol, declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { remotePruner } from "./remote_client.ts";
 import { Output, type Progress } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */

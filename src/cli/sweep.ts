@@ -20,13 +20,16 @@ import {
   integer,
   windowTokens,
 } from "./options/common_options.ts";
-import { addRoundingOptions, layerQuery, type RoundingFlags } from "./options/layer_options.ts";
-import { allocateOption, checkAllocation } from "./options/allocate_option.ts";
+import {
+  addRoundingOptions,
+  checkMethodSizes,
+  layerQuery,
+  type RoundingFlags,
+} from "./options/layer_options.ts";
+import { allocateOption, checkAllocation } from "./prune/choice_options.ts";
 import type { AllocationName } from "../prune/allocation/allocation.ts";
 import { addExample } from "./options/help.ts";
-import { checkMethodSizes } from "./options/method_sizes.ts";
-import { readEvaluationText } from "./files/evaluation_text.ts";
-import { openRunTexts, requireTexts } from "./files/text_source.ts";
+import { openRunTexts, readEvaluationText, requireTexts } from "./files/text_source.ts";
 import { denoFileSystem, nameFile } from "./files/deno_file_system.ts";
 import { requireWritableFile } from "./files/output_path.ts";
 import { linearLayers } from "../prune/block_plan.ts";

@@ -19,7 +19,7 @@ import { requireBodyLength } from "./requests/body_length.ts";
 import { readBody } from "./requests/read_body.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./small_limits.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
-import { layerRefusal } from "../layer/layer_refusal.ts";
+import { layerRefusal } from "../layer/errors.ts";
 import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/headers.ts";
 import { type ParsedLayerQuery, type ResolvedParameters, resolveParameters } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";

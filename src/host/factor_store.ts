@@ -10,7 +10,10 @@
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { FactorKey, Loan } from "../layer/loan.ts";
 import type { Factor } from "../linalg/factor.ts";
-import type { Digest } from "../protocol/digest.ts";
+import { type Digest, formatDigest, hashedStream } from "../protocol/digest.ts";
+import { createHash } from "node:crypto";
+import type { Backend } from "../backend/backend.ts";
+import { readHessian, type ReadOptions } from "../layer/read_layer.ts";
 
 /** The requested statistics are not stored, because they were never sent, or were evicted or deleted. */
 export class HessianNotFoundError extends Error {
@@ -183,4 +186,35 @@ export class FactorStore {
 function free({ hessian, factor }: Entry): void {
   hessian.destroy();
   factor?.destroy();
+}
+
+/** A body does not have the digest that the request names. */
+export class DigestMismatchError extends Error {
+  override name = "DigestMismatchError";
+
+  constructor(readonly expected: Digest, readonly got: Digest) {
+    super(`the body has the digest ${got}, not ${expected}`);
+  }
+}
+
+/**
+ * Reads a body into `store` under `digest`. If it throws, nothing is stored.
+ * @returns the order of the statistics, and whether they are new in the store
+ * @throws {DigestMismatchError} {StoreBudgetError} and what `readHessian` throws
+ */
+export async function storeHessian(
+  backend: Backend,
+  store: FactorStore,
+  digest: Digest,
+  source: AsyncIterable<Uint8Array>,
+  options: ReadOptions,
+): Promise<{ order: number; added: boolean }> {
+  const hash = createHash("sha256");
+  const hessian = await readHessian(backend, hashedStream(source, hash), options);
+  const got = formatDigest(hash.digest());
+  if (got !== digest) {
+    hessian.destroy();
+    throw new DigestMismatchError(digest, got);
+  }
+  return { order: hessian.cols, added: store.add(digest, hessian) };
 }

@@ -1,6 +1,6 @@
 /**
  * The services that the HTTP resources of a host use, such as the device and the log. `startHostServices` builds them for `routes/serve.ts`,
- * which listens on a port, and for the command line, which calls the same application within its own process.
+ * which listens on a port.
  */
 
 import type { Backend } from "../backend/backend.ts";

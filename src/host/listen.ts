@@ -1,7 +1,7 @@
-/** Chooses how the host listens: with limits of the connections if this version of Deno allows them, and otherwise without. */
+/** Chooses how the host listens: with limits of the connections if this version of Deno allows them, and otherwise without. `PlainListener` is the listener without limits. */
 
 import { type HttpListener, Listener, type ListenOptions, type ServeHttpOnConnection } from "./listener.ts";
-import { MISSING_PROTECTIONS, PlainListener } from "./plain_listener.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** The internal functions of Deno that the host uses. They are not part of Deno's public interface, so a version may lack them. */
 export interface DenoInternals {
@@ -22,4 +22,51 @@ export function listen(options: ListenOptions, internals: DenoInternals = denoIn
 function denoInternals(): DenoInternals {
   const { internal } = Deno as unknown as { internal: symbol };
   return (Deno as unknown as Record<symbol, DenoInternals | undefined>)[internal] ?? {};
+}
+
+/** What a host lacks that uses this listener, for the log. */
+export const MISSING_PROTECTIONS = "the number of connections is not limited; connections that are idle, " +
+  "that send no header, or whose clients do not take small answers stay open; and the host stops listening " +
+  "when the process has no file descriptor left";
+
+/** Listens for connections and serves HTTP on them, without limits of the connections. @throws the system's error if the port is not available */
+export class PlainListener implements HttpListener {
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #abort = new AbortController();
+  #requests = 0;
+
+  constructor({ hostname, port, handler, log }: ListenOptions) {
+    const onRequest = (request: Request, { completed }: Deno.ServeHandlerInfo) => {
+      this.#requests++;
+      const onEnd = () => void this.#requests--;
+      completed.then(onEnd, onEnd);
+      return handler(request, completed);
+    };
+    this.#server = Deno.serve({
+      hostname,
+      port,
+      signal: this.#abort.signal,
+      onListen: () => {},
+      onError: () => new Response(null, { status: 500 }),
+    }, onRequest);
+    // Without this handler, the rejection would end the process in the middle of its running requests.
+    this.#server.finished.catch((error) => log({ event: "listening ended", fault: messageOf(error) }));
+  }
+
+  get port(): number {
+    return this.#server.addr.port;
+  }
+
+  /** The number of connections with a request. Others are unknown. */
+  get connections(): number {
+    return this.#requests;
+  }
+
+  async close(): Promise<void> {
+    await this.#server.shutdown();
+  }
+
+  abort(): void {
+    this.#abort.abort();
+  }
 }

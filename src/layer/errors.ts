@@ -1,10 +1,16 @@
 /**
- * The errors for invalid tensors in a well-formed safetensors body. Each error has the name of the tensor for
- * the answer.
+ * The errors for invalid tensors of a layer, and the mapping of all errors of a layer to problems, which are the error
+ * answers of the HTTP contract. The host adds the errors that only a host has.
  */
 
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { shortened } from "../text/quotes.ts";
+import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { InvalidStatisticsError, NotPositiveDefiniteError } from "../linalg/errors.ts";
+import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
+import { Refusal } from "../protocol/refusal.ts";
+import { SafetensorsError } from "../safetensors/error.ts";
+import { LayerSizeError } from "../solvers/check_operands.ts";
 
 /** A tensor is missing or unexpected, or its shape or dtype does not fit. */
 export class TensorMismatchError extends Error {
@@ -53,4 +59,48 @@ export class NotSymmetricError extends Error {
   constructor(readonly tensor: string, readonly index: readonly [number, number]) {
     super(`tensor ${tensor}: element [${index.join(", ")}] differs from [${index.toReversed().join(", ")}]`);
   }
+}
+
+/**
+ * Returns the refusal (the problem to answer with) for `error`, or undefined if `error` is not an error of a
+ * layer.
+ */
+export function layerRefusal(error: unknown): Refusal | undefined {
+  if (error instanceof SafetensorsError) {
+    const { tensor, byte, message } = error;
+    const code = error.kind === "malformed" ? "malformed_safetensors" : "truncated_body";
+    return new Refusal(code, message, { members: { tensor, byte } });
+  }
+  if (error instanceof TensorMismatchError) {
+    const { tensor, expected, got, message } = error;
+    return new Refusal("shape_mismatch", message, { members: { tensor, expected, got } });
+  }
+  if (error instanceof NonFiniteError) {
+    const { tensor, index, message } = error;
+    return new Refusal("non_finite", message, { members: { tensor, index } });
+  }
+  if (error instanceof NotSymmetricError) {
+    const { tensor, index, message } = error;
+    return new Refusal("not_symmetric", message, { members: { tensor, index } });
+  }
+  if (error instanceof InvalidStatisticsError) {
+    const { index, value, message } = error;
+    // The error is about a diagonal entry of H. If the entry is finite, it is negative, so H is not positive
+    // definite.
+    const code = Number.isFinite(value) ? "not_positive_definite" : "non_finite";
+    return new Refusal(code, message, { members: { tensor: "hessian", index: [index, index] } });
+  }
+  if (error instanceof NotPositiveDefiniteError) {
+    const { order, damping, message } = error;
+    return new Refusal("not_positive_definite", message, { members: { order, damping } });
+  }
+  if (error instanceof LayerSizeError) {
+    const { method, message } = error;
+    return new Refusal("unsupported", message, { members: { parameter: "method", value: method } });
+  }
+  if (error instanceof DeviceLostError) {
+    return new Refusal("device_lost", error.message, { retryAfter: DEVICE_REOPEN_SECONDS });
+  }
+  if (error instanceof OutOfDeviceMemoryError) return new Refusal("too_large", error.message);
+  return undefined;
 }

@@ -18,10 +18,9 @@ import {
   type StatisticsRule,
 } from "./body_tensors.ts";
 import { HessianSink, PackedHessianSink } from "./sinks/hessian_sink.ts";
-import { ingest, type NamedChunk } from "./sinks/ingest.ts";
+import { ingest, type NamedChunk, type TensorSink } from "./sinks/ingest.ts";
 import { InputsSink } from "./sinks/inputs_sink.ts";
 import { MaskSink } from "./sinks/mask_sink.ts";
-import type { TensorSink } from "./sinks/tensor_sink.ts";
 import { WeightSink } from "./sinks/weight_sink.ts";
 
 /** Options of reading a body. */

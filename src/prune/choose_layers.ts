@@ -4,8 +4,8 @@
  * the names of the layers only, and no files are read.
  */
 
-import { compileNamePattern } from "./name_pattern.ts";
 import type { ProfileRule } from "./profile.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** A linear layer of a model. */
 export interface NamedLayer {
@@ -96,4 +96,34 @@ function matchOne(all: readonly NamedLayer[], option: string, pattern: string): 
   throw new RangeError(
     `${option} ${JSON.stringify(pattern)}: matches no layer; an example of a layer is ${all[0]?.name}`,
   );
+}
+
+/** The end of a weight's name. The rest is the name of its layer. */
+const WEIGHT_SUFFIX = /\.weight$/;
+
+/**
+ * Compiles a pattern to a function that tests the name of a weight. A name matches if it matches with or
+ * without its `.weight`. Plain text must match one or more whole parts of the name, which dots separate. A
+ * pattern with wildcards must match the whole name. A regular expression may match anywhere in the name with
+ * its `.weight`.
+ * @throws {RangeError} if the pattern is empty or is a malformed regular expression
+ */
+export function compileNamePattern(pattern: string): (name: string) => boolean {
+  if (pattern === "") throw new RangeError("layer pattern: is empty");
+  if (pattern.length > 2 && pattern.startsWith("/") && pattern.endsWith("/")) {
+    const expression = parseExpression(pattern);
+    return (name) => expression.test(name);
+  }
+  const hasWildcards = /[*?]/.test(pattern);
+  const body = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".");
+  const expression = new RegExp(hasWildcards ? `^${body}$` : `(^|\\.)${body}$`);
+  return (name) => expression.test(name) || expression.test(name.replace(WEIGHT_SUFFIX, ""));
+}
+
+function parseExpression(pattern: string): RegExp {
+  try {
+    return new RegExp(pattern.slice(1, -1));
+  } catch (cause) {
+    throw new RangeError(`layer pattern ${pattern}: ${messageOf(cause)}`, { cause });
+  }
 }

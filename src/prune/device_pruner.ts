@@ -11,7 +11,7 @@ import type { LayerGroup } from "../client/model_source.ts";
 import { pruneRounds, type RoundLayer } from "../client/prune_rounds.ts";
 import { checkStatistics } from "../layer/check_answer.ts";
 import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
-import { layerRefusal } from "../layer/layer_refusal.ts";
+import { layerRefusal } from "../layer/errors.ts";
 import { DEFAULT_STORE_BYTES, LentStatistics } from "../layer/loan.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";

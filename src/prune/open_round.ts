@@ -6,12 +6,12 @@
  */
 
 import type { HessianAccumulator } from "../calibration/hessian.ts";
-import { convertReplacement, type TensorSource } from "../checkpoint/tensor_source.ts";
+import { convertReplacement, readTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
-import type { LinearGroup } from "../models/layer_specs.ts";
+import type { LinearGroup, LinearSpec } from "../models/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { PendingGroup, PendingLayer } from "./block_plan.ts";
-import { readLayerWeight, toStoredShape } from "./layer_weight.ts";
+import { transpose } from "../tensor/transpose.ts";
 
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<unknown>;
@@ -118,4 +118,23 @@ function requireReplaced(layers: readonly PendingLayer[], { replaced }: OpenBloc
   if (missing) {
     throw new Error(`${missing.name}: was not replaced before the next round was requested`);
   }
+}
+
+/**
+ * Reads the weight of a layer: (outFeatures, inFeatures), in the dtype of the checkpoint.
+ * @param name the name of the weight
+ * @throws {ModelError} if there is no such tensor
+ */
+export async function readLayerWeight(
+  source: TensorSource,
+  name: string,
+  linear: LinearSpec,
+): Promise<HostTensor> {
+  const stored = await readTensor(source, name);
+  return linear.isTransposed ? transpose(stored) : stored;
+}
+
+/** Returns a weight of shape (outFeatures, inFeatures) in the shape in which the checkpoint stores it. */
+export function toStoredShape(weight: HostTensor, linear: LinearSpec): HostTensor {
+  return linear.isTransposed ? transpose(weight) : weight;
 }

@@ -1,5 +1,5 @@
 /**
- * The error that the safetensors reader throws for an invalid file. `layer/layer_refusal.ts` maps its kind to
+ * The error that the safetensors reader throws for an invalid file. `layer/errors.ts` maps its kind to
  * an error code: `malformed` to `malformed_safetensors` and `truncated` to `truncated_body`. The reader
  * passes on errors of the byte source unchanged. The encoder throws RangeError or TypeError instead, because
  * its errors are the caller's fault.

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { checkMethodSizes } from "../../src/cli/options/method_sizes.ts";
+import { checkMethodSizes } from "../../src/cli/options/layer_options.ts";
 import { linearSpec } from "../../src/models/layer_specs.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 

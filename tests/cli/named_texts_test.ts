@@ -3,8 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { freePort } from "../../scripts/processes/child_edge.ts";
-import { applyProtocol } from "../../src/cli/prune/protocol.ts";
-import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
+import { applyProtocol, declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
 import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts";
 import { type FakeHub, serveHub } from "../hub/fake_hub.ts";
 import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";

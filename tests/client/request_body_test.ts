@@ -3,7 +3,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { bodyBlob, bodyStream } from "../../src/client/request_body.ts";
+import { bodyBlob, bodyStream } from "../../src/client/transport.ts";
 
 /** The size of a piece, in bytes. */
 const PIECE_BYTES = 2 ** 20;

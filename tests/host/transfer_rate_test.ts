@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { TransferRate } from "../../src/host/transfer_rate.ts";
+import { TransferRate } from "../../src/host/transfers.ts";
 
 /** A rate of at least 500 bytes per second over windows of 20 seconds, with a clock that a test moves. */
 function start(leastBytesPerSecond = 500) {

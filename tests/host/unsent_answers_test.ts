@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { MAX_WHOLE_BYTES, UnsentAnswers } from "../../src/host/unsent_answers.ts";
+import { MAX_WHOLE_BYTES, UnsentAnswers } from "../../src/host/transfers.ts";
 
 describe("UnsentAnswers", () => {
   it("accepts answers up to a size, and up to a sum of sizes", () => {

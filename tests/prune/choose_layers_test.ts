@@ -2,8 +2,12 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type ChoiceOptions, chooseLayers, mergeParameters } from "../../src/prune/choose_layers.ts";
-import { compileNamePattern } from "../../src/prune/name_pattern.ts";
+import {
+  type ChoiceOptions,
+  chooseLayers,
+  compileNamePattern,
+  mergeParameters,
+} from "../../src/prune/choose_layers.ts";
 import { parseProfile } from "../../src/prune/profile.ts";
 
 const LAYERS = [0, 1, 2].flatMap((block) =>

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { longPause, shortPause, TransferPauses } from "../../routes/yield_to_event_loop.ts";
+import { longPause, shortPause, TransferPauses } from "../../routes/body.ts";
 
 describe("TransferPauses", () => {
   for (const pause of [longPause, shortPause]) {

@@ -13,7 +13,7 @@ import { openModelFolder } from "../../models/model.ts";
 import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
-import { readEvaluationText } from "../files/evaluation_text.ts";
+import { readEvaluationText } from "../files/text_source.ts";
 import { modelFolder } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
 import { windowTokens } from "../options/common_options.ts";

@@ -19,6 +19,11 @@ import {
 import type { Output } from "../terminal/output.ts";
 import { requireFile } from "./input_file.ts";
 import { useHub } from "./use_hub.ts";
+import type { Tokenizer } from "@huggingface/tokenizers";
+import { countWindows } from "../../evaluation/perplexity.ts";
+import type { FileSystem } from "../../files/file_system.ts";
+import { readTokens } from "../../models/tokenizer/tokenizer.ts";
+import { namedEvaluationTokens } from "../../prune/texts/read_named_text.ts";
 
 /** The description of the values of `--calibration` and `--text` in the help of commands. */
 export const TEXT_VALUES = `.txt, .jsonl with one document per line, or ${
@@ -94,5 +99,35 @@ async function downloadText(
     const advice = `Or download ${datasetUrl(file)} elsewhere, and give the file by --${option} ${name}=FILE`;
     error.message = `${error.message}. ${advice}`;
     throw error;
+  }
+}
+
+/** How a text is cut into windows. */
+export interface EvaluationWindows {
+  /** Tokens per window. */
+  readonly seqlen: number;
+  /** The number of windows. Defaults to all complete windows. */
+  readonly windows?: number;
+}
+
+/**
+ * Returns the token ids of a text that has enough of them.
+ * @throws {ModelError} if the text is malformed or too short
+ */
+export async function readEvaluationText(
+  tokenizer: Tokenizer,
+  { name, path }: TextFile,
+  { seqlen, windows }: EvaluationWindows,
+  fs: FileSystem,
+): Promise<Uint32Array> {
+  const tokens = name === undefined
+    ? await readTokens(tokenizer, path, fs)
+    : await namedEvaluationTokens(tokenizer, name, path, seqlen, fs);
+  try {
+    countWindows(tokens.length, seqlen, windows);
+    return tokens;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ModelError(`${path}: ${error.message}`, { cause: error });
   }
 }

@@ -9,6 +9,9 @@ import type { MethodName } from "../../protocol/methods.ts";
 import { type ParameterText, parameterTexts } from "../../protocol/parameter_texts.ts";
 import { layerQuerySchema, ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
+import { METHOD_SOLVERS } from "../../layer/methods.ts";
+import type { SizedLayer } from "../../prune/block_plan.ts";
+import { LayerSizeError } from "../../solvers/check_operands.ts";
 
 /** The parameters that no option sets. The commands choose the statistics and the dtype, and always want the error. */
 const WITHOUT_OPTION = ["error", "dtype", "hessian"] as const satisfies (keyof LayerQuery)[];
@@ -106,4 +109,27 @@ function flagName(parameter: string): keyof LayerFlags {
 /** Returns the name of the option that sets `parameter`. The option of `group_size` is `group-size`. */
 export function optionName(parameter: string): string {
   return parameter.replaceAll("_", "-");
+}
+
+/**
+ * Checks, before any work, that no layer is too large for its method.
+ * @param option the option that chooses the method, with its value. Without it, the option is `--method`
+ * @throws {UsageError} naming the option, the layer and the limit
+ */
+export function checkMethodSizes(
+  layers: readonly SizedLayer[],
+  queryOf: (name: string) => LayerQuery,
+  option?: string,
+): void {
+  for (const { name, rows, cols } of layers) {
+    const { method } = queryOf(name);
+    try {
+      if (method) METHOD_SOLVERS[method].checkShape?.(rows, cols);
+    } catch (error) {
+      if (!(error instanceof LayerSizeError)) throw error;
+      throw new UsageError(`option ${option ?? `--method ${method}`}: ${name}: ${error.message}`, {
+        cause: error,
+      });
+    }
+  }
 }

@@ -3,18 +3,21 @@
  * with other parameters for some layers), and the option that spreads the zeros over the layers. Applies these options to the layers of a model.
  */
 
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readText } from "../../files/whole_file.ts";
 import type { ModelSpec } from "../../models/families/family.ts";
-import type { AllocationName, AllocationRequest } from "../../prune/allocation/allocation.ts";
-import { linearLayers } from "../../prune/block_plan.ts";
+import {
+  type AllocationName,
+  type AllocationRequest,
+  ALLOCATIONS,
+} from "../../prune/allocation/allocation.ts";
+import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import { type Choice, chooseLayers, mergeParameters } from "../../prune/choose_layers.ts";
 import { parseProfile } from "../../prune/profile.ts";
-import { layerQuerySchema } from "../../protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
-import { allocateOption, allocationRequest, checkAllocation } from "../options/allocate_option.ts";
 import { collectPatterns, integer } from "../options/common_options.ts";
 
 /** The options as commander parses them. */
@@ -104,4 +107,54 @@ function mergeQuery(
   }
   const names = Object.keys(merged) as (keyof LayerQuery)[];
   return Object.fromEntries(names.map((key) => [key, parsed.data[key]]));
+}
+
+/** Returns the option. `pare prune` and `pare sweep` have it. */
+export function allocateOption(): Option {
+  return new Option(
+    "--allocate <how>",
+    "how the zeros are spread over the layers: uniform gives all layers the same sparsity, owl gives blocks with " +
+      "many outliers a lower sparsity, error minimises the mean relative error of the layers; the total stays exact",
+  ).choices(ALLOCATIONS).default("uniform");
+}
+
+/**
+ * Checks that the pattern of the run does not already fix the sparsity of every layer.
+ * @throws {UsageError} if the pattern is n:m and the allocation is not `uniform`
+ */
+export function checkAllocation(allocate: AllocationName, pattern = "unstructured"): void {
+  if (allocate === "uniform" || pattern === "unstructured") return;
+  throw new UsageError(
+    `option --allocate ${allocate}: needs unstructured sparsity, but the pattern ${pattern} fixes the sparsity of every layer`,
+  );
+}
+
+/**
+ * Returns the allocation that the options ask for, or undefined if every layer gets the sparsity in its parameters.
+ *
+ * A profile is a file of the user with rules for single layers. If a rule sets a sparsity or an n:m pattern, the allocation does not
+ * change the layers of this rule. It spreads the zeros of the remaining layers over the remaining layers.
+ * @param query the parameters of the run
+ * @throws {UsageError} if rules of the profile set the sparsity or the pattern of all layers
+ */
+export function allocationRequest(
+  allocate: AllocationName,
+  all: readonly SizedLayer[],
+  { chosen }: Choice,
+  query: LayerQuery,
+): AllocationRequest | undefined {
+  if (allocate === "uniform") return undefined;
+  const layers = all.filter(({ name }) => {
+    const parameters = chosen.get(name);
+    return parameters && !("sparsity" in parameters) &&
+      (parameters.pattern ?? "unstructured") === "unstructured";
+  });
+  if (layers.length > 0) {
+    const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
+    return { name: allocate, layers, sparsity };
+  }
+  throw new UsageError(
+    `option --allocate ${allocate}: has no layer to allocate zeros to, because the profile sets the sparsity or the ` +
+      `pattern of all ${chosen.size} layers`,
+  );
 }

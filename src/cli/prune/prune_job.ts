@@ -13,11 +13,15 @@ import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/file_names.ts";
 import type { RunReport } from "../../report/run_report.ts";
 import type { Model } from "../../models/model.ts";
-import { readEvaluationText } from "../files/evaluation_text.ts";
+import { readEvaluationText } from "../files/text_source.ts";
 import { runReportFiles } from "../files/run_report_files.ts";
 import type { Progress } from "../terminal/output.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
+import { basename } from "node:path";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { effectiveParameters, layerQuerySchema } from "../../protocol/parameters.ts";
+import { OPTION_PARAMETERS } from "../options/layer_options.ts";
 
 /** The facts of the report, and the options and parameters from which the job is built. */
 export interface JobFacts extends RunFacts {
@@ -140,4 +144,29 @@ async function comparePerplexity(
 /** Replaces a perplexity that is not finite by null, because JSON has no infinity. */
 function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null;
+}
+
+/** The sources of the parameters. */
+export interface ParameterSources {
+  /** The parameters of the layers as they were given. */
+  readonly query: LayerQuery;
+  readonly options: PruneOptions;
+}
+
+/** Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`. */
+export function reportedParameters({ query, options }: ParameterSources): Record<string, unknown> {
+  const { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential } = options;
+  const given = effectiveParameters(layerQuerySchema.parse(query));
+  const parameters = {
+    ...Object.fromEntries(OPTION_PARAMETERS.map((name) => [name, given[name]])),
+    layers,
+    skip,
+    min_layer: minLayer,
+    max_layer: maxLayer,
+    profile: profile && basename(profile),
+    allocate: allocate === "uniform" ? undefined : allocate,
+    true_sequential: trueSequential,
+    protocol: options.protocol,
+  };
+  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
 }

@@ -1,4 +1,4 @@
-/** Declares the options of `pare prune`. */
+/** Declares the options of `pare prune`, and the protocols, which are names for several options. */
 
 import { Command, Option } from "commander";
 import { PACK_QUANTIZED, WEIGHT_FORMATS, type WeightFormat } from "../../checkpoint/quantized/config.ts";
@@ -21,8 +21,11 @@ import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
+import { NAMED_SEED } from "../../prune/read_calibration.ts";
+import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
+import { UsageError } from "../errors.ts";
 
-/** The names of the protocols, which `protocol.ts` describes. */
+/** The names of the protocols. */
 const PROTOCOL_NAMES = ["sparsegpt"] as const;
 
 /** The name of a protocol. */
@@ -123,4 +126,56 @@ export function declarePrune(): Command {
   return addCommonOptions(
     addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),
   );
+}
+
+/** The options that a protocol sets, and the text that it adds to `--text`. */
+interface Protocol {
+  readonly options: Pick<PruneOptions, "method" | "calibration" | "samples" | "seqlen" | "seed" | "windows">;
+  readonly text: TextName;
+}
+
+const PROTOCOLS: Readonly<Record<ProtocolName, Protocol>> = {
+  sparsegpt: {
+    options: {
+      method: "sparsegpt",
+      calibration: "c4",
+      samples: 128,
+      seqlen: 2048,
+      seed: NAMED_SEED,
+      windows: undefined,
+    },
+    text: "wikitext2",
+  },
+};
+
+/**
+ * Returns the options of the run. A protocol sets the options that the command line does not give. The file of a named text may be given, as in
+ * `--calibration c4=FILE`.
+ * @throws {UsageError} if an option contradicts the protocol, or if there is neither a protocol nor a calibration text
+ */
+export function applyProtocol(flags: PruneFlags, command: Command): PruneOptions {
+  if (flags.protocol === undefined) {
+    const { calibration } = flags;
+    if (calibration === undefined) {
+      throw new UsageError("required option '--calibration <text>' not specified");
+    }
+    return { ...flags, calibration };
+  }
+  const { options, text } = PROTOCOLS[flags.protocol], set: Record<string, unknown> = {};
+  for (const [name, wanted] of Object.entries(options)) {
+    const given = flags[name as keyof typeof options];
+    const isGiven = given !== undefined && command.getOptionValueSource(name) !== "default";
+    if (isGiven && !isSame(given, wanted)) {
+      const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
+      throw new UsageError(`option --${name} ${given}: --protocol ${flags.protocol} ${rule}`);
+    }
+    set[name] = isGiven ? given : wanted;
+  }
+  const hasText = flags.text.some((value) => isSame(value, text));
+  return { ...flags, ...set as Protocol["options"], text: hasText ? flags.text : [text, ...flags.text] };
+}
+
+/** Whether a given value is the one of the protocol, or a file of the named text of the protocol. */
+function isSame(given: string | number, wanted: string | number | undefined): boolean {
+  return given === wanted || (typeof given === "string" && parseTextReference(given).name === wanted);
 }

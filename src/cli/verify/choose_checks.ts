@@ -6,7 +6,7 @@ import { openDense } from "../../checkpoint/quantized/dequantized_source.ts";
 import { ModelError } from "../../files/model_error.ts";
 import { readModelSpec } from "../../models/families/families.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
-import { compileNamePattern } from "../../prune/name_pattern.ts";
+import { compileNamePattern } from "../../prune/choose_layers.ts";
 import type { LayerRun, RunReport } from "../../report/run_report.ts";
 import { formatPattern, parsePattern } from "../../sparsity/pattern.ts";
 import { messageOf } from "../../text/message_of.ts";

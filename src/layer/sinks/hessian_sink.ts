@@ -14,7 +14,7 @@ import { unpackUpper } from "../../kernels/transfer/unpack_upper.ts";
 import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
 import { NotSymmetricError } from "../errors.ts";
 import type { Strip, StripRules } from "./strips.ts";
-import type { TensorSink } from "./tensor_sink.ts";
+import type { TensorSink } from "./ingest.ts";
 import type { DeferredChecks, Uploader } from "./upload.ts";
 
 /**

@@ -7,8 +7,7 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import { UploadMemory } from "../../backend/host_memory.ts";
-import { StripAssembler, stripBufferBytes } from "./strips.ts";
-import type { TensorSink } from "./tensor_sink.ts";
+import { type Strip, StripAssembler, stripBufferBytes, type StripRules } from "./strips.ts";
 import { DeferredChecks, Uploader } from "./upload.ts";
 
 /**
@@ -61,4 +60,26 @@ export async function ingest(
     uploader.destroy();
     checks.destroy();
   }
+}
+
+/**
+ * Receives one tensor in strips, which are ranges of whole rows, and builds a `Result` from it on the device.
+ * A sink owns the device memory that it allocates. Whoever creates a sink must call `destroy`, even after
+ * `take`.
+ */
+export interface TensorSink<Result> {
+  /** The rules by which the tensor is split into the strips that `accept` expects, in order. */
+  readonly stripRules: StripRules;
+  /** The largest number of checks that one call of `accept` adds to its `DeferredChecks`. */
+  readonly checksPerStrip: number;
+  /**
+   * Queues the upload of the next strip.
+   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The sink may pass them to one write of
+   *   the backend, and may change them if its rules say so. They are not valid after the call
+   */
+  accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void;
+  /** Returns the result after the last strip. The caller now owns it. */
+  take(): Result;
+  /** Frees all device memory of the sink, except a result that was taken. */
+  destroy(): void;
 }

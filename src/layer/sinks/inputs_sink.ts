@@ -10,7 +10,7 @@ import { HessianAccumulator } from "../../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";
-import type { TensorSink } from "./tensor_sink.ts";
+import type { TensorSink } from "./ingest.ts";
 import type { Uploader } from "./upload.ts";
 
 /**

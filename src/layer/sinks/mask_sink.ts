@@ -9,7 +9,7 @@ import type { ForcedEntries } from "../../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../../sparsity/mask_bits.ts";
 import { ColumnCounts } from "./column_counts.ts";
 import type { Strip, StripRules } from "./strips.ts";
-import type { TensorSink } from "./tensor_sink.ts";
+import type { TensorSink } from "./ingest.ts";
 
 /**
  * The largest strip of a mask in bytes. A strip is a range of whole rows. Its bits are counted on the calling

@@ -8,7 +8,7 @@ import { storedShape } from "../../models/layer_specs.ts";
 import type { Model } from "../../models/model.ts";
 import { bytesToFloats } from "../../tensor/convert.ts";
 import { type SizedLayer, weightName } from "../block_plan.ts";
-import { readLayerWeight } from "../layer_weight.ts";
+import { readLayerWeight } from "../open_round.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { type BlockNorms, denseNorms } from "./dense_norms.ts";
 import { outlierPercentage, owlSparsities, type ScoredLayer } from "./owl.ts";
