@@ -61,7 +61,18 @@ export function fakeEdge(
       return await refusal(received);
     }
     if (path === "/v1/hosts") {
-      return Response.json({ hosts: [{ url: "http://host", backend: "cpu", adapter: "fake" }] });
+      const queue = { waiting: 0, resident: 0 };
+      const host = {
+        id: "host",
+        url: "http://host",
+        backend: "cpu",
+        adapter: "fake",
+        capacity: 1,
+        queue,
+        factors: [],
+        seen: 0,
+      };
+      return Response.json({ hosts: [host] });
     }
     if (path.startsWith("/v1/blobs/")) {
       const blob = blobs.get(path.slice("/v1/blobs/".length));
