@@ -8,7 +8,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
-import { NoAdapterError } from "../../src/webgpu/device.ts";
+import { NoAdapterError, requestAdapter } from "../../src/webgpu/device.ts";
 import type { WebGpuRuntime } from "../../src/webgpu/runtimes/runtime.ts";
 
 /** The implementation of WebGPU, if the suites run on WebGPU only. */
@@ -32,7 +32,7 @@ const ONLY_CPU = Deno.env.get("PARE_TEST_ONLY_CPU") === "1";
 async function whyMissing(): Promise<string | undefined> {
   if (ONLY_CPU) return "the suite tests the cpu backend only";
   try {
-    await (await makers.webgpu()).dispose();
+    await requestAdapter();
   } catch (error) {
     if (error instanceof NoAdapterError && !WEBGPU_REQUIRED) return error.message;
     throw error;
