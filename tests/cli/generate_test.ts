@@ -1,4 +1,4 @@
-/** Tests `pare generate` as a process: its output, the options of random tokens, and its errors. */
+/** Tests `pare generate`: its output, the options of random tokens, and its errors. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

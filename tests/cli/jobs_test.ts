@@ -1,4 +1,4 @@
-/** Tests `pare jobs` as a process, against a stand-in for an edge. `edge_test.ts` tests it against an edge. */
+/** Tests `pare jobs`, against a stand-in for an edge. `edge_test.ts` tests it against an edge. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

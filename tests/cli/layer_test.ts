@@ -1,5 +1,5 @@
 /**
- * Tests `pare layer` as a process. The output file must have the same bytes whether the layer is solved in
+ * Tests `pare layer`. The output file must have the same bytes whether the layer is solved in
  * the process or on a server.
  */
 

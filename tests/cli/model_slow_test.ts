@@ -1,5 +1,5 @@
 /**
- * Tests `pare prune` and `pare eval` as processes on a trained model: their output, the files they write, and
+ * Tests `pare prune` and `pare eval` on a trained model: their output, the files they write, and
  * their failures.
  */
 

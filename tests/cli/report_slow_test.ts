@@ -1,4 +1,4 @@
-/** Tests `pare report` as a process, with the stored `pare.json` of a real run. */
+/** Tests `pare report`, with the stored `pare.json` of a real run. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,5 +1,5 @@
 /**
- * Tests `pare sweep` as a process. It must measure the same perplexities as `prune` and `eval`, and report
+ * Tests `pare sweep`. It must measure the same perplexities as `prune` and `eval`, and report
  * each point (one method at one sparsity or pattern) as soon as it is measured.
  */
 

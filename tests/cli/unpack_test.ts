@@ -1,4 +1,4 @@
-/** Tests `pare unpack` as a process. */
+/** Tests `pare unpack`. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** Tests `pare verify` as a process, on dense and packed folders, with and without the report of a run. */
+/** Tests `pare verify`, on dense and packed folders, with and without the report of a run. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
