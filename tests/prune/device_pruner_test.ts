@@ -223,7 +223,9 @@ eachBackend("DevicePruner", (backend) => {
         await prune(pruner, backend(), groups, query);
         peaks.push(counters.bytesPeak);
       }
-      assert.ok(peaks[0] > 2 ** 19 && peaks[0] <= peaks[1], `${peaks[0]} bytes instead of ${peaks[1]}`);
+      // The extreme weights, 4 KiB, are measured before or after the peak of the factorisation, as the threads happen to run.
+      const limit = peaks[1] + 2 ** 12;
+      assert.ok(peaks[0] > 2 ** 19 && peaks[0] <= limit, `${peaks[0]} bytes instead of ${peaks[1]}`);
     }
   });
 
