@@ -66,7 +66,7 @@ function addOption(
     boolean: "",
     integer: " <n>",
     number: " <number>",
-    string: choices.length ? " <name>" : " <text>",
+    string: choices.length ? " <name>" : " <value>",
   };
   const isListed = choices.every((choice) => description.includes(choice));
   const values = range ?? (isListed ? "" : choices.join(", "));

@@ -48,7 +48,7 @@ describe("commandAccess()", () => {
   });
 
   it("grants the outermost missing folder of an output, because the command creates it", () => {
-    assert.deepEqual(accessOf("pack m --out /data/new/runs/1").write, ["/data/new"]);
+    assert.deepEqual(accessOf("unpack m --out /data/new/runs/1").write, ["/data/new"]);
   });
 
   it("grants the real paths of links, and of what lies below them", () => {
