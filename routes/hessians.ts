@@ -3,8 +3,8 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { DEFAULT_BLOCKSIZE } from "../src/protocol/limits.ts";
-import { tileEdgeOn } from "../src/backend/tiled_matrix.ts";
-import { tileEdgeFor } from "../src/linalg/blocking.ts";
+import { tileEdgeOn } from "../src/device/tiled_matrix.ts";
+import { tileEdgeFor } from "../src/layer/linalg/blocking.ts";
 import type { DeviceSession } from "../src/host/device.ts";
 import { HessianNotFoundError, storeHessian } from "../src/host/factor_store.ts";
 import { type RequestBody, requestBody } from "./body.ts";

@@ -17,7 +17,7 @@
  *                            the connection to an edge, the public server in front of GPU hosts (`src/host/edge_options.ts`)
  */
 
-import type { Backend } from "../src/backend/backend.ts";
+import type { Backend } from "../src/device/backend.ts";
 import {
   BACKEND_CHOICES,
   type BackendChoice,
@@ -38,7 +38,7 @@ import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
 import { DRAIN_SECONDS } from "../src/protocol/limits.ts";
-import { settlesWithin } from "../src/async/settles_within.ts";
+import { settlesWithin } from "../src/base/settles_within.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { parseOrigins } from "../src/protocol/cors.ts";
 import { createApp } from "./app.ts";

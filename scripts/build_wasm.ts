@@ -1,5 +1,5 @@
 /**
- * `deno task build`: compiles the AssemblyScript kernels in src/cpu/assembly into the two WebAssembly modules that the
+ * `deno task build`: compiles the AssemblyScript kernels in src/device/cpu/assembly into the two WebAssembly modules that the
  * `cpu` backend loads:
  *
  * - build/kernels.wasm imports a shared memory, for a pool of worker threads;
@@ -13,11 +13,11 @@
 import asc from "assemblyscript/asc";
 
 const ROOT = new URL("../", import.meta.url);
-const SOURCES = new URL("src/cpu/assembly/", ROOT), SHARED = new URL("shared/", SOURCES);
+const SOURCES = new URL("src/device/cpu/assembly/", ROOT), SHARED = new URL("shared/", SOURCES);
 const BUILD = new URL("build/", ROOT);
 
 /** The name of the entry point, relative to which its imports are resolved. */
-const ENTRY = "src/cpu/assembly/index.ts";
+const ENTRY = "src/device/cpu/assembly/index.ts";
 
 /** 65536 pages are 4 GiB, which is all the memory that wasm32 can address. */
 const MAXIMUM_PAGES = "65536";

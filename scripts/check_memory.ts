@@ -6,7 +6,7 @@
 
 import { Command } from "commander";
 import { integer } from "../src/cli/options/common_options.ts";
-import { formatSeconds } from "../src/report/format.ts";
+import { formatSeconds } from "../src/prune/report/format.ts";
 import { makeEmptyOpt } from "./fixtures/make_random_opt.ts";
 import { writeSotuTexts } from "./fixtures/sotu_text.ts";
 import { measurePare } from "./processes/measure_pare.ts";

@@ -36,7 +36,7 @@ struct SoftCapParams {
 @group(0) @binding(0) var<storage, read_write> capped: array<f32>;
 @group(0) @binding(1) var<uniform> soft_cap_params: SoftCapParams;
 
-// Values of the `activation` parameter, as in ACTIVATION_CODE of src/kernels/forward/activate.ts. Any other value
+// Values of the `activation` parameter, as in ACTIVATION_CODE of src/device/kernels/forward/activate.ts. Any other value
 // means the identity.
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;

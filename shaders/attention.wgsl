@@ -5,7 +5,7 @@
 // far, and rescales its sums when a chunk has a larger score. The sums of an invocation are too long for
 // registers, so they are read and written once per chunk and not once per key. The loops over the keys of a
 // chunk are written out, so that the number of loop iterations does not depend on whether the driver unrolls
-// loops. src/kernels/forward/attention.ts must know this number, because llvmpipe, the CPU emulation of a GPU
+// loops. src/device/kernels/forward/attention.ts must know this number, because llvmpipe, the CPU emulation of a GPU
 // in Mesa 22.3, ends all loops of an invocation after 65,535 iterations.
 
 // Keys per chunk.

@@ -37,7 +37,7 @@ struct SymmetryParams {
 @group(0) @binding(3) var<storage, read_write> first_asymmetric: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> symmetry_params: SymmetryParams;
 
-// Elements per invocation of check_finite. The grid in src/kernels/transfer/check.ts depends on this constant.
+// Elements per invocation of check_finite. The grid in src/device/kernels/transfer/check.ts depends on this constant.
 const PER_INVOCATION: u32 = 8;
 // All bits of an f32 but the sign. Magnitudes have the same order as these bits, and NaN comes after infinity.
 const MAGNITUDE: u32 = 0x7fffffff;

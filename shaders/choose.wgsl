@@ -1,5 +1,5 @@
 // Chooses which entries of a tile to keep. A tile is one of the rectangles in which a matrix is stored.
-// src/kernels/selection/choose.ts describes the method, the four kernels and their buffers.
+// src/device/kernels/selection/choose.ts describes the method, the four kernels and their buffers.
 //
 // A key is a u32 with the same order as the scores. The threshold is the key of the last entry to prune, and its four
 // bytes are found one after the other. A tie is an entry whose key equals the threshold.

@@ -1,5 +1,5 @@
-// Chooses which entries of each row to keep. src/kernels/selection/choose_in_rows.ts describes the buffers, and
-// src/kernels/selection/select.ts the method. A workgroup handles one row.
+// Chooses which entries of each row to keep. src/device/kernels/selection/choose_in_rows.ts describes the buffers, and
+// src/device/kernels/selection/select.ts the method. A workgroup handles one row.
 //
 // A key is a u32 with the same order as the scores. The threshold of a row is the key of its last entry to
 // prune, and its four bytes are found one after the other. A tie is an entry whose key equals the threshold.

@@ -1,5 +1,5 @@
 // Two elementwise kernels on a tile, which is one of the rectangles in which a matrix is stored.
-// src/kernels/combine.ts describes both kernels. Each invocation handles one element.
+// src/device/kernels/combine.ts describes both kernels. Each invocation handles one element.
 
 struct CombineParams {
   rows: u32,

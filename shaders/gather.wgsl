@@ -1,5 +1,5 @@
 // Permutes the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask.
-// The kernels are described in src/kernels/transfer/gather.ts. A tile is one of the rectangles in which a
+// The kernels are described in src/device/kernels/transfer/gather.ts. A tile is one of the rectangles in which a
 // matrix is stored. Elements are declared as u32, because copying an f32 may change its bits.
 
 struct ColumnsParams {

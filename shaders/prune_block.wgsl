@@ -1,5 +1,5 @@
 // Prunes one block, which is some consecutive columns of a weight matrix. The two kernels are described in
-// src/kernels/prune_block.ts. `prune_block` chooses the entries to prune before its loop over the columns.
+// src/device/kernels/prune_block.ts. `prune_block` chooses the entries to prune before its loop over the columns.
 // `prune_block_n_m` chooses them when its loop reaches a group of columns, one group at a time. The functions
 // of the loop are in shared/column_loop.wgsl, which is prepended to this file. Lanes are the invocations that
 // share one row. Segments and spans are ranges of columns, which that file explains.

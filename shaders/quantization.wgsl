@@ -1,5 +1,5 @@
 // Computes the grids of whole rows of weights, and encodes weights that are rounded to a grid. A grid is the set
-// of values that weights are rounded to. The kernels are described in src/kernels/quantization.ts. The arithmetic
+// of values that weights are rounded to. The kernels are described in src/device/kernels/quantization.ts. The arithmetic
 // of a grid is in shared/quantization_grid.wgsl, which is prepended to this file.
 
 struct ExtremesParams {

@@ -1,5 +1,5 @@
 // Prunes one block, which is some consecutive columns of a weight matrix, and rounds the weights that it keeps.
-// The kernel is described in src/kernels/quantize_block.ts. The functions of its loop over the columns are in
+// The kernel is described in src/device/kernels/quantize_block.ts. The functions of its loop over the columns are in
 // shared/column_loop.wgsl, and the arithmetic of the grid is in shared/quantization_grid.wgsl. Both files are
 // prepended to this file. Lanes are the invocations that share one row. Segments and spans are ranges of
 // columns, which shared/column_loop.wgsl explains. A group is the

@@ -1,4 +1,4 @@
-// Removes weights one at a time, independently in each row. src/kernels/remove_weights.ts describes the
+// Removes weights one at a time, independently in each row. src/device/kernels/remove_weights.ts describes the
 // method and the buffers. A workgroup handles one row. A quad is four neighbouring columns, and each
 // invocation always handles the same quads of the row.
 
@@ -27,7 +27,7 @@ struct Params {
 const SIZE: u32 = 256;
 // The largest number of columns.
 const MAX_COLUMNS: u32 = 3072;
-// The values of `states`, which src/kernels/remove_weights.ts explains.
+// The values of `states`, which src/device/kernels/remove_weights.ts explains.
 const REMOVED: u32 = 0;
 const CANDIDATE: u32 = 1;
 const FORCED: u32 = 2;

@@ -27,7 +27,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> status: array<u32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// Columns of the largest block. The declaration in src/kernels/reverse_cholesky.ts sets it.
+// Columns of the largest block. The declaration in src/device/kernels/reverse_cholesky.ts sets it.
 override LARGEST: u32 = 128;
 // Invocations of the workgroup.
 const LANES: u32 = 256;

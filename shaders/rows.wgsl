@@ -1,4 +1,4 @@
-// Copies and adds whole rows of activations. src/kernels/forward/rows.ts describes both kernels. Each
+// Copies and adds whole rows of activations. src/device/kernels/forward/rows.ts describes both kernels. Each
 // invocation handles one element.
 
 struct GatherParams {

@@ -1,5 +1,5 @@
 // Selects exactly the k smallest scores by radix select. The kernels are described in
-// src/kernels/selection/select.ts. Here, each of them has its own entry point and bindings.
+// src/device/kernels/selection/select.ts. Here, each of them has its own entry point and bindings.
 //
 // A key is a u32 with the same order as the scores. The threshold is the k-th smallest key. It is found one
 // byte at a time, from level 0, the most significant byte, to level 3. A tie is an entry whose key equals the

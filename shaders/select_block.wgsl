@@ -1,6 +1,6 @@
 // Selects exactly the k smallest scores, like select.wgsl, if all of them are in one block. It takes four
 // dispatches instead of eleven. The first of them is update_block.wgsl. The kernels are described in
-// src/kernels/selection/select_block.ts. Here, each of them has its own entry point and bindings.
+// src/device/kernels/selection/select_block.ts. Here, each of them has its own entry point and bindings.
 //
 // The threshold, which is the k-th smallest key, is found 11 bits at a time, from level 0 to level 2, which has
 // the remaining 10 bits. A tie is an entry whose key equals the threshold. shared/select.wgsl and

@@ -1,5 +1,5 @@
 // Adds the lazy batch update to one block of weights, computes the keys by which its entries are selected, and
-// counts the first digits of the keys. The kernel is described in src/kernels/selection/update_block.ts.
+// counts the first digits of the keys. The kernel is described in src/device/kernels/selection/update_block.ts.
 //
 // The update is the matrix product A·U, where U is upper triangular. Each workgroup computes a patch of 64×64
 // elements, and each invocation computes 4×4 of them in registers. The workgroup multiplies one slice at a time. A

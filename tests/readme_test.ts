@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../routes/serve.ts";
 import { pagesWithTables, renderPage } from "../scripts/write_readme_tables.ts";
-import { decode } from "../src/safetensors/decode.ts";
+import { decode } from "../src/tensor/safetensors/decode.ts";
 
 const README_ORIGIN = "http://127.0.0.1:8000";
 const repository = new URL("../", import.meta.url);

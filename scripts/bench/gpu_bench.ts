@@ -1,6 +1,6 @@
 /** Times every shader of the kernels that take most of a solve's time, on the WebGPU adapter of this machine. */
 
-import { describeAdapter, requestAdapter } from "../../src/webgpu/device.ts";
+import { describeAdapter, requestAdapter } from "../../src/device/webgpu/device.ts";
 import type { Bench } from "./bench.ts";
 import { type KernelRate, measureKernels } from "./measure/kernel_rates.ts";
 import { fastestVariants, saveTuning } from "./measure/save_tuning.ts";
@@ -22,7 +22,11 @@ interface GpuResults {
 export const bench: Bench<{ readonly save: boolean }, GpuResults> = {
   description: "the speed of the shaders on the WebGPU adapter",
   options: (command) =>
-    command.option("--save", "store the fastest shaders for this adapter in src/webgpu/tunings.json", false),
+    command.option(
+      "--save",
+      "store the fastest shaders for this adapter in src/device/webgpu/tunings.json",
+      false,
+    ),
   async measure({ save: storesTuning }, { save }) {
     const { info } = await requestAdapter(), adapter = describeAdapter({ info });
     const order = adapter.software ? ORDER.software : ORDER.hardware;

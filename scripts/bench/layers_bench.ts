@@ -4,11 +4,11 @@
  * which proves that they solve the same problem. PyTorch runs in the build and the setting that were fastest in short trials.
  */
 
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
-import { gemmNN } from "../../src/kernels/gemm.ts";
-import { gemm } from "../../src/linalg/gemm.ts";
-import type { Submatrix } from "../../src/linalg/submatrix.ts";
+import { gemmNN } from "../../src/device/kernels/gemm.ts";
+import { gemm } from "../../src/layer/linalg/gemm.ts";
+import type { Submatrix } from "../../src/layer/linalg/submatrix.ts";
 import type { Report } from "../../src/protocol/messages.ts";
 import { normals } from "../../tests/support/random.ts";
 import { type ChildHost, startHost } from "../processes/child_host.ts";

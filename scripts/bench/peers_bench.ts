@@ -6,7 +6,7 @@
  * bench fails if the two perplexities of a checkpoint differ by more than 0.1 percent.
  */
 
-import { calibrationWindows } from "../../src/calibration/windows.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import type { Bench } from "./bench.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
 import type { BackendChoice } from "../../src/host/backends.ts";

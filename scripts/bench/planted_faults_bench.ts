@@ -1,7 +1,7 @@
 /** Plants faults in every kernel, and counts how many of them the self-check of a device refuses. */
 
-import { requestAdapter } from "../../src/webgpu/device.ts";
-import type { Tiling } from "../../src/webgpu/tuning.ts";
+import { requestAdapter } from "../../src/device/webgpu/device.ts";
+import type { Tiling } from "../../src/device/webgpu/tuning.ts";
 import { tallyResultFaults, tallyShaderFaults } from "../self_check/faults/tally.ts";
 import type { Bench } from "./bench.ts";
 import { markdownTable } from "./report/markdown_table.ts";

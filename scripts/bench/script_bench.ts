@@ -11,15 +11,15 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { calibrationWindows } from "../../src/calibration/windows.ts";
-import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Bench } from "./bench.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
 import type { BackendChoice, BlasChoice } from "../../src/host/backends.ts";
-import { openModel } from "../../src/models/model.ts";
-import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
+import { openModel } from "../../src/model/model.ts";
+import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { PhaseClock } from "../../src/prune/run/phase_clock.ts";

@@ -4,15 +4,15 @@
  * already in the file are skipped, so an interrupted run can be continued.
  */
 
-import type { Backend } from "../../src/backend/backend.ts";
-import { calibrationWindows } from "../../src/calibration/windows.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Bench } from "./bench.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { PruneEvent } from "../../src/client/model_pruner.ts";
-import { computePerplexity } from "../../src/evaluation/perplexity.ts";
-import { type Model, openModelFolder } from "../../src/models/model.ts";
+import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
+import { type Model, openModelFolder } from "../../src/model/model.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { Report } from "../../src/protocol/messages.ts";
 import { calibratedModel, withStatisticsInHostMemory } from "../../src/prune/calibrated_model.ts";

@@ -1,8 +1,8 @@
 /** Opens the model of the demo together with the texts that it is calibrated and measured on. */
 
-import { calibrationWindows } from "../../src/calibration/windows.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type ModelFolder, openModelFolder } from "../../src/models/model.ts";
+import { type ModelFolder, openModelFolder } from "../../src/model/model.ts";
 import { fixtureModel } from "../fixtures/trained_models.ts";
 
 /** The model of the demo and its texts as token ids. Dispose of it to close the files of the model. */

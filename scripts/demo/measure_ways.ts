@@ -1,15 +1,15 @@
 /** Prunes the model of the demo in one way, which is a method and a sparsity, and measures the result. */
 
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Output } from "../../src/cli/terminal/output.ts";
 import { PhaseClock } from "../../src/prune/run/phase_clock.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { Pare } from "../../src/client/pare.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
-import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
-import { computePerplexity } from "../../src/evaluation/perplexity.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
+import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { serverPruner } from "../../src/prune/device_pruner.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { copyDestination } from "../prune/write_pruned.ts";

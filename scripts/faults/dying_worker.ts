@@ -20,4 +20,4 @@ Atomics.load = (array, index) => {
   return load(array as Int32Array, index) as never;
 };
 
-await import("../../src/cpu/worker.ts");
+await import("../../src/device/cpu/worker.ts");

@@ -1,9 +1,9 @@
 /** A host in this process whose device can fail. */
 
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
-import { sleep } from "../../src/async/abort.ts";
+import { sleep } from "../../src/base/abort.ts";
 import { layerRequest, requireSameAnswer } from "./fault_layer.ts";
 import { require } from "./fault_kind.ts";
 

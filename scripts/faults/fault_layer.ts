@@ -1,6 +1,6 @@
 /** The layer that hosts solve while something fails, and the check of their answers. */
 
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import { normals } from "../../tests/support/random.ts";
 import { hessianRow } from "../bench/measure/layer_file.ts";

@@ -1,17 +1,17 @@
 /** A run of `pruneIntoFolder` in this process, on a random model of 18 layers, and its undisturbed result. */
 
-import type { Backend } from "../../src/backend/backend.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { ModelPruner } from "../../src/client/model_pruner.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
 import { serverPruner } from "../../src/prune/device_pruner.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import type { WorkFileSystem } from "../../src/files/file_system.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
+import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { makeRandomOpt } from "../fixtures/make_random_opt.ts";
 

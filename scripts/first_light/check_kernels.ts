@@ -3,13 +3,13 @@
  * host checks only the shaders that its adapter uses for small products.
  */
 
-import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { KERNELS } from "../../src/kernels/kernels.ts";
-import { ALL_CASES } from "../../src/self_check/cases.ts";
-import { selfCheck } from "../../src/self_check/self_check.ts";
-import { messageOf } from "../../src/text/message_of.ts";
-import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
-import { shadersOf, type Tuning } from "../../src/webgpu/tuning.ts";
+import { gemmNN, gemmNT, gemmTN } from "../../src/device/kernels/gemm.ts";
+import { KERNELS } from "../../src/device/kernels/kernels.ts";
+import { ALL_CASES } from "../../src/host/self_check/cases.ts";
+import { selfCheck } from "../../src/host/self_check/self_check.ts";
+import { messageOf } from "../../src/base/message_of.ts";
+import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
+import { shadersOf, type Tuning } from "../../src/device/webgpu/tuning.ts";
 
 /** The result of one check. */
 export interface CheckResult {

@@ -3,9 +3,9 @@
  * figure into one folder. A step that fails is recorded with its message, and the next step still runs.
  */
 
-import { formatJson } from "../../src/files/whole_file.ts";
-import { messageOf } from "../../src/text/message_of.ts";
-import { describeAdapter, requestAdapter } from "../../src/webgpu/device.ts";
+import { formatJson } from "../../src/base/files/whole_file.ts";
+import { messageOf } from "../../src/base/message_of.ts";
+import { describeAdapter, requestAdapter } from "../../src/device/webgpu/device.ts";
 import { measureKernels } from "../bench/measure/kernel_rates.ts";
 import { fastestVariants } from "../bench/measure/save_tuning.ts";
 import { describeMachine } from "../bench/report/machine.ts";

@@ -1,10 +1,10 @@
 /**
  * `deno task first-light`: the first minutes on an unknown GPU. Writes all figures and a page into a folder.
- * With `--save`, the fastest shaders are also stored for this adapter in `src/webgpu/tunings.json`.
+ * With `--save`, the fastest shaders are also stored for this adapter in `src/device/webgpu/tunings.json`.
  */
 
 import { parseArgs } from "node:util";
-import { requestAdapter } from "../../src/webgpu/device.ts";
+import { requestAdapter } from "../../src/device/webgpu/device.ts";
 import { saveTuning } from "../bench/measure/save_tuning.ts";
 import { firstLight } from "./first_light.ts";
 

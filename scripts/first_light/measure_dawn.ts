@@ -4,9 +4,9 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { requestAdapter } from "../../src/webgpu/device.ts";
-import { findDawn } from "../../src/webgpu/runtimes/dawn.ts";
-import { hasMatrixUnits, type MatrixAdapter } from "../../src/webgpu/runtimes/matrix_units.ts";
+import { requestAdapter } from "../../src/device/webgpu/device.ts";
+import { findDawn } from "../../src/device/webgpu/runtimes/dawn.ts";
+import { hasMatrixUnits, type MatrixAdapter } from "../../src/device/webgpu/runtimes/matrix_units.ts";
 import { type KernelRate, measureKernels } from "../bench/measure/kernel_rates.ts";
 import { type Probe, probeAdapter } from "./probe.ts";
 import type { LeftOut } from "./left_out.ts";

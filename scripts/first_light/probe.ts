@@ -1,6 +1,6 @@
 /** Asks an adapter what it is and what it can do. */
 
-import type { MatrixAdapter } from "../../src/webgpu/runtimes/matrix_units.ts";
+import type { MatrixAdapter } from "../../src/device/webgpu/runtimes/matrix_units.ts";
 
 /** The description of an adapter. */
 export interface Probe {

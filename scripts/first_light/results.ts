@@ -40,7 +40,7 @@ export interface FirstLight {
   readonly layer?: LayerTimes;
   readonly request?: RequestTimes;
   readonly limits?: readonly Limit[];
-  /** The fastest shader of each kernel that was timed, as in `src/webgpu/tunings.json`. */
+  /** The fastest shader of each kernel that was timed, as in `src/device/webgpu/tunings.json`. */
   readonly tuning?: Readonly<Record<string, string>>;
   /** The seconds of each step. */
   readonly seconds: Readonly<Record<string, number>>;

@@ -1,13 +1,13 @@
 /** Factors and solves one square layer: once to time the whole, and once to time each kernel. */
 
-import type { Backend } from "../../src/backend/backend.ts";
-import { TiledMatrix, tileEdgeOn } from "../../src/backend/tiled_matrix.ts";
-import { KERNELS } from "../../src/kernels/kernels.ts";
-import { tileEdgeFor } from "../../src/linalg/blocking.ts";
-import { factor } from "../../src/linalg/factor.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { TiledMatrix, tileEdgeOn } from "../../src/device/tiled_matrix.ts";
+import { KERNELS } from "../../src/device/kernels/kernels.ts";
+import { tileEdgeFor } from "../../src/layer/linalg/blocking.ts";
+import { factor } from "../../src/layer/linalg/factor.ts";
 import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../src/protocol/limits.ts";
-import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
-import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
+import { solveSparseGpt } from "../../src/layer/solvers/sparsegpt.ts";
+import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { normals } from "../../tests/support/random.ts";
 import { TimedBackend } from "../bench/measure/timed_backend.ts";
 import { factorFlops, solveFlops } from "../bench/measure/flops.ts";

@@ -1,7 +1,7 @@
 /** Sends one layer over HTTP to a host on this machine that uses the adapter. */
 
 import { selectBackend } from "../../src/host/backends.ts";
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import { normals } from "../../tests/support/random.ts";
 import { serve } from "../../routes/serve.ts";

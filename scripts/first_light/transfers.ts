@@ -1,7 +1,7 @@
 /** Measures what dispatches and transfers cost, apart from the work of kernels. */
 
-import { zeroColumns } from "../../src/kernels/zero_columns.ts";
-import { createWebGpuBackend, type WebGpuBackend } from "../../src/webgpu/backend.ts";
+import { zeroColumns } from "../../src/device/kernels/zero_columns.ts";
+import { createWebGpuBackend, type WebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { median } from "../bench/measure/statistics.ts";
 
 /** The costs, by the clock of the CPU. */

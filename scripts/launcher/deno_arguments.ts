@@ -2,9 +2,9 @@
 
 import { realpathSync } from "node:fs";
 import process from "node:process";
-import { USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";
+import { USUAL_PLACES } from "../../src/device/cpu/blas/find_blas.ts";
 import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
-import { findDawn } from "../../src/webgpu/runtimes/dawn.ts";
+import { findDawn } from "../../src/device/webgpu/runtimes/dawn.ts";
 
 /** A copy of the program. */
 export interface Program {

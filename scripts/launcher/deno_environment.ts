@@ -5,7 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import process from "node:process";
-import { PAIRING_FLAGS } from "../../src/cpu/instruction_pairing.ts";
+import { PAIRING_FLAGS } from "../../src/device/cpu/instruction_pairing.ts";
 
 /** The version of Deno that is known to have the flags. */
 const TESTED_VERSION = "2.9.6";

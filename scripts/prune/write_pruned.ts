@@ -1,9 +1,9 @@
 /** Writes a pruned copy of a checkpoint without a journal. If that fails, no partial copy remains. */
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
-import { openCopy } from "../../src/checkpoint/write/open_copy.ts";
-import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
+import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { openCopy } from "../../src/model/checkpoint/write/open_copy.ts";
+import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
 import type { Destination } from "../../src/prune/run/job.ts";
 
 /**

@@ -1,9 +1,9 @@
 /** Computes the numbers that the self-check expects from a device, with the float64 code of `tests/reference`. */
 
-import { ALL_CASES } from "../../src/self_check/cases.ts";
-import { type Fingerprint, hashBits, sumElements } from "../../src/self_check/fingerprint.ts";
-import type { CheckCase } from "../../src/self_check/run_case.ts";
-import { generator, type Values } from "../../src/kernels/kernel_case.ts";
+import { ALL_CASES } from "../../src/host/self_check/cases.ts";
+import { type Fingerprint, hashBits, sumElements } from "../../src/host/self_check/fingerprint.ts";
+import type { CheckCase } from "../../src/host/self_check/run_case.ts";
+import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
 import { runReference } from "../../tests/reference/run_reference.ts";
 
 /** Kernels whose exact outputs depend on comparisons of rounded numbers. */

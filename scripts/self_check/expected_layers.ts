@@ -1,8 +1,8 @@
 /** Computes the results that the self-check expects of its layers, with the float64 code of `tests/reference`. */
 
-import { LAYER_CASES, type LayerCase } from "../../src/self_check/layer_cases.ts";
-import { type Fingerprint, hashBits, sumElements } from "../../src/self_check/fingerprint.ts";
-import { generator, type Values } from "../../src/kernels/kernel_case.ts";
+import { LAYER_CASES, type LayerCase } from "../../src/host/self_check/layer_cases.ts";
+import { type Fingerprint, hashBits, sumElements } from "../../src/host/self_check/fingerprint.ts";
+import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
 import { referenceGptq } from "../../tests/reference/gptq.ts";
 import { referenceObc } from "../../tests/reference/obc.ts";
 import {

@@ -1,11 +1,11 @@
 /**
- * Writes the list of all kernels to `src/kernels/kernels.ts`, from the files that declare them. The list is a file, because
+ * Writes the list of all kernels to `src/device/kernels/kernels.ts`, from the files that declare them. The list is a file, because
  * the bundles of the packages and of the Worker cannot read folders.
  */
 
 import { declarationFiles } from "../structure/kernels.ts";
 
-const FOLDER = new URL("../../src/kernels/", import.meta.url);
+const FOLDER = new URL("../../src/device/kernels/", import.meta.url);
 /** The file with the list. */
 export const KERNELS_FILE = new URL("kernels.ts", FOLDER);
 
@@ -19,7 +19,7 @@ const HEADER = `/**
 /** Returns the contents of the file. */
 export async function renderKernelList(): Promise<string> {
   const paths = (await declarationFiles(new URL("../../", import.meta.url).pathname)).map((path) =>
-    path.replace("src/kernels/", "./")
+    path.replace("src/device/kernels/", "./")
   );
   const isForward = (path: string) => path.startsWith("./forward/");
   const ordered = [...paths.filter((path) => !isForward(path)), ...paths.filter(isForward)];

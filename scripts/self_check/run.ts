@@ -5,13 +5,13 @@
  *     deno task self-check
  */
 
-import type { Backend } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { KERNELS } from "../../src/kernels/kernels.ts";
-import { selfCheck } from "../../src/self_check/self_check.ts";
-import { messageOf } from "../../src/text/message_of.ts";
-import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
-import { NoAdapterError } from "../../src/webgpu/device.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import { KERNELS } from "../../src/device/kernels/kernels.ts";
+import { selfCheck } from "../../src/host/self_check/self_check.ts";
+import { messageOf } from "../../src/base/message_of.ts";
+import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
+import { NoAdapterError } from "../../src/device/webgpu/device.ts";
 
 const OPENERS: Readonly<Record<string, () => Promise<Backend>>> = {
   cpu: () => createCpuBackend(),

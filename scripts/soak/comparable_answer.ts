@@ -1,6 +1,6 @@
 /** Removes from a host's answer what may differ between two answers to the same request. */
 
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 
 /**
  * Returns the report without its times, and the bytes of all tensors with their names, dtypes and shapes.

@@ -4,7 +4,7 @@
  */
 
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import { normals } from "../../tests/support/random.ts";

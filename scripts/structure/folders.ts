@@ -11,7 +11,7 @@ const MAX_FILES_WITHOUT_README = 10;
  * These folders may have more files. The first has one AssemblyScript file per kernel, and the second one results
  * file per bench.
  */
-const MAY_BE_LARGE = ["src/cpu/assembly", "scripts/bench/results"];
+const MAY_BE_LARGE = ["src/device/cpu/assembly", "scripts/bench/results"];
 
 /** Returns one message for each folder with too many files, and one for each room that lacks a README. */
 export async function folderProblems(root: string): Promise<string[]> {

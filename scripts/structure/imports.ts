@@ -14,7 +14,7 @@ export interface SourceFile {
 
 /** The folders that are checked. AssemblyScript has rules of its own and is left out. */
 const FOLDERS = ["src", "routes", "scripts", "tests"];
-const LEFT_OUT = ["src/cpu/assembly", "tests/fixtures"];
+const LEFT_OUT = ["src/device/cpu/assembly", "tests/fixtures"];
 
 const IMPORT =
   /^\s*(?:import|export)\b[^"';]*?\bfrom\s+"([^"]+)"|\bimport\(\s*"([^"]+)"|^\s*import\s+"([^"]+)"/gm;

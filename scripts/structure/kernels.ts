@@ -1,14 +1,14 @@
 /**
  * Checks that every kernel has its files, which share one name: declaration, shader, CPU version, float64 reference and test.
- * A file of `src/kernels` declares kernels if it calls `defineKernel`. The shared code of shaders and CPU versions is in
+ * A file of `src/device/kernels` declares kernels if it calls `defineKernel`. The shared code of shaders and CPU versions is in
  * folders called `shared`.
  */
 
 /** A kernel may have a second shader with another tiling. The name of that file ends in this suffix. */
 const VARIANT = /_(software|packed|tiled)$/;
 
-/** Returns the paths of the files below `src/kernels` that declare kernels, in alphabetical order. */
-export async function declarationFiles(root: string, folder = "src/kernels"): Promise<string[]> {
+/** Returns the paths of the files below `src/device/kernels` that declare kernels, in alphabetical order. */
+export async function declarationFiles(root: string, folder = "src/device/kernels"): Promise<string[]> {
   const found: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(`${root}/${folder}`)) {
     const path = `${folder}/${name}`;
@@ -26,9 +26,9 @@ export async function kernelProblems(root: string): Promise<string[]> {
   const problems: string[] = [];
   const patterns = [
     "shaders/STEM.wgsl",
-    "src/cpu/assembly/STEM.ts",
+    "src/device/cpu/assembly/STEM.ts",
     "tests/reference/kernels/STEM.ts",
-    "tests/kernels/STEM_test.ts",
+    "tests/device/kernels/STEM_test.ts",
   ];
   for (const pattern of patterns) {
     const [, folder, suffix] = pattern.match(/(.*)\/STEM(.*)/)!,
@@ -40,7 +40,7 @@ export async function kernelProblems(root: string): Promise<string[]> {
     if (suffix === "_test.ts") continue;
     for (const stem of found) {
       if (!declarations.includes(stem.replace(VARIANT, ""))) {
-        report(stem, "src/kernels has no declaration of this name");
+        report(stem, "src/device/kernels has no declaration of this name");
       }
     }
   }

@@ -3,7 +3,7 @@
 // column j of a row w, it replaces the weight w[j] by its result q, which is 0 if the entry was chosen to be
 // pruned. It then subtracts the error err = (w[j] − q)/U[j,j] from the later columns: w[c] −= err·U[j,c] for
 // c > j. Here U is an upper triangular matrix. Other functions load the weights and store the results. The
-// members of Params and the bindings are explained in src/kernels/prune_block.ts.
+// members of Params and the bindings are explained in src/device/kernels/prune_block.ts.
 //
 // Before the loop reaches a column, the kernels have chosen the entries to prune and recorded them as bits in
 // workgroup memory. The file that this one is prepended to defines two functions: `settle` computes q and err
@@ -256,7 +256,7 @@ fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec
   }
   // The updates by four columns are written out, so that the number of loop iterations does not depend on
   // whether the driver unrolls loops. Some software adapters limit this number (see
-  // src/kernels/loop_count.ts). If the segment has fewer columns, the missing errors are 0 and are multiplied
+  // src/device/kernels/loop_count.ts). If the segment has fewer columns, the missing errors are 0 and are multiplied
   // with the row of U of the last column.
   let columns = vec4u(start) + min(vec4u(0, 1, 2, 3), vec4u(width - 1));
   let u_rows = vec4u(p.u_offset) + columns * p.ldu;

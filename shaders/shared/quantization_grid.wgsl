@@ -1,4 +1,4 @@
-// Computes a grid, which is the set of values that weights are rounded to. src/quantization/quantization.ts
+// Computes a grid, which is the set of values that weights are rounded to. src/tensor/quantization.ts
 // has the formulas.
 
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.

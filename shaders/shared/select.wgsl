@@ -3,7 +3,7 @@
 
 // One histogram bin for each value of a byte.
 const BINS: u32 = 256;
-// Keys per invocation of the kernels that count digits. The grids in src/kernels depend on this constant.
+// Keys per invocation of the kernels that count digits. The grids in src/device/kernels depend on this constant.
 const KEYS_PER_INVOCATION: u32 = 16;
 var<workgroup> prefix: array<u32, BINS>;
 

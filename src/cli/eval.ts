@@ -4,9 +4,9 @@
  */
 
 import { Command, InvalidArgumentError } from "commander";
-import { readExamples } from "../evaluation/read_examples.ts";
-import { findTask, TASKS } from "../evaluation/tasks.ts";
-import type { Task } from "../evaluation/task.ts";
+import { readExamples } from "../model/evaluation/read_examples.ts";
+import { findTask, TASKS } from "../model/evaluation/tasks.ts";
+import type { Task } from "../model/evaluation/task.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -27,7 +27,7 @@ import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
 import type { TextFile } from "../prune/texts/named_texts.ts";
 import { openText, requireTexts, TEXT_VALUES } from "./files/text_source.ts";
-import { messageOf } from "../text/message_of.ts";
+import { messageOf } from "../base/message_of.ts";
 
 /** A task and the file with its examples. */
 interface TaskFile {

@@ -4,13 +4,13 @@
  */
 
 import { Command } from "commander";
-import { uniform } from "../calibration/windows.ts";
-import { openModelFolder } from "../models/model.ts";
-import { readEndTokens, type Sampling } from "../models/generation/choose_token.ts";
-import { generate } from "../models/generation/generate.ts";
-import { TextStream } from "../models/generation/text_stream.ts";
-import { encodeText } from "../models/tokenizer/tokenizer.ts";
-import { formatSeconds } from "../report/format.ts";
+import { uniform } from "../layer/calibration/windows.ts";
+import { openModelFolder } from "../model/model.ts";
+import { readEndTokens, type Sampling } from "../model/generation/choose_token.ts";
+import { generate } from "../model/generation/generate.ts";
+import { TextStream } from "../model/generation/text_stream.ts";
+import { encodeText } from "../model/tokenizer/tokenizer.ts";
+import { formatSeconds } from "../prune/report/format.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";

@@ -7,9 +7,9 @@
 import { Command } from "commander";
 import { PareError } from "../client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
-import { decode } from "../safetensors/decode.ts";
-import { encode } from "../safetensors/encode.ts";
-import { SafetensorsError } from "../safetensors/error.ts";
+import { decode } from "../tensor/safetensors/decode.ts";
+import { encode } from "../tensor/safetensors/encode.ts";
+import { SafetensorsError } from "../tensor/safetensors/error.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -18,7 +18,7 @@ import {
 } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { addServerOptions, type ServerFlags } from "./options/server_options.ts";
-import { formatNumber, formatSeconds } from "../report/format.ts";
+import { formatNumber, formatSeconds } from "../prune/report/format.ts";
 import { addLayerOptions, type LayerFlags, layerQuery } from "./options/layer_options.ts";
 import { DevicePruner } from "../prune/device_pruner.ts";
 import { openBackend } from "./open_backend.ts";
@@ -27,8 +27,8 @@ import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFile } from "./files/input_file.ts";
 import { requireWritableFile } from "./files/output_path.ts";
-import { ModelError } from "../files/model_error.ts";
-import { readBytes, writeAtomically } from "../files/whole_file.ts";
+import { ModelError } from "../base/files/model_error.ts";
+import { readBytes, writeAtomically } from "../base/files/whole_file.ts";
 
 /** The options as commander parses them. */
 interface LayerCommandOptions extends CommonOptions, BackendFlags, ServerFlags, LayerFlags {

@@ -1,9 +1,9 @@
 /** Opens the backend of a command. */
 
-import type { Backend } from "../backend/backend.ts";
+import type { Backend } from "../device/backend.ts";
 import { type BackendChoice, type BackendLibraries, selectBackend } from "../host/backends.ts";
 import type { LogEntry } from "../host/log_entry.ts";
-import { messageOf } from "../text/message_of.ts";
+import { messageOf } from "../base/message_of.ts";
 import { RefusedError } from "./errors.ts";
 
 /** Opens a backend for forward passes and solves. @throws {RefusedError} if this machine does not have it */

@@ -6,14 +6,14 @@
 
 import { basename } from "node:path";
 import type { Command } from "commander";
-import { ModelError } from "../files/model_error.ts";
-import { type ModelFolder, openModelFolder } from "../models/model.ts";
+import { ModelError } from "../base/files/model_error.ts";
+import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { linearLayers } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
 import { commandFingerprint, runFingerprint } from "../prune/run/fingerprint.ts";
 import { type FolderServices, pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
-import { formatNumber } from "../report/format.ts";
+import { formatNumber } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { modelFolder } from "./files/model_folder.ts";

@@ -2,7 +2,7 @@
 
 import { type HostDescription, Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";
-import { formatSeconds } from "../report/format.ts";
+import { formatSeconds } from "../prune/report/format.ts";
 import { type HostPoolFlags, type ServerFlags, serverUrl } from "./options/server_options.ts";
 import type { Output } from "./terminal/output.ts";
 import { listEdgeHosts } from "../client/jobs/list_edge_hosts.ts";
@@ -10,8 +10,8 @@ import { Jobs } from "../client/jobs/jobs.ts";
 import { PareHosts } from "../client/pare_hosts.ts";
 import { PareJobs } from "../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../client/model_pruner.ts";
-import { describeRounding } from "../backend/adapter_rounding.ts";
-import { shortened } from "../text/quotes.ts";
+import { describeRounding } from "../device/adapter_rounding.ts";
+import { shortened } from "../base/quotes.ts";
 import { UsageError } from "./errors.ts";
 
 /** Returns a client of the server, or undefined if no server is given. The client reports its retries and jobs to `output`. */

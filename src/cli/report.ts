@@ -4,9 +4,9 @@
  */
 
 import { Command } from "commander";
-import { writeAtomically } from "../files/whole_file.ts";
-import { ModelError } from "../files/model_error.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/file_names.ts";
+import { writeAtomically } from "../base/files/whole_file.ts";
+import { ModelError } from "../base/files/model_error.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../prune/report/file_names.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFolder } from "./files/input_file.ts";
 import { requireWritableFile } from "./files/output_path.ts";
@@ -35,7 +35,7 @@ async function report(folder: string, options: ReportCommandOptions): Promise<vo
   if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE}`);
   const out = options.out ?? `${folder}/${REPORT_PAGE_FILE}`;
   await requireWritableFile("--out", out);
-  const { renderReport } = await import("../report/render.ts"); // the drawing library loads slowly
+  const { renderReport } = await import("../prune/report/render.ts"); // the drawing library loads slowly
   await writeAtomically(denoFileSystem, out, new TextEncoder().encode(renderReport(run)));
   new Output(options.json ?? false).result({ layers: run.layers.length, out }, [`wrote ${out}`]);
 }

@@ -10,8 +10,8 @@ import { parseOrigins } from "../protocol/cors.ts";
 import type { LogEntry } from "../host/log_entry.ts";
 import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve, type ServeOptions } from "../../routes/serve.ts";
-import { messageOf } from "../text/message_of.ts";
-import { InUseError } from "../files/file_error.ts";
+import { messageOf } from "../base/message_of.ts";
+import { InUseError } from "../base/files/file_error.ts";
 import { UsageError } from "./errors.ts";
 import {
   addBackendOption,

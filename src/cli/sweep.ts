@@ -6,9 +6,9 @@
 
 import { basename } from "node:path";
 import { Command } from "commander";
-import { type Model, openModelFolder } from "../models/model.ts";
+import { type Model, openModelFolder } from "../model/model.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
-import { computePerplexity } from "../evaluation/perplexity.ts";
+import { computePerplexity } from "../model/evaluation/perplexity.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -39,7 +39,7 @@ import { Output } from "./terminal/output.ts";
 import { measurePoint } from "./sweep/measure_point.ts";
 import { type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
 import { csvHead, csvLine, type Sweep, type SweepResult, sweepTable } from "./sweep/results.ts";
-import { writeAtomically } from "../files/whole_file.ts";
+import { writeAtomically } from "../base/files/whole_file.ts";
 
 /** The options as commander parses them. */
 interface SweepOptions extends CommonOptions, BackendFlags, PointLists, RoundingFlags {

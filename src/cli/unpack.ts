@@ -4,9 +4,9 @@
  */
 
 import { Command } from "commander";
-import { unpackCheckpoint } from "../checkpoint/quantized/unpack_checkpoint.ts";
-import { openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { formatBytes } from "../report/format.ts";
+import { unpackCheckpoint } from "../model/checkpoint/quantized/unpack_checkpoint.ts";
+import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
+import { formatBytes } from "../prune/report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";

@@ -4,13 +4,13 @@
  */
 
 import { Command, InvalidArgumentError } from "commander";
-import { openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { scanCheckpoint } from "../checkpoint/inspect/scan_checkpoint.ts";
-import type { GroupPattern } from "../checkpoint/inspect/tensor_scan.ts";
-import { weightFormat } from "../checkpoint/quantized/config.ts";
-import { parsePattern } from "../sparsity/pattern.ts";
+import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
+import { scanCheckpoint } from "../model/checkpoint/inspect/scan_checkpoint.ts";
+import type { GroupPattern } from "../model/checkpoint/inspect/tensor_scan.ts";
+import { weightFormat } from "../model/checkpoint/quantized/config.ts";
+import { parsePattern } from "../tensor/pattern.ts";
 import { elementCount } from "../tensor/shape.ts";
-import { messageOf } from "../text/message_of.ts";
+import { messageOf } from "../base/message_of.ts";
 import { CheckFailedError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFolder } from "./files/input_file.ts";

@@ -1,7 +1,7 @@
 /** The tensors of one layer before and after pruning, and the body of a request to prune it. `answers/layer_answer.ts` reads the answer. */
 
 import type { Report } from "../protocol/messages.ts";
-import { encodeHeader } from "../safetensors/encode.ts";
+import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 

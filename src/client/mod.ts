@@ -69,15 +69,19 @@ export type {
 } from "../protocol/messages.ts";
 export type { JobState } from "../protocol/job_state.ts";
 export type { Digest } from "../protocol/digest.ts";
-export type { PatternText } from "../sparsity/pattern.ts";
+export type { PatternText } from "../tensor/pattern.ts";
 
 export { floatsFromTensor, tensorFromFloats } from "./tensors.ts";
 export { hessianUpper } from "./tensors.ts";
-export { decode, type DecodedFile, type DecodeOptions } from "../safetensors/decode.ts";
-export { encode } from "../safetensors/encode.ts";
-export { SafetensorsError, type SafetensorsErrorKind, type SafetensorsFault } from "../safetensors/error.ts";
-export type { SafetensorsHeader } from "../safetensors/header.ts";
-export type { TensorInfo } from "../safetensors/tensor_info.ts";
+export { decode, type DecodedFile, type DecodeOptions } from "../tensor/safetensors/decode.ts";
+export { encode } from "../tensor/safetensors/encode.ts";
+export {
+  SafetensorsError,
+  type SafetensorsErrorKind,
+  type SafetensorsFault,
+} from "../tensor/safetensors/error.ts";
+export type { SafetensorsHeader } from "../tensor/safetensors/header.ts";
+export type { TensorInfo } from "../tensor/safetensors/tensor_info.ts";
 export type { Dtype, FloatDtype } from "../tensor/dtype.ts";
 export type { HostTensor } from "../tensor/host_tensor.ts";
 export type { QuantizedWeight } from "../tensor/quantized_weight.ts";

@@ -7,7 +7,7 @@
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { receivedReady } from "./answers/received.ts";
 import { searchParamsOf } from "../protocol/search_params.ts";
-import { encode } from "../safetensors/encode.ts";
+import { encode } from "../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "./answers/layer_answer.ts";
 import { parseAnswer } from "./answers/parse_answer.ts";

@@ -5,7 +5,7 @@
  * replaces the weights and yields the events.
  */
 
-import { untilAborted } from "../async/abort.ts";
+import { untilAborted } from "../base/abort.ts";
 import type { Report } from "../protocol/messages.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";

@@ -11,8 +11,8 @@
  */
 
 import type { Context } from "hono";
-import { type Backend, DeviceLostError } from "../backend/backend.ts";
-import { createCpuBackend } from "../cpu/backend.ts";
+import { type Backend, DeviceLostError } from "../device/backend.ts";
+import { createCpuBackend } from "../device/cpu/backend.ts";
 import type { EdgeEnv } from "./bindings.ts";
 import { proxyToHost } from "./proxy.ts";
 import { requireBodyLength } from "./requests/body_length.ts";
@@ -23,7 +23,7 @@ import { layerRefusal } from "../layer/errors.ts";
 import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/headers.ts";
 import { type ParsedLayerQuery, type ResolvedParameters, resolveParameters } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import { openSafetensors } from "../safetensors/decode.ts";
+import { openSafetensors } from "../tensor/safetensors/decode.ts";
 
 /** The Retry-After, in seconds, of the refusal of a layer for which there is no memory. */
 const BUSY_RETRY_SECONDS = 1;

@@ -4,19 +4,19 @@
  * refused everywhere.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import { connectBackend } from "../backend/remote_backend.ts";
-import { createCpuBackend } from "../cpu/backend.ts";
-import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
-import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";
-import type { DawnFiles } from "../webgpu/runtimes/dawn.ts";
-import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
+import type { Backend } from "../device/backend.ts";
+import { connectBackend } from "../device/remote_backend.ts";
+import { createCpuBackend } from "../device/cpu/backend.ts";
+import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../device/cpu/blas/find_blas.ts";
+import { selfCheck, SelfCheckError } from "./self_check/self_check.ts";
+import type { DawnFiles } from "../device/webgpu/runtimes/dawn.ts";
+import { hasHardwareAdapter, requestAdapter } from "../device/webgpu/device.ts";
 import {
   DEFAULT_RUNTIME,
   parseRuntime,
   WEBGPU_RUNTIMES,
   type WebGpuRuntime,
-} from "../webgpu/runtimes/runtime.ts";
+} from "../device/webgpu/runtimes/runtime.ts";
 import type { LogEntry } from "./log_entry.ts";
 
 export {
@@ -132,6 +132,6 @@ async function openWebGpu(runtime: WebGpuRuntime): Promise<Backend> {
   // The adapter is requested in this thread too, because a NoAdapterError from the worker would arrive without its class.
   await requestAdapter(false, runtime);
   return await connectBackend(
-    new Worker(new URL("../webgpu/worker.ts", import.meta.url), { type: "module", name: runtime }),
+    new Worker(new URL("../device/webgpu/worker.ts", import.meta.url), { type: "module", name: runtime }),
   );
 }

@@ -3,11 +3,11 @@
  * meanwhile. The stored statistics and the two queues depend on the open device, so they are rebuilt with it.
  */
 
-import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { DEFAULT_STORE_BYTES } from "../layer/loan.ts";
-import { SelfCheckError } from "../self_check/self_check.ts";
+import { SelfCheckError } from "./self_check/self_check.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
-import { messageOf } from "../text/message_of.ts";
+import { messageOf } from "../base/message_of.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { FactorStore } from "./factor_store.ts";
 

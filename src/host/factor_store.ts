@@ -7,12 +7,12 @@
  * freed.
  */
 
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { FactorKey, Loan } from "../layer/loan.ts";
-import type { Factor } from "../linalg/factor.ts";
+import type { Factor } from "../layer/linalg/factor.ts";
 import { type Digest, formatDigest, hashedStream } from "../protocol/digest.ts";
 import { createHash } from "node:crypto";
-import type { Backend } from "../backend/backend.ts";
+import type { Backend } from "../device/backend.ts";
 import { readHessian, type ReadOptions } from "../layer/read_layer.ts";
 
 /** The requested statistics are not stored, because they were never sent, or were evicted or deleted. */

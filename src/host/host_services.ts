@@ -3,7 +3,7 @@
  * which listens on a port.
  */
 
-import type { Backend } from "../backend/backend.ts";
+import type { Backend } from "../device/backend.ts";
 import type { Key, KeySource } from "../protocol/keys.ts";
 import {
   ANSWER_PATIENCE_SECONDS,

@@ -4,7 +4,7 @@
  * process of a container after a secret has changed.
  */
 
-import { messageOf } from "../text/message_of.ts";
+import { messageOf } from "../base/message_of.ts";
 import { type Key, type KeySource, parseKeyFile } from "../protocol/keys.ts";
 import type { LogEntry } from "./log_entry.ts";
 

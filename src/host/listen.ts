@@ -1,7 +1,7 @@
 /** Chooses how the host listens: with limits of the connections if this version of Deno allows them, and otherwise without. `PlainListener` is the listener without limits. */
 
 import { type HttpListener, Listener, type ListenOptions, type ServeHttpOnConnection } from "./listener.ts";
-import { messageOf } from "../text/message_of.ts";
+import { messageOf } from "../base/message_of.ts";
 
 /** The internal functions of Deno that the host uses. They are not part of Deno's public interface, so a version may lack them. */
 export interface DenoInternals {

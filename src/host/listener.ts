@@ -5,9 +5,9 @@
  * the process has run out of file descriptors, and it reports no error.
  */
 
-import { sleep } from "../async/abort.ts";
-import { settlesWithin } from "../async/settles_within.ts";
-import { messageOf } from "../text/message_of.ts";
+import { sleep } from "../base/abort.ts";
+import { settlesWithin } from "../base/settles_within.ts";
+import { messageOf } from "../base/message_of.ts";
 import { Cancellation } from "./cancellation.ts";
 import type { LogEntry } from "./log_entry.ts";
 

@@ -6,8 +6,8 @@
 
 import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/resources/hosts.ts";
 import { EDGE_AUDIENCE, ticketedRequest } from "../protocol/tickets.ts";
-import { connectionReason } from "../text/connection_reason.ts";
-import { shortened } from "../text/quotes.ts";
+import { connectionReason } from "../base/connection_reason.ts";
+import { shortened } from "../base/quotes.ts";
 import type { Device } from "./device.ts";
 import type { EdgeLink } from "./edge_link.ts";
 import type { LogEntry } from "./log_entry.ts";

@@ -6,11 +6,11 @@
  */
 
 import { MAX_FEATURES, MAX_TOKENS } from "../protocol/limits.ts";
-import type { TensorInfo } from "../safetensors/tensor_info.ts";
-import { maskRowBytes } from "../sparsity/mask_bits.ts";
+import type { TensorInfo } from "../tensor/safetensors/tensor_info.ts";
+import { maskRowBytes } from "../tensor/mask_bits.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { sameShape } from "../tensor/shape.ts";
-import { joinedItems } from "../text/quotes.ts";
+import { joinedItems } from "../base/quotes.ts";
 import { TensorMismatchError } from "./errors.ts";
 
 /** The names of the tensors that contain statistics. A body has at most one of these tensors. */

@@ -4,9 +4,9 @@
  * device can overflow too.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../kernels/transfer/check.ts";
+import type { Backend } from "../device/backend.ts";
+import type { Tile, TiledMatrix } from "../device/tiled_matrix.ts";
+import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../device/kernels/transfer/check.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { NonFiniteError, OverflowingAnswerError } from "./errors.ts";
 

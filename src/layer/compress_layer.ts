@@ -4,15 +4,15 @@
  * Other files read the operands from a request and write the solution to an answer.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { readDiagonal } from "../linalg/diagonal.ts";
-import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
-import { copyUpper } from "../linalg/submatrix.ts";
+import type { Backend } from "../device/backend.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import { readDiagonal } from "./linalg/diagonal.ts";
+import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
+import { copyUpper } from "./linalg/submatrix.ts";
 import type { Report } from "../protocol/messages.ts";
-import { relativeError as errorRatio } from "../solvers/solution.ts";
-import type { Solution } from "../solvers/solver.ts";
-import { formatPattern } from "../sparsity/pattern.ts";
+import { relativeError as errorRatio } from "./solvers/solution.ts";
+import type { Solution } from "./solvers/solver.ts";
+import { formatPattern } from "../tensor/pattern.ts";
 import {
   checkOperands,
   type LayerOperands,

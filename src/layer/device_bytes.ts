@@ -5,14 +5,14 @@
  * with the measured peaks of every method.
  */
 
-import { type Backend, OutOfDeviceMemoryError } from "../backend/backend.ts";
-import { panelWidth } from "../linalg/blocking.ts";
-import { LARGEST_RETRY_COPY } from "../linalg/factor.ts";
-import { gridsPerRow } from "../quantization/quantization.ts";
-import { wordsPerRow } from "../sparsity/mask_bits.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../device/backend.ts";
+import { panelWidth } from "./linalg/blocking.ts";
+import { LARGEST_RETRY_COPY } from "./linalg/factor.ts";
+import { gridsPerRow } from "../tensor/quantization.ts";
+import { wordsPerRow } from "../tensor/mask_bits.ts";
 import { METHOD_SOLVERS } from "./methods.ts";
 import { type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
-import { READ_BYTES } from "../backend/host_memory.ts";
+import { READ_BYTES } from "../device/host_memory.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
 /** The shape of a layer, and the size of the square tiles in which its matrices are stored. */

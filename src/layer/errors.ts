@@ -4,13 +4,13 @@
  */
 
 import type { FloatDtype } from "../tensor/dtype.ts";
-import { shortened } from "../text/quotes.ts";
-import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
-import { InvalidStatisticsError, NotPositiveDefiniteError } from "../linalg/errors.ts";
+import { shortened } from "../base/quotes.ts";
+import { DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
+import { InvalidStatisticsError, NotPositiveDefiniteError } from "./linalg/errors.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import { SafetensorsError } from "../safetensors/error.ts";
-import { LayerSizeError } from "../solvers/check_operands.ts";
+import { SafetensorsError } from "../tensor/safetensors/error.ts";
+import { LayerSizeError } from "./solvers/check_operands.ts";
 
 /** A tensor is missing or unexpected, or its shape or dtype does not fit. */
 export class TensorMismatchError extends Error {

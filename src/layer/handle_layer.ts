@@ -5,13 +5,13 @@
  * same way. `solveReceivedLayer` decides what is copied, reused and freed if the statistics are lent.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import { type TiledMatrix, tileEdgeOn } from "../backend/tiled_matrix.ts";
-import { tileEdgeFor } from "../linalg/blocking.ts";
-import { copyUpper } from "../linalg/submatrix.ts";
+import type { Backend } from "../device/backend.ts";
+import { type TiledMatrix, tileEdgeOn } from "../device/tiled_matrix.ts";
+import { tileEdgeFor } from "./linalg/blocking.ts";
+import { copyUpper } from "./linalg/submatrix.ts";
 import type { ResolvedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/messages.ts";
-import type { Solution } from "../solvers/solver.ts";
+import type { Solution } from "./solvers/solver.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { checkAnswer } from "./check_answer.ts";

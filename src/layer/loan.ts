@@ -4,9 +4,9 @@
  * process.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import type { Factor } from "../linalg/factor.ts";
+import type { Backend } from "../device/backend.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import type { Factor } from "./linalg/factor.ts";
 
 /** The parameters that a factor depends on, besides the statistics. */
 export interface FactorKey {

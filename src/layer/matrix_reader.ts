@@ -3,10 +3,10 @@
  * few rows at a time. It encodes the next strip while the bytes of the last one are sent, so that a read rarely waits.
  */
 
-import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import { READ_BYTES } from "../backend/host_memory.ts";
-import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { READ_BYTES } from "../device/host_memory.ts";
+import { hasPackedRows, type TiledMatrix } from "../device/tiled_matrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "./linalg/submatrix.ts";
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
 
 /** A matrix of at most this many bytes is one strip, because a wait for the device costs more than the copy of a small strip. */

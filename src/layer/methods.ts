@@ -2,16 +2,16 @@
  * The solver of each method, with the device memory that it needs. `protocol/methods.ts` has the other facts about the methods.
  */
 
-import type { Backend } from "../backend/backend.ts";
+import type { Backend } from "../device/backend.ts";
 import type { MethodName } from "../protocol/methods.ts";
-import { solveAlps } from "../solvers/alps.ts";
-import { solveMagnitude } from "../solvers/magnitude.ts";
-import { solveObc } from "../solvers/obc.ts";
-import { checkObcSize, MAX_OBC_BATCH_BYTES } from "../solvers/obc/obc_limit.ts";
-import type { ScaledStatistics } from "../solvers/scaled_statistics.ts";
-import type { Solution } from "../solvers/solver.ts";
-import { solveSparseGpt } from "../solvers/sparsegpt.ts";
-import { MAX_CHOICE_BYTES, solveWanda } from "../solvers/wanda.ts";
+import { solveAlps } from "./solvers/alps.ts";
+import { solveMagnitude } from "./solvers/magnitude.ts";
+import { solveObc } from "./solvers/obc.ts";
+import { checkObcSize, MAX_OBC_BATCH_BYTES } from "./solvers/obc/obc_limit.ts";
+import type { ScaledStatistics } from "./solvers/scaled_statistics.ts";
+import type { Solution } from "./solvers/solver.ts";
+import { solveSparseGpt } from "./solvers/sparsegpt.ts";
+import { MAX_CHOICE_BYTES, solveWanda } from "./solvers/wanda.ts";
 import type { LayerOperands, LayerParameters } from "./operands.ts";
 
 /** A layer to solve. */

@@ -3,11 +3,11 @@
  * Hessian of the layer's inputs, Σ x·xᵀ.
  */
 
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import type { Factor } from "../linalg/factor.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import type { Factor } from "./linalg/factor.ts";
 import { type Effort, type MethodName, METHODS, needsNoStatistics } from "../protocol/methods.ts";
-import type { QuantizationOptions } from "../quantization/quantization.ts";
-import type { Layer, SolveOptions } from "../solvers/solver.ts";
+import type { QuantizationOptions } from "../tensor/quantization.ts";
+import type { Layer, SolveOptions } from "./solvers/solver.ts";
 
 /**
  * A layer and the statistics of its inputs. The statistics are the Hessian, a factor of the Hessian, both, or none.

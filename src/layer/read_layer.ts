@@ -4,11 +4,11 @@
  * matrix on the device from the tensor.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { openSafetensors } from "../safetensors/decode.ts";
-import type { TensorInfo } from "../safetensors/tensor_info.ts";
-import type { Layer } from "../solvers/solver.ts";
+import type { Backend } from "../device/backend.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import { openSafetensors } from "../tensor/safetensors/decode.ts";
+import type { TensorInfo } from "../tensor/safetensors/tensor_info.ts";
+import type { Layer } from "./solvers/solver.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import {

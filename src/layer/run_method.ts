@@ -4,10 +4,10 @@
  * (`usesHessian`) chooses the mask and rounds in one pass instead.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import { refit, type RefitReport } from "../solvers/refit.ts";
-import { roundSolution } from "../solvers/rounding/round_solution.ts";
-import { type ScaledStatistics, scaleStatistics } from "../solvers/scaled_statistics.ts";
+import type { Backend } from "../device/backend.ts";
+import { refit, type RefitReport } from "./solvers/refit.ts";
+import { roundSolution } from "./solvers/rounding/round_solution.ts";
+import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
 import { METHOD_SOLVERS, type SolvedLayer, type SolveTask } from "./methods.ts";
 import { type LayerOperands, type LayerParameters, usesHessian } from "./operands.ts";
 

@@ -4,11 +4,11 @@
  * homogeneous in the weights, and a power of two changes no digit. So a scaled solve gives the same weights, scaled.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import { ResourceSet } from "../backend/owned.ts";
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { rowExtremes } from "../kernels/quantization.ts";
-import { scaleColumns } from "../linalg/tile_arithmetic.ts";
+import type { Backend } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import { rowExtremes } from "../device/kernels/quantization.ts";
+import { scaleColumns } from "./linalg/tile_arithmetic.ts";
 
 /** The binary exponents of the squared error, halved, between which a layer is not scaled. Real layers are well within. */
 const COMFORTABLE = 24;

@@ -4,18 +4,18 @@
  * answer of any size takes little of the CPU's memory.
  */
 
-import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { DTYPE_CODE, fromFloat32 } from "../kernels/transfer/convert.ts";
-import { encodeCodes } from "../kernels/quantization.ts";
+import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import { DTYPE_CODE, fromFloat32 } from "../device/kernels/transfer/convert.ts";
+import { encodeCodes } from "../device/kernels/quantization.ts";
 import type { Report } from "../protocol/messages.ts";
-import { encodeHeader, type TensorSpec } from "../safetensors/encode.ts";
-import type { QuantizationGrids, Solution } from "../solvers/solver.ts";
-import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
+import { encodeHeader, type TensorSpec } from "../tensor/safetensors/encode.ts";
+import type { QuantizationGrids, Solution } from "./solvers/solver.ts";
+import { maskRowBytes, wordsPerRow } from "../tensor/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { tensorBytes } from "../tensor/shape.ts";
-import { freeArray, READ_BYTES } from "../backend/host_memory.ts";
+import { freeArray, READ_BYTES } from "../device/host_memory.ts";
 import { type Encoding, MatrixReader } from "./matrix_reader.ts";
 import { splitIntoStrips } from "./sinks/strips.ts";
 

@@ -3,7 +3,7 @@
  * products and comparisons make its numbers, so every machine makes the same bytes.
  */
 
-import { encode } from "../safetensors/encode.ts";
+import { encode } from "../tensor/safetensors/encode.ts";
 
 const ROWS = 128, COLS = 256, TOKENS = 512;
 

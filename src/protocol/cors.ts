@@ -3,7 +3,7 @@
  * from `PARE_CORS_ORIGINS`. Without origins, browsers let no page of another origin use the API.
  */
 
-import { shortened } from "../text/quotes.ts";
+import { shortened } from "../base/quotes.ts";
 import { REQUEST_ID_HEADER } from "./headers.ts";
 import { entriesOf } from "./keys.ts";
 

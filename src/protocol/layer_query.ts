@@ -1,6 +1,6 @@
 /** The parameters of one layer as a type. `deno task generate` writes this file from the schemas in `src/protocol`. */
 
-import type { PatternText } from "../sparsity/pattern.ts";
+import type { PatternText } from "../tensor/pattern.ts";
 
 /** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {

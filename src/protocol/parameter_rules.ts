@@ -4,7 +4,7 @@
  */
 
 import { type MethodName, METHODS, methodsThat } from "./methods.ts";
-import { parsePattern, type Pattern } from "../sparsity/pattern.ts";
+import { parsePattern, type Pattern } from "../tensor/pattern.ts";
 
 /** The parameters that the rules check. The schema has already checked each of them on its own. */
 export interface RuleParameters {

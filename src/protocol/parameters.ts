@@ -5,14 +5,8 @@
  */
 
 import { z } from "zod";
-import {
-  formatPattern,
-  MAX_GROUP,
-  parsePattern,
-  type Pattern,
-  type PatternText,
-} from "../sparsity/pattern.ts";
-import { MAX_BITS, MIN_BITS, type QuantizationOptions } from "../quantization/quantization.ts";
+import { formatPattern, MAX_GROUP, parsePattern, type Pattern, type PatternText } from "../tensor/pattern.ts";
+import { MAX_BITS, MIN_BITS, type QuantizationOptions } from "../tensor/quantization.ts";
 import { digestSchema, numeric } from "./resources/fields.ts";
 import type { LayerQuery } from "./layer_query.ts";
 import {

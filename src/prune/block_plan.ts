@@ -4,8 +4,8 @@
  * layers that one forward pass calibrates. Planning reads no weights.
  */
 
-import type { ModelSpec } from "../models/families/family.ts";
-import { type LinearGroup, type LinearSpec, stagesOf } from "../models/layer_specs.ts";
+import type { ModelSpec } from "../model/families/family.ts";
+import { type LinearGroup, type LinearSpec, stagesOf } from "../model/layer_specs.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
 /** A set of layer names. */

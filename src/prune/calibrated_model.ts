@@ -10,14 +10,14 @@
  * forward pass calibrates.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import { HessianAccumulator } from "../calibration/hessian.ts";
-import { type TensorSource, withReplacements } from "../checkpoint/tensor_source.ts";
+import type { Backend } from "../device/backend.ts";
+import { HessianAccumulator } from "../layer/calibration/hessian.ts";
+import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
-import type { LinearGroup } from "../models/layer_specs.ts";
-import { Forward, type ForwardMemory } from "../models/forward.ts";
-import type { HiddenStatesStorage } from "../models/hidden_states/hidden_states.ts";
-import type { Model } from "../models/model.ts";
+import type { LinearGroup } from "../model/layer_specs.ts";
+import { Forward, type ForwardMemory } from "../model/forward.ts";
+import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
+import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";

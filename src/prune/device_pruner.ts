@@ -1,8 +1,8 @@
 /** Prunes the layers of a model on a device of this process. The statistics and the weights go to the solver directly. */
 
-import { abortable } from "../async/abort.ts";
-import type { Backend } from "../backend/backend.ts";
-import type { HessianAccumulator } from "../calibration/hessian.ts";
+import { abortable } from "../base/abort.ts";
+import type { Backend } from "../device/backend.ts";
+import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { CallOptions } from "../client/transport.ts";
 import { PareError } from "../client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";

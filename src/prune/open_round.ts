@@ -5,10 +5,10 @@
  * `uncalibratedModel`.
  */
 
-import type { HessianAccumulator } from "../calibration/hessian.ts";
-import { convertReplacement, readTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
+import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
+import { convertReplacement, readTensor, type TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
-import type { LinearGroup, LinearSpec } from "../models/layer_specs.ts";
+import type { LinearGroup, LinearSpec } from "../model/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { PendingGroup, PendingLayer } from "./block_plan.ts";
 import { transpose } from "../tensor/transpose.ts";

@@ -4,13 +4,13 @@
  * calibrated with the model that is written.
  */
 
-import { quantizedNames, type QuantizedPart, stemOf } from "../checkpoint/quantized/layout.ts";
-import { packWeight } from "../checkpoint/quantized/pack_weight.ts";
+import { quantizedNames, type QuantizedPart, stemOf } from "../model/checkpoint/quantized/layout.ts";
+import { packWeight } from "../model/checkpoint/quantized/pack_weight.ts";
 import type { LayerGroup } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { GridOptions } from "../quantization/quantization.ts";
+import type { GridOptions } from "../tensor/quantization.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
 

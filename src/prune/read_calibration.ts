@@ -1,10 +1,10 @@
 /** Reads a calibration text and cuts it into windows. */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
-import { calibrationWindows } from "../calibration/windows.ts";
-import type { FileSystem } from "../files/file_system.ts";
-import { ModelError } from "../files/model_error.ts";
-import { readTokens } from "../models/tokenizer/tokenizer.ts";
+import { calibrationWindows } from "../layer/calibration/windows.ts";
+import type { FileSystem } from "../base/files/file_system.ts";
+import { ModelError } from "../base/files/model_error.ts";
+import { readTokens } from "../model/tokenizer/tokenizer.ts";
 import type { TextFile } from "./texts/named_texts.ts";
 import { namedCalibrationWindows } from "./texts/read_named_text.ts";
 

@@ -3,7 +3,7 @@
  * such as magnitude pruning. No forward pass is run, so this source is far faster than `calibratedModel`.
  */
 
-import type { Model } from "../models/model.ts";
+import type { Model } from "../model/model.ts";
 import { BlockPlan } from "./block_plan.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
 import { type OnReplace, openRound } from "./open_round.ts";

@@ -5,9 +5,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/files/model_error.ts";
-import { readModelSpec } from "../../src/models/families/families.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { ModelError } from "../../src/base/files/model_error.ts";
+import { readModelSpec } from "../../src/model/families/families.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { FAMILY_FIXTURES, familyNames } from "../support/family_fixtures.ts";
 import { withinBounds } from "./bounds.ts";
 

@@ -6,7 +6,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type Host, serve } from "../../routes/serve.ts";
-import { encodeHeader, type TensorSpec } from "../../src/safetensors/encode.ts";
+import { encodeHeader, type TensorSpec } from "../../src/tensor/safetensors/encode.ts";
 import { MAX_TOKENS } from "../../src/protocol/limits.ts";
 
 /** The time within which `/healthz` must answer, whatever other clients send. */

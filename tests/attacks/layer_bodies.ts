@@ -1,6 +1,6 @@
 /** Builds the request bodies of the attack corpus. */
 
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

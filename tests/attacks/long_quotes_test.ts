@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { encodeHeader, type TensorSpec } from "../../src/safetensors/encode.ts";
+import { encodeHeader, type TensorSpec } from "../../src/tensor/safetensors/encode.ts";
 import { startHost, type TestHost } from "../routes/host.ts";
 
 /** The longest answer, in bytes. It has room for 20 parameters with their reasons. */

@@ -2,9 +2,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/files/model_error.ts";
-import { openModelFolder } from "../../src/models/model.ts";
-import { encodeText } from "../../src/models/tokenizer/tokenizer.ts";
+import { ModelError } from "../../src/base/files/model_error.ts";
+import { openModelFolder } from "../../src/model/model.ts";
+import { encodeText } from "../../src/model/tokenizer/tokenizer.ts";
 import { FOLDER, memoryFolder } from "../support/memory_folder.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { withinBounds } from "./bounds.ts";

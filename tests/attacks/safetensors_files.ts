@@ -4,7 +4,7 @@
  * `for (const { name, file } of SAFETENSORS_ATTACKS) …`. No file is larger than a few MiB.
  */
 
-import type { SafetensorsErrorKind } from "../../src/safetensors/error.ts";
+import type { SafetensorsErrorKind } from "../../src/tensor/safetensors/error.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";
 import { type AttackCase, readCorpus } from "./corpus.ts";
 import { rawFile } from "./safetensors/raw_file.ts";

@@ -2,8 +2,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decode, openSafetensors } from "../../src/safetensors/decode.ts";
-import { SafetensorsError } from "../../src/safetensors/error.ts";
+import { decode, openSafetensors } from "../../src/tensor/safetensors/decode.ts";
+import { SafetensorsError } from "../../src/tensor/safetensors/error.ts";
 import { withinBounds } from "./bounds.ts";
 import { SAFETENSORS_ATTACKS } from "./safetensors_files.ts";
 

@@ -5,9 +5,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { settlesWithin } from "../../src/async/settles_within.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
-import type { Backend } from "../../src/backend/backend.ts";
+import { settlesWithin } from "../../src/base/settles_within.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
 import { DEFAULT_CONNECTION_LIMITS } from "../../src/host/listener.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
 import {

@@ -2,8 +2,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/files/model_error.ts";
-import { readTorchShard } from "../../src/checkpoint/torch/torch_shard.ts";
+import { ModelError } from "../../src/base/files/model_error.ts";
+import { readTorchShard } from "../../src/model/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { withinBounds } from "./bounds.ts";
 import { ARCHIVE_ATTACKS } from "./torch/archive_cases.ts";

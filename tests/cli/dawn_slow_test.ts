@@ -6,13 +6,13 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
-import { encode } from "../../src/safetensors/encode.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
-import { TESTED_DAWN } from "../../src/webgpu/runtimes/dawn.ts";
+import { TESTED_DAWN } from "../../src/device/webgpu/runtimes/dawn.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { dawnSkipReason } from "../support/dawn.ts";

@@ -3,14 +3,14 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { CommanderError } from "commander";
-import { DeviceLostError, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
+import { DeviceLostError, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../src/cli/errors.ts";
 import { failureOf } from "../../src/cli/exit.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
-import { DamagedFileError, FileError, InUseError } from "../../src/files/file_error.ts";
-import { ModelError } from "../../src/files/model_error.ts";
-import { HubUnreachable } from "../../src/hub/hub_access.ts";
+import { DamagedFileError, FileError, InUseError } from "../../src/base/files/file_error.ts";
+import { ModelError } from "../../src/base/files/model_error.ts";
+import { HubUnreachable } from "../../src/model/hub/hub_access.ts";
 import { OtherRunError } from "../../src/prune/run/fingerprint.ts";
 
 function jobFailure(...codes: readonly string[]): JobFailedError {

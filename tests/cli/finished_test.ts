@@ -3,7 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import type { RunReport } from "../../src/report/run_report.ts";
+import type { RunReport } from "../../src/prune/report/run_report.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare } from "./run_pare.ts";
 

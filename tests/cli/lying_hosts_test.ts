@@ -6,7 +6,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { answerOf, problem, READY, type Received, solved } from "../client/fake_host.ts";
 import { fakeEdge } from "../client/jobs/fake_edge.ts";
 import { lieAbout, LIES } from "../client/lies.ts";

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { checkMethodSizes } from "../../src/cli/options/layer_options.ts";
-import { linearSpec } from "../../src/models/layer_specs.ts";
+import { linearSpec } from "../../src/model/layer_specs.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 
 describe("checkMethodSizes()", () => {

@@ -8,9 +8,9 @@ import assert from "node:assert/strict";
 import { basename } from "node:path";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { type RunReport, runReportSchema } from "../../src/report/run_report.ts";
-import { formatPhases, type RunSeconds } from "../../src/report/run_seconds.ts";
-import { formatSeconds } from "../../src/report/format.ts";
+import { type RunReport, runReportSchema } from "../../src/prune/report/run_report.ts";
+import { formatPhases, type RunSeconds } from "../../src/prune/report/run_seconds.ts";
+import { formatSeconds } from "../../src/prune/report/format.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { freePort } from "../../scripts/processes/child_edge.ts";
 import { applyProtocol, declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
 import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts";
-import { type FakeHub, serveHub } from "../hub/fake_hub.ts";
+import { type FakeHub, serveHub } from "../model/hub/fake_hub.ts";
 import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPareWith } from "./run_pare.ts";

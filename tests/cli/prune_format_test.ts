@@ -2,9 +2,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { WeightFormat } from "../../src/checkpoint/quantized/config.ts";
+import type { WeightFormat } from "../../src/model/checkpoint/quantized/config.ts";
 import { checkFormat } from "../../src/cli/prune/check_format.ts";
-import { linearSpec } from "../../src/models/layer_specs.ts";
+import { linearSpec } from "../../src/model/layer_specs.ts";
 import type { SizedLayer } from "../../src/prune/block_plan.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 

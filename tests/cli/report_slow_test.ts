@@ -2,8 +2,8 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { renderReport } from "../../src/report/render.ts";
-import { sampleRun } from "../report/sample_run.ts";
+import { renderReport } from "../../src/prune/report/render.ts";
+import { sampleRun } from "../prune/report/sample_run.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
 let folder: string;

@@ -6,7 +6,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { uniform } from "../support/random.ts";
-import { PAIRING_FLAGS } from "../../src/cpu/instruction_pairing.ts";
+import { PAIRING_FLAGS } from "../../src/device/cpu/instruction_pairing.ts";
 import { runPare, startPare, startPareWith } from "./run_pare.ts";
 
 const MAIN = new URL("../../src/cli/main.ts", import.meta.url).pathname;

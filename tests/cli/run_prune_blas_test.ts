@@ -7,9 +7,9 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { findBlas } from "../../src/cpu/blas/find_blas.ts";
-import { openModel } from "../../src/models/model.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { findBlas } from "../../src/device/cpu/blas/find_blas.ts";
+import { openModel } from "../../src/model/model.ts";
 
 const SHAPE = { layers: 2, hidden: 64, heads: 2, ffn: 128, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];

@@ -5,15 +5,15 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { linearSpec } from "../../src/models/layer_specs.ts";
+import { linearSpec } from "../../src/model/layer_specs.ts";
 import { existsSync } from "node:fs";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import type { WorkFileSystem } from "../../src/files/file_system.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
 import { editJournal } from "../support/edit_journal.ts";
 import { fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
 

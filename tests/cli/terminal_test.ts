@@ -3,7 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { LineProgress } from "../../src/cli/terminal/output.ts";
 import { runPare, runPareWith } from "./run_pare.ts";

@@ -3,12 +3,12 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { lockFolder } from "../../src/files/output_folder.ts";
+import { lockFolder } from "../../src/base/files/output_folder.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
-const RUN = new URL("../report/opt_sotu_run.json", import.meta.url);
+const RUN = new URL("../prune/report/opt_sotu_run.json", import.meta.url);
 const FILES = ["config.json", "model.safetensors", "pare.json"];
 
 let folder: string, quantized: string;

@@ -3,8 +3,8 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { decode } from "../../src/safetensors/decode.ts";
-import { encode } from "../../src/safetensors/encode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 

@@ -4,9 +4,9 @@
  */
 
 import type { Ready, Report } from "../../src/protocol/messages.ts";
-import { decode } from "../../src/safetensors/decode.ts";
-import { encode } from "../../src/safetensors/encode.ts";
-import { parsePattern } from "../../src/sparsity/pattern.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { parsePattern } from "../../src/tensor/pattern.ts";
 import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 

@@ -1,7 +1,7 @@
 /** The lies of a host: changes of an honest answer, each of which a client must refuse. */
 
-import { decode } from "../../src/safetensors/decode.ts";
-import { encode } from "../../src/safetensors/encode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 

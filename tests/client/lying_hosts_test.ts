@@ -10,7 +10,7 @@ import type { ModelPruner } from "../../src/client/model_pruner.ts";
 import type { ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { PareHosts } from "../../src/client/pare_hosts.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { answerOf, f32, FakeHost, noContent, problem, type Received, solved } from "./fake_host.ts";
 import { EDGE, fakeEdge } from "./jobs/fake_edge.ts";
 import { lieAbout, LIES } from "./lies.ts";

@@ -10,8 +10,8 @@ import { MalformedAnswerError } from "../../src/client/errors.ts";
 import type { PruneEvent } from "../../src/client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
-import { decode } from "../../src/safetensors/decode.ts";
-import { encode } from "../../src/safetensors/encode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import {
   type Answer,

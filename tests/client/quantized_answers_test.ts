@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
 import { f32, FakeHost, maskOf, report } from "./fake_host.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { CONTRACT_PAGE } from "../../scripts/contract/page.ts";
 import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { exampleOf, missingCommand, runCommand } from "../support/page_examples.ts";
 
 describe("an edge with a host", () => {

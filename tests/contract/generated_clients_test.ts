@@ -8,7 +8,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { type Host, serve } from "../../routes/serve.ts";
 import { CONTRACT_PAGE } from "../../scripts/contract/page.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { exampleOf, runCommand } from "../support/page_examples.ts";
 import { OPENAPI_FETCH, OPENAPI_TYPESCRIPT, runPackage } from "./npm_tools.ts";
 

@@ -6,9 +6,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
-import { sleep } from "../../src/async/abort.ts";
+import { sleep } from "../../src/base/abort.ts";
 import { Pare } from "../../src/client/pare.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);

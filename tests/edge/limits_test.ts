@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../../routes/serve.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import { startDevEdge } from "./local_edge.ts";
 

@@ -10,7 +10,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Report } from "../../src/protocol/messages.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
-import { encodeHeader } from "../../src/safetensors/encode.ts";
+import { encodeHeader } from "../../src/tensor/safetensors/encode.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { normals } from "../support/random.ts";
 

@@ -3,10 +3,10 @@
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Task } from "../../src/evaluation/task.ts";
-import { readExamples } from "../../src/evaluation/read_examples.ts";
-import { findTask, TASKS } from "../../src/evaluation/tasks.ts";
-import { ModelError } from "../../src/files/model_error.ts";
+import type { Task } from "../../src/model/evaluation/task.ts";
+import { readExamples } from "../../src/model/evaluation/read_examples.ts";
+import { findTask, TASKS } from "../../src/model/evaluation/tasks.ts";
+import { ModelError } from "../../src/base/files/model_error.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { FOLDER, memoryFolder } from "../support/memory_folder.ts";

@@ -3,11 +3,11 @@
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { readShardNames } from "../../src/checkpoint/weight_files.ts";
-import { ModelError } from "../../src/files/model_error.ts";
-import { readModelSpec } from "../../src/models/families/families.ts";
-import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { readShardNames } from "../../src/model/checkpoint/weight_files.ts";
+import { ModelError } from "../../src/base/files/model_error.ts";
+import { readModelSpec } from "../../src/model/families/families.ts";
+import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { FAMILY_FIXTURES, familyNames } from "../support/family_fixtures.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";

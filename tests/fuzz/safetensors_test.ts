@@ -3,9 +3,9 @@
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { decode, openSafetensors } from "../../src/safetensors/decode.ts";
-import { encode } from "../../src/safetensors/encode.ts";
-import { SafetensorsError } from "../../src/safetensors/error.ts";
+import { decode, openSafetensors } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { SafetensorsError } from "../../src/tensor/safetensors/error.ts";
 import { BYTES_PER_ELEMENT, type Dtype } from "../../src/tensor/dtype.ts";
 import { rawFile } from "../attacks/safetensors/raw_file.ts";
 import { damagedBytes } from "./arbitraries/damaged_bytes.ts";

@@ -2,11 +2,11 @@
 
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type BackendOpeners, selectBackend } from "../../src/host/backends.ts";
 import { Device } from "../../src/host/device.ts";
-import { DeviceLostError } from "../../src/backend/backend.ts";
+import { DeviceLostError } from "../../src/device/backend.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
 import { withDispatch } from "../../scripts/self_check/faults/with_dispatch.ts";
 

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { Device, NoDeviceError } from "../../src/host/device.ts";
 import { BusyError } from "../../src/host/bounded_queue.ts";
 import { memoryBackend } from "./memory_backend.ts";

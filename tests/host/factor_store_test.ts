@@ -5,9 +5,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import { TiledMatrix } from "../../src/backend/tiled_matrix.ts";
-import type { Factor } from "../../src/linalg/factor.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { TiledMatrix } from "../../src/device/tiled_matrix.ts";
+import type { Factor } from "../../src/layer/linalg/factor.ts";
 import { FactorStore, HessianNotFoundError, StoreBudgetError } from "../../src/host/factor_store.ts";
 import { memoryBackend } from "./memory_backend.ts";
 

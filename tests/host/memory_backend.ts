@@ -1,6 +1,6 @@
 /** A backend that counts allocated bytes but computes nothing, for tests that check whether buffers are freed. */
 
-import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
+import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 
 /** Creates a backend whose buffers have no contents and take at most `capacity` bytes in total. Reads return zeros. */
 export function memoryBackend(capacity = Infinity): Backend {

@@ -3,7 +3,7 @@
  * odd chunks.
  */
 
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { Dtype, FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { checkHessianTensors, checkLayerTensors, type StatisticsRule } from "../../src/layer/body_tensors.ts";
 import { MAX_FEATURES, MAX_TOKENS } from "../../src/protocol/limits.ts";
 import type { Dtype } from "../../src/tensor/dtype.ts";
-import { encodeHeader } from "../../src/safetensors/encode.ts";
+import { encodeHeader } from "../../src/tensor/safetensors/encode.ts";
 
 type Spec = Record<string, readonly [Dtype, ...number[]]>;
 

@@ -5,13 +5,13 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { NotPositiveDefiniteError } from "../../src/linalg/errors.ts";
+import { NotPositiveDefiniteError } from "../../src/layer/linalg/errors.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import type { LayerParameters } from "../../src/layer/operands.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { readMatrix } from "../../src/backend/tiled_matrix.ts";
-import { relativeError } from "../../src/solvers/solution.ts";
+import { readMatrix } from "../../src/device/tiled_matrix.ts";
+import { relativeError } from "../../src/layer/solvers/solution.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 
 const ROWS = 24, COLS = 70;

@@ -5,8 +5,8 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { checkDeviceBytes, peakDeviceBytes } from "../../src/layer/device_bytes.ts";
 import { handleLayer } from "../../src/layer/handle_layer.ts";
 import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import type { LayerParameters } from "../../src/layer/operands.ts";
 import { quadraticForm } from "../reference/hessian.ts";

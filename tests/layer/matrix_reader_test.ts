@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
+import { TiledMatrix, writeMatrix } from "../../src/device/tiled_matrix.ts";
 import { weightReader } from "../../src/layer/write_layer.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import { eachBackend } from "../support/backends.ts";

@@ -2,11 +2,11 @@
 
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
-import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
+import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { answerOf, startHost } from "../routes/host.ts";
 import { eachBackend } from "../support/backends.ts";

@@ -5,9 +5,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { readMatrix } from "../../src/backend/tiled_matrix.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import { readMatrix } from "../../src/device/tiled_matrix.ts";
 import { readHessian, readLayer, type ReceivedLayer } from "../../src/layer/read_layer.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";

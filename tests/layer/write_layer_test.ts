@@ -5,13 +5,13 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import { TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { TiledMatrix, writeMatrix } from "../../src/device/tiled_matrix.ts";
 import { encodeAnswer } from "../../src/layer/write_layer.ts";
 import type { Report } from "../../src/protocol/messages.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
-import { decode } from "../../src/safetensors/decode.ts";
-import type { Solution } from "../../src/solvers/solver.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import type { Solution } from "../../src/layer/solvers/solver.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";

@@ -12,7 +12,7 @@ import { RUNS } from "../../scripts/bench/llm_compressor/runs.ts";
 import { countZeros } from "../../scripts/bench/llm_compressor/count_zeros.ts";
 import { threadSettings } from "../../scripts/bench/torch/thread_settings.ts";
 import { VENVS } from "../../scripts/peers/venv.ts";
-import { calibrationWindows } from "../../src/calibration/windows.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import { describePeers } from "./describe_peers.ts";
 
 /** The largest accepted difference of the perplexities, relative to that of llm-compressor. */

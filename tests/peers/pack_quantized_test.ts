@@ -7,9 +7,9 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { decode } from "../../src/safetensors/decode.ts";
-import { encode } from "../../src/safetensors/encode.ts";
-import type { GridOptions } from "../../src/quantization/quantization.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import type { GridOptions } from "../../src/tensor/quantization.ts";
 import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
 import { type GridOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { describePeers } from "./describe_peers.ts";

@@ -15,9 +15,9 @@ import {
   type Settings,
 } from "../../scripts/fixtures/family_models.ts";
 import { copyDestination } from "../../scripts/prune/write_pruned.ts";
-import type { Backend } from "../../src/backend/backend.ts";
-import { computePerplexity } from "../../src/evaluation/perplexity.ts";
-import { type Model, openModelFolder } from "../../src/models/model.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
+import { type Model, openModelFolder } from "../../src/model/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";

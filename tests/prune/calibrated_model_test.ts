@@ -5,12 +5,12 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import { calibrationWindows } from "../../src/calibration/windows.ts";
-import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
+import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
 import {
   calibratedModel,
   type CalibrationOptions,

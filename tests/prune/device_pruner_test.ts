@@ -5,8 +5,8 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend, BackendCounters } from "../../src/backend/backend.ts";
-import { HessianAccumulator } from "../../src/calibration/hessian.ts";
+import type { Backend, BackendCounters } from "../../src/device/backend.ts";
+import { HessianAccumulator } from "../../src/layer/calibration/hessian.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
 import type { CalibratedModel } from "../../src/prune/calibrated_model.ts";

@@ -6,9 +6,9 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { readTensor, type TensorSource, withReplacements } from "../../src/checkpoint/tensor_source.ts";
+import { readTensor, type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
-import { computePerplexity } from "../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";

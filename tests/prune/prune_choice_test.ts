@@ -5,12 +5,12 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { HiddenStatesFolder } from "../../src/models/hidden_states/hidden_states_folder.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import {
   calibratedModel,

@@ -5,11 +5,11 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { calibrationWindows } from "../../src/calibration/windows.ts";
-import { readTensor } from "../../src/checkpoint/tensor_source.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
+import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { computePerplexity } from "../../src/evaluation/perplexity.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
+import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import { openFixture } from "../support/fixture_models.ts";

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { linearSpec } from "../../src/models/layer_specs.ts";
+import { linearSpec } from "../../src/model/layer_specs.ts";
 import type { Pass, SizedLayer } from "../../src/prune/block_plan.ts";
 import { RunRates } from "../../src/prune/run/run_rates.ts";
 

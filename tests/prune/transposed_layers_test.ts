@@ -3,8 +3,8 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { readTensor, type TensorSource } from "../../src/checkpoint/tensor_source.ts";
-import type { Model } from "../../src/models/model.ts";
+import { readTensor, type TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
+import type { Model } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";

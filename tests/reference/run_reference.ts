@@ -1,5 +1,5 @@
 /**
- * Runs the float64 references of the kernels. The references of the kernels that `src/kernels` declares in a file STEM.ts are
+ * Runs the float64 references of the kernels. The references of the kernels that `src/device/kernels` declares in a file STEM.ts are
  * in `kernels/STEM.ts`. A reference is exported under the name of its kernel.
  */
 

@@ -5,7 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
+import { OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { correlatedHessian } from "../reference/hessian.ts";

@@ -1,13 +1,13 @@
 /** A host for tests: the HTTP application with its own backend, called without a socket. It records its log entries. */
 
-import type { Backend } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type HostSettings, startHostServices } from "../../src/host/host_services.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
 import type { PageFiles } from "../../src/pages/page_files.ts";
 import { SAFETENSORS_TYPE } from "../../src/protocol/headers.ts";
 import type { Problem } from "../../src/protocol/problem.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import { createApp } from "../../routes/app.ts";

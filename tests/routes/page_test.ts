@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { CONTRACT_PAGE, renderContractPage } from "../../scripts/contract/page.ts";
 import { generateDocuments } from "../../scripts/contract/documents.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { exampleOf, missingCommand, runCommand } from "../support/page_examples.ts";
 

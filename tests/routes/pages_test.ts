@@ -7,7 +7,7 @@ import { selectBackend } from "../../src/host/backends.ts";
 import { type HostServices, startHostServices } from "../../src/host/host_services.ts";
 import type { PageFiles } from "../../src/pages/page_files.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 
 const FILES: PageFiles = {
   hash: "abc",

@@ -3,10 +3,10 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { createApp } from "../../routes/app.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { selectBackend } from "../../src/host/backends.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
-import { SelfCheckError } from "../../src/self_check/self_check.ts";
+import { SelfCheckError } from "../../src/host/self_check/self_check.ts";
 
 describe("GET /readyz", () => {
   it("reports the self-check of a device that was checked, and null for a device that was not", async () => {

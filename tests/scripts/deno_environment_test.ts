@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { PAIRING_FLAGS } from "../../src/cpu/instruction_pairing.ts";
+import { PAIRING_FLAGS } from "../../src/device/cpu/instruction_pairing.ts";
 import { denoEnvironment } from "../../scripts/launcher/deno_environment.ts";
 import { fileURLToPath } from "node:url";
 

@@ -5,11 +5,11 @@
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
-import { NoAdapterError, requestAdapter } from "../../src/webgpu/device.ts";
-import type { WebGpuRuntime } from "../../src/webgpu/runtimes/runtime.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
+import { NoAdapterError, requestAdapter } from "../../src/device/webgpu/device.ts";
+import type { WebGpuRuntime } from "../../src/device/webgpu/runtimes/runtime.ts";
 
 /** The implementation of WebGPU, if the suites run on WebGPU only. */
 let onlyRuntime: WebGpuRuntime | undefined;

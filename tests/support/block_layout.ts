@@ -1,12 +1,12 @@
 /**
- * Support for the tests of the kernels that prune one block of columns (`src/kernels/prune_block.ts`). It
+ * Support for the tests of the kernels that prune one block of columns (`src/device/kernels/prune_block.ts`). It
  * places a block of weights W at odd offsets of larger buffers on a device, and provides the kernel
  * parameters for these offsets. After the kernel has run, it checks the pruned weights Q, the change Δ = W −
  * Q, and all other buffers.
  */
 
 import { deepStrictEqual, ok } from "node:assert/strict";
-import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
+import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
 import type { ReferenceBlock, ReferenceColumns } from "../reference/column_loop.ts";
 import { assertClose } from "./assert_close.ts";
 import { downloadF32, downloadU32, upload } from "./device.ts";

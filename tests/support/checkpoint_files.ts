@@ -1,8 +1,8 @@
 /** Small checkpoint folders for tests. */
 
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { encode } from "../../src/safetensors/encode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
 /** A tensor with a fixed byte pattern. Different seeds give different patterns. */

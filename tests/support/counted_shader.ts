@@ -5,8 +5,8 @@
  * loop ends. A new entry point calls the original one, runs the further loop, and reports the counts.
  */
 
-import type { Kernel, ShaderVariant } from "../../src/kernels/kernel.ts";
-import type { Values } from "../../src/kernels/kernel_case.ts";
+import type { Kernel, ShaderVariant } from "../../src/device/kernels/kernel.ts";
+import type { Values } from "../../src/device/kernels/kernel_case.ts";
 
 /** One dispatch of a shader. */
 export interface CountedDispatch {

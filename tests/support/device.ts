@@ -1,6 +1,6 @@
 /** Short functions that copy test data to and from a backend. */
 
-import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
+import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
 
 /** Creates a buffer on the device with these values. */
 export function upload(

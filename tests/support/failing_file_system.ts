@@ -1,6 +1,6 @@
 /** File systems that simulate a fault: a process that is killed, or a disk that is full. */
 
-import type { WorkFileSystem, WritableFile } from "../../src/files/file_system.ts";
+import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
 
 /** The error of all operations after the simulated kill. */
 export class Killed extends Error {

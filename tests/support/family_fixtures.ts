@@ -4,12 +4,12 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { readModelSpec } from "../../src/models/families/families.ts";
-import type { Model } from "../../src/models/model.ts";
-import { decode } from "../../src/safetensors/decode.ts";
+import { readModelSpec } from "../../src/model/families/families.ts";
+import type { Model } from "../../src/model/model.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 
 /** The folder of the checkpoints. Each has a subfolder with the `model_type` of its family as its name. */

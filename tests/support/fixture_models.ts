@@ -5,7 +5,7 @@
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { fileURLToPath } from "node:url";
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 
 /** The folder of shared data beside the repository. It holds the third-party models, and may be missing. */
 export const SHARED = fileURLToPath(new URL("../../../shared", import.meta.url));

@@ -2,9 +2,9 @@
 
 import { AssertionError } from "node:assert";
 import { it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
-import type { Kernel } from "../../src/kernels/kernel.ts";
-import type { KernelCase, Values } from "../../src/kernels/kernel_case.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import type { Kernel } from "../../src/device/kernels/kernel.ts";
+import type { KernelCase, Values } from "../../src/device/kernels/kernel_case.ts";
 import { dispatchCase } from "../../scripts/self_check/dispatch_case.ts";
 import { runReference } from "../reference/run_reference.ts";
 import { assertClose } from "./assert_close.ts";

@@ -1,8 +1,8 @@
 /** Layers for the tests of the solvers: functions that create them, copy them to a device, and read solutions back. */
 
-import type { Backend } from "../../src/backend/backend.ts";
-import { readMatrix, TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
-import type { Layer, Solution } from "../../src/solvers/solver.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { readMatrix, TiledMatrix, writeMatrix } from "../../src/device/tiled_matrix.ts";
+import type { Layer, Solution } from "../../src/layer/solvers/solver.ts";
 import { correlatedHessian, type HessianOptions } from "../reference/hessian.ts";
 import type { ReferenceLayer } from "../reference/sparsegpt.ts";
 import { upload } from "./device.ts";

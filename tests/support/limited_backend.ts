@@ -3,7 +3,7 @@
  * otherwise.
  */
 
-import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 
 /**
  * Wraps `backend` so that it refuses buffers larger than `maxBufferBytes`. The two backends share one device,

@@ -1,7 +1,7 @@
 /** Opens a host, which is Pare's HTTP application that solves layers, inside this process and without a socket. */
 
 import { createApp } from "../../routes/app.ts";
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { type BackendChoice, type BackendLibraries, selectBackend } from "../../src/host/backends.ts";
 import { startHostServices } from "../../src/host/host_services.ts";

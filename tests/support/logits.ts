@@ -3,11 +3,11 @@
  * reference. `windowLogits` runs all tokens at once, and `decodedLogits` one after the other.
  */
 
-import type { Backend } from "../../src/backend/backend.ts";
-import { Forward } from "../../src/models/forward.ts";
-import { Decoder } from "../../src/models/generation/decoder.ts";
-import { forEachLogitsChunk } from "../../src/models/head.ts";
-import type { Model } from "../../src/models/model.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { Forward } from "../../src/model/forward.ts";
+import { Decoder } from "../../src/model/generation/decoder.ts";
+import { forEachLogitsChunk } from "../../src/model/head.ts";
+import type { Model } from "../../src/model/model.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 
 /**

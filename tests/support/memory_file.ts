@@ -1,6 +1,6 @@
 /** Readable files that exist only in memory. */
 
-import type { ReadableFile } from "../../src/files/file_system.ts";
+import type { ReadableFile } from "../../src/base/files/file_system.ts";
 import type { Segment } from "./torch_archive.ts";
 
 /**

@@ -4,9 +4,9 @@
  */
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { fileURLToPath } from "node:url";
-import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
+import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { type SOTU_PARTS, sotuText } from "../../scripts/fixtures/sotu_text.ts";
 
 /** The URL of the model folder. */

@@ -1,8 +1,8 @@
 /** Matrix products with operands inside of larger buffers, and their errors in comparison with float64. */
 
 import { deepStrictEqual } from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { gemmNN, gemmNT, gemmTN } from "../../src/device/kernels/gemm.ts";
 import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { downloadF32, upload } from "./device.ts";
 import { normals, uniform } from "./random.ts";

@@ -2,19 +2,19 @@
 
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { openCopy } from "../../src/checkpoint/write/open_copy.ts";
-import { planCopy } from "../../src/checkpoint/write/write_plan.ts";
-import { quantizedNames, stemOf } from "../../src/checkpoint/quantized/layout.ts";
-import { type PackedWeight, packWeight } from "../../src/checkpoint/quantized/pack_weight.ts";
-import { planQuantized } from "../../src/checkpoint/quantized/plan_quantized.ts";
-import { openModel } from "../../src/models/model.ts";
-import { denseModules, moduleName } from "../../src/models/module_names.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { openCopy } from "../../src/model/checkpoint/write/open_copy.ts";
+import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
+import { quantizedNames, stemOf } from "../../src/model/checkpoint/quantized/layout.ts";
+import { type PackedWeight, packWeight } from "../../src/model/checkpoint/quantized/pack_weight.ts";
+import { planQuantized } from "../../src/model/checkpoint/quantized/plan_quantized.ts";
+import { openModel } from "../../src/model/model.ts";
+import { denseModules, moduleName } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import type { GridOptions } from "../../src/quantization/quantization.ts";
+import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
 import { quantize } from "./quantized_weights.ts";
 import { uniform } from "./random.ts";

@@ -1,13 +1,13 @@
 /** Prunes and rounds in one pass on a backend, and compares the result with the published algorithm in float64. */
 
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import { tileEdgeFor } from "../../src/linalg/blocking.ts";
-import { factor } from "../../src/linalg/factor.ts";
-import type { QuantizationOptions } from "../../src/quantization/quantization.ts";
-import type { Solution, SparseGptOptions } from "../../src/solvers/solver.ts";
-import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
-import type { Pattern } from "../../src/sparsity/pattern.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { tileEdgeFor } from "../../src/layer/linalg/blocking.ts";
+import { factor } from "../../src/layer/linalg/factor.ts";
+import type { QuantizationOptions } from "../../src/tensor/quantization.ts";
+import type { Solution, SparseGptOptions } from "../../src/layer/solvers/solver.ts";
+import { solveSparseGpt } from "../../src/layer/solvers/sparsegpt.ts";
+import type { Pattern } from "../../src/tensor/pattern.ts";
 import { type GptqOptions, referenceActivationOrder, referenceGptq } from "../reference/gptq.ts";
 import { referenceFactor } from "../reference/sparsegpt.ts";
 import { upload } from "./device.ts";

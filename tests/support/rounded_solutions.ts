@@ -1,9 +1,9 @@
 /** Compares solutions with rounded weights with the published algorithm GPTQ in float64. */
 
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import { relativeError } from "../../src/solvers/solution.ts";
-import type { Solution } from "../../src/solvers/solver.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { relativeError } from "../../src/layer/solvers/solution.ts";
+import type { Solution } from "../../src/layer/solvers/solver.ts";
 import type { GptqOptions, GptqSolution } from "../reference/gptq.ts";
 import { assertClose } from "./assert_close.ts";
 import { downloadF32 } from "./device.ts";

@@ -2,8 +2,8 @@
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
-import { DIGITS_LENGTH } from "../../src/kernels/selection/select_block.ts";
+import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
+import { DIGITS_LENGTH } from "../../src/device/kernels/selection/select_block.ts";
 import { referenceSelection } from "../reference/selection.ts";
 import { eachBackend } from "./backends.ts";
 import { upload } from "./device.ts";

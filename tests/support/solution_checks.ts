@@ -4,10 +4,10 @@
  */
 
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
-import { relativeError } from "../../src/solvers/solution.ts";
-import type { Solution } from "../../src/solvers/solver.ts";
-import type { Pattern } from "../../src/sparsity/pattern.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { relativeError } from "../../src/layer/solvers/solution.ts";
+import type { Solution } from "../../src/layer/solvers/solver.ts";
+import type { Pattern } from "../../src/tensor/pattern.ts";
 import type { Groups, ReferenceSolution } from "../reference/sparsegpt.ts";
 import { assertClose } from "./assert_close.ts";
 import { readSolution } from "./layers.ts";

@@ -4,7 +4,7 @@
  * and so do all bytes of a read of one MiB or more.
  */
 
-import type { EditableFile, WorkFileSystem } from "../../src/files/file_system.ts";
+import type { EditableFile, WorkFileSystem } from "../../src/base/files/file_system.ts";
 
 /** Writes and reads of at least this many bytes are treated as all zeros. */
 const LARGE = 1 << 20;

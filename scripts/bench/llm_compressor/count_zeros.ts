@@ -1,6 +1,6 @@
 /** Counts the zeros in the linear layers of the transformer blocks of a checkpoint. */
 
-import { openModelFolder } from "../../../src/models/model.ts";
+import { openModelFolder } from "../../../src/model/model.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { bytesToFloats } from "../../../src/tensor/convert.ts";

@@ -6,8 +6,8 @@ import { VENVS } from "../../peers/venv.ts";
 import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
 import { peerEnvironment } from "../torch/peer_environment.ts";
 import type { ThreadSetting } from "../torch/thread_settings.ts";
-import { RUN_REPORT_FILE } from "../../../src/report/file_names.ts";
-import { runReportSchema } from "../../../src/report/run_report.ts";
+import { RUN_REPORT_FILE } from "../../../src/prune/report/file_names.ts";
+import { runReportSchema } from "../../../src/prune/report/run_report.ts";
 import { type LlmCompressorRun, type PareRun, pruneArguments } from "./runs.ts";
 
 const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url));

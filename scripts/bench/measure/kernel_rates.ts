@@ -4,19 +4,19 @@
  * as if each operand were read or written once.
  */
 
-import type { DeviceBuffer } from "../../../src/backend/backend.ts";
-import { gemmNN, gemmNT, gemmTN } from "../../../src/kernels/gemm.ts";
-import type { Kernel } from "../../../src/kernels/kernel.ts";
-import { productNT, productTN } from "../../../src/kernels/product.ts";
-import { pruneBlock, pruneBlockNM } from "../../../src/kernels/prune_block.ts";
-import { reverseCholesky } from "../../../src/kernels/reverse_cholesky.ts";
+import type { DeviceBuffer } from "../../../src/device/backend.ts";
+import { gemmNN, gemmNT, gemmTN } from "../../../src/device/kernels/gemm.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
+import { productNT, productTN } from "../../../src/device/kernels/product.ts";
+import { pruneBlock, pruneBlockNM } from "../../../src/device/kernels/prune_block.ts";
+import { reverseCholesky } from "../../../src/device/kernels/reverse_cholesky.ts";
 import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
-import { createWebGpuBackend, type WebGpuBackend } from "../../../src/webgpu/backend.ts";
-import { fitsIn, shadersOf } from "../../../src/webgpu/tuning.ts";
+import { createWebGpuBackend, type WebGpuBackend } from "../../../src/device/webgpu/backend.ts";
+import { fitsIn, shadersOf } from "../../../src/device/webgpu/tuning.ts";
 import { normals } from "../../../tests/support/random.ts";
-import { requestAdapter } from "../../../src/webgpu/device.ts";
-import { hasMatrixUnits, type MatrixAdapter } from "../../../src/webgpu/runtimes/matrix_units.ts";
-import type { WebGpuRuntime } from "../../../src/webgpu/runtimes/runtime.ts";
+import { requestAdapter } from "../../../src/device/webgpu/device.ts";
+import { hasMatrixUnits, type MatrixAdapter } from "../../../src/device/webgpu/runtimes/matrix_units.ts";
+import type { WebGpuRuntime } from "../../../src/device/webgpu/runtimes/runtime.ts";
 import { median } from "./statistics.ts";
 
 /** The rate of one shader. A kernel may have several shaders, which are called variants. */

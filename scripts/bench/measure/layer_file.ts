@@ -1,6 +1,6 @@
 /** Makes the layer that a bench solves: normally distributed weights and a correlated Hessian. */
 
-import { encode, encodeHeader } from "../../../src/safetensors/encode.ts";
+import { encode, encodeHeader } from "../../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../../src/tensor/convert.ts";
 import { normals } from "../../../tests/support/random.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import type { BackendChoice, BlasChoice } from "../../../src/host/backends.ts";
-import { findBlas } from "../../../src/cpu/blas/find_blas.ts";
+import { findBlas } from "../../../src/device/cpu/blas/find_blas.ts";
 import { selectBackend } from "../../../src/host/backends.ts";
 import type { BenchDevice } from "../report/results_file.ts";
 

@@ -1,20 +1,20 @@
 /**
  * Stores which shader variant of each kernel is fastest on an adapter. The WebGPU backend looks up the stored
- * variants in `src/webgpu/tunings.json`.
+ * variants in `src/device/webgpu/tunings.json`.
  */
 
-import { KERNELS } from "../../../src/kernels/kernels.ts";
-import { formatJson } from "../../../src/files/whole_file.ts";
+import { KERNELS } from "../../../src/device/kernels/kernels.ts";
+import { formatJson } from "../../../src/base/files/whole_file.ts";
 import {
   type AdapterKey,
   adapterKey,
   sameAdapter,
   type TunedAdapter,
   type Tuning,
-} from "../../../src/webgpu/tuning.ts";
+} from "../../../src/device/webgpu/tuning.ts";
 import type { KernelRate } from "./kernel_rates.ts";
 
-const FILE = new URL("../../../src/webgpu/tunings.json", import.meta.url);
+const FILE = new URL("../../../src/device/webgpu/tunings.json", import.meta.url);
 
 /** The kernels that choose among their shaders for hardware by the size of each dispatch. */
 const CHOSEN_BY_SIZE = KERNELS.filter(({ variantFor }) => variantFor).map(({ name }) => name);

@@ -8,8 +8,8 @@
  * meaningful.
  */
 
-import type { Backend, DeviceBuffer } from "../../../src/backend/backend.ts";
-import type { Kernel } from "../../../src/kernels/kernel.ts";
+import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
 
 /** The group of all calls that are not kernels: writes, copies, clears and the freeing of buffers. */
 export const TRANSFERS = "transfers";

@@ -1,7 +1,7 @@
 /** Opens a backend in the bench's own process, for measurements that cannot be made through requests. */
 
 import { type BackendChoice, type BlasChoice, selectBackend } from "../../../src/host/backends.ts";
-import type { Backend } from "../../../src/backend/backend.ts";
+import type { Backend } from "../../../src/device/backend.ts";
 
 /**
  * Opens a backend, passes it to `use`, and disposes of it when `use` has finished. Afterwards a host can be timed without

@@ -4,7 +4,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { formatJson } from "../../../src/files/whole_file.ts";
+import { formatJson } from "../../../src/base/files/whole_file.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 
 /** The device that a bench ran on. */

@@ -1,6 +1,6 @@
 /** Jumps of the clock of an edge and of a host. */
 
-import { createCpuBackend } from "../../../src/cpu/backend.ts";
+import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { attemptLayer } from "../../../src/edge/jobs/attempt.ts";
 import { MAX_ATTEMPTS } from "../../../src/edge/jobs/attempt.ts";
 import { Device } from "../../../src/host/device.ts";

@@ -1,7 +1,7 @@
 /** A device that is lost in the middle of a solve. */
 
-import { type Backend, DeviceLostError } from "../../../src/backend/backend.ts";
-import { createCpuBackend } from "../../../src/cpu/backend.ts";
+import { type Backend, DeviceLostError } from "../../../src/device/backend.ts";
+import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { startFailingHost } from "../failing_host.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { layerBody } from "../fault_layer.ts";

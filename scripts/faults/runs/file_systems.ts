@@ -1,6 +1,6 @@
 /** File systems for trying many runs: one that counts the changes of files, and one that does not wait for the disk. */
 
-import type { EditableFile, WorkFileSystem, WritableFile } from "../../../src/files/file_system.ts";
+import type { EditableFile, WorkFileSystem, WritableFile } from "../../../src/base/files/file_system.ts";
 
 /** Returns `fs` with calls of `sync` and `syncFolder` that do nothing. */
 export function withoutSync(fs: WorkFileSystem): WorkFileSystem {

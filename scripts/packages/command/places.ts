@@ -11,8 +11,8 @@ export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace
  */
 export const ENTRIES: Readonly<Record<string, string>> = {
   "src/cli/main.ts": "main.js",
-  "src/cpu/worker.ts": "cpu_worker.js",
-  "src/webgpu/worker.ts": "webgpu_worker.js",
+  "src/device/cpu/worker.ts": "cpu_worker.js",
+  "src/device/webgpu/worker.ts": "webgpu_worker.js",
 };
 
 /** The files of `build/` that the program reads. They are copied to `dist/` under the same names. */

@@ -1,6 +1,6 @@
 /** Lists the changes of shaders that are no faults, because the changed shader computes the same results. */
 
-import type { Tiling } from "../../../src/webgpu/tuning.ts";
+import type { Tiling } from "../../../src/device/webgpu/tuning.ts";
 import type { ShaderFault } from "./wgsl_faults.ts";
 
 /** A change that is no fault. */

@@ -1,10 +1,10 @@
 /** Plants faults in a backend, one after the other, and asks the self-check for its verdict on each. */
 
-import { type Backend, DeviceLostError } from "../../../src/backend/backend.ts";
-import type { Kernel } from "../../../src/kernels/kernel.ts";
-import { casesOf } from "../../../src/self_check/cases.ts";
-import { hashBits } from "../../../src/self_check/fingerprint.ts";
-import { selfCheck, SelfCheckError } from "../../../src/self_check/self_check.ts";
+import { type Backend, DeviceLostError } from "../../../src/device/backend.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
+import { casesOf } from "../../../src/host/self_check/cases.ts";
+import { hashBits } from "../../../src/host/self_check/fingerprint.ts";
+import { selfCheck, SelfCheckError } from "../../../src/host/self_check/self_check.ts";
 import { dispatchCase } from "../dispatch_case.ts";
 import { withDispatch } from "./with_dispatch.ts";
 

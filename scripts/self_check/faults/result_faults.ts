@@ -3,9 +3,9 @@
  * and then falsifies one of its outputs.
  */
 
-import type { Backend, DeviceBuffer } from "../../../src/backend/backend.ts";
-import { KERNELS } from "../../../src/kernels/kernels.ts";
-import type { Kernel } from "../../../src/kernels/kernel.ts";
+import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
+import { KERNELS } from "../../../src/device/kernels/kernels.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
 
 /** The effect of a fault on an output. */
 export const RESULT_FAULTS = {

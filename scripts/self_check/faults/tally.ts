@@ -3,10 +3,10 @@
  * kernels are falsified, and on WebGPU their shaders are changed.
  */
 
-import { createCpuBackend } from "../../../src/cpu/backend.ts";
-import { KERNELS } from "../../../src/kernels/kernels.ts";
-import { createWebGpuBackend } from "../../../src/webgpu/backend.ts";
-import { possibleShaders, type Tiling } from "../../../src/webgpu/tuning.ts";
+import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import { KERNELS } from "../../../src/device/kernels/kernels.ts";
+import { createWebGpuBackend } from "../../../src/device/webgpu/backend.ts";
+import { possibleShaders, type Tiling } from "../../../src/device/webgpu/tuning.ts";
 import { reasonWhyEquivalent } from "./equivalent_faults.ts";
 import { hasEffect, judge, type Verdict, withKernel } from "./plant.ts";
 import { allResultFaults, withResultFault } from "./result_faults.ts";

@@ -3,7 +3,7 @@
  * missing. Only the entry point and the functions that it reaches are changed, so that every fault is in code that runs.
  */
 
-import type { Kernel, ShaderVariant } from "../../../src/kernels/kernel.ts";
+import type { Kernel, ShaderVariant } from "../../../src/device/kernels/kernel.ts";
 
 /** A kernel whose shader has one fault. */
 export interface ShaderFault {

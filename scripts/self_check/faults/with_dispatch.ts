@@ -1,7 +1,7 @@
 /** Backends that observe or falsify the work of another backend. */
 
-import type { Backend, DeviceBuffer } from "../../../src/backend/backend.ts";
-import type { Kernel } from "../../../src/kernels/kernel.ts";
+import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
 
 /** A kernel of any bindings and parameters, and what a caller of `dispatch` gives. */
 export type AnyDispatch = (

@@ -4,13 +4,13 @@
  */
 
 import { basename } from "node:path";
-import type { Backend } from "../../backend/backend.ts";
-import { evaluateTask } from "../../evaluation/evaluate_task.ts";
-import type { TaskMetrics } from "../../evaluation/task_metrics.ts";
-import type { LocatedExample } from "../../evaluation/read_examples.ts";
-import type { Task } from "../../evaluation/task.ts";
-import { openModelFolder } from "../../models/model.ts";
-import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.ts";
+import type { Backend } from "../../device/backend.ts";
+import { evaluateTask } from "../../model/evaluation/evaluate_task.ts";
+import type { TaskMetrics } from "../../model/evaluation/task_metrics.ts";
+import type { LocatedExample } from "../../model/evaluation/read_examples.ts";
+import type { Task } from "../../model/evaluation/task.ts";
+import { openModelFolder } from "../../model/model.ts";
+import { computePerplexity, type Perplexity } from "../../model/evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { readEvaluationText } from "../files/text_source.ts";

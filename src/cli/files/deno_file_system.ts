@@ -1,7 +1,7 @@
 /** Implements `WorkFileSystem`, the interface through which Pare reads and writes files, with Deno. */
 
-import type { EditableFile, WorkFileSystem } from "../../files/file_system.ts";
-import { FileError } from "../../files/file_error.ts";
+import type { EditableFile, WorkFileSystem } from "../../base/files/file_system.ts";
+import { FileError } from "../../base/files/file_error.ts";
 
 /** The file system of this machine. */
 export const denoFileSystem: WorkFileSystem = {

@@ -1,6 +1,6 @@
 /** Checks the files and folders that options and arguments name, before a command starts to work. */
 
-import { FileError } from "../../files/file_error.ts";
+import { FileError } from "../../base/files/file_error.ts";
 import { UsageError } from "../errors.ts";
 import { nameFile } from "./deno_file_system.ts";
 

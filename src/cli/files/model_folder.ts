@@ -3,7 +3,7 @@
  * names a model of the Hugging Face hub. Such a model is downloaded first.
  */
 
-import { isHubReference } from "../../hub/reference.ts";
+import { isHubReference } from "../../model/hub/reference.ts";
 import { requireFolder } from "./input_file.ts";
 import type { Output } from "../terminal/output.ts";
 import { type HubVariables, useHub } from "./use_hub.ts";
@@ -28,6 +28,6 @@ export async function modelFolder(
     await requireFolder("model", model);
     return model;
   }
-  const { resolveModel } = await import("../../hub/resolve_model.ts"); // only models of the hub need its client
+  const { resolveModel } = await import("../../model/hub/resolve_model.ts"); // only models of the hub need its client
   return await useHub(output, signal, (options) => resolveModel(model, options), variables);
 }

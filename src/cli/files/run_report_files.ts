@@ -1,10 +1,10 @@
 /** Reads the report that `pare prune` wrote into a checkpoint folder, and updates it when the weights are packed or unpacked. */
 
-import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { formatJson, readJson } from "../../files/whole_file.ts";
-import { ModelError } from "../../files/model_error.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/file_names.ts";
-import { type RunReport, runReportSchema } from "../../report/run_report.ts";
+import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
+import { formatJson, readJson } from "../../base/files/whole_file.ts";
+import { ModelError } from "../../base/files/model_error.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
 
@@ -46,7 +46,7 @@ export async function runReportFiles(
   written: number,
 ): Promise<Map<string, string>> {
   if (!run) return new Map();
-  const { renderReport } = await import("../../report/render.ts"); // the drawing library loads slowly
+  const { renderReport } = await import("../../prune/report/render.ts"); // the drawing library loads slowly
   const changed: RunReport = { ...run, format, bytes: { ...run.bytes, written } };
   return new Map([
     [RUN_REPORT_FILE, formatJson(changed)],

@@ -4,9 +4,9 @@
  */
 
 import { basename } from "node:path";
-import { ModelError } from "../../files/model_error.ts";
-import type { DatasetFile } from "../../hub/dataset_file.ts";
-import { HubUnreachable } from "../../hub/hub_access.ts";
+import { ModelError } from "../../base/files/model_error.ts";
+import type { DatasetFile } from "../../model/hub/dataset_file.ts";
+import { HubUnreachable } from "../../model/hub/hub_access.ts";
 import {
   NAMED_TEXTS,
   parseTextReference,
@@ -20,9 +20,9 @@ import type { Output } from "../terminal/output.ts";
 import { requireFile } from "./input_file.ts";
 import { useHub } from "./use_hub.ts";
 import type { Tokenizer } from "@huggingface/tokenizers";
-import { countWindows } from "../../evaluation/perplexity.ts";
-import type { FileSystem } from "../../files/file_system.ts";
-import { readTokens } from "../../models/tokenizer/tokenizer.ts";
+import { countWindows } from "../../model/evaluation/perplexity.ts";
+import type { FileSystem } from "../../base/files/file_system.ts";
+import { readTokens } from "../../model/tokenizer/tokenizer.ts";
 import { namedEvaluationTokens } from "../../prune/texts/read_named_text.ts";
 
 /** The description of the values of `--calibration` and `--text` in the help of commands. */
@@ -87,7 +87,7 @@ async function downloadText(
 ): Promise<string> {
   const { repo, commit, files } = NAMED_TEXTS[name],
     file: DatasetFile = { repo, commit, path: files[USES[option]] };
-  const { resolveDatasetFile } = await import("../../hub/dataset_file.ts"); // only texts of the hub need its client
+  const { resolveDatasetFile } = await import("../../model/hub/dataset_file.ts"); // only texts of the hub need its client
   try {
     return await useHub(
       output,

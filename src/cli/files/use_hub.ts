@@ -3,8 +3,8 @@
  * Hugging Face's own tools.
  */
 
-import { type CacheFileSystem, cacheFolder } from "../../hub/cache.ts";
-import type { ResolveOptions } from "../../hub/resolve_model.ts";
+import { type CacheFileSystem, cacheFolder } from "../../model/hub/cache.ts";
+import type { ResolveOptions } from "../../model/hub/resolve_model.ts";
 import { retryLine } from "../remote_client.ts";
 import type { Output } from "../terminal/output.ts";
 import { HUB_VARIABLES } from "../environment.ts";

@@ -2,7 +2,7 @@
 
 import type { Job, JobSummary } from "../../protocol/messages.ts";
 import type { JobState } from "../../protocol/job_state.ts";
-import { formatNumber, formatSeconds, formatShare } from "../../report/format.ts";
+import { formatNumber, formatSeconds, formatShare } from "../../prune/report/format.ts";
 import { textTable } from "../terminal/text_table.ts";
 
 /** Returns a table with one row per job. Ages are counted up to `now`. */

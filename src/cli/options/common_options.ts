@@ -13,7 +13,7 @@ import {
   WEBGPU_RUNTIMES,
   type WebGpuRuntime,
 } from "../../host/backends.ts";
-import type { Model } from "../../models/model.ts";
+import type { Model } from "../../model/model.ts";
 import { UsageError } from "../errors.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 

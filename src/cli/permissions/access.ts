@@ -6,11 +6,11 @@
 
 import { basename, dirname, join, resolve } from "node:path";
 import type { DawnFiles } from "../../host/backends.ts";
-import { cacheFolder, type Repository, repositoryFolder } from "../../hub/cache.ts";
-import { isHubReference, parseReference } from "../../hub/reference.ts";
-import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
+import { cacheFolder, type Repository, repositoryFolder } from "../../model/hub/cache.ts";
+import { isHubReference, parseReference } from "../../model/hub/reference.ts";
+import { TEMPORARY_SUFFIX } from "../../base/files/whole_file.ts";
 import { NAMED_TEXTS, parseTextReference, TEXT_NAMES } from "../../prune/texts/named_texts.ts";
-import { REPORT_PAGE_FILE } from "../../report/file_names.ts";
+import { REPORT_PAGE_FILE } from "../../prune/report/file_names.ts";
 import { HUB_VARIABLES, PROBE_FILE } from "../environment.ts";
 
 /** The files, hosts and environment variables that a process may use. */

@@ -1,12 +1,12 @@
 /** Checks that the format of `--format` can store the layers as they will be pruned. */
 
-import { PACK_QUANTIZED, type WeightFormat } from "../../checkpoint/quantized/config.ts";
-import { requireStorable } from "../../checkpoint/quantized/layout.ts";
-import type { LinearSpec } from "../../models/layer_specs.ts";
+import { PACK_QUANTIZED, type WeightFormat } from "../../model/checkpoint/quantized/config.ts";
+import { requireStorable } from "../../model/checkpoint/quantized/layout.ts";
+import type { LinearSpec } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
-import type { GridOptions } from "../../quantization/quantization.ts";
+import type { GridOptions } from "../../tensor/quantization.ts";
 import { UsageError } from "../errors.ts";
 
 /**

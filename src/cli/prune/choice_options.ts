@@ -5,9 +5,9 @@
 
 import { type Command, Option } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { WorkFileSystem } from "../../files/file_system.ts";
-import { readText } from "../../files/whole_file.ts";
-import type { ModelSpec } from "../../models/families/family.ts";
+import type { WorkFileSystem } from "../../base/files/file_system.ts";
+import { readText } from "../../base/files/whole_file.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
 import {
   type AllocationName,
   type AllocationRequest,

@@ -1,12 +1,12 @@
 /** Recognises a finished run of `pare prune` in the output folder, so that the same command has nothing left to do. */
 
-import { CONFIG_FILE, openCheckpoint } from "../../checkpoint/checkpoint.ts";
-import { ModelError } from "../../files/model_error.ts";
-import type { WorkFileSystem } from "../../files/file_system.ts";
+import { CONFIG_FILE, openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
+import { ModelError } from "../../base/files/model_error.ts";
+import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { differences, type Fingerprint } from "../../prune/run/fingerprint.ts";
 import { OtherRunError } from "../../prune/run/fingerprint.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
-import type { RunReport } from "../../report/run_report.ts";
+import type { RunReport } from "../../prune/report/run_report.ts";
 import { UsageError } from "../errors.ts";
 import { readRunReport } from "../files/run_report_files.ts";
 

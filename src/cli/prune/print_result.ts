@@ -1,16 +1,16 @@
 /** Prints the result of `pare prune`, and how it is used. Every number comes from the report of the run, so the two always agree. */
 
-import { CONFIG_FILE } from "../../checkpoint/checkpoint.ts";
-import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
-import { readGridKinds } from "../../checkpoint/quantized/read_config.ts";
-import type { FileSystem } from "../../files/file_system.ts";
-import { readJson } from "../../files/whole_file.ts";
+import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
+import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
+import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
+import type { FileSystem } from "../../base/files/file_system.ts";
+import { readJson } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
-import { formatSeconds } from "../../report/format.ts";
-import { RUN_REPORT_FILE } from "../../report/file_names.ts";
-import type { RunReport } from "../../report/run_report.ts";
-import { formatPhases } from "../../report/run_seconds.ts";
-import { layersWithFewTokens, totals } from "../../report/summary.ts";
+import { formatSeconds } from "../../prune/report/format.ts";
+import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import type { RunReport } from "../../prune/report/run_report.ts";
+import { formatPhases } from "../../prune/report/run_seconds.ts";
+import { layersWithFewTokens, totals } from "../../prune/report/summary.ts";
 import type { Output } from "../terminal/output.ts";
 
 /**

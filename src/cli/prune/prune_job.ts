@@ -1,18 +1,18 @@
 /** Builds the job of `pare prune`: reads the texts, and defines the report and the format of the output. */
 
-import type { Backend } from "../../backend/backend.ts";
-import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
-import { countWeightFileBytes } from "../../checkpoint/shard.ts";
-import { computePerplexity, countWindows } from "../../evaluation/perplexity.ts";
-import type { WorkFileSystem } from "../../files/file_system.ts";
+import type { Backend } from "../../device/backend.ts";
+import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
+import { countWeightFileBytes } from "../../model/checkpoint/shard.ts";
+import { computePerplexity, countWindows } from "../../model/evaluation/perplexity.ts";
+import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { planOutput } from "../../prune/run/plan_output.ts";
 import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/file_names.ts";
-import type { RunReport } from "../../report/run_report.ts";
-import type { Model } from "../../models/model.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import type { RunReport } from "../../prune/report/run_report.ts";
+import type { Model } from "../../model/model.ts";
 import { readEvaluationText } from "../files/text_source.ts";
 import { runReportFiles } from "../files/run_report_files.ts";
 import type { Progress } from "../terminal/output.ts";

@@ -1,8 +1,12 @@
 /** Declares the options of `pare prune`, and the protocols, which are names for several options. */
 
 import { Command, Option } from "commander";
-import { PACK_QUANTIZED, WEIGHT_FORMATS, type WeightFormat } from "../../checkpoint/quantized/config.ts";
-import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
+import {
+  PACK_QUANTIZED,
+  WEIGHT_FORMATS,
+  type WeightFormat,
+} from "../../model/checkpoint/quantized/config.ts";
+import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import {
   addBackendOption,

@@ -1,13 +1,13 @@
 /** Measures one point of a sweep: prunes the dense model in memory, and computes its perplexity. */
 
-import type { Backend } from "../../backend/backend.ts";
-import type { Perplexity } from "../../evaluation/perplexity.ts";
-import type { Model } from "../../models/model.ts";
+import type { Backend } from "../../device/backend.ts";
+import type { Perplexity } from "../../model/evaluation/perplexity.ts";
+import type { Model } from "../../model/model.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
 import { pruneInMemory } from "../../prune/run/in_memory.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { formatSeconds } from "../../report/format.ts";
+import { formatSeconds } from "../../prune/report/format.ts";
 import type { Output } from "../terminal/output.ts";
 import { layerQueryOf, type SweepPoint } from "./points.ts";
 import { settingName, type SweepResult } from "./results.ts";

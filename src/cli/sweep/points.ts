@@ -5,7 +5,7 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
-import type { PatternText } from "../../sparsity/pattern.ts";
+import type { PatternText } from "../../tensor/pattern.ts";
 import { UsageError } from "../errors.ts";
 import { optionName } from "../options/layer_options.ts";
 

@@ -8,12 +8,12 @@
 import process from "node:process";
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
-import { FileError } from "../../files/file_error.ts";
-import { formatSeconds } from "../../report/format.ts";
-import { messageOf } from "../../text/message_of.ts";
+import { FileError } from "../../base/files/file_error.ts";
+import { formatSeconds } from "../../prune/report/format.ts";
+import { messageOf } from "../../base/message_of.ts";
 import { UsageError } from "../errors.ts";
 import { PROGRESS_VARIABLE } from "../environment.ts";
-import { printableLine, printableText } from "../../text/printable.ts";
+import { printableLine, printableText } from "../../base/printable.ts";
 
 /** The output of one command. */
 export class Output {

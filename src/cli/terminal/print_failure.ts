@@ -2,8 +2,8 @@
 
 import { CommanderError } from "commander";
 import { CheckFailedError } from "../errors.ts";
-import { FileError } from "../../files/file_error.ts";
-import { printableLine, printableText } from "../../text/printable.ts";
+import { FileError } from "../../base/files/file_error.ts";
+import { printableLine, printableText } from "../../base/printable.ts";
 import type { Failure } from "../exit.ts";
 import { printToOutput } from "./output.ts";
 

@@ -1,7 +1,7 @@
 /** Formats the results of `pare verify`. */
 
-import type { ScannedTensor } from "../../checkpoint/inspect/scan_checkpoint.ts";
-import { formatCount, formatShare } from "../../report/format.ts";
+import type { ScannedTensor } from "../../model/checkpoint/inspect/scan_checkpoint.ts";
+import { formatCount, formatShare } from "../../prune/report/format.ts";
 import { elementCount } from "../../tensor/shape.ts";
 import { textTable } from "../terminal/text_table.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { parsePattern, type Pattern, prunedPerRow } from "../../sparsity/pattern.ts";
+import { parsePattern, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
 import { BYTES_PER_ELEMENT, type Dtype, type FloatDtype, isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";

@@ -3,8 +3,8 @@
 import type { Report } from "../../protocol/messages.ts";
 import { receivedReport } from "./received.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { decode, type DecodedFile } from "../../safetensors/decode.ts";
-import { SafetensorsError } from "../../safetensors/error.ts";
+import { decode, type DecodedFile } from "../../tensor/safetensors/decode.ts";
+import { SafetensorsError } from "../../tensor/safetensors/error.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../../tensor/quantized_weight.ts";

@@ -3,8 +3,8 @@
  * is done.
  */
 
-import { printableLine } from "../../text/printable.ts";
-import { joinedItems } from "../../text/quotes.ts";
+import { printableLine } from "../../base/printable.ts";
+import { joinedItems } from "../../base/quotes.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import type { TransportOptions } from "../transport.ts";
 import { type FollowOptions, Jobs, type SubmitOptions } from "./jobs.ts";

@@ -12,8 +12,8 @@ import { pipeline } from "node:stream/promises";
 import { type Digest, formatDigest, hashedStream } from "../../protocol/digest.ts";
 import { SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { messageOf } from "../../text/message_of.ts";
-import { shortened } from "../../text/quotes.ts";
+import { messageOf } from "../../base/message_of.ts";
+import { shortened } from "../../base/quotes.ts";
 
 /** A blob that is ready to be read. */
 export interface BlobBody {

@@ -4,9 +4,9 @@
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
-import { openSafetensors, type SafetensorsStream } from "../../safetensors/decode.ts";
-import { encodeHeader } from "../../safetensors/encode.ts";
-import { shortened } from "../../text/quotes.ts";
+import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
+import { encodeHeader } from "../../tensor/safetensors/encode.ts";
+import { shortened } from "../../base/quotes.ts";
 import type { BlobBody } from "./blob_store.ts";
 
 /**

@@ -6,7 +6,7 @@
  * 0.
  */
 
-import { wordsPerRow } from "../../sparsity/mask_bits.ts";
+import { wordsPerRow } from "../../tensor/mask_bits.ts";
 
 /** The number of bits per counter. */
 const PLANES = 8;

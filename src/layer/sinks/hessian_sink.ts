@@ -5,13 +5,13 @@
  * receives the upper triangle, packed row by row.
  */
 
-import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { Owned } from "../../backend/owned.ts";
-import { TiledMatrix } from "../../backend/tiled_matrix.ts";
-import { checkSymmetry } from "../../kernels/transfer/check.ts";
-import { getDiagonal } from "../../kernels/diagonal.ts";
-import { unpackUpper } from "../../kernels/transfer/unpack_upper.ts";
-import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { Owned } from "../../device/owned.ts";
+import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { checkSymmetry } from "../../device/kernels/transfer/check.ts";
+import { getDiagonal } from "../../device/kernels/diagonal.ts";
+import { unpackUpper } from "../../device/kernels/transfer/unpack_upper.ts";
+import { copySubmatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { NotSymmetricError } from "../errors.ts";
 import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink } from "./ingest.ts";

@@ -2,11 +2,11 @@
  * Moves the tensors of one request into their sinks while the bytes arrive, in the order of the
  * file. A sink builds a matrix on the device from the strips of a tensor, which are ranges of whole rows. The
  * CPU's memory holds one strip, and strips that are on their way to the device, whose number
- * `backend/host_memory.ts` bounds.
+ * `device/host_memory.ts` bounds.
  */
 
-import type { Backend } from "../../backend/backend.ts";
-import { UploadMemory } from "../../backend/host_memory.ts";
+import type { Backend } from "../../device/backend.ts";
+import { UploadMemory } from "../../device/host_memory.ts";
 import { type Strip, StripAssembler, stripBufferBytes, type StripRules } from "./strips.ts";
 import { DeferredChecks, Uploader } from "./upload.ts";
 

@@ -4,9 +4,9 @@
  * PᵀP is added to H.
  */
 
-import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import type { TiledMatrix } from "../../backend/tiled_matrix.ts";
-import { HessianAccumulator } from "../../calibration/hessian.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { HessianAccumulator } from "../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";

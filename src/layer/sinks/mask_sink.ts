@@ -3,10 +3,10 @@
  * solver must prune. They are the entries where the mask is 0.
  */
 
-import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { Owned } from "../../backend/owned.ts";
-import type { ForcedEntries } from "../../solvers/solver.ts";
-import { maskRowBytes, wordsPerRow } from "../../sparsity/mask_bits.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { Owned } from "../../device/owned.ts";
+import type { ForcedEntries } from "../solvers/solver.ts";
+import { maskRowBytes, wordsPerRow } from "../../tensor/mask_bits.ts";
 import { ColumnCounts } from "./column_counts.ts";
 import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink } from "./ingest.ts";

@@ -5,9 +5,9 @@
  * `Uploader` does everything else.
  */
 
-import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../kernels/transfer/check.ts";
-import { DTYPE_CODE, toFloat32 } from "../../kernels/transfer/convert.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../device/kernels/transfer/check.ts";
+import { DTYPE_CODE, toFloat32 } from "../../device/kernels/transfer/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import { NonFiniteError } from "../errors.ts";
 

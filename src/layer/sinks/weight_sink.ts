@@ -3,10 +3,10 @@
  * tiles from it.
  */
 
-import type { Backend } from "../../backend/backend.ts";
-import { Owned } from "../../backend/owned.ts";
-import { hasPackedRows, TiledMatrix } from "../../backend/tiled_matrix.ts";
-import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
+import type { Backend } from "../../device/backend.ts";
+import { Owned } from "../../device/owned.ts";
+import { hasPackedRows, TiledMatrix } from "../../device/tiled_matrix.ts";
+import { copySubmatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";

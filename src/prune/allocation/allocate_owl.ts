@@ -3,9 +3,9 @@
  * forward pass of the dense model.
  */
 
-import { checkTensor } from "../../models/upload.ts";
-import { storedShape } from "../../models/layer_specs.ts";
-import type { Model } from "../../models/model.ts";
+import { checkTensor } from "../../model/upload.ts";
+import { storedShape } from "../../model/layer_specs.ts";
+import type { Model } from "../../model/model.ts";
 import { bytesToFloats } from "../../tensor/convert.ts";
 import { type SizedLayer, weightName } from "../block_plan.ts";
 import { readLayerWeight } from "../open_round.ts";

@@ -3,10 +3,10 @@
  * zeros. By default every layer has the same sparsity, and no allocation is made.
  */
 
-import type { Backend } from "../../backend/backend.ts";
+import type { Backend } from "../../device/backend.ts";
 import type { QueryOf } from "../../client/model_pruner.ts";
-import type { HiddenStatesStorage } from "../../models/hidden_states/hidden_states.ts";
-import type { Model } from "../../models/model.ts";
+import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_states.ts";
+import type { Model } from "../../model/model.ts";
 import type { SizedLayer } from "../block_plan.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 

@@ -4,12 +4,12 @@
  * memory at a time.
  */
 
-import { SquaredNorms } from "../../calibration/squared_norms.ts";
-import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { Forward } from "../../models/forward.ts";
-import type { HiddenStatesStorage } from "../../models/hidden_states/hidden_states.ts";
-import type { LinearGroup } from "../../models/layer_specs.ts";
-import type { Model } from "../../models/model.ts";
+import { SquaredNorms } from "../../layer/calibration/squared_norms.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { Forward } from "../../model/forward.ts";
+import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_states.ts";
+import type { LinearGroup } from "../../model/layer_specs.ts";
+import type { Model } from "../../model/model.ts";
 
 /** Options of {@link denseNorms}. */
 export interface NormsOptions {

@@ -6,11 +6,11 @@
  * as pruning.
  */
 
-import { describeRounding } from "../../backend/adapter_rounding.ts";
-import type { Backend } from "../../backend/backend.ts";
-import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import type { WorkFileSystem } from "../../files/file_system.ts";
-import { digestRange } from "../../files/chunks.ts";
+import { describeRounding } from "../../device/adapter_rounding.ts";
+import type { Backend } from "../../device/backend.ts";
+import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
+import type { WorkFileSystem } from "../../base/files/file_system.ts";
+import { digestRange } from "../../base/files/chunks.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { VERSION } from "../../protocol/version.ts";

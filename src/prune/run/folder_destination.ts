@@ -3,17 +3,17 @@
  * of the result get their final names. After a failure, the finished layers stay in the folder, so that the same command can continue.
  */
 
-import { describeRounding } from "../../backend/adapter_rounding.ts";
-import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { readTensor } from "../../checkpoint/tensor_source.ts";
-import type { CompleteCopy } from "../../checkpoint/write/complete_copy.ts";
-import { type OpenCopy, openCopy } from "../../checkpoint/write/open_copy.ts";
-import { prepareFolder } from "../../checkpoint/write/partial_folder.ts";
+import { describeRounding } from "../../device/adapter_rounding.ts";
+import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
+import { readTensor } from "../../model/checkpoint/tensor_source.ts";
+import type { CompleteCopy } from "../../model/checkpoint/write/complete_copy.ts";
+import { type OpenCopy, openCopy } from "../../model/checkpoint/write/open_copy.ts";
+import { prepareFolder } from "../../model/checkpoint/write/partial_folder.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
-import type { WorkFileSystem } from "../../files/file_system.ts";
-import { removeIfEmpty } from "../../files/output_folder.ts";
-import type { Model } from "../../models/model.ts";
-import type { GridOptions } from "../../quantization/quantization.ts";
+import type { WorkFileSystem } from "../../base/files/file_system.ts";
+import { removeIfEmpty } from "../../base/files/output_folder.ts";
+import type { Model } from "../../model/model.ts";
+import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
 import { quantizedModel } from "../quantized_model.ts";

@@ -1,7 +1,7 @@
 /** Prunes all linear layers of a model in memory. Nothing is written. */
 
-import { withReplacements } from "../../checkpoint/tensor_source.ts";
-import type { Model } from "../../models/model.ts";
+import { withReplacements } from "../../model/checkpoint/tensor_source.ts";
+import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { needsNoStatistics } from "../../protocol/methods.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";

@@ -1,10 +1,10 @@
 /** The types of pruning a whole model: the job, its services, and the destination of the pruned layers. */
 
-import type { Backend } from "../../backend/backend.ts";
+import type { Backend } from "../../device/backend.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
-import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
-import type { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
-import type { Model } from "../../models/model.ts";
+import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
+import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
+import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";

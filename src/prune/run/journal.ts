@@ -10,10 +10,10 @@
  */
 
 import { z } from "zod";
-import { digestBytes } from "../../files/chunks.ts";
-import type { WorkFileSystem, WritableFile } from "../../files/file_system.ts";
+import { digestBytes } from "../../base/files/chunks.ts";
+import type { WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
-import { tryParseJson } from "../../text/try_parse_json.ts";
+import { tryParseJson } from "../../base/try_parse_json.ts";
 
 const secondsSchema = z.number().min(0);
 

@@ -1,16 +1,16 @@
 /** Plans the files of the result of a run: a copy of the checkpoint, or a checkpoint in the layout `pack-quantized`. */
 
-import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { DequantizedSource } from "../../checkpoint/quantized/dequantized_source.ts";
-import { stemOf } from "../../checkpoint/quantized/layout.ts";
-import { planQuantized } from "../../checkpoint/quantized/plan_quantized.ts";
-import type { QuantizedParts } from "../../checkpoint/quantized/quantized_parts.ts";
-import type { TensorSource } from "../../checkpoint/tensor_source.ts";
-import { planCopy, type WritePlan } from "../../checkpoint/write/write_plan.ts";
-import type { FileSystem } from "../../files/file_system.ts";
-import type { Model } from "../../models/model.ts";
-import { denseModules, moduleName } from "../../models/module_names.ts";
-import type { GridOptions } from "../../quantization/quantization.ts";
+import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
+import { DequantizedSource } from "../../model/checkpoint/quantized/dequantized_source.ts";
+import { stemOf } from "../../model/checkpoint/quantized/layout.ts";
+import { planQuantized } from "../../model/checkpoint/quantized/plan_quantized.ts";
+import type { QuantizedParts } from "../../model/checkpoint/quantized/quantized_parts.ts";
+import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
+import { planCopy, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
+import type { FileSystem } from "../../base/files/file_system.ts";
+import type { Model } from "../../model/model.ts";
+import { denseModules, moduleName } from "../../model/module_names.ts";
+import type { GridOptions } from "../../tensor/quantization.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
 
 /** The members of a job that decide which files its result has. */

@@ -3,7 +3,7 @@
  * that prunes a whole model calls `pruneModel`.
  */
 
-import type { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
+import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";

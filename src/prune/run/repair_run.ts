@@ -8,9 +8,9 @@ import {
   digestTensors,
   findCompleteCopy,
   removeLongFiles,
-} from "../../checkpoint/write/complete_copy.ts";
-import type { WritePlan } from "../../checkpoint/write/write_plan.ts";
-import { DamagedFileError } from "../../files/file_error.ts";
+} from "../../model/checkpoint/write/complete_copy.ts";
+import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
+import { DamagedFileError } from "../../base/files/file_error.ts";
 import type { NamedLayer } from "../choose_layers.ts";
 import type { PruneRun } from "./prune_run.ts";
 

@@ -3,8 +3,8 @@
  * `pare prune --plan` measures the rates with a short rehearsal, and predicts a whole run by them.
  */
 
-import type { ModelSpec } from "../../models/families/family.ts";
-import { type LinearGroup, stagesOf } from "../../models/layer_specs.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
+import { type LinearGroup, stagesOf } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Pass, SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibrated_model.ts";

@@ -3,11 +3,11 @@
  * journal, which records each pruned layer.
  */
 
-import { countWeightFileBytes } from "../../checkpoint/shard.ts";
-import type { ModelFolder } from "../../models/model.ts";
+import { countWeightFileBytes } from "../../model/checkpoint/shard.ts";
+import type { ModelFolder } from "../../model/model.ts";
 import { VERSION } from "../../protocol/version.ts";
-import type { RunReport } from "../../report/run_report.ts";
-import { type PhaseSeconds, withTotal } from "../../report/run_seconds.ts";
+import type { RunReport } from "../report/run_report.ts";
+import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
 import { NAMED_SEED } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";

@@ -1,6 +1,6 @@
 /** Predicts while a run works how long the rest of it takes. */
 
-import type { ModelSpec } from "../../models/families/family.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibrated_model.ts";
 import type { PruneJob } from "./job.ts";

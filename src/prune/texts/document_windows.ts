@@ -5,9 +5,9 @@
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
-import { uniform } from "../../calibration/windows.ts";
-import { ModelError } from "../../files/model_error.ts";
-import { encodeText } from "../../models/tokenizer/tokenizer.ts";
+import { uniform } from "../../layer/calibration/windows.ts";
+import { ModelError } from "../../base/files/model_error.ts";
+import { encodeText } from "../../model/tokenizer/tokenizer.ts";
 
 /** Which windows to choose. */
 export interface DocumentWindows {

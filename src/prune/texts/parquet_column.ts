@@ -1,9 +1,9 @@
 /** Reads a column of texts from a file in the format Parquet, in which the hub stores WikiText2. */
 
 import { parquetReadObjects } from "hyparquet";
-import type { FileSystem } from "../../files/file_system.ts";
-import { ModelError } from "../../files/model_error.ts";
-import { messageOf } from "../../text/message_of.ts";
+import type { FileSystem } from "../../base/files/file_system.ts";
+import { ModelError } from "../../base/files/model_error.ts";
+import { messageOf } from "../../base/message_of.ts";
 
 /** The largest accepted file in bytes. The training split of WikiText2 has 6 MB. */
 const MAX_BYTES = 2 ** 27;

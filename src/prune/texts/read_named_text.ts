@@ -1,10 +1,10 @@
 /** Reads named texts as the code published with SparseGPT reads them. */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
-import { calibrationWindows } from "../../calibration/windows.ts";
-import type { FileSystem } from "../../files/file_system.ts";
-import { ModelError } from "../../files/model_error.ts";
-import { encodeText, readDocument } from "../../models/tokenizer/tokenizer.ts";
+import { calibrationWindows } from "../../layer/calibration/windows.ts";
+import type { FileSystem } from "../../base/files/file_system.ts";
+import { ModelError } from "../../base/files/model_error.ts";
+import { encodeText, readDocument } from "../../model/tokenizer/tokenizer.ts";
 import { type DocumentWindows, documentWindows } from "./document_windows.ts";
 import { gzipLines } from "./gzip_lines.ts";
 import type { TextName } from "./named_texts.ts";

@@ -1,7 +1,7 @@
 /** Hostile archives that are changed as a whole, so that they are easier to write as code than as data. */
 
-import { MAX_PICKLE_BYTES } from "../../../src/checkpoint/torch/read_torch_file.ts";
-import { MAX_ENTRIES } from "../../../src/checkpoint/torch/zip_archive.ts";
+import { MAX_PICKLE_BYTES } from "../../../src/model/checkpoint/torch/read_torch_file.ts";
+import { MAX_ENTRIES } from "../../../src/model/checkpoint/torch/zip_archive.ts";
 import { torchEntries, torchFile, zip, type ZipEntry } from "../../support/torch_archive.ts";
 import type { TorchAttack } from "./attack.ts";
 

@@ -2,8 +2,8 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { modelFolder } from "../../../src/cli/files/model_folder.ts";
 import { Output } from "../../../src/cli/terminal/output.ts";
-import { encode } from "../../../src/safetensors/encode.ts";
-import { serveHub } from "../../hub/fake_hub.ts";
+import { encode } from "../../../src/tensor/safetensors/encode.ts";
+import { serveHub } from "../../model/hub/fake_hub.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 /** An output that collects its remarks instead of printing them. */

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { chooseChecks } from "../../../src/cli/verify/choose_checks.ts";
 

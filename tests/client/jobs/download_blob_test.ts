@@ -6,7 +6,7 @@ import { digestOfBytes } from "../../../src/client/digests.ts";
 import { MalformedAnswerError } from "../../../src/client/errors.ts";
 import { Jobs } from "../../../src/client/jobs/jobs.ts";
 import type { LayerState } from "../../../src/protocol/messages.ts";
-import { encode } from "../../../src/safetensors/encode.ts";
+import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { type Answer, f32, FakeHost, maskOf, report } from "../fake_host.ts";
 
 const WEIGHT = f32([2, 2], [0, 0, 3, 4]);

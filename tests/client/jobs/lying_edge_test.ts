@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { JobFailedError, pruneByJob } from "../../../src/client/jobs/prune_by_job.ts";
 import { PareJobs } from "../../../src/client/jobs/pare_jobs.ts";
-import { decode } from "../../../src/safetensors/decode.ts";
+import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import { answerOf, f32, problem } from "../fake_host.ts";
 import { EDGE, fakeEdge } from "./fake_edge.ts";
 

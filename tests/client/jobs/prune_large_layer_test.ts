@@ -7,7 +7,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { PareError } from "../../../src/client/errors.ts";
 import { Pare } from "../../../src/client/pare.ts";
-import { decode } from "../../../src/safetensors/decode.ts";
+import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import { type Answer, answerOf, f32, problem } from "../fake_host.ts";
 import { EDGE, fakeEdge, type JobSolver } from "./fake_edge.ts";
 

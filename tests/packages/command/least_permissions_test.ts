@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { realPath } from "../../../scripts/launcher/deno_arguments.ts";
 import { permissionFlags } from "../../../src/cli/permissions/permission_flags.ts";
-import { serveHub } from "../../hub/fake_hub.ts";
+import { serveHub } from "../../model/hub/fake_hub.ts";
 import { type Ended, type Installation, installCommand, runIn } from "./installed_command.ts";
 
 const CALIBRATION = [

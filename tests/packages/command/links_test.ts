@@ -6,7 +6,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
-import { digestBytes } from "../../../src/files/chunks.ts";
+import { digestBytes } from "../../../src/base/files/chunks.ts";
 import { type Installation, installCommand, runIn, startIn } from "./installed_command.ts";
 
 const PAGE = new URL("../../../src/cli/README.md", import.meta.url);

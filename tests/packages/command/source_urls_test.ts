@@ -9,11 +9,11 @@ describe("rewriteImportMeta()", () => {
     const rewrite = (url: string, path: string) =>
       rewriteImportMeta(`f(new URL(${url}, import.meta.url))`, path);
     assert.equal(
-      rewrite('"./worker.ts"', "src/cpu/pool.ts"),
+      rewrite('"./worker.ts"', "src/device/cpu/pool.ts"),
       'f(new URL("./cpu_worker.js", import.meta.url))',
     );
     assert.equal(
-      rewrite("`../../build/${name}`", "src/cpu/module.ts"),
+      rewrite("`../../build/${name}`", "src/device/cpu/module.ts"),
       "f(new URL(`./${name}`, import.meta.url))",
     );
     assert.equal(
@@ -30,11 +30,11 @@ describe("rewriteImportMeta()", () => {
 
   it("throws for a file that the package does not have, and for other uses of import.meta", () => {
     assert.throws(
-      () => rewriteImportMeta('new URL("./data.json", import.meta.url)', "src/cpu/a.ts"),
+      () => rewriteImportMeta('new URL("./data.json", import.meta.url)', "src/device/cpu/a.ts"),
       /^Error: src\/cpu\/a\.ts: reads src\/cpu\/data\.json, which the package does not have$/,
     );
     assert.throws(
-      () => rewriteImportMeta("f(import.meta.dirname)", "src/cpu/a.ts"),
+      () => rewriteImportMeta("f(import.meta.dirname)", "src/device/cpu/a.ts"),
       /^Error: src\/cpu\/a\.ts: the bundle has no rule for "f\(import\.meta\.dirname\)"$/,
     );
   });

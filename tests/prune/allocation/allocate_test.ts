@@ -2,11 +2,11 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { calibrationWindows } from "../../../src/calibration/windows.ts";
-import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
+import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import type { QueryOf } from "../../../src/client/model_pruner.ts";
-import { type Model, openModel } from "../../../src/models/model.ts";
+import { type Model, openModel } from "../../../src/model/model.ts";
 import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
 import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";
 import { denseNorms } from "../../../src/prune/allocation/dense_norms.ts";

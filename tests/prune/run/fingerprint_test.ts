@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { checkpointFingerprint, differences, type Fingerprint } from "../../../src/prune/run/fingerprint.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
-import { encodeText, loadTokenizer } from "../../../src/models/tokenizer/tokenizer.ts";
+import { encodeText, loadTokenizer } from "../../../src/model/tokenizer/tokenizer.ts";
 import { gzipLines } from "../../../src/prune/texts/gzip_lines.ts";
 import { parseTextReference } from "../../../src/prune/texts/named_texts.ts";
 import { readParquetColumn } from "../../../src/prune/texts/parquet_column.ts";

@@ -1,7 +1,7 @@
 /** Prints the calibration windows of `pare prune` as JSON: `command_windows.ts MODEL TEXT SAMPLES SEQLEN`. */
 
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { loadTokenizer } from "../../../src/models/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../src/model/tokenizer/tokenizer.ts";
 import { readCalibration } from "../../../src/prune/read_calibration.ts";
 
 const [model, calibration, samples, seqlen] = Deno.args;

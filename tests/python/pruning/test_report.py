@@ -61,7 +61,7 @@ def test_pare_json_has_the_form_of_the_command_line(report: PruneReport, tmp_pat
     path = report.save(tmp_path / "folder")
     assert path == tmp_path / "folder/pare.json"
     content = json.loads(path.read_text())
-    sample = json.loads((ROOT / "tests/report/opt_sotu_run.json").read_text())
+    sample = json.loads((ROOT / "tests/prune/report/opt_sotu_run.json").read_text())
     assert content.keys() == sample.keys()
     assert content["layers"][0].keys() >= sample["layers"][0].keys()
     assert content["model"] == {

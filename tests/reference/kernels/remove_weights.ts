@@ -2,7 +2,7 @@ import { type Contents, floatBits, type Params, type Reference } from "../kernel
 
 const REMOVED = 0, CANDIDATE = 1, FORCED = 2, LOCKED = 3;
 
-/** Removes the weights of row r, by the definition in src/kernels/remove_weights.ts. */
+/** Removes the weights of row r, by the definition in src/device/kernels/remove_weights.ts. */
 function removeFromRow(buffers: Contents, p: Params, r: number): void {
   const { inverse, bounds, limits, trace } = buffers;
   const row = (name: string) => buffers[name].subarray(r * p.ld, (r + 1) * p.ld);

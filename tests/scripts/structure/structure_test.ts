@@ -35,11 +35,11 @@ describe("deno task structure", () => {
 
   it("refuses an import that no arrow allows", () => {
     const files = sourceFiles({
-      "src/linalg/gemm.ts": ["src/solvers/solver.ts"],
-      "src/solvers/solver.ts": [],
+      "src/layer/linalg/gemm.ts": ["src/layer/solvers/solver.ts"],
+      "src/layer/solvers/solver.ts": [],
     });
     assert.deepEqual(arrowProblems(files), [
-      "src/linalg/gemm.ts: no arrow leads from src/linalg to src/solvers/solver.ts",
+      "src/layer/linalg/gemm.ts: no arrow leads from src/layer/linalg to src/layer/solvers/solver.ts",
     ]);
   });
 
@@ -74,20 +74,23 @@ describe("deno task structure", () => {
   it("refuses a kernel that lacks a file, and a shader without a declaration", () =>
     withTemporaryFolder(async (root) => {
       const paths = [
-        "src/kernels/scale.ts",
+        "src/device/kernels/scale.ts",
         "shaders/scale.wgsl",
         "shaders/orphan.wgsl",
-        "src/cpu/assembly/scale.ts",
+        "src/device/cpu/assembly/scale.ts",
         "tests/reference/kernels/scale.ts",
-        "tests/kernels/unused",
+        "tests/device/kernels/unused",
       ];
       for (const path of paths) {
         await Deno.mkdir(`${root}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
-        await Deno.writeTextFile(`${root}/${path}`, path.startsWith("src/kernels") ? "defineKernel({" : "");
+        await Deno.writeTextFile(
+          `${root}/${path}`,
+          path.startsWith("src/device/kernels") ? "defineKernel({" : "",
+        );
       }
       assert.deepEqual(await kernelProblems(root), [
-        "shaders/orphan.wgsl: src/kernels has no declaration of this name",
-        "tests/kernels/scale_test.ts: is missing",
+        "shaders/orphan.wgsl: src/device/kernels has no declaration of this name",
+        "tests/device/kernels/scale_test.ts: is missing",
       ]);
     }));
 

@@ -1,10 +1,10 @@
 /** Counts the copies and the waits of requests to a host whose device is a WebGPU adapter. */
 
-import type { Backend } from "../../../src/backend/backend.ts";
+import type { Backend } from "../../../src/device/backend.ts";
 import { createApp } from "../../../routes/app.ts";
 import { startHostServices } from "../../../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../../../src/protocol/headers.ts";
-import { encodeHeader, type TensorSpec } from "../../../src/safetensors/encode.ts";
+import { encodeHeader, type TensorSpec } from "../../../src/tensor/safetensors/encode.ts";
 import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 import { connection, layerPieces } from "./connection.ts";
 import { CopyCounter, type HostWork } from "./copy_counter.ts";

@@ -3,11 +3,11 @@
  * of the bench sees both sides of the port. Arrays move through the port as they move to a worker.
  */
 
-import type { Backend } from "../../../src/backend/backend.ts";
-import { serveBackend } from "../../../src/backend/backend_server.ts";
-import { connectBackend, type RemotePort } from "../../../src/backend/remote_backend.ts";
-import { createWebGpuBackend, type WebGpuBackend } from "../../../src/webgpu/backend.ts";
-import type { WebGpuOptions } from "../../../src/webgpu/webgpu_options.ts";
+import type { Backend } from "../../../src/device/backend.ts";
+import { serveBackend } from "../../../src/device/backend_server.ts";
+import { connectBackend, type RemotePort } from "../../../src/device/remote_backend.ts";
+import { createWebGpuBackend, type WebGpuBackend } from "../../../src/device/webgpu/backend.ts";
+import type { WebGpuOptions } from "../../../src/device/webgpu/webgpu_options.ts";
 
 /**
  * Opens the backend.

@@ -9,10 +9,10 @@ import {
   type BackendCounters,
   type DeviceBuffer,
   OutOfDeviceMemoryError,
-} from "../../../src/backend/backend.ts";
-import { countPatches } from "../../../src/kernels/gemm.ts";
-import type { Kernel } from "../../../src/kernels/kernel.ts";
-import { chooseShader } from "../../../src/webgpu/tuning.ts";
+} from "../../../src/device/backend.ts";
+import { countPatches } from "../../../src/device/kernels/gemm.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
+import { chooseShader } from "../../../src/device/webgpu/tuning.ts";
 
 /** The limits of a GPU that decide how the work of a layer is divided. */
 export interface GpuLimits {

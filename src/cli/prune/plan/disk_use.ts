@@ -1,8 +1,8 @@
 /** Computes the disk space of a run from the plan of its result. */
 
-import { countPlannedBytes } from "../../../checkpoint/write/write_plan.ts";
-import type { WorkFileSystem } from "../../../files/file_system.ts";
-import type { ForwardPlan } from "../../../models/forward.ts";
+import { countPlannedBytes } from "../../../model/checkpoint/write/write_plan.ts";
+import type { WorkFileSystem } from "../../../base/files/file_system.ts";
+import type { ForwardPlan } from "../../../model/forward.ts";
 import type { BlockPlan } from "../../../prune/block_plan.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import { planOutput } from "../../../prune/run/plan_output.ts";

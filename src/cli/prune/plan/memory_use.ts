@@ -1,11 +1,11 @@
 /** Predicts the memory of a run from the memory of its rehearsal. */
 
-import type { Backend } from "../../../backend/backend.ts";
-import { DEFAULT_TILE_EDGE } from "../../../backend/tiled_matrix.ts";
+import type { Backend } from "../../../device/backend.ts";
+import { DEFAULT_TILE_EDGE } from "../../../device/tiled_matrix.ts";
 import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
-import { type ForwardPlan, planForward } from "../../../models/forward.ts";
-import { countHeadBytes } from "../../../models/head.ts";
-import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
+import { type ForwardPlan, planForward } from "../../../model/forward.ts";
+import { countHeadBytes } from "../../../model/head.ts";
+import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
 import { tensorBytes } from "../../../tensor/shape.ts";

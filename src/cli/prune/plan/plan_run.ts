@@ -4,11 +4,11 @@
  */
 
 import { BlockPlan, linearLayers } from "../../../prune/block_plan.ts";
-import { planForward } from "../../../models/forward.ts";
+import { planForward } from "../../../model/forward.ts";
 import { countRequestBytes } from "../../../client/shared_statistics.ts";
-import { digestBytes } from "../../../files/chunks.ts";
-import type { WorkFileSystem } from "../../../files/file_system.ts";
-import { type RunSeconds, withTotal } from "../../../report/run_seconds.ts";
+import { digestBytes } from "../../../base/files/chunks.ts";
+import type { WorkFileSystem } from "../../../base/files/file_system.ts";
+import { type RunSeconds, withTotal } from "../../../prune/report/run_seconds.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { PruneServices } from "../../../prune/run/job.ts";

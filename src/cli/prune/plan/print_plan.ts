@@ -1,7 +1,7 @@
 /** Prints the plan of a run. */
 
-import { formatBytes, formatCount, formatSeconds } from "../../../report/format.ts";
-import { formatPhases } from "../../../report/run_seconds.ts";
+import { formatBytes, formatCount, formatSeconds } from "../../../prune/report/format.ts";
+import { formatPhases } from "../../../prune/report/run_seconds.ts";
 import type { Output } from "../../terminal/output.ts";
 import type { RunPlan } from "./plan_run.ts";
 

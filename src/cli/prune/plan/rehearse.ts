@@ -4,8 +4,8 @@
  */
 
 import type { LayerGroup } from "../../../client/model_source.ts";
-import { planForward } from "../../../models/forward.ts";
-import { countStatesBytes } from "../../../models/hidden_states/hidden_states.ts";
+import { planForward } from "../../../model/forward.ts";
+import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
 import type { CalibratedModel } from "../../../prune/calibrated_model.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";

@@ -2,7 +2,7 @@
 
 import { needsNoStatistics } from "../../../protocol/methods.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
-import { formatBytes, formatCount } from "../../../report/format.ts";
+import { formatBytes, formatCount } from "../../../prune/report/format.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { DiskUse } from "./disk_use.ts";
 

@@ -99,7 +99,7 @@ class PruneReport:
         return sum(layer.seconds + layer.calibration_seconds for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of `pare.json`. `src/report/run_report.ts` describes it."""
+        """Return the content of `pare.json`. `src/prune/report/run_report.ts` describes it."""
         facts, first = self.facts, self.layers[0].report
         calibration = sum(layer.calibration_seconds for layer in self.layers)
         layers = sum(layer.seconds for layer in self.layers)

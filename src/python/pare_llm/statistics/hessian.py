@@ -16,7 +16,7 @@ class Hessian:
 
     Up to a factor, H is the Hessian of the layer's squared output error. H is not divided by the number of
     tokens, so partial sums can be added. The weights that a host computes do not depend on the scale of H.
-    Pare's own calibration (`src/calibration/hessian.ts`) computes the same sum.
+    Pare's own calibration (`src/layer/calibration/hessian.ts`) computes the same sum.
 
     Attributes:
         matrix: H, float32 with shape (in, in). It lies on the device of the inputs, or on the CPU with

@@ -1,0 +1,94 @@
+/**
+ * Reads whole files as bytes, text or JSON, and replaces a file atomically. Also parses and formats JSON that
+ * is already in memory.
+ */
+
+import { ModelError } from "./model_error.ts";
+import type { FileSystem } from "./file_system.ts";
+import { messageOf } from "../message_of.ts";
+
+/** The suffix of the name of a file that is not complete yet. */
+export const TEMPORARY_SUFFIX = ".partial";
+
+/**
+ * The longest JSON file that is read, unless a larger limit is named. A parsed file takes several times its length in memory. The longest
+ * config.json that is known has 2 MiB, because it lists the modules of a mixture of experts that are not quantised.
+ */
+export const MAX_JSON_BYTES = 16 << 20;
+
+/** Reads all bytes of a file. @throws {ModelError} if the file is longer than `maxBytes` */
+export async function readBytes(
+  fs: FileSystem,
+  path: string,
+  maxBytes = Infinity,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await fs.open(path);
+  try {
+    if (file.byteLength > maxBytes) {
+      throw new ModelError(
+        `${path}: has ${file.byteLength} bytes, but a file of its kind may have at most ${maxBytes}`,
+      );
+    }
+    return await file.read(0, file.byteLength);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Reads a file as UTF-8 text. @throws {ModelError} if the file is longer than `maxBytes` or is not valid UTF-8 */
+export async function readText(fs: FileSystem, path: string, maxBytes?: number): Promise<string> {
+  return decodeUtf8(await readBytes(fs, path, maxBytes), path);
+}
+
+/** Reads and parses a JSON file. @throws {ModelError} if the file is longer than `maxBytes`, or is not valid UTF-8 or not valid JSON */
+export async function readJson(fs: FileSystem, path: string, maxBytes = MAX_JSON_BYTES): Promise<unknown> {
+  return parseJson(await readText(fs, path, maxBytes), path);
+}
+
+/**
+ * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the
+ * temporary file is removed and `path` is unchanged.
+ */
+export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = path + TEMPORARY_SUFFIX;
+  const file = await fs.create(temporary);
+  try {
+    try {
+      await file.write(0, bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await fs.rename(temporary, path);
+  } catch (error) {
+    await fs.remove(temporary);
+    throw error;
+  }
+}
+
+/**
+ * Parses JSON.
+ * @param location where `text` comes from, for the error message: the name of a file, or a line of a file
+ * @throws {ModelError} if `text` is not valid JSON
+ */
+export function parseJson(text: string, location: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const reason = messageOf(cause);
+    throw new ModelError(`${location}: is not valid JSON: ${reason}`, { cause });
+  }
+}
+
+/** Formats `value` as the text of a JSON file, indented by two spaces and with a newline at the end. */
+export function formatJson(value: unknown): string {
+  return JSON.stringify(value, null, 2) + "\n";
+}
+
+function decodeUtf8(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ModelError(`${path}: is not valid UTF-8`, { cause });
+  }
+}

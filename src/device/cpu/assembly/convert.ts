@@ -1,0 +1,106 @@
+// The CPU twins of the kernels in shaders/convert.wgsl: they compute the same. They convert packed f32, f16
+// or bf16 elements to f32 and back. Eight elements are converted at a time, and the last few are converted
+// one at a time by the same functions. float16.ts knows the bit formats. A work item, which one thread runs,
+// is a run of elements.
+
+import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
+import { ceil_divide } from "./shared/items";
+
+// The values of the argument `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value, 2, is
+// bf16.
+const F32: u32 = 0;
+const F16: u32 = 1;
+
+// An even number, because a 32-bit word holds two 16-bit elements and two items must never write to the same
+// word.
+const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+
+@unmanaged class ToFloat32Args {
+  source: usize;
+  target: usize;
+  count: u32;
+  dtype: u32;
+  source_offset: u32;
+  target_offset: u32;
+}
+
+@unmanaged class FromFloat32Args {
+  source: usize;
+  target: usize;
+  count: u32;
+  dtype: u32;
+  source_offset: u32;
+}
+
+// @ts-ignore: decorator
+@inline function widen(halves: v128, f16: bool): v128 {
+  return f16 ? widen_f16(halves) : widen_bf16(halves);
+}
+
+// @ts-ignore: decorator
+@inline function narrow(words: v128, f16: bool): v128 {
+  return f16 ? narrow_f16(words) : narrow_bf16(words);
+}
+
+// @ts-ignore: decorator
+@inline function widen_run(source: usize, target: usize, count: u32, f16: bool): void {
+  let i: u32 = 0;
+  for (; i + 8 <= count; i += 8) {
+    const halves = v128.load(source + (<usize>i << 1));
+    v128.store(target + (<usize>i << 2), widen(i32x4.extend_low_i16x8_u(halves), f16));
+    v128.store(target + (<usize>i << 2), widen(i32x4.extend_high_i16x8_u(halves), f16), 16);
+  }
+  for (; i < count; i++) {
+    const half = i32x4.splat(load<u16>(source + (<usize>i << 1)));
+    store<i32>(target + (<usize>i << 2), i32x4.extract_lane(widen(half, f16), 0));
+  }
+}
+
+// After an odd number of elements, the other half of the last word becomes 0.
+// @ts-ignore: decorator
+@inline function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
+  let i: u32 = 0;
+  for (; i + 8 <= count; i += 8) {
+    const low = narrow(v128.load(source + (<usize>i << 2)), f16);
+    const high = narrow(v128.load(source + (<usize>i << 2), 16), f16);
+    v128.store(target + (<usize>i << 1), i16x8.narrow_i32x4_u(low, high));
+  }
+  for (; i < count; i++) {
+    const word = v128.load32_splat(source + (<usize>i << 2));
+    store<u16>(target + (<usize>i << 1), <u16>i32x4.extract_lane(narrow(word, f16), 0));
+  }
+  if (count & 1) store<u16>(target + (<usize>count << 1), 0);
+}
+
+export function to_float32_items(args: ToFloat32Args): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
+}
+
+export function to_float32(args: ToFloat32Args, item: u32): void {
+  const first = item * ELEMENTS_PER_ITEM;
+  const count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+  prepare_float16();
+  const dtype = args.dtype;
+  const element = <usize>(args.source_offset + first);
+  const source = args.source;
+  const target = args.target + (<usize>(args.target_offset + first) << 2);
+  if (dtype == F32) memory.copy(target, source + (element << 2), <usize>count << 2);
+  else if (dtype == F16) widen_run(source + (element << 1), target, count, true);
+  else widen_run(source + (element << 1), target, count, false);
+}
+
+export function from_float32_items(args: FromFloat32Args): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
+}
+
+export function from_float32(args: FromFloat32Args, item: u32): void {
+  const first = item * ELEMENTS_PER_ITEM;
+  const count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+  prepare_float16();
+  const dtype = args.dtype;
+  const source = args.source + (<usize>(args.source_offset + first) << 2);
+  const target = args.target;
+  if (dtype == F32) memory.copy(target + (<usize>first << 2), source, <usize>count << 2);
+  else if (dtype == F16) narrow_run(source, target + (<usize>first << 1), count, true);
+  else narrow_run(source, target + (<usize>first << 1), count, false);
+}

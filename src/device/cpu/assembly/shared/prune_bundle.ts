@@ -1,0 +1,155 @@
+// A bundle is eight rows of a block of columns, stored column by column in the scratch (a thread's private
+// memory). A column of a bundle is 32 bytes: one 32-bit element of each of the eight rows. So a SIMD lane
+// holds one row, and the loop over the columns needs no branches. There are four bundles: weights, errors,
+// flags, and a temporary one. The scratch also holds a packed copy of the triangular factor U, in panels of
+// the columns that are swept together.
+//
+// This file defines the layout of the scratch, and moves rows to bundles and back. The computation is in
+// column_loop.ts.
+
+import { round_up } from "./items";
+import { scratch } from "./instance";
+import { transpose_4x4 } from "./lanes";
+
+export const BUNDLE_ROWS: u32 = 8;
+export const COLUMN_BYTES: usize = 32;
+// MAX_BLOCK_SIZE of src/device/kernels/column_loop.ts, plus the columns by which the last panel may be padded.
+const MAX_COLUMNS: usize = 256 + 4;
+const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
+
+// The address of column j of the weights. Sweeping a column replaces its updated weights by Q.
+// @ts-ignore: decorator
+@inline export function weights(j: u32): usize {
+  return scratch() + j * COLUMN_BYTES;
+}
+
+// The address of column j of the errors. An error is (w − q)/U[j,j], where w is a weight and q its pruned
+// value.
+// @ts-ignore: decorator
+@inline export function errors(j: u32): usize {
+  return scratch() + BUNDLE_BYTES + j * COLUMN_BYTES;
+}
+
+// The address of column j of the flags. A flag has all bits set if the entry is pruned, and none otherwise.
+// @ts-ignore: decorator
+@inline export function pruned(j: u32): usize {
+  return scratch() + 2 * BUNDLE_BYTES + j * COLUMN_BYTES;
+}
+
+// The address of column j of the temporary bundle.
+// @ts-ignore: decorator
+@inline export function temporary(j: u32): usize {
+  return scratch() + 3 * BUNDLE_BYTES + j * COLUMN_BYTES;
+}
+
+// The address of 1/U[j,j].
+// @ts-ignore: decorator
+@inline export function reciprocal(j: u32): usize {
+  return scratch() + 4 * BUNDLE_BYTES + (<usize>j << 2);
+}
+
+// The address of the scales of the eight rows' grids, to which quantize_block.ts rounds.
+// @ts-ignore: decorator
+@inline export function row_scales(): usize {
+  return reciprocal(<u32>MAX_COLUMNS);
+}
+
+// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0.
+// @ts-ignore: decorator
+@inline export function row_zeros(): usize {
+  return row_scales() + COLUMN_BYTES;
+}
+
+// The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of `width`. A row of a
+// panel is `width` elements, padded to a multiple of 4. Only the strictly upper part of U is packed.
+// @ts-ignore: decorator
+@inline export function panel_of_u(size: u32, width: u32, start: u32): usize {
+  return scratch() + 5 * BUNDLE_BYTES + (<usize>(start / width * size * round_up(width, 4)) << 2);
+}
+
+// Packs the rows of U that each panel needs, with zeros on and below the diagonal and in the padding. Also
+// stores the reciprocals of the diagonal.
+export function pack_u(u: usize, stride: usize, size: u32, width: u32): void {
+  for (let j: u32 = 0; j < size; j++) store<f32>(reciprocal(j), 1 / load<f32>(u + j * (stride + 4)));
+  for (let start: u32 = 0; start < size; start += width) {
+    const end = min<u32>(start + width, size);
+    let target = panel_of_u(size, width, start);
+    for (let j: u32 = 0; j < end; j++) {
+      const row = u + j * stride;
+      for (let c = start; c < start + round_up(width, 4); c += 4) {
+        if (j < start && c + 4 <= end) {
+          v128.store(target, v128.load(row + (<usize>c << 2)));
+        } else {
+          for (let k = c; k < c + 4; k++) {
+            store<f32>(target + (<usize>(k - c) << 2), k < end && k > j ? load<f32>(row + (<usize>k << 2)) : 0);
+          }
+        }
+        target += 16;
+      }
+    }
+  }
+}
+
+// Loads `rows` ≤ 8 rows of `cols` 32-bit elements into the bundle at `target`. Rows past `rows` become zeros. `stride` is in bytes.
+export function load_bundle(source: usize, stride: usize, rows: u32, cols: u32, target: usize): void {
+  for (let r: u32 = 0; r < BUNDLE_ROWS; r += 4) {
+    let c: u32 = 0;
+    if (r + 4 <= rows) {
+      for (; c + 4 <= cols; c += 4) {
+        transpose_4x4(
+          source + r * stride + (<usize>c << 2), stride, target + c * COLUMN_BYTES + (<usize>r << 2), COLUMN_BYTES,
+        );
+      }
+    }
+    for (; c < cols; c++) {
+      for (let i = r; i < r + 4; i++) {
+        const element = i < rows ? load<u32>(source + i * stride + (<usize>c << 2)) : 0;
+        store<u32>(target + c * COLUMN_BYTES + (<usize>i << 2), element);
+      }
+    }
+  }
+}
+
+// Stores the first `rows` rows of the bundle at `source` as rows of `target`. This is the inverse of
+// `load_bundle`.
+export function store_bundle(source: usize, rows: u32, cols: u32, target: usize, stride: usize): void {
+  for (let r: u32 = 0; r < rows; r += 4) {
+    let c: u32 = 0;
+    if (r + 4 <= rows) {
+      for (; c + 4 <= cols; c += 4) {
+        transpose_4x4(
+          source + c * COLUMN_BYTES + (<usize>r << 2), COLUMN_BYTES, target + r * stride + (<usize>c << 2), stride,
+        );
+      }
+    }
+    for (; c < cols; c++) {
+      for (let i = r; i < min<u32>(r + 4, rows); i++) {
+        store<u32>(target + i * stride + (<usize>c << 2), load<u32>(source + c * COLUMN_BYTES + (<usize>i << 2)));
+      }
+    }
+  }
+}
+
+// Writes the mask bits of the bundle: 1 where an entry is kept and 0 where it is pruned. `mask` points to the first mask word of the bundle's
+// first row, `stride` is the bytes between mask rows, and `first` is the matrix column of the block's first column.
+export function store_mask(mask: usize, stride: usize, rows: u32, first: u32, size: u32): void {
+  let j: u32 = 0;
+  while (j < size) {
+    const column = first + j, bit = column & 31;
+    const count = min<u32>(32 - bit, size - j);
+    let low = i32x4.splat(0), high = low;
+    for (let k: u32 = 0; k < count; k++) {
+      const flag = i32x4.splat(1 << (bit + k));
+      low = v128.or(low, v128.andnot(flag, v128.load(pruned(j + k))));
+      high = v128.or(high, v128.andnot(flag, v128.load(pruned(j + k), 16)));
+    }
+    v128.store(temporary(0), low);
+    v128.store(temporary(0), high, 16);
+    const covered: u32 = (count == 32 ? ~0 : ((<u32>1) << count) - 1) << bit;
+    for (let r: u32 = 0; r < rows; r++) {
+      const word = mask + r * stride + (<usize>(column >> 5) << 2);
+      store<u32>(word, (load<u32>(word) & ~covered) | load<u32>(temporary(0) + (<usize>r << 2)));
+    }
+    j += count;
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * The `cpu` backend: implements `Backend` with kernels in WebAssembly SIMD. All buffers lie in one WebAssembly memory, and an
+ * `Executor` runs the commands on worker threads. The calling thread only queues commands and never waits for a kernel, unless the
+ * backend has no threads (`threads: 0`) and runs the kernels on the calling thread itself.
+ */
+
+import {
+  type Adapter,
+  type Backend,
+  type BackendCounters,
+  type DeviceBuffer,
+  OutOfDeviceMemoryError,
+} from "../backend.ts";
+import type { Kernel } from "../kernels/kernel.ts";
+import { adapterName } from "./instruction_pairing.ts";
+import type { BlasLibrary } from "./blas/blas_library.ts";
+import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
+import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
+import { createInlineExecutor, type Executor } from "./executor.ts";
+import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
+import { checkNames, KernelTable } from "./kernel_table.ts";
+import { instantiate, kernelNames, loadModule } from "./module.ts";
+import { createThreadPool } from "./thread_pool.ts";
+
+/**
+ * The size limit of a buffer: half of the memory that wasm32 can address, so that the largest operand leaves
+ * room for others.
+ */
+const MAX_BUFFER_BYTES = 2 ** 31;
+
+/** Options of {@link createCpuBackend}. */
+export interface CpuBackendOptions {
+  /**
+   * The number of worker threads. With 0, kernels run on the calling thread and block it.
+   * @default navigator.hardwareConcurrency
+   */
+  readonly threads?: number;
+  /**
+   * The compiled module, for programs that may not compile WebAssembly themselves. It must import a plain memory if `threads` is 0,
+   * and a shared memory otherwise.
+   * @default the module in `build/`
+   */
+  readonly module?: WebAssembly.Module;
+  /** The library that multiplies matrices. Without one, WebAssembly multiplies them. */
+  readonly blas?: BlasLibrary;
+}
+
+/**
+ * Creates a backend with its own threads and memory. Dispose of it when it is no longer needed, because its threads keep the process
+ * alive.
+ * @throws {RangeError} if `threads` is not an integer of at least 0
+ * @throws {OutOfDeviceMemoryError} if there is no memory for the threads
+ * @throws {DeviceLostError} if a thread does not start
+ * @throws {Error} if the module has not been built
+ */
+export async function createCpuBackend(options: CpuBackendOptions = {}): Promise<Backend> {
+  const { threads = navigator.hardwareConcurrency } = options;
+  if (!Number.isInteger(threads) || threads < 0) {
+    throw new RangeError(`threads of the cpu backend must be an integer of at least 0, got ${threads}`);
+  }
+  const module = options.module ?? await loadModule(threads > 0);
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: DECLARED_PAGES, shared: threads > 0 });
+  const kernels = instantiate(module, memory, options.blas);
+  const names = kernelNames(module);
+  const heap = new Heap(memory, kernels.heapBase);
+  const allocate = (bytes: number) => {
+    const address = heap.allocate(bytes);
+    if (address === undefined) {
+      throw new OutOfDeviceMemoryError(
+        `there is not enough memory for the ${threads} threads of the cpu backend`,
+      );
+    }
+    return address;
+  };
+  const parts = { module, memory, kernels, names };
+  const executor = threads === 0
+    ? createInlineExecutor({
+      ...parts,
+      args: allocate(4 * MAX_ARGS),
+      scratch: allocate(kernels.scratchBytes),
+    })
+    : await createThreadPool({
+      ...parts,
+      ring: allocate(4 * RING_CELLS),
+      scratches: Array.from({ length: threads }, () => allocate(kernels.scratchBytes)),
+      blasPath: options.blas?.path,
+    });
+  return new CpuBackend(executor, heap, new KernelTable(names), options.blas?.name);
+}
+
+class CpuBackend implements Backend {
+  readonly kind = "cpu";
+  readonly adapter: Adapter;
+  readonly maxBufferBytes = MAX_BUFFER_BYTES;
+  readonly memoryBytes = MAX_HEAP_BYTES;
+  readonly counters: BackendCounters = {
+    dispatches: 0,
+    bytesWritten: 0,
+    bytesRead: 0,
+    bytesLive: 0,
+    bytesPeak: 0,
+  };
+  readonly #executor: Executor;
+  readonly #heap: Heap;
+  readonly #table: KernelTable;
+  readonly #copyBytes: number;
+  readonly #zeroBytes: number;
+
+  constructor(executor: Executor, heap: Heap, table: KernelTable, blas?: string) {
+    this.adapter = { name: adapterName(executor.threads, blas), software: false };
+    this.#executor = executor;
+    this.#heap = heap;
+    this.#table = table;
+    this.#copyBytes = table.index("copy_bytes");
+    this.#zeroBytes = table.index("zero_bytes");
+  }
+
+  createBuffer(label: string, byteLength: number): DeviceBuffer {
+    const bytes = Math.ceil(byteLength / 4) * 4;
+    const limit = this.maxBufferBytes;
+    if (!(bytes >= 0 && bytes <= limit)) {
+      throw new OutOfDeviceMemoryError(
+        `buffer ${label}: ${byteLength} bytes exceed the cpu backend's limit of ${limit} bytes`,
+      );
+    }
+    const buffer = new CpuBuffer(this, label, this.#allocate(label, bytes), bytes);
+    const counters = this.counters;
+    counters.bytesLive += bytes;
+    counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
+    return buffer;
+  }
+
+  write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
+    const buffer = this.#own(target);
+    checkRange(buffer, byteOffset, bytes.byteLength);
+    this.counters.bytesWritten += bytes.byteLength;
+    if (!this.#inUse(buffer)) return this.#heap.write(buffer.address + byteOffset, bytes);
+    // Queued commands must still see the old contents, so the bytes are staged and a queued command copies them.
+    const staging = this.#allocate(`staging of ${buffer.label}`, bytes.byteLength);
+    this.#heap.write(staging, bytes);
+    this.#push(this.#copyBytes, staging, buffer.address + byteOffset, bytes.byteLength);
+    buffer.usedUntil = this.#executor.queued;
+    this.#heap.retire(staging, this.#executor.queued);
+  }
+
+  copy(
+    source: DeviceBuffer,
+    sourceOffset: number,
+    target: DeviceBuffer,
+    targetOffset: number,
+    byteLength: number,
+  ): void {
+    const from = this.#own(source), to = this.#own(target);
+    checkRange(from, sourceOffset, byteLength);
+    checkRange(to, targetOffset, byteLength);
+    if (from === to && Math.abs(sourceOffset - targetOffset) < byteLength) {
+      throw new RangeError(`copy within buffer ${from.label}: the two ranges must not overlap`);
+    }
+    this.#push(this.#copyBytes, from.address + sourceOffset, to.address + targetOffset, byteLength);
+    from.usedUntil = to.usedUntil = this.#executor.queued;
+  }
+
+  clear(target: DeviceBuffer): void {
+    const buffer = this.#own(target);
+    this.#push(this.#zeroBytes, buffer.address, buffer.byteLength);
+    buffer.usedUntil = this.#executor.queued;
+  }
+
+  dispatch<B extends string, P extends string>(
+    kernel: Kernel<B, P>,
+    buffers: Readonly<Record<B, DeviceBuffer>>,
+    params: Readonly<Record<P, number>>,
+  ): void {
+    const table = this.#table, resolved = table.resolve(kernel), { bindings } = resolved;
+    const given: Readonly<Record<string, DeviceBuffer>> = buffers;
+    checkNames(resolved.name, "binding", bindings, given);
+    bindings.forEach(([name, writes], i) => {
+      const buffer = this.#own(given[name]);
+      if (writes) checkBoundOnce(resolved.name, name, given);
+      table.args[i] = buffer.address;
+    });
+    table.setParams(resolved, params);
+    this.#executor.push(resolved.index, table.args, bindings.length + resolved.params.length);
+    this.counters.dispatches++;
+    const { queued } = this.#executor;
+    for (const [name] of bindings) this.#own(given[name]).usedUntil = queued;
+  }
+
+  async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
+    const buffer = this.#own(source);
+    checkRange(buffer, byteOffset, byteLength);
+    this.counters.bytesRead += byteLength;
+    // If no queued command uses the buffer, there is no need to wait for the queue, which may hold the solve of another layer.
+    if (!this.#inUse(buffer)) {
+      this.#executor.throwIfLost();
+      return this.#heap.read(buffer.address + byteOffset, byteLength);
+    }
+    // A queued command copies the bytes, so that commands queued after this call cannot change the result.
+    const staging = this.#allocate(`staging of ${buffer.label}`, byteLength);
+    try {
+      this.#push(this.#copyBytes, buffer.address + byteOffset, staging, byteLength);
+      buffer.usedUntil = this.#executor.queued;
+      await this.finish();
+      return this.#heap.read(staging, byteLength);
+    } finally {
+      this.#heap.retire(staging, this.#executor.completed);
+    }
+  }
+
+  finish(): Promise<void> {
+    return this.#executor.finish();
+  }
+
+  dispose(): Promise<void> {
+    return this.#executor.dispose();
+  }
+
+  /** Frees the memory of a buffer once the queued commands no longer use it. */
+  release(buffer: CpuBuffer): void {
+    this.counters.bytesLive -= buffer.byteLength;
+    this.#heap.retire(buffer.address, buffer.usedUntil);
+  }
+
+  #allocate(label: string, bytes: number): number {
+    this.#heap.sweep(this.#executor.completed);
+    const address = this.#heap.allocate(bytes);
+    if (address !== undefined) return address;
+    throw new OutOfDeviceMemoryError(
+      `buffer ${label}: no room for ${bytes} bytes with ${this.counters.bytesLive} bytes in use; ` +
+        `WebAssembly's 32-bit memory ends at 4 GiB`,
+    );
+  }
+
+  /** Checks that a buffer belongs to this backend and is not destroyed. */
+  #own(buffer: DeviceBuffer): CpuBuffer {
+    if (!(buffer instanceof CpuBuffer) || buffer.owner !== this) {
+      throw new TypeError(`buffer ${buffer?.label} belongs to another backend`);
+    }
+    if (buffer.destroyed) throw new Error(`buffer ${buffer.label} is destroyed`);
+    return buffer;
+  }
+
+  #inUse(buffer: CpuBuffer): boolean {
+    return buffer.usedUntil > this.#executor.completed;
+  }
+
+  #push(command: number, ...args: number[]): void {
+    this.#table.args.set(args);
+    this.#executor.push(command, this.#table.args, args.length);
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * Sums of the squares of each column of a matrix. If the rows are the inputs of a linear layer, the sums are the diagonal of the layer's
+ * Hessian Σ x·xᵀ.
+ */
+
+import { defineKernel } from "./kernel.ts";
+import { type KernelCase, positive, signed, sumRoundings } from "./kernel_case.ts";
+import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
+import code from "../../../shaders/column_squares.wgsl" with { type: "text" };
+
+/** The columns per workgroup and the invocations per column, as in the shader. */
+const COLUMNS = 16, LANES = 16;
+
+/** The largest number of rows of a dispatch on a software adapter, which limits the iterations of a loop. */
+export const MAX_SOFTWARE_ROWS = (MAX_LOOP_ITERATIONS - 128) * LANES;
+
+/** For c < cols: sums[c] += Σ_{r < rows} x[x_offset + r·ldx + c]². */
+export const columnSquares = defineKernel({
+  name: "column_squares",
+  bindings: { x: "read", sums: "read_write" },
+  params: { rows: "u32", cols: "u32", x_offset: "u32", ldx: "u32" },
+  shader: {
+    code,
+    entryPoint: "column_squares",
+    grid: (p) => [Math.ceil(p.cols / COLUMNS), 1, 1],
+    loops: (p) => sequence(loop(Math.ceil(p.rows / LANES)), loop(Math.log2(LANES))),
+  },
+  cases: () => [columnSquaresCase(133, 70)],
+});
+
+/** A case with (rows, cols) elements, padding after each row, and more sums than columns. */
+export function columnSquaresCase(
+  rows: number,
+  cols: number,
+): KernelCase<"x" | "sums", "rows" | "cols" | "x_offset" | "ldx"> {
+  const x_offset = 3, ldx = cols + 5;
+  return {
+    params: { rows, cols, x_offset, ldx },
+    buffers: () => ({ x: signed(x_offset + rows * ldx, 102), sums: positive(cols + 5, 103) }),
+    roundings: { sums: sumRoundings(rows) },
+  };
+}

@@ -1,0 +1,60 @@
+/** Kernels that read and overwrite the diagonal of a tile, and fill its lower triangle from the upper one. */
+
+import { defineKernel, linearGrid } from "./kernel.ts";
+import { words } from "./kernel_case.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/diagonal.wgsl" with { type: "text" };
+
+/**
+ * For i < count: diagonal[first + i] ← tile[(row + i)·ld + col + i]. The diagonal that is read starts at row
+ * `row` and column `col` of the buffer, which may also hold some rows of the matrix instead of a tile.
+ */
+export const getDiagonal = defineKernel({
+  name: "get_diagonal",
+  bindings: { tile: "read", diagonal: "read_write" },
+  params: { count: "u32", row: "u32", col: "u32", ld: "u32", first: "u32" },
+  shader: { code: shared + code, entryPoint: "get_diagonal", grid: (p) => linearGrid(p.count, 64) },
+  cases: () => [getDiagonalCase(70)],
+});
+
+/** For i < count: tile[i·ld + i] ← diagonal[first + i]. */
+export const setDiagonal = defineKernel({
+  name: "set_diagonal",
+  bindings: { diagonal: "read", tile: "read_write" },
+  params: { count: "u32", ld: "u32", first: "u32" },
+  shader: { code: shared + code, entryPoint: "set_diagonal", grid: (p) => linearGrid(p.count, 64) },
+  cases: () => [setDiagonalCase(70)],
+});
+
+/** For i < j < size: tile[j·ld + i] ← tile[i·ld + j]. */
+export const mirrorUpper = defineKernel({
+  name: "mirror_upper",
+  bindings: { tile: "read_write" },
+  params: { size: "u32", ld: "u32" },
+  shader: { code: shared + code, entryPoint: "mirror_upper", grid: (p) => linearGrid(p.size * p.size, 256) },
+  cases: () => [mirrorUpperCase(45)],
+});
+
+/** A case that reads `count` elements from the middle of a buffer. */
+export function getDiagonalCase(count: number) {
+  const ld = count + 10, first = 9;
+  return {
+    params: { count, row: 3, col: 5, ld, first },
+    buffers: () => ({ tile: words(ld * ld, 92), diagonal: words(first + count + 11, 93) }),
+  };
+}
+
+/** A case that writes `count` elements. */
+export function setDiagonalCase(count: number) {
+  const ld = count + 10, first = 9;
+  return {
+    params: { count, ld, first },
+    buffers: () => ({ diagonal: words(first + count + 11, 94), tile: words(ld * ld, 95) }),
+  };
+}
+
+/** A case of (size, size) elements. */
+export function mirrorUpperCase(size: number) {
+  const ld = size + 5;
+  return { params: { size, ld }, buffers: () => ({ tile: words(ld * ld, 96) }) };
+}

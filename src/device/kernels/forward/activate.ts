@@ -1,0 +1,126 @@
+/** The elementwise kernels of a model's forward pass. */
+
+import { defineKernel, linearGrid } from "../kernel.ts";
+import { EXPONENTIAL, filled, positive, signed } from "../kernel_case.ts";
+import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import softCapFunction from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
+import activateCode from "../../../../shaders/activate.wgsl" with { type: "text" };
+
+const code = shared + softCapFunction + activateCode;
+
+/**
+ * The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by
+ * tanh.
+ */
+export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4 } as const;
+
+/**
+ * In place, for r < rows and c < cols: x[r·cols + c] ← activation(x[r·cols + c] + bias[c]). With `has_bias` = 0, no bias is added and `bias`
+ * is not read.
+ */
+export const biasActivate = defineKernel({
+  name: "bias_activate",
+  bindings: { bias: "read", x: "read_write" },
+  params: { rows: "u32", cols: "u32", has_bias: "u32", activation: "u32" },
+  shader: { code, entryPoint: "bias_activate", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () => [
+    ...[1, 0].map((has_bias) => ({
+      feature: has_bias ? "bias alone" : "nothing",
+      params: { rows: 29, cols: 71, has_bias, activation: ACTIVATION_CODE.none },
+      buffers: () => ({ bias: signed(71, 415), x: signed(29 * 71 + 5, 416) }),
+      roundings: { x: 1 },
+    })),
+    ...onBothRanges((activation, range) => biasActivateCase(29, 71, activation, range)),
+  ],
+});
+
+/**
+ * For r < rows and c < cols: y[r·cols + c] ←
+ * activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may be the same
+ * buffer, which then holds both as ranges of columns of one matrix.
+ */
+export const gatedMultiply = defineKernel({
+  name: "gated_multiply",
+  bindings: { gate: "read", up: "read", y: "read_write" },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    gate_offset: "u32",
+    ld_gate: "u32",
+    up_offset: "u32",
+    ld_up: "u32",
+    activation: "u32",
+  },
+  shader: {
+    code,
+    entryPoint: "gated_multiply",
+    grid: (p) => linearGrid(p.rows * p.cols, 256),
+  },
+  cases: () => onBothRanges((activation, range) => gatedMultiplyCase(29, 71, activation, range)),
+});
+
+/** In place, for i < count: x[i] ← cap·tanh(x[i]/cap), with cap > 0. */
+export const softCap = defineKernel({
+  name: "soft_cap",
+  bindings: { x: "read_write" },
+  params: { count: "u32", cap: "f32" },
+  shader: { code, entryPoint: "soft_cap", grid: (p) => linearGrid(p.count, 256) },
+  cases: () => [
+    ...[1.5, 10].map((range) => ({ feature: `range ${range}`, ...softCapCase(601, 2.5, range) })),
+    {
+      feature: "where tanh is cubic",
+      params: { count: 601, cap: 2.5 },
+      buffers: () => ({ x: positive(607, 443).map((value) => 2.5 * (0.57 + 0.05 * value)) }),
+      roundings: { x: EXPONENTIAL / 2 },
+    },
+  ],
+});
+
+/** Makes a case for each activation function and two ranges of its arguments: where it is curved, and where it is flat or straight. */
+function onBothRanges<C>(
+  make: (activation: number, range: number) => C,
+): (C & { readonly feature: string })[] {
+  return [3, 30].flatMap((range) =>
+    Object.entries(ACTIVATION_CODE).map(([name, code]) => ({
+      feature: `${name}, range ${range}`,
+      ...make(code, range),
+    }))
+  );
+}
+
+/** Returns `count` random floats between −range and range. */
+function spread(count: number, seed: number, range: number): Float32Array<ArrayBuffer> {
+  return signed(count, seed).map((value) => range * value);
+}
+
+/** A case with a bias, in which some elements follow the last row. */
+export function biasActivateCase(rows: number, cols: number, activation: number, range: number) {
+  return {
+    params: { rows, cols, has_bias: 1, activation },
+    buffers: () => ({ bias: signed(cols, 417), x: spread(rows * cols + 5, 418 + activation, range) }),
+    roundings: { x: EXPONENTIAL },
+  };
+}
+
+/** A case whose gate and other factor have padding of their own. */
+export function gatedMultiplyCase(rows: number, cols: number, activation: number, range: number) {
+  const ld_gate = cols + 6, ld_up = cols + 8;
+  return {
+    params: { rows, cols, gate_offset: 3, ld_gate, up_offset: 2, ld_up, activation },
+    buffers: () => ({
+      gate: spread(3 + rows * ld_gate, 421 + activation, range),
+      up: signed(2 + rows * ld_up, 427),
+      y: filled(rows * cols + 5),
+    }),
+    roundings: { y: EXPONENTIAL },
+  };
+}
+
+/** A case that changes the first `count` elements of a longer buffer. */
+export function softCapCase(count: number, cap: number, range: number) {
+  return {
+    params: { count, cap },
+    buffers: () => ({ x: spread(count + 6, 428, range) }),
+    roundings: { x: EXPONENTIAL },
+  };
+}

@@ -1,0 +1,159 @@
+/** Causal self-attention over a batch of windows. A window is a run of consecutive tokens that attend to each other. */
+
+import { defineKernel, type Grid, type ShaderVariant } from "../kernel.ts";
+import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
+import { loop, type LoopCount, sequence } from "../loop_count.ts";
+import shared from "../../../../shaders/shared/attention.wgsl" with { type: "text" };
+import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
+import code from "../../../../shaders/attention.wgsl" with { type: "text" };
+import tiledCode from "../../../../shaders/attention_tiled.wgsl" with { type: "text" };
+
+/** The queries per workgroup, as in shaders/shared/attention.wgsl. */
+const QUERIES = 64;
+/** The keys that a workgroup handles at a time, as in shaders/attention.wgsl and shaders/attention_tiled.wgsl. */
+const KEYS = 16;
+const TILED_KEYS = 64;
+/** The quads of a slice, and the invocations across and down, as in shaders/attention_tiled.wgsl. */
+const SLICE = 4;
+const EDGE = 16;
+
+/**
+ * For each token t, head h and dimension d:
+ * out[…, h·head_dim + d] ← Σ_s softmax_s(cap(scale·q·k_s) + slopes[h]·(s − t))·v_s[d].
+ *
+ * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens
+ * 0 … past + tokens − 1. Only the last `tokens` of them have queries and outputs. The others are earlier tokens,
+ * whose keys and values were computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the attention is a sliding one:
+ * the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no
+ * ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap). Otherwise it is x.
+ *
+ * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to
+ * its token s. Head h of q starts at column
+ * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head
+ * of k and v. Head h uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column
+ * k_offset + h'·head_stride of k and at column v_offset + h'·head_stride of v. All buffers hold f32. The
+ * largest score is subtracted before exp, so that the softmax does not overflow.
+ *
+ * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to
+ * about 23,000 tokens with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
+ */
+export const attention = defineKernel({
+  name: "attention",
+  bindings: { q: "read", k: "read", v: "read", slopes: "read", out: "read_write" },
+  params: {
+    batch: "u32",
+    tokens: "u32",
+    past: "u32",
+    heads: "u32",
+    kv_heads: "u32",
+    head_dim: "u32",
+    head_stride: "u32",
+    q_offset: "u32",
+    ldq: "u32",
+    k_offset: "u32",
+    ldk: "u32",
+    v_offset: "u32",
+    ldv: "u32",
+    ldo: "u32",
+    scale: "f32",
+    window: "u32",
+    soft_cap: "f32",
+  },
+  shader: tiledShader(4),
+  variants: { "64 dimensions": tiledShader(1), "128 dimensions": tiledShader(2) },
+  variantFor: ({ head_dim }) =>
+    head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined,
+  softwareShader: {
+    code: shared + softCap + code,
+    entryPoint: "attention",
+    grid,
+    loops: countLoops,
+  },
+  cases: () => [
+    {
+      feature: "shared keys",
+      ...attentionCase({ batch: 2, tokens: 70, heads: 4, kv_heads: 2, head_dim: 20 }),
+    },
+    { feature: "ALiBi", ...attentionCase({ tokens: 130, head_dim: 64 }, [2 ** -2, 2 ** -5]) },
+    { feature: "sliding window", ...attentionCase({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37 }) },
+    { feature: "wide heads", ...attentionCase({ tokens: 131, kv_heads: 1, head_dim: 100 }) },
+    { feature: "soft cap", ...attentionCase({ tokens: 33, heads: 1, head_dim: 256, soft_cap: 2 }) },
+    {
+      feature: "earlier tokens",
+      ...attentionCase({ batch: 2, tokens: 3, past: 68, kv_heads: 1, head_dim: 20 }),
+    },
+  ],
+});
+
+type AttentionParams = Readonly<
+  Record<"batch" | "tokens" | "past" | "heads" | "head_dim" | "window", number>
+>;
+
+function grid({ tokens, heads, batch }: AttentionParams): Grid {
+  return [Math.ceil(tokens / QUERIES), heads, batch];
+}
+
+/**
+ * Declares `attention_tiled.wgsl` for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller
+ * widths, each invocation needs fewer registers.
+ */
+function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
+  return {
+    code: shared + softCap + tiledCode,
+    entryPoint: "attention",
+    constants: { WIDTH: width },
+    grid,
+    loops: (p) => {
+      const { head_dim } = p, keys = keysOfWorkgroup(p);
+      const slices = loop(Math.ceil(head_dim / 4 / SLICE), loop(SLICE));
+      const values = loop(TILED_KEYS * width / 32, loop(2), loop(32 / width));
+      const chunk = [slices, loop(EDGE), values];
+      return sequence(loop(Math.ceil(keys / TILED_KEYS), ...chunk), loop(EDGE));
+    },
+  };
+}
+
+/** Returns the largest number of keys that the queries of a workgroup attend to. */
+function keysOfWorkgroup({ tokens, past, window }: AttentionParams): number {
+  const all = past + tokens;
+  return window === 0 ? all : Math.min(all, window + QUERIES - 1);
+}
+
+function countLoops(p: AttentionParams): LoopCount {
+  const quads = Math.ceil(p.head_dim / 4), keys = keysOfWorkgroup(p);
+  const stage = loop(Math.ceil(KEYS * quads / QUERIES));
+  return sequence(
+    loop(p.head_dim),
+    loop(Math.ceil(keys / KEYS), stage, loop(quads), stage, loop(quads)),
+    loop(p.head_dim),
+  );
+}
+
+/** The size of a case. The defaults are one window, two heads with keys of their own, and no earlier tokens, window or cap. */
+type AttentionSize =
+  & Readonly<Record<"tokens" | "head_dim", number>>
+  & Readonly<Partial<Record<"batch" | "past" | "heads" | "kv_heads" | "window" | "soft_cap", number>>>;
+
+/** A case with padding after each head and each row. `slopes` are the ALiBi slopes of the heads. */
+export function attentionCase(size: AttentionSize, slopes: readonly number[] = []) {
+  const { tokens, head_dim, batch = 1, past = 0, heads = 2, kv_heads = heads, window = 0, soft_cap = 0 } =
+    size;
+  const rows = batch * tokens, keys = batch * (past + tokens), head_stride = head_dim + 1;
+  const ldq = heads * head_stride + 5,
+    ldk = kv_heads * head_stride + 4,
+    ldv = ldk + 3,
+    ldo = heads * head_dim + 6;
+  const place = { head_stride, q_offset: 3, ldq, k_offset: 2, ldk, v_offset: 1, ldv, ldo };
+  const scale = 2 / Math.sqrt(head_dim);
+  return {
+    params: { tokens, head_dim, batch, past, heads, kv_heads, window, soft_cap, ...place, scale },
+    buffers: () => ({
+      q: signed(3 + rows * ldq, 401).map((value) => 2 * value),
+      k: signed(2 + keys * ldk, 402).map((value) => 2 * value),
+      v: signed(1 + keys * ldv, 403),
+      slopes: filled(heads, 0).map((_, head) => slopes[head] ?? 0),
+      out: filled(rows * ldo),
+    }),
+    roundings: { out: EXPONENTIAL + sumRoundings(past + tokens) + sumRoundings(head_dim) },
+  };
+}

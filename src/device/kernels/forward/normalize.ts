@@ -1,0 +1,81 @@
+/** Kernels that normalise the rows of a matrix of activations. */
+
+import { defineKernel, type Grid, MAX_GRID_EXTENT } from "../kernel.ts";
+import { filled, positive, signed, sumRoundings } from "../kernel_case.ts";
+import { loop, sequence } from "../loop_count.ts";
+import code from "../../../../shaders/normalize.wgsl" with { type: "text" };
+
+/** Invocations per workgroup, as in the shader. */
+const SIZE = 256;
+
+/**
+ * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased variance, as in
+ * torch.nn.LayerNorm.
+ */
+export const layerNorm = defineKernel({
+  name: "layer_norm",
+  bindings: { x: "read", weight: "read", bias: "read", y: "read_write" },
+  params: { rows: "u32", cols: "u32", eps: "f32" },
+  shader: {
+    code,
+    entryPoint: "layer_norm",
+    grid: rowGrid,
+    loops: ({ cols }) => {
+      const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
+      return sequence(columns, tree, columns, tree, columns);
+    },
+  },
+  cases: () => [
+    layerNormCase(7, 777),
+    { feature: "large mean", ...layerNormCase(2, 777, (value) => 1000 + value) },
+  ],
+});
+
+/**
+ * For each contiguous row r of `cols` elements: y[r] ← x[r]/√(mean of squares + eps)·weight (Zhang and Sennrich, arXiv 1910.07467).
+ */
+export const rmsNorm = defineKernel({
+  name: "rms_norm",
+  bindings: { x: "read", weight: "read", y: "read_write" },
+  params: { rows: "u32", cols: "u32", eps: "f32" },
+  shader: {
+    code,
+    entryPoint: "rms_norm",
+    grid: rowGrid,
+    loops: ({ cols }) => {
+      const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
+      return sequence(columns, tree, columns);
+    },
+  },
+  cases: () => [rmsNormCase(7, 777)],
+});
+
+/** Returns a grid with one workgroup per row. */
+function rowGrid({ rows }: Readonly<Record<"rows" | "cols" | "eps", number>>): Grid {
+  return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
+}
+
+/** A case whose elements are `change` of numbers between 0.5 and 1.5. Some elements follow the last row. */
+export function layerNormCase(rows: number, cols: number, change = (value: number) => value) {
+  const count = rows * cols + 5;
+  return {
+    params: { rows, cols, eps: 0.25 },
+    buffers: () => ({
+      x: positive(count, 410).map(change),
+      weight: positive(cols, 411),
+      bias: signed(cols, 412),
+      y: filled(count),
+    }),
+    roundings: { y: sumRoundings(cols) },
+  };
+}
+
+/** A case whose elements are `change` of numbers between −1 and 1. Some elements follow the last row. */
+export function rmsNormCase(rows: number, cols: number, change = (value: number) => value) {
+  const count = rows * cols + 5;
+  return {
+    params: { rows, cols, eps: 0.25 },
+    buffers: () => ({ x: signed(count, 413).map(change), weight: positive(cols, 414), y: filled(count) }),
+    roundings: { y: sumRoundings(cols) },
+  };
+}

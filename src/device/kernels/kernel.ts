@@ -1,0 +1,74 @@
+/** The type of a kernel's declaration, which is the contract that a shader and a WebAssembly twin implement. */
+
+import type { KernelCase } from "./kernel_case.ts";
+import type { LoopCount } from "./loop_count.ts";
+
+/** How a kernel uses a buffer. */
+export type Access = "read" | "read_write";
+
+/** The type of a parameter, in the uniform struct and in the arguments of the WebAssembly twin. */
+export type Scalar = "u32" | "f32";
+
+/** The number of workgroups along x, y and z, each at most 65535. */
+export type Grid = readonly [x: number, y: number, z: number];
+
+/** One WGSL implementation of a kernel. */
+export interface ShaderVariant<P extends string = string> {
+  /** WGSL source. Its bindings are in `@group(0)`, in the order of the declaration, followed by the uniform struct of parameters. */
+  readonly code: string;
+  readonly entryPoint: string;
+  /** The bytes of workgroup memory that the shader needs. Adapters that have less do not use it. */
+  readonly workgroupBytes?: number;
+  /** Whether the shader runs only on adapters with matrix units that multiply 16 × 16 × 16 elements in f16 and add them up in f32. */
+  readonly usesMatrixUnits?: boolean;
+  /** The values of the source's `override` constants. */
+  readonly constants?: Readonly<Record<string, number>>;
+  /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */
+  readonly grid: (params: Readonly<Record<P, number>>) => Grid;
+  /** The loop iterations of one invocation in the worst case, if the shader has loops and a software adapter may run it. */
+  readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
+}
+
+/** The contract of one kernel. `B` are the names of its bindings, and `P` the names of its parameters. */
+export interface Kernel<B extends string = string, P extends string = string> {
+  /** A unique name. The WebAssembly twin exports functions called `NAME` and `NAME_items`. */
+  readonly name: string;
+  /** How the kernel uses each buffer, in the order of the bindings. */
+  readonly bindings: Readonly<Record<B, Access>>;
+  /** The type of each parameter, in the order of the uniform struct. A parameter takes 4 bytes. */
+  readonly params: Readonly<Record<P, Scalar>>;
+  /** The shader for hardware adapters, and for software adapters if there is no `softwareShader`. */
+  readonly shader: ShaderVariant<NoInfer<P>>;
+  /** The shader for software adapters, if the kernel needs different code to be fast on the CPU. */
+  readonly softwareShader?: ShaderVariant<NoInfer<P>>;
+  /** Further shaders that compute the same results, by name. `device/webgpu/tuning.ts` chooses the fastest. */
+  readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
+  /**
+   * Returns the name of the variant for a dispatch on a hardware adapter, or undefined for `shader`, if no variant is the
+   * fastest for all sizes. A tuning that names a variant is used for all sizes.
+   */
+  readonly variantFor?: (params: Readonly<Record<NoInfer<P>, number>>) => string | undefined;
+  /** Dispatches with fixed operands by which the self-check decides whether a device computes this kernel correctly. */
+  readonly cases: () => readonly KernelCase<NoInfer<B>, NoInfer<P>>[];
+}
+
+/** Returns the declaration unchanged. The names of its bindings and parameters become part of its type. */
+export function defineKernel<B extends string, P extends string>(kernel: Kernel<B, P>): Kernel<B, P> {
+  return kernel;
+}
+
+/** The largest extent of a grid along one axis, by WebGPU's default limits. */
+export const MAX_GRID_EXTENT = 65535;
+
+/**
+ * Returns the grid for a range of `count` elements if each workgroup handles `size` elements. A grid with
+ * more than {@link MAX_GRID_EXTENT} workgroups is folded into two axes, and may then have a few workgroups
+ * past the end of the range. Shaders compute the index of an element with `linear_index` of
+ * `shaders/shared/linear.wgsl`.
+ */
+export function linearGrid(count: number, size: number): Grid {
+  const workgroups = Math.ceil(count / size);
+  if (workgroups <= MAX_GRID_EXTENT) return [workgroups, 1, 1];
+  const y = Math.ceil(workgroups / MAX_GRID_EXTENT);
+  return [Math.ceil(workgroups / y), y, 1];
+}

@@ -1,0 +1,167 @@
+/**
+ * Prunes one block of columns of a weight matrix. This is the inner loop of SparseGPT (arXiv 2301.00774,
+ * algorithm 1). The loop goes through the columns of the block in order. In each column, it sets the chosen
+ * entries to zero, and updates the later columns of the block so that they compensate for the error. Rows do
+ * not depend on each other. `pruneBlock` prunes entries that other kernels have chosen, and `pruneBlockNM`
+ * chooses the entries itself. With U = I no error is compensated, so the result is magnitude pruning.
+ *
+ * In column j of a row, where w are the weights of the row with the updates so far, the loop computes:
+ *   q = 0 if the entry is pruned, else w[j];  err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
+ *
+ * A dispatch handles `rows` rows of the matrix from row `row0` on, and `size` columns from column `first` on.
+ * Below, r counts the rows of the dispatch, and j the columns of the block. All rows of the matrix share the
+ * buffers `work`, `mask`, `sums`, `keys`, `selection` and `forced`. The buffers `w` and `q` have only the
+ * rows of the dispatch.
+ *
+ * - `work`, f32: the weights of the block with the updates from earlier blocks. Rows are `ldwork` elements
+ *   apart. The kernel does not change them.
+ * - `u`, f32: the matrix U of the block, (size, size) upper triangular. It is a diagonal block of the
+ *   Cholesky factor U of the inverse Hessian, H⁻¹ = UᵀU. It starts at `u_offset`, and rows are `ldu` elements
+ *   apart.
+ * - `w`, f32: the original weights W of the block, at [r·ldw + w_offset + j]. The kernel replaces them by
+ *   Δ = W − Q.
+ * - `q`, f32: receives the pruned and updated weights Q at [r·ldw + w_offset + j].
+ * - `mask`, u32 with `words` words per row of the matrix. With c = first + j, bit c%32 of word
+ *   (row0 + r)·words + c/32 becomes 1 if the entry is kept, and 0 if it is pruned. Other bits of a word
+ *   belong to neighbouring blocks and do not change.
+ * - `sums`, f32 with two elements per row: the kernel adds Σ err² to sums[2·(row0 + r)], and Σ Δ² to
+ *   sums[2·(row0 + r) + 1]. Both sums are over the columns of the block.
+ */
+
+import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { below, words } from "./kernel_case.ts";
+import {
+  CASE_ROW0,
+  CASE_ROWS,
+  columnLoopBindings as bindings,
+  columnLoopCase,
+  type ColumnLoopConstants,
+  columnLoopParams as params,
+  cut,
+  groupChoiceLoops,
+  HARDWARE,
+  MAX_BLOCK_SIZE,
+  rowLoops,
+  ROWS,
+  segmentLoops,
+  SOFTWARE,
+  spanSize,
+  updateSpanLoops,
+} from "./column_loop.ts";
+import { loop, loopOver, sequence } from "./loop_count.ts";
+import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
+import code from "../../../shaders/prune_block.wgsl" with { type: "text" };
+
+function pruneBlockShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params> {
+  return {
+    code: columnLoop + code,
+    entryPoint: "prune_block",
+    constants,
+    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
+    loops: ({ size }) => {
+      const { LANES } = constants, byKey = loop(LANES === 1 ? 0 : Math.ceil(size / LANES));
+      const byWord = loop(LANES === 1 ? Math.ceil(size / 32) : 0, loop(32));
+      const choice = sequence(byKey, byWord, loop(MAX_BLOCK_SIZE / 32, loop(32)));
+      const spans = cut(0, size, constants.SPAN).map(([start, end]) =>
+        sequence(updateSpanLoops(start, end), segmentLoops(start, end, end, constants))
+      );
+      return sequence(choice, loopOver(spans), rowLoops(size, constants));
+    },
+  };
+}
+
+function pruneBlockNMShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params | "group"> {
+  return {
+    code: columnLoop + code,
+    entryPoint: "prune_block_n_m",
+    constants,
+    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
+    loops: ({ size, group }) => {
+      const spans = cut(0, size, spanSize(group, constants)).map(([start, spanEnd]) => {
+        const groups = cut(start, spanEnd, group).map(([first, end]) => {
+          const choice = groupChoiceLoops(first, end, constants);
+          return sequence(choice, segmentLoops(first, end, spanEnd, constants));
+        });
+        return sequence(updateSpanLoops(start, spanEnd), loopOver(groups));
+      });
+      return sequence(loopOver(spans), rowLoops(size, constants));
+    },
+  };
+}
+
+/**
+ * Prunes the entries that the kernels of `select.ts` chose. `keys`, (rows of the matrix, size) u32, has the
+ * key of each entry, which is smaller for a smaller score. selection[0] is the threshold. An entry is pruned
+ * if its key is less than the threshold. Of the entries whose key equals the threshold, the first
+ * selection[2 + row0 + r] of each row are pruned, and that number is decremented for each of them.
+ */
+export const pruneBlock = defineKernel({
+  name: "prune_block",
+  bindings: { ...bindings, keys: "read", selection: "read_write" },
+  params,
+  shader: pruneBlockShader(HARDWARE),
+  softwareShader: pruneBlockShader(SOFTWARE),
+  cases: () => [pruneBlockCase(128, false), pruneBlockCase(256, true), pruneBlockCase(77, true)],
+});
+
+/**
+ * Prunes in an n:m pattern. Each row keeps `keep` entries of each group of `group` consecutive columns. The
+ * entries to prune are chosen when the loop reaches the first column of the group, by the weights with their
+ * updates so far. Forced entries are chosen first, and all of them are pruned even if fewer than `keep`
+ * entries remain. Then the entries with the smallest |w[j]/U[j,j]| are chosen, and among equal ones the entry
+ * in the lower column. If the last group has only g < group columns, it keeps ceil(keep·g/group) entries.
+ * `forced` has the layout described at `scoreKeys` in select.ts, and is read only if `has_forced` = 1.
+ *
+ * On a software adapter, groups may have up to 128 columns.
+ */
+export const pruneBlockNM = defineKernel({
+  name: "prune_block_n_m",
+  bindings: { ...bindings, forced: "read" },
+  params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
+  shader: pruneBlockNMShader(HARDWARE),
+  softwareShader: pruneBlockNMShader(SOFTWARE),
+  cases: () => [
+    pruneBlockNMCase(128, false, 3, 5, 1),
+    pruneBlockNMCase(256, true, 2, 4, 0),
+    pruneBlockNMCase(77, true, 40, 100, 0),
+  ],
+});
+
+/** Keys with four values, so that most rows have ties, and a selection that prunes some of the ties of each row. */
+function tiedKeys(size: number) {
+  const rows = CASE_ROW0 + CASE_ROWS;
+  const keys = below(4, rows * size, 305).map((value) => [0, 5, 0x80000000, 0xffffffff][value]);
+  const selection = below(size / 3, 2 + rows, 306).map((value, i) => i === 0 ? 0x80000000 : value);
+  return { keys, selection };
+}
+
+/** A case with a threshold and ties in most rows. */
+export function pruneBlockCase(size: number, isAligned: boolean) {
+  const { buffers, ...block } = columnLoopCase(size, isAligned);
+  return { feature: `${size} columns`, ...block, buffers: () => ({ ...buffers(), ...tiedKeys(size) }) };
+}
+
+/** A case of the pattern `keep`:`group`. */
+export function pruneBlockNMCase(
+  size: number,
+  isAligned: boolean,
+  keep: number,
+  group: number,
+  has_forced: number,
+) {
+  const { params, buffers, roundings } = columnLoopCase(size, isAligned);
+  return {
+    feature: `${size} columns, ${keep}:${group}`,
+    params: { ...params, keep, group, has_forced },
+    buffers: () => {
+      const block = buffers();
+      return {
+        ...block,
+        // Some scores are at least 2, so that all bits of their exponents matter.
+        work: block.work.map((value) => size === 256 ? 4 * value : value),
+        forced: words((CASE_ROW0 + CASE_ROWS) * params.words, 307).map((word) => word & 0x10010101),
+      };
+    },
+    roundings,
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * Prunes one block of columns and rounds the weights that it keeps, in one pass over the columns (SparseGPT,
+ * arXiv 2301.00774, section 3.5, and GPTQ, arXiv 2210.17323). The kernel has the same
+ * loop and buffers as `prune_block.ts`. U is the upper triangular factor of the inverse Hessian. In column j of a
+ * row, where w are the weights of the row with the updates so far:
+ *   q = 0 if the entry is pruned, else the value of the grid that is nearest to w[j];
+ *   err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
+ */
+
+import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { below, positive, sumRoundings } from "./kernel_case.ts";
+import {
+  CASE_ROW0,
+  CASE_ROWS,
+  columnLoopBindings,
+  columnLoopCase,
+  type ColumnLoopConstants,
+  columnLoopParams,
+  cut,
+  groupChoiceLoops,
+  HARDWARE,
+  rowLoops,
+  ROWS,
+  SEGMENT,
+  segmentLoops,
+  SOFTWARE,
+  spanSize,
+  updateSpanLoops,
+} from "./column_loop.ts";
+import { loop, loopOver, sequence } from "./loop_count.ts";
+import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
+import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
+import code from "../../../shaders/quantize_block.wgsl" with { type: "text" };
+
+function quantizeBlockShader(
+  constants: ColumnLoopConstants,
+): ShaderVariant<"rows" | "size" | "group" | "grid_size"> {
+  return {
+    code: quantizationGrid + columnLoop + code,
+    entryPoint: "quantize_block",
+    constants,
+    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
+    loops: ({ size, group, grid_size }) => {
+      const unit = grid_size || group || SEGMENT;
+      const spans = cut(0, size, spanSize(unit, constants)).map(([start, spanEnd]) => {
+        const units = cut(start, spanEnd, unit).map(([first, unitEnd]) => {
+          const groups = cut(first, unitEnd, group || unit).map(([from, end]) => {
+            const choice = groupChoiceLoops(from, group ? end : from, constants);
+            return sequence(choice, segmentLoops(from, end, spanEnd, constants));
+          });
+          return sequence(loop(grid_size ? unitEnd - first : 0), loopOver(groups));
+        });
+        return sequence(updateSpanLoops(start, spanEnd), loopOver(units));
+      });
+      const words = loop(Math.ceil(size / 32 / constants.LANES));
+      return sequence(words, loopOver(spans), rowLoops(size, constants));
+    },
+  };
+}
+
+/**
+ * Prunes the entries whose mask bit is 0 before the dispatch. With `group` > 0 it also prunes in an n:m
+ * pattern: each row keeps at most `keep` entries of each group of `group` consecutive columns, chosen by
+ * the rule of `prune_block_n_m`. The entries whose mask bit was 0 are the forced entries of that rule. Afterwards the
+ * mask has 1 where an entry is kept.
+ *
+ * A kept weight is rounded to a grid, which is a set of values with the codes 0 … `max_code`.
+ * `src/tensor/quantization.ts` has the formulas. `scales` and `zeros`, f32, have `grids` elements per
+ * row of the matrix: element (row0 + r)·grids + g has the scale or the zero point of grid g.
+ *
+ * - If `grid_size` = 0, `grids` is 1, and the kernel only reads both buffers (see `row_extremes`).
+ * - If `grid_size` > 0, that many consecutive columns share a grid, and `first` is a multiple of it. When the
+ *   loop reaches the first of these columns, the kernel computes their grid from their weights
+ *   with the updates so far, pruned or not. Then it stores the grid. `grid_size` must be a multiple of `group`.
+ *
+ * On a software adapter, n:m groups may have up to 128 columns.
+ */
+export const quantizeBlock = defineKernel({
+  name: "quantize_block",
+  bindings: { ...columnLoopBindings, scales: "read_write", zeros: "read_write" },
+  params: {
+    ...columnLoopParams,
+    keep: "u32",
+    group: "u32",
+    grid_size: "u32",
+    grids: "u32",
+    max_code: "u32",
+    symmetric: "u32",
+  },
+  shader: quantizeBlockShader(HARDWARE),
+  softwareShader: quantizeBlockShader(SOFTWARE),
+  cases: () => ROUNDED.map(quantizeBlockCase),
+});
+
+/** The block of a case, its rounding, and what is added to its weights. */
+interface RoundedBlock
+  extends Readonly<Record<"size" | "bits" | "symmetric" | "grid_size" | "keep" | "group", number>> {
+  readonly isAligned: boolean;
+  readonly shift?: number;
+}
+
+const ALL_KEPT = { keep: 0, group: 0 };
+const ROUNDED: readonly RoundedBlock[] = [
+  { size: 128, isAligned: false, bits: 4, symmetric: 0, grid_size: 0, ...ALL_KEPT },
+  // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
+  { size: 128, isAligned: true, bits: 3, symmetric: 1, grid_size: 32, keep: 2, group: 4, shift: 0.25 },
+  { size: 256, isAligned: true, bits: 4, symmetric: 0, grid_size: 64, ...ALL_KEPT },
+  { size: 77, isAligned: true, bits: 2, symmetric: 0, grid_size: 0, keep: 5, group: 16 },
+  // All weights of a grid have the same sign, so that the grid must still begin or end at 0.
+  { size: 44, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: 1 },
+  { size: 40, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: -1 },
+];
+
+/** A case of a rounded block. */
+export function quantizeBlockCase({ size, isAligned, bits, shift, ...options }: RoundedBlock) {
+  const { params, buffers, roundings } = columnLoopCase(size, isAligned, shift), codes = 2 ** bits;
+  const grids = options.grid_size ? Math.ceil(size / options.grid_size) + 1 : 1;
+  const count = (CASE_ROW0 + CASE_ROWS) * grids;
+  return {
+    feature: `${size} columns, ${codes} codes, ${options.grid_size || "all"} columns per grid`,
+    params: { ...params, ...options, max_code: codes - 1, grids },
+    buffers: () => ({
+      ...buffers(),
+      scales: positive(count, 308).map((value) => 3 * value / codes),
+      zeros: Float32Array.from(below(codes, count, 309)),
+    }),
+    roundings: { ...roundings, scales: 4 * sumRoundings(size) },
+  };
+}

@@ -1,0 +1,158 @@
+/**
+ * Removes weights of a matrix one at a time, independently in each row. This is the inner loop of ExactOBS (Frantar
+ * & Alistarh, arXiv 2208.11580, algorithm 1). A step removes the weight w[p] with the smallest score
+ * |w[p]|/√d[p], where d is the diagonal of the row's inverse Hessian G, and updates the other weights so that they
+ * compensate for it:
+ *
+ *   w −= G[:,p]·w[p]/G[p,p];  G −= G[:,p]·G[p,:]/G[p,p].
+ *
+ * All rows start with the same G = H⁻¹, and no row stores its own G. The update of step i subtracts v_i·v_iᵀ,
+ * where v_i = G[:,p_i]/√G[p_i,p_i] before the step. So a row stores the vectors v_i, and computes the one column
+ * of G that step k needs: G[:,p] = H⁻¹[:,p] − Σ_{i<k} v_i·v_i[p]. This reads k vectors where the plain form reads
+ * and writes the whole of G.
+ */
+
+import { defineKernel, linearGrid } from "./kernel.ts";
+import { below, filled, positive, signed, words } from "./kernel_case.ts";
+import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/remove_weights.wgsl" with { type: "text" };
+
+/** The invocations per workgroup, as in the shader. */
+const SIZE = 256;
+
+/** The largest number of columns. The coefficients of all steps take 12 KiB of the 16 KiB of workgroup memory that every adapter has. */
+export const MAX_REMOVAL_COLUMNS = 3072;
+
+/** The values of the binding `states`. */
+export const WeightState = {
+  /** The weight is 0 and stays 0. */
+  removed: 0,
+  /** The weight may be removed. */
+  candidate: 1,
+  /** The weight must be removed, before all candidates. */
+  forced: 2,
+  /** The weight may not be removed, because its group would keep too few weights. */
+  locked: 3,
+} as const;
+
+/**
+ * Runs the steps `start` … `start` + `steps` − 1 of each row r < `rows`. A row stops after limits[r] steps, counted
+ * from step 0. A row also stops when it has neither candidates nor forced weights left. Weights with equal
+ * scores are removed from left to right. With `group` > 0, the candidates of a group of `group` consecutive
+ * columns become locked as soon as the group has no more than `keep` weights left. A last group of g <
+ * `group` columns keeps ceil(keep·g/group).
+ *
+ * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, and `ld` is a multiple
+ * of 4. The `states` of the padding must be 0.
+ *
+ * - `inverse`, (cols, ld) f32: H⁻¹.
+ * - `bounds`, (ld) f32: 1/H[j,j], which is a lower bound of d[j]. If rounding errors make d[j] smaller, it is set to
+ *   the bound.
+ * - `limits`, (rows) u32: the number of steps after which each row stops.
+ * - `weights`, (rows, ld) f32: w.
+ * - `diagonal`, (rows, ld) f32: d, which is the diagonal of H⁻¹ before step 0.
+ * - `states`, (rows, ld) u32: a `WeightState` for each weight.
+ * - `vectors`, (rows, depth, ld) f32: v_i of each step i.
+ * - `trace`, (rows, depth, 2) u32: for each step, 1 + p, and the bits of the score as f32.
+ */
+export const removeWeights = defineKernel({
+  name: "remove_weights",
+  bindings: {
+    inverse: "read",
+    bounds: "read",
+    limits: "read",
+    weights: "read_write",
+    diagonal: "read_write",
+    states: "read_write",
+    vectors: "read_write",
+    trace: "read_write",
+  },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    ld: "u32",
+    depth: "u32",
+    start: "u32",
+    steps: "u32",
+    keep: "u32",
+    group: "u32",
+  },
+  shader: {
+    code: shared + code,
+    entryPoint: "remove_weights",
+    grid: (p) => linearGrid(p.rows, 1),
+    loops: ({ ld, start, steps }) =>
+      loopOver(Array.from({ length: steps }, (_, i) => stepLoops(ld, start + i))),
+  },
+  cases: () =>
+    ([
+      ["unstructured", { start: 0, steps: 40, keep: 0, group: 0 }, REMOVAL],
+      ["3:8", { start: 0, steps: 44, keep: 3, group: 8 }, REMOVAL],
+      ["later steps", { start: 21, steps: 9, keep: 0, group: 0 }, REMOVAL],
+      ["1101 columns", { start: 0, steps: 6, keep: 0, group: 0 }, {
+        rows: 2,
+        cols: 1101,
+        ld: 1104,
+        depth: 6,
+      }],
+    ] as const).map(([feature, steps, size]) => removalCase(feature, steps, size)),
+});
+
+/** Counts the loop iterations of step k, for rows that are `ld` elements apart. */
+export function stepLoops(ld: number, k: number): LoopCount {
+  const quads = Math.ceil(ld / 4 / SIZE);
+  return sequence(
+    loop(quads),
+    loop(Math.log2(SIZE)),
+    loop(Math.ceil(k / SIZE)),
+    loop(quads, loop(Math.floor(k / 4)), loop(k % 4)),
+  );
+}
+
+const REMOVAL = { rows: 5, cols: 130, ld: 132, depth: 44 };
+
+/** A case with candidates, forced weights and removed weights. The inverse Hessian is a Toeplitz matrix that is diagonally dominant. */
+function removalCase(
+  feature: string,
+  steps: Readonly<Record<"start" | "steps" | "keep" | "group", number>>,
+  size: typeof REMOVAL,
+) {
+  const { rows, cols, ld, depth } = size, roundings = 4 * depth;
+  const state = (kind: number) =>
+    [WeightState.removed, WeightState.forced, WeightState.locked][kind] ?? WeightState.candidate;
+  return {
+    feature,
+    params: { ...size, ...steps },
+    buffers: () => {
+      const band = signed(cols, 320), inverse = new Float32Array(cols * ld);
+      for (let i = 0; i < cols; i++) {
+        for (let j = 0; j < cols; j++) {
+          inverse[i * ld + j] = i === j ? 4 : band[Math.abs(i - j)] / (8 + Math.abs(i - j));
+        }
+      }
+      return {
+        inverse,
+        bounds: positive(ld, 322).map((value) => value / 4),
+        limits: Uint32Array.from({ length: rows }, (_, r) => depth - 3 * r),
+        weights: signed(rows * ld, 323).map((value) => 8 * value),
+        diagonal: filled(rows * ld, 4),
+        states: below(16, rows * ld, 321).map((kind, i) => i % ld < cols ? state(kind) : WeightState.removed),
+        vectors: signed(rows * depth * ld, 324).map((value) => value / 8),
+        trace: words(rows * depth * 2, 325),
+      };
+    },
+    roundings: { weights: roundings, diagonal: roundings, vectors: roundings },
+    // Element 2i of the trace is a column, and element 2i + 1 the bits of a score.
+    includes: { trace: (i: number) => i % 2 === 0 },
+    outputs: {
+      scores: {
+        binding: "trace",
+        roundings,
+        includes: (i: number) =>
+          i % 2 === 1 && Math.floor(i / 2) % depth >= steps.start &&
+          Math.floor(i / 2) % depth < Math.min(steps.start + 5, depth - 12),
+      },
+    },
+  };
+}

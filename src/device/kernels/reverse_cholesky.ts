@@ -1,0 +1,155 @@
+/**
+ * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper
+ * triangular, and then U = R⁻¹. `layer/linalg/reverse_cholesky.ts` uses this kernel to factor a whole matrix, block
+ * by block.
+ */
+
+import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { filled, signed, sumRoundings } from "./kernel_case.ts";
+import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
+import code from "../../../shaders/reverse_cholesky.wgsl" with { type: "text" };
+import packedCode from "../../../shaders/reverse_cholesky_packed.wgsl" with { type: "text" };
+
+/** The columns per segment and the columns of coefficients per chunk, as in the shader. */
+const SEGMENT = 8;
+const CHUNK = 32;
+
+/** The invocations of `reverse_cholesky_packed.wgsl`, as in the shader. */
+const PACKED_LANES = 256;
+/**
+ * The columns of the largest block that is kept in workgroup memory. Its triangle takes 33 KiB. GPUs have 48
+ * KiB or more, and most software adapters 32 KiB.
+ */
+const LARGEST_PACKED = 128;
+
+/**
+ * Factors a block H of (size, size), where `size` is at most 256. The block starts at column `first` of the
+ * matrix.
+ *
+ * - `h`, f32: the block, which starts at `offset` and has rows `ld` elements apart. Only its upper triangle is read.
+ * - `r`, f32: receives R, which starts at `r_offset` and has rows `ldr` elements apart. The elements below the diagonal become 0.
+ * - `u`, f32: receives U, which starts at `u_offset` and has rows `ldu` elements apart. The elements below the diagonal become 0.
+ * - `diagonal`, f32: receives R[j,j] at `first + j`, for each column j of the block.
+ * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status` becomes `first + j + 1`,
+ *   and the contents of `r`, `u` and `diagonal` are unspecified. If several pivots fail, the last column counts, because it is factored first.
+ *   If `status` is not 0 at the start, the kernel does nothing.
+ */
+export const reverseCholesky = defineKernel({
+  name: "reverse_cholesky",
+  bindings: { h: "read", r: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
+  params: {
+    size: "u32",
+    offset: "u32",
+    ld: "u32",
+    r_offset: "u32",
+    ldr: "u32",
+    u_offset: "u32",
+    ldu: "u32",
+    first: "u32",
+  },
+  shader: shaderWithLanes(256),
+  // With 8 lanes, each lane would need 330,000 loop iterations for 256 columns, which is over the limit.
+  softwareShader: shaderWithLanes(64),
+  variants: { packed: packedShader(LARGEST_PACKED) },
+  variantFor: ({ size }) => size <= LARGEST_PACKED ? "packed" : undefined,
+  cases: () => [
+    ...[1, 45, 128, 256].map((size) => ({
+      ...choleskyCase(size, size + 5, size),
+      feature: `${size} columns`,
+      // Every element of R and U is a sum of up to `size` products, and U also depends on the sums of R.
+      roundings: { r: sumRoundings(size), u: 2 * sumRoundings(size), diagonal: sumRoundings(size) },
+    })),
+    ...[128, 256].map((size) => {
+      const { params, buffers } = choleskyCase(size, size + 5, size + 1);
+      const at = (j: number) => (2 + j) * (size + 5) + 3 + j;
+      return {
+        feature: `${size} columns that are not positive definite`,
+        params,
+        buffers: () => {
+          const operands = buffers();
+          operands.h[at(99)] = -4;
+          operands.h[at(17)] = NaN;
+          return operands;
+        },
+        // Only the status of a failed factorisation is specified.
+        includes: { r: () => false, u: () => false, diagonal: () => false },
+      };
+    }),
+    { feature: "after a failed block", ...choleskyCase(33, 40, 5, 12) },
+  ],
+});
+
+/**
+ * Declares `reverse_cholesky_packed.wgsl` for blocks of at most `largest` columns, where `largest` is at most
+ * 256. It keeps the block in workgroup memory.
+ */
+export function packedShader(largest: number): ShaderVariant<"size"> {
+  return {
+    code: packedCode,
+    entryPoint: "reverse_cholesky",
+    constants: { LARGEST: largest },
+    workgroupBytes: 4 * (largest * (largest + 1) / 2 + 2 * largest + 1),
+    grid: () => [1, 1, 1],
+    loops: ({ size }) => {
+      const elements = loop(Math.ceil(size ** 2 / PACKED_LANES));
+      const update = loop(Math.ceil(size / Math.max(1, Math.floor(PACKED_LANES / largest))));
+      return sequence(elements, loop(size, update), elements, loop(1), loop(size, loop(size)), elements);
+    },
+  };
+}
+
+function shaderWithLanes(lanes: number): ShaderVariant<"size"> {
+  return {
+    code,
+    entryPoint: "reverse_cholesky",
+    constants: { LANES: lanes },
+    grid: () => [1, 1, 1],
+    loops: ({ size }) => countLoops(size, lanes),
+  };
+}
+
+/** Counts the loops of the shader. Each constant is named after the function or phase of the shader that it counts. */
+function countLoops(size: number, lanes: number): LoopCount {
+  const rows = (count: number, ...body: LoopCount[]) => loop(Math.ceil(count / lanes), ...body);
+  const sumLater = (end: number, rowCount: number) => {
+    const products = rows(rowCount, loop(Math.min(CHUNK, size - end)), loop(4));
+    return sequence(
+      rows(size, loop(SEGMENT)),
+      loop(Math.ceil((size - end) / CHUNK), rows(2 * CHUNK), products),
+    );
+  };
+  const factorSegments: LoopCount[] = [], invertSegments: LoopCount[] = [];
+  for (let start = Math.floor((size - 1) / SEGMENT) * SEGMENT; start >= 0; start -= SEGMENT) {
+    const end = Math.min(start + SEGMENT, size);
+    const columns = loop(end - start, rows(end, loop(end - start - 1)), rows(size));
+    factorSegments.push(sequence(sumLater(end, end), rows(end, loop(end - start)), columns));
+    const aligned = Math.floor(start / lanes) * lanes;
+    const solve = rows(size, loop(end - start, loop(end - start - 1)));
+    invertSegments.push(sequence(sumLater(end, size - aligned), solve));
+  }
+  return sequence(loopOver(factorSegments), loopOver(invertSegments));
+}
+
+/**
+ * A symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its diagonal.
+ * The bits of the results must be equal.
+ */
+export function choleskyCase(size: number, ld: number, seed: number, status = 0) {
+  const ldr = ld + 4, offset = 2 * ld + 3;
+  return {
+    params: { size, offset, ld, r_offset: ldr + 1, ldr, u_offset: offset, ldu: ld, first: 7 },
+    buffers: () => {
+      const h = signed((size + 3) * ld, seed).map((value) => value / 8);
+      for (let i = 0; i < size; i++) {
+        for (let j = 0; j <= i; j++) h[(2 + i) * ld + 3 + j] = i === j ? 4 + h[(2 + i) * ld + 3 + j] : NaN;
+      }
+      return {
+        h,
+        r: filled((size + 3) * ldr),
+        u: filled(h.length),
+        diagonal: filled(size + 9),
+        status: Uint32Array.of(status),
+      };
+    },
+  };
+}

@@ -1,0 +1,56 @@
+/** Dot products of the rows of two matrices. With the same matrix as both operands, they are the squared norms of its rows. */
+
+import { defineKernel } from "./kernel.ts";
+import { positive, signed, sumRoundings } from "./kernel_case.ts";
+import { loop, sequence } from "./loop_count.ts";
+import code from "../../../shaders/row_dot.wgsl" with { type: "text" };
+
+/** Invocations per workgroup, as in the shader. */
+const SIZE = 64;
+
+/** For r < rows: sums[sums_offset + r·sums_stride] += scale·Σ_{c < cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c]. */
+export const rowDot = defineKernel({
+  name: "row_dot",
+  bindings: { x: "read", y: "read", sums: "read_write" },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    x_offset: "u32",
+    ldx: "u32",
+    y_offset: "u32",
+    ldy: "u32",
+    sums_offset: "u32",
+    sums_stride: "u32",
+    scale: "f32",
+  },
+  shader: {
+    code,
+    entryPoint: "row_dot",
+    grid: (p) => [p.rows > 65535 ? 65535 : p.rows, Math.ceil(p.rows / 65535), 1],
+    loops: (p) => sequence(loop(Math.ceil(p.cols / SIZE)), loop(Math.log2(SIZE))),
+  },
+  cases: () => [rowDotCase(19, 301)],
+});
+
+/** A case with (rows, cols) elements per operand, each with padding of its own. */
+export function rowDotCase(rows: number, cols: number) {
+  const params = {
+    rows,
+    cols,
+    x_offset: 3,
+    ldx: cols + 4,
+    y_offset: 2,
+    ldy: cols + 3,
+    sums_offset: 4,
+    sums_stride: 3,
+  };
+  return {
+    params: { ...params, scale: -0.75 },
+    buffers: () => ({
+      x: positive(3 + rows * params.ldx, 99),
+      y: positive(2 + rows * params.ldy, 100),
+      sums: signed(rows * 3 + 7, 101),
+    }),
+    roundings: { sums: sumRoundings(cols) },
+  };
+}

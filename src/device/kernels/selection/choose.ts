@@ -1,0 +1,192 @@
+/**
+ * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask. A matrix is
+ * stored in tiles, which are rectangles, and one dispatch handles one tile. There are two ways to choose:
+ *
+ * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among
+ *   equal scores the entries that come first. A key is a u32 with the same order as the scores. The threshold
+ *   is the key of the last entry to prune. It is found one digit (byte) at a time: `scoreHistogram` counts
+ *   the values of this digit in all keys, and `selectDigit` chooses the digit of the threshold. Some entries
+ *   may have exactly the key of the threshold, and these are the ties. `countScoreTies` and `rankTies`
+ *   compute how many ties each row prunes, and `chooseEntries` writes the mask. `select.ts` describes the
+ *   method and the buffer `selection` in detail.
+ * - In an n:m pattern, `chooseInGroups` keeps the entries with the largest scores in each group of
+ *   consecutive columns.
+ *
+ * The tile starts at row `row0` and column `first` of the matrix. Its element (r, c) is x[r·ld + c], and the score of this element is
+ * |x[r·ld + c]·scale[first + c]|. `forced` and the mask have `words` u32 words per row of the matrix: bit k%32 of word (row0 + r)·words + k/32
+ * belongs to column k = first + c. The mask has 1 where an entry is kept. `forced` has 1 where an entry must
+ * be pruned whatever its score is. `forced` is read only if `has_forced` = 1. The caller sets the mask to 0
+ * before the first tile.
+ */
+
+import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { below, coarse, filled, words } from "../kernel_case.ts";
+import { loop } from "../loop_count.ts";
+import { forcedFeature, RADIX_BINS } from "./select.ts";
+import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../../shaders/choose.wgsl" with { type: "text" };
+
+/** The constants of the same names in shaders/choose.wgsl. */
+const KEYS_PER_INVOCATION = 16, LANES = 64;
+
+const params = {
+  rows: "u32",
+  cols: "u32",
+  ld: "u32",
+  row0: "u32",
+  first: "u32",
+  words: "u32",
+  has_forced: "u32",
+} as const satisfies Record<string, Scalar>;
+
+/**
+ * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more significant bytes equal those of
+ * selection[0]. The key of an entry is 0 if the entry is forced, and bits(score) + 1 otherwise.
+ */
+export const scoreHistogram = defineKernel({
+  name: "score_histogram",
+  bindings: { x: "read", scale: "read", forced: "read", selection: "read", histogram: "read_write" },
+  params: { ...params, level: "u32" },
+  shader: {
+    code: shared + code,
+    entryPoint: "score_histogram",
+    grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
+    loops: () => loop(KEYS_PER_INVOCATION),
+  },
+  cases: () =>
+    [[0, 0], [1, 0], [0, 1], [0, 2], [0, 3], [1, 3]].map(([has_forced, level]) => ({
+      feature: `byte ${level}, ${forcedFeature(has_forced)}`,
+      params: { ...TILE, has_forced, level },
+      buffers: () => ({
+        ...tileOperands(),
+        // With the prefix 0, the keys of forced entries and of zeros count.
+        selection: Uint32Array.of(
+          has_forced ? 0 : HALF & [0, 0xff000000, 0xffff0000, 0xffffff00][level],
+          9,
+          9,
+        ),
+        histogram: below(20, 256, 218),
+      }),
+    })),
+});
+
+/** For r < rows: selection[2 + row0 + r] += the number of keys of row r of the tile that equal the threshold selection[0]. */
+export const countScoreTies = defineKernel({
+  name: "count_score_ties",
+  bindings: { x: "read", scale: "read", forced: "read", selection: "read_write" },
+  params,
+  shader: {
+    code: shared + code,
+    entryPoint: "count_score_ties",
+    grid: (p) => linearGrid(p.rows, 1),
+    loops: (p) => loop(Math.ceil(p.cols / LANES)),
+  },
+  cases: () =>
+    [0, 1].flatMap((has_forced) =>
+      ["", ", the lowest key"].map((lowest) => ({
+        feature: `${forcedFeature(has_forced)}${lowest}`,
+        params: { ...TILE, has_forced },
+        buffers: () => ({
+          ...tileOperands(),
+          // The lowest key is that of a forced entry, or of the score 0.
+          selection: tiesToChoose().map((value, i) => i === 0 && lowest ? 1 - has_forced : value),
+        }),
+      }))
+    ),
+});
+
+/**
+ * Sets the mask bits of the entries of the tile that are kept. An entry is pruned if its key is less than the threshold selection[0]. Of the
+ * entries of row r whose key equals the threshold, the first selection[2 + row0 + r] are pruned, and
+ * selection[2 + row0 + r] is decremented for each of them. Therefore the tiles of a row must be handled from
+ * left to right.
+ */
+export const chooseEntries = defineKernel({
+  name: "choose_entries",
+  bindings: { x: "read", scale: "read", forced: "read", selection: "read_write", mask: "read_write" },
+  params,
+  shader: {
+    code: shared + code,
+    entryPoint: "choose_entries",
+    grid: (p) => linearGrid(p.rows, 1),
+    loops: (p) => {
+      // A chunk has one mask word per lane. A lane compares the 32 keys of its word. Then one lane counts the ties of all words.
+      const chunks = Math.ceil((p.cols + 31) / (32 * LANES));
+      return loop(chunks, loop(32), loop(LANES), loop(32));
+    },
+  },
+  cases: () => [
+    ...[0, 1].map((has_forced) => ({
+      feature: forcedFeature(has_forced),
+      params: { ...TILE, has_forced },
+      buffers: () => ({ ...tileOperands(), selection: tiesToChoose(), mask: new Uint32Array(8 * 68) }),
+    })),
+    {
+      feature: "all scores equal",
+      params: { ...TILE, cols: 300, ld: 300, words: 11, has_forced: 0 },
+      buffers: () => ({
+        ...tileOperands(),
+        x: filled(5 * 300, 0.5),
+        scale: filled(340, 1),
+        selection: tiesToChoose(),
+        mask: new Uint32Array(8 * 11),
+      }),
+    },
+  ],
+});
+
+/**
+ * Sets the mask bits of the entries of the tile that are kept in an n:m pattern: in each group of `group` consecutive columns, the `keep` entries
+ * with the largest scores are kept. Among equal scores, the entries in the higher columns are kept. Forced
+ * entries are always pruned, and count among the pruned ones. A last group of g < group columns keeps
+ * ceil(keep·g/group). The first column of the tile must start a group.
+ */
+export const chooseInGroups = defineKernel({
+  name: "choose_in_groups",
+  bindings: { x: "read", scale: "read", forced: "read", mask: "read_write" },
+  params: { ...params, keep: "u32", group: "u32" },
+  shader: {
+    code: shared + code,
+    entryPoint: "choose_in_groups",
+    grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64),
+    loops: (p) => loop(p.group, loop(p.group)),
+  },
+  cases: () =>
+    [[2, 4, 0], [3, 5, 1], [40, 100, 1]].map(([keep, group, has_forced]) => ({
+      feature: `${keep}:${group}, ${forcedFeature(has_forced)}`,
+      ...chooseInGroupsCase(5, 271, keep, group, has_forced),
+    })),
+});
+
+/** A tile of 2101 columns at row 3 and column 40 of a matrix. It has more than one chunk of `choose_entries`. */
+const TILE = { rows: 5, cols: 2101, ld: 2105, row0: 3, first: 40, words: 68 };
+
+const tileOperands = () => ({
+  x: coarse(TILE.rows * TILE.ld, 201),
+  scale: Float32Array.from(below(3, TILE.first + TILE.cols, 202), (value) => [0.5, 1, 2][value]),
+  forced: words(8 * TILE.words, 203).map((word) => word & 0x10010101),
+});
+
+/** The key of the score 0.5, and how many ties of it `choose_entries` prunes in each row. */
+const HALF = 0x3f000001;
+const tiesToChoose = () => Uint32Array.of(HALF, 9, 7, 7, 7, 0, 1, 40, 150, 5000);
+
+/** A case of an n:m pattern with many ties, in a tile at row 3 and column 40 of a matrix. */
+export function chooseInGroupsCase(
+  rows: number,
+  cols: number,
+  keep: number,
+  group: number,
+  has_forced: number,
+) {
+  const ld = cols + 9, row0 = 3, first = 40, perRow = Math.ceil((first + cols) / 32);
+  return {
+    params: { rows, cols, ld, row0, first, words: perRow, has_forced, keep, group },
+    buffers: () => ({
+      x: coarse(rows * ld, 219),
+      scale: Float32Array.from(below(3, first + cols, 202), (value) => [0.5, 1, 2][value]),
+      forced: words((row0 + rows) * perRow, 220),
+      mask: new Uint32Array((row0 + rows) * perRow),
+    }),
+  };
+}

@@ -1,0 +1,51 @@
+/** Copies a (rows, cols) submatrix of 32-bit elements from one buffer to another, unchanged or transposed. */
+
+import { type Access, defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { words } from "../kernel_case.ts";
+import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../../shaders/copy2d.wgsl" with { type: "text" };
+
+const bindings = { source: "read", target: "read_write" } as const satisfies Record<string, Access>;
+
+const params = {
+  rows: "u32",
+  cols: "u32",
+  source_offset: "u32",
+  source_ld: "u32",
+  target_offset: "u32",
+  target_ld: "u32",
+} as const satisfies Record<string, Scalar>;
+
+/** For r < rows and c < cols: target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c], bit for bit. */
+export const copy2d = defineKernel({
+  name: "copy2d",
+  bindings,
+  params,
+  shader: { code: shared + code, entryPoint: "copy2d", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () => [copyCase(37, 41)],
+});
+
+/** For r < rows and c < cols: target[target_offset + c·target_ld + r] ← source[source_offset + r·source_ld + c], bit for bit. */
+export const copyTransposed = defineKernel({
+  name: "copy_transposed",
+  bindings,
+  params,
+  shader: {
+    code: shared + code,
+    entryPoint: "copy_transposed",
+    grid: (p) => linearGrid(p.rows * p.cols, 256),
+  },
+  cases: () => [copyCase(37, 41, true)],
+});
+
+/** A case that copies (rows, cols) elements. */
+export function copyCase(rows: number, cols: number, isTransposed = false) {
+  const source_ld = cols + 2, target_ld = isTransposed ? rows + 2 : cols + 6, seed = isTransposed ? 3 : 1;
+  return {
+    params: { rows, cols, source_offset: 3, source_ld, target_offset: 5, target_ld },
+    buffers: () => ({
+      source: words(3 + rows * source_ld, seed),
+      target: words(5 + (isTransposed ? cols : rows) * target_ld, seed + 1),
+    }),
+  };
+}

@@ -1,0 +1,36 @@
+/** Sets the columns of a weight matrix that belong to dead inputs to zero. */
+
+import { defineKernel, linearGrid } from "./kernel.ts";
+import { below, signed } from "./kernel_case.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/zero_columns.wgsl" with { type: "text" };
+
+/**
+ * For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `w` is a tile (a part) of the weight
+ * matrix, and column 0 of the tile is column `first` of the weight matrix. The rows of the tile are `ld`
+ * elements apart. `dead` has one u32 per column of the weight matrix.
+ */
+export const zeroColumns = defineKernel({
+  name: "zero_columns",
+  bindings: { dead: "read", w: "read_write" },
+  params: { rows: "u32", cols: "u32", ld: "u32", first: "u32" },
+  shader: { code: shared + code, entryPoint: "zero_columns", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  cases: () => [zeroColumnsCase(29, 70, 40)],
+});
+
+/** A tile of (rows, cols) at column `first`. Every third column is dead on average, or those of which `isDead` is true. */
+export function zeroColumnsCase(
+  rows: number,
+  cols: number,
+  first: number,
+  isDead?: (column: number) => boolean,
+) {
+  const ld = cols + 5;
+  return {
+    params: { rows, cols, ld, first },
+    buffers: () => ({
+      dead: below(3, first + cols, 97).map((value, c) => isDead ? Number(isDead(c)) : Math.max(0, value - 1)),
+      w: signed(rows * ld, 98),
+    }),
+  };
+}

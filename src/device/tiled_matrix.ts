@@ -1,0 +1,190 @@
+/**
+ * A matrix on a device, stored as a grid of square tiles. Each tile has a device buffer of its own, because a
+ * kernel cannot bind a buffer as large as the largest matrices. On an adapter that emulates a GPU in
+ * software, the limit is 128 MiB. The class `TiledMatrix` only allocates, addresses and frees tiles. The
+ * arithmetic is in `src/layer/linalg/`.
+ */
+
+import type { Backend, DeviceBuffer } from "./backend.ts";
+
+/**
+ * The default tile edge, which is the number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB.
+ * This is under every adapter's limit for a binding, and is large enough to keep a whole GPU busy.
+ */
+export const DEFAULT_TILE_EDGE = 4096;
+
+/**
+ * The largest tile edge. A tile of 16384² f32 takes 1 GiB, so all of a layer of OPT-175B with 12288 inputs and
+ * outputs is one tile, and one dispatch handles all its rows.
+ */
+const MAX_TILE_EDGE = 16384;
+
+/**
+ * Returns the tile edge for matrices on a backend. It is the largest power of two from `DEFAULT_TILE_EDGE` to
+ * `MAX_TILE_EDGE` with which a tile fits in one buffer. The edge is `DEFAULT_TILE_EDGE` on a CPU, and on a
+ * software adapter, which emulates a GPU on the CPU. Larger tiles would not be faster there.
+ */
+export function tileEdgeOn(
+  { kind, adapter, maxBufferBytes }: Pick<Backend, "kind" | "adapter" | "maxBufferBytes">,
+): number {
+  let edge = DEFAULT_TILE_EDGE;
+  if (kind === "cpu" || adapter.software) return edge;
+  while (edge < MAX_TILE_EDGE && 4 * (2 * edge) ** 2 <= maxBufferBytes) edge *= 2;
+  return edge;
+}
+
+/** One tile: (rows, cols) f32, row-major with leading dimension `ld`. */
+export interface Tile {
+  readonly buffer: DeviceBuffer;
+  readonly rows: number;
+  readonly cols: number;
+  /**
+   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so
+   * that every row starts on a boundary of 16 bytes. The padding has undefined contents.
+   */
+  readonly ld: number;
+  /** The matrix row and column of the tile's first element. */
+  readonly row0: number;
+  readonly col0: number;
+}
+
+/** The shape and storage of a new {@link TiledMatrix}. */
+interface TiledMatrixOptions {
+  readonly label: string;
+  readonly rows: number;
+  readonly cols: number;
+  /**
+   * The number of rows and columns of a tile. The tiles at the right and lower borders may be smaller.
+   * @default DEFAULT_TILE_EDGE
+   */
+  readonly edge?: number;
+  /**
+   * `upper` needs a square matrix and stores only the tiles on and above the diagonal. A tile on the diagonal
+   * is stored as a whole square.
+   * @default "full"
+   */
+  readonly storage?: "full" | "upper";
+}
+
+/** A (rows, cols) f32 matrix on a device. Its contents are undefined until they are written. */
+export class TiledMatrix {
+  readonly label: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly edge: number;
+  readonly storage: "full" | "upper";
+  /** The number of rows of the grid of tiles. */
+  readonly tileRows: number;
+  /** The number of columns of the grid of tiles. */
+  readonly tileCols: number;
+  readonly #tiles: (Tile | undefined)[] = [];
+
+  /**
+   * @throws {OutOfDeviceMemoryError} if a tile cannot be allocated. The tiles allocated before it are freed.
+   * @throws {RangeError} if the storage is `upper` and the matrix is not square
+   */
+  constructor(backend: Backend, options: TiledMatrixOptions) {
+    const { label, rows, cols, edge = DEFAULT_TILE_EDGE, storage = "full" } = options;
+    if (storage === "upper" && rows !== cols) {
+      throw new RangeError(`upper storage of ${label}: the matrix must be square, got ${rows}×${cols}`);
+    }
+    this.label = label;
+    this.rows = rows;
+    this.cols = cols;
+    this.edge = edge;
+    this.storage = storage;
+    this.tileRows = Math.ceil(rows / edge);
+    this.tileCols = Math.ceil(cols / edge);
+    try {
+      for (let i = 0; i < this.tileRows; i++) {
+        for (let j = 0; j < this.tileCols; j++) {
+          this.#tiles.push(storage === "upper" && i > j ? undefined : this.#allocate(backend, i, j));
+        }
+      }
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+  }
+
+  #allocate(backend: Backend, i: number, j: number): Tile {
+    const row0 = i * this.edge, col0 = j * this.edge;
+    const rows = Math.min(this.edge, this.rows - row0);
+    const cols = Math.min(this.edge, this.cols - col0);
+    const ld = Math.ceil(cols / 4) * 4;
+    return {
+      buffer: backend.createBuffer(`${this.label}[${i},${j}]`, rows * ld * 4),
+      rows,
+      cols,
+      ld,
+      row0,
+      col0,
+    };
+  }
+
+  /**
+   * Returns the tile in row `i` and column `j` of the grid.
+   * @throws {RangeError} if the tile does not exist or is not stored
+   */
+  tile(i: number, j: number): Tile {
+    const tile = i >= 0 && j >= 0 && i < this.tileRows && j < this.tileCols
+      ? this.#tiles[i * this.tileCols + j]
+      : undefined;
+    if (!tile) throw new RangeError(`tile (${i}, ${j}) of ${this.label} is not stored`);
+    return tile;
+  }
+
+  /** Yields the stored tiles, one row of the grid after the other. */
+  *tiles(): Generator<Tile> {
+    for (const tile of this.#tiles) if (tile) yield tile;
+  }
+
+  /** The size of all stored tiles on the device, in bytes. */
+  get byteLength(): number {
+    return this.#tiles.reduce((sum, tile) => sum + (tile?.buffer.byteLength ?? 0), 0);
+  }
+
+  /** Frees every tile. */
+  destroy(): void {
+    for (const tile of this.#tiles) tile?.buffer.destroy();
+  }
+}
+
+/** Queues writing a row-major (rows, cols) array to the stored tiles. Meant for tests and small matrices. */
+export function writeMatrix(backend: Backend, matrix: TiledMatrix, values: Float32Array): void {
+  for (const tile of matrix.tiles()) {
+    const padded = new Float32Array(tile.rows * tile.ld);
+    for (let r = 0; r < tile.rows; r++) {
+      const start = (tile.row0 + r) * matrix.cols + tile.col0;
+      padded.set(values.subarray(start, start + tile.cols), r * tile.ld);
+    }
+    backend.write(tile.buffer, 0, new Uint8Array(padded.buffer));
+  }
+}
+
+/**
+ * Reads the stored tiles into a row-major (rows, cols) array. Elements of tiles that are not stored become 0.
+ * Meant for tests and small matrices.
+ */
+export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise<Float32Array<ArrayBuffer>> {
+  const values = new Float32Array(matrix.rows * matrix.cols);
+  for (const tile of matrix.tiles()) {
+    const padded = new Float32Array((await backend.read(tile.buffer, 0, tile.rows * tile.ld * 4)).buffer);
+    for (let r = 0; r < tile.rows; r++) {
+      values.set(
+        padded.subarray(r * tile.ld, r * tile.ld + tile.cols),
+        (tile.row0 + r) * matrix.cols + tile.col0,
+      );
+    }
+  }
+  return values;
+}
+
+/**
+ * Whether every tile holds whole rows of the matrix without gaps between them, as a file does. This is true
+ * if the matrix is one tile wide and its rows need no padding. Otherwise the kernel `copy2d` must split rows
+ * into tiles when they are written, and gather them from tiles when they are read.
+ */
+export function hasPackedRows(matrix: TiledMatrix): boolean {
+  return matrix.tileCols === 1 && matrix.tile(0, 0).ld === matrix.cols;
+}

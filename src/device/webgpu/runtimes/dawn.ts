@@ -1,0 +1,95 @@
+/**
+ * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`. The package contains one
+ * native addon per platform.
+ *
+ * The addon is loaded by its path and not by an import. So Deno needs the package only if a user asks for Dawn,
+ * and the type checker and the bundler do not need it at all. The program needs the permissions to read the
+ * package and to load this one addon, and no others.
+ */
+
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { messageOf } from "../../../base/message_of.ts";
+
+/** The version of the package with which Pare is tested. Other versions are used too, and reports name them. */
+export const TESTED_DAWN = "0.6.2";
+
+/** Makes Dawn list its experimental features, which include matrix units. A device still has only the features that Pare requests. */
+const ALLOW_EXPERIMENTS = "enable-dawn-features=allow_unsafe_apis";
+
+/** The installed package. */
+export interface DawnFiles {
+  /** The folder of the package under its name in `node_modules`, which may be a link. */
+  readonly folder: string;
+  /** The folder to which the link leads, or `folder` if it is no link. */
+  readonly realFolder: string;
+  /** The addon for this platform, inside of `realFolder`. */
+  readonly addon: string;
+}
+
+/** Dawn, loaded into this process. */
+export interface Dawn {
+  readonly gpu: GPU;
+  /** `Dawn (webgpu VERSION)`. The compiler of Dawn decides how results are rounded, so the name contains the version. */
+  readonly name: string;
+}
+
+/** Returns the folders in which a program may find the package, from the nearest to the farthest. */
+function packageFolders(main: string): string[] {
+  const folder = dirname(main);
+  return [join(folder, "node_modules", "webgpu"), ...folder === main ? [] : packageFolders(folder)];
+}
+
+/**
+ * Returns the installed package that is nearest to the program, or undefined if there is none.
+ * @param main the path of the program
+ * @param isReadable whether a file exists and may be read
+ */
+export function findDawn(
+  main: string,
+  isReadable: (path: string) => boolean = existsSync,
+): DawnFiles | undefined {
+  const folder = packageFolders(main).find((folder) => isReadable(join(folder, "package.json")));
+  if (folder === undefined) return undefined;
+  const realFolder = realpathSync(folder), { platform, arch } = process;
+  const build = platform === "darwin" ? "darwin-universal" : `${platform}-${arch}`;
+  return { folder, realFolder, addon: join(realFolder, "dist", build, "dawn.node") };
+}
+
+let loaded: Dawn | undefined;
+
+/**
+ * Loads Dawn, once per thread.
+ * @throws {Error} if the package is not installed, or has no addon that this machine can load
+ */
+export function loadDawn(): Dawn {
+  // A worker has no main module, but its own module is a part of the program too.
+  return loaded ??= openDawn(findDawn(fileURLToPath(Deno.mainModule ?? location.href), isReadable));
+}
+
+/** Loads the addon of an installed package. @throws the same errors as {@link loadDawn} */
+export function openDawn(files: DawnFiles | undefined): Dawn {
+  if (!files) {
+    throw new Error(
+      "--webgpu dawn needs the npm package webgpu, but no node_modules folder that the program may read has it; " +
+        `install it with npm install webgpu@${TESTED_DAWN}`,
+    );
+  }
+  const { addon, realFolder } = files;
+  try {
+    const { create } = createRequire(addon)(addon) as { create(options: readonly string[]): GPU };
+    const { version } = JSON.parse(readFileSync(join(realFolder, "package.json"), "utf8"));
+    return { gpu: create([ALLOW_EXPERIMENTS]), name: `Dawn (webgpu ${version})` };
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new Error(`--webgpu dawn: the addon ${addon} cannot be loaded: ${messageOf(error)}`);
+  }
+}
+
+/** Whether a file exists and may be read. The permission is queried first, because `node:fs` throws without it. */
+function isReadable(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted" && existsSync(path);
+}

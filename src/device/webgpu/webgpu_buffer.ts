@@ -1,0 +1,86 @@
+/** The buffers of the WebGPU backend, and the checks that calls apply to buffers and byte ranges. */
+
+import type { DeviceBuffer } from "../backend.ts";
+
+/** The WebGPU usage flags of all buffers, so that every buffer can be bound to a kernel and copied from and to. */
+const USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
+let nextId = 0;
+
+/** A WebGPU buffer, with the state that the submission queue and the bind group cache store about it. */
+export class WebGpuBuffer implements DeviceBuffer {
+  /** Unique in the process. The keys of cached bind groups are made of these ids. */
+  readonly id = nextId++;
+  readonly label: string;
+  readonly byteLength: number;
+  readonly gpu: GPUBuffer;
+  /** The sequence number of the last batch whose commands use the buffer (see `SubmissionQueue`), or −1. */
+  lastBatch = -1;
+  #onDestroy: ((buffer: WebGpuBuffer) => void) | undefined;
+
+  /**
+   * @param byteLength a positive multiple of 4
+   * @param onDestroy called once, when the buffer is destroyed; it must free the GPU memory
+   */
+  constructor(
+    device: GPUDevice,
+    label: string,
+    byteLength: number,
+    onDestroy: (buffer: WebGpuBuffer) => void,
+  ) {
+    this.label = label;
+    this.byteLength = byteLength;
+    // A multiple of 16 bytes, so that a shader can read a whole buffer as an array of vec4f.
+    this.gpu = device.createBuffer({ label, size: Math.ceil(byteLength / 16) * 16, usage: USAGE });
+    this.#onDestroy = onDestroy;
+  }
+
+  get destroyed(): boolean {
+    return this.#onDestroy === undefined;
+  }
+
+  destroy(): void {
+    const onDestroy = this.#onDestroy;
+    this.#onDestroy = undefined;
+    onDestroy?.(this);
+  }
+}
+
+/**
+ * Returns `buffer` as a buffer of this backend.
+ * @param what the role of the buffer in the call, for the error message
+ * @throws {TypeError} if the buffer belongs to another kind of backend or was destroyed
+ */
+export function asWebGpuBuffer(buffer: DeviceBuffer, what: string): WebGpuBuffer {
+  if (!(buffer instanceof WebGpuBuffer)) {
+    throw new TypeError(`${what}: expected a buffer of the webgpu backend, got ${buffer?.label ?? buffer}`);
+  }
+  if (buffer.destroyed) throw new TypeError(`${what}: buffer ${buffer.label} was destroyed`);
+  return buffer;
+}
+
+/**
+ * Checks a byte range of `buffer`.
+ * @param call the name of the call, for the error message
+ * @throws {RangeError} if offset or length is not a multiple of 4, or the range extends past the end of the buffer
+ */
+export function checkByteRange(
+  call: string,
+  buffer: WebGpuBuffer,
+  byteOffset: number,
+  byteLength: number,
+): void {
+  for (const [what, value] of [["offset", byteOffset], ["length", byteLength]] as const) {
+    if (!Number.isSafeInteger(value) || value < 0 || value % 4 !== 0) {
+      throw new RangeError(
+        `${call} ${buffer.label}: byte ${what} must be a multiple of 4 and not negative, got ${value}`,
+      );
+    }
+  }
+  if (byteOffset + byteLength > buffer.byteLength) {
+    throw new RangeError(
+      `${call} ${buffer.label}: bytes ${byteOffset} to ${byteOffset + byteLength} extend past the end ` +
+        `at ${buffer.byteLength}`,
+    );
+  }
+}

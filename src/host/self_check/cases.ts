@@ -1,0 +1,91 @@
+/** The cases of the self-check: those of every kernel's declaration, large products, and the blocks of tiny models. */
+
+import { gemmNN, gemmNT, gemmTN } from "../../device/kernels/gemm.ts";
+import type { Kernel } from "../../device/kernels/kernel.ts";
+import {
+  filled,
+  type KernelCase,
+  type Output,
+  signed,
+  sumRoundings,
+} from "../../device/kernels/kernel_case.ts";
+import { KERNELS } from "../../device/kernels/kernels.ts";
+import { MODEL_CASES } from "./model_cases.ts";
+import type { CheckCase } from "./run_case.ts";
+
+/** Returns a case of one dispatch. Its buffers have the names of the bindings, and every buffer that the kernel writes is an output. */
+function checkCase(kernel: Kernel, { feature, params, buffers, ...compared }: KernelCase): CheckCase {
+  const { roundings, includes, outputs } = compared, names = Object.keys(kernel.bindings);
+  const written = names.filter((name) => kernel.bindings[name] === "read_write").map((
+    name,
+  ): [string, Output] => [
+    name,
+    { binding: name, roundings: roundings?.[name], includes: includes?.[name] },
+  ]);
+  return {
+    name: feature ? `${kernel.name}, ${feature}` : kernel.name,
+    subject: kernel.name,
+    steps: [{ kernel, params, buffers: Object.fromEntries(names.map((name) => [name, name])) }],
+    buffers,
+    outputs: { ...Object.fromEntries(written), ...outputs },
+  };
+}
+
+/** Returns the cases of one kernel, each of one dispatch. */
+export function casesOf(kernel: Kernel): readonly CheckCase[] {
+  return kernel.cases().map((kernelCase) => checkCase(kernel, kernelCase));
+}
+
+/** The number of inner columns: one whole slice of the shader, and the beginning of another. */
+const K = 17;
+
+/** The shapes (m, n) of C with which a GPU chooses each variant, apart from the smallest patches. */
+const SHAPES = {
+  "128x128": [9, 264 * 128],
+  "64x128": [65, 132 * 128],
+  "128x64": [9, 132 * 128],
+} as const;
+
+const PRODUCTS = [
+  { kernel: gemmNN, transA: false, transB: false },
+  { kernel: gemmNT, transA: false, transB: true },
+  { kernel: gemmTN, transA: true, transB: false },
+] as const;
+
+const OPTIONS = { a_offset: 0, b_offset: 0, c_offset: 0, alpha: 1, beta: 0, upper: 0 };
+
+/**
+ * C ← op(A)·op(B), and then sums ← C·v. A GPU computes a large product with larger patches than a small one
+ * (`src/device/kernels/gemm.ts`), by another variant of the shader. C would be too long to compare, so the sums are compared.
+ */
+function patchCase(
+  { kernel, transA, transB }: (typeof PRODUCTS)[number],
+  patch: keyof typeof SHAPES,
+): CheckCase {
+  const [m, n] = SHAPES[patch];
+  const product = { ...OPTIONS, m, n, k: K, lda: transA ? m : K, ldb: transB ? K : n, ldc: n };
+  const sum = { ...OPTIONS, m, n: 1, k: n, lda: n, ldb: 1, ldc: 1 };
+  return {
+    name: `${kernel.name}, patches of ${patch}`,
+    subject: kernel.name,
+    steps: [
+      { kernel: kernel as unknown as Kernel, params: product, buffers: { a: "a", b: "b", c: "c" } },
+      { kernel: gemmNN as unknown as Kernel, params: sum, buffers: { a: "c", b: "v", c: "sums" } },
+    ],
+    buffers: () => ({
+      a: signed(m * K, 200),
+      b: signed(K * n, 201),
+      c: filled(m * n, NaN),
+      v: signed(n, 202),
+      sums: filled(m, NaN),
+    }),
+    outputs: { sums: { binding: "sums", roundings: sumRoundings(n) + sumRoundings(K) } },
+  };
+}
+
+const PATCH_CASES: readonly CheckCase[] = PRODUCTS.flatMap((kernel) =>
+  (Object.keys(SHAPES) as (keyof typeof SHAPES)[]).map((patch) => patchCase(kernel, patch))
+);
+
+/** All cases: the kernels one by one, then large products, and then several kernels one after the other. */
+export const ALL_CASES: readonly CheckCase[] = [...KERNELS.flatMap(casesOf), ...PATCH_CASES, ...MODEL_CASES];

@@ -1,0 +1,240 @@
+/**
+ * The cases that run many kernels one after the other: the blocks of tiny models, each with two windows of tokens. They find
+ * faults that a single dispatch does not show, such as a kernel that reads what the kernel before it has not finished.
+ */
+
+import {
+  ACTIVATION_CODE,
+  biasActivate,
+  gatedMultiply,
+  softCap,
+} from "../../device/kernels/forward/activate.ts";
+import { attention } from "../../device/kernels/forward/attention.ts";
+import { crossEntropy } from "../../device/kernels/forward/cross_entropy.ts";
+import { layerNorm, rmsNorm } from "../../device/kernels/forward/normalize.ts";
+import { rotary } from "../../device/kernels/forward/rotary.ts";
+import { addRows, gatherRows } from "../../device/kernels/forward/rows.ts";
+import { gemmNT } from "../../device/kernels/gemm.ts";
+import type { Kernel } from "../../device/kernels/kernel.ts";
+import { below, filled, positive, signed } from "../../device/kernels/kernel_case.ts";
+import type { CheckCase, Step } from "./run_case.ts";
+
+const BATCH = 2, TOKENS = 19, ROWS = BATCH * TOKENS;
+const WIDTH = 48, HEADS = 4, HEAD_DIM = 12, KV_HEADS = 2, INNER = 80, VOCABULARY = 101;
+
+/**
+ * The roundings on the way through a block. An element passes about a dozen kernels, and each of them multiplies the errors
+ * before it by at most about two. The longest sums have 101 terms.
+ */
+const BLOCK_ROUNDINGS = 4096;
+
+function step<B extends string, P extends string>(
+  kernel: Kernel<B, P>,
+  buffers: Readonly<Record<B, string>>,
+  params: Readonly<Record<P, number>>,
+): Step {
+  return { kernel: kernel as unknown as Kernel, buffers, params };
+}
+
+/** target ← x·weightᵀ for x (ROWS, inputs) and weight (outputs, inputs). */
+const linear = (x: string, weight: string, target: string, inputs: number, outputs: number) =>
+  step(gemmNT, { a: x, b: weight, c: target }, {
+    m: ROWS,
+    n: outputs,
+    k: inputs,
+    a_offset: 0,
+    lda: inputs,
+    b_offset: 0,
+    ldb: inputs,
+    c_offset: 0,
+    ldc: outputs,
+    alpha: 1,
+    beta: 0,
+    upper: 0,
+  });
+
+const attend = (kvHeads: number, window: number, soft_cap: number) =>
+  step(attention, { q: "q", k: "k", v: "v", slopes: "slopes", out: "attended" }, {
+    batch: BATCH,
+    tokens: TOKENS,
+    past: 0,
+    heads: HEADS,
+    kv_heads: kvHeads,
+    head_dim: HEAD_DIM,
+    head_stride: HEAD_DIM,
+    q_offset: 0,
+    ldq: WIDTH,
+    k_offset: 0,
+    ldk: kvHeads * HEAD_DIM,
+    v_offset: 0,
+    ldv: kvHeads * HEAD_DIM,
+    ldo: WIDTH,
+    scale: 1 / Math.sqrt(HEAD_DIM),
+    window,
+    soft_cap,
+  });
+
+const rotate = (x: string, heads: number) =>
+  step(rotary, { table: "angles", x }, {
+    rows: ROWS,
+    tokens: TOKENS,
+    heads,
+    head_stride: HEAD_DIM,
+    pairs: HEAD_DIM / 2,
+    offset: 0,
+    ld: heads * HEAD_DIM,
+  });
+
+/** states ← states + x. */
+const addToStates = (x: string) =>
+  step(addRows, { x, index: "ids", factors: "factors", y: "states" }, {
+    rows: ROWS,
+    cols: WIDTH,
+    offset: 0,
+    has_index: 0,
+    scale: 1,
+  });
+
+const embed = step(gatherRows, { x: "embedding", index: "ids", y: "states" }, {
+  rows: ROWS,
+  cols: WIDTH,
+  offset: 0,
+});
+
+/** The logits of all tokens, and their negative log-likelihoods. */
+const loss = [
+  linear("normed", "embedding", "logits", WIDTH, VOCABULARY),
+  step(softCap, { x: "logits" }, { count: ROWS * VOCABULARY, cap: 8 }),
+  step(crossEntropy, { logits: "logits", targets: "targets", loss: "loss" }, {
+    rows: ROWS,
+    cols: VOCABULARY,
+    ld: VOCABULARY,
+  }),
+];
+
+/** Returns the weights and the activations of both blocks. The weights of a layer with n inputs are about 1/√n. */
+function modelBuffers(kvHeads: number) {
+  const weights = (outputs: number, inputs: number, seed: number) =>
+    signed(outputs * inputs, seed).map((value) => value * Math.sqrt(3 / inputs));
+  const kvWidth = kvHeads * HEAD_DIM;
+  const angles = Array.from({ length: TOKENS * HEAD_DIM / 2 }, (_, i) => signed(1, 500 + i)[0]);
+  return {
+    embedding: signed(VOCABULARY * WIDTH, 501),
+    ids: below(VOCABULARY, ROWS, 502),
+    targets: below(VOCABULARY, ROWS, 503),
+    factors: filled(ROWS, 1),
+    // Cosines and sines of the angles whose sines are in `angles`.
+    angles: Float32Array.from({ length: TOKENS * HEAD_DIM }, (_, at) => {
+      const token = Math.floor(at / HEAD_DIM),
+        pair = at % (HEAD_DIM / 2),
+        sine = angles[token * HEAD_DIM / 2 + pair];
+      return at % HEAD_DIM < HEAD_DIM / 2 ? Math.sqrt(1 - sine * sine) : sine;
+    }),
+    slopes: filled(HEADS, 0).map((_, head) => kvHeads === HEADS ? 2 ** -(1 + 2 * head) : 0),
+    norm: positive(WIDTH, 504),
+    norm_bias: signed(WIDTH, 505),
+    wq: weights(WIDTH, WIDTH, 506),
+    wk: weights(kvWidth, WIDTH, 507),
+    wv: weights(kvWidth, WIDTH, 508),
+    wo: weights(WIDTH, WIDTH, 509),
+    w_gate: weights(INNER, WIDTH, 510),
+    w_up: weights(INNER, WIDTH, 511),
+    w_down: weights(WIDTH, INNER, 512),
+    up_bias: signed(INNER, 513),
+    states: filled(ROWS * WIDTH),
+    normed: filled(ROWS * WIDTH),
+    q: filled(ROWS * WIDTH),
+    k: filled(ROWS * kvWidth),
+    v: filled(ROWS * kvWidth),
+    attended: filled(ROWS * WIDTH),
+    projected: filled(ROWS * WIDTH),
+    gate: filled(ROWS * INNER),
+    up: filled(ROWS * INNER),
+    gated: filled(ROWS * INNER),
+    logits: filled(ROWS * VOCABULARY),
+    loss: filled(ROWS),
+  };
+}
+
+const outputs = {
+  states: { binding: "states", roundings: BLOCK_ROUNDINGS },
+  loss: { binding: "loss", roundings: BLOCK_ROUNDINGS },
+};
+
+/** A block with RMSNorm, rotary positions, shared keys, a sliding window and a gated feed-forward layer. */
+const rmsNormStates = step(rmsNorm, { x: "states", weight: "norm", y: "normed" }, {
+  rows: ROWS,
+  cols: WIDTH,
+  eps: 1e-5,
+});
+const rotaryBlock: CheckCase = {
+  name: "the kernels of a block with rotary positions",
+  subject: "the kernels of a block with rotary positions",
+  buffers: () => modelBuffers(KV_HEADS),
+  steps: [
+    embed,
+    rmsNormStates,
+    linear("normed", "wq", "q", WIDTH, WIDTH),
+    linear("normed", "wk", "k", WIDTH, KV_HEADS * HEAD_DIM),
+    linear("normed", "wv", "v", WIDTH, KV_HEADS * HEAD_DIM),
+    rotate("q", HEADS),
+    rotate("k", KV_HEADS),
+    attend(KV_HEADS, 7, 3),
+    linear("attended", "wo", "projected", WIDTH, WIDTH),
+    addToStates("projected"),
+    rmsNormStates,
+    linear("normed", "w_gate", "gate", WIDTH, INNER),
+    linear("normed", "w_up", "up", WIDTH, INNER),
+    step(gatedMultiply, { gate: "gate", up: "up", y: "gated" }, {
+      rows: ROWS,
+      cols: INNER,
+      gate_offset: 0,
+      ld_gate: INNER,
+      up_offset: 0,
+      ld_up: INNER,
+      activation: ACTIVATION_CODE.silu,
+    }),
+    linear("gated", "w_down", "projected", INNER, WIDTH),
+    addToStates("projected"),
+    rmsNormStates,
+    ...loss,
+  ],
+  outputs,
+};
+
+/** A block with LayerNorm, ALiBi and a feed-forward layer with a bias and GELU. */
+const layerNormStates = step(layerNorm, { x: "states", weight: "norm", bias: "norm_bias", y: "normed" }, {
+  rows: ROWS,
+  cols: WIDTH,
+  eps: 1e-5,
+});
+const alibiBlock: CheckCase = {
+  name: "the kernels of a block with ALiBi",
+  subject: "the kernels of a block with ALiBi",
+  buffers: () => modelBuffers(HEADS),
+  steps: [
+    embed,
+    layerNormStates,
+    linear("normed", "wq", "q", WIDTH, WIDTH),
+    linear("normed", "wk", "k", WIDTH, WIDTH),
+    linear("normed", "wv", "v", WIDTH, WIDTH),
+    attend(HEADS, 0, 0),
+    linear("attended", "wo", "projected", WIDTH, WIDTH),
+    addToStates("projected"),
+    layerNormStates,
+    linear("normed", "w_up", "up", WIDTH, INNER),
+    step(biasActivate, { bias: "up_bias", x: "up" }, {
+      rows: ROWS,
+      cols: INNER,
+      has_bias: 1,
+      activation: ACTIVATION_CODE.gelu,
+    }),
+    linear("up", "w_down", "projected", INNER, WIDTH),
+    addToStates("projected"),
+    layerNormStates,
+    ...loss,
+  ],
+  outputs,
+};
+
+export const MODEL_CASES: readonly CheckCase[] = [rotaryBlock, alibiBlock];

@@ -1,0 +1,88 @@
+/** The type of a case of the self-check, and the function that runs a case on a device. */
+
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { Kernel } from "../../device/kernels/kernel.ts";
+import type { Output, Values } from "../../device/kernels/kernel_case.ts";
+import { messageOf } from "../../base/message_of.ts";
+import { describeDifference, type Fingerprint } from "./fingerprint.ts";
+
+/** One dispatch of a case. */
+export interface Step {
+  readonly kernel: Kernel;
+  readonly params: Readonly<Record<string, number>>;
+  /** The names of the buffers that are bound, by the names of the kernel's bindings. */
+  readonly buffers: Readonly<Record<string, string>>;
+}
+
+/** Dispatches with fixed operands, one after the other. */
+export interface CheckCase {
+  /** A name for messages, and the key of the committed numbers. Unique. */
+  readonly name: string;
+  /** The kernel that the case checks, or a description of several kernels. */
+  readonly subject: string;
+  readonly steps: readonly Step[];
+  /** Returns the contents of all buffers before the first dispatch. */
+  readonly buffers: () => Readonly<Record<string, Values>>;
+  /** The compared results, by a name that is unique in the case. `Output.binding` is the name of a buffer. */
+  readonly outputs: Readonly<Record<string, Output>>;
+}
+
+/** A result that is wrong. */
+export interface Fault {
+  /** The name of the kernel, or the description of several kernels. */
+  readonly subject: string;
+  /** A phrase with the name of the case, the output and the difference. */
+  readonly message: string;
+}
+
+/**
+ * Runs a case and compares its outputs. All work is queued before the first `await`, so several cases can share a wait for
+ * the device.
+ * @returns the first wrong output, or undefined if all are right
+ * @throws {DeviceLostError} {OutOfDeviceMemoryError}
+ */
+export async function runCase(
+  backend: Backend,
+  { name, subject, steps, buffers, outputs }: CheckCase,
+  expected: Readonly<Record<string, Fingerprint>>,
+): Promise<Fault | undefined> {
+  const owned = new ResourceSet(), contents = buffers();
+  try {
+    const onDevice = Object.fromEntries(
+      Object.entries(contents).map(([binding, values]) => {
+        const buffer = owned.add(
+          backend.createBuffer(`self-check of ${subject}: ${binding}`, values.byteLength),
+        );
+        backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+        return [binding, buffer];
+      }),
+    );
+    for (const { kernel, params, buffers: bound } of steps) {
+      const operands = Object.entries(bound).map(([binding, buffer]) => [binding, onDevice[buffer]]);
+      backend.dispatch(kernel, Object.fromEntries(operands), params);
+    }
+    const results = await Promise.all(
+      Object.entries(outputs).map(async ([output, { binding, ...comparison }]) => {
+        const buffer = onDevice[binding], bytes = await backend.read(buffer, 0, buffer.byteLength);
+        const values = typedLike(contents[binding], bytes);
+        const difference = describeDifference(values, expected[output], comparison);
+        return difference && `${output}: ${difference}`;
+      }),
+    );
+    const difference = results.find((result) => result !== undefined);
+    return difference === undefined ? undefined : { subject, message: `${name}, output ${difference}` };
+  } catch (error) {
+    if (error instanceof DeviceLostError || error instanceof OutOfDeviceMemoryError) throw error;
+    return { subject, message: `${name}: ${messageOf(error)}` };
+  } finally {
+    owned.destroy();
+  }
+}
+
+/** Returns a view of `bytes` with the type and length of `values`. */
+function typedLike(values: Values, bytes: Uint8Array<ArrayBuffer>): Values {
+  return values instanceof Float32Array
+    ? new Float32Array(bytes.buffer, bytes.byteOffset, values.length)
+    : new Uint32Array(bytes.buffer, bytes.byteOffset, values.length);
+}

@@ -1,0 +1,58 @@
+/**
+ * The self-check of a device. It runs every kernel on fixed operands and compares the results with committed numbers, which
+ * float64 code has computed (`scripts/self_check/`). A driver or compiler with a defect can compute wrong results without
+ * an error. Such a device must not prune a model, so it is refused before its first use.
+ */
+
+import type { Backend } from "../../device/backend.ts";
+import { ALL_CASES } from "./cases.ts";
+import expectedJson from "./expected.json" with { type: "json" };
+import type { Fingerprint } from "./fingerprint.ts";
+import { LAYER_CASES, type LayerCase } from "./layer_cases.ts";
+import { runLayer } from "./run_layer.ts";
+import { type CheckCase, type Fault, runCase } from "./run_case.ts";
+
+/** The committed fingerprints, by the names of the cases and their outputs. */
+const EXPECTED: Readonly<Record<string, Readonly<Record<string, Fingerprint>>>> = expectedJson;
+
+/** The device computes wrong results. It must not be used. */
+export class SelfCheckError extends Error {
+  override name = "SelfCheckError";
+
+  /** @param kernels the names of the kernels with wrong results */
+  constructor(message: string, readonly kernels: readonly string[]) {
+    super(message);
+  }
+}
+
+/**
+ * Checks every kernel on a device, and then whole layers. The memory that the check needs is free afterwards.
+ * @throws {SelfCheckError} naming the adapter and the kernels with wrong results
+ * @throws {DeviceLostError} if the device is lost
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ */
+export async function selfCheck(
+  backend: Backend,
+  cases: readonly CheckCase[] = ALL_CASES,
+  layers: readonly LayerCase[] = LAYER_CASES,
+): Promise<void> {
+  const results = await Promise.all(
+    cases.map((checkCase) => runCase(backend, checkCase, EXPECTED[checkCase.name])),
+  );
+  const faults = results.filter((fault) => fault !== undefined);
+  if (faults.length > 0) throw describeFaults(backend, faults);
+  // If a kernel is wrong, its name says more than the layers that it spoils. So the layers are solved last.
+  for (const layerCase of layers) {
+    const fault = await runLayer(backend, layerCase, EXPECTED[layerCase.name]);
+    if (fault) throw describeFaults(backend, [fault]);
+  }
+}
+
+function describeFaults({ kind, adapter }: Backend, faults: readonly Fault[]): SelfCheckError {
+  const [first, ...others] = new Set(faults.map(({ subject }) => subject));
+  const more = others.length === 0 ? "" : `. Other kernels with wrong results: ${others.join(", ")}`;
+  return new SelfCheckError(
+    `the device ${adapter.name} (backend ${kind}) computes wrong results: kernel ${faults[0].message}${more}`,
+    [first, ...others],
+  );
+}

@@ -1,0 +1,170 @@
+/**
+ * Accumulates calibration statistics on the device. The statistics of a linear layer are the matrix
+ * H = Σ x xᵀ, summed in f32 over the layer's inputs x for all tokens of the calibration text. Up to a factor,
+ * H is the Hessian of the layer's squared output error. H is not divided by the number of tokens, so that
+ * partial sums can be added. The mask and the weights that a solver computes do not depend on the scale of H.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { freeArray, READ_BYTES } from "../../device/host_memory.ts";
+import { Owned } from "../../device/owned.ts";
+import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
+import { setDiagonal } from "../../device/kernels/diagonal.ts";
+import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
+import { productTN } from "../../device/kernels/product.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+
+/** Options of a {@link HessianAccumulator}. */
+export interface AccumulatorOptions {
+  /**
+   * Whether the first addition overwrites the memory of H. This is faster, because the memory does not have
+   * to be cleared and read. The sums differ only in the sign of zeros: a product that underflows to −0 stays
+   * −0 if it overwrites the memory, but becomes +0 if it is added to 0.
+   * @default false, which clears the memory first
+   */
+  readonly overwrite?: boolean;
+}
+
+/** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
+export class HessianAccumulator {
+  /** The order of H, which is the number of features of the input. */
+  readonly size: number;
+  readonly #backend: Backend;
+  readonly #upper: Owned<TiledMatrix>;
+  /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
+  #isUndefined = true;
+  #tokens = 0;
+
+  /**
+   * Allocates H. H is 0 until something is added.
+   *
+   * @param label the name of the device buffers in error messages
+   * @param edge the edge length in elements of the square tiles in which H is stored. By default,
+   * {@link TiledMatrix} chooses it
+   * @throws {RangeError} if the device does not have enough memory
+   */
+  constructor(
+    backend: Backend,
+    label: string,
+    size: number,
+    edge?: number,
+    { overwrite = false }: AccumulatorOptions = {},
+  ) {
+    this.size = size;
+    this.#backend = backend;
+    const upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
+    this.#upper = new Owned(upper);
+    if (!overwrite) this.#clearIfUndefined();
+  }
+
+  /** The number of rows of all X that were added. Each row belongs to a token. */
+  get tokens(): number {
+    return this.#tokens;
+  }
+
+  /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
+  add(x: DeviceBuffer, rows: number): void {
+    this.#tokens += rows;
+    // On software adapters (GPU interfaces that are emulated on the CPU), one dispatch must not sum over more
+    // than MAX_SOFTWARE_K rows.
+    const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
+    for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
+  }
+
+  /** Queues H = I. */
+  setIdentity(): void {
+    const diagonal = this.#backend.createBuffer("diagonal", 4 * this.size);
+    this.#backend.write(diagonal, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
+    for (const { buffer: tile, rows: count, ld, row0: first, col0 } of this.#upper.value.tiles()) {
+      this.#backend.clear(tile);
+      if (first === col0) this.#backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
+    }
+    diagonal.destroy();
+    this.#isUndefined = false;
+  }
+
+  /** Sets H to 0, unless it was cleared or added to before. */
+  #clearIfUndefined(): void {
+    if (!this.#isUndefined) return;
+    for (const tile of this.#upper.value.tiles()) this.#backend.clear(tile.buffer);
+    this.#isUndefined = false;
+  }
+
+  #addRows(x: DeviceBuffer, row0: number, rows: number): void {
+    const offset = row0 * this.size;
+    for (const tile of this.#upper.value.tiles()) {
+      this.#backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
+        m: tile.rows,
+        n: tile.cols,
+        k: rows,
+        a_offset: offset + tile.row0,
+        lda: this.size,
+        b_offset: offset + tile.col0,
+        ldb: this.size,
+        c_offset: 0,
+        ldc: tile.ld,
+        alpha: 1,
+        beta: this.#isUndefined ? 0 : 1,
+        upper: tile.row0 === tile.col0 ? 1 : 0,
+      });
+    }
+    this.#isUndefined = false;
+  }
+
+  /**
+   * Waits for the queued work and reads H back.
+   *
+   * @returns the upper triangle of H, packed in row-major order: F32 with shape [size·(size+1)/2]
+   */
+  async packedUpper(): Promise<HostTensor> {
+    this.#clearIfUndefined();
+    const packed = new Float32Array((this.size * (this.size + 1)) / 2);
+    for (const tile of this.#upper.value.tiles()) {
+      const rowBytes = tile.ld * 4;
+      const step = Math.max(1, Math.floor(READ_BYTES[this.#backend.kind] / rowBytes));
+      for (let row = 0; row < tile.rows; row += step) {
+        const rows = Math.min(step, tile.rows - row);
+        const bytes = await this.#backend.read(tile.buffer, row * rowBytes, rows * rowBytes);
+        packRows(new Float32Array(bytes.buffer), tile, row, rows, this.size, packed);
+        freeArray(bytes);
+      }
+    }
+    return { dtype: "F32", shape: [packed.length], data: new Uint8Array(packed.buffer) };
+  }
+
+  /**
+   * Returns H as an f32 matrix of shape (size, size) that stores only the tiles on and above the diagonal.
+   * The caller now owns the matrix and must destroy it. In the tiles on the diagonal, the elements below the
+   * diagonal are undefined.
+   */
+  take(): TiledMatrix {
+    this.#clearIfUndefined();
+    return this.#upper.take();
+  }
+
+  /** Frees the device memory, unless {@link take} has transferred it to a caller. */
+  destroy(): void {
+    this.#upper.destroy();
+  }
+}
+
+/**
+ * Copies the elements of some rows of a tile that lie on or above the diagonal to the packed triangle. Row i, column j of
+ * H is at index i·size − i·(i+1)/2 + j of the triangle.
+ * @param values the rows, which begin at row `row0` of the tile
+ */
+function packRows(
+  values: Float32Array,
+  tile: Tile,
+  row0: number,
+  rows: number,
+  size: number,
+  packed: Float32Array,
+): void {
+  for (let r = 0; r < rows; r++) {
+    const i = tile.row0 + row0 + r;
+    const first = Math.max(i, tile.col0); // the first column of the row that lies on or above the diagonal
+    const row = values.subarray(r * tile.ld + first - tile.col0, r * tile.ld + tile.cols);
+    packed.set(row, i * size - (i * (i + 1)) / 2 + first);
+  }
+}

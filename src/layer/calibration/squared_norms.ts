@@ -1,0 +1,50 @@
+/**
+ * Accumulates the squared norm Σ x_j² of each input j of a linear layer over the tokens of the calibration text. These norms are the
+ * diagonal of the Hessian that `HessianAccumulator` computes, and cost far less time and memory than the whole Hessian.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { columnSquares, MAX_SOFTWARE_ROWS } from "../../device/kernels/column_squares.ts";
+
+/** The squared norms of the inputs of one layer, or of several layers with the same input, in device memory. */
+export class SquaredNorms {
+  readonly #backend: Backend;
+  readonly #sums: DeviceBuffer;
+  readonly #size: number;
+
+  /**
+   * Allocates the sums, which are 0 until something is added.
+   * @param label the name of the device buffer in error messages
+   * @param size the number of features of the input
+   * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
+   */
+  constructor(backend: Backend, label: string, size: number) {
+    this.#backend = backend;
+    this.#size = size;
+    this.#sums = backend.createBuffer(label, 4 * size);
+    backend.clear(this.#sums);
+  }
+
+  /** Adds the squares of X, which is f32 with shape (rows, size), to the sums. The work is only queued. */
+  add(x: DeviceBuffer, rows: number): void {
+    const step = this.#backend.adapter.software ? MAX_SOFTWARE_ROWS : rows;
+    for (let row0 = 0; row0 < rows; row0 += step) {
+      this.#backend.dispatch(columnSquares, { x, sums: this.#sums }, {
+        rows: Math.min(step, rows - row0),
+        cols: this.#size,
+        x_offset: row0 * this.#size,
+        ldx: this.#size,
+      });
+    }
+  }
+
+  /** Waits for the queued work and reads the sums: f32 with shape (size). @throws {DeviceLostError} */
+  async read(): Promise<Float32Array<ArrayBuffer>> {
+    return new Float32Array((await this.#backend.read(this.#sums, 0, 4 * this.#size)).buffer);
+  }
+
+  /** Frees the device memory. Idempotent. */
+  destroy(): void {
+    this.#sums.destroy();
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Permutations of the columns of a layer. GPTQ (arXiv 2210.17323) can round the columns in the order of decreasing
+ * diagonal entries of the Hessian H. Its published code calls this the activation order. The columns with the largest
+ * activations are rounded first, while the most columns are left to compensate for their errors.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../../device/kernels/transfer/gather.ts";
+import { allocateLike } from "./tile_arithmetic.ts";
+
+/** A permutation of n columns, in the memory of the CPU and on the device. */
+export interface ColumnOrder {
+  /** (n) u32: column c after the permutation is column columns[c] before it. */
+  readonly columns: Uint32Array<ArrayBuffer>;
+  /** `columns` on the device. */
+  readonly forward: DeviceBuffer;
+  /** (n) u32 on the device: the permutation that undoes `forward`. */
+  readonly inverse: DeviceBuffer;
+  /** The size of both device buffers together, in bytes. */
+  readonly byteLength: number;
+  /** Frees the device memory. Idempotent. */
+  destroy(): void;
+}
+
+/**
+ * Returns the columns in the order of decreasing diagonal entries of H. Among equal entries, the lower column
+ * comes first.
+ */
+export function activationOrder(diagonal: Float32Array): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from(diagonal, (_, j) => j).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
+}
+
+/** Copies a permutation to the device. @throws {OutOfDeviceMemoryError} */
+export function uploadOrder(backend: Backend, columns: Uint32Array<ArrayBuffer>): ColumnOrder {
+  const inverse = new Uint32Array(columns.length), owned = new ResourceSet();
+  columns.forEach((column, c) => inverse[column] = c);
+  const upload = (label: string, values: Uint32Array<ArrayBuffer>) => {
+    const buffer = owned.add(backend.createBuffer(label, values.byteLength));
+    backend.write(buffer, 0, new Uint8Array(values.buffer));
+    return buffer;
+  };
+  try {
+    return {
+      columns,
+      forward: upload("order of the columns", columns),
+      inverse: upload("inverse order of the columns", inverse),
+      byteLength: 2 * columns.byteLength,
+      destroy: () => owned.destroy(),
+    };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  }
+}
+
+/**
+ * Queues target(:, c) = source(:, order[c]) for all columns c. Both matrices have the same shape and tiling.
+ * @param order `forward` or `inverse` of a `ColumnOrder`
+ */
+export function permuteColumns(
+  backend: Backend,
+  source: TiledMatrix,
+  order: DeviceBuffer,
+  target: TiledMatrix,
+): void {
+  for (const to of target.tiles()) {
+    for (let j = 0; j < source.tileCols; j++) {
+      const from = source.tile(Math.floor(to.row0 / source.edge), j);
+      backend.dispatch(gatherColumns, { source: from.buffer, order, target: to.buffer }, {
+        rows: to.rows,
+        cols: to.cols,
+        target_ld: to.ld,
+        first: to.col0,
+        source_ld: from.ld,
+        source_first: from.col0,
+        source_cols: from.cols,
+      });
+    }
+  }
+}
+
+/**
+ * Allocates a matrix, and queues target(r, c) = H(order[r], order[c]) for all its elements. H and the result are
+ * (n, n) f32 in upper storage, with the same tiling. The caller owns the result.
+ * @throws {OutOfDeviceMemoryError}
+ */
+export function permuteSymmetric(backend: Backend, h: TiledMatrix, order: DeviceBuffer): TiledMatrix {
+  const target = allocateLike(backend, h, `${h.label} in another order`);
+  for (const to of target.tiles()) {
+    for (const from of h.tiles()) {
+      backend.dispatch(gatherSymmetric, { source: from.buffer, order, target: to.buffer }, {
+        rows: to.rows,
+        cols: to.cols,
+        target_ld: to.ld,
+        row0: to.row0,
+        first: to.col0,
+        source_ld: from.ld,
+        source_row0: from.row0,
+        source_rows: from.rows,
+        source_first: from.col0,
+        source_cols: from.cols,
+      });
+    }
+  }
+  return target;
+}
+
+/**
+ * Allocates a mask, and queues a copy of `mask` to it with permuted columns. Both masks have ⌈cols/32⌉ u32
+ * words per row. The caller owns the result.
+ * @throws {OutOfDeviceMemoryError}
+ */
+export function permuteBits(
+  backend: Backend,
+  mask: DeviceBuffer,
+  order: DeviceBuffer,
+  { rows, cols }: Pick<TiledMatrix, "rows" | "cols">,
+): DeviceBuffer {
+  const target = backend.createBuffer(`${mask.label} in another order`, mask.byteLength);
+  backend.dispatch(gatherBits, { source: mask, order, target }, { rows, cols, words: Math.ceil(cols / 32) });
+  return target;
+}

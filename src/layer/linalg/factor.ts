@@ -1,0 +1,204 @@
+/**
+ * Factors the calibration statistics H of a layer (steps 1 to 3 of `src/layer/solvers/README.md`). The function
+ * `factor` handles dead inputs, adds the damping, and computes H + λ·mean(diag H)·I = R·Rᵀ with R upper
+ * triangular. If the damped matrix is not positive definite, it retries with more damping. Layers with the
+ * same input can share one factor.
+ */
+
+import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { checkBlocking } from "./blocking.ts";
+import { activationOrder, type ColumnOrder, permuteSymmetric, uploadOrder } from "./column_order.ts";
+import {
+  addDamping,
+  nextDamping,
+  type PreparedDiagonal,
+  prepareDiagonal,
+  readDiagonal,
+  writeDiagonal,
+} from "./diagonal.ts";
+import { NotPositiveDefiniteError } from "./errors.ts";
+import { copyMatrix } from "./tile_arithmetic.ts";
+import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
+
+/** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
+export interface Factor {
+  /**
+   * R, (n, n) f32 in upper storage. In its diagonal tiles, the elements below the diagonal blocks are
+   * undefined.
+   */
+  readonly r: TiledMatrix;
+  /**
+   * (n, blocksize) f32: the inverses U_kk = R_kk⁻¹ of the diagonal blocks of R. U_kk begins at row
+   * k·blocksize, and has zeros below its diagonal.
+   */
+  readonly u: DeviceBuffer;
+  /** (n) f32: the diagonal R[j,j]. */
+  readonly diagonal: DeviceBuffer;
+  /**
+   * (n) u32: 1 at dead inputs and 0 elsewhere. Input j is dead if H[j,j] is 0. Undefined if no input is dead.
+   */
+  readonly dead: DeviceBuffer | undefined;
+  /** The number of columns of a block. */
+  readonly blocksize: number;
+  /** The damping λ of the successful attempt, as a fraction of the mean diagonal entry of H. */
+  readonly damping: number;
+  /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
+  readonly dampingAdded: number;
+  /** The largest diagonal entry of H, without damping. */
+  readonly largestDiagonal: number;
+  /**
+   * The order of the columns. Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the
+   * columns have their natural order.
+   */
+  readonly order?: ColumnOrder;
+  /** The size on the device, in bytes. */
+  readonly byteLength: number;
+  /** Frees the device memory. Idempotent. */
+  destroy(): void;
+}
+
+/** The parameters of a factorisation. */
+interface FactorOptions {
+  /** The damping λ ≥ 0 of the first attempt. */
+  readonly damping: number;
+  /** The number of columns of a block. The tile edge of H must be a multiple of it. */
+  readonly blocksize: number;
+  /**
+   * The order of the columns. With `activation`, H is permuted by falling diagonal entry before it is factored
+   * (`activationOrder`), which takes the memory of a second H.
+   * @default "natural"
+   */
+  readonly order?: "natural" | "activation";
+}
+
+/**
+ * The largest size of statistics, in bytes, at which a copy is made for retries. It corresponds to an order
+ * of about 21,000. For larger statistics the copy could exceed the device's memory, so the first failure is
+ * final.
+ */
+export const LARGEST_RETRY_COPY = 2 ** 30;
+
+/**
+ * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`. The
+ * matrix becomes part of the factor. It is freed if the function throws, or if the columns are permuted. If a
+ * pivot is not positive, the factorisation is repeated with more damping, up to 1 (`nextDamping`).
+ * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
+ * @throws {NotPositiveDefiniteError} if the last attempt failed
+ * @throws {RangeError} if the tile edge is not a multiple of the block size
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
+ */
+export async function factor(
+  backend: Backend,
+  hessian: TiledMatrix,
+  options: FactorOptions,
+): Promise<Factor> {
+  const { blocksize } = options, n = hessian.cols;
+  const owned = new ResourceSet();
+  owned.add(hessian);
+  const allocate = (label: string, elements: number) => owned.add(backend.createBuffer(label, 4 * elements));
+  try {
+    checkBlocking(`statistics of order ${n}`, hessian.edge, blocksize);
+    const inputs = await readDiagonal(backend, hessian);
+    const natural = prepareDiagonal(inputs);
+    const order = options.order === "activation"
+      ? owned.add(uploadOrder(backend, activationOrder(inputs)))
+      : undefined;
+    const prepared = order ? prepareDiagonal(inputs.map((_, c) => inputs[order.columns[c]])) : natural;
+    const r = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
+    if (order) hessian.destroy();
+    const dead = prepared.dead && allocate("dead inputs", n);
+    if (prepared.dead && dead) backend.write(dead, 0, new Uint8Array(prepared.dead.buffer));
+    const u = allocate("inverse diagonal blocks", n * blocksize);
+    const diagonal = allocate("diagonal of R", n);
+    const status = allocate("pivot status", 1);
+    const damping = await factorDamped(backend, r, prepared, { u, diagonal, status }, options);
+    status.destroy();
+    return {
+      r,
+      u,
+      diagonal,
+      dead,
+      blocksize,
+      damping,
+      dampingAdded: damping * prepared.mean,
+      largestDiagonal: inputs.reduce((a, b) => Math.max(a, b), 0),
+      order,
+      byteLength: [r, u, diagonal, dead, order].reduce((sum, part) => sum + (part?.byteLength ?? 0), 0),
+      destroy: () => owned.destroy(),
+    };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  }
+}
+
+/**
+ * Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that
+ * succeeds.
+ */
+async function factorDamped(
+  backend: Backend,
+  hessian: TiledMatrix,
+  { values, mean }: PreparedDiagonal,
+  outputs: ReverseCholeskyOutputs,
+  options: FactorOptions,
+): Promise<number> {
+  let { damping } = options;
+  const original = nextDamping(damping) === undefined ? undefined : copyForRetry(backend, hessian);
+  try {
+    while (true) {
+      writeDiagonal(backend, hessian, addDamping(values, damping * mean));
+      backend.clear(outputs.status);
+      reverseCholeskyTiled(backend, hessian, outputs, options.blocksize);
+      const failedColumn = await readFailedColumn(backend, outputs.status);
+      if (failedColumn === undefined) return damping;
+      const next = nextDamping(damping);
+      if (next === undefined || !original) {
+        throw new NotPositiveDefiniteError(hessian.cols - failedColumn, damping, adviceFor(next));
+      }
+      copyMatrix(backend, original, hessian);
+      damping = next;
+    }
+  } finally {
+    original?.destroy();
+  }
+}
+
+/**
+ * Returns the advice for the error message. `next` is the damping that a retry would use, or undefined after
+ * the last one.
+ */
+function adviceFor(next: number | undefined): string {
+  return next === undefined
+    ? "Larger dampings are not tried. Use more calibration tokens, or check that the statistics are Σ x·xᵀ."
+    : "The factorisation was not retried, because there is no copy of the statistics to start from. " +
+      `Send the statistics again with damping ${next}.`;
+}
+
+/** Returns the column of the first pivot that is not positive, or undefined if all pivots are positive. */
+async function readFailedColumn(backend: Backend, status: DeviceBuffer): Promise<number | undefined> {
+  const [value] = new Uint32Array((await backend.read(status, 0, 4)).buffer);
+  return value === 0 ? undefined : value - 1;
+}
+
+/**
+ * Copies the statistics for retries. Returns undefined if they are too large or the device has no memory for
+ * a copy.
+ */
+function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefined {
+  if (matrix.byteLength > LARGEST_RETRY_COPY) return undefined;
+  const { rows, cols, edge, storage } = matrix;
+  let copy: TiledMatrix;
+  try {
+    copy = new TiledMatrix(backend, { label: "copy of the statistics", rows, cols, edge, storage });
+  } catch (error) {
+    // Without a copy the first attempt can still succeed.
+    if (error instanceof OutOfDeviceMemoryError) return undefined;
+    throw error;
+  }
+  copyMatrix(backend, matrix, copy);
+  return copy;
+}

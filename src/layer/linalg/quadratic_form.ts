@@ -1,0 +1,161 @@
+/**
+ * Computes the quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ is the sum over the calibration inputs x of a
+ * layer. If M is a change of the layer's weights, the form is the squared error that the change causes in the
+ * layer's outputs.
+ *
+ * There are two ways to compute the form. `addFactoredForm` computes it as ‖M·R‖² from the factor R of
+ * H = R·Rᵀ. `addQuadraticForm` computes it from H itself. Both functions add up one sum per row of M
+ * (`RowSums`) and do not modify M.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { mirrorUpper } from "../../device/kernels/diagonal.ts";
+import { gemmNN } from "../../device/kernels/gemm.ts";
+import { rowDot } from "../../device/kernels/row_dot.ts";
+import { panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
+import { gemm } from "./gemm.ts";
+import type { PanelProduct } from "./panel_product.ts";
+import { type Submatrix, submatrixOf } from "./submatrix.ts";
+
+/**
+ * Sums for each row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0.
+ */
+export class RowSums {
+  readonly buffer: DeviceBuffer;
+  readonly #backend: Backend;
+  readonly #rows: number;
+  readonly #columns: number;
+
+  constructor(backend: Backend, rows: number, columns: number) {
+    this.#backend = backend;
+    this.#rows = rows;
+    this.#columns = columns;
+    this.buffer = backend.createBuffer("sums of the rows", 4 * rows * columns);
+    backend.clear(this.buffer);
+  }
+
+  /**
+   * For each row r of two (rows, cols) submatrices x and y, queues adding the dot product x(r, :)·y(r, :) to
+   * sum `column` of row row0 + r.
+   */
+  addDot(column: number, row0: number, x: Submatrix, y: Submatrix, rows: number, cols: number): void {
+    this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
+      rows,
+      cols,
+      x_offset: x.offset,
+      ldx: x.ld,
+      y_offset: y.offset,
+      ldy: y.ld,
+      sums_offset: row0 * this.#columns + column,
+      sums_stride: this.#columns,
+      scale: 1,
+    });
+  }
+
+  /** Returns the sums of each column, (rows) f32 per column. Waits for the device. @throws {DeviceLostError} */
+  async columns(): Promise<Float32Array[]> {
+    const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#rows * this.#columns);
+    const sums = new Float32Array(bytes.buffer);
+    return Array.from(
+      { length: this.#columns },
+      (_, column) =>
+        Float32Array.from({ length: this.#rows }, (_, row) => sums[row * this.#columns + column]),
+    );
+  }
+
+  /** Returns the total of each column over all rows. Waits for the device. @throws {DeviceLostError} */
+  async totals(): Promise<number[]> {
+    return (await this.columns()).map(total);
+  }
+
+  destroy(): void {
+    this.buffer.destroy();
+  }
+}
+
+/** Returns the sum of `values` in float64. */
+export function total(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+/**
+ * For each row r of M, queues adding ‖M(r, :)·R‖² to sum `column` of row r. Because R is the factor of the
+ * damped H, the total over all rows is tr(M·H·Mᵀ) with the damped H. `product` must be the product of M and
+ * R.
+ */
+export function addFactoredForm(product: PanelProduct, sums: RowSums, column: number): void {
+  for (const panel of product.panels()) {
+    product.startPanel(panel);
+    for (const k of splitRange(panel, product.blocksize)) {
+      product.addWithinPanel(panel, { start: panel.start, end: k.end }, k);
+    }
+    const p = product.submatrix(panel, 0, panel.start);
+    sums.addDot(column, 0, p, p, product.rows, panel.end - panel.start);
+  }
+}
+
+/** For each row r of two matrices, queues adding ⟨x(r, :), y(r, :)⟩ to sum `column` of row r. */
+export function addInnerProduct(x: TiledMatrix, y: TiledMatrix, sums: RowSums, column: number): void {
+  const tilesOfY = y.tiles();
+  for (const tileX of x.tiles()) {
+    const { row0, col0, rows, cols } = tileX, tileY = tilesOfY.next().value!;
+    sums.addDot(column, row0, submatrixOf(tileX, row0, col0), submatrixOf(tileY, row0, col0), rows, cols);
+  }
+}
+
+/**
+ * Queues copying the upper triangle of each diagonal tile of `h` to the tile's lower triangle, which is
+ * undefined before.
+ */
+export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
+  for (let i = 0; i < h.tileRows; i++) {
+    const { buffer: tile, rows: size, ld } = h.tile(i, i);
+    backend.dispatch(mirrorUpper, { tile }, { size, ld });
+  }
+}
+
+/**
+ * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. The total over all rows is
+ * tr(M·H·Mᵀ).
+ *
+ * H is (n, n) in upper storage with the tile edge of M, so only its tiles H_IJ with I ≤ J exist. The form is
+ * therefore computed as Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, where M_J is the tile column J of M. The
+ * lower triangles of the diagonal tiles H_JJ must have been filled in by `mirrorDiagonalTiles`.
+ */
+export function addQuadraticForm(
+  backend: Backend,
+  m: TiledMatrix,
+  h: TiledMatrix,
+  sums: RowSums,
+  column: number,
+): void {
+  const width = panelWidth(Math.min(m.rows, m.edge), 1, m.edge, backend.maxBufferBytes);
+  const scratch = backend.createBuffer("panel of a quadratic form", 4 * Math.min(m.rows, m.edge) * width);
+  const product = { buffer: scratch, offset: 0, ld: width };
+  for (const panel of splitIntoPanels(m.cols, m.edge, width)) {
+    const j = Math.floor(panel.start / m.edge), cols = panel.end - panel.start;
+    for (let row = 0; row < m.tileRows; row++) {
+      const right = m.tile(row, j);
+      for (let i = 0; i <= j; i++) {
+        const left = m.tile(row, i), tile = h.tile(i, j);
+        gemm(
+          backend,
+          gemmNN,
+          submatrixOf(left, left.row0, left.col0),
+          submatrixOf(tile, tile.row0, panel.start),
+          product,
+          {
+            m: left.rows,
+            n: cols,
+            k: left.cols,
+            alpha: i < j ? 2 : 1,
+            beta: i > 0 ? 1 : 0,
+          },
+        );
+      }
+      sums.addDot(column, right.row0, product, submatrixOf(right, right.row0, panel.start), right.rows, cols);
+    }
+  }
+  scratch.destroy();
+}

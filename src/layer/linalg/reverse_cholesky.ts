@@ -1,0 +1,216 @@
+/**
+ * Factors H = R·Rᵀ with R upper triangular, in place on the tiles of H. This is a Cholesky factorisation that
+ * runs from the last column to the first. For a matrix of order n it takes n³/3 floating-point operations.
+ *
+ * Columns are processed in panels, and each panel in blocks. For each panel, the contribution of all finished
+ * columns to its right is subtracted first, with one long product per tile. The panel is then factored block
+ * by block. Products read finished columns from the tiles and write to a separate buffer, the working panel
+ * S, because a kernel cannot read the buffer that it writes. Elements below the diagonal blocks of H do not
+ * affect the result and are not modified.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
+import { copyTransposed } from "../../device/kernels/transfer/copy2d.ts";
+import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
+import { reverseCholesky } from "../../device/kernels/reverse_cholesky.ts";
+import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
+import { gemm } from "./gemm.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
+
+/** Buffers for the results of the factorisation other than R. */
+export interface ReverseCholeskyOutputs {
+  /**
+   * (n, blocksize) f32: the inverses U_kk = R_kk⁻¹ of the diagonal blocks of R. U_kk begins at row
+   * k·blocksize.
+   */
+  readonly u: DeviceBuffer;
+  /** (n) f32: the diagonal R[j,j]. */
+  readonly diagonal: DeviceBuffer;
+  /**
+   * One u32, which the caller sets to 0. If a pivot is not positive, the kernel sets it to 1 + the column of
+   * that pivot.
+   */
+  readonly status: DeviceBuffer;
+}
+
+/**
+ * Queues the factorisation of `h`, (n, n) f32 in upper storage. Its tile edge must be a multiple of
+ * `blocksize`. R overwrites H. If `outputs.status` is not 0 afterwards, R and the other outputs are
+ * undefined.
+ * @throws {OutOfDeviceMemoryError} if the working panel cannot be allocated
+ */
+export function reverseCholeskyTiled(
+  backend: Backend,
+  h: TiledMatrix,
+  outputs: ReverseCholeskyOutputs,
+  blocksize: number,
+): void {
+  const width = panelWidth(h.rows, blocksize, h.edge, backend.maxBufferBytes);
+  const buffer = backend.createBuffer("panel of the factorisation", 4 * h.rows * width);
+  const transposed = backend.adapter.software
+    ? backend.createBuffer("transposed rows of a panel", 4 * Math.min(h.edge, h.cols) * width)
+    : undefined;
+  for (const panel of [...splitIntoPanels(h.cols, h.edge, width)].reverse()) {
+    const s: WorkingPanel = { buffer, ld: width, columns: panel, transposed };
+    loadPanel(backend, h, s);
+    for (const k of [...splitRange(panel, blocksize)].reverse()) {
+      factorBlock(backend, h, s, k, outputs, blocksize);
+      const column = tileColumn(h, k);
+      for (let i = 0; i <= column; i++) {
+        finishRowsAbove(backend, h.tile(i, column), s, k, outputs.u, blocksize);
+      }
+      for (let i = 0; i <= column; i++) updatePanel(backend, h, i, s, k);
+    }
+  }
+  buffer.destroy();
+  transposed?.destroy();
+}
+
+/**
+ * The working panel S, (n, ld) f32. Its row i is row i of H, and its column 0 is column `columns.start` of H.
+ */
+interface WorkingPanel {
+  readonly buffer: DeviceBuffer;
+  readonly ld: number;
+  readonly columns: IndexRange;
+  /**
+   * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, which
+   * emulate a GPU on the CPU. There a product with a transposed right operand (`gemmNT`) is half as fast,
+   * because each element of a SIMD vector comes from a different row. Rows whose distance is a power of two
+   * also compete for the same cache sets.
+   */
+  readonly transposed: DeviceBuffer | undefined;
+}
+
+/** Returns the submatrix of S that starts at row `row` and column `col` of H. */
+function panelSubmatrix(s: WorkingPanel, row: number, col: number): Submatrix {
+  return { buffer: s.buffer, offset: row * s.ld + (col - s.columns.start), ld: s.ld };
+}
+
+/** Returns the index of the tile column that contains `columns`. */
+function tileColumn(h: TiledMatrix, columns: IndexRange): number {
+  return Math.floor(columns.start / h.edge);
+}
+
+/**
+ * Queues S = H(:, p) − Σ_q R(:, q)·R(p, q)ᵀ. Here p is the columns of the panel. The sum runs over the tile
+ * columns, and q is the columns of one tile column that lie right of the panel and are therefore finished.
+ */
+function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
+  const { start, end } = s.columns;
+  const column = tileColumn(h, s.columns);
+  for (let i = 0; i <= column; i++) {
+    const tile = h.tile(i, column), last = Math.min(tile.row0 + tile.rows, end);
+    const from = submatrixOf(tile, tile.row0, start), to = panelSubmatrix(s, tile.row0, start);
+    copySubmatrix(backend, from, to, last - tile.row0, end - start);
+  }
+  for (let j = column; j < h.tileCols; j++) {
+    const panelRows = h.tile(column, j);
+    const q = { start: Math.max(end, panelRows.col0), end: panelRows.col0 + panelRows.cols };
+    if (q.start >= q.end) continue;
+    const { kernel, right } = rightOperand(backend, panelRows, s, q);
+    const product = { n: end - start, k: q.end - q.start, alpha: -1, beta: 1 };
+    for (let i = 0; i <= column; i++) {
+      const tile = h.tile(i, j), at = tile.row0;
+      // Of the diagonal square S(p, p), only the upper triangle is needed.
+      const rows = i < column ? { m: tile.rows } : { m: end - at, upper: true, rowsAbove: start - at };
+      gemm(backend, kernel, submatrixOf(tile, at, q.start), right, panelSubmatrix(s, at, start), {
+        ...product,
+        ...rows,
+      });
+    }
+  }
+}
+
+/**
+ * Returns R(p, q)ᵀ as the right operand of a product, and the kernel that uses it. By default the kernel
+ * reads R(p, q) from `tile` and transposes it. If the buffer `transposed` exists, R(p, q)ᵀ is copied there
+ * once, for the products of all tile rows.
+ */
+function rightOperand(
+  backend: Backend,
+  tile: Tile,
+  { columns: { start, end }, transposed }: WorkingPanel,
+  q: IndexRange,
+): { kernel: typeof gemmNN; right: Submatrix } {
+  const source = submatrixOf(tile, start, q.start);
+  if (!transposed) return { kernel: gemmNT, right: source };
+  const rows = end - start, cols = q.end - q.start;
+  backend.dispatch(copyTransposed, { source: source.buffer, target: transposed }, {
+    rows,
+    cols,
+    source_offset: source.offset,
+    source_ld: source.ld,
+    target_offset: 0,
+    target_ld: rows,
+  });
+  return { kernel: gemmNN, right: { buffer: transposed, offset: 0, ld: rows } };
+}
+
+/** Queues factoring the diagonal block, S(k, k) = R(k, k)·R(k, k)ᵀ, and inverting it, U_kk = R(k, k)⁻¹. */
+function factorBlock(
+  backend: Backend,
+  h: TiledMatrix,
+  s: WorkingPanel,
+  k: IndexRange,
+  outputs: ReverseCholeskyOutputs,
+  blocksize: number,
+): void {
+  const column = tileColumn(h, k);
+  const block = panelSubmatrix(s, k.start, k.start);
+  const r = submatrixOf(h.tile(column, column), k.start, k.start);
+  backend.dispatch(reverseCholesky, { h: block.buffer, r: r.buffer, ...outputs }, {
+    size: k.end - k.start,
+    offset: block.offset,
+    ld: block.ld,
+    r_offset: r.offset,
+    ldr: r.ld,
+    u_offset: k.start * blocksize,
+    ldu: blocksize,
+    first: k.start,
+  });
+}
+
+/** Returns the rows of `tile` that lie above block k. */
+function rowsAbove(tile: Tile, k: IndexRange): IndexRange {
+  return { start: tile.row0, end: Math.min(tile.row0 + tile.rows, k.start) };
+}
+
+/** Queues R(i, k) = S(i, k)·U_kkᵀ for the rows i of `tile` above block k. */
+function finishRowsAbove(
+  backend: Backend,
+  tile: Tile,
+  s: WorkingPanel,
+  k: IndexRange,
+  u: DeviceBuffer,
+  blocksize: number,
+): void {
+  const rows = rowsAbove(tile, k), size = k.end - k.start;
+  const inverse = { buffer: u, offset: k.start * blocksize, ld: blocksize };
+  gemm(
+    backend,
+    gemmNT,
+    panelSubmatrix(s, rows.start, k.start),
+    inverse,
+    submatrixOf(tile, rows.start, k.start),
+    { m: rows.end - rows.start, n: size, k: size },
+  );
+}
+
+/**
+ * Queues S(r, j) −= R(r, k)·R(j, k)ᵀ. Here r is the rows of tile row `i` above block k, and j is the panel's
+ * columns left of block k.
+ */
+function updatePanel(backend: Backend, h: TiledMatrix, i: number, s: WorkingPanel, k: IndexRange): void {
+  const column = tileColumn(h, k), tile = h.tile(i, column), left = s.columns.start;
+  const rows = rowsAbove(tile, k);
+  gemm(
+    backend,
+    gemmNT,
+    submatrixOf(tile, rows.start, k.start),
+    submatrixOf(h.tile(column, column), left, k.start),
+    panelSubmatrix(s, rows.start, left),
+    { m: rows.end - rows.start, n: k.start - left, k: k.end - k.start, alpha: -1, beta: 1 },
+  );
+}

@@ -1,0 +1,228 @@
+/**
+ * ALPS (Meng et al. 2024, arXiv 2406.07831) finds a better mask than SparseGPT by the alternating direction
+ * method of multipliers (ADMM). It works in scaled coordinates (`scaled_statistics.ts`), where Ŵ is the
+ * weights and Â the damped statistics. With G = Ŵ·Â:
+ *
+ *     D = P(Ŵ);  V = 0
+ *     for l = 0 … L−1:   ρ = ρ₀·gˡ;  factor Â + ρI
+ *         e times:   B = (G − V + ρ·D)·(Â + ρI)⁻¹;   Z = B + V/ρ;   D = P(Z);   V += ρ·(B − D)
+ *
+ * P keeps the entries with the largest magnitudes and sets the others to 0. B is a dense solution and D a
+ * pruned one. The penalty ρ pulls them together, and V holds the multipliers of the condition B = D. The
+ * final weights are D, refitted on the entries that D keeps.
+ *
+ * The paper decomposes H into eigenvectors so that ρ can change in every iteration. Here ρ takes only a few
+ * values, which are the rungs of a ladder. For each value, Â + ρI is factored once by Cholesky.
+ *
+ * Let S be the mask of D, and ⊙ the elementwise product. Because D = Z ⊙ S and V + ρ·B = ρ·Z, the update
+ * V += ρ·(B − D) equals V = ρ·Z ⊙ (1 − S). So only Z and S are stored, and D and V follow from them.
+ *
+ * The mask of SparseGPT is computed and refitted in the same way, and the solution with the smaller loss is
+ * returned. So the result is never worse than that of SparseGPT. SparseGPT is rarely the better one.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { Factor } from "../linalg/factor.ts";
+import { symmetricProduct } from "../linalg/gemm.ts";
+import {
+  addScaled,
+  allocateLike,
+  combineMasked,
+  copyMatrix,
+  scaleColumns,
+} from "../linalg/tile_arithmetic.ts";
+import { wordsPerRow } from "../../tensor/mask_bits.ts";
+import { EntryChooser } from "./entry_chooser.ts";
+import { FactorLadder } from "./factor_ladder.ts";
+import { refit } from "./refit.ts";
+import { isLowerLoss } from "./scaled_loss.ts";
+import type { ScaledStatistics } from "./scaled_statistics.ts";
+import { countZeros } from "./solution.ts";
+import type { Layer, Solution, SolveOptions } from "./solver.ts";
+import { solveSparseGpt } from "./sparsegpt.ts";
+
+/** A ladder of penalties ρ₀·gˡ for l = 0 … rungs − 1. */
+export interface AlpsSchedule {
+  /** ρ₀, the first penalty. */
+  readonly rho: number;
+  /** g, the ratio of two successive penalties. */
+  readonly growth: number;
+  /** The number of ADMM iterations with each penalty. */
+  readonly iterations: number;
+  /** The number of penalties. */
+  readonly rungs: number;
+}
+
+/** How much work to spend on the mask. */
+export type Effort = "fast" | "default" | "best";
+
+/**
+ * The schedules. The last value of ρ matters more than the first one, and masks are best if the last ρ is about
+ * 0.6 or more. `fast` ends at 0.4 to save time. `src/layer/solvers/README.md` compares the schedules.
+ */
+export const ALPS_SCHEDULES: Readonly<Record<Effort, AlpsSchedule>> = {
+  fast: { rho: 0.1, growth: 2, iterations: 4, rungs: 3 },
+  default: { rho: 0.02, growth: 2, iterations: 4, rungs: 6 },
+  best: { rho: 0.05, growth: 1.3, iterations: 2, rungs: 12 },
+};
+
+/** The options of ALPS. */
+export interface AlpsOptions extends SolveOptions {
+  readonly effort: Effort;
+  /** The number of conjugate-gradient steps that refit the kept weights. */
+  readonly refitSteps: number;
+}
+
+/** A layer that ALPS pruned. */
+export interface AlpsSolution extends Solution {
+  /** The number of conjugate-gradient steps that refitted the result. */
+  readonly refitSteps: number;
+  /** The number of ADMM iterations. */
+  readonly iterations: number;
+  /** Whether the result has SparseGPT's mask, because the mask that ADMM found was not better. */
+  readonly keptSparseGpt: boolean;
+}
+
+/**
+ * Prunes `layer`. `layer.weight` holds the weights W and becomes Δ = W − Q, where Q is the pruned weights.
+ * @param factor the factor of the layer's H, which is only read
+ * @param statistics the same H in scaled coordinates, which is only read
+ * @throws the errors of `solveSparseGpt` and `refit`
+ */
+export async function solveAlps(
+  backend: Backend,
+  layer: Layer,
+  factor: Factor,
+  statistics: ScaledStatistics,
+  options: AlpsOptions,
+): Promise<AlpsSolution> {
+  const { iterations, rungs } = ALPS_SCHEDULES[options.effort];
+  const { sparsity, pattern, relativeError } = options;
+  const baseline = await solveSparseGpt(backend, layer, factor, { sparsity, pattern, relativeError });
+  const owned = new ResourceSet();
+  owned.add(baseline);
+  try {
+    const delta = layer.weight, refitSteps = options.refitSteps;
+    const { q: baselineQ, mask: baselineMask } = baseline;
+    const baselineRefit = await refit(
+      backend,
+      { delta, q: baselineQ, mask: baselineMask },
+      statistics,
+      refitSteps,
+    );
+    const found = owned.add(await findMask(backend, layer, baseline, factor.blocksize, statistics, options));
+    const foundRefit = await refit(backend, found, statistics, refitSteps);
+    const keptSparseGpt = !isLowerLoss(foundRefit.after, baselineRefit.after);
+    const [better, report, zeros] = keptSparseGpt ? [baseline, baselineRefit, baseline.zeros] : [
+      found,
+      foundRefit,
+      await countZeros(backend, { ...found, weight: delta }, options, found.prunedCount),
+    ];
+    if (!keptSparseGpt) copyMatrix(backend, found.delta, delta);
+    const { q, mask } = better;
+    found.destroyScratch();
+    (keptSparseGpt ? found : baseline).destroy();
+    return {
+      q,
+      mask,
+      zeros,
+      loss: report.after.loss,
+      weightForm: baseline.weightForm,
+      refitSteps: report.steps,
+      iterations: iterations * rungs,
+      keptSparseGpt,
+      destroy: () => better.destroy(),
+    };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  }
+}
+
+/** The weights after pruning with the mask that ADMM found, before the refit. */
+interface FoundWeights {
+  /** Δ = W − Q. */
+  readonly delta: TiledMatrix;
+  readonly q: TiledMatrix;
+  readonly mask: DeviceBuffer;
+  readonly forced: EntryChooser["forced"];
+  readonly prunedCount: number;
+  /** Frees everything except `q` and `mask`. */
+  destroyScratch(): void;
+  /** Frees everything. Idempotent. */
+  destroy(): void;
+}
+
+/**
+ * Runs ADMM. `baseline` is the solution of SparseGPT, which has also replaced `layer.weight` by Δ. The function
+ * computes W = Δ + Q from both.
+ */
+async function findMask(
+  backend: Backend,
+  layer: Layer,
+  baseline: Solution,
+  blocksize: number,
+  statistics: ScaledStatistics,
+  options: AlpsOptions,
+): Promise<FoundWeights> {
+  const { weight } = layer,
+    kept = new ResourceSet(),
+    scratch = new ResourceSet(),
+    working = new ResourceSet();
+  try {
+    const z = kept.add(allocateLike(backend, weight, "z"));
+    const mask = kept.add(backend.createBuffer("mask", 4 * weight.rows * wordsPerRow(weight.cols)));
+    const w = scratch.add(allocateLike(backend, weight, "weight"));
+    const chooser = scratch.add(new EntryChooser(backend, layer, options));
+    const g = working.add(allocateLike(backend, weight, "g")),
+      b = working.add(allocateLike(backend, weight, "b"));
+    copyMatrix(backend, weight, w);
+    addScaled(backend, baseline.q, 1, w, baseline.mask);
+    copyMatrix(backend, w, z);
+    scaleColumns(backend, z, statistics.scale);
+    symmetricProduct(backend, z, statistics.a, g);
+    chooser.choose(z, mask);
+
+    const ladder = working.add(new FactorLadder(backend, statistics.a, blocksize));
+    const { rho: firstRho, growth, iterations, rungs } = ALPS_SCHEDULES[options.effort];
+    let previousRho = 0; // V = 0 before the first iteration
+    for (let rung = 0; rung < rungs; rung++) {
+      const rho = firstRho * growth ** rung;
+      ladder.factor(rho);
+      for (let iteration = 0; iteration < iterations; iteration++) {
+        // B = (G − V + ρ·D)·(Â + ρI)⁻¹, where V = previousRho·Z at pruned entries and D = Z at kept entries.
+        copyMatrix(backend, z, b);
+        combineMasked(backend, g, b, mask, { keptX: 1, keptY: rho, prunedX: 1, prunedY: -previousRho });
+        ladder.solve(b);
+        // Z = B + V/ρ
+        combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: previousRho / rho });
+        chooser.choose(z, mask);
+        previousRho = rho;
+      }
+    }
+    await ladder.requireFactored();
+    // Q = D/s, and Δ = W − Q. Pruned entries become Z − Z instead of 0·Z, because 0·Z may be −0.
+    copyMatrix(backend, z, b);
+    combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
+    scaleColumns(backend, z, statistics.inverseScale);
+    addScaled(backend, z, -1, w, mask);
+    working.destroy();
+    return {
+      delta: w,
+      q: z,
+      mask,
+      forced: chooser.forced,
+      prunedCount: chooser.prunedCount,
+      destroyScratch: () => scratch.destroy(),
+      destroy() {
+        scratch.destroy();
+        kept.destroy();
+      },
+    };
+  } catch (error) {
+    for (const set of [working, scratch, kept]) set.destroy();
+    throw error;
+  }
+}

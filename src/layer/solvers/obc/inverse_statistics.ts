@@ -1,0 +1,80 @@
+/**
+ * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS needs explicitly. It is computed on the
+ * device in f32 from the reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could compute it
+ * more accurately, but that would take n³ operations on the main thread, and a server could not respond
+ * during them. The accuracy would not help either, because the removals that use the inverse are computed in
+ * f32. Dead inputs and retries with more damping are handled by `factor`.
+ */
+
+import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
+import { ResourceSet } from "../../../device/owned.ts";
+import { TiledMatrix } from "../../../device/tiled_matrix.ts";
+import { tileEdgeFor } from "../../linalg/blocking.ts";
+import { addDamping, prepareDiagonal, readDiagonal, writeDiagonal } from "../../linalg/diagonal.ts";
+import { factor } from "../../linalg/factor.ts";
+import { solveFactored } from "../../linalg/solve_factored.ts";
+import { copyUpper } from "../../linalg/submatrix.ts";
+
+/** The number of columns of a block of the factorisation. */
+const BLOCK_SIZE = 128;
+
+/** The inverse of damped statistics of order n. */
+export interface InverseStatistics {
+  /** The inverse, (n, n) f32 in one tile. The padding of its rows is 0. */
+  readonly inverse: TiledMatrix;
+  /** (n) f32: the diagonal of the inverse. */
+  readonly inverseDiagonal: Float32Array;
+  /** (n) f32: the diagonal of the damped H, with dead inputs replaced. */
+  readonly diagonal: Float32Array;
+  /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
+  readonly dead: DeviceBuffer | undefined;
+  /** λ of the successful attempt. */
+  readonly damping: number;
+  /** Frees the device memory. Idempotent. */
+  destroy(): void;
+}
+
+/**
+ * Inverts damped statistics. The values of `hessian` are not modified.
+ * @param hessian H, (n, n) f32 upper storage, undamped, with n at most the size of a tile
+ * @param damping λ of the first attempt
+ * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
+ * @throws {NotPositiveDefiniteError} if no damping makes H positive definite
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
+ */
+export async function invertStatistics(
+  backend: Backend,
+  hessian: TiledMatrix,
+  damping: number,
+): Promise<InverseStatistics> {
+  const order = hessian.cols, edge = tileEdgeFor(BLOCK_SIZE);
+  const prepared = prepareDiagonal(await readDiagonal(backend, hessian));
+  const factored = await factor(backend, copyUpper(backend, hessian, edge), {
+    damping,
+    blocksize: BLOCK_SIZE,
+  });
+  const owned = new ResourceSet();
+  try {
+    const shape = { label: "inverse of the statistics", rows: order, cols: order, edge };
+    const inverse = owned.add(new TiledMatrix(backend, shape));
+    backend.clear(inverse.tile(0, 0).buffer);
+    writeDiagonal(backend, inverse, new Float32Array(order).fill(1));
+    solveFactored(backend, inverse, factored);
+    const dead = prepared.dead && owned.add(backend.createBuffer("dead inputs", 4 * order));
+    if (dead) backend.write(dead, 0, new Uint8Array(prepared.dead!.buffer));
+    return {
+      inverse,
+      inverseDiagonal: await readDiagonal(backend, inverse),
+      diagonal: addDamping(prepared.values, factored.dampingAdded),
+      dead,
+      damping: factored.damping,
+      destroy: () => owned.destroy(),
+    };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  } finally {
+    factored.destroy();
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * `SolveWorkspace` owns the device buffers of one solve and prunes one block of columns at a time. The
+ * entries to prune are either selected beforehand, or chosen within each group of an n:m pattern. The
+ * solver's own code selects the entries beforehand and compensates for the errors of earlier blocks.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
+import { gemmNN } from "../../device/kernels/gemm.ts";
+import { pruneBlock, pruneBlockNM } from "../../device/kernels/prune_block.ts";
+import { quantizeBlock } from "../../device/kernels/quantize_block.ts";
+import type { IndexRange } from "../linalg/blocking.ts";
+import { gemm } from "../linalg/gemm.ts";
+import { RowSums } from "../linalg/quadratic_form.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { maxCode, type QuantizationOptions } from "../../tensor/quantization.ts";
+import { wordsPerRow } from "../../tensor/mask_bits.ts";
+import type { Pattern } from "../../tensor/pattern.ts";
+import type { BlockUpdate } from "./block_update.ts";
+import { ForcedBinding } from "./forced_binding.ts";
+import type { Selection } from "./selection.ts";
+import type { Layer, QuantizationGrids } from "./solver.ts";
+
+/** The number of columns of `sums`. The prune kernels write Σ Err² to column 0 and Σ Δ² to column 1. */
+const SUM_COLUMNS = 2;
+
+/** How a block is rounded, and the n:m pattern of the entries that the kernel chooses itself. */
+interface Rounding extends Pick<QuantizationOptions, "bits" | "symmetric"> {
+  readonly pattern: Pattern;
+}
+
+/**
+ * The buffers of one layer that is being solved. The methods take a block k of columns as its range of column
+ * indices.
+ */
+export class SolveWorkspace {
+  /**
+   * (rows, cols) f32: the weights W, which become Δ = W − Q block by block. The matrix belongs to the caller.
+   */
+  readonly weight: TiledMatrix;
+  /** (rows, cols) f32: the pruned weights Q. */
+  readonly q: TiledMatrix;
+  /** u32 bits of the kept entries, ⌈cols/32⌉ words per row. */
+  readonly mask: DeviceBuffer;
+  /**
+   * Σ Err² and Σ Δ² of each row. Err is the error of a pruned weight as SparseGPT defines it (`README.md`).
+   */
+  readonly sums: RowSums;
+  /**
+   * (rows, ld) f32: W_k, the weights of the block that is being pruned, including the updates from earlier
+   * blocks.
+   */
+  readonly work: DeviceBuffer;
+  /** The leading dimension of `work`. */
+  readonly ld: number;
+  readonly forced: ForcedBinding;
+  readonly #backend: Backend;
+
+  /**
+   * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are
+   *   freed.
+   */
+  constructor(backend: Backend, layer: Layer, blocksize: number) {
+    const { rows, cols, edge } = layer.weight;
+    this.#backend = backend;
+    this.weight = layer.weight;
+    this.ld = Math.min(blocksize, cols);
+    const allocated = new ResourceSet();
+    try {
+      this.q = allocated.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
+      this.mask = allocated.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
+      this.sums = allocated.add(new RowSums(backend, rows, SUM_COLUMNS));
+      this.work = allocated.add(backend.createBuffer("block of weights", 4 * rows * this.ld));
+      this.forced = allocated.add(new ForcedBinding(backend, layer));
+    } catch (error) {
+      allocated.destroy();
+      throw error;
+    }
+    backend.clear(this.mask);
+  }
+
+  /** Returns the part of `work` that begins at row `row` of the matrix. */
+  workFrom(row: number): Submatrix {
+    return { buffer: this.work, offset: row * this.ld, ld: this.ld };
+  }
+
+  /** Queues copying the original weights of block k to `work`, and adding `update` if there is one. */
+  load(k: IndexRange, update?: BlockUpdate): void {
+    const size = k.end - k.start;
+    for (const tile of this.tilesOf(k)) {
+      const source = submatrixOf(tile, tile.row0, k.start);
+      copySubmatrix(this.#backend, source, this.workFrom(tile.row0), tile.rows, size);
+    }
+    if (update) {
+      const product = { m: this.weight.rows, n: size, k: size, beta: 1 };
+      gemm(this.#backend, gemmNN, update.accumulated, update.inverse, this.workFrom(0), product);
+    }
+  }
+
+  /**
+   * Queues the kernel that prunes the entries of `selection` in `work`, column by column.
+   * @param inverse U_kk, the inverse of the diagonal block k of R, with which errors are spread to later
+   *   columns
+   */
+  pruneSelected(k: IndexRange, inverse: Submatrix, { keys, state: selection }: Selection): void {
+    for (const tile of this.tilesOf(k)) {
+      const buffers = { ...this.#buffers(tile, k, inverse), keys, selection };
+      this.#backend.dispatch(pruneBlock, buffers, this.#params(tile, k, inverse));
+    }
+  }
+
+  /**
+   * Queues the kernel that goes through `work` column by column. When the kernel reaches a group of the n:m
+   * pattern, it selects the entries of the group to prune.
+   * @param inverse U_kk, as in `pruneSelected`
+   */
+  pruneGroups(k: IndexRange, inverse: Submatrix, pattern: Pattern & { kind: "n:m" }): void {
+    const { keep, group } = pattern;
+    for (const tile of this.tilesOf(k)) {
+      const buffers = { ...this.#buffers(tile, k, inverse), forced: this.forced.bits };
+      const params = { ...this.#params(tile, k, inverse), keep, group, has_forced: this.forced.hasForced };
+      this.#backend.dispatch(pruneBlockNM, buffers, params);
+    }
+  }
+
+  /**
+   * Queues the kernel that goes through `work` column by column, prunes the entries that the mask has as
+   * pruned, and rounds the others to `grids`. With an n:m pattern it also selects further entries to prune
+   * when it reaches each group.
+   * @param inverse U_kk, as in `pruneSelected`
+   */
+  quantize(k: IndexRange, inverse: Submatrix, grids: QuantizationGrids, rounding: Rounding): void {
+    const { scales, zeros, groups, groupSize } = grids, { symmetric, pattern } = rounding;
+    const { keep, group } = pattern.kind === "n:m" ? pattern : { keep: 0, group: 0 };
+    const gridParams = { grid_size: groupSize, grids: groups, max_code: maxCode(rounding) };
+    for (const tile of this.tilesOf(k)) {
+      const buffers = { ...this.#buffers(tile, k, inverse), scales, zeros };
+      const params = { ...this.#params(tile, k, inverse), ...gridParams };
+      this.#backend.dispatch(quantizeBlock, buffers, {
+        ...params,
+        keep,
+        group,
+        symmetric: symmetric ? 1 : 0,
+      });
+    }
+  }
+
+  /** Yields the weight's tiles that contain block k, from top to bottom. */
+  *tilesOf(k: IndexRange): Generator<Tile> {
+    const j = Math.floor(k.start / this.weight.edge);
+    for (let i = 0; i < this.weight.tileRows; i++) yield this.weight.tile(i, j);
+  }
+
+  #buffers(tile: Tile, k: IndexRange, inverse: Submatrix) {
+    const q = this.q.tile(Math.floor(tile.row0 / this.q.edge), Math.floor(k.start / this.q.edge));
+    return {
+      work: this.work,
+      u: inverse.buffer,
+      w: tile.buffer,
+      q: q.buffer,
+      mask: this.mask,
+      sums: this.sums.buffer,
+    };
+  }
+
+  #params(tile: Tile, k: IndexRange, inverse: Submatrix) {
+    return {
+      rows: tile.rows,
+      size: k.end - k.start,
+      row0: tile.row0,
+      ldwork: this.ld,
+      u_offset: inverse.offset,
+      ldu: inverse.ld,
+      w_offset: k.start - tile.col0,
+      ldw: tile.ld,
+      first: k.start,
+      words: wordsPerRow(this.weight.cols),
+    };
+  }
+
+  /** Frees the buffers that do not become part of a solution. */
+  destroyScratch(): void {
+    for (const resource of [this.sums, this.work, this.forced]) resource.destroy();
+  }
+
+  /** Frees all buffers except the layer's own. */
+  destroy(): void {
+    this.destroyScratch();
+    this.q.destroy();
+    this.mask.destroy();
+  }
+}

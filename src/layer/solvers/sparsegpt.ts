@@ -1,0 +1,147 @@
+/**
+ * The SparseGPT solver (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1). It runs steps 4 and 5 of the
+ * algorithm in `README.md`, which defines the names W, Q, Δ, H, R and U. The paper uses the Cholesky factor U
+ * of H⁻¹. This solver uses R = U⁻¹, the factor of H = R·Rᵀ, and needs only the diagonal blocks U_kk of U.
+ *
+ * Before block k is pruned, the errors of all earlier blocks are compensated at once. The solver adds
+ * A_k·U_kk to the weights of the block, with A_k = Σ_{j<k} Δ_j·R_jk. The paper calls this the lazy batch
+ * update. The whole solve is queued without waiting for the device. Only the sums at the end are read back.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { zeroColumns } from "../../device/kernels/zero_columns.ts";
+import { type IndexRange, splitRange } from "../linalg/blocking.ts";
+import type { Factor } from "../linalg/factor.ts";
+import { PanelProduct } from "../linalg/panel_product.ts";
+import { addFactoredForm, addInnerProduct, RowSums, total } from "../linalg/quadratic_form.ts";
+import type { Submatrix } from "../linalg/submatrix.ts";
+import { PruningBudget } from "../../tensor/budget.ts";
+import type { BlockUpdate } from "./block_update.ts";
+import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_operands.ts";
+import { JointPass } from "./rounding/joint_pass.ts";
+import { solvePermuted } from "./solve_permuted.ts";
+import { Selection } from "./selection.ts";
+import { countZeros, toSolution, undampedForm } from "./solution.ts";
+import { SolveWorkspace } from "./solve_workspace.ts";
+import type { Layer, Solution, SparseGptOptions } from "./solver.ts";
+
+/**
+ * Prunes `layer` with the factor of its statistics, and rounds the kept weights if the options say so. The
+ * factor is not modified. `layer.weight` becomes Δ = W − Q. The loss includes the rounding errors.
+ * @throws {RangeError} if layer and factor have different tilings or orders, the block size is not a
+ *   multiple of the pattern's group size, or the options of the rounding cannot be used (`checkRounding`)
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
+ */
+export async function solveSparseGpt(
+  backend: Backend,
+  layer: Layer,
+  factor: Factor,
+  options: SparseGptOptions,
+): Promise<Solution> {
+  const { weight } = layer, { r, blocksize } = factor, { pattern } = options;
+  checkStatisticsFit(weight, r);
+  checkGroupsFit("block size", blocksize, pattern);
+  checkRounding(weight, factor, options);
+  const solve = (permuted: Layer, mask = options.fixedMask) =>
+    solveInOrder(backend, permuted, factor, { ...options, fixedMask: mask });
+  return factor.order
+    ? await solvePermuted(backend, layer, factor.order, options.fixedMask, solve)
+    : await solve(layer);
+}
+
+/** Solves a layer whose columns have the order of the factor. */
+async function solveInOrder(
+  backend: Backend,
+  layer: Layer,
+  factor: Factor,
+  options: SparseGptOptions,
+): Promise<Solution> {
+  const { weight } = layer, { r, blocksize } = factor, { pattern, quantization } = options;
+  const workspace = new SolveWorkspace(backend, layer, blocksize);
+  const scratch = new ResourceSet();
+  let joint: JointPass | undefined;
+  try {
+    if (factor.dead) zeroDeadInputs(backend, weight, factor.dead);
+    const accumulated = scratch.add(new PanelProduct(backend, weight, r, blocksize));
+    const weightSums = options.relativeError ? scratch.add(new RowSums(backend, weight.rows, 2)) : undefined;
+    if (weightSums) addWeightSums(accumulated, weight, weightSums);
+
+    const budget = new PruningBudget(options.sparsity);
+    const scored = { scale: factor.diagonal, forced: workspace.forced };
+    const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
+    joint = quantization && new JointPass(backend, workspace, factor.diagonal, quantization, options);
+    const needsSelection = joint ? joint.needsSelection : pattern.kind !== "n:m";
+    for (const panel of accumulated.panels()) {
+      accumulated.startPanel(panel);
+      for (const k of splitRange(panel, blocksize)) {
+        const inverse = inverseBlock(factor, k);
+        const update = updateOf(accumulated, panel, k, inverse);
+        const count = budget.take(weight.rows * (k.end - k.start), workspace.forced.count(k));
+        if (needsSelection) selection.loadAndSelect(workspace, k, update, count);
+        else workspace.load(k, update);
+        if (joint) joint.run(k, inverse, selection.state);
+        else if (pattern.kind === "n:m") workspace.pruneGroups(k, inverse, pattern);
+        else workspace.pruneSelected(k, inverse, selection);
+      }
+    }
+
+    const [rowErrors, deltaSquares] = await workspace.sums.columns();
+    const solution = toSolution(workspace, {
+      zeros: await countZeros(backend, workspace, options, budget.pruned),
+      rowErrors,
+      loss: undampedForm(total(rowErrors), factor.dampingAdded, total(deltaSquares)),
+      weightForm: weightSums ? await readWeightForm(weightSums, factor.dampingAdded) : null,
+    }, joint?.grids);
+    workspace.destroyScratch();
+    return solution;
+  } catch (error) {
+    workspace.destroy();
+    joint?.destroy();
+    throw error;
+  } finally {
+    scratch.destroy();
+  }
+}
+
+/** Queues W[:, j] = 0 for the dead inputs j, which were 0 in every calibration token. */
+export function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: DeviceBuffer): void {
+  for (const { buffer: w, rows, cols, ld, col0: first } of weight.tiles()) {
+    backend.dispatch(zeroColumns, { dead, w }, { rows, cols, ld, first });
+  }
+}
+
+/** Returns U_kk, the inverse of the diagonal block k of R. */
+function inverseBlock({ u, blocksize }: Factor, k: IndexRange): Submatrix {
+  return { buffer: u, offset: k.start * blocksize, ld: blocksize };
+}
+
+/**
+ * Returns the lazy batch update of block k, A_k·U_kk, or undefined for the first block. `startPanel` has already
+ * added the terms of the earlier panels to A_k. Adding the terms of the blocks in this panel that are left of block
+ * k is queued here.
+ */
+function updateOf(
+  accumulated: PanelProduct,
+  panel: IndexRange,
+  k: IndexRange,
+  inverse: Submatrix,
+): BlockUpdate | undefined {
+  if (k.start === 0) return undefined;
+  accumulated.addWithinPanel(panel, { start: panel.start, end: k.start }, k);
+  return { accumulated: accumulated.submatrix(panel, 0, k.start), inverse };
+}
+
+/** For each row w of W, queues computing ‖w·R‖² and ‖w‖², from which `readWeightForm` computes tr(W·H·Wᵀ). */
+function addWeightSums(product: PanelProduct, weight: TiledMatrix, sums: RowSums): void {
+  addFactoredForm(product, sums, 0);
+  addInnerProduct(weight, weight, sums, 1);
+}
+
+/** Returns tr(W·H·Wᵀ) with the undamped H, from the sums of `addWeightSums`. Waits for the device. */
+async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<number | null> {
+  const [dampedForm, squaredNorm] = await sums.totals();
+  return undampedForm(dampedForm, dampingAdded, squaredNorm);
+}

@@ -1,0 +1,132 @@
+/**
+ * Wanda (Sun et al. 2023, arXiv 2306.11695). The score of a weight is |W[i,j]|·√H[j,j], which is its absolute value
+ * times the norm of input j. Wanda prunes the weights with the smallest scores in each row of W, or in each
+ * group of an n:m pattern. The kept weights are not changed. H is not damped, because the method uses only
+ * its diagonal.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { chooseInGroups } from "../../device/kernels/selection/choose.ts";
+import { chooseInRows } from "../../device/kernels/selection/choose_in_rows.ts";
+import { splitRange } from "../linalg/blocking.ts";
+import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
+import { gatherRows } from "../linalg/submatrix.ts";
+import { addScaled, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import { countBits, wordsPerRow } from "../../tensor/mask_bits.ts";
+import { type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
+import { checkStatisticsFit } from "./check_operands.ts";
+import { ForcedBinding } from "./forced_binding.ts";
+import { FormSums } from "./form_sums.ts";
+import type { Layer, Solution, SolveOptions } from "./solver.ts";
+
+/**
+ * The largest size of a strip, in bytes. A strip is some whole rows of the weight that are copied to one buffer, because
+ * the tiles of a wide weight hold only parts of its rows. This size is enough to occupy a GPU.
+ */
+export const MAX_CHOICE_BYTES = 2 ** 26;
+
+/**
+ * Prunes `layer`. `layer.weight` becomes Δ = W − Q. With an unstructured pattern and sparsity s, exactly
+ * round(s·rows·cols) weights are pruned, and the numbers of two rows differ by at most one. Forced entries are pruned
+ * before all others, and count among the pruned weights. A row with more forced entries than its number
+ * prunes them all, and the other rows do not prune less.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
+ *   weight. The caller keeps ownership. The values of H are not changed, but the undefined lower triangles of
+ *   its diagonal tiles are filled in.
+ * @throws {RangeError} if weight and statistics have different tilings or orders
+ * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
+ */
+export async function solveWanda(
+  backend: Backend,
+  layer: Layer,
+  hessian: TiledMatrix,
+  options: SolveOptions,
+): Promise<Solution> {
+  const { weight } = layer, { rows, cols, edge } = weight;
+  checkStatisticsFit(weight, hessian);
+  const scratch = new ResourceSet(), owned = new ResourceSet();
+  try {
+    const forms = scratch.add(new FormSums(backend, weight, hessian));
+    if (options.relativeError) forms.measureWeight();
+    const q = owned.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
+    const mask = owned.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
+
+    const diagonal = await readDiagonal(backend, hessian);
+    prepareDiagonal(diagonal); // throws if an entry is invalid
+    const scale = scratch.add(backend.createBuffer("norms of the inputs", 4 * cols));
+    backend.write(scale, 0, new Uint8Array(diagonal.map(Math.sqrt).buffer));
+    const forced = scratch.add(new ForcedBinding(backend, layer));
+    const counts = prunedCounts(rows, cols, options);
+    const perRow = scratch.add(backend.createBuffer("pruned entries of the rows", counts.byteLength));
+    backend.write(perRow, 0, new Uint8Array(counts.buffer));
+    chooseKept(backend, weight, { scale, forced, counts: perRow, mask }, options.pattern);
+
+    // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
+    copyMatrix(backend, weight, q);
+    combineMasked(backend, weight, q, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
+    addScaled(backend, q, -1, weight, mask);
+    const figures = await forms.measureError();
+    const zeros = forced.hasForced
+      ? rows * cols - countBits(new Uint32Array((await backend.read(mask, 0, mask.byteLength)).buffer))
+      : counts.reduce((sum, count) => sum + count, 0);
+    return { q, mask, zeros, ...figures, destroy: () => owned.destroy() };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  } finally {
+    scratch.destroy();
+  }
+}
+
+/** Returns the number of entries to prune in each row, (rows) u32, if there are no forced entries. */
+function prunedCounts(
+  rows: number,
+  cols: number,
+  { sparsity, pattern }: SolveOptions,
+): Uint32Array<ArrayBuffer> {
+  if (pattern.kind === "n:m") return new Uint32Array(rows).fill(prunedPerRow(pattern, cols));
+  const total = Math.round(sparsity * rows * cols);
+  const upTo = (row: number) => Math.floor(total * row / rows);
+  return Uint32Array.from({ length: rows }, (_, r) => upTo(r + 1) - upTo(r));
+}
+
+/** The operands of the choice, besides the weights. */
+interface ChoiceBuffers {
+  /** (cols) f32: √H[j,j]. */
+  readonly scale: DeviceBuffer;
+  readonly forced: ForcedBinding;
+  /** (rows) u32: the number of entries to prune in each row, for an unstructured pattern. */
+  readonly counts: DeviceBuffer;
+  /** Receives the mask, in the layout of `Solution.mask`. */
+  readonly mask: DeviceBuffer;
+}
+
+/** Queues choosing the kept entries of all rows, one strip of rows at a time. */
+function chooseKept(
+  backend: Backend,
+  weight: TiledMatrix,
+  { scale, forced, counts, mask }: ChoiceBuffers,
+  pattern: Pattern,
+): void {
+  const { rows, cols } = weight, stripBytes = Math.min(MAX_CHOICE_BYTES, backend.maxBufferBytes);
+  const height = Math.max(1, Math.min(rows, Math.floor(stripBytes / (4 * cols))));
+  const x = backend.createBuffer("strip of weights", 4 * height * cols);
+  const buffers = { x, scale, forced: forced.bits, mask };
+  backend.clear(mask);
+  for (const strip of splitRange({ start: 0, end: rows }, height)) {
+    gatherRows(backend, weight, strip, { buffer: x, offset: 0, ld: cols });
+    const shape = { rows: strip.end - strip.start, cols, ld: cols, row0: strip.start };
+    const params = { ...shape, words: wordsPerRow(cols), has_forced: forced.hasForced };
+    if (pattern.kind === "n:m") {
+      const { keep, group } = pattern;
+      backend.dispatch(chooseInGroups, buffers, { ...params, first: 0, keep, group });
+    } else {
+      backend.dispatch(chooseInRows, { ...buffers, counts }, params);
+    }
+  }
+  x.destroy();
+}

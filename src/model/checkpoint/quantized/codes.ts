@@ -1,0 +1,110 @@
+/**
+ * Packs the codes of quantised weights into the I32 words of `layout.ts`, and unpacks and dequantises them. The words are
+ * little-endian, so code i of a sequence begins at bit i·bits of the bytes, counted from the least significant bit of each byte.
+ */
+
+import { gridsPerRow } from "../../../tensor/quantization.ts";
+import { type QuantizedShape, wordCount } from "./layout.ts";
+
+const WORD_BYTES = 4;
+
+export function wordBytes(count: number, bits: number): number {
+  return wordCount(count, bits) * WORD_BYTES;
+}
+
+/** Packs the rows of `codes` (rows, cols). @returns the bytes of I32 (rows, ⌈cols·bits/32⌉) */
+export function packRows(codes: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
+  const rows = cols === 0 ? 0 : codes.length / cols, rowBytes = wordBytes(cols, bits);
+  const packed = new Uint8Array(rows * rowBytes);
+  for (let row = 0; row < rows; row++) {
+    const first = row * cols, begin = row * rowBytes;
+    if (bits === 8) packed.set(codes.subarray(first, first + cols), begin);
+    else {
+      for (let col = 0; col < cols; col++) {
+        packed[begin + (col >>> 1)] |= codes[first + col] << (col & 1) * 4;
+      }
+    }
+  }
+  return packed;
+}
+
+/** Reverses {@link packRows}. */
+export function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
+  const rowBytes = wordBytes(cols, bits), rows = rowBytes === 0 ? 0 : packed.length / rowBytes;
+  const codes = new Uint8Array(rows * cols);
+  for (let row = 0; row < rows; row++) {
+    const first = row * cols, begin = row * rowBytes;
+    if (bits === 8) codes.set(packed.subarray(begin, begin + cols), first);
+    else {
+      for (let col = 0; col < cols; col++) {
+        codes[first + col] = packed[begin + (col >>> 1)] >>> (col & 1) * 4 & 15;
+      }
+    }
+  }
+  return codes;
+}
+
+/** Packs the columns of `codes` (rows, cols). @returns the bytes of I32 (⌈rows·bits/32⌉, cols) */
+export function packColumns(codes: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
+  const rows = cols === 0 ? 0 : codes.length / cols;
+  const packed = new Uint8Array(wordBytes(rows, bits) * cols);
+  for (let row = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++) {
+      packed[byteInColumns(row, col, cols, bits)] |= codes[row * cols + col] << row * bits % 8;
+    }
+  }
+  return packed;
+}
+
+/** Reverses {@link packColumns}. */
+export function unpackColumns(
+  packed: Uint8Array,
+  rows: number,
+  cols: number,
+  bits: number,
+): Uint8Array<ArrayBuffer> {
+  const codes = new Uint8Array(rows * cols), largest = 2 ** bits - 1;
+  for (let row = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++) {
+      codes[row * cols + col] = packed[byteInColumns(row, col, cols, bits)] >>> row * bits % 8 & largest;
+    }
+  }
+  return codes;
+}
+
+/** Returns the index of the byte that contains code (row, col) in the result of {@link packColumns}. */
+function byteInColumns(row: number, col: number, cols: number, bits: number): number {
+  const firstBit = row * bits;
+  return (Math.floor(firstBit / 32) * cols + col) * WORD_BYTES + Math.floor(firstBit % 32 / 8);
+}
+
+/** The grids of some rows. There is one grid per row and group of columns. */
+export interface RowGrids {
+  /** The distance between neighbouring values of each grid: (rows, groups). */
+  readonly scales: Float32Array;
+  /** The code of the value 0 in each grid: (rows, groups), from 0 to 2^bits − 1. */
+  readonly zeros: Uint8Array;
+}
+
+/**
+ * Computes (code − zero)·scale for every entry of some rows. The difference has at most 8 significant bits, and a scale in F16
+ * or BF16 has at most 11, so their product is exact in f32. If the caller rounds the product to the dtype of the scale, it gets
+ * the same bits as the compressed-tensors library, which multiplies in this dtype. An entry whose code equals its zero becomes +0.
+ * @param codes the codes of the rows: (rows, cols), for any number of rows
+ */
+export function dequantizeRows(
+  codes: Uint8Array,
+  { scales, zeros }: RowGrids,
+  shape: Pick<QuantizedShape, "cols" | "groupSize">,
+): Float32Array<ArrayBuffer> {
+  const { cols } = shape, groups = gridsPerRow(shape, shape.cols), groupSize = shape.groupSize || cols;
+  const values = new Float32Array(codes.length);
+  for (let begin = 0, grid = 0; begin < codes.length; begin += cols) {
+    for (let group = 0; group < groups; group++, grid++) {
+      const scale = scales[grid], zero = zeros[grid];
+      const end = begin + Math.min(cols, (group + 1) * groupSize);
+      for (let i = begin + group * groupSize; i < end; i++) values[i] = (codes[i] - zero) * scale;
+    }
+  }
+  return values;
+}

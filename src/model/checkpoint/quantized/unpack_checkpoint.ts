@@ -1,0 +1,62 @@
+/** Writes the dense copy of a checkpoint in the layout `pack-quantized`, which Pare or the compressed-tensors library wrote. */
+
+import type { WorkFileSystem } from "../../../base/files/file_system.ts";
+import { ModelError } from "../../../base/files/model_error.ts";
+import type { Checkpoint } from "../checkpoint.ts";
+import { countWeightFileBytes } from "../shard.ts";
+import { type CompleteOptions, openCopy } from "../write/open_copy.ts";
+import { planLayout } from "../write/write_plan.ts";
+import { makeDenseConfig, weightFormat } from "./config.ts";
+import { openDense } from "./dequantized_source.ts";
+
+export interface UnpackResult {
+  /** The names of the weights that were packed. */
+  readonly unpacked: readonly string[];
+  /** The bytes of the weight files before and after, headers included. */
+  readonly bytes: { readonly packed: number; readonly written: number };
+}
+
+export interface UnpackOptions extends Pick<CompleteOptions, "signal" | "progress"> {
+  /**
+   * Whether the folder may contain files. A checkpoint in it is replaced.
+   * @default false
+   */
+  readonly overwrite?: boolean;
+  /** Returns texts by file name. These files are written instead of being copied from the checkpoint. */
+  rewriteFiles?(result: UnpackResult): ReadonlyMap<string, string> | Promise<ReadonlyMap<string, string>>;
+}
+
+/**
+ * Unpacks `source` into `folder`. If it fails, no files remain.
+ * @throws {ModelError} if the folder cannot be used (see {@link openCopy}), if the checkpoint is dense or has an unsupported layout,
+ * or if a tensor of a weight is missing or contradicts another one; the message names the tensor
+ */
+export async function unpackCheckpoint(
+  source: Checkpoint,
+  folder: string,
+  fs: WorkFileSystem,
+  { overwrite, rewriteFiles, ...options }: UnpackOptions = {},
+): Promise<UnpackResult> {
+  if (weightFormat(source) === "dense") throw new ModelError(`${source.folder}: is not packed`);
+  const dense = await openDense(source), config = makeDenseConfig(source.config);
+  const plan = planLayout(source, fs, { ...dense, config });
+  const result: UnpackResult = {
+    unpacked: source.shards.flatMap(dense.tensorsOf).map(({ name }) => name).filter((name) =>
+      !source.has(name)
+    ),
+    bytes: {
+      packed: countWeightFileBytes(source.shards),
+      written: countWeightFileBytes(plan.weightFiles),
+    },
+  };
+  const extras = await rewriteFiles?.(result) ?? new Map();
+  const copy = await openCopy(plan, folder, fs, { overwrite, extraFiles: [...extras.keys()] });
+  try {
+    const complete = await copy.complete({ ...options, makeExtras: () => Promise.resolve(extras) });
+    await complete.publish();
+  } catch (error) {
+    await copy.abort();
+    throw error;
+  }
+  return result;
+}

@@ -1,0 +1,82 @@
+/** The interface through which the network reads its weights, from the disk or from memory. */
+
+import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
+import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype } from "../../tensor/dtype.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { sameShape, tensorBytes } from "../../tensor/shape.ts";
+
+export interface TensorShape {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** Named tensors. Their bytes are read on demand. */
+export interface TensorSource {
+  has(name: string): boolean;
+  /** @throws {ModelError} if there is no such tensor; the message names the most similar one */
+  info(name: string): TensorShape;
+  /**
+   * Reads little-endian data of a tensor. The caller owns the returned array with its whole buffer, and may free it.
+   * @throws {ModelError} if there is no such tensor
+   */
+  read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** Reads a whole tensor. @throws {ModelError} if there is no such tensor */
+export async function readTensor(source: TensorSource, name: string): Promise<HostTensor> {
+  const { dtype, shape } = source.info(name);
+  return { dtype, shape, data: await source.read(name, 0, tensorBytes(dtype, shape)) };
+}
+
+/** Reads `count` elements of a tensor from element `first` on. @throws {ModelError} if there is no such tensor */
+export function readElements(
+  source: TensorSource,
+  name: string,
+  first: number,
+  count: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const size = BYTES_PER_ELEMENT[source.info(name).dtype];
+  return source.read(name, first * size, count * size);
+}
+
+/** Returns a source that reads the tensors in `replaced`, to which more may be added later, and all others from `source`. */
+export function withReplacements(
+  source: TensorSource,
+  replaced: ReadonlyMap<string, HostTensor>,
+): TensorSource {
+  return {
+    has: (name) => replaced.has(name) || source.has(name),
+    info: (name) => replaced.get(name) ?? source.info(name),
+    read: (name, byteOffset, byteLength) => {
+      const tensor = replaced.get(name);
+      if (!tensor) return source.read(name, byteOffset, byteLength);
+      return Promise.resolve(tensor.data.slice(byteOffset, byteOffset + byteLength));
+    },
+  };
+}
+
+/** Checks the shape, the number of bytes and the dtype of a value for the tensor `name`. @throws {RangeError} naming the difference */
+export function checkReplacement(name: string, tensor: HostTensor, { dtype, shape }: TensorShape): void {
+  if (!sameShape(shape, tensor.shape)) {
+    throw new RangeError(`replace ${name}: needs shape [${shape}], got [${tensor.shape}]`);
+  }
+  const needed = tensorBytes(tensor.dtype, shape);
+  if (tensor.data.byteLength !== needed) {
+    throw new RangeError(`replace ${name}: needs ${needed} bytes, got ${tensor.data.byteLength}`);
+  }
+  if (tensor.dtype !== dtype) {
+    throw new RangeError(`replace ${name}: needs dtype ${dtype}, got ${tensor.dtype}`);
+  }
+}
+
+/**
+ * Rounds a float value for the tensor `name` to the dtype that the tensor has in `source`.
+ * @throws {ModelError} if `source` has no tensor `name`
+ * @throws {RangeError} in the cases of {@link checkReplacement}, except that both dtypes may be different float dtypes
+ */
+export function convertReplacement(source: TensorSource, name: string, tensor: HostTensor): HostTensor {
+  const { dtype, shape } = source.info(name), isConverted = isFloatDtype(dtype) && isFloatDtype(tensor.dtype);
+  checkReplacement(name, tensor, { dtype: isConverted ? tensor.dtype : dtype, shape });
+  if (tensor.dtype === dtype || !isFloatDtype(dtype) || !isFloatDtype(tensor.dtype)) return tensor;
+  return { dtype, shape, data: floatsToBytes(bytesToFloats(tensor.data, tensor.dtype), dtype) };
+}

@@ -1,0 +1,133 @@
+/**
+ * Plans a checkpoint that is written: which tensors each weight file has, and from where their bytes come. `open_copy.ts` writes
+ * any plan, and knows nothing about the meaning of its tensors.
+ */
+
+import type { FileSystem } from "../../../base/files/file_system.ts";
+import { readText } from "../../../base/files/whole_file.ts";
+import { encodeHeader, type TensorSpec } from "../../../tensor/safetensors/encode.ts";
+import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
+import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
+import { countWeightFileBytes, type Shard, type WeightFile } from "../shard.ts";
+import type { TensorSource } from "../tensor_source.ts";
+import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../weight_files.ts";
+import { isCopiedFile } from "./partial_folder.ts";
+
+/** The plan of a checkpoint. */
+export interface WritePlan {
+  /** The checkpoint from which all files are copied that are not in the plan. It must stay open. */
+  readonly checkpoint: Checkpoint;
+  readonly weightFiles: readonly WeightFile[];
+  /** The bytes of the planned tensors that `OpenCopy.replace` does not write. */
+  readonly tensors: TensorSource;
+  /** The content of the other files that are not copied, by name. */
+  readonly files: ReadonlyMap<string, () => Promise<Uint8Array>>;
+}
+
+/** Plans a copy in which every file and every header has the same bytes as in `checkpoint`. */
+export function planCopy(checkpoint: Checkpoint): WritePlan {
+  const { shards, indexFile } = checkpoint.weights;
+  const files = new Map(indexFile && [[INDEX_FILE, indexFile]]);
+  return { checkpoint, weightFiles: shards, tensors: checkpoint, files };
+}
+
+/** The differences between a checkpoint and a copy with other tensors. */
+export interface NewLayout {
+  /** Returns the tensors of the file that replaces a weight file. */
+  tensorsOf(shard: Shard): readonly TensorSpec[];
+  readonly tensors: TensorSource;
+  /** The content of config.json. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+/** Plans a copy of `checkpoint` with as many weight files, in which the tensors have another layout. */
+export function planLayout(
+  checkpoint: Checkpoint,
+  fs: FileSystem,
+  { tensorsOf, tensors, config }: NewLayout,
+): WritePlan {
+  const weightFiles = checkpoint.shards.map((shard) => layOut(shard, tensorsOf(shard)));
+  const files = new Map([[CONFIG_FILE, async () => {
+    const original = await readText(fs, `${checkpoint.folder}/${CONFIG_FILE}`);
+    return new TextEncoder().encode(formatConfig(original, checkpoint.config, config));
+  }]]);
+  if (weightFiles.length !== 1 || weightFiles[0].name !== WEIGHTS_FILE) {
+    files.set(INDEX_FILE, () => Promise.resolve(formatWeightIndex(weightFiles)));
+  }
+  return { checkpoint, weightFiles, tensors, files };
+}
+
+/** Tensors with wide dtypes come first, so that programs that map the file into memory find every tensor aligned. */
+function layOut({ name, mode, header }: Shard, tensors: readonly TensorSpec[]): WeightFile {
+  const widestFirst = tensors.toSorted((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
+  const { bytes, dataBytes, tensors: infos } = encodeHeader(widestFirst, header.metadata);
+  return {
+    name,
+    mode,
+    header: { tensors: infos, metadata: header.metadata, headerBytes: bytes.byteLength, dataBytes },
+    readHeaderBytes: () => Promise.resolve(bytes),
+  };
+}
+
+/** Lists the files that are copied unchanged. @param extraFiles the names of files that the caller writes */
+export function copiedFiles({ checkpoint, files }: WritePlan, extraFiles: readonly string[]): string[] {
+  return checkpoint.files.filter((name) =>
+    isCopiedFile(name) && !files.has(name) && !extraFiles.includes(name)
+  );
+}
+
+/** Lists the names of all files. */
+export function plannedFiles(plan: WritePlan, extraFiles: readonly string[]): ReadonlySet<string> {
+  const names = plan.weightFiles.map(({ name }) => name);
+  return new Set([...names, ...plan.files.keys(), ...copiedFiles(plan, extraFiles), ...extraFiles]);
+}
+
+/** Adds up the bytes of all files without `extraFiles`. */
+export async function countPlannedBytes(
+  plan: WritePlan,
+  fs: FileSystem,
+  extraFiles: readonly string[],
+): Promise<number> {
+  let bytes = countWeightFileBytes(plan.weightFiles);
+  for (const read of plan.files.values()) bytes += (await read()).byteLength;
+  for (const name of copiedFiles(plan, extraFiles)) {
+    const file = await fs.open(`${plan.checkpoint.folder}/${name}`);
+    bytes += file.byteLength;
+    await file.close();
+  }
+  return bytes;
+}
+
+/** The parts of the standard library that TypeScript does not declare yet: access to the source text of a number. */
+interface JsonWithSource {
+  parse(
+    text: string,
+    reviver: (key: string, value: unknown, context: { readonly source?: string }) => unknown,
+  ): unknown;
+  rawJSON(text: string): unknown;
+}
+
+/**
+ * Returns the text of `changed`, a changed config.json. JavaScript reads the numbers 30 and 30.0 as the same value and would write
+ * both as 30, but transformers 5 refuses an integer for some floating-point settings. Unchanged settings therefore keep the digits
+ * of the original file. The text is indented by two spaces and with a newline at the end.
+ * @param original the text of the file from which `config` was parsed
+ * @param changed the members of `config`, some of which are replaced, added or removed. A member that is the same
+ * value as in `config` counts as unchanged
+ */
+export function formatConfig(
+  original: string,
+  config: Readonly<Record<string, unknown>>,
+  changed: Readonly<Record<string, unknown>>,
+): string {
+  const { parse, rawJSON } = JSON as unknown as JsonWithSource;
+  const withDigits = parse(
+    original,
+    (_, value, { source }) => typeof value === "number" && source !== undefined ? rawJSON(source) : value,
+  ) as Record<string, unknown>;
+  const members = Object.entries(changed).map(([key, value]) => [
+    key,
+    Object.hasOwn(config, key) && config[key] === value ? withDigits[key] : value,
+  ]);
+  return JSON.stringify(Object.fromEntries(members), null, 2) + "\n";
+}

@@ -1,0 +1,149 @@
+/**
+ * The weights of one transformer block, or of the head (the layer that computes logits), on the device. They
+ * are f32. A matrix that is larger than the largest buffer of the device is stored in strips. A strip is a
+ * buffer with consecutive rows of the matrix.
+ */
+
+import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { type LinearSpec, type NormSpec, storedShape } from "./layer_specs.ts";
+import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
+import { bytesToFloats } from "../tensor/convert.ts";
+import { checkTensor, uploadElements } from "./upload.ts";
+
+/** Rows `row0` … `row0 + rows − 1` of a matrix, in one buffer. */
+export interface RowStrip {
+  readonly buffer: DeviceBuffer;
+  readonly row0: number;
+  readonly rows: number;
+}
+
+/** The weight of a linear layer on the device, in the shape in which the checkpoint stores it, and its bias. */
+export interface DeviceLinear {
+  readonly strips: readonly RowStrip[];
+  readonly bias?: DeviceBuffer;
+}
+
+/** The weights of a norm on the device, (size) f32 each. */
+export interface DeviceNorm {
+  readonly weight: DeviceBuffer;
+  /** Only a LayerNorm has a bias. */
+  readonly bias?: DeviceBuffer;
+}
+
+/** The layers to load. `prefix` is put before their names. */
+export interface WeightsSpec {
+  readonly prefix: string;
+  readonly linears: readonly LinearSpec[];
+  readonly norms: readonly NormSpec[];
+}
+
+/**
+ * The weights of several layers on a device. A layer is looked up by its declaration, which is a `LinearSpec`
+ * or a `NormSpec`. The caller destroys the object after use.
+ */
+export class DeviceWeights {
+  readonly #backend: Backend;
+  readonly #source: TensorSource;
+  readonly #linears = new Map<LinearSpec, DeviceLinear>();
+  readonly #norms = new Map<NormSpec, DeviceNorm>();
+  readonly #buffers: DeviceBuffer[] = [];
+
+  private constructor(backend: Backend, source: TensorSource) {
+    this.#backend = backend;
+    this.#source = source;
+  }
+
+  /**
+   * Reads and uploads the layers of `spec`. If loading fails, all buffers are freed.
+   * @throws {ModelError} if a tensor is missing, or does not have the shape or dtype of the model
+   * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated
+   */
+  static async load(backend: Backend, source: TensorSource, spec: WeightsSpec): Promise<DeviceWeights> {
+    const weights = new DeviceWeights(backend, source);
+    try {
+      for (const linear of spec.linears) {
+        weights.#linears.set(linear, await weights.#loadLinear(spec.prefix + linear.name, linear));
+      }
+      for (const norm of spec.norms) {
+        weights.#norms.set(norm, await weights.#loadNorm(spec.prefix + norm.name, norm));
+      }
+    } catch (error) {
+      weights.destroy();
+      throw error;
+    }
+    return weights;
+  }
+
+  /** Returns the weights of a linear layer. @throws {RangeError} if it was not loaded */
+  linear(spec: LinearSpec): DeviceLinear {
+    return requireLoaded(this.#linears.get(spec), spec.name);
+  }
+
+  /** Returns the weights of a norm. @throws {RangeError} if it was not loaded */
+  norm(spec: NormSpec): DeviceNorm {
+    return requireLoaded(this.#norms.get(spec), spec.name);
+  }
+
+  /** Frees all buffers. */
+  destroy(): void {
+    for (const buffer of this.#buffers) buffer.destroy();
+  }
+
+  async #loadLinear(name: string, spec: LinearSpec): Promise<DeviceLinear> {
+    const [allRows, cols] = storedShape(spec);
+    const dtype = checkTensor(this.#source, `${name}.weight`, [allRows, cols]);
+    const stripRows = Math.floor(this.#backend.maxBufferBytes / (cols * 4));
+    const strips: RowStrip[] = [];
+    for (let row0 = 0; row0 < allRows; row0 += stripRows) {
+      const rows = Math.min(stripRows, allRows - row0);
+      const first = row0 * cols, count = rows * cols;
+      const buffer = this.#own(
+        await uploadElements(this.#backend, this.#source, `${name}.weight`, dtype, first, count),
+      );
+      strips.push({ buffer, row0, rows });
+    }
+    return { strips, bias: spec.bias ? await this.#loadVector(`${name}.bias`, spec.outFeatures) : undefined };
+  }
+
+  async #loadNorm(name: string, { kind, size, affine, weightOffset = 0 }: NormSpec): Promise<DeviceNorm> {
+    const weight = affine
+      ? await this.#loadVector(`${name}.weight`, size, weightOffset)
+      : this.#fill(`${name} ones`, size, 1);
+    if (kind === "rms") return { weight };
+    const bias = affine ? await this.#loadVector(`${name}.bias`, size) : this.#fill(`${name} zeros`, size, 0);
+    return { weight, bias };
+  }
+
+  /** Creates a buffer with `size` elements of the same value. */
+  #fill(label: string, size: number, value: number): DeviceBuffer {
+    return this.#upload(label, new Float32Array(size).fill(value));
+  }
+
+  #upload(label: string, values: Float32Array<ArrayBuffer>): DeviceBuffer {
+    const buffer = this.#own(this.#backend.createBuffer(label, values.byteLength));
+    this.#backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    return buffer;
+  }
+
+  /** Loads a vector and adds `offset` to its elements. */
+  async #loadVector(name: string, size: number, offset = 0): Promise<DeviceBuffer> {
+    const dtype = checkTensor(this.#source, name, [size]);
+    if (offset !== 0) {
+      const values = bytesToFloats(await readElements(this.#source, name, 0, size), dtype);
+      return this.#upload(name, values.map((value) => value + offset));
+    }
+    return this.#own(await uploadElements(this.#backend, this.#source, name, dtype, 0, size));
+  }
+
+  /** Registers `buffer`, so that `destroy` frees it. */
+  #own(buffer: DeviceBuffer): DeviceBuffer {
+    this.#buffers.push(buffer);
+    return buffer;
+  }
+}
+
+/** @throws {RangeError} if there is no value */
+function requireLoaded<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw new RangeError(`weights of ${name}: were not loaded`);
+  return value;
+}

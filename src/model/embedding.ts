@@ -1,0 +1,136 @@
+/**
+ * Computes the hidden states before the first transformer block from token ids. The CPU copies one row of the
+ * embedding table for each token. Only the rows of tokens that occur are converted to f32, because a text
+ * uses a small part of the vocabulary. Some families also have a projection or a norm after the table. These
+ * layers run on the device.
+ */
+
+import type { Backend } from "../device/backend.ts";
+import { bytesToFloats } from "../tensor/convert.ts";
+import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
+import { normalizeStates, projectStates } from "./embedding_states.ts";
+import type { Model } from "./model.ts";
+import { ModelError } from "../base/files/model_error.ts";
+import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
+import { checkTensor } from "./upload.ts";
+
+/**
+ * A table up to this size is read completely when it is opened, because one read per row would take longer.
+ * From a larger table, only the rows that are needed are read.
+ */
+const MAX_CACHED_TABLE_BYTES = 512 << 20;
+
+/** The embedding of a model: its table of tokens and, in some families, a table of positions. */
+export class Embedding {
+  private constructor(
+    readonly backend: Backend,
+    readonly model: Model,
+    readonly tokens: EmbeddingTable,
+    readonly positions?: EmbeddingTable,
+  ) {}
+
+  /**
+   * Opens the tables of `model`.
+   * @param maxCachedBytes the size up to which a table is read completely
+   * @throws {ModelError} if a table is missing, or if its shape differs from the configuration
+   */
+  static async open(
+    backend: Backend,
+    model: Model,
+    maxCachedBytes = MAX_CACHED_TABLE_BYTES,
+  ): Promise<Embedding> {
+    const { spec, weights } = model;
+    const { tokens, projection, positions } = spec.embedding;
+    const rowSize = projection?.inFeatures ?? spec.hiddenSize;
+    return new Embedding(
+      backend,
+      model,
+      await EmbeddingTable.open(weights, tokens, spec.vocabSize, rowSize, maxCachedBytes),
+      positions &&
+        await EmbeddingTable.open(
+          weights,
+          positions.name,
+          spec.maxTokens + positions.offset,
+          spec.hiddenSize,
+          maxCachedBytes,
+        ),
+    );
+  }
+
+  /**
+   * Computes the hidden states of `windows`.
+   * @param windows token ids. All windows have the same length
+   * @param past the number of tokens before those in `windows`
+   * @returns (windows · tokens, hidden) f32
+   * @throws {ModelError} if an id is not in the vocabulary
+   * @throws {ModelError} if the projection or the norm is missing, or if its shape differs from the configuration
+   */
+  async gather(windows: readonly Uint32Array[], past = 0): Promise<Float32Array<ArrayBuffer>> {
+    const { backend, model: { spec: { embedding }, weights } } = this;
+    let states = await this.tokens.rows(windows.flatMap((window) => [...window]));
+    if (embedding.scale) states = states.map((value) => value * embedding.scale!);
+    if (embedding.projection) states = await projectStates(backend, weights, embedding.projection, states);
+    if (this.positions) {
+      const offset = past + (embedding.positions?.offset ?? 0);
+      const length = windows[0].length;
+      const positions = await this.positions.rows(Array.from({ length }, (_, t) => t + offset));
+      for (let i = 0; i < states.length; i++) states[i] += positions[i % positions.length];
+    }
+    return embedding.norm ? normalizeStates(backend, weights, embedding.norm, states) : states;
+  }
+}
+
+/** An embedding table, (rowCount, rowSize), in the dtype of the checkpoint. */
+class EmbeddingTable {
+  private constructor(
+    readonly source: TensorSource,
+    readonly name: string,
+    readonly dtype: FloatDtype,
+    readonly rowCount: number,
+    readonly rowSize: number,
+    /** The bytes of the table, if it is small. */
+    readonly bytes?: Uint8Array<ArrayBuffer>,
+  ) {}
+
+  static async open(
+    source: TensorSource,
+    name: string,
+    rowCount: number,
+    rowSize: number,
+    maxCachedBytes: number,
+  ): Promise<EmbeddingTable> {
+    const dtype = checkTensor(source, name, [rowCount, rowSize]);
+    const count = rowCount * rowSize;
+    const bytes = count * BYTES_PER_ELEMENT[dtype] <= maxCachedBytes
+      ? await readElements(source, name, 0, count)
+      : undefined;
+    return new EmbeddingTable(source, name, dtype, rowCount, rowSize, bytes);
+  }
+
+  /**
+   * Returns the rows `indices`, in order, as f32, (indices.length, rowSize).
+   * @throws {ModelError} if an index is not in the table
+   */
+  async rows(indices: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
+    const { rowSize } = this;
+    const gathered = new Float32Array(indices.length * rowSize);
+    const rowsByIndex = new Map<number, Float32Array>();
+    for (const [i, index] of indices.entries()) {
+      let row = rowsByIndex.get(index);
+      if (!row) rowsByIndex.set(index, row = await this.#row(index));
+      gathered.set(row, i * rowSize);
+    }
+    return gathered;
+  }
+
+  async #row(index: number): Promise<Float32Array> {
+    if (index >= this.rowCount) {
+      throw new ModelError(`${this.name}: has no row ${index}; the number of rows is ${this.rowCount}`);
+    }
+    const first = index * this.rowSize;
+    const elementBytes = BYTES_PER_ELEMENT[this.dtype];
+    const row = this.bytes?.subarray(first * elementBytes, (first + this.rowSize) * elementBytes) ??
+      await readElements(this.source, this.name, first, this.rowSize);
+    return bytesToFloats(row, this.dtype);
+  }
+}

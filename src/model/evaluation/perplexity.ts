@@ -1,0 +1,147 @@
+/**
+ * Measures the perplexity of a model as the SparseGPT paper does. The tokens of a text are cut into windows
+ * that do not overlap, and the model predicts every token of a window but the first from the earlier tokens
+ * of that window. Perplexity is exp(mean of −log p) over all predicted tokens, where p is the probability
+ * that the model gives to the token.
+ */
+
+import type { Backend } from "../../device/backend.ts";
+import { Forward, type ForwardMemory } from "../forward.ts";
+import { forEachLogitsChunk, type LogitsChunk } from "../head.ts";
+import type { Model } from "../model.ts";
+import { crossEntropy } from "../../device/kernels/forward/cross_entropy.ts";
+import { asFloat32 } from "../../tensor/host_tensor.ts";
+
+/** Options for `computePerplexity`. */
+export interface PerplexityOptions {
+  /** The number of tokens per window. */
+  readonly seqlen: number;
+  /** The number of windows to use, from the start of the text. Defaults to all complete windows. */
+  readonly windows?: number;
+  /**
+   * Called after each step. A step runs one batch of windows through one transformer block, or through the
+   * head.
+   */
+  readonly progress?: (done: number, total: number) => void;
+  readonly memory?: ForwardMemory;
+  /** Ends the measurement after the current batch. */
+  readonly signal?: AbortSignal;
+}
+
+/** The result of a measurement. */
+export interface Perplexity {
+  readonly perplexity: number;
+  /** The number of windows. */
+  readonly windows: number;
+  /** The number of predicted tokens: windows · (seqlen − 1). */
+  readonly tokens: number;
+}
+
+/**
+ * Computes the perplexity of `model` on a text.
+ * @param tokens the token ids of the whole text
+ * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of the model, or if the text has too few tokens
+ * @throws the reason of the signal, if it is aborted
+ */
+export async function computePerplexity(
+  model: Model,
+  backend: Backend,
+  tokens: Uint32Array,
+  options: PerplexityOptions,
+): Promise<Perplexity> {
+  const { seqlen, memory, signal } = options;
+  const windows = Array.from(
+    { length: countWindows(tokens.length, seqlen, options.windows) },
+    (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen),
+  );
+  const forward = await Forward.begin(backend, model, windows, memory);
+  try {
+    const totalSteps = (model.spec.blockCount + 1) * forward.hiddenStates.batches.length;
+    let done = 0;
+    const reportStep = () => {
+      signal?.throwIfAborted();
+      options.progress?.(++done, totalSteps);
+    };
+    await forward.runBlocks(reportStep);
+    const predicted = windows.length * (seqlen - 1);
+    const loss = await totalLoss(forward, windows, reportStep);
+    return { perplexity: Math.exp(loss / predicted), windows: windows.length, tokens: predicted };
+  } finally {
+    forward.destroy();
+  }
+}
+
+/**
+ * Counts the windows that a perplexity is computed of: the first `maxWindows` complete windows.
+ * @param tokenCount the number of tokens of the text
+ * @throws {RangeError} if there are fewer complete windows, or if a window has fewer than 2 tokens
+ */
+export function countWindows(tokenCount: number, seqlen: number, maxWindows = Infinity): number {
+  if (seqlen < 2) throw new RangeError(`perplexity: needs windows of 2 tokens or more, got ${seqlen}`);
+  const complete = Math.floor(tokenCount / seqlen);
+  if (complete === 0 || (maxWindows !== Infinity && complete < maxWindows)) {
+    throw new RangeError(
+      `perplexity: the text has ${tokenCount} tokens, which are ${complete} complete windows of ${seqlen}` +
+        (complete === 0 ? "" : `, but ${maxWindows} were requested`),
+    );
+  }
+  return Math.min(maxWindows, complete);
+}
+
+/** Returns Σ −log p(next token) over all windows, in nats. */
+async function totalLoss(
+  forward: Forward,
+  windows: readonly Uint32Array[],
+  onBatchDone: () => void,
+): Promise<number> {
+  const { tokens } = forward;
+  let total = 0;
+  await forEachLogitsChunk(forward, async (chunk) => {
+    const { firstRow, rows } = chunk;
+    const losses = await chunkLosses(forward, chunk, nextTokens(windows, tokens, firstRow, rows));
+    for (let r = 0; r < rows; r++) if (hasNextToken(firstRow + r, tokens)) total += losses[r];
+  }, onBatchDone);
+  return total;
+}
+
+/**
+ * Returns the token that each row predicts. The last row of a window predicts no token, so its entry is 0 and
+ * its loss must be ignored.
+ */
+function nextTokens(
+  windows: readonly Uint32Array[],
+  tokens: number,
+  firstRow: number,
+  rows: number,
+): Uint32Array<ArrayBuffer> {
+  const targets = new Uint32Array(rows);
+  for (let r = 0; r < rows; r++) {
+    const row = firstRow + r;
+    if (hasNextToken(row, tokens)) targets[r] = windows[Math.floor(row / tokens)][(row % tokens) + 1];
+  }
+  return targets;
+}
+
+/** Returns whether the token of `row` has a next token in its window of `tokens` tokens. */
+function hasNextToken(row: number, tokens: number): boolean {
+  return row % tokens !== tokens - 1;
+}
+
+/**
+ * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the
+ * token by the logits of the row.
+ * @param targets (rows) token ids
+ * @returns (rows) f32
+ */
+export async function chunkLosses(
+  { backend, workspace, model: { spec } }: Forward,
+  { logits, rows }: LogitsChunk,
+  targets: Uint32Array<ArrayBuffer>,
+): Promise<Float32Array> {
+  const targetBuffer = workspace.buffer("targets", rows);
+  backend.write(targetBuffer, 0, new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength));
+  const loss = workspace.buffer("loss", rows);
+  const params = { rows, cols: spec.vocabSize, ld: spec.vocabSize };
+  backend.dispatch(crossEntropy, { logits, targets: targetBuffer, loss }, params);
+  return asFloat32(await backend.read(loss, 0, rows * 4));
+}

@@ -1,0 +1,116 @@
+/**
+ * The family BLOOM (Workshop et al., arXiv 2211.05100). It has ALiBi slopes instead of position embeddings, a LayerNorm after
+ * the embedding, and one linear layer that computes queries, keys and values. Names and arithmetic follow transformers'
+ * `BloomForCausalLM`.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../base/files/model_error.ts";
+import { alibiSlopes, attend } from "../pieces/attention.ts";
+import { applyGroup } from "../pieces/linear.ts";
+import { normalize, normalizeInPlace } from "../pieces/norm.ts";
+import { accumulateGroup } from "../pieces/residual.ts";
+import { epsilon, headDimension, headName, positive, readConfig } from "./config/config.ts";
+import type { BlockSpec, Family, ModelSpec } from "./family.ts";
+import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
+
+/**
+ * Each size has two names, because some configurations use BLOOM's own names and others use those of
+ * transformers.
+ */
+const schema = z.object({
+  hidden_size: positive.optional(),
+  n_embed: positive.nullish(),
+  n_layer: positive.optional(),
+  num_hidden_layers: positive.optional(),
+  n_head: positive.optional(),
+  num_attention_heads: positive.optional(),
+  vocab_size: positive,
+  layer_norm_epsilon: epsilon.default(1e-5),
+  apply_residual_connection_post_layernorm: z.boolean().default(false),
+  tie_word_embeddings: z.boolean().default(true),
+});
+
+/** The sizes and settings of a block. */
+interface BlockSettings {
+  readonly hidden: number;
+  readonly heads: number;
+  readonly headDim: number;
+  readonly eps: number;
+  /**
+   * Whether the output of each half of a block is added to the normalised input of that half. Otherwise it is
+   * added to the input itself.
+   */
+  readonly residualAfterNorm: boolean;
+}
+
+export const bloom: Family = {
+  modelType: "bloom",
+  read(object, has): ModelSpec {
+    const config = readConfig(schema, object);
+    const hidden = required(config.n_embed ?? config.hidden_size, "hidden_size");
+    const heads = required(config.n_head ?? config.num_attention_heads, "n_head");
+    const eps = config.layer_norm_epsilon;
+    const settings: BlockSettings = {
+      hidden,
+      heads,
+      headDim: headDimension(hidden, heads, "n_head"),
+      eps,
+      residualAfterNorm: config.apply_residual_connection_post_layernorm,
+    };
+    // The published checkpoints lack the prefix `transformer.`, because they were saved from the class
+    // BloomModel, which has no head.
+    const root = has("word_embeddings.weight") ? "" : "transformer.";
+    const embedding = `${root}word_embeddings`;
+    return {
+      hiddenSize: hidden,
+      blockCount: required(config.n_layer ?? config.num_hidden_layers, "n_layer"),
+      vocabSize: config.vocab_size,
+      // ALiBi needs no table of positions. `seq_length` is only the length of the windows in training, so it is no limit.
+      maxTokens: Infinity,
+      embedding: {
+        tokens: `${embedding}.weight`,
+        norm: layerNormSpec(`${root}word_embeddings_layernorm`, hidden, eps),
+      },
+      block: blockSpec(settings, root),
+      finalNorm: layerNormSpec(`${root}ln_f`, hidden, eps),
+      head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
+    };
+  },
+};
+
+/** @throws {ModelError} if `size` is not defined */
+function required(size: number | undefined, name: string): number {
+  if (size === undefined) throw new ModelError(`config.json: ${name} is missing`);
+  return size;
+}
+
+function blockSpec(settings: BlockSettings, root: string): BlockSpec {
+  const { hidden, heads, headDim, eps, residualAfterNorm } = settings;
+  const attentionNorm = layerNormSpec("input_layernorm", hidden, eps);
+  const qkv: LinearGroup = [linearSpec("self_attention.query_key_value", hidden, 3 * hidden, true)];
+  const dense: LinearGroup = [linearSpec("self_attention.dense", hidden, hidden, true)];
+  const feedForwardNorm = layerNormSpec("post_attention_layernorm", hidden, eps);
+  const up: LinearGroup = [linearSpec("mlp.dense_h_to_4h", hidden, 4 * hidden, true)];
+  const down: LinearGroup = [linearSpec("mlp.dense_4h_to_h", 4 * hidden, hidden, true)];
+  return {
+    prefix: (block) => `${root}h.${block}.`,
+    norms: [attentionNorm, feedForwardNorm],
+    groups: [qkv, dense, up, down],
+    forward(pass, x) {
+      const normalizedInput = (norm: NormSpec) => {
+        if (!residualAfterNorm) return normalize(pass, norm, x);
+        normalizeInPlace(pass, norm, x);
+        return x;
+      };
+      const slopes = pass.workspace.constant("slopes", heads, () => alibiSlopes(heads));
+      const [buffer] = applyGroup(pass, qkv, normalizedInput(attentionNorm));
+      // Each row of the buffer has the layout [heads, 3, headDim].
+      const [q, k, v] = [0, 1, 2].map((part) => ({ buffer, offset: part * headDim, ld: 3 * hidden }));
+      const attended = attend(pass, { q, k, v, heads, headDim, headStride: 3 * headDim, slopes });
+      accumulateGroup(pass, dense, attended, x);
+      const [inner] = applyGroup(pass, up, normalizedInput(feedForwardNorm), "gelu_tanh");
+      accumulateGroup(pass, down, inner, x);
+    },
+  };
+}

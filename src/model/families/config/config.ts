@@ -1,0 +1,104 @@
+/** Reads the settings of a family from config.json, and checks settings that several families have. */
+
+import { z } from "zod";
+import { ModelError } from "../../../base/files/model_error.ts";
+import type { Activation } from "../../pieces/block_pass.ts";
+
+/**
+ * Returns the settings of `config` that `schema` declares. Other settings are ignored.
+ * @throws {ModelError} naming every setting that is missing or malformed
+ */
+export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<string, unknown>>): T {
+  const result = schema.safeParse(config);
+  if (result.success) return result.data;
+  const faults = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  throw new ModelError(`config.json: ${faults.join("; ")}`);
+}
+
+/** The schema of a size or a count. */
+export const positive = z.int().positive();
+
+/**
+ * The schema of the epsilon of a norm. Published models have values from 10⁻¹² to 10⁻⁵. A value that is 0 in f32 divides rows of zeros by
+ * 0, and a large one makes every normalised row nearly 0.
+ */
+export const epsilon = z.number().min(1e-20).max(0.1);
+
+/** The largest number of dimensions of a head that the attention kernel supports. */
+const MAX_HEAD_DIM = 256;
+
+/**
+ * Returns the number of dimensions of each head, hidden / heads.
+ * @param name the name of the setting with the number of heads, for the error message
+ * @throws {ModelError} if `hidden` is not a multiple of `heads`, or if the attention kernel does not support heads of that size
+ */
+export function headDimension(hidden: number, heads: number, name = "num_attention_heads"): number {
+  if (hidden % heads !== 0) {
+    throw new ModelError(`config.json: hidden_size ${hidden} is not a multiple of ${name} ${heads}`);
+  }
+  return checkHeadDimension(hidden / heads);
+}
+
+/** Returns `dimensions`. @throws {ModelError} if the attention kernel does not support heads with that many dimensions */
+export function checkHeadDimension(dimensions: number): number {
+  if (dimensions <= MAX_HEAD_DIM) return dimensions;
+  throw new ModelError(
+    `config.json: heads of ${dimensions} dimensions are not supported; the limit is ${MAX_HEAD_DIM}`,
+  );
+}
+
+/**
+ * Returns the name of the head without `.weight`. If config.json ties the head to the table of tokens, the head has no
+ * weight of its own. If a checkpoint has one nevertheless, it is used, as transformers 5 does.
+ * @param embedding the name of the table of tokens without `.weight`
+ */
+export function headName(isTied: boolean, embedding: string, has: (name: string) => boolean): string {
+  return isTied && !has("lm_head.weight") ? embedding : "lm_head";
+}
+
+/** The supported activations, by their names in transformers. */
+const ACTIVATIONS: Readonly<Record<string, Activation>> = {
+  relu: "relu",
+  gelu: "gelu",
+  gelu_new: "gelu_tanh",
+  gelu_fast: "gelu_tanh",
+  gelu_pytorch_tanh: "gelu_tanh",
+  silu: "silu",
+  swish: "silu",
+};
+
+/** The schema of a setting that names an activation as transformers does. */
+export const activationName = z.string().transform((name, context): Activation => {
+  const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
+  if (activation) return activation;
+  context.addIssue(
+    `${name} is not supported; the supported names are: ${Object.keys(ACTIVATIONS).join(", ")}`,
+  );
+  return z.NEVER;
+});
+
+/** The setting with the type of each block. The schema of a family includes it. */
+export const layerTypesShape = {
+  layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
+};
+
+/** The settings from which the types are read. */
+interface LayerTypesConfig extends z.infer<z.ZodObject<typeof layerTypesShape>> {
+  readonly num_hidden_layers: number;
+}
+
+/**
+ * Returns a function that says whether a block has a sliding window.
+ * @param byDefault the same function for configurations without `layer_types`
+ * @throws {ModelError} if `layer_types` does not have one entry per block
+ */
+export function readLayerTypes(
+  { layer_types: types, num_hidden_layers: blocks }: LayerTypesConfig,
+  byDefault: (index: number) => boolean,
+): (index: number) => boolean {
+  if (!types) return byDefault;
+  if (types.length === blocks) return (index) => types[index] === "sliding_attention";
+  throw new ModelError(
+    `config.json: layer_types has ${types.length} entries, num_hidden_layers is ${blocks}`,
+  );
+}

@@ -1,0 +1,153 @@
+/**
+ * Reads the settings of rotary position embeddings from config.json, by the rules of transformers (`modeling_rope_utils`).
+ * Older versions of transformers write `rope_theta` and `rope_scaling`. Version 5 writes one object `rope_parameters`. Both
+ * forms are read.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../../base/files/model_error.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
+import { checkHeadDimension, positive } from "./config.ts";
+
+const number = z.number().positive();
+
+/** The settings of one rotation. */
+export const ropeObject = z.object({
+  rope_type: z.string().optional(),
+  /** The older name of `rope_type`. */
+  type: z.string().optional(),
+  rope_theta: number.optional(),
+  partial_rotary_factor: number.max(1).optional(),
+  factor: number.nullish(),
+  original_max_position_embeddings: positive.nullish(),
+  low_freq_factor: number.optional(),
+  high_freq_factor: number.optional(),
+  short_factor: z.array(number).optional(),
+  long_factor: z.array(number).optional(),
+  attention_factor: number.nullish(),
+});
+
+/** The rotary settings in config.json. The schema of a family includes them. */
+export const rotaryShape = {
+  max_position_embeddings: positive,
+  original_max_position_embeddings: positive.nullish(),
+  rope_theta: number.nullish(),
+  rope_scaling: ropeObject.nullish(),
+  rope_parameters: ropeObject.nullish(),
+  partial_rotary_factor: number.max(1).nullish(),
+};
+
+type RotaryConfig = z.infer<z.ZodObject<typeof rotaryShape>>;
+type RopeObject = z.infer<typeof ropeObject>;
+
+/** The default of `rope_theta` in transformers, for every supported family. */
+const DEFAULT_THETA = 10000;
+
+/** The supported values of `rope_type`. Each function computes the rotation for one of them. */
+const ROPE_TYPES = { default: unscaled, linear, llama3, longrope, su: longrope } as const;
+
+/**
+ * Returns the rotation of heads of `headDim` dimensions.
+ * @param canBePartial whether the family can rotate a part of each head only
+ * @throws {ModelError} if heads of that size, the `rope_type` or a partial rotation is not supported, or if a setting is missing
+ */
+export function readRotary(config: RotaryConfig, headDim: number, canBePartial: boolean): RotarySpec {
+  // Checked first, because there is one frequency for every two dimensions.
+  checkHeadDimension(headDim);
+  const rope = config.rope_scaling ?? config.rope_parameters ?? {};
+  const ropeType = rope.rope_type ?? rope.type ?? "default";
+  if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
+    const supported = Object.keys(ROPE_TYPES).join(", ");
+    throw new ModelError(
+      `config.json: rope_type ${ropeType} is not supported; the supported types are: ${supported}`,
+    );
+  }
+  const theta = rope.rope_theta ?? config.rope_theta ?? DEFAULT_THETA;
+  const rotatedShare = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  // In the other families, transformers ignores the factor or fails, depending on the rope_type.
+  if (rotatedShare !== 1 && !canBePartial) {
+    throw new ModelError(
+      `config.json: partial_rotary_factor ${rotatedShare} is not supported for this model_type, must be 1`,
+    );
+  }
+  const rotatedDims = Math.floor(headDim * rotatedShare);
+  if (rotatedDims === 0 || rotatedDims % 2 !== 0) {
+    throw new ModelError(
+      `config.json: ${rotatedDims} of the ${headDim} dimensions of a head rotate, but the number must be even and positive`,
+    );
+  }
+  const pairs = rotatedDims / 2;
+  const base = Float64Array.from({ length: pairs }, (_, i) => theta ** (-i / pairs));
+  return ROPE_TYPES[ropeType as keyof typeof ROPE_TYPES]({ base, rope, config });
+}
+
+/** The settings from which the rotation is computed. */
+interface RotarySettings {
+  /** The angle by which each pair of dimensions rotates per token, in radians, before scaling. */
+  readonly base: Float64Array;
+  readonly rope: RopeObject;
+  readonly config: RotaryConfig;
+}
+
+/** Rotates each pair by its base frequency. */
+function unscaled({ base }: RotarySettings): RotarySpec {
+  return { pairs: base.length, scale: 1, frequencies: () => base };
+}
+
+/** Divides all frequencies by one factor. */
+function linear({ base, rope, config }: RotarySettings): RotarySpec {
+  const factor = requiredSetting(rope, "factor");
+  return unscaled({ base: base.map((frequency) => frequency / factor), rope, config });
+}
+
+/**
+ * Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates
+ * for the pairs in between.
+ */
+function llama3({ base, rope, config }: RotarySettings): RotarySpec {
+  const factor = requiredSetting(rope, "factor");
+  const low = requiredSetting(rope, "low_freq_factor"), high = requiredSetting(rope, "high_freq_factor");
+  const trainedTokens = trainedLength(rope, config);
+  const scaled = base.map((frequency) => {
+    const rotations = trainedTokens * frequency / (2 * Math.PI);
+    const unscaledShare = Math.min(1, Math.max(0, (rotations - low) / (high - low)));
+    return unscaledShare * frequency + (1 - unscaledShare) * frequency / factor;
+  });
+  return unscaled({ base: scaled, rope, config });
+}
+
+/**
+ * LongRoPE (Ding et al., arXiv 2402.13753). Each pair has its own divisor. There is one list of divisors for
+ * windows that are no longer than the windows in training, and another list for longer windows.
+ */
+function longrope({ base, rope, config }: RotarySettings): RotarySpec {
+  const trainedTokens = trainedLength(rope, config);
+  const factor = rope.factor ?? config.max_position_embeddings / trainedTokens;
+  const scale = rope.attention_factor ??
+    (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trainedTokens)));
+  const [short, long] = (["short_factor", "long_factor"] as const).map((name) => {
+    const divisors = requiredSetting(rope, name);
+    if (divisors.length !== base.length) {
+      throw new ModelError(
+        `config.json: ${name} has ${divisors.length} factors, but ${base.length} are needed`,
+      );
+    }
+    return base.map((frequency, i) => frequency / divisors[i]);
+  });
+  return { pairs: base.length, scale, frequencies: (tokens) => tokens > trainedTokens ? long : short };
+}
+
+/** Returns the number of tokens of the windows in training. */
+function trainedLength(rope: RopeObject, config: RotaryConfig): number {
+  return config.original_max_position_embeddings ?? rope.original_max_position_embeddings ??
+    config.max_position_embeddings;
+}
+
+/** Returns the setting `name`. @throws {ModelError} if it is missing */
+function requiredSetting<K extends keyof RopeObject>(rope: RopeObject, name: K): NonNullable<RopeObject[K]> {
+  const value = rope[name];
+  if (value === undefined || value === null) {
+    throw new ModelError(`config.json: rope_type ${rope.rope_type ?? rope.type} needs ${name}`);
+  }
+  return value;
+}

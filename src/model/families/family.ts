@@ -1,0 +1,101 @@
+/**
+ * The declaration of a model family, such as OPT or LLaMA. A family reads its config.json, names its tensors
+ * with their shapes, and composes the forward pass of one transformer block from the functions in `pieces/`.
+ * It does not read weights.
+ */
+
+import type { BlockPass } from "../pieces/block_pass.ts";
+import type { DeviceBuffer } from "../../device/backend.ts";
+import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
+
+/** A model family. The README of `model/` says how to add one. */
+export interface Family {
+  /** The `model_type` of its config.json. */
+  readonly modelType: string;
+  /** Whether its models are mixtures of experts. Defaults to false. */
+  readonly hasExperts?: boolean;
+  /**
+   * Returns the model that a configuration describes.
+   * @param config the object in config.json
+   * @param has returns whether the checkpoint has a tensor with the given name. Tensor names differ between
+   * checkpoints of one family
+   * @throws {ModelError} naming the setting that is missing, malformed or not supported
+   */
+  read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
+}
+
+/**
+ * A decoder-only language model: an embedding, transformer blocks of equal shape, a norm, and the head that computes logits.
+ */
+export interface ModelSpec {
+  readonly hiddenSize: number;
+  readonly blockCount: number;
+  readonly vocabSize: number;
+  /**
+   * The largest number of tokens in a window, which is a sequence of token ids. It is Infinity if the model
+   * has no position limit.
+   */
+  readonly maxTokens: number;
+  readonly embedding: EmbeddingSpec;
+  readonly block: BlockSpec;
+  /** The norm after the last block. Its name is complete without a prefix. */
+  readonly finalNorm?: NormSpec;
+  /**
+   * The layer between the final norm and the head. It exists if the head expects inputs of another size than
+   * the hidden states.
+   */
+  readonly headProjection?: LinearSpec;
+  /**
+   * The head. If the head shares its weight with the embedding, its name is that of the table of tokens
+   * without `.weight`.
+   */
+  readonly head: LinearSpec;
+  /** What is done to the outputs of the head. By default they are the logits. */
+  readonly logits?: LogitsSpec;
+}
+
+/** Changes of the outputs of the head, in this order. */
+export interface LogitsSpec {
+  /** A factor of the outputs. */
+  readonly scale?: number;
+  /** The limit c of the logits. An output x becomes c·tanh(x/c). */
+  readonly softCap?: number;
+}
+
+/** The embedding. The hidden states of a token are the sum of a row of each table. */
+export interface EmbeddingSpec {
+  /** The name of the table of tokens, (vocabSize, hiddenSize), or (vocabSize, inFeatures of the projection). */
+  readonly tokens: string;
+  /** The factor of the rows of the table of tokens. Defaults to 1. */
+  readonly scale?: number;
+  /** Projects the rows of the table of tokens to the size of the hidden states, before positions are added. */
+  readonly projection?: LinearSpec;
+  /** The table of positions, (maxTokens + offset, hiddenSize). Token t of a window uses row t + offset. */
+  readonly positions?: { readonly name: string; readonly offset: number };
+  /** The norm that is applied to the sum. */
+  readonly norm?: NormSpec;
+}
+
+/**
+ * A transformer block. The blocks of a model differ only in the prefix of their names and in the index that `forward` receives.
+ */
+export interface BlockSpec {
+  /** Returns the prefix of the names in `norms` and `groups`, such as `model.decoder.layers.3.`. */
+  prefix(block: number): string;
+  readonly norms: readonly NormSpec[];
+  /**
+   * All linear layers that can be pruned, in groups that share one input. A group comes after the groups on
+   * whose outputs it depends. Pruning replaces their weights.
+   */
+  readonly groups: readonly LinearGroup[];
+  /** The linear layers that stay dense, such as the router of a mixture of experts. */
+  readonly denseLayers?: readonly LinearSpec[];
+  /**
+   * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be
+   * applied exactly once, but a group of an expert only if tokens are routed to the expert. The groups of the
+   * last stage (see `stagesOf`) must add their outputs to `x` unless `pass` skips them, and only a norm may
+   * follow. These rules let a pass skip the last stage. A mixture of experts returns a promise, because it
+   * reads the scores of its router back.
+   */
+  forward(pass: BlockPass, x: DeviceBuffer, index: number): void | Promise<void>;
+}

@@ -1,0 +1,170 @@
+/**
+ * LLaMA and the families whose block differs from LLaMA's in a few traits. Each follows the class of transformers
+ * that its config.json belongs to, and the defaults of its settings are those of that class's configuration.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../base/files/model_error.ts";
+import { activationName, epsilon, layerTypesShape, positive, readLayerTypes } from "./config/config.ts";
+import { plainFeedForward } from "./llama/feed_forward.ts";
+import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
+
+const flag = z.boolean().default(false);
+
+/** LLaMA (Touvron et al., arXiv 2302.13971), versions 1 to 3. */
+export const llama = llamaFamily(
+  "llama",
+  z.object({ ...llamaShape, attention_bias: flag, mlp_bias: flag }),
+  ({ attention_bias: attention, mlp_bias: feedForward }) => ({
+    biases: { qkv: attention, out: attention, feedForward },
+  }),
+);
+
+/** Mistral (Jiang et al., arXiv 2310.06825) has a sliding attention window. */
+export const mistral = llamaFamily(
+  "mistral",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positive.nullable().default(8),
+    sliding_window: positive.nullable().default(4096),
+  }),
+  (config) => ({ window: () => config.sliding_window ?? 0 }),
+);
+
+const qwenShape = {
+  ...llamaShape,
+  ...layerTypesShape,
+  num_key_value_heads: positive.nullable().default(32),
+  use_sliding_window: flag,
+  sliding_window: positive.nullable().default(4096),
+  /** The number of blocks before the first block with a sliding window, unless `layer_types` decides for each block. */
+  max_window_layers: z.int().nonnegative().default(28),
+};
+const qwenSchema = z.object(qwenShape);
+
+/** Returns the attention window of each block of Qwen2 and Qwen3, in the form of `LlamaTraits.window`. */
+function qwenWindow(config: z.infer<typeof qwenSchema>): (index: number) => number {
+  const isSliding = readLayerTypes(config, (index) => index >= config.max_window_layers);
+  const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
+  return (index) => isSliding(index) ? window : 0;
+}
+
+/** Qwen2 (arXiv 2407.10671) has biases for q, k and v. Some of its blocks may have a sliding attention window. */
+export const qwen2 = llamaFamily(
+  "qwen2",
+  qwenSchema,
+  (config) => ({ biases: { qkv: true }, window: qwenWindow(config) }),
+);
+
+/** Qwen3 (arXiv 2505.09388) has norms for the heads of q and k, and the windows of Qwen2. */
+export const qwen3 = llamaFamily(
+  "qwen3",
+  z.object({ ...qwenShape, head_dim: positive.nullable().default(128), attention_bias: flag }),
+  (config) => ({
+    biases: { qkv: config.attention_bias, out: config.attention_bias },
+    queryKeyNorm: "heads",
+    window: qwenWindow(config),
+  }),
+);
+
+/** Phi-3 (Abdin et al., arXiv 2404.14219) has one fused linear layer for q, k and v, and one for gate and up. */
+export const phi3 = llamaFamily(
+  "phi3",
+  z.object({
+    ...llamaShape,
+    rms_norm_eps: epsilon.default(1e-5),
+    original_max_position_embeddings: positive.default(4096),
+    sliding_window: positive.nullish(),
+  }),
+  (config) => ({ fused: true, partialRotation: true, window: () => config.sliding_window ?? 0 }),
+);
+
+/** OLMo 2 (arXiv 2501.00656) has norms after each half instead of before it, and of q and k over all heads of a token. */
+export const olmo2 = llamaFamily(
+  "olmo2",
+  z.object({ ...llamaShape, rms_norm_eps: epsilon.default(1e-5), attention_bias: flag }),
+  ({ attention_bias: bias }) => ({
+    biases: { qkv: bias, out: bias },
+    normPlacement: "after",
+    queryKeyNorm: "rows",
+  }),
+);
+
+/** Granite (IBM 2024) has factors for the embedding, the attention scores, the outputs of each half, and the logits. */
+export const granite = llamaFamily(
+  "granite",
+  z.object({
+    ...llamaShape,
+    attention_bias: flag,
+    mlp_bias: flag,
+    embedding_multiplier: z.number().default(1),
+    attention_multiplier: z.number().default(1),
+    residual_multiplier: z.number().default(1),
+    logits_scaling: z.number().positive().default(1),
+  }),
+  ({ attention_bias: attention, mlp_bias: feedForward, ...config }) => ({
+    biases: { qkv: attention, out: attention, feedForward },
+    embeddingScale: config.embedding_multiplier,
+    attentionScale: config.attention_multiplier,
+    residualScale: config.residual_multiplier,
+    logits: { scale: 1 / config.logits_scaling },
+  }),
+);
+
+/**
+ * StarCoder2 (Lozhkov et al., arXiv 2402.19173) has LayerNorms, biases, a sliding window, and a feed-forward network
+ * without a gate.
+ */
+export const starcoder2 = llamaFamily(
+  "starcoder2",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positive.nullable().default(2),
+    hidden_act: activationName.default("gelu_tanh"),
+    norm_epsilon: epsilon.default(1e-5),
+    sliding_window: positive.nullish(),
+    use_bias: z.boolean().default(true),
+    tie_word_embeddings: z.boolean().default(true),
+  }).transform((config) => ({ ...config, rms_norm_eps: config.norm_epsilon })),
+  ({ use_bias: bias, sliding_window: window }) => ({
+    biases: { qkv: bias, out: bias },
+    normKind: "layer",
+    window: () => window ?? 0,
+    feedForward: (sizes, activation) => plainFeedForward(sizes, activation, bias),
+  }),
+);
+
+/** SmolLM3 (Hugging Face 2025) does not rotate queries and keys in some blocks. */
+export const smolLm3 = llamaFamily(
+  "smollm3",
+  z.object({
+    ...llamaShape,
+    ...layerTypesShape,
+    num_key_value_heads: positive.nullable().default(4),
+    attention_bias: flag,
+    mlp_bias: flag,
+    use_sliding_window: flag,
+    sliding_window: positive.nullish(),
+    /** For each block, 1 if its queries and keys rotate, and 0 otherwise. */
+    no_rope_layers: z.array(z.int()).nullish(),
+    /** In configurations without `no_rope_layers`, queries and keys do not rotate in the last of every so many blocks. */
+    no_rope_layer_interval: positive.default(4),
+    tie_word_embeddings: z.boolean().default(true),
+  }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 2_000_000 })),
+  ({ attention_bias: attention, mlp_bias: feedForward, ...config }) => {
+    const { no_rope_layers: flags, no_rope_layer_interval: interval, num_hidden_layers: blocks } = config;
+    if (flags && flags.length !== blocks) {
+      throw new ModelError(
+        `config.json: no_rope_layers has ${flags.length} entries, num_hidden_layers is ${blocks}`,
+      );
+    }
+    const hasRotary = (index: number) => flags ? flags[index] !== 0 : (index + 1) % interval !== 0;
+    const isSliding = readLayerTypes(config, (index) => !hasRotary(index));
+    const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
+    return {
+      biases: { qkv: attention, out: attention, feedForward },
+      window: (index) => isSliding(index) ? window : 0,
+      hasRotary,
+    };
+  },
+);

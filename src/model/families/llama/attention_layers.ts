@@ -1,0 +1,58 @@
+/**
+ * The linear layers of attention in a LLaMA-like block. Most families have one layer each for q, k and v. Phi-3
+ * has one layer that computes all three. Both forms have the same interface.
+ */
+
+import type { DeviceBuffer } from "../../../device/backend.ts";
+import type { BlockPass } from "../../pieces/block_pass.ts";
+import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
+import { applyGroup } from "../../pieces/linear.ts";
+import { type LinearGroup, linearSpec } from "../../layer_specs.ts";
+import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
+
+/** The linear layers of attention, in groups that share one input. */
+export interface AttentionLayers {
+  readonly qkv: LinearGroup;
+  readonly out: LinearGroup;
+  /**
+   * Applies `qkv` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side.
+   */
+  projectQkv(pass: BlockPass, x: DeviceBuffer): { q: ColumnsView; k: ColumnsView; v: ColumnsView };
+}
+
+/** Returns separate layers for q, k and v. */
+export function separateQkv(sizes: LlamaSizes, biases: LlamaBiases = {}): AttentionLayers {
+  const { hidden, heads, kvHeads, headDim } = sizes;
+  const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
+  const qkv: LinearGroup = [
+    linearSpec("self_attn.q_proj", hidden, qColumns, biases.qkv),
+    linearSpec("self_attn.k_proj", hidden, kvColumns, biases.qkv),
+    linearSpec("self_attn.v_proj", hidden, kvColumns, biases.qkv),
+  ];
+  return {
+    qkv,
+    out: [linearSpec("self_attn.o_proj", qColumns, hidden, biases.out)],
+    projectQkv(pass, x) {
+      const [q, k, v] = applyGroup(pass, qkv, x);
+      return { q: allColumns(q, qColumns), k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };
+    },
+  };
+}
+
+/** Returns one layer without a bias, whose outputs are q, then k, then v. */
+export function fusedQkv({ hidden, heads, kvHeads, headDim }: LlamaSizes): AttentionLayers {
+  const qColumns = heads * headDim, kvColumns = kvHeads * headDim, ld = qColumns + 2 * kvColumns;
+  const qkv: LinearGroup = [linearSpec("self_attn.qkv_proj", hidden, ld)];
+  return {
+    qkv,
+    out: [linearSpec("self_attn.o_proj", qColumns, hidden)],
+    projectQkv(pass, x) {
+      const [buffer] = applyGroup(pass, qkv, x);
+      return {
+        q: { buffer, offset: 0, ld },
+        k: { buffer, offset: qColumns, ld },
+        v: { buffer, offset: qColumns + kvColumns, ld },
+      };
+    },
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * A mixture of experts in the place of a feed-forward network. An expert is a small gated network. A router
+ * sends each token to a few experts, whose outputs are added with factors of the router. The router stays
+ * dense. Checkpoints have one tensor per layer and expert, which is the layout that transformers writes.
+ */
+
+import type { DeviceBuffer } from "../../../device/backend.ts";
+import { addRows, gatherRows } from "../../../device/kernels/forward/rows.ts";
+import { asFloat32 } from "../../../tensor/host_tensor.ts";
+import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
+import { allColumns } from "../../pieces/columns_view.ts";
+import { applyGate, applyGroup, applyLinear } from "../../pieces/linear.ts";
+import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
+import { type Routes, routeTokens, type RoutingRule } from "../../pieces/routing.ts";
+import { type LinearGroup, type LinearSpec, linearSpec, roleOf } from "../../layer_specs.ts";
+import type { FeedForward } from "./feed_forward.ts";
+
+/** The sizes, the names and the rule of a mixture of experts. */
+export interface ExpertsSpec extends RoutingRule {
+  readonly hidden: number;
+  /** The number of inputs of the last layer of an expert. */
+  readonly intermediate: number;
+  readonly activation: Activation;
+  /** The name of the mixture in a block, which comes before `.gate` and `.experts`. */
+  readonly name: string;
+  /** The names of an expert's layers. */
+  readonly layers: { readonly gate: string; readonly up: string; readonly down: string };
+}
+
+/** The layers of one expert. */
+interface Expert {
+  readonly gateUp: LinearGroup;
+  readonly down: LinearGroup;
+}
+
+/** Returns the mixture of experts. */
+export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
+  const router = linearSpec(`${spec.name}.gate`, spec.hidden, spec.experts);
+  const experts = Array.from({ length: spec.experts }, (_, index) => expertLayers(spec, index));
+  return {
+    groups: [...experts.map(({ gateUp }) => gateUp), ...experts.map(({ down }) => down)],
+    denseLayers: [router],
+    async apply(pass, x, stream, options) {
+      const scores = pass.workspace.buffer("router scores", pass.rows * spec.experts);
+      applyLinear(pass, router, x, 0, pass.rows, scores);
+      const bytes = await pass.backend.read(scores, 0, pass.rows * spec.experts * 4);
+      applyExperts(pass, spec, experts, routeTokens(asFloat32(bytes), spec), x, stream, options);
+    },
+  };
+}
+
+function expertLayers({ name, layers, hidden, intermediate }: ExpertsSpec, index: number): Expert {
+  const layer = (part: string, inFeatures: number, outFeatures: number): LinearSpec => ({
+    ...linearSpec(`${name}.experts.${index}.${part}`, inFeatures, outFeatures),
+    expertRole: `${name}.experts.${part}`,
+  });
+  return {
+    gateUp: [layer(layers.gate, hidden, intermediate), layer(layers.up, hidden, intermediate)],
+    down: [layer(layers.down, intermediate, hidden)],
+  };
+}
+
+/** Queues every expert on the rows of `x` that are routed to it, and adds the outputs to `stream`. */
+function applyExperts(
+  pass: BlockPass,
+  spec: ExpertsSpec,
+  experts: readonly Expert[],
+  routes: Routes,
+  x: DeviceBuffer,
+  stream: DeviceBuffer,
+  options: ResidualOptions,
+): void {
+  const { backend, workspace } = pass, { hidden } = spec;
+  const counts = experts.map((_, e) => routes.starts[e + 1] - routes.starts[e]);
+  reserveBuffers(pass, spec, experts[0], Math.max(...counts));
+  const index = workspace.buffer("expert tokens", routes.tokens.length);
+  const factors = workspace.buffer("expert factors", routes.factors.length);
+  backend.write(index, 0, new Uint8Array(routes.tokens.buffer));
+  backend.write(factors, 0, new Uint8Array(routes.factors.buffer));
+  const outputs = workspace.buffer("expert outputs", pass.rows * hidden);
+  backend.clear(outputs);
+  for (const [e, expert] of experts.entries()) {
+    const rows = counts[e], offset = routes.starts[e];
+    if (rows === 0) continue;
+    const inputs = workspace.buffer("expert inputs", rows * hidden);
+    backend.dispatch(gatherRows, { x, index, y: inputs }, { rows, cols: hidden, offset });
+    const y = applyExpert({ ...pass, rows }, spec, expert, inputs);
+    const params = { rows, cols: hidden, offset, has_index: 1, scale: 1 };
+    if (y) backend.dispatch(addRows, { x: y, index, factors, y: outputs }, params);
+  }
+  if (!pass.skippedGroups?.includes(experts[0].down)) addToStream(pass, outputs, stream, hidden, options);
+}
+
+/** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips its last layer. */
+function applyExpert(
+  pass: BlockPass,
+  { intermediate, activation }: ExpertsSpec,
+  { gateUp, down }: Expert,
+  x: DeviceBuffer,
+): DeviceBuffer | undefined {
+  const [gate, up] = applyGroup(pass, gateUp, x).map((y) => allColumns(y, intermediate));
+  const inner = applyGate(pass, gate, up, intermediate, activation);
+  if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];
+  pass.observeInput?.(down, inner, pass.rows);
+}
+
+/** Allocates the buffers that experts share for `rows` rows, so that no expert replaces them by larger ones. */
+function reserveBuffers(
+  { workspace }: BlockPass,
+  { hidden, intermediate }: ExpertsSpec,
+  { gateUp, down }: Expert,
+  rows: number,
+): void {
+  workspace.buffer("expert inputs", rows * hidden);
+  workspace.buffer("gated", rows * intermediate);
+  for (const layer of [...gateUp, ...down]) workspace.buffer(roleOf(layer), rows * layer.outFeatures);
+}

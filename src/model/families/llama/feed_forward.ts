@@ -1,0 +1,81 @@
+/**
+ * The feed-forward networks of LLaMA-like blocks. Most families have a gated network of three layers. Phi-3
+ * computes gate and up by one layer, and StarCoder2 has no gate. Mixtures of experts are in `experts.ts`.
+ */
+
+import type { DeviceBuffer } from "../../../device/backend.ts";
+import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
+import { allColumns } from "../../pieces/columns_view.ts";
+import { applyGate, applyGroup } from "../../pieces/linear.ts";
+import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
+import { type LinearGroup, type LinearSpec, linearSpec } from "../../layer_specs.ts";
+import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
+
+/** A feed-forward network. */
+export interface FeedForward {
+  /** Its linear layers, as in `BlockSpec.groups`. */
+  readonly groups: readonly LinearGroup[];
+  /** The linear layers that stay dense. */
+  readonly denseLayers?: readonly LinearSpec[];
+  /** Queues the network on `x`, and adds its outputs to `stream`. Both are (rows, hidden) f32. */
+  apply(
+    pass: BlockPass,
+    x: DeviceBuffer,
+    stream: DeviceBuffer,
+    options: ResidualOptions,
+  ): void | Promise<void>;
+}
+
+/** Returns the network down(activation(gate(x))·up(x)) with one layer each for gate, up and down. */
+export function gatedFeedForward(
+  { hidden, intermediate }: LlamaSizes,
+  activation: Activation,
+  { feedForward: bias }: LlamaBiases = {},
+): FeedForward {
+  const gateUp: LinearGroup = [
+    linearSpec("mlp.gate_proj", hidden, intermediate, bias),
+    linearSpec("mlp.up_proj", hidden, intermediate, bias),
+  ];
+  const down: LinearGroup = [linearSpec("mlp.down_proj", intermediate, hidden, bias)];
+  return {
+    groups: [gateUp, down],
+    apply(pass, x, stream, options) {
+      const [gate, up] = applyGroup(pass, gateUp, x).map((y) => allColumns(y, intermediate));
+      accumulateGroup(pass, down, applyGate(pass, gate, up, intermediate, activation), stream, options);
+    },
+  };
+}
+
+/** Returns the network down(activation(up(x))), which has no gate, under the names of StarCoder2. */
+export function plainFeedForward(
+  { hidden, intermediate }: LlamaSizes,
+  activation: Activation,
+  bias: boolean,
+): FeedForward {
+  const up: LinearGroup = [linearSpec("mlp.c_fc", hidden, intermediate, bias)];
+  const down: LinearGroup = [linearSpec("mlp.c_proj", intermediate, hidden, bias)];
+  return {
+    groups: [up, down],
+    apply(pass, x, stream, options) {
+      const [inner] = applyGroup(pass, up, x, activation);
+      accumulateGroup(pass, down, inner, stream, options);
+    },
+  };
+}
+
+/** Returns the gated network with one layer whose outputs are gate, then up. No layer has a bias. */
+export function fusedFeedForward(
+  { hidden, intermediate }: LlamaSizes,
+  activation: Activation,
+): FeedForward {
+  const gateUp: LinearGroup = [linearSpec("mlp.gate_up_proj", hidden, 2 * intermediate)];
+  const down: LinearGroup = [linearSpec("mlp.down_proj", intermediate, hidden)];
+  return {
+    groups: [gateUp, down],
+    apply(pass, x, stream, options) {
+      const [buffer] = applyGroup(pass, gateUp, x);
+      const [gate, up] = [0, intermediate].map((offset) => ({ buffer, offset, ld: 2 * intermediate }));
+      accumulateGroup(pass, down, applyGate(pass, gate, up, intermediate, activation), stream, options);
+    },
+  };
+}

@@ -1,0 +1,86 @@
+/**
+ * A LLaMA-like block: attention with grouped heads and rotary positions, and then a feed-forward network. Both
+ * halves add their outputs to the hidden states.
+ */
+
+import type { DeviceBuffer } from "../../../device/backend.ts";
+import { attend } from "../../pieces/attention.ts";
+import type { BlockPass } from "../../pieces/block_pass.ts";
+import { normalize } from "../../pieces/norm.ts";
+import { accumulateGroup } from "../../pieces/residual.ts";
+import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
+import type { BlockSpec } from "../family.ts";
+import type { NormSpec } from "../../layer_specs.ts";
+import type { AttentionLayers } from "./attention_layers.ts";
+import type { FeedForward } from "./feed_forward.ts";
+import type { LlamaSizes } from "./llama_sizes.ts";
+
+/** The norms of a half of a block: of its inputs, and of its outputs. */
+export interface NormsOfHalf {
+  readonly before?: NormSpec;
+  readonly after?: NormSpec;
+}
+
+/** The parts of which a block consists. `LlamaTraits` describes those that have the same names. */
+export interface BlockParts {
+  readonly sizes: LlamaSizes;
+  readonly attention: AttentionLayers;
+  readonly feedForward: FeedForward;
+  readonly attentionNorms: NormsOfHalf;
+  readonly feedForwardNorms: NormsOfHalf;
+  readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec];
+  rotary(index: number): RotarySpec | undefined;
+  window(index: number): number;
+  readonly scale?: number;
+  readonly softCap?: number;
+  readonly residualScale?: number;
+}
+
+/** Returns the block. @param root the part of its names before `layers.` */
+export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
+  const { attention, feedForward, attentionNorms, feedForwardNorms, queryKeyNorms = [] } = parts;
+  const norms = [
+    attentionNorms.before,
+    attentionNorms.after,
+    feedForwardNorms.before,
+    feedForwardNorms.after,
+    ...queryKeyNorms,
+  ];
+  return {
+    prefix: (block) => `${root}layers.${block}.`,
+    norms: norms.filter((norm) => norm !== undefined),
+    groups: [attention.qkv, attention.out, ...feedForward.groups],
+    denseLayers: feedForward.denseLayers,
+    forward(pass, x, index) {
+      const scale = parts.residualScale;
+      const attended = attendInBlock(parts, pass, inputOf(pass, attentionNorms, x), index);
+      accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
+      const input = inputOf(pass, feedForwardNorms, x);
+      return feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
+    },
+  };
+}
+
+/** Returns the inputs of a half of a block, which are the normalised hidden states or the hidden states themselves. */
+function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): DeviceBuffer {
+  return before ? normalize(pass, before, x) : x;
+}
+
+/** Queues the attention of block `index` without its last layer. Returns (rows, heads · headDim) f32. */
+function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
+  const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, scale, softCap } = parts;
+  let { q, k, v } = parts.attention.projectQkv(pass, x);
+  if (queryKeyNorms) {
+    const [qNorm, kNorm] = queryKeyNorms;
+    const normalizeHeads = (norm: NormSpec, buffer: DeviceBuffer, headCount: number) =>
+      normalize(pass, norm, buffer, pass.rows * headCount * headDim / norm.size);
+    q = { ...q, buffer: normalizeHeads(qNorm, q.buffer, heads) };
+    k = { ...k, buffer: normalizeHeads(kNorm, k.buffer, kvHeads) };
+  }
+  const rotary = parts.rotary(index);
+  if (rotary) {
+    rotate(pass, rotary, q, heads, headDim);
+    rotate(pass, rotary, k, kvHeads, headDim);
+  }
+  return attend(pass, { q, k, v, heads, kvHeads, headDim, window: parts.window(index), scale, softCap });
+}

@@ -1,0 +1,177 @@
+/**
+ * The network of LLaMA and of the families derived from it. `llama_block.ts` runs one block, and `LlamaTraits`
+ * declares how a family differs from LLaMA. Names follow transformers' `LlamaForCausalLM`.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../../base/files/model_error.ts";
+import {
+  activationName,
+  checkHeadDimension,
+  epsilon,
+  headDimension,
+  headName,
+  positive,
+  readConfig,
+} from "../config/config.ts";
+import { readRotary, rotaryShape } from "../config/rotary_config.ts";
+import type { Family, ModelSpec } from "../family.ts";
+import { linearSpec, type NormSpec } from "../../layer_specs.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
+import { fusedQkv, separateQkv } from "./attention_layers.ts";
+import { fusedFeedForward, gatedFeedForward } from "./feed_forward.ts";
+import { type BlockParts, llamaBlock, type NormsOfHalf } from "./llama_block.ts";
+import type { LlamaSizes } from "./llama_sizes.ts";
+import type { LlamaTraits, NormPlacement } from "./llama_traits.ts";
+
+/** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */
+export const llamaShape = {
+  hidden_size: positive,
+  intermediate_size: positive,
+  num_hidden_layers: positive,
+  num_attention_heads: positive,
+  num_key_value_heads: positive.nullish(),
+  head_dim: positive.nullish(),
+  hidden_act: activationName.default("silu"),
+  rms_norm_eps: epsilon.default(1e-6),
+  vocab_size: positive,
+  tie_word_embeddings: z.boolean().default(false),
+  ...rotaryShape,
+};
+
+type LlamaConfig = z.infer<z.ZodObject<typeof llamaShape>>;
+
+/** The names of the norms of a half of a block. */
+type NormNames = { readonly [Place in keyof NormsOfHalf]: string };
+
+/** The names of the norms of both halves, for each placement. */
+const NORM_NAMES: Readonly<Record<NormPlacement, { attention: NormNames; feedForward: NormNames }>> = {
+  before: {
+    attention: { before: "input_layernorm" },
+    feedForward: { before: "post_attention_layernorm" },
+  },
+  after: {
+    attention: { after: "post_attention_layernorm" },
+    feedForward: { after: "post_feedforward_layernorm" },
+  },
+  around: {
+    attention: { before: "input_layernorm", after: "post_attention_layernorm" },
+    feedForward: { before: "pre_feedforward_layernorm", after: "post_feedforward_layernorm" },
+  },
+};
+
+/**
+ * Declares a family derived from LLaMA.
+ * @param schema the settings, whose shape includes {@link llamaShape}
+ * @param traits returns how the family differs from LLaMA. `has` returns whether the checkpoint has a tensor. It throws
+ * a ModelError if a value of a setting is not supported
+ */
+export function llamaFamily<Config extends LlamaConfig>(
+  modelType: string,
+  schema: z.ZodType<Config>,
+  traits: (config: Config, has: (name: string) => boolean) => LlamaTraits,
+): Family {
+  return {
+    modelType,
+    read(object, has) {
+      const config = readConfig(schema, object);
+      return llamaModel(config, has, traits(config, has));
+    },
+  };
+}
+
+/**
+ * Returns the model that `config` describes.
+ * @param has returns whether the checkpoint has a tensor with the given name
+ * @throws {ModelError} if sizes contradict each other, or if the rotary settings are not supported
+ */
+export function llamaModel(
+  config: LlamaConfig,
+  has: (name: string) => boolean,
+  traits: LlamaTraits = {},
+): ModelSpec {
+  const sizes = readSizes(config);
+  const { hidden } = sizes;
+  // A checkpoint that was saved without its head (the layer that computes logits) lacks the prefix `model.`.
+  const root = has("embed_tokens.weight") ? "" : "model.";
+  const embedding = `${root}embed_tokens`;
+  return {
+    hiddenSize: hidden,
+    blockCount: config.num_hidden_layers,
+    vocabSize: config.vocab_size,
+    maxTokens: config.max_position_embeddings,
+    embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
+    block: llamaBlock(blockParts(config, sizes, traits), root),
+    finalNorm: normSpec(config, traits, `${root}norm`, hidden),
+    head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
+    logits: traits.logits,
+  };
+}
+
+function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits): BlockParts {
+  const { hidden } = sizes, { hidden_act: activation } = config, { biases, fused } = traits;
+  const rotary = rotaryOf(config, sizes, traits), names = NORM_NAMES[traits.normPlacement ?? "before"];
+  const normsOfHalf = ({ before, after }: NormNames): NormsOfHalf => ({
+    before: before === undefined ? undefined : normSpec(config, traits, before, hidden),
+    after: after === undefined ? undefined : normSpec(config, traits, after, hidden),
+  });
+  return {
+    sizes,
+    attention: fused ? fusedQkv(sizes) : separateQkv(sizes, biases),
+    feedForward: traits.feedForward?.(sizes, activation) ??
+      (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
+    attentionNorms: normsOfHalf(names.attention),
+    feedForwardNorms: normsOfHalf(names.feedForward),
+    queryKeyNorms: queryKeyNorms(config, sizes, traits),
+    rotary: (index) => traits.hasRotary?.(index) ?? true ? rotary(index) : undefined,
+    window: (index) => traits.window?.(index) ?? 0,
+    scale: traits.attentionScale,
+    softCap: traits.attentionSoftCap,
+    residualScale: traits.residualScale,
+  };
+}
+
+/** Returns a function that gives the rotation of each block. */
+function rotaryOf(
+  config: LlamaConfig,
+  { headDim }: LlamaSizes,
+  { rotary, partialRotation = false }: LlamaTraits,
+): (index: number) => RotarySpec {
+  if (rotary) return rotary;
+  const common = readRotary(config, headDim, partialRotation);
+  return () => common;
+}
+
+/** Returns the norms of queries and keys, if the family has any. */
+function queryKeyNorms(
+  config: LlamaConfig,
+  { heads, kvHeads, headDim }: LlamaSizes,
+  traits: LlamaTraits,
+): BlockParts["queryKeyNorms"] {
+  const { queryKeyNorm } = traits;
+  if (!queryKeyNorm) return undefined;
+  const norm = (name: string, headCount: number) =>
+    normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim);
+  return [norm("q_norm", heads), norm("k_norm", kvHeads)];
+}
+
+function normSpec(
+  { rms_norm_eps: eps }: LlamaConfig,
+  { normKind: kind = "rms", normWeightOffset: weightOffset }: LlamaTraits,
+  name: string,
+  size: number,
+): NormSpec {
+  return { kind, name, size, eps, affine: true, weightOffset };
+}
+
+function readSizes(config: LlamaConfig): LlamaSizes {
+  const { hidden_size: hidden, intermediate_size: intermediate, num_attention_heads: heads } = config;
+  const kvHeads = config.num_key_value_heads ?? heads;
+  if (heads % kvHeads !== 0) {
+    throw new ModelError(
+      `config.json: num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`,
+    );
+  }
+  const headDim = config.head_dim ? checkHeadDimension(config.head_dim) : headDimension(hidden, heads);
+  return { hidden, intermediate, heads, kvHeads, headDim };
+}

@@ -1,0 +1,149 @@
+/**
+ * The families whose blocks have a mixture of experts in the place of LLaMA's feed-forward network. Each follows the
+ * class of transformers that its config.json belongs to, and so do the defaults of its settings.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../base/files/model_error.ts";
+import { epsilon, positive } from "./config/config.ts";
+import type { Family } from "./family.ts";
+import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
+import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
+import type { LlamaTraits } from "./llama/llama_traits.ts";
+
+/** The largest number of experts, which routing stores in 16 bits. */
+const MAX_EXPERTS = 65_535;
+
+/** The settings of a mixture. Without `intermediate`, the experts have the size of the family's feed-forward network. */
+type Mixture =
+  & Pick<ExpertsSpec, "experts" | "expertsPerToken" | "isNormalized">
+  & Partial<Pick<ExpertsSpec, "name" | "layers" | "intermediate">>;
+
+/**
+ * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture
+ * and its layers the default names.
+ * @throws {ModelError} if a token would go to more experts than there are, or if the checkpoint has one tensor
+ * for all experts of a block
+ */
+function expertsOf(mixture: Mixture, has: (name: string) => boolean): Pick<LlamaTraits, "feedForward"> {
+  const { experts, expertsPerToken } = mixture;
+  if (expertsPerToken > experts || experts > MAX_EXPERTS) {
+    throw new ModelError(
+      `config.json: num_experts_per_tok ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
+        `are the number of experts and ${MAX_EXPERTS} experts`,
+    );
+  }
+  const fused = ["model.layers.0.mlp.experts.gate_up_proj", "layers.0.mlp.experts.gate_up_proj"].find(has);
+  if (fused !== undefined) {
+    throw new ModelError(
+      `tensor ${fused}: has the weights of all experts, which is not supported. save_pretrained() of transformers ` +
+        "writes one tensor per expert, unless save_original_format is False",
+    );
+  }
+  const layers = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+  return {
+    feedForward: ({ hidden, intermediate }, activation) =>
+      mixtureOfExperts({ name: "mlp", layers, hidden, intermediate, activation, ...mixture }),
+  };
+}
+
+/** Mixtral (Jiang et al., arXiv 2401.04088) has Mistral's block. */
+export const mixtral: Family = {
+  ...llamaFamily(
+    "mixtral",
+    z.object({
+      ...llamaShape,
+      num_key_value_heads: positive.nullable().default(8),
+      rms_norm_eps: epsilon.default(1e-5),
+      sliding_window: positive.nullish(),
+      num_local_experts: positive.default(8),
+      num_experts_per_tok: positive.default(2),
+    }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 1_000_000 })),
+    (config, has) => ({
+      window: () => config.sliding_window ?? 0,
+      ...expertsOf({
+        experts: config.num_local_experts,
+        expertsPerToken: config.num_experts_per_tok,
+        isNormalized: true,
+        name: "block_sparse_moe",
+        layers: { gate: "w1", up: "w3", down: "w2" },
+      }, has),
+    }),
+  ),
+  hasExperts: true,
+};
+
+/** Qwen3-MoE (arXiv 2505.09388) has Qwen3's block. */
+export const qwen3Moe: Family = {
+  ...llamaFamily(
+    "qwen3_moe",
+    z.object({
+      ...llamaShape,
+      num_key_value_heads: positive.nullable().default(4),
+      attention_bias: z.boolean().default(false),
+      use_sliding_window: z.boolean().default(false),
+      sliding_window: positive.nullable().default(4096),
+      moe_intermediate_size: positive.default(768),
+      /** Versions of transformers since 5 write `num_local_experts`. */
+      num_experts: positive.nullish(),
+      num_local_experts: positive.nullish(),
+      num_experts_per_tok: positive.default(8),
+      norm_topk_prob: z.boolean().default(false),
+      decoder_sparse_step: positive.default(1),
+      mlp_only_layers: z.array(z.int()).nullish(),
+    }),
+    ({ attention_bias: bias, decoder_sparse_step: step, mlp_only_layers: dense, ...config }, has) => {
+      // All blocks of a `ModelSpec` have the same layers.
+      const setting = step > 1
+        ? `decoder_sparse_step ${step}`
+        : dense?.length
+        ? `mlp_only_layers [${dense}]`
+        : undefined;
+      if (setting !== undefined) {
+        throw new ModelError(
+          `config.json: ${setting}, so some blocks have no experts, which is not supported`,
+        );
+      }
+      return {
+        biases: { qkv: bias, out: bias },
+        queryKeyNorm: "heads",
+        window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
+        ...expertsOf({
+          experts: config.num_local_experts ?? config.num_experts ?? 128,
+          expertsPerToken: config.num_experts_per_tok,
+          isNormalized: config.norm_topk_prob,
+          intermediate: config.moe_intermediate_size,
+        }, has),
+      };
+    },
+  ),
+  hasExperts: true,
+};
+
+/** OLMoE (Muennighoff et al., arXiv 2409.02060) has norms of queries and keys over all heads of a token. */
+export const olmoe: Family = {
+  ...llamaFamily(
+    "olmoe",
+    z.object({
+      ...llamaShape,
+      rms_norm_eps: epsilon.default(1e-5),
+      attention_bias: z.boolean().default(false),
+      clip_qkv: z.number().nullish(),
+      num_experts: positive.default(64),
+      num_experts_per_tok: positive.default(8),
+      norm_topk_prob: z.boolean().default(false),
+    }),
+    ({ attention_bias: bias, ...config }, has) => {
+      const experts = expertsOf({
+        experts: config.num_experts,
+        expertsPerToken: config.num_experts_per_tok,
+        isNormalized: config.norm_topk_prob,
+      }, has);
+      if (config.clip_qkv !== null && config.clip_qkv !== undefined) {
+        throw new ModelError(`config.json: clip_qkv ${config.clip_qkv} is not supported`);
+      }
+      return { biases: { qkv: bias, out: bias }, queryKeyNorm: "rows", ...experts };
+    },
+  ),
+  hasExperts: true,
+};

@@ -1,0 +1,237 @@
+/**
+ * The forward pass of a model over many windows, which are sequences of token ids, one transformer block
+ * after the other. All windows go through a block before the next block is loaded, so only the weights of one
+ * block are on the device at a time.
+ */
+
+import type { Backend } from "../device/backend.ts";
+import { type Batch, planBatches } from "./batches.ts";
+import { DeviceWeights } from "./device_weights.ts";
+import { Embedding } from "./embedding.ts";
+import {
+  choosePlace,
+  countStatesBytes,
+  HiddenStates,
+  type HiddenStatesLocation,
+  type HiddenStatesStorage,
+  type Place,
+} from "./hidden_states/hidden_states.ts";
+import { type LinearGroup, stagesOf } from "./layer_specs.ts";
+import type { ModelSpec } from "./families/family.ts";
+import type { Model } from "./model.ts";
+import type { BlockPass, InputObserver } from "./pieces/block_pass.ts";
+import type { TensorSource } from "./checkpoint/tensor_source.ts";
+import { ForwardWorkspace } from "./forward_workspace.ts";
+
+/** The device memory that a forward pass may use in addition to the weights of a block. */
+export interface ForwardMemory {
+  /** Bytes for the activations of one batch. Defaults to {@link ACTIVATION_BYTES}, because larger batches are not faster. */
+  readonly activationBytes?: number;
+  /**
+   * Bytes for the hidden states of all windows. Hidden states that need more are stored in the CPU's memory
+   * or on disk. Defaults to 1 GiB.
+   */
+  readonly hiddenStatesBytes?: number;
+}
+
+/** Options of a forward pass. */
+export interface ForwardOptions extends ForwardMemory {
+  /**
+   * The folder in which the hidden states are stored after every block. If the folder has the states of a killed forward pass
+   * over the same windows, the forward pass resumes after the last block that was stored. By default states are stored in
+   * memory only.
+   */
+  readonly storage?: HiddenStatesStorage;
+}
+
+/** On a GPU a batch must be large enough to keep all processors busy. On a CPU smaller batches are as fast and save memory. */
+const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 64 << 20, webgpu: 256 << 20 };
+const HIDDEN_STATES_BYTES = 1 << 30;
+
+/** How a forward pass divides its windows, and where it stores their hidden states. */
+export interface ForwardPlan {
+  readonly batches: readonly Batch[];
+  /** The bytes of the hidden states of all windows. */
+  readonly statesBytes: number;
+  readonly place: Place;
+}
+
+/**
+ * Plans a forward pass over `windows` windows of `tokens` tokens.
+ * @throws {RangeError} if an activation of a single window exceeds the largest buffer
+ */
+export function planForward(
+  { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
+  spec: ModelSpec,
+  windows: number,
+  tokens: number,
+  { activationBytes = ACTIVATION_BYTES[kind], hiddenStatesBytes = HIDDEN_STATES_BYTES, location }:
+    & ForwardMemory
+    & { readonly location?: HiddenStatesLocation } = {},
+): ForwardPlan {
+  const statesBytes = countStatesBytes(spec, windows, tokens);
+  return {
+    batches: planBatches(spec, windows, tokens, { maxBufferBytes, activationBytes }),
+    statesBytes,
+    place: choosePlace(statesBytes, hiddenStatesBytes, location),
+  };
+}
+
+/** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
+export class Forward {
+  readonly workspace: ForwardWorkspace;
+
+  private constructor(
+    readonly backend: Backend,
+    readonly model: Model,
+    /** The number of tokens of every window. */
+    readonly tokens: number,
+    readonly hiddenStates: HiddenStates,
+  ) {
+    this.workspace = new ForwardWorkspace(backend);
+  }
+
+  /**
+   * Embeds `windows`, or loads their hidden states if the folder of `storage` has them. `hiddenStates.nextBlock` is the block
+   * to run next.
+   * @param windows token ids. All windows have the same length
+   * @throws {RangeError} if there are no windows, if their lengths differ, or if they are too long
+   * @throws {ModelError} if the weights do not fit the configuration, or if an id is not in the vocabulary
+   */
+  static async begin(
+    backend: Backend,
+    model: Model,
+    windows: readonly Uint32Array[],
+    { storage, ...memory }: ForwardOptions = {},
+  ): Promise<Forward> {
+    const { spec } = model, { hiddenSize } = spec;
+    const tokens = commonLength(windows, spec.maxTokens);
+    const { batches } = planForward(backend, spec, windows.length, tokens, memory);
+    const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
+    const hiddenStates = new HiddenStates(backend, { batches, tokens, hiddenSize, deviceBytes, storage });
+    try {
+      const lastBlock = await storage?.folder.lastBlock();
+      if (lastBlock === undefined) {
+        const embedding = await Embedding.open(backend, model);
+        await hiddenStates.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
+      } else await hiddenStates.load(lastBlock);
+    } catch (error) {
+      hiddenStates.destroy();
+      throw error;
+    }
+    return new Forward(backend, model, tokens, hiddenStates);
+  }
+
+  /**
+   * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The
+   * stored hidden states do not change. The last group of layers (linear layers that share one input) is not
+   * computed and its weights are not loaded, because no layer of the block uses its outputs. In a mixture of
+   * experts, every expert has such a group.
+   * @param onBatchDone called after each batch
+   * @param source the weights of the block
+   */
+  observeBlock(
+    index: number,
+    observeInput: InputObserver,
+    onBatchDone?: (batch: Batch) => void,
+    source: TensorSource = this.model.weights,
+  ): Promise<void> {
+    const { block } = this.model.spec;
+    const stages = stagesOf(block.groups);
+    const skippedGroups = stages.pop();
+    return this.#withBlock(
+      index,
+      source,
+      stages.flat(),
+      (weights) =>
+        this.hiddenStates.visit((states, batch) => {
+          const pass = { ...this.pass(weights, batch), observeInput, skippedGroups };
+          return block.forward(pass, states, index);
+        }, onBatchDone),
+    );
+  }
+
+  /**
+   * Runs block `index` on every window. Its outputs replace the stored hidden states.
+   * @param onBatchDone called after each batch
+   * @param source the weights of the block
+   * @param observeInput receives the inputs of the block's linear layers
+   */
+  runBlock(
+    index: number,
+    onBatchDone?: (batch: Batch) => void,
+    source: TensorSource = this.model.weights,
+    observeInput: InputObserver = () => {},
+  ): Promise<void> {
+    return this.#withBlock(
+      index,
+      source,
+      this.model.spec.block.groups,
+      (weights) =>
+        this.hiddenStates.update(
+          (states, batch) =>
+            this.model.spec.block.forward({ ...this.pass(weights, batch), observeInput }, states, index),
+          onBatchDone,
+        ),
+    );
+  }
+
+  /** Runs all blocks in order. Must be called before any block has run. */
+  async runBlocks(onBatchDone?: (batch: Batch) => void): Promise<void> {
+    for (let index = 0; index < this.model.spec.blockCount; index++) await this.runBlock(index, onBatchDone);
+  }
+
+  /** Returns the context in which the functions in `pieces/` run on `batch` with `weights`. */
+  pass(weights: DeviceWeights, { count }: Batch): BlockPass {
+    const { backend, workspace, tokens } = this;
+    return { backend, weights, workspace, windows: count, tokens, rows: count * tokens };
+  }
+
+  /** Loads the weights of `groups` and of the norms of block `index`, calls `work`, and frees the weights. */
+  async #withBlock(
+    index: number,
+    source: TensorSource,
+    groups: readonly LinearGroup[],
+    work: (weights: DeviceWeights) => Promise<void>,
+  ): Promise<void> {
+    const { block } = this.model.spec;
+    const weights = await DeviceWeights.load(this.backend, source, {
+      prefix: block.prefix(index),
+      linears: [...groups.flat(), ...block.denseLayers ?? []],
+      norms: block.norms,
+    });
+    try {
+      await work(weights);
+    } finally {
+      weights.destroy();
+    }
+  }
+
+  /** Frees the activations, so that other work can use their memory until the next block runs. */
+  freeActivations(): void {
+    this.workspace.destroy();
+  }
+
+  /** Frees the hidden states and the activations. */
+  destroy(): void {
+    this.hiddenStates.destroy();
+    this.freeActivations();
+  }
+}
+
+/**
+ * Returns the common length of `windows`.
+ * @throws {RangeError} if there is no window, if the lengths differ, or if they exceed `maxTokens`
+ */
+function commonLength(windows: readonly Uint32Array[], maxTokens: number): number {
+  const tokens = windows[0]?.length ?? 0;
+  if (tokens === 0) throw new RangeError("windows: there must be at least one window of at least one token");
+  const other = windows.find((window) => window.length !== tokens);
+  if (other) {
+    throw new RangeError(`windows: all must have the same length, got ${tokens} and ${other.length} tokens`);
+  }
+  if (tokens > maxTokens) {
+    throw new RangeError(`window of ${tokens} tokens: the model has positions for ${maxTokens}`);
+  }
+  return tokens;
+}

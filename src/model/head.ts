@@ -1,0 +1,164 @@
+/**
+ * Computes logits from hidden states. The steps are the final norm, a projection that only some models have,
+ * and the head, which is the last linear layer. A row of logits has one element per token of the vocabulary.
+ * The logits of all rows would not fit into memory, so they are computed in chunks of rows.
+ */
+
+import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import type { Batch } from "./batches.ts";
+import { DeviceWeights } from "./device_weights.ts";
+import type { ModelSpec } from "./families/family.ts";
+import type { LinearSpec } from "./layer_specs.ts";
+import type { Forward } from "./forward.ts";
+import type { Model } from "./model.ts";
+import type { BlockPass } from "./pieces/block_pass.ts";
+import { softCap } from "../device/kernels/forward/activate.ts";
+import { applyLinear } from "./pieces/linear.ts";
+import { normalize } from "./pieces/norm.ts";
+
+/**
+ * The bytes of a chunk of logits. Even with a large vocabulary, such a chunk has enough rows for a fast
+ * matrix product.
+ */
+const LOGITS_BYTES = 64 << 20;
+
+/** Returns the bytes of the weights of the head and of a chunk of logits. @param rows the number of rows in a batch */
+export function countHeadBytes(
+  { head, headProjection, vocabSize }: ModelSpec,
+  rows: number,
+  maxBufferBytes: number,
+): number {
+  const weights = [head, ...headProjection ? [headProjection] : []]
+    .reduce((sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures, 0);
+  return weights + 4 * vocabSize * Math.min(rows, maxLogitsRows(vocabSize, maxBufferBytes));
+}
+
+function maxLogitsRows(vocabSize: number, maxBufferBytes: number): number {
+  return Math.max(1, Math.floor(Math.min(LOGITS_BYTES, maxBufferBytes) / (vocabSize * 4)));
+}
+
+/** A chunk of logits on the device. */
+export interface LogitsChunk {
+  /** (rows, vocabSize) f32, valid until the next chunk is computed. */
+  readonly logits: DeviceBuffer;
+  /**
+   * The number of the chunk's first row. The requested rows are numbered from 0, in order, across all batches.
+   * If all rows are requested, token t of window w has the number w · tokens + t, where `tokens` is the length
+   * of a window.
+   */
+  readonly firstRow: number;
+  readonly rows: number;
+}
+
+/** Consecutive rows of a batch. Row 0 belongs to the first token of the first window of the batch. */
+export interface PositionRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+/**
+ * Computes the logits of the hidden states in chunks. The chunks are in the order of the rows.
+ * @param onChunk called with each chunk. The next chunk is queued only after the callback has returned
+ * @param onBatchDone called after each batch
+ * @param pickRows returns the rows of a batch for which logits are needed. By default, the logits of all rows
+ * are computed
+ * @throws {ModelError} if the weights do not fit the configuration
+ */
+export async function forEachLogitsChunk(
+  forward: Forward,
+  onChunk: (chunk: LogitsChunk) => void | Promise<void>,
+  onBatchDone?: (batch: Batch) => void,
+  pickRows?: (batch: Batch) => readonly PositionRange[],
+): Promise<void> {
+  const { backend, model: { spec } } = forward;
+  const maxRows = maxLogitsRows(spec.vocabSize, backend.maxBufferBytes);
+  const head = await loadHead(backend, forward.model);
+  let firstRow = 0;
+  try {
+    await forward.hiddenStates.visit(async (states, batch) => {
+      const { x, rowCount } = pickRows
+        ? gatherRows(forward, states, pickRows(batch))
+        : allRows(forward, states, batch);
+      const pass = { ...forward.pass(head, batch), rows: rowCount };
+      const inputs = headInputs(pass, spec, x);
+      for (let row = 0; row < rowCount; row += maxRows) {
+        const rows = Math.min(maxRows, rowCount - row);
+        await onChunk({ logits: computeLogits(pass, spec, inputs, row, rows), firstRow, rows });
+        firstRow += rows;
+      }
+    }, onBatchDone);
+  } finally {
+    head.destroy();
+  }
+}
+
+/** The hidden states for which logits are computed, (rowCount, hidden) f32. */
+interface Rows {
+  readonly x: DeviceBuffer;
+  readonly rowCount: number;
+}
+
+function allRows({ tokens }: Forward, x: DeviceBuffer, { count }: Batch): Rows {
+  return { x, rowCount: count * tokens };
+}
+
+/**
+ * Copies the requested rows of a batch into one buffer. Often only a few rows are requested. The head takes
+ * as long as a whole block, so it must not run on the other rows.
+ */
+function gatherRows(
+  { backend, workspace, model: { spec } }: Forward,
+  states: DeviceBuffer,
+  ranges: readonly PositionRange[],
+): Rows {
+  const rowBytes = spec.hiddenSize * 4;
+  const rowCount = ranges.reduce((sum, { count }) => sum + count, 0);
+  const x = workspace.buffer("picked states", rowCount * spec.hiddenSize);
+  let row = 0;
+  for (const { first, count } of ranges) {
+    backend.copy(states, first * rowBytes, x, row * rowBytes, count * rowBytes);
+    row += count;
+  }
+  return { x, rowCount };
+}
+
+/** Queues computing the inputs of the head from the hidden states `x`, (pass.rows, hidden) f32. */
+export function headInputs(pass: BlockPass, spec: ModelSpec, x: DeviceBuffer): DeviceBuffer {
+  return projectToHead(pass, spec.headProjection, spec.finalNorm ? normalize(pass, spec.finalNorm, x) : x);
+}
+
+/**
+ * Queues computing the logits of rows `row` … `row + rows − 1` of the head's inputs.
+ * @returns (rows, vocabSize) f32, valid until logits are computed again
+ */
+export function computeLogits(
+  pass: BlockPass,
+  spec: ModelSpec,
+  inputs: DeviceBuffer,
+  row: number,
+  rows: number,
+): DeviceBuffer {
+  const count = rows * spec.vocabSize, logits = pass.workspace.buffer("logits", count);
+  applyLinear(pass, spec.head, inputs, row, rows, logits, { scale: spec.logits?.scale });
+  const cap = spec.logits?.softCap;
+  if (cap) pass.backend.dispatch(softCap, { x: logits }, { count, cap });
+  return logits;
+}
+
+/** Projects the hidden states to the size of the head's inputs, if the model has such a projection. */
+function projectToHead(pass: BlockPass, projection: LinearSpec | undefined, x: DeviceBuffer): DeviceBuffer {
+  if (!projection) return x;
+  const y = pass.workspace.buffer(projection.name, pass.rows * projection.outFeatures);
+  applyLinear(pass, projection, x, 0, pass.rows, y);
+  return y;
+}
+
+/** Loads the weights of the final norm, the projection and the head. */
+export function loadHead(backend: Backend, model: Model): Promise<DeviceWeights> {
+  const { head, headProjection, finalNorm } = model.spec;
+  return DeviceWeights.load(backend, model.weights, {
+    prefix: "",
+    linears: headProjection ? [headProjection, head] : [head],
+    norms: finalNorm ? [finalNorm] : [],
+  });
+}

@@ -1,0 +1,234 @@
+/**
+ * The hidden states of all windows (sequences of token ids). They are the outputs of one transformer block
+ * and the inputs of the next one. They are stored in device memory if they fit there, and otherwise in host
+ * memory (the CPU's) or in a file. A callback receives the states of one batch at a time, on the device. If a
+ * folder is given, the states are also written to it after every block, so that a killed forward pass can
+ * resume after the last block that it completed.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { Batch } from "../batches.ts";
+import {
+  type BatchBytes,
+  type DeviceBatch,
+  DeviceStore,
+  type HiddenStatesStore,
+  HostStore,
+} from "./hidden_states_store.ts";
+import { DiskStore } from "./disk_store.ts";
+import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
+
+/**
+ * Called with the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. It queues kernels, and may read buffers
+ * back.
+ */
+export type BatchCallback = (states: DeviceBuffer, batch: Batch) => void | Promise<void>;
+
+/**
+ * Where hidden states are stored. `memory` means device memory, or host memory if they do not fit on the device. `disk` means a
+ * file. `auto` means `memory` up to {@link AUTO_MEMORY_BYTES}, and `disk` for larger states.
+ */
+export type HiddenStatesLocation = "memory" | "disk" | "auto";
+
+/** The limit up to which `auto` stores hidden states in host memory. It is a quarter of the memory of a small machine. */
+export const AUTO_MEMORY_BYTES = 4 * 2 ** 30;
+
+/** Where hidden states are stored, and the folder to which they are also written so that a killed forward pass can resume. */
+export interface HiddenStatesStorage {
+  readonly folder: HiddenStatesFolder;
+  readonly location: HiddenStatesLocation;
+}
+
+/** The sizes of the hidden states, and the limits for storing them. */
+export interface HiddenStatesOptions {
+  /** The batches, in order. There must be at least one. */
+  readonly batches: readonly Batch[];
+  /** The number of tokens of every window. */
+  readonly tokens: number;
+  readonly hiddenSize: number;
+  /** The limit up to which hidden states are stored in device memory. */
+  readonly deviceBytes: number;
+  /** By default, hidden states are stored in memory only. */
+  readonly storage?: HiddenStatesStorage;
+}
+
+/** The hidden states of all windows. The caller calls `fill` or `load` first, and `destroy` at the end. */
+export class HiddenStates {
+  readonly batches: readonly Batch[];
+  readonly #backend: Backend;
+  readonly #batchBytes: readonly BatchBytes[];
+  readonly #totalBytes: number;
+  readonly #isOnDisk: boolean;
+  readonly #store: HiddenStatesStore;
+  readonly #folder?: HiddenStatesFolder;
+  #nextBlock = 0;
+
+  constructor(
+    backend: Backend,
+    { batches, tokens, hiddenSize, deviceBytes, storage }: HiddenStatesOptions,
+  ) {
+    const windowBytes = countStatesBytes({ hiddenSize }, 1, tokens);
+    this.batches = batches;
+    this.#backend = backend;
+    this.#batchBytes = batches.map(({ first, count }) => ({
+      offset: first * windowBytes,
+      length: count * windowBytes,
+    }));
+    const last = this.#batchBytes[batches.length - 1];
+    this.#totalBytes = last.offset + last.length;
+    this.#folder = storage?.folder;
+    const place = choosePlace(this.#totalBytes, deviceBytes, storage?.location);
+    this.#isOnDisk = place === "disk";
+    this.#store = this.#createStore(place);
+  }
+
+  #createStore(place: Place): HiddenStatesStore {
+    if (place === "device") return new DeviceStore(this.#backend, this.#batchBytes);
+    if (place === "host") return new HostStore(this.#backend, this.#batchBytes);
+    return new DiskStore(this.#backend, this.#batchBytes, this.#totalBytes, this.#folder!);
+  }
+
+  /** The index of the block that runs next. The stored states are its inputs. */
+  get nextBlock(): number {
+    return this.#nextBlock;
+  }
+
+  /**
+   * Stores the inputs of block 0. `embed` returns the inputs for one batch, (batch.count · tokens,
+   * hiddenSize) f32.
+   */
+  async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>): Promise<void> {
+    const draft = this.#isOnDisk ? await this.#folder?.create(0) : undefined;
+    try {
+      for (const [i, batch] of this.batches.entries()) {
+        const states = await embed(batch);
+        const bytes = new Uint8Array(states.buffer, states.byteOffset, states.byteLength);
+        await draft?.write(this.#batchBytes[i].offset, bytes);
+        this.#store.storeInitial(i, bytes);
+      }
+      await draft?.commit();
+    } finally {
+      await draft?.close();
+    }
+  }
+
+  /**
+   * Loads the inputs of `block` from the folder.
+   * @throws {ModelError} if the file does not have the size of these states
+   */
+  async load(block: number): Promise<void> {
+    if (!this.#folder) throw new TypeError("hidden states: cannot be loaded without a folder");
+    const file = await this.#folder.open(block, this.#totalBytes);
+    try {
+      if (!this.#isOnDisk) {
+        for (const [i, { offset, length }] of this.#batchBytes.entries()) {
+          this.#store.storeInitial(i, await file.read(offset, length));
+        }
+      }
+    } finally {
+      await file.close();
+    }
+    this.#nextBlock = block;
+  }
+
+  /**
+   * Calls `change` with each batch. `change` overwrites the states of the batch with the inputs of the next
+   * block. The new states are then stored.
+   * @param onBatchDone called after each batch
+   */
+  async update(change: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
+    const draft = await this.#folder?.create(this.#nextBlock + 1);
+    const readsBack = draft !== undefined || this.#store.needsBytes;
+    let written = Promise.resolve();
+    try {
+      await this.#runBatches(this.#store.onDevice(this.#nextBlock, false), {
+        queue: change,
+        resultOf: async (states, { length }) => {
+          if (readsBack) return await this.#backend.read(states, 0, length);
+          await this.#backend.finish();
+          return undefined;
+        },
+        take: async (bytes, i) => {
+          if (bytes) {
+            this.#store.storeChanged(i, bytes);
+            await written;
+            if (draft) written = draft.write(this.#batchBytes[i].offset, bytes);
+            written.catch(() => {}); // A failed write is reported by `await written`.
+          }
+          onBatchDone?.(this.batches[i]);
+        },
+      });
+      await written;
+      await draft?.commit();
+    } finally {
+      await draft?.close();
+    }
+    this.#nextBlock++;
+  }
+
+  /**
+   * Calls `use` with a copy of each batch. The stored states do not change.
+   * @param onBatchDone called after each batch
+   */
+  async visit(use: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
+    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true), {
+      queue: use,
+      resultOf: () => this.#backend.finish(),
+      take: (_, i) => onBatchDone?.(this.batches[i]),
+    });
+  }
+
+  /**
+   * Queues the work of each batch, and takes its result after the work of the next batch was queued. So the device always has work,
+   * the number of queued commands is limited, and other tasks of the process can run.
+   */
+  async #runBatches<Result>(batches: AsyncIterable<DeviceBatch>, steps: BatchSteps<Result>): Promise<void> {
+    let earlier: { readonly index: number; readonly result: Promise<Result> } | undefined;
+    for await (const [index, states] of batches) {
+      await steps.queue(states, this.batches[index]);
+      const result = steps.resultOf(states, this.#batchBytes[index]);
+      result.catch(() => {}); // An error is thrown when the result is taken, unless the loop ends before.
+      if (earlier) await steps.take(await earlier.result, earlier.index);
+      earlier = { index, result };
+    }
+    if (earlier) await steps.take(await earlier.result, earlier.index);
+  }
+
+  /** Frees the device memory. */
+  destroy(): void {
+    this.#store.destroy();
+  }
+}
+
+/** What is done with each batch. */
+interface BatchSteps<Result> {
+  /** Queues the kernels of a batch. */
+  readonly queue: BatchCallback;
+  /** Returns what follows from the kernels of a batch, once the device has run them. */
+  readonly resultOf: (states: DeviceBuffer, bytes: BatchBytes) => Promise<Result>;
+  /** Receives the result of batch `index`. */
+  readonly take: (result: Result, index: number) => void | Promise<void>;
+}
+
+/** A place for hidden states. */
+export type Place = "device" | "host" | "disk";
+
+/** Returns the bytes of the hidden states of `windows` windows. */
+export function countStatesBytes(
+  { hiddenSize }: { readonly hiddenSize: number },
+  windows: number,
+  tokens: number,
+): number {
+  return windows * tokens * hiddenSize * 4;
+}
+
+/** Returns where `totalBytes` of hidden states are stored. */
+export function choosePlace(
+  totalBytes: number,
+  deviceBytes: number,
+  location: HiddenStatesLocation = "memory",
+): Place {
+  if (location === "disk") return "disk";
+  if (totalBytes <= deviceBytes) return "device";
+  return location === "auto" && totalBytes > AUTO_MEMORY_BYTES ? "disk" : "host";
+}

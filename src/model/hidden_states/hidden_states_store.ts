@@ -1,0 +1,131 @@
+/**
+ * The places where hidden states are stored between two blocks: device memory (`DeviceStore`) and host memory (`HostStore`) in this file,
+ * and a file on the disk (`DiskStore`). All three have one interface. Each store puts one batch of windows at a time on the device.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+
+/** The byte range of a batch in the hidden states of all windows. */
+export interface BatchBytes {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** A batch on the device: its index, and its hidden states, (rows, hiddenSize) f32. */
+export type DeviceBatch = readonly [index: number, states: DeviceBuffer];
+
+/** Stores the hidden states of all batches. */
+export interface HiddenStatesStore {
+  /** Whether `storeChanged` needs the bytes of a changed batch. Otherwise batches are changed in place. */
+  readonly needsBytes: boolean;
+  /** Stores batch `index` of the states from which the forward pass starts. */
+  storeInitial(index: number, bytes: Uint8Array): void;
+  /**
+   * Puts the batches on the device, one after the other.
+   * @param nextBlock the block whose inputs are stored
+   * @param copy whether the stored states must stay unchanged if the caller overwrites the states on the
+   * device
+   */
+  onDevice(nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined>;
+  /** Stores the changed states of batch `index`. */
+  storeChanged(index: number, bytes: Uint8Array): void;
+  /** Frees the device memory. */
+  destroy(): void;
+}
+
+/** A reusable buffer that is allocated on first use. */
+export class ScratchBuffer {
+  readonly #backend: Backend;
+  readonly #byteLength: number;
+  #buffer?: DeviceBuffer;
+
+  constructor(backend: Backend, batches: readonly BatchBytes[]) {
+    this.#backend = backend;
+    this.#byteLength = Math.max(...batches.map(({ length }) => length));
+  }
+
+  /** Queues the upload of `bytes` and returns the buffer. */
+  upload(bytes: Uint8Array): DeviceBuffer {
+    const buffer = this.#allocated();
+    this.#backend.write(buffer, 0, bytes);
+    return buffer;
+  }
+
+  /** Queues a copy of the first `byteLength` bytes of `source` and returns the buffer. */
+  copyOf(source: DeviceBuffer, byteLength: number): DeviceBuffer {
+    const buffer = this.#allocated();
+    this.#backend.copy(source, 0, buffer, 0, byteLength);
+    return buffer;
+  }
+
+  /** Frees the buffer. */
+  destroy(): void {
+    this.#buffer?.destroy();
+  }
+
+  #allocated(): DeviceBuffer {
+    return this.#buffer ??= this.#backend.createBuffer("hidden states", this.#byteLength);
+  }
+}
+
+/** Hidden states in device memory. */
+export class DeviceStore implements HiddenStatesStore {
+  readonly needsBytes = false;
+  readonly #backend: Backend;
+  readonly #batches: readonly BatchBytes[];
+  readonly #buffers: DeviceBuffer[] = [];
+  readonly #scratch: ScratchBuffer;
+
+  constructor(backend: Backend, batches: readonly BatchBytes[]) {
+    this.#backend = backend;
+    this.#batches = batches;
+    this.#scratch = new ScratchBuffer(backend, batches);
+  }
+
+  storeInitial(index: number, bytes: Uint8Array): void {
+    const buffer = this.#backend.createBuffer("hidden states", bytes.byteLength);
+    this.#buffers[index] = buffer;
+    this.#backend.write(buffer, 0, bytes);
+  }
+
+  async *onDevice(_nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined> {
+    for (const [index, { length }] of this.#batches.entries()) {
+      yield [index, copy ? this.#scratch.copyOf(this.#buffers[index], length) : this.#buffers[index]];
+    }
+  }
+
+  /** Does nothing, because the states were changed in place. */
+  storeChanged(): void {}
+
+  destroy(): void {
+    for (const buffer of this.#buffers) buffer.destroy();
+    this.#scratch.destroy();
+  }
+}
+
+/** Hidden states in host memory. One batch at a time is uploaded to the device. */
+export class HostStore implements HiddenStatesStore {
+  readonly needsBytes = true;
+  readonly #bytes: Uint8Array[] = [];
+  readonly #scratch: ScratchBuffer;
+
+  constructor(backend: Backend, batches: readonly BatchBytes[]) {
+    this.#scratch = new ScratchBuffer(backend, batches);
+  }
+
+  storeInitial(index: number, bytes: Uint8Array): void {
+    this.#bytes[index] = bytes;
+  }
+
+  async *onDevice(): AsyncGenerator<DeviceBatch, void, undefined> {
+    for (const [index, bytes] of this.#bytes.entries()) yield [index, this.#scratch.upload(bytes)];
+  }
+
+  storeChanged(index: number, bytes: Uint8Array): void {
+    this.#bytes[index] = bytes;
+  }
+
+  destroy(): void {
+    this.#scratch.destroy();
+  }
+}

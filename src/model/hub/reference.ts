@@ -1,0 +1,45 @@
+/**
+ * Parses references to models on the Hugging Face hub. Where the command line takes the folder of a model, it also
+ * accepts a reference of the form `hf:OWNER/NAME[@REVISION]`.
+ */
+
+import { ModelError } from "../../base/files/model_error.ts";
+
+/** A model on the hub at one revision. */
+export interface HubReference {
+  /** The name of the model, in the form `OWNER/NAME`. */
+  readonly repo: string;
+  /** The name of a branch or a tag, or a commit hash. */
+  readonly revision: string;
+}
+
+const PREFIX = "hf:";
+const DEFAULT_REVISION = "main";
+
+/** The form of an owner's or a model's name on the hub. */
+const PART = /^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$/;
+
+/** Whether `text` refers to a model on the hub, as opposed to a folder. Only the prefix `hf:` is checked. */
+export function isHubReference(text: string): boolean {
+  return text.startsWith(PREFIX);
+}
+
+/**
+ * Parses a reference. The revision is `main` if the reference has none.
+ *
+ * @throws {ModelError} if `text` does not have the form `hf:OWNER/NAME[@REVISION]`
+ */
+export function parseReference(text: string): HubReference {
+  const [repo, ...revisions] = text.slice(PREFIX.length).split("@");
+  const [revision = DEFAULT_REVISION] = revisions;
+  const parts = repo.split("/");
+  const isRepo = parts.length === 2 && parts.every((part) => PART.test(part) && !/--|\.\./.test(part));
+  // A revision becomes a path in the cache. "refs/pr/1" is a valid revision, but "../x" must be refused.
+  const isRevision = revision.split("/").every((part) => /^[A-Za-z0-9_][A-Za-z0-9_.+-]*$/.test(part));
+  if (!isHubReference(text) || !isRepo || !isRevision || revisions.length > 1) {
+    throw new ModelError(
+      `${text}: a reference to the hub must have the form hf:OWNER/NAME or hf:OWNER/NAME@REVISION`,
+    );
+  }
+  return { repo, revision };
+}

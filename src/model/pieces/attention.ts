@@ -1,0 +1,92 @@
+/** Causal self-attention: each token attends to itself and to earlier tokens of its sequence. */
+
+import type { DeviceBuffer } from "../../device/backend.ts";
+import { attention } from "../../device/kernels/forward/attention.ts";
+import type { BlockPass } from "./block_pass.ts";
+import type { ColumnsView } from "./columns_view.ts";
+
+/** The number and the sizes of attention heads. */
+export interface Heads {
+  /** The number of query heads. */
+  readonly heads: number;
+  /**
+   * The number of key heads, which is also the number of value heads. Each of them is shared by heads/kvHeads
+   * consecutive query heads. Defaults to `heads`.
+   */
+  readonly kvHeads?: number;
+  /** The number of dimensions of each head. */
+  readonly headDim: number;
+  /** The distance between the first columns of two consecutive heads in q, k and v. Defaults to `headDim`. */
+  readonly headStride?: number;
+}
+
+/** The inputs of attention. */
+export interface AttentionInput extends Heads {
+  readonly q: ColumnsView;
+  readonly k: ColumnsView;
+  readonly v: ColumnsView;
+  /**
+   * The attention window, which is the number of tokens to which a token attends, itself included. Defaults
+   * to 0, which means all earlier tokens.
+   */
+  readonly window?: number;
+  /** The factor of the products q·kᵀ. Defaults to 1/√headDim. */
+  readonly scale?: number;
+  /**
+   * The limit c of the products scale·q·kᵀ, which are replaced by c·tanh(scale·q·kᵀ/c). Defaults to 0, which
+   * means no limit.
+   */
+  readonly softCap?: number;
+  /** ALiBi slopes, (heads) f32. By default all slopes are zero. */
+  readonly slopes?: DeviceBuffer;
+}
+
+/**
+ * Queues the attention of each token t of the pass, which is softmax(scale·q·kᵀ + slope·(s − t))·v. The softmax runs
+ * over the tokens s to which t attends, including those in the cache of the pass.
+ * @returns (rows, heads · headDim) f32, valid until attention is queued again
+ */
+export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
+  const { q, heads, kvHeads = heads, headDim, headStride = headDim, window = 0 } = input;
+  const { k, v } = pass.cache?.append(input.k, input.v, pass.rows) ?? input;
+  const { scale = 1 / Math.sqrt(headDim), softCap = 0 } = input;
+  const outFeatures = heads * headDim;
+  const out = pass.workspace.buffer("attention", pass.rows * outFeatures);
+  const slopes = input.slopes ?? pass.workspace.zeros(heads);
+  pass.backend.dispatch(attention, { q: q.buffer, k: k.buffer, v: v.buffer, slopes, out }, {
+    batch: pass.windows,
+    tokens: pass.tokens,
+    past: pass.cache?.past ?? 0,
+    heads,
+    kv_heads: kvHeads,
+    head_dim: headDim,
+    head_stride: headStride,
+    q_offset: q.offset,
+    ldq: q.ld,
+    k_offset: k.offset,
+    ldk: k.ld,
+    v_offset: v.offset,
+    ldv: v.ld,
+    ldo: outFeatures,
+    scale,
+    window,
+    soft_cap: softCap,
+  });
+  return out;
+}
+
+/**
+ * Computes the slopes of ALiBi (Press et al., arXiv 2108.12409) as BLOOM does. The attention score of two tokens is
+ * lowered by the slope of the head times the distance between the tokens. If `heads` is a power of two, head
+ * h = 1 … heads has the slope 2^(−8h/heads). Otherwise, the list starts with all slopes for the next smaller power of
+ * two. The remaining heads have the first, third, fifth … slope for the next larger power of two.
+ * @returns (heads) f32
+ */
+export function alibiSlopes(heads: number): Float32Array<ArrayBuffer> {
+  const powerOfTwo = 2 ** Math.floor(Math.log2(heads));
+  return Float32Array.from(
+    { length: heads },
+    (_, h) =>
+      h < powerOfTwo ? 2 ** (-8 * (h + 1) / powerOfTwo) : 2 ** (-4 * (2 * (h - powerOfTwo) + 1) / powerOfTwo),
+  );
+}

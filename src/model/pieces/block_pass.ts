@@ -1,0 +1,47 @@
+/**
+ * The context in which one transformer block runs on one batch of windows (sequences of token ids). It
+ * consists of the weights of the block, the memory for activations, and the observer that receives the inputs
+ * of linear layers. All functions in this folder that queue kernels take it as their first parameter.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { ACTIVATION_CODE } from "../../device/kernels/forward/activate.ts";
+import type { DeviceWeights } from "../device_weights.ts";
+import type { LinearGroup } from "../layer_specs.ts";
+import type { ForwardWorkspace } from "../forward_workspace.ts";
+import type { KeyValueCache } from "./key_value_cache.ts";
+
+/** An element-wise function that is applied to the outputs of a linear layer. */
+export type Activation = keyof typeof ACTIVATION_CODE;
+
+/**
+ * Called with the input that a group of linear layers shares, (rows, inFeatures) f32, before the layers are
+ * queued. Commands that read the input must be queued during the call, because the memory of the input is
+ * reused.
+ */
+export type InputObserver = (group: LinearGroup, input: DeviceBuffer, rows: number) => void;
+
+/** A block that runs on a batch. Row w·tokens + t of an activation belongs to token t of window w. */
+export interface BlockPass {
+  readonly backend: Backend;
+  readonly weights: DeviceWeights;
+  readonly workspace: ForwardWorkspace;
+  /** The number of windows in the batch. */
+  readonly windows: number;
+  /** The number of tokens in every window. If there is a cache, the tokens in it are not counted. */
+  readonly tokens: number;
+  /** The number of rows of an activation, windows · tokens. */
+  readonly rows: number;
+  /**
+   * The keys and values of the tokens before those of the pass, to which the block adds those of the pass. The batch
+   * then has one window. Undefined if the pass has all tokens of its windows.
+   */
+  readonly cache?: KeyValueCache;
+  /** Receives the inputs of linear layers. By default, nothing receives them. */
+  readonly observeInput?: InputObserver;
+  /**
+   * Groups that are not computed, because their outputs are not used. Their inputs are still passed to
+   * `observeInput`.
+   */
+  readonly skippedGroups?: readonly LinearGroup[];
+}

@@ -1,0 +1,53 @@
+/**
+ * The keys and values of the tokens that a block has processed in earlier passes. With them, a pass needs to run only the new
+ * tokens of a window. The cache has the whole rows of the buffers from which attention reads keys and values, so the views of
+ * keys and values in a row are valid for both. If one linear layer computes queries, keys and values, the queries are stored
+ * with them.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { ColumnsView } from "./columns_view.ts";
+
+/** The cache of one block for one window. */
+export class KeyValueCache {
+  readonly #backend: Backend;
+  /** The rows of keys, and of values unless they lie in the same rows. */
+  readonly #buffers: DeviceBuffer[] = [];
+
+  constructor(
+    backend: Backend,
+    /** The number of tokens for which the cache has room. */
+    readonly capacity: number,
+    /** The number of tokens in the cache. The caller raises it after each pass. */
+    public past = 0,
+  ) {
+    this.#backend = backend;
+  }
+
+  /**
+   * Queues copying the keys and values of the next `rows` tokens behind those of the earlier ones.
+   * @param k the keys, `rows` rows from the start of their buffer
+   * @param v the values, in the same form
+   * @returns the keys and values of all tokens
+   * @throws {OutOfDeviceMemoryError} if the memory for `capacity` tokens cannot be allocated
+   */
+  append(k: ColumnsView, v: ColumnsView, rows: number): { readonly k: ColumnsView; readonly v: ColumnsView } {
+    const keys = this.#copy(0, k, rows);
+    return { k: keys, v: v.buffer === k.buffer ? { ...v, buffer: keys.buffer } : this.#copy(1, v, rows) };
+  }
+
+  #copy(index: number, source: ColumnsView, rows: number): ColumnsView {
+    const rowBytes = 4 * source.ld;
+    const buffer = this.#buffers[index] ??= this.#backend.createBuffer(
+      "keys and values of earlier tokens",
+      this.capacity * rowBytes,
+    );
+    this.#backend.copy(source.buffer, 0, buffer, this.past * rowBytes, rows * rowBytes);
+    return { ...source, buffer };
+  }
+
+  /** Frees the device memory. */
+  destroy(): void {
+    for (const buffer of this.#buffers) buffer.destroy();
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * The residual stream, which is the hidden states of a block. Each half of a block (attention and
+ * feed-forward) adds its outputs to the stream.
+ */
+
+import type { DeviceBuffer } from "../../device/backend.ts";
+import { addRows } from "../../device/kernels/forward/rows.ts";
+import type { LinearGroup, NormSpec } from "../layer_specs.ts";
+import type { BlockPass } from "./block_pass.ts";
+import { applyLinear } from "./linear.ts";
+import { normalize } from "./norm.ts";
+
+/** Applied to outputs before they are added to the stream. By default, they are added unchanged. */
+export interface ResidualOptions {
+  /** The norm that is applied to the outputs. */
+  readonly norm?: NormSpec;
+  /** The factor of the outputs, after the norm. */
+  readonly scale?: number;
+}
+
+/** Queues stream += scale·norm(y), where `y` and `stream` are (rows, columns) f32. */
+export function addToStream(
+  pass: BlockPass,
+  y: DeviceBuffer,
+  stream: DeviceBuffer,
+  columns: number,
+  { norm, scale = 1 }: ResidualOptions,
+): void {
+  const { backend, workspace: { placeholder }, rows } = pass;
+  const x = norm ? normalize(pass, norm, y) : y;
+  const params = { rows, cols: columns, offset: 0, has_index: 0, scale };
+  backend.dispatch(addRows, { x, index: placeholder, factors: placeholder, y: stream }, params);
+}
+
+/**
+ * Queues stream += scale·norm(x·Wᵀ + b) for the only layer of `group`, after passing `x` to
+ * `pass.observeInput`. If `pass` skips the group, the layer is not queued.
+ * @param x (rows, inFeatures) f32
+ * @param stream (rows, outFeatures) f32
+ */
+export function accumulateGroup(
+  pass: BlockPass,
+  group: LinearGroup,
+  x: DeviceBuffer,
+  stream: DeviceBuffer,
+  options: ResidualOptions = {},
+): void {
+  pass.observeInput?.(group, x, pass.rows);
+  if (pass.skippedGroups?.includes(group)) return;
+  const [spec] = group;
+  if (!options.norm && options.scale === undefined) {
+    applyLinear(pass, spec, x, 0, pass.rows, stream, { accumulate: true });
+    return;
+  }
+  const y = pass.workspace.buffer(spec.name, pass.rows * spec.outFeatures);
+  applyLinear(pass, spec, x, 0, pass.rows, y);
+  addToStream(pass, y, stream, spec.outFeatures, options);
+}

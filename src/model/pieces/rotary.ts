@@ -1,0 +1,79 @@
+/**
+ * Rotary position embedding (Su et al., arXiv 2104.09864). It rotates pairs of dimensions of queries and keys
+ * by angles that grow with the position of the token. The sines and cosines of all positions are computed in
+ * float64 on the host (the CPU), not on the device. The angles of late positions are large, and devices
+ * differ in the accuracy of the sine of a large angle.
+ */
+
+import type { DeviceBuffer } from "../../device/backend.ts";
+import { rotary } from "../../device/kernels/forward/rotary.ts";
+import type { BlockPass } from "./block_pass.ts";
+import type { ColumnsView } from "./columns_view.ts";
+
+/** The rotation of queries and keys. */
+export interface RotarySpec {
+  /** Distinguishes the rotation from the others of a model. Only a model with several rotations needs it. */
+  readonly name?: string;
+  /**
+   * The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair. Dimensions
+   * 2 · pairs and above do not rotate.
+   */
+  readonly pairs: number;
+  /** A factor by which the sines and cosines are multiplied. */
+  readonly scale: number;
+  /**
+   * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the
+   * angles depend on `tokens`, the length of the window.
+   */
+  frequencies(tokens: number): Float64Array;
+}
+
+/**
+ * Queues the rotation of the heads of `x`, in place.
+ * @param headStride the distance between the first columns of two consecutive heads
+ */
+export function rotate(
+  pass: BlockPass,
+  spec: RotarySpec,
+  x: ColumnsView,
+  heads: number,
+  headStride: number,
+): void {
+  pass.backend.dispatch(rotary, { table: tableOnDevice(pass, spec), x: x.buffer }, {
+    rows: pass.rows,
+    tokens: pass.tokens,
+    heads,
+    head_stride: headStride,
+    pairs: spec.pairs,
+    offset: x.offset,
+    ld: x.ld,
+  });
+}
+
+/** Returns the table of the tokens of a pass. If earlier tokens are in a cache, it starts after their rows. */
+function tableOnDevice({ backend, workspace, tokens, cache }: BlockPass, spec: RotarySpec): DeviceBuffer {
+  const name = `rotary table ${spec.name ?? ""}`,
+    columns = 2 * spec.pairs,
+    length = cache?.capacity ?? tokens;
+  const table = workspace.constant(name, length * columns, () => rotaryTable(spec, length));
+  if (!cache) return table;
+  const rows = workspace.buffer(`${name} of the pass`, tokens * columns);
+  backend.copy(table, 4 * cache.past * columns, rows, 0, 4 * tokens * columns);
+  return rows;
+}
+
+/** Returns the table (tokens, 2 · pairs) f32. The row of a token has the cosines of its angles, then the sines. */
+function rotaryTable(spec: RotarySpec, tokens: number): Float32Array<ArrayBuffer> {
+  const { pairs, scale } = spec;
+  const frequencies = spec.frequencies(tokens);
+  const table = new Float32Array(tokens * 2 * pairs);
+  for (let t = 0; t < tokens; t++) {
+    const row = 2 * pairs * t;
+    for (let i = 0; i < pairs; i++) {
+      const angle = t * frequencies[i];
+      table[row + i] = scale * Math.cos(angle);
+      table[row + pairs + i] = scale * Math.sin(angle);
+    }
+  }
+  return table;
+}

@@ -1,0 +1,86 @@
+/**
+ * The format of `pare.json`, the report of one run of `pare prune`. It is written to the folder of the pruned model.
+ * `report.html` beside it shows the same data as a page.
+ */
+
+import { z } from "zod";
+import { reportSchema } from "../../protocol/resources/layers.ts";
+import { runSecondsSchema } from "./run_seconds.ts";
+
+const perplexitySchema = z.object({
+  /** The file name of the text. */
+  text: z.string(),
+  /** The number of tokens in a window. */
+  seqlen: z.int(),
+  windows: z.int(),
+  /** The perplexity of the dense model. Null if it was not measured, or if it is not finite. */
+  dense: z.number().nullable(),
+  /** The perplexity of the pruned model. Null if it is not finite, because JSON has no such numbers. */
+  pruned: z.number().nullable(),
+});
+
+/** One pruned layer: the report of the solver, and the layer's place in the model. */
+const layerRunSchema = reportSchema.extend({
+  /** The name of the weight in the checkpoint. */
+  name: z.string(),
+  /** The index of the transformer block, from 0. */
+  block: z.int().min(0),
+  /** The seconds of calibration between the previous layer and this one. */
+  calibration_seconds: z.number().min(0).optional(),
+  /** The number of calibration tokens that reached the layer. Absent if all tokens did. */
+  tokens: z.int().min(0).optional(),
+});
+
+/** The report of a whole run. Times are in seconds and sizes in bytes. */
+export const runReportSchema = z.object({
+  /** The version of Pare. */
+  version: z.string(),
+  /** The time at which the run finished, in ISO 8601. */
+  finished: z.string(),
+  model: z.object({ name: z.string(), model_type: z.string(), blocks: z.int(), hidden_size: z.int() }),
+  /** The requested layer parameters, under their names in the HTTP API, and the choice of layers. */
+  parameters: z.record(z.string(), z.unknown()),
+  calibration: z.object({
+    text: z.string(),
+    samples: z.int(),
+    seqlen: z.int(),
+    /** The seed of the random windows. Null if the windows are evenly spaced. */
+    seed: z.int().nullable(),
+  }),
+  backend: z.string(),
+  adapter: z.string(),
+  /** The number of times that the run was resumed after an interruption. */
+  resumed: z.int().min(0),
+  seconds: runSecondsSchema,
+  layers: z.array(layerRunSchema),
+  /** The names of the weights that the choice of layers excluded from pruning. */
+  skipped: z.array(z.string()),
+  /** The format of the weight files. */
+  format: z.enum(["dense", "pack-quantized"]),
+  /** The sizes of the weight files in dense format, and as they were written. */
+  bytes: z.object({ dense: z.int(), written: z.int() }),
+  perplexity: z.array(perplexitySchema),
+  /** How the zeros were spread over the layers. Absent if the parameters of each layer set its sparsity. */
+  allocation: z.object({
+    name: z.enum(["owl", "error"]),
+    /** The chosen sparsity of each layer, by the name of the weight. */
+    sparsities: z.record(z.string(), z.number()),
+    /** The measurements behind the choice, as sentences. */
+    notes: z.array(z.string()),
+  }).optional(),
+  /**
+   * The command line that repeats the run, with the names of its files without their folders, and without keys and servers. Absent if the Python
+   * package pruned the model.
+   */
+  command: z.string().optional(),
+  /**
+   * Everything on which the bytes of the pruned folder depend, except the device: names for the user with short texts. The same command
+   * recognises its finished run by it. Absent if another command has changed the folder since then.
+   */
+  fingerprint: z.record(z.string(), z.string()).optional(),
+});
+
+/** One pruned layer of a run. */
+export type LayerRun = z.infer<typeof layerRunSchema>;
+/** The report of a whole run. */
+export type RunReport = z.infer<typeof runReportSchema>;

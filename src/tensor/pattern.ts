@@ -1,0 +1,56 @@
+/**
+ * Sparsity patterns: the rule for which entries of a weight matrix may be nonzero. This file parses and
+ * formats the text form of a pattern and counts the entries that a pattern prunes.
+ */
+
+import { shortened } from "../base/quotes.ts";
+
+/**
+ * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group`
+ * consecutive columns (inputs) of a row; its text form is `keep:group`, for example `2:4`.
+ */
+export type Pattern =
+  | { readonly kind: "unstructured" }
+  | { readonly kind: "n:m"; readonly keep: number; readonly group: number };
+
+/** The text form of a pattern, such as `2:4`. The type does not say that n is less than m. */
+export type PatternText = "unstructured" | `${number}:${number}`;
+
+/**
+ * The largest group of an n:m pattern. A solver prunes blocks of columns, and a group must fit into one
+ * block.
+ */
+export const MAX_GROUP = 128;
+
+/**
+ * Parses the text form of a pattern: `unstructured`, or `n:m` to keep n of every m entries.
+ *
+ * @throws {RangeError} if `text` is not a pattern. The message quotes the text and the rule that it breaks.
+ */
+export function parsePattern(text: string): Pattern {
+  if (text === "unstructured") return { kind: "unstructured" };
+  const match = /^(\d{1,4}):(\d{1,4})$/.exec(text);
+  if (!match) {
+    throw new RangeError(`pattern "${shortened(text)}": must be "unstructured" or "n:m", such as 2:4`);
+  }
+  const keep = Number(match[1]), group = Number(match[2]);
+  if (keep < 1 || keep >= group || group > MAX_GROUP) {
+    throw new RangeError(`pattern "${text}": n:m needs 1 ≤ n < m ≤ ${MAX_GROUP}`);
+  }
+  return { kind: "n:m", keep, group };
+}
+
+/** Formats a pattern as the text that {@link parsePattern} parses. */
+export function formatPattern(pattern: Pattern): PatternText {
+  return pattern.kind === "unstructured" ? pattern.kind : `${pattern.keep}:${pattern.group}`;
+}
+
+/**
+ * Returns the number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is
+ * incomplete and has g entries, ceil(n·g/m) of these are kept.
+ */
+export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): number {
+  const { keep, group } = pattern;
+  const rest = cols % group;
+  return Math.floor(cols / group) * (group - keep) + rest - Math.ceil((keep * rest) / group);
+}

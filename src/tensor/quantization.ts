@@ -1,0 +1,84 @@
+/**
+ * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive
+ * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The
+ * zero point `zero` is itself a code. Therefore 0 is exactly a value of every grid, and pruned weights stay
+ * exact zeros.
+ *
+ * The grid of some weights w is the following, as in the published GPTQ code (arXiv 2210.17323):
+ *
+ * - Asymmetric: low = min(min w, 0), high = max(max w, 0), scale = (high − low)/(2^bits − 1), zero = round(−low/scale).
+ * - Symmetric: scale = 2·max|w|/(2^bits − 1), zero = 2^(bits − 1).
+ * - If a row's grid has a range below 1 (`layer/solvers/rounding/search_ranges.ts`), low and high are first multiplied by it. The
+ *   weights outside of the grid are then rounded to its ends.
+ * - The scale is 1 if the formula gives less than the smallest normal f32, for example if all weights are 0.
+ *
+ * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
+ */
+
+/** The smallest and the largest number of bits of a code. */
+export const MIN_BITS = 2, MAX_BITS = 8;
+
+/** How the grids of a weight matrix are computed. */
+export interface GridOptions {
+  /** The number of bits of a code, from {@link MIN_BITS} to {@link MAX_BITS}. */
+  readonly bits: number;
+  /** The number of consecutive columns of a row that share a grid. 0 means that a whole row shares a grid. */
+  readonly groupSize: number;
+  /** Whether the zero point is in the middle of the codes. The grid then has one value more below 0 than above 0. */
+  readonly symmetric: boolean;
+}
+
+/** How the weights that are kept are rounded. */
+export interface QuantizationOptions extends GridOptions {
+  /**
+   * The order in which the columns are rounded. The natural order is from the first column to the last. The
+   * activation order is by decreasing diagonal entries of the Hessian. It rounds the columns with the largest
+   * activations first, while the most columns are left to compensate for their errors.
+   */
+  readonly order: "natural" | "activation";
+}
+
+/** The largest code of a grid. The codes are 0 … maxCode. */
+export function maxCode({ bits }: Pick<GridOptions, "bits">): number {
+  return 2 ** bits - 1;
+}
+
+/** The number of grids in one row of `cols` columns. The last group of a row may have fewer columns. */
+export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols: number): number {
+  return groupSize === 0 ? 1 : Math.ceil(cols / groupSize);
+}
+
+/**
+ * Checks that the options can be used with blocks of `blocksize` columns, and with n:m groups of `patternGroup` columns,
+ * where 1 means an unstructured pattern.
+ * @throws {RangeError} that names the parameter, the rule and the value
+ */
+export function checkQuantization(
+  { bits, groupSize, order }: QuantizationOptions,
+  { blocksize, patternGroup }: { readonly blocksize: number; readonly patternGroup: number },
+): void {
+  if (!Number.isInteger(bits) || bits < MIN_BITS || bits > MAX_BITS) {
+    throw new RangeError(`bits ${bits}: must be an integer from ${MIN_BITS} to ${MAX_BITS}`);
+  }
+  if (!Number.isInteger(groupSize) || groupSize < 0) {
+    throw new RangeError(`group_size ${groupSize}: must be a positive integer, or 0 for whole rows`);
+  }
+  if (groupSize > 0 && blocksize % groupSize !== 0) {
+    throw new RangeError(`group_size ${groupSize}: must divide the block size, which is ${blocksize}`);
+  }
+  if (groupSize % patternGroup !== 0) {
+    throw new RangeError(
+      `group_size ${groupSize}: must be a multiple of ${patternGroup}, the group size of the pattern`,
+    );
+  }
+  if (order === "activation" && patternGroup > 1) {
+    throw new RangeError(
+      `order activation: cannot be used with an n:m pattern (here groups of ${patternGroup}), because it takes the columns of a group apart`,
+    );
+  }
+  if (order === "activation" && groupSize > 0) {
+    throw new RangeError(
+      `order activation: needs group_size 0, because it takes the columns of a group apart, but group_size is ${groupSize}`,
+    );
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * The error that the safetensors reader throws for an invalid file. `layer/errors.ts` maps its kind to
+ * an error code: `malformed` to `malformed_safetensors` and `truncated` to `truncated_body`. The reader
+ * passes on errors of the byte source unchanged. The encoder throws RangeError or TypeError instead, because
+ * its errors are the caller's fault.
+ */
+
+import { shortened } from "../../base/quotes.ts";
+
+/**
+ * `malformed` means that the bytes break a rule of the format. `truncated` means that the file ends too
+ * early.
+ */
+export type SafetensorsErrorKind = "malformed" | "truncated";
+
+/** The position of the fault in the file. A field is undefined if it does not apply. */
+export interface SafetensorsFault {
+  /** The full name of the tensor at fault. */
+  readonly tensor?: string;
+  /** The offset of the fault from the start of the file, in bytes. */
+  readonly byte?: number;
+}
+
+/** Thrown when a safetensors file is malformed or truncated. */
+export class SafetensorsError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
+  override readonly name = "SafetensorsError";
+  /** Whether the file breaks a rule of the format, or ends too early. */
+  readonly kind: SafetensorsErrorKind;
+  /** The full name of the tensor at fault, if it is one tensor. */
+  readonly tensor?: string;
+  /** The offset of the fault from the start of the file in bytes, if it is at one place. */
+  readonly byte?: number;
+
+  /** Makes an error. The message names the fault. */
+  constructor(
+    kind: SafetensorsErrorKind,
+    message: string,
+    fault: SafetensorsFault = {},
+    options: ErrorOptions = {},
+  ) {
+    super(message, options);
+    this.kind = kind;
+    this.tensor = fault.tensor;
+    this.byte = fault.byte;
+  }
+}
+
+/**
+ * Formats a value from a file as JSON for an error message. Cuts long values, so that a hostile file cannot
+ * make a message long.
+ */
+export function quote(value: unknown): string {
+  return shortened(JSON.stringify(value) ?? "undefined");
+}
+
+/**
+ * Makes the error for a file that is too short.
+ *
+ * @param part the part of the file that is incomplete, as a word for the message
+ * @param actual the length of the file, in bytes
+ * @param needed the length that the file needs for this part, in bytes
+ * @param tensor the name of the tensor that is incomplete
+ */
+export function truncated(
+  part: string,
+  actual: number,
+  needed: number,
+  tensor?: string,
+): SafetensorsError {
+  return new SafetensorsError(
+    "truncated",
+    `safetensors ${part}: file ends at byte ${actual} but needs ${needed}`,
+    { tensor, byte: actual },
+  );
+}
+
+/** Makes the error for a file with bytes after its last tensor, which ends at byte `end` of the file. */
+export function trailingBytes(end: number): SafetensorsError {
+  const message = `safetensors data: bytes follow the last tensor, which ends at byte ${end}`;
+  return new SafetensorsError("malformed", message, { byte: end });
+}

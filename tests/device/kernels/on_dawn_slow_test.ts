@@ -1,0 +1,15 @@
+/** Runs the tests of all kernels, which compare with float64 code, on Dawn in place of Deno's own WebGPU. */
+
+import { dawnSkipReason } from "../../support/dawn.ts";
+import { testOnlyWebGpu } from "../../support/backends.ts";
+
+/** These tests compile shaders of their own on a device that they open themselves. */
+const OTHERS = ["loop_count_test.ts", "on_dawn_slow_test.ts"];
+
+if (dawnSkipReason === undefined) {
+  testOnlyWebGpu("dawn");
+  const files = [...Deno.readDirSync(new URL(".", import.meta.url))].map(({ name }) => name);
+  for (const name of files.filter((name) => name.endsWith("_test.ts") && !OTHERS.includes(name)).sort()) {
+    await import(new URL(name, import.meta.url).href);
+  }
+}

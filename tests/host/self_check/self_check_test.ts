@@ -1,0 +1,60 @@
+/**
+ * Tests of the self-check of a device: that right devices pass, that every kernel is checked, and that the committed
+ * numbers are those of the float64 code.
+ */
+
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { DeviceLostError } from "../../../src/device/backend.ts";
+import { KERNELS } from "../../../src/device/kernels/kernels.ts";
+import { ALL_CASES } from "../../../src/host/self_check/cases.ts";
+import { KERNELS_FILE, renderKernelList } from "../../../scripts/self_check/kernel_list.ts";
+import { EXPECTED_FILE, renderExpected } from "../../../scripts/self_check/main.ts";
+import { selfCheck } from "../../../src/host/self_check/self_check.ts";
+import { eachTiling } from "../../support/backends.ts";
+import { recordingBackend } from "../../../scripts/self_check/faults/with_dispatch.ts";
+
+eachTiling("selfCheck()", (backend) => {
+  it("accepts the device, and runs every kernel on it", async () => {
+    const live = backend().counters.bytesLive, dispatched = new Set<string>();
+    await selfCheck(recordingBackend(backend(), ({ name }) => dispatched.add(name)));
+    deepStrictEqual([...dispatched].sort(), KERNELS.map(({ name }) => name).sort());
+    strictEqual(backend().counters.bytesLive, live);
+  });
+
+  it("passes on the loss of the device, which says nothing about its results", async () => {
+    const lost = recordingBackend(backend(), () => {
+      throw new DeviceLostError("unplugged");
+    });
+    await rejects(selfCheck(lost), { name: "DeviceLostError", message: "unplugged" });
+  });
+});
+
+describe("the cases of the self-check", () => {
+  it("have different names", () => {
+    const names = ALL_CASES.map(({ name }) => name);
+    strictEqual(new Set(names).size, names.length);
+  });
+
+  it("make a GPU use every variant of the product", () => {
+    const variants = ALL_CASES.flatMap(({ steps }) => steps)
+      .filter(({ kernel }) => kernel.name.startsWith("gemm"))
+      .map(({ kernel, params }) => `${kernel.name} ${kernel.variantFor?.(params) ?? "128x128"}`);
+    const expected = ["gemm_nn", "gemm_nt", "gemm_tn"].flatMap((kernel) =>
+      ["128x128", "128x64", "64x128", "64x64"].map((patch) => `${kernel} ${patch}`)
+    );
+    deepStrictEqual([...new Set(variants)].sort(), expected);
+  });
+
+  it("make a GPU use every variant of attention", () => {
+    const variants = ALL_CASES.flatMap(({ steps }) => steps)
+      .filter(({ kernel }) => kernel.name === "attention")
+      .map(({ kernel, params }) => kernel.variantFor?.(params) ?? "256 dimensions");
+    deepStrictEqual([...new Set(variants)].sort(), ["128 dimensions", "256 dimensions", "64 dimensions"]);
+  });
+
+  it("expect the numbers that the float64 code computes, for all declared kernels", async () => {
+    ok(await renderKernelList() === await Deno.readTextFile(KERNELS_FILE), "run deno task generate");
+    ok(await renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task generate");
+  });
+});

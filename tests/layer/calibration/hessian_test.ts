@@ -1,0 +1,67 @@
+/**
+ * Tests that HessianAccumulator computes H = Σ x xᵀ on every backend, against a sum in float64. A software
+ * adapter is a GPU interface that is emulated on the CPU.
+ */
+
+import { it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { HessianAccumulator } from "../../../src/layer/calibration/hessian.ts";
+import { MAX_SOFTWARE_K } from "../../../src/device/kernels/gemm.ts";
+import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
+import { gram } from "../../reference/hessian.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { upload } from "../../support/device.ts";
+import { normals } from "../../support/random.ts";
+
+/** The upper triangle of H = Σ x xᵀ in float64, packed in row-major order. */
+function packedGram(x: Float32Array, rows: number, size: number): Float64Array {
+  const h = gram(Float64Array.from(x), rows, size);
+  const packed: number[] = [];
+  for (let i = 0; i < size; i++) for (let j = i; j < size; j++) packed.push(h[i * size + j]);
+  return Float64Array.from(packed);
+}
+
+eachBackend("HessianAccumulator", (backend) => {
+  for (
+    const [size, edge] of [[1, 8], [7, 8], [8, 8], [9, 8], [33, 8], [96, 32], [70, undefined], [
+      600,
+      undefined,
+    ]] as const
+  ) {
+    it(`sums H for inputs of ${size} features over several batches, with ${edge === undefined ? "the default tile size" : `tiles of ${edge}`}`, async () => {
+      const rows = [5, 1, 64];
+      const total = rows.reduce((sum, count) => sum + count);
+      const x = normals(total * size, size);
+      const hessian = new HessianAccumulator(backend(), "hessian", size, edge);
+      let row = 0;
+      for (const count of rows) {
+        const buffer = upload(backend(), x.slice(row * size, (row + count) * size));
+        hessian.add(buffer, count);
+        buffer.destroy();
+        row += count;
+      }
+      const packed = await hessian.packedUpper();
+      assert.deepEqual([packed.dtype, packed.shape], ["F32", [(size * (size + 1)) / 2]]);
+      assertClose(asFloat32(packed.data), packedGram(x, total, size), 1e-6);
+      hessian.destroy();
+    });
+  }
+
+  it("is 0 before the first batch is added", async () => {
+    const hessian = new HessianAccumulator(backend(), "hessian", 5, 2);
+    assert.deepEqual(asFloat32((await hessian.packedUpper()).data), new Float32Array(15));
+    hessian.destroy();
+  });
+
+  it("sums a batch with more rows than a software adapter can sum in one matrix product", async () => {
+    const rows = MAX_SOFTWARE_K + 5;
+    const hessian = new HessianAccumulator(backend(), "hessian", 2, 2);
+    const x = upload(backend(), Float32Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? 1 : 2));
+    hessian.add(x, rows);
+    x.destroy();
+    const packed = await hessian.packedUpper();
+    assert.deepEqual(asFloat32(packed.data), Float32Array.of(rows, 2 * rows, 4 * rows));
+    hessian.destroy();
+  });
+});

@@ -1,0 +1,139 @@
+/**
+ * Tests the forward pass and the perplexity of the fixture model opt-sotu, which is a small OPT, against
+ * float64 and against numbers from PyTorch.
+ */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../../src/device/backend.ts";
+import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../../src/model/model.ts";
+import { windowLogits } from "../../support/logits.ts";
+import { computePerplexity } from "../../../src/model/evaluation/perplexity.ts";
+import { forwardOpt, meanLoss, readOptReference } from "../../reference/opt_forward.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { openOptSotu, OPT_SOTU_URL, readReference, sotuTokens } from "../../support/opt_sotu.ts";
+
+const reference = readOptReference(OPT_SOTU_URL);
+const published = await readReference();
+const tokens = await sotuTokens("evaluation");
+
+let checkpoint: Checkpoint;
+let model: Model;
+before(async () => {
+  checkpoint = await openOptSotu();
+  model = openModel(checkpoint);
+});
+after(() => checkpoint.close());
+
+eachBackend("the forward pass of opt-sotu", (backend) => {
+  it("computes the same logits as a naive forward pass in float64", async () => {
+    const window = tokens.subarray(1000, 1021);
+    const actual = await windowLogits(model, backend(), window);
+    assertClose(actual, forwardOpt(reference, window).logits, 2e-5);
+  });
+
+  it("computes the same logits as PyTorch", async () => {
+    const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
+    const logits = await windowLogits(model, backend(), tokens.subarray(0, 32));
+    for (const [t, expected] of values_0_to_15.entries()) {
+      const row = logits.subarray(t * 2048, (t + 1) * 2048);
+      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, label: `logits of token ${t}` });
+      assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
+      const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
+      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, label: `logsumexp of token ${t}` });
+    }
+  });
+
+  it("computes the same perplexity as the naive forward pass in float64, on short windows", async () => {
+    const seqlen = 17, windows = 3;
+    const losses = Array.from({ length: windows }, (_, i) => {
+      const window = tokens.subarray(i * seqlen, (i + 1) * seqlen);
+      return meanLoss(forwardOpt(reference, window).logits, window);
+    });
+    const expected = Math.exp(losses.reduce((sum, loss) => sum + loss) / windows);
+    const measured = await computePerplexity(model, backend(), tokens, { seqlen, windows });
+    assertClose([measured.perplexity], [expected], 1e-5);
+    assert.equal(measured.windows, windows);
+    assert.equal(measured.tokens, windows * (seqlen - 1));
+  });
+
+  it("frees the device's memory", async () => {
+    const live = backend().counters.bytesLive;
+    await computePerplexity(model, backend(), tokens, { seqlen: 9, windows: 2 });
+    assert.equal(backend().counters.bytesLive, live);
+  });
+});
+
+describe("perplexity", () => {
+  let backend: Backend;
+  before(async () => {
+    backend = await createCpuBackend();
+  });
+  after(() => backend.dispose());
+
+  it("agrees with PyTorch for the dense opt-sotu on 128 windows of 256 tokens", async () => {
+    const { perplexity: dense } = await computePerplexity(model, backend, tokens, {
+      seqlen: 256,
+      windows: 128,
+    });
+    assertClose([dense], [published.perplexity.dense], 1e-4);
+  });
+
+  it("does not depend on how the windows are divided into batches to fit into memory", async () => {
+    const options = { seqlen: 32, windows: 7 };
+    const whole = await computePerplexity(model, backend, tokens, options);
+    const memory = { activationBytes: 1 << 19, hiddenStatesBytes: 0 };
+    const divided = await computePerplexity(model, backend, tokens, { ...options, memory });
+    assertClose([divided.perplexity], [whole.perplexity], 1e-6);
+  });
+
+  it("reports its progress and stops when it is aborted", async () => {
+    const steps: string[] = [];
+    const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
+    await computePerplexity(model, backend, tokens, { seqlen: 8, windows: 1, progress });
+    assert.deepEqual(steps, ["1/5", "2/5", "3/5", "4/5", "5/5"]);
+    const live = backend.counters.bytesLive;
+    const signal = AbortSignal.abort(new Error("enough"));
+    await assert.rejects(computePerplexity(model, backend, tokens, { seqlen: 8, signal }), /enough/);
+    assert.equal(backend.counters.bytesLive, live);
+  });
+
+  it("uses every complete window by default", async () => {
+    const { windows } = await computePerplexity(model, backend, tokens.subarray(0, 39), { seqlen: 8 });
+    assert.equal(windows, 4);
+  });
+
+  for (
+    const [description, options, pattern] of [
+      ["windows of one token", { seqlen: 1 }, /2 tokens or more/],
+      [
+        "more windows than the text fills",
+        { seqlen: 8, windows: 6 },
+        /has 40 tokens, which are 5 complete windows of 8, but 6 were requested/,
+      ],
+      ["a text shorter than a window", { seqlen: 64 }, /has 40 tokens, which are 0 complete windows of 64/],
+    ] as const
+  ) {
+    it(`refuses ${description}`, async () => {
+      const text = tokens.subarray(0, 40);
+      await assert.rejects(computePerplexity(model, backend, text, options), {
+        name: "RangeError",
+        message: pattern,
+      });
+    });
+  }
+
+  it("refuses windows with more tokens than the model has positions", async () => {
+    await assert.rejects(computePerplexity(model, backend, tokens, { seqlen: 513 }), /positions for 512/);
+  });
+
+  it("refuses token ids outside the vocabulary", async () => {
+    await assert.rejects(
+      computePerplexity(model, backend, new Uint32Array(8).fill(2048), { seqlen: 8 }),
+      /embed_tokens.weight: has no row 2048; the number of rows is 2048/,
+    );
+  });
+});

@@ -1,0 +1,80 @@
+/**
+ * Tests how Gemma 2, Gemma 3 and other families derived from LLaMA read older forms of their settings, and what
+ * they refuse. `transformers_test.ts` compares their numbers.
+ */
+
+import { it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { readModelSpec } from "../../../src/model/families/families.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { type FamilyFixture, readFamilyFixture } from "../../support/family_fixtures.ts";
+import { windowLogits } from "../../support/logits.ts";
+import type { Backend } from "../../../src/device/backend.ts";
+
+const [gemma2, gemma3, smolLm3] = await Promise.all(
+  ["gemma2", "gemma3_text", "smollm3"].map(readFamilyFixture),
+);
+
+/** Asserts that a variant, by default the first, has the same logits if its settings are changed. */
+async function assertSame(
+  { weights, windows: [window], variants }: FamilyFixture,
+  settings: Record<string, unknown>,
+  backend: Backend,
+  index = 0,
+): Promise<void> {
+  const { config, logits } = variants[index];
+  const spec = readModelSpec({ ...config, ...settings }, weights.has);
+  const actual = await windowLogits({ spec, weights }, backend, window);
+  assertClose(actual, logits.subarray(0, actual.length), 1e-5);
+}
+
+eachBackend("a model in an older form", (backend) => {
+  it("has a sliding window in every other block of Gemma 2, if config.json has no layer_types", async () => {
+    await assertSame(gemma2, { layer_types: undefined }, backend());
+  });
+
+  it("has the sliding windows that sliding_window_pattern says in Gemma 3", async () => {
+    await assertSame(gemma3, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
+  });
+
+  it("reads the two rotations of Gemma 3 in the form of older versions", async () => {
+    const older = {
+      rope_theta: 1000,
+      rope_scaling: { rope_type: "linear", factor: 4 },
+      rope_local_base_freq: 100,
+    };
+    await assertSame(gemma3, { rope_parameters: undefined, ...older }, backend());
+  });
+
+  it("rotates in three of four blocks of SmolLM3, if config.json has no no_rope_layers", async () => {
+    await assertSame(smolLm3, { no_rope_layers: undefined }, backend(), 1); // its two blocks are no fourth ones
+    await assertSame(smolLm3, { no_rope_layers: undefined, no_rope_layer_interval: 2 }, backend());
+  });
+});
+
+for (
+  const [model_type, settings, pattern] of [
+    ["gemma2", { use_bidirectional_attention: true }, /use_bidirectional_attention is true, which is not/],
+    ["gemma2", { layer_types: ["full_attention"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
+    ["gemma2", { head_dim: 257 }, /heads of 257 dimensions are not supported/],
+    ["gemma3_text", { layer_types: ["chunked_attention", "full_attention"] }, /layer_types\.0: /],
+    [
+      "gemma3_text",
+      { rope_parameters: { full_attention: { rope_type: "yarn" } } },
+      /rope_type yarn is not supported/,
+    ],
+    ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
+    ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],
+    ["granite", { logits_scaling: 0 }, /logits_scaling: /],
+    ["starcoder2", { hidden_act: "mish" }, /hidden_act: mish is not supported/],
+  ] as const
+) {
+  it(`${model_type} refuses the settings ${JSON.stringify(settings)}`, async () => {
+    const { weights, variants: [{ config }] } = await readFamilyFixture(model_type);
+    assert.throws(() => readModelSpec({ ...config, ...settings }, weights.has), {
+      name: "ModelError",
+      message: pattern,
+    });
+  });
+}

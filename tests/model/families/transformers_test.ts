@@ -1,0 +1,87 @@
+/**
+ * Compares every family that has a checkpoint in `tests/fixtures/families` with the numbers that transformers
+ * computed in float64: the logits, and the statistics of the inputs of every linear layer. Each variant of a
+ * family has other settings.
+ */
+
+import { it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../../src/device/backend.ts";
+import type { Model } from "../../../src/model/model.ts";
+import { calibratedModel, withStatisticsInHostMemory } from "../../../src/prune/calibrated_model.ts";
+import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { familyNames, readFamilyFixture } from "../../support/family_fixtures.ts";
+import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
+
+const FIXTURES = new Map(
+  await Promise.all(familyNames().map(async (name) => [name, await readFamilyFixture(name)] as const)),
+);
+
+/** Computes the statistics of all layers of the dense model, by the names of all weights of each group. */
+async function denseStatistics(
+  model: Model,
+  backend: Backend,
+  windows: readonly Uint32Array[],
+): Promise<{ hessians: Map<string, Float32Array>; tokens: Map<string, number> }> {
+  const hessians = new Map<string, Float32Array>(), tokens = new Map<string, number>();
+  for await (
+    const group of withStatisticsInHostMemory(calibratedModel(model, backend, { windows })).groups()
+  ) {
+    for (const { name, weight } of group.layers) {
+      hessians.set(name, asFloat32(group.hessian!.data));
+      if (group.tokens !== undefined) tokens.set(name, group.tokens);
+      await group.replace(name, weight);
+    }
+  }
+  return { hessians, tokens };
+}
+
+/** Returns the packed upper triangle of the identity with the size of `packed`. */
+function identityLike(packed: Float32Array): number[] {
+  const size = (Math.sqrt(8 * packed.length + 1) - 1) / 2;
+  return Array.from({ length: size }, (_, i) => [1, ...Array<number>(size - 1 - i).fill(0)]).flat();
+}
+
+eachBackend("the families of transformers", (backend) => {
+  for (const [family, { windows, variants }] of FIXTURES) {
+    for (const { name, model, logits, hessians, tokens } of variants) {
+      it(`computes the logits of ${family}, ${name}`, async () => {
+        const actual: number[] = [];
+        for (const window of windows) actual.push(...await windowLogits(model, backend(), window));
+        assertClose(actual, logits, 1e-5);
+      });
+
+      it(`computes the same logits token by token, with stored keys and values, for ${family}, ${name}`, async () => {
+        const { vocabSize } = model.spec;
+        for (const [i, window] of windows.entries()) {
+          const all = logits.subarray(i * window.length * vocabSize, (i + 1) * window.length * vocabSize);
+          const actual = await decodedLogits(model, backend(), window);
+          assertClose(actual, decodedRows(all, vocabSize), 1e-5);
+        }
+      });
+
+      it(`computes the statistics of every layer of ${family}, ${name}`, async () => {
+        const actual = await denseStatistics(model, backend(), windows);
+        const missing = [...hessians.keys()].filter((layer) => !actual.hessians.has(layer));
+        assert.deepEqual(missing, []);
+        for (const [layer, expected] of tokens) assert.equal(actual.tokens.get(layer), expected, layer);
+        for (const [layer, sum] of hessians) {
+          // If no token was routed to an expert, the identity takes the place of a sum that is 0.
+          const expected = tokens.get(layer) === 0 ? identityLike(sum) : sum;
+          assertClose(actual.hessians.get(layer)!, expected, 1e-5, { label: layer });
+        }
+      });
+    }
+  }
+});
+
+it("the variants of a family have different logits", () => {
+  for (const [family, { variants }] of FIXTURES) {
+    const distinct = new Set(
+      variants.map(({ logits }) => [...logits].map((logit) => logit.toFixed(4)).join()),
+    );
+    assert.equal(distinct.size, variants.length, family);
+  }
+});

@@ -1,0 +1,29 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { openModel } from "../../src/model/model.ts";
+import { denseModules, moduleName } from "../../src/model/module_names.ts";
+import { openFixture } from "../support/fixture_models.ts";
+
+describe("moduleName()", () => {
+  it("adds the prefix that names lack in checkpoints without a head, and keeps other names", () => {
+    assert.equal(moduleName("decoder.layers.0.fc1"), "model.decoder.layers.0.fc1");
+    assert.equal(moduleName("layers.3.mlp.up_proj"), "model.layers.3.mlp.up_proj");
+    assert.equal(moduleName("h.3.mlp.dense_h_to_4h"), "transformer.h.3.mlp.dense_h_to_4h");
+    for (const layer of ["model.decoder.layers.0.fc1", "model.layers.3.mlp.up_proj", "transformer.h.3.mlp"]) {
+      assert.equal(moduleName(layer), layer);
+    }
+  });
+});
+
+describe("denseModules()", () => {
+  it("lists the head and the layers of the blocks that are not quantised", async () => {
+    const checkpoint = await openFixture("llama-sotu");
+    try {
+      const { spec } = openModel(checkpoint);
+      const dense = denseModules(spec, (name) => !/\.1\.mlp\.(up|down)_proj\.weight$/.test(name));
+      assert.deepEqual(dense, ["lm_head", "model.layers.1.mlp.up_proj", "model.layers.1.mlp.down_proj"]);
+    } finally {
+      await checkpoint.close();
+    }
+  });
+});
