@@ -3,7 +3,8 @@
  * function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
- *     PARE_BLAS              auto, off, or the path of a BLAS library (`--blas` of `pare serve`)
+ *     PARE_PRODUCTS          auto, own, or the path of a library (`--products` of `pare serve`)
+ *     PARE_PRECISION         float32 or bfloat16 (`--precision` of `pare serve`)
  *     PARE_WEBGPU            deno or dawn, the implementation of WebGPU (`--webgpu` of `pare serve`)
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys PARE_HOST must be an
@@ -24,6 +25,8 @@ import {
   type BackendLibraries,
   DEFAULT_RUNTIME,
   parseRuntime,
+  type Precision,
+  PRECISIONS,
   selectBackend,
 } from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
@@ -112,7 +115,8 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     log = printJsonLine,
     port = DEFAULT_PORT,
     backend = "auto",
-    blas,
+    products,
+    precision,
     webgpu,
   } = options;
   const { drainMilliseconds = DRAIN_SECONDS * 1000 } = options;
@@ -127,7 +131,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
       `address ${hostname}: a host without API keys listens on loopback only. Set PARE_KEYS`,
     );
   }
-  const open = options.open ?? (() => selectBackend(backend, { blas, webgpu, log }));
+  const open = options.open ?? (() => selectBackend(backend, { products, precision, webgpu, log }));
   const services = await startHostServices(open, {
     keys,
     keyFile,
@@ -250,6 +254,14 @@ function parseBackendChoice(text: string): BackendChoice {
   return choice;
 }
 
+function parsePrecision(text: string | undefined): Precision | undefined {
+  const precision = PRECISIONS.find((candidate) => candidate === text);
+  if (text !== undefined && !precision) {
+    throw new RangeError(`PARE_PRECISION ${text}: must be one of ${PRECISIONS.join(", ")}`);
+  }
+  return precision;
+}
+
 function parsePort(text: string): number {
   const port = Number(text);
   if (!/^\d+$/.test(text) || port > 65535) throw new RangeError(`PARE_PORT ${text}: must be from 0 to 65535`);
@@ -259,7 +271,8 @@ function parsePort(text: string): number {
 if (import.meta.main) {
   const host = await serve({
     backend: parseBackendChoice(Deno.env.get("PARE_BACKEND") ?? "auto"),
-    blas: Deno.env.get("PARE_BLAS"),
+    products: Deno.env.get("PARE_PRODUCTS") ?? "auto",
+    precision: parsePrecision(Deno.env.get("PARE_PRECISION")),
     webgpu: parseRuntime(Deno.env.get("PARE_WEBGPU") ?? DEFAULT_RUNTIME, "PARE_WEBGPU"),
     hostname: Deno.env.get("PARE_HOST"),
     port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),

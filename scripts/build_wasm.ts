@@ -52,7 +52,7 @@ async function sourcesIn(folder: URL): Promise<string[]> {
 async function entryPoint(): Promise<string> {
   const exports = [...await sourcesIn(SOURCES), "shared/instance.ts", "shared/transfer.ts"];
   const lines = exports.map((name) => `export * from "./${name.slice(0, -3)}";`);
-  return [...lines, 'export { set_blas } from "./shared/blas";'].join("\n");
+  return [...lines, 'export { set_library } from "./shared/library";'].join("\n");
 }
 
 /** Returns the time at which `path` was last modified, in ms since 1970, or 0 if it does not exist. */

@@ -79,7 +79,7 @@ interface LayerTrials {
 interface LayersResults {
   /** The rate of the backend's own matrix product (GEMM). It is not the peak of the hardware, although its name says so. */
   readonly peak?: GemmRate;
-  /** The rate of the product of the library that `--blas auto` finds. */
+  /** The rate of the product of the library that is the fastest. */
   readonly libraryPeak?: GemmRate;
   /** One entry for each size and each way to multiply matrices. */
   readonly layers: readonly LayerResult[];
@@ -112,7 +112,7 @@ export const bench: Bench<LayersOptions, LayersResults> = {
     }
     const products = await matrixProducts(backend);
     const rates: GemmRate[] = [];
-    for (const { blas } of products) rates.push(await withBackend(backend, measureGemmRate, blas));
+    for (const way of products) rates.push(await withBackend(backend, measureGemmRate, way));
 
     const layers: LayerResult[] = [], trials: LayerTrials[] = [];
     const results: LayersResults = { peak: rates[0], libraryPeak: rates[1], layers, builds, trials };
@@ -120,8 +120,8 @@ export const bench: Bench<LayersOptions, LayersResults> = {
       // Each size has its own host processes, so that the peak memory of a process belongs to that size.
       await using processes = new AsyncDisposableStack();
       const hosts: LayerHost[] = [];
-      for (const { blas, library } of products) {
-        const host = processes.use(await startHost(["--backend", backend, "--blas", blas]));
+      for (const { products: choice, library } of products) {
+        const host = processes.use(await startHost(["--backend", backend, "--products", choice]));
         hosts.push({ host, library });
       }
       const timed = await benchLayer(hosts, rows, cols, { candidates, repeat });

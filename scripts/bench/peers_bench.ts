@@ -9,7 +9,7 @@
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import type { Bench } from "./bench.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
-import type { BackendChoice } from "../../src/host/backends.ts";
+import { type BackendChoice, PRECISIONS } from "../../src/host/backends.ts";
 import { type BenchedModel, fixtureModel, listModels } from "../fixtures/trained_models.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import { countZeros, type ZeroCount } from "./llm_compressor/count_zeros.ts";
@@ -96,7 +96,7 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
       console.error(text);
     };
     removeKernelOverrides();
-    const products = await matrixProducts(backend);
+    const products = await matrixProducts(backend, PRECISIONS);
     const { usable: build, unusable } = await findPeerBuilds();
     const wanted = new Set(names.split(","));
     const others = add ? earlier?.models.filter((model) => !wanted.has(model.name)) ?? [] : [];
@@ -228,7 +228,7 @@ async function timeRuns(
       const { run, products, out, costs } = entry;
       if (round > 0) await Deno.remove(out, { recursive: true });
       if (run.program === "Pare") {
-        costs.push(await runPare(run, calibration, out, choice, products?.blas));
+        costs.push(await runPare(run, calibration, out, choice, products));
       } else {
         const { changed, ...output } = await runLlmCompressor(run, calibration, out, setting);
         versions = output.versions;

@@ -17,7 +17,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Bench } from "./bench.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
-import type { BackendChoice, BlasChoice } from "../../src/host/backends.ts";
+import { type BackendChoice, type BackendLibraries, PRECISIONS } from "../../src/host/backends.ts";
 import { openModel } from "../../src/model/model.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
@@ -165,7 +165,7 @@ export const bench: Bench<ScriptOptions, ModelTimings> = {
     if (builds.length === 0) {
       console.error("No Python with torch and safetensors was found, so Pare is timed alone.");
     }
-    const candidates = torchCandidates(builds), products = await matrixProducts(backend);
+    const candidates = torchCandidates(builds), products = await matrixProducts(backend, PRECISIONS);
     const kept = add ? earlier : undefined;
     const isOther = ({ title }: { readonly title: string }) =>
       !models.split(",").map(titleOf).includes(title);
@@ -217,9 +217,9 @@ async function benchModel(
       processes.defer(() => program.stop());
       references.push({ form, choice, prune: () => program.run(`${scratch}/torch`), runs: [] });
     }
-    const ours = products.map(({ blas, library }) => ({
-      library,
-      prune: () => runPare(folder, `${scratch}/pare`, windows, backend, blas),
+    const ours = products.map((way) => ({
+      library: way.library,
+      prune: () => runPare(folder, `${scratch}/pare`, windows, backend, way),
       runs: [] as ModelRun[],
     }));
 
@@ -328,14 +328,14 @@ async function runPare(
   out: string,
   windows: readonly Uint32Array[],
   choice: BackendChoice,
-  blas: BlasChoice,
+  libraries: BackendLibraries,
 ): Promise<ModelRun> {
   const clock = new PhaseClock();
   const started = performance.now();
   const elapsed = () => (performance.now() - started) / 1000;
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const backend = cleanup.adopt(await openBackend(choice, { blas }), (opened) => opened.dispose());
+  const backend = cleanup.adopt(await openBackend(choice, libraries), (opened) => opened.dispose());
   const pruner = new DevicePruner(backend);
   const start = elapsed();
   const layers: LayerLoss[] = [];

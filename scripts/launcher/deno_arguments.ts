@@ -2,7 +2,7 @@
 
 import { realpathSync } from "node:fs";
 import process from "node:process";
-import { USUAL_PLACES } from "../../src/device/cpu/blas/find_blas.ts";
+import { USUAL_PLACES } from "../../src/device/cpu/products/find_products.ts";
 import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
 import { findDawn } from "../../src/device/webgpu/runtimes/dawn.ts";
 
@@ -21,7 +21,7 @@ export function denoArguments({ main, reads, flags }: Program, words: readonly s
   const around = {
     cwd: process.cwd(),
     env: process.env,
-    libraries: USUAL_PLACES[process.platform as keyof typeof USUAL_PLACES] ?? [],
+    libraries: USUAL_PLACES[process.platform] ?? [],
     dawn: findDawn(main),
     realPath,
   };

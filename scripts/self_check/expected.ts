@@ -2,8 +2,9 @@
 
 import { ALL_CASES } from "../../src/host/self_check/cases.ts";
 import { type Fingerprint, hashBits, sumElements } from "../../src/host/self_check/fingerprint.ts";
-import type { CheckCase } from "../../src/host/self_check/run_case.ts";
+import { type CheckCase, expectedName, roundsOperands } from "../../src/host/self_check/run_case.ts";
 import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
+import { BF16, decodeFloat16, encodeFloat16 } from "../../tests/reference/float16.ts";
 import { runReference } from "../../tests/reference/run_reference.ts";
 
 /** Kernels whose exact outputs depend on comparisons of rounded numbers. */
@@ -13,7 +14,24 @@ const DISTURBANCE = 2 ** -18;
 
 /** Returns the committed fingerprints, by the names of the cases and their outputs. */
 export function expectedFingerprints(): Record<string, Record<string, Fingerprint>> {
-  return Object.fromEntries(ALL_CASES.map((checkCase) => [checkCase.name, expectedOutputs(checkCase)]));
+  const rounded = ALL_CASES.filter(roundsOperands).map((checkCase) => withRoundedOperands(checkCase));
+  return Object.fromEntries(
+    [...ALL_CASES, ...rounded].map((checkCase) => [checkCase.name, expectedOutputs(checkCase)]),
+  );
+}
+
+/** Returns the case of an adapter that rounds the operands A and B to bfloat16. */
+function withRoundedOperands(checkCase: CheckCase): CheckCase {
+  const round = (values: Values) =>
+    Float32Array.from(values, (value) => decodeFloat16(encodeFloat16(value, BF16), BF16));
+  return {
+    ...checkCase,
+    name: expectedName(checkCase, { rounds: "bfloat16" }),
+    buffers: () => {
+      const buffers = checkCase.buffers();
+      return { ...buffers, a: round(buffers.a), b: round(buffers.b) };
+    },
+  };
 }
 
 /**

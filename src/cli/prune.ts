@@ -8,9 +8,9 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { ModelError } from "../base/files/model_error.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
-import { linearLayers } from "../prune/block_plan.ts";
+import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
-import { commandFingerprint, runFingerprint } from "../prune/run/fingerprint.ts";
+import { commandFingerprint, FORWARD_BACKEND, runFingerprint } from "../prune/run/fingerprint.ts";
 import { type FolderServices, pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
 import { formatNumber } from "../prune/report/format.ts";
@@ -71,7 +71,11 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
-  const backend = cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
+  const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
+  const backend = cleanup.adopt(
+    await openBackend(options.backend, { ...options, recorded, storesBfloat16: storesBfloat16(model) }),
+    (opened) => opened.dispose(),
+  );
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const parameters = reportedParameters({ query, options });

@@ -99,7 +99,8 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
     serve({
       ...settings,
       backend: options.backend,
-      blas: options.blas,
+      products: options.products,
+      precision: options.precision,
       webgpu: options.webgpu,
       hostname: options.host,
       port: options.port,

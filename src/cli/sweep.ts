@@ -32,7 +32,7 @@ import { addExample } from "./options/help.ts";
 import { openRunTexts, readEvaluationText, requireTexts } from "./files/text_source.ts";
 import { denoFileSystem, nameFile } from "./files/deno_file_system.ts";
 import { requireWritableFile } from "./files/output_path.ts";
-import { linearLayers } from "../prune/block_plan.ts";
+import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { openBackend } from "./open_backend.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
@@ -118,7 +118,10 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
     denoFileSystem,
   );
   const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
-  const backend = cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
+  const backend = cleanup.adopt(
+    await openBackend(options.backend, { ...options, storesBfloat16: storesBfloat16(model) }),
+    (opened) => opened.dispose(),
+  );
   const measure = (pruned: Model) => computePerplexity(pruned, backend, tokens, { seqlen, windows, signal });
   const { perplexity: dense, windows: measuredWindows } = await measure(model);
   output.remark(`dense ${dense.toFixed(3)} over ${measuredWindows} windows of ${seqlen}`);

@@ -10,7 +10,7 @@ export interface NamedAdapter {
 export const PAIRED = " in pairs";
 
 /**
- * Returns the part of the name of a `cpu` adapter on which results depend. A BLAS library changes bits. Paired
+ * Returns the part of the name of a `cpu` adapter on which results depend. A library for products changes bits. Paired
  * instructions and the number of threads change only the speed of the backend, because every sum has a fixed
  * order.
  */

@@ -33,6 +33,8 @@ export interface Adapter {
   readonly name: string;
   /** Whether the adapter is a GPU interface that is emulated on the CPU. */
   readonly software: boolean;
+  /** The format to which the kernels `product_*` round their operands. Absent if it is float32. */
+  readonly rounds?: "bfloat16";
 }
 
 /** Counts of work, transfers and memory since the backend was created, for tests and metrics. */

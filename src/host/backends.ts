@@ -4,10 +4,14 @@
  * refused everywhere.
  */
 
+import { describeRounding } from "../device/adapter_rounding.ts";
 import type { Backend } from "../device/backend.ts";
 import { connectBackend } from "../device/remote_backend.ts";
 import { createCpuBackend } from "../device/cpu/backend.ts";
-import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../device/cpu/blas/find_blas.ts";
+import { adapterName } from "../device/cpu/instruction_pairing.ts";
+import { findProducts, type ProductsChoice } from "../device/cpu/products/find_products.ts";
+import { type Products, rankProducts } from "../device/cpu/products/measure_products.ts";
+import { type Precision, PRECISIONS, type ProductLibrary } from "../device/cpu/products/product_library.ts";
 import { selfCheck, SelfCheckError } from "./self_check/self_check.ts";
 import type { DawnFiles } from "../device/webgpu/runtimes/dawn.ts";
 import { hasHardwareAdapter, requestAdapter } from "../device/webgpu/device.ts";
@@ -20,11 +24,12 @@ import {
 import type { LogEntry } from "./log_entry.ts";
 
 export {
-  type BlasChoice,
   type DawnFiles,
-  DEFAULT_BLAS,
   DEFAULT_RUNTIME,
   parseRuntime,
+  type Precision,
+  PRECISIONS,
+  type ProductsChoice,
   WEBGPU_RUNTIMES,
   type WebGpuRuntime,
 };
@@ -39,22 +44,31 @@ export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 export interface BackendOpeners {
   readonly hasHardwareAdapter: (runtime: WebGpuRuntime) => Promise<boolean>;
   readonly webgpu: (runtime: WebGpuRuntime) => Promise<Backend>;
-  readonly cpu: (blas: BlasChoice) => Promise<Backend>;
+  readonly cpu: (library?: ProductLibrary) => Promise<Backend>;
+  readonly findProducts: typeof findProducts;
+  readonly rankProducts: typeof rankProducts;
 }
 
 const OPENERS: BackendOpeners = {
   hasHardwareAdapter,
   webgpu: openWebGpu,
-  cpu: (blas) => createCpuBackend({ blas: findBlas(blas) }),
+  cpu: (library) => createCpuBackend({ library }),
+  findProducts,
+  rankProducts,
 };
 
 /** The libraries that a backend uses. */
 export interface BackendLibraries {
   /**
-   * The library that multiplies matrices if the backend is `cpu`.
-   * @default DEFAULT_BLAS
+   * What multiplies matrices if the backend is `cpu`.
+   * @default "own", so that a program computes the same bits on every machine
    */
-  readonly blas?: BlasChoice;
+  readonly products?: ProductsChoice;
+  /**
+   * The format to which the backend `cpu` rounds the operands of the forward pass and of the statistics.
+   * @default "bfloat16" with `storesBfloat16` where it is faster, else "float32"
+   */
+  readonly precision?: Precision;
   /**
    * The implementation of WebGPU if the backend is `webgpu`.
    * @default DEFAULT_RUNTIME
@@ -63,9 +77,16 @@ export interface BackendLibraries {
 }
 
 /** Options of {@link selectBackend}. */
-interface SelectOptions extends BackendLibraries {
+export interface SelectOptions extends BackendLibraries {
   /**
-   * Called if the choice `auto` of the backend refuses the GPU, or the choice `auto` of the library refuses the library.
+   * Whether the weights of the checkpoint are bfloat16, so that rounding to bfloat16 changes only the activations.
+   * @default false
+   */
+  readonly storesBfloat16?: boolean;
+  /** The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`, the same products are used again. */
+  readonly recorded?: string;
+  /**
+   * Called with the products that were chosen, and if the choice `auto` refuses the GPU or a library.
    * @default a function that does nothing
    */
   readonly log?: (entry: LogEntry) => void;
@@ -74,17 +95,15 @@ interface SelectOptions extends BackendLibraries {
 
 /**
  * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results. With
- * the choice `auto`, a GPU that fails the check is replaced by the CPU. With the library `auto`, a library with which the CPU
- * fails the check is not used.
+ * the choice `auto`, a GPU that fails the check is replaced by the CPU. With the products `auto`, a library with which the
+ * CPU fails the check is not used.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
- * @throws {Error} if `blas` is a path and the library cannot be loaded, or if the implementation of WebGPU cannot
- * @throws {SelfCheckError} if the requested backend computes wrong results. The message names `blas` if it is a path
+ * @throws {Error} if the requested products are not available, or the implementation of WebGPU is not
+ * @throws {SelfCheckError} if the requested backend computes wrong results. The message names `products` if it is a path
  */
-export async function selectBackend(
-  choice: BackendChoice,
-  { blas = DEFAULT_BLAS, webgpu = DEFAULT_RUNTIME, log = () => {}, openers = OPENERS }: SelectOptions = {},
-): Promise<Backend> {
-  const openCpu = () => openCheckedCpu(openers.cpu, blas, log);
+export async function selectBackend(choice: BackendChoice, options: SelectOptions = {}): Promise<Backend> {
+  const { webgpu = DEFAULT_RUNTIME, log = () => {}, openers = OPENERS } = options;
+  const openCpu = () => openCheckedCpu({ ...options, log, openers });
   if (choice === "cpu") return await openCpu();
   const openGpu = () => openers.webgpu(webgpu);
   if (choice === "webgpu") return await openChecked(openGpu);
@@ -99,20 +118,61 @@ export async function selectBackend(
   return await openCpu();
 }
 
-/** Opens the backend `cpu` with a library, and runs the self-check. With the library `auto` it decides whether a library is used. */
+/** Opens the backend `cpu` with the fastest products that pass the self-check. Products that were requested by their path must pass. */
 async function openCheckedCpu(
-  open: BackendOpeners["cpu"],
-  blas: BlasChoice,
-  log: (entry: LogEntry) => void,
+  options: SelectOptions & Required<Pick<SelectOptions, "log" | "openers">>,
 ): Promise<Backend> {
-  try {
-    return await openChecked(() => open(blas));
-  } catch (error) {
-    if (!(error instanceof SelfCheckError) || blas === "off") throw error;
-    if (blas !== "auto") throw new SelfCheckError(`BLAS library ${blas}: ${error.message}`, error.kernels);
-    log({ event: "device refused", reason: error.message, instead: "cpu without a BLAS library" });
-    return await openChecked(() => open("off"));
+  const { products = "own", log, openers } = options;
+  const ranked = await openers.rankProducts(requestedProducts(options));
+  const names = ranked.map((way) => way.library?.name ?? OWN_PRODUCTS);
+  for (const [i, { library }] of ranked.entries()) {
+    try {
+      const backend = await openChecked(() => openers.cpu(library));
+      log({ event: "products", products: names[i], reason: reasonFor(ranked, names, options) });
+      return backend;
+    } catch (error) {
+      if (!(error instanceof SelfCheckError) || library === undefined) throw error;
+      if (products !== "auto") {
+        throw new SelfCheckError(`library ${products}: ${error.message}`, error.kernels);
+      }
+      if (i === ranked.length - 1) throw error;
+      log({ event: "device refused", reason: error.message, instead: `cpu with ${names[i + 1]}` });
+    }
   }
+  throw new Error("there are no products to choose from");
+}
+
+/** The name of the products of Pare's own WebAssembly. */
+const OWN_PRODUCTS = "own kernels in float32";
+
+/** Lists the products that the options permit. If the run began with one of them, only this one is permitted. */
+function requestedProducts(
+  { products = "own", precision, storesBfloat16 = false, recorded = "", openers = OPENERS }: SelectOptions,
+): (ProductLibrary | undefined)[] {
+  const isResumed = recorded.startsWith("cpu ");
+  const precisions = precision ? [precision] : storesBfloat16 || isResumed ? PRECISIONS : [PRECISIONS[0]];
+  const found = openers.findProducts({ products, precisions });
+  const same = found.filter((library) =>
+    describeRounding({ backend: "cpu", adapter: adapterName(0, library?.name) }) === recorded
+  );
+  if (same.length > 0) return same;
+  // If the options ask for other products, the fingerprint of the run names the difference.
+  if (!isResumed || products !== "auto" || precision) return found;
+  throw new Error(`the run began with ${recorded}, which this machine does not have`);
+}
+
+/** Says why the first of `ranked` is used. */
+function reasonFor(
+  ranked: readonly Products[],
+  names: readonly string[],
+  { products = "own", recorded }: SelectOptions,
+): string {
+  if (ranked.length === 1) {
+    if (products !== "auto") return "was requested";
+    return recorded ? "the run began with it" : "no library was found";
+  }
+  const rates = ranked.map(({ gflops }, i) => `${names[i]} ${Math.round(gflops!)}`);
+  return `GFLOP/s of one thread: ${rates.join(", ")}`;
 }
 
 /** Opens a backend and runs the self-check on it. A backend that fails the check is closed. */

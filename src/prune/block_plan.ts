@@ -6,6 +6,7 @@
 
 import type { ModelSpec } from "../model/families/family.ts";
 import { type LinearGroup, type LinearSpec, stagesOf } from "../model/layer_specs.ts";
+import type { Model } from "../model/model.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
 /** A set of layer names. */
@@ -124,6 +125,11 @@ export function linearLayers(spec: ModelSpec): SizedLayer[] {
       cols: linear.inFeatures,
     }));
   }).flat();
+}
+
+/** Whether all linear layers of the blocks are stored in bfloat16. */
+export function storesBfloat16({ spec, weights }: Model): boolean {
+  return linearLayers(spec).every(({ name }) => weights.has(name) && weights.info(name).dtype === "BF16");
 }
 
 /** Returns the name of the weight of `linear` in block `block`. */

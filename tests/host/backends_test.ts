@@ -5,6 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type BackendOpeners, selectBackend } from "../../src/host/backends.ts";
+import type { Products } from "../../src/device/cpu/products/measure_products.ts";
+import type { ProductLibrary } from "../../src/device/cpu/products/product_library.ts";
 import { Device } from "../../src/host/device.ts";
 import { DeviceLostError } from "../../src/device/backend.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
@@ -33,6 +35,8 @@ function openers(disposed: string[] = []): BackendOpeners {
     hasHardwareAdapter: () => Promise.resolve(true),
     webgpu: () => openFaulty(disposed),
     cpu: () => createCpuBackend({ threads: 1 }),
+    findProducts: () => [undefined],
+    rankProducts: (libraries) => Promise.resolve(libraries.map((library) => ({ library }))),
   };
 }
 
@@ -65,10 +69,10 @@ describe("selectBackend()", () => {
     });
     strictEqual(backend.kind, "cpu");
     ok(backend.selfCheck);
-    const [{ reason, ...rest }] = entries;
+    const [{ reason, ...rest }, products] = entries;
     deepStrictEqual(rest, { event: "device refused", instead: "cpu" });
     ok(REFUSAL.test(String(reason)), String(reason));
-    deepStrictEqual([entries.length, disposed], [1, ["Faulty GPU"]]);
+    deepStrictEqual([products.event, entries.length, disposed], ["products", 2, ["Faulty GPU"]]);
     await backend.dispose();
   });
 
@@ -84,46 +88,75 @@ describe("selectBackend()", () => {
   });
 });
 
-describe("selectBackend() with a BLAS library", () => {
+describe("selectBackend() with libraries for products", () => {
+  const library = (name: string): ProductLibrary => ({
+    name,
+    path: `/opt/lib/${name}.so`,
+    precision: "float32",
+    gemm: () => ({ sgemm: () => {} }),
+  });
+  const fast = library("Fast 1.0"), slow = library("Slow 1.0");
+
   /** Opens the CPU, which computes wrong results with every library. */
-  const withFaultyLibrary = (opened: string[], disposed: string[]): BackendOpeners => ({
+  const withFaultyLibraries = (opened: string[], disposed: string[], ranked: Products[]): BackendOpeners => ({
     ...openers(),
     hasHardwareAdapter: () => Promise.resolve(false),
-    cpu: (blas) => {
-      opened.push(blas);
-      return blas === "off" ? createCpuBackend({ threads: 1 }) : openFaulty(disposed);
+    rankProducts: () => Promise.resolve(ranked),
+    cpu: (library) => {
+      opened.push(library?.name ?? "own");
+      return library === undefined ? createCpuBackend({ threads: 1 }) : openFaulty(disposed);
     },
   });
 
   for (const choice of ["cpu", "auto"] as const) {
-    it(`takes the CPU without a library if the library was found by auto, for the backend ${choice}`, async () => {
+    it(`takes the next fastest products in place of a library with wrong results, for the backend ${choice}`, async () => {
       const opened: string[] = [], disposed: string[] = [], entries: LogEntry[] = [];
+      const ranked = [{ library: fast, gflops: 200.4 }, { library: slow, gflops: 110 }, { gflops: 100 }];
       const backend = await selectBackend(choice, {
-        blas: "auto",
-        openers: withFaultyLibrary(opened, disposed),
+        products: "auto",
+        openers: withFaultyLibraries(opened, disposed, ranked),
         log: (entry) => entries.push(entry),
       });
       ok(backend.selfCheck);
       await backend.dispose();
-      deepStrictEqual([opened, disposed], [["auto", "off"], ["Faulty GPU"]]);
-      const [{ reason, ...rest }] = entries;
-      deepStrictEqual([rest, entries.length], [
-        { event: "device refused", instead: "cpu without a BLAS library" },
-        1,
+      deepStrictEqual([opened, disposed], [["Fast 1.0", "Slow 1.0", "own"], ["Faulty GPU", "Faulty GPU"]]);
+      deepStrictEqual(entries.map(({ event, instead, products }) => instead ?? products ?? event), [
+        "cpu with Slow 1.0",
+        "cpu with own kernels in float32",
+        "own kernels in float32",
       ]);
-      ok(REFUSAL.test(String(reason)), String(reason));
+      ok(REFUSAL.test(String(entries[0].reason)), String(entries[0].reason));
+      strictEqual(
+        entries[2].reason,
+        "GFLOP/s of one thread: Fast 1.0 200, Slow 1.0 110, own kernels in float32 100",
+      );
     });
   }
 
   it("refuses a library that was given by its path, and names it", async () => {
-    const opened: string[] = [], disposed: string[] = [], path = "/opt/lib/libblas.so";
-    await rejects(selectBackend("cpu", { blas: path, openers: withFaultyLibrary(opened, disposed) }), {
-      name: "SelfCheckError",
-      message:
-        /^BLAS library \/opt\/lib\/libblas\.so: the device .* computes wrong results: kernel reverse_cholesky, /,
-      kernels: [KERNEL],
+    const opened: string[] = [], disposed: string[] = [];
+    const options = {
+      products: fast.path,
+      openers: withFaultyLibraries(opened, disposed, [{ library: fast }]),
+    };
+    await rejects(selectBackend("cpu", options), (error: Error) => {
+      ok(error.message.startsWith(`library ${options.products}: the device `), error.message);
+      return error.name === "SelfCheckError";
     });
-    deepStrictEqual([opened, disposed], [[path], ["Faulty GPU"]]);
+    deepStrictEqual([opened, disposed], [["Fast 1.0"], ["Faulty GPU"]]);
+  });
+
+  it("uses Pare's own kernels on a machine without libraries, and says so", async () => {
+    const entries: LogEntry[] = [];
+    const backend = await selectBackend("cpu", {
+      products: "auto",
+      openers: withFaultyLibraries([], [], [{}]),
+      log: (entry) => entries.push(entry),
+    });
+    await backend.dispose();
+    deepStrictEqual(entries, [
+      { event: "products", products: "own kernels in float32", reason: "no library was found" },
+    ]);
   });
 });
 

@@ -19,8 +19,8 @@ const RECIPES = [
 const stages = parseDockerfile(await Deno.readTextFile(new URL("Dockerfile", DEPLOY)));
 const [build, image] = stages, { env, user, entrypoint, cmd, healthcheck } = configOf(image);
 
-/** The library of the package libopenblas0. */
-const OPENBLAS = "/usr/lib/x86_64-linux-gnu/libopenblas.so.0";
+/** A library that is installed. */
+const LIBRARY = "/usr/lib/x86_64-linux-gnu/libopenblas.so.0";
 
 /** A parsed manifest. It has no type, because the tests check its shape. */
 type Manifest = ReturnType<typeof JSON.parse>;
@@ -103,15 +103,15 @@ describe("the image", () => {
     }
   });
 
-  it("starts the launcher, which grants a host its own address, OpenBLAS and nothing to write", () => {
+  it("starts the launcher, which grants a host its own address, the libraries for products and nothing to write", () => {
     assert.equal(entrypoint.at(-1), "/pare/bin/pare.mjs");
     const { net, write, ffi } = commandAccess(cmd, {
       cwd: "/",
-      libraries: [OPENBLAS],
+      libraries: [LIBRARY],
       env,
       realPath: () => undefined,
     });
-    assert.deepEqual([net, write, ffi], [["127.0.0.1:8000", "0.0.0.0:8000"], [], [OPENBLAS]]);
+    assert.deepEqual([net, write, ffi], [["127.0.0.1:8000", "0.0.0.0:8000"], [], [LIBRARY]]);
     assert.ok(healthcheck.includes("--allow-net=127.0.0.1:8000"));
   });
 });

@@ -38,6 +38,8 @@ export interface Product {
   readonly zeros?: readonly [number, number];
   /** Row i of op(A) is multiplied by the i-th of these numbers, in turn, and the columns of op(B) too. @default [1] */
   readonly scales?: readonly number[];
+  /** The rounding of the operands A and B in the product that the result is compared with. @default no rounding */
+  readonly round?: (value: number) => number;
 }
 
 /** Returns a (rows, cols) operand, surrounded by NaN so that a kernel that uses elements outside of it fails. */
@@ -88,7 +90,9 @@ export async function runProduct(
   const result = await downloadF32(backend, buffers.c);
   for (const buffer of Object.values(buffers)) buffer.destroy();
 
-  const left = { ...a, transposed: transA }, right = { ...b, transposed: transB };
+  const round = (values: Float32Array) => product.round ? values.map(product.round) : values;
+  const left = { ...a, values: round(a.values), transposed: transA };
+  const right = { ...b, values: round(b.values), transposed: transB };
   const expected = referenceGemm(size, left, right, c, alpha, beta);
   const elements: number[] = [], errors: number[] = [], outside = result.slice(), before = c.values.slice();
   expected.product.forEach((value, at) => {

@@ -1,7 +1,7 @@
 /** Runs Pare, llm-compressor and transformers, each in a process of its own, and reads their reports. */
 
 import { fileURLToPath } from "node:url";
-import type { BackendChoice, BlasChoice } from "../../../src/host/backends.ts";
+import type { BackendChoice, BackendLibraries } from "../../../src/host/backends.ts";
 import { VENVS } from "../../peers/venv.ts";
 import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
 import { peerEnvironment } from "../torch/peer_environment.ts";
@@ -54,10 +54,10 @@ export async function runPare(
   { folder, text, samples, seqlen }: Calibration,
   out: string,
   choice: BackendChoice,
-  blas: BlasChoice = "off",
+  { products = "own", precision = "float32" }: BackendLibraries = {},
 ): Promise<RunCost & { readonly backend: string; readonly adapter: string }> {
   const windows = ["--calibration", text, "--samples", String(samples), "--seqlen", String(seqlen)];
-  const places = ["--out", out, "--backend", choice, "--blas", blas];
+  const places = ["--out", out, "--backend", choice, "--products", products, "--precision", precision];
   const measured = await pareProcess(["prune", folder, ...places, ...windows, ...pruneArguments(run)]);
   const report = JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`));
   const { seconds, backend, adapter } = runReportSchema.parse(report);

@@ -1,17 +1,21 @@
 /**
- * The ways in which the `cpu` backend can multiply matrices. A bench times Pare in each way, because the
- * library of the machine (`--blas auto`) can be faster than Pare's own WebAssembly (`--blas off`).
+ * The ways in which the `cpu` backend can multiply matrices. A bench times Pare in each way, because an installed library
+ * can be faster than Pare's own WebAssembly.
  */
 
-import type { BackendChoice, BlasChoice } from "../../../src/host/backends.ts";
-import { findBlas } from "../../../src/device/cpu/blas/find_blas.ts";
-import { selectBackend } from "../../../src/host/backends.ts";
+import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
+import { rankProducts } from "../../../src/device/cpu/products/measure_products.ts";
+import {
+  type BackendChoice,
+  type BackendLibraries,
+  type Precision,
+  selectBackend,
+} from "../../../src/host/backends.ts";
+import { SelfCheckError } from "../../../src/host/self_check/self_check.ts";
 import type { BenchDevice } from "../report/results_file.ts";
 
 /** One of these ways. */
-export interface MatrixProducts {
-  /** The value of the option `--blas`. */
-  readonly blas: BlasChoice;
+export interface MatrixProducts extends Required<Pick<BackendLibraries, "products" | "precision">> {
   /** The name of the library. Absent if Pare's own WebAssembly or a GPU multiplies. */
   readonly library?: string;
   /** The device, whose adapter has the library in its name. */
@@ -19,25 +23,37 @@ export interface MatrixProducts {
 }
 
 /**
- * Returns the ways that this machine has. The first is without a library. The second is with the library that
- * `--blas auto` finds, if it passes the self-check. A GPU has only the first way.
+ * Returns the ways that this machine has. The first is without a library. For each precision follows the fastest library,
+ * if it passes the self-check. A GPU has only the first way.
  */
-export async function matrixProducts(backend: BackendChoice): Promise<MatrixProducts[]> {
-  const own: MatrixProducts = { blas: "off", device: await openDevice(backend, "off") };
-  const library = own.device.backend === "cpu" ? findBlas("auto")?.name : undefined;
-  if (library === undefined) return [own];
-  const device = await openDevice(backend, "auto");
-  // A library that fails the self-check is not used, and then the adapter does not name it.
-  return device.adapter.includes(library) ? [own, { blas: "auto", library, device }] : [own];
-}
-
-async function openDevice(choice: BackendChoice, blas: BlasChoice): Promise<BenchDevice> {
-  const backend = await selectBackend(choice, { blas });
-  try {
-    return { backend: backend.kind, adapter: backend.adapter.name };
-  } finally {
-    await backend.dispose();
+export async function matrixProducts(
+  backend: BackendChoice,
+  precisions: readonly Precision[] = ["float32"],
+): Promise<MatrixProducts[]> {
+  const open = async (
+    libraries: Required<Pick<BackendLibraries, "products" | "precision">>,
+    library?: string,
+  ) => {
+    const opened = await selectBackend(backend, libraries);
+    const device = { backend: opened.kind, adapter: opened.adapter.name };
+    await opened.dispose();
+    return { ...libraries, ...(library && { library }), device };
+  };
+  const ways: MatrixProducts[] = [await open({ products: "own", precision: "float32" })];
+  if (ways[0].device.backend !== "cpu") return ways;
+  const found = findProducts({ products: "auto", precisions: ["float32", "bfloat16"] });
+  for (const precision of precisions) {
+    const libraries = found.filter((library) => library?.precision === precision);
+    const [fastest] = await rankProducts(libraries);
+    if (fastest?.library === undefined) continue;
+    const { path, name } = fastest.library;
+    try {
+      ways.push(await open({ products: path, precision }, name));
+    } catch (error) {
+      if (!(error instanceof SelfCheckError)) throw error;
+    }
   }
+  return ways;
 }
 
 /** Returns the table cell that names the library that multiplied the matrices, or `own`. */

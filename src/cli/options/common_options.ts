@@ -7,9 +7,10 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import {
   BACKEND_CHOICES,
   type BackendChoice,
-  type BlasChoice,
-  DEFAULT_BLAS,
   DEFAULT_RUNTIME,
+  type Precision,
+  PRECISIONS,
+  type ProductsChoice,
   WEBGPU_RUNTIMES,
   type WebGpuRuntime,
 } from "../../host/backends.ts";
@@ -23,11 +24,12 @@ export interface CommonOptions {
   readonly debug?: boolean;
 }
 
-/** The options `--backend`, `--webgpu` and `--blas`. */
+/** The options `--backend`, `--webgpu`, `--products` and `--precision`. */
 export interface BackendFlags {
   readonly backend: BackendChoice;
   readonly webgpu: WebGpuRuntime;
-  readonly blas: BlasChoice;
+  readonly products: ProductsChoice;
+  readonly precision?: Precision;
 }
 
 /**
@@ -53,7 +55,7 @@ export function addCommonOptions(command: Command): Command {
     .option("--allow-net <host>", "permit connecting to HOST or HOST:PORT; may be repeated", appendValue, []);
 }
 
-/** Declares `--backend`, `--webgpu` and `--blas`. */
+/** Declares `--backend`, `--webgpu`, `--products` and `--precision`. */
 export function addBackendOption(command: Command): Command {
   return command
     .addOption(
@@ -72,12 +74,21 @@ export function addBackendOption(command: Command): Command {
     )
     .addOption(
       new Option(
-        "--blas <library>",
-        "the library that multiplies matrices on the CPU: off for Pare's own WebAssembly, auto for the first " +
-          "BLAS library that is installed, or the path of a library",
+        "--products <library>",
+        "what multiplies matrices on the CPU: own for Pare's own WebAssembly, auto for the fastest of it and the " +
+          "installed libraries, or the path of a library",
       )
-        .env("PARE_BLAS")
-        .default(DEFAULT_BLAS),
+        .env("PARE_PRODUCTS")
+        .default("auto"),
+    )
+    .addOption(
+      new Option(
+        "--precision <format>",
+        "the format to which forward passes and statistics on the CPU round what they multiply; sums are float32 " +
+          "(default: bfloat16 if the model is pruned, stored in bfloat16 and faster so, else float32)",
+      )
+        .env("PARE_PRECISION")
+        .choices(PRECISIONS),
     );
 }
 

@@ -33,7 +33,7 @@ export interface Surroundings {
   /** The current folder. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The places at which `--blas auto` looks for a library. */
+  /** The places at which `--products auto` looks for libraries. */
   readonly libraries: readonly string[];
   /** The package that `--webgpu dawn` loads, if it is installed. */
   readonly dawn?: DawnFiles;
@@ -100,7 +100,7 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Acc
   },
   "server": (url) => ({ net: hostOf(url) }),
   "library": (choice, { cwd, libraries }) => {
-    if (choice === "off") return {};
+    if (choice === "own") return {};
     const ffi = choice === "auto" ? libraries : [resolve(cwd, choice)];
     return { ffi, sys: ffi.some((path) => path.endsWith("Accelerate")) ? ["osRelease"] : [] }; // Accelerate has the version of macOS
   },

@@ -22,10 +22,13 @@ export interface CommandRoles {
 
 /** The variables of options that several commands have. */
 const SERVER_DEFAULTS = { "server": "PARE_SERVER", "api-key": "PARE_API_KEY" },
-  LIBRARY_DEFAULTS = { "blas": "PARE_BLAS", "webgpu": "PARE_WEBGPU" };
+  LIBRARY_DEFAULTS = { "products": "PARE_PRODUCTS", "webgpu": "PARE_WEBGPU", "precision": "PARE_PRECISION" };
+
+/** The values of options that grant access although the command line does not contain them. */
+export const IMPLIED: Readonly<Record<string, string>> = { "products": "auto" };
 
 /** The options of every command that computes. */
-const LIBRARIES = { "blas": "library", "webgpu": "webgpu runtime" } as const;
+const LIBRARIES = { "products": "library", "webgpu": "webgpu runtime" } as const;
 
 const JOBS: CommandRoles = { options: { server: "server" }, defaults: SERVER_DEFAULTS };
 

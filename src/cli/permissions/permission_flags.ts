@@ -1,11 +1,11 @@
 /**
  * Computes the permissions with which Deno runs a command. The launchers of `scripts/launcher` pass them to Deno, so that a command can use
  * the files, servers and environment variables that its command line names, and nothing else. No command may start programs, and only the
- * libraries that `--blas` and `--webgpu` name may be loaded.
+ * libraries that `--products` and `--webgpu` name may be loaded.
  */
 
 import { type Access, accessOf, hostOf, type Surroundings, union, withRealPath } from "./access.ts";
-import { COMMANDS, COMMON_VARIABLES, SWITCHES } from "./commands.ts";
+import { COMMANDS, COMMON_VARIABLES, IMPLIED, SWITCHES } from "./commands.ts";
 
 /** The address and the port at which `pare serve` listens by default. */
 const DEFAULT_HOST = "127.0.0.1", DEFAULT_PORT = "8000";
@@ -40,7 +40,7 @@ export function commandAccess(words: readonly string[], around: Surroundings): R
       i in line.positional ? [accessOf(role, line.positional[i], around)] : []
     ),
     ...Object.entries(options).flatMap(([option, role]) => {
-      const fallback = around.env[defaults[option]];
+      const fallback = around.env[defaults[option]] ?? IMPLIED[option];
       const values = line.options.get(option) ?? (fallback === undefined ? [] : [fallback]);
       return values.map((value) => accessOf(role, value, around));
     }),

@@ -13,13 +13,13 @@ import {
 } from "../backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import { adapterName } from "./instruction_pairing.ts";
-import type { BlasLibrary } from "./blas/blas_library.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import { createInlineExecutor, type Executor } from "./executor.ts";
 import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
+import type { ProductLibrary } from "./products/product_library.ts";
 import { createThreadPool } from "./thread_pool.ts";
 
 /**
@@ -42,7 +42,7 @@ export interface CpuBackendOptions {
    */
   readonly module?: WebAssembly.Module;
   /** The library that multiplies matrices. Without one, WebAssembly multiplies them. */
-  readonly blas?: BlasLibrary;
+  readonly library?: ProductLibrary;
 }
 
 /**
@@ -60,7 +60,7 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
   }
   const module = options.module ?? await loadModule(threads > 0);
   const memory = new WebAssembly.Memory({ initial: 1, maximum: DECLARED_PAGES, shared: threads > 0 });
-  const kernels = instantiate(module, memory, options.blas);
+  const kernels = instantiate(module, memory, options.library);
   const names = kernelNames(module);
   const heap = new Heap(memory, kernels.heapBase);
   const allocate = (bytes: number) => {
@@ -83,9 +83,9 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
       ...parts,
       ring: allocate(4 * RING_CELLS),
       scratches: Array.from({ length: threads }, () => allocate(kernels.scratchBytes)),
-      blasPath: options.blas?.path,
+      library: options.library,
     });
-  return new CpuBackend(executor, heap, new KernelTable(names), options.blas?.name);
+  return new CpuBackend(executor, heap, new KernelTable(names), options.library);
 }
 
 class CpuBackend implements Backend {
@@ -106,8 +106,10 @@ class CpuBackend implements Backend {
   readonly #copyBytes: number;
   readonly #zeroBytes: number;
 
-  constructor(executor: Executor, heap: Heap, table: KernelTable, blas?: string) {
-    this.adapter = { name: adapterName(executor.threads, blas), software: false };
+  constructor(executor: Executor, heap: Heap, table: KernelTable, library?: ProductLibrary) {
+    const name = adapterName(executor.threads, library?.name);
+    const rounds = library?.precision === "bfloat16" ? library.precision : undefined;
+    this.adapter = { name, software: false, ...(rounds && { rounds }) };
     this.#executor = executor;
     this.#heap = heap;
     this.#table = table;

@@ -7,6 +7,8 @@
  * are compared by the sign of their difference.
  */
 
+import type { ProductLibrary } from "./products/product_library.ts";
+
 /** The number of commands that fit in the ring. A power of two, so that wrapped positions still map to consecutive slots. */
 export const CAPACITY = 1024;
 /** The most words that the arguments of a command may have. */
@@ -59,8 +61,8 @@ export interface WorkerStart {
   readonly ring: number;
   /** The address of the worker's scratch memory. */
   readonly scratch: number;
-  /** The path of the BLAS library, if one is used. */
-  readonly blasPath?: string;
+  /** The library for products, if one is used. */
+  readonly library?: Pick<ProductLibrary, "path" | "precision">;
 }
 
 /** A message from a worker. */

@@ -39,11 +39,11 @@ function v8Flags(): string[] {
 
 /**
  * Returns the name for a backend with `threads` worker threads in this process.
- * @param blas the name of the library that multiplies matrices, if one is used
+ * @param library the name of the library that multiplies matrices, if one is used
  */
-export function adapterName(threads: number, blas?: string): string {
+export function adapterName(threads: number, library?: string): string {
   const pairs = pairsInstructions() ? PAIRED : "";
-  const library = blas === undefined ? "" : ` with ${blas}`;
+  const products = library === undefined ? "" : ` with ${library}`;
   const workers = threads === 0 ? "on the calling thread" : threads === 1 ? "1 thread" : `${threads} threads`;
-  return `WebAssembly SIMD${pairs}${library}, ${workers}`;
+  return `WebAssembly SIMD${pairs}${products}, ${workers}`;
 }

@@ -3,8 +3,8 @@
  * is identified by its index in the sorted list of kernel names, so that all threads number the kernels alike.
  */
 
-import type { BlasLibrary } from "./blas/blas_library.ts";
 import { pairsInstructions } from "./instruction_pairing.ts";
+import type { ProductLibrary } from "./products/product_library.ts";
 
 /** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
 export type RunItem = (args: number, item: number) => void;
@@ -38,19 +38,22 @@ export function kernelNames(module: WebAssembly.Module): string[] {
 
 /**
  * Instantiates the module with `memory`.
- * @param blas the library that multiplies matrices; without one, the module multiplies them itself
+ * @param library the library that multiplies matrices; without one, the module multiplies them itself
  */
 export function instantiate(
   module: WebAssembly.Module,
   memory: WebAssembly.Memory,
-  blas?: BlasLibrary,
+  library?: ProductLibrary,
 ): KernelInstance {
-  const sgemm = blas?.sgemm(memory) ?? (() => {});
-  const instance = new WebAssembly.Instance(module, { env: { memory, sgemm } });
+  const unused = () => {}, { sgemm = unused, bgemm } = library?.gemm(memory) ?? {};
+  const instance = new WebAssembly.Instance(module, { env: { memory, sgemm, bgemm: bgemm ?? unused } });
   const names = kernelNames(module);
   const find = <F>(name: string): F => instance.exports[name] as F;
   find<(on: boolean) => void>("set_paired")(pairsInstructions());
-  find<(on: boolean) => void>("set_blas")(blas !== undefined);
+  find<(float32: boolean, bfloat16: boolean) => void>("set_library")(
+    library !== undefined,
+    bgemm !== undefined,
+  );
   return {
     run: names.map((name) => find<RunItem>(name)),
     // WebAssembly returns a u32 as a signed number.

@@ -9,6 +9,7 @@ import { CommandQueue } from "./command_queue.ts";
 import type { Executor } from "./executor.ts";
 import type { KernelInstance } from "./module.ts";
 import type { WorkerMessage, WorkerStart } from "./command_ring.ts";
+import type { ProductLibrary } from "./products/product_library.ts";
 
 /** The kernels and the addresses of the memory that a thread pool uses. */
 export interface PoolLayout {
@@ -22,8 +23,8 @@ export interface PoolLayout {
   readonly ring: number;
   /** The addresses of the threads' scratch memories, one per thread. */
   readonly scratches: readonly number[];
-  /** The path of the BLAS library, if one is used. */
-  readonly blasPath?: string;
+  /** The library for products, if one is used. */
+  readonly library?: ProductLibrary;
 }
 
 /**
@@ -70,12 +71,11 @@ class ThreadPool implements Executor {
   #publishScheduled = false;
 
   constructor(layout: PoolLayout) {
-    const { module, memory, kernels, ring, scratches, blasPath } = layout;
+    const { module, memory, kernels, ring, scratches } = layout;
     this.#queue = new CommandQueue(memory, ring, kernels);
     this.#names = layout.names;
-    this.#threads = scratches.map((scratch, i) =>
-      this.#start(i, { module, memory, ring, scratch, blasPath })
-    );
+    const library = layout.library && { path: layout.library.path, precision: layout.library.precision };
+    this.#threads = scratches.map((scratch, i) => this.#start(i, { module, memory, ring, scratch, library }));
   }
 
   #start(index: number, start: WorkerStart): Thread {

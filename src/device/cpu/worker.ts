@@ -21,8 +21,8 @@ import {
   type WorkerMessage,
   type WorkerStart,
 } from "./command_ring.ts";
-import { loadBlas } from "./blas/blas_library.ts";
 import { instantiate, type KernelInstance } from "./module.ts";
+import { loadProducts } from "./products/product_library.ts";
 import { messageOf } from "../../base/message_of.ts";
 
 /**
@@ -47,8 +47,12 @@ class RingReader {
   #fences = 0;
 
   constructor(start: WorkerStart) {
-    const blas = start.blasPath === undefined ? undefined : loadBlas(start.blasPath);
-    this.#kernels = instantiate(start.module, start.memory, blas);
+    const { library } = start;
+    this.#kernels = instantiate(
+      start.module,
+      start.memory,
+      library && loadProducts(library.path, library.precision),
+    );
     this.#kernels.setScratch(start.scratch);
     this.#cells = new Int32Array(start.memory.buffer, start.ring, RING_CELLS);
     this.#ring = start.ring;

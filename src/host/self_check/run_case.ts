@@ -1,6 +1,6 @@
 /** The type of a case of the self-check, and the function that runs a case on a device. */
 
-import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
+import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { Kernel } from "../../device/kernels/kernel.ts";
 import type { Output, Values } from "../../device/kernels/kernel_case.ts";
@@ -26,6 +26,16 @@ export interface CheckCase {
   readonly buffers: () => Readonly<Record<string, Values>>;
   /** The compared results, by a name that is unique in the case. `Output.binding` is the name of a buffer. */
   readonly outputs: Readonly<Record<string, Output>>;
+}
+
+/** Whether an adapter that rounds the operands of `product_*` rounds those of a case. */
+export function roundsOperands({ subject }: CheckCase): boolean {
+  return subject.startsWith("product_");
+}
+
+/** Returns the key of the committed numbers of a case on an adapter. They differ if the adapter rounds the operands. */
+export function expectedName(checkCase: CheckCase, { rounds }: Pick<Adapter, "rounds">): string {
+  return rounds && roundsOperands(checkCase) ? `${checkCase.name}, in ${rounds}` : checkCase.name;
 }
 
 /** A result that is wrong. */

@@ -10,7 +10,7 @@ import expectedJson from "./expected.json" with { type: "json" };
 import type { Fingerprint } from "./fingerprint.ts";
 import { LAYER_CASES, type LayerCase } from "./layer_cases.ts";
 import { runLayer } from "./run_layer.ts";
-import { type CheckCase, type Fault, runCase } from "./run_case.ts";
+import { type CheckCase, expectedName, type Fault, runCase } from "./run_case.ts";
 
 /** The committed fingerprints, by the names of the cases and their outputs. */
 const EXPECTED: Readonly<Record<string, Readonly<Record<string, Fingerprint>>>> = expectedJson;
@@ -37,7 +37,7 @@ export async function selfCheck(
   layers: readonly LayerCase[] = LAYER_CASES,
 ): Promise<void> {
   const results = await Promise.all(
-    cases.map((checkCase) => runCase(backend, checkCase, EXPECTED[checkCase.name])),
+    cases.map((checkCase) => runCase(backend, checkCase, EXPECTED[expectedName(checkCase, backend.adapter)])),
   );
   const faults = results.filter((fault) => fault !== undefined);
   if (faults.length > 0) throw describeFaults(backend, faults);

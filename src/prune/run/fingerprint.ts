@@ -149,7 +149,10 @@ async function textDigest({ name, path }: TextFile, fs: WorkFileSystem): Promise
   return name === undefined ? digest : `${name}, ${digest}`;
 }
 
+/** The name of the backend of the forward passes in the fingerprint of a run. */
+export const FORWARD_BACKEND = "the forward's backend";
+
 /** Adds to the fingerprint of a command the device of the forward passes. A run must go on with an equal device, but it may be finished on any. */
 export function runFingerprint(command: Fingerprint, { kind, adapter }: Backend): Fingerprint {
-  return { ...command, "the forward's backend": describeRounding({ backend: kind, adapter: adapter.name }) };
+  return { ...command, [FORWARD_BACKEND]: describeRounding({ backend: kind, adapter: adapter.name }) };
 }

@@ -96,6 +96,11 @@ export class PruneRun implements AsyncDisposable {
     return (await fs.list(`${out}/${RUN_FOLDER}`) ?? []).includes(RUN_FILE);
   }
 
+  /** The fingerprint of the unfinished run in the folder `out`. Undefined if there is no such run. */
+  static async fingerprint(fs: WorkFileSystem, out: string): Promise<Fingerprint | undefined> {
+    return await PruneRun.exists(fs, out) ? await readFingerprint(fs, `${out}/${RUN_FOLDER}`) : undefined;
+  }
+
   /** The sparsity of each layer. Undefined if it has not been chosen, or if every layer has the sparsity of the run. */
   get allocation(): AllocationEntry | undefined {
     return this.journal.entries.find((entry) => entry.type === "allocation");

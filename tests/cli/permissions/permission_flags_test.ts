@@ -169,18 +169,20 @@ describe("commandAccess()", () => {
     assert.deepEqual(accessOf("serve", { PARE_KEYS_FILE: "/run/keys" }).read, ["/run/keys"]);
   });
 
-  it("loads the library that --blas or its variable names, and no library by default", () => {
+  it("loads the library that --products or its variable names, and those in the usual places by default", () => {
     const libraries = (line: string, env?: Record<string, string>) =>
       commandAccess(line.split(" "), around(env)).ffi;
-    assert.deepEqual(libraries("layer l --out o"), []);
-    assert.deepEqual(libraries("layer l --out o --blas off", { PARE_BLAS: "auto" }), []);
-    assert.deepEqual(libraries("serve --blas lib/libblis.so"), ["/home/ann/lib/libblis.so"]);
-    assert.deepEqual(libraries("serve", { PARE_BLAS: "auto" }), ["/lib/openblas.so", "/lib/mkl.so"]);
+    const usual = ["/lib/openblas.so", "/lib/mkl.so"];
+    assert.deepEqual(libraries("layer l --out o"), usual);
+    assert.deepEqual(libraries("layer l --out o --products own", { PARE_PRODUCTS: "auto" }), []);
+    assert.deepEqual(libraries("layer l --out o", { PARE_PRODUCTS: "own" }), []);
+    assert.deepEqual(libraries("serve --products lib/libblis.so"), ["/home/ann/lib/libblis.so"]);
+    assert.deepEqual(libraries("verify out"), []);
   });
 
   it("loads the addon of Dawn if --webgpu or its variable names Dawn, and reads its package", () => {
     const access = (line: string, env?: Record<string, string>) => {
-      const { read, ffi } = commandAccess(line.split(" "), around(env));
+      const { read, ffi } = commandAccess(line.split(" "), around({ PARE_PRODUCTS: "own", ...env }));
       return { read, ffi };
     };
     const granted = {
@@ -194,7 +196,10 @@ describe("commandAccess()", () => {
     }
     assert.deepEqual(access("serve --webgpu deno", { PARE_WEBGPU: "dawn" }), { read: [], ffi: [] });
     assert.deepEqual(access("serve"), { read: [], ffi: [] });
-    const missing = commandAccess(["serve", "--webgpu", "dawn"], { ...around(), dawn: undefined });
+    const missing = commandAccess(["serve", "--webgpu", "dawn"], {
+      ...around({ PARE_PRODUCTS: "own" }),
+      dawn: undefined,
+    });
     assert.deepEqual([missing.read, missing.ffi], [[], []]);
   });
 

@@ -8,18 +8,18 @@
 //
 // attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that
 // both products use the same micro-kernel (a small product whose results stay in registers). If the backend has
-// loaded a BLAS library (blas.ts), the library computes both products.
+// loaded a library for products (library.ts), the library computes both products.
 
 import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
-import { sgemm, uses_blas } from "./shared/blas";
 import { prepare_exp } from "./shared/exp";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
+import { sgemm, uses_library } from "./shared/library";
 
 // The query rows of a work item.
 const QUERIES: u32 = 64;
-// The keys of a block if a BLAS library multiplies. The scores of a block have 128 KiB.
-const BLAS_KEYS: u32 = 512;
+// The keys of a block if a library multiplies. The scores of a block have 128 KiB.
+const LIBRARY_KEYS: u32 = 512;
 
 @unmanaged class AttentionArgs {
   q: usize;
@@ -89,10 +89,10 @@ export function attention(args: AttentionArgs, item: u32): void {
   }
   const q = args.q + (<usize>(args.q_offset + queryRow * ldq + head * headStride) << 2);
   const out = args.out + (<usize>(queryRow * ldo + head * dim) << 2);
-  if (uses_blas()) {
+  if (uses_library()) {
     const k = args.k + (<usize>(args.k_offset + firstRow * ldk + kvColumn) << 2);
     const v = args.v + (<usize>(args.v_offset + firstRow * ldv + kvColumn) << 2);
-    add_values_by_blas(q, ldq, k, ldk, v, ldv, t0, queries, dim, args.scale, window, softCap, slope, sums, paddedDim, maxima, denominators);
+    add_values_by_library(q, ldq, k, ldk, v, ldv, t0, queries, dim, args.scale, window, softCap, slope, sums, paddedDim, maxima, denominators);
     divide_rows(sums, paddedDim, denominators, queries, dim, out, ldo);
     return;
   }
@@ -140,19 +140,19 @@ function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, d
   }
 }
 
-// Does the three steps for the query rows of an item with products of the BLAS library. The library reads keys and
+// Does the three steps for the query rows of an item with products of the library. The library reads keys and
 // values where they are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k`
 // and `v` are those of the first token of the window.
-function add_values_by_blas(
+function add_values_by_library(
   q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32, window: u32,
   softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
 ): void {
-  const scores = denominators + (QUERIES << 2); // (QUERIES, BLAS_KEYS); overwritten by the numerators p of the softmax
-  for (let s0 = first_key(t0, window), end = t0 + queries; s0 < end; s0 += BLAS_KEYS) {
-    const count = min<u32>(BLAS_KEYS, end - s0), width = round_up(count, 4);
-    sgemm(false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << 2), ldk, 0, scores, BLAS_KEYS);
+  const scores = denominators + (QUERIES << 2); // (QUERIES, LIBRARY_KEYS); overwritten by the numerators p of the softmax
+  for (let s0 = first_key(t0, window), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {
+    const count = min<u32>(LIBRARY_KEYS, end - s0), width = round_up(count, 4);
+    sgemm(false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << 2), ldk, 0, scores, LIBRARY_KEYS);
     for (let i: u32 = 0; i < queries; i++) {
-      const t = t0 + i, low = first_key(t, window), row = scores + (i * BLAS_KEYS << 2);
+      const t = t0 + i, low = first_key(t, window), row = scores + (i * LIBRARY_KEYS << 2);
       const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(count, t + 1 - s0);
       if (softCap > 0) cap_scores(row, to, softCap);
       update_softmax(row, to, from, to, slope, <f32>(<i32>s0 - <i32>t),
@@ -160,6 +160,6 @@ function add_values_by_blas(
       const visible = round_up(to, 4);
       memory.fill(row + (visible << 2), 0, width - visible << 2);
     }
-    sgemm(false, false, queries, dim, count, 1, scores, BLAS_KEYS, v + (<usize>(s0 * ldv) << 2), ldv, 1, sums, ldSums);
+    sgemm(false, false, queries, dim, count, 1, scores, LIBRARY_KEYS, v + (<usize>(s0 * ldv) << 2), ldv, 1, sums, ldSums);
   }
 }

@@ -9,16 +9,16 @@
 // in registers. Each thread packs for itself, so threads never wait for each other. Several threads may pack
 // the same part of an operand, but this costs little because work items are large.
 //
-// If the backend has loaded a BLAS library (blas.ts), the library multiplies the block of an item instead.
+// If the backend has loaded a library (library.ts), the library multiplies the block of an item instead.
 //
 // If an item's rows of op(A) are largely zeros, the item computes its block with gemm_sparse.ts instead. In
 // gemm_nt without `upper`, it also does so if its columns of op(B) are largely zeros.
 
-import { multiply_by_blas, uses_blas } from "./shared/blas";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
 import { multiply_4x16, NR_PAIRED, MR, multiply_4x8, NR_UNPAIRED } from "./shared/micro_kernels";
 import { is_paired, scratch } from "./shared/instance";
+import { multiply_by_library, multiply_rounded, uses_bfloat16, uses_library } from "./shared/library";
 import { ceil_divide } from "./shared/items";
 
 // A panel of B has KC·NR floats, where NR is the number of columns of a micro-tile. It stays in a 32 KiB
@@ -34,6 +34,8 @@ const MIN_EDGE: u32 = 64;
 // Blocks are halved until there are at least this many items, or until the edges are small. With enough
 // items, all threads finish at about the same time.
 const ENOUGH_ITEMS: u32 = 16;
+// An item rounds its own rows and columns to bf16, which costs less in large blocks.
+const ENOUGH_ROUNDED_ITEMS: u32 = 8;
 
 // The layout of the scratch is: packed A, packed B, and one micro-tile for the edges of C. These are the
 // offsets of the last two.
@@ -82,9 +84,9 @@ let blockCols: u32 = 0;
   return ceil_divide(ceil_divide(count, ceil_divide(count, size)), unit) * unit;
 }
 
-function choose_block(m: u32, n: u32): void {
+function choose_block(m: u32, n: u32, enoughItems: u32): void {
   let rows = min(m, MAX_ROWS), cols = min(n, MAX_COLS);
-  while (ceil_divide(m, rows) * ceil_divide(n, cols) < ENOUGH_ITEMS && max(rows, cols) >= 2 * MIN_EDGE) {
+  while (ceil_divide(m, rows) * ceil_divide(n, cols) < enoughItems && max(rows, cols) >= 2 * MIN_EDGE) {
     if (rows >= cols) rows = ceil_divide(rows, 2);
     else cols = ceil_divide(cols, 2);
   }
@@ -95,11 +97,17 @@ function choose_block(m: u32, n: u32): void {
   blockCols = even_part(n, cols, NR_PAIRED);
 }
 
-function gemm_items(args: GemmArgs): u32 {
+// With `rounds`, the operands may be rounded to bf16.
+export function count_gemm_items(args: GemmArgs, rounds: bool): u32 {
   const m = args.m, n = args.n;
   if (m == 0 || n == 0) return 0;
-  choose_block(m, n);
+  choose_block(m, n, enough_items(rounds));
   return ceil_divide(m, blockRows) * ceil_divide(n, blockCols);
+}
+
+// @ts-ignore: decorator
+@inline function enough_items(rounds: bool): u32 {
+  return rounds && uses_bfloat16() ? ENOUGH_ROUNDED_ITEMS : ENOUGH_ITEMS;
 }
 
 // C ← alpha·A·B + beta·C for a micro-tile that extends past the edge of C. Computes the whole micro-tile in
@@ -136,7 +144,7 @@ function multiply_packed(
   }
 }
 
-function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
+export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: bool, rounds: bool): void {
   const m = args.m, n = args.n, k = args.k;
   const a = args.a + (<usize>args.a_offset << 2), lda = args.lda;
   const b = args.b + (<usize>args.b_offset << 2), ldb = args.ldb;
@@ -144,7 +152,7 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   const alpha = args.alpha, beta = args.beta, upper = args.upper != 0;
   // With `upper`, only the elements with i ≤ j + below are needed.
   const below: u32 = upper ? args.upper - 1 : 0;
-  choose_block(m, n);
+  choose_block(m, n, enough_items(rounds));
   const blocksPerRow = ceil_divide(n, blockCols);
   const row0 = item / blocksPerRow * blockRows, col0 = item % blocksPerRow * blockCols;
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
@@ -170,9 +178,10 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
 
   // A library does nothing if it finds an argument invalid, so the arguments that it does not accept are left to
   // the code below.
-  if (uses_blas() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n) {
-    const bStep: usize = transB ? ldb : 1;
-    multiply_by_blas(transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, <i32>row0 - <i32>(col0 + below), rowStep, bStep);
+  if (uses_library() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n) {
+    const shift = <i32>row0 - <i32>(col0 + below);
+    if (rounds && uses_bfloat16()) multiply_rounded(transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, shift);
+    else multiply_by_library(false, transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, shift);
     return;
   }
 
@@ -233,27 +242,27 @@ function store_sums_transposed(z: usize, rows: u32, cols: u32, c: usize, ldc: us
 }
 
 export function gemm_nn_items(args: GemmArgs): u32 {
-  return gemm_items(args);
+  return count_gemm_items(args, false);
 }
 
 export function gemm_nn(args: GemmArgs, item: u32): void {
-  gemm(args, item, false, false);
+  run_gemm_item(args, item, false, false, false);
 }
 
 export function gemm_nt_items(args: GemmArgs): u32 {
-  return gemm_items(args);
+  return count_gemm_items(args, false);
 }
 
 export function gemm_nt(args: GemmArgs, item: u32): void {
-  gemm(args, item, false, true);
+  run_gemm_item(args, item, false, true, false);
 }
 
 export function gemm_tn_items(args: GemmArgs): u32 {
-  return gemm_items(args);
+  return count_gemm_items(args, false);
 }
 
 export function gemm_tn(args: GemmArgs, item: u32): void {
-  gemm(args, item, true, false);
+  run_gemm_item(args, item, true, false, false);
 }
 
 export { GemmArgs };

@@ -1,20 +1,20 @@
-// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. A CPU multiplies in f32 as
-// fast as in any other way, so product_nt and product_tn are the same functions as gemm_nt and gemm_tn.
+// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. They are those of gemm.ts, but may
+// round their operands to bf16 if the backend has loaded a library that multiplies bf16 (library.ts).
 
-import { gemm_nt, gemm_nt_items, gemm_tn, gemm_tn_items, GemmArgs } from "./gemm";
+import { count_gemm_items, GemmArgs, run_gemm_item } from "./gemm";
 
 export function product_nt_items(args: GemmArgs): u32 {
-  return gemm_nt_items(args);
+  return count_gemm_items(args, true);
 }
 
 export function product_nt(args: GemmArgs, item: u32): void {
-  gemm_nt(args, item);
+  run_gemm_item(args, item, false, true, true);
 }
 
 export function product_tn_items(args: GemmArgs): u32 {
-  return gemm_tn_items(args);
+  return count_gemm_items(args, true);
 }
 
 export function product_tn(args: GemmArgs, item: u32): void {
-  gemm_tn(args, item);
+  run_gemm_item(args, item, true, false, true);
 }

@@ -8,9 +8,9 @@
 // each list. For the largest block of C, 512 × 1024 or 1024 × 512, these need at most 2 MiB, 512 KiB, 1 MiB
 // and 4 KiB, which is less than SCRATCH_BYTES.
 
-import { uses_blas } from "./blas";
 import { pack_panels, pack_panels_transposed } from "./gemm_pack";
 import { is_paired, scratch } from "./instance";
+import { uses_library } from "./library";
 
 // The number of steps of k that are packed at a time. A panel of 64 columns and 128 steps fills a 32 KiB
 // first-level cache.
@@ -21,11 +21,11 @@ const KC: u32 = 128;
 const PAIRED_COLS: u32 = 64;
 const UNPAIRED_COLS: u32 = 32;
 // The sample is SAMPLES elements from each of SAMPLES rows. The lists are worthwhile if ENOUGH_ZEROS of these
-// elements are zero. A BLAS library can be twice as fast as the micro-kernels, so beside a library the lists must
+// elements are zero. A library can be twice as fast as the micro-kernels, so beside a library the lists must
 // skip more zeros.
 const SAMPLES: u32 = 16;
 const ENOUGH_ZEROS: u32 = 96;
-const ENOUGH_ZEROS_FOR_BLAS: u32 = 208;
+const ENOUGH_ZEROS_FOR_LIBRARY: u32 = 208;
 
 // Whether so many elements of a sample of the operand are zeros that the lists are faster. Element (i, p) of the operand is at
 // source + i·rowStep + p·kStep, in elements, for i < count and p < k. Returns false for a small operand.
@@ -40,7 +40,7 @@ export function looks_sparse(source: usize, rowStep: usize, kStep: usize, count:
       if (load<f32>(row + (<usize>p * kStep << 2)) == 0) zeros++;
     }
   }
-  return zeros >= (uses_blas() ? ENOUGH_ZEROS_FOR_BLAS : ENOUGH_ZEROS);
+  return zeros >= (uses_library() ? ENOUGH_ZEROS_FOR_LIBRARY : ENOUGH_ZEROS);
 }
 
 // Computes Z(i, j) = Σ_p S(i, p)·D(p, j). S is (rows, k) and sparse, and its element (i, p) is at s +

@@ -1,5 +1,5 @@
 /**
- * Tests attention whose products are computed by the BLAS library that `--blas auto` finds on this machine. It
+ * Tests attention whose products are computed by the first library for products that is found on this machine. It
  * handles keys in blocks of 512, so the cases have windows of fewer and of more tokens.
  */
 
@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
-import { findBlas } from "../../../src/device/cpu/blas/find_blas.ts";
+import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
 import { attention, attentionCase } from "../../../src/device/kernels/forward/attention.ts";
 import { dispatchCase } from "../../../scripts/self_check/dispatch_case.ts";
 import { assertCase } from "../../support/kernel_cases.ts";
@@ -23,14 +23,14 @@ const SIZES: Readonly<Record<string, Parameters<typeof attentionCase>[0]>> = {
   "a sliding window of several blocks": { ...COMMON, tokens: 1100, batch: 1, window: 530 },
 };
 
-const library = findBlas("auto");
-const skip = library ? false : "no BLAS library is installed in a usual place";
+const library = findProducts({ products: "auto", precisions: ["float32"] }).find((found) => found);
+const skip = library ? false : "no library is installed in a usual place";
 
-describe(`attention by ${library?.name ?? `a BLAS library is skipped: ${skip}`}`, { skip }, () => {
+describe(`attention by ${library?.name ?? `a library is skipped: ${skip}`}`, { skip }, () => {
   let one: Backend, three: Backend;
   before(async () => {
-    one = await createCpuBackend({ threads: 1, blas: library });
-    three = await createCpuBackend({ threads: 3, blas: library });
+    one = await createCpuBackend({ threads: 1, library });
+    three = await createCpuBackend({ threads: 3, library });
   });
   after(async () => {
     await one.dispose();

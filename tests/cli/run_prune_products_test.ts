@@ -1,4 +1,4 @@
-/** Tests that a run whose products a BLAS library computes can be repeated and resumed, but not with another library. */
+/** Tests that a run whose products a library computes can be repeated and resumed, but not with another library. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,28 +8,35 @@ import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { findBlas } from "../../src/device/cpu/blas/find_blas.ts";
+import { findProducts } from "../../src/device/cpu/products/find_products.ts";
+import { PRECISIONS } from "../../src/device/cpu/products/product_library.ts";
+import { describeRounding } from "../../src/device/adapter_rounding.ts";
+import { selectBackend } from "../../src/host/backends.ts";
+import type { LogEntry } from "../../src/host/log_entry.ts";
 import { openModel } from "../../src/model/model.ts";
 
 const SHAPE = { layers: 2, hidden: 64, heads: 2, ffn: 128, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
 const NAMES = ["0.self_attn.q_proj", "0.fc1", "1.fc2"].map((name) => `model.decoder.layers.${name}.weight`);
 
-const library = findBlas("auto");
-const skip = library ? false : "no BLAS library is installed in a usual place";
-if (skip) console.log(`run_prune_blas_test.ts is skipped: ${skip}`);
+const libraries = findProducts({ products: "auto", precisions: PRECISIONS }).filter((found) =>
+  found !== undefined
+);
+const library = libraries.find(({ precision }) => precision === "bfloat16") ?? libraries[0];
+const skip = library ? false : "no library for products is installed in a usual place";
+if (skip) console.log(`run_prune_products_test.ts is skipped: ${skip}`);
 
-describe("pruneIntoFolder() with a BLAS library", { skip }, () => {
-  let folder: string, checkpoint: Checkpoint, withBlas: LocalHost, without: LocalHost;
+describe("pruneIntoFolder() with a library for products", { skip }, () => {
+  let folder: string, checkpoint: Checkpoint, withLibrary: LocalHost, without: LocalHost;
   before(async () => {
     folder = await Deno.makeTempDir({ prefix: "pare-test-" });
     await makeRandomOpt(`${folder}/model`, SHAPE);
     checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
-    withBlas = await openLocalHost("cpu", { blas: library!.path });
-    without = await openLocalHost("cpu", { blas: "off" });
+    withLibrary = await openLocalHost("cpu", { products: library!.path, precision: library!.precision });
+    without = await openLocalHost("cpu", { products: "own" });
   });
   after(async () => {
-    await withBlas[Symbol.asyncDispose]();
+    await withLibrary[Symbol.asyncDispose]();
     await without[Symbol.asyncDispose]();
     await checkpoint.close();
     await Deno.remove(folder, { recursive: true });
@@ -59,21 +66,35 @@ describe("pruneIntoFolder() with a BLAS library", { skip }, () => {
   const weights = (out: string) => Deno.readFile(`${folder}/${out}/model.safetensors`);
 
   it("gives the same bytes when it is repeated, and when it was stopped and resumed", async () => {
-    await prune(withBlas, "once");
-    await prune(withBlas, "twice");
+    await prune(withLibrary, "once");
+    await prune(withLibrary, "twice");
     assert.deepEqual(await weights("twice"), await weights("once"));
-    await assert.rejects(prune(withBlas, "resumed", 1), /stopped/);
-    await prune(withBlas, "resumed");
+    await assert.rejects(prune(withLibrary, "resumed", 1), /stopped/);
+    await prune(withLibrary, "resumed");
     assert.deepEqual(await weights("resumed"), await weights("once"));
   });
 
   it("refuses to continue a run that began with another library, and names both", async () => {
     await assert.rejects(prune(without, "changed", 1), /stopped/);
-    await assert.rejects(prune(withBlas, "changed"), (error: Error) => {
+    await assert.rejects(prune(withLibrary, "changed"), (error: Error) => {
       assert.match(error.message, /the forward's backend/);
       assert.ok(error.message.includes(`with ${library!.name}`), error.message);
       assert.ok(error.message.includes("cpu (WebAssembly SIMD)"), error.message);
       return true;
+    });
+  });
+
+  it("continues with the products of the unfinished run without measuring, and refuses if they are missing", async () => {
+    const recorded = describeRounding({ backend: "cpu", adapter: withLibrary.backend.adapter.name });
+    const reasons: unknown[] = [];
+    const log = ({ event, reason }: LogEntry) => reasons.push(event, reason);
+    const backend = await selectBackend("cpu", { products: "auto", recorded, log });
+    assert.equal(backend.adapter.name, withLibrary.backend.adapter.name);
+    await backend.dispose();
+    assert.deepEqual(reasons, ["products", "the run began with it"]);
+    const other = recorded.replace(library!.name, "oneDNN 1.0.0");
+    await assert.rejects(selectBackend("cpu", { products: "auto", recorded: other }), {
+      message: `the run began with ${other}, which this machine does not have`,
     });
   });
 });

@@ -1,9 +1,9 @@
 /**
- * The BLAS libraries that Pare knows. A library is recognised by the functions that only its vendor has. They
+ * The libraries for products that Pare knows. A library is recognised by the functions that only its vendor has. They
  * restrict the library to the thread that calls it, and return the name that reports contain.
  */
 
-/** Functions outside the BLAS standard. A library has those of its own vendor. */
+/** Functions outside the BLAS standard, of which a library has those of its own vendor. */
 export const VENDOR_SYMBOLS = {
   openblas_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
   openblas_get_config: { parameters: [], result: "pointer", optional: true },
@@ -15,8 +15,15 @@ export const VENDOR_SYMBOLS = {
   bli_arch_query_id: { parameters: [], result: "i32", optional: true },
   bli_arch_string: { parameters: ["i32"], result: "pointer", optional: true },
   BLASSetThreading: { parameters: ["i32"], result: "i32", optional: true },
-  /** Of the C library, to which every BLAS library links. Copies a string of C into a buffer. */
+  dnnl_version: { parameters: [], result: "pointer", optional: true },
+  dnnl_get_effective_cpu_isa: { parameters: [], result: "i32", optional: true },
+  dnnl_cpu_isa2str: { parameters: ["i32"], result: "pointer", optional: true },
+  /** Of OpenMP, to which oneDNN links. Sets the number of threads for calls from this thread. */
+  omp_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
+  /** Of the C library, to which every library links. Copies a string of C into a buffer. */
   strncpy: { parameters: ["buffer", "pointer", "usize"], result: "pointer" },
+  /** Of the C library. Copies bytes into a buffer. */
+  memcpy: { parameters: ["buffer", "pointer", "usize"], result: "pointer" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 type VendorSymbols = Deno.StaticForeignLibraryInterface<typeof VENDOR_SYMBOLS>;
@@ -27,6 +34,11 @@ const MAX_NAME_BYTES = 256;
 const MKL_REPRODUCIBLE = 2;
 /** BLAS_THREADING_SINGLE_THREADED of Accelerate. */
 const ACCELERATE_SINGLE_THREADED = 1;
+/** The version of oneDNN is a struct of 32-bit words: three numbers, padding, the address of a text, and the runtime of threads. */
+const ONEDNN_VERSION_WORDS = 7;
+const ONEDNN_RUNTIME_WORD = 6;
+/** DNNL_RUNTIME_OMP. */
+const ONEDNN_OPENMP = 2;
 
 /**
  * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor
@@ -56,6 +68,14 @@ export function restrictAndName(library: VendorSymbols): string | undefined {
       ? ` ${copyString(library, library.bli_arch_string(library.bli_arch_query_id()))}`
       : "";
     return `BLIS ${version}${processor}`;
+  }
+  if (library.dnnl_version && library.dnnl_get_effective_cpu_isa && library.dnnl_cpu_isa2str) {
+    const words = new Uint32Array(ONEDNN_VERSION_WORDS);
+    library.memcpy(words, library.dnnl_version(), BigInt(words.byteLength));
+    if (words[ONEDNN_RUNTIME_WORD] !== ONEDNN_OPENMP || !library.omp_set_num_threads) return undefined;
+    library.omp_set_num_threads(1);
+    const processor = copyString(library, library.dnnl_cpu_isa2str(library.dnnl_get_effective_cpu_isa()));
+    return `oneDNN ${words.subarray(0, 3).join(".")} ${processor.replace(/^cpu_isa_/, "")}`;
   }
   if (library.BLASSetThreading) {
     library.BLASSetThreading(ACCELERATE_SINGLE_THREADED);

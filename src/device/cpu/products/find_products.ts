@@ -1,0 +1,94 @@
+/** Lists the ways in which this machine can multiply matrices, by the options `--products` and `--precision`. */
+
+import { loadProducts, type Precision, type ProductLibrary } from "./product_library.ts";
+
+/** `auto` uses the fastest library that is found, `own` uses none, and anything else is the path of a library. */
+export type ProductsChoice = string;
+
+/**
+ * The usual places of libraries, by `Deno.build.os` and vendor. The first library of each vendor that exists and may be
+ * loaded is measured.
+ */
+const PLACES: Readonly<Partial<Record<typeof Deno.build.os, readonly (readonly string[])[]>>> = {
+  linux: [
+    [
+      "/usr/lib/x86_64-linux-gnu/libdnnl.so.3.6",
+      "/usr/lib/x86_64-linux-gnu/libdnnl.so.3",
+      "/usr/lib/aarch64-linux-gnu/libdnnl.so.3.6",
+      "/usr/lib64/libdnnl.so.3",
+      "/usr/lib/libdnnl.so.3",
+    ],
+    [
+      "/usr/lib/x86_64-linux-gnu/libopenblas.so.0",
+      "/usr/lib/aarch64-linux-gnu/libopenblas.so.0",
+      "/usr/lib64/libopenblas.so.0",
+      "/usr/lib64/libopenblasp.so.0",
+      "/usr/lib/libopenblas.so.0",
+    ],
+    ["/opt/intel/oneapi/mkl/latest/lib/libmkl_rt.so", "/usr/lib/x86_64-linux-gnu/libmkl_rt.so"],
+    ["/usr/lib/x86_64-linux-gnu/libblis.so.4", "/usr/lib64/libblis.so.4"],
+  ],
+  darwin: [
+    ["/System/Library/Frameworks/Accelerate.framework/Accelerate"],
+    ["/opt/homebrew/opt/openblas/lib/libopenblas.dylib", "/usr/local/opt/openblas/lib/libopenblas.dylib"],
+  ],
+};
+
+/** All usual places of libraries, by `Deno.build.os`. */
+export const USUAL_PLACES: Readonly<Partial<Record<string, readonly string[]>>> = Object.fromEntries(
+  Object.entries(PLACES).map(([os, vendors]) => [os, vendors.flat()]),
+);
+
+/** The products that a backend may use. */
+export interface ProductsRequest {
+  readonly products: ProductsChoice;
+  /** The precisions that may be used. The weights of a bfloat16 checkpoint lose nothing in bfloat16. */
+  readonly precisions: readonly Precision[];
+}
+
+/**
+ * Returns what can be used: a library, or undefined for Pare's own WebAssembly, which multiplies in float32. The list has
+ * one entry for each combination of library and precision. A place for which this process has no permission counts as empty.
+ * @throws {Error} if `products` is a path and the library cannot be loaded, or if there is nothing for the request
+ */
+export function findProducts({ products, precisions }: ProductsRequest): (ProductLibrary | undefined)[] {
+  const own = precisions.includes("float32") ? [undefined] : [], outsideDeno = typeof Deno === "undefined";
+  if (products !== "auto" && products !== "own") return loadPrecisions(products, precisions);
+  const libraries = products === "own" || outsideDeno
+    ? []
+    : (PLACES[Deno.build.os] ?? []).flatMap((places) => firstOf(places, precisions));
+  const found = [...(products === "auto" || own.length > 0 ? own : []), ...libraries];
+  if (found.length > 0) return found;
+  throw new Error(
+    products === "own"
+      ? "Pare's own products are float32, so bfloat16 needs a library"
+      : "no installed library multiplies bfloat16 on this processor. oneDNN (libdnnl) does on processors with AVX-512",
+  );
+}
+
+/** Returns the libraries of the first place from which one can be loaded. */
+function firstOf(places: readonly string[], precisions: readonly Precision[]): ProductLibrary[] {
+  for (const path of places) {
+    if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
+    try {
+      return loadPrecisions(path, precisions);
+    } catch {
+      // The library is absent, or is not usable on this machine. The next place may have another one.
+    }
+  }
+  return [];
+}
+
+/** Loads a library once per precision. Precisions that the library does not have are left out, unless it has none of them. */
+function loadPrecisions(path: string, precisions: readonly Precision[]): ProductLibrary[] {
+  const loaded: ProductLibrary[] = [], errors: unknown[] = [];
+  for (const precision of precisions) {
+    try {
+      loaded.push(loadProducts(path, precision));
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (loaded.length === 0) throw errors[0];
+  return loaded;
+}
