@@ -74,7 +74,7 @@ export const bench: Bench<object, ProductsResults> = {
     let name = "";
     for (const library of findProducts({ products: "auto", precisions: PRECISIONS })) {
       const backend = await createCpuBackend({ library });
-      name = backend.adapter.name;
+      name ||= backend.adapter.name;
       try {
         await checkProduct(backend);
         const rates: Record<string, Rates> = {};
