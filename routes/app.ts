@@ -21,7 +21,7 @@ import { layerRoutes } from "./layers.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { pageRoutes } from "./pages.ts";
 import { corsOptions } from "../src/protocol/cors.ts";
-import { shortened } from "../src/base/quotes.ts";
+import { shortened } from "../src/base/texts.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters, Refusal } from "../src/protocol/refusal.ts";
 

@@ -2,7 +2,7 @@
 
 import { KeyFile } from "../src/host/key_file.ts";
 import { type Key, parseKeys } from "../src/protocol/keys.ts";
-import { messageOf } from "../src/base/message_of.ts";
+import { messageOf } from "../src/base/errors.ts";
 
 /** The largest file of keys. It has room for more than ten thousand keys. */
 const MAX_FILE_BYTES = 2 ** 20;

@@ -13,8 +13,8 @@ import { Refusal, requireNamedParameters } from "../src/protocol/refusal.ts";
 import { requireHostName } from "../src/protocol/host_names.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
 import { type KeySource, requireScope, type Scope } from "../src/protocol/keys.ts";
-import { settlesWithin } from "../src/base/settles_within.ts";
-import { stackOf } from "../src/base/message_of.ts";
+import { settlesWithin } from "../src/base/waiting.ts";
+import { stackOf } from "../src/base/errors.ts";
 import type { HostEnv } from "./host_app.ts";
 
 /**

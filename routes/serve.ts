@@ -34,14 +34,14 @@ import { type HostSettings, startHostServices } from "../src/host/host_services.
 import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from "../src/host/listener.ts";
 import { listen } from "../src/host/listen.ts";
 import type { KeyFile } from "../src/host/key_file.ts";
-import type { LogEntry } from "../src/host/log_entry.ts";
+import type { LogEntry } from "../src/host/metrics.ts";
 import { register } from "../src/host/registration.ts";
 import { MAX_WHOLE_BYTES } from "../src/host/transfers.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
 import { DRAIN_SECONDS } from "../src/protocol/limits.ts";
-import { settlesWithin } from "../src/base/settles_within.ts";
+import { settlesWithin } from "../src/base/waiting.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { parseOrigins } from "../src/protocol/cors.ts";
 import { createApp } from "./app.ts";
@@ -50,39 +50,21 @@ import { readKeySettings } from "./key_settings.ts";
 /** Options of a host. All have defaults. */
 export interface ServeOptions
   extends Omit<HostSettings, "edge" | "docsScript" | "keyFile">, BackendLibraries {
-  /**
-   * The file of the accepted keys, which the host reads again every few seconds. Takes the place of `keys`.
-   * @default none
-   */
+  /** The file of the accepted keys, which the host reads again every few seconds. Takes the place of `keys`. @default none */
   readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
   /** Opens the backend. Overrides `backend`. */
   readonly open?: () => Promise<Backend>;
-  /**
-   * The address to listen on. Without keys it must be one of loopback.
-   * @default "0.0.0.0", and "127.0.0.1" without keys
-   */
+  /** The address to listen on. Without keys it must be one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */
   readonly hostname?: string;
-  /**
-   * The port to listen on. 0 chooses a free port.
-   * @default 8000
-   */
+  /** The port to listen on. 0 chooses a free port. @default 8000 */
   readonly port?: number;
-  /**
-   * Called once per request, and for events such as a registration.
-   * @default a function that prints each entry as a line of JSON
-   */
+  /** Called once per request, and for events such as a registration. @default a function that prints each entry as a line of JSON */
   readonly log?: (entry: LogEntry) => void;
-  /**
-   * The limits of the connections.
-   * @default DEFAULT_CONNECTION_LIMITS
-   */
+  /** The limits of the connections. @default DEFAULT_CONNECTION_LIMITS */
   readonly connections?: Partial<ConnectionLimits>;
-  /**
-   * The time for which a host that shuts down lets requests finish. After that, it closes their connections.
-   * @default DRAIN_SECONDS
-   */
+  /** The time for which a host that shuts down lets requests finish. After that, it closes their connections. @default DRAIN_SECONDS */
   readonly drainMilliseconds?: number;
   /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;

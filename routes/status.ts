@@ -1,7 +1,7 @@
 /**
- * The resources that describe the server. `GET /healthz` answers while the process is up. `GET /readyz` answers 200 while the device can be used,
- * and describes the device. `GET /metrics` has counters and gauges as Prometheus text. `GET /openapi.json` is the HTTP contract, generated from the
- * schemas that check the requests.
+ * The resources that describe the server. `GET /healthz` answers while the process is up. `GET /readyz` answers 200 while the device can be
+ * used, and describes the device. `GET /metrics` has counters and gauges as Prometheus text. `GET /openapi.json` is the HTTP contract,
+ * generated from the schemas that check the requests.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";

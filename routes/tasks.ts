@@ -16,7 +16,7 @@ import { json } from "../src/protocol/resources/operation.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostLimits } from "../src/host/host_services.ts";
-import type { EdgeLink } from "../src/host/edge_link.ts";
+import type { EdgeLink } from "../src/host/edge_options.ts";
 import { BlobStore } from "../src/host/tasks/blob_store.ts";
 import { runTask, type TaskContext } from "../src/host/tasks/run_task.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";

@@ -9,7 +9,7 @@
 
 import { gzip } from "node:zlib";
 import { promisify } from "node:util";
-import { messageOf } from "../src/base/message_of.ts";
+import { messageOf } from "../src/base/errors.ts";
 
 const PACKAGE = "@scalar/api-reference", VERSION = "1.72.1", LICENCE = "MIT";
 

@@ -9,7 +9,7 @@ import { type BackendChoice, selectBackend } from "../../src/host/backends.ts";
 import { addBackendOption } from "../../src/cli/options/common_options.ts";
 import { Output } from "../../src/cli/terminal/output.ts";
 import { formatSeconds } from "../../src/prune/report/format.ts";
-import { messageOf } from "../../src/base/message_of.ts";
+import { messageOf } from "../../src/base/errors.ts";
 import { type BenchDevice, writeResults } from "../bench/report/results_file.ts";
 import { startHost } from "../processes/child_host.ts";
 import { openDemoModel } from "./demo_model.ts";

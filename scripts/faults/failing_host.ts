@@ -3,7 +3,7 @@
 import type { Backend } from "../../src/device/backend.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
-import { sleep } from "../../src/base/abort.ts";
+import { sleep } from "../../src/base/waiting.ts";
 import { layerRequest, requireSameAnswer } from "./fault_layer.ts";
 import { require } from "./fault_kind.ts";
 

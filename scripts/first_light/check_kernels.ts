@@ -7,7 +7,7 @@ import { gemmNN, gemmNT, gemmTN } from "../../src/device/kernels/gemm.ts";
 import { KERNELS } from "../../src/device/kernels/kernels.ts";
 import { ALL_CASES } from "../../src/host/self_check/cases.ts";
 import { selfCheck } from "../../src/host/self_check/self_check.ts";
-import { messageOf } from "../../src/base/message_of.ts";
+import { messageOf } from "../../src/base/errors.ts";
 import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { shadersOf, type Tuning } from "../../src/device/webgpu/tuning.ts";
 

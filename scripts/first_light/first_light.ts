@@ -4,7 +4,7 @@
  */
 
 import { formatJson } from "../../src/base/files/whole_file.ts";
-import { messageOf } from "../../src/base/message_of.ts";
+import { messageOf } from "../../src/base/errors.ts";
 import { describeAdapter, requestAdapter } from "../../src/device/webgpu/device.ts";
 import { measureKernels } from "../bench/measure/kernel_rates.ts";
 import { fastestVariants } from "../bench/measure/save_tuning.ts";

@@ -6,7 +6,7 @@
  */
 
 import type { BackendChoice } from "../../src/host/backends.ts";
-import { sleep } from "../../src/base/abort.ts";
+import { sleep } from "../../src/base/waiting.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { type ChildEdge, type ChildEdgeOptions, freePort, startEdge } from "./child_edge.ts";
 import { type ChildHost, startHost } from "./child_host.ts";

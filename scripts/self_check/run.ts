@@ -9,7 +9,7 @@ import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { KERNELS } from "../../src/device/kernels/kernels.ts";
 import { selfCheck } from "../../src/host/self_check/self_check.ts";
-import { messageOf } from "../../src/base/message_of.ts";
+import { messageOf } from "../../src/base/errors.ts";
 import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { NoAdapterError } from "../../src/device/webgpu/device.ts";
 

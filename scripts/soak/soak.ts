@@ -4,7 +4,7 @@
  * sampled.
  */
 
-import { sleep } from "../../src/base/abort.ts";
+import { sleep } from "../../src/base/waiting.ts";
 import { uniform } from "../../tests/support/random.ts";
 import { percentile } from "../bench/measure/statistics.ts";
 import { type ChildHost, startHost } from "../processes/child_host.ts";

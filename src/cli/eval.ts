@@ -27,7 +27,7 @@ import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
 import type { TextFile } from "../prune/texts/named_texts.ts";
 import { openText, requireTexts, TEXT_VALUES } from "./files/text_source.ts";
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 
 /** A task and the file with its examples. */
 interface TaskFile {

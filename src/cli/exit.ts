@@ -7,12 +7,11 @@ import { CommanderError } from "commander";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../client/errors.ts";
 import { JobFailedError } from "../client/jobs/prune_by_job.ts";
-import { DamagedFileError, FileError, InUseError } from "../base/files/file_error.ts";
-import { ModelError } from "../base/files/model_error.ts";
+import { DamagedFileError, FileError, InUseError, ModelError } from "../base/files/file_error.ts";
 import { HubUnreachable } from "../model/hub/hub_access.ts";
 import { OtherRunError } from "../prune/run/fingerprint.ts";
 import { SafetensorsError } from "../tensor/safetensors/error.ts";
-import { isNotPermitted } from "../base/is_not_permitted.ts";
+import { isNotPermitted } from "../base/errors.ts";
 import { explainNotPermitted, Interrupted, RefusedError, UsageError } from "./errors.ts";
 
 /** The kinds of failures with their exit codes. Interrupted commands have codes of their own. */

@@ -27,7 +27,7 @@ import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFile } from "./files/input_file.ts";
 import { requireWritableFile } from "./files/output_path.ts";
-import { ModelError } from "../base/files/model_error.ts";
+import { ModelError } from "../base/files/file_error.ts";
 import { readBytes, writeAtomically } from "../base/files/whole_file.ts";
 
 /** The options as commander parses them. */

@@ -6,7 +6,7 @@
 
 import { basename } from "node:path";
 import type { Command } from "commander";
-import { ModelError } from "../base/files/model_error.ts";
+import { ModelError } from "../base/files/file_error.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";

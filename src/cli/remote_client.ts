@@ -11,7 +11,7 @@ import { PareHosts } from "../client/pare_hosts.ts";
 import { PareJobs } from "../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../client/model_pruner.ts";
 import { describeRounding } from "../device/adapter_rounding.ts";
-import { shortened } from "../base/quotes.ts";
+import { shortened } from "../base/texts.ts";
 import { UsageError } from "./errors.ts";
 
 /** Returns a client of the server, or undefined if no server is given. The client reports its retries and jobs to `output`. */

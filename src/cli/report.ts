@@ -5,7 +5,7 @@
 
 import { Command } from "commander";
 import { writeAtomically } from "../base/files/whole_file.ts";
-import { ModelError } from "../base/files/model_error.ts";
+import { ModelError } from "../base/files/file_error.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../prune/report/file_names.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFolder } from "./files/input_file.ts";

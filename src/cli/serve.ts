@@ -7,10 +7,10 @@ import { Command, Option } from "commander";
 import { parseEdgeOptions } from "../host/edge_options.ts";
 import { parseHostNames } from "../protocol/host_names.ts";
 import { parseOrigins } from "../protocol/cors.ts";
-import type { LogEntry } from "../host/log_entry.ts";
+import type { LogEntry } from "../host/metrics.ts";
 import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve, type ServeOptions } from "../../routes/serve.ts";
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 import { InUseError } from "../base/files/file_error.ts";
 import { UsageError } from "./errors.ts";
 import {

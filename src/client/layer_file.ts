@@ -2,8 +2,7 @@
 
 import type { Report } from "../protocol/messages.ts";
 import { encodeHeader } from "../tensor/safetensors/encode.ts";
-import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
+import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
 /**
  * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and `inputs` must be given, unless the

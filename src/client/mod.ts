@@ -81,7 +81,7 @@ export {
   type SafetensorsFault,
 } from "../tensor/safetensors/error.ts";
 export type { SafetensorsHeader } from "../tensor/safetensors/header.ts";
-export type { TensorInfo } from "../tensor/safetensors/tensor_info.ts";
+export type { TensorInfo } from "../tensor/safetensors/header.ts";
 export type { Dtype, FloatDtype } from "../tensor/dtype.ts";
 export type { HostTensor } from "../tensor/host_tensor.ts";
-export type { QuantizedWeight } from "../tensor/quantized_weight.ts";
+export type { QuantizedWeight } from "../tensor/host_tensor.ts";

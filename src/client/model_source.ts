@@ -4,8 +4,7 @@
  * computes them by forward passes, and another source may collect them in another framework.
  */
 
-import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
+import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
 /**
  * A model whose layers can be pruned.

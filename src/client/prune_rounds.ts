@@ -5,10 +5,9 @@
  * replaces the weights and yields the events.
  */
 
-import { untilAborted } from "../base/abort.ts";
+import { untilAborted } from "../base/waiting.ts";
 import type { Report } from "../protocol/messages.ts";
-import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
+import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./transport.ts";
 import type { ModelQuery, PruneEvent, QueryOf } from "./model_pruner.ts";
 import { FewTokens } from "./few_tokens.ts";

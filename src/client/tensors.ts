@@ -1,9 +1,8 @@
 /** Tensors from and to arrays of numbers, and the packed upper triangle of a Hessian. */
 
 import { bytesToFloats, floatsToBytes } from "../tensor/convert.ts";
-import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
+import { elementCount, type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { elementCount } from "../tensor/shape.ts";
 
 /**
  * Makes a tensor of numbers in row-major order. The numbers are copied.

@@ -3,13 +3,12 @@
  * 429, 502, 503 and 504 or a broken connection. A request has succeeded when the whole body of the answer has arrived.
  */
 
-import { abortable, sleep } from "../base/abort.ts";
+import { abortable, sleep } from "../base/waiting.ts";
 import { requireSuccess } from "./answers/require_success.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import { readResponseBody } from "./read_response_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
-import { connectionReason, isPermanentFailure } from "../base/connection_reason.ts";
-import { isNotPermitted } from "../base/is_not_permitted.ts";
+import { connectionReason, isNotPermitted, isPermanentFailure } from "../base/errors.ts";
 
 /** How to reach a server. */
 export interface TransportOptions {

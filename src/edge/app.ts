@@ -9,7 +9,7 @@ import { cors } from "hono/cors";
 import { corsOptions, parseOrigins } from "../protocol/cors.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
-import { shortened } from "../base/quotes.ts";
+import { shortened } from "../base/texts.ts";
 import { requireEdgeKey, requireOpenEdgeName } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./bindings.ts";

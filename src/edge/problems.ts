@@ -9,7 +9,7 @@ import type { EdgeEnv } from "./bindings.ts";
 import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { problemAnswer, Refusal } from "../protocol/refusal.ts";
-import { stackOf } from "../base/message_of.ts";
+import { stackOf } from "../base/errors.ts";
 
 /** The Retry-After in seconds of an answer with status 503 whose refusal has none. */
 const DEFAULT_RETRY_SECONDS = 5;

@@ -7,7 +7,7 @@ import type { Context } from "hono";
 import { proxy } from "hono/proxy";
 import type { ProblemCode } from "../protocol/problem_codes.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 import { requireBodyLength } from "./requests/body_length.ts";
 import type { EdgeEnv } from "./bindings.ts";
 import { logFailure } from "./problems.ts";

@@ -1,7 +1,6 @@
 /**
- * Chooses, opens and checks the backend of a host. Other files use the open `Backend` without knowing its kind. Every
- * backend that a host, `pare eval` or `pare prune` uses comes from here, so a device that computes wrong results is
- * refused everywhere.
+ * Chooses, opens and checks the backend of a host. Other files use the open `Backend` without knowing its kind. Every backend that a host,
+ * `pare eval` or `pare prune` uses comes from here, so a device that computes wrong results is refused everywhere.
  */
 
 import { describeRounding } from "../device/adapter_rounding.ts";
@@ -21,7 +20,7 @@ import {
   WEBGPU_RUNTIMES,
   type WebGpuRuntime,
 } from "../device/webgpu/runtimes/runtime.ts";
-import type { LogEntry } from "./log_entry.ts";
+import type { LogEntry } from "./metrics.ts";
 
 export {
   type DawnFiles,

@@ -20,10 +20,7 @@ export interface BoundedQueueOptions {
   readonly concurrency: number;
   /** The largest number of tasks that wait. */
   readonly maxWaiting: number;
-  /**
-   * The longest time for which a task waits.
-   * @default no limit
-   */
+  /** The longest time for which a task waits. @default no limit */
   readonly maxWaitMilliseconds?: number;
   /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
@@ -33,8 +30,8 @@ export interface BoundedQueueOptions {
 const NEWEST_WEIGHT = 0.2;
 
 /**
- * The largest estimate in a refusal, in seconds. There is a limit because the average may come from layers that are much larger than the next
- * one.
+ * The largest estimate in a refusal, in seconds. There is a limit because the average may come from layers that are much larger than the
+ * next one.
  */
 const MAX_RETRY_SECONDS = 120;
 

@@ -7,7 +7,7 @@ import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device
 import { DEFAULT_STORE_BYTES } from "../layer/loan.ts";
 import { SelfCheckError } from "./self_check/self_check.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { FactorStore } from "./factor_store.ts";
 
@@ -27,10 +27,7 @@ export class ShuttingDownError extends Error {
 
 /** The limits of a device. */
 export interface DeviceOptions {
-  /**
-   * The device memory for stored statistics and their factors, in bytes.
-   * @default DEFAULT_STORE_BYTES of the kind of backend
-   */
+  /** The device memory for stored statistics and their factors, in bytes. @default DEFAULT_STORE_BYTES of the kind of backend */
   readonly storeBytes?: number;
   /** The largest number of layers on the device at once. One of them is solved while others are read or answered. */
   readonly maxResidentLayers: number;

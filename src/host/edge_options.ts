@@ -1,6 +1,6 @@
 /**
- * Reads the environment variables that connect a host to an edge, the public server in front of GPU hosts. The edge gives its hosts tasks. A
- * task is a layer whose tensors the host fetches from the blob store of the edge, an object store such as R2.
+ * Reads the environment variables that connect a host to an edge, the public server in front of GPU hosts. The edge gives its hosts tasks.
+ * A task is a layer whose tensors the host fetches from the blob store of the edge, an object store such as R2.
  *
  *     EDGE_HOST_SECRET    a secret of 32 bytes or more that the host and the edge share. It signs their requests to each other. The host
  *                         accepts tasks if this variable is set
@@ -11,29 +11,17 @@
  */
 
 import { requireLongSecret } from "../protocol/tickets.ts";
-import type { EdgeLink } from "./edge_link.ts";
+import type { TaskRegistry } from "./tasks/task_registry.ts";
 
 /** The options of a host that accepts tasks from an edge. */
 export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
-  /**
-   * The base URL of the edge, at which the host registers.
-   * @default none, so that the host does not register
-   */
+  /** The base URL of the edge, at which the host registers. @default none, so that the host does not register */
   readonly url?: string;
-  /**
-   * The base URL at which the edge reaches this host.
-   * @default the address at which the host listens
-   */
+  /** The base URL at which the edge reaches this host. @default the address at which the host listens */
   readonly publicUrl?: string;
-  /**
-   * The time between two heartbeats, which are the messages that keep the host registered.
-   * @default HEARTBEAT_MILLISECONDS
-   */
+  /** The time between two heartbeats, which are the messages that keep the host registered. @default HEARTBEAT_MILLISECONDS */
   readonly heartbeatMilliseconds?: number;
-  /**
-   * The time within which the edge must answer a heartbeat.
-   * @default heartbeatMilliseconds
-   */
+  /** The time within which the edge must answer a heartbeat. @default heartbeatMilliseconds */
   readonly answerMilliseconds?: number;
 }
 
@@ -80,4 +68,19 @@ export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefi
     throw new RangeError("PARE_BLOB_ORIGINS: must name an origin, because the host accepts tasks");
   }
   return { secret, url: edge, publicUrl, blobOrigins };
+}
+
+/** The connection of a host to its edge. */
+export interface EdgeLink {
+  /** `EDGE_HOST_SECRET`, at least 32 bytes. Host and edge sign their requests to each other with it. */
+  readonly secret: string;
+  /** The id of this process. A host has a new id after every start. */
+  readonly hostId: string;
+  /** The URL origins from which the host may fetch tensors, and to which it may write answers. */
+  readonly blobOrigins: readonly string[];
+  /**
+   * The tasks that this host runs. A caller that must wait for them when the host shuts down passes a registry of its own.
+   * @default a new registry
+   */
+  readonly tasks?: TaskRegistry;
 }

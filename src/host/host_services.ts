@@ -1,6 +1,6 @@
 /**
- * The services that the HTTP resources of a host use, such as the device and the log. `startHostServices` builds them for `routes/serve.ts`,
- * which listens on a port.
+ * The services that the HTTP resources of a host use, such as the device and the log. `startHostServices` builds them for
+ * `routes/serve.ts`, which listens on a port.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -15,9 +15,8 @@ import {
 } from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
 import { Device, type DeviceOptions } from "./device.ts";
-import type { EdgeLink } from "./edge_link.ts";
-import type { LogEntry } from "./log_entry.ts";
-import { HostMetrics } from "./metrics.ts";
+import type { EdgeLink } from "./edge_options.ts";
+import { HostMetrics, type LogEntry } from "./metrics.ts";
 
 /** The limits of one request. */
 export interface HostLimits {

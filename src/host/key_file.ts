@@ -1,12 +1,12 @@
 /**
- * The accepted API keys of a host in a file, so that keys can be added and removed without a restart. The host reads the whole file every few
- * seconds, because a secret that Kubernetes mounts is a link to a link, whose modification time says little, and because no signal reaches the
- * process of a container after a secret has changed.
+ * The accepted API keys of a host in a file, so that keys can be added and removed without a restart. The host reads the whole file every
+ * few seconds, because a secret that Kubernetes mounts is a link to a link, whose modification time says little, and because no signal
+ * reaches the process of a container after a secret has changed.
  */
 
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 import { type Key, type KeySource, parseKeyFile } from "../protocol/keys.ts";
-import type { LogEntry } from "./log_entry.ts";
+import type { LogEntry } from "./metrics.ts";
 
 /** The time between two readings of the file, in milliseconds. SECURITY.md promises that a removed key is refused within ten seconds. */
 const READ_INTERVAL = 5000;
@@ -17,10 +17,7 @@ interface KeyFileOptions {
   readonly path: string;
   /** Returns the text of the file. */
   readonly read: () => Promise<string>;
-  /**
-   * The time between two readings of the file.
-   * @default READ_INTERVAL
-   */
+  /** The time between two readings of the file. @default READ_INTERVAL */
   readonly intervalMilliseconds?: number;
 }
 

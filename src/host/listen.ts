@@ -1,7 +1,7 @@
 /** Chooses how the host listens: with limits of the connections if this version of Deno allows them, and otherwise without. `PlainListener` is the listener without limits. */
 
 import { type HttpListener, Listener, type ListenOptions, type ServeHttpOnConnection } from "./listener.ts";
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 
 /** The internal functions of Deno that the host uses. They are not part of Deno's public interface, so a version may lack them. */
 export interface DenoInternals {
@@ -9,8 +9,8 @@ export interface DenoInternals {
 }
 
 /**
- * Listens for connections and serves HTTP on them. If Deno lacks the function that serves a single connection, a warning in the log says which
- * protections the host does not have.
+ * Listens for connections and serves HTTP on them. If Deno lacks the function that serves a single connection, a warning in the log says
+ * which protections the host does not have.
  * @throws the system's error if the port is not available
  */
 export function listen(options: ListenOptions, internals: DenoInternals = denoInternals()): HttpListener {

@@ -1,15 +1,13 @@
 /**
- * Accepts connections, and serves HTTP on each of them. The host accepts connections itself, because `Deno.serve` ends when the process runs
- * out of file descriptors, and because it can neither count connections nor close one that never sends a request. The HTTP implementation is
- * the one of `Deno.serve`. `node:http` can count connections and close idle ones, but in Deno 2.9 it never accepts another connection after
- * the process has run out of file descriptors, and it reports no error.
+ * Accepts connections, and serves HTTP on each of them. The host accepts connections itself, because `Deno.serve` ends when the process
+ * runs out of file descriptors, and because it can neither count connections nor close one that never sends a request. The HTTP
+ * implementation is the one of `Deno.serve`. `node:http` can count connections and close idle ones, but in Deno 2.9 it never accepts
+ * another connection after the process has run out of file descriptors, and it reports no error.
  */
 
-import { sleep } from "../base/abort.ts";
-import { settlesWithin } from "../base/settles_within.ts";
-import { messageOf } from "../base/message_of.ts";
-import { Cancellation } from "./cancellation.ts";
-import type { LogEntry } from "./log_entry.ts";
+import { messageOf } from "../base/errors.ts";
+import { settlesWithin, sleep } from "../base/waiting.ts";
+import type { LogEntry } from "./metrics.ts";
 
 /** The limits of the connections. */
 export interface ConnectionLimits {
@@ -145,8 +143,8 @@ export class Listener implements HttpListener {
   }
 
   /**
-   * Closes a connection after its answers. The last of them may still be on its way to the client then, or the client may still be sending a
-   * body that was refused. Both may take as long as at any other time.
+   * Closes a connection after its answers. The last of them may still be on its way to the client then, or the client may still be sending
+   * a body that was refused. Both may take as long as at any other time.
    */
   async #drain(connection: Connection): Promise<void> {
     while (connection.requests.size > 0) await Promise.all(connection.requests);
@@ -247,5 +245,25 @@ export class Listener implements HttpListener {
     if (now - this.#lastRefusalLogged < REFUSAL_LOG_INTERVAL) return;
     this.#lastRefusalLogged = now;
     this.#options.log({ event: "connections refused", fault, open: this.connections });
+  }
+}
+
+/** Closes one connection at once. */
+export class Cancellation {
+  #cancel = () => {};
+  isCancelled = false;
+
+  /** Called by Deno with the function that closes the connection. */
+  addEventListener(_type: "abort", cancel: () => void): void {
+    this.#cancel = cancel;
+  }
+
+  cancel(): void {
+    this.isCancelled = true;
+    try {
+      this.#cancel();
+    } catch {
+      // The connection is ending.
+    }
   }
 }

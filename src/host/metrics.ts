@@ -1,8 +1,8 @@
 /** The counters and gauges of a host, in the text format of Prometheus. */
 
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Device, DeviceSession } from "./device.ts";
 import type { Report } from "../protocol/messages.ts";
+import type { Device, DeviceSession } from "./device.ts";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
 /** The figures of one request that was answered. */
 export interface RequestFigures {
@@ -108,3 +108,6 @@ export class HostMetrics {
     });
   }
 }
+
+/** The name of an event and its data. The host writes each entry as one line of JSON. */
+export type LogEntry = Readonly<Record<string, string | number | undefined>> & { readonly event: string };

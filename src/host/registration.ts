@@ -1,16 +1,16 @@
 /**
- * Registers a host at an edge, the public server in front of GPU hosts, and keeps it registered by heartbeats. A heartbeat carries the state
- * of the host. The edge uses this state to choose a host for each layer. If the edge does not answer, the failure is logged once, and the next
- * heartbeat tries again. The host serves requests meanwhile.
+ * Registers a host at an edge, the public server in front of GPU hosts, and keeps it registered by heartbeats. A heartbeat carries the
+ * state of the host. The edge uses this state to choose a host for each layer. If the edge does not answer, the failure is logged once, and
+ * the next heartbeat tries again. The host serves requests meanwhile.
  */
 
 import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/resources/hosts.ts";
 import { EDGE_AUDIENCE, ticketedRequest } from "../protocol/tickets.ts";
-import { connectionReason } from "../base/connection_reason.ts";
-import { shortened } from "../base/quotes.ts";
+import { connectionReason } from "../base/errors.ts";
+import { shortened } from "../base/texts.ts";
 import type { Device } from "./device.ts";
-import type { EdgeLink } from "./edge_link.ts";
-import type { LogEntry } from "./log_entry.ts";
+import type { EdgeLink } from "./edge_options.ts";
+import type { LogEntry } from "./metrics.ts";
 
 /** Options of a registration. */
 export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId"> {
@@ -20,15 +20,9 @@ export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId">
   readonly publicUrl: string;
   readonly device: Device;
   readonly log: (entry: LogEntry) => void;
-  /**
-   * The time between two heartbeats.
-   * @default HEARTBEAT_MILLISECONDS
-   */
+  /** The time between two heartbeats. @default HEARTBEAT_MILLISECONDS */
   readonly heartbeatMilliseconds?: number;
-  /**
-   * The time within which the edge must answer.
-   * @default heartbeatMilliseconds
-   */
+  /** The time within which the edge must answer. @default heartbeatMilliseconds */
   readonly answerMilliseconds?: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Limits transfers. `TransferRate` enforces the minimum rate at which a client must send a body or take an answer, and `UnsentAnswers` limits
- * the memory of small answers that are sent in one piece. For the rate, only the time in which the host waits for the client counts,
+ * Limits transfers. `TransferRate` enforces the minimum rate at which a client must send a body or take an answer, and `UnsentAnswers`
+ * limits the memory of small answers that are sent in one piece. For the rate, only the time in which the host waits for the client counts,
  * because a transfer may also stand still while the device is slow.
  */
 
@@ -81,10 +81,10 @@ export class UnsentAnswers {
   }
 
   /**
-   * Counts an answer of `bytes` bytes until `sent` settles, and returns true. If the answer must be streamed, it is not
-   * counted, and the result is false.
-   * @param sent settles when the client has taken the answer, or the connection is closed. It is undefined if the
-   *   request comes from this process. Such an answer is not counted, because the caller then owns its bytes
+   * Counts an answer of `bytes` bytes until `sent` settles, and returns true. If the answer must be streamed, it is not counted, and the
+   * result is false.
+   * @param sent settles when the client has taken the answer, or the connection is closed. It is undefined if the request comes from this
+   *   process. Such an answer is not counted, because the caller then owns its bytes
    */
   tryAdd(bytes: number, sent: Promise<unknown> | undefined): boolean {
     if (bytes > MAX_WHOLE_BYTES || this.#bytes + bytes > this.#maxBytes) return false;

@@ -1,24 +1,22 @@
 /**
- * Checks the header of a request body before any tensor data is read. The checks cover which tensors the body
- * has, their dtypes, and whether their shapes fit together. The values of the tensors are checked later, on
- * the device. A body can contain statistics of the layer's calibration inputs, which the solver uses to
- * choose the weights to prune.
+ * Checks the header of a request body before any tensor data is read. The checks cover which tensors the body has, their dtypes, and
+ * whether their shapes fit together. The values of the tensors are checked later, on the device. A body can contain statistics of the
+ * layer's calibration inputs, which the solver uses to choose the weights to prune.
  */
 
 import { MAX_FEATURES, MAX_TOKENS } from "../protocol/limits.ts";
-import type { TensorInfo } from "../tensor/safetensors/tensor_info.ts";
-import { maskRowBytes } from "../tensor/mask_bits.ts";
-import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
-import { sameShape } from "../tensor/shape.ts";
-import { joinedItems } from "../base/quotes.ts";
+import type { TensorInfo } from "../tensor/safetensors/header.ts";
+import { maskRowBytes } from "../tensor/pattern.ts";
+import { type FloatDtype, isFloatDtype, sameShape } from "../tensor/dtype.ts";
+import { joinedItems } from "../base/texts.ts";
 import { TensorMismatchError } from "./errors.ts";
 
 /** The names of the tensors that contain statistics. A body has at most one of these tensors. */
 const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 
 /**
- * Whether a layer's body must have statistics ("required"), may have them ("optional"), or must not have them
- * because the request names statistics that are already stored ("stored").
+ * Whether a layer's body must have statistics ("required"), may have them ("optional"), or must not have them because the request names
+ * statistics that are already stored ("stored").
  */
 export type StatisticsRule = "required" | "optional" | "stored";
 
@@ -45,10 +43,7 @@ export type Statistics =
   | { readonly name: "hessian" | "hessian_upper"; readonly order: number }
   | { readonly name: "inputs"; readonly order: number; readonly tensor: FloatTensor };
 
-/**
- * Checks the tensors of a layer's body.
- * @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit
- */
+/** Checks the tensors of a layer's body. @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit */
 export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
   rejectUnknownTensors(tensors, ["weight", "mask", ...STATISTICS]);
   const weightInfo = find(tensors, "weight");
@@ -153,8 +148,8 @@ function checkExtent(info: TensorInfo, extent: number): void {
 }
 
 /**
- * Returns the order n of a packed triangle with n·(n+1)/2 elements. If no n gives the number of elements,
- * returns the next smaller order, so that the later check of the shape fails.
+ * Returns the order n of a packed triangle with n·(n+1)/2 elements. If no n gives the number of elements, returns the next smaller order,
+ * so that the later check of the shape fails.
  */
 function packedOrder({ shape }: TensorInfo): number {
   return Math.floor((Math.sqrt(8 * (shape[0] ?? 0) + 1) - 1) / 2);

@@ -1,7 +1,6 @@
 /**
- * Checks on the device that every element of a matrix is finite. The weights of a request are finite, but the updates of
- * a solve can overflow, and so can the conversion to a dtype with a smaller range. Statistics that were added up on the
- * device can overflow too.
+ * Checks on the device that every element of a matrix is finite. The weights of a request are finite, but the updates of a solve can
+ * overflow, and so can the conversion to a dtype with a smaller range. Statistics that were added up on the device can overflow too.
  */
 
 import type { Backend } from "../device/backend.ts";

@@ -1,27 +1,29 @@
 /**
- * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs,
- * runs the method, refits the kept weights if the parameters say so, and measures the time of each phase.
- * Other files read the operands from a request and write the solution to an answer.
+ * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs, runs the method, refits the
+ * kept weights if the parameters say so, and measures the time of each phase. Other files read the operands from a request and write the
+ * solution to an answer.
  */
 
 import type { Backend } from "../device/backend.ts";
+import { rowExtremes } from "../device/kernels/quantization.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import type { Report } from "../protocol/messages.ts";
+import { formatPattern } from "../tensor/pattern.ts";
 import { readDiagonal } from "./linalg/diagonal.ts";
 import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
 import { copyUpper } from "./linalg/submatrix.ts";
-import type { Report } from "../protocol/messages.ts";
-import { relativeError as errorRatio } from "./solvers/solution.ts";
-import type { Solution } from "./solvers/solver.ts";
-import { formatPattern } from "../tensor/pattern.ts";
+import { scaleColumns } from "./linalg/tile_arithmetic.ts";
 import {
   checkOperands,
   type LayerOperands,
   type LayerParameters,
   usesFactor,
   usesHessian,
-} from "./operands.ts";
+} from "./methods.ts";
 import { runMethod } from "./run_method.ts";
-import { largestWeight, scaleByPowerOfTwo, scaleExponent, underflows } from "./weight_scale.ts";
+import { relativeError as errorRatio } from "./solvers/solution.ts";
+import type { Solution } from "./solvers/solver.ts";
 
 /** The report of the solve. The caller knows and adds the phases `read` and `total`. */
 export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
@@ -36,8 +38,8 @@ export interface CompressedLayer {
   readonly factor?: Factor;
   readonly report: LayerReport;
   /**
-   * Whether the pruned weights may not be finite in f32. A weight that is not finite makes the loss infinite or NaN, so a
-   * solve with a finite loss and without a scale has finite weights.
+   * Whether the pruned weights may not be finite in f32. A weight that is not finite makes the loss infinite or NaN, so a solve with a
+   * finite loss and without a scale has finite weights.
    */
   readonly mayOverflow: boolean;
 }
@@ -142,8 +144,8 @@ async function factorOperands(
 }
 
 /**
- * Measures the operands: the largest magnitude of a weight, and the largest diagonal entry of the statistics, which is 0 if
- * there are none. Waits for the device.
+ * Measures the operands: the largest magnitude of a weight, and the largest diagonal entry of the statistics, which is 0 if there are none.
+ * Waits for the device.
  * @param isFactored whether a factor of the statistics has the diagonal entry, which is then not measured
  */
 async function measureSize(
@@ -188,4 +190,61 @@ function reportError(
     relativeError: isReported ? relativeError : null,
     note: [...lossNote, ...errorNote].join(" "),
   };
+}
+
+/** The binary exponents of the squared error, halved, between which a layer is not scaled. Real layers are well within. */
+const COMFORTABLE = 24;
+/** The largest exponent of a scale. 2^−120 and 2^120 are both normal numbers in f32. */
+const LARGEST_EXPONENT = 120;
+/** Below this size of the largest term, the squared error is lost in f32 if the layer cannot be scaled. */
+const SMALLEST_TERM = 2 ** -80;
+
+/** Returns the largest magnitude of a weight. Waits for the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
+export async function largestWeight(backend: Backend, weight: TiledMatrix): Promise<number> {
+  const owned = new ResourceSet(), bytes = 4 * weight.rows;
+  try {
+    const lows = owned.add(backend.createBuffer("smallest weights", bytes));
+    const highs = owned.add(backend.createBuffer("largest weights", bytes));
+    backend.clear(lows);
+    backend.clear(highs);
+    for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
+      backend.dispatch(rowExtremes, { w, lows, highs }, { rows, cols, ld, row0 });
+    }
+    // Both are read at once, because each read waits for the device.
+    const both = owned.add(backend.createBuffer("extreme weights", 2 * bytes));
+    backend.copy(lows, 0, both, 0, bytes);
+    backend.copy(highs, 0, both, bytes, bytes);
+    const extremes = new Float32Array((await backend.read(both, 0, 2 * bytes)).buffer);
+    return extremes.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+  } finally {
+    owned.destroy();
+  }
+}
+
+/**
+ * Returns the exponent e of the scale: the weights times 2^−e give an error of ordinary size. The result is 0 if the error has an ordinary
+ * size anyway.
+ * @param weight the largest magnitude of a weight
+ * @param statistic the largest diagonal entry of the statistics H
+ */
+export function scaleExponent(weight: number, statistic: number): number {
+  if (!(weight > 0 && statistic > 0)) return 0;
+  const exponent = Math.round(Math.log2(weight) + Math.log2(statistic) / 2);
+  if (Math.abs(exponent) <= COMFORTABLE) return 0;
+  return Math.max(-LARGEST_EXPONENT, Math.min(LARGEST_EXPONENT, exponent));
+}
+
+/** Whether the squared error is too small for f32, in the units of a solve with weights times 2^−exponent. */
+export function underflows(weight: number, statistic: number, exponent: number): boolean {
+  if (!(weight > 0 && statistic > 0)) return false;
+  const scaled = weight * 2 ** -exponent;
+  return scaled * scaled * statistic < SMALLEST_TERM;
+}
+
+/** Queues multiplying all elements of `matrix` by 2^exponent. */
+export function scaleByPowerOfTwo(backend: Backend, matrix: TiledMatrix, exponent: number): void {
+  const factors = backend.createBuffer("scale of the weights", 4 * matrix.cols);
+  backend.write(factors, 0, new Uint8Array(new Float32Array(matrix.cols).fill(2 ** exponent).buffer));
+  scaleColumns(backend, matrix, factors);
+  factors.destroy();
 }

@@ -1,17 +1,15 @@
 /**
- * An upper bound for the device memory of one request, from its shape and parameters alone. A request that
- * cannot fit is refused when its header has been read, before any of its data. The bound adds up what the
- * solvers allocate in each phase of a solve. It has to follow changes of the solvers, so the tests compare it
- * with the measured peaks of every method.
+ * An upper bound for the device memory of one request, from its shape and parameters alone. A request that cannot fit is refused when its
+ * header has been read, before any of its data. The bound adds up what the solvers allocate in each phase of a solve. It has to follow
+ * changes of the solvers, so the tests compare it with the measured peaks of every method.
  */
 
 import { type Backend, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { panelWidth } from "./linalg/blocking.ts";
 import { LARGEST_RETRY_COPY } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
-import { wordsPerRow } from "../tensor/mask_bits.ts";
-import { METHOD_SOLVERS } from "./methods.ts";
-import { type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
+import { wordsPerRow } from "../tensor/pattern.ts";
+import { type LayerParameters, METHOD_SOLVERS, usesFactor, usesHessian } from "./methods.ts";
 import { READ_BYTES } from "../device/host_memory.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
@@ -24,9 +22,8 @@ export interface LayerShape {
 }
 
 /**
- * The size of the largest strip, in bytes. A strip is a few whole rows of a tensor. The tensors of a request or a
- * response are copied through the device strip by strip. A strip of a request exists in up to three forms at once, and one of an
- * answer in two.
+ * The size of the largest strip, in bytes. A strip is a few whole rows of a tensor. The tensors of a request or a response are copied
+ * through the device strip by strip. A strip of a request exists in up to three forms at once, and one of an answer in two.
  */
 const STAGED_STRIP_BYTES: Readonly<Record<Backend["kind"], number>> = {
   cpu: 16 * 2 ** 20,
@@ -38,8 +35,8 @@ const SMALL_BYTES = 2 ** 16;
 
 /**
  * Returns an upper bound for the bytes that a request needs on the device at any time.
- * @param withRetryCopy whether to count the copy of the statistics for a second factorisation. The copy
- *   is made only if the device has room for it
+ * @param withRetryCopy whether to count the copy of the statistics for a second factorisation. The copy is made only if the device has room
+ *   for it
  */
 export function peakDeviceBytes(
   shape: LayerShape,
@@ -93,9 +90,8 @@ export function peakDeviceBytes(
 }
 
 /**
- * Refuses a layer for which the device has too little memory even if the device holds nothing else. If the
- * backend does not know its memory, no layer is refused here, and a failed allocation is reported during the
- * solve.
+ * Refuses a layer for which the device has too little memory even if the device holds nothing else. If the backend does not know its
+ * memory, no layer is refused here, and a failed allocation is reported during the solve.
  * @throws {OutOfDeviceMemoryError} naming the method, the shape and both sizes
  */
 export function checkDeviceBytes(
@@ -115,10 +111,7 @@ export function checkDeviceBytes(
   );
 }
 
-/**
- * The bytes of a matrix that is stored in square tiles of `edge` rows. The rows of a tile are padded to a multiple of
- * 4 elements.
- */
+/** The bytes of a matrix that is stored in square tiles of `edge` rows. The rows of a tile are padded to a multiple of 4 elements. */
 function matrixBytes(rows: number, cols: number, edge: number): number {
   return 4 * rows * paddedColumns(cols, edge);
 }

@@ -1,10 +1,10 @@
 /**
- * The errors for invalid tensors of a layer, and the mapping of all errors of a layer to problems, which are the error
- * answers of the HTTP contract. The host adds the errors that only a host has.
+ * The errors for invalid tensors of a layer, and the mapping of all errors of a layer to problems, which are the error answers of the HTTP
+ * contract. The host adds the errors that only a host has.
  */
 
 import type { FloatDtype } from "../tensor/dtype.ts";
-import { shortened } from "../base/quotes.ts";
+import { shortened } from "../base/texts.ts";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { InvalidStatisticsError, NotPositiveDefiniteError } from "./linalg/errors.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
@@ -53,18 +53,13 @@ export class OverflowingAnswerError extends NonFiniteError {
 export class NotSymmetricError extends Error {
   override name = "NotSymmetricError";
 
-  /**
-   * @param index row and column of the first element, below the diagonal, that differs from its mirror image
-   */
+  /** @param index row and column of the first element, below the diagonal, that differs from its mirror image */
   constructor(readonly tensor: string, readonly index: readonly [number, number]) {
     super(`tensor ${tensor}: element [${index.join(", ")}] differs from [${index.toReversed().join(", ")}]`);
   }
 }
 
-/**
- * Returns the refusal (the problem to answer with) for `error`, or undefined if `error` is not an error of a
- * layer.
- */
+/** Returns the refusal (the problem to answer with) for `error`, or undefined if `error` is not an error of a layer. */
 export function layerRefusal(error: unknown): Refusal | undefined {
   if (error instanceof SafetensorsError) {
     const { tensor, byte, message } = error;
@@ -85,8 +80,7 @@ export function layerRefusal(error: unknown): Refusal | undefined {
   }
   if (error instanceof InvalidStatisticsError) {
     const { index, value, message } = error;
-    // The error is about a diagonal entry of H. If the entry is finite, it is negative, so H is not positive
-    // definite.
+    // The error is about a diagonal entry of H. If the entry is finite, it is negative, so H is not positive definite.
     const code = Number.isFinite(value) ? "not_positive_definite" : "non_finite";
     return new Refusal(code, message, { members: { tensor: "hessian", index: [index, index] } });
   }

@@ -1,8 +1,8 @@
 /**
- * Handles one layer. `handleLayer` goes from the bytes of a request to the bytes of the answer. The host and the edge
- * call it. `pruneTensors` goes from tensors in host memory to tensors in host memory, and takes the statistics from
- * the device. A run in one process calls it. Both move the layer to the device, solve it, and check the result in the
- * same way. `solveReceivedLayer` decides what is copied, reused and freed if the statistics are lent.
+ * Handles one layer. `handleLayer` goes from the bytes of a request to the bytes of the answer. The host and the edge call it.
+ * `pruneTensors` goes from tensors in host memory to tensors in host memory, and takes the statistics from the device. A run in one process
+ * calls it. Both move the layer to the device, solve it, and check the result in the same way. `solveReceivedLayer` decides what is copied,
+ * reused and freed if the statistics are lent.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -19,8 +19,13 @@ import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { checkDeviceBytes } from "./device_bytes.ts";
 import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
-import { METHOD_SOLVERS } from "./methods.ts";
-import { type LayerParameters, needsStatistics, usesHessian, usesStorableFactor } from "./operands.ts";
+import {
+  type LayerParameters,
+  METHOD_SOLVERS,
+  needsStatistics,
+  usesHessian,
+  usesStorableFactor,
+} from "./methods.ts";
 import type { MatrixReader } from "./matrix_reader.ts";
 import { type LayerRules, readLayer, type ReceivedLayer, uploadLayer } from "./read_layer.ts";
 import { type Answer, encodeAnswer, readTensors, weightReader } from "./write_layer.ts";
@@ -28,9 +33,7 @@ import { type Answer, encodeAnswer, readTensors, weightReader } from "./write_la
 /** The parameters of a layer, and its statistics if its tensors do not include them. */
 interface LayerInput {
   readonly parameters: ResolvedParameters;
-  /**
-   * The statistics that the layer borrows, if it shares them with other layers. The caller returns the loan.
-   */
+  /** The statistics that the layer borrows, if it shares them with other layers. The caller returns the loan. */
   readonly loan?: Loan;
 }
 
@@ -55,19 +58,12 @@ export interface LayerOptions {
   readonly backend: Backend;
   /** Returns the time in milliseconds, from any origin. */
   readonly clock: () => number;
-  /**
-   * The time on `clock` at which the report's `total` starts.
-   * @default the time of the call
-   */
+  /** The time on `clock` at which the report's `total` starts. @default the time of the call */
   readonly start?: number;
-  /**
-   * The largest tile edge of the matrices.
-   * @default the edge for the backend (`tileEdgeOn`)
-   */
+  /** The largest tile edge of the matrices. @default the edge for the backend (`tileEdgeOn`) */
   readonly tileEdge?: number;
   /**
-   * Runs the solve. A server on which several layers share the device uses this function to run one solve
-   * after the other.
+   * Runs the solve. A server on which several layers share the device uses this function to run one solve after the other.
    * @default a function that calls `solve` at once
    */
   readonly runSolve?: <T>(solve: () => Promise<T>) => Promise<T>;
@@ -203,10 +199,7 @@ interface LayerSolution {
   readonly mayOverflow: boolean;
 }
 
-/**
- * Checks that the stored statistics are for the layer's number of inputs.
- * @throws {TensorMismatchError} if they are for another number
- */
+/** Checks that the stored statistics are for the layer's number of inputs. @throws {TensorMismatchError} if they are for another number */
 function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
   const order = loan.hessian.cols;
   if (order !== cols) {
@@ -219,11 +212,10 @@ function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
 }
 
 /**
- * Solves `received` and overwrites its tensors. Stored statistics are not overwritten. If their factor is
- * stored for the same damping and block size, the solve uses this factor. Otherwise the solve uses a copy of
- * the statistics, and a factor that it computes from the copy is stored.
- * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its
- *   own
+ * Solves `received` and overwrites its tensors. Stored statistics are not overwritten. If their factor is stored for the same damping and
+ * block size, the solve uses this factor. Otherwise the solve uses a copy of the statistics, and a factor that it computes from the copy is
+ * stored.
+ * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its own
  * @throws the errors of `copyUpper` and `compressLayer`
  */
 async function solveReceivedLayer(

@@ -1,7 +1,6 @@
 /**
- * The interface between a solve and calibration statistics that several layers share. A layer borrows them for as long
- * as it needs them. The factor store of a host implements the interface, and so does `LentStatistics` for a run in one
- * process.
+ * The interface between a solve and calibration statistics that several layers share. A layer borrows them for as long as it needs them.
+ * The factor store of a host implements the interface, and so does `LentStatistics` for a run in one process.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -10,26 +9,20 @@ import type { Factor } from "./linalg/factor.ts";
 
 /** The parameters that a factor depends on, besides the statistics. */
 export interface FactorKey {
-  /**
-   * The requested damping λ. The factor itself may have a larger λ, because a failed factorisation is retried
-   * with more damping.
-   */
+  /** The requested damping λ. The factor itself may have a larger λ, because a failed factorisation is retried with more damping. */
   readonly damping: number;
   readonly blocksize: number;
 }
 
-/**
- * Stored statistics that one request has borrowed. The store does not free them before the loan is returned.
- */
+/** Stored statistics that one request has borrowed. The store does not free them before the loan is returned. */
 export interface Loan {
   /**
-   * The statistics H, (n, n) f32, upper storage, undamped. They must not be written, so a solve that
-   * overwrites its statistics uses a copy.
+   * The statistics H, (n, n) f32, upper storage, undamped. They must not be written, so a solve that overwrites its statistics uses a copy.
    */
   readonly hessian: TiledMatrix;
   /**
-   * Returns the stored factor for `key`, or undefined if there is none. The factor must not be written, and
-   * is valid until the loan is returned.
+   * Returns the stored factor for `key`, or undefined if there is none. The factor must not be written, and is valid until the loan is
+   * returned.
    */
   factor(key: FactorKey): Factor | undefined;
   /** Gives the store a factor of these statistics. The store now owns the factor and may free it at once. */

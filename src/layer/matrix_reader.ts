@@ -1,6 +1,6 @@
 /**
- * Reads a matrix back from the device, row by row, in the encoding of the answer. The device encodes a strip of a
- * few rows at a time. It encodes the next strip while the bytes of the last one are sent, so that a read rarely waits.
+ * Reads a matrix back from the device, row by row, in the encoding of the answer. The device encodes a strip of a few rows at a time. It
+ * encodes the next strip while the bytes of the last one are sent, so that a read rarely waits.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
@@ -13,8 +13,8 @@ import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
 const ONE_STRIP_BYTES = 4 * 2 ** 20;
 
 /**
- * Whether the read of a strip starts before the bytes of the last one are taken. A GPU then copies while these
- * bytes are sent. The `cpu` backend copies when the read starts, so it would only use more memory.
+ * Whether the read of a strip starts before the bytes of the last one are taken. A GPU then copies while these bytes are sent. The `cpu`
+ * backend copies when the read starts, so it would only use more memory.
  */
 const READS_AHEAD: Readonly<Record<Backend["kind"], boolean>> = { cpu: false, webgpu: true };
 
@@ -28,8 +28,8 @@ export interface Encoding {
   /** The bytes of an element in the file. */
   readonly width: number;
   /**
-   * Queues encoding `count` elements of whole rows, from row `row0` on. The elements begin at `floats` and have
-   * no gaps. Undefined if the file has the f32 elements as they are.
+   * Queues encoding `count` elements of whole rows, from row `row0` on. The elements begin at `floats` and have no gaps. Undefined if the
+   * file has the f32 elements as they are.
    */
   readonly encode?: (floats: Submatrix, target: DeviceBuffer, row0: number, count: number) => void;
 }
@@ -155,10 +155,7 @@ export class MatrixReader implements Disposable {
   }
 }
 
-/**
- * Queues copying a strip's rows to `target`, without gaps. Each row is put together from all tiles of its
- * tile row.
- */
+/** Queues copying a strip's rows to `target`, without gaps. Each row is put together from all tiles of its tile row. */
 function gatherRows(
   backend: Backend,
   matrix: TiledMatrix,

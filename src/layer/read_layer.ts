@@ -1,13 +1,12 @@
 /**
- * Moves a layer to the device: from a request body, which is a safetensors file, or from tensors in host memory. The
- * dtypes and shapes are checked first. Then each tensor is streamed into its sink, which is an object that builds a
- * matrix on the device from the tensor.
+ * Moves a layer to the device: from a request body, which is a safetensors file, or from tensors in host memory. The dtypes and shapes are
+ * checked first. Then each tensor is streamed into its sink, which is an object that builds a matrix on the device from the tensor.
  */
 
 import type { Backend } from "../device/backend.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { openSafetensors } from "../tensor/safetensors/decode.ts";
-import type { TensorInfo } from "../tensor/safetensors/tensor_info.ts";
+import type { TensorInfo } from "../tensor/safetensors/header.ts";
 import type { Layer } from "./solvers/solver.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -27,9 +26,7 @@ import { WeightSink } from "./sinks/weight_sink.ts";
 export interface ReadOptions {
   /** The length of the whole body, in bytes. */
   readonly totalBytes: number;
-  /**
-   * The tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size.
-   */
+  /** The tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size. */
   readonly edge: number;
 }
 
@@ -49,17 +46,13 @@ export interface ReceivedLayer {
   readonly layer: Layer;
   /** The statistics H, (cols, cols) f32, upper storage. Undefined if the request has no statistics. */
   readonly hessian: TiledMatrix | undefined;
-  /**
-   * Frees all tensors. The method may be called more than once, and after a solve that has already freed some
-   * tensors.
-   */
+  /** Frees all tensors. The method may be called more than once, and after a solve that has already freed some tensors. */
   destroy(): void;
 }
 
 /**
  * Reads a layer and closes the source. If it throws, nothing stays allocated.
- * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the body is
- *   invalid
+ * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the body is invalid
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source and of `checkShape`
  */
 export async function readLayer(
@@ -126,8 +119,7 @@ async function receiveLayer(
 }
 
 /**
- * Reads a body that holds a Hessian and nothing else, and closes the source. If it throws, nothing stays
- * allocated.
+ * Reads a body that holds a Hessian and nothing else, and closes the source. If it throws, nothing stays allocated.
  * @returns H, (n, n) f32, upper storage. The caller frees the matrix
  * @throws the errors of `readLayer`
  */

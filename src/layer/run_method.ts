@@ -1,15 +1,21 @@
 /**
- * Runs the method that a request names. It chooses the mask, and refits the kept weights if the request
- * asks for a refit. Then it rounds the kept weights if the request has `bits`. A solve that does not use the Hessian
- * (`usesHessian`) chooses the mask and rounds in one pass instead.
+ * Runs the method that a request names. It chooses the mask, and refits the kept weights if the request asks for a refit. Then it rounds
+ * the kept weights if the request has `bits`. A solve that does not use the Hessian (`usesHessian`) chooses the mask and rounds in one pass
+ * instead.
  */
 
 import type { Backend } from "../device/backend.ts";
 import { refit, type RefitReport } from "./solvers/refit.ts";
 import { roundSolution } from "./solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
-import { METHOD_SOLVERS, type SolvedLayer, type SolveTask } from "./methods.ts";
-import { type LayerOperands, type LayerParameters, usesHessian } from "./operands.ts";
+import {
+  type LayerOperands,
+  type LayerParameters,
+  METHOD_SOLVERS,
+  type SolvedLayer,
+  type SolveTask,
+  usesHessian,
+} from "./methods.ts";
 
 /** The result of a method, and facts about the solve for the report. */
 export interface MethodResult extends Required<SolvedLayer> {

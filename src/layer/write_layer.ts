@@ -1,7 +1,7 @@
 /**
- * Reads a solution back from the device, as the bytes of an answer or as tensors. The header and the length of an
- * answer are known in advance. The data is converted on the device and read back in strips of a few rows, so an
- * answer of any size takes little of the CPU's memory.
+ * Reads a solution back from the device, as the bytes of an answer or as tensors. The header and the length of an answer are known in
+ * advance. The data is converted on the device and read back in strips of a few rows, so an answer of any size takes little of the CPU's
+ * memory.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
@@ -11,10 +11,9 @@ import { encodeCodes } from "../device/kernels/quantization.ts";
 import type { Report } from "../protocol/messages.ts";
 import { encodeHeader, type TensorSpec } from "../tensor/safetensors/encode.ts";
 import type { QuantizationGrids, Solution } from "./solvers/solver.ts";
-import { maskRowBytes, wordsPerRow } from "../tensor/mask_bits.ts";
-import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
+import { maskRowBytes, wordsPerRow } from "../tensor/pattern.ts";
+import { BYTES_PER_ELEMENT, type FloatDtype, tensorBytes } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { tensorBytes } from "../tensor/shape.ts";
 import { freeArray, READ_BYTES } from "../device/host_memory.ts";
 import { type Encoding, MatrixReader } from "./matrix_reader.ts";
 import { splitIntoStrips } from "./sinks/strips.ts";
@@ -24,18 +23,16 @@ export interface Answer {
   /** The length of the whole file, in bytes. */
   readonly byteLength: number;
   /**
-   * Yields the bytes of the file. The method may be called once. The solution must not be freed before the
-   * generator ends.
+   * Yields the bytes of the file. The method may be called once. The solution must not be freed before the generator ends.
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
    */
   chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
 /**
- * Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. If the
- * weights are rounded, the file also has their codes and the scales and zeros of their grids.
- * @param weights reads the weights. A caller that makes the reader itself can queue the first strip before the
- *   report is known
+ * Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. If the weights are rounded, the file
+ * also has their codes and the scales and zeros of their grids.
+ * @param weights reads the weights. A caller that makes the reader itself can queue the first strip before the report is known
  */
 export function encodeAnswer(
   backend: Backend,
@@ -170,10 +167,7 @@ async function* bufferChunks(
   }
 }
 
-/**
- * Yields the mask. On the device each row is padded to whole 32-bit words. In the file each row is padded to
- * whole bytes.
- */
+/** Yields the mask. On the device each row is padded to whole 32-bit words. In the file each row is padded to whole bytes. */
 async function* maskChunks(
   backend: Backend,
   { q, mask }: Solution,

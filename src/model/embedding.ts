@@ -10,7 +10,7 @@ import { bytesToFloats } from "../tensor/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import { normalizeStates, projectStates } from "./embedding_states.ts";
 import type { Model } from "./model.ts";
-import { ModelError } from "../base/files/model_error.ts";
+import { ModelError } from "../base/files/file_error.ts";
 import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { checkTensor } from "./upload.ts";
 

@@ -6,7 +6,7 @@
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED, weightFormat } from "./checkpoint/quantized/config.ts";
 import { openDequantized } from "./checkpoint/quantized/dequantized_source.ts";
-import { ModelError } from "../base/files/model_error.ts";
+import { ModelError } from "../base/files/file_error.ts";
 import { checkTensors } from "./families/check_tensors.ts";
 import { readModelSpec } from "./families/families.ts";
 import type { ModelSpec } from "./families/family.ts";

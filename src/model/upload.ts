@@ -6,7 +6,7 @@ import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import { freeArray } from "../device/host_memory.ts";
 import { DTYPE_CODE, toFloat32 } from "../device/kernels/transfer/convert.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
-import { ModelError } from "../base/files/model_error.ts";
+import { ModelError } from "../base/files/file_error.ts";
 import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 
 /**

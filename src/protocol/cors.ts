@@ -3,7 +3,7 @@
  * from `PARE_CORS_ORIGINS`. Without origins, browsers let no page of another origin use the API.
  */
 
-import { shortened } from "../base/quotes.ts";
+import { shortened } from "../base/texts.ts";
 import { REQUEST_ID_HEADER } from "./headers.ts";
 import { entriesOf } from "./keys.ts";
 
@@ -13,7 +13,7 @@ const PREFLIGHT_SECONDS = 600;
 /**
  * Parses `PARE_CORS_ORIGINS`, a comma-separated list of origins such as `https://app.example.com`.
  * @throws {RangeError} naming the position of an entry that is not an origin. `*` is none, because it would let every page on the internet
- * use a host that listens on loopback without keys
+ *   use a host that listens on loopback without keys
  */
 export function parseOrigins(text: string): string[] {
   const entries = entriesOf(text);

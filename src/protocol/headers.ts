@@ -3,7 +3,7 @@
  * layer, `Pare-Report` and `Server-Timing`.
  */
 
-import { shortened } from "../base/quotes.ts";
+import { shortened } from "../base/texts.ts";
 import { Refusal } from "./refusal.ts";
 import type { Report } from "./messages.ts";
 

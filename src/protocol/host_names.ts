@@ -4,7 +4,7 @@
  * server of the page. Its requests still carry the name of the page.
  */
 
-import { shortened } from "../base/quotes.ts";
+import { shortened } from "../base/texts.ts";
 import { entriesOf } from "./keys.ts";
 import { Refusal } from "./refusal.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import type { z } from "zod";
-import { firstItems, joinedItems, shortened } from "../base/quotes.ts";
+import { firstItems, joinedItems, shortened } from "../base/texts.ts";
 import { makeProblem, type Problem, PROBLEM_TYPE, type ProblemMembers } from "./problem.ts";
 import { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import type { ProfileRule } from "./profile.ts";
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 
 /** A linear layer of a model. */
 export interface NamedLayer {

@@ -1,6 +1,6 @@
 /** Prunes the layers of a model on a device of this process. The statistics and the weights go to the solver directly. */
 
-import { abortable } from "../base/abort.ts";
+import { abortable } from "../base/waiting.ts";
 import type { Backend } from "../device/backend.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { CallOptions } from "../client/transport.ts";

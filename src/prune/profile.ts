@@ -7,7 +7,7 @@
 
 import { z } from "zod";
 import { layerQuerySchema } from "../protocol/parameters.ts";
-import { messageOf } from "../base/message_of.ts";
+import { messageOf } from "../base/errors.ts";
 
 /**
  * Parameters that a single layer cannot set. The run computes the statistics of every layer, so there is no `hessian`. The

@@ -9,9 +9,8 @@ import { packWeight } from "../model/checkpoint/quantized/pack_weight.ts";
 import type { LayerGroup } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
-import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
-import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
 
 /** Writes the tensors of the layer `name` and flushes them to the disk. */

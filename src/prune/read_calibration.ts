@@ -3,7 +3,7 @@
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { calibrationWindows } from "../layer/calibration/windows.ts";
 import type { FileSystem } from "../base/files/file_system.ts";
-import { ModelError } from "../base/files/model_error.ts";
+import { ModelError } from "../base/files/file_error.ts";
 import { readTokens } from "../model/tokenizer/tokenizer.ts";
 import type { TextFile } from "./texts/named_texts.ts";
 import { namedCalibrationWindows } from "./texts/read_named_text.ts";

@@ -1,19 +1,17 @@
 /**
- * Bulk conversion on the CPU between f32 and the two 16-bit floating-point formats: f16 (IEEE 754 binary16)
- * and bf16 (the upper half of an f32). Narrowing rounds to nearest, ties to even. Subnormals, infinities and
- * signed zeros are converted exactly. Float16Array would be as fast, but it drops the payload of a NaN, so
- * the functions of this file compute the bits themselves.
+ * Bulk conversion on the CPU between f32 and the two 16-bit floating-point formats: f16 (IEEE 754 binary16) and bf16 (the upper half of an
+ * f32). Narrowing rounds to nearest, ties to even. Subnormals, infinities and signed zeros are converted exactly. Float16Array would be as
+ * fast, but it drops the payload of a NaN, so the functions of this file compute the bits themselves.
  *
- * Both functions return newly allocated memory; use `asFloat32` in `host_tensor.ts` for a view without a
- * copy. Typed arrays are assumed to be little-endian, as on every machine that runs WebGPU or WebAssembly.
+ * Both functions return newly allocated memory; use `asFloat32` in `host_tensor.ts` for a view without a copy. Typed arrays are assumed to
+ * be little-endian, as on every machine that runs WebGPU or WebAssembly.
  */
 
 import { BYTES_PER_ELEMENT, type FloatDtype } from "./dtype.ts";
 
 /**
- * Converts raw little-endian elements of `dtype` to f32, exactly. A NaN keeps its sign and its payload: a NaN
- * in f16 becomes a quiet NaN, and the bits of a NaN in bf16 or F32 are copied.
- *
+ * Converts raw little-endian elements of `dtype` to f32, exactly. A NaN keeps its sign and its payload: a NaN in f16 becomes a quiet NaN,
+ * and the bits of a NaN in bf16 or F32 are copied.
  * @throws {RangeError} if the length of `data` is not a whole number of elements.
  */
 export function bytesToFloats(data: Uint8Array, dtype: FloatDtype): Float32Array<ArrayBuffer> {
@@ -28,9 +26,9 @@ export function bytesToFloats(data: Uint8Array, dtype: FloatDtype): Float32Array
 }
 
 /**
- * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value
- * that rounds past the largest finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with
- * the same sign and the upper bits of its payload. If `dtype` is F32, all bits are copied.
+ * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value that rounds past the largest
+ * finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with the same sign and the upper bits of its payload. If `dtype`
+ * is F32, all bits are copied.
  */
 export function floatsToBytes(values: Float32Array, dtype: FloatDtype): Uint8Array<ArrayBuffer> {
   if (dtype === "F32") return new Uint8Array(values.slice().buffer);
@@ -70,8 +68,7 @@ function narrowFloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
       // rounds past 65504, the largest finite f16, becomes 0x7c00, which is infinity.
       half = (magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13;
     } else {
-      // Subnormal in f16, which means a multiple of 2^-24. Adding 2^52 in float64 rounds that multiple to an
-      // integer, ties to even.
+      // Subnormal in f16, which means a multiple of 2^-24. Adding 2^52 in float64 rounds that multiple to an integer, ties to even.
       half = Math.abs(values[i]) * TWO_POW_24 + TWO_POW_52 - TWO_POW_52;
     }
     halves[i] = ((words[i] >>> 16) & 0x8000) | half;
@@ -115,10 +112,7 @@ function widenOne(half: number): number {
   return sign | ((exponent + 112) << 23) | (mantissa << 13);
 }
 
-/**
- * Returns the bytes as 16-bit elements. The result is a view if the bytes are 2-byte aligned, and otherwise a
- * copy.
- */
+/** Returns the bytes as 16-bit elements. The result is a view if the bytes are 2-byte aligned, and otherwise a copy. */
 function asUint16(data: Uint8Array): Uint16Array {
   const aligned = data.byteOffset % 2 === 0 ? data : data.slice();
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 2);

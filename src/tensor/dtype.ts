@@ -1,7 +1,4 @@
-/**
- * The element types (dtypes) of tensors that Pare reads and writes, under their safetensors names, and their
- * sizes. Conversion between the floating-point dtypes is in `convert.ts`.
- */
+/** The element types (dtypes) of tensors, under their safetensors names, and the sizes of tensors as exact integers. */
 
 /** The name of a dtype that Pare accepts in a safetensors file. */
 export type Dtype =
@@ -47,4 +44,36 @@ export function isDtype(name: string): name is Dtype {
 /** Whether `dtype` is a dtype that weights may have. */
 export function isFloatDtype(dtype: Dtype): dtype is FloatDtype {
   return dtype === "F32" || dtype === "F16" || dtype === "BF16";
+}
+
+/**
+ * Returns the number of elements of a tensor with this shape. The scalar shape `[]` has 1 element.
+ * @throws {RangeError} if an extent is not an integer from 0 to 2^53 − 1, or if the product of the extents, multiplied from the first to
+ *   the last, reaches 2^53.
+ */
+export function elementCount(shape: readonly number[]): number {
+  let count = 1;
+  for (const extent of shape) {
+    if (!Number.isSafeInteger(extent) || extent < 0) {
+      throw new RangeError(`extent ${extent} is not a non-negative integer below 2^53`);
+    }
+    count *= extent;
+    if (!Number.isSafeInteger(count)) throw new RangeError("the product of the extents is not below 2^53");
+  }
+  return count;
+}
+
+/**
+ * Returns the size in bytes of a dense tensor with this dtype and shape.
+ * @throws {RangeError} in the cases of {@link elementCount}, or if the size is 2^53 bytes or more.
+ */
+export function tensorBytes(dtype: Dtype, shape: readonly number[]): number {
+  const bytes = elementCount(shape) * BYTES_PER_ELEMENT[dtype];
+  if (!Number.isSafeInteger(bytes)) throw new RangeError("the size in bytes is not below 2^53");
+  return bytes;
+}
+
+/** Whether two shapes have the same extents in the same order. */
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
 }

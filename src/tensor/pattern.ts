@@ -1,13 +1,13 @@
 /**
- * Sparsity patterns: the rule for which entries of a weight matrix may be nonzero. This file parses and
- * formats the text form of a pattern and counts the entries that a pattern prunes.
+ * Sparsity patterns: the rule for which entries of a weight matrix may be nonzero. This file parses and formats the text form of a pattern
+ * and counts the entries that a pattern prunes.
  */
 
-import { shortened } from "../base/quotes.ts";
+import { shortened } from "../base/texts.ts";
 
 /**
- * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group`
- * consecutive columns (inputs) of a row; its text form is `keep:group`, for example `2:4`.
+ * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group` consecutive columns (inputs) of a row;
+ * its text form is `keep:group`, for example `2:4`.
  */
 export type Pattern =
   | { readonly kind: "unstructured" }
@@ -16,15 +16,11 @@ export type Pattern =
 /** The text form of a pattern, such as `2:4`. The type does not say that n is less than m. */
 export type PatternText = "unstructured" | `${number}:${number}`;
 
-/**
- * The largest group of an n:m pattern. A solver prunes blocks of columns, and a group must fit into one
- * block.
- */
+/** The largest group of an n:m pattern. A solver prunes blocks of columns, and a group must fit into one block. */
 export const MAX_GROUP = 128;
 
 /**
  * Parses the text form of a pattern: `unstructured`, or `n:m` to keep n of every m entries.
- *
  * @throws {RangeError} if `text` is not a pattern. The message quotes the text and the rule that it breaks.
  */
 export function parsePattern(text: string): Pattern {
@@ -46,11 +42,32 @@ export function formatPattern(pattern: Pattern): PatternText {
 }
 
 /**
- * Returns the number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is
- * incomplete and has g entries, ceil(n·g/m) of these are kept.
+ * Returns the number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is incomplete and has g entries,
+ * ceil(n·g/m) of these are kept.
  */
 export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): number {
   const { keep, group } = pattern;
   const rest = cols % group;
   return Math.floor(cols / group) * (group - keep) + rest - Math.ceil((keep * rest) / group);
+}
+
+/** The number of u32 words in one row of a mask with `cols` columns, on a device. */
+export function wordsPerRow(cols: number): number {
+  return Math.ceil(cols / 32);
+}
+
+/** The number of bytes in one row of a mask with `cols` columns, in a file. */
+export function maskRowBytes(cols: number): number {
+  return Math.ceil(cols / 8);
+}
+
+/** Counts the bits of `words` that are 1. */
+export function countBits(words: Uint32Array): number {
+  let count = 0;
+  for (let word of words) {
+    word -= (word >>> 1) & 0x55555555;
+    word = (word & 0x33333333) + ((word >>> 2) & 0x33333333);
+    count += Math.imul((word + (word >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+  }
+  return count;
 }

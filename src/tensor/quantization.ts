@@ -1,15 +1,14 @@
 /**
- * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive
- * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The
- * zero point `zero` is itself a code. Therefore 0 is exactly a value of every grid, and pruned weights stay
- * exact zeros.
+ * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive columns of one row. It
+ * has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The zero point `zero` is itself a code. Therefore 0 is
+ * exactly a value of every grid, and pruned weights stay exact zeros.
  *
  * The grid of some weights w is the following, as in the published GPTQ code (arXiv 2210.17323):
  *
  * - Asymmetric: low = min(min w, 0), high = max(max w, 0), scale = (high − low)/(2^bits − 1), zero = round(−low/scale).
  * - Symmetric: scale = 2·max|w|/(2^bits − 1), zero = 2^(bits − 1).
- * - If a row's grid has a range below 1 (`layer/solvers/rounding/search_ranges.ts`), low and high are first multiplied by it. The
- *   weights outside of the grid are then rounded to its ends.
+ * - If a row's grid has a range below 1 (`layer/solvers/rounding/round_solution.ts`), low and high are first multiplied by it. The weights
+ *   outside of the grid are then rounded to its ends.
  * - The scale is 1 if the formula gives less than the smallest normal f32, for example if all weights are 0.
  *
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
@@ -31,9 +30,9 @@ export interface GridOptions {
 /** How the weights that are kept are rounded. */
 export interface QuantizationOptions extends GridOptions {
   /**
-   * The order in which the columns are rounded. The natural order is from the first column to the last. The
-   * activation order is by decreasing diagonal entries of the Hessian. It rounds the columns with the largest
-   * activations first, while the most columns are left to compensate for their errors.
+   * The order in which the columns are rounded. The natural order is from the first column to the last. The activation order is by
+   * decreasing diagonal entries of the Hessian. It rounds the columns with the largest activations first, while the most columns are left
+   * to compensate for their errors.
    */
   readonly order: "natural" | "activation";
 }
@@ -49,8 +48,8 @@ export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols:
 }
 
 /**
- * Checks that the options can be used with blocks of `blocksize` columns, and with n:m groups of `patternGroup` columns,
- * where 1 means an unstructured pattern.
+ * Checks that the options can be used with blocks of `blocksize` columns, and with n:m groups of `patternGroup` columns, where 1 means an
+ * unstructured pattern.
  * @throws {RangeError} that names the parameter, the rule and the value
  */
 export function checkQuantization(

@@ -4,8 +4,8 @@ import { BYTES_PER_ELEMENT } from "./dtype.ts";
 import type { HostTensor } from "./host_tensor.ts";
 
 /**
- * The edge length in elements of the square parts that are transposed one after the other. The rows of a part
- * and of its transpose then fit into the cache of the CPU together.
+ * The edge length in elements of the square parts that are transposed one after the other. The rows of a part and of its transpose then fit
+ * into the cache of the CPU together.
  */
 const EDGE = 64;
 

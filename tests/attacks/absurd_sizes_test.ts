@@ -5,7 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { FAMILY_FIXTURES, familyNames } from "../support/family_fixtures.ts";

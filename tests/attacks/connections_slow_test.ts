@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { type Host, serve } from "../../routes/serve.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { resetConnection } from "../../scripts/soak/reset.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 

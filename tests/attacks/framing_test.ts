@@ -6,7 +6,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type Host, serve } from "../../routes/serve.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 import { withinBounds } from "./bounds.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";

@@ -5,7 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { HubUnreachable } from "../../src/model/hub/hub_access.ts";
 import { FILES, names, WEIGHTS, withHub } from "../model/hub/hub_scene.ts";
 import { withinBounds } from "./bounds.ts";

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { encodeText } from "../../src/model/tokenizer/tokenizer.ts";
 import { FOLDER, memoryFolder } from "../support/memory_folder.ts";

@@ -5,11 +5,11 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { settlesWithin } from "../../src/base/settles_within.ts";
+import { settlesWithin } from "../../src/base/waiting.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { DEFAULT_CONNECTION_LIMITS } from "../../src/host/listener.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import {
   ANSWER_WINDOW_SECONDS,
   BODY_WINDOW_SECONDS,

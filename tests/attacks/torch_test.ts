@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { readTorchShard } from "../../src/model/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { withinBounds } from "./bounds.ts";

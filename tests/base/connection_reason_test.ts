@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { connectionReason, isPermanentFailure } from "../../src/base/connection_reason.ts";
+import { connectionReason, isPermanentFailure } from "../../src/base/errors.ts";
 
 /** Returns the reason why a request to `url` fails. */
 async function reasonOf(url: string): Promise<string> {

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { printableLine, printableText } from "../../src/base/printable.ts";
+import { printableLine, printableText } from "../../src/base/texts.ts";
 
 describe("printableLine()", () => {
   it("escapes control characters, line ends, directions and halves of surrogate pairs", () => {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { firstItems, joinedItems, shortened } from "../../src/base/quotes.ts";
+import { firstItems, joinedItems, shortened } from "../../src/base/texts.ts";
 
 describe("shortened()", () => {
   it("returns a text of up to 200 characters unchanged, and marks where a longer one is cut", () => {

@@ -8,8 +8,7 @@ import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../s
 import { failureOf } from "../../src/cli/exit.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
-import { DamagedFileError, FileError, InUseError } from "../../src/base/files/file_error.ts";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { DamagedFileError, FileError, InUseError, ModelError } from "../../src/base/files/file_error.ts";
 import { HubUnreachable } from "../../src/model/hub/hub_access.ts";
 import { OtherRunError } from "../../src/prune/run/fingerprint.ts";
 

@@ -3,7 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { lockFolder } from "../../src/base/files/output_folder.ts";
+import { lockFolder } from "../../src/base/files/whole_file.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { pareJson, runPare } from "./run_pare.ts";

@@ -6,8 +6,7 @@ import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
+import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import { f32, FakeHost, maskOf, report } from "./fake_host.ts";
 
 /** The zeros of the grids are 0 and the scales 1, so a code stands for its own value. */

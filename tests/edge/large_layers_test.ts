@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
-import { sleep } from "../../src/base/abort.ts";
+import { sleep } from "../../src/base/waiting.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";

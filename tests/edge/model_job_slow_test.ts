@@ -10,7 +10,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildEdge, startEdge } from "../../scripts/processes/child_edge.ts";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { sleep } from "../../src/base/abort.ts";
+import { sleep } from "../../src/base/waiting.ts";
 import { runPare, startPare } from "../cli/run_pare.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 

@@ -13,7 +13,7 @@ import {
 } from "../../src/client/answers/received.ts";
 import { errorFromResponse } from "../../src/client/answers/require_success.ts";
 import { MalformedAnswerError, PareError } from "../../src/client/errors.ts";
-import { printableLine } from "../../src/base/printable.ts";
+import { printableLine } from "../../src/base/texts.ts";
 import { heartbeatSchema } from "../../src/protocol/resources/hosts.ts";
 import { jobListQuerySchema, jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import { taskAnswerSchema, taskRequestSchema } from "../../src/protocol/resources/tasks.ts";

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import type { Task } from "../../src/model/evaluation/task.ts";
 import { readExamples } from "../../src/model/evaluation/read_examples.ts";
 import { findTask, TASKS } from "../../src/model/evaluation/tasks.ts";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { FOLDER, memoryFolder } from "../support/memory_folder.ts";

@@ -4,7 +4,7 @@ import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { readShardNames } from "../../src/model/checkpoint/weight_files.ts";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";

@@ -7,7 +7,7 @@ import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { makeQuantizedConfig, weightFormat } from "../../src/model/checkpoint/quantized/config.ts";
 import { openDequantized } from "../../src/model/checkpoint/quantized/dequantized_source.ts";
 import { readBytes } from "../../src/base/files/whole_file.ts";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { Journal, type JournalEntry } from "../../src/prune/run/journal.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe } from "@std/testing/bdd";
 import { parseRange } from "../../src/edge/requests/preconditions.ts";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { listedDigest } from "../../src/model/hub/download.ts";
 import { parseReference } from "../../src/model/hub/reference.ts";
 import { parseOrigins } from "../../src/protocol/cors.ts";

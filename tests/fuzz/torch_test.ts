@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { kindOf } from "../../src/model/checkpoint/torch/pickle_value.ts";
 import { readTorchShard } from "../../src/model/checkpoint/torch/torch_shard.ts";
 import { unpickle } from "../../src/model/checkpoint/torch/unpickler.ts";
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { pickle, torchEntries, torchFile, zip, type ZipEntry } from "../support/torch_archive.ts";
 import { damagedBytes } from "./arbitraries/damaged_bytes.ts";

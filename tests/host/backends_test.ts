@@ -9,7 +9,7 @@ import type { Products } from "../../src/device/cpu/products/measure_products.ts
 import type { ProductLibrary } from "../../src/device/cpu/products/product_library.ts";
 import { Device } from "../../src/host/device.ts";
 import { DeviceLostError } from "../../src/device/backend.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { withDispatch } from "../../scripts/self_check/faults/with_dispatch.ts";
 
 const KERNEL = "reverse_cholesky";

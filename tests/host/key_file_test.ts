@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { KeyFile } from "../../src/host/key_file.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve } from "../../routes/serve.ts";

@@ -5,8 +5,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { settlesWithin } from "../../src/base/settles_within.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import { settlesWithin } from "../../src/base/waiting.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { listen } from "../../src/host/listen.ts";
 import { DEFAULT_CONNECTION_LIMITS, type ListenOptions } from "../../src/host/listener.ts";
 

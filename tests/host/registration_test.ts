@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { heartbeatSchema } from "../../src/protocol/resources/hosts.ts";

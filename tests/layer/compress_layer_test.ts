@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { NotPositiveDefiniteError } from "../../src/layer/linalg/errors.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
-import type { LayerParameters } from "../../src/layer/operands.ts";
+import type { LayerParameters } from "../../src/layer/methods.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
-import type { LayerParameters } from "../../src/layer/operands.ts";
+import type { LayerParameters } from "../../src/layer/methods.ts";
 import { quadraticForm } from "../reference/hessian.ts";
 import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
-import { type LayerParameters, usesFactor } from "../../src/layer/operands.ts";
+import { type LayerParameters, usesFactor } from "../../src/layer/methods.ts";
 import { METHOD_NAMES, type MethodName } from "../../src/protocol/methods.ts";
 import type { Solution } from "../../src/layer/solvers/solver.ts";
 import { quadraticForm } from "../reference/hessian.ts";

@@ -14,8 +14,7 @@ import { type CalibratedPruner, serverPruner } from "../../src/prune/device_prun
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
-import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
+import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { openLocalHost } from "../support/local_host.ts";

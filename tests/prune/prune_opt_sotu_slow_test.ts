@@ -15,7 +15,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
-import type { LayerParameters } from "../../src/layer/operands.ts";
+import type { LayerParameters } from "../../src/layer/methods.ts";
 import { openModel } from "../../src/model/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { parsePattern } from "../../src/tensor/pattern.ts";

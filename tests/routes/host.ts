@@ -3,7 +3,7 @@
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type HostSettings, startHostServices } from "../../src/host/host_services.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import type { PageFiles } from "../../src/pages/page_files.ts";
 import { SAFETENSORS_TYPE } from "../../src/protocol/headers.ts";
 import type { Problem } from "../../src/protocol/problem.ts";

@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { correlatedHessian } from "../reference/hessian.ts";

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
 import { startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
-import { sleep } from "../../src/base/abort.ts";
+import { sleep } from "../../src/base/waiting.ts";
 import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { safetensorsHeaders } from "../routes/host.ts";

@@ -1,7 +1,7 @@
 /** Finds out whether the tests can use Dawn, the WebGPU implementation of the npm package `webgpu`. */
 
 import { requestAdapter } from "../../src/device/webgpu/device.ts";
-import { messageOf } from "../../src/base/message_of.ts";
+import { messageOf } from "../../src/base/errors.ts";
 import { WEBGPU_REQUIRED } from "./backends.ts";
 
 /** The reason why there is no adapter with Dawn. Undefined if there is one. With PARE_REQUIRE_WEBGPU=1, tests fail instead. */

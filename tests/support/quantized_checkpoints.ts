@@ -13,9 +13,8 @@ import { denseModules, moduleName } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
-import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
-import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
 import { quantize } from "./quantized_weights.ts";
 import { uniform } from "./random.ts";
 

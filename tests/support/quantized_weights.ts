@@ -1,8 +1,7 @@
 /** Makes quantised weights for tests, in the form that the client decodes from the answer of `POST /v1/layers`. */
 
-import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
-import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
 import { codeOf, gridOf } from "../reference/quantization.ts";
 import { normals, uniform } from "./random.ts";
 

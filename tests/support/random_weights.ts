@@ -3,7 +3,7 @@
  * numbers for a float64 reference computation.
  */
 
-import { ModelError } from "../../src/base/files/model_error.ts";
+import { ModelError } from "../../src/base/files/file_error.ts";
 import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { normals } from "./random.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { countBits, wordsPerRow } from "../../src/tensor/mask_bits.ts";
+import { countBits, wordsPerRow } from "../../src/tensor/pattern.ts";
 import { uniform } from "../support/random.ts";
 
 describe("countBits() and wordsPerRow()", () => {

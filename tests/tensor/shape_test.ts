@@ -5,7 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { elementCount, tensorBytes } from "../../src/tensor/shape.ts";
+import { elementCount, tensorBytes } from "../../src/tensor/dtype.ts";
 
 describe("elementCount", () => {
   it("multiplies the extents", () => {

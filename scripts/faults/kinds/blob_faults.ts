@@ -1,6 +1,6 @@
 /** Errors and slow operations of the bucket while blobs are uploaded to an edge. */
 
-import { sleep } from "../../../src/base/abort.ts";
+import { sleep } from "../../../src/base/waiting.ts";
 import { memoryEdge } from "../../../tests/edge/memory_edge.ts";
 import { uniform } from "../../../tests/support/random.ts";
 import { equalBytes } from "../../soak/equal_bytes.ts";

@@ -1,6 +1,6 @@
 /** An edge that is restarted in the middle of a job. */
 
-import { sleep } from "../../../src/base/abort.ts";
+import { sleep } from "../../../src/base/waiting.ts";
 import { uniform } from "../../../tests/support/random.ts";
 import { startEdge } from "../../processes/child_edge.ts";
 import { startHost } from "../../processes/child_host.ts";

@@ -1,7 +1,7 @@
 /** SIGKILL of `pare prune` at random moments. */
 
 import { uniform } from "../../../tests/support/random.ts";
-import { sleep } from "../../../src/base/abort.ts";
+import { sleep } from "../../../src/base/waiting.ts";
 import type { FaultKind } from "../fault_kind.ts";
 import { require } from "../fault_kind.ts";
 import { requireSameFiles } from "../folder_contents.ts";

@@ -1,6 +1,6 @@
 /** SIGTERM of `pare prune` in every phase. */
 
-import { sleep } from "../../../src/base/abort.ts";
+import { sleep } from "../../../src/base/waiting.ts";
 import { uniform } from "../../../tests/support/random.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { requireSameFiles } from "../folder_contents.ts";

@@ -1,6 +1,6 @@
 /** SIGTERM of `pare serve` in every phase of a request. */
 
-import { sleep } from "../../../src/base/abort.ts";
+import { sleep } from "../../../src/base/waiting.ts";
 import { uniform } from "../../../tests/support/random.ts";
 import { type ChildHost, startHost } from "../../processes/child_host.ts";
 import { type Answer, type Behaviour, exchange } from "../../soak/exchange.ts";

@@ -53,9 +53,17 @@ export class InUseError extends Error {
 }
 
 /**
- * Reports that an unfinished file does not have the bytes that were written to it. When the same command starts again, it finds the
- * damage and repeats the lost work.
+ * Reports that an unfinished file does not have the bytes that were written to it. When the same command starts again, it finds the damage
+ * and repeats the lost work.
  */
 export class DamagedFileError extends Error {
   override readonly name = "DamagedFileError";
+}
+
+/**
+ * Reports that a file of the user is missing, malformed or not supported. The message names the file and, where there is a remedy, says
+ * what would be accepted. Entry points print the message without a stack.
+ */
+export class ModelError extends Error {
+  override readonly name = "ModelError";
 }

@@ -1,11 +1,8 @@
-/**
- * Reads whole files as bytes, text or JSON, and replaces a file atomically. Also parses and formats JSON that
- * is already in memory.
- */
+/** Reads whole files as bytes, text or JSON, and replaces a file atomically. Also parses and formats JSON that is already in memory. */
 
-import { ModelError } from "./model_error.ts";
-import type { FileSystem } from "./file_system.ts";
-import { messageOf } from "../message_of.ts";
+import { messageOf } from "../errors.ts";
+import { InUseError, ModelError } from "./file_error.ts";
+import type { FileSystem, WorkFileSystem } from "./file_system.ts";
 
 /** The suffix of the name of a file that is not complete yet. */
 export const TEMPORARY_SUFFIX = ".partial";
@@ -46,8 +43,8 @@ export async function readJson(fs: FileSystem, path: string, maxBytes = MAX_JSON
 }
 
 /**
- * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the
- * temporary file is removed and `path` is unchanged.
+ * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the temporary file is
+ * removed and `path` is unchanged.
  */
 export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
   const temporary = path + TEMPORARY_SUFFIX;
@@ -91,4 +88,27 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
   } catch (cause) {
     throw new ModelError(`${path}: is not valid UTF-8`, { cause });
   }
+}
+
+/** The folder in an output folder that exists while a command writes to the output. It has the unfinished run of `pare prune`. */
+export const RUN_FOLDER = ".pare";
+
+/** The file in `RUN_FOLDER` that is locked. */
+export const LOCK_FILE = "lock";
+
+/**
+ * Locks the folder `out`, which is created if necessary. The operating system releases the lock when the process ends.
+ * @throws {InUseError} if another process has locked the folder
+ */
+export async function lockFolder(fs: WorkFileSystem, out: string): Promise<AsyncDisposable> {
+  await fs.makeFolder(out);
+  await fs.makeFolder(`${out}/${RUN_FOLDER}`, 0o700); // an unfinished run has weights and hidden states in it
+  const lock = await fs.lock(`${out}/${RUN_FOLDER}/${LOCK_FILE}`);
+  if (lock) return lock;
+  throw new InUseError(`${out}: another process is working on this folder`);
+}
+
+/** Removes `folder` if it exists and contains no files. */
+export async function removeIfEmpty(fs: FileSystem, folder: string): Promise<void> {
+  if ((await fs.list(folder))?.length === 0) await fs.remove(folder);
 }

@@ -3,10 +3,10 @@
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FileError } from "../../base/files/file_error.ts";
-import { isNotPermitted } from "../../base/is_not_permitted.ts";
+import { isNotPermitted } from "../../base/errors.ts";
 import { explainNotPermitted, UsageError } from "../errors.ts";
 import { denoFileSystem as fs, nameFile } from "./deno_file_system.ts";
-import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../base/files/output_folder.ts";
+import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../base/files/whole_file.ts";
 import { PROBE_FILE } from "../environment.ts";
 
 /**

@@ -2,7 +2,7 @@
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { formatJson, readJson } from "../../base/files/whole_file.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";

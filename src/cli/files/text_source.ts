@@ -4,7 +4,7 @@
  */
 
 import { basename } from "node:path";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { DatasetFile } from "../../model/hub/dataset_file.ts";
 import { HubUnreachable } from "../../model/hub/hub_access.ts";
 import {

@@ -1,7 +1,7 @@
 /** Recognises a finished run of `pare prune` in the output folder, so that the same command has nothing left to do. */
 
 import { CONFIG_FILE, openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { differences, type Fingerprint } from "../../prune/run/fingerprint.ts";
 import { OtherRunError } from "../../prune/run/fingerprint.ts";

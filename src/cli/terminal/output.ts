@@ -10,10 +10,10 @@ import process from "node:process";
 import { SingleBar } from "cli-progress";
 import { FileError } from "../../base/files/file_error.ts";
 import { formatSeconds } from "../../prune/report/format.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 import { UsageError } from "../errors.ts";
 import { PROGRESS_VARIABLE } from "../environment.ts";
-import { printableLine, printableText } from "../../base/printable.ts";
+import { printableLine, printableText } from "../../base/texts.ts";
 
 /** The output of one command. */
 export class Output {

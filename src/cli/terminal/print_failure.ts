@@ -3,7 +3,7 @@
 import { CommanderError } from "commander";
 import { CheckFailedError } from "../errors.ts";
 import { FileError } from "../../base/files/file_error.ts";
-import { printableLine, printableText } from "../../base/printable.ts";
+import { printableLine, printableText } from "../../base/texts.ts";
 import type { Failure } from "../exit.ts";
 import { printToOutput } from "./output.ts";
 

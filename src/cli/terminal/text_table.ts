@@ -1,7 +1,7 @@
 /** Formats results as a table for a terminal. */
 
 import Table from "cli-table3";
-import { printableLine } from "../../base/printable.ts";
+import { printableLine } from "../../base/texts.ts";
 
 /** Returns a table. The first `labels` columns are aligned to the left, the others to the right. */
 export function textTable(

@@ -3,13 +3,13 @@
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { GroupPattern, ScanPattern } from "../../model/checkpoint/inspect/tensor_scan.ts";
 import { openDense } from "../../model/checkpoint/quantized/dequantized_source.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { compileNamePattern } from "../../prune/choose_layers.ts";
 import type { LayerRun, RunReport } from "../../prune/report/run_report.ts";
 import { formatPattern, parsePattern } from "../../tensor/pattern.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import { UsageError } from "../errors.ts";
 

@@ -2,7 +2,7 @@
 
 import type { ScannedTensor } from "../../model/checkpoint/inspect/scan_checkpoint.ts";
 import { formatCount, formatShare } from "../../prune/report/format.ts";
-import { elementCount } from "../../tensor/shape.ts";
+import { elementCount } from "../../tensor/dtype.ts";
 import { textTable } from "../terminal/text_table.ts";
 
 /** A tensor with what was expected of it. */

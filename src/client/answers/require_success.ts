@@ -1,8 +1,6 @@
 /** Converts an HTTP response that is no success to an error of the SDK. A server is not trusted, so its texts are shortened and made printable. */
 
-import { printableLine } from "../../base/printable.ts";
-import { shortened } from "../../base/quotes.ts";
-import { tryParseJson } from "../../base/try_parse_json.ts";
+import { printableLine, shortened, tryParseJson } from "../../base/texts.ts";
 import { MalformedAnswerError, PareError, type ProblemFields } from "../errors.ts";
 import { readPrefix } from "../read_response_body.ts";
 

@@ -1,6 +1,6 @@
 /** The loop that follows a job. It asks the server for the job again and again until the job has ended. */
 
-import { sleep } from "../../base/abort.ts";
+import { sleep } from "../../base/waiting.ts";
 import { MalformedAnswerError } from "../errors.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";

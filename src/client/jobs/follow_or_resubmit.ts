@@ -3,7 +3,7 @@
  * same idempotency key. If the edge does not run the job, this starts it again. Otherwise the submission has no effect.
  */
 
-import { growingDelays } from "../../base/growing_delays.ts";
+import { growingDelays } from "../../base/waiting.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
 import type { CallOptions } from "../transport.ts";
 import { PareError } from "../errors.ts";

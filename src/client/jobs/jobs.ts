@@ -4,7 +4,7 @@
  * without this client, and any client that has the id of the job can follow it.
  */
 
-import { growingDelays } from "../../base/growing_delays.ts";
+import { growingDelays } from "../../base/waiting.ts";
 import type { Job, JobList, LayerState, Report } from "../../protocol/messages.ts";
 import { receivedJob, receivedJobList } from "../answers/received.ts";
 import type { JobState } from "../../protocol/job_state.ts";

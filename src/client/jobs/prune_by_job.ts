@@ -3,8 +3,7 @@
  * is done.
  */
 
-import { printableLine } from "../../base/printable.ts";
-import { joinedItems } from "../../base/quotes.ts";
+import { joinedItems, printableLine } from "../../base/texts.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import type { TransportOptions } from "../transport.ts";
 import { type FollowOptions, Jobs, type SubmitOptions } from "./jobs.ts";

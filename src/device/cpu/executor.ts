@@ -7,7 +7,7 @@
 import { DeviceLostError } from "../backend.ts";
 import { MAX_ARGS } from "./command_ring.ts";
 import type { KernelInstance } from "./module.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 
 /** A queue of commands. The position of a command is the number of commands that were queued before it. */
 export interface Executor {

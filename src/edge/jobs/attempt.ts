@@ -5,11 +5,11 @@
  * error.
  */
 
-import { growingDelays } from "../../base/growing_delays.ts";
+import { growingDelays } from "../../base/waiting.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import type { JobLayer } from "../../protocol/resources/jobs.ts";
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { logFailure } from "../problems.ts";
 import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";

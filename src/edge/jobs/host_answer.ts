@@ -6,9 +6,8 @@
 import { z } from "zod";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { type TaskAnswer, taskAnswerSchema } from "../../protocol/resources/tasks.ts";
-import { shortened } from "../../base/quotes.ts";
-import { messageOf } from "../../base/message_of.ts";
-import { tryParseJson } from "../../base/try_parse_json.ts";
+import { shortened, tryParseJson } from "../../base/texts.ts";
+import { messageOf } from "../../base/errors.ts";
 
 /** A host refused the task. The failure is permanent, because another host would refuse it too. */
 export class TaskRefusedError extends Error {

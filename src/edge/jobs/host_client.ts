@@ -5,7 +5,7 @@
 
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { ticketedRequest } from "../../protocol/tickets.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { HostFailedError, readTaskAnswer } from "./host_answer.ts";
 

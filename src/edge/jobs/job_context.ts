@@ -4,7 +4,7 @@
  */
 
 import type { Digest } from "../../protocol/digest.ts";
-import { sleep } from "../../base/abort.ts";
+import { sleep } from "../../base/waiting.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findBlob, newObjectKey, requireBucket, verifyBlob } from "../blobs/store.ts";

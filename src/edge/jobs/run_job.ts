@@ -4,7 +4,7 @@
  * have no outcome yet.
  */
 
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 import { logFailure } from "../problems.ts";
 import type { StepConfig, WorkflowStep } from "../runtime.ts";
 import { attemptLayer, MAX_ATTEMPTS } from "./attempt.ts";

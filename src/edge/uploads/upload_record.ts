@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { digestSchema } from "../../protocol/resources/fields.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { tryParseJson } from "../../base/try_parse_json.ts";
+import { tryParseJson } from "../../base/texts.ts";
 import { UPLOAD_PREFIX } from "../blobs/store.ts";
 import type { R2Bucket } from "../runtime.ts";
 

@@ -3,7 +3,7 @@
  * checked one by one before. The layers check that they also work together, at both common block sizes.
  */
 
-import type { LayerParameters } from "../../layer/operands.ts";
+import type { LayerParameters } from "../../layer/methods.ts";
 import { type Output, signed } from "../../device/kernels/kernel_case.ts";
 
 /** One layer with fixed weights, statistics and parameters. */

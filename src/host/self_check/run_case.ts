@@ -4,7 +4,7 @@ import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } f
 import { ResourceSet } from "../../device/owned.ts";
 import type { Kernel } from "../../device/kernels/kernel.ts";
 import type { Output, Values } from "../../device/kernels/kernel_case.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 import { describeDifference, type Fingerprint } from "./fingerprint.ts";
 
 /** One dispatch of a case. */

@@ -5,7 +5,7 @@ import { ResourceSet } from "../../device/owned.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../device/tiled_matrix.ts";
 import { compressLayer } from "../../layer/compress_layer.ts";
 import { tileEdgeFor } from "../../layer/linalg/blocking.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 import { describeDifference, type Fingerprint } from "./fingerprint.ts";
 import type { Fault } from "./run_case.ts";
 import type { Values } from "../../device/kernels/kernel_case.ts";

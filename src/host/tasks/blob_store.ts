@@ -1,7 +1,7 @@
 /**
- * Reads and writes blobs, which are files in an object store, at signed URLs. A blob is read as a stream whose digest is checked at its end.
- * It is written as a stream of known length. Only the configured origins are used, and redirects are not followed, so a task cannot make the
- * host call any other address.
+ * Reads and writes blobs, which are files in an object store, at signed URLs. A blob is read as a stream whose digest is checked at its
+ * end. It is written as a stream of known length. Only the configured origins are used, and redirects are not followed, so a task cannot
+ * make the host call any other address.
  */
 
 import { createHash } from "node:crypto";
@@ -12,8 +12,8 @@ import { pipeline } from "node:stream/promises";
 import { type Digest, formatDigest, hashedStream } from "../../protocol/digest.ts";
 import { SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { messageOf } from "../../base/message_of.ts";
-import { shortened } from "../../base/quotes.ts";
+import { messageOf } from "../../base/errors.ts";
+import { shortened } from "../../base/texts.ts";
 
 /** A blob that is ready to be read. */
 export interface BlobBody {

@@ -1,16 +1,18 @@
 /**
- * Runs one task of an edge, the public server in front of GPU hosts. A task fetches the tensors of a layer, solves the layer, and writes the
- * answer to a signed URL. The layer is solved by requests to the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which are
- * calls within the process. The answer is therefore the same as for a client of the host.
+ * Runs one task of an edge, the public server in front of GPU hosts. A task fetches the tensors of a layer, solves the layer, and writes
+ * the answer to a signed URL. The layer is solved by requests to the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which
+ * are calls within the process. The answer is therefore the same as for a client of the host.
  */
 
-import { searchParamsOf } from "../../protocol/search_params.ts";
+import { shortened } from "../../base/texts.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
-import { readRefusal } from "../../protocol/refusal.ts";
+import { readRefusal, Refusal } from "../../protocol/refusal.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import { searchParamsOf } from "../../protocol/search_params.ts";
+import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
+import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
-import { joinFiles } from "./join_files.ts";
 
 /** The services that a task uses. */
 export interface TaskContext {
@@ -23,8 +25,8 @@ export interface TaskContext {
 export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
 /**
- * The largest number of attempts. An attempt fails if the stored statistics are evicted before the layer that needs them is solved. The next
- * attempt stores them again.
+ * The largest number of attempts. An attempt fails if the stored statistics are evicted before the layer that needs them is solved. The
+ * next attempt stores them again.
  */
 const MAX_ATTEMPTS = 3;
 
@@ -139,4 +141,42 @@ function bodyRequest(
     body: ReadableStream.from(bytes),
     signal,
   });
+}
+
+/**
+ * Returns a file with the tensors of `first`, followed by the tensors of `second`.
+ * @throws {SafetensorsError} if a header is malformed
+ * @throws {Refusal} `shape_mismatch` if both files have a tensor with the same name
+ */
+export async function joinFiles(first: BlobBody, second: BlobBody): Promise<BlobBody> {
+  const a = await openSafetensors(first.bytes, first);
+  const b = await openSafetensors(second.bytes, second);
+  const names = new Set(a.header.tensors.map(({ name }) => name));
+  const duplicate = b.header.tensors.find(({ name }) => names.has(name));
+  if (duplicate) {
+    await Promise.all([a.close(), b.close()]);
+    throw new Refusal("shape_mismatch", `tensor ${shortened(duplicate.name)} is in both files`, {
+      members: { tensor: duplicate.name },
+    });
+  }
+  const header = encodeHeader([...a.header.tensors, ...b.header.tensors]);
+  return {
+    totalBytes: header.bytes.byteLength + header.dataBytes,
+    bytes: joinedBytes(header.bytes, [a, b]),
+  };
+}
+
+/** Yields the header, and then the data of all files. Closes the files at the end. */
+async function* joinedBytes(
+  header: Uint8Array<ArrayBuffer>,
+  files: readonly SafetensorsStream[],
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield header;
+    for (const file of files) {
+      for await (const { bytes } of file.chunks()) yield bytes;
+    }
+  } finally {
+    for (const file of files) await file.close();
+  }
 }

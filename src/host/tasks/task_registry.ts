@@ -1,8 +1,8 @@
 /**
  * The tasks of one host process, by their ids. A task is a layer that an edge, the public server, gives to the host. The edge repeats the
- * request for a task in order to ask for its result, so a request with the id of a known task joins that task. Finished tasks are remembered
- * for a while. A failed task is forgotten as soon as its error has been reported, so the next request with its id starts it again. Nothing is
- * stored beyond the end of the process.
+ * request for a task in order to ask for its result, so a request with the id of a known task joins that task. Finished tasks are
+ * remembered for a while. A failed task is forgotten as soon as its error has been reported, so the next request with its id starts it
+ * again. Nothing is stored beyond the end of the process.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";

@@ -6,19 +6,14 @@ export interface WindowOptions {
   readonly windows: number;
   /** The number of tokens in each window. */
   readonly seqlen: number;
-  /**
-   * The seed of the random starts. Equal seeds give equal starts.
-   * @default undefined, which spaces the starts evenly
-   */
+  /** The seed of the random starts. Equal seeds give equal starts. @default undefined, which spaces the starts evenly */
   readonly seed?: number;
 }
 
 /**
- * Returns the windows as views of `tokens`. Without a seed, window i starts at token i·⌊tokens/windows⌋. With a seed,
- * each window starts at a random token and windows may overlap, as in the code published with SparseGPT.
- *
- * @throws {RangeError} if the text is too short. The message says how many tokens the text has and how many
- * are needed.
+ * Returns the windows as views of `tokens`. Without a seed, window i starts at token i·⌊tokens/windows⌋. With a seed, each window starts at
+ * a random token and windows may overlap, as in the code published with SparseGPT.
+ * @throws {RangeError} if the text is too short. The message says how many tokens the text has and how many are needed.
  */
 export function calibrationWindows(
   tokens: Uint32Array,

@@ -1,8 +1,7 @@
 /**
- * Receives a Hessian, which is the matrix H = Σ x·xᵀ of the calibration inputs x. The result is a matrix in
- * upper storage, which has only the tiles on and above the diagonal. A client can send the Hessian in two
- * forms. `HessianSink` receives the whole matrix [n, n], which must be symmetric. `PackedHessianSink`
- * receives the upper triangle, packed row by row.
+ * Receives a Hessian, which is the matrix H = Σ x·xᵀ of the calibration inputs x. The result is a matrix in upper storage, which has only
+ * the tiles on and above the diagonal. A client can send the Hessian in two forms. `HessianSink` receives the whole matrix [n, n], which
+ * must be symmetric. `PackedHessianSink` receives the upper triangle, packed row by row.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -18,9 +17,8 @@ import type { TensorSink } from "./ingest.ts";
 import type { DeferredChecks, Uploader } from "./upload.ts";
 
 /**
- * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a client computes the two
- * triangles separately in f32, the difference is about 1e-6. A matrix with a difference of more than 1e-3 is
- * not Σ x·xᵀ.
+ * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a client computes the two triangles separately in f32, the
+ * difference is about 1e-6. A matrix with a difference of more than 1e-3 is not Σ x·xᵀ.
  */
 const SYMMETRY_TOLERANCE = 1e-3;
 
@@ -73,8 +71,8 @@ export class HessianSink implements TensorSink<TiledMatrix> {
   }
 
   /**
-   * Queues the check that elements of the strip equal their mirror images. The elements are those in tile
-   * (i, j), which is on or left of the diagonal. Their mirror images are in tile (j, i), which is stored.
+   * Queues the check that elements of the strip equal their mirror images. The elements are those in tile (i, j), which is on or left of
+   * the diagonal. Their mirror images are in tile (j, i), which is stored.
    */
   #checkMirror(
     buffer: DeviceBuffer,

@@ -1,8 +1,7 @@
 /**
- * Moves the tensors of one request into their sinks while the bytes arrive, in the order of the
- * file. A sink builds a matrix on the device from the strips of a tensor, which are ranges of whole rows. The
- * CPU's memory holds one strip, and strips that are on their way to the device, whose number
- * `device/host_memory.ts` bounds.
+ * Moves the tensors of one request into their sinks while the bytes arrive, in the order of the file. A sink builds a matrix on the device
+ * from the strips of a tensor, which are ranges of whole rows. The CPU's memory holds one strip, and strips that are on their way to the
+ * device, whose number `device/host_memory.ts` bounds.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -11,9 +10,9 @@ import { type Strip, StripAssembler, stripBufferBytes, type StripRules } from ".
 import { DeferredChecks, Uploader } from "./upload.ts";
 
 /**
- * The least number of checks whose results may be pending. When all slots are in use, reading waits for the
- * results. With this number, the strips of a layer of 4 GiB need one wait, and the slots take only 16 KiB. The
- * number must not follow from the sizes in the header, because a request can announce more than it sends.
+ * The least number of checks whose results may be pending. When all slots are in use, reading waits for the results. With this number, the
+ * strips of a layer of 4 GiB need one wait, and the slots take only 16 KiB. The number must not follow from the sizes in the header,
+ * because a request can announce more than it sends.
  */
 export const MIN_CHECK_SLOTS = 4096;
 
@@ -63,9 +62,8 @@ export async function ingest(
 }
 
 /**
- * Receives one tensor in strips, which are ranges of whole rows, and builds a `Result` from it on the device.
- * A sink owns the device memory that it allocates. Whoever creates a sink must call `destroy`, even after
- * `take`.
+ * Receives one tensor in strips, which are ranges of whole rows, and builds a `Result` from it on the device. A sink owns the device memory
+ * that it allocates. Whoever creates a sink must call `destroy`, even after `take`.
  */
 export interface TensorSink<Result> {
   /** The rules by which the tensor is split into the strips that `accept` expects, in order. */
@@ -74,8 +72,8 @@ export interface TensorSink<Result> {
   readonly checksPerStrip: number;
   /**
    * Queues the upload of the next strip.
-   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The sink may pass them to one write of
-   *   the backend, and may change them if its rules say so. They are not valid after the call
+   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The sink may pass them to one write of the backend, and may
+   *   change them if its rules say so. They are not valid after the call
    */
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void;
   /** Returns the result after the last strip. The caller now owns it. */

@@ -1,19 +1,18 @@
 /**
- * Receives the mask of a layer, as bits or as bytes. The result is the set of forced entries, which the
- * solver must prune. They are the entries where the mask is 0.
+ * Receives the mask of a layer, as bits or as bytes. The result is the set of forced entries, which the solver must prune. They are the
+ * entries where the mask is 0.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { Owned } from "../../device/owned.ts";
+import { maskRowBytes, wordsPerRow } from "../../tensor/pattern.ts";
 import type { ForcedEntries } from "../solvers/solver.ts";
-import { maskRowBytes, wordsPerRow } from "../../tensor/mask_bits.ts";
-import { ColumnCounts } from "./column_counts.ts";
-import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink } from "./ingest.ts";
+import type { Strip, StripRules } from "./strips.ts";
 
 /**
- * The largest strip of a mask in bytes. A strip is a range of whole rows. Its bits are counted on the calling
- * thread, and counting two million bits blocks the thread for about two milliseconds.
+ * The largest strip of a mask in bytes. A strip is a range of whole rows. Its bits are counted on the calling thread, and counting two
+ * million bits blocks the thread for about two milliseconds.
  */
 const MASK_STRIP_BYTES = 2 ** 18;
 
@@ -28,8 +27,8 @@ export class MaskSink implements TensorSink<ForcedEntries> {
   readonly #counts: ColumnCounts;
 
   /**
-   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉] with one bit per entry. Otherwise the mask is BOOL
-   *   [rows, cols] with one byte per entry
+   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉] with one bit per entry. Otherwise the mask is BOOL [rows, cols] with one byte per
+   *   entry
    * @throws {OutOfDeviceMemoryError}
    */
   constructor(backend: Backend, rows: number, cols: number, packed: boolean) {
@@ -85,5 +84,58 @@ export class MaskSink implements TensorSink<ForcedEntries> {
 function packBytes(bytes: Uint8Array, words: Uint32Array): void {
   for (let c = 0; c < bytes.length; c++) {
     if (bytes[c] !== 0) words[c >>> 5] |= 1 << (c & 31);
+  }
+}
+
+/** The number of bits per counter. */
+const PLANES = 8;
+
+/** The number of rows after which a counter may be full. */
+const ROWS_PER_FLUSH = 2 ** PLANES - 1;
+
+/** The counts of the columns of a bit matrix with `cols` columns. */
+export class ColumnCounts {
+  readonly #words: number;
+  readonly #planes: Uint32Array;
+  readonly #counts: Uint32Array<ArrayBuffer>;
+  /** The number of rows that were added to the planes since the last flush. */
+  #pendingRows = 0;
+
+  constructor(cols: number) {
+    this.#words = wordsPerRow(cols);
+    this.#planes = new Uint32Array(PLANES * this.#words);
+    this.#counts = new Uint32Array(cols);
+  }
+
+  /** Adds a row of bits. Bit c%32 of word c/32 belongs to column c, and the bits after the last column must be 0. */
+  add(row: Uint32Array): void {
+    const words = this.#words, planes = this.#planes;
+    for (let w = 0; w < words; w++) {
+      let carry = row[w];
+      for (let at = w; carry !== 0; at += words) {
+        const overflow = planes[at] & carry;
+        planes[at] ^= carry;
+        carry = overflow;
+      }
+    }
+    if (++this.#pendingRows === ROWS_PER_FLUSH) this.#flush();
+  }
+
+  /** Returns the number of set bits in each column of the rows added so far, (cols) u32. */
+  counts(): Uint32Array<ArrayBuffer> {
+    this.#flush();
+    return this.#counts;
+  }
+
+  /** Adds the counters in the planes to `#counts`, and sets the planes to 0. */
+  #flush(): void {
+    const words = this.#words, counts = this.#counts;
+    for (let plane = 0; plane < PLANES; plane++) {
+      for (let c = 0; c < counts.length; c++) {
+        counts[c] += ((this.#planes[plane * words + (c >>> 5)] >>> (c & 31)) & 1) << plane;
+      }
+    }
+    this.#planes.fill(0);
+    this.#pendingRows = 0;
   }
 }

@@ -1,8 +1,7 @@
 /**
- * Uploads strips of a tensor, which are ranges of whole rows, to the device. There the strips are converted
- * to f32 and checked for values that are not finite. The checks run on the device while the body arrives.
- * `DeferredChecks` collects their results, so that the CPU rarely waits for them.
- * `Uploader` does everything else.
+ * Uploads strips of a tensor, which are ranges of whole rows, to the device. There the strips are converted to f32 and checked for values
+ * that are not finite. The checks run on the device while the body arrives. `DeferredChecks` collects their results, so that the CPU rarely
+ * waits for them. `Uploader` does everything else.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -12,9 +11,9 @@ import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import { NonFiniteError } from "../errors.ts";
 
 /**
- * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails,
- * its kernel stores the index of the first invalid element in the slot. A function turns this index into the
- * error to throw. All slots are read back at the end of the body, and before that whenever all are in use.
+ * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails, its kernel stores the index
+ * of the first invalid element in the slot. A function turns this index into the error to throw. All slots are read back at the end of the
+ * body, and before that whenever all are in use.
  */
 export class DeferredChecks {
   /** (capacity) u32, one slot per check. It is the `first` binding of the check kernels. */
@@ -52,8 +51,8 @@ export class DeferredChecks {
   }
 
   /**
-   * Waits for all checks that were added, and frees their slots. The slots of passed checks need no other value,
-   * because a kernel writes to its slot only if its check fails.
+   * Waits for all checks that were added, and frees their slots. The slots of passed checks need no other value, because a kernel writes to
+   * its slot only if its check fails.
    * @throws the error of the first failed check, in the order of `add`
    */
   async throwFirstFailure(): Promise<void> {
@@ -125,10 +124,7 @@ export class Uploader {
     this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, params);
   }
 
-  /**
-   * Like `upload`, but uploads to a staging buffer and returns it. The buffer's contents are valid until the
-   * next upload.
-   */
+  /** Like `upload`, but uploads to a staging buffer and returns it. The buffer's contents are valid until the next upload. */
   uploadToStaging(
     tensor: UploadedTensor,
     bytes: Uint8Array,
@@ -147,8 +143,8 @@ export class Uploader {
   }
 
   /**
-   * Returns `buffer` if it is large enough. Otherwise frees it and returns a new one. The strips of a tensor
-   * have similar sizes, so a new buffer is rarely needed.
+   * Returns `buffer` if it is large enough. Otherwise frees it and returns a new one. The strips of a tensor have similar sizes, so a new
+   * buffer is rarely needed.
    */
   #ensureBuffer(buffer: DeviceBuffer | undefined, label: string, byteLength: number): DeviceBuffer {
     if (buffer && buffer.byteLength >= byteLength) return buffer;

@@ -1,7 +1,4 @@
-/**
- * Receives the weight matrix of a layer in F32, F16 or BF16, a few rows at a time, and builds a matrix of f32
- * tiles from it.
- */
+/** Receives the weight matrix of a layer in F32, F16 or BF16, a few rows at a time, and builds a matrix of f32 tiles from it. */
 
 import type { Backend } from "../../device/backend.ts";
 import { Owned } from "../../device/owned.ts";

@@ -1,24 +1,22 @@
 /**
- * ALPS (Meng et al. 2024, arXiv 2406.07831) finds a better mask than SparseGPT by the alternating direction
- * method of multipliers (ADMM). It works in scaled coordinates (`scaled_statistics.ts`), where Ŵ is the
- * weights and Â the damped statistics. With G = Ŵ·Â:
+ * ALPS (Meng et al. 2024, arXiv 2406.07831) finds a better mask than SparseGPT by the alternating direction method of multipliers (ADMM).
+ * It works in scaled coordinates (`scaled_statistics.ts`), where Ŵ is the weights and Â the damped statistics. With G = Ŵ·Â:
  *
  *     D = P(Ŵ);  V = 0
  *     for l = 0 … L−1:   ρ = ρ₀·gˡ;  factor Â + ρI
  *         e times:   B = (G − V + ρ·D)·(Â + ρI)⁻¹;   Z = B + V/ρ;   D = P(Z);   V += ρ·(B − D)
  *
- * P keeps the entries with the largest magnitudes and sets the others to 0. B is a dense solution and D a
- * pruned one. The penalty ρ pulls them together, and V holds the multipliers of the condition B = D. The
- * final weights are D, refitted on the entries that D keeps.
+ * P keeps the entries with the largest magnitudes and sets the others to 0. B is a dense solution and D a pruned one. The penalty ρ pulls
+ * them together, and V holds the multipliers of the condition B = D. The final weights are D, refitted on the entries that D keeps.
  *
- * The paper decomposes H into eigenvectors so that ρ can change in every iteration. Here ρ takes only a few
- * values, which are the rungs of a ladder. For each value, Â + ρI is factored once by Cholesky.
+ * The paper decomposes H into eigenvectors so that ρ can change in every iteration. Here ρ takes only a few values, which are the rungs of
+ * a ladder. For each value, Â + ρI is factored once by Cholesky.
  *
- * Let S be the mask of D, and ⊙ the elementwise product. Because D = Z ⊙ S and V + ρ·B = ρ·Z, the update
- * V += ρ·(B − D) equals V = ρ·Z ⊙ (1 − S). So only Z and S are stored, and D and V follow from them.
+ * Let S be the mask of D, and ⊙ the elementwise product. Because D = Z ⊙ S and V + ρ·B = ρ·Z, the update V += ρ·(B − D) equals V = ρ·Z ⊙ (1
+ * − S). So only Z and S are stored, and D and V follow from them.
  *
- * The mask of SparseGPT is computed and refitted in the same way, and the solution with the smaller loss is
- * returned. So the result is never worse than that of SparseGPT. SparseGPT is rarely the better one.
+ * The mask of SparseGPT is computed and refitted in the same way, and the solution with the smaller loss is returned. So the result is
+ * never worse than that of SparseGPT. SparseGPT is rarely the better one.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -33,12 +31,11 @@ import {
   copyMatrix,
   scaleColumns,
 } from "../linalg/tile_arithmetic.ts";
-import { wordsPerRow } from "../../tensor/mask_bits.ts";
+import { wordsPerRow } from "../../tensor/pattern.ts";
 import { EntryChooser } from "./entry_chooser.ts";
 import { FactorLadder } from "./factor_ladder.ts";
 import { refit } from "./refit.ts";
-import { isLowerLoss } from "./scaled_loss.ts";
-import type { ScaledStatistics } from "./scaled_statistics.ts";
+import { isLowerLoss, type ScaledStatistics } from "./scaled_statistics.ts";
 import { countZeros } from "./solution.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
@@ -55,22 +52,19 @@ export interface AlpsSchedule {
   readonly rungs: number;
 }
 
-/** How much work to spend on the mask. */
-export type Effort = "fast" | "default" | "best";
-
 /**
- * The schedules. The last value of ρ matters more than the first one, and masks are best if the last ρ is about
- * 0.6 or more. `fast` ends at 0.4 to save time. `src/layer/solvers/README.md` compares the schedules.
+ * The schedules. The last value of ρ matters more than the first one, and masks are best if the last ρ is about 0.6 or more. `fast` ends at
+ * 0.4 to save time. `src/layer/solvers/README.md` compares the schedules.
  */
-export const ALPS_SCHEDULES: Readonly<Record<Effort, AlpsSchedule>> = {
+export const ALPS_SCHEDULES = {
   fast: { rho: 0.1, growth: 2, iterations: 4, rungs: 3 },
   default: { rho: 0.02, growth: 2, iterations: 4, rungs: 6 },
   best: { rho: 0.05, growth: 1.3, iterations: 2, rungs: 12 },
-};
+} as const satisfies Readonly<Record<string, AlpsSchedule>>;
 
 /** The options of ALPS. */
 export interface AlpsOptions extends SolveOptions {
-  readonly effort: Effort;
+  readonly effort: keyof typeof ALPS_SCHEDULES;
   /** The number of conjugate-gradient steps that refit the kept weights. */
   readonly refitSteps: number;
 }
@@ -156,8 +150,8 @@ interface FoundWeights {
 }
 
 /**
- * Runs ADMM. `baseline` is the solution of SparseGPT, which has also replaced `layer.weight` by Δ. The function
- * computes W = Δ + Q from both.
+ * Runs ADMM. `baseline` is the solution of SparseGPT, which has also replaced `layer.weight` by Δ. The function computes W = Δ + Q from
+ * both.
  */
 async function findMask(
   backend: Backend,

@@ -1,13 +1,12 @@
 /**
- * Checks of a solver's operands: a weight and its statistics must have the same columns and the same tiles, and
- * no group of an n:m pattern may cross the edge of a tile or block.
+ * Checks of a solver's operands: a weight and its statistics must have the same columns and the same tiles, and no group of an n:m pattern
+ * may cross the edge of a tile or block.
  */
 
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";
 import { checkQuantization } from "../../tensor/quantization.ts";
-import { wordsPerRow } from "../../tensor/mask_bits.ts";
-import type { Pattern } from "../../tensor/pattern.ts";
+import { type Pattern, wordsPerRow } from "../../tensor/pattern.ts";
 import type { SparseGptOptions } from "./solver.ts";
 
 /** A layer is larger than its method can handle. */
@@ -22,8 +21,7 @@ export class LayerSizeError extends RangeError {
 /**
  * Checks that the statistics belong to the weight's columns.
  * @param statistics H or its factor R
- * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges
- *   differ
+ * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges differ
  */
 export function checkStatisticsFit(weight: TiledMatrix, statistics: TiledMatrix): void {
   if (weight.cols !== statistics.cols || weight.edge !== statistics.edge) {

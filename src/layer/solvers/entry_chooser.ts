@@ -1,7 +1,7 @@
 /**
- * Chooses which entries of a matrix to keep. It keeps the entries with the largest magnitudes. Their
- * number follows exactly from the sparsity or the n:m pattern. The choice covers the whole layer at once, and
- * the CPU reads nothing back from the device. `device/kernels/selection/choose.ts` describes the kernels.
+ * Chooses which entries of a matrix to keep. It keeps the entries with the largest magnitudes. Their number follows exactly from the
+ * sparsity or the n:m pattern. The choice covers the whole layer at once, and the CPU reads nothing back from the device.
+ * `device/kernels/selection/choose.ts` describes the kernels.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -14,13 +14,11 @@ import {
   scoreHistogram,
 } from "../../device/kernels/selection/choose.ts";
 import { RADIX_BINS, RADIX_LEVELS, rankTies, selectDigit } from "../../device/kernels/selection/select.ts";
-import { wordsPerRow } from "../../tensor/mask_bits.ts";
-import { ForcedBinding } from "./forced_binding.ts";
+import { wordsPerRow } from "../../tensor/pattern.ts";
+import { ForcedBinding } from "./selection.ts";
 import type { Layer, SolveOptions } from "./solver.ts";
 
-/**
- * Chooses entries of matrices with the shape and tiling of one layer. All choices use the same buffers.
- */
+/** Chooses entries of matrices with the shape and tiling of one layer. All choices use the same buffers. */
 export class EntryChooser {
   /** The number of entries that are pruned if the pattern is unstructured, including the forced entries. */
   readonly prunedCount: number;
@@ -31,10 +29,7 @@ export class EntryChooser {
   readonly #words: number;
   readonly #rows: number;
   readonly #owned = new ResourceSet();
-  /**
-   * (cols) f32, all 1. The kernels multiply each magnitude by the factor of its column, and here all factors
-   * are 1.
-   */
+  /** (cols) f32, all 1. The kernels multiply each magnitude by the factor of its column, and here all factors are 1. */
   readonly #scale: DeviceBuffer;
   readonly #selection: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
@@ -61,10 +56,7 @@ export class EntryChooser {
     backend.clear(this.#histogram);
   }
 
-  /**
-   * Queues the choice among the entries of `x`. The result is written to `mask`, which has the layout of
-   * `Solution.mask`.
-   */
+  /** Queues the choice among the entries of `x`. The result is written to `mask`, which has the layout of `Solution.mask`. */
   choose(x: TiledMatrix, mask: DeviceBuffer): void {
     const { pattern } = this.#options;
     this.#backend.clear(mask);

@@ -59,8 +59,7 @@ export class FactorLadder {
 
   /**
    * Waits for all factorisations.
-   * @throws {Error} if a pivot was not positive. This is a bug, because Â is positive definite if the
-   *   layer's damped H has a factor
+   * @throws {Error} if a pivot was not positive. This is a bug, because Â is positive definite if the layer's damped H has a factor
    */
   async requireFactored(): Promise<void> {
     const [status] = new Uint32Array((await this.#backend.read(this.#outputs.status, 0, 4)).buffer);

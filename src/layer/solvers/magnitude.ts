@@ -1,9 +1,8 @@
 /**
- * Magnitude pruning, the baseline method. It prunes the entries with the smallest |w| of the whole layer, or
- * of each group of an n:m pattern, and does not change the other entries. It uses the same kernels as
- * SparseGPT. In SparseGPT the matrix U spreads the error of a pruned weight to other columns. Here U is the
- * identity, so no error is spread. The statistics H are optional, because they are needed only to compute the
- * error of the result.
+ * Magnitude pruning, the baseline method. It prunes the entries with the smallest |w| of the whole layer, or of each group of an n:m
+ * pattern, and does not change the other entries. It uses the same kernels as SparseGPT. In SparseGPT the matrix U spreads the error of a
+ * pruned weight to other columns. Here U is the identity, so no error is spread. The statistics H are optional, because they are needed
+ * only to compute the error of the result.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -15,19 +14,16 @@ import { type IndexRange, splitIntoPanels } from "../linalg/blocking.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../../tensor/budget.ts";
 import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
-import { FormSums } from "./form_sums.ts";
+import { countZeros, FormSums, toSolution } from "./solution.ts";
 import { Selection } from "./selection.ts";
-import { countZeros, toSolution } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 
 /**
  * Prunes `layer`. `layer.weight` holds the weights W and becomes Δ = W − Q, where Q is the pruned weights.
- * @param hessian H, (cols, cols) f32 in upper storage, undamped, with the tile edge of the weight. The caller
- *   keeps it. Its values do not change, but the undefined lower triangles of its diagonal tiles are filled
- *   in.
- * @throws {RangeError} if weight and statistics have different tilings or orders, or a group of the pattern
- *   would extend over two tiles
+ * @param hessian H, (cols, cols) f32 in upper storage, undamped, with the tile edge of the weight. The caller keeps it. Its values do not
+ *   change, but the undefined lower triangles of its diagonal tiles are filled in.
+ * @throws {RangeError} if weight and statistics have different tilings or orders, or a group of the pattern would extend over two tiles
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
  */
@@ -80,9 +76,8 @@ export async function solveMagnitude(
 }
 
 /**
- * Queues selecting the `count` entries with the smallest |w| of the whole layer. Each pass of the radix
- * select counts the keys of all blocks before it narrows the threshold. Only the keys of one block are
- * stored, so every pass computes the keys again.
+ * Queues selecting the `count` entries with the smallest |w| of the whole layer. Each pass of the radix select counts the keys of all
+ * blocks before it narrows the threshold. Only the keys of one block are stored, so every pass computes the keys again.
  */
 function selectInLayer(
   workspace: SolveWorkspace,
@@ -106,10 +101,7 @@ function selectInLayer(
   selection.assignTies();
 }
 
-/**
- * Returns the largest block size that the prune kernels accept, that consists of whole groups, and that the
- * layer can fill.
- */
+/** Returns the largest block size that the prune kernels accept, that consists of whole groups, and that the layer can fill. */
 function blockSizeFor({ cols }: TiledMatrix, { pattern }: SolveOptions): number {
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return Math.min(Math.floor(MAX_BLOCK_SIZE / group) * group, Math.ceil(cols / group) * group);

@@ -1,16 +1,13 @@
 /**
- * ExactOBS, the pruning method of Optimal Brain Compression (Frantar & Alistarh 2022, arXiv 2208.11580). In each row it
- * removes one weight at a time: the weight whose removal adds the least to the error. All remaining weights
- * of the row are updated to compensate for the removal. It is the most exact of the greedy methods, and its
- * work grows with rows·cols³ (`obc/obc_limit.ts`).
+ * ExactOBS, the pruning method of Optimal Brain Compression (Frantar & Alistarh 2022, arXiv 2208.11580). In each row it removes one weight
+ * at a time: the weight whose removal adds the least to the error. All remaining weights of the row are updated to compensate for the
+ * removal. It is the most exact of the greedy methods, and its work grows with rows·cols³ (`obc/weight_removal.ts`).
  *
- * - Unstructured: the weights of every row are removed until none is left, and the losses are recorded. The losses
- *   determine the number of removals of each row (`obc/share_removals.ts`). A second pass then repeats the
- *   removals up to that number. At sparsity s, the second pass takes about s² of the time of the first one.
- *   Two alternatives are more expensive: storing the weights of every step would take rows·cols² numbers, and
- *   a least-squares fit on the mask would have to invert a different part of H for each row.
- * - n:m: a weight may be removed only while its group has more than n weights. So one pass is enough to reach
- *   the exact count in every row.
+ * - Unstructured: the weights of every row are removed until none is left, and the losses are recorded. The losses determine the number of
+ *   removals of each row (`obc/weight_removal.ts`). A second pass then repeats the removals up to that number. At sparsity s, the second
+ *   pass takes about s² of the time of the first one. Two alternatives are more expensive: storing the weights of every step would take
+ *   rows·cols² numbers, and a least-squares fit on the mask would have to invert a different part of H for each row.
+ * - n:m: a weight may be removed only while its group has more than n weights. So one pass is enough to reach the exact count in every row.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -18,15 +15,13 @@ import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { scatterRows } from "../linalg/submatrix.ts";
 import { addScaled } from "../linalg/tile_arithmetic.ts";
-import { countBits, wordsPerRow } from "../../tensor/mask_bits.ts";
+import { countBits, wordsPerRow } from "../../tensor/pattern.ts";
 import { checkStatisticsFit } from "./check_operands.ts";
-import { FormSums } from "./form_sums.ts";
+import { FormSums } from "./solution.ts";
 import { invertStatistics } from "./obc/inverse_statistics.ts";
-import { checkObcSize } from "./obc/obc_limit.ts";
-import { shareRemovals } from "./obc/share_removals.ts";
+import { checkObcSize, type RemovalOperands, removeInBatches, shareRemovals } from "./obc/weight_removal.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { zeroDeadInputs } from "./sparsegpt.ts";
-import { type RemovalOperands, removeInBatches } from "./obc/weight_removal.ts";
 
 /** The options of {@link solveObc}. */
 export interface ObcOptions extends SolveOptions {
@@ -42,9 +37,8 @@ export interface ObcSolution extends Solution {
 
 /**
  * Prunes `layer`. `layer.weight` becomes Δ = W − Q.
- * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
- *   weight. The caller keeps ownership. The values of H are not changed, but the undefined lower triangles of
- *   its diagonal tiles are filled in.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The caller keeps ownership.
+ *   The values of H are not changed, but the undefined lower triangles of its diagonal tiles are filled in.
  * @throws {LayerSizeError} if the layer is too large
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
@@ -122,8 +116,8 @@ async function countInLayer(
 }
 
 /**
- * Returns the number of removals of each row, if each group of `group` columns keeps `keep` weights. A group
- * with more forced weights than that allows loses all its forced weights.
+ * Returns the number of removals of each row, if each group of `group` columns keeps `keep` weights. A group with more forced weights than
+ * that allows loses all its forced weights.
  */
 function countInGroups(
   rows: number,

@@ -1,16 +1,15 @@
 /**
- * Refits a pruned layer: optimises its kept weights and leaves its mask unchanged. The refit minimises
- * tr(Δ·A·Δᵀ) over the kept entries of Q. W is the weights before pruning, Q the pruned weights, Δ = W − Q,
- * and A the damped statistics H. Each row is a separate least-squares problem. All rows are solved at once
- * by conjugate gradients with the Jacobi preconditioner. In scaled coordinates (`scaled_statistics.ts`, written
- * with a hat), this is the plain method of conjugate gradients:
+ * Refits a pruned layer: optimises its kept weights and leaves its mask unchanged. The refit minimises tr(Δ·A·Δᵀ) over the kept entries of
+ * Q. W is the weights before pruning, Q the pruned weights, Δ = W − Q, and A the damped statistics H. Each row is a separate least-squares
+ * problem. All rows are solved at once by conjugate gradients with the Jacobi preconditioner. In scaled coordinates
+ * (`scaled_statistics.ts`, written with a hat), this is the plain method of conjugate gradients:
  *
  *     R = (Δ̂·Â) ⊙ S;  P = R
  *     repeat: a = ‖R‖²/⟨P, P·Â⟩;  Q̂ += a·P;  R = (R − a·P·Â) ⊙ S;  P = R + (‖R‖²/‖previous R‖²)·P
  *
- * S is the mask, R the residual, P the direction, and ⊙ the elementwise product. The norms, the inner product
- * and a have one value per row. P and R are 0 at pruned entries, so pruned weights
- * stay exactly 0. Ten steps come close to the smallest error that is possible with the mask.
+ * S is the mask, R the residual, P the direction, and ⊙ the elementwise product. The norms, the inner product and a have one value per row.
+ * P and R are 0 at pruned entries, so pruned weights stay exactly 0. Ten steps come close to the smallest error that is possible with the
+ * mask.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -26,14 +25,10 @@ import {
   copyMatrix,
   scaleColumns,
 } from "../linalg/tile_arithmetic.ts";
-import { wordsPerRow } from "../../tensor/mask_bits.ts";
-import { isLowerLoss, type MeasuredLoss, ScaledLoss } from "./scaled_loss.ts";
-import type { ScaledStatistics } from "./scaled_statistics.ts";
+import { wordsPerRow } from "../../tensor/pattern.ts";
+import { isLowerLoss, type MeasuredLoss, ScaledLoss, type ScaledStatistics } from "./scaled_statistics.ts";
 
-/**
- * A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the
- * statistics.
- */
+/** A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the statistics. */
 export interface PrunedWeights {
   /** Δ = W − Q. It is updated. */
   readonly delta: TiledMatrix;
@@ -98,8 +93,8 @@ export async function refit(
 }
 
 /**
- * The state of the conjugate gradients in scaled coordinates, where `q` is Q̂ and `a` is Â. Step i uses
- * column 2i of the sums for ‖R‖² and column 2i + 1 for ⟨P, P·Â⟩.
+ * The state of the conjugate gradients in scaled coordinates, where `q` is Q̂ and `a` is Â. Step i uses column 2i of the sums for ‖R‖² and
+ * column 2i + 1 for ⟨P, P·Â⟩.
  */
 interface ConjugateGradients {
   readonly p: TiledMatrix;

@@ -1,17 +1,13 @@
 /**
- * Selects the entries with the smallest scores on the device, without reading anything back. It runs the
- * radix select of `device/kernels/selection/select.ts` pass by pass. All rows are processed at once, and the columns one block
- * at a time.
+ * Selects the entries with the smallest scores on the device, without reading anything back. It runs the radix select of
+ * `device/kernels/selection/select.ts` pass by pass. All rows are processed at once, and the columns one block at a time.
  *
- * Each entry has a key, which is an unsigned integer with the same order as the score. The largest key to
- * prune is called the threshold. Each of four passes determines one byte of the threshold, from the most
- * significant byte down. Entries whose key equals the threshold are ties. Often only some of the ties must be
- * pruned, and these are taken from the first rows.
+ * Each entry has a key, which is an unsigned integer with the same order as the score. The largest key to prune is called the threshold.
+ * Each of four passes determines one byte of the threshold, from the most significant byte down. Entries whose key equals the threshold are
+ * ties. Often only some of the ties must be pruned, and these are taken from the first rows.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { ResourceSet } from "../../device/owned.ts";
-import type { Tile } from "../../device/tiled_matrix.ts";
 import {
   countTies,
   keyHistogram,
@@ -27,11 +23,12 @@ import {
   refineHistogram,
 } from "../../device/kernels/selection/select_block.ts";
 import { updateBlock } from "../../device/kernels/selection/update_block.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { Tile } from "../../device/tiled_matrix.ts";
+import { wordsPerRow } from "../../tensor/pattern.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
 import { submatrixOf } from "../linalg/submatrix.ts";
-import { wordsPerRow } from "../../tensor/mask_bits.ts";
-import type { BlockUpdate } from "./block_update.ts";
-import type { ForcedBinding } from "./forced_binding.ts";
+import type { BlockUpdate, Layer } from "./solver.ts";
 
 /** The operands besides the weights that determine the scores of the entries. */
 interface ScoreOperands {
@@ -60,15 +57,13 @@ interface LoadableWeights extends BlockWeights {
 export class Selection {
   /** (rows, columns of the block) u32. */
   readonly keys: DeviceBuffer;
-  /**
-   * (2 + rows) u32: the threshold, the number of ties to prune, and the number of ties to prune in each row.
-   */
+  /** (2 + rows) u32: the threshold, the number of ties to prune, and the number of ties to prune in each row. */
   readonly state: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
   /**
-   * The histograms of a selection in four dispatches. They exist only on a hardware GPU, where each dispatch
-   * has to wait for the end of the one before. On a CPU and on a software adapter, which emulates a GPU on the
-   * CPU, dispatches cost little, and smaller histograms are faster.
+   * The histograms of a selection in four dispatches. They exist only on a hardware GPU, where each dispatch has to wait for the end of the
+   * one before. On a CPU and on a software adapter, which emulates a GPU on the CPU, dispatches cost little, and smaller histograms are
+   * faster.
    */
   readonly #digits: DeviceBuffer | undefined;
   readonly #backend: Backend;
@@ -103,8 +98,8 @@ export class Selection {
   }
 
   /**
-   * Queues loading the weights of the block's `columns` with their update, and selecting the `count` entries with the
-   * smallest scores among them.
+   * Queues loading the weights of the block's `columns` with their update, and selecting the `count` entries with the smallest scores among
+   * them.
    * @param update undefined if there are no earlier blocks
    */
   loadAndSelect(
@@ -200,10 +195,7 @@ export class Selection {
     });
   }
 
-  /**
-   * Queues determining the threshold's byte at `level` from the histogram, for a selection of `count`
-   * entries.
-   */
+  /** Queues determining the threshold's byte at `level` from the histogram, for a selection of `count` entries. */
   narrowThreshold(level: number, count: number): void {
     this.#backend.dispatch(selectDigit, { histogram: this.#histogram, selection: this.state }, {
       level,
@@ -211,10 +203,7 @@ export class Selection {
     });
   }
 
-  /**
-   * Queues counting the ties of each row in the block. With `accumulate`, the counts are added to those of
-   * earlier blocks.
-   */
+  /** Queues counting the ties of each row in the block. With `accumulate`, the counts are added to those of earlier blocks. */
   countTies(columns: IndexRange, accumulate: boolean): void {
     this.#backend.dispatch(countTies, { keys: this.keys, selection: this.state }, {
       rows: this.#rows,
@@ -230,5 +219,32 @@ export class Selection {
 
   destroy(): void {
     for (const buffer of [this.keys, this.state, this.#histogram, this.#digits]) buffer?.destroy();
+  }
+}
+
+/** The `forced` binding and the `has_forced` parameter of a kernel. */
+export class ForcedBinding {
+  /** The bits of the forced entries, or a placeholder of 4 bytes if there are none. */
+  readonly bits: DeviceBuffer;
+  /** The `has_forced` parameter: 1 if the layer has forced entries, and 0 otherwise. */
+  readonly hasForced: 0 | 1;
+  readonly #perColumn: Uint32Array | undefined;
+  readonly #ownsBits: boolean;
+
+  constructor(backend: Backend, layer: Layer) {
+    this.#ownsBits = layer.forced === undefined;
+    this.#perColumn = layer.forced?.perColumn;
+    this.hasForced = layer.forced ? 1 : 0;
+    this.bits = layer.forced?.bits ?? backend.createBuffer("no forced entries", 4);
+  }
+
+  /** Returns the number of forced entries in the given columns. */
+  count(columns: IndexRange): number {
+    return this.#perColumn?.subarray(columns.start, columns.end).reduce((sum, count) => sum + count, 0) ?? 0;
+  }
+
+  /** Frees the placeholder. The layer's own bits belong to the caller of the solver. */
+  destroy(): void {
+    if (this.#ownsBits) this.bits.destroy();
   }
 }

@@ -1,7 +1,7 @@
 /**
- * `SolveWorkspace` owns the device buffers of one solve and prunes one block of columns at a time. The
- * entries to prune are either selected beforehand, or chosen within each group of an n:m pattern. The
- * solver's own code selects the entries beforehand and compensates for the errors of earlier blocks.
+ * `SolveWorkspace` owns the device buffers of one solve and prunes one block of columns at a time. The entries to prune are either selected
+ * beforehand, or chosen within each group of an n:m pattern. The solver's own code selects the entries beforehand and compensates for the
+ * errors of earlier blocks.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -15,12 +15,9 @@ import { gemm } from "../linalg/gemm.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { maxCode, type QuantizationOptions } from "../../tensor/quantization.ts";
-import { wordsPerRow } from "../../tensor/mask_bits.ts";
-import type { Pattern } from "../../tensor/pattern.ts";
-import type { BlockUpdate } from "./block_update.ts";
-import { ForcedBinding } from "./forced_binding.ts";
-import type { Selection } from "./selection.ts";
-import type { Layer, QuantizationGrids } from "./solver.ts";
+import { type Pattern, wordsPerRow } from "../../tensor/pattern.ts";
+import type { BlockUpdate, Layer, QuantizationGrids } from "./solver.ts";
+import { ForcedBinding, type Selection } from "./selection.ts";
 
 /** The number of columns of `sums`. The prune kernels write Σ Err² to column 0 and Σ Δ² to column 1. */
 const SUM_COLUMNS = 2;
@@ -30,37 +27,24 @@ interface Rounding extends Pick<QuantizationOptions, "bits" | "symmetric"> {
   readonly pattern: Pattern;
 }
 
-/**
- * The buffers of one layer that is being solved. The methods take a block k of columns as its range of column
- * indices.
- */
+/** The buffers of one layer that is being solved. The methods take a block k of columns as its range of column indices. */
 export class SolveWorkspace {
-  /**
-   * (rows, cols) f32: the weights W, which become Δ = W − Q block by block. The matrix belongs to the caller.
-   */
+  /** (rows, cols) f32: the weights W, which become Δ = W − Q block by block. The matrix belongs to the caller. */
   readonly weight: TiledMatrix;
   /** (rows, cols) f32: the pruned weights Q. */
   readonly q: TiledMatrix;
   /** u32 bits of the kept entries, ⌈cols/32⌉ words per row. */
   readonly mask: DeviceBuffer;
-  /**
-   * Σ Err² and Σ Δ² of each row. Err is the error of a pruned weight as SparseGPT defines it (`README.md`).
-   */
+  /** Σ Err² and Σ Δ² of each row. Err is the error of a pruned weight as SparseGPT defines it (`README.md`). */
   readonly sums: RowSums;
-  /**
-   * (rows, ld) f32: W_k, the weights of the block that is being pruned, including the updates from earlier
-   * blocks.
-   */
+  /** (rows, ld) f32: W_k, the weights of the block that is being pruned, including the updates from earlier blocks. */
   readonly work: DeviceBuffer;
   /** The leading dimension of `work`. */
   readonly ld: number;
   readonly forced: ForcedBinding;
   readonly #backend: Backend;
 
-  /**
-   * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are
-   *   freed.
-   */
+  /** @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are freed. */
   constructor(backend: Backend, layer: Layer, blocksize: number) {
     const { rows, cols, edge } = layer.weight;
     this.#backend = backend;
@@ -100,8 +84,7 @@ export class SolveWorkspace {
 
   /**
    * Queues the kernel that prunes the entries of `selection` in `work`, column by column.
-   * @param inverse U_kk, the inverse of the diagonal block k of R, with which errors are spread to later
-   *   columns
+   * @param inverse U_kk, the inverse of the diagonal block k of R, with which errors are spread to later columns
    */
   pruneSelected(k: IndexRange, inverse: Submatrix, { keys, state: selection }: Selection): void {
     for (const tile of this.tilesOf(k)) {
@@ -111,8 +94,8 @@ export class SolveWorkspace {
   }
 
   /**
-   * Queues the kernel that goes through `work` column by column. When the kernel reaches a group of the n:m
-   * pattern, it selects the entries of the group to prune.
+   * Queues the kernel that goes through `work` column by column. When the kernel reaches a group of the n:m pattern, it selects the entries
+   * of the group to prune.
    * @param inverse U_kk, as in `pruneSelected`
    */
   pruneGroups(k: IndexRange, inverse: Submatrix, pattern: Pattern & { kind: "n:m" }): void {
@@ -125,9 +108,8 @@ export class SolveWorkspace {
   }
 
   /**
-   * Queues the kernel that goes through `work` column by column, prunes the entries that the mask has as
-   * pruned, and rounds the others to `grids`. With an n:m pattern it also selects further entries to prune
-   * when it reaches each group.
+   * Queues the kernel that goes through `work` column by column, prunes the entries that the mask has as pruned, and rounds the others to
+   * `grids`. With an n:m pattern it also selects further entries to prune when it reaches each group.
    * @param inverse U_kk, as in `pruneSelected`
    */
   quantize(k: IndexRange, inverse: Submatrix, grids: QuantizationGrids, rounding: Rounding): void {

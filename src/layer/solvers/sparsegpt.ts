@@ -1,37 +1,37 @@
 /**
- * The SparseGPT solver (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1). It runs steps 4 and 5 of the
- * algorithm in `README.md`, which defines the names W, Q, Δ, H, R and U. The paper uses the Cholesky factor U
- * of H⁻¹. This solver uses R = U⁻¹, the factor of H = R·Rᵀ, and needs only the diagonal blocks U_kk of U.
+ * The SparseGPT solver (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1). It runs steps 4 and 5 of the algorithm in `README.md`,
+ * which defines the names W, Q, Δ, H, R and U. The paper uses the Cholesky factor U of H⁻¹. This solver uses R = U⁻¹, the factor of H =
+ * R·Rᵀ, and needs only the diagonal blocks U_kk of U.
  *
- * Before block k is pruned, the errors of all earlier blocks are compensated at once. The solver adds
- * A_k·U_kk to the weights of the block, with A_k = Σ_{j<k} Δ_j·R_jk. The paper calls this the lazy batch
- * update. The whole solve is queued without waiting for the device. Only the sums at the end are read back.
+ * Before block k is pruned, the errors of all earlier blocks are compensated at once. The solver adds A_k·U_kk to the weights of the block,
+ * with A_k = Σ_{j<k} Δ_j·R_jk. The paper calls this the lazy batch update. The whole solve is queued without waiting for the device. Only
+ * the sums at the end are read back.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { zeroColumns } from "../../device/kernels/zero_columns.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { zeroColumns } from "../../device/kernels/zero_columns.ts";
+import { PruningBudget } from "../../tensor/budget.ts";
 import { type IndexRange, splitRange } from "../linalg/blocking.ts";
+import { type ColumnOrder, permuteBits, permuteColumns } from "../linalg/column_order.ts";
 import type { Factor } from "../linalg/factor.ts";
 import { PanelProduct } from "../linalg/panel_product.ts";
 import { addFactoredForm, addInnerProduct, RowSums, total } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
-import { PruningBudget } from "../../tensor/budget.ts";
-import type { BlockUpdate } from "./block_update.ts";
+import { allocateLike } from "../linalg/tile_arithmetic.ts";
 import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_operands.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
-import { solvePermuted } from "./solve_permuted.ts";
 import { Selection } from "./selection.ts";
 import { countZeros, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
-import type { Layer, Solution, SparseGptOptions } from "./solver.ts";
+import type { BlockUpdate, ForcedEntries, Layer, Solution, SparseGptOptions } from "./solver.ts";
 
 /**
- * Prunes `layer` with the factor of its statistics, and rounds the kept weights if the options say so. The
- * factor is not modified. `layer.weight` becomes Δ = W − Q. The loss includes the rounding errors.
- * @throws {RangeError} if layer and factor have different tilings or orders, the block size is not a
- *   multiple of the pattern's group size, or the options of the rounding cannot be used (`checkRounding`)
+ * Prunes `layer` with the factor of its statistics, and rounds the kept weights if the options say so. The factor is not modified.
+ * `layer.weight` becomes Δ = W − Q. The loss includes the rounding errors.
+ * @throws {RangeError} if layer and factor have different tilings or orders, the block size is not a multiple of the pattern's group size,
+ *   or the options of the rounding cannot be used (`checkRounding`)
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
  */
@@ -119,9 +119,8 @@ function inverseBlock({ u, blocksize }: Factor, k: IndexRange): Submatrix {
 }
 
 /**
- * Returns the lazy batch update of block k, A_k·U_kk, or undefined for the first block. `startPanel` has already
- * added the terms of the earlier panels to A_k. Adding the terms of the blocks in this panel that are left of block
- * k is queued here.
+ * Returns the lazy batch update of block k, A_k·U_kk, or undefined for the first block. `startPanel` has already added the terms of the
+ * earlier panels to A_k. Adding the terms of the blocks in this panel that are left of block k is queued here.
  */
 function updateOf(
   accumulated: PanelProduct,
@@ -144,4 +143,55 @@ function addWeightSums(product: PanelProduct, weight: TiledMatrix, sums: RowSums
 async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<number | null> {
   const [dampedForm, squaredNorm] = await sums.totals();
   return undampedForm(dampedForm, dampingAdded, squaredNorm);
+}
+
+/**
+ * Permutes `layer` and `fixedMask`, calls `solve` with them, and permutes the solution back. `layer.weight` becomes Δ = W − Q in the
+ * natural order.
+ * @param solve solves a layer whose columns have the given order
+ * @throws {OutOfDeviceMemoryError} and the errors of `solve`. Everything that was allocated is freed.
+ */
+export async function solvePermuted(
+  backend: Backend,
+  layer: Layer,
+  order: ColumnOrder,
+  fixedMask: DeviceBuffer | undefined,
+  solve: (permuted: Layer, fixedMask: DeviceBuffer | undefined) => Promise<Solution>,
+): Promise<Solution> {
+  const scratch = new ResourceSet(), results = new ResourceSet();
+  try {
+    const weight = scratch.add(allocateLike(backend, layer.weight, "weight in another order"));
+    permuteColumns(backend, layer.weight, order.forward, weight);
+    const permute = (bits: DeviceBuffer) =>
+      scratch.add(permuteBits(backend, bits, order.forward, layer.weight));
+    const forced: ForcedEntries | undefined = layer.forced && {
+      bits: permute(layer.forced.bits),
+      perColumn: order.columns.map((column) => layer.forced!.perColumn[column]),
+    };
+    const solution = scratch.add(await solve({ weight, forced }, fixedMask && permute(fixedMask)));
+    permuteColumns(backend, weight, order.inverse, layer.weight);
+    const q = results.add(allocateLike(backend, solution.q, "q"));
+    permuteColumns(backend, solution.q, order.inverse, q);
+    const mask = results.add(permuteBits(backend, solution.mask, order.inverse, q));
+    const grids = solution.quantized;
+    // The grids belong to whole rows, so they are the same in every order.
+    const quantized = grids && {
+      ...grids,
+      scales: results.add(copyOf(backend, grids.scales)),
+      zeros: results.add(copyOf(backend, grids.zeros)),
+    };
+    return { ...solution, q, mask, quantized, destroy: () => results.destroy() };
+  } catch (error) {
+    results.destroy();
+    throw error;
+  } finally {
+    scratch.destroy();
+  }
+}
+
+/** Returns a new buffer, and queues copying the contents of `buffer` to it. */
+function copyOf(backend: Backend, buffer: DeviceBuffer): DeviceBuffer {
+  const copy = backend.createBuffer(buffer.label, buffer.byteLength);
+  backend.copy(buffer, 0, copy, 0, buffer.byteLength);
+  return copy;
 }

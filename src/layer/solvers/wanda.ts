@@ -1,8 +1,7 @@
 /**
- * Wanda (Sun et al. 2023, arXiv 2306.11695). The score of a weight is |W[i,j]|·√H[j,j], which is its absolute value
- * times the norm of input j. Wanda prunes the weights with the smallest scores in each row of W, or in each
- * group of an n:m pattern. The kept weights are not changed. H is not damped, because the method uses only
- * its diagonal.
+ * Wanda (Sun et al. 2023, arXiv 2306.11695). The score of a weight is |W[i,j]|·√H[j,j], which is its absolute value times the norm of input
+ * j. Wanda prunes the weights with the smallest scores in each row of W, or in each group of an n:m pattern. The kept weights are not
+ * changed. H is not damped, because the method uses only its diagonal.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -14,27 +13,24 @@ import { splitRange } from "../linalg/blocking.ts";
 import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
 import { gatherRows } from "../linalg/submatrix.ts";
 import { addScaled, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
-import { countBits, wordsPerRow } from "../../tensor/mask_bits.ts";
-import { type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
+import { countBits, type Pattern, prunedPerRow, wordsPerRow } from "../../tensor/pattern.ts";
 import { checkStatisticsFit } from "./check_operands.ts";
-import { ForcedBinding } from "./forced_binding.ts";
-import { FormSums } from "./form_sums.ts";
+import { ForcedBinding } from "./selection.ts";
+import { FormSums } from "./solution.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 
 /**
- * The largest size of a strip, in bytes. A strip is some whole rows of the weight that are copied to one buffer, because
- * the tiles of a wide weight hold only parts of its rows. This size is enough to occupy a GPU.
+ * The largest size of a strip, in bytes. A strip is some whole rows of the weight that are copied to one buffer, because the tiles of a
+ * wide weight hold only parts of its rows. This size is enough to occupy a GPU.
  */
 export const MAX_CHOICE_BYTES = 2 ** 26;
 
 /**
- * Prunes `layer`. `layer.weight` becomes Δ = W − Q. With an unstructured pattern and sparsity s, exactly
- * round(s·rows·cols) weights are pruned, and the numbers of two rows differ by at most one. Forced entries are pruned
- * before all others, and count among the pruned weights. A row with more forced entries than its number
- * prunes them all, and the other rows do not prune less.
- * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
- *   weight. The caller keeps ownership. The values of H are not changed, but the undefined lower triangles of
- *   its diagonal tiles are filled in.
+ * Prunes `layer`. `layer.weight` becomes Δ = W − Q. With an unstructured pattern and sparsity s, exactly round(s·rows·cols) weights are
+ * pruned, and the numbers of two rows differ by at most one. Forced entries are pruned before all others, and count among the pruned
+ * weights. A row with more forced entries than its number prunes them all, and the other rows do not prune less.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The caller keeps ownership.
+ *   The values of H are not changed, but the undefined lower triangles of its diagonal tiles are filled in.
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory

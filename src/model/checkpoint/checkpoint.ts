@@ -4,9 +4,9 @@
  */
 
 import { isObject } from "../../tensor/safetensors/header_json.ts";
-import type { TensorInfo } from "../../tensor/safetensors/tensor_info.ts";
+import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { readJson } from "../../base/files/whole_file.ts";
 import { openWeights, type Weights } from "./open_weights.ts";

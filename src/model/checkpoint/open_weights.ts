@@ -4,7 +4,7 @@
  */
 
 import { SafetensorsError, truncated } from "../../tensor/safetensors/error.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { readBytes } from "../../base/files/whole_file.ts";
 import type { Shard } from "./shard.ts";

@@ -1,8 +1,7 @@
 /** Declares the weight files of a checkpoint: `WeightFile` is one to write, and `Shard` is one that is open for reading. */
 
 import type { ReadableFile } from "../../base/files/file_system.ts";
-import type { SafetensorsHeader } from "../../tensor/safetensors/header.ts";
-import type { TensorInfo } from "../../tensor/safetensors/tensor_info.ts";
+import type { SafetensorsHeader, TensorInfo } from "../../tensor/safetensors/header.ts";
 
 /** A safetensors file to write. */
 export interface WeightFile {

@@ -1,9 +1,8 @@
 /** The interface through which the network reads its weights, from the disk or from memory. */
 
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
-import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype } from "../../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype, sameShape, tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { sameShape, tensorBytes } from "../../tensor/shape.ts";
 
 export interface TensorShape {
   readonly dtype: Dtype;

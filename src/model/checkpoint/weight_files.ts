@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { formatJson, readJson } from "../../base/files/whole_file.ts";
 import type { WeightFile } from "./shard.ts";

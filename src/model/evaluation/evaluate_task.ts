@@ -5,7 +5,7 @@
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { Backend } from "../../device/backend.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { Model } from "../model.ts";
 import { encodeRequest, type LikelihoodRequest } from "./encode_request.ts";
 import { computeLogLikelihoods, type LikelihoodOptions } from "./log_likelihoods.ts";

@@ -6,11 +6,11 @@
 
 import { parse as parseCsv } from "csv-parse/sync";
 import { z } from "zod";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { parseJson, readText } from "../../base/files/whole_file.ts";
 import type { Example, Task } from "./task.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 
 /** An example with its location. */
 export interface LocatedExample extends Example {

@@ -3,7 +3,7 @@
  * few blocks would leave the last blocks dense silently, and one with too many would fail only after hours.
  */
 
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LinearSpec, NormSpec } from "../layer_specs.ts";
 import { storedShape } from "../layer_specs.ts";

@@ -1,6 +1,6 @@
 /** The list of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
 
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { bloom } from "./bloom.ts";
 import type { Family, ModelSpec } from "./family.ts";
 import { gemma2, gemma3 } from "./gemma.ts";

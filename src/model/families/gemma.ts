@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { activationName, layerTypesShape, positive, readConfig, readLayerTypes } from "./config/config.ts";
 import { readRotary, ropeObject } from "./config/rotary_config.ts";
 import type { Family } from "./family.ts";

@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";

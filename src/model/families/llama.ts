@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { activationName, epsilon, layerTypesShape, positive, readLayerTypes } from "./config/config.ts";
 import { plainFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";

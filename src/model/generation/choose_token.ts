@@ -3,7 +3,7 @@
 import { z } from "zod";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { readJson } from "../../base/files/whole_file.ts";
 
 /** How a token is drawn at random. */

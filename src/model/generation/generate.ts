@@ -1,7 +1,7 @@
 /** Continues a text, token by token. */
 
 import type { Backend } from "../../device/backend.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { Model } from "../model.ts";
 import { drawToken, mostLikelyToken, type Sampling } from "./choose_token.ts";
 import { Decoder } from "./decoder.ts";

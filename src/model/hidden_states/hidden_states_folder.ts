@@ -11,7 +11,7 @@
  */
 
 import { crc32 } from "node:zlib";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { ReadableFile, WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../../base/files/whole_file.ts";
 

@@ -11,8 +11,7 @@
  */
 
 import { basename, dirname } from "node:path/posix";
-import { InUseError } from "../../base/files/file_error.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { InUseError, ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { readText } from "../../base/files/whole_file.ts";
 import type { HubReference } from "./reference.ts";

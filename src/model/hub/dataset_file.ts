@@ -1,7 +1,7 @@
 /** Makes a file of a data set on the Hugging Face hub available on this machine. The file is pinned to a commit, so it never changes. */
 
 import { dirname } from "node:path/posix";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { RepositoryCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
 import { HubAccess, listFolder } from "./hub_access.ts";

@@ -7,7 +7,7 @@
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { EditableFile, ReadableFile } from "../../base/files/file_system.ts";
 import type { Repository, RepositoryCache } from "./cache.ts";
 import type { HubAccess } from "./hub_access.ts";

@@ -8,10 +8,9 @@
 import pRetry from "p-retry";
 import * as z from "zod/mini";
 import { HubApiError, InvalidApiResponseFormatError, type ListFileEntry, listFiles } from "@huggingface/hub";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { type AnswerForm, checkedFetch, withoutForeignToken } from "./limited_fetch.ts";
-import { connectionReason, isPermanentFailure } from "../../base/connection_reason.ts";
-import { isNotPermitted } from "../../base/is_not_permitted.ts";
+import { connectionReason, isNotPermitted, isPermanentFailure } from "../../base/errors.ts";
 import { dirname } from "node:path/posix";
 import type { Repository } from "./cache.ts";
 

@@ -4,8 +4,8 @@
  */
 
 import type * as z from "zod/mini";
-import { ModelError } from "../../base/files/model_error.ts";
-import { tryParseJson } from "../../base/try_parse_json.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import { tryParseJson } from "../../base/texts.ts";
 
 /** The address of the public hub. */
 const PUBLIC_HUB = "https://huggingface.co";

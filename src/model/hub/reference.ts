@@ -3,7 +3,7 @@
  * accepts a reference of the form `hf:OWNER/NAME[@REVISION]`.
  */
 
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 
 /** A model on the hub at one revision. */
 export interface HubReference {

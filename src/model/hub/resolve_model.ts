@@ -8,7 +8,7 @@
 import * as z from "zod/mini";
 import { modelInfo } from "@huggingface/hub";
 import { CONFIG_FILE } from "../checkpoint/checkpoint.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { findWeightFiles, readShardNames } from "../checkpoint/weight_files.ts";
 import { type CacheFileSystem, isCommit, RepositoryCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";

@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { readJson, readText } from "../../base/files/whole_file.ts";
 

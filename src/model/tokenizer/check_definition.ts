@@ -4,7 +4,7 @@
  */
 
 import { isObject } from "../../tensor/safetensors/header_json.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 
 /** The kinds of models that the tokenizer library implements. */
 const MODEL_TYPES: readonly unknown[] = ["BPE", "WordPiece", "Unigram"];

@@ -6,12 +6,12 @@
 
 import { Tokenizer } from "@huggingface/tokenizers";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { checkDefinition, isTokenId } from "./check_definition.ts";
 import { MAX_TOKENIZER_BYTES, readBpeFiles } from "./bpe_files.ts";
 import { parseJson, readJson, readText } from "../../base/files/whole_file.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 const SETTINGS_FILE = "tokenizer_config.json";

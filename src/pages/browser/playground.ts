@@ -3,7 +3,7 @@
  * chooses another layer. It uses the SDK, and no request leaves for another server.
  */
 
-import { sleep } from "../../base/abort.ts";
+import { sleep } from "../../base/waiting.ts";
 import { type LayerQuery, Pare } from "../../client/mod.ts";
 import { connectKeyField, isKeyMissing, serverOptions } from "./api_key.ts";
 import { byId, make, setText } from "./dom.ts";

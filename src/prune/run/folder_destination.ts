@@ -11,7 +11,7 @@ import { type OpenCopy, openCopy } from "../../model/checkpoint/write/open_copy.
 import { prepareFolder } from "../../model/checkpoint/write/partial_folder.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
-import { removeIfEmpty } from "../../base/files/output_folder.ts";
+import { removeIfEmpty } from "../../base/files/whole_file.ts";
 import type { Model } from "../../model/model.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";

@@ -13,7 +13,7 @@ import { z } from "zod";
 import { digestBytes } from "../../base/files/chunks.ts";
 import type { WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
-import { tryParseJson } from "../../base/try_parse_json.ts";
+import { tryParseJson } from "../../base/texts.ts";
 
 const secondsSchema = z.number().min(0);
 

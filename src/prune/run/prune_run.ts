@@ -14,10 +14,16 @@
 import { z } from "zod";
 import type { Digests } from "../../model/checkpoint/write/complete_copy.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
-import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../base/files/output_folder.ts";
-import { readBytes, TEMPORARY_SUFFIX, writeAtomically } from "../../base/files/whole_file.ts";
+import {
+  LOCK_FILE,
+  lockFolder,
+  readBytes,
+  RUN_FOLDER,
+  TEMPORARY_SUFFIX,
+  writeAtomically,
+} from "../../base/files/whole_file.ts";
 import { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
-import { tryParseJson } from "../../base/try_parse_json.ts";
+import { tryParseJson } from "../../base/texts.ts";
 import { differences, type Fingerprint, OtherRunError } from "./fingerprint.ts";
 import {
   type AllocationEntry,

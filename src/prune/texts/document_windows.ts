@@ -6,7 +6,7 @@
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { uniform } from "../../layer/calibration/windows.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { encodeText } from "../../model/tokenizer/tokenizer.ts";
 
 /** Which windows to choose. */

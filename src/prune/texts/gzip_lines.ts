@@ -4,8 +4,8 @@ import { Buffer } from "node:buffer";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
-import { ModelError } from "../../base/files/model_error.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import { messageOf } from "../../base/errors.ts";
 
 /** The number of bytes that are read from the file at a time. */
 const READ_BYTES = 2 ** 20;

@@ -2,8 +2,8 @@
 
 import { parquetReadObjects } from "hyparquet";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { ModelError } from "../../base/files/model_error.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import { messageOf } from "../../base/errors.ts";
 
 /** The largest accepted file in bytes. The training split of WikiText2 has 6 MB. */
 const MAX_BYTES = 2 ** 27;

@@ -3,7 +3,7 @@
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { calibrationWindows } from "../../layer/calibration/windows.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { ModelError } from "../../base/files/model_error.ts";
+import { ModelError } from "../../base/files/file_error.ts";
 import { encodeText, readDocument } from "../../model/tokenizer/tokenizer.ts";
 import { type DocumentWindows, documentWindows } from "./document_windows.ts";
 import { gzipLines } from "./gzip_lines.ts";

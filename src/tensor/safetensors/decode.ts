@@ -1,27 +1,27 @@
 /**
- * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights.
- * `openSafetensors` reads a stream and returns the bytes of each tensor as they arrive. `decode` reads a file
- * that is already in memory. Both return views of the input instead of copies. Neither converts or checks the
- * values of the tensors.
+ * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights. `openSafetensors` reads a stream and
+ * returns the bytes of each tensor as they arrive. `decode` reads a file that is already in memory. Both return views of the input instead
+ * of copies. Neither converts or checks the values of the tensors.
  */
 
 import type { HostTensor } from "../host_tensor.ts";
-import { ByteSource } from "./byte_source.ts";
 import { trailingBytes, truncated } from "./error.ts";
-import { LENGTH_BYTES, parseHeader, parseHeaderLength, type SafetensorsHeader } from "./header.ts";
-import type { TensorInfo } from "./tensor_info.ts";
+import {
+  LENGTH_BYTES,
+  parseHeader,
+  parseHeaderLength,
+  type SafetensorsHeader,
+  type TensorInfo,
+} from "./header.ts";
 
 /** Options of {@link openSafetensors}. */
 export interface DecodeOptions {
   /**
-   * The length of the whole file in bytes, if it is known (from Content-Length, for example). If the header
-   * needs another length, the file is then refused before any data is read.
+   * The length of the whole file in bytes, if it is known (from Content-Length, for example). If the header needs another length, the file
+   * is then refused before any data is read.
    */
   readonly totalBytes?: number;
-  /**
-   * The longest accepted JSON header, in bytes. This bounds the memory that a hostile header can use.
-   * @default MAX_HEADER_BYTES
-   */
+  /** The longest accepted JSON header, in bytes. This bounds the memory that a hostile header can use. @default MAX_HEADER_BYTES */
   readonly maxHeaderBytes?: number;
 }
 
@@ -38,11 +38,9 @@ export interface TensorChunk {
 export interface SafetensorsStream {
   readonly header: SafetensorsHeader;
   /**
-   * Reads the data in file order. The method can be called only once. An empty tensor has no chunk. Leaving
-   * the loop early closes the source. Rethrows the errors of the source.
-   *
-   * @throws {SafetensorsError} `truncated` if the source ends too early, `malformed` if bytes follow the last
-   *   tensor
+   * Reads the data in file order. The method can be called only once. An empty tensor has no chunk. Leaving the loop early closes the
+   * source. Rethrows the errors of the source.
+   * @throws {SafetensorsError} `truncated` if the source ends too early, `malformed` if bytes follow the last tensor
    * @throws {TypeError} at the second call
    */
   chunks(): AsyncGenerator<TensorChunk, void, undefined>;
@@ -51,11 +49,10 @@ export interface SafetensorsStream {
 }
 
 /**
- * Reads the header of a file that arrives in chunks of any size, from a ReadableStream for example. If the
- * header is refused, the source is closed. Rethrows the errors of the source.
- *
- * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format, `truncated` if the file
- *   ends within the header or, with `totalBytes`, is too short for the tensors
+ * Reads the header of a file that arrives in chunks of any size, from a ReadableStream for example. If the header is refused, the source is
+ * closed. Rethrows the errors of the source.
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format, `truncated` if the file ends within the header or, with
+ *   `totalBytes`, is too short for the tensors
  */
 export async function openSafetensors(
   source: AsyncIterable<Uint8Array>,
@@ -124,9 +121,7 @@ export interface DecodedFile {
 
 /**
  * Reads a whole file from memory. The tensors are views of `file`, in the order of their data.
- *
- * @throws {SafetensorsError} `malformed` if the file breaks a rule of the format, `truncated` if it ends too
- *   early
+ * @throws {SafetensorsError} `malformed` if the file breaks a rule of the format, `truncated` if it ends too early
  */
 export function decode(
   file: Uint8Array<ArrayBuffer>,
@@ -146,4 +141,70 @@ export function decode(
 
 function requireBytes(part: string, actual: number, needed: number): void {
   if (actual < needed) throw truncated(part, actual, needed);
+}
+
+/** Reads from an iterable of byte chunks. */
+export class ByteSource {
+  /** The number of bytes returned so far. */
+  position = 0;
+  #chunk: Uint8Array = new Uint8Array(0);
+  #ended = false;
+  readonly #iterator: AsyncIterator<Uint8Array>;
+
+  constructor(source: AsyncIterable<Uint8Array>) {
+    this.#iterator = source[Symbol.asyncIterator]();
+  }
+
+  /**
+   * Returns at least 1 and at most `maxBytes` of the next bytes, as a view of the current chunk. Returns undefined at the end of the
+   * source. Rethrows the errors of the source.
+   */
+  async readSome(maxBytes: number): Promise<Uint8Array | undefined> {
+    while (this.#chunk.byteLength === 0) {
+      const next = await this.#pull();
+      if (next === undefined) return undefined;
+      this.#chunk = next;
+    }
+    const bytes = this.#chunk.subarray(0, maxBytes);
+    this.#chunk = this.#chunk.subarray(bytes.byteLength);
+    this.position += bytes.byteLength;
+    return bytes;
+  }
+
+  /**
+   * Returns the next `count` bytes, or fewer if the source ends earlier. The bytes are copied only if they lie in more than one chunk.
+   * Rethrows the errors of the source.
+   */
+  async readExactly(count: number): Promise<Uint8Array> {
+    const first = count === 0 ? undefined : await this.readSome(count);
+    if (first === undefined || first.byteLength === count) return first ?? new Uint8Array(0);
+    const bytes = new Uint8Array(count);
+    bytes.set(first);
+    let filled = first.byteLength;
+    while (filled < count) {
+      const more = await this.readSome(count - filled);
+      if (more === undefined) break;
+      bytes.set(more, filled);
+      filled += more.byteLength;
+    }
+    return bytes.subarray(0, filled);
+  }
+
+  /** Closes the source early, which cancels a ReadableStream. Idempotent, and does nothing if the source has ended. */
+  async close(): Promise<void> {
+    this.#chunk = new Uint8Array(0);
+    if (this.#ended) return;
+    this.#ended = true;
+    await this.#iterator.return?.();
+  }
+
+  async #pull(): Promise<Uint8Array | undefined> {
+    if (this.#ended) return undefined;
+    // Marked as ended before the call, because an iterator that throws must not be called again.
+    this.#ended = true;
+    const { done, value } = await this.#iterator.next();
+    if (done) return undefined;
+    this.#ended = false;
+    return value;
+  }
 }

@@ -1,16 +1,12 @@
 /**
- * The error that the safetensors reader throws for an invalid file. `layer/errors.ts` maps its kind to
- * an error code: `malformed` to `malformed_safetensors` and `truncated` to `truncated_body`. The reader
- * passes on errors of the byte source unchanged. The encoder throws RangeError or TypeError instead, because
- * its errors are the caller's fault.
+ * The error that the safetensors reader throws for an invalid file. `layer/errors.ts` maps its kind to an error code: `malformed` to
+ * `malformed_safetensors` and `truncated` to `truncated_body`. The reader passes on errors of the byte source unchanged. The encoder throws
+ * RangeError or TypeError instead, because its errors are the caller's fault.
  */
 
-import { shortened } from "../../base/quotes.ts";
+import { shortened } from "../../base/texts.ts";
 
-/**
- * `malformed` means that the bytes break a rule of the format. `truncated` means that the file ends too
- * early.
- */
+/** `malformed` means that the bytes break a rule of the format. `truncated` means that the file ends too early. */
 export type SafetensorsErrorKind = "malformed" | "truncated";
 
 /** The position of the fault in the file. A field is undefined if it does not apply. */
@@ -46,17 +42,13 @@ export class SafetensorsError extends Error {
   }
 }
 
-/**
- * Formats a value from a file as JSON for an error message. Cuts long values, so that a hostile file cannot
- * make a message long.
- */
+/** Formats a value from a file as JSON for an error message. Cuts long values, so that a hostile file cannot make a message long. */
 export function quote(value: unknown): string {
   return shortened(JSON.stringify(value) ?? "undefined");
 }
 
 /**
  * Makes the error for a file that is too short.
- *
  * @param part the part of the file that is incomplete, as a word for the message
  * @param actual the length of the file, in bytes
  * @param needed the length that the file needs for this part, in bytes

@@ -1,28 +1,24 @@
 /**
- * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors). A file begins with the
- * length of the header as a little-endian u64. The header itself is a JSON object that holds the dtype, the
- * shape and the position of every tensor. The data section follows the header. This file and the files that
- * it calls check every rule of the format, so the rest of the program can trust the offsets and shapes. The
- * rules for which tensors a request must contain are in `layer/body_tensors.ts`.
+ * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors). A file begins with the length of the header as a
+ * little-endian u64. The header itself is a JSON object that holds the dtype, the shape and the position of every tensor. The data section
+ * follows the header. This file and the files that it calls check every rule of the format, so the rest of the program can trust the
+ * offsets and shapes. The rules for which tensors a request must contain are in `layer/body_tensors.ts`.
  */
 
+import { type Dtype, isDtype, tensorBytes } from "../dtype.ts";
 import { quote, SafetensorsError, trailingBytes, truncated } from "./error.ts";
 import { isObject, parseHeaderJson } from "./header_json.ts";
-import { parseTensorInfo, type TensorInfo } from "./tensor_info.ts";
 
 /** The size in bytes of the length field at the start of a file. */
 export const LENGTH_BYTES = 8;
 
 /**
- * The longest accepted header of a request body, in bytes. A request contains the few tensors of one layer,
- * so 1 MiB is ample, and it is small enough to parse quickly.
+ * The longest accepted header of a request body, in bytes. A request contains the few tensors of one layer, so 1 MiB is ample, and it is
+ * small enough to parse quickly.
  */
 export const MAX_HEADER_BYTES = 1 << 20;
 
-/**
- * The longest accepted header of a checkpoint file, in bytes. This is the limit of the reference
- * implementation.
- */
+/** The longest accepted header of a checkpoint file, in bytes. This is the limit of the reference implementation. */
 export const MAX_CHECKPOINT_HEADER_BYTES = 100_000_000;
 
 /** The key of the header under which a file can store arbitrary strings. A tensor cannot have this name. */
@@ -30,10 +26,7 @@ export const METADATA_KEY = "__metadata__";
 
 /** A header that follows every rule of the format. */
 export interface SafetensorsHeader {
-  /**
-   * The tensors in the order of their data. The first one begins at 0, and each later one begins where the
-   * previous one ends.
-   */
+  /** The tensors in the order of their data. The first one begins at 0, and each later one begins where the previous one ends. */
   readonly tensors: readonly TensorInfo[];
   /** The strings of `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -45,7 +38,6 @@ export interface SafetensorsHeader {
 
 /**
  * Parses the length field in the first 8 bytes of `prefix`.
- *
  * @returns the length of the JSON that follows, in bytes
  * @throws {SafetensorsError} `malformed` if the length is above `maxHeaderBytes`
  */
@@ -68,11 +60,10 @@ function isText(bytes: Uint8Array): boolean {
 
 /**
  * Parses and checks a header.
- *
  * @param json the bytes after the length field
  * @param dataBytes the actual length of the data section in bytes. If it is given, the header must match it
- * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format or the tensors need fewer
- *   bytes than `dataBytes`, `truncated` if they need more
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format or the tensors need fewer bytes than `dataBytes`,
+ *   `truncated` if they need more
  */
 export function parseHeader(json: Uint8Array, dataBytes?: number): SafetensorsHeader {
   const { [METADATA_KEY]: metadata = {}, ...entries } = parseHeaderJson(json);
@@ -102,10 +93,7 @@ function parseMetadata(metadata: unknown): Record<string, string> {
   return metadata as Record<string, string>;
 }
 
-/**
- * Checks that the tensors, in the order of their data, have no gaps and no overlaps. Returns the length of
- * the data section.
- */
+/** Checks that the tensors, in the order of their data, have no gaps and no overlaps. Returns the length of the data section. */
 function checkLayout(tensors: readonly TensorInfo[]): number {
   let position = 0;
   for (const { name, begin, end } of tensors) {
@@ -131,4 +119,67 @@ function checkDataBytes(header: SafetensorsHeader, dataBytes: number): void {
 
 function malformed(rule: string, fault: { tensor?: string; byte?: number } = {}): SafetensorsError {
   return new SafetensorsError("malformed", `safetensors header: ${rule}`, fault);
+}
+
+/** The entry of one tensor in a header. */
+export interface TensorInfo {
+  /** The name of the tensor, unique in the file. */
+  readonly name: string;
+  /** The type of its elements. */
+  readonly dtype: Dtype;
+  /** The extents, outermost first. `[]` is the shape of a scalar. */
+  readonly shape: readonly number[];
+  /** The offset of the first byte from the start of the data section. */
+  readonly begin: number;
+  /** The offset after the last byte. `end - begin` is exactly the size that dtype and shape need. */
+  readonly end: number;
+}
+
+/**
+ * Parses the entry of the tensor `name`.
+ * @throws {SafetensorsError} `malformed`, with `tensor` set, if a key is missing or unknown, the dtype is not supported, a number is not a
+ *   safe integer, or the length of the data is not what dtype and shape need
+ */
+export function parseTensorInfo(name: string, entry: unknown): TensorInfo {
+  if (!name.isWellFormed()) throw malformedEntry(name, "has a name that is not valid Unicode");
+  if (!isObject(entry)) throw malformedEntry(name, `must be an object, not ${quote(entry)}`);
+  const { dtype, shape, data_offsets: offsets, ...unknown } = entry;
+  for (const key of Object.keys(unknown)) throw malformedEntry(name, `has the unknown key ${quote(key)}`);
+  if (typeof dtype !== "string" || !isDtype(dtype)) {
+    throw malformedEntry(name, `has the unknown dtype ${quote(dtype)}`);
+  }
+  if (!isSizes(shape)) {
+    throw malformedEntry(name, `needs a shape of integers from 0 to 2^53 - 1, not ${quote(shape)}`);
+  }
+  if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
+    throw malformedEntry(name, `needs data_offsets [begin, end] with begin <= end, not ${quote(offsets)}`);
+  }
+  const [begin, end] = offsets;
+  const needed = bytesNeeded(name, dtype, shape);
+  if (end - begin !== needed) {
+    throw malformedEntry(
+      name,
+      `spans bytes ${begin}..${end} but ${dtype} ${quote(shape)} needs ${needed} bytes`,
+    );
+  }
+  return { name, dtype, shape, begin, end };
+}
+
+function bytesNeeded(name: string, dtype: Dtype, shape: readonly number[]): number {
+  try {
+    return tensorBytes(dtype, shape);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw malformedEntry(name, `has shape ${quote(shape)}, but ${cause.message}`);
+  }
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+function malformedEntry(name: string, rule: string): SafetensorsError {
+  return new SafetensorsError("malformed", `safetensors header: tensor ${quote(name)} ${rule}`, {
+    tensor: name,
+  });
 }

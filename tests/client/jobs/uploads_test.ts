@@ -5,7 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { sleep } from "../../../src/base/abort.ts";
+import { sleep } from "../../../src/base/waiting.ts";
 import { ConnectionError } from "../../../src/client/errors.ts";
 import type { BlobSource } from "../../../src/client/digests.ts";
 import { type UploadProgress, Uploads } from "../../../src/client/jobs/uploads.ts";

@@ -6,7 +6,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ColumnCounts } from "../../../src/layer/sinks/column_counts.ts";
+import { ColumnCounts } from "../../../src/layer/sinks/mask_sink.ts";
 import { uniform } from "../../support/random.ts";
 
 describe("ColumnCounts", () => {

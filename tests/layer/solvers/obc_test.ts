@@ -9,7 +9,7 @@ import { NotPositiveDefiniteError } from "../../../src/layer/linalg/errors.ts";
 import { LayerSizeError } from "../../../src/layer/solvers/check_operands.ts";
 import { relativeError } from "../../../src/layer/solvers/solution.ts";
 import { type ObcOptions, type ObcSolution, solveObc } from "../../../src/layer/solvers/obc.ts";
-import { checkObcSize, MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/obc_limit.ts";
+import { checkObcSize, MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/weight_removal.ts";
 import { referenceObc } from "../../reference/obc.ts";
 import type { ReferenceSolution } from "../../reference/sparsegpt.ts";
 import { assertClose } from "../../support/assert_close.ts";

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { factor } from "../../../src/layer/linalg/factor.ts";
-import { searchRanges } from "../../../src/layer/solvers/rounding/search_ranges.ts";
+import { searchRanges } from "../../../src/layer/solvers/rounding/round_solution.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import { referenceActivationOrder, referenceGptq } from "../../reference/gptq.ts";
 import { quadraticForm } from "../../reference/hessian.ts";

@@ -19,7 +19,7 @@ import {
 } from "../../../scripts/bench/solvers_bench.ts";
 import { openLocalHost } from "../../support/local_host.ts";
 import type { Model } from "../../../src/model/model.ts";
-import { MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/obc_limit.ts";
+import { MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/weight_removal.ts";
 import { floatsToBytes } from "../../../src/tensor/convert.ts";
 
 function cell(method: string, target: string, errors: (number | null)[], perplexity: number): CellResult {

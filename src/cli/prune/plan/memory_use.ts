@@ -8,7 +8,7 @@ import { countHeadBytes } from "../../../model/head.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
-import { tensorBytes } from "../../../tensor/shape.ts";
+import { tensorBytes } from "../../../tensor/dtype.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { Rehearsal } from "./rehearse.ts";
 

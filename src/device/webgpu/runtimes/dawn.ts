@@ -12,7 +12,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { messageOf } from "../../../base/message_of.ts";
+import { messageOf } from "../../../base/errors.ts";
 
 /** The version of the package with which Pare is tested. Other versions are used too, and reports name them. */
 export const TESTED_DAWN = "0.6.2";

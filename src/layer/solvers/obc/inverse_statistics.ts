@@ -1,8 +1,7 @@
 /**
- * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS needs explicitly. It is computed on the
- * device in f32 from the reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could compute it
- * more accurately, but that would take n³ operations on the main thread, and a server could not respond
- * during them. The accuracy would not help either, because the removals that use the inverse are computed in
+ * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS needs explicitly. It is computed on the device in f32 from the
+ * reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could compute it more accurately, but that would take n³ operations on the main thread,
+ * and a server could not respond during them. The accuracy would not help either, because the removals that use the inverse are computed in
  * f32. Dead inputs and retries with more damping are handled by `factor`.
  */
 

@@ -1,18 +1,17 @@
 /**
- * Runs the kernel `remove_weights` on all rows of a matrix, one batch of rows at a time. Each row of a
- * batch needs memory for its vectors v_i (`device/kernels/remove_weights.ts`), and this memory limits the size of a batch.
+ * Runs the kernel `remove_weights` on all rows of a matrix, one batch of rows at a time. Each row of a batch needs memory for its vectors
+ * v_i (`device/kernels/remove_weights.ts`), and this memory limits the size of a batch.
  */
 
 import type { Backend } from "../../../device/backend.ts";
-import { ResourceSet } from "../../../device/owned.ts";
-import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { MAX_LOOP_ITERATIONS } from "../../../device/kernels/loop_count.ts";
 import { removeWeights, stepLoops, WeightState } from "../../../device/kernels/remove_weights.ts";
+import { ResourceSet } from "../../../device/owned.ts";
+import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
+import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
 import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
 import { gatherRows, type Submatrix } from "../../linalg/submatrix.ts";
-import { wordsPerRow } from "../../../tensor/mask_bits.ts";
-import { MAX_OBC_BATCH_BYTES } from "./obc_limit.ts";
-import type { Pattern } from "../../../tensor/pattern.ts";
+import { LayerSizeError } from "../check_operands.ts";
 
 /** The operands of the removals besides the weights. */
 export interface RemovalOperands {
@@ -39,8 +38,8 @@ export interface RemovedBatch {
 }
 
 /**
- * Removes limits[r] weights from each row r of `weight`. The matrix `weight` is not changed. With equal operands, the
- * traces are equal bit for bit as far as they go, even if the limits differ.
+ * Removes limits[r] weights from each row r of `weight`. The matrix `weight` is not changed. With equal operands, the traces are equal bit
+ * for bit as far as they go, even if the limits differ.
  * @param limits (rows) u32, each at most the number of weights that the row may lose
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
@@ -120,8 +119,8 @@ function initialStates(
 }
 
 /**
- * Splits `depth` steps into dispatches. Each dispatch has fewer loop iterations than a software adapter allows. This
- * also keeps a dispatch far shorter than the time after which a driver resets the GPU.
+ * Splits `depth` steps into dispatches. Each dispatch has fewer loop iterations than a software adapter allows. This also keeps a dispatch
+ * far shorter than the time after which a driver resets the GPU.
  */
 function* splitSteps(depth: number, ld: number): Generator<IndexRange> {
   let start = 0, iterations = 0, skipped = 0;
@@ -137,4 +136,101 @@ function* splitSteps(depth: number, ld: number): Generator<IndexRange> {
     iterations += 1 + step.iterations;
   }
   if (start < depth) yield { start, end: depth };
+}
+
+/**
+ * The largest number of columns. The kernel `remove_weights` keeps one number per removed weight of a row in workgroup memory, and some
+ * adapters have only 16 KiB of it.
+ */
+export const MAX_OBC_COLUMNS = 3072;
+
+/**
+ * The largest value of rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about 0.6·rows·cols³ pairs of
+ * numbers, so a layer of this size takes more than an hour on two CPU cores.
+ */
+export const MAX_OBC_WORK = 2 ** 45;
+
+/**
+ * The largest size of the vectors of a batch of rows, in bytes. With this limit, a batch of a layer with 2048 columns has 64 rows, which
+ * occupy half of the processors of a large GPU.
+ */
+export const MAX_OBC_BATCH_BYTES = 2 ** 30;
+
+/** Checks that `obc` can solve a layer of (rows, cols). @throws {LayerSizeError} naming the limit, and the method to use instead */
+export function checkObcSize(rows: number, cols: number): void {
+  if (cols > MAX_OBC_COLUMNS) {
+    throw new LayerSizeError(
+      "obc",
+      `a layer of ${rows}×${cols} has ${cols} columns, but at most ${MAX_OBC_COLUMNS} are possible; ` +
+        "use the method sparsegpt",
+    );
+  }
+  const work = rows * cols ** 3;
+  if (work > MAX_OBC_WORK) {
+    throw new LayerSizeError(
+      "obc",
+      `a layer of ${rows}×${cols} has rows·cols³ = ${work.toExponential(1)}, but at most ` +
+        `${MAX_OBC_WORK.toExponential(1)} is possible; use the method sparsegpt`,
+    );
+  }
+}
+
+/** The traces of all rows. */
+export interface LossTraces {
+  readonly rows: number;
+  /** The number of removals in the trace of each row. */
+  readonly length: number;
+  /** (rows, length) f32: the square root of the loss of each removal. */
+  readonly scores: Float32Array;
+}
+
+/**
+ * Returns the number of removals of each row, (rows) u32. The function starts with `least`. It then repeatedly gives one more removal to
+ * the row whose next removal has the smallest loss, until there are `total` removals in all. Among rows with equal losses, the first row is
+ * chosen.
+ * @param least (rows) u32: the removals that each row needs in any case
+ * @param total at least the sum of `least`, and at most rows·length
+ */
+export function shareRemovals(
+  traces: LossTraces,
+  least: Uint32Array,
+  total: number,
+): Uint32Array<ArrayBuffer> {
+  const counts = Uint32Array.from(least);
+  const nextScore = (row: number) => traces.scores[row * traces.length + counts[row]];
+  const isBefore = (a: number, b: number) => {
+    const left = nextScore(a), right = nextScore(b);
+    return left < right || (left === right && a < b);
+  };
+  const heap: number[] = [];
+  for (let row = 0; row < traces.rows; row++) {
+    if (counts[row] < traces.length) heap.push(row);
+  }
+  for (let i = (heap.length >> 1) - 1; i >= 0; i--) siftDown(heap, i, isBefore);
+  let given = counts.reduce((sum, count) => sum + count, 0);
+  for (; given < total; given++) {
+    const row = heap[0];
+    if (++counts[row] === traces.length) {
+      const last = heap.pop()!;
+      if (heap.length === 0) continue;
+      heap[0] = last;
+    }
+    siftDown(heap, 0, isBefore);
+  }
+  return counts;
+}
+
+/** Moves the element at `index` of a binary heap down until no child comes before it. */
+function siftDown(heap: number[], index: number, isBefore: (a: number, b: number) => boolean): void {
+  const moved = heap[index];
+  let at = index;
+  while (true) {
+    let child = 2 * at + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && isBefore(heap[child + 1], heap[child])) child++;
+    if (!isBefore(heap[child], moved)) break;
+    heap[at] = heap[child];
+    at = child;
+  }
+  heap[at] = moved;
 }

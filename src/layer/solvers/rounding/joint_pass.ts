@@ -1,9 +1,8 @@
 /**
- * Prunes and rounds in one pass over the columns (SparseGPT, arXiv 2301.00774, section 3.5; GPTQ, arXiv
- * 2210.17323). The column loop of the kernel `quantize_block` rounds every weight that it keeps to a grid, so that
- * the later columns compensate for the errors of both pruning and rounding. Before the loop runs on a block of
- * columns, this file writes the mask of the block. If all columns of a row share one grid, this file computes the
- * grids. If only groups of columns share a grid, the loop computes the grids.
+ * Prunes and rounds in one pass over the columns (SparseGPT, arXiv 2301.00774, section 3.5; GPTQ, arXiv 2210.17323). The column loop of the
+ * kernel `quantize_block` rounds every weight that it keeps to a grid, so that the later columns compensate for the errors of both pruning
+ * and rounding. Before the loop runs on a block of columns, this file writes the mask of the block. If all columns of a row share one grid,
+ * this file computes the grids. If only groups of columns share a grid, the loop computes the grids.
  */
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
@@ -13,8 +12,7 @@ import { fitGrids, rowExtremes } from "../../../device/kernels/quantization.ts";
 import type { IndexRange } from "../../linalg/blocking.ts";
 import type { Submatrix } from "../../linalg/submatrix.ts";
 import { gridsPerRow, maxCode, type QuantizationOptions } from "../../../tensor/quantization.ts";
-import { wordsPerRow } from "../../../tensor/mask_bits.ts";
-import type { Pattern } from "../../../tensor/pattern.ts";
+import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
 import type { SolveWorkspace } from "../solve_workspace.ts";
 import type { QuantizationGrids, SparseGptOptions } from "../solver.ts";
 
@@ -31,8 +29,8 @@ export class JointPass {
   readonly #rounding: QuantizationOptions & { readonly pattern: Pattern };
 
   /**
-   * Queues writing the parts of the mask that are known before the pass. If whole rows share a grid, also queues
-   * computing the grids from the workspace's weights.
+   * Queues writing the parts of the mask that are known before the pass. If whole rows share a grid, also queues computing the grids from
+   * the workspace's weights.
    * @param scale (cols) f32: the scales of the scores, as in `Selection`
    * @throws {OutOfDeviceMemoryError} if the grids cannot be allocated. Nothing stays allocated then.
    */

@@ -1,8 +1,8 @@
 /**
- * Rounds the kept weights of a layer that any solver has pruned. The mask of that solver does not change. The
- * rounding is the pass of SparseGPT and GPTQ over the columns (`joint_pass.ts`), with a fixed mask. It starts
- * from the pruned weights instead of the original ones, so the gain of a refit is not lost. Let
- * Q₁ be the pruned weights and Q₂ the rounded weights on the same mask. If Q₁ is optimal on the mask, then
+ * Rounds the kept weights of a layer that any solver has pruned. The mask of that solver does not change. The rounding is the pass of
+ * SparseGPT and GPTQ over the columns (`joint_pass.ts`), with a fixed mask. It starts from the pruned weights instead of the original ones,
+ * so the gain of a refit is not lost. Let Q₁ be the pruned weights and Q₂ the rounded weights on the same mask. If Q₁ is optimal on the
+ * mask, then
  *
  *     tr((W − Q₂)·H·(W − Q₂)ᵀ) = tr((W − Q₁)·H·(W − Q₁)ᵀ) + tr((Q₁ − Q₂)·H·(Q₁ − Q₂)ᵀ).
  *
@@ -11,12 +11,11 @@
 
 import type { Backend } from "../../../device/backend.ts";
 import { ResourceSet } from "../../../device/owned.ts";
+import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
+import type { QuantizationOptions } from "../../../tensor/quantization.ts";
 import type { Factor } from "../../linalg/factor.ts";
 import { addScaled, allocateLike, copyMatrix } from "../../linalg/tile_arithmetic.ts";
-import type { QuantizationOptions } from "../../../tensor/quantization.ts";
-import { ScaledLoss } from "../scaled_loss.ts";
-import type { ScaledStatistics } from "../scaled_statistics.ts";
-import { searchRanges } from "./search_ranges.ts";
+import { ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
 import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
 
@@ -24,8 +23,8 @@ import { solveSparseGpt } from "../sparsegpt.ts";
 export interface RoundOptions {
   readonly quantization: QuantizationOptions;
   /**
-   * Whether to search the range of each row's grid, which costs as much as four more passes. It has no effect
-   * on grids of groups of columns.
+   * Whether to search the range of each row's grid, which costs as much as four more passes. It has no effect on grids of groups of
+   * columns.
    */
   readonly searchRanges: boolean;
 }
@@ -75,5 +74,40 @@ export async function roundSolution(
     throw error;
   } finally {
     scratch.destroy();
+  }
+}
+
+/** The ranges that are tried, as fractions of the range of a row's weights. */
+const FRACTIONS = [1, 0.95, 0.9, 0.85];
+
+/**
+ * Returns the range with the smallest error for each row, as a fraction of the range of the row's weights: (rows). Of equal errors, the
+ * larger range is chosen. The rows are independent because the mask is fixed.
+ * @param weight the weights to round. They are not changed
+ * @param options `quantization` with whole rows per grid, and `fixedMask`
+ * @throws the errors of `solveSparseGpt`
+ */
+export async function searchRanges(
+  backend: Backend,
+  weight: TiledMatrix,
+  factor: Factor,
+  options: SparseGptOptions,
+): Promise<Float32Array<ArrayBuffer>> {
+  const best = new Float32Array(weight.rows), smallest = new Float32Array(weight.rows).fill(Infinity);
+  const owned = new ResourceSet();
+  try {
+    const trial = owned.add(allocateLike(backend, weight, "weights of a trial"));
+    for (const fraction of FRACTIONS) {
+      copyMatrix(backend, weight, trial);
+      const gridRanges = new Float32Array(weight.rows).fill(fraction);
+      const solution = await solveSparseGpt(backend, { weight: trial }, factor, { ...options, gridRanges });
+      solution.destroy();
+      solution.rowErrors!.forEach((error, row) => {
+        if (error < smallest[row]) [smallest[row], best[row]] = [error, fraction];
+      });
+    }
+    return best;
+  } finally {
+    owned.destroy();
   }
 }

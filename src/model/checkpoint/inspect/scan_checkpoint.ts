@@ -2,7 +2,7 @@
 
 import type { Checkpoint } from "../checkpoint.ts";
 import { copyBytes } from "../../../base/files/chunks.ts";
-import { tensorBytes } from "../../../tensor/shape.ts";
+import { tensorBytes } from "../../../tensor/dtype.ts";
 import { openDense } from "../quantized/dequantized_source.ts";
 import { isScannable, type ScanPattern, type ScanResult, TensorScan } from "./tensor_scan.ts";
 

@@ -4,7 +4,7 @@
  * `quantization/quant_config.py` and `quant_args.py` in github.com/vllm-project/compressed-tensors.
  */
 
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 

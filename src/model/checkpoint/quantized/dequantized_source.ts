@@ -3,7 +3,7 @@
  * values of a weight are computed when they are read, so only the requested rows are in memory.
  */
 
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import { gridsPerRow } from "../../../tensor/quantization.ts";
 import { bytesToFloats, floatsToBytes } from "../../../tensor/convert.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";

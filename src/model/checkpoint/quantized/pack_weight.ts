@@ -9,11 +9,9 @@
  */
 
 import { bytesToFloats, floatsToBytes } from "../../../tensor/convert.ts";
-import type { FloatDtype } from "../../../tensor/dtype.ts";
-import { asFloat32, type HostTensor } from "../../../tensor/host_tensor.ts";
+import { type FloatDtype, sameShape } from "../../../tensor/dtype.ts";
+import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../tensor/host_tensor.ts";
 import { type GridOptions, gridsPerRow } from "../../../tensor/quantization.ts";
-import type { QuantizedWeight } from "../../../tensor/quantized_weight.ts";
-import { sameShape } from "../../../tensor/shape.ts";
 import { dequantizeRows, packColumns, packRows } from "./codes.ts";
 import { type QuantizedPart, type QuantizedShape, requireStorable, wordCount } from "./layout.ts";
 

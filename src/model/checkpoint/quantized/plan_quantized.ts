@@ -1,7 +1,7 @@
 /** Plans a checkpoint in which some weights have the layout `pack-quantized`. All other tensors are copied bit for bit. */
 
 import type { FileSystem } from "../../../base/files/file_system.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 import { isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";

@@ -1,8 +1,7 @@
 /** Finds the tensors of a quantised weight by their names, and checks that their dtypes and shapes agree with each other. */
 
-import { ModelError } from "../../../base/files/model_error.ts";
-import { isFloatDtype } from "../../../tensor/dtype.ts";
-import { sameShape } from "../../../tensor/shape.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
+import { isFloatDtype, sameShape } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { gridKindOf, type GridKinds } from "./read_config.ts";
 import {

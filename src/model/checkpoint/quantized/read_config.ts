@@ -3,7 +3,7 @@
  * understands, because a member that is not read could change the meaning of the codes.
  */
 
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 import { QUANTIZATION_KEY } from "./config.ts";

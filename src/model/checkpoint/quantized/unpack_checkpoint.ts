@@ -1,7 +1,7 @@
 /** Writes the dense copy of a checkpoint in the layout `pack-quantized`, which Pare or the compressed-tensors library wrote. */
 
 import type { WorkFileSystem } from "../../../base/files/file_system.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { countWeightFileBytes } from "../shard.ts";
 import { type CompleteOptions, openCopy } from "../write/open_copy.ts";

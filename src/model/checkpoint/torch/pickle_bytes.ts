@@ -3,7 +3,7 @@
  * back. `unpickler.ts` interprets them.
  */
 
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 
 /**
  * The largest length of a line, which is the name of a module or of a class or function in it. The limit

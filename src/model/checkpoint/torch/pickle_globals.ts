@@ -7,7 +7,7 @@
 
 import { quote } from "../../../tensor/safetensors/error.ts";
 import type { Dtype } from "../../../tensor/dtype.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import { rebuildTensor } from "./rebuild_tensor.ts";
 import { kindOf, type PickleDictionary, type PickleGlobal, type PickleValue } from "./pickle_value.ts";
 

@@ -7,7 +7,7 @@
 
 import { quote } from "../../../tensor/safetensors/error.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { ReadableFile } from "../../../base/files/file_system.ts";
 import { storageDtype } from "./pickle_globals.ts";
 import { unpickle } from "./unpickler.ts";

@@ -5,9 +5,8 @@
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";
-import { BYTES_PER_ELEMENT, type Dtype } from "../../../tensor/dtype.ts";
-import { elementCount } from "../../../tensor/shape.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { BYTES_PER_ELEMENT, type Dtype, elementCount } from "../../../tensor/dtype.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import { kindOf, type PickleValue, type TorchStorage, type TorchTensor } from "./pickle_value.ts";
 
 /** The largest number of axes of a tensor, as in torch. */

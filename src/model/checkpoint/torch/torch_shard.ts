@@ -5,7 +5,7 @@
 
 import { type EncodedHeader, encodeHeader } from "../../../tensor/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { ReadableFile } from "../../../base/files/file_system.ts";
 import type { Shard } from "../shard.ts";
 import { readTorchFile } from "./read_torch_file.ts";

@@ -6,7 +6,7 @@
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import { callGlobal, findGlobal } from "./pickle_globals.ts";
 import { OPCODE } from "./opcodes.ts";
 import { PickleBytes } from "./pickle_bytes.ts";

@@ -10,9 +10,9 @@
 
 import { type Entry, Reader, ZipReader } from "@zip.js/zip.js";
 import { quote } from "../../../tensor/safetensors/error.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { ReadableFile } from "../../../base/files/file_system.ts";
-import { messageOf } from "../../../base/message_of.ts";
+import { messageOf } from "../../../base/errors.ts";
 
 /** The range of bytes that holds the data of an entry. */
 export interface ArchiveEntry {

@@ -7,10 +7,9 @@
 import { createHash } from "node:crypto";
 import { copyBytes, digestBytes } from "../../../base/files/chunks.ts";
 import type { EditableFile, WorkFileSystem, WritableFile } from "../../../base/files/file_system.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
-import { removeIfEmpty } from "../../../base/files/output_folder.ts";
-import { TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
-import type { TensorInfo } from "../../../tensor/safetensors/tensor_info.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
+import { removeIfEmpty, TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
+import type { TensorInfo } from "../../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../../tensor/host_tensor.ts";
 import type { WeightFile } from "../shard.ts";
 import { checkReplacement, type TensorSource } from "../tensor_source.ts";

@@ -5,7 +5,7 @@
 
 import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
 import { copyBytes } from "../../../base/files/chunks.ts";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { FileSystem, WorkFileSystem, WritableFile } from "../../../base/files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
 

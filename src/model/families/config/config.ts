@@ -1,7 +1,7 @@
 /** Reads the settings of a family from config.json, and checks settings that several families have. */
 
 import { z } from "zod";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { Activation } from "../../pieces/block_pass.ts";
 
 /**

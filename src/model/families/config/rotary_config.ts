@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import { checkHeadDimension, positive } from "./config.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../../base/files/model_error.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import {
   activationName,
   checkHeadDimension,

@@ -6,9 +6,8 @@ import { quantizedSpecs } from "../../../../src/model/checkpoint/quantized/layou
 import { packWeight } from "../../../../src/model/checkpoint/quantized/pack_weight.ts";
 import { bytesToFloats } from "../../../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../../../src/tensor/dtype.ts";
-import { asFloat32, type HostTensor } from "../../../../src/tensor/host_tensor.ts";
+import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../../../src/tensor/quantization.ts";
-import type { QuantizedWeight } from "../../../../src/tensor/quantized_weight.ts";
 import { decodeQuantized, roundTo } from "../../../reference/pack_quantized.ts";
 import { randomQuantized } from "../../../support/quantized_weights.ts";
 

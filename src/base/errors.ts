@@ -1,9 +1,19 @@
-/**
- * Finds out why a connection failed. `fetch` itself says only "fetch failed". The reason is in the chain of
- * causes, and every runtime words it in its own way.
- */
+/** The texts and the meaning of caught errors. The type of a caught error is unknown, because JavaScript can throw any value. */
 
-import { messageOf } from "./message_of.ts";
+/** Returns the message of `error`. A value that is not an Error is converted to a string. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Returns the stack of `error` for a log. A value that has no stack is converted to a string. */
+export function stackOf(error: unknown): string {
+  return error instanceof Error ? error.stack ?? String(error) : String(error);
+}
+
+/** Whether Deno refused an operation because the process was started without this permission. Another attempt is refused as well. */
+export function isNotPermitted(error: unknown): error is Error {
+  return error instanceof Error && error.name === "NotCapable";
+}
 
 /** Texts of failures that every further attempt repeats, and the words in which Pare reports them. */
 const PERMANENT_REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
@@ -32,7 +42,10 @@ const REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
 /** The part of Deno's message that repeats the URL. */
 const DENO_PREFIX = /^error sending request.*client error \(\w+\): /;
 
-/** Returns the reason why a request failed, such as `connection refused`. Unknown errors give the message of their first cause. */
+/**
+ * Returns the reason why a request failed, such as `connection refused`. `fetch` itself says only "fetch failed". The reason is in the chain
+ * of causes, and every runtime words it in its own way. An unknown error gives the message of its first cause.
+ */
 export function connectionReason(error: unknown): string {
   const chain = [...causes(error)], text = textOf(chain);
   const known = [...PERMANENT_REASONS, ...REASONS].find(([found]) => found.test(text))?.[1];

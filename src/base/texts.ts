@@ -1,0 +1,49 @@
+/**
+ * Makes texts from outside safe. With control characters in a name, a checkpoint, a server or a job could move the cursor, change colours
+ * or hide what a terminal shows. Errors quote long texts in part, so that the answer to a hostile request stays small.
+ */
+
+/** Matches control characters, line separators, the characters that reverse the direction of text, and halves of surrogate pairs. */
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
+/** Returns `text` in one line, with control characters as escapes of JSON such as `\u001b`. A line of JSON stays valid JSON. */
+export function printableLine(text: string): string {
+  return text.replace(
+    UNPRINTABLE,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** Returns `text` with its lines and tabs, and with all other control characters escaped as by {@link printableLine}. */
+export function printableText(text: string): string {
+  return text.replace(/[^\n\t]+/g, printableLine);
+}
+
+/** The largest quotes from a value and from a list. */
+const MAX_QUOTED_CHARACTERS = 200, MAX_QUOTED_ITEMS = 20;
+
+/** Returns `text`, or its first `characters` characters and `…` if it is longer. The default is 200. */
+export function shortened(text: string, characters: number = MAX_QUOTED_CHARACTERS): string {
+  return text.length <= characters ? text : `${text.slice(0, characters).toWellFormed()}…`;
+}
+
+/** Returns `items`, or the first 20 of them if there are more. */
+export function firstItems<T>(items: readonly T[]): readonly T[] {
+  return items.slice(0, MAX_QUOTED_ITEMS);
+}
+
+/** Joins `items` to a text such as `2, 3, 4`. From a longer list, it takes the first 20 items and says how many are left out. */
+export function joinedItems(items: readonly unknown[], separator = ", "): string {
+  const parts = firstItems(items).map((item) => shortened(String(item)));
+  const omitted = items.length - parts.length;
+  return omitted === 0 ? parts.join(separator) : [...parts, `… and ${omitted} more`].join(separator);
+}
+
+/** Parses `text` as JSON. Returns undefined if it is not valid JSON, such as the error page of a proxy. */
+export function tryParseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
