@@ -8,9 +8,7 @@ import type { HostLimits } from "../src/host/host_services.ts";
 import { TransferRate, watchTransfer } from "../src/host/transfers.ts";
 import { longPause, TransferPauses } from "./body.ts";
 
-/** The chunks of an answer, and functions that `answerStream` calls. */
 export interface AnswerSource {
-  /** The bytes of the answer. */
   readonly chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
   /** Whether another request waits for the place of this one. */
   isPlaceWanted(): boolean;
@@ -20,7 +18,6 @@ export interface AnswerSource {
   onError(error: unknown): void;
 }
 
-/** The limits of an answer. */
 export type AnswerLimits = Pick<
   HostLimits,
   "leastBytesPerSecond" | "answerWindowMilliseconds" | "answerPatienceMilliseconds"

@@ -11,7 +11,6 @@ import { Refusal, tooLarge } from "../src/protocol/refusal.ts";
 import type { HostEnv } from "./host_app.ts";
 import { setImmediate } from "node:timers";
 
-/** A body that is ready to be read. */
 export interface RequestBody {
   /** The length of the body in bytes, from the header Content-Length. */
   readonly totalBytes: number;
@@ -99,7 +98,6 @@ async function* emptyBody(): AsyncGenerator<Uint8Array, void, undefined> {}
 /** The size of the buffer for one read, in bytes. Deno never delivers more than this in one read. */
 const READ_BUFFER_BYTES = 2 ** 20;
 
-/** A reader of one body. */
 export interface BodyReader {
   /**
    * Returns the next bytes, which are valid until the next call. Returns undefined at the end of the body, and after `cancel`.
@@ -174,7 +172,6 @@ export class TransferPauses {
     this.#pause = pause;
   }
 
-  /** Counts `bytes`, and pauses if enough bytes were transferred since the last pause. */
   async afterBytes(bytes: number): Promise<void> {
     this.#bytes += bytes;
     if (this.#bytes < BYTES_BETWEEN_PAUSES) return;

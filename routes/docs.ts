@@ -16,7 +16,6 @@ import { requirePages, serverFacts } from "./pages.ts";
 /** Seconds for which a browser may use the script without asking again. The script changes only with the version of the host. */
 const SCRIPT_SECONDS = 86_400;
 
-/** Adds the page and the script to the application. */
 export function docsRoutes(app: HostApp, services: HostServices, files?: PageFiles): void {
   const { docsScript } = services;
   app.get("/docs", async (c) => {

@@ -18,7 +18,6 @@ import {
 } from "../src/protocol/resources/hessians.ts";
 import { routeConfig } from "../src/protocol/resources/operation.ts";
 
-/** Adds the resource to the application. */
 export function hessianRoutes(app: HostApp, services: HostServices): void {
   const { device, limits } = services;
 

@@ -18,7 +18,6 @@ import type { HostServices } from "../src/host/host_services.ts";
 
 const route = createRoute(routeConfig(PRUNE_LAYER));
 
-/** Adds the resource to the application. */
 export function layerRoutes(app: HostApp, services: HostServices): void {
   const { device } = services, unsent = new UnsentAnswers();
   app.openapi(route, async (c) => {

@@ -32,7 +32,6 @@ export function pageRoutes(app: HostApp, services: HostServices, files?: PageFil
   });
 }
 
-/** Returns the facts about the host that every page shows. */
 export function serverFacts(c: Context<HostEnv>, { version, keys }: HostServices): ServerFacts {
   return {
     kind: "host",

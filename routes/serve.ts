@@ -47,14 +47,12 @@ import { parseOrigins } from "../src/protocol/cors.ts";
 import { createApp } from "./app.ts";
 import { readKeySettings } from "./key_settings.ts";
 
-/** Options of a host. All have defaults. */
 export interface ServeOptions
   extends Omit<HostSettings, "edge" | "docsScript" | "keyFile">, BackendLibraries {
   /** The file of the accepted keys, which the host reads again every few seconds. Takes the place of `keys`. @default none */
   readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
-  /** Opens the backend. Overrides `backend`. */
   readonly open?: () => Promise<Backend>;
   /** The address to listen on. Without keys it must be one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */
   readonly hostname?: string;
@@ -70,7 +68,6 @@ export interface ServeOptions
   readonly edge?: EdgeOptions;
 }
 
-/** A listening host. */
 export interface Host {
   /** `http://HOST:PORT`, without a slash at the end. */
   readonly url: string;

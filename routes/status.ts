@@ -16,7 +16,6 @@ import { REPORT_DESCRIPTION, reportSchema } from "../src/protocol/resources/laye
 import { routeConfig } from "../src/protocol/resources/operation.ts";
 import { HEALTHZ, METRICS, OPENAPI, READYZ } from "../src/protocol/resources/server.ts";
 
-/** Adds both resources to the application. */
 export function healthRoutes(app: HostApp, services: HostServices): void {
   app.openapi(createRoute(routeConfig(HEALTHZ)), (c) => c.json({ status: "up" as const }, 200));
 
@@ -47,7 +46,6 @@ export function describeDevice(
   };
 }
 
-/** Adds the resource to the application. */
 export function metricsRoutes(app: HostApp, metrics: HostMetrics): void {
   app.openapi(createRoute(routeConfig(METRICS)), async (c) => {
     const { text, contentType } = await metrics.render();

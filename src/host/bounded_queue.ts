@@ -14,15 +14,11 @@ export class BusyError extends Error {
   }
 }
 
-/** The capacity of a queue, and its clock. */
 export interface BoundedQueueOptions {
-  /** The largest number of tasks that run at once. */
   readonly concurrency: number;
-  /** The largest number of tasks that wait. */
   readonly maxWaiting: number;
   /** The longest time for which a task waits. @default no limit */
   readonly maxWaitMilliseconds?: number;
-  /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
@@ -35,7 +31,6 @@ const NEWEST_WEIGHT = 0.2;
  */
 const MAX_RETRY_SECONDS = 120;
 
-/** A bounded queue of asynchronous tasks. */
 export class BoundedQueue {
   readonly #options: BoundedQueueOptions;
   /** Functions that start the waiting tasks, in the order of their arrival. */
@@ -47,12 +42,10 @@ export class BoundedQueue {
     this.#options = options;
   }
 
-  /** The number of waiting tasks. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
-  /** The number of running tasks. */
   get running(): number {
     return this.#running;
   }

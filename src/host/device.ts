@@ -25,17 +25,14 @@ export class ShuttingDownError extends Error {
   }
 }
 
-/** The limits of a device. */
 export interface DeviceOptions {
   /** The device memory for stored statistics and their factors, in bytes. @default DEFAULT_STORE_BYTES of the kind of backend */
   readonly storeBytes?: number;
   /** The largest number of layers on the device at once. One of them is solved while others are read or answered. */
   readonly maxResidentLayers: number;
-  /** The largest number of requests that wait for a place on the device. */
   readonly queueDepth: number;
   /** The longest time for which a request waits for a place on the device. */
   readonly queueMilliseconds: number;
-  /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
@@ -56,7 +53,6 @@ type DeviceState =
   | { readonly kind: "ready"; readonly session: DeviceSession }
   | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError | ShuttingDownError };
 
-/** The device of one host. */
 export class Device {
   readonly #open: () => Promise<Backend>;
   readonly #options: DeviceOptions;
@@ -71,7 +67,6 @@ export class Device {
     this.#options = options;
   }
 
-  /** The largest number of layers on the device at once. */
   get maxResidentLayers(): number {
     return this.#options.maxResidentLayers;
   }
@@ -86,12 +81,10 @@ export class Device {
     }
   }
 
-  /** Returns the open device, or undefined while there is none. */
   current(): DeviceSession | undefined {
     return this.#state.kind === "ready" ? this.#state.session : undefined;
   }
 
-  /** Returns the reason why there is no open device, or undefined while there is one. */
   unavailableReason(): NoDeviceError | DeviceLostError | ShuttingDownError | undefined {
     return this.#state.kind === "unusable" ? this.#state.error : undefined;
   }
@@ -123,7 +116,6 @@ export class Device {
     this.#isAccepting = false;
   }
 
-  /** Closes the device permanently. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#reopenTimer);

@@ -27,13 +27,9 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
 
 /** The values of the environment variables. A variable that is not set is undefined. */
 export interface EdgeVariables {
-  /** `EDGE_HOST_SECRET`. */
   readonly secret: string | undefined;
-  /** `PARE_BLOB_ORIGINS`. */
   readonly blobOrigins: string | undefined;
-  /** `PARE_EDGE`. */
   readonly edge: string | undefined;
-  /** `PARE_PUBLIC_URL`. */
   readonly publicUrl: string | undefined;
 }
 

@@ -40,13 +40,11 @@ interface Entry {
   readonly digest: Digest;
   readonly hessian: TiledMatrix;
   factor?: Factor & { readonly key: FactorKey };
-  /** The number of loans that have not been returned. */
   loans: number;
   /** Whether the entry was deleted. If it was in use, the return of the last loan frees it. */
   isDeleted: boolean;
 }
 
-/** The stored statistics of one device. */
 export class FactorStore {
   /** The entries in the order of their last use, least recent first. */
   readonly #entries = new Map<Digest, Entry>();
@@ -57,7 +55,6 @@ export class FactorStore {
     this.#budget = budgetBytes;
   }
 
-  /** The device memory of all entries, in bytes. */
   get byteLength(): number {
     let sum = 0;
     for (const { hessian, factor } of this.#entries.values()) {
@@ -66,7 +63,6 @@ export class FactorStore {
     return sum;
   }
 
-  /** The number of stored statistics. */
   get size(): number {
     return this.#entries.size;
   }
@@ -118,7 +114,6 @@ export class FactorStore {
     this.#remove(entry);
   }
 
-  /** Deletes all entries. */
   clear(): void {
     for (const entry of [...this.#entries.values()]) this.#remove(entry);
   }

@@ -18,12 +18,9 @@ import { Device, type DeviceOptions } from "./device.ts";
 import type { EdgeLink } from "./edge_options.ts";
 import { HostMetrics, type LogEntry } from "./metrics.ts";
 
-/** The limits of one request. */
 export interface HostLimits {
   readonly maxBodyBytes: number;
-  /** The minimum rate at which a client must send a body or take an answer, in bytes per second. */
   readonly leastBytesPerSecond: number;
-  /** The time over which the rate of a body is measured. */
   readonly bodyWindowMilliseconds: number;
   /** The time over which the rate of an answer is measured while another request waits for its place. */
   readonly answerWindowMilliseconds: number;
@@ -36,7 +33,6 @@ export interface HostLimits {
   readonly tileEdge?: number;
 }
 
-/** The services of a host. */
 export interface HostServices {
   readonly device: Device;
   readonly metrics: HostMetrics;
@@ -48,7 +44,6 @@ export interface HostServices {
   readonly corsOrigins: string[];
   /** Called once per request, and for events such as a registration. */
   readonly log: (entry: LogEntry) => void;
-  /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
   readonly limits: HostLimits;
   readonly version: string;
@@ -58,7 +53,6 @@ export interface HostServices {
   readonly edge?: EdgeLink;
 }
 
-/** Settings of a host. */
 export interface HostSettings {
   /** @default none, so that every request is accepted */
   readonly keys?: readonly Key[];
@@ -82,7 +76,6 @@ const DEFAULT_MAX_RESIDENT_LAYERS = 3;
 
 const DEFAULT_QUEUE_DEPTH = 16;
 
-/** The default limits of a request. */
 const DEFAULT_LIMITS: HostLimits = {
   maxBodyBytes: MAX_BODY_BYTES,
   leastBytesPerSecond: LEAST_BYTES_PER_SECOND,

@@ -11,11 +11,8 @@ import type { LogEntry } from "./metrics.ts";
 /** The time between two readings of the file, in milliseconds. SECURITY.md promises that a removed key is refused within ten seconds. */
 const READ_INTERVAL = 5000;
 
-/** Options of a {@link KeyFile}. */
 interface KeyFileOptions {
-  /** The name of the file in errors and in the log. */
   readonly path: string;
-  /** Returns the text of the file. */
   readonly read: () => Promise<string>;
   /** The time between two readings of the file. @default READ_INTERVAL */
   readonly intervalMilliseconds?: number;

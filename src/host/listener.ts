@@ -9,9 +9,7 @@ import { messageOf } from "../base/errors.ts";
 import { settlesWithin, sleep } from "../base/waiting.ts";
 import type { LogEntry } from "./metrics.ts";
 
-/** The limits of the connections. */
 export interface ConnectionLimits {
-  /** The largest number of open connections. */
   readonly maxConnections: number;
   /** The time within which a new connection, or one whose request was refused, must send the header of a request. */
   readonly headerMilliseconds: number;
@@ -32,7 +30,6 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
   answerMilliseconds: 60_000,
 };
 
-/** Options of a listener. */
 export interface ListenOptions {
   readonly hostname: string;
   /** The port to listen on. 0 chooses a free port. */
@@ -44,11 +41,9 @@ export interface ListenOptions {
   readonly isPaced: (response: Response) => boolean;
   /** Called if connections cannot be accepted, or must be refused. It must not throw. */
   readonly log: (entry: LogEntry) => void;
-  /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
-/** An open connection. */
 interface Connection {
   readonly server: Deno.HttpServer;
   readonly cancellation: Cancellation;
@@ -91,15 +86,11 @@ const SEARCH_INTERVAL = 500;
 /** The time between two log entries about refused connections, in milliseconds. */
 const REFUSAL_LOG_INTERVAL = 60_000;
 
-/** A listener that serves HTTP. */
 export interface HttpListener {
-  /** The port. */
   readonly port: number;
-  /** The number of open connections. */
   readonly connections: number;
   /** Accepts no more connections, and waits until all answers were sent, except those that their clients do not take. */
   close(): Promise<void>;
-  /** Closes all connections at once. */
   abort(): void;
 }
 

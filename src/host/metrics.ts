@@ -4,7 +4,6 @@ import type { Report } from "../protocol/messages.ts";
 import type { Device, DeviceSession } from "./device.ts";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
-/** The figures of one request that was answered. */
 export interface RequestFigures {
   /** The path pattern of the resource, or `none` if there is no such resource. */
   readonly route: string;
@@ -17,7 +16,6 @@ export interface RequestFigures {
 /** The bounds of the histogram of durations, in seconds. They range from a small layer on a GPU to the largest layer on a CPU. */
 const PHASE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
-/** The metrics of one host. */
 export class HostMetrics {
   readonly #registry = new Registry();
   readonly #requests = new Counter({
@@ -75,7 +73,6 @@ export class HostMetrics {
     this.#gauge("pare_device_usable", "1 while the device can be used, else 0", device, () => 1);
   }
 
-  /** Counts a request and the bytes of its bodies. */
   countRequest({ route, method, status, bytesIn, bytesOut }: RequestFigures): void {
     this.#requests.inc({ route, method, status });
     this.#bytes.inc({ direction: "in" }, bytesIn);
@@ -90,7 +87,6 @@ export class HostMetrics {
     if (usesStoredStatistics) this.#factors.inc({ outcome: factor_reused ? "hit" : "miss" });
   }
 
-  /** Returns the metrics as text, and the content type of the text. */
   async render(): Promise<{ text: string; contentType: string }> {
     return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
   }

@@ -12,11 +12,8 @@ import type { Device } from "./device.ts";
 import type { EdgeLink } from "./edge_options.ts";
 import type { LogEntry } from "./metrics.ts";
 
-/** Options of a registration. */
 export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId"> {
-  /** The base URL of the edge. */
   readonly edge: string;
-  /** The URL at which the edge reaches the host. */
   readonly publicUrl: string;
   readonly device: Device;
   readonly log: (entry: LogEntry) => void;
@@ -26,7 +23,6 @@ export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId">
   readonly answerMilliseconds?: number;
 }
 
-/** An active registration. */
 export interface Registration {
   /** Stops the heartbeats and deregisters the host, if the edge can be reached. */
   stop(): Promise<void>;
@@ -83,7 +79,6 @@ export function register(options: RegistrationOptions): Registration {
   };
 }
 
-/** Returns the state of the host, or undefined if its device is not open. */
 function currentHeartbeat({ device, publicUrl }: RegistrationOptions): Heartbeat | undefined {
   const session = device.current();
   if (!session) return undefined;

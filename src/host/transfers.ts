@@ -4,17 +4,13 @@
  * because a transfer may also stand still while the device is slow.
  */
 
-/** The rule that a transfer must keep, and its clock. */
 export interface TransferRateOptions {
-  /** The minimum rate, in bytes per second. With 0, no transfer is too slow. */
   readonly leastBytesPerSecond: number;
   /** The time over which the rate is measured. A connection may stand still for this long. */
   readonly windowMilliseconds: number;
-  /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
-/** Measures the rate of one transfer. */
 export class TransferRate {
   readonly #options: TransferRateOptions;
   /** The bytes that a client must transfer in each window. */
@@ -28,7 +24,6 @@ export class TransferRate {
     this.#windowBytes = (options.leastBytesPerSecond * options.windowMilliseconds) / 1000;
   }
 
-  /** Records that the host waits for the client from now on. */
   startWaiting(): void {
     this.#waitsSince = this.#options.clock();
   }

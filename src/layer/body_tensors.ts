@@ -20,7 +20,6 @@ const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
  */
 export type StatisticsRule = "required" | "optional" | "stored";
 
-/** The checked tensors of a layer's body. */
 export interface CheckedBody {
   readonly rows: number;
   readonly cols: number;
@@ -30,7 +29,6 @@ export interface CheckedBody {
   readonly mask: { readonly packed: boolean } | undefined;
 }
 
-/** A two-dimensional floating-point tensor. */
 export interface FloatTensor {
   readonly name: string;
   readonly dtype: FloatDtype;

@@ -35,7 +35,6 @@ export async function checkStatistics(backend: Backend, hessian: TiledMatrix): P
   throw new NonFiniteError("hessian_upper", [row * hessian.cols - (row * (row + 1)) / 2 + column]);
 }
 
-/** Returns the position of the first element, in row-major order, that is not finite in `dtype`. */
 async function findOverflow(
   backend: Backend,
   matrix: TiledMatrix,
@@ -58,7 +57,6 @@ async function findOverflow(
   }
 }
 
-/** Turns the index of an element of a tile into its row and column in the matrix. */
 function locate(tile: Tile, index: number) {
   return { tile, row: tile.row0 + Math.floor(index / tile.cols), column: tile.col0 + index % tile.cols };
 }

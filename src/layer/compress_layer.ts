@@ -30,7 +30,6 @@ export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
   readonly seconds: Readonly<Omit<Report["seconds"], "read" | "total">>;
 }
 
-/** A solved layer. */
 export interface CompressedLayer {
   /** The pruned layer. The caller frees it. */
   readonly solution: Solution;
@@ -132,7 +131,6 @@ export async function compressLayer(
   }
 }
 
-/** Factors the statistics, in a copy if the solve uses the Hessian as well. */
 async function factorOperands(
   backend: Backend,
   hessian: TiledMatrix,

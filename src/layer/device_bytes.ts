@@ -13,7 +13,6 @@ import { type LayerParameters, METHOD_SOLVERS, usesFactor, usesHessian } from ".
 import { READ_BYTES } from "../device/host_memory.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
-/** The shape of a layer, and the size of the square tiles in which its matrices are stored. */
 export interface LayerShape {
   readonly rows: number;
   readonly cols: number;
@@ -111,7 +110,6 @@ export function checkDeviceBytes(
   );
 }
 
-/** The bytes of a matrix that is stored in square tiles of `edge` rows. The rows of a tile are padded to a multiple of 4 elements. */
 function matrixBytes(rows: number, cols: number, edge: number): number {
   return 4 * rows * paddedColumns(cols, edge);
 }

@@ -30,22 +30,18 @@ import type { MatrixReader } from "./matrix_reader.ts";
 import { type LayerRules, readLayer, type ReceivedLayer, uploadLayer } from "./read_layer.ts";
 import { type Answer, encodeAnswer, readTensors, weightReader } from "./write_layer.ts";
 
-/** The parameters of a layer, and its statistics if its tensors do not include them. */
 interface LayerInput {
   readonly parameters: ResolvedParameters;
   /** The statistics that the layer borrows, if it shares them with other layers. The caller returns the loan. */
   readonly loan?: Loan;
 }
 
-/** The request for one layer. */
 export interface LayerRequest extends LayerInput {
   /** The bytes of the body, a safetensors file. They are read once. */
   readonly source: AsyncIterable<Uint8Array>;
-  /** The length of the body, in bytes. */
   readonly totalBytes: number;
 }
 
-/** A layer in host memory. */
 export interface TensorsRequest extends LayerInput {
   /** The tensors, named as in the body of a request. */
   readonly tensors: ReadonlyMap<string, HostTensor>;
@@ -53,10 +49,8 @@ export interface TensorsRequest extends LayerInput {
   readonly hessian?: TiledMatrix;
 }
 
-/** The device that solves a layer, and settings that depend on the server. */
 export interface LayerOptions {
   readonly backend: Backend;
-  /** Returns the time in milliseconds, from any origin. */
   readonly clock: () => number;
   /** The time on `clock` at which the report's `total` starts. @default the time of the call */
   readonly start?: number;
@@ -195,7 +189,6 @@ async function solveLayer(
 interface LayerSolution {
   readonly solution: Solution;
   readonly report: LayerReport;
-  /** See `CompressedLayer.mayOverflow`. */
   readonly mayOverflow: boolean;
 }
 

@@ -23,9 +23,7 @@ export const STRIPS_AT_ONCE = 2;
 
 /** How the elements of a matrix are written to the file. */
 export interface Encoding {
-  /** The name of the encoding, for the labels of buffers. */
   readonly name: string;
-  /** The bytes of an element in the file. */
   readonly width: number;
   /**
    * Queues encoding `count` elements of whole rows, from row `row0` on. The elements begin at `floats` and have no gaps. Undefined if the
@@ -51,7 +49,6 @@ export class MatrixReader implements Disposable {
   readonly #buffers = new DisposableStack();
   /** The buffers of the strips, which take turns. */
   readonly #stagings: Staging[] = [];
-  /** The number of strips whose encoding was queued. */
   #queued = 0;
 
   constructor(backend: Backend, matrix: TiledMatrix, encoding: Encoding) {
@@ -92,7 +89,6 @@ export class MatrixReader implements Disposable {
     }
   }
 
-  /** Starts to read a strip, and returns its encoded elements. */
   async #read(index: number): Promise<Uint8Array<ArrayBuffer>> {
     // The next strip is queued first, so that the device encodes it while this one is sent.
     this.#queueTo(index + 1);

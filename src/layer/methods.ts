@@ -14,7 +14,6 @@ import type { Layer, Solution, SolveOptions } from "./solvers/solver.ts";
 import { solveSparseGpt } from "./solvers/sparsegpt.ts";
 import { MAX_CHOICE_BYTES, solveWanda } from "./solvers/wanda.ts";
 
-/** A layer to solve. */
 export interface SolveTask {
   readonly backend: Backend;
   /** The layer, with the statistics that the table in `protocol/methods.ts` says. */
@@ -25,17 +24,14 @@ export interface SolveTask {
   scaledStatistics(): Promise<ScaledStatistics>;
 }
 
-/** The result of a solver. */
 export interface SolvedLayer {
   /** The pruned layer. The caller frees it. */
   readonly solution: Solution;
   /** The damping λ of the statistics that were used. Null if the method used no statistics, or undamped statistics. */
   readonly damping: number | null;
-  /** The number of iterations that searched for the mask. */
   readonly iterations?: number;
   /** The number of conjugate-gradient steps of the result. Undefined if the solver does not refit. */
   readonly refitSteps?: number;
-  /** Remarks for the user, as sentences. */
   readonly notes?: readonly string[];
 }
 
@@ -53,7 +49,6 @@ export interface SolveBytes {
   readonly solution: number;
   /** A whole pass of SparseGPT, with its solution. */
   readonly pass: number;
-  /** The matrices of a refit. */
   readonly refit: number;
   /** A product with the statistics, which computes an error. */
   readonly form: number;
@@ -62,9 +57,7 @@ export interface SolveBytes {
   readonly maxBufferBytes: number;
 }
 
-/** The solver of a method, and its demands. */
 interface MethodSolver {
-  /** Prunes the layer. */
   solve(task: SolveTask): Promise<SolvedLayer>;
   /** Returns an upper bound for the bytes of the solve, besides the operands. */
   peakBytes(bytes: SolveBytes): number;
@@ -80,7 +73,6 @@ const magnitude: MethodSolver = {
   peakBytes: choiceBytes,
 };
 
-/** The solvers of the methods. */
 export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
   sparsegpt: {
     async solve({ backend, operands: { layer, factor }, parameters }) {
@@ -145,12 +137,10 @@ export interface LayerOperands {
   readonly lossUnit?: number;
 }
 
-/** The parameters of the solve. The caller has validated them. */
 export interface LayerParameters extends SolveOptions {
   readonly method: MethodName;
   /** Columns per block of the factor. Used only if this call factors the Hessian. */
   readonly blocksize: number;
-  /** The damping λ of the statistics. */
   readonly damping: number;
   /** The number of conjugate-gradient steps that refit the kept weights on the final mask. @default 0 */
   readonly refitSteps?: number;
@@ -160,7 +150,6 @@ export interface LayerParameters extends SolveOptions {
   readonly quantization?: QuantizationOptions;
 }
 
-/** The parameters that decide which statistics a solve needs. */
 type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization">;
 
 /** Whether the solve uses a factor of the statistics. */

@@ -22,26 +22,21 @@ import { InputsSink } from "./sinks/inputs_sink.ts";
 import { MaskSink } from "./sinks/mask_sink.ts";
 import { WeightSink } from "./sinks/weight_sink.ts";
 
-/** Options of reading a body. */
 export interface ReadOptions {
-  /** The length of the whole body, in bytes. */
   readonly totalBytes: number;
   /** The tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size. */
   readonly edge: number;
 }
 
-/** The rules of a request for its layer. */
 export interface LayerRules extends Pick<ReadOptions, "edge"> {
   readonly statistics: StatisticsRule;
   /** Called with the shape of the weight before any data is read. It throws if the layer is too large. */
   readonly checkShape?: (rows: number, cols: number) => void;
 }
 
-/** A layer on the device. */
 export interface ReceivedLayer {
   readonly rows: number;
   readonly cols: number;
-  /** The dtype of the weight in the request. */
   readonly dtype: FloatDtype;
   readonly layer: Layer;
   /** The statistics H, (cols, cols) f32, upper storage. Undefined if the request has no statistics. */

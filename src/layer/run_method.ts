@@ -17,7 +17,6 @@ import {
   usesHessian,
 } from "./methods.ts";
 
-/** The result of a method, and facts about the solve for the report. */
 export interface MethodResult extends Required<SolvedLayer> {
   /** The seconds of the refit. 0 if the refit is a part of the solve. */
   readonly refitSeconds: number;
@@ -65,7 +64,6 @@ export async function runMethod(
   }
 }
 
-/** Refits the solution, and replaces its loss. */
 async function refitResult(
   { backend, operands: { layer, factor, lossUnit = 1 }, parameters, scaledStatistics }: SolveTask,
   result: MethodResult,
@@ -94,7 +92,6 @@ function refitNote({ before, after, steps }: RefitReport, lossUnit: number): str
     : `The refit was discarded, because it did not lower the ${name} of ${from}.`;
 }
 
-/** Rounds the kept weights of the solution. */
 async function roundResult(
   { backend, operands: { layer, factor }, parameters, scaledStatistics }: SolveTask,
   result: MethodResult,

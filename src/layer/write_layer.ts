@@ -18,9 +18,7 @@ import { freeArray, READ_BYTES } from "../device/host_memory.ts";
 import { type Encoding, MatrixReader } from "./matrix_reader.ts";
 import { splitIntoStrips } from "./sinks/strips.ts";
 
-/** An answer that is ready to be sent. */
 export interface Answer {
-  /** The length of the whole file, in bytes. */
   readonly byteLength: number;
   /**
    * Yields the bytes of the file. The method may be called once. The solution must not be freed before the generator ends.
@@ -124,12 +122,10 @@ export async function readWholeAnswer(answer: Answer): Promise<Uint8Array<ArrayB
   return bytes;
 }
 
-/** Returns a reader of the weights in `dtype`. */
 export function weightReader(backend: Backend, q: TiledMatrix, dtype: FloatDtype): MatrixReader {
   return new MatrixReader(backend, q, weightEncoding(backend, dtype));
 }
 
-/** The encoding of the weights in `dtype`. */
 function weightEncoding(backend: Backend, dtype: FloatDtype): Encoding {
   const width = BYTES_PER_ELEMENT[dtype];
   if (width === 4) return { name: dtype, width };
@@ -156,7 +152,6 @@ function codeEncoding(backend: Backend, cols: number, grids: QuantizationGrids):
   };
 }
 
-/** Yields the contents of a buffer. */
 async function* bufferChunks(
   backend: Backend,
   buffer: DeviceBuffer,

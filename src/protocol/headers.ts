@@ -7,7 +7,6 @@ import { shortened } from "../base/texts.ts";
 import { Refusal } from "./refusal.ts";
 import type { Report } from "./messages.ts";
 
-/** The media type of a safetensors file. */
 export const SAFETENSORS_TYPE = "application/vnd.safetensors";
 
 /** The media type of arbitrary bytes. It is accepted for safetensors files too. */

@@ -19,13 +19,11 @@ import { Refusal } from "./refusal.ts";
  */
 export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"] as const;
 
-/** A scope of a key. */
 export type Scope = (typeof SCOPES)[number];
 
 /** Other accepted names of scopes. The scope `solve` may be written `layers`, because it gives access to `/v1/layers`. */
 const SCOPE_ALIASES: Readonly<Record<string, Scope>> = { layers: "solve" };
 
-/** An accepted key. */
 export interface Key {
   /** The sha-256 of the key, 32 bytes. */
   readonly digest: Uint8Array;
@@ -57,7 +55,6 @@ export function parseKeyFile(text: string): Key[] {
   return keys;
 }
 
-/** Returns the entries of a comma-separated list, without those that are empty. */
 export function entriesOf(list: string): string[] {
   return list.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
 }

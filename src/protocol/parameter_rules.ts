@@ -6,7 +6,6 @@
 import { type MethodName, METHODS, methodsThat } from "./methods.ts";
 import { parsePattern, type Pattern } from "../tensor/pattern.ts";
 
-/** The parameters that the rules check. The schema has already checked each of them on its own. */
 export interface RuleParameters {
   readonly method: MethodName;
   readonly sparsity?: number;

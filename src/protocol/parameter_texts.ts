@@ -4,7 +4,6 @@ import { z } from "zod";
 import type { LayerQuery } from "./layer_query.ts";
 import { layerQuerySchema } from "./parameters.ts";
 
-/** One parameter, as a person reads it. */
 export interface ParameterText {
   readonly name: keyof LayerQuery;
   readonly description: string;
@@ -17,7 +16,6 @@ export interface ParameterText {
   readonly preset?: string;
 }
 
-/** Returns the parameters in the order of the schema. */
 export function parameterTexts(): ParameterText[] {
   const { properties = {} } = z.toJSONSchema(layerQuerySchema, { io: "output" });
   return Object.entries(properties).map(([name, property]) => {
@@ -35,7 +33,6 @@ export function parameterTexts(): ParameterText[] {
   });
 }
 
-/** Returns the parameters as a Markdown table. */
 export function parameterTable(): string {
   const rows = parameterTexts().map(({ name, description, type, choices, range, preset = "" }) => {
     const texts = type === "boolean" ? ["true", "false"] : choices;

@@ -3,7 +3,6 @@
 import { z } from "zod";
 import { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
 
-/** The media type of a problem document. */
 export const PROBLEM_TYPE = "application/problem+json";
 
 const CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
@@ -21,7 +20,6 @@ export const problemSchema = z.looseObject({
   }),
 }).meta({ id: "Problem", description: "RFC 9457 problem" });
 
-/** A problem document. */
 export type Problem = z.infer<typeof problemSchema>;
 
 /** The members of a problem besides the standard ones. */

@@ -8,7 +8,6 @@ import { firstItems, joinedItems, shortened } from "../base/texts.ts";
 import { makeProblem, type Problem, PROBLEM_TYPE, type ProblemMembers } from "./problem.ts";
 import { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
 
-/** Optional parts of a refusal. */
 export interface RefusalOptions extends ErrorOptions {
   /** Members of the problem besides the standard ones. */
   readonly members?: ProblemMembers;
@@ -79,15 +78,12 @@ function refusalFor(invalid: readonly InvalidParameter[]): Refusal {
   return new Refusal("invalid_parameter", detail, { members: { errors } });
 }
 
-/** An answer with a problem document, as the parts of an HTTP response. */
 export interface ProblemAnswer {
   readonly status: (typeof PROBLEMS)[keyof typeof PROBLEMS]["status"];
   readonly headers: Record<string, string>;
-  /** The problem as JSON. */
   readonly body: string;
 }
 
-/** Returns the answer for `refusal`. */
 export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswer {
   const { code, message, members, retryAfter } = refusal;
   const headers: Record<string, string> = { "Content-Type": PROBLEM_TYPE };

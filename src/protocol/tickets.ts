@@ -8,7 +8,6 @@
 import { sha256 } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
-/** The authentication scheme of the Authorization header. */
 const TICKET_SCHEME = "Pare-Ticket";
 
 /** The receiver in the tickets that hosts send to an edge. A host is named by its id, but an edge has no id. */
@@ -43,7 +42,6 @@ export interface TicketSubject {
 export interface TicketedCall extends Pick<TicketSubject, "audience" | "method" | "path"> {
   /** The base URL of the receiver. It may have a path of its own. */
   readonly baseUrl: string;
-  /** The body, which is sent as JSON. */
   readonly json?: unknown;
   /** Headers besides those of the ticket and the body. */
   readonly headers?: Readonly<Record<string, string>>;

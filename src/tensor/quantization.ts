@@ -14,10 +14,8 @@
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
  */
 
-/** The smallest and the largest number of bits of a code. */
 export const MIN_BITS = 2, MAX_BITS = 8;
 
-/** How the grids of a weight matrix are computed. */
 export interface GridOptions {
   /** The number of bits of a code, from {@link MIN_BITS} to {@link MAX_BITS}. */
   readonly bits: number;

@@ -36,12 +36,10 @@ export class FileError extends Error {
     super(`${path}: ${REASONS[code] ?? description}`, options);
   }
 
-  /** The reason without the path. */
   get reason(): string {
     return this.message.slice(this.path.length + 2);
   }
 
-  /** Whether the same operation may succeed later, for example when there is space on the disk. */
   get isTransient(): boolean {
     return TRANSIENT_CODES.has(this.code);
   }

@@ -4,7 +4,6 @@
  * names the path and the reason.
  */
 
-/** A file that is open for reading. */
 export interface ReadableFile {
   /** The length of the file when it was opened. */
   readonly byteLength: number;
@@ -16,16 +15,13 @@ export interface ReadableFile {
   close(): Promise<void>;
 }
 
-/** A file that is open for writing. */
 export interface WritableFile {
   /** Writes all of `bytes` at `offset`. A gap after the end of the file reads as zeros. Calls may overlap in time. */
   write(offset: number, bytes: Uint8Array): Promise<void>;
-  /** Flushes the file to the disk. */
   sync(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** The operations that reading and writing a checkpoint needs. */
 export interface FileSystem {
   /** Lists the names of the regular files and of links to such files, sorted. Returns undefined if there is no such folder. */
   list(folder: string): Promise<string[] | undefined>;
@@ -39,7 +35,6 @@ export interface FileSystem {
   makeFolder(path: string, mode?: number): Promise<void>;
   /** Moves a file. An existing file at `to` is replaced atomically. */
   rename(from: string, to: string): Promise<void>;
-  /** Removes a file or an empty folder. */
   remove(path: string): Promise<void>;
   /** Returns the absolute path of an existing file or folder, with all links resolved. */
   realPath(path: string): Promise<string>;

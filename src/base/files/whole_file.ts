@@ -4,7 +4,6 @@ import { messageOf } from "../errors.ts";
 import { InUseError, ModelError } from "./file_error.ts";
 import type { FileSystem, WorkFileSystem } from "./file_system.ts";
 
-/** The suffix of the name of a file that is not complete yet. */
 export const TEMPORARY_SUFFIX = ".partial";
 
 /**

@@ -37,7 +37,6 @@ const IDLE_MILLISECONDS = 60_000;
 /** The number of characters after which the rest of a store's error is dropped. An error quotes fewer. */
 const MAX_KEPT_CHARACTERS = 1000;
 
-/** Gives access to the blobs at the allowed origins. */
 export class BlobStore {
   readonly #origins: ReadonlySet<string>;
 

@@ -14,7 +14,6 @@ import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensor
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 
-/** The services that a task uses. */
 export interface TaskContext {
   readonly blobs: BlobStore;
   /** The host's application. It must accept requests without an API key. */

@@ -21,7 +21,6 @@ const MAX_FINISHED_TASKS = 1024;
 /** The largest number of running tasks. Most of them wait for the device or for their tensors. */
 const MAX_RUNNING_TASKS = 64;
 
-/** The tasks of one host. */
 export class TaskRegistry {
   readonly #entries = new Map<string, TaskEntry>();
   #closed = false;
@@ -60,7 +59,6 @@ export class TaskRegistry {
     await Promise.allSettled([...this.#entries.values()].map(({ outcome }) => outcome));
   }
 
-  /** Aborts all tasks. */
   abort(): void {
     for (const { abort } of this.#entries.values()) abort.abort(new ShuttingDownError());
   }

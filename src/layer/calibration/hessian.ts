@@ -14,7 +14,6 @@ import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
-/** Options of a {@link HessianAccumulator}. */
 export interface AccumulatorOptions {
   /**
    * Whether the first addition overwrites the memory of H. This is faster, because the memory does not have to be cleared and read. The
@@ -137,7 +136,6 @@ export class HessianAccumulator {
     return this.#upper.take();
   }
 
-  /** Frees the device memory, unless {@link take} has transferred it to a caller. */
   destroy(): void {
     this.#upper.destroy();
   }

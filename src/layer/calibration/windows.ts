@@ -1,10 +1,7 @@
 /** Chooses calibration samples: windows of equal length from a tokenized text. */
 
-/** The number, length and placement of the windows. */
 export interface WindowOptions {
-  /** The number of windows. */
   readonly windows: number;
-  /** The number of tokens in each window. */
   readonly seqlen: number;
   /** The seed of the random starts. Equal seeds give equal starts. @default undefined, which spaces the starts evenly */
   readonly seed?: number;

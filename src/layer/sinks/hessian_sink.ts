@@ -29,8 +29,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
   readonly #backend: Backend;
   readonly #order: number;
   readonly #matrix: Owned<TiledMatrix>;
-  /** (order) f32: the diagonal, as far as its rows have been received. */
-  readonly #diagonal: DeviceBuffer;
+  readonly #diagonal: DeviceBuffer; // (order) f32: the diagonal, as far as its rows have been received
 
   /** @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, order: number, edge: number) {

@@ -16,7 +16,6 @@ import type { Strip, StripRules } from "./strips.ts";
  */
 const MASK_STRIP_BYTES = 2 ** 18;
 
-/** Receives the mask of a (rows, cols) layer. */
 export class MaskSink implements TensorSink<ForcedEntries> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 0;
@@ -64,7 +63,6 @@ export class MaskSink implements TensorSink<ForcedEntries> {
     );
   }
 
-  /** Converts a row of the mask to bits, which are padded to whole words. */
   #convertRow(source: Uint8Array, target: Uint32Array): void {
     if (this.#packed) {
       new Uint8Array(target.buffer, target.byteOffset, source.byteLength).set(source);
@@ -87,18 +85,15 @@ function packBytes(bytes: Uint8Array, words: Uint32Array): void {
   }
 }
 
-/** The number of bits per counter. */
-const PLANES = 8;
+const PLANES = 8; // The number of bits per counter
 
-/** The number of rows after which a counter may be full. */
-const ROWS_PER_FLUSH = 2 ** PLANES - 1;
+const ROWS_PER_FLUSH = 2 ** PLANES - 1; // The number of rows after which a counter may be full
 
 /** The counts of the columns of a bit matrix with `cols` columns. */
 export class ColumnCounts {
   readonly #words: number;
   readonly #planes: Uint32Array;
   readonly #counts: Uint32Array<ArrayBuffer>;
-  /** The number of rows that were added to the planes since the last flush. */
   #pendingRows = 0;
 
   constructor(cols: number) {
@@ -121,7 +116,6 @@ export class ColumnCounts {
     if (++this.#pendingRows === ROWS_PER_FLUSH) this.#flush();
   }
 
-  /** Returns the number of set bits in each column of the rows added so far, (cols) u32. */
   counts(): Uint32Array<ArrayBuffer> {
     this.#flush();
     return this.#counts;

@@ -10,14 +10,12 @@
  */
 const DEFAULT_STRIP_BYTES = 4 * 2 ** 20;
 
-/** Consecutive whole rows of a tensor. */
 export interface Strip {
   readonly row0: number;
   readonly rows: number;
   readonly byteLength: number;
 }
 
-/** The rows of a tensor, and the rules by which they are split. */
 export interface StripRules {
   readonly rows: number;
   /** The number of bytes of every row, or a function that returns the number of bytes of a row. */
@@ -62,13 +60,10 @@ function firstStrip(
   return { row0, rows: row - row0, byteLength };
 }
 
-/** The memory for one strip. */
 export interface StripMemory {
-  /** The memory for the next strip. It may change from one strip to the next. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** Assembles the strips of one tensor from the chunks of a body. */
 export class StripAssembler {
   readonly #strips: Iterator<Strip>;
   readonly #memory: StripMemory;

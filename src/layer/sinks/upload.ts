@@ -33,7 +33,6 @@ export class DeferredChecks {
     backend.write(this.buffer, 0, new Uint8Array(new Uint32Array(capacity).fill(NOTHING_FOUND).buffer));
   }
 
-  /** The number of checks that can be added before `throwFirstFailure` must be called. */
   get freeSlots(): number {
     return this.#capacity - this.#errors.length;
   }
@@ -69,7 +68,6 @@ export class DeferredChecks {
   }
 }
 
-/** The tensor that a strip belongs to. */
 export interface UploadedTensor {
   readonly name: string;
   readonly dtype: FloatDtype;
@@ -136,7 +134,6 @@ export class Uploader {
     return buffer;
   }
 
-  /** Frees the staging buffers. */
   destroy(): void {
     this.#source?.destroy();
     this.#float32?.destroy();

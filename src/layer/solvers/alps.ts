@@ -42,13 +42,9 @@ import { solveSparseGpt } from "./sparsegpt.ts";
 
 /** A ladder of penalties ρ₀·gˡ for l = 0 … rungs − 1. */
 export interface AlpsSchedule {
-  /** ρ₀, the first penalty. */
-  readonly rho: number;
-  /** g, the ratio of two successive penalties. */
-  readonly growth: number;
-  /** The number of ADMM iterations with each penalty. */
+  readonly rho: number; // ρ₀, the first penalty
+  readonly growth: number; // g, the ratio of two successive penalties
   readonly iterations: number;
-  /** The number of penalties. */
   readonly rungs: number;
 }
 
@@ -62,18 +58,13 @@ export const ALPS_SCHEDULES = {
   best: { rho: 0.05, growth: 1.3, iterations: 2, rungs: 12 },
 } as const satisfies Readonly<Record<string, AlpsSchedule>>;
 
-/** The options of ALPS. */
 export interface AlpsOptions extends SolveOptions {
   readonly effort: keyof typeof ALPS_SCHEDULES;
-  /** The number of conjugate-gradient steps that refit the kept weights. */
   readonly refitSteps: number;
 }
 
-/** A layer that ALPS pruned. */
 export interface AlpsSolution extends Solution {
-  /** The number of conjugate-gradient steps that refitted the result. */
   readonly refitSteps: number;
-  /** The number of ADMM iterations. */
   readonly iterations: number;
   /** Whether the result has SparseGPT's mask, because the mask that ADMM found was not better. */
   readonly keptSparseGpt: boolean;
@@ -137,8 +128,7 @@ export async function solveAlps(
 
 /** The weights after pruning with the mask that ADMM found, before the refit. */
 interface FoundWeights {
-  /** Δ = W − Q. */
-  readonly delta: TiledMatrix;
+  readonly delta: TiledMatrix; // Δ = W − Q
   readonly q: TiledMatrix;
   readonly mask: DeviceBuffer;
   readonly forced: EntryChooser["forced"];

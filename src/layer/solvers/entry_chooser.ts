@@ -94,7 +94,6 @@ export class EntryChooser {
     return { rows, cols, ld, row0, first, words: this.#words, has_forced: this.forced.hasForced };
   }
 
-  /** Frees the buffers. */
   destroy(): void {
     this.#owned.destroy();
   }

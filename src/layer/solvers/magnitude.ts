@@ -107,19 +107,16 @@ function blockSizeFor({ cols }: TiledMatrix, { pattern }: SolveOptions): number 
   return Math.min(Math.floor(MAX_BLOCK_SIZE / group) * group, Math.ceil(cols / group) * group);
 }
 
-/** Creates an (order, order) f32 identity matrix, owned by `scratch`. */
 function identity(backend: Backend, scratch: ResourceSet, order: number): Submatrix {
   const values = new Float32Array(order * order);
   for (let i = 0; i < order; i++) values[i * order + i] = 1;
   return { buffer: constant(backend, scratch, "identity", values), offset: 0, ld: order };
 }
 
-/** Creates a buffer of `count` f32 ones, owned by `scratch`. */
 function ones(backend: Backend, scratch: ResourceSet, count: number): DeviceBuffer {
   return constant(backend, scratch, "ones", new Float32Array(count).fill(1));
 }
 
-/** Creates a buffer with the given contents, owned by `scratch`. */
 function constant(
   backend: Backend,
   scratch: ResourceSet,

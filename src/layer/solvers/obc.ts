@@ -23,13 +23,10 @@ import { checkObcSize, type RemovalOperands, removeInBatches, shareRemovals } fr
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { zeroDeadInputs } from "./sparsegpt.ts";
 
-/** The options of {@link solveObc}. */
 export interface ObcOptions extends SolveOptions {
-  /** λ ≥ 0 of the first attempt, as a fraction of the mean diagonal entry of H. */
-  readonly damping: number;
+  readonly damping: number; // λ ≥ 0 of the first attempt, as a fraction of the mean diagonal entry of H
 }
 
-/** A layer that was pruned by {@link solveObc}. */
 export interface ObcSolution extends Solution {
   /** The λ with which H + λ·mean(diag H)·I was positive definite. */
   readonly damping: number;
@@ -167,7 +164,6 @@ async function removeCounted(
   return mask;
 }
 
-/** Reads `count` u32 words from the start of a buffer. Waits for the device. */
 async function readWords(backend: Backend, buffer: DeviceBuffer, count: number): Promise<Uint32Array> {
   return new Uint32Array((await backend.read(buffer, 0, 4 * count)).buffer);
 }

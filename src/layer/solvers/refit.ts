@@ -30,15 +30,12 @@ import { isLowerLoss, type MeasuredLoss, ScaledLoss, type ScaledStatistics } fro
 
 /** A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the statistics. */
 export interface PrunedWeights {
-  /** Δ = W − Q. It is updated. */
   readonly delta: TiledMatrix;
-  /** Q. It is updated. */
   readonly q: TiledMatrix;
   /** The mask, in the layout of `Solution.mask`. */
   readonly mask: DeviceBuffer;
 }
 
-/** The effect of a refit. */
 export interface RefitReport {
   readonly before: MeasuredLoss;
   /** The error after the refit. It is never larger, because a refit that raises the error is discarded. */
@@ -135,7 +132,6 @@ function runSteps(backend: Backend, { p, ap, q, r, mask, sums, a }: ConjugateGra
   }
 }
 
-/** Yields the tiles of a matrix with their tile row i and tile column j. */
 function* positions(matrix: TiledMatrix) {
   for (let i = 0; i < matrix.tileRows; i++) {
     for (let j = 0; j < matrix.tileCols; j++) yield { ...matrix.tile(i, j), i, j };

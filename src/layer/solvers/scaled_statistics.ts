@@ -15,16 +15,12 @@ import { allocateLike, copyMatrix, scaleColumns, scaleRowsAndColumns } from "../
 import { trustedDifference, undampedForm } from "./solution.ts";
 import { zeroDeadInputs } from "./sparsegpt.ts";
 
-/** Scaled statistics of order n. */
 export interface ScaledStatistics {
   /** Â, (n, n) f32 upper storage. The lower triangles of its diagonal tiles are also valid. */
   readonly a: TiledMatrix;
-  /** s, (n) f32. */
-  readonly scale: DeviceBuffer;
-  /** 1/s, (n) f32. */
-  readonly inverseScale: DeviceBuffer;
-  /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
-  readonly dampingAdded: number;
+  readonly scale: DeviceBuffer; // s, (n) f32
+  readonly inverseScale: DeviceBuffer; // 1/s, (n) f32
+  readonly dampingAdded: number; // λ·mean(diag H), the value that was added to every diagonal entry of H
   /** (n): the diagonal of the undamped H, with zeros at dead inputs. */
   readonly diagonal: Float32Array<ArrayBuffer>;
   /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
@@ -71,12 +67,9 @@ export async function scaleStatistics(
   }
 }
 
-/** The error of a pruned layer. */
 export interface MeasuredLoss {
-  /** tr(Δ·H·Δᵀ) with the undamped H, or null if rounding errors would decide it. */
-  readonly loss: number | null;
-  /** tr(Δ·A·Δᵀ) with the damped statistics A. */
-  readonly dampedLoss: number;
+  readonly loss: number | null; // tr(Δ·H·Δᵀ) with the undamped H, or null if rounding errors would decide it
+  readonly dampedLoss: number; // tr(Δ·A·Δᵀ) with the damped statistics A
 }
 
 /**

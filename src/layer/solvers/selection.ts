@@ -30,15 +30,12 @@ import type { IndexRange } from "../linalg/blocking.ts";
 import { submatrixOf } from "../linalg/submatrix.ts";
 import type { BlockUpdate, Layer } from "./solver.ts";
 
-/** The operands besides the weights that determine the scores of the entries. */
 interface ScoreOperands {
-  /** (cols) f32: the score of entry (r, c) is |w[r, c]|·scale[c]. */
-  readonly scale: DeviceBuffer;
+  readonly scale: DeviceBuffer; // (cols) f32: the score of entry (r, c) is |w[r, c]|·scale[c]
   /** The entries that must be pruned. They are selected before all others. */
   readonly forced: ForcedBinding;
 }
 
-/** The weights of one block of columns. */
 interface BlockWeights {
   /** (rows, ld) f32. The block is in the first columns. */
   readonly work: DeviceBuffer;
@@ -55,8 +52,7 @@ interface LoadableWeights extends BlockWeights {
 
 /** The keys of one block of columns and the state of the selection among them. */
 export class Selection {
-  /** (rows, columns of the block) u32. */
-  readonly keys: DeviceBuffer;
+  readonly keys: DeviceBuffer; // (rows, columns of the block) u32
   /** (2 + rows) u32: the threshold, the number of ties to prune, and the number of ties to prune in each row. */
   readonly state: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
@@ -141,7 +137,6 @@ export class Selection {
     this.#backend.dispatch(finishSelection, { keys, digits, selection }, { rows, cols });
   }
 
-  /** Queues computing the keys of the block. */
   computeKeys(weights: BlockWeights, columns: IndexRange): void {
     const { scale, forced } = this.#operands;
     const operands = { work: weights.work, scale, forced: forced.bits, keys: this.keys };
@@ -186,7 +181,6 @@ export class Selection {
     });
   }
 
-  /** Queues adding the block's keys to the histogram of their byte at `level`. */
   addToHistogram(columns: IndexRange, level: number): void {
     const { keys, state: selection } = this;
     this.#backend.dispatch(keyHistogram, { keys, selection, histogram: this.#histogram }, {

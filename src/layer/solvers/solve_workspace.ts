@@ -31,10 +31,8 @@ interface Rounding extends Pick<QuantizationOptions, "bits" | "symmetric"> {
 export class SolveWorkspace {
   /** (rows, cols) f32: the weights W, which become Δ = W − Q block by block. The matrix belongs to the caller. */
   readonly weight: TiledMatrix;
-  /** (rows, cols) f32: the pruned weights Q. */
-  readonly q: TiledMatrix;
-  /** u32 bits of the kept entries, ⌈cols/32⌉ words per row. */
-  readonly mask: DeviceBuffer;
+  readonly q: TiledMatrix; // (rows, cols) f32: the pruned weights Q
+  readonly mask: DeviceBuffer; // u32 bits of the kept entries, ⌈cols/32⌉ words per row
   /** Σ Err² and Σ Δ² of each row. Err is the error of a pruned weight as SparseGPT defines it (`README.md`). */
   readonly sums: RowSums;
   /** (rows, ld) f32: W_k, the weights of the block that is being pruned, including the updates from earlier blocks. */
@@ -64,7 +62,6 @@ export class SolveWorkspace {
     backend.clear(this.mask);
   }
 
-  /** Returns the part of `work` that begins at row `row` of the matrix. */
   workFrom(row: number): Submatrix {
     return { buffer: this.work, offset: row * this.ld, ld: this.ld };
   }
@@ -128,7 +125,6 @@ export class SolveWorkspace {
     }
   }
 
-  /** Yields the weight's tiles that contain block k, from top to bottom. */
   *tilesOf(k: IndexRange): Generator<Tile> {
     const j = Math.floor(k.start / this.weight.edge);
     for (let i = 0; i < this.weight.tileRows; i++) yield this.weight.tile(i, j);
@@ -166,7 +162,6 @@ export class SolveWorkspace {
     for (const resource of [this.sums, this.work, this.forced]) resource.destroy();
   }
 
-  /** Frees all buffers except the layer's own. */
   destroy(): void {
     this.destroyScratch();
     this.q.destroy();

@@ -9,14 +9,12 @@ import type { Pattern } from "../../tensor/pattern.ts";
 import type { QuantizationOptions } from "../../tensor/quantization.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 
-/** A linear layer to prune. */
 export interface Layer {
   /**
    * The weights W, (rows, cols) = (out_features, in_features) f32. The solver overwrites them with Δ = W − Q, where Q is the pruned
    * weights. The caller frees the matrix.
    */
   readonly weight: TiledMatrix;
-  /** Entries that the solver must prune, whatever their scores. */
   readonly forced?: ForcedEntries;
 }
 
@@ -26,8 +24,7 @@ export interface ForcedEntries {
    * u32 bits, ⌈cols/32⌉ words per row, least significant bit first. A bit is 1 if the entry must be pruned. The caller frees the buffer.
    */
   readonly bits: DeviceBuffer;
-  /** (cols) u32: the number of forced entries in each column. */
-  readonly perColumn: Uint32Array;
+  readonly perColumn: Uint32Array; // (cols) u32: the number of forced entries in each column
 }
 
 /** The options of a solve. The caller has validated them. */
@@ -35,7 +32,6 @@ export interface SolveOptions {
   /** The fraction of entries to prune, 0 ≤ s < 1. It is ignored if the pattern is n:m. */
   readonly sparsity: number;
   readonly pattern: Pattern;
-  /** Whether to compute the relative error. Its denominator tr(W·H·Wᵀ) costs one more matrix product. */
   readonly relativeError: boolean;
 }
 
@@ -57,23 +53,17 @@ export interface SparseGptOptions extends SolveOptions {
 
 /** The grids to which the kept weights of a layer are rounded: q = (code − zero)·scale. */
 export interface QuantizationGrids {
-  /** (rows, groups) f32: the scale of each grid. */
-  readonly scales: DeviceBuffer;
-  /** (rows, groups) f32: the code of the weight 0 in each grid, a whole number. */
-  readonly zeros: DeviceBuffer;
-  /** The number of grids in a row. */
+  readonly scales: DeviceBuffer; // (rows, groups) f32: the scale of each grid
+  readonly zeros: DeviceBuffer; // (rows, groups) f32: the code of the weight 0 in each grid, a whole number
   readonly groups: number;
-  /** The number of columns that share a grid, or 0 if a whole row shares it. */
-  readonly groupSize: number;
+  readonly groupSize: number; // The number of columns that share a grid, or 0 if a whole row shares it
 }
 
-/** A pruned layer. */
 export interface Solution {
   /** The pruned weights Q, (rows, cols) f32. Pruned entries are exactly 0. */
   readonly q: TiledMatrix;
   /** u32 bits, ⌈cols/32⌉ words per row: bit c%32 of word c/32 is 1 if entry c is kept. The padding bits are 0. */
   readonly mask: DeviceBuffer;
-  /** The number of pruned entries. */
   readonly zeros: number;
   /** (rows) f32: the part of each row in tr(Δ·H·Δᵀ), with the damped H. Only from `solveSparseGpt`. */
   readonly rowErrors?: Float32Array;
@@ -95,8 +85,6 @@ export interface Solution {
 
 /** The update A_k·U_kk, which is added to the weights of block k before the block is pruned. */
 export interface BlockUpdate {
-  /** A_k = Σ_{j<k} Δ_j·R_jk, (rows, columns of the block) f32. */
-  readonly accumulated: Submatrix;
-  /** U_kk, the inverse of the diagonal block k of R, upper triangular. */
-  readonly inverse: Submatrix;
+  readonly accumulated: Submatrix; // A_k = Σ_{j<k} Δ_j·R_jk, (rows, columns of the block) f32
+  readonly inverse: Submatrix; // U_kk, the inverse of the diagonal block k of R, upper triangular
 }

@@ -113,7 +113,6 @@ export function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: Devi
   }
 }
 
-/** Returns U_kk, the inverse of the diagonal block k of R. */
 function inverseBlock({ u, blocksize }: Factor, k: IndexRange): Submatrix {
   return { buffer: u, offset: k.start * blocksize, ld: blocksize };
 }
@@ -139,7 +138,6 @@ function addWeightSums(product: PanelProduct, weight: TiledMatrix, sums: RowSums
   addInnerProduct(weight, weight, sums, 1);
 }
 
-/** Returns tr(W·H·Wᵀ) with the undamped H, from the sums of `addWeightSums`. Waits for the device. */
 async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<number | null> {
   const [dampedForm, squaredNorm] = await sums.totals();
   return undampedForm(dampedForm, dampingAdded, squaredNorm);
@@ -189,7 +187,6 @@ export async function solvePermuted(
   }
 }
 
-/** Returns a new buffer, and queues copying the contents of `buffer` to it. */
 function copyOf(backend: Backend, buffer: DeviceBuffer): DeviceBuffer {
   const copy = backend.createBuffer(buffer.label, buffer.byteLength);
   backend.copy(buffer, 0, copy, 0, buffer.byteLength);

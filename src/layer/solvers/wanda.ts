@@ -90,10 +90,8 @@ function prunedCounts(
   return Uint32Array.from({ length: rows }, (_, r) => upTo(r + 1) - upTo(r));
 }
 
-/** The operands of the choice, besides the weights. */
 interface ChoiceBuffers {
-  /** (cols) f32: √H[j,j]. */
-  readonly scale: DeviceBuffer;
+  readonly scale: DeviceBuffer; // (cols) f32: √H[j,j]
   readonly forced: ForcedBinding;
   /** (rows) u32: the number of entries to prune in each row, for an unstructured pattern. */
   readonly counts: DeviceBuffer;

@@ -14,21 +14,16 @@ import { factor } from "../../linalg/factor.ts";
 import { solveFactored } from "../../linalg/solve_factored.ts";
 import { copyUpper } from "../../linalg/submatrix.ts";
 
-/** The number of columns of a block of the factorisation. */
 const BLOCK_SIZE = 128;
 
-/** The inverse of damped statistics of order n. */
 export interface InverseStatistics {
   /** The inverse, (n, n) f32 in one tile. The padding of its rows is 0. */
   readonly inverse: TiledMatrix;
-  /** (n) f32: the diagonal of the inverse. */
-  readonly inverseDiagonal: Float32Array;
-  /** (n) f32: the diagonal of the damped H, with dead inputs replaced. */
-  readonly diagonal: Float32Array;
+  readonly inverseDiagonal: Float32Array; // (n) f32: the diagonal of the inverse
+  readonly diagonal: Float32Array; // (n) f32: the diagonal of the damped H, with dead inputs replaced
   /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
   readonly dead: DeviceBuffer | undefined;
-  /** λ of the successful attempt. */
-  readonly damping: number;
+  readonly damping: number; // λ of the successful attempt
   /** Frees the device memory. Idempotent. */
   destroy(): void;
 }

@@ -13,12 +13,9 @@ import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
 import { gatherRows, type Submatrix } from "../../linalg/submatrix.ts";
 import { LayerSizeError } from "../check_operands.ts";
 
-/** The operands of the removals besides the weights. */
 export interface RemovalOperands {
-  /** H⁻¹, (cols, ld) f32, where ld is cols rounded up to a multiple of 4. */
-  readonly inverse: Submatrix;
-  /** (cols) f32: the diagonal of H⁻¹. */
-  readonly inverseDiagonal: Float32Array;
+  readonly inverse: Submatrix; // H⁻¹, (cols, ld) f32, where ld is cols rounded up to a multiple of 4
+  readonly inverseDiagonal: Float32Array; // (cols) f32: the diagonal of H⁻¹
   /** (cols) f32: the diagonal of H. Its reciprocals are lower bounds for the diagonal of each row's inverse. */
   readonly diagonal: Float32Array;
   readonly pattern: Pattern;
@@ -31,8 +28,7 @@ export interface RemovedBatch {
   readonly rows: IndexRange;
   /** The weights after the removals. Removed weights are exactly 0. Valid until the next batch is requested. */
   readonly weights: Submatrix;
-  /** The number of steps in the trace of each row. */
-  readonly depth: number;
+  readonly depth: number; // The number of steps in the trace of each row
   /** (rows, depth, 2) u32: 1 + column, or 0 if there was no such step, and the bits of the square root of the loss. */
   readonly trace: Uint32Array;
 }
@@ -95,7 +91,6 @@ export async function* removeInBatches(
   }
 }
 
-/** Returns the states of the weights of a batch before the first step, (rows, ld) u32. */
 function initialStates(
   cols: number,
   ld: number,
@@ -178,10 +173,8 @@ export function checkObcSize(rows: number, cols: number): void {
 /** The traces of all rows. */
 export interface LossTraces {
   readonly rows: number;
-  /** The number of removals in the trace of each row. */
-  readonly length: number;
-  /** (rows, length) f32: the square root of the loss of each removal. */
-  readonly scores: Float32Array;
+  readonly length: number; // The number of removals in the trace of each row
+  readonly scores: Float32Array; // (rows, length) f32: the square root of the loss of each removal
 }
 
 /**

@@ -16,9 +16,7 @@ import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
 import type { SolveWorkspace } from "../solve_workspace.ts";
 import type { QuantizationGrids, SparseGptOptions } from "../solver.ts";
 
-/** The pass over one layer. */
 export class JointPass {
-  /** The grids. The solution takes ownership of their buffers. */
   readonly grids: QuantizationGrids;
   /** False if the mask is complete before the pass, or if the kernel chooses the entries of n:m groups itself. */
   readonly needsSelection: boolean;

@@ -19,7 +19,6 @@ import { ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
 import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
 
-/** The options of {@link roundSolution}. */
 export interface RoundOptions {
   readonly quantization: QuantizationOptions;
   /**
