@@ -1,7 +1,7 @@
 /** The layer that hosts solve while something fails, and the check of their answers. */
 
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../src/tensor/dtype.ts";
 import { normals } from "../../tests/support/random.ts";
 import { hessianRow } from "../bench/measure/layer_file.ts";
 import { comparableAnswer } from "../soak/comparable_answer.ts";

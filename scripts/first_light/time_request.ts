@@ -2,7 +2,7 @@
 
 import { selectBackend } from "../../src/host/backends.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../src/tensor/dtype.ts";
 import { normals } from "../../tests/support/random.ts";
 import { serve } from "../../routes/serve.ts";
 import { postLayer } from "../bench/measure/post_layer.ts";

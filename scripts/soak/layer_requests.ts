@@ -5,8 +5,7 @@
 
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { normals } from "../../tests/support/random.ts";
 import { hessianRow } from "../bench/measure/layer_file.ts";
 import { exchange } from "./exchange.ts";

@@ -43,8 +43,8 @@ const REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
 const DENO_PREFIX = /^error sending request.*client error \(\w+\): /;
 
 /**
- * Returns the reason why a request failed, such as `connection refused`. `fetch` itself says only "fetch failed". The reason is in the chain
- * of causes, and every runtime words it in its own way. An unknown error gives the message of its first cause.
+ * Returns the reason why a request failed, such as `connection refused`. `fetch` itself says only "fetch failed". The reason is in the
+ * chain of causes, and every runtime words it in its own way. An unknown error gives the message of its first cause.
  */
 export function connectionReason(error: unknown): string {
   const chain = [...causes(error)], text = textOf(chain);

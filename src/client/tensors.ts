@@ -1,7 +1,12 @@
 /** Tensors from and to arrays of numbers, and the packed upper triangle of a Hessian. */
 
-import { bytesToFloats, floatsToBytes } from "../tensor/convert.ts";
-import { elementCount, type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
+import {
+  bytesToFloats,
+  elementCount,
+  type FloatDtype,
+  floatsToBytes,
+  isFloatDtype,
+} from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
 /**

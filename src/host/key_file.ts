@@ -45,7 +45,8 @@ export class KeyFile implements KeySource {
   }
 
   /**
-   * Reads the file again and again, and logs each change and each reason for which the file cannot be used. Returns a function that stops this.
+   * Reads the file again and again, and logs each change and each reason for which the file cannot be used. Returns a function that stops
+   * this.
    */
   watch(log: (entry: LogEntry) => void): () => void {
     const { path, intervalMilliseconds = READ_INTERVAL } = this.#options;

@@ -10,7 +10,7 @@ import { InvalidStatisticsError, NotPositiveDefiniteError } from "./linalg/error
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { SafetensorsError } from "../tensor/safetensors/error.ts";
-import { LayerSizeError } from "./solvers/check_operands.ts";
+import { LayerSizeError } from "./solvers/solver.ts";
 
 /** A tensor is missing or unexpected, or its shape or dtype does not fit. */
 export class TensorMismatchError extends Error {

@@ -1,7 +1,4 @@
-/**
- * The interface between a solve and calibration statistics that several layers share. A layer borrows them for as long as it needs them.
- * The factor store of a host implements the interface, and so does `LentStatistics` for a run in one process.
- */
+/** Calibration statistics that several layers share, and that one layer at a time borrows. */
 
 import type { Backend } from "../device/backend.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
@@ -16,14 +13,9 @@ export interface FactorKey {
 
 /** Stored statistics that one request has borrowed. The store does not free them before the loan is returned. */
 export interface Loan {
-  /**
-   * The statistics H, (n, n) f32, upper storage, undamped. They must not be written, so a solve that overwrites its statistics uses a copy.
-   */
+  /** H, (n, n) f32, upper storage, undamped. Read only, so a solve that overwrites its statistics uses a copy. */
   readonly hessian: TiledMatrix;
-  /**
-   * Returns the stored factor for `key`, or undefined if there is none. The factor must not be written, and is valid until the loan is
-   * returned.
-   */
+  /** Returns the stored factor for `key`, if any. It is read only, and valid until the loan is returned. */
   factor(key: FactorKey): Factor | undefined;
   /** Gives the store a factor of these statistics. The store now owns the factor and may free it at once. */
   store(factor: Factor, key: FactorKey): void;
@@ -31,10 +23,7 @@ export interface Loan {
   return(): void;
 }
 
-/**
- * The default limit for the bytes of stored statistics and their factors. The CPU backend has one WebAssembly memory of at most 4 GiB for
- * everything. A GPU that can hold the layers of a large model has 16 GB or more.
- */
+/** The default limit for stored statistics and factors. The CPU backend has one WebAssembly memory of at most 4 GiB for everything. */
 export const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = {
   cpu: 2 ** 30,
   webgpu: 4 * 2 ** 30,

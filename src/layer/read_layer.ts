@@ -17,7 +17,7 @@ import {
   type StatisticsRule,
 } from "./body_tensors.ts";
 import { HessianSink, PackedHessianSink } from "./sinks/hessian_sink.ts";
-import { ingest, type NamedChunk, type TensorSink } from "./sinks/ingest.ts";
+import { ingest, type NamedChunk, type TensorSink } from "./sinks/upload.ts";
 import { InputsSink } from "./sinks/inputs_sink.ts";
 import { MaskSink } from "./sinks/mask_sink.ts";
 import { WeightSink } from "./sinks/weight_sink.ts";

@@ -7,7 +7,7 @@
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import { type LinearSpec, type NormSpec, storedShape } from "./layer_specs.ts";
 import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
-import { bytesToFloats } from "../tensor/convert.ts";
+import { bytesToFloats } from "../tensor/dtype.ts";
 import { checkTensor, uploadElements } from "./upload.ts";
 
 /** Rows `row0` … `row0 + rows − 1` of a matrix, in one buffer. */

@@ -6,8 +6,7 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import { bytesToFloats } from "../tensor/convert.ts";
-import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
 import { normalizeStates, projectStates } from "./embedding_states.ts";
 import type { Model } from "./model.ts";
 import { ModelError } from "../base/files/file_error.ts";

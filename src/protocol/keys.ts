@@ -1,7 +1,6 @@
 /**
- * API keys of the two servers. Both the host, which prunes layers, and the edge in front of it read the accepted keys from `PARE_KEYS`, a
- * comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. A host can read them from a file instead. HEX is the sha-256 of a key, so that no
- * server stores the keys themselves.
+ * The API keys of a host or an edge: a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`, or a file of such entries. HEX is the sha-256 of
+ * a key, so that no server stores the keys themselves.
  */
 
 import { sha256 } from "./digest.ts";
@@ -44,7 +43,7 @@ export function parseKeys(text: string): Key[] {
 }
 
 /**
- * Parses a file of keys. Each line has entries like those of `PARE_KEYS`, usually one, and may end with a comment that starts with `#`.
+ * Parses a file of keys. A line has entries like those of `PARE_KEYS`, and may end with a comment that starts with `#`.
  * @throws {RangeError} naming the line of the invalid entry, never its digest, or if the file has no key
  */
 export function parseKeyFile(text: string): Key[] {
@@ -71,10 +70,7 @@ function parseKey(entry: string, place: string): Key {
   return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
 }
 
-/**
- * Returns the accepted key of `Authorization: Bearer KEY`, or undefined if the header is missing or its key is not accepted. The digest is
- * compared with every key, each time in constant time, so that the duration reveals nothing about the digests.
- */
+/** Returns the accepted key of `Authorization: Bearer KEY`, or undefined. The digest is compared with every key in constant time. */
 async function findKey(
   keys: readonly Key[],
   authorization: string | undefined,
@@ -88,8 +84,7 @@ async function findKey(
 }
 
 /**
- * Checks that a request has an accepted key with `scope`, and returns the key.
- * @param authorization the value of the request's Authorization header
+ * Returns the accepted key of a request.
  * @param server the server that checks, for the error message
  * @throws {Refusal} `unauthorized` if the key is missing or not accepted, `forbidden` if the key lacks the scope
  */

@@ -1,33 +1,21 @@
 /** The limits and defaults of the contract, each with its reason. Host and edge enforce them, and clients may read them. */
 
-/**
- * The largest block size, in columns. The kernel that prunes a block keeps some of the block's rows in workgroup memory, and the smallest
- * adapters have only 16 KiB of it. The work of the kernel grows with the square of the block size.
- */
+/** The largest block size, in columns. The smallest adapters have 16 KiB of workgroup memory for the rows of a block. */
 export const MAX_BLOCKSIZE = 256;
 
-/** The default block size, in columns. It is the default of the code published with SparseGPT. */
+/** In columns, as in the code published with SparseGPT. */
 export const DEFAULT_BLOCKSIZE = 128;
 
-/** The default damping. It is the default `percdamp` of the code published with SparseGPT. */
+/** The default `percdamp` of the code published with SparseGPT. */
 export const DEFAULT_DAMPING = 0.01;
 
-/**
- * The largest damping. A failed factorisation is retried with ten times the damping, up to this value. Above this value, the multiple of
- * the identity matrix that damping adds would outweigh the statistics.
- */
+/** The damping up to which a failed factorisation is retried. Above it, the damping would outweigh the statistics. */
 export const MAX_DAMPING = 1;
 
-/**
- * The conjugate-gradient steps of the methods that always refit. Ten steps recover nearly all of the error that can be recovered on a mask,
- * and thirty recover less than 1 % more.
- */
+/** The steps of the methods that always refit. Thirty steps recover less than 1 % more of the error than ten. */
 export const DEFAULT_REFIT_STEPS = 10;
 
-/**
- * The largest number of conjugate-gradient steps after a solve. More steps gain nothing in float32, and would occupy the device for
- * minutes.
- */
+/** More conjugate-gradient steps gain nothing in float32, and would occupy the device for minutes. */
 export const MAX_REFIT_STEPS = 1000;
 
 /**
@@ -36,11 +24,7 @@ export const MAX_REFIT_STEPS = 1000;
  */
 export const MAX_FEATURES = 262_144;
 
-/**
- * The largest number of tokens in `inputs`, the rows of calibration inputs that a request sends. It is 64 times the 128 sequences of 2048
- * tokens with which SparseGPT was published. More tokens would not change the statistics, because a sum in f32 stops growing after 2^24
- * addends of equal size.
- */
+/** The largest number of rows of `inputs`, 64 times the published calibration. A sum in f32 stops growing after 2^24 equal addends. */
 export const MAX_TOKENS = 2 ** 24;
 
 /**
@@ -49,10 +33,7 @@ export const MAX_TOKENS = 2 ** 24;
  */
 export const MAX_BODY_BYTES = 16 * 2 ** 30;
 
-/**
- * The default limit of a request body at an edge, which is a Cloudflare Worker, in bytes. Cloudflare's Free and Pro plans refuse larger
- * bodies.
- */
+/** The default limit of a body at an edge, in bytes. The Free and Pro plans of Cloudflare refuse larger bodies. */
 export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 
 /** The seconds between two attempts to reopen a lost device. Clients receive the same number in Retry-After. */
@@ -73,10 +54,7 @@ export const BODY_WINDOW_SECONDS = 15;
  */
 export const ANSWER_WINDOW_SECONDS = 60;
 
-/**
- * The seconds over which a host measures the rate of an answer while no other request waits. At the minimum rate, the operating system may
- * ask for more bytes only every half hour.
- */
+/** The seconds over which the rate of an answer is measured while no other request waits. The system may take bytes every half hour. */
 export const ANSWER_PATIENCE_SECONDS = 3600;
 
 /**
@@ -86,17 +64,11 @@ export const ANSWER_PATIENCE_SECONDS = 3600;
  */
 export const QUEUE_SECONDS = 120;
 
-/**
- * The seconds for which a host that shuts down lets requests finish. The largest layers take minutes, and the recipes for deployment end a
- * process after 600 seconds.
- */
+/** The seconds for running requests at shutdown. Large layers take minutes, and the recipes for deployment allow 600 seconds. */
 export const DRAIN_SECONDS = 540;
 
 /** The seconds in Retry-After while a host shuts down, or while it has no device. Another host can usually be started in this time. */
 export const RESTART_SECONDS = 30;
 
-/**
- * The longest time in which an edge waits for a whole body that it reads itself. Such a body has at most 16 MiB, which takes half a minute
- * at 4 Mbit/s.
- */
+/** The seconds in which an edge must receive a body that it reads itself: at most 16 MiB, half a minute at 4 Mbit/s. */
 export const EDGE_BODY_SECONDS = 60;

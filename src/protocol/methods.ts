@@ -6,16 +6,12 @@
 import type { LayerQuery } from "./layer_query.ts";
 import { DEFAULT_REFIT_STEPS } from "./limits.ts";
 
-/** A pruning method, as far as the contract describes it. */
 interface MethodDeclaration {
   /** The name by which people know the method. */
   readonly title: string;
-  /** The character of the method in a few words, which may stand in brackets after the title. */
+  /** A few words, which may stand in brackets after the title. */
   readonly summary: string;
-  /**
-   * The form of the statistics that the choice of the mask uses: the Hessian itself, a factor of the Hessian, or both. A refit and a
-   * rounding need statistics as well.
-   */
+  /** The statistics that the choice of the mask uses. A refit and a rounding need statistics as well. */
   readonly statistics: "hessian" | "factor" | "both" | "none";
   /** Whether the choice of the mask does not change the kept weights. Such a method is cheap. */
   readonly keepsWeights?: boolean;
@@ -59,10 +55,8 @@ export const METHOD_NAMES = Object.keys(METHODS) as MethodName[];
 export const DEFAULT_METHOD: MethodName = "sparsegpt";
 
 /**
- * The method of `pare prune`. ALPS leaves about half of SparseGPT's error, and pruned every test model to a lower perplexity at every
- * sparsity. At the published calibration size, 128 windows of 2048 tokens, a whole run takes 11 % longer than with SparseGPT, because the
- * statistics take most of the time (`scripts/bench/README.md`). A request for one layer has no statistics to compute, so it has another
- * default.
+ * The method of `pare prune`. ALPS leaves about half of the error of SparseGPT, and a whole run at the published calibration size takes 11
+ * % longer (`scripts/bench/README.md`). A request for one layer has no statistics to compute, so it has another default.
  */
 export const DEFAULT_MODEL_METHOD: MethodName = "alps";
 

@@ -3,10 +3,9 @@
  * not import the contract throw errors of their own, which `layer/errors.ts` and `routes/errors.ts` convert to refusals.
  */
 
-import type { z } from "zod";
 import { firstItems, joinedItems, shortened } from "../base/texts.ts";
-import { makeProblem, type Problem, PROBLEM_TYPE, type ProblemMembers } from "./problem.ts";
 import { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
+import { z } from "zod";
 
 export interface RefusalOptions extends ErrorOptions {
   /** Members of the problem besides the standard ones. */
@@ -107,4 +106,37 @@ export async function readRefusal(response: Response): Promise<Refusal> {
     members,
     retryAfter: retryAfter === null ? undefined : Number(retryAfter),
   });
+}
+
+export const PROBLEM_TYPE = "application/problem+json";
+
+const CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
+
+/** A problem document. Further members depend on the code, such as `limit`, `tensor`, `index` or `order`. */
+export const problemSchema = z.looseObject({
+  type: z.string().meta({ example: "urn:pare:problem:busy" }),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  code: z.enum(CODES),
+  request_id: z.string(),
+  errors: z.array(z.object({ parameter: z.string(), detail: z.string() })).optional().meta({
+    description: "One entry per invalid parameter",
+  }),
+}).meta({ id: "Problem", description: "RFC 9457 problem" });
+
+export type Problem = z.infer<typeof problemSchema>;
+
+/** The members of a problem besides the standard ones. */
+export type ProblemMembers = Readonly<Record<string, unknown>>;
+
+/** Returns the document of the problem `code`, with `members` in addition to the standard ones. */
+export function makeProblem(
+  code: ProblemCode,
+  detail: string,
+  requestId: string,
+  members: ProblemMembers = {},
+): Problem {
+  const { status, title } = PROBLEMS[code];
+  return { type: `urn:pare:problem:${code}`, title, status, detail, code, request_id: requestId, ...members };
 }

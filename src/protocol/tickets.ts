@@ -13,10 +13,7 @@ const TICKET_SCHEME = "Pare-Ticket";
 /** The receiver in the tickets that hosts send to an edge. A host is named by its id, but an edge has no id. */
 export const EDGE_AUDIENCE = "edge";
 
-/**
- * The lifetime of a ticket. It is long enough for slow connections and for clocks that differ a little, and short enough that a stolen
- * ticket soon expires.
- */
+/** Long enough for slow connections and differing clocks, and short enough that a stolen ticket soon expires. */
 export const TICKET_MILLISECONDS = 60_000;
 
 /** The most milliseconds by which the sender's clock may be ahead. This bounds the time for which a nonce must be remembered. */
@@ -30,7 +27,7 @@ const TICKET_PATTERN = /^(\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/;
 
 /** The request that a ticket is bound to. */
 export interface TicketSubject {
-  /** The receiver: the id of a host, or `EDGE_AUDIENCE`. */
+  /** The id of a host, or `EDGE_AUDIENCE`. */
   readonly audience: string;
   readonly method: string;
   /** The path below the receiver's base URL, such as `/v1/tasks`. */
@@ -43,7 +40,6 @@ export interface TicketedCall extends Pick<TicketSubject, "audience" | "method" 
   /** The base URL of the receiver. It may have a path of its own. */
   readonly baseUrl: string;
   readonly json?: unknown;
-  /** Headers besides those of the ticket and the body. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -55,11 +51,7 @@ export function requireLongSecret(secret: string): void {
   }
 }
 
-/**
- * Returns a request with a ticket, as the arguments of `fetch`.
- * @param now milliseconds since 1970
- * @throws {RangeError} if the secret is too short
- */
+/** Returns a request with a ticket, as the arguments of `fetch`. @throws {RangeError} if the secret is too short */
 export async function ticketedRequest(
   secret: string,
   call: TicketedCall,
@@ -77,11 +69,7 @@ export async function ticketedRequest(
   };
 }
 
-/**
- * Returns the value of the Authorization header for one request.
- * @param now milliseconds since 1970
- * @throws {RangeError} if the secret is too short
- */
+/** Returns the value of the Authorization header for one request. @throws {RangeError} if the secret is too short */
 export async function signTicket(secret: string, subject: TicketSubject, now: number): Promise<string> {
   const expires = now + TICKET_MILLISECONDS;
   const nonce = crypto.getRandomValues(new Uint8Array(16)).toHex();
@@ -125,19 +113,13 @@ export async function verifyTicket(
   }
 }
 
-/** Remembers the nonces of used tickets. */
+/** Remembers the nonces of used tickets. All points in time in this file are in milliseconds since 1970. */
 export interface Nonces {
-  /**
-   * Remembers `nonce` until `expires`. Times are in milliseconds since 1970.
-   * @returns false if the nonce was used before, or if the memory is full
-   */
+  /** Remembers `nonce` until `expires`. @returns false if the nonce was used before, or if the memory is full */
   rememberNonce(nonce: string, expires: number, now: number): boolean | Promise<boolean>;
 }
 
-/**
- * Keeps the nonces of used tickets in memory until the tickets expire. The number of nonces is bounded. If all of them belong to valid
- * tickets, further tickets are refused, because a ticket whose nonce is forgotten could be used again.
- */
+/** Keeps nonces in memory until their tickets expire. If the memory is full of valid ones, further tickets are refused. */
 export class NonceMemory implements Nonces {
   readonly #expiries = new Map<string, number>();
   readonly #limit: number;
@@ -158,10 +140,7 @@ export class NonceMemory implements Nonces {
   }
 }
 
-/**
- * Returns the text that the MAC covers, one line per part. Audience, method and path are quoted as JSON, so no part can contain a line
- * feed.
- */
+/** Returns the text that the MAC covers, one line per part. Audience, method and path are JSON, so they contain no line feed. */
 async function signedText(
   { audience, method, path, body }: TicketSubject,
   expires: number,

@@ -1,7 +1,4 @@
-/**
- * Sparsity patterns: the rule for which entries of a weight matrix may be nonzero. This file parses and formats the text form of a pattern
- * and counts the entries that a pattern prunes.
- */
+/** Sparsity: patterns, the bit layout of masks, and the number of entries that a pattern or a sparsity prunes. */
 
 import { shortened } from "../base/texts.ts";
 
@@ -41,10 +38,7 @@ export function formatPattern(pattern: Pattern): PatternText {
   return pattern.kind === "unstructured" ? pattern.kind : `${pattern.keep}:${pattern.group}`;
 }
 
-/**
- * Returns the number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is incomplete and has g entries,
- * ceil(n·g/m) of these are kept.
- */
+/** Returns the number of entries that an n:m pattern prunes in a row. An incomplete last group of g entries keeps ceil(n·g/m). */
 export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): number {
   const { keep, group } = pattern;
   const rest = cols % group;
@@ -70,4 +64,37 @@ export function countBits(words: Uint32Array): number {
     count += Math.imul((word + (word >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
   }
   return count;
+}
+
+/**
+ * Computes how many entries to prune in each block. After every block, round(s · entries so far) entries are pruned, so the next block
+ * corrects the rounding error of the last. If a block has more forced entries than its share, later blocks prune fewer, as far as possible.
+ */
+export class PruningBudget {
+  readonly #sparsity: number;
+  #seen = 0;
+  #pruned = 0;
+
+  /** @param sparsity 0 ≤ sparsity < 1 */
+  constructor(sparsity: number) {
+    this.#sparsity = sparsity;
+  }
+
+  /**
+   * Adds the next block to the count.
+   * @param forced the number of its entries that must be pruned in any case
+   * @returns the number of entries to prune in the block, including the forced ones
+   */
+  take(entries: number, forced: number): number {
+    this.#seen += entries;
+    const due = Math.round(this.#sparsity * this.#seen) - this.#pruned;
+    const count = Math.min(entries, Math.max(forced, due));
+    this.#pruned += count;
+    return count;
+  }
+
+  /** The number of entries to prune in all blocks so far. */
+  get pruned(): number {
+    return this.#pruned;
+  }
 }

@@ -17,7 +17,6 @@
 export const MIN_BITS = 2, MAX_BITS = 8;
 
 export interface GridOptions {
-  /** The number of bits of a code, from {@link MIN_BITS} to {@link MAX_BITS}. */
   readonly bits: number;
   /** The number of consecutive columns of a row that share a grid. 0 means that a whole row shares a grid. */
   readonly groupSize: number;
@@ -28,9 +27,8 @@ export interface GridOptions {
 /** How the weights that are kept are rounded. */
 export interface QuantizationOptions extends GridOptions {
   /**
-   * The order in which the columns are rounded. The natural order is from the first column to the last. The activation order is by
-   * decreasing diagonal entries of the Hessian. It rounds the columns with the largest activations first, while the most columns are left
-   * to compensate for their errors.
+   * The natural order is from the first column to the last, and the activation order by decreasing diagonal entries of the Hessian. It
+   * rounds the columns with the largest activations while the most columns are left to compensate for their errors.
    */
   readonly order: "natural" | "activation";
 }
@@ -46,8 +44,7 @@ export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols:
 }
 
 /**
- * Checks that the options can be used with blocks of `blocksize` columns, and with n:m groups of `patternGroup` columns, where 1 means an
- * unstructured pattern.
+ * Checks that the options fit the block size and the group size of the pattern, which is 1 if the pattern is unstructured.
  * @throws {RangeError} that names the parameter, the rule and the value
  */
 export function checkQuantization(

@@ -1,18 +1,10 @@
-/** Transposes a matrix in host memory. */
-
 import { BYTES_PER_ELEMENT } from "./dtype.ts";
 import type { HostTensor } from "./host_tensor.ts";
 
-/**
- * The edge length in elements of the square parts that are transposed one after the other. The rows of a part and of its transpose then fit
- * into the cache of the CPU together.
- */
+/** The edge of the parts that are transposed one after the other, so that both parts fit into the cache of the CPU. */
 const EDGE = 64;
 
-/**
- * Returns the transpose of a matrix of shape (rows, cols), which has the shape (cols, rows). The elements keep their bits.
- * @throws {RangeError} if the elements have neither 16 nor 32 bits
- */
+/** Returns the transpose of a matrix in host memory, bit by bit. @throws {RangeError} if the elements have neither 16 nor 32 bits */
 export function transpose({ dtype, shape: [rows, cols], data }: HostTensor): HostTensor {
   const elementBytes = BYTES_PER_ELEMENT[dtype];
   if (elementBytes !== 2 && elementBytes !== 4) {

@@ -1,8 +1,7 @@
 /** Builds the request bodies of the attack corpus. */
 
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
-import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype } from "../../src/tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, type Dtype, floatsToBytes, isFloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { normals } from "../support/random.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";

@@ -7,7 +7,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare } from "./run_pare.ts";
 

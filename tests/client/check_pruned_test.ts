@@ -6,8 +6,7 @@ import { checkPruned } from "../../src/client/answers/check_pruned.ts";
 import { MalformedAnswerError } from "../../src/client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../../src/client/layer_file.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { f32, maskOf, report } from "./fake_host.ts";
 

@@ -4,8 +4,7 @@
  */
 
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
-import type { Dtype, FloatDtype } from "../../src/tensor/dtype.ts";
+import { type Dtype, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
 /** Makes a tensor from f32 values, which are rounded to `dtype`. */

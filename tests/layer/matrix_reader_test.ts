@@ -4,7 +4,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { TiledMatrix, writeMatrix } from "../../src/device/tiled_matrix.ts";
 import { weightReader } from "../../src/layer/write_layer.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../src/tensor/dtype.ts";
 import { eachBackend } from "../support/backends.ts";
 import { normals } from "../support/random.ts";
 

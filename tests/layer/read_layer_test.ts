@@ -9,8 +9,7 @@ import { type Backend, OutOfDeviceMemoryError } from "../../src/device/backend.t
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";
 import { readHessian, readLayer, type ReceivedLayer } from "../../src/layer/read_layer.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";

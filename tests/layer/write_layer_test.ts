@@ -12,7 +12,7 @@ import type { Report } from "../../src/protocol/messages.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import type { Solution } from "../../src/layer/solvers/solver.ts";
-import { floatsToBytes } from "../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../src/tensor/dtype.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import { withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "../../src/model/upload.ts";
-import { bytesToFloats, floatsToBytes } from "../../src/tensor/convert.ts";
+import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32 } from "../support/device.ts";

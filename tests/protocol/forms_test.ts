@@ -7,7 +7,7 @@ import manifest from "../../deno.json" with { type: "json" };
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { digestSchema } from "../../src/protocol/resources/fields.ts";
 import { isSafetensorsType } from "../../src/protocol/headers.ts";
-import { makeProblem, problemSchema } from "../../src/protocol/problem.ts";
+import { makeProblem, problemSchema } from "../../src/protocol/refusal.ts";
 import { PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 

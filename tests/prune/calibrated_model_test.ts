@@ -17,7 +17,7 @@ import {
   type CalibrationStep,
   withStatisticsInHostMemory,
 } from "../../src/prune/calibrated_model.ts";
-import { bytesToFloats, floatsToBytes } from "../../src/tensor/convert.ts";
+import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";

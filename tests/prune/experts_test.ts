@@ -13,7 +13,7 @@ import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 

@@ -11,7 +11,7 @@ import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { openFixture } from "../support/fixture_models.ts";
 import { sotuTokens } from "../support/opt_sotu.ts";
 

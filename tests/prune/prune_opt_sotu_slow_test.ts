@@ -19,7 +19,7 @@ import type { LayerParameters } from "../../src/layer/methods.ts";
 import { openModel } from "../../src/model/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { parsePattern } from "../../src/tensor/pattern.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";

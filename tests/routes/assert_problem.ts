@@ -1,7 +1,7 @@
 /** Checks a problem, the document with which a server answers a failed request. */
 
 import assert from "node:assert/strict";
-import { type Problem, problemSchema } from "../../src/protocol/problem.ts";
+import { type Problem, problemSchema } from "../../src/protocol/refusal.ts";
 import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { problemOf } from "./host.ts";
 

@@ -6,7 +6,7 @@ import { type HostSettings, startHostServices } from "../../src/host/host_servic
 import type { LogEntry } from "../../src/host/metrics.ts";
 import type { PageFiles } from "../../src/pages/page_files.ts";
 import { SAFETENSORS_TYPE } from "../../src/protocol/headers.ts";
-import type { Problem } from "../../src/protocol/problem.ts";
+import type { Problem } from "../../src/protocol/refusal.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";

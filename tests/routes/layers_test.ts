@@ -3,8 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian, gram } from "../reference/hessian.ts";
 import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../reference/sparsegpt.ts";

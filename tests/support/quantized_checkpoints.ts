@@ -11,8 +11,7 @@ import { planQuantized } from "../../src/model/checkpoint/quantized/plan_quantiz
 import { openModel } from "../../src/model/model.ts";
 import { denseModules, moduleName } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import { quantize } from "./quantized_weights.ts";

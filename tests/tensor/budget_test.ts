@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { PruningBudget } from "../../src/tensor/budget.ts";
+import { PruningBudget } from "../../src/tensor/pattern.ts";
 
 /**
  * Splits `total` entries into blocks of `block` entries, with `forced[i]` forced entries in block i. Returns

@@ -5,8 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { bytesToFloats, floatsToBytes } from "../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { BF16, decodeFloat16, encodeFloat16, F16, type Format } from "../reference/float16.ts";
 import { uniform } from "../support/random.ts";
 

@@ -3,8 +3,7 @@
 import { openModelFolder } from "../../../src/model/model.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
-import { bytesToFloats } from "../../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype } from "../../../src/tensor/dtype.ts";
 
 /**
  * The number of weights in the linear layers of the transformer blocks, and how many of these weights are 0.

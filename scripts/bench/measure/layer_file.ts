@@ -1,7 +1,7 @@
 /** Makes the layer that a bench solves: normally distributed weights and a correlated Hessian. */
 
 import { encode, encodeHeader } from "../../../src/tensor/safetensors/encode.ts";
-import { floatsToBytes } from "../../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../../src/tensor/dtype.ts";
 import { normals } from "../../../tests/support/random.ts";
 
 /**

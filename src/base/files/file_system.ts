@@ -1,7 +1,6 @@
 /**
- * The file system as an interface, so that tests can pass one that fails at a chosen moment. Files are read and written at offsets, because
- * tensors are stored at offsets. The parts of a path are joined with "/". If the operating system refuses an operation, a {@link FileError}
- * names the path and the reason.
+ * The file system as an interface, so that tests can pass one that fails at a chosen moment. Paths are joined with "/". If the operating
+ * system refuses an operation, a {@link FileError} names the path and the reason.
  */
 
 export interface ReadableFile {
@@ -56,8 +55,8 @@ export interface WorkFileSystem extends FileSystem {
   /** Removes a folder with its contents. Idempotent. */
   removeFolder(path: string): Promise<void>;
   /**
-   * Takes an exclusive lock on the file `path`, which is created if necessary. Disposing of the lock releases it, which is idempotent. The
-   * operating system releases it when the process ends, even if the process is killed.
+   * Takes an exclusive lock on the file `path`, which is created if necessary. Disposing of the lock (idempotent), or the end of the
+   * process, releases it.
    * @returns undefined if the lock is already taken
    */
   lock(path: string): Promise<AsyncDisposable | undefined>;

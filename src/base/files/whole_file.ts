@@ -1,4 +1,4 @@
-/** Reads whole files as bytes, text or JSON, and replaces a file atomically. Also parses and formats JSON that is already in memory. */
+/** Reads whole files, replaces a file atomically, parses and formats JSON, and locks an output folder. */
 
 import { messageOf } from "../errors.ts";
 import { InUseError, ModelError } from "./file_error.ts";
@@ -6,10 +6,7 @@ import type { FileSystem, WorkFileSystem } from "./file_system.ts";
 
 export const TEMPORARY_SUFFIX = ".partial";
 
-/**
- * The longest JSON file that is read, unless a larger limit is named. A parsed file takes several times its length in memory. The longest
- * config.json that is known has 2 MiB, because it lists the modules of a mixture of experts that are not quantised.
- */
+/** The default limit for JSON, which takes several times its length in memory. The longest known config.json has 2 MiB. */
 export const MAX_JSON_BYTES = 16 << 20;
 
 /** Reads all bytes of a file. @throws {ModelError} if the file is longer than `maxBytes` */

@@ -11,7 +11,7 @@ import { layerQuerySchema, ROUNDING_PARAMETERS } from "../../protocol/parameters
 import { UsageError } from "../errors.ts";
 import { METHOD_SOLVERS } from "../../layer/methods.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
-import { LayerSizeError } from "../../layer/solvers/check_operands.ts";
+import { LayerSizeError } from "../../layer/solvers/solver.ts";
 
 /** The parameters that no option sets. The commands choose the statistics and the dtype, and always want the error. */
 const WITHOUT_OPTION = ["error", "dtype", "hessian"] as const satisfies (keyof LayerQuery)[];

@@ -6,8 +6,14 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { parsePattern, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
-import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
-import { BYTES_PER_ELEMENT, type Dtype, type FloatDtype, isFloatDtype } from "../../tensor/dtype.ts";
+import {
+  BYTES_PER_ELEMENT,
+  bytesToFloats,
+  type Dtype,
+  type FloatDtype,
+  floatsToBytes,
+  isFloatDtype,
+} from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { checkQuantized } from "./check_quantized.ts";

@@ -2,8 +2,7 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
-import type { FloatDtype } from "../../tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import { malformedLayer, requireForm } from "./parse_answer.ts";
 

@@ -13,8 +13,7 @@ import { unpackUpper } from "../../device/kernels/transfer/unpack_upper.ts";
 import { copySubmatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { NotSymmetricError } from "../errors.ts";
 import type { Strip, StripRules } from "./strips.ts";
-import type { TensorSink } from "./ingest.ts";
-import type { DeferredChecks, Uploader } from "./upload.ts";
+import type { DeferredChecks, TensorSink, Uploader } from "./upload.ts";
 
 /**
  * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a client computes the two triangles separately in f32, the

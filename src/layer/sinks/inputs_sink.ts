@@ -9,8 +9,7 @@ import { HessianAccumulator } from "../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";
-import type { TensorSink } from "./ingest.ts";
-import type { Uploader } from "./upload.ts";
+import type { TensorSink, Uploader } from "./upload.ts";
 
 /**
  * The number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many rows before the arithmetic takes longer

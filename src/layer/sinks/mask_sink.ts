@@ -7,7 +7,7 @@ import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { Owned } from "../../device/owned.ts";
 import { maskRowBytes, wordsPerRow } from "../../tensor/pattern.ts";
 import type { ForcedEntries } from "../solvers/solver.ts";
-import type { TensorSink } from "./ingest.ts";
+import type { TensorSink } from "./upload.ts";
 import type { Strip, StripRules } from "./strips.ts";
 
 /**

@@ -1,14 +1,15 @@
 /**
- * Uploads strips of a tensor, which are ranges of whole rows, to the device. There the strips are converted to f32 and checked for values
- * that are not finite. The checks run on the device while the body arrives. `DeferredChecks` collects their results, so that the CPU rarely
- * waits for them. `Uploader` does everything else.
+ * Moves the tensors of a request to the device, in strips, while the bytes arrive. On the device, the strips are converted to f32 and
+ * checked for values that are not finite. `DeferredChecks` collects the results of the checks, so that the CPU rarely waits for them.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { UploadMemory } from "../../device/host_memory.ts";
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../device/kernels/transfer/check.ts";
 import { DTYPE_CODE, toFloat32 } from "../../device/kernels/transfer/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import { NonFiniteError } from "../errors.ts";
+import { type Strip, StripAssembler, stripBufferBytes, type StripRules } from "./strips.ts";
 
 /**
  * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails, its kernel stores the index
@@ -149,4 +150,73 @@ export class Uploader {
     buffer?.destroy();
     return larger;
   }
+}
+
+/**
+ * The least number of checks whose results may be pending. When all slots are in use, reading waits. The number must not follow from the
+ * sizes in the header, because a request can announce more than it sends.
+ */
+export const MIN_CHECK_SLOTS = 4096;
+
+/** Bytes of one tensor, which continue those of its last chunk. */
+export interface NamedChunk {
+  readonly tensor: { readonly name: string };
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Reads all `chunks` into `sinks`, and checks the values.
+ * @param sinks one sink for each tensor of the file, by the name of the tensor. The caller owns the sinks
+ * @throws {SafetensorsError} if the body ends early, or continues after the last tensor
+ * @throws {NonFiniteError} {NotSymmetricError} for the first invalid value in file order
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
+ */
+export async function ingest(
+  backend: Backend,
+  chunks: AsyncIterable<NamedChunk> | Iterable<NamedChunk>,
+  sinks: ReadonlyMap<string, TensorSink<unknown>>,
+): Promise<void> {
+  const all = [...sinks.values()];
+  const stripBytes = Math.max(...all.map(({ stripRules }) => stripBufferBytes(stripRules)));
+  using memory = await UploadMemory.open(backend, stripBytes);
+  const assemblers = new Map(
+    [...sinks].map(([name, { stripRules }]) => [name, new StripAssembler(stripRules, memory)]),
+  );
+  const checks = new DeferredChecks(
+    backend,
+    Math.max(MIN_CHECK_SLOTS, ...all.map(({ checksPerStrip }) => checksPerStrip)),
+  );
+  const uploader = new Uploader(backend, checks);
+  try {
+    for await (const { tensor, bytes: chunk } of chunks) {
+      const sink = sinks.get(tensor.name)!;
+      for (const { strip, bytes } of assemblers.get(tensor.name)!.push(chunk)) {
+        if (checks.freeSlots < sink.checksPerStrip) await checks.throwFirstFailure();
+        sink.accept(strip, bytes, uploader, checks);
+        await memory.next(strip.byteLength);
+      }
+    }
+    await checks.throwFirstFailure();
+  } finally {
+    uploader.destroy();
+    checks.destroy();
+  }
+}
+
+/** Builds a `Result` on the device from the strips of one tensor. Whoever creates a sink must call `destroy`, even after `take`. */
+export interface TensorSink<Result> {
+  /** The rules by which the tensor is split into the strips that `accept` expects, in order. */
+  readonly stripRules: StripRules;
+  /** The largest number of checks that one call of `accept` adds to its `DeferredChecks`. */
+  readonly checksPerStrip: number;
+  /**
+   * Queues the upload of the next strip.
+   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The sink may pass them to one write of the backend, and may
+   *   change them if its rules say so. They are not valid after the call
+   */
+  accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void;
+  /** Returns the result after the last strip. The caller now owns it. */
+  take(): Result;
+  /** Frees all device memory of the sink, except a result that was taken. */
+  destroy(): void;
 }

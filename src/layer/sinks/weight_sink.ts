@@ -7,8 +7,7 @@ import { copySubmatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";
-import type { TensorSink } from "./ingest.ts";
-import type { Uploader } from "./upload.ts";
+import type { TensorSink, Uploader } from "./upload.ts";
 
 /** Receives a (rows, cols) weight. The result is the weight as a (rows, cols) f32 matrix. */
 export class WeightSink implements TensorSink<TiledMatrix> {

@@ -12,12 +12,17 @@ import { MAX_BLOCK_SIZE } from "../../device/kernels/column_loop.ts";
 import { RADIX_LEVELS } from "../../device/kernels/selection/select.ts";
 import { type IndexRange, splitIntoPanels } from "../linalg/blocking.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
-import { PruningBudget } from "../../tensor/budget.ts";
-import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
+import { PruningBudget } from "../../tensor/pattern.ts";
+import {
+  checkGroupsFit,
+  checkStatisticsFit,
+  type Layer,
+  type Solution,
+  type SolveOptions,
+} from "./solver.ts";
 import { countZeros, FormSums, toSolution } from "./solution.ts";
 import { Selection } from "./selection.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
-import type { Layer, Solution, SolveOptions } from "./solver.ts";
 
 /**
  * Prunes `layer`. `layer.weight` holds the weights W and becomes Δ = W − Q, where Q is the pruned weights.

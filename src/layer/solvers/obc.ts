@@ -16,11 +16,10 @@ import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { scatterRows } from "../linalg/submatrix.ts";
 import { addScaled } from "../linalg/tile_arithmetic.ts";
 import { countBits, wordsPerRow } from "../../tensor/pattern.ts";
-import { checkStatisticsFit } from "./check_operands.ts";
+import { checkStatisticsFit, type Layer, type Solution, type SolveOptions } from "./solver.ts";
 import { FormSums } from "./solution.ts";
 import { invertStatistics } from "./obc/inverse_statistics.ts";
 import { checkObcSize, type RemovalOperands, removeInBatches, shareRemovals } from "./obc/weight_removal.ts";
-import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { zeroDeadInputs } from "./sparsegpt.ts";
 
 export interface ObcOptions extends SolveOptions {

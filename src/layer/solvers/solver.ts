@@ -1,28 +1,23 @@
 /**
- * The types that every solver works with. A solver takes a layer's operands on the device and returns the pruned layer on the device. All
- * values are f32. A solver knows nothing about files, HTTP or other dtypes. In this file, H is the layer's calibration statistics Σ x·xᵀ.
+ * The types of all solvers. A solver takes the operands of a layer on the device, and returns the pruned layer on the device. All values
+ * are f32, and H is the calibration statistics Σ x·xᵀ.
  */
 
 import type { DeviceBuffer } from "../../device/backend.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import type { Pattern } from "../../tensor/pattern.ts";
-import type { QuantizationOptions } from "../../tensor/quantization.ts";
+import { type Pattern, wordsPerRow } from "../../tensor/pattern.ts";
+import { checkQuantization, type QuantizationOptions } from "../../tensor/quantization.ts";
+import type { Factor } from "../linalg/factor.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 
 export interface Layer {
-  /**
-   * The weights W, (rows, cols) = (out_features, in_features) f32. The solver overwrites them with Δ = W − Q, where Q is the pruned
-   * weights. The caller frees the matrix.
-   */
+  /** W, (rows, cols) = (out_features, in_features). The solver overwrites it with Δ = W − Q. The caller frees it. */
   readonly weight: TiledMatrix;
   readonly forced?: ForcedEntries;
 }
 
-/** The set of entries that must be pruned. It comes from the `mask` tensor of a request. */
 export interface ForcedEntries {
-  /**
-   * u32 bits, ⌈cols/32⌉ words per row, least significant bit first. A bit is 1 if the entry must be pruned. The caller frees the buffer.
-   */
+  /** u32 bits, ⌈cols/32⌉ words per row, least significant bit first, 1 if the entry must be pruned. The caller frees it. */
   readonly bits: DeviceBuffer;
   readonly perColumn: Uint32Array; // (cols) u32: the number of forced entries in each column
 }
@@ -40,8 +35,8 @@ export interface SparseGptOptions extends SolveOptions {
   /** Rounds the kept weights to grids in the same pass over the columns. With sparsity 0 this is GPTQ. */
   readonly quantization?: QuantizationOptions;
   /**
-   * The mask to keep, in the layout of {@link Solution.mask}. Exactly these entries are kept, so sparsity, pattern and forced entries
-   * choose nothing. Only with `quantization`. The caller frees the buffer.
+   * The entries to keep, in the layout of {@link Solution.mask}, in place of sparsity, pattern and forced entries. Only with
+   * `quantization`.
    */
   readonly fixedMask?: DeviceBuffer;
   /**
@@ -72,10 +67,7 @@ export interface Solution {
    * (`trustedDifference`). NaN if the sums overflowed.
    */
   readonly loss: number | null;
-  /**
-   * tr(W·H·Wᵀ), the denominator of the relative error. Null if the options did not ask for the relative error, and for the reasons for
-   * which the loss is null.
-   */
+  /** tr(W·H·Wᵀ), the denominator of the relative error. Null if it was not requested, and for the reasons of a null loss. */
   readonly weightForm: number | null;
   /** The grids of the weights, if they were rounded. Every entry of Q is then exactly a value of its grid. */
   readonly quantized?: QuantizationGrids;
@@ -87,4 +79,81 @@ export interface Solution {
 export interface BlockUpdate {
   readonly accumulated: Submatrix; // A_k = Σ_{j<k} Δ_j·R_jk, (rows, columns of the block) f32
   readonly inverse: Submatrix; // U_kk, the inverse of the diagonal block k of R, upper triangular
+}
+
+/** A layer is larger than its method can handle. */
+export class LayerSizeError extends RangeError {
+  override name = "LayerSizeError";
+
+  constructor(readonly method: string, message: string) {
+    super(`${method}: ${message}`);
+  }
+}
+
+/**
+ * Checks that the statistics belong to the weight's columns.
+ * @param statistics H or its factor R
+ * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges differ
+ */
+export function checkStatisticsFit(weight: TiledMatrix, statistics: TiledMatrix): void {
+  if (weight.cols !== statistics.cols || weight.edge !== statistics.edge) {
+    throw new RangeError(
+      `the weight has ${weight.cols} columns in tiles of ${weight.edge}, ` +
+        `but its statistics have order ${statistics.cols} in tiles of ${statistics.edge}`,
+    );
+  }
+}
+
+/**
+ * Checks that every group of an n:m pattern lies within one block or tile of `size` columns.
+ * @param what the name of the size in the error message
+ * @throws {RangeError} if `size` is not a multiple of the group size
+ */
+export function checkGroupsFit(what: string, size: number, pattern: Pattern): void {
+  if (pattern.kind === "n:m" && size % pattern.group !== 0) {
+    throw new RangeError(
+      `${what} ${size}: must be a multiple of ${pattern.group}, the group size of the pattern`,
+    );
+  }
+}
+
+/**
+ * Checks the options of a pass that rounds weights, if they ask for one.
+ * @throws {RangeError} that names the parameter, the rule and the value
+ */
+export function checkRounding(
+  { rows, cols }: TiledMatrix,
+  { blocksize, order }: Pick<Factor, "blocksize" | "order">,
+  { pattern, quantization, fixedMask, gridRanges }: SparseGptOptions,
+): void {
+  if (quantization) {
+    const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
+    checkQuantization(quantization, { blocksize, patternGroup });
+  }
+  const orderOfFactor = order ? "activation" : "natural", wanted = quantization?.order ?? orderOfFactor;
+  if (orderOfFactor !== wanted) {
+    throw new RangeError(
+      `order ${wanted}: needs a factor in this order, but the factor's order is ${orderOfFactor}`,
+    );
+  }
+  if (order && pattern.kind === "n:m") {
+    throw new RangeError(
+      "an n:m pattern: needs a factor in natural order, but the factor's order is activation",
+    );
+  }
+  if (gridRanges && quantization?.groupSize !== 0) {
+    throw new RangeError(
+      "ranges of grids: need quantization with group_size 0, because a range belongs to a row",
+    );
+  }
+  if (!fixedMask) return;
+  if (!quantization) {
+    throw new RangeError("a fixed mask: needs quantization, because pruning alone chooses its own mask");
+  }
+  const expected = 4 * rows * wordsPerRow(cols);
+  if (fixedMask.byteLength !== expected) {
+    throw new RangeError(
+      `a fixed mask of ${fixedMask.byteLength} bytes: must have ${expected} bytes for a weight of ${rows}×${cols}`,
+    );
+  }
 }

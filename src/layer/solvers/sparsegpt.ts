@@ -12,7 +12,7 @@ import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { zeroColumns } from "../../device/kernels/zero_columns.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { PruningBudget } from "../../tensor/budget.ts";
+import { PruningBudget } from "../../tensor/pattern.ts";
 import { type IndexRange, splitRange } from "../linalg/blocking.ts";
 import { type ColumnOrder, permuteBits, permuteColumns } from "../linalg/column_order.ts";
 import type { Factor } from "../linalg/factor.ts";
@@ -20,12 +20,20 @@ import { PanelProduct } from "../linalg/panel_product.ts";
 import { addFactoredForm, addInnerProduct, RowSums, total } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { allocateLike } from "../linalg/tile_arithmetic.ts";
-import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_operands.ts";
+import {
+  type BlockUpdate,
+  checkGroupsFit,
+  checkRounding,
+  checkStatisticsFit,
+  type ForcedEntries,
+  type Layer,
+  type Solution,
+  type SparseGptOptions,
+} from "./solver.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
 import { Selection } from "./selection.ts";
 import { countZeros, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
-import type { BlockUpdate, ForcedEntries, Layer, Solution, SparseGptOptions } from "./solver.ts";
 
 /**
  * Prunes `layer` with the factor of its statistics, and rounds the kept weights if the options say so. The factor is not modified.

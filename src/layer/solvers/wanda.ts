@@ -14,10 +14,9 @@ import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
 import { gatherRows } from "../linalg/submatrix.ts";
 import { addScaled, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { countBits, type Pattern, prunedPerRow, wordsPerRow } from "../../tensor/pattern.ts";
-import { checkStatisticsFit } from "./check_operands.ts";
+import { checkStatisticsFit, type Layer, type Solution, type SolveOptions } from "./solver.ts";
 import { ForcedBinding } from "./selection.ts";
 import { FormSums } from "./solution.ts";
-import type { Layer, Solution, SolveOptions } from "./solver.ts";
 
 /**
  * The largest size of a strip, in bytes. A strip is some whole rows of the weight that are copied to one buffer, because the tiles of a

@@ -1,7 +1,14 @@
 /** The interface through which the network reads its weights, from the disk or from memory. */
 
-import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
-import { BYTES_PER_ELEMENT, type Dtype, isFloatDtype, sameShape, tensorBytes } from "../../tensor/dtype.ts";
+import {
+  BYTES_PER_ELEMENT,
+  bytesToFloats,
+  type Dtype,
+  floatsToBytes,
+  isFloatDtype,
+  sameShape,
+  tensorBytes,
+} from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
 export interface TensorShape {

@@ -63,7 +63,7 @@ export const jobRequestSchema = z.strictObject({
 
 const jobStateSchema = described(z.enum(JOB_STATES), "`done`, `failed` and `cancelled` are final");
 
-/** The code of the reason why a layer has no result: an error code of the HTTP API (`problem.ts`), or `cancelled`. */
+/** The code of the reason why a layer has no result: an error code of the HTTP API (`problem_codes.ts`), or `cancelled`. */
 const jobErrorSchema = described(
   z.object({
     code: described(z.string(), "An error code of the HTTP API, or `cancelled`"),

@@ -6,7 +6,7 @@
 
 import { z } from "zod";
 import { REQUEST_ID_HEADER } from "../headers.ts";
-import { PROBLEM_TYPE, problemSchema } from "../problem.ts";
+import { PROBLEM_TYPE, problemSchema } from "../refusal.ts";
 import { type ProblemCode, PROBLEMS } from "../problem_codes.ts";
 
 /** A header of an answer, in the form of an OpenAPI document. */

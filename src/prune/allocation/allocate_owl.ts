@@ -6,7 +6,7 @@
 import { checkTensor } from "../../model/upload.ts";
 import { storedShape } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
-import { bytesToFloats } from "../../tensor/convert.ts";
+import { bytesToFloats } from "../../tensor/dtype.ts";
 import { type SizedLayer, weightName } from "../block_plan.ts";
 import { readLayerWeight } from "../open_round.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";

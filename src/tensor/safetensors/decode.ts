@@ -155,10 +155,7 @@ export class ByteSource {
     this.#iterator = source[Symbol.asyncIterator]();
   }
 
-  /**
-   * Returns at least 1 and at most `maxBytes` of the next bytes, as a view of the current chunk. Returns undefined at the end of the
-   * source. Rethrows the errors of the source.
-   */
+  /** Returns 1 to `maxBytes` of the next bytes, as a view, or undefined at the end. Rethrows the errors of the source. */
   async readSome(maxBytes: number): Promise<Uint8Array | undefined> {
     while (this.#chunk.byteLength === 0) {
       const next = await this.#pull();
@@ -171,10 +168,7 @@ export class ByteSource {
     return bytes;
   }
 
-  /**
-   * Returns the next `count` bytes, or fewer if the source ends earlier. The bytes are copied only if they lie in more than one chunk.
-   * Rethrows the errors of the source.
-   */
+  /** Returns the next `count` bytes, or fewer at the end. They are copied only if they lie in several chunks. */
   async readExactly(count: number): Promise<Uint8Array> {
     const first = count === 0 ? undefined : await this.readSome(count);
     if (first === undefined || first.byteLength === count) return first ?? new Uint8Array(0);

@@ -1,7 +1,6 @@
 /**
- * The error that the safetensors reader throws for an invalid file. `layer/errors.ts` maps its kind to an error code: `malformed` to
- * `malformed_safetensors` and `truncated` to `truncated_body`. The reader passes on errors of the byte source unchanged. The encoder throws
- * RangeError or TypeError instead, because its errors are the caller's fault.
+ * The error of the safetensors reader for an invalid file. The reader passes on errors of the byte source unchanged. The encoder throws
+ * RangeError or TypeError instead, because its errors are the fault of the caller.
  */
 
 import { shortened } from "../../base/texts.ts";
@@ -47,13 +46,7 @@ export function quote(value: unknown): string {
   return shortened(JSON.stringify(value) ?? "undefined");
 }
 
-/**
- * Makes the error for a file that is too short.
- * @param part the part of the file that is incomplete, as a word for the message
- * @param actual the length of the file, in bytes
- * @param needed the length that the file needs for this part, in bytes
- * @param tensor the name of the tensor that is incomplete
- */
+/** Makes the error for a file of `actual` bytes that needs `needed` bytes for the part `part`, a word for the message. */
 export function truncated(
   part: string,
   actual: number,

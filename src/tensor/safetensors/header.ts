@@ -1,7 +1,6 @@
 /**
- * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors). A file begins with the length of the header as a
- * little-endian u64. The header itself is a JSON object that holds the dtype, the shape and the position of every tensor. The data section
- * follows the header. This file and the files that it calls check every rule of the format, so the rest of the program can trust the
+ * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors): its length as a little-endian u64, and a JSON object
+ * with the dtype, the shape and the position of every tensor. Every rule of the format is checked, so the rest of the program can trust the
  * offsets and shapes. The rules for which tensors a request must contain are in `layer/body_tensors.ts`.
  */
 
@@ -12,10 +11,7 @@ import { isObject, parseHeaderJson } from "./header_json.ts";
 /** The size in bytes of the length field at the start of a file. */
 export const LENGTH_BYTES = 8;
 
-/**
- * The longest accepted header of a request body, in bytes. A request contains the few tensors of one layer, so 1 MiB is ample, and it is
- * small enough to parse quickly.
- */
+/** The longest accepted header of a request body, in bytes. It is ample for the few tensors of a layer, and quick to parse. */
 export const MAX_HEADER_BYTES = 1 << 20;
 
 /** The longest accepted header of a checkpoint file, in bytes. This is the limit of the reference implementation. */

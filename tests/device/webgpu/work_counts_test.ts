@@ -10,7 +10,7 @@ import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { factor } from "../../../src/layer/linalg/factor.ts";
 import { readLayer } from "../../../src/layer/read_layer.ts";
-import { MIN_CHECK_SLOTS } from "../../../src/layer/sinks/ingest.ts";
+import { MIN_CHECK_SLOTS } from "../../../src/layer/sinks/upload.ts";
 import { encodeAnswer } from "../../../src/layer/write_layer.ts";
 import type { Report } from "../../../src/protocol/messages.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";

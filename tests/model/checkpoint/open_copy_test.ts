@@ -7,7 +7,7 @@ import { type CopyOptions, type OpenCopy, openCopy } from "../../../src/model/ch
 import { convertReplacement } from "../../../src/model/checkpoint/tensor_source.ts";
 import { planCopy } from "../../../src/model/checkpoint/write/write_plan.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
-import { floatsToBytes } from "../../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";

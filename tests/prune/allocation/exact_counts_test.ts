@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { exactCounts, sparsityOf } from "../../../src/prune/allocation/exact_counts.ts";
 import { layerQuerySchema } from "../../../src/protocol/parameters.ts";
 import { searchParamsOf } from "../../../src/protocol/search_params.ts";
-import { PruningBudget } from "../../../src/tensor/budget.ts";
+import { PruningBudget } from "../../../src/tensor/pattern.ts";
 import { uniform } from "../../support/random.ts";
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);

@@ -20,7 +20,7 @@ import {
 import { openLocalHost } from "../../support/local_host.ts";
 import type { Model } from "../../../src/model/model.ts";
 import { MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/weight_removal.ts";
-import { floatsToBytes } from "../../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../../src/tensor/dtype.ts";
 
 function cell(method: string, target: string, errors: (number | null)[], perplexity: number): CellResult {
   return { method, target, errors, perplexity, solveSeconds: perplexity / 10 };

@@ -1,7 +1,6 @@
 /** A connection that delivers the body of a request, without a client that holds the body in memory. */
 
-import { floatsToBytes } from "../../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../../src/tensor/dtype.ts";
+import { type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
 import { normals } from "../random.ts";
 import type { CopyCounter } from "./copy_counter.ts";
 

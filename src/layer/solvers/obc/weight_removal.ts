@@ -11,7 +11,7 @@ import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
 import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
 import { gatherRows, type Submatrix } from "../../linalg/submatrix.ts";
-import { LayerSizeError } from "../check_operands.ts";
+import { LayerSizeError } from "../solver.ts";
 
 export interface RemovalOperands {
   readonly inverse: Submatrix; // H⁻¹, (cols, ld) f32, where ld is cols rounded up to a multiple of 4

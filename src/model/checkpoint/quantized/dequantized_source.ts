@@ -5,8 +5,7 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import { gridsPerRow } from "../../../tensor/quantization.ts";
-import { bytesToFloats, floatsToBytes } from "../../../tensor/convert.ts";
-import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, bytesToFloats, floatsToBytes } from "../../../tensor/dtype.ts";
 import type { TensorSpec } from "../../../tensor/safetensors/encode.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import type { Shard } from "../shard.ts";

@@ -8,8 +8,7 @@
  * rounded scales. `pare prune` uses this dense weight to calibrate the later layers, so they see the model that is written.
  */
 
-import { bytesToFloats, floatsToBytes } from "../../../tensor/convert.ts";
-import { type FloatDtype, sameShape } from "../../../tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype, floatsToBytes, sameShape } from "../../../tensor/dtype.ts";
 import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../tensor/host_tensor.ts";
 import { type GridOptions, gridsPerRow } from "../../../tensor/quantization.ts";
 import { dequantizeRows, packColumns, packRows } from "./codes.ts";
