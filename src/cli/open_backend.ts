@@ -2,8 +2,8 @@
 
 import type { Backend } from "../device/backend.ts";
 import { type BackendChoice, selectBackend, type SelectOptions } from "../host/backends.ts";
-import type { LogEntry } from "../host/log_entry.ts";
-import { messageOf } from "../base/message_of.ts";
+import type { LogEntry } from "../host/metrics.ts";
+import { messageOf } from "../base/errors.ts";
 import { RefusedError } from "./errors.ts";
 
 /** Opens a backend for forward passes and solves. @throws {RefusedError} if this machine does not have it */

@@ -12,7 +12,7 @@ import { findProducts } from "../../src/device/cpu/products/find_products.ts";
 import { PRECISIONS } from "../../src/device/cpu/products/product_library.ts";
 import { describeRounding } from "../../src/device/adapter_rounding.ts";
 import { selectBackend } from "../../src/host/backends.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
+import type { LogEntry } from "../../src/host/metrics.ts";
 import { openModel } from "../../src/model/model.ts";
 
 const SHAPE = { layers: 2, hidden: 64, heads: 2, ffn: 128, vocabulary: 2048, positions: 8 };

@@ -23,7 +23,7 @@ import {
 } from "./command_ring.ts";
 import { instantiate, type KernelInstance } from "./module.ts";
 import { loadProducts } from "./products/product_library.ts";
-import { messageOf } from "../../base/message_of.ts";
+import { messageOf } from "../../base/errors.ts";
 
 /**
  * The number of times that a worker polls before it sleeps. These polls take 10–20 µs, which is about the

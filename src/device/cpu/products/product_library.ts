@@ -9,7 +9,7 @@
  * them, so that `--allow-ffi=PATH` is enough.
  */
 
-import { messageOf } from "../../../base/message_of.ts";
+import { messageOf } from "../../../base/errors.ts";
 import { restrictAndName, VENDOR_SYMBOLS } from "./vendors.ts";
 
 /** The formats to which the products of the forward pass and of the statistics may round their operands. Sums are float32. */
