@@ -1,7 +1,7 @@
 /** Computes the numbers that the self-check expects from a device, with the float64 code of `tests/reference`. */
 
 import { ALL_CASES } from "../../src/host/self_check/cases.ts";
-import { type Fingerprint, hashBits, sumElements } from "../../src/host/self_check/fingerprint.ts";
+import { hashBits, type ResultFingerprint, sumElements } from "../../src/host/self_check/fingerprint.ts";
 import { type CheckCase, expectedName, roundsOperands } from "../../src/host/self_check/run_case.ts";
 import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
 import { BF16, decodeFloat16, encodeFloat16 } from "../../tests/reference/float16.ts";
@@ -13,7 +13,7 @@ const DECIDING = ["prune_block_n_m", "quantize_block", "remove_weights", "fit_gr
 const DISTURBANCE = 2 ** -18;
 
 /** Returns the committed fingerprints, by the names of the cases and their outputs. */
-export function expectedFingerprints(): Record<string, Record<string, Fingerprint>> {
+export function expectedFingerprints(): Record<string, Record<string, ResultFingerprint>> {
   const rounded = ALL_CASES.filter(roundsOperands).map((checkCase) => withRoundedOperands(checkCase));
   return Object.fromEntries(
     [...ALL_CASES, ...rounded].map((checkCase) => [checkCase.name, expectedOutputs(checkCase)]),
@@ -38,7 +38,7 @@ function withRoundedOperands(checkCase: CheckCase): CheckCase {
  * Computes the fingerprints of one case.
  * @throws {Error} if a decision of the kernel is so close that rounding errors could change it
  */
-function expectedOutputs(checkCase: CheckCase): Record<string, Fingerprint> {
+function expectedOutputs(checkCase: CheckCase): Record<string, ResultFingerprint> {
   const before = checkCase.buffers(), { name, subject } = checkCase;
   const outputs = fingerprints(checkCase, before, compute(checkCase, before));
   if (DECIDING.includes(subject)) {
@@ -88,9 +88,9 @@ function fingerprints(
   { outputs }: CheckCase,
   before: Readonly<Record<string, Values>>,
   after: Results,
-): Record<string, Fingerprint> {
+): Record<string, ResultFingerprint> {
   return Object.fromEntries(
-    Object.entries(outputs).map(([output, { binding, roundings, includes }]): [string, Fingerprint] => {
+    Object.entries(outputs).map(([output, { binding, roundings, includes }]): [string, ResultFingerprint] => {
       const values = after[binding];
       const rounded = before[binding] instanceof Float32Array
         ? Float32Array.from(values)

@@ -1,7 +1,7 @@
 /** Computes the results that the self-check expects of its layers, with the float64 code of `tests/reference`. */
 
 import { LAYER_CASES, type LayerCase } from "../../src/host/self_check/layer_cases.ts";
-import { type Fingerprint, hashBits, sumElements } from "../../src/host/self_check/fingerprint.ts";
+import { hashBits, type ResultFingerprint, sumElements } from "../../src/host/self_check/fingerprint.ts";
 import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
 import { referenceGptq } from "../../tests/reference/gptq.ts";
 import { referenceObc } from "../../tests/reference/obc.ts";
@@ -17,12 +17,12 @@ import { referenceWanda } from "../../tests/reference/wanda.ts";
 const DISTURBANCE = 2 ** -20;
 
 /** Returns the fingerprints of all layers, by the names of the cases and their outputs. */
-export function expectedLayers(): Record<string, Record<string, Fingerprint>> {
+export function expectedLayers(): Record<string, Record<string, ResultFingerprint>> {
   return Object.fromEntries(LAYER_CASES.map((layerCase) => [layerCase.name, expectedOutputs(layerCase)]));
 }
 
 /** @throws {Error} if the choice of an entry is so close that rounding errors could change it */
-function expectedOutputs(layerCase: LayerCase): Record<string, Fingerprint> {
+function expectedOutputs(layerCase: LayerCase): Record<string, ResultFingerprint> {
   const operands = layerCase.operands(), results = solve(layerCase, operands.weight, operands.hessian);
   for (const seed of [1, 2, 3]) {
     const next = generator(seed);
@@ -33,7 +33,7 @@ function expectedOutputs(layerCase: LayerCase): Record<string, Fingerprint> {
     }
   }
   return Object.fromEntries(
-    Object.entries(layerCase.outputs).map(([output, { binding, roundings }]): [string, Fingerprint] => {
+    Object.entries(layerCase.outputs).map(([output, { binding, roundings }]): [string, ResultFingerprint] => {
       const values = results[binding];
       if (roundings === undefined) {
         const exact: Values = binding === "mask" ? Uint32Array.from(values) : Float32Array.from(values);

@@ -3,8 +3,8 @@
  * block (shaders/shared/column_loop.wgsl). The functions with `Loops` in their names count the iterations of its loops.
  */
 
-import type { Access, Scalar } from "./kernel.ts";
-import { filled, positive, signed, sumRoundings, words } from "./kernel_case.ts";
+import type { BindingAccess, Scalar } from "./kernel.ts";
+import { filled, positives, signed, sumRoundings, words } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 
 /** The rows per workgroup and the columns per segment, as in the shader. */
@@ -21,7 +21,7 @@ export const columnLoopBindings = {
   q: "read_write",
   mask: "read_write",
   sums: "read_write",
-} as const satisfies Record<string, Access>;
+} as const satisfies Record<string, BindingAccess>;
 
 /** The parameters that both kernels have. */
 export const columnLoopParams = {
@@ -163,7 +163,7 @@ export function columnLoopCase(size: number, isAligned: boolean, shift = 0) {
         w: signed(6 + CASE_ROWS * ldw, 302 + size),
         q: filled(6 + CASE_ROWS * ldw),
         mask: words((CASE_ROW0 + CASE_ROWS) * perRow, 303 + size),
-        sums: positive(2 * (CASE_ROW0 + CASE_ROWS), 304 + size),
+        sums: positives(2 * (CASE_ROW0 + CASE_ROWS), 304 + size),
       };
     },
     roundings: { w: roundings, q: roundings, sums: roundings },

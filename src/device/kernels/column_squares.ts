@@ -4,7 +4,7 @@
  */
 
 import { defineKernel } from "./kernel.ts";
-import { type KernelCase, positive, signed, sumRoundings } from "./kernel_case.ts";
+import { type KernelCase, positives, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../../shaders/column_squares.wgsl" with { type: "text" };
 
@@ -36,7 +36,7 @@ export function columnSquaresCase(
   const x_offset = 3, ldx = cols + 5;
   return {
     params: { rows, cols, x_offset, ldx },
-    buffers: () => ({ x: signed(x_offset + rows * ldx, 102), sums: positive(cols + 5, 103) }),
+    buffers: () => ({ x: signed(x_offset + rows * ldx, 102), sums: positives(cols + 5, 103) }),
     roundings: { sums: sumRoundings(rows) },
   };
 }

@@ -1,7 +1,7 @@
 /** Elementwise kernels on a tile: a linear combination whose factors depend on a mask, and scaled rows and columns. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
-import { positive, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
+import { positives, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/combine.wgsl" with { type: "text" };
 
@@ -71,8 +71,8 @@ export function scaleTileCase(place: TilePlace, has_left: number) {
   return {
     params: { ...tile, has_left },
     buffers: () => ({
-      left: positive(row0 + rows, 106),
-      right: positive(first + cols, 107),
+      left: positives(row0 + rows, 106),
+      right: positives(first + cols, 107),
       x: signed(rows * ld, 108),
     }),
     roundings: { x: 2 },

@@ -10,7 +10,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
-import { positive, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
+import { positives, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/conjugate_gradient.wgsl" with { type: "text" };
 
@@ -59,7 +59,7 @@ const COLUMNS = { stride: 3, numerator: 0, denominator: 2 };
 
 /** The sums of the rows. In some rows the denominator is not positive. */
 function sumsOf(rows: number) {
-  return positive(rows * 3, 91).map((value, i) => i % 3 === 2 && i % 5 === 0 ? 1 - value * 2 : value);
+  return positives(rows * 3, 91).map((value, i) => i % 3 === 2 && i % 5 === 0 ? 1 - value * 2 : value);
 }
 
 /** A case of `cgStep`. A division may be off by 2.5 units in the last place in WGSL. */

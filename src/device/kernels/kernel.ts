@@ -4,7 +4,7 @@ import type { KernelCase } from "./kernel_case.ts";
 import type { LoopCount } from "./loop_count.ts";
 
 /** How a kernel uses a buffer. */
-export type Access = "read" | "read_write";
+export type BindingAccess = "read" | "read_write";
 
 /** The type of a parameter, in the uniform struct and in the arguments of the WebAssembly twin. */
 export type Scalar = "u32" | "f32";
@@ -34,7 +34,7 @@ export interface Kernel<B extends string = string, P extends string = string> {
   /** A unique name. The WebAssembly twin exports functions called `NAME` and `NAME_items`. */
   readonly name: string;
   /** How the kernel uses each buffer, in the order of the bindings. */
-  readonly bindings: Readonly<Record<B, Access>>;
+  readonly bindings: Readonly<Record<B, BindingAccess>>;
   /** The type of each parameter, in the order of the uniform struct. A parameter takes 4 bytes. */
   readonly params: Readonly<Record<P, Scalar>>;
   /** The shader for hardware adapters, and for software adapters if there is no `softwareShader`. */

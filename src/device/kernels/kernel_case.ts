@@ -10,7 +10,7 @@
 export type Values = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 /** A result of a dispatch that is compared with the float64 reference. */
-export interface Output {
+export interface CaseOutput {
   readonly binding: string;
   /**
    * The number of consecutive f32 roundings on the way to an element. Each of them changes the element by at most 2⁻²⁴ of
@@ -27,12 +27,12 @@ export interface KernelCase<B extends string = string, P extends string = string
   readonly feature?: string;
   readonly params: Readonly<Record<P, number>>;
   readonly buffers: () => Readonly<Record<B, Values>>;
-  /** `Output.roundings` of the buffers that hold rounded floats. The bits of the others must be equal. */
+  /** `CaseOutput.roundings` of the buffers that hold rounded floats. The bits of the others must be equal. */
   readonly roundings?: Readonly<Partial<Record<B, number>>>;
-  /** `Output.includes` of buffers in which some elements are unspecified. */
+  /** `CaseOutput.includes` of buffers in which some elements are unspecified. */
   readonly includes?: Readonly<Partial<Record<B, (index: number) => boolean>>>;
   /** Outputs besides the buffers that the kernel writes, by a name that is unique in the case. */
-  readonly outputs?: Readonly<Record<string, Output>>;
+  readonly outputs?: Readonly<Record<string, CaseOutput>>;
 }
 
 /**
@@ -94,7 +94,7 @@ export function coarse(count: number, seed: number): Float32Array<ArrayBuffer> {
 }
 
 /** Returns `count` random floats in [0.5, 1.5). */
-export function positive(count: number, seed: number): Float32Array<ArrayBuffer> {
+export function positives(count: number, seed: number): Float32Array<ArrayBuffer> {
   return signed(count, seed).map((value) => value / 2 + 1);
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
-import { below, filled, positive, signed, UNTOUCHED, words } from "./kernel_case.ts";
+import { below, filled, positives, signed, UNTOUCHED, words } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
@@ -78,7 +78,7 @@ function fitGridsCase(symmetric: number) {
     feature: symmetric ? "symmetric" : "asymmetric",
     params: { count: 75, max_code: 15, symmetric },
     buffers: () => ({
-      ranges: positive(80, 311).map((value, i) => i % 7 === 5 ? 1 : value),
+      ranges: positives(80, 311).map((value, i) => i % 7 === 5 ? 1 : value),
       // Some scales are just above the smallest normal number.
       scales: signed(80, 312).map((value, i) =>
         i % 7 === 5 ? -1.125 * 15 * 2 ** -126 : i % 9 === 0 ? 0 : -Math.abs(value)
@@ -98,7 +98,7 @@ export function encodeCodesCase(count: number, cols: number, grid_size: number, 
     feature: `${grid_size || "all"} columns per grid`,
     params: { count, cols, q_offset, row0, grid_size, grids },
     buffers: () => {
-      const scales = positive(gridCount, 314), zeros = Float32Array.from(below(limit, gridCount, 315));
+      const scales = positives(gridCount, 314), zeros = Float32Array.from(below(limit, gridCount, 315));
       const q = Float32Array.from(below(limit, q_offset + count, 316), (code, at) => {
         const i = Math.max(0, at - q_offset), group = grid_size ? Math.floor(i % cols / grid_size) : 0;
         const grid = (row0 + Math.floor(i / cols)) * grids + group;

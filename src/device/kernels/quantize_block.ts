@@ -8,7 +8,7 @@
  */
 
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
-import { below, positive, sumRoundings } from "./kernel_case.ts";
+import { below, positives, sumRoundings } from "./kernel_case.ts";
 import {
   CASE_ROW0,
   CASE_ROWS,
@@ -121,7 +121,7 @@ export function quantizeBlockCase({ size, isAligned, bits, shift, ...options }: 
     params: { ...params, ...options, max_code: codes - 1, grids },
     buffers: () => ({
       ...buffers(),
-      scales: positive(count, 308).map((value) => 3 * value / codes),
+      scales: positives(count, 308).map((value) => 3 * value / codes),
       zeros: Float32Array.from(below(codes, count, 309)),
     }),
     roundings: { ...roundings, scales: 4 * sumRoundings(size) },

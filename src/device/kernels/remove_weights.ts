@@ -13,7 +13,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
-import { below, filled, positive, signed, words } from "./kernel_case.ts";
+import { below, filled, positives, signed, words } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/remove_weights.wgsl" with { type: "text" };
@@ -133,7 +133,7 @@ function removalCase(
       }
       return {
         inverse,
-        bounds: positive(ld, 322).map((value) => value / 4),
+        bounds: positives(ld, 322).map((value) => value / 4),
         limits: Uint32Array.from({ length: rows }, (_, r) => depth - 3 * r),
         weights: signed(rows * ld, 323).map((value) => 8 * value),
         diagonal: filled(rows * ld, 4),

@@ -1,7 +1,7 @@
 /** Dot products of the rows of two matrices. With the same matrix as both operands, they are the squared norms of its rows. */
 
 import { defineKernel } from "./kernel.ts";
-import { positive, signed, sumRoundings } from "./kernel_case.ts";
+import { positives, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../../shaders/row_dot.wgsl" with { type: "text" };
 
@@ -47,8 +47,8 @@ export function rowDotCase(rows: number, cols: number) {
   return {
     params: { ...params, scale: -0.75 },
     buffers: () => ({
-      x: positive(3 + rows * params.ldx, 99),
-      y: positive(2 + rows * params.ldy, 100),
+      x: positives(3 + rows * params.ldx, 99),
+      y: positives(2 + rows * params.ldy, 100),
       sums: signed(rows * 3 + 7, 101),
     }),
     roundings: { sums: sumRoundings(cols) },

@@ -4,7 +4,7 @@
  * out bindings that an entry point does not use, and the bind groups would no longer match the layouts.
  */
 
-import type { Access, Kernel, ShaderVariant } from "../kernels/kernel.ts";
+import type { BindingAccess, Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import type { DeviceFaults } from "./device_faults.ts";
 import { chooseShader, possibleShaders, type Tiling, type Tuning } from "./tuning.ts";
 
@@ -18,7 +18,7 @@ export const PARAMS_BYTES = 256;
 export interface BindingLayout {
   /** The accesses in binding order, such as `read read_write`. */
   readonly key: string;
-  readonly accesses: readonly Access[];
+  readonly accesses: readonly BindingAccess[];
   readonly bindGroupLayout: GPUBindGroupLayout;
   readonly pipelineLayout: GPUPipelineLayout;
 }
@@ -168,7 +168,7 @@ export class PipelineCache {
     return module;
   }
 
-  #layout(accesses: readonly Access[]): BindingLayout {
+  #layout(accesses: readonly BindingAccess[]): BindingLayout {
     const key = accesses.join(" ");
     let layout = this.#layouts.get(key);
     if (!layout) {

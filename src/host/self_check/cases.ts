@@ -3,9 +3,9 @@
 import { gemmNN, gemmNT, gemmTN } from "../../device/kernels/gemm.ts";
 import type { Kernel } from "../../device/kernels/kernel.ts";
 import {
+  type CaseOutput,
   filled,
   type KernelCase,
-  type Output,
   signed,
   sumRoundings,
 } from "../../device/kernels/kernel_case.ts";
@@ -18,7 +18,7 @@ function checkCase(kernel: Kernel, { feature, params, buffers, ...compared }: Ke
   const { roundings, includes, outputs } = compared, names = Object.keys(kernel.bindings);
   const written = names.filter((name) => kernel.bindings[name] === "read_write").map((
     name,
-  ): [string, Output] => [
+  ): [string, CaseOutput] => [
     name,
     { binding: name, roundings: roundings?.[name], includes: includes?.[name] },
   ]);

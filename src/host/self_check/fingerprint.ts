@@ -10,7 +10,7 @@ import { generator, type Values } from "../../device/kernels/kernel_case.ts";
 export const ELEMENTS_PER_SUM = 64;
 
 /** The hash of exact bits, or the largest magnitude and the sums of rounded floats. */
-export type Fingerprint = string | { readonly largest: number; readonly sums: readonly number[] };
+export type ResultFingerprint = string | { readonly largest: number; readonly sums: readonly number[] };
 
 /** Returns the hash of the bits of `values` (FNV-1a over words). Elements that `includes` rejects do not count. */
 export function hashBits(values: Values, includes?: (index: number) => boolean): string {
@@ -53,12 +53,12 @@ function factorsOf(index: number, length: number, includes?: (index: number) => 
 
 /**
  * Compares an output with its committed fingerprint.
- * @param roundings see `Output.roundings`
+ * @param roundings see `CaseOutput.roundings`
  * @returns the difference as a phrase, or undefined if there is none
  */
 export function describeDifference(
   values: Values,
-  expected: Fingerprint,
+  expected: ResultFingerprint,
   { roundings = 0, includes }: { roundings?: number; includes?: (index: number) => boolean },
 ): string | undefined {
   if (typeof expected === "string") {

@@ -4,7 +4,7 @@
  */
 
 import type { LayerParameters } from "../../layer/methods.ts";
-import { type Output, signed } from "../../device/kernels/kernel_case.ts";
+import { type CaseOutput, signed } from "../../device/kernels/kernel_case.ts";
 
 /** One layer with fixed weights, statistics and parameters. */
 export interface LayerCase {
@@ -18,7 +18,7 @@ export interface LayerCase {
     readonly weight: Float32Array<ArrayBuffer>;
     readonly hessian: Float32Array<ArrayBuffer>;
   };
-  readonly outputs: Readonly<Record<"weight" | "mask" | "loss" | "relative_error" | "damping", Output>>;
+  readonly outputs: Readonly<Record<"weight" | "mask" | "loss" | "relative_error" | "damping", CaseOutput>>;
 }
 
 /**

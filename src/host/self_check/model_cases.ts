@@ -16,7 +16,7 @@ import { rotary } from "../../device/kernels/forward/rotary.ts";
 import { addRows, gatherRows } from "../../device/kernels/forward/rows.ts";
 import { gemmNT } from "../../device/kernels/gemm.ts";
 import type { Kernel } from "../../device/kernels/kernel.ts";
-import { below, filled, positive, signed } from "../../device/kernels/kernel_case.ts";
+import { below, filled, positives, signed } from "../../device/kernels/kernel_case.ts";
 import type { CheckCase, Step } from "./run_case.ts";
 
 const BATCH = 2, TOKENS = 19, ROWS = BATCH * TOKENS;
@@ -131,7 +131,7 @@ function modelBuffers(kvHeads: number) {
       return at % HEAD_DIM < HEAD_DIM / 2 ? Math.sqrt(1 - sine * sine) : sine;
     }),
     slopes: filled(HEADS, 0).map((_, head) => kvHeads === HEADS ? 2 ** -(1 + 2 * head) : 0),
-    norm: positive(WIDTH, 504),
+    norm: positives(WIDTH, 504),
     norm_bias: signed(WIDTH, 505),
     wq: weights(WIDTH, WIDTH, 506),
     wk: weights(kvWidth, WIDTH, 507),

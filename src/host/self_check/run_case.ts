@@ -3,9 +3,9 @@
 import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { Kernel } from "../../device/kernels/kernel.ts";
-import type { Output, Values } from "../../device/kernels/kernel_case.ts";
+import type { CaseOutput, Values } from "../../device/kernels/kernel_case.ts";
 import { messageOf } from "../../base/errors.ts";
-import { describeDifference, type Fingerprint } from "./fingerprint.ts";
+import { describeDifference, type ResultFingerprint } from "./fingerprint.ts";
 
 /** One dispatch of a case. */
 export interface Step {
@@ -24,8 +24,8 @@ export interface CheckCase {
   readonly steps: readonly Step[];
   /** Returns the contents of all buffers before the first dispatch. */
   readonly buffers: () => Readonly<Record<string, Values>>;
-  /** The compared results, by a name that is unique in the case. `Output.binding` is the name of a buffer. */
-  readonly outputs: Readonly<Record<string, Output>>;
+  /** The compared results, by a name that is unique in the case. `CaseOutput.binding` is the name of a buffer. */
+  readonly outputs: Readonly<Record<string, CaseOutput>>;
 }
 
 /** Whether an adapter that rounds the operands of `product_*` rounds those of a case. */
@@ -39,7 +39,7 @@ export function expectedName(checkCase: CheckCase, { rounds }: Pick<Adapter, "ro
 }
 
 /** A result that is wrong. */
-export interface Fault {
+export interface CaseFault {
   /** The name of the kernel, or the description of several kernels. */
   readonly subject: string;
   /** A phrase with the name of the case, the output and the difference. */
@@ -55,8 +55,8 @@ export interface Fault {
 export async function runCase(
   backend: Backend,
   { name, subject, steps, buffers, outputs }: CheckCase,
-  expected: Readonly<Record<string, Fingerprint>>,
-): Promise<Fault | undefined> {
+  expected: Readonly<Record<string, ResultFingerprint>>,
+): Promise<CaseFault | undefined> {
   const owned = new ResourceSet(), contents = buffers();
   try {
     const onDevice = Object.fromEntries(

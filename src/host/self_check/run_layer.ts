@@ -6,8 +6,8 @@ import { readMatrix, TiledMatrix, writeMatrix } from "../../device/tiled_matrix.
 import { compressLayer } from "../../layer/compress_layer.ts";
 import { tileEdgeFor } from "../../layer/linalg/blocking.ts";
 import { messageOf } from "../../base/errors.ts";
-import { describeDifference, type Fingerprint } from "./fingerprint.ts";
-import type { Fault } from "./run_case.ts";
+import { describeDifference, type ResultFingerprint } from "./fingerprint.ts";
+import type { CaseFault } from "./run_case.ts";
 import type { Values } from "../../device/kernels/kernel_case.ts";
 import type { LayerCase } from "./layer_cases.ts";
 
@@ -19,8 +19,8 @@ import type { LayerCase } from "./layer_cases.ts";
 export async function runLayer(
   backend: Backend,
   layerCase: LayerCase,
-  expected: Readonly<Record<string, Fingerprint>>,
-): Promise<Fault | undefined> {
+  expected: Readonly<Record<string, ResultFingerprint>>,
+): Promise<CaseFault | undefined> {
   const { name } = layerCase,
     fault = (message: string) => ({ subject: name, message: `${name}, ${message}` });
   let results: Record<string, Values>;

@@ -7,13 +7,13 @@
 import type { Backend } from "../../device/backend.ts";
 import { ALL_CASES } from "./cases.ts";
 import expectedJson from "./expected.json" with { type: "json" };
-import type { Fingerprint } from "./fingerprint.ts";
+import type { ResultFingerprint } from "./fingerprint.ts";
 import { LAYER_CASES, type LayerCase } from "./layer_cases.ts";
 import { runLayer } from "./run_layer.ts";
-import { type CheckCase, expectedName, type Fault, runCase } from "./run_case.ts";
+import { type CaseFault, type CheckCase, expectedName, runCase } from "./run_case.ts";
 
 /** The committed fingerprints, by the names of the cases and their outputs. */
-const EXPECTED: Readonly<Record<string, Readonly<Record<string, Fingerprint>>>> = expectedJson;
+const EXPECTED: Readonly<Record<string, Readonly<Record<string, ResultFingerprint>>>> = expectedJson;
 
 /** The device computes wrong results. It must not be used. */
 export class SelfCheckError extends Error {
@@ -48,7 +48,7 @@ export async function selfCheck(
   }
 }
 
-function describeFaults({ kind, adapter }: Backend, faults: readonly Fault[]): SelfCheckError {
+function describeFaults({ kind, adapter }: Backend, faults: readonly CaseFault[]): SelfCheckError {
   const [first, ...others] = new Set(faults.map(({ subject }) => subject));
   const more = others.length === 0 ? "" : `. Other kernels with wrong results: ${others.join(", ")}`;
   return new SelfCheckError(

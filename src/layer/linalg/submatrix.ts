@@ -53,7 +53,7 @@ export function copySubmatrix(
 }
 
 /** Queues copying the given rows of `source` to `target`, whose first row receives row `rows.start`. */
-export function gatherRows(backend: Backend, source: TiledMatrix, rows: IndexRange, target: Submatrix): void {
+export function copyRows(backend: Backend, source: TiledMatrix, rows: IndexRange, target: Submatrix): void {
   for (const { tile, row, count } of partsOfRows(source, rows)) {
     const to = { ...target, offset: target.offset + (row - rows.start) * target.ld + tile.col0 };
     copySubmatrix(backend, submatrixOf(tile, row, tile.col0), to, count, tile.cols);

@@ -11,7 +11,7 @@ import { chooseInGroups } from "../../device/kernels/selection/choose.ts";
 import { chooseInRows } from "../../device/kernels/selection/choose_in_rows.ts";
 import { splitRange } from "../linalg/blocking.ts";
 import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
-import { gatherRows } from "../linalg/submatrix.ts";
+import { copyRows } from "../linalg/submatrix.ts";
 import { addScaled, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { countBits, type Pattern, prunedPerRow, wordsPerRow } from "../../tensor/pattern.ts";
 import { checkStatisticsFit, type Layer, type Solution, type SolveOptions } from "./solver.ts";
@@ -111,7 +111,7 @@ function chooseKept(
   const buffers = { x, scale, forced: forced.bits, mask };
   backend.clear(mask);
   for (const strip of splitRange({ start: 0, end: rows }, height)) {
-    gatherRows(backend, weight, strip, { buffer: x, offset: 0, ld: cols });
+    copyRows(backend, weight, strip, { buffer: x, offset: 0, ld: cols });
     const shape = { rows: strip.end - strip.start, cols, ld: cols, row0: strip.start };
     const params = { ...shape, words: wordsPerRow(cols), has_forced: forced.hasForced };
     if (pattern.kind === "n:m") {

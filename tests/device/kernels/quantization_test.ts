@@ -7,7 +7,7 @@ import {
   rowExtremes,
   rowExtremesCase,
 } from "../../../src/device/kernels/quantization.ts";
-import { positive, signed } from "../../../src/device/kernels/kernel_case.ts";
+import { positives, signed } from "../../../src/device/kernels/kernel_case.ts";
 import { testKernel } from "../../support/kernel_cases.ts";
 
 testKernel(
@@ -33,7 +33,7 @@ testKernel(
       [`computes the ${symmetric ? "symmetric" : "asymmetric"} ${bits}-bit grids of given extremes`, {
         params: { count: 200, max_code: 2 ** bits - 1, symmetric },
         buffers: () => {
-          const low = positive(200, bits).map((value, i) => i % 7 ? -value : 0);
+          const low = positives(200, bits).map((value, i) => i % 7 ? -value : 0);
           const high = signed(200, bits + 1).map((value, i) => i % 5 ? Math.abs(value) : 0);
           // The last scale would be too small for a normal f32, so the grid is the same as for weights that are all 0.
           low[199] = -1e-39;

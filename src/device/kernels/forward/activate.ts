@@ -1,7 +1,7 @@
 /** The elementwise kernels of a model's forward pass. */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
-import { EXPONENTIAL, filled, positive, signed } from "../kernel_case.ts";
+import { EXPONENTIAL, filled, positives, signed } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import softCapFunction from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import activateCode from "../../../../shaders/activate.wgsl" with { type: "text" };
@@ -70,7 +70,7 @@ export const softCap = defineKernel({
     {
       feature: "where tanh is cubic",
       params: { count: 601, cap: 2.5 },
-      buffers: () => ({ x: positive(607, 443).map((value) => 2.5 * (0.57 + 0.05 * value)) }),
+      buffers: () => ({ x: positives(607, 443).map((value) => 2.5 * (0.57 + 0.05 * value)) }),
       roundings: { x: EXPONENTIAL / 2 },
     },
   ],

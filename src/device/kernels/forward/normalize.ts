@@ -1,7 +1,7 @@
 /** Kernels that normalise the rows of a matrix of activations. */
 
 import { defineKernel, type Grid, MAX_GRID_EXTENT } from "../kernel.ts";
-import { filled, positive, signed, sumRoundings } from "../kernel_case.ts";
+import { filled, positives, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import code from "../../../../shaders/normalize.wgsl" with { type: "text" };
 
@@ -61,8 +61,8 @@ export function layerNormCase(rows: number, cols: number, change = (value: numbe
   return {
     params: { rows, cols, eps: 0.25 },
     buffers: () => ({
-      x: positive(count, 410).map(change),
-      weight: positive(cols, 411),
+      x: positives(count, 410).map(change),
+      weight: positives(cols, 411),
       bias: signed(cols, 412),
       y: filled(count),
     }),
@@ -75,7 +75,7 @@ export function rmsNormCase(rows: number, cols: number, change = (value: number)
   const count = rows * cols + 5;
   return {
     params: { rows, cols, eps: 0.25 },
-    buffers: () => ({ x: signed(count, 413).map(change), weight: positive(cols, 414), y: filled(count) }),
+    buffers: () => ({ x: signed(count, 413).map(change), weight: positives(cols, 414), y: filled(count) }),
     roundings: { y: sumRoundings(cols) },
   };
 }

@@ -1,7 +1,7 @@
 /** Kernels that copy and add whole rows of activations. A mixture of experts hands the rows of its tokens to an expert and back. */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
-import { below, permutation, positive, signed, words } from "../kernel_case.ts";
+import { below, permutation, positives, signed, words } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import rowsCode from "../../../../shaders/rows.wgsl" with { type: "text" };
 
@@ -52,7 +52,7 @@ export function addRowsCase(rows: number, cols: number, all: number, has_index: 
     buffers: () => ({
       x: signed(rows * cols, 434),
       index: permutation(all, 435),
-      factors: positive(all, 436),
+      factors: positives(all, 436),
       y: signed(all * cols, 437),
     }),
     roundings: { y: 4 },

@@ -21,7 +21,7 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
-import { below, positive, signed, words } from "../kernel_case.ts";
+import { below, positives, signed, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
@@ -156,7 +156,7 @@ export function scoreKeysCase(rows: number, cols: number, first: number, has_for
     params: { rows, cols, ld, first, words: perRow, has_forced },
     buffers: () => ({
       work: signed(rows * ld, 204),
-      scale: positive(first + cols, 205).map((value) => 4 * value),
+      scale: positives(first + cols, 205).map((value) => 4 * value),
       forced: words(rows * perRow, 206),
       keys: words(rows * cols + 5, 207),
     }),

@@ -7,7 +7,7 @@
  */
 
 import { defineKernel } from "../kernel.ts";
-import { below, coarse, filled, positive, words } from "../kernel_case.ts";
+import { below, coarse, filled, positives, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { DIGITS_LENGTH, LANE_BINS } from "./select_block.ts";
 import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
@@ -106,7 +106,7 @@ export function updateBlockCase(
         return at >= 0 && Math.floor(at / ldu) > at % ldu ? 0 : value;
       }),
       w: coarse(2 + rows * ldw, 248).map((value) => value || 0.125), // a sum may turn −0 into 0
-      scale: positive(first + cols + 10, 232).map((value) => 4 * value),
+      scale: positives(first + cols + 10, 232).map((value) => 4 * value),
       forced: words((row0 + rows) * perRow, 233),
       work: filled((row0 + rows + 1) * ldwork),
       keys: words((row0 + rows) * cols + 5, 234),

@@ -4,7 +4,7 @@
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
-import { positive, signed } from "../kernel_case.ts";
+import { positives, signed } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import type { FloatDtype } from "../../../tensor/dtype.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -116,7 +116,7 @@ function symmetryCase(defects: readonly (readonly [row: number, column: number])
   return {
     params: { rows, cols, row0, col0, ldstrip, ldupper, tile_col0, slot: 1, tolerance },
     buffers: () => {
-      const entries = signed(order * order, 41), diagonal = positive(order, 42);
+      const entries = signed(order * order, 41), diagonal = positives(order, 42);
       const entry = (i: number, j: number) => entries[Math.min(i, j) * order + Math.max(i, j)];
       const strip = new Float32Array(rows * ldstrip), upper = new Float32Array(cols * ldupper);
       for (let c = 0; c < cols; c++) {

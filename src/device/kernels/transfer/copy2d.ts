@@ -1,11 +1,11 @@
 /** Copies a (rows, cols) submatrix of 32-bit elements from one buffer to another, unchanged or transposed. */
 
-import { type Access, defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { type BindingAccess, defineKernel, linearGrid, type Scalar } from "../kernel.ts";
 import { words } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/copy2d.wgsl" with { type: "text" };
 
-const bindings = { source: "read", target: "read_write" } as const satisfies Record<string, Access>;
+const bindings = { source: "read", target: "read_write" } as const satisfies Record<string, BindingAccess>;
 
 const params = {
   rows: "u32",

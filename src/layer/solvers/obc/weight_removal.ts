@@ -10,7 +10,7 @@ import { ResourceSet } from "../../../device/owned.ts";
 import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
 import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
-import { gatherRows, type Submatrix } from "../../linalg/submatrix.ts";
+import { copyRows, type Submatrix } from "../../linalg/submatrix.ts";
 import { LayerSizeError } from "../solver.ts";
 
 export interface RemovalOperands {
@@ -74,7 +74,7 @@ export async function* removeInBatches(
 
     for (const batch of splitRange({ start: 0, end: rows }, size)) {
       const count = batch.end - batch.start, weights = { buffer: buffers.weights, offset: 0, ld };
-      gatherRows(backend, weight, batch, weights);
+      copyRows(backend, weight, batch, weights);
       backend.write(buffers.limits, 0, new Uint8Array(limits.slice(batch.start, batch.end).buffer));
       backend.write(buffers.diagonal, 0, new Uint8Array(diagonals.buffer));
       backend.write(buffers.states, 0, new Uint8Array(initialStates(cols, ld, batch, operands).buffer));
