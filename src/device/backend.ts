@@ -1,9 +1,8 @@
 /**
- * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue
- * of kernels that run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly).
- * Every algorithm is written once over this interface, and a backend only supplies the kernels. A backend is
- * not a tensor library, because it infers no shapes and contains no mathematics. Calls queue work and return
- * at once. Only `read` and `finish` wait for the device.
+ * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue of kernels that
+ * run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly). Every algorithm is written once over
+ * this interface, and a backend only supplies the kernels. A backend is not a tensor library, because it infers no shapes and
+ * contains no mathematics. Calls queue work and return at once. Only `read` and `finish` wait for the device.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
@@ -26,10 +25,7 @@ export interface HostMemory {
 
 /** A description of the hardware, for people. */
 export interface Adapter {
-  /**
-   * A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)` or `WebAssembly SIMD, 2
-   * threads`.
-   */
+  /** A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)` or `WebAssembly SIMD, 2 threads`. */
   readonly name: string;
   /** Whether the adapter is a GPU interface that is emulated on the CPU. */
   readonly software: boolean;
@@ -62,29 +58,29 @@ export interface Backend {
 
   /**
    * Allocates `byteLength` bytes (rounded up to a multiple of 4).
-   * @throws {OutOfDeviceMemoryError} if the size is over `maxBufferBytes` or the device has too little free
-   *   memory. The message gives the label, the size and the limit. Some backends learn only later that an
-   *   allocation failed. They throw this error from the next `read` or `finish`.
+   * @throws {OutOfDeviceMemoryError} if the size is over `maxBufferBytes` or the device has too little free memory. The message
+   *   gives the label, the size and the limit. Some backends learn only later that an allocation failed. They throw this error
+   *   from the next `read` or `finish`.
    */
   createBuffer(label: string, byteLength: number): DeviceBuffer;
 
   /**
-   * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may
-   * reuse `bytes` as soon as the call returns, unless they lie in memory of `borrowMemory`.
+   * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may reuse `bytes` as
+   * soon as the call returns, unless they lie in memory of `borrowMemory`.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void;
 
   /**
-   * Lends `byteLength` bytes of the host's memory, which the caller fills and passes to one `write`, whole or in
-   * part. The write takes the memory instead of copying it, so the caller must not use it afterwards. Waits
-   * while too many written bytes are on their way to the device. Undefined if `write` always copies.
+   * Lends `byteLength` bytes of the host's memory, which the caller fills and passes to one `write`, whole or in part. The
+   * write takes the memory instead of copying it, so the caller must not use it afterwards. Waits while too many written bytes
+   * are on their way to the device. Undefined if `write` always copies.
    * @throws {DeviceLostError}
    */
   borrowMemory?(byteLength: number): Promise<HostMemory>;
 
   /**
-   * Waits while the staging memory of the backend has no room for a write of `byteLength` bytes, because earlier
-   * bytes are still on their way to the device.
+   * Waits while the staging memory of the backend has no room for a write of `byteLength` bytes, because earlier bytes are
+   * still on their way to the device.
    * Undefined if the backend has no such memory.
    * @throws the same errors as {@link read}
    */
@@ -110,9 +106,8 @@ export interface Backend {
   ): void;
 
   /**
-   * Copies `byteLength` bytes at `byteOffset` (both multiples of 4) from the device to the CPU's memory. The
-   * bytes have the values that they get from the work queued before this call. The call need not wait for
-   * queued work on other buffers.
+   * Copies `byteLength` bytes at `byteOffset` (both multiples of 4) from the device to the CPU's memory. The bytes have the
+   * values that they get from the work queued before this call. The call need not wait for queued work on other buffers.
    * @throws {DeviceLostError} if the device is lost before the bytes arrive
    * @throws {Error} the first error of work that was queued earlier, if the device has not reported it before
    */
@@ -126,16 +121,16 @@ export interface Backend {
 }
 
 /**
- * The device cannot allocate a buffer, because the buffer exceeds the device's limit or memory is full. The
- * class extends RangeError, because JavaScript itself throws a RangeError when an allocation fails.
+ * The device cannot allocate a buffer, because the buffer exceeds the device's limit or memory is full. The class extends
+ * RangeError, because JavaScript itself throws a RangeError when an allocation fails.
  */
 export class OutOfDeviceMemoryError extends RangeError {
   override name = "OutOfDeviceMemoryError";
 }
 
 /**
- * The device was lost: the driver was reset, the device was removed, a kernel ran out of memory, or the
- * backend was disposed of. Its buffers cannot be used again.
+ * The device was lost: the driver was reset, the device was removed, a kernel ran out of memory, or the backend was disposed
+ * of. Its buffers cannot be used again.
  */
 export class DeviceLostError extends Error {
   override name = "DeviceLostError";

@@ -1,7 +1,6 @@
 /**
- * The worker's side of a backend that runs in a Web Worker. The server opens the real backend. It then
- * receives the calls that a `RemoteBackend` in another thread (`remote_backend.ts`) sends over a message
- * port, and runs them in order.
+ * The worker's side of a backend that runs in a Web Worker. The server opens the real backend. It then receives the calls that
+ * a `RemoteBackend` in another thread (`remote_backend.ts`) sends over a message port, and runs them in order.
  */
 
 import { type Backend, type DeviceBuffer, DeviceLostError } from "./backend.ts";
@@ -23,9 +22,8 @@ export interface Port {
 }
 
 /**
- * Opens a backend and runs the calls that arrive at `port` on it, until the backend is disposed of. The first
- * reply reports whether the backend could be opened. The other side must wait for that reply before it sends
- * a call.
+ * Opens a backend and runs the calls that arrive at `port` on it, until the backend is disposed of. The first reply reports
+ * whether the backend could be opened. The other side must wait for that reply before it sends a call.
  */
 export async function serveBackend(port: Port, open: () => Promise<Backend>): Promise<void> {
   const reply = (message: ReplyMessage, transfer: Transferable[] = []) =>
@@ -55,9 +53,7 @@ class BackendServer {
   readonly #backend: Backend;
   readonly #reply: (message: ReplyMessage, transfer?: Transferable[]) => void;
   readonly #buffers = new Map<number, DeviceBuffer>();
-  /**
-   * The first error of a queued call. Queued calls get no reply, so the next awaited call reports the error.
-   */
+  /** The first error of a queued call. Queued calls get no reply, so the next awaited call reports the error. */
   #firstError: unknown;
 
   constructor(backend: Backend, reply: (message: ReplyMessage, transfer?: Transferable[]) => void) {
@@ -126,8 +122,8 @@ class BackendServer {
   }
 
   /**
-   * Sends the memory of a write back as soon as the backend has room for another write of that size. So the other side
-   * cannot run further ahead of the device than the staging memory allows.
+   * Sends the memory of a write back as soon as the backend has room for another write of that size. So the other side cannot
+   * run further ahead of the device than the staging memory allows.
    */
   async #returnMemory({ buffer: returned, byteLength }: Uint8Array<ArrayBuffer>): Promise<void> {
     let error: ErrorData | undefined;
@@ -157,8 +153,8 @@ class BackendServer {
 
   /**
    * Returns the buffer with this id.
-   * @throws {TypeError} if the buffer does not exist, which happens only if its allocation failed. The next
-   *   awaited call then reports the error of the allocation, because that error came first.
+   * @throws {TypeError} if the buffer does not exist, which happens only if its allocation failed. The next awaited call then
+   *   reports the error of the allocation, because that error came first.
    */
   #buffer(id: number): DeviceBuffer {
     const buffer = this.#buffers.get(id);

@@ -1,14 +1,14 @@
 /**
- * The host memory (the CPU's) through which bytes move to and from a device. A long upload is assembled in it, one piece after the other. If the backend lends
- * memory, each piece is assembled in lent memory, which `write` takes without copying it. Otherwise all pieces
- * share one array, because `write` copies each piece at once.
+ * The host memory (the CPU's) through which bytes move to and from a device. A long upload is assembled in it, one piece after
+ * the other. If the backend lends memory, each piece is assembled in lent memory, which `write` takes without copying it.
+ * Otherwise all pieces share one array, because `write` copies each piece at once.
  */
 
 import type { Backend, HostMemory } from "./backend.ts";
 
 /**
- * If the backend can neither lend memory nor wait for staging memory, the upload waits for the device whenever it
- * has written this many bytes. Until then, copies of the data can occupy memory.
+ * If the backend can neither lend memory nor wait for staging memory, the upload waits for the device whenever it has written
+ * this many bytes. Until then, copies of the data can occupy memory.
  */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
@@ -38,8 +38,8 @@ export class UploadMemory implements Disposable {
   }
 
   /**
-   * Makes room for another piece, after a piece of `writtenBytes` bytes was written. Waits while the bytes of
-   * earlier pieces occupy too much memory.
+   * Makes room for another piece, after a piece of `writtenBytes` bytes was written. Waits while the bytes of earlier pieces
+   * occupy too much memory.
    * @throws {DeviceLostError}
    * @throws {Error} the first error of earlier work, if this call had to wait for the device
    */
@@ -64,15 +64,15 @@ export class UploadMemory implements Disposable {
 }
 
 /**
- * The bytes that a long read from a device asks for at a time. On a GPU each read waits for the GPU's queue, so large reads
- * are better. The `cpu` backend copies from its own memory. There small reads are better, because the allocator
- * reuses their memory, and because a short copy does not delay other requests.
+ * The bytes that a long read from a device asks for at a time. On a GPU each read waits for the GPU's queue, so large reads are
+ * better. The `cpu` backend copies from its own memory. There small reads are better, because the allocator reuses their
+ * memory, and because a short copy does not delay other requests.
  */
 export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
 
 /**
- * Frees the memory of `bytes`, which nobody uses any more. Its length is 0 afterwards. A thread that creates few objects collects
- * its garbage rarely, so without this call the arrays of many layers would occupy memory at the same time.
+ * Frees the memory of `bytes`, which nobody uses any more. Its length is 0 afterwards. A thread that creates few objects
+ * collects its garbage rarely, so without this call the arrays of many layers would occupy memory at the same time.
  */
 export function freeArray(bytes: Uint8Array<ArrayBuffer>): void {
   bytes.buffer.transfer(0);

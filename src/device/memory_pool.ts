@@ -1,8 +1,7 @@
 /**
- * A pool of host memory for uploads through a message port. The side of the port that fills the memory owns the
- * pool. Filled memory moves to the other side without being copied, and comes back when the device has room for
- * more. The pool limits the memory on the other side, and so it limits how far an upload can run ahead of the
- * device.
+ * A pool of host memory for uploads through a message port. The side of the port that fills the memory owns the pool. Filled
+ * memory moves to the other side without being copied, and comes back when the device has room for more. The pool limits the
+ * memory on the other side, and so it limits how far an upload can run ahead of the device.
  */
 
 import type { HostMemory } from "./backend.ts";
@@ -30,10 +29,7 @@ export class MemoryPool {
     this.#maxSentBytes = maxSentBytes;
   }
 
-  /**
-   * Lends memory of `byteLength` bytes. Waits while too much memory is on the other side.
-   * @throws the error of {@link fail}
-   */
+  /** Lends memory of `byteLength` bytes. Waits while too much memory is on the other side. @throws the error of {@link fail} */
   async borrow(byteLength: number): Promise<HostMemory> {
     while (this.#sentBytes >= this.#maxSentBytes && !this.#failure) {
       const turn = Promise.withResolvers<void>();

@@ -1,6 +1,6 @@
 /**
- * Two classes that track which device resources must still be freed. `Owned` holds one resource until it is
- * handed over to a caller. `ResourceSet` holds several resources and frees them in one call.
+ * Two classes that track which device resources must still be freed. `Owned` holds one resource until it is handed over to a
+ * caller. `ResourceSet` holds several resources and frees them in one call.
  */
 
 /** An object that frees device memory. `destroy` is idempotent. */

@@ -1,11 +1,10 @@
 /**
- * A backend whose device is driven by a Web Worker. In Deno, waiting for a WebGPU device blocks the thread
- * that waits. If a worker drives the device, only the worker blocks, and the event loop of a server keeps
- * running.
+ * A backend whose device is driven by a Web Worker. In Deno, waiting for a WebGPU device blocks the thread that waits. If a
+ * worker drives the device, only the worker blocks, and the event loop of a server keeps running.
  *
- * `RemoteBackend` sends each call over a message port to a backend server in the worker
- * (`backend_server.ts`). The server runs the call on the real backend. Callers see one difference. When the
- * device is out of memory, the error comes from the next `read` or `finish` and not from `createBuffer`.
+ * `RemoteBackend` sends each call over a message port to a backend server in the worker (`backend_server.ts`). The server runs
+ * the call on the real backend. Callers see one difference. When the device is out of memory, the error comes from the next
+ * `read` or `finish` and not from `createBuffer`.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
@@ -37,17 +36,15 @@ export interface RemotePort extends Port {
 }
 
 /**
- * The maximum number of queued calls in one message. Sending a message costs more than running a call, so
- * calls are batched.
+ * The maximum number of queued calls in one message. Sending a message costs more than running a call, so calls are batched.
  */
 const CALLS_PER_MESSAGE = 128;
 
 /**
- * Connects to the worker behind `port`, which must run `serveBackend`, and waits until it has opened its
- * backend.
+ * Connects to the worker behind `port`, which must run `serveBackend`, and waits until it has opened its backend.
  * @throws {DeviceLostError} if the worker fails
- * @throws {Error} the error that the worker reports if it cannot open its backend, with the same name and
- *   message. The worker is then terminated.
+ * @throws {Error} the error that the worker reports if it cannot open its backend, with the same name and message. The worker
+ *   is then terminated.
  */
 export function connectBackend(port: RemotePort): Promise<Backend> {
   return new Promise((resolve, reject) => {

@@ -1,7 +1,7 @@
 /**
- * The messages between a `RemoteBackend` (`remote_backend.ts`) and the backend server in a Web Worker
- * (`backend_server.ts`). Messages identify buffers by numbers and kernels by names, and carry errors as plain
- * data. The messages are not validated, because both sides are always the same build of Pare.
+ * The messages between a `RemoteBackend` (`remote_backend.ts`) and the backend server in a Web Worker (`backend_server.ts`).
+ * Messages identify buffers by numbers and kernels by names, and carry errors as plain data. The messages are not validated,
+ * because both sides are always the same build of Pare.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
@@ -46,17 +46,14 @@ export type AwaitedCall =
   | { readonly name: "finish" }
   | { readonly name: "dispose" };
 
-/**
- * A message to the server: a batch of queued calls in order, or one awaited call with an id for its reply.
- */
+/** A message to the server: a batch of queued calls in order, or one awaited call with an id for its reply. */
 export type RequestMessage =
   | { readonly queued: readonly QueuedCall[] }
   | { readonly awaited: AwaitedCall; readonly id: number };
 
 /**
- * A message from the server. The first message describes the opened backend, or has the error if the backend
- * could not be opened. A later message returns the memory of a write, or carries the result of the awaited
- * call with the same id.
+ * A message from the server. The first message describes the opened backend, or has the error if the backend could not be
+ * opened. A later message returns the memory of a write, or carries the result of the awaited call with the same id.
  */
 export type ReplyMessage =
   | {
@@ -66,10 +63,7 @@ export type ReplyMessage =
   | { readonly returned: ArrayBuffer; readonly error?: ErrorData }
   | { readonly id: number; readonly bytes?: Uint8Array<ArrayBuffer>; readonly error?: ErrorData };
 
-/**
- * An error as plain data. A message cannot carry the error itself, because a structured clone loses the
- * error's class.
- */
+/** An error as plain data. A message cannot carry the error itself, because a structured clone loses the error's class. */
 export interface ErrorData {
   readonly name: string;
   readonly message: string;
@@ -86,8 +80,7 @@ export function toErrorData(error: unknown): ErrorData {
 }
 
 /**
- * Restores an error. Errors of the classes that callers catch get their class back. Any other becomes an
- * Error with its name.
+ * Restores an error. Errors of the classes that callers catch get their class back. Any other becomes an Error with its name.
  */
 export function fromErrorData({ name, message }: ErrorData): Error {
   if (name === "DeviceLostError") return new DeviceLostError(message);

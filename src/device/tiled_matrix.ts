@@ -1,28 +1,27 @@
 /**
- * A matrix on a device, stored as a grid of square tiles. Each tile has a device buffer of its own, because a
- * kernel cannot bind a buffer as large as the largest matrices. On an adapter that emulates a GPU in
- * software, the limit is 128 MiB. The class `TiledMatrix` only allocates, addresses and frees tiles. The
- * arithmetic is in `src/layer/linalg/`.
+ * A matrix on a device, stored as a grid of square tiles. Each tile has a device buffer of its own, because a kernel cannot
+ * bind a buffer as large as the largest matrices. On an adapter that emulates a GPU in software, the limit is 128 MiB. The
+ * class `TiledMatrix` only allocates, addresses and frees tiles. The arithmetic is in `src/layer/linalg/`.
  */
 
 import type { Backend, DeviceBuffer } from "./backend.ts";
 
 /**
- * The default tile edge, which is the number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB.
- * This is under every adapter's limit for a binding, and is large enough to keep a whole GPU busy.
+ * The default tile edge, which is the number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB. This is under
+ * every adapter's limit for a binding, and is large enough to keep a whole GPU busy.
  */
 export const DEFAULT_TILE_EDGE = 4096;
 
 /**
- * The largest tile edge. A tile of 16384² f32 takes 1 GiB, so all of a layer of OPT-175B with 12288 inputs and
- * outputs is one tile, and one dispatch handles all its rows.
+ * The largest tile edge. A tile of 16384² f32 takes 1 GiB, so all of a layer of OPT-175B with 12288 inputs and outputs is one
+ * tile, and one dispatch handles all its rows.
  */
 const MAX_TILE_EDGE = 16384;
 
 /**
- * Returns the tile edge for matrices on a backend. It is the largest power of two from `DEFAULT_TILE_EDGE` to
- * `MAX_TILE_EDGE` with which a tile fits in one buffer. The edge is `DEFAULT_TILE_EDGE` on a CPU, and on a
- * software adapter, which emulates a GPU on the CPU. Larger tiles would not be faster there.
+ * Returns the tile edge for matrices on a backend. It is the largest power of two from `DEFAULT_TILE_EDGE` to `MAX_TILE_EDGE`
+ * with which a tile fits in one buffer. The edge is `DEFAULT_TILE_EDGE` on a CPU, and on a software adapter, which emulates a
+ * GPU on the CPU. Larger tiles would not be faster there.
  */
 export function tileEdgeOn(
   { kind, adapter, maxBufferBytes }: Pick<Backend, "kind" | "adapter" | "maxBufferBytes">,
@@ -39,8 +38,8 @@ export interface Tile {
   readonly rows: number;
   readonly cols: number;
   /**
-   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so
-   * that every row starts on a boundary of 16 bytes. The padding has undefined contents.
+   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so that every row
+   * starts on a boundary of 16 bytes. The padding has undefined contents.
    */
   readonly ld: number;
   /** The matrix row and column of the tile's first element. */
@@ -59,8 +58,8 @@ interface TiledMatrixOptions {
    */
   readonly edge?: number;
   /**
-   * `upper` needs a square matrix and stores only the tiles on and above the diagonal. A tile on the diagonal
-   * is stored as a whole square.
+   * `upper` needs a square matrix and stores only the tiles on and above the diagonal. A tile on the diagonal is stored as a
+   * whole square.
    * @default "full"
    */
   readonly storage?: "full" | "upper";
@@ -163,8 +162,8 @@ export function writeMatrix(backend: Backend, matrix: TiledMatrix, values: Float
 }
 
 /**
- * Reads the stored tiles into a row-major (rows, cols) array. Elements of tiles that are not stored become 0.
- * Meant for tests and small matrices.
+ * Reads the stored tiles into a row-major (rows, cols) array. Elements of tiles that are not stored become 0. Meant for tests
+ * and small matrices.
  */
 export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise<Float32Array<ArrayBuffer>> {
   const values = new Float32Array(matrix.rows * matrix.cols);
@@ -181,9 +180,9 @@ export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise
 }
 
 /**
- * Whether every tile holds whole rows of the matrix without gaps between them, as a file does. This is true
- * if the matrix is one tile wide and its rows need no padding. Otherwise the kernel `copy2d` must split rows
- * into tiles when they are written, and gather them from tiles when they are read.
+ * Whether every tile holds whole rows of the matrix without gaps between them, as a file does. This is true if the matrix is
+ * one tile wide and its rows need no padding. Otherwise the kernel `copy2d` must split rows into tiles when they are written,
+ * and gather them from tiles when they are read.
  */
 export function hasPackedRows(matrix: TiledMatrix): boolean {
   return matrix.tileCols === 1 && matrix.tile(0, 0).ld === matrix.cols;

@@ -1,7 +1,7 @@
 /**
- * A best-fit allocator of address ranges. Free ranges are merged with their neighbours, so that the buffers of a layer reuse the
- * memory of the layer before, whose pages the operating system has already mapped. The allocator's own data lies outside the
- * memory that it allocates from.
+ * A best-fit allocator of address ranges. Free ranges are merged with their neighbours, so that the buffers of a layer reuse
+ * the memory of the layer before, whose pages the operating system has already mapped. The allocator's own data lies outside
+ * the memory that it allocates from.
  */
 
 /** The alignment of every allocation: a cache line, so that two buffers never share one. */
@@ -35,8 +35,8 @@ export class Allocator {
   }
 
   /**
-   * Returns the address of `bytes` free bytes, or undefined if there is no room. The address is a multiple of
-   * {@link ALIGNMENT}.
+   * Returns the address of `bytes` free bytes, or undefined if there is no room. The address is a multiple of {@link
+   * ALIGNMENT}.
    */
   allocate(bytes: number): number | undefined {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
@@ -58,8 +58,8 @@ export class Allocator {
   }
 
   /**
-   * The index of the smallest free range of at least `size` bytes, or undefined if there is none. Among
-   * ranges of equal size it is the one with the lowest address.
+   * The index of the smallest free range of at least `size` bytes, or undefined if there is none. Among ranges of equal size it
+   * is the one with the lowest address.
    */
   #bestFit(size: number): number | undefined {
     let best: number | undefined;

@@ -1,7 +1,7 @@
 /**
  * The `cpu` backend: implements `Backend` with kernels in WebAssembly SIMD. All buffers lie in one WebAssembly memory, and an
- * `Executor` runs the commands on worker threads. The calling thread only queues commands and never waits for a kernel, unless the
- * backend has no threads (`threads: 0`) and runs the kernels on the calling thread itself.
+ * `Executor` runs the commands on worker threads. The calling thread only queues commands and never waits for a kernel, unless
+ * the backend has no threads (`threads: 0`) and runs the kernels on the calling thread itself.
  */
 
 import {
@@ -23,8 +23,7 @@ import type { ProductLibrary } from "./products/product_library.ts";
 import { createThreadPool } from "./thread_pool.ts";
 
 /**
- * The size limit of a buffer: half of the memory that wasm32 can address, so that the largest operand leaves
- * room for others.
+ * The size limit of a buffer: half of the memory that wasm32 can address, so that the largest operand leaves room for others.
  */
 const MAX_BUFFER_BYTES = 2 ** 31;
 
@@ -36,8 +35,8 @@ export interface CpuBackendOptions {
    */
   readonly threads?: number;
   /**
-   * The compiled module, for programs that may not compile WebAssembly themselves. It must import a plain memory if `threads` is 0,
-   * and a shared memory otherwise.
+   * The compiled module, for programs that may not compile WebAssembly themselves. It must import a plain memory if `threads`
+   * is 0, and a shared memory otherwise.
    * @default the module in `build/`
    */
   readonly module?: WebAssembly.Module;
@@ -46,8 +45,8 @@ export interface CpuBackendOptions {
 }
 
 /**
- * Creates a backend with its own threads and memory. Dispose of it when it is no longer needed, because its threads keep the process
- * alive.
+ * Creates a backend with its own threads and memory. Dispose of it when it is no longer needed, because its threads keep the
+ * process alive.
  * @throws {RangeError} if `threads` is not an integer of at least 0
  * @throws {OutOfDeviceMemoryError} if there is no memory for the threads
  * @throws {DeviceLostError} if a thread does not start

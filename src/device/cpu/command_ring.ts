@@ -35,8 +35,8 @@ export const ARGS = 16;
 const SLOT_CELLS = ARGS + MAX_ARGS;
 
 /**
- * The first cell of the arguments of the command that is being queued. The arguments lie in shared memory so
- * that the kernel can count its work items from them.
+ * The first cell of the arguments of the command that is being queued. The arguments lie in shared memory so that the kernel
+ * can count its work items from them.
  */
 export const PENDING_ARGS = CONTROL_CELLS + CAPACITY * SLOT_CELLS;
 
@@ -72,14 +72,14 @@ export type WorkerMessage =
   /** The worker could not start. This is its last message. */
   | { readonly kind: "not started"; readonly reason: string }
   /**
-   * The worker has reached a signal, a command that makes one worker send this message. All commands before
-   * the signal are done.
+   * The worker has reached a signal, a command that makes one worker send this message. All commands before the signal are
+   * done.
    */
   | { readonly kind: "signal" }
   /**
-   * The worker has passed another fence, a command that makes every worker send this message. `fences` is the
-   * number of fences that the worker has passed so far. When all workers have passed a fence, the calling
-   * thread reuses the ring slots of the commands before the fence.
+   * The worker has passed another fence, a command that makes every worker send this message. `fences` is the number of fences
+   * that the worker has passed so far. When all workers have passed a fence, the calling thread reuses the ring slots of the
+   * commands before the fence.
    */
   | { readonly kind: "fence"; readonly fences: number }
   /** The kernel with this index trapped. The worker stops. */

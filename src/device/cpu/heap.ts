@@ -8,8 +8,8 @@ import { Allocator } from "./allocator.ts";
 const PAGE_BYTES = 65536;
 
 /**
- * The largest number of pages that the heap uses: one page less than the 4 GiB that wasm32 can address. The
- * end of the last allocation is then still a 32-bit address, and a loop up to that address terminates.
+ * The largest number of pages that the heap uses: one page less than the 4 GiB that wasm32 can address. The end of the last
+ * allocation is then still a 32-bit address, and a loop up to that address terminates.
  */
 const MAX_PAGES = 65535;
 
@@ -17,9 +17,9 @@ const MAX_PAGES = 65535;
 export const MAX_HEAP_BYTES = MAX_PAGES * PAGE_BYTES;
 
 /**
- * The maximum size with which the memory is declared: all 4 GiB that wasm32 can address. An engine reserves the address range of a
- * shared memory up to this maximum. A stray access of a kernel then hits an unmapped page of that range, even if the engine does not
- * check the bounds of accesses.
+ * The maximum size with which the memory is declared: all 4 GiB that wasm32 can address. An engine reserves the address range
+ * of a shared memory up to this maximum. A stray access of a kernel then hits an unmapped page of that range, even if the
+ * engine does not check the bounds of accesses.
  */
 export const DECLARED_PAGES = 65536;
 

@@ -1,6 +1,6 @@
 /**
- * Looks up kernels by name in the WebAssembly module and fills in their arguments: one pointer per binding, then the parameters, in
- * the order of the declaration. Rejects a dispatch that does not match its declaration.
+ * Looks up kernels by name in the WebAssembly module and fills in their arguments: one pointer per binding, then the
+ * parameters, in the order of the declaration. Rejects a dispatch that does not match its declaration.
  */
 
 import type { Kernel, Scalar } from "../kernels/kernel.ts";
@@ -63,8 +63,7 @@ export class KernelTable {
 
   /**
    * Writes `params` to {@link args}, after the pointers of the bindings.
-   * @throws {TypeError} if a parameter is missing or is not declared, or if the value of a u32 parameter is
-   *   not a u32
+   * @throws {TypeError} if a parameter is missing or is not declared, or if the value of a u32 parameter is not a u32
    */
   setParams(kernel: ResolvedKernel, params: Readonly<Record<string, number>>): void {
     checkNames(kernel.name, "parameter", kernel.params, params);

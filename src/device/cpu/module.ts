@@ -8,10 +8,7 @@ import type { ProductLibrary } from "./products/product_library.ts";
 
 /** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
 export type RunItem = (args: number, item: number) => void;
-/**
- * Returns the number of work items that a dispatch splits into. The number depends only on the arguments at
- * address `args`.
- */
+/** Returns the number of work items that a dispatch splits into. The number depends only on the arguments at address `args`. */
 export type CountItems = (args: number) => number;
 
 /** One instance of the module. Each thread has its own instance with its own globals; all instances share one memory. */

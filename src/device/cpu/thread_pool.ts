@@ -1,6 +1,6 @@
 /**
- * The executor with worker threads: starts the workers, receives their messages, and settles the promises of
- * {@link Executor.finish}. `command_queue.ts` passes commands to the workers and `worker.ts` runs them. The calling thread never
+ * The executor with worker threads: starts the workers, receives their messages, and settles the promises of {@link
+ * Executor.finish}. `command_queue.ts` passes commands to the workers and `worker.ts` runs them. The calling thread never
  * blocks.
  */
 
@@ -27,10 +27,7 @@ export interface PoolLayout {
   readonly library?: ProductLibrary;
 }
 
-/**
- * Starts one worker per scratch memory and waits until all are ready.
- * @throws {DeviceLostError} if a worker does not start
- */
+/** Starts one worker per scratch memory and waits until all are ready. @throws {DeviceLostError} if a worker does not start */
 export async function createThreadPool(layout: PoolLayout): Promise<Executor> {
   const pool = new ThreadPool(layout);
   try {
@@ -54,10 +51,7 @@ interface Thread {
   readonly worker: Worker;
   readonly ready: PromiseWithResolvers<void>;
   readonly stopped: PromiseWithResolvers<void>;
-  /**
-   * The number of fences that the worker has passed. A fence is a command that makes every worker send a
-   * message.
-   */
+  /** The number of fences that the worker has passed. A fence is a command that makes every worker send a message. */
   fences: number;
 }
 

@@ -1,8 +1,8 @@
 /**
- * A worker thread of the pool. All workers read the command ring (`command_ring.ts`) from the first command
- * to the last. For each command, a worker takes work items until none is left, and then waits until the other
- * workers have finished their items too. A worker does not return to its event loop between commands. It
- * waits by polling for a few microseconds and then by `Atomics.wait`, which uses no processor time.
+ * A worker thread of the pool. All workers read the command ring (`command_ring.ts`) from the first command to the last. For
+ * each command, a worker takes work items until none is left, and then waits until the other workers have finished their items
+ * too. A worker does not return to its event loop between commands. It waits by polling for a few microseconds and then by
+ * `Atomics.wait`, which uses no processor time.
  */
 
 import {
@@ -26,8 +26,8 @@ import { loadProducts } from "./products/product_library.ts";
 import { messageOf } from "../../base/errors.ts";
 
 /**
- * The number of times that a worker polls before it sleeps. These polls take 10–20 µs, which is about the
- * cost of going to sleep and waking up.
+ * The number of times that a worker polls before it sleeps. These polls take 10–20 µs, which is about the cost of going to
+ * sleep and waking up.
  */
 const POLLS = 4000;
 
@@ -95,9 +95,7 @@ class RingReader {
     if (kernel === SIGNAL) scope.postMessage({ kind: "signal" });
   }
 
-  /**
-   * Waits until the position in `cell` is past this worker's position. Returns false if {@link STOP} is set.
-   */
+  /** Waits until the position in `cell` is past this worker's position. Returns false if {@link STOP} is set. */
   #waitPast(cell: number): boolean {
     const cells = this.#cells;
     for (let polls = 0;; polls++) {

@@ -57,8 +57,8 @@ export const HARDWARE: ColumnLoopConstants = {
 export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16, KEPT: 1 };
 
 /**
- * Returns the number of columns of a span, like `span_size` in the shader. The columns of a block are cut into
- * units of `unit` columns, and no unit may be divided between two spans.
+ * Returns the number of columns of a span, like `span_size` in the shader. The columns of a block are cut into units of `unit`
+ * columns, and no unit may be divided between two spans.
  */
 export function spanSize(unit: number, { SPAN }: ColumnLoopConstants): number {
   return SPAN === MAX_BLOCK_SIZE ? SPAN : Math.max(Math.floor(SPAN / unit), 1) * unit;
@@ -70,8 +70,7 @@ export function groupChoiceLoops(start: number, end: number, { LANES }: ColumnLo
 }
 
 /**
- * Counts the iterations of `load_row`, `store_row`, `store_mask` and `store_sums` in the shader, for a block of
- * `size` columns.
+ * Counts the iterations of `load_row`, `store_row`, `store_mask` and `store_sums` in the shader, for a block of `size` columns.
  */
 export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
@@ -85,9 +84,8 @@ export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCoun
 }
 
 /**
- * Counts the iterations of `update_span` in the shader, for the columns start … end−1. The function has two nests
- * of loops. Only one nest runs, depending on whether the rows of U start at multiples of four elements. The
- * result is the larger count.
+ * Counts the iterations of `update_span` in the shader, for the columns start … end−1. The function has two nests of loops.
+ * Only one nest runs, depending on whether the rows of U start at multiples of four elements. The result is the larger count.
  */
 export function updateSpanLoops(start: number, end: number): LoopCount {
   const columns = start === 0 ? 0 : end - start;
@@ -99,8 +97,8 @@ export function updateSpanLoops(start: number, end: number): LoopCount {
 }
 
 /**
- * Counts the iterations of the loop over the segments of the columns start … end−1, including the loops of
- * `sweep_segment` in the shader. A segment is up to `SEGMENT` columns.
+ * Counts the iterations of the loop over the segments of the columns start … end−1, including the loops of `sweep_segment` in
+ * the shader. A segment is up to `SEGMENT` columns.
  */
 export function segmentLoops(
   start: number,
@@ -116,8 +114,8 @@ export function segmentLoops(
 }
 
 /**
- * Cuts the columns start … end−1 into parts of `step` columns. The last part may be shorter. Returns the
- * start and end of each part.
+ * Cuts the columns start … end−1 into parts of `step` columns. The last part may be shorter. Returns the start and end of each
+ * part.
  */
 export function cut(start: number, end: number, step: number): [start: number, end: number][] {
   return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [

@@ -13,8 +13,8 @@ export type Values = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 export interface CaseOutput {
   readonly binding: string;
   /**
-   * The number of consecutive f32 roundings on the way to an element. Each of them changes the element by at most 2⁻²⁴ of
-   * the output's largest element, so this number times 2⁻²⁴ is the tolerance. Undefined if the bits must be equal.
+   * The number of consecutive f32 roundings on the way to an element. Each of them changes the element by at most 2⁻²⁴ of the
+   * output's largest element, so this number times 2⁻²⁴ is the tolerance. Undefined if the bits must be equal.
    */
   readonly roundings?: number;
   /** Returns whether element i is compared. Without this function, all elements are compared. */
@@ -36,9 +36,9 @@ export interface KernelCase<B extends string = string, P extends string = string
 }
 
 /**
- * Returns the roundings of a sum of `terms` terms. The errors of single roundings cancel in part, so the error of the sum
- * grows with the square root of the number of terms. It stays below 8·√terms units except with a probability of 10⁻¹³
- * (Higham and Mary, SIAM Journal on Scientific Computing 41(5), 2019, theorem 2.4).
+ * Returns the roundings of a sum of `terms` terms. The errors of single roundings cancel in part, so the error of the sum grows
+ * with the square root of the number of terms. It stays below 8·√terms units except with a probability of 10⁻¹³ (Higham and
+ * Mary, SIAM Journal on Scientific Computing 41(5), 2019, theorem 2.4).
  */
 export function sumRoundings(terms: number): number {
   return Math.ceil(8 * Math.sqrt(terms));

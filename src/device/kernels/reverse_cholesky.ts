@@ -1,7 +1,6 @@
 /**
- * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper
- * triangular, and then U = R⁻¹. `layer/linalg/reverse_cholesky.ts` uses this kernel to factor a whole matrix, block
- * by block.
+ * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper triangular, and
+ * then U = R⁻¹. `layer/linalg/reverse_cholesky.ts` uses this kernel to factor a whole matrix, block by block.
  */
 
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
@@ -17,22 +16,23 @@ const CHUNK = 32;
 /** The invocations of `reverse_cholesky_packed.wgsl`, as in the shader. */
 const PACKED_LANES = 256;
 /**
- * The columns of the largest block that is kept in workgroup memory. Its triangle takes 33 KiB. GPUs have 48
- * KiB or more, and most software adapters 32 KiB.
+ * The columns of the largest block that is kept in workgroup memory. Its triangle takes 33 KiB. GPUs have 48 KiB or more, and
+ * most software adapters 32 KiB.
  */
 const LARGEST_PACKED = 128;
 
 /**
- * Factors a block H of (size, size), where `size` is at most 256. The block starts at column `first` of the
- * matrix.
+ * Factors a block H of (size, size), where `size` is at most 256. The block starts at column `first` of the matrix.
  *
  * - `h`, f32: the block, which starts at `offset` and has rows `ld` elements apart. Only its upper triangle is read.
- * - `r`, f32: receives R, which starts at `r_offset` and has rows `ldr` elements apart. The elements below the diagonal become 0.
- * - `u`, f32: receives U, which starts at `u_offset` and has rows `ldu` elements apart. The elements below the diagonal become 0.
+ * - `r`, f32: receives R, which starts at `r_offset` and has rows `ldr` elements apart. The elements below the diagonal become
+ *   0.
+ * - `u`, f32: receives U, which starts at `u_offset` and has rows `ldu` elements apart. The elements below the diagonal become
+ *   0.
  * - `diagonal`, f32: receives R[j,j] at `first + j`, for each column j of the block.
- * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status` becomes `first + j + 1`,
- *   and the contents of `r`, `u` and `diagonal` are unspecified. If several pivots fail, the last column counts, because it is factored first.
- *   If `status` is not 0 at the start, the kernel does nothing.
+ * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status` becomes
+ *   `first + j + 1`, and the contents of `r`, `u` and `diagonal` are unspecified. If several pivots fail, the last column
+ *   counts, because it is factored first. If `status` is not 0 at the start, the kernel does nothing.
  */
 export const reverseCholesky = defineKernel({
   name: "reverse_cholesky",
@@ -131,8 +131,8 @@ function countLoops(size: number, lanes: number): LoopCount {
 }
 
 /**
- * A symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its diagonal.
- * The bits of the results must be equal.
+ * A symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its diagonal. The
+ * bits of the results must be equal.
  */
 export function choleskyCase(size: number, ld: number, seed: number, status = 0) {
   const ldr = ld + 4, offset = 2 * ld + 3;

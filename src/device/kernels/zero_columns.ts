@@ -6,9 +6,9 @@ import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/zero_columns.wgsl" with { type: "text" };
 
 /**
- * For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `w` is a tile (a part) of the weight
- * matrix, and column 0 of the tile is column `first` of the weight matrix. The rows of the tile are `ld`
- * elements apart. `dead` has one u32 per column of the weight matrix.
+ * For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `w` is a tile (a part) of the weight matrix, and
+ * column 0 of the tile is column `first` of the weight matrix. The rows of the tile are `ld` elements apart. `dead` has one u32
+ * per column of the weight matrix.
  */
 export const zeroColumns = defineKernel({
   name: "zero_columns",

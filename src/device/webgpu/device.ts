@@ -1,7 +1,7 @@
 /**
- * Finds a WebGPU adapter, describes it, and opens a device on it. WebGPU gives a device small default limits, even on
- * hardware that offers far more, unless larger ones are requested. So `openDevice` requests all limits and optional
- * features of the adapter that Pare uses.
+ * Finds a WebGPU adapter, describes it, and opens a device on it. WebGPU gives a device small default limits, even on hardware
+ * that offers far more, unless larger ones are requested. So `openDevice` requests all limits and optional features of the
+ * adapter that Pare uses.
  */
 
 import type { Adapter } from "../backend.ts";

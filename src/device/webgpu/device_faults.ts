@@ -1,8 +1,7 @@
 /**
- * Collects the errors that WebGPU reports outside of calls. Validation errors, failed allocations and the loss of the
- * device arrive through events and promises, long after the call that caused them has returned. `DeviceFaults` stores
- * the first one until a caller waits for the device (`read`, `finish`), and makes that wait fail. Nothing is
- * retried.
+ * Collects the errors that WebGPU reports outside of calls. Validation errors, failed allocations and the loss of the device
+ * arrive through events and promises, long after the call that caused them has returned. `DeviceFaults` stores the first one
+ * until a caller waits for the device (`read`, `finish`), and makes that wait fail. Nothing is retried.
  */
 
 import { DeviceLostError } from "../backend.ts";
@@ -47,8 +46,8 @@ export class DeviceFaults {
   }
 
   /**
-   * Closes the innermost error scope of `device`. If the scope caught an error, the next wait throws the error that
-   * `describe` makes of it.
+   * Closes the innermost error scope of `device`. If the scope caught an error, the next wait throws the error that `describe`
+   * makes of it.
    * @returns the described error, or undefined if the scope caught none. The promise rejects if the device is lost.
    */
   closeScope(device: GPUDevice, describe: (error: GPUError) => Error): Promise<Error | undefined> {

@@ -1,6 +1,6 @@
 /**
- * Encodes the parameters of a dispatch as the uniform struct of its shader. The struct contains the parameters in the
- * order of the kernel's declaration, with 4 bytes each.
+ * Encodes the parameters of a dispatch as the uniform struct of its shader. The struct contains the parameters in the order of
+ * the kernel's declaration, with 4 bytes each.
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";

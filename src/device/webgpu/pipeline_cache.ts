@@ -1,7 +1,7 @@
 /**
- * A cache of compiled kernels, in which each kernel is compiled once. The bind group layouts are derived from
- * the kernels' declarations. WebGPU could derive them from the shaders (`layout: "auto"`). But it would leave
- * out bindings that an entry point does not use, and the bind groups would no longer match the layouts.
+ * A cache of compiled kernels, in which each kernel is compiled once. The bind group layouts are derived from the kernels'
+ * declarations. WebGPU could derive them from the shaders (`layout: "auto"`). But it would leave out bindings that an entry
+ * point does not use, and the bind groups would no longer match the layouts.
  */
 
 import type { BindingAccess, Kernel, ShaderVariant } from "../kernels/kernel.ts";
@@ -9,8 +9,8 @@ import type { DeviceFaults } from "./device_faults.ts";
 import { chooseShader, possibleShaders, type Tiling, type Tuning } from "./tuning.ts";
 
 /**
- * The size of the parameters of one dispatch in the uniform buffer, in bytes. It is the alignment that WebGPU
- * requires of dynamic offsets, and it has room for 64 parameters.
+ * The size of the parameters of one dispatch in the uniform buffer, in bytes. It is the alignment that WebGPU requires of
+ * dynamic offsets, and it has room for 64 parameters.
  */
 export const PARAMS_BYTES = 256;
 
@@ -57,10 +57,10 @@ export class PipelineCache {
   }
 
   /**
-   * Returns the compiled kernel for a dispatch with the parameters `params`, and compiles it on its first use. WebGPU reports a compile error only later. The error
-   * then fails the next wait for the device, and every later call of `get`.
-   * @throws {Error} if the compiler has rejected the kernel. The message contains the kernel's name and the compiler's
-   *   message with the source line.
+   * Returns the compiled kernel for a dispatch with the parameters `params`, and compiles it on its first use. WebGPU reports a
+   * compile error only later. The error then fails the next wait for the device, and every later call of `get`.
+   * @throws {Error} if the compiler has rejected the kernel. The message contains the kernel's name and the compiler's message
+   *   with the source line.
    */
   get(kernel: Kernel, params: Readonly<Record<string, number>>): CompiledKernel {
     return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params, this.#workgroupBytes));
@@ -119,8 +119,7 @@ export class PipelineCache {
   }
 
   /**
-   * Compiles a kernel without blocking. If the kernel does not compile, {@link get} compiles it again and
-   * reports the error.
+   * Compiles a kernel without blocking. If the kernel does not compile, {@link get} compiles it again and reports the error.
    */
   async #compileAsync(kernel: Kernel, shader: ShaderVariant): Promise<void> {
     if (this.#compiled.has(shader)) return;
@@ -199,8 +198,8 @@ function describeCompileError(kernel: Kernel, { message }: GPUError): Error {
 }
 
 /**
- * The size of the placeholder buffers in bytes. No shader requires a larger binding, because the arrays in
- * the shaders have no fixed size.
+ * The size of the placeholder buffers in bytes. No shader requires a larger binding, because the arrays in the shaders have no
+ * fixed size.
  */
 const BINDING_BYTES = 256;
 

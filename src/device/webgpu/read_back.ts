@@ -1,8 +1,7 @@
 /**
- * Reads bytes from the device to the host, which is the CPU and its memory. The device copies the bytes into
- * staging buffers, which the host can map. Staging buffers have a bounded size and are pooled, because
- * mapping new memory is slow. A long range is read in chunks: while the host takes one chunk, the device
- * copies the next one.
+ * Reads bytes from the device to the host, which is the CPU and its memory. The device copies the bytes into staging buffers,
+ * which the host can map. Staging buffers have a bounded size and are pooled, because mapping new memory is slow. A long range
+ * is read in chunks: while the host takes one chunk, the device copies the next one.
  */
 
 import type { DeviceFaults } from "./device_faults.ts";
@@ -11,15 +10,12 @@ import type { SubmissionQueue } from "./submission_queue.ts";
 import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 
 /**
- * The default size of a chunk, which is also the size of the largest staging buffer. A tile of a matrix, 4096
- * × 4096 f32 by default, fits in one chunk.
+ * The default size of a chunk, which is also the size of the largest staging buffer. A tile of a matrix, 4096 × 4096 f32 by
+ * default, fits in one chunk.
  */
 const DEFAULT_CHUNK_BYTES = 64 * 2 ** 20;
 
-/**
- * The size of the smallest staging buffer. It is large enough for all small reads to share the same few
- * buffers.
- */
+/** The size of the smallest staging buffer. It is large enough for all small reads to share the same few buffers. */
 const SMALLEST_STAGING_BYTES = 64 * 2 ** 10;
 
 /** The most unused staging buffers of one size that stay in the pool. */
@@ -62,8 +58,8 @@ export class ReadBack {
   }
 
   /**
-   * Submits the queued work and returns a copy of the range, which is at least 4 bytes long. If the range is longer than
-   * one chunk, `source` must not be written until the promise resolves.
+   * Submits the queued work and returns a copy of the range, which is at least 4 bytes long. If the range is longer than one
+   * chunk, `source` must not be written until the promise resolves.
    * @throws {DeviceLostError} if the device is lost
    * @throws {Error} the first error of the work before the read
    */

@@ -1,11 +1,12 @@
 /**
  * A staging buffer: memory that the device can copy and the CPU can map, with a fast way to wait for the mapping.
  *
- * `mapAsync` of Deno 2.9 waits for the device before it returns, but its promise resolves only at the runtime's next poll,
- * 11 ms later, which is as long as the whole solve of a small layer. So after `mapAsync` has returned, this file first tries
+ * `mapAsync` of Deno 2.9 waits for the device before it returns, but its promise resolves only at the runtime's next poll, 11
+ * ms later, which is as long as the whole solve of a small layer. So after `mapAsync` has returned, this file first tries
  * `getMappedRange`, and awaits the promise only if that fails. The attempt is safe, because WebGPU returns a range only of a
- * buffer that is mapped. There is one exception: Deno 2.9 panics if the buffer was never mapped before, so the first
- * mapping of a buffer that was not mapped at its creation always awaits the promise. Other versions of Deno were not tested, so they always await it too.
+ * buffer that is mapped. There is one exception: Deno 2.9 panics if the buffer was never mapped before, so the first mapping of
+ * a buffer that was not mapped at its creation always awaits the promise. Other versions of Deno were not tested, so they
+ * always await it too.
  */
 
 import { afterErrorReports } from "./device_faults.ts";
@@ -45,8 +46,8 @@ export class StagingBuffer {
   }
 
   /**
-   * Maps the first `byteLength` bytes as soon as the device has done all submitted work, and returns them. They are valid
-   * until {@link unmap}.
+   * Maps the first `byteLength` bytes as soon as the device has done all submitted work, and returns them. They are valid until
+   * {@link unmap}.
    */
   async map(byteLength: number): Promise<ArrayBuffer> {
     const range = this.startMapping(byteLength);

@@ -1,10 +1,9 @@
 /**
- * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies
- * and clears are encoded into an open command encoder, called a batch. A batch is submitted when it is full or
- * when a caller waits for the device. The bytes of a large write are put into mapped memory
- * (`upload_ring.ts`), and the batch copies them from there. Few bytes are passed to `writeBuffer` of WebGPU,
- * which performs them before all commands that are not yet submitted. So a batch is submitted first if it
- * uses the buffer that is written.
+ * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies and clears are
+ * encoded into an open command encoder, called a batch. A batch is submitted when it is full or when a caller waits for the
+ * device. The bytes of a large write are put into mapped memory (`upload_ring.ts`), and the batch copies them from there. Few
+ * bytes are passed to `writeBuffer` of WebGPU, which performs them before all commands that are not yet submitted. So a batch
+ * is submitted first if it uses the buffer that is written.
  */
 
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
@@ -15,14 +14,14 @@ import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 const DISPATCHES_PER_BATCH = 256;
 
 /**
- * The most dispatches in the first batch after a wait. The device is idle then, and it can start with this
- * batch while later ones are encoded.
+ * The most dispatches in the first batch after a wait. The device is idle then, and it can start with this batch while later
+ * ones are encoded.
  */
 const DISPATCHES_IN_FIRST_BATCH = 64;
 
 /**
- * The number of batches whose parameters fit in the uniform buffer. The parameters of a batch are written
- * while the device may still read those of the batches before it.
+ * The number of batches whose parameters fit in the uniform buffer. The parameters of a batch are written while the device may
+ * still read those of the batches before it.
  */
 const PARAMS_REGIONS = 4;
 
@@ -33,8 +32,8 @@ const REGION_BYTES = DISPATCHES_PER_BATCH * PARAMS_BYTES;
 const LEAST_STAGED_BYTES = 64 * 2 ** 10;
 
 /**
- * The largest number of bytes that `writeBuffer` of WebGPU may hold in staging memory. They stay there until
- * the next submission.
+ * The largest number of bytes that `writeBuffer` of WebGPU may hold in staging memory. They stay there until the next
+ * submission.
  */
 const WRITE_CHUNK_BYTES = 64 * 2 ** 20;
 
@@ -52,8 +51,8 @@ export class SubmissionQueue {
   /** The staging memory of large writes. */
   readonly uploads: UploadRing;
   /**
-   * The uniform buffer. It is a ring of regions, each with one slot of parameters per dispatch of a batch. The
-   * region of a batch is written when the batch is submitted.
+   * The uniform buffer. It is a ring of regions, each with one slot of parameters per dispatch of a batch. The region of a
+   * batch is written when the batch is submitted.
    */
   readonly params: GPUBuffer;
   /** If set, the timestamp queries that record when a new compute pass begins and ends. For benchmarks. */
@@ -171,8 +170,8 @@ export class SubmissionQueue {
   }
 
   /**
-   * Frees a buffer as soon as all commands that use it are submitted. WebGPU rejects a submission that uses a
-   * destroyed buffer. After the submission, WebGPU itself keeps the memory until the commands are done.
+   * Frees a buffer as soon as all commands that use it are submitted. WebGPU rejects a submission that uses a destroyed buffer.
+   * After the submission, WebGPU itself keeps the memory until the commands are done.
    */
   retire(buffer: WebGpuBuffer): void {
     if (buffer.lastBatch === this.#batch) this.#retired.push(buffer.gpu);
@@ -180,8 +179,8 @@ export class SubmissionQueue {
   }
 
   /**
-   * Submits the open batch, because the caller waits for the device afterwards. The next batch is then a small
-   * one, so that the idle device gets work soon.
+   * Submits the open batch, because the caller waits for the device afterwards. The next batch is then a small one, so that the
+   * idle device gets work soon.
    */
   submitBeforeWait(): void {
     this.submit();

@@ -1,21 +1,21 @@
 /**
  * Chooses the shader of a kernel for an adapter. A kernel can have several shaders that compute the same result, and the
- * fastest one depends on the adapter. `deno task bench --gpu --save` measures them and stores the fastest in
- * `tunings.json`. On an adapter that is not in this file, each kernel uses its default shader for the adapter's kind.
+ * fastest one depends on the adapter. `deno task bench --gpu --save` measures them and stores the fastest in `tunings.json`. On
+ * an adapter that is not in this file, each kernel uses its default shader for the adapter's kind.
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import savedTunings from "./tunings.json" with { type: "json" };
 
 /**
- * The kind of adapter that a kernel's default shaders are made for: a hardware GPU (`discrete`), or an
- * adapter that emulates a GPU on the CPU (`software`).
+ * The kind of adapter that a kernel's default shaders are made for: a hardware GPU (`discrete`), or an adapter that emulates a
+ * GPU on the CPU (`software`).
  */
 export type Tiling = "discrete" | "software";
 
 /**
- * The chosen shaders by kernel name. A value is `discrete` or `software` for one of the kernel's default shaders, or the
- * name of one of its `variants`.
+ * The chosen shaders by kernel name. A value is `discrete` or `software` for one of the kernel's default shaders, or the name
+ * of one of its `variants`.
  */
 export type Tuning = Readonly<Record<string, string>>;
 
@@ -58,9 +58,9 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
 }
 
 /**
- * Returns the shader for a dispatch of `kernel` with the parameters `params`. It is the shader that `tuning`
- * names. If `tuning` does not name the kernel, it is the kernel's default shader for `tiling`, which can
- * depend on the parameters (`Kernel.variantFor`).
+ * Returns the shader for a dispatch of `kernel` with the parameters `params`. It is the shader that `tuning` names. If `tuning`
+ * does not name the kernel, it is the kernel's default shader for `tiling`, which can depend on the parameters
+ * (`Kernel.variantFor`).
  * @param workgroupBytes the workgroup memory of the adapter, in bytes
  * @throws {RangeError} if the kernel has no shader with that name
  */

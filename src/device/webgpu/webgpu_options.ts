@@ -27,8 +27,8 @@ export interface WebGpuOptions {
    */
   readonly tiling?: Tiling;
   /**
-   * Returns the names of the shaders to use on an adapter in place of the default shaders. `tuningFor`
-   * returns the fastest measured ones.
+   * Returns the names of the shaders to use on an adapter in place of the default shaders. `tuningFor` returns the fastest
+   * measured ones.
    */
   readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
   /** Kernels to compile before the backend is returned, so that its first work does not have to wait for the compiler. */
@@ -39,8 +39,8 @@ export interface WebGpuOptions {
    */
   readonly readChunkBytes?: number;
   /**
-   * The largest size of the staging memory through which bytes are written, in bytes. An upload waits for the
-   * device only if this memory is full.
+   * The largest size of the staging memory through which bytes are written, in bytes. An upload waits for the device only if
+   * this memory is full.
    * @default 512 MiB, or 128 MiB on an adapter that is emulated on the CPU
    */
   readonly uploadBytes?: number;

@@ -1,7 +1,7 @@
 /**
- * Condenses the output of a kernel to a few numbers, so that the expected results of all cases fit into a small file.
- * Exact outputs become one hash. Rounded outputs become sums, one for each 64 consecutive elements, in which every element
- * has its own factor between ±0.5 and ±1.5. So a wrong element changes the sum by at least half of its error.
+ * Condenses the output of a kernel to a few numbers, so that the expected results of all cases fit into a small file. Exact
+ * outputs become one hash. Rounded outputs become sums, one for each 64 consecutive elements, in which every element has its
+ * own factor between ±0.5 and ±1.5. So a wrong element changes the sum by at least half of its error.
  */
 
 import { generator, type Values } from "../../device/kernels/kernel_case.ts";

@@ -22,8 +22,8 @@ export interface LayerCase {
 }
 
 /**
- * The roundings of a solve. An error in the statistics grows by their condition number, which the damping bounds by about
- * 100, and each weight depends on the sums of hundreds of products.
+ * The roundings of a solve. An error in the statistics grows by their condition number, which the damping bounds by about 100,
+ * and each weight depends on the sums of hundreds of products.
  */
 const SOLVE_ROUNDINGS = 8192;
 

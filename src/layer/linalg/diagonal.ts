@@ -1,9 +1,8 @@
 /**
  * Prepares the diagonal of the calibration statistics H = Σ x·xᵀ for the factorisation (steps 1 and 2 of
- * `src/layer/solvers/README.md`). The diagonal is read from the device, prepared on the CPU, and written back. The
- * preparation rejects a diagonal that no sum Σ x·xᵀ can have, sets the entries of dead inputs to 1, and adds
- * the damping. An input is dead if it was 0 in every calibration token. `nextDamping` chooses the damping of
- * each retry.
+ * `src/layer/solvers/README.md`). The diagonal is read from the device, prepared on the CPU, and written back. The preparation
+ * rejects a diagonal that no sum Σ x·xᵀ can have, sets the entries of dead inputs to 1, and adds the damping. An input is dead
+ * if it was 0 in every calibration token. `nextDamping` chooses the damping of each retry.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -86,21 +85,17 @@ export function writeDiagonal(backend: Backend, matrix: TiledMatrix, values: Flo
 }
 
 /**
- * The smallest damping of a retry, as a fraction of the mean diagonal entry. It is the default of the
- * code that the authors of SparseGPT published.
+ * The smallest damping of a retry, as a fraction of the mean diagonal entry. It is the default of the code that the authors of
+ * SparseGPT published.
  */
 const SMALLEST_RETRY = 0.01;
-/**
- * The largest damping of a retry. With more, the added multiple of the identity would outweigh the
- * statistics.
- */
+/** The largest damping of a retry. With more, the added multiple of the identity would outweigh the statistics. */
 const LARGEST_RETRY = 1;
 
 /**
- * Returns the damping to try after the damping `failed`, or undefined if there is none left to try. The
- * damping grows by a factor of 10, to at most 1. Every retry uses at least 0.01, because a damping of 0 would
- * not grow, and because smaller dampings rarely make an f32 matrix positive definite. Each attempt costs a
- * whole factorisation.
+ * Returns the damping to try after the damping `failed`, or undefined if there is none left to try. The damping grows by a
+ * factor of 10, to at most 1. Every retry uses at least 0.01, because a damping of 0 would not grow, and because smaller
+ * dampings rarely make an f32 matrix positive definite. Each attempt costs a whole factorisation.
  */
 export function nextDamping(failed: number): number | undefined {
   if (failed >= LARGEST_RETRY) return undefined;

@@ -1,15 +1,12 @@
-/**
- * The errors for calibration statistics H = Σ x·xᵀ that cannot be factored. They are found during the
- * factorisation.
- */
+/** The errors for calibration statistics H = Σ x·xᵀ that cannot be factored. They are found during the factorisation. */
 
 /** A pivot of the damped statistics was not positive, even with the largest damping that was tried. */
 export class NotPositiveDefiniteError extends Error {
   override name = "NotPositiveDefiniteError";
 
   /**
-   * @param order the order of the trailing minor that is not positive definite. If the pivot in column j of n
-   *   columns is not positive, the order is n − j.
+   * @param order the order of the trailing minor that is not positive definite. If the pivot in column j of n columns is not
+   *   positive, the order is n − j.
    * @param damping the last damping that was tried, as a fraction of the mean diagonal entry
    * @param advice one or more sentences at the end of the message, which tell the user how to continue
    */

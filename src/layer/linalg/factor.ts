@@ -1,8 +1,7 @@
 /**
- * Factors the calibration statistics H of a layer (steps 1 to 3 of `src/layer/solvers/README.md`). The function
- * `factor` handles dead inputs, adds the damping, and computes H + λ·mean(diag H)·I = R·Rᵀ with R upper
- * triangular. If the damped matrix is not positive definite, it retries with more damping. Layers with the
- * same input can share one factor.
+ * Factors the calibration statistics H of a layer (steps 1 to 3 of `src/layer/solvers/README.md`). The function `factor`
+ * handles dead inputs, adds the damping, and computes H + λ·mean(diag H)·I = R·Rᵀ with R upper triangular. If the damped matrix
+ * is not positive definite, it retries with more damping. Layers with the same input can share one factor.
  */
 
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../device/backend.ts";
@@ -24,21 +23,16 @@ import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cho
 
 /** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
 export interface Factor {
-  /**
-   * R, (n, n) f32 in upper storage. In its diagonal tiles, the elements below the diagonal blocks are
-   * undefined.
-   */
+  /** R, (n, n) f32 in upper storage. In its diagonal tiles, the elements below the diagonal blocks are undefined. */
   readonly r: TiledMatrix;
   /**
-   * (n, blocksize) f32: the inverses U_kk = R_kk⁻¹ of the diagonal blocks of R. U_kk begins at row
-   * k·blocksize, and has zeros below its diagonal.
+   * (n, blocksize) f32: the inverses U_kk = R_kk⁻¹ of the diagonal blocks of R. U_kk begins at row k·blocksize, and has zeros
+   * below its diagonal.
    */
   readonly u: DeviceBuffer;
   /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
-  /**
-   * (n) u32: 1 at dead inputs and 0 elsewhere. Input j is dead if H[j,j] is 0. Undefined if no input is dead.
-   */
+  /** (n) u32: 1 at dead inputs and 0 elsewhere. Input j is dead if H[j,j] is 0. Undefined if no input is dead. */
   readonly dead: DeviceBuffer | undefined;
   /** The number of columns of a block. */
   readonly blocksize: number;
@@ -49,8 +43,8 @@ export interface Factor {
   /** The largest diagonal entry of H, without damping. */
   readonly largestDiagonal: number;
   /**
-   * The order of the columns. Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the
-   * columns have their natural order.
+   * The order of the columns. Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the columns have
+   * their natural order.
    */
   readonly order?: ColumnOrder;
   /** The size on the device, in bytes. */
@@ -74,16 +68,15 @@ interface FactorOptions {
 }
 
 /**
- * The largest size of statistics, in bytes, at which a copy is made for retries. It corresponds to an order
- * of about 21,000. For larger statistics the copy could exceed the device's memory, so the first failure is
- * final.
+ * The largest size of statistics, in bytes, at which a copy is made for retries. It corresponds to an order of about 21,000.
+ * For larger statistics the copy could exceed the device's memory, so the first failure is final.
  */
 export const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
- * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`. The
- * matrix becomes part of the factor. It is freed if the function throws, or if the columns are permuted. If a
- * pivot is not positive, the factorisation is repeated with more damping, up to 1 (`nextDamping`).
+ * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`. The matrix becomes part of
+ * the factor. It is freed if the function throws, or if the columns are permuted. If a pivot is not positive, the factorisation
+ * is repeated with more damping, up to 1 (`nextDamping`).
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {NotPositiveDefiniteError} if the last attempt failed
  * @throws {RangeError} if the tile edge is not a multiple of the block size
@@ -135,10 +128,7 @@ export async function factor(
   }
 }
 
-/**
- * Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that
- * succeeds.
- */
+/** Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that succeeds. */
 async function factorDamped(
   backend: Backend,
   hessian: TiledMatrix,
@@ -167,10 +157,7 @@ async function factorDamped(
   }
 }
 
-/**
- * Returns the advice for the error message. `next` is the damping that a retry would use, or undefined after
- * the last one.
- */
+/** Returns the advice for the error message. `next` is the damping that a retry would use, or undefined after the last one. */
 function adviceFor(next: number | undefined): string {
   return next === undefined
     ? "Larger dampings are not tried. Use more calibration tokens, or check that the statistics are Σ x·xᵀ."
@@ -184,10 +171,7 @@ async function readFailedColumn(backend: Backend, status: DeviceBuffer): Promise
   return value === 0 ? undefined : value - 1;
 }
 
-/**
- * Copies the statistics for retries. Returns undefined if they are too large or the device has no memory for
- * a copy.
- */
+/** Copies the statistics for retries. Returns undefined if they are too large or the device has no memory for a copy. */
 function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefined {
   if (matrix.byteLength > LARGEST_RETRY_COPY) return undefined;
   const { rows, cols, edge, storage } = matrix;

@@ -1,6 +1,5 @@
 /**
- * Multiplies two submatrices with a gemm kernel. `gemm` (general matrix multiplication) is the name of this
- * product in BLAS.
+ * Multiplies two submatrices with a gemm kernel. `gemm` (general matrix multiplication) is the name of this product in BLAS.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -9,8 +8,7 @@ import type { Submatrix } from "./submatrix.ts";
 import type { Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 
 /**
- * The sizes and scalars of C ← α·op(A)·op(B) + β·C, where op(A) is (m, k), op(B) is (k, n) and C is (m, n).
- * op(A) is A or Aᵀ.
+ * The sizes and scalars of C ← α·op(A)·op(B) + β·C, where op(A) is (m, k), op(B) is (k, n) and C is (m, n). op(A) is A or Aᵀ.
  */
 interface Product {
   readonly m: number;
@@ -27,8 +25,7 @@ interface Product {
    */
   readonly beta?: number;
   /**
-   * Whether only the elements of C with row ≤ column + `rowsAbove` are needed. The other elements may or may
-   * not be computed.
+   * Whether only the elements of C with row ≤ column + `rowsAbove` are needed. The other elements may or may not be computed.
    * @default false
    */
   readonly upper?: boolean;
@@ -40,9 +37,9 @@ interface Product {
 }
 
 /**
- * Queues one product. `kernel` determines which operand is transposed. `gemmNN` uses A and B, `gemmNT` uses A
- * and Bᵀ, and `gemmTN` uses Aᵀ and B. C must not lie in the buffer of A or B, even if the submatrices do not
- * overlap, because WebGPU rejects a dispatch that binds one buffer both for reading and for writing.
+ * Queues one product. `kernel` determines which operand is transposed. `gemmNN` uses A and B, `gemmNT` uses A and Bᵀ, and
+ * `gemmTN` uses Aᵀ and B. C must not lie in the buffer of A or B, even if the submatrices do not overlap, because WebGPU
+ * rejects a dispatch that binds one buffer both for reading and for writing.
  */
 export function gemm(
   backend: Backend,
@@ -71,9 +68,9 @@ export function gemm(
 }
 
 /**
- * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. Before the
- * call, the caller fills in the lower triangles of the diagonal tiles of A with `mirrorDiagonalTiles`. C and
- * M must be different matrices.
+ * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. Before the call, the
+ * caller fills in the lower triangles of the diagonal tiles of A with `mirrorDiagonalTiles`. C and M must be different
+ * matrices.
  */
 export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatrix, c: TiledMatrix): void {
   for (let i = 0; i < m.tileRows; i++) {

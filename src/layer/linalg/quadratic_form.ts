@@ -1,11 +1,9 @@
 /**
- * Computes the quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ is the sum over the calibration inputs x of a
- * layer. If M is a change of the layer's weights, the form is the squared error that the change causes in the
- * layer's outputs.
+ * Computes the quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ is the sum over the calibration inputs x of a layer. If M is a
+ * change of the layer's weights, the form is the squared error that the change causes in the layer's outputs.
  *
- * There are two ways to compute the form. `addFactoredForm` computes it as ‖M·R‖² from the factor R of
- * H = R·Rᵀ. `addQuadraticForm` computes it from H itself. Both functions add up one sum per row of M
- * (`RowSums`) and do not modify M.
+ * There are two ways to compute the form. `addFactoredForm` computes it as ‖M·R‖² from the factor R of H = R·Rᵀ.
+ * `addQuadraticForm` computes it from H itself. Both functions add up one sum per row of M (`RowSums`) and do not modify M.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -18,9 +16,7 @@ import { gemm } from "./gemm.ts";
 import type { PanelProduct } from "./panel_product.ts";
 import { type Submatrix, submatrixOf } from "./submatrix.ts";
 
-/**
- * Sums for each row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0.
- */
+/** Sums for each row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0. */
 export class RowSums {
   readonly buffer: DeviceBuffer;
   readonly #backend: Backend;
@@ -36,8 +32,8 @@ export class RowSums {
   }
 
   /**
-   * For each row r of two (rows, cols) submatrices x and y, queues adding the dot product x(r, :)·y(r, :) to
-   * sum `column` of row row0 + r.
+   * For each row r of two (rows, cols) submatrices x and y, queues adding the dot product x(r, :)·y(r, :) to sum `column` of
+   * row row0 + r.
    */
   addDot(column: number, row0: number, x: Submatrix, y: Submatrix, rows: number, cols: number): void {
     this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
@@ -80,9 +76,8 @@ export function total(values: Float32Array): number {
 }
 
 /**
- * For each row r of M, queues adding ‖M(r, :)·R‖² to sum `column` of row r. Because R is the factor of the
- * damped H, the total over all rows is tr(M·H·Mᵀ) with the damped H. `product` must be the product of M and
- * R.
+ * For each row r of M, queues adding ‖M(r, :)·R‖² to sum `column` of row r. Because R is the factor of the damped H, the total
+ * over all rows is tr(M·H·Mᵀ) with the damped H. `product` must be the product of M and R.
  */
 export function addFactoredForm(product: PanelProduct, sums: RowSums, column: number): void {
   for (const panel of product.panels()) {
@@ -104,10 +99,7 @@ export function addInnerProduct(x: TiledMatrix, y: TiledMatrix, sums: RowSums, c
   }
 }
 
-/**
- * Queues copying the upper triangle of each diagonal tile of `h` to the tile's lower triangle, which is
- * undefined before.
- */
+/** Queues copying the upper triangle of each diagonal tile of `h` to the tile's lower triangle, which is undefined before. */
 export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
   for (let i = 0; i < h.tileRows; i++) {
     const { buffer: tile, rows: size, ld } = h.tile(i, i);
@@ -116,12 +108,11 @@ export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
 }
 
 /**
- * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. The total over all rows is
- * tr(M·H·Mᵀ).
+ * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. The total over all rows is tr(M·H·Mᵀ).
  *
- * H is (n, n) in upper storage with the tile edge of M, so only its tiles H_IJ with I ≤ J exist. The form is
- * therefore computed as Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, where M_J is the tile column J of M. The
- * lower triangles of the diagonal tiles H_JJ must have been filled in by `mirrorDiagonalTiles`.
+ * H is (n, n) in upper storage with the tile edge of M, so only its tiles H_IJ with I ≤ J exist. The form is therefore computed
+ * as Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, where M_J is the tile column J of M. The lower triangles of the diagonal tiles
+ * H_JJ must have been filled in by `mirrorDiagonalTiles`.
  */
 export function addQuadraticForm(
   backend: Backend,

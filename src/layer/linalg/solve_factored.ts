@@ -1,9 +1,9 @@
 /**
- * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. The
- * computation is two triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y,
- * from the first column to the last. Both solves work on one panel of columns at a time. Most of the work is
- * matrix products with the finished panels. The diagonal blocks of R need no division, because the factor
- * includes their inverses U_kk. The elements of R below its diagonal blocks are never read.
+ * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. The computation is two
+ * triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y, from the first column to the last.
+ * Both solves work on one panel of columns at a time. Most of the work is matrix products with the finished panels. The
+ * diagonal blocks of R need no division, because the factor includes their inverses U_kk. The elements of R below its diagonal
+ * blocks are never read.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -18,8 +18,8 @@ import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
 export type TriangularFactor = Pick<Factor, "r" | "u" | "blocksize">;
 
 /**
- * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n), in tiles of the same size as those of R. The tile
- * size is a multiple of the block size.
+ * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n), in tiles of the same size as those of R. The tile size is a multiple of the
+ * block size.
  * @throws {OutOfDeviceMemoryError} if the panel of intermediate results cannot be allocated
  */
 export function solveFactored(backend: Backend, b: TiledMatrix, factor: TriangularFactor): void {
@@ -38,10 +38,7 @@ interface WorkingPanel {
   readonly panel: IndexRange;
 }
 
-/**
- * Queues Y(:, p) = (B(:, p) − Σ_{q > p} Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the panels right
- * of p.
- */
+/** Queues Y(:, p) = (B(:, p) − Σ_{q > p} Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the panels right of p. */
 function solvePanelTransposed(
   backend: Backend,
   b: TiledMatrix,
@@ -64,10 +61,7 @@ function solvePanelTransposed(
   }
 }
 
-/**
- * Queues X(:, p) = (Y(:, p) − Σ_{q < p} X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the panels left of
- * p.
- */
+/** Queues X(:, p) = (Y(:, p) − Σ_{q < p} X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the panels left of p. */
 function solvePanel(backend: Backend, b: TiledMatrix, factor: TriangularFactor, s: WorkingPanel): void {
   const { panel } = s, size = panel.end - panel.start, own = tileColumn(b, panel);
   loadPanel(backend, b, s);
@@ -111,8 +105,8 @@ function loadPanel(backend: Backend, b: TiledMatrix, s: WorkingPanel): void {
 }
 
 /**
- * Queues `target` −= B(:, q)·op(r), where op(r) is r for the kernel gemmNN and rᵀ for gemmNT. `target` has
- * `columns` columns. The columns q lie in one tile column.
+ * Queues `target` −= B(:, q)·op(r), where op(r) is r for the kernel gemmNN and rᵀ for gemmNT. `target` has `columns` columns.
+ * The columns q lie in one tile column.
  */
 function subtract(
   backend: Backend,
@@ -131,10 +125,7 @@ function subtract(
   }
 }
 
-/**
- * Queues B(:, k) = S(:, k)·op(U_kk), which finishes block k. The operation op depends on the kernel as in
- * `subtract`.
- */
+/** Queues B(:, k) = S(:, k)·op(U_kk), which finishes block k. The operation op depends on the kernel as in `subtract`. */
 function finishBlock(
   backend: Backend,
   kernel: typeof gemmNN,

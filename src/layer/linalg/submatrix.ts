@@ -1,7 +1,6 @@
 /**
- * `Submatrix` describes a rectangular part of a matrix that lies in one device buffer. Kernels take their
- * operands in this form. The file also has functions that copy a submatrix, or a whole matrix in upper
- * storage, on the device.
+ * `Submatrix` describes a rectangular part of a matrix that lies in one device buffer. Kernels take their operands in this
+ * form. The file also has functions that copy a submatrix, or a whole matrix in upper storage, on the device.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -9,9 +8,7 @@ import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { copy2d } from "../../device/kernels/transfer/copy2d.ts";
 import type { IndexRange } from "./blocking.ts";
 
-/**
- * The position of a row-major f32 submatrix in a buffer. The number of rows and columns is passed separately.
- */
+/** The position of a row-major f32 submatrix in a buffer. The number of rows and columns is passed separately. */
 export interface Submatrix {
   readonly buffer: DeviceBuffer;
   /** The index in the buffer of the submatrix's first element. */
@@ -20,10 +17,7 @@ export interface Submatrix {
   readonly ld: number;
 }
 
-/**
- * Returns the submatrix of `tile` that starts at row `row` and column `col` of the whole matrix, not of the
- * tile.
- */
+/** Returns the submatrix of `tile` that starts at row `row` and column `col` of the whole matrix, not of the tile. */
 export function submatrixOf(tile: Tile, row: number, col: number): Submatrix {
   return {
     buffer: tile.buffer,
@@ -32,9 +26,7 @@ export function submatrixOf(tile: Tile, row: number, col: number): Submatrix {
   };
 }
 
-/**
- * Queues copying a (rows, cols) submatrix from `source` to `target`. The two must lie in different buffers.
- */
+/** Queues copying a (rows, cols) submatrix from `source` to `target`. The two must lie in different buffers. */
 export function copySubmatrix(
   backend: Backend,
   source: Submatrix,
@@ -83,9 +75,8 @@ function* partsOfRows(matrix: TiledMatrix, rows: IndexRange) {
 }
 
 /**
- * Allocates a matrix with tiles of edge `edge`, and queues copying `source` to it. Both matrices are (n, n)
- * f32 in upper storage, which means that only the tiles on and above the diagonal exist. The caller owns the
- * new matrix.
+ * Allocates a matrix with tiles of edge `edge`, and queues copying `source` to it. Both matrices are (n, n) f32 in upper
+ * storage, which means that only the tiles on and above the diagonal exist. The caller owns the new matrix.
  * @throws {OutOfDeviceMemoryError}
  */
 export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {

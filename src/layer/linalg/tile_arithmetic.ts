@@ -1,16 +1,13 @@
 /**
- * Elementwise arithmetic on whole matrices, which are stored in square tiles. All matrices of one call have the same
- * shape and the same tile size.
+ * Elementwise arithmetic on whole matrices, which are stored in square tiles. All matrices of one call have the same shape and
+ * the same tile size.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { maskedCombine, scaleTile } from "../../device/kernels/combine.ts";
 
-/**
- * The factors of X and Y in a masked combination, for the entries that the mask keeps and for those that it
- * prunes.
- */
+/** The factors of X and Y in a masked combination, for the entries that the mask keeps and for those that it prunes. */
 export interface CombineFactors {
   readonly keptX: number;
   readonly keptY: number;
@@ -19,9 +16,8 @@ export interface CombineFactors {
 }
 
 /**
- * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the
- * others. The mask has one bit per entry in the layout of `Solution.mask`. All values of X and Y must be
- * finite, even those whose factor is 0.
+ * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the others. The mask has
+ * one bit per entry in the layout of `Solution.mask`. All values of X and Y must be finite, even those whose factor is 0.
  */
 export function combineMasked(
   backend: Backend,
@@ -83,10 +79,7 @@ export function copyMatrix(backend: Backend, source: TiledMatrix, target: TiledM
   }
 }
 
-/**
- * Allocates a matrix with the shape and tiling of `model`. Its contents are undefined.
- * @throws {OutOfDeviceMemoryError}
- */
+/** Allocates a matrix with the shape and tiling of `model`. Its contents are undefined. @throws {OutOfDeviceMemoryError} */
 export function allocateLike(backend: Backend, model: TiledMatrix, label: string): TiledMatrix {
   const { rows, cols, edge, storage } = model;
   return new TiledMatrix(backend, { label, rows, cols, edge, storage });

@@ -1,7 +1,7 @@
-// The CPU twins of the kernels in shaders/activate.wgsl: they compute the same. bias_activate adds a bias and
-// applies the activation function in place. Its work items, which threads run in parallel, are runs of
-// elements that may begin and end inside a row. gated_multiply multiplies `up` by the activated `gate`. Its
-// work items are whole rows. soft_cap limits the elements of a matrix, and its work items are runs of elements.
+// The CPU twins of the kernels in shaders/activate.wgsl: they compute the same. bias_activate adds a bias and applies the
+// activation function in place. Its work items, which threads run in parallel, are runs of elements that may begin and end
+// inside a row. gated_multiply multiplies `up` by the activated `gate`. Its work items are whole rows. soft_cap limits the
+// elements of a matrix, and its work items are runs of elements.
 
 import { exp4, prepare_exp, tanh4, times_sigmoid4 } from "./shared/exp";
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
@@ -42,8 +42,8 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   cap: f32;
 }
 
-// Returns GELU, x·Φ(x), where Φ is the normal distribution function. Φ is computed from erf, which formula
-// 7.1.26 of Abramowitz & Stegun approximates with an absolute error of 1.5e-7.
+// Returns GELU, x·Φ(x), where Φ is the normal distribution function. Φ is computed from erf, which formula 7.1.26 of Abramowitz
+// & Stegun approximates with an absolute error of 1.5e-7.
 // @ts-ignore: decorator
 @inline function gelu4(x: v128): v128 {
   const z = f32x4.mul(f32x4.abs(x), f32x4.splat(0.70710678));
@@ -61,8 +61,8 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 @inline function activate4(x: v128, activation: u32): v128 {
   if (activation == RELU) return f32x4.pmax(x, f32x4.splat(0));
   if (activation == GELU_TANH) {
-    // GELU multiplies x by (1 + tanh u)/2 with u = √(2/π)·(x + 0.044715·x³). This factor equals σ(2u), where
-    // σ is the logistic sigmoid. σ(2u) is computed because 1 + tanh u would cancel if tanh u is near −1.
+    // GELU multiplies x by (1 + tanh u)/2 with u = √(2/π)·(x + 0.044715·x³). This factor equals σ(2u), where σ is the logistic
+    // sigmoid. σ(2u) is computed because 1 + tanh u would cancel if tanh u is near −1.
     const cubic = f32x4.mul(f32x4.mul(x, x), f32x4.mul(x, f32x4.splat(0.044715)));
     return times_sigmoid4(x, f32x4.mul(f32x4.add(x, cubic), f32x4.splat(1.5957691216)));
   }

@@ -1,14 +1,14 @@
-// The CPU twin of shaders/attention.wgsl, with the same result: causal attention with an online softmax
-// (Milakov & Gimelshein, arXiv 1805.02867). A work item, which one thread runs, is 64 query rows of one head.
-// It visits the keys that these rows see in blocks of 64, and does three steps for each block:
+// The CPU twin of shaders/attention.wgsl, with the same result: causal attention with an online softmax (Milakov & Gimelshein,
+// arXiv 1805.02867). A work item, which one thread runs, is 64 query rows of one head. It visits the keys that these rows see
+// in blocks of 64, and does three steps for each block:
 //
 //   1. It computes the scores q·kᵀ as a matrix product.
 //   2. It turns the scores into the numerators p of the softmax.
 //   3. It computes the matrix product of p and the values v, and adds the product to the rows' sums.
 //
-// attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that
-// both products use the same micro-kernel (a small product whose results stay in registers). If the backend has
-// loaded a library for products (library.ts), the library computes both products.
+// attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that both products use
+// the same micro-kernel (a small product whose results stay in registers). If the backend has loaded a library for products
+// (library.ts), the library computes both products.
 
 import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
 import { prepare_exp } from "./shared/exp";
@@ -61,8 +61,7 @@ export function attention(args: AttentionArgs, item: u32): void {
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, softCap = args.soft_cap;
 
   prepare_exp();
-  // The last query rows see the most keys, so they are computed first. All threads then finish at about the
-  // same time.
+  // The last query rows see the most keys, so they are computed first. All threads then finish at about the same time.
   const queryBlock = ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads);
   const t0 = past + queryBlock * QUERIES;
   const head = item % heads;
@@ -140,9 +139,9 @@ function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, d
   }
 }
 
-// Does the three steps for the query rows of an item with products of the library. The library reads keys and
-// values where they are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k`
-// and `v` are those of the first token of the window.
+// Does the three steps for the query rows of an item with products of the library. The library reads keys and values where they
+// are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k` and `v` are those of the
+// first token of the window.
 function add_values_by_library(
   q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32, window: u32,
   softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,

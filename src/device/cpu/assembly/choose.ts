@@ -1,8 +1,8 @@
 // The CPU versions of the kernels in shaders/choose.wgsl. src/device/kernels/selection/choose.ts describes the method and the
-// buffers. A work item, which one thread runs, is some whole rows of the tile. Each row is handled in pieces
-// of at most PIECE columns. The keys of a piece are first written to the scratch memory of the thread, and
-// then counted or compared. A key is a u32 with the same order as the scores. The threshold is the key of the
-// last entry to prune, and a tie is an entry whose key equals the threshold.
+// buffers. A work item, which one thread runs, is some whole rows of the tile. Each row is handled in pieces of at most PIECE
+// columns. The keys of a piece are first written to the scratch memory of the thread, and then counted or compared. A key is a
+// u32 with the same order as the scores. The threshold is the key of the last entry to prune, and a tie is an entry whose key
+// equals the threshold.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { one_bit } from "./shared/lanes";
@@ -76,8 +76,8 @@ const KEYS: usize = 4 * HISTOGRAM_BYTES;
   group: u32;
 }
 
-// Writes the keys of the elements (r, c) … (r, c + count − 1) of the tile to the scratch. The type parameter
-// `A` is the argument struct of any of the kernels.
+// Writes the keys of the elements (r, c) … (r, c + count − 1) of the tile to the scratch. The type parameter `A` is the
+// argument struct of any of the kernels.
 function write_keys<A>(args: A, r: u32, c: u32, count: u32): void {
   let x = args.x + (<usize>(r * args.ld + c) << 2), scale = args.scale + (<usize>(args.first + c) << 2);
   let key = scratch() + KEYS;
@@ -133,8 +133,8 @@ export function score_histogram(args: ScoreHistogramArgs, item: u32): void {
   }
 }
 
-// Adds `by` to bin `digit` of the histogram with index `copy`. Four neighbouring keys are counted in four
-// histograms, because two increments of the same bin would have to wait for each other.
+// Adds `by` to bin `digit` of the histogram with index `copy`. Four neighbouring keys are counted in four histograms, because
+// two increments of the same bin would have to wait for each other.
 // @ts-ignore: decorator
 @inline function increment(copy: usize, digit: u32, by: u32): void {
   const bin = scratch() + copy * HISTOGRAM_BYTES + (<usize>digit << 2);
@@ -152,8 +152,8 @@ function count_top_bytes(count: u32): void {
   for (; i < count; i++) increment(0, key_at(i) >> 24, 1);
 }
 
-// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
-// Few keys do, so four keys are compared at once.
+// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`. Few keys do, so four
+// keys are compared at once.
 function count_under_prefix(count: u32, threshold: u32, shift: u32): void {
   const prefix = threshold >> (shift + 8), prefixes = i32x4.splat(prefix);
   let i: u32 = 0;
@@ -217,9 +217,8 @@ export function choose_entries(args: ChooseEntriesArgs, item: u32): void {
   }
 }
 
-// Sets the mask bits of the kept entries among the `count` keys in the scratch. The first key belongs to
-// column `column` of the matrix. `ties` is the number of ties to prune. Returns the number of ties that are
-// still to be pruned afterwards.
+// Sets the mask bits of the kept entries among the `count` keys in the scratch. The first key belongs to column `column` of the
+// matrix. `ties` is the number of ties to prune. Returns the number of ties that are still to be pruned afterwards.
 function keep_entries(mask: usize, column: u32, count: u32, threshold: u32, ties: u32): u32 {
   let remaining = ties, word = mask + (<usize>(column >> 5) << 2), bit = column & 31, bits: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
@@ -260,8 +259,8 @@ export function choose_in_groups(args: ChooseInGroupsArgs, item: u32): void {
   }
 }
 
-// Sets the mask bits of the entries that a group keeps. The group has the keys with the indices `start` …
-// `end` − 1 in the scratch. The key with index 0 belongs to column `column` of the matrix.
+// Sets the mask bits of the entries that a group keeps. The group has the keys with the indices `start` … `end` − 1 in the
+// scratch. The key with index 0 belongs to column `column` of the matrix.
 function keep_in_group(mask: usize, column: u32, start: u32, end: u32, keep: u32, group: u32): void {
   const size = end - start, pruned = size - (keep * size + group - 1) / group;
   for (let i = start; i < end; i++) {

@@ -1,8 +1,7 @@
-// The CPU version of shaders/choose_in_rows.wgsl, with the same result. A work item, which one thread runs,
-// is some whole rows. The keys of a row are first written to the scratch memory of the thread. The scratch
-// has room for rows of 2^20 − 256 entries, which is more than the largest layer that a request may have. A
-// key is a u32 with the same order as the scores. The threshold is the key of the last entry to prune, and a
-// tie is an entry whose key equals the threshold.
+// The CPU version of shaders/choose_in_rows.wgsl, with the same result. A work item, which one thread runs, is some whole rows.
+// The keys of a row are first written to the scratch memory of the thread. The scratch has room for rows of 2^20 − 256 entries,
+// which is more than the largest layer that a request may have. A key is a u32 with the same order as the scores. The threshold
+// is the key of the last entry to prune, and a tie is an entry whose key equals the threshold.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { one_bit } from "./shared/lanes";

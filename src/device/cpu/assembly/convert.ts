@@ -1,7 +1,6 @@
-// The CPU twins of the kernels in shaders/convert.wgsl: they compute the same. They convert packed f32, f16
-// or bf16 elements to f32 and back. Eight elements are converted at a time, and the last few are converted
-// one at a time by the same functions. float16.ts knows the bit formats. A work item, which one thread runs,
-// is a run of elements.
+// The CPU twins of the kernels in shaders/convert.wgsl: they compute the same. They convert packed f32, f16 or bf16 elements to
+// f32 and back. Eight elements are converted at a time, and the last few are converted one at a time by the same functions.
+// float16.ts knows the bit formats. A work item, which one thread runs, is a run of elements.
 
 import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
 import { ceil_divide } from "./shared/items";
@@ -11,8 +10,7 @@ import { ceil_divide } from "./shared/items";
 const F32: u32 = 0;
 const F16: u32 = 1;
 
-// An even number, because a 32-bit word holds two 16-bit elements and two items must never write to the same
-// word.
+// An even number, because a 32-bit word holds two 16-bit elements and two items must never write to the same word.
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
 @unmanaged class ToFloat32Args {

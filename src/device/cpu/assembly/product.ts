@@ -1,5 +1,5 @@
-// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. They are those of gemm.ts, but may
-// round their operands to bf16 if the backend has loaded a library that multiplies bf16 (library.ts).
+// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. They are those of gemm.ts, but may round
+// their operands to bf16 if the backend has loaded a library that multiplies bf16 (library.ts).
 
 import { count_gemm_items, GemmArgs, run_gemm_item } from "./gemm";
 

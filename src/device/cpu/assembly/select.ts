@@ -1,7 +1,7 @@
-// The CPU twins of the kernels in shaders/select.wgsl: they compute the same. They select the entries with
-// the smallest scores; src/device/kernels/selection/select.ts describes the method and the buffers. score_keys, key_histogram
-// and count_ties are split into many work items, which threads run in parallel. select_digit and rank_ties are
-// short scans, so each of them is one work item.
+// The CPU twins of the kernels in shaders/select.wgsl: they compute the same. They select the entries with the smallest scores;
+// src/device/kernels/selection/select.ts describes the method and the buffers. score_keys, key_histogram and count_ties are
+// split into many work items, which threads run in parallel. select_digit and rank_ties are short scans, so each of them is one
+// work item.
 
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -78,8 +78,8 @@ export function key_histogram(args: KeyHistogramArgs, item: u32): void {
   const first = item * ELEMENTS_PER_ITEM;
   const keys = args.keys + (<usize>first << 2);
   const length = min<u32>(ELEMENTS_PER_ITEM, count - first);
-  // Eight neighbouring keys are counted in eight separate histograms. Most scores fall into a few bins, so in
-  // a single histogram an increment would often have to wait for the previous increment of the same bin.
+  // Eight neighbouring keys are counted in eight separate histograms. Most scores fall into a few bins, so in a single
+  // histogram an increment would often have to wait for the previous increment of the same bin.
   memory.fill(scratch(), 0, 8 * HISTOGRAM_BYTES);
   if (level == 0) count_top_bytes(keys, length);
   else count_under_prefix(keys, length, load<u32>(args.selection), 24 - 8 * level);

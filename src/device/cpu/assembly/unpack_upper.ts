@@ -1,7 +1,6 @@
-// The CPU twin of shaders/unpack_upper.wgsl: it computes the same. It copies elements of a strip, which is
-// some consecutive rows of a packed upper triangle, into a tile of the matrix. The elements of one row are
-// contiguous in the strip and in the tile, so each row takes one copy. A work item, which one thread runs, is
-// some rows of the strip.
+// The CPU twin of shaders/unpack_upper.wgsl: it computes the same. It copies elements of a strip, which is some consecutive
+// rows of a packed upper triangle, into a tile of the matrix. The elements of one row are contiguous in the strip and in the
+// tile, so each row takes one copy. A work item, which one thread runs, is some rows of the strip.
 
 import { row_items, rows_per_item } from "./shared/items";
 
@@ -34,8 +33,7 @@ export function unpack_upper(args: UnpackUpperArgs, item: u32): void {
     const i = firstRow + r;
     const c = i > firstCol ? i - firstCol : 0;
     if (c >= cols) return; // neither this row nor the rows below it have elements in the tile's columns
-    // Computed in u64, because both products can be almost twice as large as the number of elements in the
-    // strip.
+    // Computed in u64, because both products can be almost twice as large as the number of elements in the strip.
     const rowStart = <u64>r * firstLength - ((<u64>r * (<u64>r - 1)) >> 1);
     const from = source + <usize>((rowStart + <u64>(firstCol + c - i)) << 2);
     const to = target + (<usize>(targetOffset + r * ld + c) << 2);

@@ -6,8 +6,8 @@ import { loadProducts, type Precision, type ProductLibrary } from "./product_lib
 export type ProductsChoice = string;
 
 /**
- * The usual places of libraries, by `Deno.build.os` and vendor. The first library of each vendor that exists and may be
- * loaded is measured.
+ * The usual places of libraries, by `Deno.build.os` and vendor. The first library of each vendor that exists and may be loaded
+ * is measured.
  */
 const PLACES: Readonly<Partial<Record<typeof Deno.build.os, readonly (readonly string[])[]>>> = {
   linux: [
@@ -47,8 +47,8 @@ export interface ProductsRequest {
 }
 
 /**
- * Returns what can be used: a library, or undefined for Pare's own WebAssembly, which multiplies in float32. The list has
- * one entry for each combination of library and precision. A place for which this process has no permission counts as empty.
+ * Returns what can be used: a library, or undefined for Pare's own WebAssembly, which multiplies in float32. The list has one
+ * entry for each combination of library and precision. A place for which this process has no permission counts as empty.
  * @throws {Error} if `products` is a path and the library cannot be loaded, or if there is nothing for the request
  */
 export function findProducts({ products, precisions }: ProductsRequest): (ProductLibrary | undefined)[] {

@@ -1,12 +1,12 @@
 /**
- * A library of the machine that multiplies matrices. The kernels `gemm_*`, `product_*` and `attention` call it through
- * Deno's FFI on their own memory, so no matrix is copied.
+ * A library of the machine that multiplies matrices. The kernels `gemm_*`, `product_*` and `attention` call it through Deno's
+ * FFI on their own memory, so no matrix is copied.
  *
- * Each work item of a kernel calls the library with its own block of C, and the library uses only the thread
- * that calls it. The bits of a product therefore depend on the library, but not on the number of threads.
+ * Each work item of a kernel calls the library with its own block of C, and the library uses only the thread that calls it. The
+ * bits of a product therefore depend on the library, but not on the number of threads.
  *
- * The functions of `Deno.UnsafePointer` need the permission to call every library. This folder does without
- * them, so that `--allow-ffi=PATH` is enough.
+ * The functions of `Deno.UnsafePointer` need the permission to call every library. This folder does without them, so that
+ * `--allow-ffi=PATH` is enough.
  */
 
 import { messageOf } from "../../../base/errors.ts";

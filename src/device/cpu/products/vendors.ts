@@ -1,6 +1,6 @@
 /**
- * The libraries for products that Pare knows. A library is recognised by the functions that only its vendor has. They
- * restrict the library to the thread that calls it, and return the name that reports contain.
+ * The libraries for products that Pare knows. A library is recognised by the functions that only its vendor has. They restrict
+ * the library to the thread that calls it, and return the name that reports contain.
  */
 
 /** Functions outside the BLAS standard, of which a library has those of its own vendor. */
@@ -41,9 +41,8 @@ const ONEDNN_RUNTIME_WORD = 6;
 const ONEDNN_OPENMP = 2;
 
 /**
- * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor
- * for which the library chose its code, without commas. Returns undefined if the library is of no known
- * vendor.
+ * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor for which the
+ * library chose its code, without commas. Returns undefined if the library is of no known vendor.
  */
 export function restrictAndName(library: VendorSymbols): string | undefined {
   if (library.openblas_set_num_threads && library.openblas_get_config) {

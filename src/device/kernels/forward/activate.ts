@@ -8,15 +8,12 @@ import activateCode from "../../../../shaders/activate.wgsl" with { type: "text"
 
 const code = shared + softCapFunction + activateCode;
 
-/**
- * The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by
- * tanh.
- */
+/** The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by tanh. */
 export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4 } as const;
 
 /**
- * In place, for r < rows and c < cols: x[r·cols + c] ← activation(x[r·cols + c] + bias[c]). With `has_bias` = 0, no bias is added and `bias`
- * is not read.
+ * In place, for r < rows and c < cols: x[r·cols + c] ← activation(x[r·cols + c] + bias[c]). With `has_bias` = 0, no bias is
+ * added and `bias` is not read.
  */
 export const biasActivate = defineKernel({
   name: "bias_activate",
@@ -36,8 +33,8 @@ export const biasActivate = defineKernel({
 
 /**
  * For r < rows and c < cols: y[r·cols + c] ←
- * activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may be the same
- * buffer, which then holds both as ranges of columns of one matrix.
+ * activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may be the same buffer, which then
+ * holds both as ranges of columns of one matrix.
  */
 export const gatedMultiply = defineKernel({
   name: "gated_multiply",

@@ -21,21 +21,20 @@ const EDGE = 16;
  * For each token t, head h and dimension d:
  * out[…, h·head_dim + d] ← Σ_s softmax_s(cap(scale·q·k_s) + slopes[h]·(s − t))·v_s[d].
  *
- * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens
- * 0 … past + tokens − 1. Only the last `tokens` of them have queries and outputs. The others are earlier tokens,
- * whose keys and values were computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the attention is a sliding one:
- * the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no
- * ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap). Otherwise it is x.
+ * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens 0 … past +
+ * tokens − 1. Only the last `tokens` of them have queries and outputs. The others are earlier tokens, whose keys and values
+ * were computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the
+ * attention is a sliding one: the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or
+ * zeros for no ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap). Otherwise it is x.
  *
- * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to
- * its token s. Head h of q starts at column
- * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head
- * of k and v. Head h uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column
- * k_offset + h'·head_stride of k and at column v_offset + h'·head_stride of v. All buffers hold f32. The
- * largest score is subtracted before exp, so that the softmax does not overflow.
+ * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to its token s.
+ * Head h of q starts at column
+ * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head of k and v. Head h
+ * uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column k_offset + h'·head_stride of k and at column v_offset +
+ * h'·head_stride of v. All buffers hold f32. The largest score is subtracted before exp, so that the softmax does not overflow.
  *
- * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to
- * about 23,000 tokens with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
+ * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to about 23,000 tokens
+ * with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
  */
 export const attention = defineKernel({
   name: "attention",
@@ -94,8 +93,8 @@ function grid({ tokens, heads, batch }: AttentionParams): Grid {
 }
 
 /**
- * Declares `attention_tiled.wgsl` for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller
- * widths, each invocation needs fewer registers.
+ * Declares `attention_tiled.wgsl` for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller widths, each
+ * invocation needs fewer registers.
  */
 function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
   return {

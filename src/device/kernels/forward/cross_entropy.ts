@@ -9,8 +9,8 @@ import code from "../../../../shaders/cross_entropy.wgsl" with { type: "text" };
 const SIZE = 256;
 
 /**
- * For r < rows: loss[r] ← log Σ_{c < cols} exp(logits[r·ld + c]) − logits[r·ld + targets[r]], in nats. The largest logit of the row is
- * subtracted before exp, so that the sum does not overflow.
+ * For r < rows: loss[r] ← log Σ_{c < cols} exp(logits[r·ld + c]) − logits[r·ld + targets[r]], in nats. The largest logit of the
+ * row is subtracted before exp, so that the sum does not overflow.
  */
 export const crossEntropy = defineKernel({
   name: "cross_entropy",

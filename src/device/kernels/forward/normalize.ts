@@ -9,8 +9,8 @@ import code from "../../../../shaders/normalize.wgsl" with { type: "text" };
 const SIZE = 256;
 
 /**
- * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased variance, as in
- * torch.nn.LayerNorm.
+ * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased variance,
+ * as in torch.nn.LayerNorm.
  */
 export const layerNorm = defineKernel({
   name: "layer_norm",
@@ -32,7 +32,8 @@ export const layerNorm = defineKernel({
 });
 
 /**
- * For each contiguous row r of `cols` elements: y[r] ← x[r]/√(mean of squares + eps)·weight (Zhang and Sennrich, arXiv 1910.07467).
+ * For each contiguous row r of `cols` elements: y[r] ← x[r]/√(mean of squares + eps)·weight (Zhang and Sennrich, arXiv
+ * 1910.07467).
  */
 export const rmsNorm = defineKernel({
   name: "rms_norm",

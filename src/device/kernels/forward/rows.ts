@@ -17,9 +17,9 @@ export const gatherRows = defineKernel({
 });
 
 /**
- * For r < rows and c < cols: y[t·cols + c] ← y[t·cols + c] + f·x[r·cols + c], where t is index[offset + r] and
- * f is scale·factors[offset + r]. The indices of the rows must differ. With `has_index` = 0, t is r and f is
- * `scale`, and `index` and `factors` are not read.
+ * For r < rows and c < cols: y[t·cols + c] ← y[t·cols + c] + f·x[r·cols + c], where t is index[offset + r] and f is
+ * scale·factors[offset + r]. The indices of the rows must differ. With `has_index` = 0, t is r and f is `scale`, and `index`
+ * and `factors` are not read.
  */
 export const addRows = defineKernel({
   name: "add_rows",

@@ -40,8 +40,8 @@ const params = {
 } as const satisfies Record<string, Scalar>;
 
 /**
- * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more significant bytes equal those of
- * selection[0]. The key of an entry is 0 if the entry is forced, and bits(score) + 1 otherwise.
+ * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more significant bytes
+ * equal those of selection[0]. The key of an entry is 0 if the entry is forced, and bits(score) + 1 otherwise.
  */
 export const scoreHistogram = defineKernel({
   name: "score_histogram",
@@ -96,10 +96,9 @@ export const countScoreTies = defineKernel({
 });
 
 /**
- * Sets the mask bits of the entries of the tile that are kept. An entry is pruned if its key is less than the threshold selection[0]. Of the
- * entries of row r whose key equals the threshold, the first selection[2 + row0 + r] are pruned, and
- * selection[2 + row0 + r] is decremented for each of them. Therefore the tiles of a row must be handled from
- * left to right.
+ * Sets the mask bits of the entries of the tile that are kept. An entry is pruned if its key is less than the threshold
+ * selection[0]. Of the entries of row r whose key equals the threshold, the first selection[2 + row0 + r] are pruned, and
+ * selection[2 + row0 + r] is decremented for each of them. Therefore the tiles of a row must be handled from left to right.
  */
 export const chooseEntries = defineKernel({
   name: "choose_entries",
@@ -136,10 +135,10 @@ export const chooseEntries = defineKernel({
 });
 
 /**
- * Sets the mask bits of the entries of the tile that are kept in an n:m pattern: in each group of `group` consecutive columns, the `keep` entries
- * with the largest scores are kept. Among equal scores, the entries in the higher columns are kept. Forced
- * entries are always pruned, and count among the pruned ones. A last group of g < group columns keeps
- * ceil(keep·g/group). The first column of the tile must start a group.
+ * Sets the mask bits of the entries of the tile that are kept in an n:m pattern: in each group of `group` consecutive columns,
+ * the `keep` entries with the largest scores are kept. Among equal scores, the entries in the higher columns are kept. Forced
+ * entries are always pruned, and count among the pruned ones. A last group of g < group columns keeps ceil(keep·g/group). The
+ * first column of the tile must start a group.
  */
 export const chooseInGroups = defineKernel({
   name: "choose_in_groups",

@@ -1,9 +1,9 @@
 /**
- * Combines the lazy batch update of a block with the first step of the selection in `select_block.ts`. In the
- * lazy batch update (arXiv 2301.00774), SparseGPT adds the errors of all earlier blocks to the weights of a
- * block. Then it selects the entries to prune. This kernel computes the update, the keys of the updated weights
- * and the histogram of the keys' first digits. On a GPU, every dispatch has to wait for the one before, so one
- * dispatch is faster than separate ones for the copy of the block, the product and the scores.
+ * Combines the lazy batch update of a block with the first step of the selection in `select_block.ts`. In the lazy batch update
+ * (arXiv 2301.00774), SparseGPT adds the errors of all earlier blocks to the weights of a block. Then it selects the entries to
+ * prune. This kernel computes the update, the keys of the updated weights and the histogram of the keys' first digits. On a
+ * GPU, every dispatch has to wait for the one before, so one dispatch is faster than separate ones for the copy of the block,
+ * the product and the scores.
  */
 
 import { defineKernel } from "../kernel.ts";
@@ -23,13 +23,13 @@ const DEPTH = 16;
 
 /**
  * For r < rows and c < cols, with R = row0 + r and j = first + c:
- * work[R·ldwork + c] ← w[w_offset + r·ldw + c] + Σ_{p < depth} a[a_offset + r·lda + p]·u[u_offset + p·ldu + c].
- * keys[R·cols + c] ← the key of the score |work|·scale[j] as in `scoreKeys`, or 0 if the entry is forced. An
- * entry is forced if bit j%32 of forced[R·words + j/32] is 1. `forced` is read only if `has_forced` is 1. Then
- * the kernel increases digits[d] by the number of keys that have d in their upper 11 bits.
+ * work[R·ldwork + c] ← w[w_offset + r·ldw + c] + Σ_{p < depth} a[a_offset + r·lda + p]·u[u_offset + p·ldu + c]. keys[R·cols +
+ * c] ← the key of the score |work|·scale[j] as in `scoreKeys`, or 0 if the entry is forced. An entry is forced if bit j%32 of
+ * forced[R·words + j/32] is 1. `forced` is read only if `has_forced` is 1. Then the kernel increases digits[d] by the number of
+ * keys that have d in their upper 11 bits.
  *
- * U, (cols, cols), is upper triangular. Its elements below the diagonal are zeros, which an implementation may
- * or may not read. `depth` is `cols`. If there are no earlier blocks, `depth` is 0, and A and U are not read.
+ * U, (cols, cols), is upper triangular. Its elements below the diagonal are zeros, which an implementation may or may not read.
+ * `depth` is `cols`. If there are no earlier blocks, `depth` is 0, and A and U are not read.
  *
  * One dispatch handles `rows` rows of the matrix, from row0 on. A and W have only these rows.
  */
@@ -79,8 +79,8 @@ export const updateBlock = defineKernel({
 });
 
 /**
- * A block of (rows, cols) at row 3 and column 40 of a matrix. The rows of A and U are quads if `padding` is 4 and `cols`
- * is divisible by four. All sums are exact, because they are of multiples of 1/64, so the bits of all outputs are known.
+ * A block of (rows, cols) at row 3 and column 40 of a matrix. The rows of A and U are quads if `padding` is 4 and `cols` is
+ * divisible by four. All sums are exact, because they are of multiples of 1/64, so the bits of all outputs are known.
  */
 export function updateBlockCase(
   rows: number,

@@ -1,6 +1,6 @@
 /**
- * Kernels that check input data on the device. Each check stores the lowest index of a defect in its own
- * element of the buffer `first`. That element is called the slot of the check.
+ * Kernels that check input data on the device. Each check stores the lowest index of a defect in its own element of the buffer
+ * `first`. That element is called the slot of the check.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -14,8 +14,8 @@ import code from "../../../../shaders/check.wgsl" with { type: "text" };
 export const NOTHING_FOUND = 0xffffffff;
 
 /**
- * The bits of the smallest positive f32 that becomes infinite when it is rounded to a dtype. It is halfway between the
- * largest number of the dtype and the next power of two.
+ * The bits of the smallest positive f32 that becomes infinite when it is rounded to a dtype. It is halfway between the largest
+ * number of the dtype and the next power of two.
  */
 export const OVERFLOW_BITS: Readonly<Record<FloatDtype, number>> = {
   F32: 0x7f800000,
@@ -27,8 +27,8 @@ export const OVERFLOW_BITS: Readonly<Record<FloatDtype, number>> = {
 const PER_INVOCATION = 8;
 
 /**
- * For every i < count such that element i is NaN, or its magnitude has bits of at least `limit`: first[slot] ← min(first[slot], i).
- * The elements are rows of `cols`, which are `ld` elements apart: element i is x[offset + ⌊i/cols⌋·ld + i mod cols].
+ * For every i < count such that element i is NaN, or its magnitude has bits of at least `limit`: first[slot] ← min(first[slot],
+ * i). The elements are rows of `cols`, which are `ld` elements apart: element i is x[offset + ⌊i/cols⌋·ld + i mod cols].
  * `limit` is one of `OVERFLOW_BITS`.
  */
 export const checkFinite = defineKernel({

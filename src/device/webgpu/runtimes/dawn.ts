@@ -1,10 +1,10 @@
 /**
- * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`. The package contains one
- * native addon per platform.
+ * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`. The package contains one native addon per
+ * platform.
  *
- * The addon is loaded by its path and not by an import. So Deno needs the package only if a user asks for Dawn,
- * and the type checker and the bundler do not need it at all. The program needs the permissions to read the
- * package and to load this one addon, and no others.
+ * The addon is loaded by its path and not by an import. So Deno needs the package only if a user asks for Dawn, and the type
+ * checker and the bundler do not need it at all. The program needs the permissions to read the package and to load this one
+ * addon, and no others.
  */
 
 import { existsSync, readFileSync, realpathSync } from "node:fs";
@@ -61,10 +61,7 @@ export function findDawn(
 
 let loaded: Dawn | undefined;
 
-/**
- * Loads Dawn, once per thread.
- * @throws {Error} if the package is not installed, or has no addon that this machine can load
- */
+/** Loads Dawn, once per thread. @throws {Error} if the package is not installed, or has no addon that this machine can load */
 export function loadDawn(): Dawn {
   // A worker has no main module, but its own module is a part of the program too.
   return loaded ??= openDawn(findDawn(fileURLToPath(Deno.mainModule ?? location.href), isReadable));

@@ -1,8 +1,7 @@
-// Packs an operand of the product A·B into panels, the order in which the micro-kernel (the innermost loop of
-// the product) reads it. A panel holds `width` neighbouring rows of A or columns of B. It is stored by steps:
-// first the `width` elements of step 0 of the inner dimension, then those of step 1, up to step k − 1. If
-// fewer than `width` rows or columns are left, zeros fill the panel. In this file, p counts the steps, and i
-// counts the rows of A or the columns of B in a panel.
+// Packs an operand of the product A·B into panels, the order in which the micro-kernel (the innermost loop of the product)
+// reads it. A panel holds `width` neighbouring rows of A or columns of B. It is stored by steps: first the `width` elements of
+// step 0 of the inner dimension, then those of step 1, up to step k − 1. If fewer than `width` rows or columns are left, zeros
+// fill the panel. In this file, p counts the steps, and i counts the rows of A or the columns of B in a panel.
 
 import { transpose_4x4 } from "./lanes";
 
@@ -70,8 +69,8 @@ function copy_rows_of_4(source: usize, ld: u32, k: u32, target: usize): void {
   for (; k != 0; k--, source += stride, target += 16) v128.store(target, v128.load(source));
 }
 
-// Packs `count` ≤ width rows or columns one element at a time and fills the panel with zeros. Element (i, p) is at
-// source + i·rowStep + p·kStep, in elements.
+// Packs `count` ≤ width rows or columns one element at a time and fills the panel with zeros. Element (i, p) is at source +
+// i·rowStep + p·kStep, in elements.
 function pack_ragged(source: usize, rowStep: u32, kStep: u32, count: u32, k: u32, width: u32, target: usize): void {
   for (let p: u32 = 0; p < k; p++, target += <usize>width << 2) {
     for (let i: u32 = 0; i < count; i++) {
@@ -81,8 +80,7 @@ function pack_ragged(source: usize, rowStep: u32, kStep: u32, count: u32, k: u32
   }
 }
 
-// Packs four rows of the source, so that their elements of one step become neighbours. k must be a multiple
-// of 4.
+// Packs four rows of the source, so that their elements of one step become neighbours. k must be a multiple of 4.
 function transpose_4_rows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
   const stride = <usize>ld << 2, step = <usize>width << 2;
   for (; k != 0; k -= 4, source += 16, target += step << 2) transpose_4x4(source, stride, target, step);

@@ -1,5 +1,5 @@
-// Reductions over the lanes (elements) of a vector. Every sum of four lanes adds lanes 0 and 2, adds lanes 1
-// and 3, and then adds the two results. All kernels use this order, so that they round alike.
+// Reductions over the lanes (elements) of a vector. Every sum of four lanes adds lanes 0 and 2, adds lanes 1 and 3, and then
+// adds the two results. All kernels use this order, so that they round alike.
 
 // The largest lane.
 // @ts-ignore: decorator
@@ -36,8 +36,8 @@
   return i32x4.eq(v128.and(i32x4.splat(bits), flag), flag);
 }
 
-// Returns the mask bits of the columns `column` … `column` + 3 in the lowest four bits of the result. The
-// other bits are undefined. `row` is the address of a row of mask words.
+// Returns the mask bits of the columns `column` … `column` + 3 in the lowest four bits of the result. The other bits are
+// undefined. `row` is the address of a row of mask words.
 // @ts-ignore: decorator
 @inline export function four_bits(row: usize, column: u32): u32 {
   const word = row + (<usize>(column >> 5) << 2), bit = column & 31;

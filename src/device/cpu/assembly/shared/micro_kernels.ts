@@ -1,10 +1,10 @@
-// The micro-kernel (innermost loop) of the matrix product for engines that do not pair instructions, which
-// would mean merging two 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 8
-// elements of C, in registers. Packing pads the operands at the edges, so the micro-kernel checks nothing.
+// The micro-kernel (innermost loop) of the matrix product for engines that do not pair instructions, which would mean merging
+// two 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 8 elements of C, in registers.
+// Packing pads the operands at the edges, so the micro-kernel checks nothing.
 //
-// Manuals for x86 recommend 6 × 8. But an engine that checks each access against the size of the memory needs
-// three instructions per load. So it is cheaper to load a column of A as one vector and to copy its lanes
-// with shuffles. Eight accumulators cover the latency of two multiply-adds per cycle.
+// Manuals for x86 recommend 6 × 8. But an engine that checks each access against the size of the memory needs three
+// instructions per load. So it is cheaper to load a column of A as one vector and to copy its lanes with shuffles. Eight
+// accumulators cover the latency of two multiply-adds per cycle.
 
 // The number of rows of a micro-tile in both micro-kernels, and of columns in this one.
 export const MR: u32 = 4;
@@ -22,8 +22,8 @@ export const NR_UNPAIRED: u32 = 8;
   v128.store(c, y, 16);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of
-// 8 elements. `c` points to 4 rows of 8 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 8 elements. `c`
+// points to 4 rows of 8 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
 export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0);
@@ -89,12 +89,11 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
   blend(c + 3 * ldc, c30, c31, alphas, betas, readsC);
 }
 
-// The micro-kernel (innermost loop) of the matrix product for engines that pair instructions, which means
-// that they merge two 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 16
-// elements of C, in eight accumulators of 256 bits. The engine can pair the instructions only because of the
-// order of the statements. The loads, multiply-adds and stores of one row are adjacent, and an element of A
-// is loaded once for the whole row. Without pairing, half of the sixteen 128-bit accumulators would spill to
-// memory.
+// The micro-kernel (innermost loop) of the matrix product for engines that pair instructions, which means that they merge two
+// 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 16 elements of C, in eight accumulators
+// of 256 bits. The engine can pair the instructions only because of the order of the statements. The loads, multiply-adds and
+// stores of one row are adjacent, and an element of A is loaded once for the whole row. Without pairing, half of the sixteen
+// 128-bit accumulators would spill to memory.
 
 // The number of columns of a micro-tile. It has MR rows, as in multiply_4x8.
 export const NR_PAIRED: u32 = 16;
@@ -115,9 +114,8 @@ export const NR_PAIRED: u32 = 16;
   v128.store(c, x3, 48);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of
-// 16 elements. `c` points to 4 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not
-// read.
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 16 elements. `c`
+// points to 4 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
 export function multiply_4x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);

@@ -1,6 +1,6 @@
 // Computes grids, for four rows or groups at a time. A grid is the set of values that weights are rounded to.
-// src/tensor/quantization.ts has the formulas. `low` ≤ 0 and `high` ≥ 0 are the smallest and the largest of
-// the weights and of 0, and `max_code` is the largest code.
+// src/tensor/quantization.ts has the formulas. `low` ≤ 0 and `high` ≥ 0 are the smallest and the largest of the weights and of
+// 0, and `max_code` is the largest code.
 
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
