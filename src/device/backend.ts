@@ -23,7 +23,6 @@ export interface HostMemory {
   release(): void;
 }
 
-/** A description of the hardware, for people. */
 export interface Adapter {
   /** A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)` or `WebAssembly SIMD, 2 threads`. */
   readonly name: string;
@@ -33,14 +32,12 @@ export interface Adapter {
   readonly rounds?: "bfloat16";
 }
 
-/** Counts of work, transfers and memory since the backend was created, for tests and metrics. */
 export interface BackendCounters {
   dispatches: number;
   bytesWritten: number;
   bytesRead: number;
   /** The size of all buffers that exist now, in bytes. */
   bytesLive: number;
-  /** The largest value of `bytesLive` so far. */
   bytesPeak: number;
 }
 
@@ -58,9 +55,8 @@ export interface Backend {
 
   /**
    * Allocates `byteLength` bytes (rounded up to a multiple of 4).
-   * @throws {OutOfDeviceMemoryError} if the size is over `maxBufferBytes` or the device has too little free memory. The message
-   *   gives the label, the size and the limit. Some backends learn only later that an allocation failed. They throw this error
-   *   from the next `read` or `finish`.
+   * @throws {OutOfDeviceMemoryError} naming the label, the size and the limit, if the buffer is over `maxBufferBytes` or does
+   *   not fit in free memory. Some backends notice the lack of memory late, and throw from the next `read` or `finish`.
    */
   createBuffer(label: string, byteLength: number): DeviceBuffer;
 
@@ -71,19 +67,13 @@ export interface Backend {
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void;
 
   /**
-   * Lends `byteLength` bytes of the host's memory, which the caller fills and passes to one `write`, whole or in part. The
-   * write takes the memory instead of copying it, so the caller must not use it afterwards. Waits while too many written bytes
-   * are on their way to the device. Undefined if `write` always copies.
-   * @throws {DeviceLostError}
+   * Lends memory of the host, which the caller fills and passes to one `write`, whole or in part. The write takes the memory,
+   * so the caller must not use it afterwards. Waits while too many written bytes are on their way to the device. Undefined if
+   * `write` always copies. @throws {DeviceLostError}
    */
   borrowMemory?(byteLength: number): Promise<HostMemory>;
 
-  /**
-   * Waits while the staging memory of the backend has no room for a write of `byteLength` bytes, because earlier bytes are
-   * still on their way to the device.
-   * Undefined if the backend has no such memory.
-   * @throws the same errors as {@link read}
-   */
+  /** Waits while the staging memory has no room for such a write. Undefined if the backend has none. @throws as {@link read} */
   stagingRoom?(byteLength: number): Promise<void>;
 
   /** Queues a copy between two buffers of the device. Offsets and length are multiples of 4. */
@@ -106,32 +96,24 @@ export interface Backend {
   ): void;
 
   /**
-   * Copies `byteLength` bytes at `byteOffset` (both multiples of 4) from the device to the CPU's memory. The bytes have the
-   * values that they get from the work queued before this call. The call need not wait for queued work on other buffers.
-   * @throws {DeviceLostError} if the device is lost before the bytes arrive
-   * @throws {Error} the first error of work that was queued earlier, if the device has not reported it before
+   * Copies bytes from the device to the CPU's memory, with the values that the work queued so far gives them. `byteOffset` and
+   * `byteLength` are multiples of 4. The call need not wait for queued work on other buffers.
+   * @throws {DeviceLostError} {Error} the first error of earlier work that the device has not reported yet
    */
   read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 
   /** Resolves when all work queued so far is done. @throws the same errors as {@link read} */
   finish(): Promise<void>;
 
-  /** Frees the device, its buffers and its threads. */
   dispose(): Promise<void>;
 }
 
-/**
- * The device cannot allocate a buffer, because the buffer exceeds the device's limit or memory is full. The class extends
- * RangeError, because JavaScript itself throws a RangeError when an allocation fails.
- */
+/** A buffer exceeds the device's limit, or memory is full. A RangeError, because JavaScript's own allocations fail with one. */
 export class OutOfDeviceMemoryError extends RangeError {
   override name = "OutOfDeviceMemoryError";
 }
 
-/**
- * The device was lost: the driver was reset, the device was removed, a kernel ran out of memory, or the backend was disposed
- * of. Its buffers cannot be used again.
- */
+/** The driver was reset, the device was removed, a kernel ran out of memory, or the backend was disposed of. */
 export class DeviceLostError extends Error {
   override name = "DeviceLostError";
 }

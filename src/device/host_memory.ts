@@ -6,13 +6,9 @@
 
 import type { Backend, HostMemory } from "./backend.ts";
 
-/**
- * If the backend can neither lend memory nor wait for staging memory, the upload waits for the device whenever it has written
- * this many bytes. Until then, copies of the data can occupy memory.
- */
+/** Without lent memory and staging memory, an upload waits for the device after this many bytes, because each may be copied. */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
-/** The memory of one upload. */
 export class UploadMemory implements Disposable {
   readonly #backend: Backend;
   readonly #byteLength: number;
@@ -38,10 +34,8 @@ export class UploadMemory implements Disposable {
   }
 
   /**
-   * Makes room for another piece, after a piece of `writtenBytes` bytes was written. Waits while the bytes of earlier pieces
-   * occupy too much memory.
-   * @throws {DeviceLostError}
-   * @throws {Error} the first error of earlier work, if this call had to wait for the device
+   * Makes room for another piece, after a piece of `writtenBytes` bytes was written. Waits while earlier pieces occupy too much
+   * memory. @throws {DeviceLostError} {Error} the first error of earlier work, if this call had to wait for the device
    */
   async next(writtenBytes: number): Promise<void> {
     const backend = this.#backend;
@@ -64,9 +58,8 @@ export class UploadMemory implements Disposable {
 }
 
 /**
- * The bytes that a long read from a device asks for at a time. On a GPU each read waits for the GPU's queue, so large reads are
- * better. The `cpu` backend copies from its own memory. There small reads are better, because the allocator reuses their
- * memory, and because a short copy does not delay other requests.
+ * The size of one read of a long range. On a GPU each read waits for the queue, so large reads are better. On the CPU small
+ * ones are better, because the allocator reuses their memory and a short copy does not delay other requests.
  */
 export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
 

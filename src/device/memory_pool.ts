@@ -15,7 +15,6 @@ const LEAST_MEMORY_BYTES = 4 * 2 ** 20;
 /** The most unused memory that the pool holds for later uploads, in bytes. */
 const MAX_IDLE_BYTES = 32 * 2 ** 20;
 
-/** The memory of one message port. */
 export class MemoryPool {
   readonly #maxSentBytes: number;
   #idle: ArrayBuffer[] = [];
@@ -48,17 +47,13 @@ export class MemoryPool {
     };
   }
 
-  /**
-   * Records that `buffer` is sent to the other side.
-   * @returns true if the pool has lent the buffer. Otherwise the caller must send a copy
-   */
+  /** Records that `buffer` is sent to the other side. Returns false if the pool has not lent it, so that the caller must send a copy. */
   send(buffer: ArrayBufferLike): buffer is ArrayBuffer {
     if (!this.#lent.delete(buffer as ArrayBuffer)) return false;
     this.#sentBytes += buffer.byteLength;
     return true;
   }
 
-  /** Takes back memory that was sent to the other side. */
   receive(buffer: ArrayBuffer): void {
     this.#sentBytes -= buffer.byteLength;
     this.#keep(buffer);

@@ -1,10 +1,7 @@
 /**
- * A backend whose device is driven by a Web Worker. In Deno, waiting for a WebGPU device blocks the thread that waits. If a
- * worker drives the device, only the worker blocks, and the event loop of a server keeps running.
- *
- * `RemoteBackend` sends each call over a message port to a backend server in the worker (`backend_server.ts`). The server runs
- * the call on the real backend. Callers see one difference. When the device is out of memory, the error comes from the next
- * `read` or `finish` and not from `createBuffer`.
+ * A backend whose device is driven by a Web Worker. In Deno, waiting for a WebGPU device blocks the thread that waits, and a
+ * server's event loop must keep running. Each call is sent to a backend server in the worker (`backend_server.ts`). Callers
+ * see one difference: if memory is full, the error comes from the next `read` or `finish` and not from `createBuffer`.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
@@ -35,16 +32,13 @@ export interface RemotePort extends Port {
   addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 }
 
-/**
- * The maximum number of queued calls in one message. Sending a message costs more than running a call, so calls are batched.
- */
+/** The maximum number of queued calls in one message. Sending a message costs more than running a call, so calls are batched. */
 const CALLS_PER_MESSAGE = 128;
 
 /**
  * Connects to the worker behind `port`, which must run `serveBackend`, and waits until it has opened its backend.
  * @throws {DeviceLostError} if the worker fails
- * @throws {Error} the error that the worker reports if it cannot open its backend, with the same name and message. The worker
- *   is then terminated.
+ * @throws {Error} with the name and message of the error with which the worker failed to open its backend
  */
 export function connectBackend(port: RemotePort): Promise<Backend> {
   return new Promise((resolve, reject) => {
@@ -67,7 +61,6 @@ export function connectBackend(port: RemotePort): Promise<Backend> {
   });
 }
 
-/** A buffer of the server's backend, identified by a number. */
 class RemoteBuffer implements DeviceBuffer {
   #destroyed = false;
   constructor(
@@ -87,7 +80,6 @@ class RemoteBuffer implements DeviceBuffer {
   }
 }
 
-/** The callbacks of an awaited call that has no reply yet. */
 interface PendingCall {
   resolve(bytes: Uint8Array<ArrayBuffer> | undefined): void;
   reject(error: Error): void;
@@ -112,7 +104,6 @@ class RemoteBackend implements Backend {
   #unsentCalls: QueuedCall[] = [];
   #unsentTransfer: Transferable[] = [];
   #flushScheduled = false;
-  /** The next id of a buffer or an awaited call. */
   #nextId = 0;
   #lost: DeviceLostError | undefined;
 
@@ -145,7 +136,6 @@ class RemoteBackend implements Backend {
     return buffer;
   }
 
-  /** Frees a buffer on the server. The buffer's `destroy` calls this once. */
   release(buffer: RemoteBuffer): void {
     this.counters.bytesLive -= buffer.byteLength;
     // The buffers of a lost device were freed with the device.
@@ -213,14 +203,12 @@ class RemoteBackend implements Backend {
     }
   }
 
-  /** Takes back the memory of a write. */
   takeBack({ returned, error }: { returned: ArrayBuffer; error?: ErrorData }): void {
     this.#memory.receive(returned);
     const restored = error && fromErrorData(error);
     if (restored instanceof DeviceLostError) this.markLost(restored);
   }
 
-  /** Settles the awaited call that the reply belongs to. */
   handleReply(
     { id, bytes, error }: { id: number; bytes?: Uint8Array<ArrayBuffer>; error?: ErrorData },
   ): void {
@@ -240,7 +228,6 @@ class RemoteBackend implements Backend {
     this.#memory.fail(this.#lost);
   }
 
-  /** Sends an awaited call and returns the bytes of its reply, if it has any. */
   #call(awaited: AwaitedCall): Promise<Uint8Array<ArrayBuffer> | undefined> {
     this.#assertAlive();
     this.#flush();
@@ -260,7 +247,6 @@ class RemoteBackend implements Backend {
     }
   }
 
-  /** Sends the queued calls that have not been sent yet. */
   #flush(): void {
     this.#flushScheduled = false;
     if (this.#unsentCalls.length === 0 || this.#lost) return;

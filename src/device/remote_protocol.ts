@@ -69,19 +69,14 @@ export interface ErrorData {
   readonly message: string;
 }
 
-/**
- * Converts a thrown value to plain data.
- * @param error any value, because JavaScript can throw anything
- */
+/** Converts a thrown value, which can be anything in JavaScript, to plain data. */
 export function toErrorData(error: unknown): ErrorData {
   return error instanceof Error
     ? { name: error.name, message: error.message }
     : { name: "Error", message: String(error) };
 }
 
-/**
- * Restores an error. Errors of the classes that callers catch get their class back. Any other becomes an Error with its name.
- */
+/** Restores an error. Errors of the classes that callers catch get their class back. Any other becomes an Error with its name. */
 export function fromErrorData({ name, message }: ErrorData): Error {
   if (name === "DeviceLostError") return new DeviceLostError(message);
   if (name === "OutOfDeviceMemoryError") return new OutOfDeviceMemoryError(message);
@@ -92,7 +87,6 @@ export function fromErrorData({ name, message }: ErrorData): Error {
 
 const KERNEL_BY_NAME = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
 
-/** Returns the kernel with the given name. @throws {TypeError} if `kernels.ts` lists no such kernel */
 export function findKernel(name: string): Kernel {
   const kernel = KERNEL_BY_NAME.get(name);
   if (!kernel) throw new TypeError(`dispatch of ${name}: kernels.ts lists no kernel with this name`);

@@ -1,14 +1,13 @@
 /**
- * A matrix on a device, stored as a grid of square tiles. Each tile has a device buffer of its own, because a kernel cannot
- * bind a buffer as large as the largest matrices. On an adapter that emulates a GPU in software, the limit is 128 MiB. The
- * class `TiledMatrix` only allocates, addresses and frees tiles. The arithmetic is in `src/layer/linalg/`.
+ * A matrix on a device as a grid of square tiles, each in a buffer of its own, because a kernel cannot bind a buffer as large
+ * as the largest matrices. Software adapters bind at most 128 MiB. The arithmetic is in `src/layer/linalg/`.
  */
 
 import type { Backend, DeviceBuffer } from "./backend.ts";
 
 /**
- * The default tile edge, which is the number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB. This is under
- * every adapter's limit for a binding, and is large enough to keep a whole GPU busy.
+ * The default number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB, which is under every adapter's limit for
+ * a binding, and is large enough to keep a whole GPU busy.
  */
 export const DEFAULT_TILE_EDGE = 4096;
 
@@ -19,9 +18,8 @@ export const DEFAULT_TILE_EDGE = 4096;
 const MAX_TILE_EDGE = 16384;
 
 /**
- * Returns the tile edge for matrices on a backend. It is the largest power of two from `DEFAULT_TILE_EDGE` to `MAX_TILE_EDGE`
- * with which a tile fits in one buffer. The edge is `DEFAULT_TILE_EDGE` on a CPU, and on a software adapter, which emulates a
- * GPU on the CPU. Larger tiles would not be faster there.
+ * Returns the tile edge for matrices on a backend: the largest power of two from `DEFAULT_TILE_EDGE` to `MAX_TILE_EDGE` with
+ * which a tile fits in one buffer. On a CPU and on a software adapter larger tiles would not be faster, so it is the default.
  */
 export function tileEdgeOn(
   { kind, adapter, maxBufferBytes }: Pick<Backend, "kind" | "adapter" | "maxBufferBytes">,
@@ -47,19 +45,14 @@ export interface Tile {
   readonly col0: number;
 }
 
-/** The shape and storage of a new {@link TiledMatrix}. */
 interface TiledMatrixOptions {
   readonly label: string;
   readonly rows: number;
   readonly cols: number;
-  /**
-   * The number of rows and columns of a tile. The tiles at the right and lower borders may be smaller.
-   * @default DEFAULT_TILE_EDGE
-   */
+  /** The tile edge. The tiles at the right and lower borders may be smaller. @default DEFAULT_TILE_EDGE */
   readonly edge?: number;
   /**
-   * `upper` needs a square matrix and stores only the tiles on and above the diagonal. A tile on the diagonal is stored as a
-   * whole square.
+   * With `upper`, which needs a square matrix, only the tiles on and above the diagonal are stored, as whole squares.
    * @default "full"
    */
   readonly storage?: "full" | "upper";
@@ -72,9 +65,7 @@ export class TiledMatrix {
   readonly cols: number;
   readonly edge: number;
   readonly storage: "full" | "upper";
-  /** The number of rows of the grid of tiles. */
   readonly tileRows: number;
-  /** The number of columns of the grid of tiles. */
   readonly tileCols: number;
   readonly #tiles: (Tile | undefined)[] = [];
 
@@ -121,10 +112,7 @@ export class TiledMatrix {
     };
   }
 
-  /**
-   * Returns the tile in row `i` and column `j` of the grid.
-   * @throws {RangeError} if the tile does not exist or is not stored
-   */
+  /** Returns the tile in row `i` and column `j` of the grid. @throws {RangeError} if it does not exist or is not stored */
   tile(i: number, j: number): Tile {
     const tile = i >= 0 && j >= 0 && i < this.tileRows && j < this.tileCols
       ? this.#tiles[i * this.tileCols + j]
@@ -138,12 +126,10 @@ export class TiledMatrix {
     for (const tile of this.#tiles) if (tile) yield tile;
   }
 
-  /** The size of all stored tiles on the device, in bytes. */
   get byteLength(): number {
     return this.#tiles.reduce((sum, tile) => sum + (tile?.buffer.byteLength ?? 0), 0);
   }
 
-  /** Frees every tile. */
   destroy(): void {
     for (const tile of this.#tiles) tile?.buffer.destroy();
   }
@@ -161,10 +147,7 @@ export function writeMatrix(backend: Backend, matrix: TiledMatrix, values: Float
   }
 }
 
-/**
- * Reads the stored tiles into a row-major (rows, cols) array. Elements of tiles that are not stored become 0. Meant for tests
- * and small matrices.
- */
+/** Reads the stored tiles into a row-major array, with 0 for the others. Meant for tests and small matrices. */
 export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise<Float32Array<ArrayBuffer>> {
   const values = new Float32Array(matrix.rows * matrix.cols);
   for (const tile of matrix.tiles()) {
@@ -180,9 +163,8 @@ export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise
 }
 
 /**
- * Whether every tile holds whole rows of the matrix without gaps between them, as a file does. This is true if the matrix is
- * one tile wide and its rows need no padding. Otherwise the kernel `copy2d` must split rows into tiles when they are written,
- * and gather them from tiles when they are read.
+ * Whether every tile holds whole rows of the matrix without gaps, as a file does. If not, the kernel `copy2d` must split rows
+ * into tiles when they are written, and gather them from tiles when they are read.
  */
 export function hasPackedRows(matrix: TiledMatrix): boolean {
   return matrix.tileCols === 1 && matrix.tile(0, 0).ld === matrix.cols;

@@ -1,9 +1,6 @@
-/** The type of a kernel's declaration, which is the contract that a shader and a WebAssembly twin implement. */
-
 import type { KernelCase } from "./kernel_case.ts";
 import type { LoopCount } from "./loop_count.ts";
 
-/** How a kernel uses a buffer. */
 export type BindingAccess = "read" | "read_write";
 
 /** The type of a parameter, in the uniform struct and in the arguments of the WebAssembly twin. */
@@ -21,7 +18,6 @@ export interface ShaderVariant<P extends string = string> {
   readonly workgroupBytes?: number;
   /** Whether the shader runs only on adapters with matrix units that multiply 16 × 16 × 16 elements in f16 and add them up in f32. */
   readonly usesMatrixUnits?: boolean;
-  /** The values of the source's `override` constants. */
   readonly constants?: Readonly<Record<string, number>>;
   /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */
   readonly grid: (params: Readonly<Record<P, number>>) => Grid;

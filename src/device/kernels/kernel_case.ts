@@ -1,12 +1,9 @@
 /**
- * The cases of kernels: dispatches with fixed operands. A declaration lists the cases of its kernel. The self-check of a device
- * runs them, and so do the kernel's test, the count of loop iterations and the planted faults.
- *
- * The contents of buffers are deterministic. The same seed gives the same bits on every machine, because the generators use
- * integer arithmetic and exact divisions by powers of two only.
+ * The cases of kernels: dispatches with fixed operands. The self-check of a device runs them, and so do the kernel's test, the
+ * count of loop iterations and the planted faults. The same seed gives the same bits on every machine, because the generators
+ * use integer arithmetic and exact divisions by powers of two only.
  */
 
-/** The contents of a buffer. A kernel sees either floats or words. */
 export type Values = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 /** A result of a dispatch that is compared with the float64 reference. */
@@ -36,18 +33,14 @@ export interface KernelCase<B extends string = string, P extends string = string
 }
 
 /**
- * Returns the roundings of a sum of `terms` terms. The errors of single roundings cancel in part, so the error of the sum grows
- * with the square root of the number of terms. It stays below 8·√terms units except with a probability of 10⁻¹³ (Higham and
- * Mary, SIAM Journal on Scientific Computing 41(5), 2019, theorem 2.4).
+ * Returns the roundings of a sum. Errors cancel in part, so the error grows with the root of the number of terms: it stays
+ * below 8·√terms units except with a probability of 10⁻¹³ (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4).
  */
 export function sumRoundings(terms: number): number {
   return Math.ceil(8 * Math.sqrt(terms));
 }
 
-/**
- * The roundings of an expression with exp or tanh. WGSL allows exp an error of 3 + 2·|x| units in the last place. Where the
- * arguments are large, the results are small compared with the largest element.
- */
+/** The roundings of an expression with exp or tanh. WGSL allows exp an error of 3 + 2·|x| units in the last place. */
 export const EXPONENTIAL = 16;
 
 /** A tile in the middle of a matrix: its size, and the row and the column of the matrix at which it starts. */
@@ -73,7 +66,6 @@ export function generator(seed: number): () => number {
   };
 }
 
-/** Returns `count` random u32 numbers. */
 export function words(count: number, seed: number): Uint32Array<ArrayBuffer> {
   const next = generator(seed), values = new Uint32Array(count);
   // A loop is several times faster than `Uint32Array.from` with a function, and the check delays the start of a host.
@@ -103,7 +95,6 @@ export function below(limit: number, count: number, seed: number): Uint32Array<A
   return words(count, seed).map((word) => Math.floor(word / 2 ** 32 * limit));
 }
 
-/** Returns `count` floats that are all `value`. */
 export function filled(count: number, value: number = UNTOUCHED): Float32Array<ArrayBuffer> {
   return new Float32Array(count).fill(value);
 }

@@ -131,13 +131,11 @@ function tiedKeys(size: number) {
   return { keys, selection };
 }
 
-/** A case with a threshold and ties in most rows. */
 export function pruneBlockCase(size: number, isAligned: boolean) {
   const { buffers, ...block } = columnLoopCase(size, isAligned);
   return { feature: `${size} columns`, ...block, buffers: () => ({ ...buffers(), ...tiedKeys(size) }) };
 }
 
-/** A case of the pattern `keep`:`group`. */
 export function pruneBlockNMCase(
   size: number,
   isAligned: boolean,

@@ -7,7 +7,6 @@
 import { DeviceLostError } from "../backend.ts";
 import { setImmediate } from "node:timers/promises";
 
-/** The asynchronous errors of one device. */
 export class DeviceFaults {
   #lost: DeviceLostError | undefined;
   #firstError: Error | undefined;
@@ -30,12 +29,10 @@ export class DeviceFaults {
     this.#waiting.clear();
   }
 
-  /** Makes all pending and later calls fail, because the owner no longer needs the device. */
   dispose(): void {
     this.#lose("disposed", "the backend was disposed of");
   }
 
-  /** @throws {DeviceLostError} if the device was lost or disposed of */
   assertAlive(): void {
     if (this.#lost) throw this.#lost;
   }
@@ -64,9 +61,8 @@ export class DeviceFaults {
   }
 
   /**
-   * Waits for `work` and for the error scopes closed so far, and returns the result of `work`.
-   * @throws {DeviceLostError} as soon as the device is lost
-   * @throws {Error} the stored error, which is then removed; otherwise the error of `work`
+   * Waits for `work` and for the error scopes closed so far, and returns the result of `work`. @throws {DeviceLostError} as soon
+   * as the device is lost @throws {Error} the stored error, which is then removed; otherwise the error of `work`
    */
   async settle<T>(work: Promise<T>): Promise<T> {
     const [outcome] = await Promise.allSettled([
@@ -84,7 +80,7 @@ export class DeviceFaults {
 
   /**
    * Settles like `work`, or rejects as soon as the device is lost. `Promise.race([work, device.lost])` would leak memory,
-   * because each race adds a reaction to `device.lost`, which stays pending as long as the device exists.
+   * because each race adds a reaction to `device.lost`.
    */
   #unlessLost<T>(work: Promise<T>): Promise<T> {
     if (this.#lost) {

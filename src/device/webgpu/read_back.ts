@@ -9,10 +9,7 @@ import { StagingBuffer } from "./staging_buffer.ts";
 import type { SubmissionQueue } from "./submission_queue.ts";
 import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 
-/**
- * The default size of a chunk, which is also the size of the largest staging buffer. A tile of a matrix, 4096 × 4096 f32 by
- * default, fits in one chunk.
- */
+/** The default size of a chunk, and so of the largest staging buffer. A tile of 4096 × 4096 f32 fits in one chunk. */
 const DEFAULT_CHUNK_BYTES = 64 * 2 ** 20;
 
 /** The size of the smallest staging buffer. It is large enough for all small reads to share the same few buffers. */
@@ -21,7 +18,6 @@ const SMALLEST_STAGING_BYTES = 64 * 2 ** 10;
 /** The most unused staging buffers of one size that stay in the pool. */
 const MAX_IDLE_PER_SIZE = 2;
 
-/** A chunk that the device is copying to a staging buffer. */
 interface Chunk {
   readonly staging: StagingBuffer;
   readonly byteLength: number;
@@ -49,10 +45,7 @@ export class ReadBack {
     this.#chunkBytes = chunkBytes;
   }
 
-  /**
-   * Submits the queued work and waits until it is done. The wait ends when 4 bytes, copied after that work, arrive.
-   * @throws the same errors as {@link read}
-   */
+  /** Submits the queued work, and waits for 4 bytes that are copied after it. @throws the same errors as {@link read} */
   async wait(): Promise<void> {
     await this.#consume(this.#start(this.#queue.params, 0, 4), () => {});
   }
@@ -60,8 +53,7 @@ export class ReadBack {
   /**
    * Submits the queued work and returns a copy of the range, which is at least 4 bytes long. If the range is longer than one
    * chunk, `source` must not be written until the promise resolves.
-   * @throws {DeviceLostError} if the device is lost
-   * @throws {Error} the first error of the work before the read
+   * @throws {DeviceLostError} {Error} the first error of the work before the read
    */
   async read(source: WebGpuBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(byteLength);
@@ -94,7 +86,6 @@ export class ReadBack {
     this.#release(staging);
   }
 
-  /** Submits the queued work and then the copy of one chunk to a staging buffer. */
   #start(source: GPUBuffer, byteOffset: number, byteLength: number): Chunk {
     const staging = this.#acquire(byteLength);
     this.#queue.copyOut(source, byteOffset, staging.gpu, byteLength);

@@ -17,7 +17,6 @@ const MAPS_BEFORE_RESOLVING = /^2\.9\./;
 /** The version of Deno, or undefined in other runtimes. */
 const version = (globalThis as { Deno?: { version: { deno: string } } }).Deno?.version.deno;
 
-/** Whether to try `getMappedRange` before the promise of `mapAsync` resolves. */
 const TRIES_EARLY = version !== undefined && MAPS_BEFORE_RESOLVING.test(version);
 
 /** The direction in which a staging buffer carries bytes: from the device to the CPU, or from the CPU to the device. */
@@ -45,10 +44,7 @@ export class StagingBuffer {
     });
   }
 
-  /**
-   * Maps the first `byteLength` bytes as soon as the device has done all submitted work, and returns them. They are valid until
-   * {@link unmap}.
-   */
+  /** Maps the first `byteLength` bytes when the device has done all submitted work. They are valid until {@link unmap}. */
   async map(byteLength: number): Promise<ArrayBuffer> {
     const range = this.startMapping(byteLength);
     return range instanceof Promise ? await range : await afterErrorReports(range);
@@ -68,7 +64,6 @@ export class StagingBuffer {
     });
   }
 
-  /** The mapped bytes, or undefined if the buffer is not mapped yet. */
   #rangeIfMapped(byteLength: number): ArrayBuffer | undefined {
     try {
       return this.gpu.getMappedRange(0, byteLength);

@@ -13,31 +13,20 @@ import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 /** The most dispatches in a batch, which share the cost of one submission. */
 const DISPATCHES_PER_BATCH = 256;
 
-/**
- * The most dispatches in the first batch after a wait. The device is idle then, and it can start with this batch while later
- * ones are encoded.
- */
+/** The most dispatches in the first batch after a wait. The idle device starts with it while later batches are encoded. */
 const DISPATCHES_IN_FIRST_BATCH = 64;
 
-/**
- * The number of batches whose parameters fit in the uniform buffer. The parameters of a batch are written while the device may
- * still read those of the batches before it.
- */
+/** The number of batches whose parameters fit in the uniform buffer. A new one is written while the device reads older ones. */
 const PARAMS_REGIONS = 4;
 
-/** The size of the parameters of the largest batch, in bytes. */
 const REGION_BYTES = DISPATCHES_PER_BATCH * PARAMS_BYTES;
 
 /** Writes of at least this many bytes are put into mapped memory. */
 const LEAST_STAGED_BYTES = 64 * 2 ** 10;
 
-/**
- * The largest number of bytes that `writeBuffer` of WebGPU may hold in staging memory. They stay there until the next
- * submission.
- */
+/** The most bytes that `writeBuffer` of WebGPU may hold in staging memory until the next submission. */
 const WRITE_CHUNK_BYTES = 64 * 2 ** 20;
 
-/** One dispatch of a kernel. */
 interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly bindGroup: GPUBindGroup;
@@ -45,15 +34,10 @@ interface Dispatch {
   readonly grid: readonly [x: number, y: number, z: number];
 }
 
-/** The queue of one device. */
 export class SubmissionQueue {
   readonly #device: GPUDevice;
-  /** The staging memory of large writes. */
   readonly uploads: UploadRing;
-  /**
-   * The uniform buffer. It is a ring of regions, each with one slot of parameters per dispatch of a batch. The region of a
-   * batch is written when the batch is submitted.
-   */
+  /** A ring of regions, each with the parameters of one batch. A region is written when its batch is submitted. */
   readonly params: GPUBuffer;
   /** If set, the timestamp queries that record when a new compute pass begins and ends. For benchmarks. */
   timestamps: GPUComputePassTimestampWrites | undefined;
@@ -64,16 +48,12 @@ export class SubmissionQueue {
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
-  /** The sequence number of the open batch. */
   #batch = 0;
-  /** The number of dispatches in the open batch. */
   #dispatches = 0;
-  /** The number of dispatches at which the open batch is submitted. */
   #batchSize = DISPATCHES_IN_FIRST_BATCH;
   /** The number of bytes passed to `writeBuffer` since the last submission. */
   #unsubmittedBytes = 0;
 
-  /** @param uploadBytes the largest size of the staging memory of writes */
   constructor(device: GPUDevice, uploadBytes: number) {
     this.#device = device;
     this.uploads = new UploadRing(device, uploadBytes);
@@ -140,7 +120,6 @@ export class SubmissionQueue {
     }
   }
 
-  /** Queues a copy between two buffers of the device. */
   copy(
     source: WebGpuBuffer,
     sourceOffset: number,
@@ -163,7 +142,6 @@ export class SubmissionQueue {
     this.#openOutsidePass().copyBufferToBuffer(source, sourceOffset, staging, 0, byteLength);
   }
 
-  /** Queues filling a buffer with zeros. */
   clear(target: WebGpuBuffer): void {
     this.#openOutsidePass().clearBuffer(target.gpu);
     target.lastBatch = this.#batch;
@@ -178,10 +156,7 @@ export class SubmissionQueue {
     else buffer.gpu.destroy();
   }
 
-  /**
-   * Submits the open batch, because the caller waits for the device afterwards. The next batch is then a small one, so that the
-   * idle device gets work soon.
-   */
+  /** Submits the open batch before the caller waits. The next batch is a small one, so that the idle device gets work soon. */
   submitBeforeWait(): void {
     this.submit();
     this.#batchSize = DISPATCHES_IN_FIRST_BATCH;
@@ -204,7 +179,6 @@ export class SubmissionQueue {
     this.#batch++;
   }
 
-  /** The position of the open batch's parameters in the uniform buffer, in bytes. */
   get #region(): number {
     return (this.#batch % PARAMS_REGIONS) * REGION_BYTES;
   }

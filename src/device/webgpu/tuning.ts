@@ -7,16 +7,10 @@
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import savedTunings from "./tunings.json" with { type: "json" };
 
-/**
- * The kind of adapter that a kernel's default shaders are made for: a hardware GPU (`discrete`), or an adapter that emulates a
- * GPU on the CPU (`software`).
- */
+/** The kind of adapter for which default shaders are made: a hardware GPU (`discrete`) or an emulated one (`software`). */
 export type Tiling = "discrete" | "software";
 
-/**
- * The chosen shaders by kernel name. A value is `discrete` or `software` for one of the kernel's default shaders, or the name
- * of one of its `variants`.
- */
+/** The chosen shader of each kernel: `discrete` or `software` for a default shader, or the name of one of its `variants`. */
 export type Tuning = Readonly<Record<string, string>>;
 
 /** The properties that identify an adapter model. */
@@ -30,12 +24,10 @@ export interface TunedAdapter {
   readonly tuning: Tuning;
 }
 
-/** Returns the identifying properties of an adapter as a plain object. */
 export function adapterKey({ vendor, architecture, device, description }: AdapterKey): AdapterKey {
   return { vendor, architecture, device, description };
 }
 
-/** Returns whether two adapters are of the same model. */
 export function sameAdapter(a: AdapterKey, b: AdapterKey): boolean {
   return JSON.stringify(adapterKey(a)) === JSON.stringify(adapterKey(b));
 }
@@ -58,11 +50,9 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
 }
 
 /**
- * Returns the shader for a dispatch of `kernel` with the parameters `params`. It is the shader that `tuning` names. If `tuning`
- * does not name the kernel, it is the kernel's default shader for `tiling`, which can depend on the parameters
- * (`Kernel.variantFor`).
- * @param workgroupBytes the workgroup memory of the adapter, in bytes
- * @throws {RangeError} if the kernel has no shader with that name
+ * Returns the shader that `tuning` names for `kernel`, or else the default shader for `tiling`, which can depend on the
+ * parameters (`Kernel.variantFor`). `workgroupBytes` is the adapter's workgroup memory.
+ * @throws {RangeError} if the kernel has no shader with the name that `tuning` gives
  */
 export function chooseShader(
   kernel: Kernel,

@@ -1,8 +1,6 @@
 /**
  * Prepares the diagonal of the calibration statistics H = Σ x·xᵀ for the factorisation (steps 1 and 2 of
- * `src/layer/solvers/README.md`). The diagonal is read from the device, prepared on the CPU, and written back. The preparation
- * rejects a diagonal that no sum Σ x·xᵀ can have, sets the entries of dead inputs to 1, and adds the damping. An input is dead
- * if it was 0 in every calibration token. `nextDamping` chooses the damping of each retry.
+ * `src/layer/solvers/README.md`), on the CPU. An input is dead if it was 0 in every calibration token.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -10,7 +8,6 @@ import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { getDiagonal, setDiagonal } from "../../device/kernels/diagonal.ts";
 import { InvalidStatisticsError } from "./errors.ts";
 
-/** Reads the diagonal of `matrix`, (n) f32. Waits for the device. @throws {DeviceLostError} */
 export async function readDiagonal(
   backend: Backend,
   matrix: TiledMatrix,
@@ -27,7 +24,6 @@ export async function readDiagonal(
   }
 }
 
-/** The diagonal of H with dead inputs replaced, before damping. */
 export interface PreparedDiagonal {
   /** (n) f32: the diagonal of H, with 1 at dead inputs. */
   readonly values: Float32Array;
@@ -38,8 +34,7 @@ export interface PreparedDiagonal {
 }
 
 /**
- * Validates the diagonal of H and replaces the zeros of dead inputs by ones.
- * @param diagonal (n) f32; it is not modified
+ * Replaces the zeros of dead inputs in a copy of `diagonal`, (n) f32, by ones.
  * @throws {InvalidStatisticsError} naming the first entry that is negative or not finite
  */
 export function prepareDiagonal(diagonal: Float32Array): PreparedDiagonal {
@@ -84,18 +79,14 @@ export function writeDiagonal(backend: Backend, matrix: TiledMatrix, values: Flo
   diagonal.destroy();
 }
 
-/**
- * The smallest damping of a retry, as a fraction of the mean diagonal entry. It is the default of the code that the authors of
- * SparseGPT published.
- */
+/** The smallest damping of a retry, from the code that the authors of SparseGPT published. */
 const SMALLEST_RETRY = 0.01;
 /** The largest damping of a retry. With more, the added multiple of the identity would outweigh the statistics. */
 const LARGEST_RETRY = 1;
 
 /**
- * Returns the damping to try after the damping `failed`, or undefined if there is none left to try. The damping grows by a
- * factor of 10, to at most 1. Every retry uses at least 0.01, because a damping of 0 would not grow, and because smaller
- * dampings rarely make an f32 matrix positive definite. Each attempt costs a whole factorisation.
+ * Returns the damping to try after `failed`, or undefined after the largest. It grows by a factor of 10, from at least 0.01,
+ * because smaller dampings rarely make an f32 matrix positive definite and each attempt costs a whole factorisation.
  */
 export function nextDamping(failed: number): number | undefined {
   if (failed >= LARGEST_RETRY) return undefined;

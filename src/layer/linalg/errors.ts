@@ -5,10 +5,8 @@ export class NotPositiveDefiniteError extends Error {
   override name = "NotPositiveDefiniteError";
 
   /**
-   * @param order the order of the trailing minor that is not positive definite. If the pivot in column j of n columns is not
-   *   positive, the order is n − j.
+   * @param order the order of the trailing minor that is not positive definite: n − j if the pivot in column j failed
    * @param damping the last damping that was tried, as a fraction of the mean diagonal entry
-   * @param advice one or more sentences at the end of the message, which tell the user how to continue
    */
   constructor(readonly order: number, readonly damping: number, advice: string) {
     super(
@@ -21,10 +19,6 @@ export class NotPositiveDefiniteError extends Error {
 export class InvalidStatisticsError extends Error {
   override name = "InvalidStatisticsError";
 
-  /**
-   * @param index the index of the entry on the diagonal
-   * @param value the entry
-   */
   constructor(
     readonly index: number,
     readonly value: number,

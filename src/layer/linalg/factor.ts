@@ -1,7 +1,6 @@
 /**
- * Factors the calibration statistics H of a layer (steps 1 to 3 of `src/layer/solvers/README.md`). The function `factor`
- * handles dead inputs, adds the damping, and computes H + λ·mean(diag H)·I = R·Rᵀ with R upper triangular. If the damped matrix
- * is not positive definite, it retries with more damping. Layers with the same input can share one factor.
+ * Factors the calibration statistics of a layer (steps 1 to 3 of `src/layer/solvers/README.md`): H + λ·mean(diag H)·I = R·Rᵀ
+ * with R upper triangular.
  */
 
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../device/backend.ts";
@@ -25,16 +24,12 @@ import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cho
 export interface Factor {
   /** R, (n, n) f32 in upper storage. In its diagonal tiles, the elements below the diagonal blocks are undefined. */
   readonly r: TiledMatrix;
-  /**
-   * (n, blocksize) f32: the inverses U_kk = R_kk⁻¹ of the diagonal blocks of R. U_kk begins at row k·blocksize, and has zeros
-   * below its diagonal.
-   */
+  /** (n, blocksize) f32: the inverses R_kk⁻¹ of R's diagonal blocks, from row k·blocksize on, with zeros below their diagonals. */
   readonly u: DeviceBuffer;
   /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
   /** (n) u32: 1 at dead inputs and 0 elsewhere. Input j is dead if H[j,j] is 0. Undefined if no input is dead. */
   readonly dead: DeviceBuffer | undefined;
-  /** The number of columns of a block. */
   readonly blocksize: number;
   /** The damping λ of the successful attempt, as a fraction of the mean diagonal entry of H. */
   readonly damping: number;
@@ -42,46 +37,34 @@ export interface Factor {
   readonly dampingAdded: number;
   /** The largest diagonal entry of H, without damping. */
   readonly largestDiagonal: number;
-  /**
-   * The order of the columns. Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the columns have
-   * their natural order.
-   */
+  /** Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the columns have their natural order. */
   readonly order?: ColumnOrder;
-  /** The size on the device, in bytes. */
   readonly byteLength: number;
   /** Frees the device memory. Idempotent. */
   destroy(): void;
 }
 
-/** The parameters of a factorisation. */
 interface FactorOptions {
   /** The damping λ ≥ 0 of the first attempt. */
   readonly damping: number;
-  /** The number of columns of a block. The tile edge of H must be a multiple of it. */
+  /** The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
   /**
-   * The order of the columns. With `activation`, H is permuted by falling diagonal entry before it is factored
-   * (`activationOrder`), which takes the memory of a second H.
-   * @default "natural"
+   * With `activation`, H is permuted by falling diagonal entry before it is factored (`activationOrder`), which takes the
+   * memory of a second H. @default "natural"
    */
   readonly order?: "natural" | "activation";
 }
 
-/**
- * The largest size of statistics, in bytes, at which a copy is made for retries. It corresponds to an order of about 21,000.
- * For larger statistics the copy could exceed the device's memory, so the first failure is final.
- */
+/** The largest statistics that are copied for retries: an order of 21,000. If they are larger, the first failure is final. */
 export const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
- * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`. The matrix becomes part of
- * the factor. It is freed if the function throws, or if the columns are permuted. If a pivot is not positive, the factorisation
- * is repeated with more damping, up to 1 (`nextDamping`).
- * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
- * @throws {NotPositiveDefiniteError} if the last attempt failed
+ * Factors `hessian`, (n, n) f32 upper storage, in place, and takes ownership of it. The matrix is freed if the function throws
+ * or permutes the columns. If a pivot is not positive, `nextDamping` chooses more damping for the next attempt.
+ * @throws {InvalidStatisticsError} {NotPositiveDefiniteError} if the last attempt failed
  * @throws {RangeError} if the tile edge is not a multiple of the block size
- * @throws {OutOfDeviceMemoryError} if the device has too little free memory
- * @throws {DeviceLostError}
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
 export async function factor(
   backend: Backend,

@@ -7,32 +7,18 @@ import { gemmNN, gemmNT, type gemmTN } from "../../device/kernels/gemm.ts";
 import type { Submatrix } from "./submatrix.ts";
 import type { Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 
-/**
- * The sizes and scalars of C ← α·op(A)·op(B) + β·C, where op(A) is (m, k), op(B) is (k, n) and C is (m, n). op(A) is A or Aᵀ.
- */
+/** The sizes and scalars of C ← α·op(A)·op(B) + β·C. op(A), which is A or Aᵀ, is (m, k), op(B) is (k, n), and C is (m, n). */
 interface Product {
   readonly m: number;
   readonly n: number;
   readonly k: number;
-  /**
-   * α.
-   * @default 1
-   */
+  /** α. @default 1 */
   readonly alpha?: number;
-  /**
-   * β. With 0, the old values of C are not read.
-   * @default 0
-   */
+  /** β. With 0, the old values of C are not read. @default 0 */
   readonly beta?: number;
-  /**
-   * Whether only the elements of C with row ≤ column + `rowsAbove` are needed. The other elements may or may not be computed.
-   * @default false
-   */
+  /** Whether only the elements of C with row ≤ column + `rowsAbove` are needed. The others may be computed. @default false */
   readonly upper?: boolean;
-  /**
-   * The number of rows of C above the square whose upper triangle is needed.
-   * @default 0
-   */
+  /** The number of rows of C above the square whose upper triangle is needed. @default 0 */
   readonly rowsAbove?: number;
 }
 
@@ -68,9 +54,8 @@ export function gemm(
 }
 
 /**
- * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. Before the call, the
- * caller fills in the lower triangles of the diagonal tiles of A with `mirrorDiagonalTiles`. C and M must be different
- * matrices.
+ * Queues C = M·A for M and C, (rows, n), and A, (n, n) upper storage, all with the same tile edge. M and C are different
+ * matrices. The caller fills in the lower triangles of A's diagonal tiles with `mirrorDiagonalTiles` before the call.
  */
 export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatrix, c: TiledMatrix): void {
   for (let i = 0; i < m.tileRows; i++) {

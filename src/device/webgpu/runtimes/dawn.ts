@@ -1,10 +1,7 @@
 /**
- * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`. The package contains one native addon per
- * platform.
- *
- * The addon is loaded by its path and not by an import. So Deno needs the package only if a user asks for Dawn, and the type
- * checker and the bundler do not need it at all. The program needs the permissions to read the package and to load this one
- * addon, and no others.
+ * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`, which has one native addon per platform.
+ * The addon is loaded by its path and not by an import, so Deno needs the package only if a user asks for Dawn. The program
+ * needs the permissions to read the package and to load this one addon.
  */
 
 import { existsSync, readFileSync, realpathSync } from "node:fs";
@@ -20,7 +17,6 @@ export const TESTED_DAWN = "0.6.2";
 /** Makes Dawn list its experimental features, which include matrix units. A device still has only the features that Pare requests. */
 const ALLOW_EXPERIMENTS = "enable-dawn-features=allow_unsafe_apis";
 
-/** The installed package. */
 export interface DawnFiles {
   /** The folder of the package under its name in `node_modules`, which may be a link. */
   readonly folder: string;
@@ -30,7 +26,6 @@ export interface DawnFiles {
   readonly addon: string;
 }
 
-/** Dawn, loaded into this process. */
 export interface Dawn {
   readonly gpu: GPU;
   /** `Dawn (webgpu VERSION)`. The compiler of Dawn decides how results are rounded, so the name contains the version. */
@@ -43,11 +38,7 @@ function packageFolders(main: string): string[] {
   return [join(folder, "node_modules", "webgpu"), ...folder === main ? [] : packageFolders(folder)];
 }
 
-/**
- * Returns the installed package that is nearest to the program, or undefined if there is none.
- * @param main the path of the program
- * @param isReadable whether a file exists and may be read
- */
+/** Returns the installed package that is nearest to `main`, the path of the program, or undefined if there is none. */
 export function findDawn(
   main: string,
   isReadable: (path: string) => boolean = existsSync,
@@ -67,7 +58,6 @@ export function loadDawn(): Dawn {
   return loaded ??= openDawn(findDawn(fileURLToPath(Deno.mainModule ?? location.href), isReadable));
 }
 
-/** Loads the addon of an installed package. @throws the same errors as {@link loadDawn} */
 export function openDawn(files: DawnFiles | undefined): Dawn {
   if (!files) {
     throw new Error(

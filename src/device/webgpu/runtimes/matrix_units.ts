@@ -15,7 +15,6 @@ interface MatrixConfig {
   readonly K: number;
 }
 
-/** The properties of an adapter on which the decision depends. */
 export interface MatrixAdapter {
   readonly features: Iterable<string>;
   readonly info: Partial<Pick<GPUAdapterInfo, "subgroupMinSize" | "subgroupMaxSize">> & {

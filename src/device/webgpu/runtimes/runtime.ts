@@ -7,10 +7,8 @@ export const WEBGPU_RUNTIMES = ["deno", "dawn"] as const;
 
 export type WebGpuRuntime = (typeof WEBGPU_RUNTIMES)[number];
 
-/** The implementation that is used if the user names none. */
 export const DEFAULT_RUNTIME: WebGpuRuntime = "deno";
 
-/** An implementation that is ready for use. */
 export interface OpenRuntime {
   /** Undefined if the environment has no WebGPU. */
   readonly gpu: GPU | undefined;
