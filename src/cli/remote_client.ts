@@ -10,7 +10,7 @@ import { Jobs } from "../client/jobs/jobs.ts";
 import { PareHosts } from "../client/pare_hosts.ts";
 import { PareJobs } from "../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../client/model_pruner.ts";
-import { describeRounding } from "../device/adapter_rounding.ts";
+import { describeRounding } from "../device/backend.ts";
 import { shortened } from "../base/texts.ts";
 import { UsageError } from "./errors.ts";
 

@@ -10,7 +10,7 @@ import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_dest
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { findProducts } from "../../src/device/cpu/products/find_products.ts";
 import { PRECISIONS } from "../../src/device/cpu/products/product_library.ts";
-import { describeRounding } from "../../src/device/adapter_rounding.ts";
+import { describeRounding } from "../../src/device/backend.ts";
 import { selectBackend } from "../../src/host/backends.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import { openModel } from "../../src/model/model.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { readResults, resultsUrl } from "../../scripts/bench/report/results_file.ts";
 import { type DemoResults, perplexityMarkdown } from "../../scripts/demo/tables.ts";
-import { describeRounding } from "../../src/device/adapter_rounding.ts";
+import { describeRounding } from "../../src/device/backend.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));

@@ -10,7 +10,7 @@
  * The flags only take effect when the process starts. A program can read them in the environment variable DENO_V8_FLAGS.
  */
 
-import { PAIRED } from "../adapter_rounding.ts";
+import { PAIRED } from "../backend.ts";
 
 /** The V8 flags that a process must be started with. */
 export const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];

@@ -13,7 +13,6 @@ export const SEGMENT = 4;
 /** The largest number of columns in a block that fits into the workgroup memory and into the scratch memory of the CPU version. */
 export const MAX_BLOCK_SIZE = 256;
 
-/** The bindings that both kernels have. */
 export const columnLoopBindings = {
   work: "read",
   u: "read",
@@ -23,7 +22,6 @@ export const columnLoopBindings = {
   sums: "read_write",
 } as const satisfies Record<string, BindingAccess>;
 
-/** The parameters that both kernels have. */
 export const columnLoopParams = {
   rows: "u32",
   size: "u32",
@@ -43,7 +41,7 @@ export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
   readonly LANES: number;
   /** The columns per span. After each segment, only the later columns of the same span are updated immediately. */
   readonly SPAN: number;
-  /** The elements of workgroup memory for the results of a workgroup, which only rows with several lanes need. */
+  /** The workgroup memory for the results of a workgroup, in elements. It is 1 for rows with one lane, which need none. */
   readonly KEPT: number;
 }
 
@@ -56,10 +54,7 @@ export const HARDWARE: ColumnLoopConstants = {
 /** The constants for software adapters, which run shaders on the CPU. */
 export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16, KEPT: 1 };
 
-/**
- * Returns the number of columns of a span, like `span_size` in the shader. The columns of a block are cut into units of `unit`
- * columns, and no unit may be divided between two spans.
- */
+/** Returns the columns of a span, like `span_size` in the shader. No unit of `unit` columns is divided between two spans. */
 export function spanSize(unit: number, { SPAN }: ColumnLoopConstants): number {
   return SPAN === MAX_BLOCK_SIZE ? SPAN : Math.max(Math.floor(SPAN / unit), 1) * unit;
 }
@@ -69,9 +64,7 @@ export function groupChoiceLoops(start: number, end: number, { LANES }: ColumnLo
   return loop(Math.ceil((end - start) / LANES), loop(end - start));
 }
 
-/**
- * Counts the iterations of `load_row`, `store_row`, `store_mask` and `store_sums` in the shader, for a block of `size` columns.
- */
+/** Counts the iterations of `load_row`, `store_row`, `store_mask` and `store_sums` in the shader, for `size` columns. */
 export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
   return sequence(
@@ -84,8 +77,8 @@ export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCoun
 }
 
 /**
- * Counts the iterations of `update_span` in the shader, for the columns start … end−1. The function has two nests of loops.
- * Only one nest runs, depending on whether the rows of U start at multiples of four elements. The result is the larger count.
+ * Counts the iterations of `update_span` in the shader, for the columns start … end−1. One of its two nests of loops runs,
+ * depending on the alignment of the rows of U. The result is the larger count.
  */
 export function updateSpanLoops(start: number, end: number): LoopCount {
   const columns = start === 0 ? 0 : end - start;
@@ -96,10 +89,7 @@ export function updateSpanLoops(start: number, end: number): LoopCount {
   return unaligned.iterations > aligned.iterations ? unaligned : aligned;
 }
 
-/**
- * Counts the iterations of the loop over the segments of the columns start … end−1, including the loops of `sweep_segment` in
- * the shader. A segment is up to `SEGMENT` columns.
- */
+/** Counts the loop over the segments of the columns start … end−1 in the shader, including the loops of `sweep_segment`. */
 export function segmentLoops(
   start: number,
   end: number,
@@ -113,10 +103,7 @@ export function segmentLoops(
   return loopOver(segments);
 }
 
-/**
- * Cuts the columns start … end−1 into parts of `step` columns. The last part may be shorter. Returns the start and end of each
- * part.
- */
+/** Cuts the columns start … end−1 into parts of `step` columns, of which the last may be shorter. */
 export function cut(start: number, end: number, step: number): [start: number, end: number][] {
   return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [
     start + i * step,
@@ -129,7 +116,7 @@ export const CASE_ROWS = 19, CASE_ROW0 = 2;
 
 /**
  * A block of `size` columns with well-conditioned U. The rows of an aligned U start at multiples of 16 bytes. `shift` is added
- * to the weights. All errors of earlier columns are subtracted from a column, and depend on each other.
+ * to the weights. The error of a column depends on the errors of all columns before it.
  */
 export function columnLoopCase(size: number, isAligned: boolean, shift = 0) {
   const first = isAligned ? 0 : 37, u_offset = isAligned ? 8 : 9;

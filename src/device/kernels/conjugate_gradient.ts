@@ -15,8 +15,8 @@ import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/conjugate_gradient.wgsl" with { type: "text" };
 
 /**
- * For r < rows and c < cols, with a = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not positive: q
- * ← q + a·p, and r ← r − a·ap where the entry is kept, else 0. The mask is described at `maskedCombine`.
+ * For r < rows and c < cols, with a = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not positive:
+ * q ← q + a·p, and r ← r − a·ap where the entry is kept, else 0. The mask is described at `maskedCombine`.
  */
 export const cgStep = defineKernel({
   name: "cg_step",
@@ -37,8 +37,8 @@ export const cgStep = defineKernel({
 });
 
 /**
- * For r < rows and c < cols, with b = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not positive: p
- * ← r + b·p.
+ * For r < rows and c < cols, with b = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not positive:
+ * p ← r + b·p.
  */
 export const cgDirection = defineKernel({
   name: "cg_direction",

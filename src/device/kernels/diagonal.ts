@@ -44,7 +44,6 @@ export function getDiagonalCase(count: number) {
   };
 }
 
-/** A case that writes `count` elements. */
 export function setDiagonalCase(count: number) {
   const ld = count + 10, first = 9;
   return {
@@ -53,7 +52,6 @@ export function setDiagonalCase(count: number) {
   };
 }
 
-/** A case of (size, size) elements. */
 export function mirrorUpperCase(size: number) {
   const ld = size + 5;
   return { params: { size, ld }, buffers: () => ({ tile: words(ld * ld, 96) }) };

@@ -8,11 +8,10 @@
 /** The iterations after which llvmpipe ends loops early (LP_MAX_TGSI_LOOP_ITERATIONS in Mesa's source). */
 export const MAX_LOOP_ITERATIONS = 65_535;
 
-/** The iterations of one or several loops. */
 export interface LoopCount {
   /** The iterations in the worst case. */
   readonly iterations: number;
-  /** The iterations if no invocation needs the loops. There is one for each loop, inner loops included. */
+  /** The iterations if no invocation needs the loops, which is the number of loops, inner loops included. */
   readonly skipped: number;
 }
 

@@ -10,7 +10,6 @@ import code from "../../../shaders/product.wgsl" with { type: "text" };
 
 type GemmKernel = typeof gemmNT;
 
-/** The name of the variant for GPUs with matrix units. */
 export const MATRIX_VARIANT = "matrix";
 
 /** The edge of the patch of C that one workgroup of `product.wgsl` computes. */

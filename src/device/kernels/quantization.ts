@@ -11,7 +11,6 @@ import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" wi
 import source from "../../../shaders/quantization.wgsl" with { type: "text" };
 
 const code = linear + quantizationGrid + source;
-/** The invocations that share a row, as in the shader. */
 const LANES = 64;
 
 /**

@@ -1,15 +1,13 @@
 /**
- * Removes weights of a matrix one at a time, independently in each row. This is the inner loop of ExactOBS (Frantar
- * & Alistarh, arXiv 2208.11580, algorithm 1). A step removes the weight w[p] with the smallest score
- * |w[p]|/√d[p], where d is the diagonal of the row's inverse Hessian G, and updates the other weights so that they
- * compensate for it:
+ * Removes weights of a matrix one at a time, independently in each row. This is the inner loop of ExactOBS (Frantar & Alistarh,
+ * arXiv 2208.11580, algorithm 1). A step removes the weight w[p] with the smallest score |w[p]|/√d[p], where d is the diagonal
+ * of the row's inverse Hessian G, and updates the other weights so that they compensate for it:
  *
  *   w −= G[:,p]·w[p]/G[p,p];  G −= G[:,p]·G[p,:]/G[p,p].
  *
- * All rows start with the same G = H⁻¹, and no row stores its own G. The update of step i subtracts v_i·v_iᵀ,
- * where v_i = G[:,p_i]/√G[p_i,p_i] before the step. So a row stores the vectors v_i, and computes the one column
- * of G that step k needs: G[:,p] = H⁻¹[:,p] − Σ_{i<k} v_i·v_i[p]. This reads k vectors where the plain form reads
- * and writes the whole of G.
+ * All rows start with the same G = H⁻¹, and no row stores its own G. A row stores the vectors v_i = G[:,p_i]/√G[p_i,p_i] of its
+ * steps, because step i subtracts v_i·v_iᵀ from G, and computes the one column of G that step k needs:
+ * G[:,p] = H⁻¹[:,p] − Σ_{i<k} v_i·v_i[p]. So step k reads k vectors, and does not read and write the whole of G.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -18,13 +16,11 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/remove_weights.wgsl" with { type: "text" };
 
-/** The invocations per workgroup, as in the shader. */
 const SIZE = 256;
 
 /** The largest number of columns. The coefficients of all steps take 12 KiB of the 16 KiB of workgroup memory that every adapter has. */
 export const MAX_REMOVAL_COLUMNS = 3072;
 
-/** The values of the binding `states`. */
 export const WeightState = {
   /** The weight is 0 and stays 0. */
   removed: 0,

@@ -15,20 +15,15 @@ const CHUNK = 32;
 
 /** The invocations of `reverse_cholesky_packed.wgsl`, as in the shader. */
 const PACKED_LANES = 256;
-/**
- * The columns of the largest block that is kept in workgroup memory. Its triangle takes 33 KiB. GPUs have 48 KiB or more, and
- * most software adapters 32 KiB.
- */
+/** The largest block in workgroup memory. Its triangle takes 33 KiB. GPUs have at least 48 KiB, and most software adapters 32 KiB. */
 const LARGEST_PACKED = 128;
 
 /**
  * Factors a block H of (size, size), where `size` is at most 256. The block starts at column `first` of the matrix.
  *
  * - `h`, f32: the block, which starts at `offset` and has rows `ld` elements apart. Only its upper triangle is read.
- * - `r`, f32: receives R, which starts at `r_offset` and has rows `ldr` elements apart. The elements below the diagonal become
- *   0.
- * - `u`, f32: receives U, which starts at `u_offset` and has rows `ldu` elements apart. The elements below the diagonal become
- *   0.
+ * - `r`, f32: receives R from `r_offset` on, with rows `ldr` elements apart, and zeros below the diagonal.
+ * - `u`, f32: receives U from `u_offset` on, with rows `ldu` elements apart, and zeros below the diagonal.
  * - `diagonal`, f32: receives R[j,j] at `first + j`, for each column j of the block.
  * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status` becomes
  *   `first + j + 1`, and the contents of `r`, `u` and `diagonal` are unspecified. If several pivots fail, the last column
@@ -79,10 +74,7 @@ export const reverseCholesky = defineKernel({
   ],
 });
 
-/**
- * Declares `reverse_cholesky_packed.wgsl` for blocks of at most `largest` columns, where `largest` is at most
- * 256. It keeps the block in workgroup memory.
- */
+/** Declares `reverse_cholesky_packed.wgsl`, which keeps the block of at most `largest` ≤ 256 columns in workgroup memory. */
 export function packedShader(largest: number): ShaderVariant<"size"> {
   return {
     code: packedCode,

@@ -57,9 +57,8 @@ export class PanelProduct {
   }
 
   /**
-   * Queues P(:, block) += M(:, inner)·R(inner, block), where `inner` starts at the panel's first column. The method is called
-   * once per block, after `startPanel`. In the first panel, whose contents are undefined, it assigns the product instead of
-   * adding it.
+   * Queues P(:, block) += M(:, inner)·R(inner, block), where `inner` starts at the panel's first column. It is called once per
+   * block, after `startPanel`. In the first panel the product is assigned and not added, because P is still undefined there.
    */
   addWithinPanel(panel: IndexRange, inner: IndexRange, block: IndexRange): void {
     this.#multiply(panel, inner, block, panel.start > 0);

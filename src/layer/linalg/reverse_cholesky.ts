@@ -83,8 +83,8 @@ function tileColumn(h: TiledMatrix, columns: IndexRange): number {
 }
 
 /**
- * Queues S = H(:, p) − Σ_q R(:, q)·R(p, q)ᵀ. Here p is the columns of the panel. The sum runs over the tile columns, and q is
- * the columns of one tile column that lie right of the panel and are therefore finished.
+ * Queues S = H(:, p) − Σ_q R(:, q)·R(p, q)ᵀ for the columns p of the panel. Each q is the part of one tile column that lies
+ * right of the panel, so its columns are finished.
  */
 function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
   const { start, end } = s.columns;
@@ -113,9 +113,8 @@ function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
 }
 
 /**
- * Returns R(p, q)ᵀ as the right operand of a product, and the kernel that uses it. By default the kernel reads R(p, q) from
- * `tile` and transposes it. If the buffer `transposed` exists, R(p, q)ᵀ is copied there once, for the products of all tile
- * rows.
+ * Returns R(p, q)ᵀ as the right operand of a product, and the kernel that uses it. The kernel transposes R(p, q) itself, unless
+ * the buffer `transposed` exists. Then R(p, q)ᵀ is copied there once, for the products of all tile rows.
  */
 function rightOperand(
   backend: Backend,

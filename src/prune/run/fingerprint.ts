@@ -6,7 +6,7 @@
  * as pruning.
  */
 
-import { describeRounding } from "../../device/adapter_rounding.ts";
+import { describeRounding } from "../../device/backend.ts";
 import type { Backend } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";

@@ -3,7 +3,7 @@
  * of the result get their final names. After a failure, the finished layers stay in the folder, so that the same command can continue.
  */
 
-import { describeRounding } from "../../device/adapter_rounding.ts";
+import { describeRounding } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { readTensor } from "../../model/checkpoint/tensor_source.ts";
 import type { CompleteCopy } from "../../model/checkpoint/write/complete_copy.ts";

@@ -1,5 +1,5 @@
-// The CPU twins of the kernels in shaders/gemm.wgsl: they compute the same. gemm_nn, gemm_nt and gemm_tn compute C ←
-// alpha·op(A)·op(B) + beta·C, where C is (m, n), op(A) is (m, k) and op(B) is (k, n). The two letters say whether A and B are
+// The CPU twins of the kernels in shaders/gemm.wgsl: they compute the same. gemm_nn, gemm_nt and gemm_tn compute
+// C ← alpha·op(A)·op(B) + beta·C, where C is (m, n), op(A) is (m, k) and op(B) is (k, n). The two letters say whether A and B are
 // transposed (t) or not (n). The method is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
 // (2008).
 //

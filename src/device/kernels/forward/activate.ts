@@ -32,9 +32,9 @@ export const biasActivate = defineKernel({
 });
 
 /**
- * For r < rows and c < cols: y[r·cols + c] ←
- * activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may be the same buffer, which then
- * holds both as ranges of columns of one matrix.
+ * For r < rows and c < cols:
+ * y[r·cols + c] ← activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c].
+ * `gate` and `up` may be ranges of columns of one matrix in the same buffer.
  */
 export const gatedMultiply = defineKernel({
   name: "gated_multiply",

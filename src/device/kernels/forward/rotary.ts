@@ -10,8 +10,8 @@ import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" 
 import code from "../../../../shaders/rotary.wgsl" with { type: "text" };
 
 /**
- * In place, for r < rows, h < heads and i < pairs: rotates a point whose coordinates are the element x[offset + r·ld +
- * h·head_stride + i] and the element `pairs` positions after it. The angle is the angle of pair i for token r mod tokens. Row t
+ * In place, for r < rows, h < heads and i < pairs: rotates a point whose coordinates are the element
+ * x[offset + r·ld + h·head_stride + i] and the element `pairs` positions after it. The angle is the angle of pair i for token r mod tokens. Row t
  * of `table`, (tokens, 2·pairs) f32, has the cosines of all angles of token t, followed by their sines. The dimensions of a
  * head from 2·pairs on do not change.
  */

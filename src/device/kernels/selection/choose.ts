@@ -1,22 +1,14 @@
 /**
- * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask. A matrix is
- * stored in tiles, which are rectangles, and one dispatch handles one tile. There are two ways to choose:
+ * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask. A dispatch handles one tile.
+ * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among equal scores the
+ *   entries that come first. The method and the buffer `selection` are those of `select.ts`, with the kernels
+ *   `scoreHistogram`, `selectDigit`, `countScoreTies` and `rankTies`. Then `chooseEntries` writes the mask.
+ * - In an n:m pattern, `chooseInGroups` keeps the entries with the largest scores in each group of consecutive columns.
  *
- * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among
- *   equal scores the entries that come first. A key is a u32 with the same order as the scores. The threshold
- *   is the key of the last entry to prune. It is found one digit (byte) at a time: `scoreHistogram` counts
- *   the values of this digit in all keys, and `selectDigit` chooses the digit of the threshold. Some entries
- *   may have exactly the key of the threshold, and these are the ties. `countScoreTies` and `rankTies`
- *   compute how many ties each row prunes, and `chooseEntries` writes the mask. `select.ts` describes the
- *   method and the buffer `selection` in detail.
- * - In an n:m pattern, `chooseInGroups` keeps the entries with the largest scores in each group of
- *   consecutive columns.
- *
- * The tile starts at row `row0` and column `first` of the matrix. Its element (r, c) is x[r·ld + c], and the score of this element is
- * |x[r·ld + c]·scale[first + c]|. `forced` and the mask have `words` u32 words per row of the matrix: bit k%32 of word (row0 + r)·words + k/32
- * belongs to column k = first + c. The mask has 1 where an entry is kept. `forced` has 1 where an entry must
- * be pruned whatever its score is. `forced` is read only if `has_forced` = 1. The caller sets the mask to 0
- * before the first tile.
+ * The tile starts at row `row0` and column `first` of the matrix. Its element (r, c) is x[r·ld + c], with the score
+ * |x[r·ld + c]·scale[first + c]|. `forced` and the mask have `words` u32 words per row of the matrix: bit k%32 of word
+ * (row0 + r)·words + k/32 belongs to column k = first + c. The mask has 1 where an entry is kept, and the caller sets it to 0
+ * before the first tile. `forced` has 1 where an entry must be pruned, and is read only if `has_forced` = 1.
  */
 
 import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
@@ -96,9 +88,9 @@ export const countScoreTies = defineKernel({
 });
 
 /**
- * Sets the mask bits of the entries of the tile that are kept. An entry is pruned if its key is less than the threshold
- * selection[0]. Of the entries of row r whose key equals the threshold, the first selection[2 + row0 + r] are pruned, and
- * selection[2 + row0 + r] is decremented for each of them. Therefore the tiles of a row must be handled from left to right.
+ * Sets the mask bits of the kept entries of the tile. An entry is pruned if its key is less than the threshold selection[0].
+ * Of the entries of row r whose key equals it, the first selection[2 + row0 + r] are pruned, and that number is decremented
+ * for each of them. Therefore the tiles of a row must be handled from left to right.
  */
 export const chooseEntries = defineKernel({
   name: "choose_entries",
@@ -135,10 +127,9 @@ export const chooseEntries = defineKernel({
 });
 
 /**
- * Sets the mask bits of the entries of the tile that are kept in an n:m pattern: in each group of `group` consecutive columns,
- * the `keep` entries with the largest scores are kept. Among equal scores, the entries in the higher columns are kept. Forced
- * entries are always pruned, and count among the pruned ones. A last group of g < group columns keeps ceil(keep·g/group). The
- * first column of the tile must start a group.
+ * Sets the mask bits of the kept entries of the tile in an n:m pattern. Each group of `group` consecutive columns keeps the
+ * `keep` entries with the largest scores, and among equal scores those in higher columns, but no forced entry. A last group of
+ * g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
  */
 export const chooseInGroups = defineKernel({
   name: "choose_in_groups",
@@ -170,7 +161,6 @@ const tileOperands = () => ({
 const HALF = 0x3f000001;
 const tiesToChoose = () => Uint32Array.of(HALF, 9, 7, 7, 7, 0, 1, 40, 150, 5000);
 
-/** A case of an n:m pattern with many ties, in a tile at row 3 and column 40 of a matrix. */
 export function chooseInGroupsCase(
   rows: number,
   cols: number,

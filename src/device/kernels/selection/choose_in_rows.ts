@@ -1,7 +1,6 @@
 /**
  * Chooses which entries of each row to keep, by their scores |x·scale|, and writes the mask. The number of pruned entries is
- * given for each row separately, as Wanda needs it (Sun et al., arXiv 2306.11695). The method is the radix select that
- * `select.ts` describes, with a threshold for each row.
+ * given for each row, as for Wanda (Sun et al., arXiv 2306.11695). The method is the radix select of `select.ts`, row by row.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -11,18 +10,16 @@ import { forcedFeature, RADIX_BINS, RADIX_LEVELS } from "./select.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/choose_in_rows.wgsl" with { type: "text" };
 
-/** The invocations per workgroup, as in the shader. */
 const LANES = 256;
 
 /**
- * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r. Among equal
- * scores, the entries that come first are pruned. Forced entries count as having the smallest scores. All forced entries are
- * pruned, even if there are more than counts[row0 + r] of them.
+ * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r, and of equal
+ * scores the first ones. All forced entries are pruned before the others, even if there are more than counts[row0 + r].
  *
- * `x` holds whole rows of a matrix, from row `row0` on. The rows of `x` are `ld` elements apart. The score of element (r, c) is
- * |x[r·ld + c]·scale[c]|. `forced` and `mask` have `words` u32 words per row of the matrix: bit c%32 of word (row0 + r)·words +
- * c/32 belongs to column c. `mask` receives 1 where an entry is kept, and 0 elsewhere and in the padding. `forced` has 1 where
- * an entry must be pruned. `forced` is read only if `has_forced` = 1.
+ * `x` holds whole rows of a matrix, `ld` elements apart, from row `row0` on. The score of element (r, c) is
+ * |x[r·ld + c]·scale[c]|. `forced` and `mask` have `words` u32 words per row of the matrix: bit c%32 of word
+ * (row0 + r)·words + c/32 belongs to column c. `mask` receives 1 where an entry is kept, and 0 elsewhere and in the padding.
+ * `forced` has 1 where an entry must be pruned, and is read only if `has_forced` = 1.
  */
 export const chooseInRows = defineKernel({
   name: "choose_in_rows",

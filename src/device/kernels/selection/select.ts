@@ -1,22 +1,14 @@
 /**
- * Exact selection of the entries with the k smallest scores, by radix select on the device. The scores arrive in blocks of
- * columns.
- *
- * 1. `scoreKeys` turns each score into a u32 key with the same order.
- * 2. The threshold, which is the k-th smallest key, is found in four passes. Each pass finds one byte of the threshold, called
- *    a digit, from the most significant to the least. In each pass, `keyHistogram` counts the keys by that byte, and
- *    `selectDigit` stores the digit of the threshold.
- * 3. Several entries may have the threshold as their key. These entries are called ties. They are chosen in row-major order
- *    until k entries are chosen in all. `countTies` counts the ties of each row, and `rankTies` computes how many ties of each
- *    row are chosen.
- *
- * `select_block.ts` has other kernels for a selection whose scores are all in one block.
+ * Exact selection of the entries with the k smallest scores, by radix select on the device, for scores in blocks of columns.
+ * `scoreKeys` turns each score into a u32 key with the same order. The threshold, which is the k-th smallest key, is found in
+ * four passes, one for each byte (digit) from the most significant to the least. In each pass, `keyHistogram` counts the keys
+ * by that digit, and `selectDigit` stores the digit of the threshold. Entries whose key is the threshold are called ties. They
+ * are chosen in row-major order until k entries are chosen in all: `countTies` counts the ties of each row, and `rankTies`
+ * computes how many of them are chosen. `select_block.ts` has other kernels for scores that are all in one block.
  *
  * The buffer `selection` is u32 with 2 + rows elements:
- *
- * - selection[0] has the digits of the threshold that are already known. The others are 0.
- * - selection[1] is the number of entries that still have to be chosen among the keys that begin with these digits. After the
- *   last pass, it is the number of ties to choose.
+ * - selection[0] has the digits of the threshold that are found so far. The others are 0.
+ * - selection[1] counts the entries to choose among the keys that begin with these digits, and after the last pass the ties.
  * - selection[2 + r] is first the number of ties in row r, and finally the number of them to choose.
  */
 
@@ -29,10 +21,9 @@ import own from "../../../../shaders/select.wgsl" with { type: "text" };
 
 /** The bins of a histogram, one for each value of a byte. */
 export const RADIX_BINS = 256;
-/** The number of passes, one for each byte of a key. */
 export const RADIX_LEVELS = 4;
 
-/** Keys per invocation of the kernels that count digits, as in the shaders. */
+/** As in the shaders. */
 export const KEYS_PER_INVOCATION = 16;
 /** Rows per workgroup of `count_ties`, as in the shader. */
 const COUNT_ROWS = 64;
@@ -42,8 +33,8 @@ export const SCAN = loop(Math.log2(RADIX_BINS));
 const code = linear + shared + own;
 
 /**
- * For r < rows and c < cols: keys[r·cols + c] ← 0 if the entry is forced, and otherwise bits(|work[r·ld + c]·scale[first + c]|)
- * + 1. Non-negative floats have the same order as their bits.
+ * For r < rows and c < cols: keys[r·cols + c] ← 0 if the entry is forced, and otherwise
+ * bits(|work[r·ld + c]·scale[first + c]|) + 1. Non-negative floats have the same order as their bits.
  *
  * `scale`, (columns of the matrix) f32, has R[j,j] for each column j, where H = R·Rᵀ is the Hessian. The score |w·R[j,j]| has
  * the same order as (w·R[j,j])², the score in the SparseGPT paper, and does not underflow as early. `forced` marks the entries
@@ -81,9 +72,8 @@ export const keyHistogram = defineKernel({
 
 /**
  * Finds the digit of the threshold at `level`, and sets `histogram` to 0. At level 0, selection[0] first becomes 0 and
- * selection[1] becomes `k`. The digit is the smallest d for which
- * histogram[0] + … + histogram[d] ≥ selection[1]. It is stored in byte `level` of selection[0], and the counts of all smaller
- * digits are subtracted from selection[1]. With k = 0 both elements stay 0, so nothing is chosen.
+ * selection[1] becomes `k`. The digit is the smallest d with histogram[0] + … + histogram[d] ≥ selection[1]. It is stored in
+ * byte `level` of selection[0], and the counts of smaller digits are subtracted from selection[1]. With k = 0 both stay 0.
  */
 export const selectDigit = defineKernel({
   name: "select_digit",
@@ -146,7 +136,6 @@ export const rankTies = defineKernel({
 /** The feature of a case with or without forced entries. */
 export const forcedFeature = (has_forced: number) => has_forced ? "forced entries" : "no forced entries";
 
-/** A case of (rows, cols) entries from column `first` of the matrix on. */
 export function scoreKeysCase(rows: number, cols: number, first: number, has_forced: number) {
   const ld = cols + 5, perRow = Math.ceil((first + cols) / 32);
   return {
@@ -160,7 +149,7 @@ export function scoreKeysCase(rows: number, cols: number, first: number, has_for
   };
 }
 
-/** A threshold of which each byte has one of the eight values that the bytes of the keys have, and its beginnings. */
+/** Each byte of the threshold is one of the eight byte values of the keys. The prefixes are masks of its first bytes. */
 const COARSE_BYTES = 0x83838383, THRESHOLD = 0x81028100, PREFIXES = [0, 0xff000000, 0xffff0000, 0xffffff00];
 
 /** A case of `count` keys, of which many begin with the same bytes as the threshold. */
@@ -175,7 +164,6 @@ export function keyHistogramCase(count: number, level: number) {
   };
 }
 
-/** A case of (rows, cols) keys, of which a quarter are ties. */
 export function countTiesCase(rows: number, cols: number, accumulate: number) {
   return {
     params: { rows, cols, accumulate },

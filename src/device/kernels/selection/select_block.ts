@@ -1,9 +1,8 @@
 /**
- * Exact selection like that of `select.ts`, in four dispatches instead of eleven, for a selection whose scores are all in one
- * block. The digits of the threshold have 11, 11 and 10 bits. `updateBlock` of `update_block.ts` computes the keys and counts
- * their first digits. `refineHistogram`, which runs twice, finds one digit of the threshold and counts the next digits.
- * `finishSelection` finds the last digit, and counts and ranks the ties if not all of them are chosen. The keys and the buffer
- * `selection` are those of `select.ts`.
+ * The selection of `select.ts` in four dispatches instead of eleven, for scores that are all in one block. The digits of the
+ * threshold have 11, 11 and 10 bits. `updateBlock` of `update_block.ts` computes the keys and counts their first digits.
+ * `refineHistogram`, which runs twice, finds one digit of the threshold and counts the next digits. `finishSelection` finds
+ * the last digit, and counts and ranks the ties if not all of them are chosen.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -18,19 +17,16 @@ import own from "../../../../shaders/select_block.wgsl" with { type: "text" };
 const code = linear + shared + digits + own;
 
 /**
- * The elements of the buffer `digits` of the kernels below, u32. It has one histogram of 2048 bins for each of three levels,
- * and then four elements for the searches after levels 0 and 1: for each the digits of the threshold that are known, and the
- * number of entries to choose among the keys that begin with these digits. All elements are 0 before the first selection.
- * `finishSelection` sets the histograms to 0 again.
+ * The u32 elements of the buffer `digits`: one histogram of 2048 bins for each of three levels, and then two elements for each
+ * of the searches after levels 0 and 1. The two are the digits of the threshold that are found, and the number of entries to
+ * choose among the keys that begin with them. All are 0 before the first selection. `finishSelection` clears the histograms.
  */
 export const DIGITS_LENGTH = 3 * 2048 + 4;
 
 /** The bins per invocation, as in shaders/shared/digits.wgsl, and the count of a loop over them. */
 const BINS_PER_LANE = 8;
 export const LANE_BINS = loop(BINS_PER_LANE);
-/** The keys per invocation and step, as in shaders/select_block.wgsl. */
 const KEYS_PER_STEP = 8;
-/** The count of the loops of `search_level` in shaders/select_block.wgsl. */
 const SEARCH = sequence(LANE_BINS, SCAN, LANE_BINS);
 
 /**
@@ -71,9 +67,8 @@ export const refineHistogram = defineKernel({
 });
 
 /**
- * Finds the threshold from the histogram of level 2, and writes `selection` for the keys, (rows, cols). If all ties are chosen,
- * selection[0] is 1 more than the threshold, and the other elements are 0. Otherwise they are as after `rankTies`. The
- * histograms in `digits` become 0.
+ * Finds the threshold from the histogram of level 2, and writes `selection` for the keys, (rows, cols), as `rankTies` does. If
+ * all ties are chosen, selection[0] is 1 more than the threshold instead, and the rest is 0. Then clears the histograms.
  */
 export const finishSelection = defineKernel({
   name: "finish_selection",
@@ -101,8 +96,7 @@ export const finishSelection = defineKernel({
         return { keys, digits, selection: words(606, 246) };
       },
     },
-    // The histogram of the last level has up to 19 keys in each bin. With 2_000 entries some of the ties are chosen, and with
-    // the sum of whole bins all ties.
+    // A bin of the last level has up to 19 keys. Among 2_000 entries some ties are chosen. A sum of whole bins takes all ties.
     ...["no entries", "some ties", "all ties"].map((feature, i) => ({
       feature,
       params: { rows: 600, cols: 33 },

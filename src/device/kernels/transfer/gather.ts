@@ -14,8 +14,8 @@ import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" 
 import code from "../../../../shaders/gather.wgsl" with { type: "text" };
 
 /**
- * For r < rows and c < cols, with s = order[first + c] − source_first: if 0 ≤ s < source_cols, then target[r·target_ld + c] ←
- * source[r·source_ld + s]. `first` and `source_first` are the columns of the matrix at which the tiles start.
+ * For r < rows and c < cols, with s = order[first + c] − source_first: if 0 ≤ s < source_cols, then
+ * target[r·target_ld + c] ← source[r·source_ld + s]. `first` and `source_first` are the columns of the matrix at which the tiles start.
  */
 export const gatherColumns = defineKernel({
   name: "gather_columns",

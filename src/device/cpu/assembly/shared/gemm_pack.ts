@@ -69,8 +69,8 @@ function copy_rows_of_4(source: usize, ld: u32, k: u32, target: usize): void {
   for (; k != 0; k--, source += stride, target += 16) v128.store(target, v128.load(source));
 }
 
-// Packs `count` ≤ width rows or columns one element at a time and fills the panel with zeros. Element (i, p) is at source +
-// i·rowStep + p·kStep, in elements.
+// Packs `count` ≤ width rows or columns one element at a time and fills the panel with zeros. Element (i, p) is at
+// source + i·rowStep + p·kStep, in elements.
 function pack_ragged(source: usize, rowStep: u32, kStep: u32, count: u32, k: u32, width: u32, target: usize): void {
   for (let p: u32 = 0; p < k; p++, target += <usize>width << 2) {
     for (let i: u32 = 0; i < count; i++) {
