@@ -1,7 +1,6 @@
 /**
- * The executor with worker threads: starts the workers, receives their messages, and settles the promises of {@link
- * Executor.finish}. `command_queue.ts` passes commands to the workers and `worker.ts` runs them. The calling thread never
- * blocks.
+ * The executor with worker threads: starts the workers, receives their messages, and settles the promises of `finish`.
+ * `command_queue.ts` passes commands to the workers and `worker.ts` runs them. The calling thread never blocks.
  */
 
 import { DeviceLostError } from "../backend.ts";
@@ -46,7 +45,6 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-/** The state of one worker thread. */
 interface Thread {
   readonly worker: Worker;
   readonly ready: PromiseWithResolvers<void>;

@@ -161,10 +161,8 @@ export class WebGpuBackend implements Backend {
 
   /**
    * See {@link Backend.dispatch}.
-   * @throws {TypeError} if a binding or parameter is missing or not declared, or if a buffer that the kernel writes is bound
-   *   twice
-   * @throws {RangeError} if the grid or a parameter is out of range, or if the adapter is a software adapter that could end the
-   *   kernel's loops early
+   * @throws {TypeError} if a binding or parameter is missing or not declared, or a buffer that the kernel writes is bound twice
+   * @throws {RangeError} if the grid or a parameter is out of range, or if a software adapter could end the kernel's loops early
    * @throws {Error} if the compiler has rejected the kernel
    */
   dispatch<B extends string, P extends string>(
@@ -239,8 +237,7 @@ export class WebGpuBackend implements Backend {
 
   /**
    * Compiles kernels before they are needed, and creates the staging buffer that the first wait for the device needs.
-   * @throws {Error} if a kernel does not compile. The message contains the name of the first such kernel and the compiler's
-   *   message with the source line.
+   * @throws {Error} naming the first kernel that does not compile, with the compiler's message and source line
    */
   async warm(kernels: readonly Kernel[]): Promise<void> {
     this.#faults.assertAlive();

@@ -13,7 +13,6 @@ export class NoAdapterError extends Error {
   override name = "NoAdapterError";
 }
 
-/** An open device and the description of its adapter. */
 interface OpenDevice {
   readonly device: GPUDevice;
   readonly adapter: Adapter;

@@ -34,7 +34,6 @@ export interface CompiledKernel {
   readonly compiled: Promise<void>;
 }
 
-/** The compiled kernels of one device. */
 export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #faults: DeviceFaults;
@@ -43,7 +42,6 @@ export class PipelineCache {
   readonly #workgroupBytes: number;
   /** The compiled kernels by the shader of the kernel that was compiled. */
   readonly #compiled = new Map<ShaderVariant, CompiledKernel>();
-  /** The compilations that {@link warm} started. */
   readonly #warmUps = new Map<ShaderVariant, Promise<void>>();
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, BindingLayout>();
@@ -58,9 +56,8 @@ export class PipelineCache {
 
   /**
    * Returns the compiled kernel for a dispatch with the parameters `params`, and compiles it on its first use. WebGPU reports a
-   * compile error only later. The error then fails the next wait for the device, and every later call of `get`.
-   * @throws {Error} if the compiler has rejected the kernel. The message contains the kernel's name and the compiler's message
-   *   with the source line.
+   * compile error only later, which fails the next wait for the device and every later call of `get`.
+   * @throws {Error} with the kernel's name and the compiler's message and source line, if the compiler has rejected the kernel
    */
   get(kernel: Kernel, params: Readonly<Record<string, number>>): CompiledKernel {
     return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params, this.#workgroupBytes));
@@ -207,8 +204,7 @@ const BINDING_BYTES = 256;
 const GRID_BYTES = 12;
 
 /**
- * Submits a dispatch of no workgroups for each kernel.
- * @param params the uniform buffer with the parameters of dispatches
+ * Submits a dispatch of no workgroups for each kernel. `params` is the uniform buffer.
  */
 export function warmUpPipelines(
   device: GPUDevice,

@@ -17,13 +17,11 @@ export interface StagedBytes {
   readonly byteLength: number;
 }
 
-/** A mapped buffer of the ring. */
 interface MappedBuffer {
   readonly staging: StagingBuffer;
   readonly bytes: Uint8Array;
 }
 
-/** The ring of one device. */
 export class UploadRing {
   readonly #device: GPUDevice;
   readonly #maxBuffers: number;
@@ -35,7 +33,6 @@ export class UploadRing {
   #submitted: StagingBuffer[] = [];
   /** For each buffer that is being mapped, the promise that it is mapped, in the order of the submissions. */
   readonly #mapping = new Map<StagingBuffer, Promise<void>>();
-  /** The number of buffers in all states. */
   #count = 0;
 
   /** @param maxBytes the largest size of all buffers together */
@@ -44,7 +41,6 @@ export class UploadRing {
     this.#maxBuffers = Math.max(1, Math.floor(maxBytes / UPLOAD_BUFFER_BYTES));
   }
 
-  /** The size of all buffers of the ring, in bytes. */
   get byteLength(): number {
     return this.#count * UPLOAD_BUFFER_BYTES;
   }
