@@ -128,8 +128,8 @@ export interface NamedAdapter {
 export const PAIRED = " in pairs";
 
 /**
- * Returns the part of the name of a `cpu` adapter on which results depend. A library for products changes bits. Paired instructions
- * and the number of threads change only the speed of the backend, because every sum has a fixed order.
+ * Returns the part of the name of a `cpu` adapter on which results depend. A library for products changes bits. Paired
+ * instructions and the number of threads change only the speed of the backend, because every sum has a fixed order.
  */
 export function roundingName(name: string): string {
   return name.replace(PAIRED, "").replace(/,[^,]*$/, "");
