@@ -6,7 +6,7 @@
 
 import { Command } from "commander";
 import { integer } from "../src/cli/options/common_options.ts";
-import { formatSeconds } from "../src/prune/report/format.ts";
+import { secondsText } from "../src/prune/report/format.ts";
 import { makeEmptyOpt } from "./fixtures/make_random_opt.ts";
 import { writeSotuTexts } from "./fixtures/sotu_text.ts";
 import { measurePare } from "./processes/measure_pare.ts";
@@ -38,7 +38,7 @@ async function checkMemory({ blocks, hidden, samples, seqlen, limit }: Options):
     const { code, stderr, peakBytes } = await measurePare(
       ...["prune", `${folder}/model`, "--calibration", calibration, ...layers, ...windows, ...places],
     );
-    const seconds = formatSeconds((performance.now() - started) / 1000);
+    const seconds = secondsText((performance.now() - started) / 1000);
     if (code !== 0) throw new Error(`pare prune: exit code ${code}\n${stderr}`);
     const blockMiB = (12 * hidden * hidden * 2 / MIB).toFixed(0);
     console.log(

@@ -7,10 +7,10 @@
 import { Command } from "commander";
 import { fileURLToPath } from "node:url";
 import { integer } from "../../src/cli/options/common_options.ts";
-import { pruneCommand } from "../../src/cli/prune.ts";
+import { createPruneCommand } from "../../src/cli/prune.ts";
 import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
 import { Device } from "../../src/host/device.ts";
-import { formatBytes, formatSeconds } from "../../src/prune/report/format.ts";
+import { bytesText, secondsText } from "../../src/prune/report/format.ts";
 import type { RunReport } from "../../src/prune/report/run_report.ts";
 import { writeSotuTexts } from "../fixtures/sotu_text.ts";
 import { startHost } from "../processes/child_host.ts";
@@ -142,13 +142,13 @@ function planTable({ plans }: PlanResults): string {
     ["method", ({ method }) => method],
     ["backend", ({ backend }) => backend],
     ["windows", ({ windows, seqlen }) => `${windows} × ${seqlen}`],
-    ["time of the plan", ({ planSeconds }) => formatSeconds(planSeconds)],
+    ["time of the plan", ({ planSeconds }) => secondsText(planSeconds)],
     ["time", ({ planned, measured }) => cell(planned.seconds, measured.seconds, wholeSeconds)],
     ["left after the first block", ({ left }) => cell(left.planned, left.measured, wholeSeconds)],
-    ["process", ({ planned, measured }) => cell(planned.process, measured.process, formatBytes)],
-    ["device", ({ planned, measured }) => cell(planned.device, measured.device, formatBytes)],
-    ["disk", ({ planned, measured }) => cell(planned.disk, measured.disk, formatBytes)],
-    ["sent", ({ planned, measured }) => cell(planned.sent, measured.sent, formatBytes)],
+    ["process", ({ planned, measured }) => cell(planned.process, measured.process, bytesText)],
+    ["device", ({ planned, measured }) => cell(planned.device, measured.device, bytesText)],
+    ["disk", ({ planned, measured }) => cell(planned.disk, measured.disk, bytesText)],
+    ["sent", ({ planned, measured }) => cell(planned.sent, measured.sent, bytesText)],
     ["largest error", (result) => formatPercent(largestError(result))],
   ], plans);
 }
@@ -310,7 +310,7 @@ async function runPare(args: readonly string[]): Promise<void> {
     if (peak !== undefined) console.error(`device ${peak}\ndisk ${diskBytes}`);
     return close.call(this);
   };
-  await new Command("pare").addCommand(pruneCommand(new AbortController().signal)).parseAsync(args, {
+  await new Command("pare").addCommand(createPruneCommand(new AbortController().signal)).parseAsync(args, {
     from: "user",
   });
 }

@@ -8,7 +8,7 @@ import { Command } from "commander";
 import { type BackendChoice, selectBackend } from "../../src/host/backends.ts";
 import { addBackendOption } from "../../src/cli/options/common_options.ts";
 import { Output } from "../../src/cli/terminal/output.ts";
-import { formatSeconds } from "../../src/prune/report/format.ts";
+import { secondsText } from "../../src/prune/report/format.ts";
 import { messageOf } from "../../src/base/errors.ts";
 import { type BenchDevice, writeResults } from "../bench/report/results_file.ts";
 import { startHost } from "../processes/child_host.ts";
@@ -47,7 +47,7 @@ export async function runDemo(
   for (const way of WAYS) runs.push(await measurePruned(way, setting));
   console.log(`\n${perplexityTable(runs)}\n\n${errorTable(runs)}\n\n${secondsTable(runs)}\n`);
   const seconds = (performance.now() - started) / 1000;
-  console.log(`The pruned checkpoints are in ${OUT}. The demo took ${formatSeconds(seconds)}.`);
+  console.log(`The pruned checkpoints are in ${OUT}. The demo took ${secondsText(seconds)}.`);
   return { device: { backend: host.backend, adapter: host.adapter }, results: { runs } };
 }
 

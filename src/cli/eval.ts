@@ -46,7 +46,7 @@ interface EvalOptions extends CommonOptions, BackendFlags {
 }
 
 /** Returns the command `pare eval`. `signal` stops it. */
-export function evalCommand(signal: AbortSignal): Command {
+export function createEvalCommand(signal: AbortSignal): Command {
   const command = new Command("eval")
     .description("measure perplexity on texts and accuracy on zero-shot tasks")
     .argument("<model>", MODEL_ARGUMENT)

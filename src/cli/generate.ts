@@ -10,7 +10,7 @@ import { readEndTokens, type Sampling } from "../model/generation/choose_token.t
 import { generate } from "../model/generation/generate.ts";
 import { TextStream } from "../model/generation/text_stream.ts";
 import { encodeText } from "../model/tokenizer/tokenizer.ts";
-import { formatSeconds } from "../prune/report/format.ts";
+import { secondsText } from "../prune/report/format.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
@@ -50,7 +50,7 @@ export interface GeneratedText {
 }
 
 /** Returns the command `pare generate`. `signal` stops it. */
-export function generateCommand(signal: AbortSignal): Command {
+export function createGenerateCommand(signal: AbortSignal): Command {
   const command = new Command("generate")
     .description("continue a text, to see what a model writes")
     .argument("<model>", MODEL_ARGUMENT)
@@ -150,8 +150,8 @@ async function continueText(
   if (output.json) output.result(result, []);
   else {
     output.remark(
-      `${tokens.length} tokens: the first after ${formatSeconds(seconds.first)}, the others in ${
-        formatSeconds(seconds.rest)
+      `${tokens.length} tokens: the first after ${secondsText(seconds.first)}, the others in ${
+        secondsText(seconds.rest)
       }`,
     );
   }

@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { Jobs } from "../client/jobs/jobs.ts";
 import type { Job, JobSummary } from "../protocol/messages.ts";
 import { JOB_STATES, type JobState } from "../protocol/job_state.ts";
-import { jobLines, jobTable } from "./jobs/job_tables.ts";
+import { jobLines, jobSummaryTable } from "./jobs/job_tables.ts";
 import { addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { addEdgeOptions, edgeUrl, type ServerFlags } from "./options/server_options.ts";
@@ -27,7 +27,7 @@ const DEFAULT_LIMIT = 20;
 const PAGE = 100;
 
 /** Returns the command `pare jobs`. `signal` stops it. */
-export function jobsCommand(signal: AbortSignal): Command {
+export function createJobsCommand(signal: AbortSignal): Command {
   return new Command("jobs")
     .description(
       "list, show and cancel the jobs of an edge, which solve layers even if their client has ended",
@@ -47,7 +47,7 @@ function listCommand(signal: AbortSignal): Command {
     const { jobs, output } = connect(options);
     const found = await listJobs(jobs, options, signal);
     output.result({ jobs: found }, [
-      found.length === 0 ? "there are no such jobs" : jobTable(found, new Date()),
+      found.length === 0 ? "there are no such jobs" : jobSummaryTable(found, new Date()),
     ]);
   });
 }

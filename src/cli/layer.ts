@@ -1,7 +1,6 @@
 /**
- * `pare layer FILE --out FILE` prunes one layer, in this process or on the host that `--server` names. The
- * input file is a request body of `POST /v1/layers`, a safetensors file. The output file is a safetensors
- * file with the pruned weight and the mask.
+ * `pare layer FILE --out FILE` prunes one layer, in this process or on the host that `--server` names. The input file is a request body of
+ * `POST /v1/layers`, a safetensors file. The output file is a safetensors file with the pruned weight and the mask.
  */
 
 import { Command } from "commander";
@@ -18,7 +17,7 @@ import {
 } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { addServerOptions, type ServerFlags } from "./options/server_options.ts";
-import { formatNumber, formatSeconds } from "../prune/report/format.ts";
+import { numberText, secondsText } from "../prune/report/format.ts";
 import { addLayerOptions, type LayerFlags, layerQuery } from "./options/layer_options.ts";
 import { DevicePruner } from "../prune/device_pruner.ts";
 import { openBackend } from "./open_backend.ts";
@@ -36,7 +35,7 @@ interface LayerCommandOptions extends CommonOptions, BackendFlags, ServerFlags, 
 }
 
 /** Returns the command `pare layer`. `signal` stops it. */
-export function layerCommand(signal: AbortSignal): Command {
+export function createLayerCommand(signal: AbortSignal): Command {
   const command = new Command("layer")
     .description(
       "prune one layer, given as a safetensors file with weight and one of hessian, hessian_upper or inputs",
@@ -71,8 +70,8 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   const { report } = pruned;
   output.result({ report, out: options.out }, [
     `${report.rows}×${report.cols} ${report.method} ${report.pattern}: ${report.zeros} zeros, ` +
-    `relative error ${formatNumber(report.relative_error)}, ` +
-    `${formatSeconds(report.seconds.total)} on ${report.adapter}`,
+    `relative error ${numberText(report.relative_error)}, ` +
+    `${secondsText(report.seconds.total)} on ${report.adapter}`,
     `wrote ${options.out}`,
   ]);
 }
@@ -91,10 +90,7 @@ async function readLayer(path: string): Promise<LayerTensors> {
   }
 }
 
-/**
- * Encodes a pruned layer as a file. The times are left out of the report, so that the same request always gives the same
- * bytes.
- */
+/** Encodes a pruned layer as a file. The times are left out of the report, so that the same request always gives the same bytes. */
 function encodeResult({ weight, mask, quantized, report }: PrunedLayer): Uint8Array {
   const { seconds: _, ...reproducible } = report;
   return encode({ weight, mask, ...quantized }, { report: JSON.stringify(reproducible) });

@@ -6,21 +6,21 @@
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
 import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
-import { evalCommand } from "./eval.ts";
+import { createEvalCommand } from "./eval.ts";
 import { failureOf } from "./exit.ts";
-import { generateCommand } from "./generate.ts";
-import { jobsCommand } from "./jobs.ts";
-import { layerCommand } from "./layer.ts";
+import { createGenerateCommand } from "./generate.ts";
+import { createJobsCommand } from "./jobs.ts";
+import { createLayerCommand } from "./layer.ts";
 import { finishHelp } from "./options/help.ts";
-import { pruneCommand } from "./prune.ts";
-import { reportCommand } from "./report.ts";
-import { serveCommand } from "./serve.ts";
+import { createPruneCommand } from "./prune.ts";
+import { createReportCommand } from "./report.ts";
+import { createServeCommand } from "./serve.ts";
 import { stopWithLauncher } from "./stop_with_launcher.ts";
-import { sweepCommand } from "./sweep.ts";
+import { createSweepCommand } from "./sweep.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
-import { unpackCommand } from "./unpack.ts";
-import { verifyCommand } from "./verify.ts";
+import { createUnpackCommand } from "./unpack.ts";
+import { createVerifyCommand } from "./verify.ts";
 
 /** Returns the program with all commands. `signal` stops them. */
 export function createProgram(signal: AbortSignal): Command {
@@ -29,16 +29,16 @@ export function createProgram(signal: AbortSignal): Command {
     .version(VERSION);
   for (
     const createCommand of [
-      pruneCommand,
-      verifyCommand,
-      evalCommand,
-      sweepCommand,
-      generateCommand,
-      layerCommand,
-      unpackCommand,
-      reportCommand,
-      jobsCommand,
-      serveCommand,
+      createPruneCommand,
+      createVerifyCommand,
+      createEvalCommand,
+      createSweepCommand,
+      createGenerateCommand,
+      createLayerCommand,
+      createUnpackCommand,
+      createReportCommand,
+      createJobsCommand,
+      createServeCommand,
     ]
   ) {
     program.addCommand(createCommand(signal));

@@ -13,7 +13,7 @@ import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
 import { commandFingerprint, FORWARD_BACKEND, runFingerprint } from "../prune/run/fingerprint.ts";
 import { type FolderServices, pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
-import { formatNumber } from "../prune/report/format.ts";
+import { numberText } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { modelFolder } from "./files/model_folder.ts";
@@ -34,10 +34,10 @@ import { loadingLines, printRunResult } from "./prune/print_result.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyProtocol, declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./remote_client.ts";
-import { Output, type Progress } from "./terminal/output.ts";
+import { Output, type ProgressDisplay } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
-export function pruneCommand(signal: AbortSignal): Command {
+export function createPruneCommand(signal: AbortSignal): Command {
   return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
     prune(model, applyProtocol(options, command), signal)
   );
@@ -105,10 +105,10 @@ function requireDense({ checkpoint, model }: ModelFolder): void {
 }
 
 /** Returns callbacks that show the progress of a run, and say what helps after a failure. */
-function progressCallbacks(progress: Progress, output: Output): Partial<FolderServices> {
+function progressCallbacks(progress: ProgressDisplay, output: Output): Partial<FolderServices> {
   return {
     onLayerDone: (done, total, event, secondsLeft) => {
-      const error = event && formatNumber(event.report.relative_error);
+      const error = event && numberText(event.report.relative_error);
       progress.step(done, total, event && `${event.name} relative error ${error}`, secondsLeft);
     },
     onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),

@@ -2,7 +2,7 @@
 
 import { type HostDescription, Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";
-import { formatSeconds } from "../prune/report/format.ts";
+import { secondsText } from "../prune/report/format.ts";
 import { type HostPoolFlags, type ServerFlags, serverUrl } from "./options/server_options.ts";
 import type { Output } from "./terminal/output.ts";
 import { listEdgeHosts } from "../client/jobs/list_edge_hosts.ts";
@@ -41,22 +41,20 @@ export function remoteTransport(
 
 /** The line that announces another attempt after a transient failure. */
 export function retryLine(message: string, waitMs: number): string {
-  return `${message}; trying again in ${formatSeconds(waitMs / 1000)}`;
+  return `${message}; trying again in ${secondsText(waitMs / 1000)}`;
 }
 
 /**
- * The number of retries per host if there are several hosts. More retries would gain nothing, because the
- * other hosts take over the layers of a lost host. The lost host is tried again before each calibration
- * round, which is a set of layers that are calibrated together.
+ * The number of retries per host if there are several hosts. More retries would gain nothing, because the other hosts take over the layers
+ * of a lost host. The lost host is tried again before each calibration round, which is a set of layers that are calibrated together.
  */
 const RETRIES_AMONG_SEVERAL = 2;
 
 /**
- * Returns the client that prunes on the servers, or undefined if no server is given. Prints where the layers
- * are solved. The servers and the key are checked here, before the first calibration.
+ * Returns the client that prunes on the servers, or undefined if no server is given. Prints where the layers are solved. The servers and
+ * the key are checked here, before the first calibration.
  * @param name the name of the model, which the jobs get
- * @throws {UsageError} if the hosts have different adapters (GPUs or CPU engines), because their results would
- * differ in the last bits
+ * @throws {UsageError} if the hosts have different adapters (GPUs or CPU engines), because their results would differ in the last bits
  * @throws {PareError} if a server refuses the request
  * @throws {ConnectionError} if a server cannot be reached
  */

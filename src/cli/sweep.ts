@@ -54,7 +54,7 @@ interface SweepOptions extends CommonOptions, BackendFlags, PointLists, Rounding
 }
 
 /** Returns the command `pare sweep`. `signal` stops it. */
-export function sweepCommand(signal: AbortSignal): Command {
+export function createSweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
     .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
     .argument("<model>", MODEL_ARGUMENT);

@@ -1,12 +1,9 @@
-/**
- * `pare unpack MODEL --out FOLDER` writes a dense copy of a quantised checkpoint. Its weights have the values that the codes stand
- * for.
- */
+/** `pare unpack MODEL --out FOLDER` writes a dense copy of a quantised checkpoint. Its weights have the values that the codes stand for. */
 
 import { Command } from "commander";
 import { unpackCheckpoint } from "../model/checkpoint/quantized/unpack_checkpoint.ts";
 import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
-import { formatBytes } from "../prune/report/format.ts";
+import { bytesText } from "../prune/report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
@@ -27,7 +24,7 @@ interface UnpackCommandOptions extends CommonOptions {
 }
 
 /** Returns the command `pare unpack`. `signal` stops it. */
-export function unpackCommand(signal: AbortSignal): Command {
+export function createUnpackCommand(signal: AbortSignal): Command {
   const command = new Command("unpack")
     .description("write a dense copy of a quantised model, which prune, eval and other programs can read")
     .argument(
@@ -62,7 +59,7 @@ async function unpack(folder: string, options: UnpackCommandOptions, signal: Abo
   });
   progress.stop();
   output.result({ unpacked, bytes, out }, [
-    `unpacked ${unpacked.length} weights: ${formatBytes(bytes.packed)} became ${formatBytes(bytes.written)}`,
+    `unpacked ${unpacked.length} weights: ${bytesText(bytes.packed)} became ${bytesText(bytes.written)}`,
     `wrote ${out}`,
   ]);
 }

@@ -3,8 +3,7 @@
  * `pare eval` or `pare prune` uses comes from here, so a device that computes wrong results is refused everywhere.
  */
 
-import { describeRounding } from "../device/backend.ts";
-import type { Backend } from "../device/backend.ts";
+import { type Backend, describeRounding } from "../device/backend.ts";
 import { connectBackend } from "../device/remote_backend.ts";
 import { createCpuBackend } from "../device/cpu/backend.ts";
 import { adapterName } from "../device/cpu/instruction_pairing.ts";

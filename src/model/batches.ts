@@ -1,7 +1,6 @@
 /**
- * Divides the windows (sequences of token ids) of a forward pass into batches. All windows of a batch go
- * through a transformer block together. A batch is as large as memory allows, because a large matrix product
- * runs faster per row than a small one.
+ * Divides the windows (sequences of token ids) of a forward pass into batches. All windows of a batch go through a transformer block
+ * together. A batch is as large as memory allows, because a large matrix product runs faster per row than a small one.
  */
 
 import type { ModelSpec } from "./families/family.ts";
@@ -54,8 +53,7 @@ export function planBatches(
 }
 
 /**
- * Counts the f32 elements per token: `largest` for the largest activation of a block, and `total` for all
- * activations of a block together.
+ * Counts the f32 elements per token: `largest` for the largest activation of a block, and `total` for all activations of a block together.
  */
 function activationSizes(
   { hiddenSize, headProjection, block }: ModelSpec,

@@ -1,7 +1,6 @@
 /**
- * The weights of one transformer block, or of the head (the layer that computes logits), on the device. They
- * are f32. A matrix that is larger than the largest buffer of the device is stored in strips. A strip is a
- * buffer with consecutive rows of the matrix.
+ * The weights of one transformer block, or of the head (the layer that computes logits), on the device. They are f32. A matrix that is
+ * larger than the largest buffer of the device is stored in strips. A strip is a buffer with consecutive rows of the matrix.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";

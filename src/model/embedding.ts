@@ -1,8 +1,7 @@
 /**
- * Computes the hidden states before the first transformer block from token ids. The CPU copies one row of the
- * embedding table for each token. Only the rows of tokens that occur are converted to f32, because a text
- * uses a small part of the vocabulary. Some families also have a projection or a norm after the table. These
- * layers run on the device.
+ * Computes the hidden states before the first transformer block from token ids. The CPU copies one row of the embedding table for each
+ * token. Only the rows of tokens that occur are converted to f32, because a text uses a small part of the vocabulary. Some families also
+ * have a projection or a norm after the table. These layers run on the device.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -106,10 +105,7 @@ class EmbeddingTable {
     return new EmbeddingTable(source, name, dtype, rowCount, rowSize, bytes);
   }
 
-  /**
-   * Returns the rows `indices`, in order, as f32, (indices.length, rowSize).
-   * @throws {ModelError} if an index is not in the table
-   */
+  /** Returns the rows `indices`, in order, as f32, (indices.length, rowSize). @throws {ModelError} if an index is not in the table */
   async rows(indices: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     const { rowSize } = this;
     const gathered = new Float32Array(indices.length * rowSize);

@@ -1,7 +1,6 @@
 /**
- * The forward pass of a model over many windows, which are sequences of token ids, one transformer block
- * after the other. All windows go through a block before the next block is loaded, so only the weights of one
- * block are on the device at a time.
+ * The forward pass of a model over many windows, which are sequences of token ids, one transformer block after the other. All windows go
+ * through a block before the next block is loaded, so only the weights of one block are on the device at a time.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -28,8 +27,7 @@ export interface ForwardMemory {
   /** Bytes for the activations of one batch. Defaults to {@link ACTIVATION_BYTES}, because larger batches are not faster. */
   readonly activationBytes?: number;
   /**
-   * Bytes for the hidden states of all windows. Hidden states that need more are stored in the CPU's memory
-   * or on disk. Defaults to 1 GiB.
+   * Bytes for the hidden states of all windows. Hidden states that need more are stored in the CPU's memory or on disk. Defaults to 1 GiB.
    */
   readonly hiddenStatesBytes?: number;
 }
@@ -37,9 +35,8 @@ export interface ForwardMemory {
 /** Options of a forward pass. */
 export interface ForwardOptions extends ForwardMemory {
   /**
-   * The folder in which the hidden states are stored after every block. If the folder has the states of a killed forward pass
-   * over the same windows, the forward pass resumes after the last block that was stored. By default states are stored in
-   * memory only.
+   * The folder in which the hidden states are stored after every block. If the folder has the states of a killed forward pass over the same
+   * windows, the forward pass resumes after the last block that was stored. By default states are stored in memory only.
    */
   readonly storage?: HiddenStatesStorage;
 }
@@ -92,8 +89,7 @@ export class Forward {
   }
 
   /**
-   * Embeds `windows`, or loads their hidden states if the folder of `storage` has them. `hiddenStates.nextBlock` is the block
-   * to run next.
+   * Embeds `windows`, or loads their hidden states if the folder of `storage` has them. `hiddenStates.nextBlock` is the block to run next.
    * @param windows token ids. All windows have the same length
    * @throws {RangeError} if there are no windows, if their lengths differ, or if they are too long
    * @throws {ModelError} if the weights do not fit the configuration, or if an id is not in the vocabulary
@@ -123,10 +119,9 @@ export class Forward {
   }
 
   /**
-   * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The
-   * stored hidden states do not change. The last group of layers (linear layers that share one input) is not
-   * computed and its weights are not loaded, because no layer of the block uses its outputs. In a mixture of
-   * experts, every expert has such a group.
+   * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The stored hidden states do not
+   * change. The last group of layers (linear layers that share one input) is not computed and its weights are not loaded, because no layer
+   * of the block uses its outputs. In a mixture of experts, every expert has such a group.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
    */

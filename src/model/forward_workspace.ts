@@ -14,10 +14,7 @@ export class ForwardWorkspace {
     this.#backend = backend;
   }
 
-  /**
-   * Returns the buffer `name` with room for at least `count` f32. Its contents are undefined. A buffer that is too small is
-   * replaced.
-   */
+  /** Returns the buffer `name` with room for at least `count` f32. Its contents are undefined. A buffer that is too small is replaced. */
   buffer(name: string, count: number): DeviceBuffer {
     const existing = this.#buffers.get(name);
     if (existing && existing.byteLength >= count * 4) return existing;
@@ -34,9 +31,8 @@ export class ForwardWorkspace {
   }
 
   /**
-   * Returns the buffer `name`, which holds the `count` f32 that `compute` returns. The caller must not write
-   * to it. `compute` is only called if the buffer has to be created, so it must return the same values
-   * whenever it is called for `name`.
+   * Returns the buffer `name`, which holds the `count` f32 that `compute` returns. The caller must not write to it. `compute` is only
+   * called if the buffer has to be created, so it must return the same values whenever it is called for `name`.
    */
   constant(name: string, count: number, compute: () => Float32Array<ArrayBuffer>): DeviceBuffer {
     const existing = this.#buffers.get(name);

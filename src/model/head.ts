@@ -16,10 +16,7 @@ import { softCap } from "../device/kernels/forward/activate.ts";
 import { applyLinear } from "./pieces/linear.ts";
 import { normalize } from "./pieces/norm.ts";
 
-/**
- * The bytes of a chunk of logits. Even with a large vocabulary, such a chunk has enough rows for a fast
- * matrix product.
- */
+/** The bytes of a chunk of logits. Even with a large vocabulary, such a chunk has enough rows for a fast matrix product. */
 const LOGITS_BYTES = 64 << 20;
 
 /** Returns the bytes of the weights of the head and of a chunk of logits. @param rows the number of rows in a batch */
@@ -42,9 +39,8 @@ export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk is computed. */
   readonly logits: DeviceBuffer;
   /**
-   * The number of the chunk's first row. The requested rows are numbered from 0, in order, across all batches.
-   * If all rows are requested, token t of window w has the number w · tokens + t, where `tokens` is the length
-   * of a window.
+   * The number of the chunk's first row. The requested rows are numbered from 0, in order, across all batches. If all rows are requested,
+   * token t of window w has the number w · tokens + t, where `tokens` is the length of a window.
    */
   readonly firstRow: number;
   readonly rows: number;
@@ -60,8 +56,7 @@ export interface PositionRange {
  * Computes the logits of the hidden states in chunks. The chunks are in the order of the rows.
  * @param onChunk called with each chunk. The next chunk is queued only after the callback has returned
  * @param onBatchDone called after each batch
- * @param pickRows returns the rows of a batch for which logits are needed. By default, the logits of all rows
- * are computed
+ * @param pickRows returns the rows of a batch for which logits are needed. By default, the logits of all rows are computed
  * @throws {ModelError} if the weights do not fit the configuration
  */
 export async function forEachLogitsChunk(

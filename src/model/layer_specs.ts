@@ -19,9 +19,8 @@ export interface LinearSpec {
    */
   readonly isTransposed?: boolean;
   /**
-   * The role of a layer of an expert, which is its name without the number of the expert. The layers of all
-   * experts with one role run one after the other, so they share memory for their outputs. Undefined for a
-   * layer that is not part of an expert.
+   * The role of a layer of an expert, which is its name without the number of the expert. The layers of all experts with one role run one
+   * after the other, so they share memory for their outputs. Undefined for a layer that is not part of an expert.
    */
   readonly expertRole?: string;
 }

@@ -1,7 +1,6 @@
 /**
- * Computes the names that linear layers have as modules in the transformers library. The member `quantization_config` of
- * config.json uses module names. A module name differs from the layer's name in the checkpoint only if the checkpoint was saved
- * without a head.
+ * Computes the names that linear layers have as modules in the transformers library. The member `quantization_config` of config.json uses
+ * module names. A module name differs from the layer's name in the checkpoint only if the checkpoint was saved without a head.
  */
 
 import type { ModelSpec } from "./families/family.ts";

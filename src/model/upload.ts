@@ -1,6 +1,4 @@
-/**
- * Uploads tensors of a checkpoint to a device as f32. A 16-bit tensor is uploaded in its own dtype and converted on the device.
- */
+/** Uploads tensors of a checkpoint to a device as f32. A 16-bit tensor is uploaded in its own dtype and converted on the device. */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import { freeArray } from "../device/host_memory.ts";

@@ -47,9 +47,7 @@ export type Pass = "observe" | "run";
 
 /** The plan for one model. */
 export class BlockPlan {
-  /**
-   * Index of the last block with a chosen layer, or −1 if no layer was chosen. Blocks after it need no forward pass.
-   */
+  /** Index of the last block with a chosen layer, or −1 if no layer was chosen. Blocks after it need no forward pass. */
   readonly lastBlock: number;
   /** Number of layers that are still to be pruned. */
   readonly layerCount: number;

@@ -1,13 +1,11 @@
 /**
- * Presents a model as a source of layers with calibration statistics. Each transformer block is processed as
- * in the SparseGPT paper. First, a forward pass of all calibration windows through the dense block
- * accumulates the Hessian of each layer's input. Then the layers are yielded, and the consumer prunes and
- * replaces them. Finally, a second forward pass through the pruned block computes the inputs of the next
- * block. Layers that were not chosen or that an earlier run has pruned are left out. Forward passes that only
- * these layers would need are left out too.
+ * Presents a model as a source of layers with calibration statistics. Each transformer block is processed as in the SparseGPT paper. First,
+ * a forward pass of all calibration windows through the dense block accumulates the Hessian of each layer's input. Then the layers are
+ * yielded, and the consumer prunes and replaces them. Finally, a second forward pass through the pruned block computes the inputs of the
+ * next block. Layers that were not chosen or that an earlier run has pruned are left out. Forward passes that only these layers would need
+ * are left out too.
  *
- * A group consists of the layers of a block that share one input. A round consists of the groups that one
- * forward pass calibrates.
+ * A group consists of the layers of a block that share one input. A round consists of the groups that one forward pass calibrates.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -29,17 +27,13 @@ export type CalibratedModel = ModelSource<HessianAccumulator>;
 export interface CalibrationOptions extends PlanOptions {
   /** Token ids of the calibration windows. All windows have the same length. */
   readonly windows: readonly Uint32Array[];
-  /**
-   * Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a
-   * file.
-   */
+  /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
   /** The layers that an earlier run with the same options has pruned. */
   readonly finished?: FinishedLayers;
   /**
-   * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes
-   * from the last block whose hidden states are in the folder. The same run must have pruned the layers in
-   * `finished`.
+   * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes from the last block whose hidden
+   * states are in the folder. The same run must have pruned the layers in `finished`.
    */
   readonly hiddenStates?: HiddenStatesStorage;
   /** Called after each step. */

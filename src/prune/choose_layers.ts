@@ -1,7 +1,6 @@
 /**
- * Chooses the layers of a model to prune, and the parameters of each layer, from the options of a run and the
- * rules of a profile. A profile is a list of rules that set parameters for some layers. The choice depends on
- * the names of the layers only, and no files are read.
+ * Chooses the layers of a model to prune, and the parameters of each layer, from the options of a run and the rules of a profile. A profile
+ * is a list of rules that set parameters for some layers. The choice depends on the names of the layers only, and no files are read.
  */
 
 import type { ProfileRule } from "./profile.ts";
@@ -102,10 +101,9 @@ function matchOne(all: readonly NamedLayer[], option: string, pattern: string): 
 const WEIGHT_SUFFIX = /\.weight$/;
 
 /**
- * Compiles a pattern to a function that tests the name of a weight. A name matches if it matches with or
- * without its `.weight`. Plain text must match one or more whole parts of the name, which dots separate. A
- * pattern with wildcards must match the whole name. A regular expression may match anywhere in the name with
- * its `.weight`.
+ * Compiles a pattern to a function that tests the name of a weight. A name matches if it matches with or without its `.weight`. Plain text
+ * must match one or more whole parts of the name, which dots separate. A pattern with wildcards must match the whole name. A regular
+ * expression may match anywhere in the name with its `.weight`.
  * @throws {RangeError} if the pattern is empty or is a malformed regular expression
  */
 export function compileNamePattern(pattern: string): (name: string) => boolean {

@@ -1,8 +1,7 @@
 /**
- * Opens one calibration round of a model: yields the round's groups of layers and accepts their pruned
- * weights until the round is over. A group consists of the layers that share one input. A round consists of
- * the groups that one forward pass calibrates. Two model sources use `openRound`: `calibratedModel` and
- * `uncalibratedModel`.
+ * Opens one calibration round of a model: yields the round's groups of layers and accepts their pruned weights until the round is over. A
+ * group consists of the layers that share one input. A round consists of the groups that one forward pass calibrates. Two model sources use
+ * `openRound`: `calibratedModel` and `uncalibratedModel`.
  */
 
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";

@@ -21,10 +21,7 @@ const PARAMETERS = Object.keys(layerQuerySchema.shape).filter((name) => !NOT_IN_
 export interface ProfileRule {
   /** The pattern of the layer names, as in `compileNamePattern`. */
   readonly match: string;
-  /**
-   * `true` leaves the layers dense. `false` chooses them, even if an earlier rule or a name pattern of the
-   * options excluded them.
-   */
+  /** `true` leaves the layers dense. `false` chooses them, even if an earlier rule or a name pattern of the options excluded them. */
   readonly skip?: boolean;
   /** Parameters by their names in the HTTP contract. Their values are checked later, merged with the parameters of the run. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>;

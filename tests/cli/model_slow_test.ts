@@ -9,8 +9,8 @@ import { basename } from "node:path";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { type RunReport, runReportSchema } from "../../src/prune/report/run_report.ts";
-import { formatPhases, type RunSeconds } from "../../src/prune/report/run_seconds.ts";
-import { formatSeconds } from "../../src/prune/report/format.ts";
+import { phasesText, type RunSeconds } from "../../src/prune/report/run_seconds.ts";
+import { secondsText } from "../../src/prune/report/format.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
@@ -99,7 +99,7 @@ describe("pare prune, then eval", () => {
     const { code, stdout, stderr } = await runPare(...pruneArgs(`${folder}/lines`));
     assert.equal(code, 0);
     const { seconds } = JSON.parse(await Deno.readTextFile(`${folder}/lines/pare.json`));
-    const time = `${formatSeconds(seconds.total)} (${formatPhases(seconds)})`;
+    const time = `${secondsText(seconds.total)} (${phasesText(seconds)})`;
     assert.equal(stdout, `pruned 884736 of 1769472 weights in 24 layers, ${time}\nwrote ${folder}/lines\n`);
     // Less than a tenth of a second is printed in milliseconds, which a fast machine needs for some phases.
     assert.match(time, /\(load [\d.]+ m?s, calibration [\d.]+ m?s, layers [\d.]+ m?s, write [\d.]+ m?s\)$/);

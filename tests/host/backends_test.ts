@@ -2,13 +2,12 @@
 
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import type { Backend } from "../../src/device/backend.ts";
+import { type Backend, DeviceLostError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type BackendOpeners, selectBackend } from "../../src/host/backends.ts";
 import type { Products } from "../../src/device/cpu/products/measure_products.ts";
 import type { ProductLibrary } from "../../src/device/cpu/products/product_library.ts";
 import { Device } from "../../src/host/device.ts";
-import { DeviceLostError } from "../../src/device/backend.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import { withDispatch } from "../../scripts/self_check/faults/with_dispatch.ts";
 

@@ -2,8 +2,7 @@
 
 import { uniform } from "../../../tests/support/random.ts";
 import { sleep } from "../../../src/base/waiting.ts";
-import type { FaultKind } from "../fault_kind.ts";
-import { require } from "../fault_kind.ts";
+import { type FaultKind, require } from "../fault_kind.ts";
 import { requireSameFiles } from "../folder_contents.ts";
 import { makeTinyRun, type RunningPrune, sendSignal, type TinyRun } from "../tiny_run.ts";
 

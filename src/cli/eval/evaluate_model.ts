@@ -1,7 +1,4 @@
-/**
- * Evaluates one model for `pare eval`: opens the model, measures every text and every task, and closes the
- * model.
- */
+/** Evaluates one model for `pare eval`: opens the model, measures every text and every task, and closes the model. */
 
 import { basename } from "node:path";
 import type { Backend } from "../../device/backend.ts";

@@ -46,19 +46,13 @@ export async function requireWritableFile(option: string, path: string): Promise
   });
 }
 
-/**
- * Checks that the output folder is not the model itself.
- * @throws {UsageError} naming the folder
- */
+/** Checks that the output folder is not the model itself. @throws {UsageError} naming the folder */
 export async function requireOtherFolder(out: string, model: string): Promise<void> {
   if (!await isFolder(out) || await Deno.realPath(out) !== await Deno.realPath(model)) return;
   throw new UsageError(`option --out ${out}: is the model itself; write to another folder`);
 }
 
-/**
- * Checks that the output folder has no files but the lock of a process, or may be overwritten.
- * @throws {UsageError} naming the folder
- */
+/** Checks that the output folder has no files but the lock of a process, or may be overwritten. @throws {UsageError} naming the folder */
 export async function requireEmptyFolder(out: string, overwrite = false): Promise<void> {
   if (overwrite) return;
   const names = [...await namesIn(out, RUN_FOLDER), ...await namesIn(`${out}/${RUN_FOLDER}`, LOCK_FILE)];

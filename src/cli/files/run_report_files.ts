@@ -11,10 +11,7 @@ import { denoFileSystem } from "./deno_file_system.ts";
 /** The longest `pare.json` that is read. It has about 700 bytes per layer, and the largest mixtures of experts have 70,000 layers. */
 const MAX_REPORT_BYTES = 256 << 20;
 
-/**
- * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none.
- * @throws {ModelError} if it is malformed
- */
+/** Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none. @throws {ModelError} if it is malformed */
 export async function readRunReport(
   { folder, files }: Pick<Checkpoint, "folder" | "files">,
 ): Promise<RunReport | undefined> {
@@ -34,8 +31,7 @@ export function withoutFingerprint(run: RunReport | undefined): RunReport | unde
 }
 
 /**
- * Returns the updated texts of `pare.json` and `report.html`, by file name. Returns an empty map if there is
- * no report.
+ * Returns the updated texts of `pare.json` and `report.html`, by file name. Returns an empty map if there is no report.
  * @param run the report, undefined if the checkpoint has none
  * @param format the format in which the weights are now stored
  * @param written the bytes that the weight files now take

@@ -110,10 +110,7 @@ export interface EvaluationWindows {
   readonly windows?: number;
 }
 
-/**
- * Returns the token ids of a text that has enough of them.
- * @throws {ModelError} if the text is malformed or too short
- */
+/** Returns the token ids of a text that has enough of them. @throws {ModelError} if the text is malformed or too short */
 export async function readEvaluationText(
   tokenizer: Tokenizer,
   { name, path }: TextFile,

@@ -2,11 +2,11 @@
 
 import type { Job, JobSummary } from "../../protocol/messages.ts";
 import type { JobState } from "../../protocol/job_state.ts";
-import { formatNumber, formatSeconds, formatShare } from "../../prune/report/format.ts";
+import { numberText, secondsText, shareText } from "../../prune/report/format.ts";
 import { textTable } from "../terminal/text_table.ts";
 
 /** Returns a table with one row per job. Ages are counted up to `now`. */
-export function jobTable(jobs: readonly JobSummary[], now: Date): string {
+export function jobSummaryTable(jobs: readonly JobSummary[], now: Date): string {
   const rows = jobs.map(({ id, name, state, created, ended, layers }) => [
     id,
     name ?? "–",
@@ -26,10 +26,10 @@ export function jobLines({ id, name, state, created, ended, layers }: Job, now: 
     state,
     host ?? "–",
     String(attempts),
-    report === null ? "–" : formatShare(report.zeros / (report.rows * report.cols)),
-    report === null ? "–" : formatNumber(report.relative_error),
+    report === null ? "–" : shareText(report.zeros / (report.rows * report.cols)),
+    report === null ? "–" : numberText(report.relative_error),
     report === null ? "–" : String(report.damping ?? "–"),
-    report === null ? "–" : formatSeconds(report.seconds.total),
+    report === null ? "–" : secondsText(report.seconds.total),
     ...hasProblems ? [error === null ? "" : `${error.code}: ${error.detail}`] : [],
   ]);
   const head = ["layer", "state", "host", "attempts", "zeros", "relative error", "damping", "time"];
@@ -49,11 +49,11 @@ function layersText(layers: Readonly<Record<JobState, number>>): string {
 }
 
 function ageText(created: string, now: Date): string {
-  return formatSeconds(secondsBetween(created, now));
+  return secondsText(secondsBetween(created, now));
 }
 
 function durationText(created: string, ended: string | null, now: Date): string {
-  return formatSeconds(secondsBetween(created, ended === null ? now : new Date(ended)));
+  return secondsText(secondsBetween(created, ended === null ? now : new Date(ended)));
 }
 
 /** The clocks of the edge and of this machine may differ, so a negative time counts as 0. */

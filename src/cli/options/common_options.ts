@@ -1,6 +1,5 @@
 /**
- * Declares the options that several commands share: their types, the functions that add them to a command,
- * and the parsers of their values.
+ * Declares the options that several commands share: their types, the functions that add them to a command, and the parsers of their values.
  */
 
 import { type Command, InvalidArgumentError, Option } from "commander";

@@ -2,10 +2,7 @@
 
 import { type Command, Help, type Option } from "commander";
 
-/**
- * Adds an example to the end of the help text of `command`.
- * @param lines the command lines, each without the word `pare`
- */
+/** Adds an example to the end of the help text of `command`. @param lines the command lines, each without the word `pare` */
 export function addExample(command: Command, ...lines: readonly string[]): Command {
   const title = lines.length === 1 ? "Example" : "Examples";
   return command.addHelpText("after", `\n${title}:\n${lines.map((line) => `  pare ${line}`).join("\n")}`);

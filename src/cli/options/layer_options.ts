@@ -39,10 +39,7 @@ const [ROUNDING, OTHERS] = [true, false].map((isRounding) =>
 /** The parameters that options set, in the order of help texts and reports. */
 export const OPTION_PARAMETERS = [...OTHERS, ...ROUNDING].map(({ name }) => name as LayerParameter);
 
-/**
- * Declares the options on `command`.
- * @param defaultMethod the method of the command. Without it the host uses the default of the API
- */
+/** Declares the options on `command`. @param defaultMethod the method of the command. Without it the host uses the default of the API */
 export function addLayerOptions(command: Command, defaultMethod?: MethodName): Command {
   for (const text of OTHERS) {
     if (text.name !== "method" || defaultMethod === undefined) addOption(command, text);
@@ -79,8 +76,7 @@ function addOption(
 }
 
 /**
- * Parses the options that were given. The host, which is the server that prunes the layer, fills in the
- * defaults of the other options.
+ * Parses the options that were given. The host, which is the server that prunes the layer, fills in the defaults of the other options.
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery(flags: LayerFlags): LayerQuery {

@@ -82,10 +82,7 @@ export function serverUrls({ server, jobs }: HostPoolFlags): readonly string[] {
   );
 }
 
-/**
- * Returns the URL of the edge.
- * @throws {UsageError} if layers would be solved in this process
- */
+/** Returns the URL of the edge. @throws {UsageError} if layers would be solved in this process */
 export function edgeUrl({ server }: ServerFlags): string {
   if (server !== undefined && server !== LOCAL) return server;
   throw new UsageError("option --server local: must be the URL of an edge, because only an edge has jobs");

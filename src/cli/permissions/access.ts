@@ -14,7 +14,7 @@ import { REPORT_PAGE_FILE } from "../../prune/report/file_names.ts";
 import { HUB_VARIABLES, PROBE_FILE } from "../environment.ts";
 
 /** The files, hosts and environment variables that a process may use. */
-export interface Access {
+export interface Grants {
   /** Absolute paths of files and folders. */
   readonly read?: readonly string[];
   readonly write?: readonly string[];
@@ -69,7 +69,7 @@ const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]?$/;
 const MOUNTED = /^(.*)[\\/]\.\.\d{4}_[^\\/]+[\\/][^\\/]+$/;
 
 /** Returns the access that a value with each role grants. */
-const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Access>> = {
+const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Grants>> = {
   "input": (path, around) => ({ read: withRealPath(path, around) }),
   "labelled input": (value, around) => {
     const path = value.slice(value.indexOf("=") + 1);
@@ -110,13 +110,13 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Acc
 };
 
 /** Returns the access that `value` grants in `role`. */
-export function accessOf(role: Role, value: string, around: Surroundings): Access {
+export function accessOf(role: Role, value: string, around: Surroundings): Grants {
   return GRANTS[role](value, around);
 }
 
 /** Joins several accesses. Values that occur twice are removed. */
-export function union(accesses: readonly Access[]): Required<Access> {
-  const all = (part: keyof Access) => [...new Set(accesses.flatMap((access) => access[part] ?? []))];
+export function union(accesses: readonly Grants[]): Required<Grants> {
+  const all = (part: keyof Grants) => [...new Set(accesses.flatMap((access) => access[part] ?? []))];
   return {
     read: all("read"),
     write: all("write"),
@@ -139,7 +139,7 @@ export function hostOf(urls: string): string[] {
  * The access to a file that is written under a temporary name, after a probe of its folder. If the file itself is a link, the command refuses it, so
  * only links above it are resolved.
  */
-function fileAccess(path: string, around: Surroundings): Access {
+function fileAccess(path: string, around: Surroundings): Grants {
   const folders = withRealPath(dirname(path), around),
     names = [basename(path), basename(path) + TEMPORARY_SUFFIX];
   const pathsOf = (name: string) => folders.map((folder) => join(folder, name));
@@ -147,12 +147,12 @@ function fileAccess(path: string, around: Surroundings): Access {
 }
 
 /** The access to a model in a folder. The files of a commit in the hub's cache are links to files outside of their folder. */
-function folderAccess(path: string, around: Surroundings): Access {
+function folderAccess(path: string, around: Surroundings): Grants {
   return { read: withRealPath(path, around).map((folder) => SNAPSHOT.exec(folder)?.[1] ?? folder) };
 }
 
 /** The access to a model of the hub. An invalid reference is reported by the command itself. */
-function modelAccess(reference: string, around: Surroundings): Access {
+function modelAccess(reference: string, around: Surroundings): Grants {
   try {
     return hubAccess({ type: "model", name: parseReference(reference).repo }, around);
   } catch {
@@ -161,7 +161,7 @@ function modelAccess(reference: string, around: Surroundings): Access {
 }
 
 /** The access to a repository of the hub, which is downloaded to the folder of this repository in the cache. */
-function hubAccess(repository: Repository, around: Surroundings): Access {
+function hubAccess(repository: Repository, around: Surroundings): Grants {
   const { env } = around;
   try {
     const cache = cacheFolder(env), name = repositoryFolder(repository);

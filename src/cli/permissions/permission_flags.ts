@@ -4,16 +4,13 @@
  * libraries that `--products` and `--webgpu` name may be loaded.
  */
 
-import { type Access, accessOf, hostOf, type Surroundings, union, withRealPath } from "./access.ts";
+import { accessOf, type Grants, hostOf, type Surroundings, union, withRealPath } from "./access.ts";
 import { COMMANDS, COMMON_VARIABLES, IMPLIED, SWITCHES } from "./commands.ts";
 
 /** The address and the port at which `pare serve` listens by default. */
 const DEFAULT_HOST = "127.0.0.1", DEFAULT_PORT = "8000";
 
-/**
- * Returns the `--allow-…` flags for the command line `pare WORD…`.
- * @param program the folders of the program itself, which it reads
- */
+/** Returns the `--allow-…` flags for the command line `pare WORD…`. @param program the folders of the program itself, which it reads */
 export function permissionFlags(
   words: readonly string[],
   program: readonly string[],
@@ -31,7 +28,7 @@ export function permissionFlags(
 }
 
 /** Returns what the command line `pare WORD…` may use. */
-export function commandAccess(words: readonly string[], around: Surroundings): Required<Access> {
+export function commandAccess(words: readonly string[], around: Surroundings): Required<Grants> {
   const line = parseCommandLine(words), roles = COMMANDS[line.command ?? ""] ?? {};
   const { arguments: argumentRoles = [], options = {}, defaults = {}, env = [] } = roles;
   return union([
@@ -50,7 +47,7 @@ export function commandAccess(words: readonly string[], around: Surroundings): R
 }
 
 /** The access of a host to its own address, and to the blob store from which it fetches the tensors of tasks. */
-function listeningAccess({ options }: CommandLine, { env }: Surroundings): Access {
+function listeningAccess({ options }: CommandLine, { env }: Surroundings): Grants {
   const port = options.get("port")?.at(-1) ?? DEFAULT_PORT,
     host = options.get("host")?.at(-1) ?? DEFAULT_HOST;
   const addresses = [DEFAULT_HOST, host].map((address) => address.includes(":") ? `[${address}]` : address);
@@ -60,7 +57,7 @@ function listeningAccess({ options }: CommandLine, { env }: Surroundings): Acces
 }
 
 /** The access that the options `--allow-read`, `--allow-write` and `--allow-net` add. */
-function extraAccess({ options }: CommandLine, around: Surroundings): Access {
+function extraAccess({ options }: CommandLine, around: Surroundings): Grants {
   const paths = (option: string) => (options.get(option) ?? []).flatMap((path) => withRealPath(path, around));
   return { read: paths("allow-read"), write: paths("allow-write"), net: options.get("allow-net") };
 }

@@ -89,8 +89,7 @@ export async function readChoice(
 }
 
 /**
- * Returns the parameters of one layer. The parameters of the profile override those of the run, and the result is checked as a
- * whole.
+ * Returns the parameters of one layer. The parameters of the profile override those of the run, and the result is checked as a whole.
  * @throws {RangeError} naming the layer, the parameter and the rule
  */
 function mergeQuery(

@@ -3,8 +3,7 @@
 import { CONFIG_FILE, openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
-import { differences, type Fingerprint } from "../../prune/run/fingerprint.ts";
-import { OtherRunError } from "../../prune/run/fingerprint.ts";
+import { OtherRunError, type RunFingerprint, differences } from "../../prune/run/fingerprint.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { UsageError } from "../errors.ts";
@@ -19,7 +18,7 @@ import { readRunReport } from "../files/run_report_files.ts";
  */
 export async function findFinishedRun(
   out: string,
-  fingerprint: Fingerprint,
+  fingerprint: RunFingerprint,
   fs: WorkFileSystem,
 ): Promise<RunReport | undefined> {
   const files = await fs.list(out) ?? [];

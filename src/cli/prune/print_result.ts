@@ -6,10 +6,10 @@ import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { readJson } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
-import { formatSeconds } from "../../prune/report/format.ts";
+import { secondsText } from "../../prune/report/format.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
-import { formatPhases } from "../../prune/report/run_seconds.ts";
+import { phasesText } from "../../prune/report/run_seconds.ts";
 import { layersWithFewTokens, totals } from "../../prune/report/summary.ts";
 import type { Output } from "../terminal/output.ts";
 
@@ -37,8 +37,8 @@ export function printRunResult(
     );
   }
   output.result({ layers: rows, perplexity, seconds, out, already_finished: alreadyFinished }, [
-    `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${formatSeconds(seconds.total)} (${
-      formatPhases(seconds)
+    `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${secondsText(seconds.total)} (${
+      phasesText(seconds)
     })`,
     ...perplexity.map(perplexityLine),
     alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,

@@ -15,7 +15,7 @@ import type { RunReport } from "../../prune/report/run_report.ts";
 import type { Model } from "../../model/model.ts";
 import { readEvaluationText } from "../files/text_source.ts";
 import { runReportFiles } from "../files/run_report_files.ts";
-import type { Progress } from "../terminal/output.ts";
+import type { ProgressDisplay } from "../terminal/output.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import { basename } from "node:path";
@@ -35,13 +35,10 @@ export interface JobServices {
   readonly backend: Backend;
   readonly fs: WorkFileSystem;
   readonly signal: AbortSignal;
-  readonly progress: Progress;
+  readonly progress: ProgressDisplay;
 }
 
-/**
- * Returns the job without its fingerprint.
- * @throws {ModelError} if a text is malformed or too short
- */
+/** Returns the job without its fingerprint. @throws {ModelError} if a text is malformed or too short */
 export async function pruneJob(
   facts: JobFacts,
   { backend, fs, signal, progress }: JobServices,

@@ -1,7 +1,6 @@
 /**
- * Draws the results of `pare sweep` like the figure in the SparseGPT paper: perplexity on a logarithmic scale
- * over sparsity, with one line per method. The drawing library needs an HTML document, which the linkedom
- * library provides without a browser.
+ * Draws the results of `pare sweep` like the figure in the SparseGPT paper: perplexity on a logarithmic scale over sparsity, with one line
+ * per method. The drawing library needs an HTML document, which the linkedom library provides without a browser.
  */
 
 import * as Plot from "@observablehq/plot";

@@ -7,7 +7,7 @@ import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
 import { pruneInMemory } from "../../prune/run/in_memory.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { formatSeconds } from "../../prune/report/format.ts";
+import { secondsText } from "../../prune/report/format.ts";
 import type { Output } from "../terminal/output.ts";
 import { layerQueryOf, type SweepPoint } from "./points.ts";
 import { settingName, type SweepResult } from "./results.ts";
@@ -47,7 +47,7 @@ export async function measurePoint(
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;
     bar.stop();
-    output.remark(`${name} ${perplexity.toFixed(3)}, ${formatSeconds(seconds)}`);
+    output.remark(`${name} ${perplexity.toFixed(3)}, ${secondsText(seconds)}`);
     return { ...point, perplexity, seconds };
   } finally {
     bar.stop();

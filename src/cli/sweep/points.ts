@@ -1,6 +1,5 @@
 /**
- * Turns the lists of methods, sparsities and patterns of `pare sweep` into points. A point is one method at
- * one sparsity or one pattern.
+ * Turns the lists of methods, sparsities and patterns of `pare sweep` into points. A point is one method at one sparsity or one pattern.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -41,8 +40,7 @@ const UNITS = 1e6;
 
 /**
  * Returns the points, ordered by method, with sparsities before patterns.
- * @throws {UsageError} naming the list that is malformed or empty, or the entry that the HTTP API would
- * refuse
+ * @throws {UsageError} naming the list that is malformed or empty, or the entry that the HTTP API would refuse
  */
 export function sweepPoints(
   { methods, sparsities, patterns }: PointLists,
@@ -59,9 +57,8 @@ export function sweepPoints(
 }
 
 /**
- * Parses a list of fractions, such as `0.5`, and ranges, such as `0.1..0.8` (steps of 0.1) or
- * `0.5..0.6:0.02`. A range ends at its last step that is not above its second number, so `0.1..0.25` gives
- * 0.1 and 0.2.
+ * Parses a list of fractions, such as `0.5`, and ranges, such as `0.1..0.8` (steps of 0.1) or `0.5..0.6:0.02`. A range ends at its last
+ * step that is not above its second number, so `0.1..0.25` gives 0.1 and 0.2.
  * @throws {UsageError} naming the entry that is malformed or not in [0, 1)
  */
 export function parseSparsities(list: string): number[] {

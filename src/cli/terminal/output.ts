@@ -1,15 +1,14 @@
 /**
- * Prints the output of a command: its result, remarks and progress. Only the result is written to standard
- * output, as lines for people, or as one JSON object with `--json`. Progress and remarks are written to
- * standard error. Progress is shown as a bar on a terminal, and as a line every ten seconds in logs and pipes. Control characters in names are
- * escaped, because they come from checkpoints and servers.
+ * Prints the output of a command: its result, remarks and progress. Only the result is written to standard output, as lines for people, or
+ * as one JSON object with `--json`. Progress and remarks are written to standard error. Progress is shown as a bar on a terminal, and as a
+ * line every ten seconds in logs and pipes. Control characters in names are escaped, because they come from checkpoints and servers.
  */
 
 import process from "node:process";
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
 import { FileError } from "../../base/files/file_error.ts";
-import { formatSeconds } from "../../prune/report/format.ts";
+import { secondsText } from "../../prune/report/format.ts";
 import { messageOf } from "../../base/errors.ts";
 import { UsageError } from "../errors.ts";
 import { PROGRESS_VARIABLE } from "../environment.ts";
@@ -35,7 +34,7 @@ export class Output {
   }
 
   /** Starts a progress display: a bar on a terminal, lines elsewhere. */
-  progress(title: string): Progress {
+  progress(title: string): ProgressDisplay {
     return Deno.stderr.isTerminal() && movesCursor()
       ? new BarProgress(process.stderr, title)
       : new LineProgress((line) => this.remark(line), title, secondsBetweenLines());
@@ -80,7 +79,7 @@ function movesCursor(): boolean {
 }
 
 /** A progress display. */
-export interface Progress {
+export interface ProgressDisplay {
   /**
    * Reports that `done` of `total` steps are finished. `detail` describes the last finished step, and `secondsLeft` is the time until the
    * end, if it is known.
@@ -93,7 +92,7 @@ export interface Progress {
 }
 
 /** A bar on a terminal that is redrawn in place. */
-class BarProgress implements Progress {
+class BarProgress implements ProgressDisplay {
   readonly #bar: SingleBar;
 
   constructor(stream: NodeJS.WritableStream, title: string) {
@@ -133,7 +132,7 @@ function payload(detail: string, secondsLeft: number | undefined): Record<string
  * A progress display that writes lines. The first step and the last are always written, and the steps and notes between them only if some seconds have
  * passed since the last line.
  */
-export class LineProgress implements Progress {
+export class LineProgress implements ProgressDisplay {
   #written = -Infinity;
   #done?: { readonly done: number; readonly total: number };
 
@@ -185,5 +184,5 @@ export function progressLine({ title, done, total, detail, secondsLeft }: Progre
 export function timeLeft(seconds: number | undefined): string {
   if (seconds === undefined) return "";
   const whole = Math.max(1, Math.round(seconds)); // a fraction of a second would claim more than is known
-  return `(about ${whole < 10 ? `${whole} s` : formatSeconds(whole)} left)`;
+  return `(about ${whole < 10 ? `${whole} s` : secondsText(whole)} left)`;
 }

@@ -1,7 +1,7 @@
 /** Formats the results of `pare verify`. */
 
 import type { ScannedTensor } from "../../model/checkpoint/inspect/scan_checkpoint.ts";
-import { formatCount, formatShare } from "../../prune/report/format.ts";
+import { countText, shareText } from "../../prune/report/format.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { textTable } from "../terminal/text_table.ts";
 
@@ -28,16 +28,16 @@ export function faultsOf(tensor: VerifiedTensor): Fault[] {
   const problems: string[] = [];
   if (violations && firstViolation) {
     const [output, input] = firstViolation,
-      groups = violations === 1 ? "1 group" : `${formatCount(violations)} groups`;
+      groups = violations === 1 ? "1 group" : `${countText(violations)} groups`;
     problems.push(`breaks ${pattern} in ${groups}, first in output ${output} at input ${input}`);
   }
   if (expectedZeros !== null && zeros < expectedZeros) {
-    problems.push(`has ${formatCount(zeros)} zeros, but ${formatCount(expectedZeros)} by pare.json`);
+    problems.push(`has ${countText(zeros)} zeros, but ${countText(expectedZeros)} by pare.json`);
   }
   if (tensor.nonFinite > 0) {
     const values = tensor.nonFinite === 1
       ? "1 value that is"
-      : `${formatCount(tensor.nonFinite)} values that are`;
+      : `${countText(tensor.nonFinite)} values that are`;
     problems.push(`has ${values} NaN or infinite, first at ${positionText(tensor)}`);
   }
   return problems.map((problem) => ({ tensor: name, problem }));
@@ -55,9 +55,9 @@ export function verifyTable(tensors: readonly VerifiedTensor[]): string {
   const rows = shown.map(({ name, dtype, shape, zeros, pattern, violations, nonFinite }) => [
     name,
     `${dtype} [${shape.join(", ")}]`,
-    formatShare(zeros / Math.max(elementCount(shape), 1)),
+    shareText(zeros / Math.max(elementCount(shape), 1)),
     pattern ?? "–",
-    violations === null ? "–" : formatCount(violations),
+    violations === null ? "–" : countText(violations),
     String(nonFinite),
   ]);
   return textTable(["tensor", "type", "zeros", "pattern", "violations", "NaN or inf"], rows, 2);
@@ -87,8 +87,8 @@ export function summaryLines(tensors: readonly VerifiedTensor[]): string[] {
 function zerosLine(what: string, tensors: readonly VerifiedTensor[]): string {
   const zeros = tensors.reduce((sum, tensor) => sum + tensor.zeros, 0);
   const entries = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  return `${what}: ${formatCount(zeros)} of ${formatCount(entries)} values are zero (${
-    formatShare(zeros / Math.max(entries, 1))
+  return `${what}: ${countText(zeros)} of ${countText(entries)} values are zero (${
+    shareText(zeros / Math.max(entries, 1))
   })`;
 }
 

@@ -148,10 +148,7 @@ function withSlashes(path: string): string {
  */
 const MAX_LENGTH = 512;
 
-/**
- * Finds the candidate with the smallest edit distance to `name`. Returns undefined if every candidate is too
- * long to be compared.
- */
+/** Finds the candidate with the smallest edit distance to `name`. Returns undefined if every candidate is too long to be compared. */
 function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let nearest: string | undefined;
   let minDistance = Infinity;

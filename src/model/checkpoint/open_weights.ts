@@ -1,7 +1,4 @@
-/**
- * Opens the weight files of a checkpoint folder. Each open file is a shard. Only the headers of the files are
- * read, and no tensor data.
- */
+/** Opens the weight files of a checkpoint folder. Each open file is a shard. Only the headers of the files are read, and no tensor data. */
 
 import { SafetensorsError, truncated } from "../../tensor/safetensors/error.ts";
 import { ModelError } from "../../base/files/file_error.ts";
@@ -99,10 +96,7 @@ async function openShard(fs: FileSystem, folder: string, name: string, read: Sha
   }
 }
 
-/**
- * Reads and checks the header of `file`. No tensor data is read.
- * @throws {SafetensorsError} if the file is malformed or truncated
- */
+/** Reads and checks the header of `file`. No tensor data is read. @throws {SafetensorsError} if the file is malformed or truncated */
 async function readSafetensorsShard(name: string, file: ReadableFile): Promise<Shard> {
   const header = await readHeader(file);
   return {

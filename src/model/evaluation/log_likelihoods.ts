@@ -1,8 +1,7 @@
 /**
- * Computes the log-likelihood of continuations under a model, which is the sum of log p over the tokens of a
- * continuation. p is the probability that the model gives to a token. Requests of similar length are padded
- * on the right and run together. Logits are only computed for the rows that predict a token of a
- * continuation.
+ * Computes the log-likelihood of continuations under a model, which is the sum of log p over the tokens of a continuation. p is the
+ * probability that the model gives to a token. Requests of similar length are padded on the right and run together. Logits are only
+ * computed for the rows that predict a token of a continuation.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -20,9 +19,8 @@ export interface Likelihood {
   /** The sum of log p over the tokens of the continuation, in nats. */
   readonly logLikelihood: number;
   /**
-   * Whether greedy decoding would generate the continuation, which means that every token is the most likely
-   * one. Among equally likely tokens, greedy decoding chooses the lowest id. Undefined if the option `greedy`
-   * was not set.
+   * Whether greedy decoding would generate the continuation, which means that every token is the most likely one. Among equally likely
+   * tokens, greedy decoding chooses the lowest id. Undefined if the option `greedy` was not set.
    */
   readonly greedy?: boolean;
 }
@@ -31,10 +29,7 @@ export interface Likelihood {
 export interface LikelihoodOptions {
   /** Whether to compute `greedy`, which takes longer because the logits are read back. Defaults to false. */
   readonly greedy?: boolean;
-  /**
-   * Called after each batch. `done` and `total` count every request once per transformer block and once for
-   * the head.
-   */
+  /** Called after each batch. `done` and `total` count every request once per transformer block and once for the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   /** Ends the computation after the current batch. */
@@ -70,10 +65,7 @@ export async function computeLogLikelihoods(
   return likelihoods;
 }
 
-/**
- * Computes the likelihoods of a bucket. The first request is the longest, and all requests are padded to its
- * length.
- */
+/** Computes the likelihoods of a bucket. The first request is the longest, and all requests are padded to its length. */
 async function runBucket(
   model: Model,
   backend: Backend,

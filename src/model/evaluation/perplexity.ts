@@ -1,8 +1,7 @@
 /**
- * Measures the perplexity of a model as the SparseGPT paper does. The tokens of a text are cut into windows
- * that do not overlap, and the model predicts every token of a window but the first from the earlier tokens
- * of that window. Perplexity is exp(mean of −log p) over all predicted tokens, where p is the probability
- * that the model gives to the token.
+ * Measures the perplexity of a model as the SparseGPT paper does. The tokens of a text are cut into windows that do not overlap, and the
+ * model predicts every token of a window but the first from the earlier tokens of that window. Perplexity is exp(mean of −log p) over all
+ * predicted tokens, where p is the probability that the model gives to the token.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -18,10 +17,7 @@ export interface PerplexityOptions {
   readonly seqlen: number;
   /** The number of windows to use, from the start of the text. Defaults to all complete windows. */
   readonly windows?: number;
-  /**
-   * Called after each step. A step runs one batch of windows through one transformer block, or through the
-   * head.
-   */
+  /** Called after each step. A step runs one batch of windows through one transformer block, or through the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   /** Ends the measurement after the current batch. */
@@ -104,10 +100,7 @@ async function totalLoss(
   return total;
 }
 
-/**
- * Returns the token that each row predicts. The last row of a window predicts no token, so its entry is 0 and
- * its loss must be ignored.
- */
+/** Returns the token that each row predicts. The last row of a window predicts no token, so its entry is 0 and its loss must be ignored. */
 function nextTokens(
   windows: readonly Uint32Array[],
   tokens: number,
@@ -128,8 +121,7 @@ function hasNextToken(row: number, tokens: number): boolean {
 }
 
 /**
- * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the
- * token by the logits of the row.
+ * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the token by the logits of the row.
  * @param targets (rows) token ids
  * @returns (rows) f32
  */

@@ -33,8 +33,7 @@ export interface Task {
    */
   readonly answers?: { readonly field: string; path(examples: string): string };
   /**
-   * Converts a line of the data set to an example. If the data set is distributed in several forms, this
-   * function accepts all of them.
+   * Converts a line of the data set to an example. If the data set is distributed in several forms, this function accepts all of them.
    * @param fields the parsed object in a line of a `.jsonl` file, or the columns of a line of a `.csv` file as strings
    * @throws {z.ZodError} naming the fields that are missing or malformed
    */

@@ -13,10 +13,7 @@ export interface Metric {
 /** The metrics of a task by name. They are `acc` and `acc_norm`, or `perplexity` and `acc`. */
 export type TaskMetrics = Readonly<Record<string, Metric>>;
 
-/**
- * Computes the metrics of a task.
- * @param likelihoods for each example, one likelihood per choice, in order
- */
+/** Computes the metrics of a task. @param likelihoods for each example, one likelihood per choice, in order */
 export function computeTaskMetrics(
   scoring: Scoring,
   examples: readonly Example[],
@@ -26,10 +23,9 @@ export function computeTaskMetrics(
 }
 
 /**
- * Computes the shares of examples whose best choice is the right one. For `acc`, the best choice has the
- * highest log-likelihood. For `acc_norm`, it has the highest log-likelihood per character. Characters are
- * Unicode code points, and the space before a choice is not counted. If several choices have the same score,
- * the first of them counts as the best.
+ * Computes the shares of examples whose best choice is the right one. For `acc`, the best choice has the highest log-likelihood. For
+ * `acc_norm`, it has the highest log-likelihood per character. Characters are Unicode code points, and the space before a choice is not
+ * counted. If several choices have the same score, the first of them counts as the best.
  */
 function choiceMetrics(
   examples: readonly Example[],
@@ -47,9 +43,8 @@ function choiceMetrics(
 }
 
 /**
- * Computes the perplexity per word, and the share of words that greedy decoding would generate. The standard
- * error of the perplexity is the perplexity times the standard error of the mean log-likelihood.
- * lm-evaluation-harness estimates the same quantity from bootstrap samples.
+ * Computes the perplexity per word, and the share of words that greedy decoding would generate. The standard error of the perplexity is the
+ * perplexity times the standard error of the mean log-likelihood. lm-evaluation-harness estimates the same quantity from bootstrap samples.
  */
 function lastWordMetrics(likelihoods: readonly (readonly Likelihood[])[]): TaskMetrics {
   const loss = mean(likelihoods.map(([{ logLikelihood }]) => -logLikelihood));

@@ -6,10 +6,7 @@ import type { Example, Task } from "./task.ts";
 /** The schema of a text that is not empty. */
 const text = z.string().min(1, "must not be empty");
 
-/**
- * The schema of one of `values`. It accepts a number, or a string of its decimal digits, as CSV files and
- * files of answers have it.
- */
+/** The schema of one of `values`. It accepts a number, or a string of its decimal digits, as CSV files and files of answers have it. */
 function oneOf(...values: readonly number[]) {
   return z.union([z.number(), z.string()], { error: "must be a number" })
     .transform((value) => typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value)
@@ -37,9 +34,8 @@ const lambada: Task = {
 };
 
 /**
- * The task PIQA (Bisk et al., 2020): choose which of two solutions reaches a goal. A line is
- * `{"goal", "sol1", "sol2", "label"}`. The original file `valid.jsonl` has no labels. Its labels are in the
- * file `valid-labels.lst` in the same folder.
+ * The task PIQA (Bisk et al., 2020): choose which of two solutions reaches a goal. A line is `{"goal", "sol1", "sol2", "label"}`. The
+ * original file `valid.jsonl` has no labels. Its labels are in the file `valid-labels.lst` in the same folder.
  */
 const piqaSchema = z.object({ goal: z.string(), sol1: text, sol2: text, label: oneOf(0, 1) });
 
@@ -108,9 +104,8 @@ function buildArcExample(
 }
 
 /**
- * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four
- * sentences. The fields have the names of the published CSV files, or the names of the data set on the
- * Hugging Face hub. lm-evaluation-harness reports only `acc` for this task.
+ * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The fields have the names
+ * of the published CSV files, or the names of the data set on the Hugging Face hub. lm-evaluation-harness reports only `acc` for this task.
  */
 const storyOriginal = z.object({
   InputSentence1: text,
@@ -159,10 +154,7 @@ const storycloze: Task = {
 /** All tasks. */
 export const TASKS: readonly Task[] = [lambada, piqa, arcEasy, arcChallenge, storycloze];
 
-/**
- * Returns the task with the name `name`.
- * @throws {RangeError} if there is no such task. The message lists all tasks
- */
+/** Returns the task with the name `name`. @throws {RangeError} if there is no such task. The message lists all tasks */
 export function findTask(name: string): Task {
   const task = TASKS.find(({ name: other }) => other === name);
   if (task) return task;

@@ -1,7 +1,6 @@
 /**
- * The family BLOOM (Workshop et al., arXiv 2211.05100). It has ALiBi slopes instead of position embeddings, a LayerNorm after
- * the embedding, and one linear layer that computes queries, keys and values. Names and arithmetic follow transformers'
- * `BloomForCausalLM`.
+ * The family BLOOM (Workshop et al., arXiv 2211.05100). It has ALiBi slopes instead of position embeddings, a LayerNorm after the
+ * embedding, and one linear layer that computes queries, keys and values. Names and arithmetic follow transformers' `BloomForCausalLM`.
  */
 
 import { z } from "zod";
@@ -10,22 +9,19 @@ import { alibiSlopes, attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { epsilon, headDimension, headName, positive, readConfig } from "./config/config.ts";
+import { epsilon, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 
-/**
- * Each size has two names, because some configurations use BLOOM's own names and others use those of
- * transformers.
- */
+/** Each size has two names, because some configurations use BLOOM's own names and others use those of transformers. */
 const schema = z.object({
-  hidden_size: positive.optional(),
-  n_embed: positive.nullish(),
-  n_layer: positive.optional(),
-  num_hidden_layers: positive.optional(),
-  n_head: positive.optional(),
-  num_attention_heads: positive.optional(),
-  vocab_size: positive,
+  hidden_size: positiveInt.optional(),
+  n_embed: positiveInt.nullish(),
+  n_layer: positiveInt.optional(),
+  num_hidden_layers: positiveInt.optional(),
+  n_head: positiveInt.optional(),
+  num_attention_heads: positiveInt.optional(),
+  vocab_size: positiveInt,
   layer_norm_epsilon: epsilon.default(1e-5),
   apply_residual_connection_post_layernorm: z.boolean().default(false),
   tie_word_embeddings: z.boolean().default(true),
@@ -38,8 +34,7 @@ interface BlockSettings {
   readonly headDim: number;
   readonly eps: number;
   /**
-   * Whether the output of each half of a block is added to the normalised input of that half. Otherwise it is
-   * added to the input itself.
+   * Whether the output of each half of a block is added to the normalised input of that half. Otherwise it is added to the input itself.
    */
   readonly residualAfterNorm: boolean;
 }
@@ -58,8 +53,7 @@ export const bloom: Family = {
       eps,
       residualAfterNorm: config.apply_residual_connection_post_layernorm,
     };
-    // The published checkpoints lack the prefix `transformer.`, because they were saved from the class
-    // BloomModel, which has no head.
+    // The published checkpoints lack the prefix `transformer.`, because they were saved from the class BloomModel, which has no head.
     const root = has("word_embeddings.weight") ? "" : "transformer.";
     const embedding = `${root}word_embeddings`;
     return {

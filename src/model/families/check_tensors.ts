@@ -5,8 +5,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import type { LinearSpec, NormSpec } from "../layer_specs.ts";
-import { storedShape } from "../layer_specs.ts";
+import { type LinearSpec, type NormSpec, storedShape } from "../layer_specs.ts";
 import { checkTensor } from "../upload.ts";
 import type { ModelSpec } from "./family.ts";
 

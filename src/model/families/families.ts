@@ -55,10 +55,7 @@ const EXPERTS_KEYS = [
   "num_moe_experts",
 ];
 
-/**
- * Returns why a configuration is not supported, as the predicate of a sentence ("is multimodal"), or
- * undefined if no reason was found.
- */
+/** Returns why a configuration is not supported, as the predicate of a sentence ("is multimodal"), or undefined if no reason was found. */
 function unsupportedReason(
   config: Readonly<Record<string, unknown>>,
   family: Family | undefined,

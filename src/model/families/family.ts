@@ -1,7 +1,6 @@
 /**
- * The declaration of a model family, such as OPT or LLaMA. A family reads its config.json, names its tensors
- * with their shapes, and composes the forward pass of one transformer block from the functions in `pieces/`.
- * It does not read weights.
+ * The declaration of a model family, such as OPT or LLaMA. A family reads its config.json, names its tensors with their shapes, and
+ * composes the forward pass of one transformer block from the functions in `pieces/`. It does not read weights.
  */
 
 import type { BlockPass } from "../pieces/block_pass.ts";
@@ -17,38 +16,26 @@ export interface Family {
   /**
    * Returns the model that a configuration describes.
    * @param config the object in config.json
-   * @param has returns whether the checkpoint has a tensor with the given name. Tensor names differ between
-   * checkpoints of one family
+   * @param has returns whether the checkpoint has a tensor with the given name. Tensor names differ between checkpoints of one family
    * @throws {ModelError} naming the setting that is missing, malformed or not supported
    */
   read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
 }
 
-/**
- * A decoder-only language model: an embedding, transformer blocks of equal shape, a norm, and the head that computes logits.
- */
+/** A decoder-only language model: an embedding, transformer blocks of equal shape, a norm, and the head that computes logits. */
 export interface ModelSpec {
   readonly hiddenSize: number;
   readonly blockCount: number;
   readonly vocabSize: number;
-  /**
-   * The largest number of tokens in a window, which is a sequence of token ids. It is Infinity if the model
-   * has no position limit.
-   */
+  /** The largest number of tokens in a window, which is a sequence of token ids. It is Infinity if the model has no position limit. */
   readonly maxTokens: number;
   readonly embedding: EmbeddingSpec;
   readonly block: BlockSpec;
   /** The norm after the last block. Its name is complete without a prefix. */
   readonly finalNorm?: NormSpec;
-  /**
-   * The layer between the final norm and the head. It exists if the head expects inputs of another size than
-   * the hidden states.
-   */
+  /** The layer between the final norm and the head. It exists if the head expects inputs of another size than the hidden states. */
   readonly headProjection?: LinearSpec;
-  /**
-   * The head. If the head shares its weight with the embedding, its name is that of the table of tokens
-   * without `.weight`.
-   */
+  /** The head. If the head shares its weight with the embedding, its name is that of the table of tokens without `.weight`. */
   readonly head: LinearSpec;
   /** What is done to the outputs of the head. By default they are the logits. */
   readonly logits?: LogitsSpec;
@@ -76,9 +63,7 @@ export interface EmbeddingSpec {
   readonly norm?: NormSpec;
 }
 
-/**
- * A transformer block. The blocks of a model differ only in the prefix of their names and in the index that `forward` receives.
- */
+/** A transformer block. The blocks of a model differ only in the prefix of their names and in the index that `forward` receives. */
 export interface BlockSpec {
   /** Returns the prefix of the names in `norms` and `groups`, such as `model.decoder.layers.3.`. */
   prefix(block: number): string;
@@ -91,11 +76,10 @@ export interface BlockSpec {
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
   /**
-   * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be
-   * applied exactly once, but a group of an expert only if tokens are routed to the expert. The groups of the
-   * last stage (see `stagesOf`) must add their outputs to `x` unless `pass` skips them, and only a norm may
-   * follow. These rules let a pass skip the last stage. A mixture of experts returns a promise, because it
-   * reads the scores of its router back.
+   * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly once, but a
+   * group of an expert only if tokens are routed to the expert. The groups of the last stage (see `stagesOf`) must add their outputs to `x`
+   * unless `pass` skips them, and only a norm may follow. These rules let a pass skip the last stage. A mixture of experts returns a
+   * promise, because it reads the scores of its router back.
    */
   forward(pass: BlockPass, x: DeviceBuffer, index: number): void | Promise<void>;
 }

@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
-import { activationName, layerTypesShape, positive, readConfig, readLayerTypes } from "./config/config.ts";
+import { activationName, layerTypesShape, positiveInt, readConfig, readLayerTypes } from "./config/config.ts";
 import { readRotary, ropeObject } from "./config/rotary_config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama/llama_model.ts";
@@ -16,13 +16,13 @@ import type { RotarySpec } from "../pieces/rotary.ts";
 const gemmaShape = {
   ...llamaShape,
   ...layerTypesShape,
-  num_key_value_heads: positive.nullable().default(4),
-  head_dim: positive.default(256),
+  num_key_value_heads: positiveInt.nullable().default(4),
+  head_dim: positiveInt.default(256),
   hidden_activation: activationName.default("gelu_tanh"),
   tie_word_embeddings: z.boolean().default(true),
   attention_bias: z.boolean().default(false),
   query_pre_attn_scalar: z.number().positive().default(256),
-  sliding_window: positive.nullable().default(4096),
+  sliding_window: positiveInt.nullable().default(4096),
   use_bidirectional_attention: z.boolean().nullish(),
 };
 
@@ -57,7 +57,7 @@ function gemmaTraits(config: GemmaConfig, isSliding: (index: number) => boolean)
 
 const gemma2Schema = z.object({
   ...gemmaShape,
-  max_position_embeddings: positive.default(8192),
+  max_position_embeddings: positiveInt.default(8192),
   final_logit_softcapping: z.number().positive().nullable().default(30),
   attn_logit_softcapping: z.number().positive().nullable().default(50),
 });
@@ -81,9 +81,9 @@ export const gemma2: Family = {
 
 const gemma3Schema = z.object({
   ...gemmaShape,
-  max_position_embeddings: positive.default(131_072),
+  max_position_embeddings: positiveInt.default(131_072),
   /** In configurations without `layer_types`, the last of every so many blocks has no sliding window. */
-  sliding_window_pattern: positive.default(6),
+  sliding_window_pattern: positiveInt.default(6),
   final_logit_softcapping: z.number().positive().nullish(),
   /**
    * The rotations of both types of blocks. Versions of transformers before 5 write `rope_theta` and

@@ -1,7 +1,6 @@
 /**
- * The family GPT-2 (Radford et al. 2019): learned positions, a LayerNorm before each half of a block, biases,
- * and one linear layer that computes queries, keys and values. The linear layers are stored transposed. Names
- * and arithmetic follow transformers' `GPT2LMHeadModel`.
+ * The family GPT-2 (Radford et al. 2019): learned positions, a LayerNorm before each half of a block, biases, and one linear layer that
+ * computes queries, keys and values. The linear layers are stored transposed. Names and arithmetic follow transformers' `GPT2LMHeadModel`.
  */
 
 import { z } from "zod";
@@ -10,17 +9,24 @@ import { attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { activationName, epsilon, headDimension, headName, positive, readConfig } from "./config/config.ts";
+import {
+  activationName,
+  epsilon,
+  headDimension,
+  headName,
+  positiveInt,
+  readConfig,
+} from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, type LinearSpec, linearSpec } from "../layer_specs.ts";
 
 const schema = z.object({
-  n_embd: positive,
-  n_layer: positive,
-  n_head: positive,
-  n_inner: positive.nullish(),
-  n_positions: positive,
-  vocab_size: positive,
+  n_embd: positiveInt,
+  n_layer: positiveInt,
+  n_head: positiveInt,
+  n_inner: positiveInt.nullish(),
+  n_positions: positiveInt,
+  vocab_size: positiveInt,
   activation_function: activationName.default("gelu_tanh"),
   layer_norm_epsilon: epsilon.default(1e-5),
   scale_attn_weights: z.boolean().default(true),
@@ -39,8 +45,7 @@ export const gpt2: Family = {
       throw new ModelError("config.json: add_cross_attention is true, which is not supported");
     }
     const { n_embd: hidden, layer_norm_epsilon: eps } = config;
-    // The published checkpoints lack the prefix `transformer.`, because they were saved from the class
-    // GPT2Model, which has no head.
+    // The published checkpoints lack the prefix `transformer.`, because they were saved from the class GPT2Model, which has no head.
     const root = has("wte.weight") ? "" : "transformer.";
     return {
       hiddenSize: hidden,

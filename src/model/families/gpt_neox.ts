@@ -10,7 +10,7 @@ import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import { rotate } from "../pieces/rotary.ts";
-import { activationName, epsilon, headDimension, positive, readConfig } from "./config/config.ts";
+import { activationName, epsilon, headDimension, positiveInt, readConfig } from "./config/config.ts";
 import { readRotary, rotaryShape } from "./config/rotary_config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, linearSpec } from "../layer_specs.ts";
@@ -22,18 +22,15 @@ const DEFAULT_ROTATED_SHARE = 0.25;
 
 const schema = z.object({
   ...rotaryShape,
-  hidden_size: positive,
-  num_hidden_layers: positive,
-  num_attention_heads: positive,
-  intermediate_size: positive,
-  vocab_size: positive,
+  hidden_size: positiveInt,
+  num_hidden_layers: positiveInt,
+  num_attention_heads: positiveInt,
+  intermediate_size: positiveInt,
+  vocab_size: positiveInt,
   hidden_act: activationName.default("gelu"),
   layer_norm_eps: epsilon.default(1e-5),
   attention_bias: z.boolean().default(true),
-  /**
-   * Whether the feed-forward network reads the hidden states before attention. Otherwise it reads those after
-   * attention.
-   */
+  /** Whether the feed-forward network reads the hidden states before attention. Otherwise it reads those after attention. */
   use_parallel_residual: z.boolean().default(true),
   tie_word_embeddings: z.boolean().default(false),
   /** The older names of `partial_rotary_factor` and `rope_theta`. */

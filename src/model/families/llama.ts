@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
-import { activationName, epsilon, layerTypesShape, positive, readLayerTypes } from "./config/config.ts";
+import { activationName, epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
 import { plainFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 
@@ -25,8 +25,8 @@ export const mistral = llamaFamily(
   "mistral",
   z.object({
     ...llamaShape,
-    num_key_value_heads: positive.nullable().default(8),
-    sliding_window: positive.nullable().default(4096),
+    num_key_value_heads: positiveInt.nullable().default(8),
+    sliding_window: positiveInt.nullable().default(4096),
   }),
   (config) => ({ window: () => config.sliding_window ?? 0 }),
 );
@@ -34,9 +34,9 @@ export const mistral = llamaFamily(
 const qwenShape = {
   ...llamaShape,
   ...layerTypesShape,
-  num_key_value_heads: positive.nullable().default(32),
+  num_key_value_heads: positiveInt.nullable().default(32),
   use_sliding_window: flag,
-  sliding_window: positive.nullable().default(4096),
+  sliding_window: positiveInt.nullable().default(4096),
   /** The number of blocks before the first block with a sliding window, unless `layer_types` decides for each block. */
   max_window_layers: z.int().nonnegative().default(28),
 };
@@ -59,7 +59,7 @@ export const qwen2 = llamaFamily(
 /** Qwen3 (arXiv 2505.09388) has norms for the heads of q and k, and the windows of Qwen2. */
 export const qwen3 = llamaFamily(
   "qwen3",
-  z.object({ ...qwenShape, head_dim: positive.nullable().default(128), attention_bias: flag }),
+  z.object({ ...qwenShape, head_dim: positiveInt.nullable().default(128), attention_bias: flag }),
   (config) => ({
     biases: { qkv: config.attention_bias, out: config.attention_bias },
     queryKeyNorm: "heads",
@@ -73,8 +73,8 @@ export const phi3 = llamaFamily(
   z.object({
     ...llamaShape,
     rms_norm_eps: epsilon.default(1e-5),
-    original_max_position_embeddings: positive.default(4096),
-    sliding_window: positive.nullish(),
+    original_max_position_embeddings: positiveInt.default(4096),
+    sliding_window: positiveInt.nullish(),
   }),
   (config) => ({ fused: true, partialRotation: true, window: () => config.sliding_window ?? 0 }),
 );
@@ -111,18 +111,15 @@ export const granite = llamaFamily(
   }),
 );
 
-/**
- * StarCoder2 (Lozhkov et al., arXiv 2402.19173) has LayerNorms, biases, a sliding window, and a feed-forward network
- * without a gate.
- */
+/** StarCoder2 (Lozhkov et al., arXiv 2402.19173) has LayerNorms, biases, a sliding window, and a feed-forward network without a gate. */
 export const starcoder2 = llamaFamily(
   "starcoder2",
   z.object({
     ...llamaShape,
-    num_key_value_heads: positive.nullable().default(2),
+    num_key_value_heads: positiveInt.nullable().default(2),
     hidden_act: activationName.default("gelu_tanh"),
     norm_epsilon: epsilon.default(1e-5),
-    sliding_window: positive.nullish(),
+    sliding_window: positiveInt.nullish(),
     use_bias: z.boolean().default(true),
     tie_word_embeddings: z.boolean().default(true),
   }).transform((config) => ({ ...config, rms_norm_eps: config.norm_epsilon })),
@@ -140,15 +137,15 @@ export const smolLm3 = llamaFamily(
   z.object({
     ...llamaShape,
     ...layerTypesShape,
-    num_key_value_heads: positive.nullable().default(4),
+    num_key_value_heads: positiveInt.nullable().default(4),
     attention_bias: flag,
     mlp_bias: flag,
     use_sliding_window: flag,
-    sliding_window: positive.nullish(),
+    sliding_window: positiveInt.nullish(),
     /** For each block, 1 if its queries and keys rotate, and 0 otherwise. */
     no_rope_layers: z.array(z.int()).nullish(),
     /** In configurations without `no_rope_layers`, queries and keys do not rotate in the last of every so many blocks. */
-    no_rope_layer_interval: positive.default(4),
+    no_rope_layer_interval: positiveInt.default(4),
     tie_word_embeddings: z.boolean().default(true),
   }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 2_000_000 })),
   ({ attention_bias: attention, mlp_bias: feedForward, ...config }) => {

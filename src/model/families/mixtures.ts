@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
-import { epsilon, positive } from "./config/config.ts";
+import { epsilon, positiveInt } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -20,10 +20,9 @@ type Mixture =
   & Partial<Pick<ExpertsSpec, "name" | "layers" | "intermediate">>;
 
 /**
- * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture
- * and its layers the default names.
- * @throws {ModelError} if a token would go to more experts than there are, or if the checkpoint has one tensor
- * for all experts of a block
+ * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture and its layers the
+ * default names.
+ * @throws {ModelError} if a token would go to more experts than there are, or if the checkpoint has one tensor for all experts of a block
  */
 function expertsOf(mixture: Mixture, has: (name: string) => boolean): Pick<LlamaTraits, "feedForward"> {
   const { experts, expertsPerToken } = mixture;
@@ -53,11 +52,11 @@ export const mixtral: Family = {
     "mixtral",
     z.object({
       ...llamaShape,
-      num_key_value_heads: positive.nullable().default(8),
+      num_key_value_heads: positiveInt.nullable().default(8),
       rms_norm_eps: epsilon.default(1e-5),
-      sliding_window: positive.nullish(),
-      num_local_experts: positive.default(8),
-      num_experts_per_tok: positive.default(2),
+      sliding_window: positiveInt.nullish(),
+      num_local_experts: positiveInt.default(8),
+      num_experts_per_tok: positiveInt.default(2),
     }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 1_000_000 })),
     (config, has) => ({
       window: () => config.sliding_window ?? 0,
@@ -79,17 +78,17 @@ export const qwen3Moe: Family = {
     "qwen3_moe",
     z.object({
       ...llamaShape,
-      num_key_value_heads: positive.nullable().default(4),
+      num_key_value_heads: positiveInt.nullable().default(4),
       attention_bias: z.boolean().default(false),
       use_sliding_window: z.boolean().default(false),
-      sliding_window: positive.nullable().default(4096),
-      moe_intermediate_size: positive.default(768),
+      sliding_window: positiveInt.nullable().default(4096),
+      moe_intermediate_size: positiveInt.default(768),
       /** Versions of transformers since 5 write `num_local_experts`. */
-      num_experts: positive.nullish(),
-      num_local_experts: positive.nullish(),
-      num_experts_per_tok: positive.default(8),
+      num_experts: positiveInt.nullish(),
+      num_local_experts: positiveInt.nullish(),
+      num_experts_per_tok: positiveInt.default(8),
       norm_topk_prob: z.boolean().default(false),
-      decoder_sparse_step: positive.default(1),
+      decoder_sparse_step: positiveInt.default(1),
       mlp_only_layers: z.array(z.int()).nullish(),
     }),
     ({ attention_bias: bias, decoder_sparse_step: step, mlp_only_layers: dense, ...config }, has) => {
@@ -129,8 +128,8 @@ export const olmoe: Family = {
       rms_norm_eps: epsilon.default(1e-5),
       attention_bias: z.boolean().default(false),
       clip_qkv: z.number().nullish(),
-      num_experts: positive.default(64),
-      num_experts_per_tok: positive.default(8),
+      num_experts: positiveInt.default(64),
+      num_experts_per_tok: positiveInt.default(8),
       norm_topk_prob: z.boolean().default(false),
     }),
     ({ attention_bias: bias, ...config }, has) => {

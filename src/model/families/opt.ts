@@ -10,7 +10,7 @@ import { allColumns } from "../pieces/columns_view.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";
+import { activationName, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import {
   layerNormSpec,
@@ -23,21 +23,18 @@ import {
 /** The index of the first token's row in the table of positions. The rows before it were used for padding in training. */
 const POSITION_OFFSET = 2;
 
-/**
- * The epsilon of every LayerNorm, which is the default of `torch.nn.LayerNorm`. OPT's config.json has no
- * setting for it.
- */
+/** The epsilon of every LayerNorm, which is the default of `torch.nn.LayerNorm`. OPT's config.json has no setting for it. */
 const LAYER_NORM_EPS = 1e-5;
 
 const schema = z.object({
-  hidden_size: positive,
-  num_hidden_layers: positive,
-  num_attention_heads: positive,
-  ffn_dim: positive,
-  vocab_size: positive,
-  max_position_embeddings: positive,
+  hidden_size: positiveInt,
+  num_hidden_layers: positiveInt,
+  num_attention_heads: positiveInt,
+  ffn_dim: positiveInt,
+  vocab_size: positiveInt,
+  max_position_embeddings: positiveInt,
   activation_function: activationName.default("relu"),
-  word_embed_proj_dim: positive.nullish(),
+  word_embed_proj_dim: positiveInt.nullish(),
   do_layer_norm_before: z.boolean().default(true),
   enable_bias: z.boolean().default(true),
   layer_norm_elementwise_affine: z.boolean().default(true),

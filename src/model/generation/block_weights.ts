@@ -1,7 +1,6 @@
 /**
- * The weights of all blocks of a model, for passes that run every block for a few tokens. A block is loaded when it first
- * runs, and then stays on the device. If the device has too little memory for all blocks, the last ones are loaded again for
- * each pass.
+ * The weights of all blocks of a model, for passes that run every block for a few tokens. A block is loaded when it first runs, and then
+ * stays on the device. If the device has too little memory for all blocks, the last ones are loaded again for each pass.
  */
 
 import { type Backend, OutOfDeviceMemoryError } from "../../device/backend.ts";

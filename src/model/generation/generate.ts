@@ -18,11 +18,9 @@ export interface GenerateOptions {
 }
 
 /**
- * Yields the tokens after `prompt`, until the number of tokens is reached, an end token was generated, or the model has no more
- * positions.
+ * Yields the tokens after `prompt`, until the number of tokens is reached, an end token was generated, or the model has no more positions.
  * @throws {RangeError} if the prompt is empty, or if the model does not have positions for it and one more token
- * @throws {ModelError} if the weights do not fit the configuration, if an id is not in the vocabulary, or if a logit is not
- * finite
+ * @throws {ModelError} if the weights do not fit the configuration, if an id is not in the vocabulary, or if a logit is not finite
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
 export async function* generate(

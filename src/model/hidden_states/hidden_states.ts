@@ -1,9 +1,8 @@
 /**
- * The hidden states of all windows (sequences of token ids). They are the outputs of one transformer block
- * and the inputs of the next one. They are stored in device memory if they fit there, and otherwise in host
- * memory (the CPU's) or in a file. A callback receives the states of one batch at a time, on the device. If a
- * folder is given, the states are also written to it after every block, so that a killed forward pass can
- * resume after the last block that it completed.
+ * The hidden states of all windows (sequences of token ids). They are the outputs of one transformer block and the inputs of the next one.
+ * They are stored in device memory if they fit there, and otherwise in host memory (the CPU's) or in a file. A callback receives the states
+ * of one batch at a time, on the device. If a folder is given, the states are also written to it after every block, so that a killed
+ * forward pass can resume after the last block that it completed.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -18,10 +17,7 @@ import {
 import { DiskStore } from "./disk_store.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
 
-/**
- * Called with the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. It queues kernels, and may read buffers
- * back.
- */
+/** Called with the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. It queues kernels, and may read buffers back. */
 export type BatchCallback = (states: DeviceBuffer, batch: Batch) => void | Promise<void>;
 
 /**
@@ -93,10 +89,7 @@ export class HiddenStates {
     return this.#nextBlock;
   }
 
-  /**
-   * Stores the inputs of block 0. `embed` returns the inputs for one batch, (batch.count · tokens,
-   * hiddenSize) f32.
-   */
+  /** Stores the inputs of block 0. `embed` returns the inputs for one batch, (batch.count · tokens, hiddenSize) f32. */
   async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>): Promise<void> {
     const draft = this.#isOnDisk ? await this.#folder?.create(0) : undefined;
     try {
@@ -112,10 +105,7 @@ export class HiddenStates {
     }
   }
 
-  /**
-   * Loads the inputs of `block` from the folder.
-   * @throws {ModelError} if the file does not have the size of these states
-   */
+  /** Loads the inputs of `block` from the folder. @throws {ModelError} if the file does not have the size of these states */
   async load(block: number): Promise<void> {
     if (!this.#folder) throw new TypeError("hidden states: cannot be loaded without a folder");
     const file = await this.#folder.open(block, this.#totalBytes);
@@ -166,10 +156,7 @@ export class HiddenStates {
     this.#nextBlock++;
   }
 
-  /**
-   * Calls `use` with a copy of each batch. The stored states do not change.
-   * @param onBatchDone called after each batch
-   */
+  /** Calls `use` with a copy of each batch. The stored states do not change. @param onBatchDone called after each batch */
   async visit(use: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
     await this.#runBatches(this.#store.onDevice(this.#nextBlock, true), {
       queue: use,

@@ -1,13 +1,12 @@
 /**
- * Stores hidden states in files, so that a killed forward pass can resume, and so that hidden states may be
- * larger than memory. One file has the inputs of one transformer block as raw f32 of shape (windows, tokens,
- * hiddenSize). A file is written under a temporary name and renamed when it is complete. Then the files of
- * earlier blocks are removed. A file does not record the model and the windows to which it belongs, so the
- * caller must check that they match.
+ * Stores hidden states in files, so that a killed forward pass can resume, and so that hidden states may be larger than memory. One file
+ * has the inputs of one transformer block as raw f32 of shape (windows, tokens, hiddenSize). A file is written under a temporary name and
+ * renamed when it is complete. Then the files of earlier blocks are removed. A file does not record the model and the windows to which it
+ * belongs, so the caller must check that they match.
  *
- * If the caller stores the checksums of the files, `removeDamaged` finds files that have changed. The checksum is a CRC-32. It finds
- * every change of up to 32 consecutive bits, and overlooks one in 2³² other changes. A SHA-256 would take thirty times as long, and
- * the hidden states of a run have many times the bytes of the model.
+ * If the caller stores the checksums of the files, `removeDamaged` finds files that have changed. The checksum is a CRC-32. It finds every
+ * change of up to 32 consecutive bits, and overlooks one in 2³² other changes. A SHA-256 would take thirty times as long, and the hidden
+ * states of a run have many times the bytes of the model.
  */
 
 import { crc32 } from "node:zlib";
@@ -44,18 +43,13 @@ export class HiddenStatesFolder {
     this.#checksums = checksums;
   }
 
-  /**
-   * Returns the index of the last block for which inputs are stored, or undefined if no inputs are stored.
-   */
+  /** Returns the index of the last block for which inputs are stored, or undefined if no inputs are stored. */
   async lastBlock(): Promise<number | undefined> {
     const blocks = await this.#blocks();
     return blocks.length === 0 ? undefined : Math.max(...blocks);
   }
 
-  /**
-   * Opens the file with the inputs of `block`.
-   * @throws {ModelError} if the file does not have `byteLength` bytes
-   */
+  /** Opens the file with the inputs of `block`. @throws {ModelError} if the file does not have `byteLength` bytes */
   async open(block: number, byteLength: number): Promise<ReadableFile> {
     const path = this.#path(block);
     const file = await this.#fs.open(path);
@@ -67,8 +61,7 @@ export class HiddenStatesFolder {
   }
 
   /**
-   * Removes the files that do not have their stored checksum, and those that `isUsable` excludes. Only the last of the other files
-   * is read.
+   * Removes the files that do not have their stored checksum, and those that `isUsable` excludes. Only the last of the other files is read.
    * @param isUsable returns whether a forward pass may start with the inputs of `block`
    * @returns the paths of the removed files
    */

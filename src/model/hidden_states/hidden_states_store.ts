@@ -23,8 +23,7 @@ export interface HiddenStatesStore {
   /**
    * Puts the batches on the device, one after the other.
    * @param nextBlock the block whose inputs are stored
-   * @param copy whether the stored states must stay unchanged if the caller overwrites the states on the
-   * device
+   * @param copy whether the stored states must stay unchanged if the caller overwrites the states on the device
    */
   onDevice(nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined>;
   /** Stores the changed states of batch `index`. */

@@ -87,10 +87,7 @@ export class RepositoryCache {
     return `${this.#folder}/snapshots/${commit}`;
   }
 
-  /**
-   * Creates the folder of blobs, and returns the path of the blob with this digest. The blob need not exist
-   * yet.
-   */
+  /** Creates the folder of blobs, and returns the path of the blob with this digest. The blob need not exist yet. */
   async prepareBlobPath(digest: string): Promise<string> {
     await this.fs.makeFolder(`${this.#folder}/blobs`);
     return `${this.#folder}/blobs/${digest}`;

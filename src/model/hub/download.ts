@@ -1,9 +1,7 @@
 /**
- * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob: a file that is named
- * by its digest. The bytes are written to `BLOB.incomplete`, so that an interrupted download can be resumed,
- * also by a later process. When the file is complete and its length and digest are correct, it is renamed to
- * become the blob. `resolve_model.ts` and
- * `dataset_file.ts` choose the files.
+ * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob: a file that is named by its digest. The bytes are
+ * written to `BLOB.incomplete`, so that an interrupted download can be resumed, also by a later process. When the file is complete and its
+ * length and digest are correct, it is renamed to become the blob. `resolve_model.ts` and `dataset_file.ts` choose the files.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
@@ -115,8 +113,7 @@ const HASH_CHUNK_BYTES = 8 << 20;
 /**
  * The digest that the hub lists for a file, in lowercase hexadecimal.
  *
- * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file
- * name.
+ * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file name.
  */
 export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
   const digest = lfs?.oid ?? oid ?? "";

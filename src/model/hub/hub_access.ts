@@ -1,8 +1,7 @@
 /**
- * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken
- * connection or a status 503, becomes a {@link HubUnreachable}. `retry` repeats requests that fail in this
- * way. If the last attempt fails too, the caller may use its cache instead. A permanent failure, such as a
- * missing model or a missing token, becomes a ModelError with advice for the user.
+ * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken connection or a status 503,
+ * becomes a {@link HubUnreachable}. `retry` repeats requests that fail in this way. If the last attempt fails too, the caller may use its
+ * cache instead. A permanent failure, such as a missing model or a missing token, becomes a ModelError with advice for the user.
  */
 
 import pRetry from "p-retry";
@@ -24,22 +23,15 @@ const STALL_MS = 60_000;
 /** Options for requests to the hub. */
 export interface HubOptions {
   readonly fetch: typeof fetch;
-  /**
-   * The address of the hub.
-   * @default the public hub, https://huggingface.co
-   */
+  /** The address of the hub. @default the public hub, https://huggingface.co */
   readonly hubUrl?: string;
   /** A user's access token, which begins with `hf_`. */
   readonly accessToken?: string;
   readonly signal?: AbortSignal;
-  /**
-   * The wait before the second attempt, in milliseconds. Each further wait is twice as long.
-   * @default 500
-   */
+  /** The wait before the second attempt, in milliseconds. Each further wait is twice as long. @default 500 */
   readonly backoffMs?: number;
   /**
-   * The longest time in milliseconds that a request may go without a response, or a download without a byte. After that
-   * it is aborted.
+   * The longest time in milliseconds that a request may go without a response, or a download without a byte. After that it is aborted.
    * @default 60000
    */
   readonly stallMs?: number;
@@ -64,10 +56,7 @@ export class HubAccess {
   /** Aborts the current request. Requests are sent one after another. */
   #current = new AbortController();
 
-  /**
-   * @param reference the model reference, for error messages
-   * @throws {ModelError} if the access token does not begin with `hf_`
-   */
+  /** @param reference the model reference, for error messages @throws {ModelError} if the access token does not begin with `hf_` */
   constructor(reference: string, options: HubOptions) {
     const { hubUrl, accessToken, signal, backoffMs = BACKOFF_MS, stallMs = STALL_MS } = options;
     if (accessToken && !accessToken.startsWith("hf_")) {

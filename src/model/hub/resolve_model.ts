@@ -1,8 +1,7 @@
 /**
- * Makes a model on the Hugging Face hub available as a folder on this machine. Pare needs the configuration,
- * the tokenizer, and the weights in one format. These files are downloaded to the cache that Hugging Face's
- * tools share, unless the cache has them already. Other files of the repository, such as weights for other
- * frameworks, are not downloaded.
+ * Makes a model on the Hugging Face hub available as a folder on this machine. Pare needs the configuration, the tokenizer, and the weights
+ * in one format. These files are downloaded to the cache that Hugging Face's tools share, unless the cache has them already. Other files of
+ * the repository, such as weights for other frameworks, are not downloaded.
  */
 
 import * as z from "zod/mini";
@@ -59,13 +58,12 @@ export interface ResolveOptions extends HubOptions {
 }
 
 /**
- * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and
- * downloads its missing files first. If the revision is a commit and the cache has all of its files, no
- * request is sent. If the revision is a branch or a tag, the hub is asked for its current commit. If the hub
- * cannot be reached, the cached commit is used.
+ * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and downloads its missing files first.
+ * If the revision is a commit and the cache has all of its files, no request is sent. If the revision is a branch or a tag, the hub is
+ * asked for its current commit. If the hub cannot be reached, the cached commit is used.
  *
- * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or is not in
- * the cache while `offline` is set
+ * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or is not in the cache while
+ * `offline` is set
  * @throws {HubUnreachable} if the hub cannot be reached and the cache does not have the model
  * @throws {InUseError} if another process is downloading a file of the model
  */

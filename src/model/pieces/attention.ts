@@ -32,10 +32,7 @@ export interface AttentionInput extends Heads {
   readonly window?: number;
   /** The factor of the products q·kᵀ. Defaults to 1/√headDim. */
   readonly scale?: number;
-  /**
-   * The limit c of the products scale·q·kᵀ, which are replaced by c·tanh(scale·q·kᵀ/c). Defaults to 0, which
-   * means no limit.
-   */
+  /** The limit c of the products scale·q·kᵀ, which are replaced by c·tanh(scale·q·kᵀ/c). Defaults to 0, which means no limit. */
   readonly softCap?: number;
   /** ALiBi slopes, (heads) f32. By default all slopes are zero. */
   readonly slopes?: DeviceBuffer;

@@ -15,9 +15,8 @@ import type { KeyValueCache } from "./key_value_cache.ts";
 export type Activation = keyof typeof ACTIVATION_CODE;
 
 /**
- * Called with the input that a group of linear layers shares, (rows, inFeatures) f32, before the layers are
- * queued. Commands that read the input must be queued during the call, because the memory of the input is
- * reused.
+ * Called with the input that a group of linear layers shares, (rows, inFeatures) f32, before the layers are queued. Commands that read the
+ * input must be queued during the call, because the memory of the input is reused.
  */
 export type InputObserver = (group: LinearGroup, input: DeviceBuffer, rows: number) => void;
 
@@ -39,9 +38,6 @@ export interface BlockPass {
   readonly cache?: KeyValueCache;
   /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
-  /**
-   * Groups that are not computed, because their outputs are not used. Their inputs are still passed to
-   * `observeInput`.
-   */
+  /** Groups that are not computed, because their outputs are not used. Their inputs are still passed to `observeInput`. */
   readonly skippedGroups?: readonly LinearGroup[];
 }

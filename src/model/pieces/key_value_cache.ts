@@ -1,8 +1,7 @@
 /**
- * The keys and values of the tokens that a block has processed in earlier passes. With them, a pass needs to run only the new
- * tokens of a window. The cache has the whole rows of the buffers from which attention reads keys and values, so the views of
- * keys and values in a row are valid for both. If one linear layer computes queries, keys and values, the queries are stored
- * with them.
+ * The keys and values of the tokens that a block has processed in earlier passes. With them, a pass needs to run only the new tokens of a
+ * window. The cache has the whole rows of the buffers from which attention reads keys and values, so the views of keys and values in a row
+ * are valid for both. If one linear layer computes queries, keys and values, the queries are stored with them.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";

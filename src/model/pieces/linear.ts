@@ -9,10 +9,9 @@ import type { Activation, BlockPass } from "./block_pass.ts";
 import type { ColumnsView } from "./columns_view.ts";
 
 /**
- * Queues every layer of `group` on its input `x`, (rows, inFeatures) f32, after passing `x` to
- * `pass.observeInput`.
- * @returns one buffer per layer, (rows, outFeatures) f32, in the order of the group. A buffer is valid until
- * its layer, or another layer with the same role, runs again
+ * Queues every layer of `group` on its input `x`, (rows, inFeatures) f32, after passing `x` to `pass.observeInput`.
+ * @returns one buffer per layer, (rows, outFeatures) f32, in the order of the group. A buffer is valid until its layer, or another layer
+ * with the same role, runs again
  */
 export function applyGroup(
   pass: BlockPass,

@@ -9,8 +9,7 @@ type Pass = Pick<BlockPass, "backend" | "weights" | "workspace" | "rows">;
 
 /**
  * Queues the norm `spec` on `x`, (rows, size) f32.
- * @param rows the number of rows of `x`. If the norm is applied to each head, `x` has one row per head of
- * each token
+ * @param rows the number of rows of `x`. If the norm is applied to each head, `x` has one row per head of each token
  * @returns (rows, size) f32, valid until the same norm is queued again
  */
 export function normalize(pass: Pass, spec: NormSpec, x: DeviceBuffer, rows = pass.rows): DeviceBuffer {

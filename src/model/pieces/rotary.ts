@@ -1,8 +1,7 @@
 /**
- * Rotary position embedding (Su et al., arXiv 2104.09864). It rotates pairs of dimensions of queries and keys
- * by angles that grow with the position of the token. The sines and cosines of all positions are computed in
- * float64 on the host (the CPU), not on the device. The angles of late positions are large, and devices
- * differ in the accuracy of the sine of a large angle.
+ * Rotary position embedding (Su et al., arXiv 2104.09864). It rotates pairs of dimensions of queries and keys by angles that grow with the
+ * position of the token. The sines and cosines of all positions are computed in float64 on the host (the CPU), not on the device. The
+ * angles of late positions are large, and devices differ in the accuracy of the sine of a large angle.
  */
 
 import type { DeviceBuffer } from "../../device/backend.ts";
@@ -28,10 +27,7 @@ export interface RotarySpec {
   frequencies(tokens: number): Float64Array;
 }
 
-/**
- * Queues the rotation of the heads of `x`, in place.
- * @param headStride the distance between the first columns of two consecutive heads
- */
+/** Queues the rotation of the heads of `x`, in place. @param headStride the distance between the first columns of two consecutive heads */
 export function rotate(
   pass: BlockPass,
   spec: RotarySpec,

@@ -38,8 +38,7 @@ const vocabularySchema = z.record(z.string(), z.int().nonnegative());
 /**
  * Returns the definition of the tokenizer in `folder`, or undefined if the folder lacks vocab.json or merges.txt.
  * @param files the names of the files in `folder`
- * @param settings the object in tokenizer_config.json, merged with the special tokens in
- * special_tokens_map.json
+ * @param settings the object in tokenizer_config.json, merged with the special tokens in special_tokens_map.json
  * @throws {ModelError} if a file is malformed, or if a special token is not in the vocabulary
  */
 export async function readBpeFiles(

@@ -1,7 +1,6 @@
 /**
- * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json,
- * or from vocab.json and merges.txt in older checkpoints. Special tokens are added only if the post-processor
- * of the tokenizer adds them.
+ * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from vocab.json and
+ * merges.txt in older checkpoints. Special tokens are added only if the post-processor of the tokenizer adds them.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -20,9 +19,7 @@ const SPECIAL_FILE = "special_tokens_map.json";
 /** The file of a SentencePiece tokenizer. The library transformers can convert it to `TOKENIZER_FILE`. */
 const SENTENCEPIECE_FILE = "tokenizer.model";
 
-/**
- * How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one document `{"text": …}` per line.
- */
+/** How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one document `{"text": …}` per line. */
 export type TextFormat = "txt" | "jsonl";
 
 /** Loads the tokenizer of a checkpoint folder. @throws {ModelError} if there is none, or if its files are malformed */
@@ -58,10 +55,9 @@ function missingTokenizer(folder: string, files: readonly string[]): ModelError 
 }
 
 /**
- * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as "\n", as
- * in Python's text mode, because published perplexities were measured that way.
- * @throws {ModelError} if a line of a `.jsonl` file is not `{"text": …}`. The message names the file and the
- * line
+ * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as "\n", as in Python's
+ * text mode, because published perplexities were measured that way.
+ * @throws {ModelError} if a line of a `.jsonl` file is not `{"text": …}`. The message names the file and the line
  */
 export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSystem): Promise<Uint32Array> {
   const text = (await readText(fs, path)).replaceAll(/\r\n?/g, "\n");

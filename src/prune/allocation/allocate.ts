@@ -4,7 +4,7 @@ import type { QueryOf } from "../../client/model_pruner.ts";
 import { allocateByError } from "./allocate_error.ts";
 import { allocateOwl } from "./allocate_owl.ts";
 import type { Allocation, AllocationTask, WantedSparsities } from "./allocation.ts";
-import { exactCounts, sparsityOf } from "./exact_counts.ts";
+import { exactCounts, sparsityForZeros } from "./exact_counts.ts";
 
 const METHODS: Readonly<Record<Allocation["name"], (task: AllocationTask) => Promise<WantedSparsities>>> = {
   owl: allocateOwl,
@@ -32,7 +32,9 @@ export async function allocate(name: Allocation["name"], task: AllocationTask): 
   const counts = exactCounts(entries, sparsities, Math.round(sparsity * total));
   return {
     name,
-    sparsities: Object.fromEntries(layers.map((layer, i) => [layer.name, sparsityOf(counts[i], entries[i])])),
+    sparsities: Object.fromEntries(
+      layers.map((layer, i) => [layer.name, sparsityForZeros(counts[i], entries[i])]),
+    ),
     notes,
   };
 }

@@ -36,7 +36,7 @@ export function exactCounts(
 }
 
 /** Returns a sparsity s < 1 with round(s·entries) = zeros. Solvers round in this way to get the number of zeros of a layer. */
-export function sparsityOf(zeros: number, entries: number): number {
+export function sparsityForZeros(zeros: number, entries: number): number {
   return zeros === entries ? (entries - BELOW_ONE) / entries : zeros / entries;
 }
 

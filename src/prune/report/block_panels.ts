@@ -1,8 +1,7 @@
 /**
- * Draws the form that all charts of the report share: bar charts with one bar per transformer block. Every
- * series, such as one kind of layer, has its own panel. The panels are stacked, and all have the same scale.
- * The name of the series is written in its panel, so readers do not have to distinguish colours. The drawing
- * is as wide as a phone and scales with the column of the page that holds it.
+ * Draws the form that all charts of the report share: bar charts with one bar per transformer block. Every series, such as one kind of
+ * layer, has its own panel. The panels are stacked, and all have the same scale. The name of the series is written in its panel, so readers
+ * do not have to distinguish colours. The drawing is as wide as a phone and scales with the column of the page that holds it.
  */
 
 import * as Plot from "@observablehq/plot";
@@ -29,10 +28,7 @@ export interface PanelsOptions {
   readonly description: string;
   /** The number of blocks of the model, including those without a bar. */
   readonly blocks: number;
-  /**
-   * The upper end of the scale.
-   * @default the largest value
-   */
+  /** The upper end of the scale. @default the largest value */
   readonly max?: number;
   /** Formats the labels of the scale. */
   format(value: number): string;
@@ -103,10 +99,7 @@ export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOp
   return svg as PageElement;
 }
 
-/**
- * The indices of the blocks that are labelled on the axis. They are evenly spaced from 0, and few enough to
- * fit on a phone.
- */
+/** The indices of the blocks that are labelled on the axis. They are evenly spaced from 0, and few enough to fit on a phone. */
 function blockTicks(blocks: number): number[] {
   const step = [1, 2, 5, 10, 20, 50].find((step) => blocks / step <= 8) ?? Math.ceil(blocks / 8);
   return Array.from({ length: Math.ceil(blocks / step) }, (_, index) => index * step);

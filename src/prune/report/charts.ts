@@ -1,12 +1,11 @@
 /**
- * The charts of the report. Each shows one number of every layer, by block and with one panel per kind of layer or per
- * phase. A function returns undefined if its chart would say nothing. The bar of several layers, such as the experts
- * of a block, is their mean or their sum.
+ * The charts of the report. Each shows one number of every layer, by block and with one panel per kind of layer or per phase. A function
+ * returns undefined if its chart would say nothing. The bar of several layers, such as the experts of a block, is their mean or their sum.
  */
 
 import { type BlockValue, drawBlockPanels, valuesByKind } from "./block_panels.ts";
 import type { Page, PageElement } from "./dom.ts";
-import { formatNumber, formatSeconds, formatShare } from "./format.ts";
+import { numberText, secondsText, shareText } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 import { meanError, sparsityOf } from "./summary.ts";
 
@@ -20,7 +19,7 @@ export function drawErrorChart(document: Page, run: RunReport): PageElement | un
     id: "error-chart",
     title: "Relative error of each layer by block",
     description:
-      `The largest error is ${formatNumber(worst.value)}, in ${worst.series} of block ${worst.block}. ` +
+      `The largest error is ${numberText(worst.value)}, in ${worst.series} of block ${worst.block}. ` +
       "The table below lists all values.",
     blocks: run.model.blocks,
     format: String,
@@ -42,7 +41,7 @@ export function drawSparsityChart(document: Page, run: RunReport): PageElement |
     document,
     id: "sparsity-chart",
     title: "Sparsity by block",
-    description: `From ${formatShare(min)} to ${formatShare(max)} of the weights of a layer are zero.`,
+    description: `From ${shareText(min)} to ${shareText(max)} of the weights of a layer are zero.`,
     blocks: run.model.blocks,
     max: 1,
     format: (share) => `${Math.round(100 * share)} %`,
@@ -72,7 +71,7 @@ export function drawTimeChart(document: Page, run: RunReport): PageElement | und
 
 /** A sentence with the total time of each phase. */
 export function timeDescription(run: RunReport): string {
-  const sums = timedPhases(run).map((phase) => `${phase} ${formatSeconds(totalSeconds(run.layers, phase))}`);
+  const sums = timedPhases(run).map((phase) => `${phase} ${secondsText(totalSeconds(run.layers, phase))}`);
   return `In total: ${sums.join(", ")}.`;
 }
 

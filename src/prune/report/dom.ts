@@ -1,8 +1,7 @@
 /**
- * Builds the report page as a DOM document, with the linkedom library. Texts from a run, such as file names,
- * become text nodes and attribute values. These are escaped when the document is written as HTML, so a text
- * cannot become markup. linkedom does not escape texts in attributes and in the title, so this file escapes
- * them there.
+ * Builds the report page as a DOM document, with the linkedom library. Texts from a run, such as file names, become text nodes and
+ * attribute values. These are escaped when the document is written as HTML, so a text cannot become markup. linkedom does not escape texts
+ * in attributes and in the title, so this file escapes them there.
  */
 
 import { DOMParser } from "linkedom";
@@ -27,7 +26,7 @@ export interface PageElement {
 }
 
 /** A child of an element: another element or a text. `undefined` is skipped. */
-export type Child = PageElement | string | undefined;
+export type PageChild = PageElement | string | undefined;
 
 /** Creates an empty page in English. */
 export function emptyPage(): Page {
@@ -41,7 +40,7 @@ export function createElement(
   document: Page,
   tag: string,
   attributes: Readonly<Record<string, string>> = {},
-  children: readonly Child[] = [],
+  children: readonly PageChild[] = [],
 ): PageElement {
   const created = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {

@@ -3,7 +3,7 @@
 const UNITS = ["KB", "MB", "GB", "TB"];
 
 /** Formats a number of bytes in decimal units: `512 B`, `11.2 MB`. */
-export function formatBytes(bytes: number): string {
+export function bytesText(bytes: number): string {
   if (bytes < 1000) return `${bytes} B`;
   let value = bytes / 1000, unit = 0;
   for (; value >= 999.95 && unit < UNITS.length - 1; unit++) value /= 1000;
@@ -11,12 +11,12 @@ export function formatBytes(bytes: number): string {
 }
 
 /** Formats a fraction from 0 to 1 as a percentage: `37.4 %`. */
-export function formatShare(share: number): string {
+export function shareText(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
 /** Formats a duration in seconds: `8 ms`, `0.42 s`, `83 s`, `1 h 5 min`. */
-export function formatSeconds(seconds: number): string {
+export function secondsText(seconds: number): string {
   if (seconds < 0.1) return `${(1000 * seconds).toFixed(0)} ms`;
   if (seconds < 10) return `${seconds.toFixed(2)} s`;
   if (seconds < 120) return `${seconds.toFixed(0)} s`;
@@ -26,11 +26,11 @@ export function formatSeconds(seconds: number): string {
 }
 
 /** Formats a count: `1,769,472`. */
-export function formatCount(count: number): string {
+export function countText(count: number): string {
   return count.toLocaleString("en");
 }
 
 /** Formats a number with four significant digits. Formats null, which means that there is no value, as a dash. */
-export function formatNumber(value: number | null): string {
+export function numberText(value: number | null): string {
   return value === null ? "–" : value.toPrecision(4);
 }

@@ -1,9 +1,9 @@
 /** The main results of a run, which the report shows first: sparsity, perplexity, file size and time. */
 
 import { createElement, type Page, type PageElement } from "./dom.ts";
-import { formatBytes, formatCount, formatSeconds, formatShare } from "./format.ts";
+import { bytesText, countText, secondsText, shareText } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
-import { formatPhases } from "./run_seconds.ts";
+import { phasesText } from "./run_seconds.ts";
 import { roundedBits, sparsityOf, totals } from "./summary.ts";
 
 /** One result: its name, its value, and a note that explains the value. */
@@ -34,9 +34,9 @@ function sparsity({ layers }: RunReport): KeyFigure {
   const { zeros, entries } = totals(layers);
   return {
     name: "Sparsity",
-    value: formatShare(sparsityOf(layers)),
-    note: `${formatCount(zeros)} of ${formatCount(entries)} weights in ${
-      formatCount(layers.length)
+    value: shareText(sparsityOf(layers)),
+    note: `${countText(zeros)} of ${countText(entries)} weights in ${
+      countText(layers.length)
     } layers are zero`,
   };
 }
@@ -77,11 +77,11 @@ function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplex
 function size({ format, bytes: { dense, written } }: RunReport): KeyFigure {
   return {
     name: "Weight files",
-    value: formatBytes(written),
+    value: bytesText(written),
     note: format === "dense"
       ? "dense format: zeros take as much space as other weights"
-      : `${format} format: ${formatShare(1 - written / dense)} less than the ${
-        formatBytes(dense)
+      : `${format} format: ${shareText(1 - written / dense)} less than the ${
+        bytesText(dense)
       } of the dense format`,
   };
 }
@@ -90,7 +90,7 @@ function time({ seconds, resumed }: RunReport): KeyFigure {
   const times = resumed === 1 ? "once" : `${resumed} times`;
   return {
     name: "Time",
-    value: formatSeconds(seconds.total),
-    note: formatPhases(seconds) + (resumed > 0 ? `; resumed ${times}` : ""),
+    value: secondsText(seconds.total),
+    note: phasesText(seconds) + (resumed > 0 ? `; resumed ${times}` : ""),
   };
 }

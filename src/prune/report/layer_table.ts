@@ -4,7 +4,7 @@
  */
 
 import { createElement, type Page, type PageElement } from "./dom.ts";
-import { formatCount, formatNumber, formatSeconds, formatShare } from "./format.ts";
+import { countText, numberText, secondsText, shareText } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 import { layerKind, meanError, sparsityOf } from "./summary.ts";
 
@@ -26,18 +26,17 @@ const COLUMNS: readonly { title: string; isText?: boolean; cell(row: Row, run: R
     isText: true,
     cell: (row) => layerKind(row[0]) + (row.length > 1 ? ` (${row.length})` : ""),
   },
-  { title: "Error", cell: (row) => formatNumber(meanError(row)) },
-  { title: "Zeros", cell: (row) => formatShare(sparsityOf(row)) },
+  { title: "Error", cell: (row) => numberText(meanError(row)) },
+  { title: "Zeros", cell: (row) => shareText(sparsityOf(row)) },
   {
     title: ALLOCATED,
-    cell: (row, { allocation }) =>
-      range(row, ({ name }) => allocation?.sparsities[name] ?? null, formatNumber),
+    cell: (row, { allocation }) => range(row, ({ name }) => allocation?.sparsities[name] ?? null, numberText),
   },
   { title: "Size", cell: ([{ rows, cols }]) => `${rows} × ${cols}` },
   {
     title: TOKENS,
     cell: (row) =>
-      range(row, ({ tokens }) => tokens, (tokens) => tokens === undefined ? "all" : formatCount(tokens)),
+      range(row, ({ tokens }) => tokens, (tokens) => tokens === undefined ? "all" : countText(tokens)),
   },
   { title: REFIT, cell: (row) => range(row, ({ refit_steps }) => refit_steps, String) },
   {
@@ -45,7 +44,7 @@ const COLUMNS: readonly { title: string; isText?: boolean; cell(row: Row, run: R
     cell: (row) =>
       range(row, ({ damping }) => damping, (damping) => damping === null ? "–" : String(damping)),
   },
-  { title: "Time", cell: (row) => formatSeconds(secondsOf(row)) },
+  { title: "Time", cell: (row) => secondsText(secondsOf(row)) },
 ];
 
 /** Renders one foldable table per block. A single block is open. */
@@ -95,9 +94,9 @@ function blockFacts(block: number, layers: readonly LayerRun[]): string[] {
   return [
     `Block ${block}`,
     `${layers.length} ${layers.length === 1 ? "layer" : "layers"}`,
-    `${formatShare(sparsityOf(layers))} zeros`,
-    `mean error ${formatNumber(meanError(layers))}`,
-    formatSeconds(secondsOf(layers)),
+    `${shareText(sparsityOf(layers))} zeros`,
+    `mean error ${numberText(meanError(layers))}`,
+    secondsText(secondsOf(layers)),
   ];
 }
 

@@ -6,9 +6,9 @@
 
 import colours from "../../pages/style/colours.css" with { type: "text" };
 import style from "./style.css" with { type: "text" };
-import { type Child, createElement, createTitle, emptyPage, type Page, type PageElement } from "./dom.ts";
+import { createElement, createTitle, emptyPage, type Page, type PageChild, type PageElement } from "./dom.ts";
 import { drawErrorChart, drawSparsityChart, drawTimeChart, timeDescription } from "./charts.ts";
-import { formatCount, formatNumber, formatShare } from "./format.ts";
+import { countText, numberText, shareText } from "./format.ts";
 import { renderKeyFigures } from "./key_figures.ts";
 import { renderLayerTables } from "./layer_table.ts";
 import { renderCommand, renderRunDetails } from "./run_details.ts";
@@ -55,7 +55,7 @@ export function renderReport(run: RunReport): string {
   ]));
   return document.toString();
 
-  function section(heading: string, children: readonly Child[]): PageElement {
+  function section(heading: string, children: readonly PageChild[]): PageElement {
     return make("section", {}, [make("h2", {}, [heading]), ...children]);
   }
 }
@@ -95,8 +95,8 @@ function fewTokensNote({ layers }: RunReport): string[] {
 function summarySentence(run: RunReport): string {
   const { layers, model } = run, bits = roundedBits(run), error = meanError(layers);
   const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
-  return `${methods || "nothing pruned"}: ${formatShare(sparsityOf(layers))} of the weights in ` +
-    `${formatCount(layers.length)} layers of ${model.blocks} blocks are zero` +
+  return `${methods || "nothing pruned"}: ${shareText(sparsityOf(layers))} of the weights in ` +
+    `${countText(layers.length)} layers of ${model.blocks} blocks are zero` +
     (bits === undefined ? "" : `, and the others are rounded to ${bits} bits`) +
-    (error === null ? "." : `. The mean relative error of a layer is ${formatNumber(error)}.`);
+    (error === null ? "." : `. The mean relative error of a layer is ${numberText(error)}.`);
 }

@@ -1,7 +1,4 @@
-/**
- * The settings and the environment of a run, as pairs of a name and a value. They are all that is needed to
- * repeat the run.
- */
+/** The settings and the environment of a run, as pairs of a name and a value. They are all that is needed to repeat the run. */
 
 import { createElement, type Page, type PageElement } from "./dom.ts";
 import type { RunReport } from "./run_report.ts";

@@ -1,14 +1,11 @@
 /** The time that a run took, divided into phases. */
 
 import { z } from "zod";
-import { formatSeconds } from "./format.ts";
+import { secondsText } from "./format.ts";
 
 const phaseSchema = z.number().min(0).default(0);
 
-/**
- * The seconds of all processes that worked on a run. Work that was lost because a process was killed is not
- * counted.
- */
+/** The seconds of all processes that worked on a run. Work that was lost because a process was killed is not counted. */
 export const runSecondsSchema = z.object({
   /** Starting the processes, reading the model and the texts, and opening the device. */
   load: phaseSchema,
@@ -38,7 +35,7 @@ export function withTotal(phases: PhaseSeconds): RunSeconds {
 }
 
 /** Lists the phases that took time: `load 0.41 s, calibration 3.20 s, layers 2.05 s`. */
-export function formatPhases({ total: _, ...phases }: RunSeconds): string {
+export function phasesText({ total: _, ...phases }: RunSeconds): string {
   const taken = Object.entries(phases).filter(([, seconds]) => seconds > 0);
-  return taken.map(([phase, seconds]) => `${phase} ${formatSeconds(seconds)}`).join(", ");
+  return taken.map(([phase, seconds]) => `${phase} ${secondsText(seconds)}`).join(", ");
 }

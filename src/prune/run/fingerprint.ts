@@ -1,13 +1,11 @@
 /**
- * Computes and compares the fingerprints of runs. A fingerprint maps names to short texts that cover
- * everything on which the bytes of a run's result depend. An unfinished run may be resumed only with the same
- * fingerprint. If the fingerprints differ, the names tell the user what has changed. Large files are
- * represented by their size, time of modification and header, because reading them whole would take as long
- * as pruning.
+ * Computes and compares the fingerprints of runs. A fingerprint maps names to short texts that cover everything on which the bytes of a
+ * run's result depend. An unfinished run may be resumed only with the same fingerprint. If the fingerprints differ, the names tell the user
+ * what has changed. Large files are represented by their size, time of modification and header, because reading them whole would take as
+ * long as pruning.
  */
 
-import { describeRounding } from "../../device/backend.ts";
-import type { Backend } from "../../device/backend.ts";
+import { type Backend, describeRounding } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { digestRange } from "../../base/files/chunks.ts";
@@ -18,7 +16,7 @@ import type { AllocationName } from "../allocation/allocation.ts";
 import type { RunTexts, TextFile } from "../texts/named_texts.ts";
 
 /** Maps the name of each value to its text. */
-export type Fingerprint = Readonly<Record<string, string>>;
+export type RunFingerprint = Readonly<Record<string, string>>;
 
 /** Reports that a run in the output folder differs from the requested one. The message names what differs and what helps. */
 export class OtherRunError extends Error {
@@ -32,14 +30,11 @@ const TOKENIZER_FILES =
 /** The files of a checkpoint that contain tensors. */
 const WEIGHT_FILES = /\.(safetensors|bin)$/;
 
-/**
- * Computes the part of a fingerprint that covers a checkpoint: its configuration, its weights and its
- * tokenizer.
- */
+/** Computes the part of a fingerprint that covers a checkpoint: its configuration, its weights and its tokenizer. */
 export async function checkpointFingerprint(
   checkpoint: Checkpoint,
   fs: WorkFileSystem,
-): Promise<Fingerprint> {
+): Promise<RunFingerprint> {
   const values: Record<string, string> = {};
   const config = new TextEncoder().encode(JSON.stringify(checkpoint.config));
   values["model configuration"] = await digest(config);
@@ -70,7 +65,7 @@ export async function fileDigest(path: string, fs: WorkFileSystem): Promise<stri
 }
 
 /** Describes each value that differs between two fingerprints, one text per value. */
-export function differences(previous: Fingerprint, current: Fingerprint): string[] {
+export function differences(previous: RunFingerprint, current: RunFingerprint): string[] {
   const names = new Set([...Object.keys(previous), ...Object.keys(current)]);
   return [...names].filter((name) => previous[name] !== current[name])
     .map((name) => `${name} was ${previous[name] ?? "absent"} and is ${current[name] ?? "absent"}`);
@@ -114,7 +109,7 @@ export interface FingerprintSources {
  */
 export async function commandFingerprint(
   { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
-): Promise<Fingerprint> {
+): Promise<RunFingerprint> {
   const { samples, seed, layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, format } =
     options;
   const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
@@ -153,6 +148,6 @@ async function textDigest({ name, path }: TextFile, fs: WorkFileSystem): Promise
 export const FORWARD_BACKEND = "the forward's backend";
 
 /** Adds to the fingerprint of a command the device of the forward passes. A run must go on with an equal device, but it may be finished on any. */
-export function runFingerprint(command: Fingerprint, { kind, adapter }: Backend): Fingerprint {
+export function runFingerprint(command: RunFingerprint, { kind, adapter }: Backend): RunFingerprint {
   return { ...command, [FORWARD_BACKEND]: describeRounding({ backend: kind, adapter: adapter.name }) };
 }

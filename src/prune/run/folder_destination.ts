@@ -17,7 +17,7 @@ import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
 import { quantizedModel } from "../quantized_model.ts";
-import { type Fingerprint, OtherRunError } from "./fingerprint.ts";
+import { OtherRunError, type RunFingerprint } from "./fingerprint.ts";
 import type { LayerEntry } from "./journal.ts";
 import type { OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { pruneModel } from "./prune_model.ts";
@@ -36,7 +36,7 @@ export interface FolderJob extends PruneJob {
   /** Whether to discard an unfinished run in the output folder. */
   readonly restart?: boolean;
   /** Everything that the bytes of the result depend on. */
-  readonly fingerprint: Fingerprint;
+  readonly fingerprint: RunFingerprint;
   /** Returns the grid of the layer `name` in a quantised result. Absent if the result is dense. */
   readonly gridOf?: (name: string) => GridOptions | undefined;
   /**
@@ -63,8 +63,7 @@ export interface FolderServices extends PruneServices {
 /**
  * Runs the job to its end, or continues the run of an earlier process.
  * @returns the journal's entries of all layers, pruned by this process or an earlier one
- * @throws the error that stopped the run. The finished layers are kept. If the run has made no progress, its
- * files are removed
+ * @throws the error that stopped the run. The finished layers are kept. If the run has made no progress, its files are removed
  */
 export function pruneIntoFolder(job: FolderJob, services: FolderServices): Promise<LayerEntry[]> {
   const destination = { fill: (prune: Prune) => fillFolder(job, services, prune) };
@@ -118,10 +117,7 @@ async function repair(
   return complete;
 }
 
-/**
- * Keeps the finished layers after a failure. If the run has made no progress, removes every file that it
- * created.
- */
+/** Keeps the finished layers after a failure. If the run has made no progress, removes every file that it created. */
 async function cleanUpAfterFailure(
   { out }: FolderJob,
   { fs, onUnfinished }: FolderServices,

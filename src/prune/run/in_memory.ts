@@ -26,10 +26,7 @@ export function memoryDestination({ spec, weights }: Model): Destination<Model> 
 export interface InMemoryPruneOptions extends PruneServices {
   /** Token ids of the calibration windows. Runs that need no statistics do not use them. */
   readonly windows: readonly Uint32Array[];
-  /**
-   * How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method.
-   * @default "uniform"
-   */
+  /** How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method. @default "uniform" */
   readonly allocation?: AllocationName;
 }
 

@@ -1,12 +1,11 @@
 /**
- * The journal of a run: a file with one JSON object per line. Each line is flushed to the disk before the run
- * continues, so the work that a complete line records is never lost. If the process is killed while it writes
- * a line, this last line is incomplete. It is ignored when the journal is opened again. Lines are only ever
- * appended.
+ * The journal of a run: a file with one JSON object per line. Each line is flushed to the disk before the run continues, so the work that a
+ * complete line records is never lost. If the process is killed while it writes a line, this last line is incomplete. It is ignored when
+ * the journal is opened again. Lines are only ever appended.
  *
- * The last member of each object, `chain`, is the digest of the line and of the chain of the line before it. A line that was
- * changed, repeated, moved, or that lacks its predecessor therefore does not have the right chain. Such a line and all later
- * lines are ignored, and the run repeats their work.
+ * The last member of each object, `chain`, is the digest of the line and of the chain of the line before it. A line that was changed,
+ * repeated, moved, or that lacks its predecessor therefore does not have the right chain. Such a line and all later lines are ignored, and
+ * the run repeats their work.
  */
 
 import { z } from "zod";
@@ -24,9 +23,7 @@ const startSchema = z.object({
   seconds: secondsSchema.default(0),
 });
 
-/**
- * Records the sparsity of each layer, which was chosen before the first layer was pruned. A resumed run uses the same sparsities.
- */
+/** Records the sparsity of each layer, which was chosen before the first layer was pruned. A resumed run uses the same sparsities. */
 const allocationSchema = z.object({
   type: z.literal("allocation"),
   name: z.enum(["owl", "error"]),
@@ -36,18 +33,12 @@ const allocationSchema = z.object({
   seconds: secondsSchema.default(0),
 });
 
-/**
- * Records that the pruned weight of a layer has been flushed to the disk, in the weight file that contains
- * it.
- */
+/** Records that the pruned weight of a layer has been flushed to the disk, in the weight file that contains it. */
 const layerSchema = z.object({
   type: z.literal("layer"),
   name: z.string(),
   block: z.int().min(0),
-  /**
-   * The seconds since the previous line. `calibration` is the part that forward passes took, and `layers` is
-   * the rest.
-   */
+  /** The seconds since the previous line. `calibration` is the part that forward passes took, and `layers` is the rest. */
   seconds: z.object({ calibration: secondsSchema, layers: secondsSchema }),
   /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
   tokens: z.int().min(0).optional(),

@@ -1,8 +1,7 @@
 /**
- * Measures where the time of pruning a model goes. A run is divided into phases: calibration, the exchange
- * with the host (the server that solves the layers), the phases that the host reports, writing, and
- * evaluation. Times are wall-clock seconds as the client sees them. A layer is stored while the next one is solved, so the phases may add
- * up to more than the time of the run.
+ * Measures where the time of pruning a model goes. A run is divided into phases: calibration, the exchange with the host (the server that
+ * solves the layers), the phases that the host reports, writing, and evaluation. Times are wall-clock seconds as the client sees them. A
+ * layer is stored while the next one is solved, so the phases may add up to more than the time of the run.
  */
 
 import type { ModelSource } from "../../client/model_source.ts";

@@ -24,7 +24,7 @@ import {
 } from "../../base/files/whole_file.ts";
 import { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import { tryParseJson } from "../../base/texts.ts";
-import { differences, type Fingerprint, OtherRunError } from "./fingerprint.ts";
+import { differences, OtherRunError, type RunFingerprint } from "./fingerprint.ts";
 import {
   type AllocationEntry,
   Journal,
@@ -42,7 +42,7 @@ const runSchema = z.object({ fingerprint: z.record(z.string(), z.string()) });
 /** Options of opening a run. */
 export interface RunOptions {
   /** Everything that the bytes of the result depend on. */
-  readonly fingerprint: Fingerprint;
+  readonly fingerprint: RunFingerprint;
   /** Whether to discard an unfinished run in the output folder, even if it has another fingerprint. */
   readonly restart?: boolean;
 }
@@ -176,14 +176,14 @@ function isStates(entry: JournalEntry, block: number): entry is StatesEntry {
   return entry.type === "states" && entry.block === block;
 }
 
-async function readFingerprint(fs: WorkFileSystem, folder: string): Promise<Fingerprint> {
+async function readFingerprint(fs: WorkFileSystem, folder: string): Promise<RunFingerprint> {
   const text = new TextDecoder().decode(await readBytes(fs, `${folder}/${RUN_FILE}`));
   const parsed = runSchema.safeParse(tryParseJson(text));
   if (parsed.success) return parsed.data.fingerprint;
   throw new OtherRunError(`${folder}/${RUN_FILE}: is not the file of a run; start over with --restart`);
 }
 
-function requireSameRun(out: string, previous: Fingerprint, current: Fingerprint): void {
+function requireSameRun(out: string, previous: RunFingerprint, current: RunFingerprint): void {
   const changes = differences(previous, current);
   if (changes.length === 0) return;
   throw new OtherRunError(
@@ -199,7 +199,7 @@ async function removeTemporaryFiles(fs: WorkFileSystem, out: string): Promise<vo
 }
 
 /** Empties the run's folder and then writes the fingerprint. The folder contains no run until the fingerprint is written. */
-async function createRun(fs: WorkFileSystem, folder: string, fingerprint: Fingerprint): Promise<void> {
+async function createRun(fs: WorkFileSystem, folder: string, fingerprint: RunFingerprint): Promise<void> {
   const files = await fs.list(folder) ?? [];
   // The old fingerprint is removed first. If the process is killed before the rest is removed, the folder contains no run.
   for (const name of files.toSorted((a, b) => Number(b === RUN_FILE) - Number(a === RUN_FILE))) {

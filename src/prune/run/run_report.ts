@@ -11,7 +11,7 @@ import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
 import { NAMED_SEED } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
-import type { Fingerprint, RunSettings } from "./fingerprint.ts";
+import type { RunFingerprint, RunSettings } from "./fingerprint.ts";
 import type { AllocationEntry, JournalEntry, LayerEntry } from "./journal.ts";
 import type { PruneRun } from "./prune_run.ts";
 
@@ -28,7 +28,7 @@ export interface RunFacts {
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
   /** The fingerprint of the command. */
-  readonly fingerprint: Fingerprint;
+  readonly fingerprint: RunFingerprint;
 }
 
 /** The results of the end of a run, which the journal does not record. */

@@ -16,10 +16,7 @@ const TEXT_COLUMN = "text";
 /** The number of documents of C4 on which the published code measures, and the largest number of windows. */
 const C4_DOCUMENTS = 1100, C4_WINDOWS = 256;
 
-/**
- * Returns calibration windows of a named text.
- * @throws {ModelError} if the file is malformed or too short
- */
+/** Returns calibration windows of a named text. @throws {ModelError} if the file is malformed or too short */
 export async function namedCalibrationWindows(
   tokenizer: Tokenizer,
   name: TextName,
@@ -35,10 +32,7 @@ export async function namedCalibrationWindows(
   return calibrationWindows(encodeText(tokenizer, rows.join(" "), "txt"), { windows: samples, seqlen, seed });
 }
 
-/**
- * Returns the tokens of a named text on which perplexities are measured.
- * @throws {ModelError} if the file is malformed
- */
+/** Returns the tokens of a named text on which perplexities are measured. @throws {ModelError} if the file is malformed */
 export async function namedEvaluationTokens(
   tokenizer: Tokenizer,
   name: TextName,

@@ -5,8 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../../src/device/backend.ts";
-import { roundingName } from "../../../src/device/backend.ts";
+import { type Backend, roundingName } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { findProducts, USUAL_PLACES } from "../../../src/device/cpu/products/find_products.ts";
 import { rankProducts } from "../../../src/device/cpu/products/measure_products.ts";

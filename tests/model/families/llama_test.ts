@@ -5,8 +5,7 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { llama } from "../../../src/model/families/llama.ts";
-import { qwen2 } from "../../../src/model/families/llama.ts";
+import { llama, qwen2 } from "../../../src/model/families/llama.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";

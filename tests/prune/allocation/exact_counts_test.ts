@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { exactCounts, sparsityOf } from "../../../src/prune/allocation/exact_counts.ts";
+import { exactCounts, sparsityForZeros } from "../../../src/prune/allocation/exact_counts.ts";
 import { layerQuerySchema } from "../../../src/protocol/parameters.ts";
 import { searchParamsOf } from "../../../src/protocol/search_params.ts";
 import { PruningBudget } from "../../../src/tensor/pattern.ts";
@@ -63,7 +63,7 @@ describe("exactCounts()", () => {
   });
 });
 
-describe("sparsityOf()", () => {
+describe("sparsityForZeros()", () => {
   it("returns a sparsity below 1 with which a solver prunes exactly the count, even if it was sent as text", () => {
     const random = uniform(5);
     const cases = [[0, 7], [7, 7], [1, 3], [49_152 * 12_288 - 1, 49_152 * 12_288], [6e8, 6e8]];
@@ -72,7 +72,7 @@ describe("sparsityOf()", () => {
       cases.push([Math.floor(random() * (entries + 1)), entries]);
     }
     for (const [count, entries] of cases) {
-      const sparsity = sparsityOf(count, entries);
+      const sparsity = sparsityForZeros(count, entries);
       assert.ok(sparsity >= 0 && sparsity < 1, `${count} of ${entries}`);
       const sent = Object.fromEntries(searchParamsOf({ sparsity }));
       const received = layerQuerySchema.parse(sent).sparsity!;

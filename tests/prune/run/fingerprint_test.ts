@@ -4,13 +4,17 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { checkpointFingerprint, differences, type Fingerprint } from "../../../src/prune/run/fingerprint.ts";
+import {
+  checkpointFingerprint,
+  differences,
+  type RunFingerprint,
+} from "../../../src/prune/run/fingerprint.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const SHARD = "model-00002-of-00002.safetensors";
 
-async function fingerprint(folder: string): Promise<Fingerprint> {
+async function fingerprint(folder: string): Promise<RunFingerprint> {
   const checkpoint = await openCheckpoint(folder, denoFileSystem);
   try {
     return await checkpointFingerprint(checkpoint, denoFileSystem);

@@ -1,7 +1,7 @@
 /** Prints the plan of a run. */
 
-import { formatBytes, formatCount, formatSeconds } from "../../../prune/report/format.ts";
-import { formatPhases } from "../../../prune/report/run_seconds.ts";
+import { bytesText, countText, secondsText } from "../../../prune/report/format.ts";
+import { phasesText } from "../../../prune/report/run_seconds.ts";
 import type { Output } from "../../terminal/output.ts";
 import type { RunPlan } from "./plan_run.ts";
 
@@ -13,17 +13,17 @@ export function printPlan(plan: RunPlan, output: Output): void {
   const chosen = Object.entries(parameters).map(([name, value]) => `${name} ${value}`).join(", ");
   output.result(plan, [
     `prunes  ${layers} layers in ${blocks} blocks of ${plan.model} with ${
-      formatCount(weights)
+      countText(weights)
     } weights: ${chosen}`,
-    `tokens  ${formatCount(samples * seqlen)}, in ${samples} windows of ${seqlen}`,
-    `time    about ${formatSeconds(seconds.total)}: ${formatPhases(seconds)}`,
-    `memory  ${formatBytes(memory.process)} of this process, ${formatBytes(memory.device)} of the device`,
-    `disk    ${formatBytes(disk.output)} for the result, ${
-      formatBytes(disk.unfinished)
+    `tokens  ${countText(samples * seqlen)}, in ${samples} windows of ${seqlen}`,
+    `time    about ${secondsText(seconds.total)}: ${phasesText(seconds)}`,
+    `memory  ${bytesText(memory.process)} of this process, ${bytesText(memory.device)} of the device`,
+    `disk    ${bytesText(disk.output)} for the result, ${
+      bytesText(disk.unfinished)
     } more until it is complete, ` +
-    `${formatBytes(disk.free)} free`,
-    `sends   ${sent === 0 ? "nothing" : `at most ${formatBytes(sent)} to hosts`}`,
-    `This plan was measured in ${formatSeconds(measured.seconds)} with ${measured.windows} windows and ` +
+    `${bytesText(disk.free)} free`,
+    `sends   ${sent === 0 ? "nothing" : `at most ${bytesText(sent)} to hosts`}`,
+    `This plan was measured in ${secondsText(measured.seconds)} with ${measured.windows} windows and ` +
     `${measured.layers} layers.`,
   ]);
 }

@@ -2,7 +2,7 @@
 
 import { needsNoStatistics } from "../../../protocol/methods.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
-import { formatBytes, formatCount } from "../../../prune/report/format.ts";
+import { bytesText, countText } from "../../../prune/report/format.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { DiskUse } from "./disk_use.ts";
 
@@ -21,8 +21,8 @@ export function tokenWarnings(
   );
   if (tokens >= TOKENS_PER_COLUMN * columns) return [];
   return [
-    `${formatCount(tokens)} tokens are fewer than three times ${
-      formatCount(columns)
+    `${countText(tokens)} tokens are fewer than three times ${
+      countText(columns)
     } inputs: take more --samples`,
   ];
 }
@@ -31,11 +31,11 @@ export function tokenWarnings(
 export function diskWarnings({ output, unfinished }: DiskUse, freeBytes: number): string[] {
   const needed = output + unfinished;
   if (needed <= freeBytes) return [];
-  return [`the run needs ${formatBytes(needed)} on the disk, which has ${formatBytes(freeBytes)} free`];
+  return [`the run needs ${bytesText(needed)} on the disk, which has ${bytesText(freeBytes)} free`];
 }
 
 /** Warns if the device has too little memory. @param memoryBytes undefined if the device cannot tell */
 export function deviceWarnings(neededBytes: number, memoryBytes: number | undefined): string[] {
   if (memoryBytes === undefined || neededBytes <= memoryBytes) return [];
-  return [`the run needs ${formatBytes(neededBytes)} of the device, which has ${formatBytes(memoryBytes)}`];
+  return [`the run needs ${bytesText(neededBytes)} of the device, which has ${bytesText(memoryBytes)}`];
 }

@@ -4,10 +4,7 @@
 // columns that share a grid, because a grid is computed from up-to-date weights. With one grid per row, a panel is a group of
 // the n:m pattern, or PANEL columns if there is no such pattern.
 
-import {
-  choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before,
-  sweep_columns,
-} from "./shared/column_loop";
+import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
 import { BUNDLE_ROWS, COLUMN_BYTES, row_scales, row_zeros, weights } from "./shared/prune_bundle";
 import { grid_scale, grid_zero } from "./shared/quantization_grid";
 import { ceil_divide } from "./shared/items";

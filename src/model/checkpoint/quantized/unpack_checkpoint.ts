@@ -17,10 +17,7 @@ export interface UnpackResult {
 }
 
 export interface UnpackOptions extends Pick<CompleteOptions, "signal" | "progress"> {
-  /**
-   * Whether the folder may contain files. A checkpoint in it is replaced.
-   * @default false
-   */
+  /** Whether the folder may contain files. A checkpoint in it is replaced. @default false */
   readonly overwrite?: boolean;
   /** Returns texts by file name. These files are written instead of being copied from the checkpoint. */
   rewriteFiles?(result: UnpackResult): ReadonlyMap<string, string> | Promise<ReadonlyMap<string, string>>;

@@ -1,7 +1,6 @@
 /**
- * Computes the position of a tensor in its storage. A storage is a range of bytes, and a tensor is a view of
- * it. Views that skip, repeat or reorder elements, such as transposed and expanded tensors, are rejected,
- * because a tensor is read as one consecutive range of bytes.
+ * Computes the position of a tensor in its storage. A storage is a range of bytes, and a tensor is a view of it. Views that skip, repeat or
+ * reorder elements, such as transposed and expanded tensors, are rejected, because a tensor is read as one consecutive range of bytes.
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";
@@ -17,8 +16,7 @@ const MAX_AXES = 64;
  * @param args the storage, the offset in elements, the size and the stride
  * @param metadata flags that change the meaning of the elements, such as conjugation. No flag may be set.
  * @param dtype the dtype of the elements, if the storage is untyped
- * @throws {ModelError} if an argument has the wrong type, if the tensor does not fit into the storage, or if it is not
- * contiguous
+ * @throws {ModelError} if an argument has the wrong type, if the tensor does not fit into the storage, or if it is not contiguous
  */
 export function rebuildTensor(
   args: readonly PickleValue[],

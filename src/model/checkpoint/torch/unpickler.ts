@@ -1,8 +1,7 @@
 /**
- * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle
- * can use only the names in `pickle_globals.ts`, cannot create objects of other classes, and is limited in
- * time and memory. Nesting depth is not limited, because the unpickler does not recurse. Python's module
- * `pickletools` documents the opcodes of protocols 2 to 5.
+ * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle can use only the names in
+ * `pickle_globals.ts`, cannot create objects of other classes, and is limited in time and memory. Nesting depth is not limited, because the
+ * unpickler does not recurse. Python's module `pickletools` documents the opcodes of protocols 2 to 5.
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";

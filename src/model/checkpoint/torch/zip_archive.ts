@@ -1,11 +1,10 @@
 /**
- * Reads the positions of the entries in a zip archive that `torch.save` wrote. Its entries are uncompressed and lie in one root
- * folder. Every entry is therefore a consecutive range of bytes of the file, and nothing needs to be extracted.
+ * Reads the positions of the entries in a zip archive that `torch.save` wrote. Its entries are uncompressed and lie in one root folder.
+ * Every entry is therefore a consecutive range of bytes of the file, and nothing needs to be extracted.
  *
- * zip.js reads the central directory, including zip64. This file finds an entry's data from the entry's local
- * header, because the length of this header may differ from what the directory suggests. The names of entries
- * are used as keys and never as paths. Checksums are not verified, because tensors are read in parts.
- * Safetensors files have no checksums either.
+ * zip.js reads the central directory, including zip64. This file finds an entry's data from the entry's local header, because the length of
+ * this header may differ from what the directory suggests. The names of entries are used as keys and never as paths. Checksums are not
+ * verified, because tensors are read in parts. Safetensors files have no checksums either.
  */
 
 import { type Entry, Reader, ZipReader } from "@zip.js/zip.js";
@@ -20,10 +19,7 @@ export interface ArchiveEntry {
   readonly byteLength: number;
 }
 
-/**
- * The largest number of entries. An archive has one entry per storage and a few others. A pickle can name about half as many
- * storages.
- */
+/** The largest number of entries. An archive has one entry per storage and a few others. A pickle can name about half as many storages. */
 export const MAX_ENTRIES = 30_000;
 
 /** The largest directory that is read. A directory takes about 100 bytes per entry. */
@@ -36,10 +32,7 @@ const STORED = 0;
 /** The warning of zip.js about zip64 records in a small archive. torch.save always writes these records. */
 const HARMLESS_WARNING = "trailing central directory data";
 
-/**
- * The possible lengths in bytes of the data after the directory: the end record alone, or with the two zip64
- * records.
- */
+/** The possible lengths in bytes of the data after the directory: the end record alone, or with the two zip64 records. */
 const END_RECORD_BYTES = [22, 22 + 56 + 20];
 
 /**

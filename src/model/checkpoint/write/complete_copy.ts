@@ -25,9 +25,7 @@ export class CompleteCopy {
     this.#names = names;
   }
 
-  /**
-   * Gives every file its final name, and replaces an older checkpoint. Idempotent, also after a kill.
-   */
+  /** Gives every file its final name, and replaces an older checkpoint. Idempotent, also after a kill. */
   async publish(): Promise<void> {
     await this.#folder.publish(this.#names);
   }

@@ -18,27 +18,19 @@ import { modeOfCopy, PartialFolder, prepareFolder } from "./partial_folder.ts";
 import { copiedFiles, plannedFiles, type WritePlan } from "./write_plan.ts";
 
 export interface CopyOptions {
-  /**
-   * Whether the folder may contain files. A checkpoint in it is replaced when the copy is published.
-   * @default false
-   */
+  /** Whether the folder may contain files. A checkpoint in it is replaced when the copy is published. @default false */
   readonly overwrite?: boolean;
   /**
    * The tensors that an earlier process replaced and synced, with the digests that `replace` returned. With this option, even as
    * an empty map, the copy continues from the temporary files of that process, and the folder may contain files.
    */
   readonly replaced?: Digests;
-  /**
-   * The names of the files that the caller will pass to `complete`, and that are not copied.
-   * @default []
-   */
+  /** The names of the files that the caller will pass to `complete`, and that are not copied. @default [] */
   readonly extraFiles?: readonly string[];
 }
 
 export interface CompleteOptions {
-  /**
-   * Returns the content of {@link CopyOptions.extraFiles} by name. It is called when everything else is on the disk.
-   */
+  /** Returns the content of {@link CopyOptions.extraFiles} by name. It is called when everything else is on the disk. */
   readonly makeExtras?: () => Promise<ReadonlyMap<string, string>>;
   /** Stops the copying between two chunks. */
   readonly signal?: AbortSignal;

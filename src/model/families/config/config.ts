@@ -16,7 +16,7 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
 }
 
 /** The schema of a size or a count. */
-export const positive = z.int().positive();
+export const positiveInt = z.int().positive();
 
 /**
  * The schema of the epsilon of a norm. Published models have values from 10⁻¹² to 10⁻⁵. A value that is 0 in f32 divides rows of zeros by

@@ -1,13 +1,12 @@
 /**
- * Reads the settings of rotary position embeddings from config.json, by the rules of transformers (`modeling_rope_utils`).
- * Older versions of transformers write `rope_theta` and `rope_scaling`. Version 5 writes one object `rope_parameters`. Both
- * forms are read.
+ * Reads the settings of rotary position embeddings from config.json, by the rules of transformers (`modeling_rope_utils`). Older versions
+ * of transformers write `rope_theta` and `rope_scaling`. Version 5 writes one object `rope_parameters`. Both forms are read.
  */
 
 import { z } from "zod";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
-import { checkHeadDimension, positive } from "./config.ts";
+import { checkHeadDimension, positiveInt } from "./config.ts";
 
 const number = z.number().positive();
 
@@ -19,7 +18,7 @@ export const ropeObject = z.object({
   rope_theta: number.optional(),
   partial_rotary_factor: number.max(1).optional(),
   factor: number.nullish(),
-  original_max_position_embeddings: positive.nullish(),
+  original_max_position_embeddings: positiveInt.nullish(),
   low_freq_factor: number.optional(),
   high_freq_factor: number.optional(),
   short_factor: z.array(number).optional(),
@@ -29,8 +28,8 @@ export const ropeObject = z.object({
 
 /** The rotary settings in config.json. The schema of a family includes them. */
 export const rotaryShape = {
-  max_position_embeddings: positive,
-  original_max_position_embeddings: positive.nullish(),
+  max_position_embeddings: positiveInt,
+  original_max_position_embeddings: positiveInt.nullish(),
   rope_theta: number.nullish(),
   rope_scaling: ropeObject.nullish(),
   rope_parameters: ropeObject.nullish(),
@@ -100,10 +99,7 @@ function linear({ base, rope, config }: RotarySettings): RotarySpec {
   return unscaled({ base: base.map((frequency) => frequency / factor), rope, config });
 }
 
-/**
- * Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates
- * for the pairs in between.
- */
+/** Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. */
 function llama3({ base, rope, config }: RotarySettings): RotarySpec {
   const factor = requiredSetting(rope, "factor");
   const low = requiredSetting(rope, "low_freq_factor"), high = requiredSetting(rope, "high_freq_factor");

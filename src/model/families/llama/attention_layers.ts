@@ -14,9 +14,7 @@ import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
 export interface AttentionLayers {
   readonly qkv: LinearGroup;
   readonly out: LinearGroup;
-  /**
-   * Applies `qkv` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side.
-   */
+  /** Applies `qkv` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. */
   projectQkv(pass: BlockPass, x: DeviceBuffer): { q: ColumnsView; k: ColumnsView; v: ColumnsView };
 }
 

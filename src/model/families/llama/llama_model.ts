@@ -11,7 +11,7 @@ import {
   epsilon,
   headDimension,
   headName,
-  positive,
+  positiveInt,
   readConfig,
 } from "../config/config.ts";
 import { readRotary, rotaryShape } from "../config/rotary_config.ts";
@@ -26,15 +26,15 @@ import type { LlamaTraits, NormPlacement } from "./llama_traits.ts";
 
 /** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */
 export const llamaShape = {
-  hidden_size: positive,
-  intermediate_size: positive,
-  num_hidden_layers: positive,
-  num_attention_heads: positive,
-  num_key_value_heads: positive.nullish(),
-  head_dim: positive.nullish(),
+  hidden_size: positiveInt,
+  intermediate_size: positiveInt,
+  num_hidden_layers: positiveInt,
+  num_attention_heads: positiveInt,
+  num_key_value_heads: positiveInt.nullish(),
+  head_dim: positiveInt.nullish(),
   hidden_act: activationName.default("silu"),
   rms_norm_eps: epsilon.default(1e-6),
-  vocab_size: positive,
+  vocab_size: positiveInt,
   tie_word_embeddings: z.boolean().default(false),
   ...rotaryShape,
 };

@@ -20,10 +20,7 @@ export interface LlamaTraits {
    * token together. By default there is none.
    */
   readonly queryKeyNorm?: "heads" | "rows";
-  /**
-   * Whether one layer computes q, k and v together, and a second layer computes gate and up together.
-   * Defaults to false.
-   */
+  /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
   readonly fused?: boolean;
   /** Whether a norm comes before each half of a block, after it, or both. Defaults to `before`. */
   readonly normPlacement?: NormPlacement;
@@ -33,10 +30,7 @@ export interface LlamaTraits {
   readonly normWeightOffset?: number;
   /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
   readonly partialRotation?: boolean;
-  /**
-   * Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration
-   * hold for every block.
-   */
+  /** Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration hold for every block. */
   rotary?(index: number): RotarySpec;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
