@@ -1,16 +1,13 @@
 /**
- * Divides the windows (sequences of token ids) of a forward pass into batches. All windows of a batch go through a transformer block
- * together. A batch is as large as memory allows, because a large matrix product runs faster per row than a small one.
+ * Divides the windows of a forward pass into batches, whose windows go through a block together. A batch is as large as memory allows,
+ * because a large matrix product runs faster per row than a small one.
  */
 
 import type { ModelSpec } from "./families/family.ts";
 import { stagesOf } from "./layer_specs.ts";
 
-/** A batch of consecutive windows. */
 export interface Batch {
-  /** The index of the first window. */
   readonly first: number;
-  /** The number of windows. */
   readonly count: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The weights of one transformer block, or of the head (the layer that computes logits), on the device. They are f32. A matrix that is
- * larger than the largest buffer of the device is stored in strips. A strip is a buffer with consecutive rows of the matrix.
+ * The weights of one transformer block, or of the head, on the device in f32. A matrix that is larger than the largest buffer of the device
+ * is stored in strips, which are buffers with consecutive rows of the matrix.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
@@ -36,10 +36,7 @@ export interface WeightsSpec {
   readonly norms: readonly NormSpec[];
 }
 
-/**
- * The weights of several layers on a device. A layer is looked up by its declaration, which is a `LinearSpec`
- * or a `NormSpec`. The caller destroys the object after use.
- */
+/** The weights of several layers on a device, by their declarations. The caller destroys the object after use. */
 export class DeviceWeights {
   readonly #backend: Backend;
   readonly #source: TensorSource;
@@ -83,7 +80,6 @@ export class DeviceWeights {
     return requireLoaded(this.#norms.get(spec), spec.name);
   }
 
-  /** Frees all buffers. */
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
   }

@@ -1,7 +1,6 @@
 /**
- * Computes the hidden states before the first transformer block from token ids. The CPU copies one row of the embedding table for each
- * token. Only the rows of tokens that occur are converted to f32, because a text uses a small part of the vocabulary. Some families also
- * have a projection or a norm after the table. These layers run on the device.
+ * Computes the hidden states before the first block from token ids. The CPU copies one row of the embedding table for each token, and
+ * converts only the rows of tokens that occur. A projection or a norm after the table runs on the device.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -13,8 +12,8 @@ import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { checkTensor } from "./upload.ts";
 
 /**
- * A table up to this size is read completely when it is opened, because one read per row would take longer.
- * From a larger table, only the rows that are needed are read.
+ * The size up to which a table is read completely when it is opened. One read per row would take longer, but a larger table would take too
+ * much memory.
  */
 const MAX_CACHED_TABLE_BYTES = 512 << 20;
 
@@ -86,7 +85,6 @@ class EmbeddingTable {
     readonly dtype: FloatDtype,
     readonly rowCount: number,
     readonly rowSize: number,
-    /** The bytes of the table, if it is small. */
     readonly bytes?: Uint8Array<ArrayBuffer>,
   ) {}
 

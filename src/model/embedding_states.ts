@@ -1,7 +1,6 @@
 /**
- * Runs the layers that some families have between the embedding table and the first block: a projection to
- * the size of the hidden states (opt-350m), and a norm (BLOOM). The layers run on the device. The result is
- * read back to the CPU's memory, because the caller may store hidden states outside of device memory.
+ * Runs the layers that some families have between the embedding table and the first block: a projection (opt-350m) or a norm (BLOOM). The
+ * result is read back to the CPU's memory, because the caller may store hidden states outside of device memory.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";

@@ -1,6 +1,6 @@
 /**
- * The forward pass of a model over many windows, which are sequences of token ids, one transformer block after the other. All windows go
- * through a block before the next block is loaded, so only the weights of one block are on the device at a time.
+ * The forward pass of a model over many windows. All windows go through a block before the next block is loaded, so only the weights of one
+ * block are on the device at a time.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -32,7 +32,6 @@ export interface ForwardMemory {
   readonly hiddenStatesBytes?: number;
 }
 
-/** Options of a forward pass. */
 export interface ForwardOptions extends ForwardMemory {
   /**
    * The folder in which the hidden states are stored after every block. If the folder has the states of a killed forward pass over the same
@@ -81,7 +80,6 @@ export class Forward {
   private constructor(
     readonly backend: Backend,
     readonly model: Model,
-    /** The number of tokens of every window. */
     readonly tokens: number,
     readonly hiddenStates: HiddenStates,
   ) {
@@ -120,8 +118,7 @@ export class Forward {
 
   /**
    * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The stored hidden states do not
-   * change. The last group of layers (linear layers that share one input) is not computed and its weights are not loaded, because no layer
-   * of the block uses its outputs. In a mixture of experts, every expert has such a group.
+   * change. The last group of layers, in a mixture the last group of every expert, is neither loaded nor computed, because no layer uses it.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
    */
@@ -148,8 +145,6 @@ export class Forward {
 
   /**
    * Runs block `index` on every window. Its outputs replace the stored hidden states.
-   * @param onBatchDone called after each batch
-   * @param source the weights of the block
    * @param observeInput receives the inputs of the block's linear layers
    */
   runBlock(
@@ -207,7 +202,6 @@ export class Forward {
     this.workspace.destroy();
   }
 
-  /** Frees the hidden states and the activations. */
   destroy(): void {
     this.hiddenStates.destroy();
     this.freeActivations();

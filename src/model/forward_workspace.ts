@@ -1,6 +1,6 @@
 /**
- * Device memory for the intermediate activations of a forward pass. Every block and every batch uses activations of the same
- * names and sizes, so their buffers are reused.
+ * Device memory for the activations of a forward pass. Every block and every batch uses activations of the same names and sizes, so their
+ * buffers are reused.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
@@ -46,7 +46,6 @@ export class ForwardWorkspace {
     return this.buffer("placeholder", 1);
   }
 
-  /** Frees all buffers. */
   destroy(): void {
     for (const buffer of this.#buffers.values()) buffer.destroy();
     this.#buffers.clear();

@@ -1,7 +1,6 @@
 /**
- * Computes logits from hidden states. The steps are the final norm, a projection that only some models have,
- * and the head, which is the last linear layer. A row of logits has one element per token of the vocabulary.
- * The logits of all rows would not fit into memory, so they are computed in chunks of rows.
+ * Computes logits from hidden states by the final norm, a projection that only some models have, and the head. The logits of all rows would
+ * not fit into memory, so they are computed in chunks of rows.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
@@ -34,7 +33,6 @@ function maxLogitsRows(vocabSize: number, maxBufferBytes: number): number {
   return Math.max(1, Math.floor(Math.min(LOGITS_BYTES, maxBufferBytes) / (vocabSize * 4)));
 }
 
-/** A chunk of logits on the device. */
 export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk is computed. */
   readonly logits: DeviceBuffer;

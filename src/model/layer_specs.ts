@@ -6,8 +6,8 @@ export type LinearGroup = readonly [LinearSpec, ...LinearSpec[]];
 /** A linear layer, y = x·Wᵀ + b. */
 export interface LinearSpec {
   /**
-   * The name of the layer. Its tensors are `NAME.weight` and, with `bias`, `NAME.bias` (outFeatures). The
-   * shape of the weight is (outFeatures, inFeatures), unless the layer is transposed.
+   * The layer has the tensors `NAME.weight` and, with `bias`, `NAME.bias` (outFeatures). The weight is (outFeatures, inFeatures), unless the layer is
+   * transposed.
    */
   readonly name: string;
   readonly inFeatures: number;
@@ -39,12 +39,10 @@ export function stagesOf(groups: readonly LinearGroup[]): LinearGroup[][] {
   return [...stages.values()];
 }
 
-/** Returns the declaration of a linear layer. By default it has no bias. */
 export function linearSpec(name: string, inFeatures: number, outFeatures: number, bias = false): LinearSpec {
   return { name, inFeatures, outFeatures, bias };
 }
 
-/** Returns the declaration of a LayerNorm. */
 export function layerNormSpec(name: string, size: number, eps: number, affine = true): NormSpec {
   return { kind: "layer", name, size, eps, affine };
 }

@@ -1,6 +1,6 @@
 /**
- * A model: the weights of a checkpoint, together with the description of the network that its family declares. Pruning and evaluation
- * open the folder of a model, which also has its tokenizer.
+ * A model: the weights of a checkpoint, with the description of the network that its family declares, and with its tokenizer if its folder
+ * is opened.
  */
 
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.ts";

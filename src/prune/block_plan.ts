@@ -1,7 +1,6 @@
 /**
- * Plans the pruning of a model: which layers of each transformer block are still to be pruned, how they are
- * divided into calibration rounds, and how many forward passes the rounds take. A round consists of the
- * layers that one forward pass calibrates. Planning reads no weights.
+ * Plans the pruning of a model: which layers of each block are still to be pruned, and the calibration rounds and forward passes that they
+ * take. Planning reads no weights.
  */
 
 import type { ModelSpec } from "../model/families/family.ts";
@@ -9,21 +8,19 @@ import { type LinearGroup, type LinearSpec, stagesOf } from "../model/layer_spec
 import type { Model } from "../model/model.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
-/** A set of layer names. */
 export interface NameSet {
   has(name: string): boolean;
 }
 
-/** Options of a plan. */
 export interface PlanOptions {
   /** Names of the weights to prune. @default the weights of all linear layers in the blocks */
   readonly layers?: NameSet;
-  /** Names of the weights that an earlier run has already pruned. */
+  /** The weights that an earlier run has pruned. */
   readonly finished?: NameSet;
   /**
-   * Whether each group of layers is calibrated after the groups before it in the block have been pruned, as the published code
-   * does with its option `--true-sequential`. The experts of a block do not depend on each other, so their groups are calibrated
-   * together. Otherwise one forward pass through the dense block calibrates all groups.
+   * Whether each group of layers is calibrated after the groups before it have been pruned, as by the option `--true-sequential` of the
+   * published code. Experts do not depend on each other, so their groups are calibrated together. Otherwise one forward pass through the
+   * dense block calibrates all groups.
    */
   readonly trueSequential?: boolean;
 }
@@ -35,7 +32,6 @@ export interface PendingGroup {
   readonly layers: readonly PendingLayer[];
 }
 
-/** A layer that is still to be pruned. */
 export interface PendingLayer {
   /** The name of its weight in the checkpoint. */
   readonly name: string;
@@ -49,7 +45,6 @@ export type Pass = "observe" | "run";
 export class BlockPlan {
   /** Index of the last block with a chosen layer, or −1 if no layer was chosen. Blocks after it need no forward pass. */
   readonly lastBlock: number;
-  /** Number of layers that are still to be pruned. */
   readonly layerCount: number;
   readonly #spec: ModelSpec;
   readonly #options: PlanOptions;
@@ -62,10 +57,7 @@ export class BlockPlan {
     this.layerCount = chosen.filter(({ name }) => !options.finished?.has(name)).length;
   }
 
-  /**
-   * Returns the pending groups of `block`, divided into calibration rounds. The statistics of all groups in a round come from
-   * the same forward pass.
-   */
+  /** Returns the pending groups of `block`, divided into calibration rounds. */
   rounds(block: number): PendingGroup[][] {
     const { layers, finished, trueSequential } = this.#options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
@@ -103,12 +95,9 @@ export class BlockPlan {
   }
 }
 
-/** A linear layer of a model, with its declaration and its sizes. */
 export interface SizedLayer extends NamedLayer {
   readonly linear: LinearSpec;
-  /** The number of output features. */
   readonly rows: number;
-  /** The number of input features. */
   readonly cols: number;
 }
 
@@ -130,7 +119,6 @@ export function storesBfloat16({ spec, weights }: Model): boolean {
   return linearLayers(spec).every(({ name }) => weights.has(name) && weights.info(name).dtype === "BF16");
 }
 
-/** Returns the name of the weight of `linear` in block `block`. */
 export function weightName(spec: ModelSpec, block: number, linear: LinearSpec): string {
   return `${spec.block.prefix(block)}${linear.name}.weight`;
 }

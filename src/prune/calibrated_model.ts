@@ -2,10 +2,7 @@
  * Presents a model as a source of layers with calibration statistics. Each transformer block is processed as in the SparseGPT paper. First,
  * a forward pass of all calibration windows through the dense block accumulates the Hessian of each layer's input. Then the layers are
  * yielded, and the consumer prunes and replaces them. Finally, a second forward pass through the pruned block computes the inputs of the
- * next block. Layers that were not chosen or that an earlier run has pruned are left out. Forward passes that only these layers would need
- * are left out too.
- *
- * A group consists of the layers of a block that share one input. A round consists of the groups that one forward pass calibrates.
+ * next block. Passes that no pending layer needs are left out.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -20,36 +17,29 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 
-/** A model whose statistics are on the device. */
 export type CalibratedModel = ModelSource<HessianAccumulator>;
 
-/** Options of the calibration. */
 export interface CalibrationOptions extends PlanOptions {
-  /** Token ids of the calibration windows. All windows have the same length. */
+  /** Token ids of the windows, which all have the same length. */
   readonly windows: readonly Uint32Array[];
   /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
-  /** The layers that an earlier run with the same options has pruned. */
   readonly finished?: FinishedLayers;
   /**
    * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes from the last block whose hidden
    * states are in the folder. The same run must have pruned the layers in `finished`.
    */
   readonly hiddenStates?: HiddenStatesStorage;
-  /** Called after each step. */
   readonly progress?: (step: CalibrationStep) => void;
   readonly memory?: ForwardMemory;
   /** Ends the calibration after the current batch. */
   readonly signal?: AbortSignal;
 }
 
-/** A finished step of the calibration: one batch of windows has run through one block. */
+/** One batch of windows that has run through one block. */
 export interface CalibrationStep {
-  /** The number of finished steps. */
   readonly done: number;
-  /** The number of all steps. */
   readonly total: number;
-  /** The pass to which the step belongs. */
   readonly pass: Pass;
   /** The number of steps of each pass, which is the number of batches of windows. */
   readonly batches: number;
@@ -58,7 +48,6 @@ export interface CalibrationStep {
   readonly seconds: number;
 }
 
-/** The layers that an earlier run has pruned. */
 export interface FinishedLayers extends NameSet {
   /** Reads a pruned weight, with the dtype and the bytes that `onReplace` was called with. */
   read(name: string): Promise<HostTensor>;
@@ -140,7 +129,7 @@ function statisticsOf([{ expertRole }]: LinearGroup, hessian: HessianAccumulator
   return { tokens: hessian.tokens, hessian };
 }
 
-/** Wraps `model` so that its statistics are tensors, which a client sends to a server. The device's memory is freed. */
+/** Wraps `model` so that its statistics are tensors in host memory, and frees those on the device. */
 export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource {
   return {
     layerCount: model.layerCount,

@@ -1,16 +1,14 @@
 /**
- * Chooses the layers of a model to prune, and the parameters of each layer, from the options of a run and the rules of a profile. A profile
- * is a list of rules that set parameters for some layers. The choice depends on the names of the layers only, and no files are read.
+ * Chooses the layers of a model to prune, and the parameters of each layer, from the options of a run and the rules of a profile. The
+ * choice depends on the names of the layers only.
  */
 
 import type { ProfileRule } from "./profile.ts";
 import { messageOf } from "../base/errors.ts";
 
-/** A linear layer of a model. */
 export interface NamedLayer {
   /** Name of its weight in the checkpoint. */
   readonly name: string;
-  /** Index of the transformer block that contains it, from 0. */
   readonly block: number;
 }
 
@@ -18,7 +16,6 @@ export interface NamedLayer {
 export interface ChoiceOptions {
   /** Only layers that match one of these patterns are pruned. See {@link compileNamePattern} for their syntax. */
   readonly layers?: readonly string[];
-  /** Layers that match one of these patterns are skipped. */
   readonly skip?: readonly string[];
   /** Layers in blocks before this one are skipped. */
   readonly minBlock?: number;
@@ -28,11 +25,10 @@ export interface ChoiceOptions {
   readonly profile?: readonly ProfileRule[];
 }
 
-/** The result: the layers to prune and the layers to skip. Both are in the order of the model. */
+/** The layers to prune and the layers to skip, in the order of the model. */
 export interface Choice {
   /** The layers to prune. Maps each name to the parameters that the profile sets for the layer. */
   readonly chosen: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
-  /** Names of the layers that stay dense. */
   readonly skipped: readonly string[];
 }
 
@@ -82,7 +78,6 @@ export function mergeParameters(
   return { ...rest, ...(sparsity === undefined || isReplaced ? {} : { sparsity }), ...later };
 }
 
-/** Returns the names of the layers that match at least one of `patterns`. */
 function matchAny(all: readonly NamedLayer[], option: string, patterns: readonly string[]): Set<string> {
   return new Set(patterns.flatMap((pattern) => [...matchOne(all, option, pattern)]));
 }
@@ -97,7 +92,6 @@ function matchOne(all: readonly NamedLayer[], option: string, pattern: string): 
   );
 }
 
-/** The end of a weight's name. The rest is the name of its layer. */
 const WEIGHT_SUFFIX = /\.weight$/;
 
 /**

@@ -1,8 +1,4 @@
-/**
- * Opens one calibration round of a model: yields the round's groups of layers and accepts their pruned weights until the round is over. A
- * group consists of the layers that share one input. A round consists of the groups that one forward pass calibrates. Two model sources use
- * `openRound`: `calibratedModel` and `uncalibratedModel`.
- */
+/** Opens one calibration round of a model: yields the round's groups of layers and accepts their pruned weights until the round is over. */
 
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { convertReplacement, readTensor, type TensorSource } from "../model/checkpoint/tensor_source.ts";
@@ -15,12 +11,10 @@ import { transpose } from "../tensor/transpose.ts";
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<unknown>;
 
-/** The statistics of a group's input. `LayerGroup` describes the fields. */
 export type GroupStatistics = Pick<LayerGroup<HessianAccumulator>, "hessian" | "tokens">;
 
 /** The block that a round belongs to. */
 export interface OpenBlock {
-  /** Index of the block, from 0. */
   readonly block: number;
   /** The dense checkpoint. */
   readonly weights: TensorSource;

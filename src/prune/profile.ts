@@ -1,8 +1,6 @@
 /**
- * Parses profiles. A profile is a JSON list of rules. Each rule sets parameters for the layers that match a
- * pattern, or skips these layers. Later rules override earlier ones.
- *
- *     [{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.layers.0.*", "skip": true }]
+ * Parses profiles. A profile is a JSON list of rules, of which later ones override earlier ones:
+ * `[{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.layers.0.*", "skip": true }]`
  */
 
 import { z } from "zod";
@@ -17,7 +15,6 @@ const NOT_IN_PROFILES = ["hessian", "dtype"];
 
 const PARAMETERS = Object.keys(layerQuerySchema.shape).filter((name) => !NOT_IN_PROFILES.includes(name));
 
-/** One rule of a profile. */
 export interface ProfileRule {
   /** The pattern of the layer names, as in `compileNamePattern`. */
   readonly match: string;

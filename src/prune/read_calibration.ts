@@ -11,12 +11,9 @@ import { namedCalibrationWindows } from "./texts/read_named_text.ts";
 /** The default seed of the windows of a named text. It is that of the code published with SparseGPT. */
 export const NAMED_SEED = 0;
 
-/** A calibration text, and how it is cut into windows. */
 export interface CalibrationText {
   readonly calibration: TextFile;
-  /** The number of windows. */
   readonly samples: number;
-  /** The number of tokens per window. */
   readonly seqlen: number;
   /**
    * The seed that chooses the windows at random. Without a seed, the windows of a file are evenly spaced, and those of a named text are chosen

@@ -1,6 +1,6 @@
 /**
- * Presents a model as a source of layers without calibration statistics, for methods that need no statistics,
- * such as magnitude pruning. No forward pass is run, so this source is far faster than `calibratedModel`.
+ * Presents a model as a source of layers without statistics, for magnitude pruning. No forward pass is run, so this source is far faster
+ * than `calibratedModel`.
  */
 
 import type { Model } from "../model/model.ts";
@@ -9,9 +9,8 @@ import type { CalibratedModel } from "./calibrated_model.ts";
 import { type OnReplace, openRound } from "./open_round.ts";
 
 /**
- * Returns all linear layers in the blocks of `model` as a source. The layers of a block form one round: all
- * of them must be replaced before the layers of the next block are requested. The generator of its `groups`
- * throws {Error} if a layer is not replaced before the next round is requested.
+ * Returns all linear layers in the blocks of `model` as a source. The layers of a block form one round: all of them must be replaced before
+ * the next block is requested, or the generator throws {Error}.
  * @param onReplace called with each replaced weight, in the dtype of the checkpoint
  */
 export function uncalibratedModel({ spec, weights }: Model, onReplace: OnReplace): CalibratedModel {

@@ -1,6 +1,6 @@
 /**
- * Opens a checkpoint: a folder in the Hugging Face format with a model's configuration and weights. Opening reads config.json and
- * the headers of the weight files. The bytes of a tensor are read when a caller asks for them.
+ * Opens a checkpoint. Opening reads config.json and the headers of the weight files. The bytes of a tensor are read when a caller asks for
+ * them.
  */
 
 import { isObject } from "../../tensor/safetensors/header_json.ts";
@@ -26,7 +26,6 @@ export interface TensorLocation {
 
 /** An open checkpoint. The caller must close it. */
 export class Checkpoint implements TensorSource {
-  /** The tensors by name. */
   readonly #locations = new Map<string, TensorLocation>();
 
   /** Use {@link openCheckpoint}. */
@@ -89,7 +88,6 @@ export class Checkpoint implements TensorSource {
     throw new ModelError(`${this.folder}: has no tensor ${name}; ${hint}`);
   }
 
-  /** Closes the weight files. */
   async close(): Promise<void> {
     for (const shard of this.shards) await shard.file.close();
   }
@@ -143,8 +141,8 @@ function withSlashes(path: string): string {
 }
 
 /**
- * The length of the longest candidate that is compared. Longer names occur only in hostile files, where
- * computing the distance would take seconds and the message would take megabytes.
+ * The length of the longest candidate that is compared. Only hostile files have longer names, for which the distance would take seconds to
+ * compute.
  */
 const MAX_LENGTH = 512;
 

@@ -23,7 +23,6 @@ import {
   type SafetensorsHeader,
 } from "../../tensor/safetensors/header.ts";
 
-/** The weights of a checkpoint. */
 export interface Weights {
   readonly shards: readonly Shard[];
   /** Returns the content of {@link INDEX_FILE} for a copy. Absent if the weights are one file, which needs no index. */
@@ -59,7 +58,6 @@ export async function openWeights(
   return { shards, indexFile: isSharded ? indexFile : undefined };
 }
 
-/** Reads the names, dtypes, shapes and positions of the tensors in a file. */
 type ShardReader = (name: string, file: ReadableFile) => Promise<Shard>;
 
 async function openShards(

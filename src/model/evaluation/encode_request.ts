@@ -1,12 +1,10 @@
 /**
- * Encodes a context and a continuation as token ids. The rule for which tokens belong to the continuation is
- * that of lm-evaluation-harness, so that likelihoods are comparable with published ones. No special tokens
- * are added, which is the default of that harness for causal models.
+ * Encodes a context and a continuation as token ids, by the rule of lm-evaluation-harness for causal models, so that likelihoods are
+ * comparable with published ones. No special tokens are added.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 
-/** A request for the likelihood of a continuation after a context. */
 export interface LikelihoodRequest {
   /** The input of the model: the tokens of the context and of the continuation, without the last token. */
   readonly tokens: Uint32Array;
@@ -63,10 +61,7 @@ export function bucketByLength(lengths: readonly number[], maxTokens = Infinity)
   return buckets;
 }
 
-/**
- * Pads `tokens` with zeros at the end to `length`. The padding does not change the results of the other
- * tokens, because no token attends to later tokens.
- */
+/** Pads `tokens` with zeros at the end, which no earlier token attends to. */
 export function padRight(tokens: Uint32Array, length: number): Uint32Array {
   const padded = new Uint32Array(length);
   padded.set(tokens);

@@ -1,7 +1,4 @@
-/**
- * Evaluates a model on a zero-shot task. It computes the likelihood of every choice of every example, and
- * from the likelihoods the metrics of the task.
- */
+/** Evaluates a model on a zero-shot task. */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { Backend } from "../../device/backend.ts";

@@ -1,7 +1,6 @@
 /**
- * Computes the log-likelihood of continuations under a model, which is the sum of log p over the tokens of a continuation. p is the
- * probability that the model gives to a token. Requests of similar length are padded on the right and run together. Logits are only
- * computed for the rows that predict a token of a continuation.
+ * Computes the log-likelihood of continuations under a model: the sum over their tokens of log p, where p is the probability that the model
+ * gives to the token. Requests of similar length run together. Only the logits that predict a token of a continuation are computed.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -25,14 +24,12 @@ export interface Likelihood {
   readonly greedy?: boolean;
 }
 
-/** Options for `computeLogLikelihoods`. */
 export interface LikelihoodOptions {
   /** Whether to compute `greedy`, which takes longer because the logits are read back. Defaults to false. */
   readonly greedy?: boolean;
   /** Called after each batch. `done` and `total` count every request once per transformer block and once for the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
-  /** Ends the computation after the current batch. */
   readonly signal?: AbortSignal;
 }
 

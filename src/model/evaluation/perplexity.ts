@@ -1,7 +1,6 @@
 /**
- * Measures the perplexity of a model as the SparseGPT paper does. The tokens of a text are cut into windows that do not overlap, and the
- * model predicts every token of a window but the first from the earlier tokens of that window. Perplexity is exp(mean of −log p) over all
- * predicted tokens, where p is the probability that the model gives to the token.
+ * Measures the perplexity of a model as the SparseGPT paper does. A text is cut into windows that do not overlap, and the model predicts
+ * every token of a window but the first. Perplexity is exp(mean of −log p), where p is the probability that the model gives to the token.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -11,23 +10,18 @@ import type { Model } from "../model.ts";
 import { crossEntropy } from "../../device/kernels/forward/cross_entropy.ts";
 import { asFloat32 } from "../../tensor/host_tensor.ts";
 
-/** Options for `computePerplexity`. */
 export interface PerplexityOptions {
-  /** The number of tokens per window. */
   readonly seqlen: number;
   /** The number of windows to use, from the start of the text. Defaults to all complete windows. */
   readonly windows?: number;
   /** Called after each step. A step runs one batch of windows through one transformer block, or through the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
-  /** Ends the measurement after the current batch. */
   readonly signal?: AbortSignal;
 }
 
-/** The result of a measurement. */
 export interface Perplexity {
   readonly perplexity: number;
-  /** The number of windows. */
   readonly windows: number;
   /** The number of predicted tokens: windows · (seqlen − 1). */
   readonly tokens: number;
@@ -115,7 +109,6 @@ function nextTokens(
   return targets;
 }
 
-/** Returns whether the token of `row` has a next token in its window of `tokens` tokens. */
 function hasNextToken(row: number, tokens: number): boolean {
   return row % tokens !== tokens - 1;
 }

@@ -13,13 +13,11 @@ import { messageOf } from "../../base/errors.ts";
 
 /** An example with its location. */
 export interface LocatedExample extends Example {
-  /** The file and line, in the form `FILE: line N`. */
+  /** `FILE: line N` */
   readonly location: string;
 }
 
-/** A line of a file of examples. */
 interface Line {
-  /** The line number, from 1. */
   readonly number: number;
   readonly fields: Readonly<Record<string, unknown>>;
 }

@@ -3,7 +3,6 @@
 import type { Likelihood } from "./log_likelihoods.ts";
 import type { Example, Scoring } from "./task.ts";
 
-/** The value of a metric over all examples. */
 export interface Metric {
   readonly value: number;
   /** The standard error of the value. It is null if there is only one example. */
@@ -23,9 +22,8 @@ export function computeTaskMetrics(
 }
 
 /**
- * Computes the shares of examples whose best choice is the right one. For `acc`, the best choice has the highest log-likelihood. For
- * `acc_norm`, it has the highest log-likelihood per character. Characters are Unicode code points, and the space before a choice is not
- * counted. If several choices have the same score, the first of them counts as the best.
+ * Computes the shares of examples whose best choice is right. For `acc`, the best choice has the highest log-likelihood. For `acc_norm`, it
+ * has the highest log-likelihood per Unicode character, without the space before the choice. Of equal choices, the first is the best.
  */
 function choiceMetrics(
   examples: readonly Example[],

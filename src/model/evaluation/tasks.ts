@@ -151,7 +151,6 @@ const storycloze: Task = {
   },
 };
 
-/** All tasks. */
 export const TASKS: readonly Task[] = [lambada, piqa, arcEasy, arcChallenge, storycloze];
 
 /** Returns the task with the name `name`. @throws {RangeError} if there is no such task. The message lists all tasks */

@@ -27,7 +27,6 @@ const schema = z.object({
   tie_word_embeddings: z.boolean().default(true),
 });
 
-/** The sizes and settings of a block. */
 interface BlockSettings {
   readonly hidden: number;
   readonly heads: number;

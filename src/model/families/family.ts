@@ -1,17 +1,14 @@
 /**
- * The declaration of a model family, such as OPT or LLaMA. A family reads its config.json, names its tensors with their shapes, and
- * composes the forward pass of one transformer block from the functions in `pieces/`. It does not read weights.
+ * The declaration of a model family. A family reads its config.json, names its tensors with their shapes, and composes the forward pass of
+ * one transformer block from the functions in `pieces/`. It does not read weights.
  */
 
 import type { BlockPass } from "../pieces/block_pass.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
 import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
 
-/** A model family. The README of `model/` says how to add one. */
 export interface Family {
-  /** The `model_type` of its config.json. */
   readonly modelType: string;
-  /** Whether its models are mixtures of experts. Defaults to false. */
   readonly hasExperts?: boolean;
   /**
    * Returns the model that a configuration describes.
@@ -27,7 +24,7 @@ export interface ModelSpec {
   readonly hiddenSize: number;
   readonly blockCount: number;
   readonly vocabSize: number;
-  /** The largest number of tokens in a window, which is a sequence of token ids. It is Infinity if the model has no position limit. */
+  /** The largest number of tokens in a window. It is Infinity if the model has no position limit. */
   readonly maxTokens: number;
   readonly embedding: EmbeddingSpec;
   readonly block: BlockSpec;
@@ -37,13 +34,11 @@ export interface ModelSpec {
   readonly headProjection?: LinearSpec;
   /** The head. If the head shares its weight with the embedding, its name is that of the table of tokens without `.weight`. */
   readonly head: LinearSpec;
-  /** What is done to the outputs of the head. By default they are the logits. */
   readonly logits?: LogitsSpec;
 }
 
 /** Changes of the outputs of the head, in this order. */
 export interface LogitsSpec {
-  /** A factor of the outputs. */
   readonly scale?: number;
   /** The limit c of the logits. An output x becomes c·tanh(x/c). */
   readonly softCap?: number;
@@ -59,7 +54,7 @@ export interface EmbeddingSpec {
   readonly projection?: LinearSpec;
   /** The table of positions, (maxTokens + offset, hiddenSize). Token t of a window uses row t + offset. */
   readonly positions?: { readonly name: string; readonly offset: number };
-  /** The norm that is applied to the sum. */
+  /** The norm of the sum. */
   readonly norm?: NormSpec;
 }
 
@@ -68,18 +63,15 @@ export interface BlockSpec {
   /** Returns the prefix of the names in `norms` and `groups`, such as `model.decoder.layers.3.`. */
   prefix(block: number): string;
   readonly norms: readonly NormSpec[];
-  /**
-   * All linear layers that can be pruned, in groups that share one input. A group comes after the groups on
-   * whose outputs it depends. Pruning replaces their weights.
-   */
+  /** All linear layers that can be pruned, in groups that share one input. A group comes after the groups on whose outputs it depends. */
   readonly groups: readonly LinearGroup[];
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
   /**
    * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly once, but a
-   * group of an expert only if tokens are routed to the expert. The groups of the last stage (see `stagesOf`) must add their outputs to `x`
-   * unless `pass` skips them, and only a norm may follow. These rules let a pass skip the last stage. A mixture of experts returns a
-   * promise, because it reads the scores of its router back.
+   * group of an expert only if tokens are routed to the expert. The groups of the last stage (see `stagesOf`) must add their outputs to `x`,
+   * and only a norm may follow, so that a pass can skip them. A mixture of experts returns a promise, because it reads the scores of
+   * its router back.
    */
   forward(pass: BlockPass, x: DeviceBuffer, index: number): void | Promise<void>;
 }

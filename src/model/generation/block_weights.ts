@@ -7,11 +7,9 @@ import { type Backend, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { DeviceWeights } from "../device_weights.ts";
 import type { Model } from "../model.ts";
 
-/** The weights of the blocks of one model. */
 export class BlockWeights {
   readonly #backend: Backend;
   readonly #model: Model;
-  /** The weights of the first blocks, which stay on the device. */
   readonly #resident: DeviceWeights[] = [];
   /** The weights of the last block that was loaded for one pass only. */
   #passing: DeviceWeights | undefined;
@@ -63,7 +61,6 @@ export class BlockWeights {
     return weights;
   }
 
-  /** Frees all weights. */
   destroy(): void {
     for (const weights of this.#resident) weights.destroy();
     this.#passing?.destroy();

@@ -112,7 +112,6 @@ export class Decoder {
     return asFloat32(await backend.read(logits, 0, 4 * spec.vocabSize));
   }
 
-  /** Frees the device memory. */
   destroy(): void {
     for (const part of [this.#head, this.#blocks, this.#workspace, ...this.#caches]) part.destroy();
   }

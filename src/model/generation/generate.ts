@@ -6,7 +6,6 @@ import type { Model } from "../model.ts";
 import { drawToken, mostLikelyToken, type Sampling } from "./choose_token.ts";
 import { Decoder } from "./decoder.ts";
 
-/** The options of {@link generate}. */
 export interface GenerateOptions {
   /** The largest number of tokens to generate. */
   readonly tokens: number;

@@ -1,6 +1,6 @@
 /**
- * Reads the hidden states between two transformer blocks from the files of a `HiddenStatesFolder`. While the
- * caller uses one batch, the next batch is read.
+ * Reads the hidden states between two blocks from the files of a `HiddenStatesFolder`. While the caller uses one batch, the next batch is
+ * read.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -33,7 +33,7 @@ export class DiskStore implements HiddenStatesStore {
     this.#scratch = new ScratchBuffer(backend, batches);
   }
 
-  /** Does nothing, because `HiddenStates` writes the initial states to the file. */
+  /** The initial states are in the file already, because `HiddenStates` writes them. */
   storeInitial(): void {}
 
   async *onDevice(nextBlock: number): AsyncGenerator<DeviceBatch, void, undefined> {
@@ -57,7 +57,7 @@ export class DiskStore implements HiddenStatesStore {
     }
   }
 
-  /** Does nothing, because `HiddenStates` writes the changed states to the file of the next block. */
+  /** `HiddenStates` writes the changed states to the file of the next block. */
   storeChanged(): void {}
 
   destroy(): void {

@@ -1,8 +1,7 @@
 /**
- * The hidden states of all windows (sequences of token ids). They are the outputs of one transformer block and the inputs of the next one.
- * They are stored in device memory if they fit there, and otherwise in host memory (the CPU's) or in a file. A callback receives the states
- * of one batch at a time, on the device. If a folder is given, the states are also written to it after every block, so that a killed
- * forward pass can resume after the last block that it completed.
+ * The hidden states of all windows, which are the outputs of one block and the inputs of the next one. They are stored in device memory if
+ * they fit there, and otherwise in host memory or in a file. A callback receives the states of one batch at a time, on the device. If a
+ * folder is given, the states are also written to it after every block, so that a killed forward pass can resume.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -29,7 +28,6 @@ export type HiddenStatesLocation = "memory" | "disk" | "auto";
 /** The limit up to which `auto` stores hidden states in host memory. It is a quarter of the memory of a small machine. */
 export const AUTO_MEMORY_BYTES = 4 * 2 ** 30;
 
-/** Where hidden states are stored, and the folder to which they are also written so that a killed forward pass can resume. */
 export interface HiddenStatesStorage {
   readonly folder: HiddenStatesFolder;
   readonly location: HiddenStatesLocation;
@@ -39,7 +37,6 @@ export interface HiddenStatesStorage {
 export interface HiddenStatesOptions {
   /** The batches, in order. There must be at least one. */
   readonly batches: readonly Batch[];
-  /** The number of tokens of every window. */
   readonly tokens: number;
   readonly hiddenSize: number;
   /** The limit up to which hidden states are stored in device memory. */
@@ -181,13 +178,11 @@ export class HiddenStates {
     if (earlier) await steps.take(await earlier.result, earlier.index);
   }
 
-  /** Frees the device memory. */
   destroy(): void {
     this.#store.destroy();
   }
 }
 
-/** What is done with each batch. */
 interface BatchSteps<Result> {
   /** Queues the kernels of a batch. */
   readonly queue: BatchCallback;

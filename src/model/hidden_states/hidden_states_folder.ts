@@ -1,12 +1,11 @@
 /**
  * Stores hidden states in files, so that a killed forward pass can resume, and so that hidden states may be larger than memory. One file
- * has the inputs of one transformer block as raw f32 of shape (windows, tokens, hiddenSize). A file is written under a temporary name and
- * renamed when it is complete. Then the files of earlier blocks are removed. A file does not record the model and the windows to which it
- * belongs, so the caller must check that they match.
+ * has the inputs of one block as raw f32 of shape (windows, tokens, hiddenSize). A file is written under a temporary name and renamed when
+ * it is complete. Then the files of earlier blocks are removed. The caller must check that a file belongs to the model and the windows.
  *
  * If the caller stores the checksums of the files, `removeDamaged` finds files that have changed. The checksum is a CRC-32. It finds every
- * change of up to 32 consecutive bits, and overlooks one in 2³² other changes. A SHA-256 would take thirty times as long, and the hidden
- * states of a run have many times the bytes of the model.
+ * change of up to 32 consecutive bits, and overlooks one in 2³² others. A SHA-256 would take thirty times as long, and the hidden states of a run have many times the
+ * bytes of the model.
  */
 
 import { crc32 } from "node:zlib";
@@ -19,24 +18,18 @@ const FILE_NAME = /^states-(\d+)\.f32$/;
 /** The number of bytes of which a checksum is computed at a time. */
 const CHECKSUM_CHUNK_BYTES = 8 << 20;
 
-/** Stores the checksums of the files of a folder. */
 export interface StatesChecksums {
-  /** Returns the stored checksum of the file with the inputs of `block`. Returns undefined if none is stored. */
+  /** Returns the stored checksum of the file with the inputs of `block`, if there is one. */
   get(block: number): number | undefined;
-  /** Stores a checksum, and resolves when it is on the disk. */
   set(block: number, checksum: number): Promise<void>;
 }
 
-/** A folder with the hidden states of one forward pass. */
 export class HiddenStatesFolder {
   readonly #fs: WorkFileSystem;
   readonly #folder: string;
   readonly #checksums?: StatesChecksums;
 
-  /**
-   * @param folder an existing folder that has no hidden states of other windows or models
-   * @param checksums where the checksums are stored. By default no checksums are stored
-   */
+  /** @param folder an existing folder that has no hidden states of other windows or models */
   constructor(fs: WorkFileSystem, folder: string, checksums?: StatesChecksums) {
     this.#fs = fs;
     this.#folder = folder;

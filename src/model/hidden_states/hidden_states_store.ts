@@ -1,6 +1,6 @@
 /**
- * The places where hidden states are stored between two blocks: device memory (`DeviceStore`) and host memory (`HostStore`) in this file,
- * and a file on the disk (`DiskStore`). All three have one interface. Each store puts one batch of windows at a time on the device.
+ * The places where hidden states are stored between two blocks: device memory and host memory in this file, and a file on the disk in
+ * `disk_store.ts`. Each store puts one batch of windows at a time on the device.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -14,7 +14,6 @@ export interface BatchBytes {
 /** A batch on the device: its index, and its hidden states, (rows, hiddenSize) f32. */
 export type DeviceBatch = readonly [index: number, states: DeviceBuffer];
 
-/** Stores the hidden states of all batches. */
 export interface HiddenStatesStore {
   /** Whether `storeChanged` needs the bytes of a changed batch. Otherwise batches are changed in place. */
   readonly needsBytes: boolean;
@@ -28,7 +27,6 @@ export interface HiddenStatesStore {
   onDevice(nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined>;
   /** Stores the changed states of batch `index`. */
   storeChanged(index: number, bytes: Uint8Array): void;
-  /** Frees the device memory. */
   destroy(): void;
 }
 
@@ -57,7 +55,6 @@ export class ScratchBuffer {
     return buffer;
   }
 
-  /** Frees the buffer. */
   destroy(): void {
     this.#buffer?.destroy();
   }
@@ -67,7 +64,6 @@ export class ScratchBuffer {
   }
 }
 
-/** Hidden states in device memory. */
 export class DeviceStore implements HiddenStatesStore {
   readonly needsBytes = false;
   readonly #backend: Backend;

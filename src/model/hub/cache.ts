@@ -1,13 +1,8 @@
 /**
- * Reads and writes the folder in which Hugging Face's own tools cache downloaded models and data sets. Pare uses the same
- * folder, so a file that another tool has downloaded is not downloaded again. Each repository has a folder
- * `models--OWNER--NAME/` or `datasets--OWNER--NAME/` with three parts:
- *
- * - `blobs/` holds the files. The name of a blob is its digest.
- * - `snapshots/COMMIT/` holds the files of one commit under their own names, as links to blobs.
- * - `refs/REVISION` holds the commit to which a branch or a tag pointed at the last download.
- *
- * Downloads are in `download.ts`.
+ * Reads and writes the folder in which Hugging Face's tools cache downloads, so a file that another tool has downloaded is not downloaded
+ * again. Each repository has a folder `models--OWNER--NAME/` or `datasets--OWNER--NAME/` with three parts. `blobs/` holds the files, each
+ * under its digest. `snapshots/COMMIT/` holds the files of one commit under their own names, as links to blobs. `refs/REVISION` holds the
+ * commit to which a branch or a tag pointed at the last download.
  */
 
 import { basename, dirname } from "node:path/posix";
@@ -16,12 +11,9 @@ import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { readText } from "../../base/files/whole_file.ts";
 import type { HubReference } from "./reference.ts";
 
-/** The file system that the cache needs. In addition to files, it can create links. */
+/** The file system of the cache, which can also create links. */
 export interface CacheFileSystem extends WorkFileSystem {
-  /**
-   * Creates a link at `path` to `target`. Both are in the same cache. If the system does not support links, the target
-   * is moved to `path` instead.
-   */
+  /** Creates a link at `path` to `target` in the same cache. If the system does not support links, `target` is moved to `path` instead. */
   link(target: string, path: string): Promise<void>;
 }
 
@@ -37,11 +29,7 @@ export interface CacheEnvironment {
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
-/**
- * The path of the cache folder, by the rules of Hugging Face's `huggingface_hub` library.
- *
- * @throws {ModelError} if no variable determines the path
- */
+/** The path of the cache folder, by the rules of `huggingface_hub`. @throws {ModelError} if no variable determines the path */
 export function cacheFolder(env: CacheEnvironment): string {
   const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
   if (given) return given;
@@ -59,19 +47,16 @@ export function isCommit(text: string): boolean {
   return COMMIT.test(text);
 }
 
-/** A repository of the hub. */
 export interface Repository {
   readonly type: "model" | "dataset";
   /** The name, in the form `OWNER/NAME`. */
   readonly name: string;
 }
 
-/** Returns the name of the folder of a repository in the cache. */
 export function repositoryFolder({ type, name }: Repository): string {
   return `${type}s--${name.replace("/", "--")}`;
 }
 
-/** The folder of one repository in the cache. */
 export class RepositoryCache {
   readonly #folder: string;
   readonly #locks: string;
@@ -82,7 +67,6 @@ export class RepositoryCache {
     this.#locks = `${cacheDir}/.locks/${name}`;
   }
 
-  /** The path of the folder with the files of one commit. */
   snapshotFolder(commit: string): string {
     return `${this.#folder}/snapshots/${commit}`;
   }
@@ -93,7 +77,6 @@ export class RepositoryCache {
     return `${this.#folder}/blobs/${digest}`;
   }
 
-  /** Whether the cache has the complete blob with this digest. */
   async hasBlob(digest: string): Promise<boolean> {
     return (await this.fs.list(`${this.#folder}/blobs`))?.includes(digest) ?? false;
   }
@@ -103,7 +86,6 @@ export class RepositoryCache {
     return (await this.fs.list(dirname(this.filePath(commit, path))))?.includes(basename(path)) ?? false;
   }
 
-  /** The path of a file of a commit. `path` is its path in the repository. */
   filePath(commit: string, path: string): string {
     return `${this.snapshotFolder(commit)}/${path}`;
   }
@@ -116,7 +98,6 @@ export class RepositoryCache {
 
   /**
    * Locks a blob, so that only one process downloads it.
-   *
    * @param name the file name for the error message
    * @throws {InUseError} if another process holds the lock
    */
@@ -128,8 +109,8 @@ export class RepositoryCache {
   }
 
   /**
-   * The commit to which a revision pointed at the last download. Returns undefined if the revision was never downloaded.
-   * A revision that is a commit is returned as it is.
+   * The commit to which a revision pointed at the last download. Undefined if it was never downloaded. A revision that is a commit is
+   * returned as it is.
    */
   async readCommit({ revision }: HubReference): Promise<string | undefined> {
     if (isCommit(revision)) return revision;

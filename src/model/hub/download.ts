@@ -1,7 +1,6 @@
 /**
- * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob: a file that is named by its digest. The bytes are
- * written to `BLOB.incomplete`, so that an interrupted download can be resumed, also by a later process. When the file is complete and its
- * length and digest are correct, it is renamed to become the blob. `resolve_model.ts` and `dataset_file.ts` choose the files.
+ * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob. The bytes are written to `BLOB.incomplete`, so that
+ * an interrupted download can be resumed, also by a later process. When the length and the digest of the file are correct, it is renamed.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
@@ -14,18 +13,16 @@ import { createHash } from "node:crypto";
 /** A file of one commit of a repository. */
 export interface HubFile {
   readonly commit: string;
-  /** The file's entry in the hub's listing: its path, size and digest. */
   readonly entry: ListFileEntry;
 }
 
 /**
- * Ensures that a file is in the snapshot of its commit. Downloads the file if the cache does not have its blob yet.
- *
+ * Downloads a file into the snapshot of its commit, unless the cache has its blob.
  * @param onReceived called during the download with the number of bytes received so far, including those from earlier attempts
  * @throws {InUseError} if another process is downloading the file
- * @throws {ModelError} if the listing has no well-formed digest, if the hub
- * refuses the request or does not have a file that it lists, or if the bytes do not match the listed length and digest
- * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk.
+ * @throws {ModelError} if the listing has no well-formed digest, if the hub refuses the request or does not have a file that it lists, or
+ * if the bytes do not match the listed length and digest
+ * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk
  */
 export async function fetchFile(
   cache: RepositoryCache,
@@ -86,10 +83,8 @@ async function download(
 }
 
 /**
- * Checks the length and the digest of a downloaded file. If one is wrong, the file is removed, so that the next attempt
- * starts from the beginning.
- *
- * @throws {ModelError} if the length or the digest is wrong
+ * If the length or the digest is wrong, the file is removed, so that the next attempt starts from the beginning.
+ * @throws {ModelError} naming the difference
  */
 async function verify(
   { fs }: RepositoryCache,
@@ -112,8 +107,7 @@ const HASH_CHUNK_BYTES = 8 << 20;
 
 /**
  * The digest that the hub lists for a file, in lowercase hexadecimal.
- *
- * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file name.
+ * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file name
  */
 export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
   const digest = lfs?.oid ?? oid ?? "";
@@ -123,11 +117,7 @@ export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
   return digest;
 }
 
-/**
- * Computes the digest of a file.
- *
- * @param expected the digest from the listing. Its length decides between SHA-256 and git's SHA-1
- */
+/** @param expected the digest from the listing. Its length decides between SHA-256 and git's SHA-1 */
 export async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
   const isGit = expected.length === 40;
   const hash = createHash(isGit ? "sha1" : "sha256");

@@ -1,7 +1,7 @@
 /**
  * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken connection or a status 503,
- * becomes a {@link HubUnreachable}. `retry` repeats requests that fail in this way. If the last attempt fails too, the caller may use its
- * cache instead. A permanent failure, such as a missing model or a missing token, becomes a ModelError with advice for the user.
+ * becomes a {@link HubUnreachable}, which `retry` repeats. A permanent failure, such as a missing model or token, becomes a ModelError with
+ * advice for the user.
  */
 
 import pRetry from "p-retry";
@@ -20,7 +20,6 @@ const MAX_WAIT_MS = 10_000;
 /** A request or a read that takes longer than this is aborted. */
 const STALL_MS = 60_000;
 
-/** Options for requests to the hub. */
 export interface HubOptions {
   readonly fetch: typeof fetch;
   /** The address of the hub. @default the public hub, https://huggingface.co */
@@ -30,10 +29,7 @@ export interface HubOptions {
   readonly signal?: AbortSignal;
   /** The wait before the second attempt, in milliseconds. Each further wait is twice as long. @default 500 */
   readonly backoffMs?: number;
-  /**
-   * The longest time in milliseconds that a request may go without a response, or a download without a byte. After that it is aborted.
-   * @default 60000
-   */
+  /** The longest time in milliseconds without a response, or without a byte of a download, before the request is aborted. @default 60000 */
   readonly stallMs?: number;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: Error, waitMs: number) => void;
@@ -79,11 +75,9 @@ export class HubAccess {
   }
 
   /**
-   * Calls `attempt` until it succeeds, and returns its result. Only a {@link HubUnreachable} is retried, and after
-   * 4 retries it is rethrown.
-   *
-   * @param progress a measure of the progress of all attempts so far, such as the bytes received. A failed attempt that
-   * made progress does not count as one of the retries.
+   * Calls `attempt` again after a {@link HubUnreachable}, at most 4 times.
+   * @param progress a measure of the progress of all attempts, such as the bytes received. Failed attempts that made progress are not
+   * counted
    */
   retry<T>(attempt: () => Promise<T>, progress: () => number = () => 0): Promise<T> {
     let lastProgress = progress();
@@ -105,8 +99,7 @@ export class HubAccess {
   }
 
   /**
-   * Runs one request, or one read from a response, with a timeout, and returns its result.
-   *
+   * Runs one request, or one read from a response, with a timeout.
    * @throws {HubUnreachable} at a transient failure or a timeout
    * @throws {ModelError} if the hub refuses the request
    */

@@ -1,13 +1,9 @@
-/**
- * Parses references to models on the Hugging Face hub. Where the command line takes the folder of a model, it also
- * accepts a reference of the form `hf:OWNER/NAME[@REVISION]`.
- */
+/** Parses references to models on the Hugging Face hub, which the command line accepts in place of a folder. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 
 /** A model on the hub at one revision. */
 export interface HubReference {
-  /** The name of the model, in the form `OWNER/NAME`. */
   readonly repo: string;
   /** The name of a branch or a tag, or a commit hash. */
   readonly revision: string;
@@ -24,11 +20,7 @@ export function isHubReference(text: string): boolean {
   return text.startsWith(PREFIX);
 }
 
-/**
- * Parses a reference. The revision is `main` if the reference has none.
- *
- * @throws {ModelError} if `text` does not have the form `hf:OWNER/NAME[@REVISION]`
- */
+/** The revision is `main` if the reference has none. @throws {ModelError} if `text` does not have the form `hf:OWNER/NAME[@REVISION]` */
 export function parseReference(text: string): HubReference {
   const [repo, ...revisions] = text.slice(PREFIX.length).split("@");
   const [revision = DEFAULT_REVISION] = revisions;

@@ -1,7 +1,6 @@
 /**
- * Makes a model on the Hugging Face hub available as a folder on this machine. Pare needs the configuration, the tokenizer, and the weights
- * in one format. These files are downloaded to the cache that Hugging Face's tools share, unless the cache has them already. Other files of
- * the repository, such as weights for other frameworks, are not downloaded.
+ * Makes a model on the Hugging Face hub available as a folder of the cache that Hugging Face's tools share. Only the configuration, the
+ * tokenizer, and the weights in one format are downloaded.
  */
 
 import * as z from "zod/mini";
@@ -30,7 +29,6 @@ const SMALL_FILES = [
   "LICENSE",
 ];
 
-/** The progress of a download. */
 export interface HubProgress {
   /** The name of the current file. */
   readonly file: string;
@@ -44,10 +42,8 @@ export interface HubProgress {
   readonly byteLength: number;
 }
 
-/** Options of {@link resolveModel}: the hub, the cache and the callbacks. */
 export interface ResolveOptions extends HubOptions {
   readonly fs: CacheFileSystem;
-  /** The path of the cache folder. */
   readonly cacheDir: string;
   /** Whether to use only the cache and send no request. */
   readonly offline?: boolean;
@@ -59,9 +55,8 @@ export interface ResolveOptions extends HubOptions {
 
 /**
  * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and downloads its missing files first.
- * If the revision is a commit and the cache has all of its files, no request is sent. If the revision is a branch or a tag, the hub is
- * asked for its current commit. If the hub cannot be reached, the cached commit is used.
- *
+ * No request is sent if the revision is a commit and the cache has all of its files. Otherwise the hub is asked for the commit of a branch
+ * or a tag. If the hub cannot be reached, the cached commit is used.
  * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or is not in the cache while
  * `offline` is set
  * @throws {HubUnreachable} if the hub cannot be reached and the cache does not have the model
@@ -90,10 +85,7 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
   }
 }
 
-/**
- * Finds the cached snapshot (the folder with the files of one commit) of a reference. Returns undefined if
- * there is no snapshot, or if its configuration or one of its weight files is missing.
- */
+/** Finds the cached snapshot of a reference. Returns undefined if its configuration or one of its weight files is missing. */
 async function findCompleteSnapshot(
   cache: RepositoryCache,
   wanted: HubReference,
@@ -121,11 +113,7 @@ const REPOSITORY: AnswerForm = {
   name: "the description of a repository",
 };
 
-/**
- * Asks the hub for the commit of a reference.
- *
- * @param shouldRetry whether to retry transient failures
- */
+/** Asks the hub for the commit of a reference. @param shouldRetry whether to retry transient failures */
 async function currentCommit(
   access: HubAccess,
   { repo, revision }: HubReference,
@@ -141,7 +129,6 @@ async function currentCommit(
   return sha;
 }
 
-/** One commit of a model. */
 interface Snapshot {
   /** The model reference, for error messages. */
   readonly reference: string;

@@ -7,12 +7,8 @@ import type { ColumnsView } from "./columns_view.ts";
 
 /** The number and the sizes of attention heads. */
 export interface Heads {
-  /** The number of query heads. */
   readonly heads: number;
-  /**
-   * The number of key heads, which is also the number of value heads. Each of them is shared by heads/kvHeads
-   * consecutive query heads. Defaults to `heads`.
-   */
+  /** The number of key heads, and of value heads, each shared by heads/kvHeads consecutive query heads. Defaults to `heads`. */
   readonly kvHeads?: number;
   /** The number of dimensions of each head. */
   readonly headDim: number;
@@ -20,15 +16,11 @@ export interface Heads {
   readonly headStride?: number;
 }
 
-/** The inputs of attention. */
 export interface AttentionInput extends Heads {
   readonly q: ColumnsView;
   readonly k: ColumnsView;
   readonly v: ColumnsView;
-  /**
-   * The attention window, which is the number of tokens to which a token attends, itself included. Defaults
-   * to 0, which means all earlier tokens.
-   */
+  /** The number of tokens to which a token attends, itself included. Defaults to 0, which means all earlier tokens. */
   readonly window?: number;
   /** The factor of the products q·kᵀ. Defaults to 1/√headDim. */
   readonly scale?: number;

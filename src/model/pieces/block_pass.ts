@@ -1,7 +1,6 @@
 /**
- * The context in which one transformer block runs on one batch of windows (sequences of token ids). It
- * consists of the weights of the block, the memory for activations, and the observer that receives the inputs
- * of linear layers. All functions in this folder that queue kernels take it as their first parameter.
+ * The context in which one block runs on one batch of windows. All functions in this folder that queue kernels take it as their first
+ * parameter.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -25,15 +24,14 @@ export interface BlockPass {
   readonly backend: Backend;
   readonly weights: DeviceWeights;
   readonly workspace: ForwardWorkspace;
-  /** The number of windows in the batch. */
   readonly windows: number;
   /** The number of tokens in every window. If there is a cache, the tokens in it are not counted. */
   readonly tokens: number;
   /** The number of rows of an activation, windows · tokens. */
   readonly rows: number;
   /**
-   * The keys and values of the tokens before those of the pass, to which the block adds those of the pass. The batch
-   * then has one window. Undefined if the pass has all tokens of its windows.
+   * The keys and values of earlier tokens, to which the block adds those of the pass. The batch then has one window. Undefined if the pass
+   * has all tokens of its windows.
    */
   readonly cache?: KeyValueCache;
   /** Receives the inputs of linear layers. By default, nothing receives them. */

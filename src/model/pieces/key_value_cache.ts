@@ -1,13 +1,12 @@
 /**
- * The keys and values of the tokens that a block has processed in earlier passes. With them, a pass needs to run only the new tokens of a
- * window. The cache has the whole rows of the buffers from which attention reads keys and values, so the views of keys and values in a row
- * are valid for both. If one linear layer computes queries, keys and values, the queries are stored with them.
+ * The keys and values of the tokens of one window that a block has processed in earlier passes. The cache has whole rows of the buffers
+ * from which attention reads keys and values, so a `ColumnsView` is valid for a buffer and for the cache. If one linear layer computes
+ * queries, keys and values, the queries are stored with them.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import type { ColumnsView } from "./columns_view.ts";
 
-/** The cache of one block for one window. */
 export class KeyValueCache {
   readonly #backend: Backend;
   /** The rows of keys, and of values unless they lie in the same rows. */
@@ -24,9 +23,7 @@ export class KeyValueCache {
   }
 
   /**
-   * Queues copying the keys and values of the next `rows` tokens behind those of the earlier ones.
-   * @param k the keys, `rows` rows from the start of their buffer
-   * @param v the values, in the same form
+   * Queues copying the keys and values of the next `rows` tokens, from the start of their buffers, behind those of the earlier ones.
    * @returns the keys and values of all tokens
    * @throws {OutOfDeviceMemoryError} if the memory for `capacity` tokens cannot be allocated
    */

@@ -27,9 +27,7 @@ export function applyGroup(
   });
 }
 
-/** Options for the outputs of a layer. */
 export interface OutputOptions {
-  /** The activation. Defaults to "none". */
   readonly activation?: Activation;
   /** Whether the outputs are added to the contents of `y`. This is only allowed without an activation. */
   readonly accumulate?: boolean;

@@ -1,7 +1,4 @@
-/**
- * The residual stream, which is the hidden states of a block. Each half of a block (attention and
- * feed-forward) adds its outputs to the stream.
- */
+/** The residual stream: the hidden states of a block, to which each half of the block adds its outputs. */
 
 import type { DeviceBuffer } from "../../device/backend.ts";
 import { addRows } from "../../device/kernels/forward/rows.ts";

@@ -1,7 +1,6 @@
 /**
- * Rotary position embedding (Su et al., arXiv 2104.09864). It rotates pairs of dimensions of queries and keys by angles that grow with the
- * position of the token. The sines and cosines of all positions are computed in float64 on the host (the CPU), not on the device. The
- * angles of late positions are large, and devices differ in the accuracy of the sine of a large angle.
+ * Rotary position embedding (Su et al., arXiv 2104.09864). The sines and cosines of all positions are computed in float64 on the CPU,
+ * because the angles of late positions are large, and devices differ in the accuracy of the sine of a large angle.
  */
 
 import type { DeviceBuffer } from "../../device/backend.ts";
@@ -9,20 +8,15 @@ import { rotary } from "../../device/kernels/forward/rotary.ts";
 import type { BlockPass } from "./block_pass.ts";
 import type { ColumnsView } from "./columns_view.ts";
 
-/** The rotation of queries and keys. */
 export interface RotarySpec {
   /** Distinguishes the rotation from the others of a model. Only a model with several rotations needs it. */
   readonly name?: string;
-  /**
-   * The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair. Dimensions
-   * 2 · pairs and above do not rotate.
-   */
+  /** The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair. The other dimensions do not rotate. */
   readonly pairs: number;
   /** A factor by which the sines and cosines are multiplied. */
   readonly scale: number;
   /**
-   * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the
-   * angles depend on `tokens`, the length of the window.
+   * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the angle depends on the length of the window.
    */
   frequencies(tokens: number): Float64Array;
 }

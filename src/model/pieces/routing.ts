@@ -1,12 +1,10 @@
 /**
- * The routing of a mixture of experts (Shazeer et al., arXiv 1701.06538). A router gives each token a score for
- * each expert, and the token goes to the experts with the largest scores. The choice is made on the host (the
- * CPU), because the sizes of the experts' matrix products depend on it.
+ * The routing of a mixture of experts (Shazeer et al., arXiv 1701.06538). The choice of experts is made on the CPU, because the sizes of
+ * the experts' matrix products depend on it.
  */
 
 /** How tokens choose experts. */
 export interface RoutingRule {
-  /** The number of experts. */
   readonly experts: number;
   /** The number of experts to which each token goes. */
   readonly expertsPerToken: number;
@@ -54,7 +52,6 @@ export function routeTokens(scores: Float32Array, rule: RoutingRule): Routes {
   return routes;
 }
 
-/** An expert to which a token goes. */
 interface Choice {
   readonly expert: number;
   readonly factor: number;

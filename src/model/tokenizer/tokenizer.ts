@@ -41,10 +41,7 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
   }
 }
 
-/**
- * Returns the error for a folder without a tokenizer. If the folder has the file of a SentencePiece
- * tokenizer, the message says how to convert it.
- */
+/** If the folder has the file of a SentencePiece tokenizer, the message says how to convert it. */
 function missingTokenizer(folder: string, files: readonly string[]): ModelError {
   const message = `${folder}: has no tokenizer; it needs ${TOKENIZER_FILE}, or vocab.json and merges.txt`;
   if (!files.includes(SENTENCEPIECE_FILE)) return new ModelError(message);
@@ -83,8 +80,7 @@ export function encodeText(tokenizer: Tokenizer, text: string, format: TextForma
 
 /**
  * Returns the token ids of a text.
- * @throws {ModelError} if a token of the text has no id, because the tokenizer lacks it and has no token for unknown texts
- * @throws {ModelError} if the tokenizer fails, because a part of its definition is malformed
+ * @throws {ModelError} if a token of the text has no id, or if the tokenizer fails because a part of its definition is malformed
  */
 function encode(tokenizer: Tokenizer, text: string): Uint32Array {
   const { ids, tokens } = runTokenizer(tokenizer, text);

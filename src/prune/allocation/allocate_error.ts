@@ -1,7 +1,6 @@
 /**
- * Chooses the sparsity of each layer by the errors that the solver makes at several sparsities, which are called levels. The layers are
- * solved with the statistics of the dense model, which are the Hessians of the layers' inputs. The server factors the Hessian of a group of
- * layers only once, so most of the time goes into solving.
+ * Chooses the sparsity of each layer by the errors that the solver makes at several sparsities, called levels, with the statistics of the
+ * dense model. The server factors the Hessian of a group of layers only once, so most of the time goes into solving.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -11,19 +10,18 @@ import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { chooseLevels } from "./choose_levels.ts";
 import { levelName, levelSource } from "./level_source.ts";
 
-/** The number of levels below the sparsity of the run. There are as many levels above the sparsity of the run. */
+/** The number of levels below the sparsity of the run, and of those above it. */
 const REACH = 2;
 
 /**
- * The largest distance between neighbouring levels. With two levels on each side, the sparsity of a layer differs by at most 0.05 from that of
- * the run. A wider range gives the choice more freedom, but makes the perplexity of all three test models at 70 % worse. The reason is that
- * the sum of the errors of the layers is a poor measure of the error of the model.
+ * The largest distance between neighbouring levels, so the sparsity of a layer differs by at most 0.05 from that of the run. A wider range
+ * makes the perplexity of all three test models at 70 % worse, because the sum of the errors of the layers is a poor measure of the error of the model.
  */
 const LARGEST_STEP = 0.025;
 
 /**
- * Returns the sparsity of each layer. The choice minimises the sum of the relative errors of the layers, where each error is multiplied by the
- * number of weights of the layer. The errors are relative because the outputs of different layers have different scales.
+ * Returns the sparsities with the smallest sum of relative errors, each multiplied by the number of weights of its layer. Errors are
+ * relative because the outputs of different layers have different scales.
  * @throws the errors of `calibratedModel` and of `ModelPruner.pruneModel`
  */
 export async function allocateByError(task: AllocationTask): Promise<WantedSparsities> {
@@ -56,8 +54,7 @@ export async function allocateByError(task: AllocationTask): Promise<WantedSpars
 }
 
 /**
- * Solves every layer at every level. Returns the relative errors, which are null if the solver does not report
- * them. The keys are the results of `levelName`.
+ * Returns the relative errors of every layer at every level, by `levelName`. An error is null if the solver does not report it.
  * @param sparsities maps each level to its sparsity
  */
 async function measureErrors(

@@ -1,7 +1,4 @@
-/**
- * The types of an allocation. An allocation is a choice of the sparsity of each layer with which the model as a whole has a given number of
- * zeros. By default every layer has the same sparsity, and no allocation is made.
- */
+/** The types of an allocation, which chooses the sparsity of each layer so that the model as a whole has a given number of zeros. */
 
 import type { Backend } from "../../device/backend.ts";
 import type { QueryOf } from "../../client/model_pruner.ts";
@@ -13,12 +10,10 @@ import type { CalibratedPruner } from "../device_pruner.ts";
 /** The ways to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */
 export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
 
-/** A way to choose the sparsity of each layer. */
 export type AllocationName = typeof ALLOCATIONS[number];
 
 /** The input of an allocation: the model, its layers, and the means to measure the layers. */
 export interface AllocationTask {
-  /** The dense model. */
   readonly model: Model;
   /** The layers over which the zeros are distributed, in the order of the model. There is at least one. */
   readonly layers: readonly SizedLayer[];
@@ -29,9 +24,8 @@ export interface AllocationTask {
    * replaces slow methods by SparseGPT.
    */
   readonly queryOf: QueryOf;
-  /** Token ids of the calibration windows, which are pieces of the calibration text. */
+  /** Token ids of the calibration windows. */
   readonly windows: readonly Uint32Array[];
-  /** Runs the forward passes. */
   readonly backend: Backend;
   /** Solves layers. Only the allocation `error` uses it. */
   readonly pruner: CalibratedPruner;
@@ -42,7 +36,6 @@ export interface AllocationTask {
   readonly signal?: AbortSignal;
 }
 
-/** An allocation to be made. {@link AllocationTask} describes the fields. */
 export interface AllocationRequest extends Pick<AllocationTask, "layers" | "sparsity"> {
   readonly name: Exclude<AllocationName, "uniform">;
 }
@@ -54,7 +47,6 @@ export interface WantedSparsities {
   readonly notes: readonly string[];
 }
 
-/** The sparsity of each layer, and how it was chosen. */
 export interface Allocation {
   readonly name: Exclude<AllocationName, "uniform">;
   /** Maps the name of each layer to its sparsity s. The layer gets round(s·rows·cols) zeros. */

@@ -1,7 +1,6 @@
 /**
- * Chooses one of several levels of sparsity for each layer, so that the sum of the errors is smallest and the costs of the layers add up to 0.
- * Level k of a layer costs k times the size of the layer. A layer that is pruned more than the average (k > 0) must therefore be balanced
- * by layers that are pruned less (k < 0). The algorithm is dynamic programming over the layers. Its state is the sum of the costs so far.
+ * Chooses a level of sparsity for each layer, so that the sum of the errors is smallest and the costs add up to 0. Level k of a layer costs
+ * k times the size of the layer. The algorithm is dynamic programming over the layers. Its state is the sum of the costs so far.
  */
 
 /**
@@ -12,7 +11,6 @@ const MAX_STATES = 1 << 18;
 
 /** A layer with the error of each of its levels. */
 export interface LeveledLayer {
-  /** The number of weights. */
   readonly size: number;
   /** The errors of the levels −K, …, K, where K is the same for all layers. */
   readonly errors: readonly number[];

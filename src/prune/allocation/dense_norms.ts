@@ -1,7 +1,6 @@
 /**
- * Computes the squared norms of the inputs of the linear layers of a dense model, by one forward pass of the calibration windows, which are
- * pieces of the calibration text. The norms are the diagonals of the layers' Hessians. The norms and the weights of only one block are in
- * memory at a time.
+ * Computes the squared norms of the inputs of the linear layers of a dense model, which are the diagonals of their Hessians. One forward
+ * pass of the calibration windows is enough. The norms and the weights of only one block are in memory at a time.
  */
 
 import { SquaredNorms } from "../../layer/calibration/squared_norms.ts";
@@ -11,9 +10,8 @@ import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_state
 import type { LinearGroup } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
 
-/** Options of {@link denseNorms}. */
 export interface NormsOptions {
-  /** Token ids of the calibration windows. All windows have the same length. */
+  /** Token ids of the windows, which all have the same length. */
   readonly windows: readonly Uint32Array[];
   /** The index of the last block whose norms are needed. */
   readonly lastBlock: number;

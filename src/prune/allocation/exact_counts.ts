@@ -6,10 +6,7 @@
 /** The number of bisection steps in `findShift`. After these steps the interval is smaller than the precision of float64. */
 const HALVINGS = 64;
 
-/**
- * A sparsity must be less than 1, so a layer with n weights that are all zero gets the sparsity (n − 0.25)/n. Because 0.25 is less than one
- * half, the rounded number of zeros is still n.
- */
+/** A layer with n weights that are all zero gets the sparsity (n − 0.25)/n, which is below 1 as solvers require, and rounds to n zeros. */
 const BELOW_ONE = 0.25;
 
 /**

@@ -1,7 +1,6 @@
 /**
- * Presents a model as a source in which every layer occurs once for each of several sparsities. Each sparsity has a number, its level. A
- * client that prunes this source reports the error of each layer at each sparsity. The pruned weights are discarded, so every layer has the
- * statistics of the dense model.
+ * Presents a model as a source in which every layer occurs once for each of several sparsities, which are numbered as levels. The pruned
+ * weights are discarded, so every layer has the statistics of the dense model.
  */
 
 import type { LayerGroup, ModelSource } from "../../client/model_source.ts";

@@ -10,7 +10,6 @@ const OUTLIER_FACTOR = 5;
 /** λ of the paper, which is half of the range of the blocks' sparsities. */
 const LARGEST_DEVIATION = 0.08;
 
-/** A layer's weight and the squared norms of its inputs. */
 export interface ScoredLayer {
   /** W, (out features, in features), row by row. */
   readonly weight: Float32Array;

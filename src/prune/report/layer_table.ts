@@ -1,6 +1,6 @@
 /**
- * The tables of the pruned layers, one per block. A table has one row per layer, and its block can be folded. The experts of a block that have the
- * same role share a row, because there can be hundreds of them.
+ * The tables of the pruned layers, one per block, with one row per layer. The experts of a block that have the same role share a row,
+ * because there can be hundreds of them.
  */
 
 import { createElement, type Page, type PageElement } from "./dom.ts";
@@ -8,13 +8,13 @@ import { countText, numberText, secondsText, shareText } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 import { layerKind, meanError, sparsityOf } from "./summary.ts";
 
-/** The column with the sparsities that an allocation chose. It is shown only if there is an allocation. */
+/** The sparsities that an allocation chose. The column is shown only if there is an allocation. */
 const ALLOCATED = "Allocated";
 
-/** The column with the conjugate-gradient steps. It is shown only if a layer was refitted. */
+/** The conjugate-gradient steps. The column is shown only if a layer was refitted. */
 const REFIT = "Refit steps";
 
-/** The column with the calibration tokens. It is shown only if some tokens did not reach a layer. */
+/** The calibration tokens. The column is shown only if some tokens did not reach a layer. */
 const TOKENS = "Tokens";
 
 /** The layers of a row, of which there is at least one. */
@@ -89,7 +89,6 @@ export function renderLayerTables(document: Page, run: RunReport): PageElement[]
   }
 }
 
-/** The facts of a folded block. */
 function blockFacts(block: number, layers: readonly LayerRun[]): string[] {
   return [
     `Block ${block}`,

@@ -1,16 +1,11 @@
-/**
- * The format of `pare.json`, the report of one run of `pare prune`. It is written to the folder of the pruned model.
- * `report.html` beside it shows the same data as a page.
- */
+/** The format of `pare.json`, the report of a run, which stands in the folder of the pruned model. */
 
 import { z } from "zod";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import { runSecondsSchema } from "./run_seconds.ts";
 
 const perplexitySchema = z.object({
-  /** The file name of the text. */
   text: z.string(),
-  /** The number of tokens in a window. */
   seqlen: z.int(),
   windows: z.int(),
   /** The perplexity of the dense model. Null if it was not measured, or if it is not finite. */
@@ -33,7 +28,6 @@ const layerRunSchema = reportSchema.extend({
 
 /** The report of a whole run. Times are in seconds and sizes in bytes. */
 export const runReportSchema = z.object({
-  /** The version of Pare. */
   version: z.string(),
   /** The time at which the run finished, in ISO 8601. */
   finished: z.string(),
@@ -80,7 +74,5 @@ export const runReportSchema = z.object({
   fingerprint: z.record(z.string(), z.string()).optional(),
 });
 
-/** One pruned layer of a run. */
 export type LayerRun = z.infer<typeof layerRunSchema>;
-/** The report of a whole run. */
 export type RunReport = z.infer<typeof runReportSchema>;

@@ -23,13 +23,11 @@ export const runSecondsSchema = z.object({
   total: z.number().min(0),
 });
 
-/** The seconds of a run by phase. */
 export type RunSeconds = z.infer<typeof runSecondsSchema>;
 
 /** The seconds of the phases without their sum. */
 export type PhaseSeconds = Omit<RunSeconds, "total">;
 
-/** Adds the sum of the phases. */
 export function withTotal(phases: PhaseSeconds): RunSeconds {
   return { ...phases, total: Object.values(phases).reduce((sum, seconds) => sum + seconds, 0) };
 }

@@ -2,15 +2,11 @@
 
 import type { LayerRun, RunReport } from "./run_report.ts";
 
-/** Sums over several layers. */
 export interface Totals {
-  /** The number of weights. */
   readonly entries: number;
-  /** The number of weights that are zero. */
   readonly zeros: number;
 }
 
-/** Adds up the weights and the zeros of `layers`. */
 export function totals(layers: readonly LayerRun[]): Totals {
   return {
     entries: layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0),

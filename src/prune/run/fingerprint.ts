@@ -1,8 +1,7 @@
 /**
  * Computes and compares the fingerprints of runs. A fingerprint maps names to short texts that cover everything on which the bytes of a
- * run's result depend. An unfinished run may be resumed only with the same fingerprint. If the fingerprints differ, the names tell the user
- * what has changed. Large files are represented by their size, time of modification and header, because reading them whole would take as
- * long as pruning.
+ * run's result depend. An unfinished run may be resumed only with the same fingerprint. Weight files are represented by their size, time of
+ * modification and header, because reading them whole would take as long as pruning.
  */
 
 import { type Backend, describeRounding } from "../../device/backend.ts";
@@ -15,7 +14,6 @@ import { VERSION } from "../../protocol/version.ts";
 import type { AllocationName } from "../allocation/allocation.ts";
 import type { RunTexts, TextFile } from "../texts/named_texts.ts";
 
-/** Maps the name of each value to its text. */
 export type RunFingerprint = Readonly<Record<string, string>>;
 
 /** Reports that a run in the output folder differs from the requested one. The message names what differs and what helps. */
@@ -27,7 +25,6 @@ export class OtherRunError extends Error {
 const TOKENIZER_FILES =
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^merges\.txt$/;
 
-/** The files of a checkpoint that contain tensors. */
 const WEIGHT_FILES = /\.(safetensors|bin)$/;
 
 /** Computes the part of a fingerprint that covers a checkpoint: its configuration, its weights and its tokenizer. */
@@ -75,7 +72,6 @@ async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return formatDigest(await sha256(bytes));
 }
 
-/** The settings of a run, named as the options of `pare prune`. */
 export interface RunSettings {
   readonly samples: number;
   readonly seed?: number;
@@ -91,7 +87,6 @@ export interface RunSettings {
   readonly protocol?: string;
 }
 
-/** The values that the fingerprint of a command covers. */
 export interface FingerprintSources {
   readonly checkpoint: Checkpoint;
   readonly query: LayerQuery;

@@ -1,6 +1,6 @@
 /**
- * The output folder of `pare prune` as a destination. Each pruned layer is recorded in a journal, a file of finished work. At the end, the files
- * of the result get their final names. After a failure, the finished layers stay in the folder, so that the same command can continue.
+ * The output folder of `pare prune` as a destination. Each pruned layer is recorded in a journal. At the end, the files of the result get
+ * their final names. After a failure, the finished layers stay in the folder, so that the same command can continue.
  */
 
 import { describeRounding } from "../../device/backend.ts";
@@ -25,11 +25,9 @@ import { type OutputPlan, planOutput } from "./plan_output.ts";
 import { PruneRun } from "./prune_run.ts";
 import { repairRun } from "./repair_run.ts";
 
-/** A job whose result is a folder. */
 export interface FolderJob extends PruneJob {
   readonly checkpoint: Checkpoint;
   readonly layers: NameSet;
-  /** The output folder. */
   readonly out: string;
   /** Whether a checkpoint in the output folder may be replaced. */
   readonly overwrite?: boolean;
@@ -47,11 +45,9 @@ export interface FolderJob extends PruneJob {
   reportFiles(run: PruneRun, pruned: Model, writeSeconds: number): Promise<ReadonlyMap<string, string>>;
   /** The seconds that this process needed until the run could start. @default 0 */
   readonly loadSeconds?: number;
-  /** The names of the report files. */
   readonly reportFileNames: readonly string[];
 }
 
-/** The services of a run with a folder. */
 export interface FolderServices extends PruneServices {
   readonly fs: WorkFileSystem;
   /** Called for each kind of damage that was found in the files of the unfinished run. The run repeats the lost work. */

@@ -16,7 +16,7 @@ import { tryParseJson } from "../../base/texts.ts";
 
 const secondsSchema = z.number().min(0);
 
-/** Records that a process started to work on the run, and the seconds that it needed until then. */
+/** Records the start of a process, and the seconds that it needed until it worked on the run. */
 const startSchema = z.object({
   type: z.literal("start"),
   time: z.string(),
@@ -29,7 +29,6 @@ const allocationSchema = z.object({
   name: z.enum(["owl", "error"]),
   sparsities: z.record(z.string(), z.number().min(0).lt(1)),
   notes: z.array(z.string()),
-  /** The seconds that the choice took. */
   seconds: secondsSchema.default(0),
 });
 
@@ -71,18 +70,13 @@ const entrySchema = z.discriminatedUnion("type", [
   completeSchema,
 ]);
 
-/** The line that records the sparsity of each layer. */
 export type AllocationEntry = z.infer<typeof allocationSchema>;
-/** The line that records a pruned layer. */
 export type LayerEntry = z.infer<typeof layerSchema>;
-/** The line that records the checksum of stored hidden states. */
 export type StatesEntry = z.infer<typeof statesSchema>;
-/** A line of the journal. */
 export type JournalEntry = z.infer<typeof entrySchema>;
 
 const NEWLINE = 10;
 
-/** An open journal. The caller closes it. */
 export class Journal {
   readonly #file: WritableFile;
   readonly #entries: JournalEntry[];

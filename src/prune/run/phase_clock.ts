@@ -7,13 +7,9 @@
 import type { ModelSource } from "../../client/model_source.ts";
 import type { Report } from "../../protocol/messages.ts";
 
-/**
- * The phases of a run, in order. `send` is the time of the HTTP exchanges without the phases `read`, `factor`
- * and `solve`, which the host reports.
- */
+/** The phases of a run, in order. `send` is the time of the HTTP exchanges without `read`, `factor` and `solve`, which the host reports. */
 export const PHASES = ["calibrate", "send", "read", "factor", "solve", "write", "evaluate"] as const;
 
-/** A phase of a run. */
 export type Phase = (typeof PHASES)[number];
 
 /** The seconds between two calls of {@link PhaseClock.lap}, divided into two parts. */
@@ -24,9 +20,8 @@ export interface Lap {
   readonly layers: number;
 }
 
-/** A stopwatch that adds up seconds by phase. It starts when it is constructed. */
+/** A stopwatch that adds up seconds by phase and starts when it is constructed. */
 export class PhaseClock {
-  /** The seconds of each phase so far. */
   readonly seconds: Record<Phase, number> = {
     calibrate: 0,
     send: 0,

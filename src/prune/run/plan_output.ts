@@ -13,18 +13,15 @@ import { denseModules, moduleName } from "../../model/module_names.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
 
-/** The members of a job that decide which files its result has. */
 export interface OutputJob {
   readonly checkpoint: Checkpoint;
   readonly model: Pick<Model, "spec">;
-  /** The names of the weights to prune. */
   readonly layers: NameSet;
   /** Returns the grid of a layer in a quantised result. Absent if the result is dense. */
   readonly gridOf?: (name: string) => GridOptions | undefined;
   readonly out: string;
 }
 
-/** The plan of the result. */
 export interface OutputPlan {
   readonly plan: WritePlan;
   /** The quantised weights by name, and the tensors in which each of them is stored. */

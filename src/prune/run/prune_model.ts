@@ -40,7 +40,6 @@ async function pruneLayers(job: PruneJob, services: PruneServices, open: OpenDes
   }
 }
 
-/** Returns the sparsity of each layer. */
 function allocationOf(
   { model, windows, activations = "auto", queryOf, allocation }: PruneJob,
   { backend, pruner, signal, onAllocationStep: progress }: PruneServices,

@@ -39,7 +39,6 @@ const ALLOCATION_FOLDER = "allocation";
 
 const runSchema = z.object({ fingerprint: z.record(z.string(), z.string()) });
 
-/** Options of opening a run. */
 export interface RunOptions {
   /** Everything that the bytes of the result depend on. */
   readonly fingerprint: RunFingerprint;

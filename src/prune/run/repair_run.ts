@@ -14,11 +14,8 @@ import { DamagedFileError } from "../../base/files/file_error.ts";
 import type { NamedLayer } from "../choose_layers.ts";
 import type { PruneRun } from "./prune_run.ts";
 
-/** The files that belong to a run. */
 export interface RunFiles {
-  /** The result. */
   readonly plan: WritePlan;
-  /** The folder of the result. */
   readonly out: string;
   /** The names of the files that the run adds to the copy. */
   readonly extraFiles: readonly string[];

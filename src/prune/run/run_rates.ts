@@ -60,7 +60,6 @@ export class RunRates {
     readonly passWork: Readonly<Record<Pass, number>>,
   ) {}
 
-  /** Adds a step of the calibration. */
   addStep({ pass, isFirst, seconds }: CalibrationStep): void {
     const rates = this.#steps[pass];
     if (isFirst && ++rates.passes === 2) {
@@ -94,7 +93,7 @@ export class RunRates {
     return this.#layers.has(this.#kindOf(layer));
   }
 
-  /** Returns the seconds that the work takes. Returns undefined as long as no layer has been measured. */
+  /** Returns the seconds that the work takes, or undefined if no layer has been measured. */
   secondsOf(
     { passes, batches, steps, layers }: RunWork,
   ): { calibration: number; layers: number } | undefined {

@@ -27,7 +27,6 @@ export interface RunFacts {
   readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
-  /** The fingerprint of the command. */
   readonly fingerprint: RunFingerprint;
 }
 

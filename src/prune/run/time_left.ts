@@ -25,7 +25,6 @@ export class TimeLeft {
     this.#pending = new Map(pending.map((layer) => [layer.name, layer]));
   }
 
-  /** Adds a step of the calibration. */
   addStep(step: CalibrationStep): void {
     this.#rates.addStep(step);
     this.#lastStep = step;

@@ -9,13 +9,9 @@ import { uniform } from "../../layer/calibration/windows.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { encodeText } from "../../model/tokenizer/tokenizer.ts";
 
-/** Which windows to choose. */
 export interface DocumentWindows {
-  /** The number of windows. */
   readonly samples: number;
-  /** The number of tokens per window. */
   readonly seqlen: number;
-  /** The seed of the generator. */
   readonly seed: number;
 }
 

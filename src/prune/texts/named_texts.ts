@@ -3,16 +3,13 @@
  * of the Hugging Face hub, and for the way in which the code published with SparseGPT cuts them into windows.
  */
 
-/** The names. */
 export const TEXT_NAMES = ["c4", "wikitext2"] as const;
 
-/** The name of a text. */
 export type TextName = (typeof TEXT_NAMES)[number];
 
 /** What a text is used for. Each use reads another file. */
 export type TextUse = "calibration" | "evaluation";
 
-/** The files of a named text on the hub. */
 export interface NamedText {
   /** The data set on the hub, in the form `OWNER/NAME`. */
   readonly repo: string;
@@ -22,7 +19,6 @@ export interface NamedText {
   readonly files: Readonly<Record<TextUse, string>>;
 }
 
-/** The texts by name. */
 export const NAMED_TEXTS: Readonly<Record<TextName, NamedText>> = {
   c4: {
     repo: "allenai/c4",

@@ -13,7 +13,6 @@ export interface ScannedTensor extends ScanResult {
   readonly shape: readonly number[];
 }
 
-/** Options of {@link scanCheckpoint}. */
 export interface ScanOptions {
   /** Returns the pattern to check for a matrix, or undefined if none is to be checked. */
   patternOf?(name: string, shape: readonly number[]): ScanPattern | undefined;

@@ -45,7 +45,6 @@ export function isScannable(dtype: Dtype): dtype is ScannableDtype {
   return dtype === "F64" || Object.hasOwn(MASKS, dtype);
 }
 
-/** The scan of one tensor. */
 export class TensorScan {
   readonly #dtype: ScannableDtype;
   readonly #groups: GroupCounter | undefined;

@@ -8,7 +8,6 @@ import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 
-/** The name of the layout in the compressed-tensors library and in Pare's commands. */
 export const PACK_QUANTIZED = "pack-quantized";
 
 export const QUANTIZATION_KEY = "quantization_config";

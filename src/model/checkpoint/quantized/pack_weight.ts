@@ -19,7 +19,6 @@ export type QuantizedTensors =
   & Readonly<Record<Exclude<QuantizedPart, "zeroPoint">, HostTensor>>
   & { readonly zeroPoint?: HostTensor };
 
-/** A weight in the layout `pack-quantized`. */
 export interface PackedWeight {
   readonly shape: QuantizedShape;
   readonly tensors: QuantizedTensors;

@@ -10,7 +10,6 @@ import { makeQuantizedConfig, QUANTIZATION_KEY } from "./config.ts";
 import { quantizedNames, quantizedSpecs, requireStorable, stemOf } from "./layout.ts";
 import type { QuantizedParts } from "./quantized_parts.ts";
 
-/** A weight to store in the layout. */
 export interface QuantizedWeightPlan {
   readonly name: string;
   readonly grid: GridOptions;

@@ -13,7 +13,6 @@ import {
 } from "./layout.ts";
 
 export interface QuantizedParts extends QuantizedShape {
-  /** The name of the dense weight. */
   readonly weight: string;
   /** The names of the tensors that store the weight. */
   readonly names: ReturnType<typeof quantizedNames>;

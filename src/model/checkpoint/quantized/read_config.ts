@@ -11,7 +11,6 @@ import { PACKED_BITS } from "./layout.ts";
 
 /** The grid of the layers of one config group. */
 export interface GridKind extends GridOptions {
-  /** The name of the config group. */
   readonly group: string;
   /** The layers of the group: names of modules, `re:` and a regular expression, or the class `Linear`. */
   readonly targets: readonly string[];

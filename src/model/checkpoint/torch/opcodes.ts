@@ -1,10 +1,8 @@
 /**
- * Lists the opcodes of pickles (Python's format for stored objects) that `torch.save` writes with protocols 2
- * to 5. The opcodes that create arbitrary objects (such as NEWOBJ, INST and EXT1) are deliberately not
- * supported. The text opcodes of protocol 0 are not supported either.
+ * Lists the opcodes of pickles (Python's format for stored objects) that `torch.save` writes with protocols 2 to 5. The opcodes that create
+ * arbitrary objects (such as NEWOBJ, INST and EXT1) and the text opcodes of protocol 0 are not supported.
  */
 
-/** The codes, by their names in Python's module `pickletools`. */
 export const OPCODE = {
   PROTO: 0x80,
   FRAME: 0x95,

@@ -1,14 +1,8 @@
-/**
- * Reads numbers and texts from the bytes of a pickle (Python's format for stored objects), from front to
- * back. `unpickler.ts` interprets them.
- */
+/** Reads numbers and texts from the bytes of a pickle, from front to back. `unpickler.ts` interprets them. */
 
 import { ModelError } from "../../../base/files/file_error.ts";
 
-/**
- * The largest length of a line, which is the name of a module or of a class or function in it. The limit
- * bounds the search for the end of the line.
- */
+/** The largest length of a line, which holds the name of a module, a class or a function. It bounds the search for the end of the line. */
 const MAX_LINE_BYTES = 1024;
 
 /** A cursor over the bytes of a pickle. Every reading method throws a `ModelError` if too few bytes remain. */
@@ -22,7 +16,6 @@ export class PickleBytes {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** The offset of the next byte to read. */
   get position(): number {
     return this.#at;
   }

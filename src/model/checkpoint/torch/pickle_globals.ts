@@ -1,7 +1,6 @@
 /**
- * Lists the Python classes and functions that a pickle may use: storages, dtypes and the functions that create tensors. A pickle is
- * Python's format for stored objects. Unpickling a file in Python can run any code that the file names. Here, names are only looked up in
- * the tables of this file, so a pickle cannot call anything else.
+ * Lists the Python classes and functions that a pickle may use: storages, dtypes and the functions that create tensors. Unpickling a file
+ * in Python can run any code that the file names. Here, names are only looked up in the tables of this file.
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";

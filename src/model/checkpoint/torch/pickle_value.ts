@@ -1,7 +1,4 @@
-/**
- * Declares the values that a pickle can contain. A pickle is Python's format for stored objects. None of the
- * values has behaviour: a pickle is read as data, and `pickle_globals.ts` decides which functions it may use.
- */
+/** Declares the values that a pickle can contain. They are data without behaviour. */
 
 import type { Dtype } from "../../../tensor/dtype.ts";
 

@@ -1,6 +1,6 @@
 /**
- * Computes the position of a tensor in its storage. A storage is a range of bytes, and a tensor is a view of it. Views that skip, repeat or
- * reorder elements, such as transposed and expanded tensors, are rejected, because a tensor is read as one consecutive range of bytes.
+ * Computes the position of a tensor in its storage. Views that skip, repeat or reorder elements, such as transposed and expanded tensors,
+ * are rejected, because a tensor is read as one consecutive range of bytes.
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";

@@ -1,6 +1,6 @@
 /**
- * Opens a weight file of `torch.save` as a `Shard`. Tensors that share a storage, such as an output head that is tied to the
- * embedding, are stored twice in its copy.
+ * Opens a weight file of `torch.save` as a `Shard`. Tensors that share a storage, such as an output head and the embedding, are stored
+ * twice in its copy.
  */
 
 import { type EncodedHeader, encodeHeader } from "../../../tensor/safetensors/encode.ts";

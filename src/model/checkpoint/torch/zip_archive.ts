@@ -58,7 +58,6 @@ export async function readArchive(file: ReadableFile): Promise<ReadonlyMap<strin
 /** An entry with the positions of its local header and of its data. */
 interface LocatedEntry {
   readonly name: string;
-  /** The offset of the local header. */
   readonly begin: number;
   readonly data: ArchiveEntry;
 }

@@ -60,7 +60,6 @@ export class PartialFolder {
     return `${this.folder}/${name}${TEMPORARY_SUFFIX}`;
   }
 
-  /** Flushes the names of the files to the disk. */
   sync(): Promise<void> {
     return this.fs.syncFolder(this.folder);
   }

@@ -1,7 +1,4 @@
-/**
- * Plans a checkpoint that is written: which tensors each weight file has, and from where their bytes come. `open_copy.ts` writes
- * any plan, and knows nothing about the meaning of its tensors.
- */
+/** Plans a checkpoint that is written: which tensors each weight file has, and from where their bytes come. */
 
 import type { FileSystem } from "../../../base/files/file_system.ts";
 import { readText } from "../../../base/files/whole_file.ts";
@@ -13,7 +10,6 @@ import type { TensorSource } from "../tensor_source.ts";
 import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../weight_files.ts";
 import { isCopiedFile } from "./partial_folder.ts";
 
-/** The plan of a checkpoint. */
 export interface WritePlan {
   /** The checkpoint from which all files are copied that are not in the plan. It must stay open. */
   readonly checkpoint: Checkpoint;
@@ -36,7 +32,6 @@ export interface NewLayout {
   /** Returns the tensors of the file that replaces a weight file. */
   tensorsOf(shard: Shard): readonly TensorSpec[];
   readonly tensors: TensorSource;
-  /** The content of config.json. */
   readonly config: Readonly<Record<string, unknown>>;
 }
 

@@ -15,7 +15,6 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
   throw new ModelError(`config.json: ${faults.join("; ")}`);
 }
 
-/** The schema of a size or a count. */
 export const positiveInt = z.int().positive();
 
 /**
@@ -28,7 +27,7 @@ export const epsilon = z.number().min(1e-20).max(0.1);
 const MAX_HEAD_DIM = 256;
 
 /**
- * Returns the number of dimensions of each head, hidden / heads.
+ * Returns hidden / heads.
  * @param name the name of the setting with the number of heads, for the error message
  * @throws {ModelError} if `hidden` is not a multiple of `heads`, or if the attention kernel does not support heads of that size
  */
@@ -39,7 +38,7 @@ export function headDimension(hidden: number, heads: number, name = "num_attenti
   return checkHeadDimension(hidden / heads);
 }
 
-/** Returns `dimensions`. @throws {ModelError} if the attention kernel does not support heads with that many dimensions */
+/** @throws {ModelError} if the attention kernel does not support heads with that many dimensions */
 export function checkHeadDimension(dimensions: number): number {
   if (dimensions <= MAX_HEAD_DIM) return dimensions;
   throw new ModelError(
@@ -56,7 +55,6 @@ export function headName(isTied: boolean, embedding: string, has: (name: string)
   return isTied && !has("lm_head.weight") ? embedding : "lm_head";
 }
 
-/** The supported activations, by their names in transformers. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   relu: "relu",
   gelu: "gelu",
@@ -82,7 +80,6 @@ export const layerTypesShape = {
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
 };
 
-/** The settings from which the types are read. */
 interface LayerTypesConfig extends z.infer<z.ZodObject<typeof layerTypesShape>> {
   readonly num_hidden_layers: number;
 }

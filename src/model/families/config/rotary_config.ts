@@ -10,7 +10,6 @@ import { checkHeadDimension, positiveInt } from "./config.ts";
 
 const number = z.number().positive();
 
-/** The settings of one rotation. */
 export const ropeObject = z.object({
   rope_type: z.string().optional(),
   /** The older name of `rope_type`. */
@@ -80,7 +79,6 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
   return ROPE_TYPES[ropeType as keyof typeof ROPE_TYPES]({ base, rope, config });
 }
 
-/** The settings from which the rotation is computed. */
 interface RotarySettings {
   /** The angle by which each pair of dimensions rotates per token, in radians, before scaling. */
   readonly base: Float64Array;
@@ -88,7 +86,6 @@ interface RotarySettings {
   readonly config: RotaryConfig;
 }
 
-/** Rotates each pair by its base frequency. */
 function unscaled({ base }: RotarySettings): RotarySpec {
   return { pairs: base.length, scale: 1, frequencies: () => base };
 }
@@ -139,7 +136,6 @@ function trainedLength(rope: RopeObject, config: RotaryConfig): number {
     config.max_position_embeddings;
 }
 
-/** Returns the setting `name`. @throws {ModelError} if it is missing */
 function requiredSetting<K extends keyof RopeObject>(rope: RopeObject, name: K): NonNullable<RopeObject[K]> {
   const value = rope[name];
   if (value === undefined || value === null) {

@@ -27,13 +27,11 @@ export interface ExpertsSpec extends RoutingRule {
   readonly layers: { readonly gate: string; readonly up: string; readonly down: string };
 }
 
-/** The layers of one expert. */
 interface Expert {
   readonly gateUp: LinearGroup;
   readonly down: LinearGroup;
 }
 
-/** Returns the mixture of experts. */
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   const router = linearSpec(`${spec.name}.gate`, spec.hidden, spec.experts);
   const experts = Array.from({ length: spec.experts }, (_, index) => expertLayers(spec, index));

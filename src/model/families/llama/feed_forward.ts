@@ -11,11 +11,9 @@ import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts"
 import { type LinearGroup, type LinearSpec, linearSpec } from "../../layer_specs.ts";
 import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
 
-/** A feed-forward network. */
 export interface FeedForward {
   /** Its linear layers, as in `BlockSpec.groups`. */
   readonly groups: readonly LinearGroup[];
-  /** The linear layers that stay dense. */
   readonly denseLayers?: readonly LinearSpec[];
   /** Queues the network on `x`, and adds its outputs to `stream`. Both are (rows, hidden) f32. */
   apply(

@@ -7,12 +7,10 @@ export interface LlamaBiases {
   readonly feedForward?: boolean;
 }
 
-/** The sizes of a block. */
 export interface LlamaSizes {
   readonly hidden: number;
   /** The number of inputs of the last layer of the feed-forward network. */
   readonly intermediate: number;
-  /** The number of query heads. */
   readonly heads: number;
   /** The number of key heads, which is also the number of value heads. */
   readonly kvHeads: number;

@@ -6,9 +6,7 @@ import type { LogitsSpec } from "../family.ts";
 import type { FeedForward } from "./feed_forward.ts";
 import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
 
-/** The differences between a family and LLaMA. */
 export interface LlamaTraits {
-  /** Which linear layers have biases. By default none has. */
   readonly biases?: LlamaBiases;
   /**
    * Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. By
@@ -16,15 +14,15 @@ export interface LlamaTraits {
    */
   window?(index: number): number;
   /**
-   * Whether an RMSNorm is applied to queries and keys before the rotation: to each head, or to all heads of a
-   * token together. By default there is none.
+   * Whether an RMSNorm is applied to queries and keys before the rotation, to each head or to all heads of a token. By default there is
+   * none.
    */
   readonly queryKeyNorm?: "heads" | "rows";
   /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
   readonly fused?: boolean;
   /** Whether a norm comes before each half of a block, after it, or both. Defaults to `before`. */
   readonly normPlacement?: NormPlacement;
-  /** The kind of all norms. Defaults to `rms`. */
+  /** Defaults to `rms`. */
   readonly normKind?: "rms" | "layer";
   /** A number that is added to the weights of all norms. Defaults to 0. */
   readonly normWeightOffset?: number;
@@ -42,9 +40,8 @@ export interface LlamaTraits {
   readonly residualScale?: number;
   /** The factor of the embedding. */
   readonly embeddingScale?: number;
-  /** What is done to the outputs of the head. */
   readonly logits?: LogitsSpec;
-  /** Returns the feed-forward network. By default it is a gated network of three layers. */
+  /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
 }
 
