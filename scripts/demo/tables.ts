@@ -4,7 +4,7 @@
  */
 
 import { type Phase, PHASES } from "../../src/prune/run/phase_clock.ts";
-import { textTable } from "../../src/cli/terminal/text_table.ts";
+import { textTable } from "../../src/cli/terminal/output.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { type Column, markdownTable, NOT_MEASURED } from "../bench/report/markdown_table.ts";
 

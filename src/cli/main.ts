@@ -6,6 +6,7 @@
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
 import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
+import { LAUNCHER_VARIABLE } from "./environment.ts";
 import { createEvalCommand } from "./eval.ts";
 import { failureOf } from "./exit.ts";
 import { createGenerateCommand } from "./generate.ts";
@@ -15,7 +16,6 @@ import { finishHelp } from "./options/help.ts";
 import { createPruneCommand } from "./prune.ts";
 import { createReportCommand } from "./report.ts";
 import { createServeCommand } from "./serve.ts";
-import { stopWithLauncher } from "./stop_with_launcher.ts";
 import { createSweepCommand } from "./sweep.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
@@ -85,6 +85,24 @@ function listenForStopSignals(): AbortSignal {
   }
   stopWithLauncher(() => controller.abort(new Interrupted("SIGTERM")));
   return controller.signal;
+}
+
+const LAUNCHER_CHECK_MS = 1000;
+
+/**
+ * Calls `stop` once when the launcher of this process has ended, if there is one. A killed launcher cannot signal the command, which would
+ * then run on with nobody to stop it.
+ */
+function stopWithLauncher(stop: () => void): void {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: LAUNCHER_VARIABLE });
+  if (state !== "granted" || Deno.env.get(LAUNCHER_VARIABLE) !== String(Deno.ppid)) return;
+  const launcher = Deno.ppid;
+  const timer = setInterval(() => {
+    if (Deno.ppid === launcher) return;
+    clearInterval(timer);
+    stop();
+  }, LAUNCHER_CHECK_MS);
+  Deno.unrefTimer(timer);
 }
 
 if (import.meta.main) Deno.exit(await runCommandLine(Deno.args, listenForStopSignals()));

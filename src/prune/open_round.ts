@@ -2,10 +2,11 @@
 
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { convertReplacement, readTensor, type TensorSource } from "../model/checkpoint/tensor_source.ts";
-import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
+import type { LayerGroup, ModelSource, SourceLayer } from "../client/model_source.ts";
 import type { LinearGroup, LinearSpec } from "../model/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { PendingGroup, PendingLayer } from "./block_plan.ts";
+import type { Model } from "../model/model.ts";
+import { BlockPlan, type PendingGroup, type PendingLayer } from "./block_plan.ts";
 import { transpose } from "../tensor/transpose.ts";
 
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
@@ -51,6 +52,27 @@ export async function* openRound(
   } finally {
     status.acceptsReplacements = false;
   }
+}
+
+/**
+ * Returns all linear layers in the blocks of `model` as a source without statistics, for magnitude pruning, which needs no forward pass. The layers of a block form one round: all of them must be replaced before
+ * the next block is requested, or the generator throws {Error}.
+ * @param onReplace called with each replaced weight, in the dtype of the checkpoint
+ */
+export function uncalibratedModel(
+  { spec, weights }: Model,
+  onReplace: OnReplace,
+): ModelSource<HessianAccumulator> {
+  const plan = new BlockPlan(spec, {});
+  return {
+    layerCount: plan.layerCount,
+    async *groups() {
+      for (let block = 0; block <= plan.lastBlock; block++) {
+        const openBlock = { block, weights, replaced: new Map(), onReplace };
+        for (const round of plan.rounds(block)) yield* openRound(round, openBlock);
+      }
+    },
+  };
 }
 
 /** A group of layers that has been yielded and accepts their pruned weights. */

@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import type { Metric } from "../../model/evaluation/task_metrics.ts";
 import type { ModelEvaluation } from "./evaluate_model.ts";
-import { textTable } from "../terminal/text_table.ts";
+import { textTable } from "../terminal/output.ts";
 
 /** Returns the table of one or more models, which were all measured on the same texts and tasks. */
 export function evalTable(models: readonly ModelEvaluation[]): string {

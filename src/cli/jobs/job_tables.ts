@@ -3,7 +3,7 @@
 import type { Job, JobSummary } from "../../protocol/messages.ts";
 import type { JobState } from "../../protocol/job_state.ts";
 import { numberText, secondsText, shareText } from "../../prune/report/format.ts";
-import { textTable } from "../terminal/text_table.ts";
+import { textTable } from "../terminal/output.ts";
 
 /** Returns a table with one row per job. Ages are counted up to `now`. */
 export function jobSummaryTable(jobs: readonly JobSummary[], now: Date): string {

@@ -3,7 +3,7 @@
 import { CONFIG_FILE, openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
-import { OtherRunError, type RunFingerprint, differences } from "../../prune/run/fingerprint.ts";
+import { differences, OtherRunError, type RunFingerprint } from "../../prune/run/fingerprint.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { UsageError } from "../errors.ts";

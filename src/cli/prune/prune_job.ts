@@ -2,7 +2,7 @@
 
 import type { Backend } from "../../device/backend.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
-import { countWeightFileBytes } from "../../model/checkpoint/shard.ts";
+import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import { computePerplexity, countWindows } from "../../model/evaluation/perplexity.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";

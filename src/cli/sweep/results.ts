@@ -2,7 +2,7 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
-import { textTable } from "../terminal/text_table.ts";
+import { textTable } from "../terminal/output.ts";
 import type { SweepPoint } from "./points.ts";
 
 /** A measured point. */

@@ -7,6 +7,7 @@
 import process from "node:process";
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
+import Table from "cli-table3";
 import { FileError } from "../../base/files/file_error.ts";
 import { secondsText } from "../../prune/report/format.ts";
 import { messageOf } from "../../base/errors.ts";
@@ -185,4 +186,16 @@ export function timeLeft(seconds: number | undefined): string {
   if (seconds === undefined) return "";
   const whole = Math.max(1, Math.round(seconds)); // a fraction of a second would claim more than is known
   return `(about ${whole < 10 ? `${whole} s` : secondsText(whole)} left)`;
+}
+
+/** Returns a table. The first `labels` columns are aligned to the left, the others to the right. */
+export function textTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  labels = 1,
+): string {
+  const colAligns = head.map((_, i) => i < labels ? "left" as const : "right" as const);
+  const table = new Table({ head: [...head], colAligns, style: { head: [], border: [], compact: true } });
+  table.push(...rows.map((row) => row.map(printableLine)));
+  return table.toString();
 }

@@ -3,7 +3,7 @@
 import type { ScannedTensor } from "../../model/checkpoint/inspect/scan_checkpoint.ts";
 import { countText, shareText } from "../../prune/report/format.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import { textTable } from "../terminal/text_table.ts";
+import { textTable } from "../terminal/output.ts";
 
 /** A tensor with what was expected of it. */
 export interface VerifiedTensor extends ScannedTensor {

@@ -10,7 +10,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { readJson } from "../../base/files/whole_file.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
-import type { Shard } from "./shard.ts";
+import type { Shard } from "./weight_files.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 
 /** The file with the configuration. Loaders accept a folder as a checkpoint only if it has this file. */

@@ -4,8 +4,6 @@ import { SafetensorsError, truncated } from "../../tensor/safetensors/error.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { readBytes } from "../../base/files/whole_file.ts";
-import type { Shard } from "./shard.ts";
-import { readTorchShard } from "./torch/torch_shard.ts";
 import {
   FILE_FORMATS,
   findWeightFiles,
@@ -13,8 +11,10 @@ import {
   INDEX_FILE,
   MAX_INDEX_BYTES,
   readShardNames,
+  type Shard,
   WEIGHTS_FILE,
 } from "./weight_files.ts";
+import { readTorchShard } from "./torch/torch_shard.ts";
 import {
   LENGTH_BYTES,
   MAX_CHECKPOINT_HEADER_BYTES,

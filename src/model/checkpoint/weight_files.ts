@@ -1,13 +1,35 @@
 /**
- * Finds the weight files of a checkpoint by their names: one file, or several shards with an index that maps each tensor to its
- * shard. If a folder has the weights in several forms, Pare chooses in the order of the transformers library.
+ * The weight files of a checkpoint: one file, or several shards with an index that maps each tensor to its shard. They are found by their
+ * names. If a folder has the weights in several forms, Pare chooses in the order of the transformers library.
  */
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
-import type { FileSystem } from "../../base/files/file_system.ts";
+import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { formatJson, readJson } from "../../base/files/whole_file.ts";
-import type { WeightFile } from "./shard.ts";
+import type { SafetensorsHeader, TensorInfo } from "../../tensor/safetensors/header.ts";
+
+/** A safetensors file to write. */
+export interface WeightFile {
+  readonly name: string;
+  /** The permission bits of the file from which it is made. Undefined if the file system has none. */
+  readonly mode?: number;
+  readonly header: SafetensorsHeader;
+  /** Returns the first `header.headerBytes` bytes of the file. */
+  readHeaderBytes(): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** An open weight file of any format. It describes the safetensors file that its copy will be. */
+export interface Shard extends WeightFile {
+  readonly file: ReadableFile;
+  /** Returns the offset in `file` of the first byte of a tensor of `header`. */
+  position(tensor: TensorInfo): number;
+}
+
+/** Adds up the sizes of weight files, headers included. */
+export function countWeightFileBytes(files: readonly WeightFile[]): number {
+  return files.reduce((sum, { header }) => sum + header.headerBytes + header.dataBytes, 0);
+}
 
 export const WEIGHTS_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";

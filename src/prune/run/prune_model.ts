@@ -8,7 +8,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
 import { type CalibratedModel, calibratedModel } from "../calibrated_model.ts";
-import { uncalibratedModel } from "../uncalibrated_model.ts";
+import { uncalibratedModel } from "../open_round.ts";
 import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { PhaseClock } from "./phase_clock.ts";
 import { TimeLeft } from "./time_left.ts";

@@ -3,7 +3,7 @@
  * journal, which records each pruned layer.
  */
 
-import { countWeightFileBytes } from "../../model/checkpoint/shard.ts";
+import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../report/run_report.ts";

@@ -8,15 +8,16 @@ import { planForward } from "../../../model/forward.ts";
 import { countRequestBytes } from "../../../client/shared_statistics.ts";
 import { digestBytes } from "../../../base/files/chunks.ts";
 import type { WorkFileSystem } from "../../../base/files/file_system.ts";
-import { type RunSeconds, withTotal } from "../../../prune/report/run_seconds.ts";
+import { bytesText, countText, secondsText } from "../../../prune/report/format.ts";
+import { phasesText, type RunSeconds, withTotal } from "../../../prune/report/run_seconds.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { PruneServices } from "../../../prune/run/job.ts";
 import type { RunFacts } from "../../../prune/run/run_report.ts";
 import { evaluationSeconds } from "../../../prune/run/time_left.ts";
-import { type DiskUse, diskUse } from "./disk_use.ts";
-import { type MemoryUse, memoryUse } from "./memory_use.ts";
+import type { Output } from "../../terminal/output.ts";
 import { rehearse } from "./rehearse.ts";
+import { type DiskUse, diskUse, type MemoryUse, memoryUse } from "./resources.ts";
 import { deviceWarnings, diskWarnings, tokenWarnings } from "./warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
@@ -128,4 +129,27 @@ async function copySecondsPerByte({ checkpoint }: FolderJob): Promise<number> {
   const length = Math.min(largest.end - largest.begin, COPY_PROBE_BYTES), started = performance.now();
   digestBytes(await checkpoint.read(largest.name, 0, length));
   return COPY_PASSES * (performance.now() - started) / 1000 / length;
+}
+
+/** Prints the figures as lines, or with `--json` as one object. The warnings are also printed as remarks. */
+export function printPlan(plan: RunPlan, output: Output): void {
+  const { layers, weights, blocks, parameters, samples, seqlen, seconds, memory, disk, sent, measured } =
+    plan;
+  for (const warning of plan.warnings) output.remark(`warning: ${warning}`);
+  const chosen = Object.entries(parameters).map(([name, value]) => `${name} ${value}`).join(", ");
+  output.result(plan, [
+    `prunes  ${layers} layers in ${blocks} blocks of ${plan.model} with ${
+      countText(weights)
+    } weights: ${chosen}`,
+    `tokens  ${countText(samples * seqlen)}, in ${samples} windows of ${seqlen}`,
+    `time    about ${secondsText(seconds.total)}: ${phasesText(seconds)}`,
+    `memory  ${bytesText(memory.process)} of this process, ${bytesText(memory.device)} of the device`,
+    `disk    ${bytesText(disk.output)} for the result, ${
+      bytesText(disk.unfinished)
+    } more until it is complete, ` +
+    `${bytesText(disk.free)} free`,
+    `sends   ${sent === 0 ? "nothing" : `at most ${bytesText(sent)} to hosts`}`,
+    `This plan was measured in ${secondsText(measured.seconds)} with ${measured.windows} windows and ` +
+    `${measured.layers} layers.`,
+  ]);
 }

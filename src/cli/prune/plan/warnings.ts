@@ -4,7 +4,7 @@ import { needsNoStatistics } from "../../../protocol/methods.ts";
 import type { SizedLayer } from "../../../prune/block_plan.ts";
 import { bytesText, countText } from "../../../prune/report/format.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
-import type { DiskUse } from "./disk_use.ts";
+import type { DiskUse } from "./resources.ts";
 
 /** With fewer tokens per column, the statistics of a layer are noisy. */
 const TOKENS_PER_COLUMN = 3;

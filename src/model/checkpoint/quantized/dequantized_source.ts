@@ -8,7 +8,7 @@ import { gridsPerRow } from "../../../tensor/quantization.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, floatsToBytes } from "../../../tensor/dtype.ts";
 import type { TensorSpec } from "../../../tensor/safetensors/encode.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import type { Shard } from "../shard.ts";
+import type { Shard } from "../weight_files.ts";
 import type { TensorShape, TensorSource } from "../tensor_source.ts";
 import { dequantizeRows, unpackColumns, unpackRows, wordBytes } from "./codes.ts";
 import { TensorScan } from "../inspect/tensor_scan.ts";

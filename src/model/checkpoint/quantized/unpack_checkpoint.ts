@@ -3,7 +3,7 @@
 import type { WorkFileSystem } from "../../../base/files/file_system.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { countWeightFileBytes } from "../shard.ts";
+import { countWeightFileBytes } from "../weight_files.ts";
 import { type CompleteOptions, openCopy } from "../write/open_copy.ts";
 import { planLayout } from "../write/write_plan.ts";
 import { makeDenseConfig, weightFormat } from "./config.ts";

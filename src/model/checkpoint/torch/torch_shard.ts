@@ -7,7 +7,7 @@ import { type EncodedHeader, encodeHeader } from "../../../tensor/safetensors/en
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { ReadableFile } from "../../../base/files/file_system.ts";
-import type { Shard } from "../shard.ts";
+import type { Shard } from "../weight_files.ts";
 import { readTorchFile } from "./read_torch_file.ts";
 import type { TorchTensor } from "./pickle_value.ts";
 

@@ -7,7 +7,7 @@ import { DamagedFileError } from "../../../base/files/file_error.ts";
 import { digestBytes, digestRange } from "../../../base/files/chunks.ts";
 import type { FileSystem, ReadableFile, WorkFileSystem } from "../../../base/files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
-import type { WeightFile } from "../shard.ts";
+import type { WeightFile } from "../weight_files.ts";
 import { PartialFolder } from "./partial_folder.ts";
 import { plannedFiles, type WritePlan } from "./write_plan.ts";
 

@@ -11,7 +11,7 @@ import { ModelError } from "../../../base/files/file_error.ts";
 import { removeIfEmpty, TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
 import type { TensorInfo } from "../../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../../tensor/host_tensor.ts";
-import type { WeightFile } from "../shard.ts";
+import type { WeightFile } from "../weight_files.ts";
 import { checkReplacement, type TensorSource } from "../tensor_source.ts";
 import { CompleteCopy, digestCopy, type Digests } from "./complete_copy.ts";
 import { modeOfCopy, PartialFolder, prepareFolder } from "./partial_folder.ts";

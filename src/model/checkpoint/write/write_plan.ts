@@ -5,9 +5,15 @@ import { readText } from "../../../base/files/whole_file.ts";
 import { encodeHeader, type TensorSpec } from "../../../tensor/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
-import { countWeightFileBytes, type Shard, type WeightFile } from "../shard.ts";
+import {
+  countWeightFileBytes,
+  formatWeightIndex,
+  INDEX_FILE,
+  type Shard,
+  type WeightFile,
+  WEIGHTS_FILE,
+} from "../weight_files.ts";
 import type { TensorSource } from "../tensor_source.ts";
-import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../weight_files.ts";
 import { isCopiedFile } from "./partial_folder.ts";
 
 export interface WritePlan {

@@ -1,5 +1,5 @@
 /**
- * The linear layers of attention in a LLaMA-like block. Most families have one layer each for q, k and v. Phi-3
+ * The sizes of a LLaMA-like block, and its linear layers of attention. Most families have one layer each for q, k and v. Phi-3
  * has one layer that computes all three. Both forms have the same interface.
  */
 
@@ -8,7 +8,23 @@ import type { BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
 import { type LinearGroup, linearSpec } from "../../layer_specs.ts";
-import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
+
+/** Which linear layers have biases. By default none has. */
+export interface LlamaBiases {
+  readonly qkv?: boolean;
+  readonly out?: boolean;
+  readonly feedForward?: boolean;
+}
+
+export interface LlamaSizes {
+  readonly hidden: number;
+  /** The number of inputs of the last layer of the feed-forward network. */
+  readonly intermediate: number;
+  readonly heads: number;
+  /** The number of key heads, which is also the number of value heads. */
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
 
 /** The linear layers of attention, in groups that share one input. */
 export interface AttentionLayers {

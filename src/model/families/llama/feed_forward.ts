@@ -9,7 +9,7 @@ import { allColumns } from "../../pieces/columns_view.ts";
 import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
 import { type LinearGroup, type LinearSpec, linearSpec } from "../../layer_specs.ts";
-import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
+import type { LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
 export interface FeedForward {
   /** Its linear layers, as in `BlockSpec.groups`. */

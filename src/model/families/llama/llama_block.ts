@@ -11,9 +11,8 @@ import { accumulateGroup } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import type { BlockSpec } from "../family.ts";
 import type { NormSpec } from "../../layer_specs.ts";
-import type { AttentionLayers } from "./attention_layers.ts";
+import type { AttentionLayers, LlamaSizes } from "./attention_layers.ts";
 import type { FeedForward } from "./feed_forward.ts";
-import type { LlamaSizes } from "./llama_sizes.ts";
 
 /** The norms of a half of a block: of its inputs, and of its outputs. */
 export interface NormsOfHalf {

@@ -18,10 +18,9 @@ import { readRotary, rotaryShape } from "../config/rotary_config.ts";
 import type { Family, ModelSpec } from "../family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
-import { fusedQkv, separateQkv } from "./attention_layers.ts";
+import { fusedQkv, type LlamaSizes, separateQkv } from "./attention_layers.ts";
 import { fusedFeedForward, gatedFeedForward } from "./feed_forward.ts";
 import { type BlockParts, llamaBlock, type NormsOfHalf } from "./llama_block.ts";
-import type { LlamaSizes } from "./llama_sizes.ts";
 import type { LlamaTraits, NormPlacement } from "./llama_traits.ts";
 
 /** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */

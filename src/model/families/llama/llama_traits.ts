@@ -4,7 +4,7 @@ import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import type { LogitsSpec } from "../family.ts";
 import type { FeedForward } from "./feed_forward.ts";
-import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
+import type { LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
 export interface LlamaTraits {
   readonly biases?: LlamaBiases;

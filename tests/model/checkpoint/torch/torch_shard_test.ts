@@ -6,7 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
-import type { Shard } from "../../../../src/model/checkpoint/shard.ts";
+import type { Shard } from "../../../../src/model/checkpoint/weight_files.ts";
 import { readTorchShard, safetensorsName } from "../../../../src/model/checkpoint/torch/torch_shard.ts";
 import { decode } from "../../../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../../../src/tensor/safetensors/encode.ts";

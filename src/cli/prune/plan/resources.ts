@@ -1,4 +1,4 @@
-/** Predicts the memory of a run from the memory of its rehearsal. */
+/** Predicts the memory of a run from the memory of its rehearsal, and its disk space from the plan of its result. */
 
 import type { Backend } from "../../../device/backend.ts";
 import { DEFAULT_TILE_EDGE } from "../../../device/tiled_matrix.ts";
@@ -7,10 +7,13 @@ import { type ForwardPlan, planForward } from "../../../model/forward.ts";
 import { countHeadBytes } from "../../../model/head.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
-import type { SizedLayer } from "../../../prune/block_plan.ts";
+import type { BlockPlan, SizedLayer } from "../../../prune/block_plan.ts";
 import { tensorBytes } from "../../../tensor/dtype.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { Rehearsal } from "./rehearse.ts";
+import { countPlannedBytes } from "../../../model/checkpoint/write/write_plan.ts";
+import type { WorkFileSystem } from "../../../base/files/file_system.ts";
+import { planOutput } from "../../../prune/run/plan_output.ts";
 
 /** The peaks of the memory of a run, in bytes. */
 export interface MemoryUse {
@@ -66,4 +69,24 @@ export function memoryUse(
     process: rehearsal.processBytes + readBytes + (place === "host" ? statesBytes : 0) +
       (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
   };
+}
+
+/** The bytes that a run needs on the disk. */
+export interface DiskUse {
+  /** The result. */
+  readonly output: number;
+  /** The files of the unfinished run, which are removed at the end. */
+  readonly unfinished: number;
+}
+
+/** Returns the disk space of a run. The report files, which have about a kilobyte for each layer, are not counted. */
+export async function diskUse(
+  job: FolderJob,
+  { statesBytes }: ForwardPlan,
+  { lastBlock }: BlockPlan,
+  fs: WorkFileSystem,
+): Promise<DiskUse> {
+  const output = await countPlannedBytes(planOutput(job, fs).plan, fs, job.reportFileNames);
+  // The hidden states before a block are kept until those before the next block are on the disk.
+  return { output, unfinished: lastBlock > 0 ? 2 * statesBytes : 0 };
 }
