@@ -35,7 +35,7 @@ async function report(folder: string, options: ReportCommandOptions): Promise<vo
   if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE}`);
   const out = options.out ?? `${folder}/${REPORT_PAGE_FILE}`;
   await requireWritableFile("--out", out);
-  const { renderReport } = await import("../prune/report/render.ts"); // the drawing library loads slowly
+  const { renderReport } = await import("../prune/report/render.tsx"); // the drawing library loads slowly
   await writeAtomically(denoFileSystem, out, new TextEncoder().encode(renderReport(run)));
   new Output(options.json ?? false).result({ layers: run.layers.length, out }, [`wrote ${out}`]);
 }

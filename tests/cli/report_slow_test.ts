@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { renderReport } from "../../src/prune/report/render.ts";
+import { renderReport } from "../../src/prune/report/render.tsx";
 import { sampleRun } from "../prune/report/sample_run.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 

@@ -42,7 +42,7 @@ export async function runReportFiles(
   written: number,
 ): Promise<Map<string, string>> {
   if (!run) return new Map();
-  const { renderReport } = await import("../../prune/report/render.ts"); // the drawing library loads slowly
+  const { renderReport } = await import("../../prune/report/render.tsx"); // the drawing library loads slowly
   const changed: RunReport = { ...run, format, bytes: { ...run.bytes, written } };
   return new Map([
     [RUN_REPORT_FILE, formatJson(changed)],

@@ -16,14 +16,14 @@ export interface VerifiedTensor extends ScannedTensor {
 }
 
 /** Something that is wrong with a tensor. */
-export interface Fault {
+export interface TensorFault {
   readonly tensor: string;
   /** The end of a sentence about the tensor. */
   readonly problem: string;
 }
 
 /** Returns what is wrong with a tensor. */
-export function faultsOf(tensor: VerifiedTensor): Fault[] {
+export function faultsOf(tensor: VerifiedTensor): TensorFault[] {
   const { name, zeros, pattern, violations, firstViolation, expectedZeros } = tensor;
   const problems: string[] = [];
   if (violations && firstViolation) {

@@ -5,9 +5,22 @@
  */
 
 import * as Plot from "@observablehq/plot";
-import type { Page, PageElement } from "./dom.ts";
+import { DOMParser } from "linkedom";
 import type { LayerRun } from "./run_report.ts";
 import { layerKind } from "./summary.ts";
+
+/** The part of the DOM interface `Document` that adds descriptions. */
+interface Page {
+  createElementNS(namespace: string, tag: string): PageElement;
+}
+
+/** The part of the DOM interface `Element` that adds descriptions. */
+interface PageElement {
+  readonly outerHTML: string;
+  setAttribute(name: string, value: string): void;
+  append(text: string): void;
+  prepend(child: PageElement): void;
+}
 
 /** One bar. */
 export interface BlockValue {
@@ -18,9 +31,8 @@ export interface BlockValue {
   readonly value: number;
 }
 
-/** The document, the texts and the scale of a chart. */
+/** The texts and the scale of a chart. */
 export interface PanelsOptions {
-  readonly document: Page;
   /** A prefix for the ids of the elements of the chart. The prefix must be unique in the page. */
   readonly id: string;
   readonly title: string;
@@ -53,9 +65,11 @@ export function valuesByKind(
   );
 }
 
-/** Draws a chart as an SVG element of `options.document`. */
-export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOptions): PageElement {
-  const { document, blocks, format } = options;
+/** Draws a chart. Returns the markup of an SVG element, in which all texts are escaped. */
+export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOptions): string {
+  // The casts are necessary because the types of linkedom and Plot are those of browsers.
+  const document = new DOMParser().parseFromString("<html></html>", "text/html") as unknown as Page;
+  const { blocks, format } = options;
   const series = [...new Set(values.map((value) => value.series))];
   const max = options.max ?? values.reduce((most, { value }) => Math.max(most, value), 0);
   const svg = Plot.plot({
@@ -95,8 +109,8 @@ export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOp
       }),
     ],
   });
-  addDescription(svg, options);
-  return svg as PageElement;
+  addDescription(document, svg as PageElement, options);
+  return (svg as PageElement).outerHTML;
 }
 
 /** The indices of the blocks that are labelled on the axis. They are evenly spaced from 0, and few enough to fit on a phone. */
@@ -106,7 +120,7 @@ function blockTicks(blocks: number): number[] {
 }
 
 /** Adds the title and the description for screen readers. */
-function addDescription(svg: PageElement, { document, id, title, description }: PanelsOptions): void {
+function addDescription(document: Page, svg: PageElement, { id, title, description }: PanelsOptions): void {
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-labelledby", `${id}-title ${id}-desc`);
   for (const [tag, text] of [["desc", description], ["title", title]]) {

@@ -1,21 +1,19 @@
 /**
  * The charts of the report. Each shows one number of every layer, by block and with one panel per kind of layer or per phase. A function
- * returns undefined if its chart would say nothing. The bar of several layers, such as the experts of a block, is their mean or their sum.
+ * returns the markup of an SVG element, or undefined if its chart would say nothing. The bar of several layers, such as the experts of a block, is their mean or their sum.
  */
 
 import { type BlockValue, drawBlockPanels, valuesByKind } from "./block_panels.ts";
-import type { Page, PageElement } from "./dom.ts";
 import { numberText, secondsText, shareText } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 import { meanError, sparsityOf } from "./summary.ts";
 
 /** Draws the chart. Returns undefined if the run has no measured errors. */
-export function drawErrorChart(document: Page, run: RunReport): PageElement | undefined {
+export function drawErrorChart(run: RunReport): string | undefined {
   const values = valuesByKind(run.layers, meanError);
   if (values.length === 0) return undefined;
   const worst = values.reduce((a, b) => b.value > a.value ? b : a);
   return drawBlockPanels(values, {
-    document,
     id: "error-chart",
     title: "Relative error of each layer by block",
     description:
@@ -30,7 +28,7 @@ export function drawErrorChart(document: Page, run: RunReport): PageElement | un
 const EQUAL_WITHIN = 0.001;
 
 /** Draws the chart. Returns undefined if all layers have the same sparsity, which one number shows better. */
-export function drawSparsityChart(document: Page, run: RunReport): PageElement | undefined {
+export function drawSparsityChart(run: RunReport): string | undefined {
   let min = 1, max = 0;
   for (const { sparsity } of run.layers) {
     min = Math.min(min, sparsity);
@@ -38,7 +36,6 @@ export function drawSparsityChart(document: Page, run: RunReport): PageElement |
   }
   if (max - min < EQUAL_WITHIN) return undefined;
   return drawBlockPanels(valuesByKind(run.layers, sparsityOf), {
-    document,
     id: "sparsity-chart",
     title: "Sparsity by block",
     description: `From ${shareText(min)} to ${shareText(max)} of the weights of a layer are zero.`,
@@ -53,14 +50,13 @@ const PHASES = ["calibration", "read", "factor", "solve", "refit"] as const;
 type Phase = (typeof PHASES)[number];
 
 /** Draws the chart, without the phases that took no time. Returns undefined if no phase took time. */
-export function drawTimeChart(document: Page, run: RunReport): PageElement | undefined {
+export function drawTimeChart(run: RunReport): string | undefined {
   const blocks = Map.groupBy(run.layers, ({ block }) => block);
   const values: BlockValue[] = timedPhases(run).flatMap((phase) =>
     [...blocks].map(([block, layers]) => ({ series: phase, block, value: totalSeconds(layers, phase) }))
   );
   if (values.length === 0) return undefined;
   return drawBlockPanels(values, {
-    document,
     id: "time-chart",
     title: "Seconds per phase, by block",
     description: timeDescription(run),

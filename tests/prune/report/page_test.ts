@@ -6,7 +6,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
-import { renderReport } from "../../../src/prune/report/render.ts";
+import { renderReport } from "../../../src/prune/report/render.tsx";
 import { Browser, browserSkipReason, type Layout } from "../../support/browser.ts";
 import { deepRun, sampleRun } from "./sample_run.ts";
 

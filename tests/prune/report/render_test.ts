@@ -6,7 +6,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { DOMParser } from "linkedom";
-import { renderReport } from "../../../src/prune/report/render.ts";
+import { renderReport } from "../../../src/prune/report/render.tsx";
 import { type RunReport, runReportSchema } from "../../../src/prune/report/run_report.ts";
 import { deepRun, sampleRun } from "./sample_run.ts";
 

@@ -1,6 +1,7 @@
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
 /** The main results of a run, which the report shows first: sparsity, perplexity, file size and time. */
 
-import { createElement, type Page, type PageElement } from "./dom.ts";
 import { bytesText, countText, secondsText, shareText } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import { phasesText } from "./run_seconds.ts";
@@ -13,20 +14,19 @@ interface KeyFigure {
   readonly note: string;
 }
 
-/** Renders the results as a description list. Perplexity is included if it was measured. */
-export function renderKeyFigures(document: Page, run: RunReport): PageElement {
-  const make = createElement.bind(null, document);
+/** The results as a description list. Perplexity is included if it was measured. */
+export function KeyFigures({ run }: { run: RunReport }) {
   const figures = [sparsity(run), ...rounding(run), ...run.perplexity.map(perplexity), size(run), time(run)];
-  return make(
-    "dl",
-    { class: "figures" },
-    figures.map(({ name, value, note }) =>
-      make("div", {}, [
-        make("dt", {}, [name]),
-        make("dd", { class: "value" }, [value]),
-        make("dd", { class: "note" }, [note]),
-      ])
-    ),
+  return (
+    <dl class="figures">
+      {figures.map(({ name, value, note }) => (
+        <div>
+          <dt>{name}</dt>
+          <dd class="value">{value}</dd>
+          <dd class="note">{note}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 

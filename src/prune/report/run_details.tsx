@@ -1,11 +1,11 @@
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
 /** The settings and the environment of a run, as pairs of a name and a value. They are all that is needed to repeat the run. */
 
-import { createElement, type Page, type PageElement } from "./dom.ts";
 import type { RunReport } from "./run_report.ts";
 
-/** Renders the pairs as a description list, including the names of the weights that were not pruned. */
-export function renderRunDetails(document: Page, run: RunReport): PageElement {
-  const make = createElement.bind(null, document);
+/** The pairs as a description list, including the names of the weights that were not pruned. */
+export function RunDetails({ run }: { run: RunReport }) {
   const { model, calibration, allocation, backend, adapter } = run;
   const seed = calibration.seed === null ? "evenly spaced" : `drawn with seed ${calibration.seed}`;
   const pairs: [string, string][] = [
@@ -22,21 +22,26 @@ export function renderRunDetails(document: Page, run: RunReport): PageElement {
     ["Not pruned", run.skipped.length === 0 ? "no layer was skipped" : run.skipped.join(", ")],
     ["Written by", `Pare ${run.version}, ${run.finished.replace("T", " ").replace(/\.\d+Z$/, " UTC")}`],
   ];
-  return make(
-    "dl",
-    { class: "details" },
-    pairs.map(([name, value]) => make("div", {}, [make("dt", {}, [name]), make("dd", {}, [value])])),
+  return (
+    <dl class="details">
+      {pairs.map(([name, value]) => (
+        <div>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 
-/** Renders the command line that repeats the run. Returns undefined if another program than the command line has pruned the model. */
-export function renderCommand(document: Page, { command }: RunReport): PageElement | undefined {
-  if (command === undefined) return undefined;
-  const make = createElement.bind(null, document);
-  return make("div", { class: "command" }, [
-    make("p", { class: "note" }, ["This command repeats the run. Files are named without their folders."]),
-    make("pre", { class: "scroll", tabindex: "0", "aria-label": "Command" }, [make("code", {}, [command])]),
-  ]);
+/** The command line that repeats the run. Empty if another program than the command line has pruned the model. */
+export function RepeatCommand({ command }: Pick<RunReport, "command">) {
+  return command !== undefined && (
+    <div class="command">
+      <p class="note">This command repeats the run. Files are named without their folders.</p>
+      <pre class="scroll" tabindex={0} aria-label="Command"><code>{command}</code></pre>
+    </div>
+  );
 }
 
 /** Returns the name of a parameter as a title: `group_size` becomes `Group size`. */

@@ -1,9 +1,10 @@
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
 /**
  * The tables of the pruned layers, one per block, with one row per layer. The experts of a block that have the same role share a row,
  * because there can be hundreds of them.
  */
 
-import { createElement, type Page, type PageElement } from "./dom.ts";
 import { countText, numberText, secondsText, shareText } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 import { layerKind, meanError, sparsityOf } from "./summary.ts";
@@ -47,9 +48,8 @@ const COLUMNS: readonly { title: string; isText?: boolean; cell(row: Row, run: R
   { title: "Time", cell: (row) => secondsText(secondsOf(row)) },
 ];
 
-/** Renders one foldable table per block. A single block is open. */
-export function renderLayerTables(document: Page, run: RunReport): PageElement[] {
-  const make = createElement.bind(null, document);
+/** One foldable table per block. A single block is open. */
+export function LayerTables({ run }: { run: RunReport }) {
   const { layers } = run, blocks = Map.groupBy(layers, ({ block }) => block);
   const hidden = new Set([
     ...run.allocation ? [] : [ALLOCATED],
@@ -57,36 +57,37 @@ export function renderLayerTables(document: Page, run: RunReport): PageElement[]
     ...layers.some(({ refit_steps }) => refit_steps > 0) ? [] : [REFIT],
   ]);
   const columns = COLUMNS.filter(({ title }) => !hidden.has(title));
-  return [...blocks].sort(([a], [b]) => a - b).map(([block, inBlock]) =>
-    make("details", { class: "block", ...blocks.size === 1 && { open: "" } }, [
-      make("summary", {}, blockFacts(block, inBlock).map((fact) => make("span", {}, [fact]))),
-      renderTable(block, inBlock),
-    ])
+  return (
+    <>
+      {[...blocks].sort(([a], [b]) => a - b).map(([block, inBlock]) => (
+        <details class="block" open={blocks.size === 1}>
+          <summary>{blockFacts(block, inBlock).map((fact) => <span>{fact}</span>)}</summary>
+          <div class="scroll" role="region" tabindex={0} aria-label={`Layers of block ${block}`}>
+            <table>
+              <thead>
+                <tr>
+                  {columns.map(({ title, isText }) => (
+                    <th scope="col" class={isText ? "text" : undefined}>{title}</th>
+                  ))}
+                </tr>
+              </thead>
+              <tbody>
+                {[...Map.groupBy(inBlock, layerKind).values()].map((row) => (
+                  <tr>
+                    {columns.map(({ title, cell }) =>
+                      title === "Layer"
+                        ? <th scope="row" class="text" title={row[0].name}>{cell(row, run)}</th>
+                        : <td>{cell(row, run)}</td>
+                    )}
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </details>
+      ))}
+    </>
   );
-
-  function renderTable(block: number, inBlock: readonly LayerRun[]): PageElement {
-    const attributes = (isText?: boolean) => isText ? { class: "text" } : undefined;
-    const headings = columns.map(({ title, isText }) =>
-      make("th", { scope: "col", ...attributes(isText) }, [title])
-    );
-    const rows = [...Map.groupBy(inBlock, layerKind).values()].map((row) =>
-      make(
-        "tr",
-        {},
-        columns.map(({ title, isText, cell }) =>
-          title === "Layer"
-            ? make("th", { scope: "row", class: "text", title: row[0].name }, [cell(row, run)])
-            : make("td", attributes(isText), [cell(row, run)])
-        ),
-      )
-    );
-    const table = make("table", {}, [
-      make("thead", {}, [make("tr", {}, headings)]),
-      make("tbody", {}, rows),
-    ]);
-    const label = `Layers of block ${block}`;
-    return make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, [table]);
-  }
 }
 
 function blockFacts(block: number, layers: readonly LayerRun[]): string[] {
