@@ -11,7 +11,7 @@ interface Place {
 const PLACES: readonly Place[] = [
   {
     name: "hono",
-    folders: ["routes", "src/edge", "src/pages"],
+    folders: ["routes", "src/edge", "src/pages", "src/prune/report"],
     isUsed: ({ libraries }) => libraries.some((library) => /^(npm:)?(hono|@hono\/)/.test(library)),
   },
   {

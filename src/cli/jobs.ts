@@ -1,6 +1,6 @@
 /**
- * `pare jobs` lists, shows and cancels the jobs of an edge, which is a server that passes layers on to hosts. A job is a list of layers that
- * the edge solves even if its client has ended.
+ * `pare jobs` lists, shows and cancels the jobs of an edge, which is a server that passes layers on to hosts. A job is a list of layers
+ * that the edge solves even if its client has ended.
  */
 
 import { Command, InvalidArgumentError, Option } from "commander";

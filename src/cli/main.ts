@@ -64,8 +64,8 @@ export async function runCommandLine(args: readonly string[], signal: AbortSigna
 }
 
 /**
- * The time in which further stop signals count as the same one, in milliseconds. A terminal sends Ctrl-C to the process and to its launcher,
- * which passes it on.
+ * The time in which further stop signals count as the same one, in milliseconds. A terminal sends Ctrl-C to the process and to its
+ * launcher, which passes it on.
  */
 const SAME_SIGNAL_MS = 300;
 

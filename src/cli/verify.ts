@@ -1,6 +1,6 @@
 /**
- * `pare verify FOLDER` reads every weight of a checkpoint and reports its zeros, groups that break an n:m pattern, and values that are NaN or
- * infinite. The checkpoint may be dense, sparse or quantised. If something is wrong, the exit code is 3.
+ * `pare verify FOLDER` reads every weight of a checkpoint and reports its zeros, groups that break an n:m pattern, and values that are NaN
+ * or infinite. The checkpoint may be dense, sparse or quantised. If something is wrong, the exit code is 3.
  */
 
 import { Command, InvalidArgumentError } from "commander";

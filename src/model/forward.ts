@@ -118,7 +118,8 @@ export class Forward {
 
   /**
    * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The stored hidden states do not
-   * change. The last group of layers, in a mixture the last group of every expert, is neither loaded nor computed, because no layer uses it.
+   * change. The last group of layers, in a mixture the last group of every expert, is neither loaded nor computed, because no layer uses
+   * it.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
    */

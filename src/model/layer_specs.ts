@@ -6,8 +6,8 @@ export type LinearGroup = readonly [LinearSpec, ...LinearSpec[]];
 /** A linear layer, y = x·Wᵀ + b. */
 export interface LinearSpec {
   /**
-   * The layer has the tensors `NAME.weight` and, with `bias`, `NAME.bias` (outFeatures). The weight is (outFeatures, inFeatures), unless the layer is
-   * transposed.
+   * The layer has the tensors `NAME.weight` and, with `bias`, `NAME.bias` (outFeatures). The weight is (outFeatures, inFeatures), unless
+   * the layer is transposed.
    */
   readonly name: string;
   readonly inFeatures: number;

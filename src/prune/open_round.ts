@@ -55,8 +55,8 @@ export async function* openRound(
 }
 
 /**
- * Returns all linear layers in the blocks of `model` as a source without statistics, for magnitude pruning, which needs no forward pass. The layers of a block form one round: all of them must be replaced before
- * the next block is requested, or the generator throws {Error}.
+ * Returns all linear layers in the blocks of `model` as a source without statistics, for magnitude pruning, which needs no forward pass.
+ * The layers of a block form one round: all of them must be replaced before the next block is requested, or the generator throws {Error}.
  * @param onReplace called with each replaced weight, in the dtype of the checkpoint
  */
 export function uncalibratedModel(

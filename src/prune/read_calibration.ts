@@ -16,8 +16,8 @@ export interface CalibrationText {
   readonly samples: number;
   readonly seqlen: number;
   /**
-   * The seed that chooses the windows at random. Without a seed, the windows of a file are evenly spaced, and those of a named text are chosen
-   * with {@link NAMED_SEED}.
+   * The seed that chooses the windows at random. Without a seed, the windows of a file are evenly spaced, and those of a named text are
+   * chosen with {@link NAMED_SEED}.
    */
   readonly seed?: number;
 }

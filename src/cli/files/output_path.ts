@@ -10,9 +10,9 @@ import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../base/files/whole_file.t
 import { PROBE_FILE } from "../environment.ts";
 
 /**
- * Checks that files can be written to a folder. The folder and its parents are created if they do not exist, and
- * are then removed again. The folder itself may be a link. It may have files and folders in it, but no links, devices, pipes or sockets, because
- * they would be replaced, or written to outside of the folder.
+ * Checks that files can be written to a folder. The folder and its parents are created if they do not exist, and are then removed again.
+ * The folder itself may be a link. It may have files and folders in it, but no links, devices, pipes or sockets, because they would be
+ * replaced, or written to outside of the folder.
  * @param option the option that names the folder, such as `--out`
  * @returns the free bytes on the disk of the folder
  * @throws {UsageError} naming the option, the path and the reason
@@ -61,8 +61,8 @@ export async function requireEmptyFolder(out: string, overwrite = false): Promis
 }
 
 /**
- * Locks an output folder, which is created if it does not exist. When the lock is disposed of, the folder is removed if this function created it and
- * it is still empty.
+ * Locks an output folder, which is created if it does not exist. When the lock is disposed of, the folder is removed if this function
+ * created it and it is still empty.
  * @throws {InUseError} if another process works on the folder
  */
 export async function lockOutput(out: string): Promise<AsyncDisposable> {

@@ -1,7 +1,7 @@
 /**
- * Describes as plain data what a command may read, write and connect to. Each value on the command line that names a file, a folder, a model or a
- * server has a role, and the role decides what the value grants. Deno compares real paths, so a value that is a symbolic link, or lies below one,
- * grants its real path as well.
+ * Describes as plain data what a command may read, write and connect to. Each value on the command line that names a file, a folder, a
+ * model or a server has a role, and the role decides what the value grants. Deno compares real paths, so a value that is a symbolic link,
+ * or lies below one, grants its real path as well.
  */
 
 import { basename, dirname, join, resolve } from "node:path";
@@ -63,8 +63,8 @@ const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes 
 const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]?$/;
 
 /**
- * Matches a file that Kubernetes mounts from a Secret or a ConfigMap. `FOLDER/NAME` is a link to `FOLDER/..data/NAME`, and `..data` is a link to a
- * folder with a time as its name. When the contents change, Kubernetes replaces this folder.
+ * Matches a file that Kubernetes mounts from a Secret or a ConfigMap. `FOLDER/NAME` is a link to `FOLDER/..data/NAME`, and `..data` is a
+ * link to a folder with a time as its name. When the contents change, Kubernetes replaces this folder.
  */
 const MOUNTED = /^(.*)[\\/]\.\.\d{4}_[^\\/]+[\\/][^\\/]+$/;
 
@@ -136,8 +136,8 @@ export function hostOf(urls: string): string[] {
 }
 
 /**
- * The access to a file that is written under a temporary name, after a probe of its folder. If the file itself is a link, the command refuses it, so
- * only links above it are resolved.
+ * The access to a file that is written under a temporary name, after a probe of its folder. If the file itself is a link, the command
+ * refuses it, so only links above it are resolved.
  */
 function fileAccess(path: string, around: Surroundings): Grants {
   const folders = withRealPath(dirname(path), around),

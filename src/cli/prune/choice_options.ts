@@ -1,6 +1,6 @@
 /**
- * Declares the options of `pare prune` that choose layers by name and by block, the option for a profile (a file
- * with other parameters for some layers), and the option that spreads the zeros over the layers. Applies these options to the layers of a model.
+ * Declares the options of `pare prune` that choose layers and their parameters: `--layers`, `--skip`, `--min-layer`, `--max-layer`,
+ * `--profile` and `--allocate`. Applies these options to the layers of a model.
  */
 
 import { type Command, Option } from "commander";
@@ -129,10 +129,8 @@ export function checkAllocation(allocate: AllocationName, pattern = "unstructure
 }
 
 /**
- * Returns the allocation that the options ask for, or undefined if every layer gets the sparsity in its parameters.
- *
- * A profile is a file of the user with rules for single layers. If a rule sets a sparsity or an n:m pattern, the allocation does not
- * change the layers of this rule. It spreads the zeros of the remaining layers over the remaining layers.
+ * Returns the allocation that the options ask for, or undefined if every layer gets the sparsity in its parameters. Layers for which a rule
+ * of the profile sets a sparsity or an n:m pattern are not part of the allocation.
  * @param query the parameters of the run
  * @throws {UsageError} if rules of the profile set the sparsity or the pattern of all layers
  */

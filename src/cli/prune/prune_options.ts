@@ -153,8 +153,8 @@ const PROTOCOLS: Readonly<Record<ProtocolName, Protocol>> = {
 };
 
 /**
- * Returns the options of the run. A protocol sets the options that the command line does not give. The file of a named text may be given, as in
- * `--calibration c4=FILE`.
+ * Returns the options of the run. A protocol sets the options that the command line does not give. The file of a named text may be given,
+ * as in `--calibration c4=FILE`.
  * @throws {UsageError} if an option contradicts the protocol, or if there is neither a protocol nor a calibration text
  */
 export function applyProtocol(flags: PruneFlags, command: Command): PruneOptions {

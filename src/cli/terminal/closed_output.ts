@@ -1,6 +1,6 @@
 /**
- * Finds out whether the standard output of the process was closed when it started, as by `pare … --json >&-` in a shell. Works in Deno and
- * in Node, because the launchers run in either. A command with few permissions cannot find out itself.
+ * Finds out whether the standard output of the process was closed when it started, as by `pare … --json >&-` in a shell. The
+ * launchers, which run in Deno or in Node, find this out for the command, because the permissions of most commands do not suffice.
  */
 
 import { fstatSync, readFileSync, statSync } from "node:fs";

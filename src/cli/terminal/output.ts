@@ -130,8 +130,8 @@ function payload(detail: string, secondsLeft: number | undefined): Record<string
 }
 
 /**
- * A progress display that writes lines. The first step and the last are always written, and the steps and notes between them only if some seconds have
- * passed since the last line.
+ * A progress display that writes lines. The first step and the last are always written, and the steps and notes between them only if some
+ * seconds have passed since the last line.
  */
 export class LineProgress implements ProgressDisplay {
   #written = -Infinity;

@@ -44,8 +44,8 @@ export function faultsOf(tensor: VerifiedTensor): TensorFault[] {
 }
 
 /**
- * Returns a table of the checked layers and of the tensors with faults. If no layer is checked, it has all matrices. The JSON result has all
- * tensors.
+ * Returns a table of the checked layers and of the tensors with faults. If no layer is checked, it has all matrices. The JSON result has
+ * all tensors.
  */
 export function verifyTable(tensors: readonly VerifiedTensor[]): string {
   const hasChecks = tensors.some(({ isChecked }) => isChecked);

@@ -4,8 +4,8 @@
  * it is complete. Then the files of earlier blocks are removed. The caller must check that a file belongs to the model and the windows.
  *
  * If the caller stores the checksums of the files, `removeDamaged` finds files that have changed. The checksum is a CRC-32. It finds every
- * change of up to 32 consecutive bits, and overlooks one in 2³² others. A SHA-256 would take thirty times as long, and the hidden states of a run have many times the
- * bytes of the model.
+ * change of up to 32 consecutive bits, and overlooks one in 2³² others. A SHA-256 would take thirty times as long, and the hidden states of
+ * a run have many times the bytes of the model.
  */
 
 import { crc32 } from "node:zlib";

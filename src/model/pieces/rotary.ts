@@ -16,7 +16,8 @@ export interface RotarySpec {
   /** A factor by which the sines and cosines are multiplied. */
   readonly scale: number;
   /**
-   * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the angle depends on the length of the window.
+   * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the angle depends on `tokens`, the
+   * length of the window.
    */
   frequencies(tokens: number): Float64Array;
 }

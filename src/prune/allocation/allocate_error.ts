@@ -15,7 +15,8 @@ const REACH = 2;
 
 /**
  * The largest distance between neighbouring levels, so the sparsity of a layer differs by at most 0.05 from that of the run. A wider range
- * makes the perplexity of all three test models at 70 % worse, because the sum of the errors of the layers is a poor measure of the error of the model.
+ * makes the perplexity of all three test models at 70 % worse, because the sum of the errors of the layers is a poor measure of the error
+ * of the model.
  */
 const LARGEST_STEP = 0.025;
 
@@ -82,8 +83,8 @@ async function measureErrors(
 }
 
 /**
- * Returns the parameters for solving a layer at one level. The slower methods are replaced by the default method, because they take many times as
- * long and their errors grow with the sparsity in nearly the same way.
+ * Returns the parameters for solving a layer at one level. The slower methods are replaced by the default method, because they take many
+ * times as long and their errors grow with the sparsity in nearly the same way.
  */
 function levelQuery({ method, blocksize, damping }: LayerQuery, sparsity: number): LayerQuery {
   const isCheap = method && METHODS[method].keepsWeights;

@@ -17,7 +17,8 @@ export interface LeveledLayer {
 }
 
 /**
- * Returns the level k of each layer, with Σ k·size = 0 and the smallest Σ error. The result is deterministic if several choices are equally good.
+ * Returns the level k of each layer, with Σ k·size = 0 and the smallest Σ error. The result is deterministic if several choices are equally
+ * good.
  * @param layers at least one layer. Every `errors` has the same odd length 2K + 1
  */
 export function chooseLevels(layers: readonly LeveledLayer[]): number[] {

@@ -11,7 +11,8 @@ const BELOW_ONE = 0.25;
 
 /**
  * Returns the number of zeros of each layer. The counts add up to `total`. If the wanted sparsities give another total, the same number is
- * added to all sparsities. A sparsity that would leave the range from 0 to 1 is clamped, and the other layers compensate for the difference.
+ * added to all sparsities. A sparsity that would leave the range from 0 to 1 is clamped, and the other layers compensate for the
+ * difference.
  * @param entries the number of weights of each layer
  * @param sparsities the wanted fraction of zeros of each layer, between −1 and 2
  * @param total the number of zeros of all layers together, at most the sum of `entries`

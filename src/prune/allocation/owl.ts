@@ -1,7 +1,7 @@
 /**
- * Computes the sparsity of each transformer block by the method OWL (Yin et al. 2023, arXiv 2310.05175, section 3.2). A weight is an outlier
- * if its score |W[i,j]|·√H[j,j] is larger than M times the mean score of its block, where H[j,j] is the squared norm of input j over the
- * calibration text. Blocks with more outliers keep more weights. The sparsities of two blocks differ by at most 2λ.
+ * Computes the sparsity of each transformer block by the method OWL (Yin et al. 2023, arXiv 2310.05175, section 3.2). A weight is an
+ * outlier if its score |W[i,j]|·√H[j,j] is larger than M times the mean score of its block, where H[j,j] is the squared norm of input j
+ * over the calibration text. Blocks with more outliers keep more weights. The sparsities of two blocks differ by at most 2λ.
  */
 
 /** M of the paper: an outlier has a score of more than M times the mean. */
@@ -37,9 +37,9 @@ export function outlierPercentage(layers: readonly ScoredLayer[]): number {
 }
 
 /**
- * Returns the sparsity of each block, which is `sparsity` + mean(r) − r with r = (D − min D)/(max D − min D)·2λ. The mean over the blocks is
- * weighted by their numbers of weights, so the model as a whole has sparsity `sparsity`. The paper takes the plain mean, which is the same if
- * all blocks have the same size. A returned sparsity may be below 0 or above 1 if `sparsity` is within 2λ of 0 or 1.
+ * Returns the sparsity of each block, which is `sparsity` + mean(r) − r with r = (D − min D)/(max D − min D)·2λ. The mean over the blocks
+ * is weighted by their numbers of weights, so the model as a whole has sparsity `sparsity`. The paper takes the plain mean, which is the
+ * same if all blocks have the same size. A returned sparsity may be below 0 or above 1 if `sparsity` is within 2λ of 0 or 1.
  * @param outliers D of each block
  * @param entries the number of weights of each block
  */

@@ -1,6 +1,7 @@
 /**
  * The charts of the report. Each shows one number of every layer, by block and with one panel per kind of layer or per phase. A function
- * returns the markup of an SVG element, or undefined if its chart would say nothing. The bar of several layers, such as the experts of a block, is their mean or their sum.
+ * returns the markup of an SVG element, or undefined if its chart would say nothing. The bar of several layers, such as the experts of a
+ * block, is their mean or their sum.
  */
 
 import { type BlockValue, drawBlockPanels, valuesByKind } from "./block_panels.ts";

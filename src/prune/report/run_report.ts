@@ -63,8 +63,8 @@ export const runReportSchema = z.object({
     notes: z.array(z.string()),
   }).optional(),
   /**
-   * The command line that repeats the run, with the names of its files without their folders, and without keys and servers. Absent if the Python
-   * package pruned the model.
+   * The command line that repeats the run, with the names of its files without their folders, and without keys and servers. Absent if the
+   * Python package pruned the model.
    */
   command: z.string().optional(),
   /**

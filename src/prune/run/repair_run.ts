@@ -55,7 +55,7 @@ export async function repairRun(run: PruneRun, files: RunFiles): Promise<Repaire
   return { complete: undefined, damage };
 }
 
-/** Returns the complete copy. Returns undefined, and describes the damage, if a file of it is damaged. */
+/** Returns the copy if an earlier process completed it and no file of it is damaged. Adds the damage of a file to `damage`. */
 async function findUndamagedCopy(
   run: PruneRun,
   { plan, out, extraFiles }: RunFiles,
@@ -79,7 +79,7 @@ async function layersWithBadTensors(run: PruneRun, { plan, out }: RunFiles): Pro
   return run.layers.filter(({ digests }) => Object.entries(digests).some(isBad)).map(({ name }) => name);
 }
 
-/** Whether all layers of the blocks before `block` are pruned, which the hidden states before `block` depend on. */
+/** Whether all layers of the blocks before `block` are pruned. The hidden states before `block` depend on these layers. */
 function isPrunedBefore(block: number, run: PruneRun, { layers }: RunFiles): boolean {
   const pruned = new Set(run.layers.map(({ name }) => name));
   return layers.every((layer) => layer.block >= block || pruned.has(layer.name));

@@ -128,8 +128,8 @@ function reportedAllocation({ name, sparsities, notes }: AllocationEntry): RunRe
 const PLAIN_WORD = /^[\w.,/:=@%+-]+$/;
 
 /**
- * Returns the command line of a run. Every parameter is named, so that the command stays the same if a default changes. The report names files without
- * their folders, and so does the command.
+ * Returns the command line of a run. Every parameter is named, so that the command stays the same if a default changes. The report names
+ * files without their folders, and so does the command.
  * @param options the texts for the perplexity as the report names them, and the number of windows if it was given
  */
 function repeatCommand(

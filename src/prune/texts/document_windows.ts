@@ -1,6 +1,6 @@
 /**
- * Chooses calibration windows from a file with many documents, as the code published with SparseGPT does: a random document that is longer than a
- * window, and in it a random window. The documents differ from those of the published code, because Python's generator of random
+ * Chooses calibration windows from a file with many documents, as the code published with SparseGPT does: a random document that is longer
+ * than a window, and in it a random window. The documents differ from those of the published code, because Python's generator of random
  * numbers is another one, and because no document is chosen twice.
  */
 
@@ -16,8 +16,8 @@ export interface DocumentWindows {
 }
 
 /**
- * The number of candidates per window in the first pass over the file. About every twentieth document of C4 that has 2048 bytes also has more
- * than 2048 tokens.
+ * The number of candidates per window in the first pass over the file. About every twentieth document of C4 that has 2048 bytes also has
+ * more than 2048 tokens.
  */
 const CANDIDATES_PER_WINDOW = 32;
 
@@ -31,8 +31,9 @@ interface Candidate {
 }
 
 /**
- * Returns `samples` windows, each from another document. Every document that has more than `seqlen` tokens is chosen with the same probability.
- * Only the candidates are in memory, never the whole file. If too few of them are long enough, the file is read again with more candidates.
+ * Returns `samples` windows, each from another document. Every document that has more than `seqlen` tokens is chosen with the same
+ * probability. Only the candidates are in memory, never the whole file. If too few of them are long enough, the file is read again with
+ * more candidates.
  * @param openLines opens the lines of the file, each of which is a document `{"text": …}`
  * @throws {ModelError} if too few documents are long enough, or if a line is malformed
  */

@@ -1,6 +1,6 @@
 /**
- * The texts that have a name. Papers about pruning calibrate on C4 and measure the perplexity on raw WikiText2. A name stands for pinned files
- * of the Hugging Face hub, and for the way in which the code published with SparseGPT cuts them into windows.
+ * The texts that have a name. Papers about pruning calibrate on C4 and measure the perplexity on raw WikiText2. A name stands for pinned
+ * files of the Hugging Face hub, and for the way in which the code published with SparseGPT cuts them into windows.
  */
 
 export const TEXT_NAMES = ["c4", "wikitext2"] as const;

@@ -62,8 +62,8 @@ const NORM_NAMES: Readonly<Record<NormPlacement, { attention: NormNames; feedFor
 /**
  * Declares a family derived from LLaMA.
  * @param schema the settings, whose shape includes {@link llamaShape}
- * @param traits returns how the family differs from LLaMA. `has` returns whether the checkpoint has a tensor. It throws
- * a ModelError if a value of a setting is not supported
+ * @param traits returns how the family differs from LLaMA. `has` returns whether the checkpoint has a tensor. `traits`
+ * throws a ModelError if a value of a setting is not supported
  */
 export function llamaFamily<Config extends LlamaConfig>(
   modelType: string,
