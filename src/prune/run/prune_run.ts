@@ -102,7 +102,7 @@ export class PruneRun implements AsyncDisposable {
   }
 
   /** The fingerprint of the unfinished run in the folder `out`. Undefined if there is no such run. */
-  static async fingerprint(fs: WorkFileSystem, out: string): Promise<Fingerprint | undefined> {
+  static async fingerprint(fs: WorkFileSystem, out: string): Promise<RunFingerprint | undefined> {
     return await PruneRun.exists(fs, out) ? await readFingerprint(fs, `${out}/${RUN_FOLDER}`) : undefined;
   }
 
