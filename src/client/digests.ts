@@ -1,21 +1,13 @@
-/**
- * Computes the digests by which servers store bodies. Web Crypto is the fastest way, but it needs all bytes in memory, and a page that was
- * loaded over plain HTTP from another machine does not have it. The library `@noble/hashes` covers both cases on every runtime.
- */
+/** Computes digests. `@noble/hashes` replaces Web Crypto for large bodies, and in pages over plain HTTP, which have no Web Crypto. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { type Digest, formatDigest } from "../protocol/digest.ts";
 
-/** Number of bytes that are read and hashed at a time. */
 const CHUNK_BYTES = 8 * 2 ** 20;
 
-/**
- * The largest source that is read as a whole, so that Web Crypto can hash it, in bytes. The statistics of most layers of a model with 8
- * billion parameters are smaller. On a larger source `@noble/hashes` is about five times slower, but needs the memory of one chunk only.
- */
+/** The largest source in bytes that Web Crypto hashes as a whole. `@noble/hashes` is five times slower, but holds only one chunk in memory. */
 const MAX_WHOLE_BYTES = 512 * 2 ** 20;
 
-/** Computes the digest of bytes in memory. */
 export async function digestOfBytes(bytes: Uint8Array<ArrayBuffer>): Promise<Digest> {
   // The type says that Web Crypto always exists. A page that is not a secure context lacks it.
   const webCrypto: SubtleCrypto | undefined = crypto.subtle;

@@ -14,7 +14,6 @@ export interface ProblemFields {
   readonly uploads?: string;
 }
 
-/** The statuses after which the same request may succeed later. */
 const TRANSIENT_STATUSES: ReadonlySet<number> = new Set([408, 429, 502, 503, 504]);
 
 /** The server answered a request with an error status. */
@@ -34,12 +33,7 @@ export class PareError extends Error {
   /** The URL where an edge accepts larger bodies. Set only if the code is `too_large` and the server is an edge. */
   readonly uploads: string | undefined;
 
-  /**
-   * Makes the error of an answer.
-   * @param status the HTTP status
-   * @param problem the members of the problem document
-   * @param retryAfter seconds until the server wants the next attempt
-   */
+  /** Makes the error of an answer from its problem document. `retryAfter` is in seconds. */
   constructor(status: number, problem: ProblemFields, retryAfter?: number) {
     const code = problem.code ?? "unknown";
     const detail = problem.detail ?? problem.title ?? "no detail given";

@@ -1,9 +1,6 @@
 /**
- * Raises the damping of layers whose Hessian sums over fewer tokens than the layer has columns. Such a Hessian is singular: it says nothing
- * about most directions, and what it says about the others is noisy. This happens to an expert in a mixture of experts if only a few
- * calibration tokens are routed to it. Those layers get the largest damping, which was the best of 0.01, 0.1 and 1 when 32, 64 and 128
- * tokens calibrated the test models llama-sotu and opt-sotu, whose layers have 192 to 768 columns (perplexity at 50 %, the default methods
- * of the API and of `pare prune`).
+ * Gives layers with fewer tokens than columns the largest damping, because their Hessian is singular and noisy. Of 0.01, 0.1 and 1, this
+ * damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768 columns; perplexity at 50 %).
  */
 
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";

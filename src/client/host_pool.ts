@@ -1,8 +1,4 @@
-/**
- * Solves the layers of one calibration round at several hosts (Pare servers) at the same time. A round is a sequence of layer groups whose
- * statistics come from the same calibration. Each host solves one layer at a time, so the next layer goes to the first host that becomes
- * free. If a host is lost, its layer is sent to another host.
- */
+/** Solves the layers of one calibration round at several hosts at the same time. If a host is lost, its layer is sent to another host. */
 
 import type { CallOptions } from "./transport.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
@@ -13,7 +9,6 @@ import type { LayerGroup } from "./model_source.ts";
 import type { RoundLayer } from "./prune_rounds.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
-/** Options of a host pool. */
 export interface HostPoolOptions<Host> {
   /** Called when a host still fails transiently after all retries. The host gets no more layers in this round. */
   readonly onHostLost?: (host: Host, error: Error) => void;
@@ -21,7 +16,6 @@ export interface HostPoolOptions<Host> {
   readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
 }
 
-/** The outcome of one layer's request: the solved layer or the error. */
 type Outcome<Host> =
   & { readonly host: Host; readonly task: LayerTask<Host> }
   & ({ readonly pruned: PrunedLayer } | { readonly error: unknown });
@@ -29,7 +23,6 @@ type Outcome<Host> =
 /** The running requests of a round. The key is the host. */
 type RunningRequests<Host> = Map<Host, Promise<Outcome<Host>>>;
 
-/** Several hosts that prune one model together. */
 export class HostPool<Host extends LayerHost> {
   readonly #hosts: readonly Host[];
   readonly #options: HostPoolOptions<Host>;
@@ -107,10 +100,7 @@ export class HostPool<Host extends LayerHost> {
     return { group: task.group, name: task.layer.name, weight, quantized, report };
   }
 
-  /**
-   * Records that a layer is solved. The layers of a group share one Hessian, the statistics of the group. When the last layer of a group is
-   * solved, the statistics are deleted at all hosts that store them.
-   */
+  /** Records that a layer is solved. After the last layer of its group, deletes the statistics at all hosts that store them. */
   async #finish({ layer, statistics, unsolved }: LayerTask<Host>, options: CallOptions): Promise<void> {
     unsolved.delete(layer.name);
     if (unsolved.size > 0) return;
@@ -119,8 +109,7 @@ export class HostPool<Host extends LayerHost> {
       try {
         await shared.delete(options);
       } catch (error) {
-        // If the host cannot be reached, the statistics stay there. The host evicts them when its store needs
-        // the memory.
+        // A host that cannot be reached evicts the statistics when its store needs the memory.
         if (!this.#markLost(host, error)) throw error;
       }
     }));

@@ -5,9 +5,8 @@ import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
 /**
- * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and `inputs` must be given, unless the
- * method needs no statistics or the query names statistics that the host has stored. In the shapes, `out` and `in` are the numbers of
- * output and input features.
+ * The tensors of one layer with `out` output and `in` input features. Exactly one of `hessian`, `hessian_upper` and `inputs` must be given,
+ * unless the method needs no statistics or the query names statistics that the host has stored.
  */
 export interface LayerTensors {
   /** The weights: (out, in), F32, F16 or BF16. */
@@ -34,10 +33,7 @@ export interface PrunedLayer {
   readonly report: Report;
 }
 
-/**
- * Encodes `tensors` as a safetensors file. Returns the parts of the file in order: first the header, then the data of each tensor. The data
- * is not copied.
- */
+/** Encodes `tensors` as a safetensors file. Returns its header and the data of each tensor, in order and without a copy. */
 export function encodeParts(
   tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
 ): Uint8Array<ArrayBuffer>[] {

@@ -1,8 +1,3 @@
-/**
- * The queue of the layers of one calibration round that wait for a host. A round consists of groups of layers, and the layers of a group
- * share one input and its statistics. The queue requests a group from the model only when a host is free.
- */
-
 import type { LayerGroup, SourceLayer } from "./model_source.ts";
 import type { SharedStatistics } from "./shared_statistics.ts";
 
@@ -16,13 +11,12 @@ export interface LayerTask<Host> {
   readonly unsolved: Set<string>;
 }
 
-/** A queue of the layers of one round. */
+/** The layers of one calibration round that wait for a host. A group is requested from the model only when a host is free. */
 export class LayerTaskQueue<Host> {
   readonly #groups: AsyncGenerator<LayerGroup, void, undefined>;
   #hasMoreGroups = true;
   readonly #waiting: LayerTask<Host>[] = [];
 
-  /** @param groups the groups of the round */
   constructor(groups: AsyncGenerator<LayerGroup, void, undefined>) {
     this.#groups = groups;
   }
@@ -32,10 +26,7 @@ export class LayerTaskQueue<Host> {
     return !this.#hasMoreGroups && this.#waiting.length === 0;
   }
 
-  /**
-   * Removes the next layer for `host` from the queue and returns it. Layers whose statistics are stored at the host come first. Returns
-   * undefined if no layer is left.
-   */
+  /** Removes and returns the next layer, first one whose statistics are stored at `host`. Returns undefined if no layer is left. */
   async next(host: Host): Promise<LayerTask<Host> | undefined> {
     while (this.#waiting.length === 0 && this.#hasMoreGroups) {
       const { done, value } = await this.#groups.next();

@@ -24,6 +24,7 @@ export {
   type FollowOptions,
   type JobLayerRequest,
   Jobs,
+  listEdgeHosts,
   type ListOptions,
   type ResultOptions,
   type SubmitOptions,
@@ -38,7 +39,6 @@ export {
 export type { LayerToUpload } from "./jobs/upload_layers.ts";
 export { type UploadedPart, type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads.ts";
 export type { BlobSource } from "./digests.ts";
-export { listEdgeHosts } from "./jobs/list_edge_hosts.ts";
 
 export {
   ConnectionError,

@@ -1,8 +1,4 @@
-/**
- * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups that share one input, with the
- * calibration statistics of that input, and accepts the pruned weights. The SDK does not care where the statistics come from. `src/prune`
- * computes them by forward passes, and another source may collect them in another framework.
- */
+/** The interface of a model that the SDK can prune. The statistics may come from any framework. */
 
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
@@ -14,9 +10,8 @@ export interface ModelSource<Hessian = HostTensor> {
   /** Total number of layers in all groups. */
   readonly layerCount: number;
   /**
-   * Yields all groups once, in the order in which they must be pruned. All layers of a group must be replaced before the next group is
-   * requested, because later statistics depend on the pruned weights. `hasMoreInRound` marks the groups for which this rule does not hold.
-   * If the caller leaves the loop early, the source frees its resources.
+   * Yields all groups once, in the order in which they must be pruned. Except within a round (`hasMoreInRound`), all layers of a group must
+   * be replaced before the next group is requested. If the caller leaves the loop early, the source frees its resources.
    */
   groups(): AsyncGenerator<LayerGroup<Hessian>, void, undefined>;
 }
@@ -31,18 +26,15 @@ export interface LayerGroup<Hessian = HostTensor> {
    */
   readonly hessian?: Hessian;
   /**
-   * The number of calibration tokens over which `hessian` sums, if only some of the tokens reach the layers, as for an expert in a mixture
-   * of experts. If it is smaller than the number of input features, the layers are pruned with more damping, and their reports say so. If
-   * it is 0, `hessian` must be the identity, because the sum would be 0.
+   * The number of calibration tokens in `hessian`, if only some reach the layers, as for an expert. If it is smaller than the number of
+   * input features, the layers get more damping and a note in their reports. If it is 0, `hessian` must be the identity.
    */
   readonly tokens?: number;
   /** The layers. */
   readonly layers: readonly SourceLayer[];
   /**
-   * Whether the next group belongs to the same calibration round, which is a sequence of groups whose statistics come from the same
-   * calibration. If so, the next group may be requested and pruned before the layers of this group are replaced. All layers of a round must
-   * be replaced before the first group of the next round is requested. A caller that requests groups early holds the statistics of several
-   * groups in memory.
+   * Whether the next group belongs to the same calibration round, so that it may be requested and pruned before the layers of this group
+   * are replaced. A caller that does so holds the statistics of several groups in memory.
    */
   readonly hasMoreInRound?: boolean;
   /**

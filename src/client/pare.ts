@@ -1,8 +1,4 @@
-/**
- * The client of one Pare server. The server is a host, which solves layers itself, or an edge, which is a Cloudflare Worker in front of
- * hosts. The client prunes single layers, and whole models layer by layer. It sends and receives tensors but computes nothing on them, so
- * it runs wherever `fetch` exists.
- */
+/** The client of one Pare server, a host or an edge. It computes nothing on tensors, so it runs wherever `fetch` exists. */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { receivedReady } from "./answers/received.ts";
@@ -36,22 +32,17 @@ export class Pare implements ModelPruner {
   /** Length in bytes of the shortest body that exceeded the body limit of an edge. */
   #smallestRejectedBytes = Infinity;
 
-  /**
-   * Makes a client. No request is sent yet.
-   * @throws {TypeError} if `baseUrl` is not an http or https URL
-   */
+  /** Makes a client. No request is sent yet. @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);
   }
 
   /**
-   * Prunes one layer. If the layer exceeds the body limit of an edge, its tensors are uploaded, and a job prunes it. A job is a list of
-   * layers, here of one, that the edge solves at its hosts.
+   * Prunes one layer. If the layer exceeds the body limit of an edge, its tensors are uploaded, and a job prunes it.
    * @throws {PareError} if the server refuses the layer, with the server's code and detail
    * @throws {ConnectionError} if the server cannot be reached
-   * @throws {MalformedAnswerError} if the answer is malformed, or not the layer that was asked for: another shape or dtype, a number that
-   * is not finite, or other zeros than its mask, its report and the query say
+   * @throws {MalformedAnswerError} if the answer is malformed, has a number that is not finite, or is not the layer that was asked for
    */
   async pruneLayer(
     tensors: LayerTensors,
@@ -84,8 +75,7 @@ export class Pare implements ModelPruner {
 
   /**
    * Stores calibration statistics that several layers share, so that the host factors them once.
-   * @param hessianUpper the upper triangle of the (n, n) Hessian, packed row by row: F32 [n(n+1)/2], where n is the number of input
-   * features
+   * @param hessianUpper the upper triangle of the (n, n) Hessian, packed row by row: F32 [n(n+1)/2] for n input features
    * @returns the digest of the stored statistics. To use them for a layer, give this digest as `hessian` in its query
    * @throws {PareError} `too_large` if the host cannot store statistics of this size
    */
@@ -115,9 +105,7 @@ export class Pare implements ModelPruner {
   }
 
   /**
-   * Prunes a model layer by layer and replaces each weight in `source` as soon as it is solved. Statistics that several layers share are
-   * sent once.
-   * @param query the parameters of all layers, or a function that returns the parameters of a layer
+   * Prunes a model layer by layer and replaces each weight in `source` as soon as it is solved.
    * @throws {PareError} {ConnectionError} as `pruneLayer`. Layers that were replaced before stay replaced
    * @throws the signal's reason as soon as the signal is aborted. `source` may still be executing a step at that time
    */

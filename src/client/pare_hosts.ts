@@ -1,7 +1,4 @@
-/**
- * The client of several hosts, which are Pare servers. It prunes a model with one layer at each host at the same time. The results have the
- * same bytes as those of a single host only if all hosts have the same backend and the same adapter (the device that the backend uses).
- */
+/** Prunes a model at several hosts. The bytes are those of a single host only if all hosts have the same backend and the same adapter. */
 
 import type { CallOptions, TransportOptions } from "./transport.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
@@ -10,18 +7,12 @@ import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
 import { pruneRounds } from "./prune_rounds.ts";
 
-/**
- * The longest time for the check whether a lost host is reachable again, in milliseconds. No layer is sent before this check has ended.
- */
+/** The longest check whether a lost host is reachable again, in milliseconds. No layer is sent before its end. */
 const RECHECK_TIMEOUT_MS = 2000;
 
 /** Options of {@link PareHosts}. */
 export interface PareHostsOptions {
-  /**
-   * Called when a host still fails transiently after all retries of its request. The layer of this host is sent to another host. Before
-   * each round, which is a set of layers that may be solved at the same time, `pruneModel` checks whether the lost host is reachable again.
-   * Until then, this host gets no layers.
-   */
+  /** Called when a host is lost after all retries. Other hosts get its layers until a check before a later round reaches it again. */
   readonly onHostLost?: (baseUrl: string, error: Error) => void;
 }
 

@@ -1,9 +1,4 @@
-/**
- * The loop over a model that the clients `Pare`, `PareHosts` and `PareJobs` share. A model yields groups of layers, and the layers of a
- * group have the same input. The loop divides the groups into calibration rounds. A round is a sequence of groups whose statistics come
- * from one calibration, so that its layers can be solved at the same time. The client solves each round in its own way, and this loop
- * replaces the weights and yields the events.
- */
+/** The loop over a model that `Pare`, `PareHosts` and `PareJobs` share. It divides the groups of the model into calibration rounds. */
 
 import { untilAborted } from "../base/waiting.ts";
 import type { Report } from "../protocol/messages.ts";
@@ -23,10 +18,7 @@ export interface RoundLayer<Hessian = HostTensor> {
   readonly report: Report;
 }
 
-/**
- * Solves the groups of one round and yields each layer once, in any order. The function requests a group only when it is ready to solve the
- * layers of the group, because each group holds statistics in memory.
- */
+/** Solves one round and yields each layer once, in any order. Requests a group only when it can solve it, because a group holds statistics. */
 export type SolveRound<Hessian = HostTensor> = (
   groups: AsyncGenerator<LayerGroup<Hessian>, void, undefined>,
   queryOf: QueryOf,

@@ -1,7 +1,4 @@
-/**
- * Reads the body of a response. If the runtime allows it, the connection writes into the array that is returned. Otherwise the chunks of
- * the body are copied into the array.
- */
+/** Reads the body of a response. If the runtime allows it, the connection writes into the array that is returned. */
 
 import { MalformedAnswerError } from "./errors.ts";
 
@@ -60,10 +57,7 @@ function overlong(maxBytes: number): MalformedAnswerError {
   return new MalformedAnswerError(`the body of the answer is longer than ${maxBytes} bytes`);
 }
 
-/**
- * Returns the Content-Length, or undefined if there is none or the body is compressed. The Content-Length of a compressed body counts the
- * compressed bytes.
- */
+/** Returns the Content-Length. Undefined if there is none or the body is compressed, because the header then counts compressed bytes. */
 function declaredLength(headers: Headers): number | undefined {
   const length = headers.get("Content-Length");
   return length === null || headers.has("Content-Encoding") ? undefined : Number(length);

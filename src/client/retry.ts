@@ -6,7 +6,6 @@ import type { ConnectionError, PareError } from "./errors.ts";
 /** An error after which the same request is sent again. */
 export type TransientError = PareError | ConnectionError;
 
-/** Options for repeating a request. */
 export interface RetryOptions {
   /** Number of attempts after the first one. @default 5 */
   readonly retries?: number;

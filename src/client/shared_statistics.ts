@@ -1,8 +1,4 @@
-/**
- * The calibration statistics of one layer group at one host. The layers of a group have the same input, so they share one Hessian. The
- * Hessian is stored at the host before the first layer of the group is sent, and the requests of the layers name it by its digest. It is
- * deleted when the group is solved. If a group has only one layer, its Hessian is sent in the request of that layer instead.
- */
+/** The statistics of one layer group at one host. If several layers share a Hessian, the host stores it until the group is solved. */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -12,18 +8,12 @@ import { isOverEdgeBodyLimit } from "./jobs/prune_large_layer.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup } from "./model_source.ts";
 
-/**
- * Counts the bytes that the requests for the layers of a group send at most, without headers. Each host that solves one of several layers
- * stores the statistics.
- * @param weightBytes the bytes of the weight of each layer
- * @param columns the number of columns of each layer
- */
+/** Counts the bytes that the requests for the layers of a group send at most, without headers. Each host stores shared statistics. */
 export function countRequestBytes(weightBytes: readonly number[], columns: number, hosts: number): number {
   const copies = Math.min(hosts, weightBytes.length);
   return weightBytes.reduce((sum, bytes) => sum + bytes, copies * packedUpperBytes(columns));
 }
 
-/** The bytes of the upper triangle of an (n, n) Hessian in F32. */
 function packedUpperBytes(n: number): number {
   return 4 * n * (n + 1) / 2;
 }

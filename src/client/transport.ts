@@ -1,7 +1,4 @@
-/**
- * Sends HTTP requests to one server. It adds the API key and repeats a request after a transient failure, which is one of the statuses 408,
- * 429, 502, 503 and 504 or a broken connection. A request has succeeded when the whole body of the answer has arrived.
- */
+/** Sends HTTP requests to one server. A request is repeated after a transient failure, until the whole answer has arrived. */
 
 import { abortable, sleep } from "../base/waiting.ts";
 import { requireSuccess } from "./answers/require_success.ts";
@@ -22,10 +19,7 @@ export interface TransportOptions {
   readonly application?: (request: Request) => Promise<Response> | Response;
   /** Number of attempts after the first one, if a request fails transiently. @default 5 */
   readonly retries?: number;
-  /**
-   * First pause between attempts in milliseconds. The pause doubles with each attempt. If the server sent a Retry-After header, the pause
-   * is at least that long. @default 500
-   */
+  /** First pause between attempts in milliseconds, which doubles each time. A Retry-After header can make it longer. @default 500 */
   readonly backoffMs?: number;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: TransientError, waitMs: number) => void;
@@ -52,12 +46,10 @@ const MAX_BACKOFF_MS = 30_000;
 /** The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its error is thrown at once. */
 const MAX_RETRY_AFTER_SECONDS = 300;
 
-/** Sends requests to one server. */
 export class Transport {
   readonly #options: TransportOptions;
   readonly #baseUrl: URL;
   readonly #fetch: (request: Request) => Promise<Response> | Response;
-  /** Whether the server has answered any request. */
   #hasAnswered = false;
 
   /** @throws {TypeError} if `baseUrl` is not an http or https URL */
@@ -85,8 +77,7 @@ export class Transport {
       beforeRetry: async (error, retryDelayMs) => {
         const waitMs = Math.max(retryDelayMs, 1000 * retryAfter(error));
         onRetry?.(error, waitMs);
-        // The backoff pause follows this function, so this function waits only for the rest of the
-        // Retry-After.
+        // The backoff pause follows this function, so only the rest of the Retry-After is waited for here.
         await sleep(waitMs - retryDelayMs, signal);
       },
     });
@@ -115,10 +106,7 @@ export class Transport {
     return await readResponseBody(response, maxAnswerBytes);
   }
 
-  /**
-   * Converts the failure of a request. A page cannot see why its browser has sent no request to another origin. If the server has never
-   * answered, a missing permission is the most likely reason, and further attempts would only delay the error.
-   */
+  /** Converts the failure of a request. In a page, a server that never answered most likely permits no requests, so there is no retry. */
   #connectionError(cause: unknown): ConnectionError {
     const { origin } = this.#baseUrl, page = pageOrigin();
     if (page === undefined || page === origin || this.#hasAnswered) {
@@ -189,10 +177,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-/**
- * The size of the pieces of a body, in bytes. Deno copies a whole piece before it sends the first byte of the piece. With pieces of this
- * size, the server receives one piece while Deno copies the next one, and all pieces are copied through the same memory.
- */
+/** The size of the pieces of a body. Deno copies a piece before it sends it, so the server receives one while Deno copies the next. */
 const PIECE_BYTES = 2 ** 20;
 
 /** Returns a Blob of the bytes of `parts`, in order. `fetch` sends a Blob with a Content-Length, and a stream without one. */
@@ -200,10 +185,7 @@ export function bodyBlob(parts: readonly Uint8Array<ArrayBuffer>[]): Blob {
   return new Blob(parts.flatMap(splitIntoPieces));
 }
 
-/**
- * Returns a stream of `parts`, in order, for a request that stays in this process. The parts are not copied. A Blob would copy them, and
- * would keep the copies until JavaScript's garbage collection, which does not know their size.
- */
+/** Returns a stream of `parts` for a request in this process. A Blob would copy them, and hold the copies until garbage collection. */
 export function bodyStream(
   parts: readonly Uint8Array<ArrayBuffer>[],
 ): ReadableStream<Uint8Array<ArrayBuffer>> {

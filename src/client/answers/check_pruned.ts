@@ -1,8 +1,4 @@
-/**
- * Checks that a solved layer is what was asked for. A host or an edge may be another version, may be broken, or may lie, and a layer that
- * is not pruned, or that has another shape, must not get into a model unnoticed. `decodeAnswer` calls the check, so no client receives a
- * layer without it.
- */
+/** Checks that an answer is the layer that was asked for, because a host or an edge may be another version, may be broken, or may lie. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { parsePattern, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
@@ -29,16 +25,12 @@ export interface RequestedLayer {
 /** The default of the parameter `sparsity` without a pattern n:m. */
 const DEFAULT_SPARSITY = 0.5;
 
-/**
- * The fraction of the kept weights that may have become 0 without rounding. Only weights count that were normal numbers in the dtype of the
- * answer. Such a weight becomes 0 only if an update cancels it nearly exactly, which is rare.
- */
+/** The largest fraction of kept weights that may be 0 without rounding. An update rarely cancels a normal number nearly exactly. */
 const MAX_KEPT_ZEROS = 0.1;
 
 /**
- * Checks shapes and dtypes, that every number is finite, and that exactly the entries are pruned that the mask, the report and the query
- * say. The positions that a method chooses and the values of kept weights are not checked, because that would mean to solve the layer
- * again.
+ * Checks shapes and dtypes, that every number is finite, and that the mask, the report and the query agree about the pruned entries.
+ * The positions that a method chooses and the values of kept weights are not checked, because that would mean to solve the layer again.
  * @throws {MalformedAnswerError} naming the first difference
  */
 export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
@@ -76,12 +68,10 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   checkQuantized(layer, query);
 }
 
-/** Returns the dtype of the pruned weight of a weight with the dtype `before`. */
 export function wantedDtype({ dtype = "same" }: LayerQuery, before: Dtype): Dtype {
   return dtype === "same" ? before : dtype;
 }
 
-/** The counts of the entries of a pruned weight. */
 interface EntryCounts {
   /** The number of entries that the mask prunes. */
   readonly pruned: number;
@@ -108,8 +98,7 @@ interface EntryRules {
 
 /**
  * Checks each entry of the weight, and counts them.
- * @throws {MalformedAnswerError} if an entry is not finite, if a pruned one is not 0, or if the mask breaks the pattern or keeps an entry
- * that the mask of the request prunes
+ * @throws {MalformedAnswerError} if an entry is not finite, a pruned one is not 0, or the mask breaks the pattern or the request's mask
  */
 function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCounts {
   const { rows, cols, before, forced, pattern } = rules;
@@ -144,7 +133,6 @@ function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCo
   return { pruned, kept, zeros, scatteredZeros, hasOnlyZeros: !hasValue.includes(1) };
 }
 
-/** The bits of the exponent of each dtype. */
 const EXPONENT_BITS: Readonly<Record<FloatDtype, number>> = { F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80 };
 
 /** Returns the bits of the elements of `tensor` in `dtype`. */
@@ -179,7 +167,6 @@ function deadInputs(tensors: LayerTensors | undefined, cols: number): (col: numb
     );
 }
 
-/** Whether all bytes of an element of `tensor` are 0. */
 function isZeroElement({ dtype, data }: HostTensor, index: number): boolean {
   const width = BYTES_PER_ELEMENT[dtype];
   return data.subarray(width * index, width * (index + 1)).every((byte) => byte === 0);

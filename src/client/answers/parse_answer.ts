@@ -1,16 +1,11 @@
-/**
- * Parses the JSON answers of servers by the checks in `received.ts`. The checks use `zod/mini`, which is small and evaluates no
- * text as code, so a page with a strict Content-Security-Policy can run them.
- */
+/** Parses JSON answers with `zod/mini`, which evaluates no text as code, so that a strict Content-Security-Policy permits it. */
 
 import type * as z from "zod/mini";
 import { MalformedAnswerError } from "../errors.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
 /**
- * Parses `body` as JSON and checks it against `schema`.
- * @param path the path of the request, which the error names
- * @param expected what the answer should be, such as "a job"
+ * Parses the answer of `path` as JSON. `expected` says what the answer should be, such as "a job", for the error.
  * @throws {MalformedAnswerError} if `body` is not JSON or does not match the schema
  */
 export function parseAnswer<T>(

@@ -1,4 +1,4 @@
-/** Converts an HTTP response that is no success to an error of the SDK. A server is not trusted, so its texts are shortened and made printable. */
+/** Converts failed responses to errors of the SDK. A server is not trusted, so its texts are shortened and made printable. */
 
 import { printableLine, shortened, tryParseJson } from "../../base/texts.ts";
 import { MalformedAnswerError, PareError, type ProblemFields } from "../errors.ts";
@@ -7,14 +7,10 @@ import { readPrefix } from "../read_response_body.ts";
 /** The largest number of bytes of an error answer that are read. The problems of a Pare server are much shorter. */
 const MAX_PROBLEM_BYTES = 2 ** 16;
 
-/**
- * The largest number of characters of a member of a problem. A refusal of a Pare server quotes at most 200 characters of each value, so its
- * details have several hundred characters at most.
- */
+/** The largest number of characters of a member of a problem. The details of a Pare server have several hundred characters at most. */
 const MAX_FIELD_LENGTH = 2000;
 
 /**
- * Checks that a request has succeeded. Otherwise consumes the body of the response.
  * @param server the server that has answered, for the message
  * @throws {PareError} if the status is an error
  * @throws {MalformedAnswerError} if the server redirects. A redirect could send a layer to another server
@@ -44,10 +40,7 @@ export async function errorFromResponse(response: Response): Promise<PareError> 
   );
 }
 
-/**
- * Reads the fields that the SDK uses from a problem+json body. Returns undefined if the Content-Type is not JSON. Also returns undefined if
- * the body is not a JSON object, because proxies send error pages with a wrong type.
- */
+/** Reads a problem. Returns undefined if the type is not JSON or, as in error pages of proxies, the body is not a JSON object. */
 function parseProblem(contentType: string | null, text: string): ProblemFields | undefined {
   if (!contentType?.includes("json")) return undefined;
   const body = tryParseJson(text);

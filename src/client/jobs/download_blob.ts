@@ -1,7 +1,4 @@
-/**
- * Downloads a blob, a body that an edge stores under its digest, and verifies the bytes. An edge does not read the results of its hosts, so
- * it trusts a host's own statement of a digest. The client does not need to.
- */
+/** Downloads a blob and verifies its bytes, because an edge trusts a host's own statement of the digest of a result. */
 
 import type { CallOptions, Transport } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
@@ -11,9 +8,7 @@ import { MalformedAnswerError } from "../errors.ts";
 const ATTEMPTS = 2;
 
 /**
- * Returns the bytes of a blob.
- * @param digest the name of the blob, `sha256:HEX`
- * @param maxAnswerBytes the largest accepted length of the blob
+ * Returns the bytes of the blob with this digest, `sha256:HEX`.
  * @throws {MalformedAnswerError} if the bytes have another digest in every attempt, or if there are more than `maxAnswerBytes`
  * @throws {PareError} `not_found` if the edge does not store the blob
  */

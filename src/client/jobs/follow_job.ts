@@ -5,12 +5,10 @@ import { MalformedAnswerError } from "../errors.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
 
-/** The default of the longest pause between two requests for a job, in milliseconds. */
 export const DEFAULT_POLL_MS = 2000;
 
 /** How the loop asks for the job. */
 export interface JobPolling {
-  /** Requests the current state of the job. */
   readonly nextJob: () => Promise<Job>;
   /** The pauses before each request, in milliseconds. The iterable must be infinite. */
   readonly delays: Iterable<number>;
@@ -21,7 +19,6 @@ export interface JobPolling {
  * Yields each layer of a job once, as soon as it is done or failed, until the job has ended.
  * @param job the state of the job before the first pause
  * @throws {MalformedAnswerError} if the job gets other layers, or ends without the outcome of a layer
- * @throws the errors of `nextJob`
  * @throws the signal's reason as soon as the signal is aborted during a pause
  */
 export async function* followJob(
@@ -43,10 +40,7 @@ export async function* followJob(
   }
 }
 
-/**
- * Checks that a job has the layers `wanted`, in any order.
- * @throws {MalformedAnswerError} if a layer is missing, or if there are others
- */
+/** Checks that a job has the layers `wanted`, in any order. @throws {MalformedAnswerError} if a layer is missing, or if there are others */
 export function requireLayers({ id, layers }: Job, wanted: readonly { readonly name: string }[]): void {
   const names = new Set(layers.map(({ name }) => name));
   if (layers.length === wanted.length && wanted.every(({ name }) => names.has(name))) return;

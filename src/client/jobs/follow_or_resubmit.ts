@@ -1,7 +1,4 @@
-/**
- * Follows a job until it ends, even if the edge restarts or loses the job. If the job makes no progress, it is submitted again with the
- * same idempotency key. If the edge does not run the job, this starts it again. Otherwise the submission has no effect.
- */
+/** Follows a job. A job without progress is submitted again with the same key, which has an effect only if the edge does not run it. */
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
@@ -20,10 +17,7 @@ export interface PollOptions {
 
 /** Options of {@link followOrResubmit}. */
 export interface FollowOrResubmitOptions extends PollOptions, CallOptions {
-  /**
-   * Whether the edge was unreachable at any time since the last call of this function. If so, the edge may have restarted, and the job is
-   * submitted again at once.
-   */
+  /** Whether the edge was unreachable since the last call, and so may have restarted. The job is then submitted again at once. */
   readonly wasUnreachable?: () => boolean;
 }
 
@@ -39,7 +33,6 @@ export interface JobSubmission {
 
 /**
  * Yields each layer of `job` once, as soon as it is done or failed, until the job has ended.
- * @param submission the request that created `job`
  * @throws {PareError} {ConnectionError} as `Jobs.get` and `Jobs.submit`
  */
 export async function* followOrResubmit(

@@ -1,12 +1,9 @@
-/**
- * Durable jobs at an edge. A job is a list of layers whose tensors were uploaded before (`uploads.ts`). The uploaded bytes are called
- * blobs, and the job names them by their digests. The edge solves the layers at its hosts, several at the same time. The job continues
- * without this client, and any client that has the id of the job can follow it.
- */
+/** Durable jobs at an edge. A job names the uploaded tensors of its layers by their digests, and continues without this client. */
 
+import * as z from "zod/mini";
 import { growingDelays } from "../../base/waiting.ts";
-import type { Job, JobList, LayerState, Report } from "../../protocol/messages.ts";
-import { receivedJob, receivedJobList } from "../answers/received.ts";
+import type { EdgeHost, Job, JobList, LayerState, Report } from "../../protocol/messages.ts";
+import { receivedEdgeHost, receivedJob, receivedJobList } from "../answers/received.ts";
 import type { JobState } from "../../protocol/job_state.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
@@ -14,7 +11,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "../answers/layer_answer.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
-import { MalformedAnswerError } from "../errors.ts";
+import { MalformedAnswerError, PareError } from "../errors.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { downloadBlob } from "./download_blob.ts";
 import { DEFAULT_POLL_MS, followJob, requireLayers } from "./follow_job.ts";
@@ -33,10 +30,7 @@ export interface JobLayerRequest {
 
 /** Options of submitting a job. */
 export interface SubmitOptions extends CallOptions {
-  /**
-   * Identifies the job. If a job with this key and the same layers exists, `submit` returns that job. To find the job again after a
-   * restart, give a key that outlives the process. @default a random key, shared by the retries of one call
-   */
+  /** The key of the job. A submission of the same layers with the same key returns the same job. @default a random key for each call */
   readonly idempotencyKey?: string;
   /** A name for people, which need not be unique. It belongs to the job, so a repeated submission must give it again. */
   readonly name?: string;
@@ -60,10 +54,7 @@ export interface FollowOptions extends CallOptions {
 
 /** Options of downloading a result. */
 export interface ResultOptions extends CallOptions {
-  /**
-   * The layer as it was submitted. The result is compared with it. Without it, the edge and the host are trusted for the size of the layer
-   * and for its parameters.
-   */
+  /** The submitted layer, with which the result is compared. Without it, the edge and the host are trusted for size and parameters. */
   readonly request?: { readonly tensors: LayerTensors; readonly parameters?: Omit<LayerQuery, "hessian"> };
 }
 
@@ -72,10 +63,7 @@ export class Jobs {
   readonly #transport: Transport;
   readonly #onJob: TransportOptions["onJob"];
 
-  /**
-   * Makes a client. No request is sent yet.
-   * @throws {TypeError} if `baseUrl` is not an http or https URL
-   */
+  /** Makes a client. No request is sent yet. @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
     this.#transport = new Transport(options);
     this.#onJob = options.onJob;
@@ -101,10 +89,7 @@ export class Jobs {
     return job;
   }
 
-  /**
-   * Returns a page of the jobs that were submitted with the same API key, the newest first. `cursor` in the answer continues the list. It
-   * is null on the last page.
-   */
+  /** Returns a page of the jobs that were submitted with the same API key, the newest first. `cursor` is null on the last page. */
   async list({ state, limit, cursor, signal }: ListOptions = {}): Promise<JobList> {
     const query = searchParamsOf({ state, limit, cursor });
     const answer = await this.#transport.send({ method: "GET", path: "/v1/jobs", query, signal });
@@ -123,10 +108,7 @@ export class Jobs {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }
 
-  /**
-   * Yields each layer of a job once, as soon as it is done or failed, until the job has ended. A failed layer is yielded with its error and
-   * does not end the loop.
-   */
+  /** Yields each layer once, as soon as it is done or failed, until the job has ended. A failed layer does not end the loop. */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<LayerState, void, void> {
     const { pollMs = DEFAULT_POLL_MS, signal } = options;
     const nextJob = () => this.get(id, { signal });
@@ -173,4 +155,25 @@ function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
   if (state === "done") return report !== null && result !== null && error === null;
   const isSettled = state === "failed" || state === "cancelled";
   return (error !== null) === isSettled;
+}
+
+/**
+ * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts. Such a server is a host itself, an edge
+ * without a registry of hosts, or an edge where the API key lacks the scope `metrics`.
+ * @throws {PareError} {ConnectionError} if the server fails. Transient failures are thrown after the last attempt
+ * @throws {TypeError} if the answer is malformed
+ */
+export async function listEdgeHosts(
+  edge: TransportOptions,
+  { signal }: CallOptions = {},
+): Promise<EdgeHost[] | undefined> {
+  const path = "/v1/hosts";
+  let answer: Uint8Array<ArrayBuffer>;
+  try {
+    answer = await new Transport(edge).send({ method: "GET", path, signal });
+  } catch (error) {
+    if (error instanceof PareError && !error.isTransient && error.status < 500) return undefined;
+    throw error;
+  }
+  return parseAnswer(z.object({ hosts: z.array(receivedEdgeHost) }), answer, path, "a list of hosts").hosts;
 }

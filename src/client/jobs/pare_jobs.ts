@@ -1,8 +1,4 @@
-/**
- * The client that prunes models by durable jobs of an edge. The layers of each calibration round, which can be solved at the same time, are
- * one job. The edge spreads the layers over its hosts. The idempotency key of a job is computed from its layers. A client that was killed
- * and started again therefore finds the job that it had submitted before.
- */
+/** Prunes models by durable jobs. A client that was killed finds its job again, because the job's key is computed from the layers. */
 
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
@@ -41,10 +37,7 @@ export class PareJobs implements ModelPruner {
   /** Whether a request failed to reach the edge since {@link PareJobs.#takeUnreachable} was called last. */
   #wasUnreachable = false;
 
-  /**
-   * Makes a client. No request is sent yet.
-   * @throws {TypeError} if `baseUrl` is not an http or https URL
-   */
+  /** Makes a client. No request is sent yet. @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(edge: TransportOptions, options: PareJobsOptions = {}) {
     this.#uploads = new Uploads(edge);
     this.#jobs = new Jobs({
@@ -114,8 +107,7 @@ export class PareJobs implements ModelPruner {
       const idempotencyKey = await idempotencyKeyOf({ name, layers }, submissionIndex);
       const submission = { layers, idempotencyKey, name };
       const job = await this.#jobs.submit(layers, { idempotencyKey, name, signal });
-      // If the job has ended already, an earlier process submitted it. The cause of its failures may be gone
-      // now.
+      // An earlier process submitted a job that has ended already, so the cause of its failures may be gone.
       const wasAlreadyEnded = hasEnded(job.state);
       const failures: LayerFailure[] = [];
       let wrongAnswer: MalformedAnswerError | undefined;
@@ -177,10 +169,7 @@ export class PareJobs implements ModelPruner {
   }
 }
 
-/**
- * Computes the idempotency key of a job. `submissionIndex` is 0 for the first job over these layers, 1 for the second, and so on, so that
- * each has another key.
- */
+/** Computes the idempotency key of a job. `submissionIndex` counts the jobs over these layers from 0, so that each has another key. */
 async function idempotencyKeyOf(
   job: { readonly name?: string; readonly layers: readonly JobLayerRequest[] },
   submissionIndex: number,

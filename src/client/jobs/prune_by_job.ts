@@ -1,7 +1,4 @@
-/**
- * Prunes layers by one job at an edge. The tensors of the layers are uploaded, the job is submitted, and each result is downloaded when it
- * is done.
- */
+/** Uploads layers, prunes them by one job at an edge, and downloads each result when it is done. */
 
 import { joinedItems, printableLine } from "../../base/texts.ts";
 import type { PrunedLayer } from "../layer_file.ts";
@@ -19,10 +16,7 @@ export interface SolvedJobLayer extends PrunedLayer {
   readonly name: string;
 }
 
-/**
- * The error codes of a layer that may succeed in another job. They mean that no host was alive, or that the host failed or was busy. The
- * code `cancelled` is not among them, because somebody wanted the job to end.
- */
+/** The error codes of a layer that may succeed in another job. `cancelled` is not among them, because somebody ended that job. */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set([
   "no_device",
   "device_lost",
@@ -49,11 +43,7 @@ export class JobFailedError extends Error {
   /** The failed layers, each with the code and the detail of its error. */
   readonly failures: readonly LayerFailure[];
 
-  /**
-   * Makes the error of a job.
-   * @param job the id of the job
-   * @param failures the failed layers with the code and the detail of each error
-   */
+  /** Makes the error of the job with the id `job`. */
   constructor(job: string, failures: readonly LayerFailure[]) {
     const texts = failures.map(({ name, code, detail }) => `${name}: ${code}: ${detail}`);
     super(printableLine(`job ${job}: ${joinedItems(texts, "; ")}`));

@@ -1,6 +1,4 @@
-/**
- * Prunes a layer that exceeds the body limit of an edge. The tensors of the layer are uploaded, and a job with this one layer prunes it.
- */
+/** Prunes a layer that exceeds the body limit of an edge. Its tensors are uploaded, and a job of this one layer prunes it. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBLEMS } from "../../protocol/problem_codes.ts";
@@ -9,13 +7,11 @@ import { MalformedAnswerError, PareError } from "../errors.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { JobFailedError, pruneByJob } from "./prune_by_job.ts";
 
-/** The name of the layer in its job. */
 const LAYER_NAME = "layer";
 
 /**
- * Whether a request failed because its body exceeds the limit of an edge, so that the tensors can be uploaded instead. If the edge itself
- * refused the body, the error has the URL of its uploads. If a proxy in front of the edge refused the body, the error is not problem+json.
- * If a host refused the body, the function returns false, because a host accepts no uploads.
+ * Whether a request failed at the body limit of an edge, so that the tensors can be uploaded instead. The error of an edge has the URL of
+ * its uploads, and that of a proxy in front of the edge is not problem+json. A host accepts no uploads.
  */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;
@@ -26,7 +22,6 @@ export function isOverEdgeBodyLimit(error: unknown): boolean {
  * Prunes one layer by a job.
  * @param query the parameters. `hessian` is ignored, because `tensors` has the statistics
  * @throws {PareError} with the code and the detail of the job's error, if the layer fails
- * @throws the other errors of `pruneByJob`
  */
 export async function pruneLargeLayer(
   edge: TransportOptions,

@@ -1,27 +1,17 @@
-/**
- * Uploads the tensors of layers to an edge. The edge stores them as blobs, which are sequences of bytes that a job can name by their
- * digests.
- */
+/** Uploads the tensors of layers to an edge, so that a job can name them by their digests. */
 
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { encodeParts, type LayerTensors } from "../layer_file.ts";
 import type { JobLayerRequest } from "./jobs.ts";
 import type { Uploads } from "./uploads.ts";
 
-/**
- * A layer whose tensors are in memory. Layers that have the same `hessian_upper` object share one blob, so that it is uploaded once and
- * factored once.
- */
+/** A layer whose tensors are in memory. Layers with the same `hessian_upper` object share one blob, which is factored once. */
 export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
   /** The tensors of the layer. */
   readonly tensors: LayerTensors;
 }
 
-/**
- * Uploads the tensors of `layers` and returns the layers with the digests of their blobs, as a job needs them. The blobs are uploaded one
- * after the other. The parts of each blob are uploaded at the same time.
- * @throws {PareError} {ConnectionError} as `Uploads.uploadBlob`
- */
+/** Uploads the blobs of `layers` one after the other, and returns the layers with their digests. @throws as `Uploads.uploadBlob` */
 export async function uploadLayers(
   uploads: Uploads,
   layers: readonly LayerToUpload[],

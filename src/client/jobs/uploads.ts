@@ -1,8 +1,4 @@
-/**
- * Uploads large bodies to the bucket of an edge. A body is sent in parts, several at the same time, to signed URLs of the bucket, so that
- * the bytes do not pass through the edge. A body that the edge already stores is not sent. A part that fails is repeated alone, and an
- * upload that was interrupted can be resumed.
- */
+/** Uploads bodies in parts, several at the same time, to signed URLs of an edge's bucket, so that the bytes do not pass through the edge. */
 
 import * as z from "zod/mini";
 import type { CompletedUpload, Upload } from "../../protocol/messages.ts";
@@ -53,10 +49,7 @@ export class Uploads {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
 
-  /**
-   * Makes a client. No request is sent yet.
-   * @throws {TypeError} if `baseUrl` is not an http or https URL
-   */
+  /** Makes a client. No request is sent yet. @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);
@@ -64,11 +57,9 @@ export class Uploads {
 
   /**
    * Uploads `source` unless the edge already stores it.
-   * @returns the digest of the bytes, `sha256:HEX`. A job names the stored bytes, which are called a blob, by this digest
-   * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the bytes do not have the given
-   * digest
-   * @throws {ConnectionError} if a part still fails after the last attempt. A later call with the option `resume` sends only the parts that
-   * have not arrived
+   * @returns the digest of the bytes, `sha256:HEX`, by which a job names them
+   * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the bytes have another digest
+   * @throws {ConnectionError} if a part still fails after the last attempt. The option `resume` then sends only the missing parts
    */
   async uploadBlob(
     source: BlobSource | Uint8Array<ArrayBuffer>,
@@ -116,10 +107,7 @@ export class Uploads {
     }
   }
 
-  /**
-   * Sends the parts that are missing in `uploadedParts` and returns all parts. If a part fails for good, the requests of the other parts
-   * are aborted.
-   */
+  /** Sends the parts that `uploadedParts` lacks, and returns all parts. If a part fails for good, the other requests are aborted. */
   async #putParts(
     source: BlobSource,
     upload: Upload,
@@ -150,10 +138,7 @@ export class Uploads {
     return [...parts.values()];
   }
 
-  /**
-   * Sends one part and returns its ETag. `urls` maps the number of each part to its signed URL. If the URL has expired, all URLs in the map
-   * are renewed.
-   */
+  /** Sends one part and returns its ETag. `urls` maps part numbers to signed URLs, and is renewed if a URL has expired. */
   #putPart(
     number: number,
     bytes: Blob,
@@ -216,10 +201,7 @@ export class Uploads {
   }
 }
 
-/**
- * Whether a part can be sent again. This is so for a broken connection, for the transient statuses, and also for 500 and 403. The bucket
- * sends 500 when it fails itself, and 403 when the signed URL has expired.
- */
+/** Whether a part can be sent again. The bucket sends 500 when it fails itself, and 403 when the signed URL has expired. */
 function isTransientPartError(error: Error): error is TransientError {
   if (error instanceof ConnectionError) return error.isTransient;
   return error instanceof PareError && (error.isTransient || error.status === 500 || error.status === 403);

@@ -8,7 +8,7 @@ import { type LayerQuery, Pare } from "../../client/mod.ts";
 import { connectKeyField, isKeyMissing, serverOptions } from "./api_key.ts";
 import { byId, make, setText } from "./dom.ts";
 import { formatBytes, formatShare } from "./format.ts";
-import { describeLayer, type LayerInput, readLayer } from "./layer/layer_input.ts";
+import { describeLayer, type LayerInput, readLayerFile } from "./layer/layer_input.ts";
 import { type Progress, progressFetch } from "./layer/progress_fetch.ts";
 import { type Baseline, showErrors, showResult } from "./layer/result_view.ts";
 import { showProblem } from "./problem.ts";
@@ -71,7 +71,7 @@ function takeLayer(name: string, load: (signal: AbortSignal) => Promise<Blob> | 
     prune.disabled = true;
     setText(byId("layer", HTMLElement), "No layer yet.");
     clearResult();
-    const read = await readLayer(name, await load(signal));
+    const read = await readLayerFile(name, await load(signal));
     signal.throwIfAborted();
     layer = read;
     prune.disabled = false;

@@ -19,7 +19,7 @@ const MAX_HEADER_BYTES = 100_000_000;
 const MALFORMED_BYTES = 1 << 20;
 
 /** Reads a layer. @throws {SafetensorsError} if the file is malformed @throws {TypeError} if its tensors are not those of a layer */
-export async function readLayer(name: string, file: Blob): Promise<LayerInput> {
+export async function readLayerFile(name: string, file: Blob): Promise<LayerInput> {
   // The shards of a model are larger than the memory of a browser tab, so the header is read first.
   const names = await namesInHeader(file);
   if (names) requireLayer(name, names);
