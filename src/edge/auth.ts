@@ -1,7 +1,6 @@
 /**
- * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured, the edge refuses every request
- * that it would serve itself (uploads, blobs, jobs and its own solves), unless `EDGE_OPEN` is set. The other requests are only forwarded,
- * and then the host checks them.
+ * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured, the edge refuses the requests that
+ * it would serve itself, unless `EDGE_OPEN` is set. The other requests are forwarded, and the host checks them.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
@@ -10,7 +9,6 @@ import { type Key, parseKeys, requireScope, type Scope } from "../protocol/keys.
 import { Refusal } from "../protocol/refusal.ts";
 import type { EdgeBindings, EdgeEnv } from "./bindings.ts";
 
-/** The period of the rate limit in `wrangler.toml`, in seconds. */
 const RATE_PERIOD_SECONDS = 60;
 
 /** The treatment of a request if no keys are configured: it is refused, or the host checks it. */
@@ -30,10 +28,7 @@ export function requireEdgeKey(
   };
 }
 
-/**
- * Answers 400 unless the header `Host` and the URL name loopback or one of `PARE_HOSTS`, if `EDGE_OPEN` lets requests pass without a key.
- * Otherwise a page of the internet could point its own name to an edge on the user's machine.
- */
+/** If `EDGE_OPEN` is set, answers 400 to names other than loopback and `PARE_HOSTS`, which a page of the internet could point to the edge. */
 export const requireOpenEdgeName: MiddlewareHandler<EdgeEnv> = async (c, next) => {
   if (isOpen(c.env)) {
     const names = parseHostNames(c.env.PARE_HOSTS ?? "");
@@ -43,7 +38,6 @@ export const requireOpenEdgeName: MiddlewareHandler<EdgeEnv> = async (c, next) =
   await next();
 };
 
-/** Whether the edge accepts every request. */
 function isOpen({ PARE_KEYS, EDGE_OPEN }: EdgeBindings): boolean {
   return !PARE_KEYS && EDGE_OPEN === "true";
 }

@@ -1,7 +1,6 @@
 /**
- * The bindings, variables and secrets of the Worker. `wrangler.toml` declares the bindings and the variables, and each deployment sets the
- * secrets. All of them are optional. A numeric variable that is not set has a default. Without `RATE` there is no rate limit. If another
- * binding, URL or secret is missing, only the requests that need it are refused, with an error that names it.
+ * The bindings, variables and secrets of the Worker. All of them are optional. A numeric variable that is not set has a default. Without
+ * `RATE` there is no rate limit. If another one is missing, only the requests that need it are refused, with an error that names it.
  */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
@@ -35,10 +34,7 @@ export interface EdgeBindings {
   readonly EDGE_SOLVE?: string;
   /** The size in bytes of an upload's parts, except for the last part. R2 requires at least 5 MiB. Default: 64 MiB. */
   readonly EDGE_PART_BYTES?: string;
-  /**
-   * The number of days after which a blob is deleted, at least 2. A blob is a sequence of bytes that is stored under its digest. Default:
-   * 7.
-   */
+  /** The number of days after which a blob is deleted, at least 2. Default: 7. */
   readonly EDGE_BLOB_DAYS?: string;
 
   /** The bucket for tensors, with the folders `blobs/`, `objects/` and `uploads/` (`blobs/store.ts`). */
@@ -68,9 +64,7 @@ export interface EdgeBindings {
   readonly EDGE_JOB_DAYS?: string;
 }
 
-/** The parameters of the Workflow `JOBS`. */
 export interface JobParams {
-  /** The id of the job. */
   readonly job: string;
 }
 

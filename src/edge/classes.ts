@@ -1,7 +1,6 @@
 /**
- * The classes that `wrangler.toml` names: three Durable Objects and the Workflow of jobs. The module that they extend,
- * `cloudflare:workers`, exists in the Workers runtime only. Their methods are therefore written elsewhere, as plain classes and functions
- * that tests can call outside the runtime.
+ * The classes that `wrangler.toml` names. They extend `cloudflare:workers`, which exists in the Workers runtime only, so their methods are
+ * written elsewhere, where tests can call them.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
@@ -16,10 +15,7 @@ import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 
 const DEFAULT_JOB_DAYS = 7;
 
-/**
- * Returns a Durable Object class with the public methods of `Methods`. Each method forwards its call to an instance that `create` makes.
- * The methods are defined on the prototype of the class, because the Worker can call no others.
- */
+/** Returns a Durable Object class that forwards calls to an instance of `create`. The Worker can call only methods of the prototype. */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },
   create: (state: DurableObjectState, env: EdgeBindings) => T,

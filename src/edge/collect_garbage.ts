@@ -1,8 +1,4 @@
-/**
- * Deletes old objects from the bucket: expired blobs, uploads that were not completed within a day, and bytes without a pointer. A pointer
- * is an object that makes bytes a blob, because it maps a digest to them (`blobs/store.ts`). A cron trigger runs this once per day. Each
- * run examines a limited number of objects, from the start of each listing.
- */
+/** Deletes expired blobs, uploads that were not completed within a day, and bytes without a pointer (`blobs/store.ts`), once per day. */
 
 import pMap from "p-map";
 import type { EdgeBindings } from "./bindings.ts";
@@ -18,10 +14,7 @@ import {
   UPLOAD_PREFIX,
 } from "./blobs/store.ts";
 
-/**
- * The largest number of pages, of 1000 objects each, that a run examines per prefix. It bounds the time and the number of R2 calls of a
- * run.
- */
+/** The largest number of pages of 1000 objects that a run examines per prefix, from the start. It bounds the time and the calls of R2. */
 const MAX_LIST_PAGES = 100;
 
 /** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
@@ -84,10 +77,7 @@ async function deleteOlder(
   return { removed, isComplete: false };
 }
 
-/**
- * Deletes blobs. Their pointers are looked up again, because a client may have uploaded a blob again after the listing, and its new pointer
- * has the same key.
- */
+/** Deletes blobs. Their pointers are looked up again, because a new upload after the listing has a pointer with the same key. */
 async function deleteBlobs(bucket: R2Bucket, listed: readonly R2Object[], before: number): Promise<void> {
   const pointers = await pMap(listed, ({ key }) => bucket.head(key), { concurrency: MAX_CONCURRENT_LOOKUPS });
   const expired = pointers.filter((pointer) => pointer !== null)

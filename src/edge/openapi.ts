@@ -1,7 +1,4 @@
-/**
- * `GET /openapi.json` at the edge. The document describes the edge's own resources and those that the edge forwards to a host. It is
- * generated from the schemas that validate the requests.
- */
+/** `GET /openapi.json` at the edge. The document is generated from the schemas that validate the requests. */
 
 import { createRoute } from "@hono/zod-openapi";
 import { documentOf, KEY_SCHEME } from "../protocol/resources/document.ts";

@@ -1,7 +1,4 @@
-/**
- * Forwards requests to the GPU host `EDGE_HOST`. Bodies are forwarded as streams in both directions, so the Worker's memory does not grow
- * with them. The host validates the tensors and solves.
- */
+/** Forwards requests to the GPU host `EDGE_HOST`. Bodies are streamed, so the Worker's memory does not grow with them. */
 
 import type { Context } from "hono";
 import { proxy } from "hono/proxy";
@@ -81,10 +78,7 @@ export async function proxyToHost(
   return response;
 }
 
-/**
- * Returns the URL of the request at the host. The path is assigned to the URL of the host. If it were resolved against that URL, a path
- * that begins with two slashes could name another host.
- */
+/** Returns the URL of the request at the host. Resolving the path against the host's URL could name another host, if it begins with `//`. */
 function targetOf(c: Context<EdgeEnv>, host: string): URL {
   const { pathname, search } = new URL(c.req.url);
   return Object.assign(new URL(host), { pathname, search });

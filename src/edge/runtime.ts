@@ -1,10 +1,8 @@
 /**
- * The types of the Workers runtime, limited to the members that the edge uses. Tests implement these interfaces. Cloudflare's package of
- * types is not used, because it declares globals that contradict those of the DOM.
+ * The types of the Workers runtime that the edge uses. Cloudflare's package declares globals that contradict those of the DOM.
  *
- * A Durable Object is a single-threaded object with a database of its own, which any instance of the Worker can call by name. An error that
- * a method throws reaches the Worker as a plain `Error` without its class. Outcomes that a caller must distinguish are therefore returned,
- * not thrown.
+ * A Durable Object is a single-threaded object with a database, which all instances of the Worker call by name. An error of a method loses its
+ * class on the way. Outcomes that a caller must distinguish are therefore returned, not thrown.
  */
 
 /** An object of a bucket, without its bytes. */
@@ -63,10 +61,7 @@ export interface R2Bucket {
 
 export type SqlValue = string | number | null;
 
-/**
- * The SQLite database of one object. Consecutive writes without an `await` between them are atomic. They are durable before the object
- * answers its caller.
- */
+/** The SQLite database of one object. Writes without an `await` between them are atomic, and durable before the object answers. */
 export interface SqlStorage {
   exec(query: string, ...values: SqlValue[]): { toArray(): Record<string, SqlValue>[] };
 }

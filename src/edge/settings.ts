@@ -1,9 +1,21 @@
-/** Reads the variables of the Worker. An invalid number is an error. If a default replaced it, a limit could be lifted without notice. */
+/** The settings of a deployment: its numeric variables, its Durable Objects, and the limits of the layers that the Worker solves itself. */
 
 import type { EdgeBindings } from "./bindings.ts";
+import type { HostRegistry } from "./hosts/host_registry.ts";
+import type { JobIndex } from "./jobs/job_index.ts";
+import type { ObservedJob } from "./jobs/observed_job.ts";
+import type { Remote } from "./runtime.ts";
 import { Refusal } from "../protocol/refusal.ts";
 
-/** The number of milliseconds in a day. Lifetimes are set in days. */
+/** The largest number of rows or columns of a layer that the Worker solves itself. With 1024 × 1024, that takes a fraction of a second. */
+export const MAX_SMALL_FEATURES = 1024;
+
+/** The most bytes of such layers in memory at the same time. A Worker has 128 MB, and a solve needs about the size of its body again. */
+export const MAX_SMALL_BYTES_IN_FLIGHT = 32 * 2 ** 20;
+
+/** The largest body of such a layer in bytes. A 1024 × 1024 layer with its statistics takes 9 MiB. The rest is room for raw `inputs`. */
+export const MAX_SMALL_BYTES = 16 * 2 ** 20;
+
 export const DAY_MILLISECONDS = 86_400_000;
 
 type NumericVariable =
@@ -17,7 +29,7 @@ type NumericVariable =
 
 /**
  * Returns the variable `name` as a whole number, or `fallback` if it is not set.
- * @throws {RangeError} if the value is not a whole number of at least `minimum`
+ * @throws {RangeError} if the value is not a whole number of at least `minimum`. A default in its place could lift a limit unnoticed
  */
 export function wholeNumber(
   env: EdgeBindings,
@@ -37,4 +49,24 @@ export function requireHostSecret(env: EdgeBindings): string {
     throw new Refusal("unsupported", "this edge cannot work with hosts, because EDGE_HOST_SECRET is not set");
   }
   return env.EDGE_HOST_SECRET;
+}
+
+/** Returns the registry of hosts, which is one object for the whole deployment. @throws {Refusal} `unsupported` without the binding HOSTS */
+export function findRegistry({ HOSTS }: EdgeBindings): Remote<HostRegistry> {
+  return requireBound(HOSTS, "has no registry of hosts, because HOSTS").getByName("hosts");
+}
+
+/** Returns the record of a job, which is empty if there is no such job. @throws {Refusal} `unsupported` without the binding JOB_RECORDS */
+export function findJob({ JOB_RECORDS }: EdgeBindings, id: string): Remote<ObservedJob> {
+  return requireBound(JOB_RECORDS, "runs no jobs, because JOB_RECORDS").getByName(id);
+}
+
+/** Returns the list of a client's jobs. @throws {Refusal} `unsupported` without the binding JOB_INDEXES */
+export function findJobIndex({ JOB_INDEXES }: EdgeBindings, client: string): Remote<JobIndex> {
+  return requireBound(JOB_INDEXES, "runs no jobs, because JOB_INDEXES").getByName(client);
+}
+
+function requireBound<T>(binding: T | undefined, lack: string): T {
+  if (binding === undefined) throw new Refusal("unsupported", `this edge ${lack} is not bound`);
+  return binding;
 }

@@ -17,7 +17,7 @@ import type { EdgeEnv } from "./bindings.ts";
 import { proxyToHost } from "./proxy.ts";
 import { requireBodyLength } from "./requests/body_length.ts";
 import { readBody } from "./requests/read_body.ts";
-import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./small_limits.ts";
+import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./settings.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/errors.ts";
 import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/headers.ts";

@@ -8,7 +8,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import { ByteBudget, smallLayers } from "../../src/edge/small_layers.ts";
 import type { EdgeApp } from "../../src/edge/bindings.ts";
-import { MAX_SMALL_BYTES } from "../../src/edge/small_limits.ts";
+import { MAX_SMALL_BYTES } from "../../src/edge/settings.ts";
 import { loggedErrors } from "./memory_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);

@@ -1,17 +1,11 @@
-/**
- * Signs URLs of objects in the bucket. With these URLs, clients upload parts, and GPU hosts read tensors and write results. Therefore no
- * tensor passes through the Worker. The signature (AWS Signature Version 4) does not cover the payload. The bytes of an upload are checked
- * later, by their digest.
- */
+/** Signs URLs of objects in the bucket (AWS Signature Version 4), so that tensors pass between clients, hosts and the bucket directly. */
 
 import { AwsV4Signer } from "aws4fetch";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 
 /**
- * Returns a URL with which its holder may GET or PUT one object for `expiresSeconds` from now.
- * @param key the key of the object
- * @param query the parameters of the operation, such as the number of a part
+ * Returns a URL with which its holder may GET or PUT the object `key` for `expiresSeconds` from now. `query` has parameters of the operation.
  * @throws {Refusal} `unsupported`, naming the variable that is not set
  */
 export async function signedUrl(

@@ -1,8 +1,6 @@
 /**
- * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. A
- * second object, the pointer `blobs/HEX`, is empty, and its metadata holds the key of the bytes. The pointer is written only after the
- * sha-256 of the bytes has been verified to be HEX. Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never
- * overwritten.
+ * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. The pointer `blobs/HEX` has the key of the bytes in its metadata.
+ * It is written only after the bytes have been verified, so nobody finds wrong bytes under a digest.
  */
 
 import type { EdgeBindings } from "../bindings.ts";
@@ -43,24 +41,17 @@ export function blobLifetime(env: EdgeBindings): number {
   return wholeNumber(env, "EDGE_BLOB_DAYS", DEFAULT_BLOB_DAYS, 2) * DAY_MILLISECONDS;
 }
 
-/** Returns a new random key, for bytes that are about to be stored. */
 export function newObjectKey(): string {
   return OBJECT_PREFIX + crypto.randomUUID();
 }
 
-/**
- * Returns the blob with this digest, or undefined if it does not exist. The bytes of the blob are not looked up, so a caller that reads
- * them must expect that they are missing.
- */
+/** Returns the blob with this digest, or undefined if it does not exist. Its bytes are not looked up, and may be missing. */
 export async function findBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const pointer = await requireBucket(env).head(pointerKey(digest));
   return pointer ? readPointer(pointer) : undefined;
 }
 
-/**
- * Returns the blob with this digest if it will exist for at least another day ({@link GRACE_MILLISECONDS}), else undefined. If its bytes
- * are missing, the blob does not exist, so that a client uploads it again.
- */
+/** Returns the blob with this digest if its bytes exist and it will exist for at least another day ({@link GRACE_MILLISECONDS}). */
 export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const blob = await findBlob(env, digest);
   return blob && isFresh(env, blob) && await requireBucket(env).head(blob.key) ? blob : undefined;
@@ -72,9 +63,8 @@ export function isFresh(env: EdgeBindings, { stored }: StoredBlob): boolean {
 }
 
 /**
- * Makes the bytes at `key` the blob with this digest and returns the blob. The caller has verified the digest. If the blob exists and is
- * not on its last day, the existing blob is returned and the new bytes are deleted. A blob on its last day is replaced.
- * @param size the size of the bytes
+ * Makes the bytes at `key`, whose digest is verified, the blob with this digest. If a blob exists that is not on its last day, the new bytes
+ * are deleted, and that blob is returned.
  * @throws {Refusal} `not_found` if the bytes were deleted before they became a blob
  */
 async function publishBlob(
@@ -124,10 +114,7 @@ function pointerKey(digest: Digest): string {
   return BLOB_PREFIX + digest.replace(/^sha256:/, "");
 }
 
-/**
- * Returns the blob that a pointer names in its metadata. Returns undefined if the metadata is incomplete, so that the blob counts as
- * missing and the next upload replaces the pointer.
- */
+/** Returns the blob that a pointer names. Undefined if its metadata is incomplete, so that the next upload replaces the pointer. */
 export function readPointer(pointer: R2Object): StoredBlob | undefined {
   const { key, size } = pointer.customMetadata ?? {};
   if (key === undefined || size === undefined) return undefined;

@@ -1,8 +1,6 @@
 /**
- * The registry of GPU hosts. It also chooses the host for each layer of a job. A host is alive while it sends heartbeats. Each heartbeat
- * carries the host's address, capacity, queue and stored statistics (Hessians of layers), so the registry never calls a host. A layer goes
- * to the least busy host that has the layer's statistics. A host also counts if another layer with the same statistics is reserved there,
- * because the host will have them then.
+ * The registry of GPU hosts, which are alive while they send heartbeats, and the choice of the host for each layer of a job. A layer goes to
+ * the least busy host that has its statistics, or will have them from a reserved layer.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";
@@ -28,7 +26,6 @@ export interface ChosenHost {
 interface Candidate extends EdgeHost {
   /** How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by its capacity. */
   readonly load: number;
-  /** Whether the host has the layer's statistics, or will have them from a reserved layer. */
   readonly hasStatistics: boolean;
 }
 
@@ -96,15 +93,11 @@ export class HostRegistry implements Nonces {
     return { id: best.id, url: best.url };
   }
 
-  /** Releases the reservation of `task`, if it has one. */
   release(task: string): void {
     this.#sql.exec("DELETE FROM reservations WHERE task = ?", task);
   }
 
-  /**
-   * Remembers the nonce of a ticket, which is a signature that is valid for one request. Returns false if the nonce was used before or the
-   * memory for nonces is full. The nonces are stored in this object, because the instances of the Worker share no memory.
-   */
+  /** Remembers the nonce of a ticket for all instances of the Worker. Returns false if it was used before, or if there is no room for it. */
   rememberNonce(nonce: string, expires: number, now: number): boolean {
     return this.#nonces.rememberNonce(nonce, expires, now);
   }

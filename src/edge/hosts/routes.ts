@@ -13,8 +13,7 @@ import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../requests/body_length.ts";
 import { clientLeft } from "../requests/read_body.ts";
 import type { EdgeApp, EdgeEnv } from "../bindings.ts";
-import { findRegistry } from "../find_objects.ts";
-import { requireHostSecret } from "../settings.ts";
+import { findRegistry, requireHostSecret } from "../settings.ts";
 
 const PATH = "/v1/hosts/{id}";
 const params = z.object({ id: idSchema });

@@ -1,9 +1,4 @@
-/**
- * One attempt to solve one layer of a job. The attempt chooses a host and
- * sends it the layer as a task. A task has signed URLs, by which the host reads the tensors and writes the result. The attempt then waits
- * for the outcome and records it. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded as the layer's
- * error.
- */
+/** One attempt to solve one layer of a job. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded. */
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Digest } from "../../protocol/digest.ts";
@@ -23,10 +18,7 @@ const ATTEMPT_MILLISECONDS = 30 * 60_000;
 /** The first and the longest pause, in milliseconds, between two requests for a free host or for the state of a task. */
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
-/**
- * The largest number of attempts at a layer. Each lost host costs one attempt. If five hosts fail on a layer, the layer itself is the
- * likely cause.
- */
+/** The largest number of attempts at a layer. If five hosts fail on a layer, the layer itself is the likely cause. */
 export const MAX_ATTEMPTS = 5;
 
 /**
@@ -68,10 +60,7 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   }
 }
 
-/**
- * Ends an attempt that found only busy hosts. The last attempt records that as the layer's error.
- * @throws {HostBusyError} if another attempt may follow
- */
+/** Ends an attempt that found only busy hosts. The last one records the error of the layer. @throws {HostBusyError} if another may follow */
 async function endBusyAttempt(
   error: HostBusyError,
   position: number,
@@ -111,10 +100,7 @@ async function solveAt(
   await record.settleLayer(position, { report, result: result.sha256 });
 }
 
-/**
- * Starts the task and asks for its state until it is done. Returns undefined if the layer is not wanted any more, because its job was
- * cancelled.
- */
+/** Starts the task and asks for its state until it is done. Returns undefined if the job was cancelled. */
 async function awaitTask(
   host: ChosenHost,
   task: TaskRequest,

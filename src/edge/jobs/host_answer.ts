@@ -1,7 +1,4 @@
-/**
- * Reads and checks the answer of a GPU host about a task, which is one layer for the host to solve. A host is not trusted to answer what
- * the contract says, because another server may be at its address, or it may have another version.
- */
+/** Reads and checks the answer of a GPU host about a task. Another server may be at the address of the host. */
 
 import { z } from "zod";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
@@ -26,10 +23,7 @@ export class HostBusyError extends Error {
 /** A host could not be reached, or cannot work. The failure is transient, because another host may succeed. */
 export class HostFailedError extends Error {
   override name = "HostFailedError";
-  /**
-   * Whether no working host seems to be at the address: the host did not answer, or something else answered. A host that answers with a
-   * problem is alive, so a client's layer that provokes problems does not make the host unavailable to other clients.
-   */
+  /** Whether no working host seems to be at the address. A host that answers with a problem is alive, and stays available to other clients. */
   readonly isGone: boolean;
 
   constructor(message: string, { isGone = false, ...options }: ErrorOptions & { isGone?: boolean } = {}) {
@@ -56,11 +50,7 @@ const LAYER_CODES: readonly string[] = [
 
 const hostProblemSchema = z.object({ code: z.string(), detail: z.string() });
 
-/**
- * Returns the state of a task from a host's answer. Consumes the answer.
- * @param name names the host, for error messages
- * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
- */
+/** Reads the state of a task from the answer of the host `name`. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
 export async function readTaskAnswer(response: Response, name: string): Promise<TaskAnswer> {
   const { status } = response, text = await readText(response, name), json = tryParseJson(text);
   if (response.ok) {
@@ -79,8 +69,7 @@ export async function readTaskAnswer(response: Response, name: string): Promise<
     // The detail of the host has the internal address of the blob.
     throw new TaskRefusedError(code, "the host read a blob whose bytes do not have its digest");
   }
-  // Status 401 means that the host has restarted. The ticket names the id of the earlier process, and the
-  // new process has another id.
+  // Status 401 means that the host has restarted. The ticket names the id of the earlier process.
   throw new HostFailedError(`${name}: ${status} ${code} ${detail}`, { isGone: status === 401 });
 }
 

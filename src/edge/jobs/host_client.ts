@@ -1,7 +1,4 @@
-/**
- * Sends requests about tasks from the edge to GPU hosts. A task is one layer for a host to solve. The requests start a task, ask for its
- * state, and cancel it.
- */
+/** Starts tasks at GPU hosts, asks for their state, and cancels them. */
 
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { ticketedRequest } from "../../protocol/tickets.ts";
@@ -11,18 +8,12 @@ import { HostFailedError, readTaskAnswer } from "./host_answer.ts";
 
 /** The secret and the function with which hosts are called. */
 export interface HostTransport {
-  /**
-   * The secret that edge and hosts share. The edge signs each request with it, so that the host recognises the request. The signature is
-   * called a ticket.
-   */
+  /** The secret with which the edge signs the ticket of each request. */
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
-/**
- * The number of seconds for which a host may delay its answer until the task is done. It is small because a Worker can wait for the headers
- * of at most six answers at a time, and all layers of a job share these connections.
- */
+/** The seconds for which a host may delay its answer. A Worker waits for the headers of at most six answers at a time, so they are few. */
 const WAIT_SECONDS = 2;
 
 /** If a host has not answered after this number of milliseconds, it has failed. */

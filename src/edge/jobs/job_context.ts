@@ -1,16 +1,12 @@
-/**
- * The services with which the Workflow runs one job. Tests replace the services. {@link createJobContext} builds them from the bindings of
- * the Worker.
- */
+/** The services with which the Workflow runs one job. Tests replace them. */
 
 import type { Digest } from "../../protocol/digest.ts";
 import { sleep } from "../../base/waiting.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findBlob, newObjectKey, requireBucket, verifyBlob } from "../blobs/store.ts";
-import { findJob, findRegistry } from "../find_objects.ts";
 import type { HostRegistry } from "../hosts/host_registry.ts";
-import { requireHostSecret, wholeNumber } from "../settings.ts";
+import { findJob, findRegistry, requireHostSecret, wholeNumber } from "../settings.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime.ts";
 import type { HostTransport } from "./host_client.ts";
@@ -18,31 +14,25 @@ import type { ObservedJob } from "./observed_job.ts";
 
 /** The services of one job. */
 export interface JobContext {
-  /** The id of the job. */
   readonly job: string;
   readonly record: Remote<ObservedJob>;
   readonly hosts: Remote<HostRegistry>;
   readonly blobs: JobBlobs;
   readonly transport: HostTransport;
   readonly sleep: (milliseconds: number) => Promise<void>;
-  /** Returns milliseconds since 1970. */
   readonly now: () => number;
   /** The longest time that a layer waits for a host that is alive and has a free place. */
   readonly hostWaitMilliseconds: number;
 }
 
-/**
- * Access to blobs, which are sequences of bytes that are stored under their digests, by signed URLs. The bytes do not pass through the
- * Worker.
- */
+/** Access to blobs by signed URLs. The bytes do not pass through the Worker. */
 export interface JobBlobs {
   /** Returns a signed URL to read a blob, or undefined if the blob does not exist. */
   readUrl(digest: Digest): Promise<string | undefined>;
   /** Returns the key of a new object and a signed URL to write it. */
   writeUrl(): Promise<{ key: string; url: string }>;
   /**
-   * Makes the object at `key` the blob with this digest. A host has written the object and computed the digest, which is verified, so that
-   * a host cannot store other bytes under the digest of a blob.
+   * Makes the object at `key` the blob with this digest, which is verified, because a host has computed it.
    * @returns false if the object does not exist, has another size than `bytes`, or has another digest
    */
   publish(key: string, digest: Digest, bytes: number): Promise<boolean>;

@@ -1,7 +1,4 @@
-/**
- * The index of one client's jobs. The index has the newest known summary of each job. The summary of a job that has ended never changes
- * again, so only the summaries of unfinished jobs have to be renewed (`listJobs` in `routes.ts`).
- */
+/** The newest known summaries of one client's jobs. Only those of unfinished jobs have to be renewed (`listJobs` in `routes.ts`). */
 
 import type { JobList, JobSummary } from "../../protocol/messages.ts";
 import type { JobListQuery } from "../../protocol/resources/jobs.ts";
@@ -58,10 +55,7 @@ export class JobIndex {
     return rows.map(({ id }) => String(id));
   }
 
-  /**
-   * Returns a page of jobs, newest first. A cursor has the time and the id of the last job of its page, so a job that is added between two
-   * requests does not move the pages.
-   */
+  /** Returns a page of jobs, newest first. A cursor has the time and the id of a job, so that new jobs do not move the pages. */
   page({ state, limit, cursor }: JobListQuery): JobList {
     const [created, id] = cursor?.split("-") ?? [Number.MAX_SAFE_INTEGER, ""];
     const rows = this.#sql.exec(

@@ -1,7 +1,4 @@
-/**
- * Checks that the blobs of a new job exist. A job is a list of layers whose tensors are blobs, which are stored under their digests.
- * Without this check, the client would learn of a missing blob only from the error of a layer, after a host had been chosen for the layer.
- */
+/** Checks that the blobs of a new job exist. Otherwise a layer would fail only after a host had been chosen for it. */
 
 import pMap from "p-map";
 import type { Digest } from "../../protocol/digest.ts";

@@ -1,14 +1,9 @@
-/**
- * The routes of `/v1/jobs`. A durable job prunes layers whose tensors are blobs, which are stored under their digests. If the client sends
- * an idempotency key, the id of the job is derived from the key. A repeated request therefore finds the job that the first one created.
- */
-
+/** The routes of `/v1/jobs`. The id of a job is derived from its idempotency key, so a repeated request finds the same job. */
 import pMap from "p-map";
 import { createRoute } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
 import { requireClient, requireEdgeKey } from "../auth.ts";
 import type { EdgeApp, EdgeBindings } from "../bindings.ts";
-import { findJob, findJobIndex } from "../find_objects.ts";
 import { streamJobEvents } from "./events.ts";
 import type { VersionedJob } from "./job_record.ts";
 import type { ObservedJob } from "./observed_job.ts";
@@ -16,7 +11,7 @@ import { requireBlobs } from "./require_blobs.ts";
 import { requireJsonBody } from "../requests/body_length.ts";
 import { earlyStatus } from "../requests/preconditions.ts";
 import type { Remote, WorkflowInstance } from "../runtime.ts";
-import { wholeNumber } from "../settings.ts";
+import { findJob, findJobIndex, wholeNumber } from "../settings.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { JobList } from "../../protocol/messages.ts";
@@ -34,10 +29,7 @@ import { routeConfig } from "../../protocol/resources/operation.ts";
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
 
-/**
- * If the Workflow of a job has not called the job's record for this long, the Workflow is not running. An attempt at a layer calls the
- * record at least every half minute.
- */
+/** A Workflow that has not called the record of its job for this long does not run. An attempt calls it at least every half minute. */
 const DEFAULT_SILENCE_SECONDS = 60;
 
 /** The largest request in bytes. It is larger than that of other resources, because it has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
@@ -83,10 +75,8 @@ export function jobRoutes(app: EdgeApp): void {
 }
 
 /**
- * Creates the record of the job and then the Workflow that runs it. If a request fails between these steps, a repeated request creates the
- * Workflow. If the Workflow makes no progress, a repeated request restarts it. Layers that already have an outcome are not solved again.
- * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob of a new job does not exist, or `idempotency_conflict` if
- * the job exists with another request
+ * Creates the record of the job and then its Workflow. A repeated request creates a missing Workflow, and restarts one without progress.
+ * @throws {Refusal} `unsupported` without a binding, `not_found` without a blob, or `idempotency_conflict` if the job has another request
  */
 async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
@@ -110,9 +100,7 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
   await JOBS.create({ id, params: { job: id } });
 }
 
-/**
- * Whether the Workflow of a job has stopped before the job has ended. A Workflow that is queued has not started yet, so it has not stopped.
- */
+/** Whether the Workflow of a job has stopped before the job has ended. A queued Workflow has not started yet, so it has not stopped. */
 async function isAbandoned(
   env: EdgeBindings,
   record: Remote<ObservedJob>,
@@ -126,9 +114,8 @@ async function isAbandoned(
 }
 
 /**
- * Returns the job. Another client's job gives the same error as a job that does not exist, so that clients cannot find out which jobs
- * exist. The record is called only for a job in the client's own list.
- * @throws {Refusal} `not_found` if `client` has no such job
+ * Returns the job. Its record is called only if the job is in the client's own list.
+ * @throws {Refusal} `not_found` also for a job of another client, so that clients cannot find out which jobs exist
  */
 async function requireJob(env: EdgeBindings, client: string, id: string): Promise<VersionedJob> {
   const job = await findJobIndex(env, client).has(id) ? await findJob(env, id).read() : undefined;

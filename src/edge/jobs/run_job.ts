@@ -1,8 +1,4 @@
-/**
- * Runs a job as a Workflow with one step per layer. Several steps run at once, and a step is retried after a transient failure. The
- * outcomes of layers are stored in the job's record, so steps return nothing. A run that was interrupted continues with the layers that
- * have no outcome yet.
- */
+/** Runs a job as a Workflow with one step per layer. An interrupted run continues with the layers that have no outcome in the job's record. */
 
 import { messageOf } from "../../base/errors.ts";
 import { logFailure } from "../problems.ts";
@@ -10,10 +6,7 @@ import type { StepConfig, WorkflowStep } from "../runtime.ts";
 import { attemptLayer, MAX_ATTEMPTS } from "./attempt.ts";
 import type { JobContext } from "./job_context.ts";
 
-/**
- * The number of layers that run at once. If more layers ran than the hosts have places for, they would only wait there, and the edge would
- * have to poll for each of them.
- */
+/** The number of layers that run at once. More layers than places at the hosts would only wait there and be polled for. */
 const MAX_CONCURRENT_LAYERS = 32;
 
 /** The retries of a layer. */

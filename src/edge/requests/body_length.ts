@@ -1,8 +1,4 @@
-/**
- * Checks the size of request bodies by their Content-Length before anything reads them, and the encoding of JSON bodies. Cloudflare refuses
- * bodies over the limit of the deployment's plan. The edge refuses such bodies first, so that its error can name the URL where tensors can
- * be uploaded instead.
- */
+/** Checks the size of bodies by their Content-Length. Cloudflare would refuse large bodies too, but cannot name the URL for uploads. */
 
 import type { Context, MiddlewareHandler } from "hono";
 import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
@@ -15,10 +11,7 @@ import { clientLeft } from "./read_body.ts";
 /** The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes about 600 kB. */
 export const MAX_JSON_BODY_BYTES = 2 ** 20;
 
-/**
- * Returns middleware that checks the size of a JSON body with {@link limitBody} before the body is read, and then refuses a body that is
- * not valid UTF-8. Otherwise the parser would replace its invalid bytes.
- */
+/** Returns middleware that checks the size of a JSON body, and refuses invalid UTF-8, whose bytes the parser would replace. */
 export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
     limitBody(c, limit, subject);
@@ -68,8 +61,7 @@ export function requireBodyLength(c: Context<EdgeEnv>): number {
 }
 
 /**
- * Checks that the body has at most `limit` bytes, in addition to {@link requireBodyLength}.
- * @param subject the content of the body, for the error message
+ * Does {@link requireBodyLength}, and checks that the body has at most `limit` bytes. `subject` names the body in the error.
  * @throws {Refusal} `length_required`, or `too_large` with `limit`
  */
 export function limitBody(c: Context<EdgeEnv>, limit: number, subject: string): void {

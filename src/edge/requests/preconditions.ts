@@ -14,8 +14,7 @@ const ENTITY_TAG_LIST = new RegExp(
 );
 
 /**
- * Returns the status with which a request for an existing resource ends early: 412 if `If-Match` does not match, or 304 if `If-None-Match`
- * does. Returns undefined if the request is to be served.
+ * Returns the status with which a request ends early: 412 if `If-Match` does not match, or 304 if `If-None-Match` does.
  * @param etag the strong ETag of the resource, with its quotation marks
  */
 export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | undefined {
@@ -27,10 +26,7 @@ export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | und
   return ifNoneMatch.trim() === "*" || tags.includes(etag) ? 304 : undefined;
 }
 
-/**
- * Returns the header `Range` if it is to be honoured. It is ignored if `If-Range` has anything but the ETag of the resource, because the
- * client then has a part of other bytes.
- */
+/** Returns the header `Range`, unless `If-Range` has another ETag, because the client then has a part of other bytes. */
 export function honouredRange(request: HonoRequest, etag: string): string | undefined {
   const condition = request.header("If-Range");
   return condition === undefined || condition.trim() === etag ? request.header("Range") : undefined;
@@ -41,16 +37,12 @@ function entityTags(list: string): string[] {
   return ENTITY_TAG_LIST.test(list) ? list.match(new RegExp(ENTITY_TAG, "g")) ?? [] : [];
 }
 
-/** A range of bytes. */
 export interface ByteRange {
   readonly offset: number;
   readonly length: number;
 }
 
-/**
- * Returns the range that the header requests of a body of `size` bytes. Returns undefined if the whole body is requested, and
- * "unsatisfiable" if the range lies outside of the body.
- */
+/** Returns the range that the header requests of `size` bytes, undefined for the whole body, or "unsatisfiable" outside of the body. */
 export function parseRange(
   header: string | undefined,
   size: number,

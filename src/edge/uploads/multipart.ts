@@ -1,9 +1,4 @@
-/**
- * Implements uploads with the multipart uploads of R2, Cloudflare's object store. The edge begins an upload, the client sends the parts to
- * signed URLs, and the edge joins the parts and verifies their digest. Every step is idempotent, so a client can repeat a request whose
- * answer was lost.
- */
-
+/** Implements uploads with the multipart uploads of R2. Every step is idempotent, so a client can repeat a request whose answer was lost. */
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Upload } from "../../protocol/messages.ts";
 import type { UploadedParts } from "../../protocol/resources/uploads.ts";
@@ -50,10 +45,8 @@ export async function describeUpload(env: EdgeBindings, client: string, id: stri
 }
 
 /**
- * Joins the parts, verifies size and digest of the result, and makes the result a blob, which can be read by its digest. If the size or the
- * digest is wrong, the upload is deleted.
- * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, or `invalid_parameter` if `parts` are not the parts of
- * the upload
+ * Joins the parts, and makes the result a blob if its size and digest are right. Otherwise deletes the upload.
+ * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, or `invalid_parameter` if `parts` are not its parts
  */
 export async function completeUpload(
   env: EdgeBindings,
@@ -81,8 +74,8 @@ export async function completeUpload(
 }
 
 /**
- * Deletes an upload and its parts. Parts that have been joined stay, because a request that completes the upload may be about to make them
- * a blob. If no request does, garbage collection deletes them.
+ * Deletes an upload and its parts. Joined parts stay, because a request that completes the upload may be about to make them a blob. If no
+ * request does, garbage collection deletes them.
  * @throws {Refusal} `not_found` if `client` has no such upload
  */
 export async function abortUpload(env: EdgeBindings, client: string, id: string): Promise<void> {

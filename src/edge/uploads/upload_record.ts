@@ -22,10 +22,8 @@ const recordSchema = z.object({
   multipart: z.string(),
 });
 
-/** The record of one upload. */
 export type UploadRecord = z.infer<typeof recordSchema>;
 
-/** Stores a record under `id`. */
 export async function writeRecord(bucket: R2Bucket, id: string, record: UploadRecord): Promise<void> {
   await bucket.put(UPLOAD_PREFIX + id, JSON.stringify(record));
 }
@@ -36,18 +34,13 @@ export async function findRecord(bucket: R2Bucket, id: string): Promise<UploadRe
   return object ? recordSchema.safeParse(tryParseJson(await object.text())).data : undefined;
 }
 
-/**
- * Returns the record of upload `id`. Another client's upload gives the same error as an upload that does not exist, so that clients cannot
- * find out which uploads exist.
- * @throws {Refusal} `not_found` if `client` has no such upload
- */
+/** Returns the record of upload `id`. @throws {Refusal} `not_found` if `client` has none, so that no client finds the uploads of another */
 export async function readRecord(bucket: R2Bucket, client: string, id: string): Promise<UploadRecord> {
   const record = await findRecord(bucket, id);
   if (record?.client !== client) throw new Refusal("not_found", `there is no upload ${id}`);
   return record;
 }
 
-/** Deletes the record of an upload. */
 export async function deleteRecord(bucket: R2Bucket, id: string): Promise<void> {
   await bucket.delete(UPLOAD_PREFIX + id);
 }
