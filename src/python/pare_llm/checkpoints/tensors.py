@@ -48,7 +48,6 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
     """
 
     def __init__(self, folder: CheckpointFolder) -> None:
-        """Find all weights and check the dtypes and shapes of their parts."""
         self._folder = folder
         self._weights = _find_weights(folder)
 
@@ -67,11 +66,9 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         return self._folder.read(name).view(self._folder.info(name).shape)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
         return iter(self._weights)
 
     def __len__(self) -> int:
-        """Return the number of tensors."""
         return len(self._weights)
 
     def __contains__(self, name: object) -> bool:
@@ -79,13 +76,11 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         return name in self._weights
 
     def __enter__(self) -> "CheckpointTensors":
-        """Return the mapping itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the weight files."""
         self._folder.close()
 
 

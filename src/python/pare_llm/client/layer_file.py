@@ -1,8 +1,4 @@
-"""The safetensors files that carry one layer: the body of a request to prune it, and the body of the answer.
-
-The files are written and read here and not by the library `safetensors`, because that library copies all
-tensors.
-"""
+"""The safetensors files of one layer. Unlike the library `safetensors`, this module copies no tensors."""
 
 from __future__ import annotations
 
@@ -22,10 +18,9 @@ from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, Array, Tensor, WireTe
 if TYPE_CHECKING:
     from pare_llm.client.jobs.upload_layers import LayerToUpload
 
-# The bytes of the field in front of the header that holds the length of the header.
+# The field in front of the header that holds the length of the header.
 _LENGTH_BYTES = 8
 
-# The tensors of an answer that make up its quantised weight.
 _QUANTIZED_NAMES = ("codes", "scales", "zeros")
 
 
@@ -74,14 +69,7 @@ class _Entry(NamedTuple):
 
 
 def encode_parts(tensors: Mapping[str, Tensor | None]) -> Body:
-    """Encode `tensors` as a safetensors file, without copying their data. Tensors that are None are left out.
-
-    Returns:
-        the parts of the file in order: first the header, then the data of each tensor.
-
-    Raises:
-        TypeError: if a tensor has a dtype that the HTTP contract does not know.
-    """
+    """Encode `tensors` other than None as the parts of a safetensors file, without copying their data."""
     wired = {name: to_wire(name, tensor) for name, tensor in tensors.items() if tensor is not None}
     header: dict[str, object] = {}
     begin = 0
@@ -101,16 +89,10 @@ def encode_parts(tensors: Mapping[str, Tensor | None]) -> Body:
 def decode_answer(
     body: bytearray, library: TensorLibrary[Array], layer: LayerToUpload[Array] | None = None
 ) -> PrunedLayer[Array]:
-    """Decode and check the answer to a request that pruned a layer.
-
-    Args:
-        body: the answer.
-        library: the library of the tensors to return.
-        layer: the layer of the request. If it is None, the answer is only compared with itself.
+    """Decode the answer for `layer`, and check it. Without `layer`, it is only compared with itself.
 
     Raises:
-        ValueError: if `body` is not a safetensors file, if a tensor or the report is missing, or if the
-            answer is not what the request asks for.
+        ValueError: if `body` is not a safetensors file, lacks a tensor or the report, or is another layer.
     """
     tensors, metadata = decode(body)
     is_rounded = not tensors.keys().isdisjoint(_QUANTIZED_NAMES)
@@ -133,14 +115,7 @@ def decode_answer(
 
 
 def decode(file: bytearray) -> tuple[dict[str, WireTensor], dict[str, str]]:
-    """Read a safetensors file from memory. The tensors share the memory of `file`.
-
-    Returns:
-        the tensors and the metadata by their names.
-
-    Raises:
-        ValueError: if the file breaks a rule of the format, ends too early, or has further bytes.
-    """
+    """Read the tensors, which share the memory of `file`, and the metadata. A ValueError names a fault."""
     data_begin = _LENGTH_BYTES + int.from_bytes(file[:_LENGTH_BYTES], "little")
     if len(file) < max(data_begin, _LENGTH_BYTES):
         raise ValueError(f"safetensors file: needs {data_begin} bytes for its header, but has {len(file)}")

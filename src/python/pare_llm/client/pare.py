@@ -1,8 +1,4 @@
-"""The client of one Pare server.
-
-The server is a host, which solves layers itself, or an edge, which is a Cloudflare Worker in front of hosts.
-The client sends and receives tensors but computes nothing on them.
-"""
+"""The client of one Pare server, which is a host or an edge. It computes nothing on the tensors."""
 
 from __future__ import annotations
 
@@ -91,17 +87,14 @@ class Pare(ServerClient):
             ConnectionError: if the server cannot be reached.
             TimeoutError: if the timeout of the client passes.
             TypeError: if a tensor has a dtype that the server does not accept.
-            ValueError: if the answer is malformed or is not what was asked for, such as another shape or
-                dtype, numbers that are not finite, or other zeros than the mask, the report or the request
-                says.
+            ValueError: if the answer is malformed, is not finite, or is not the layer that was asked for.
         """
         digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
         layer = LayerToUpload("layer", weight, matrix, hessian_upper, inputs, mask, query)
         body = encode_parts(layer.tensors())
         byte_length = sum(len(part) for part in body)
         transport = self._transport.with_deadline()
-        # A job cannot use statistics that a host has stored. If the request names some, the caller has to
-        # send them.
+        # A job cannot use statistics that a host has stored, so the caller has to send them.
         can_use_job = digest is None
         if can_use_job and byte_length >= self._smallest_rejected_bytes:
             return prune_large_layer(transport, layer)
@@ -165,13 +158,7 @@ class Pare(ServerClient):
                 raise
 
     def describe_host(self) -> HostDescription:
-        """Ask the host for the device on which it solves layers.
-
-        A host that is still starting is asked again.
-
-        Raises:
-            PareError: `no_device`, `device_lost` or `unauthorized`.
-        """
+        """Ask the host for its device, as soon as it has started. Raise a PareError if it has none."""
         path = "/readyz"
         answer = parse_answer(
             self._transport.send("GET", path), path, "the description of a host", ("backend", "adapter")

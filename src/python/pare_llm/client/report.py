@@ -61,11 +61,7 @@ _DEFAULTS: dict[str, object] = {"iterations": 0, "refit_steps": 0, "notes": []}
 
 
 def parse_report(text: str | None) -> Report:
-    """Parse the JSON text of a report. Control characters of its texts are escaped.
-
-    Raises:
-        ValueError: if the text is missing or is not a report.
-    """
+    """Parse the JSON text of a report, and escape control characters. Raise a ValueError if it is none."""
     problem = "answer of /v1/layers: __metadata__.report is missing or not a report"
     try:
         report: Any = json.loads(text or "")

@@ -21,21 +21,10 @@ class TensorLibrary(Protocol[Made]):
         """Return `tensor` in this library."""
 
     def unpack_mask(self, bits: WireTensor, cols: int) -> Made:
-        """Unpack a mask.
-
-        Args:
-            bits: (rows, ⌈cols/8⌉) U8. Bit j % 8 of byte j // 8, least significant bit first, belongs to
-                column j.
-            cols: the number of columns.
-
-        Returns:
-            (rows, cols) bool.
-        """
+        """Return (rows, cols) bool from (rows, ⌈cols/8⌉) U8. Bit j % 8 of byte j // 8 belongs to column j."""
 
     def to_integers(self, tensor: Any) -> Any:
-        """Return the bits of `tensor` as integers of the same width: uint8, int16 or int32. Nothing is
-        copied.
-        """
+        """Return the bits of `tensor` as integers of the same width, without a copy."""
 
     def convert(self, tensor: Any, like: Any) -> Any:
         """Return `tensor` in the dtype of `like`."""
@@ -65,22 +54,18 @@ class NumpyLibrary:
         return np.frombuffer(tensor.data, dtype).reshape(tensor.shape)
 
     def unpack_mask(self, bits: WireTensor, cols: int) -> np.ndarray[Any, Any]:
-        """Unpack a mask, as `TensorLibrary.unpack_mask` describes."""
         import numpy as np
 
         unpacked = np.unpackbits(self.make(bits), axis=1, count=cols, bitorder="little")
         return unpacked.view(np.bool_)
 
     def to_integers(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the bits, as `TensorLibrary.to_integers` describes."""
         return tensor.view({1: "u1", 2: "<i2", 4: "<i4"}[tensor.itemsize])
 
     def convert(self, tensor: np.ndarray[Any, Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return `tensor` in the dtype of `like`."""
         return tensor.astype(like.dtype, order="C", copy=False)
 
     def count_nonzero(self, tensor: np.ndarray[Any, Any]) -> int:
-        """Return the number of elements that are not 0."""
         import numpy as np
 
         return int(np.count_nonzero(tensor))
@@ -107,7 +92,6 @@ class TorchLibrary:
         return flat.view(tensor.shape).to(self._device)
 
     def unpack_mask(self, bits: WireTensor, cols: int) -> torch.Tensor:
-        """Unpack a mask on the device, as `TensorLibrary.unpack_mask` describes."""
         import torch
 
         # Row b of the table has the eight entries of the byte b. A row is looked up as one 64-bit integer.
@@ -119,15 +103,12 @@ class TorchLibrary:
         return unpacked.view(packed.shape[0], -1)[:, :cols].contiguous()
 
     def to_integers(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the bits, as `TensorLibrary.to_integers` describes."""
         import torch
 
         return tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32}[tensor.element_size()])
 
     def convert(self, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Return `tensor` in the dtype of `like`."""
         return tensor.detach().to(like.dtype)
 
     def count_nonzero(self, tensor: torch.Tensor) -> int:
-        """Return the number of elements that are not 0."""
         return int(tensor.count_nonzero())

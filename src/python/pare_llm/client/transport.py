@@ -1,9 +1,4 @@
-"""Sends HTTP requests to one server.
-
-The transport adds the API key and repeats a request after a transient failure, which is a broken connection
-or a status of `PareError.is_transient`. A request has succeeded when the whole body of the answer has
-arrived.
-"""
+"""Sends HTTP requests to one server, with the API key, and repeats them after transient failures."""
 
 from __future__ import annotations
 
@@ -24,8 +19,7 @@ if TYPE_CHECKING:
 
 _MAX_BACKOFF_MS = 30_000
 
-# The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its
-# error is raised at once.
+# The longest Retry-After that is waited for. A server that asks for a longer pause counts as down.
 _MAX_RETRY_AFTER_SECONDS = 300
 
 
@@ -75,11 +69,7 @@ class TransportOptions:
 
 
 class Transport:
-    """Sends requests to one server.
-
-    Raises:
-        ValueError: if the base URL is not an http or https URL.
-    """
+    """Sends requests to one server. Raises a ValueError if the base URL is not an http or https URL."""
 
     def __init__(
         self,
@@ -102,11 +92,7 @@ class Transport:
         return self._deadline or Deadline(self.options.timeout)
 
     def pause(self, seconds: float) -> None:
-        """Wait between two requests.
-
-        Raises:
-            TimeoutError: if the requests share a timeout that would pass before the end of the pause.
-        """
+        """Wait between two requests. Raise a TimeoutError if their timeout would pass during the pause."""
         (self._deadline or Deadline(None)).sleep(seconds)
 
     def send(
@@ -119,26 +105,19 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         max_answer_bytes: int | None = None,
     ) -> bytearray:
-        """Send a request and return the body of the answer.
-
-        The request may be sent several times, because all requests of the HTTP contract can be repeated
-        safely.
+        """Send a request and return the body of the answer. It may be sent several times.
 
         Args:
             method: the HTTP method.
             path: the path below the base URL, such as `/v1/layers`.
             query: the parameters of the query string.
-            body: the parts of the body, in order. Its media type is that of safetensors unless `headers` has
-                another Content-Type.
+            body: the parts of the body, in order. By default its media type is that of safetensors.
             headers: further headers.
-            max_answer_bytes: the length of the longest body that can be a right answer. By default that of
-                the longest JSON answer.
+            max_answer_bytes: the length of the longest body that can be a right answer, by default in JSON.
 
         Raises:
-            PareError: if the server refuses the request. Transient refusals are raised after the last
-                attempt.
-            ConnectionError: if no attempt received a whole answer. Failures that would repeat, such as an
-                unknown name or a certificate that is not trusted, are raised after the first attempt.
+            PareError: if the server refuses the request, also in the last attempt.
+            ConnectionError: if no attempt received a whole answer, or if the failure would repeat.
             TimeoutError: if the timeout passes.
             ValueError: if the answer is longer than a right answer can be.
         """
@@ -157,12 +136,7 @@ class Transport:
         )
 
     def exchange(self, request: Request, deadline: Deadline) -> Answer:
-        """Send `request` once and return the answer.
-
-        Raises:
-            PareError: if the status of the answer is not 2xx.
-            ConnectionError, TimeoutError, ValueError: as `ConnectionPool.exchange`.
-        """
+        """Send `request` once, as `ConnectionPool.exchange`. Raise a PareError unless the status is 2xx."""
         answer = self._pool.exchange(request, deadline)
         if not 200 <= answer.status < 300:
             raise error_from_answer(answer.status, answer.reason, answer.headers, answer.body)

@@ -1,8 +1,4 @@
-"""Tensors in the form in which they are sent: the dtype, the shape and the bytes.
-
-A torch tensor or a NumPy array is converted without copying its data, unless the data is on another device or
-is not contiguous. Then it is copied once.
-"""
+"""Tensors as they are sent. The data is copied only from other devices, or if it is not contiguous."""
 
 from __future__ import annotations
 
@@ -16,7 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-# A tensor of one of the two libraries.
 Tensor = Union["torch.Tensor", "np.ndarray[Any, Any]"]
 
 # The library of a tensor that a function receives, and of the tensors that it returns.
@@ -30,13 +25,7 @@ BYTES_PER_ELEMENT: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "BOOL": 1
 
 @dataclass(frozen=True)
 class WireTensor:
-    """The bytes of a tensor, row-major and little-endian.
-
-    Attributes:
-        dtype: the dtype as safetensors files name it.
-        shape: the sizes of the dimensions.
-        data: the bytes, one-dimensional. The view keeps the memory alive.
-    """
+    """The bytes of a tensor, row-major and little-endian. `data` is one-dimensional and owns its memory."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -49,25 +38,12 @@ def is_torch(tensor: object) -> TypeGuard[torch.Tensor]:
 
 
 def to_wire(name: str, tensor: Tensor) -> WireTensor:
-    """Convert a torch tensor or a NumPy array.
-
-    Args:
-        name: the name of the tensor, which errors mention.
-        tensor: float32, float16, bfloat16, bool or uint8. A NumPy array in bfloat16 has the dtype of
-            `ml_dtypes`.
-
-    Raises:
-        TypeError: if `tensor` is neither, or has another dtype.
-    """
+    """Convert a tensor in a dtype of the contract. A TypeError names the tensor if it has another one."""
     return _torch_to_wire(name, tensor) if is_torch(tensor) else _numpy_to_wire(name, tensor)
 
 
 def dtype_of(name: str, tensor: Tensor) -> str:
-    """Return the dtype of a tensor as safetensors files name it.
-
-    Raises:
-        TypeError: if the HTTP contract does not know the dtype.
-    """
+    """Return the dtype of a tensor as safetensors files name it. A TypeError names the tensor."""
     dtype: Any = tensor.dtype
     return _wire_dtype(name, str(dtype).removeprefix("torch.") if is_torch(tensor) else dtype.name)
 
@@ -75,8 +51,7 @@ def dtype_of(name: str, tensor: Tensor) -> str:
 def _torch_to_wire(name: str, tensor: torch.Tensor) -> WireTensor:
     dtype = dtype_of(name, tensor)
     on_cpu = tensor.detach().cpu().contiguous()
-    # The memory is addressed directly, because torch tensors do not support the buffer protocol, and because
-    # torch may be installed without NumPy.
+    # torch tensors lack the buffer protocol, and NumPy may be missing, so the memory is addressed directly.
     count = on_cpu.numel() * on_cpu.element_size()
     address = on_cpu.data_ptr()
     if count > 0 and address == 0:

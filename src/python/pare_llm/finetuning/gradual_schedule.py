@@ -118,13 +118,11 @@ class GradualSchedule:
             self.zeros.remove()
 
     def __enter__(self) -> "GradualSchedule":
-        """Return this object."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop keeping the zeros."""
         self.remove()
 
 
@@ -135,7 +133,6 @@ class MaskingClient:
     """
 
     def __init__(self, client: LayerClient | Sequence[Pare]) -> None:
-        """Send the layers with `client`, which is any client for `prune_`."""
         clients = [client] if isinstance(client, Pare) else client
         if isinstance(clients, Sequence):
             # Unlike a `Pare`, `PareHosts` stores shared statistics again if a host has lost them.
@@ -143,18 +140,14 @@ class MaskingClient:
         self._client: Any = clients
 
     def __len__(self) -> int:
-        """Return the number of layers that can be solved at the same time."""
         return host_count(self._client)
 
     def prune_layer(self, weight: Tensor, **arguments: Any) -> Any:
-        """Prune one layer, [out, in]."""
         return self._client.prune_layer(weight, mask=weight != 0, **arguments)
 
     def put_hessian(self, hessian_upper: Tensor) -> str:
-        """Store statistics and return their digest."""
         digest: str = self._client.put_hessian(hessian_upper)
         return digest
 
     def delete_hessian(self, digest: str) -> None:
-        """Delete stored statistics."""
         self._client.delete_hessian(digest)

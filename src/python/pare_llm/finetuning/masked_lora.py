@@ -17,7 +17,6 @@ from pare_llm.finetuning.choose_weights import choose_weights
 from pare_llm.finetuning.masked_adapter import MaskedAdapter
 from pare_llm.finetuning.model_weights import is_sharded
 
-# The adapters of layers that are never masked.
 _NEVER_MASKED = (LoraEmbedding, LoraConv1d, LoraConv2d, LoraConv3d)
 
 
@@ -102,8 +101,7 @@ def merge_keep_zeros(
         The base model.
 
     Raises:
-        ValueError: As `mask_lora_` does.
-        TypeError: As `mask_lora_` does.
+        ValueError, TypeError: As `mask_lora_` does.
     """
     mask_lora_(peft_model, layers=layers, folder=folder)
     merged: nn.Module = peft_model.merge_and_unload(adapter_names=adapters)

@@ -73,15 +73,7 @@ def embedding_weights(model: nn.Module) -> set[int]:
 def other_matrices(
     model: nn.Module, layers: Iterable[LinearLayer], embeddings: Container[int]
 ) -> dict[str, nn.Parameter]:
-    """Return the parameters with several dimensions that are not weights of `layers`, by name.
-
-    Embeddings, biases, adapters and routers are left out.
-
-    Args:
-        model: the model, or one of its blocks.
-        layers: the layers that `find_layers` found in it.
-        embeddings: the ids of the weights that `embedding_weights` returns for the whole model.
-    """
+    """Return the matrices besides `layers`, embeddings, biases, adapters and routers, by name."""
     known = {id(layer.parameter) for layer in layers}
     for module in (*adapter_modules(model), *routers(model)):
         known |= {id(parameter) for parameter in module.parameters()}

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import quote
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
-import safetensors
 from pare_llm.pruning.files import write_atomically
 from pare_llm.pruning.fingerprint import Fingerprint, differences
 from pare_llm.pruning.prune_report import Allocation

@@ -10,11 +10,7 @@ class PaddingMask:
     """Marks the tokens of one batch that are padding, which is left out of the statistics."""
 
     def __init__(self, mask: Tensor) -> None:
-        """Read a mask with shape (batch, seq), in which 0 or False marks padding.
-
-        Raises:
-            ValueError: the mask has another shape.
-        """
+        """Read a mask (batch, seq), in which 0 marks padding. Raise a ValueError for other shapes."""
         if mask.dim() != 2:
             raise ValueError(
                 f"attention_mask: has shape {tuple(mask.shape)}, but padding is read from masks of shape "
@@ -27,17 +23,9 @@ class PaddingMask:
     def for_input(self, name: str, inputs: Tensor, *, seq_first: bool = False) -> Tensor | None:
         """Return the mask of the tokens of a layer's input, or None if no token of the batch is padding.
 
-        Args:
-            name: the name of the layer, for errors.
-            inputs: the input, with shape (batch, seq, …, in) or (batch·seq, in).
-            seq_first: whether the input has the shape (seq, batch, in) or (seq·batch, in) instead.
-
-        Returns:
-            bool with the shape of `inputs` without its last dimension.
-
-        Raises:
-            ValueError: the input has another shape, so its padding cannot be found. An example is the input
-                of an expert, which is a selection of the tokens.
+        `inputs` has the shape (batch, seq, …, in) or (batch·seq, in), or with `seq_first` (seq, batch, in) or
+        (seq·batch, in). The mask is bool with this shape without its last dimension. Another shape raises a
+        ValueError, such as the input of an expert, which is a selection of the tokens.
         """
         if not self._has_padding:
             return None
@@ -67,7 +55,6 @@ class BatchPadding:
 
     @property
     def given(self) -> Tensor | None:
-        """The mask that the caller has set. None if there is none."""
         return self._given
 
     def give(self, mask: Tensor | None) -> None:
@@ -89,13 +76,7 @@ class BatchPadding:
             self._mask = None
 
     def for_input(self, name: str, inputs: Tensor, *, seq_first: bool) -> Tensor | None:
-        """Return the mask of the tokens of a layer's input, as `PaddingMask.for_input` does.
-
-        Raises:
-            RuntimeError: no call of the model is running and the caller has set no mask, so the padding is
-                unknown.
-            ValueError: see `PaddingMask.for_input`.
-        """
+        """Return the mask as `PaddingMask.for_input`. Raise a RuntimeError if the padding is unknown."""
         if self._running_calls == 0 and not self._is_given:
             raise RuntimeError(
                 f"layer {name!r}: was called outside of a call of the recorded model, so the padding of its "
@@ -107,15 +88,9 @@ class BatchPadding:
 def _mask_of_call(
     forward: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> PaddingMask | None:
-    """Return the argument `attention_mask` of a call of a model, or None if it has no such argument.
+    """Return the argument `attention_mask` of a call of `forward`, or None if it has no such argument.
 
-    If a cache holds the first tokens, the mask is longer than `input_ids` or `inputs_embeds`. Its last
-    columns then belong to the tokens of the call.
-
-    Args:
-        forward: the method of the model, whose signature names the positional arguments.
-        args: the positional arguments.
-        kwargs: the keyword arguments.
+    If a cache holds the first tokens, only the last columns of the mask belong to the tokens of the call.
     """
     arguments = dict(zip(inspect.signature(forward).parameters, args, strict=False)) | dict(kwargs)
     mask = arguments.get("attention_mask")

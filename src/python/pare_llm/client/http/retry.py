@@ -12,11 +12,7 @@ from pare_llm.client.http.connection_error import PermanentConnectionError
 
 
 class Deadline:
-    """The end of a call that may take `timeout` seconds, counted from the creation of this object.
-
-    Args:
-        timeout: seconds, or None if the call may take any time.
-    """
+    """The end of a call that may take `timeout` seconds, or any time, from the creation of this object."""
 
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
@@ -28,11 +24,7 @@ class Deadline:
         return self._end is not None and time.monotonic() >= self._end
 
     def remaining(self) -> float | None:
-        """Return the seconds that remain, or None if there is no limit.
-
-        Raises:
-            TimeoutError: if the time is over.
-        """
+        """Return the seconds that remain, or None without a limit. Raise a TimeoutError if there are none."""
         if self._end is None:
             return None
         seconds = self._end - time.monotonic()
@@ -41,11 +33,7 @@ class Deadline:
         return seconds
 
     def sleep(self, seconds: float) -> None:
-        """Wait for `seconds`.
-
-        Raises:
-            TimeoutError: at once, if the time would be over before the end of the pause.
-        """
+        """Wait for `seconds`, or raise a TimeoutError at once if the time would be over before that."""
         remaining = self.remaining()
         if remaining is not None and seconds >= remaining:
             raise self.error()
@@ -58,7 +46,7 @@ class Deadline:
 
 T = TypeVar("T")
 
-# The exponent of the pause stops growing here, because a larger power of two overflows.
+# A larger power of two overflows.
 _MAX_DOUBLINGS = 60
 
 
@@ -74,16 +62,9 @@ def with_retries(
 ) -> T:
     """Call `attempt` until it succeeds, at most `retries` times after the first call.
 
-    Args:
-        attempt: sends the request.
-        retries: number of attempts after the first one.
-        backoff_ms: first pause in milliseconds. The pause doubles after each failure, and is multiplied by a
-            random number between 1 and 2, so that clients that failed together do not come back together.
-        deadline: the time at which the call must have ended.
-        is_transient: whether another attempt may succeed after this error.
-        before_pause: called with the error and with the milliseconds of the backoff. Returns the pause in
-            milliseconds.
-        max_backoff_ms: longest backoff in milliseconds.
+    The first pause has `backoff_ms`, multiplied by a random number between 1 and 2, so that clients that
+    failed together do not come back together. It doubles up to `max_backoff_ms`. `before_pause` gets the
+    error and this pause, and returns the pause in milliseconds.
 
     Raises:
         PareError, ConnectionError: the error of the last attempt, or the first error that is not transient.

@@ -1,9 +1,4 @@
-"""Durable jobs at an edge, which is Pare's Cloudflare Worker in front of GPU hosts.
-
-A job is a list of layers whose tensors were uploaded before (`uploads.py`). The uploaded bytes are called
-blobs, and the job names them by their digests. The edge solves the layers at its hosts, several at the same
-time. The job continues without this client, and any client that has the id of the job can follow it.
-"""
+"""Durable jobs at an edge. A job names the uploaded tensors of its layers by their digests (`uploads.py`)."""
 
 from __future__ import annotations
 
@@ -40,12 +35,7 @@ DEFAULT_POLL_MS = 2000
 
 
 class Jobs(ServerClient):
-    """The jobs at one edge. `TransportOptions` describes the arguments. The timeout counts for each request
-    by itself.
-
-    Raises:
-        ValueError: if `base_url` is not an http or https URL.
-    """
+    """The jobs at one edge. `TransportOptions` describes the arguments. Each request has its own timeout."""
 
     def submit(
         self,
@@ -99,11 +89,7 @@ class Jobs(ServerClient):
         return cast(JobList, parse_answer(answer, "/v1/jobs", "a list of jobs", JobList.__annotations__))
 
     def get(self, job_id: str) -> Job:
-        """Return the current state of a job.
-
-        Raises:
-            PareError: `not_found` if there is no such job.
-        """
+        """Return the current state of a job. Raise a PareError `not_found` if there is no such job."""
         return _parse_job(self._transport.send("GET", f"/v1/jobs/{job_id}"))
 
     def cancel(self, job_id: str) -> None:
@@ -111,14 +97,7 @@ class Jobs(ServerClient):
         self._transport.send("DELETE", f"/v1/jobs/{job_id}")
 
     def follow(self, job_id: str, *, poll_ms: float = DEFAULT_POLL_MS) -> Iterator[LayerState]:
-        """Yield each layer of a job once, as soon as it is done or failed, until the job has ended.
-
-        A failed layer is yielded with its error and does not end the loop.
-
-        Args:
-            job_id: the id of the job.
-            poll_ms: pause between two requests for the job, in milliseconds.
-        """
+        """Yield each layer once, as soon as it is done or failed. Ask for the job every `poll_ms`."""
         reported: set[str] = set()
         while True:
             job = self.get(job_id)

@@ -1,7 +1,4 @@
-"""Prunes layers by one job at an edge, which is Pare's Cloudflare Worker in front of GPU hosts.
-
-The tensors of the layers are uploaded, the job is submitted, and each result is downloaded when it is done.
-"""
+"""Uploads layers, prunes them by one job at an edge, and downloads each result when it is done."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ from pare_llm.client.tensor_library import library_of
 from pare_llm.client.transport import Transport, TransportOptions
 from pare_llm.client.wire_tensor import Array
 
-# The most failed layers that the text of an error names.
 _MAX_SHOWN_FAILURES = 20
 
 
@@ -30,8 +26,7 @@ class LayerFailure(NamedTuple):
     detail: str
 
 
-# The error codes of a layer that may succeed in another job. They mean that no host was alive, or that a
-# host failed or was busy. The code `cancelled` is not among them, because somebody wanted the job to end.
+# The error codes of a layer that may succeed in another job. Somebody wanted a `cancelled` job to end.
 _TRANSIENT_LAYER_CODES = frozenset({"no_device", "device_lost", "shutting_down", "busy"})
 
 
@@ -67,15 +62,9 @@ def prune_by_job(
     name: str | None = None,
     poll_ms: float = DEFAULT_POLL_MS,
 ) -> Iterator[tuple[str, PrunedLayer[Array]]]:
-    """Prune `layers` at an edge and yield the name and the result of each, in the order in which they are
-    done.
+    """Prune `layers` at an edge and yield the name and the result of each as soon as it is done.
 
-    Args:
-        edge: how to reach the edge.
-        layers: the layers.
-        idempotency_key: as in `Jobs.submit`.
-        name: as in `Jobs.submit`.
-        poll_ms: as in `Jobs.follow`.
+    The other arguments are those of `Jobs.submit` and `Jobs.follow`.
 
     Raises:
         JobFailedError: when the job has ended, if any layer failed.
@@ -116,23 +105,15 @@ def prune_with(
 
 
 def is_over_edge_body_limit(error: PareError) -> bool:
-    """Whether a request failed because its body exceeds the limit of an edge, so that it can be uploaded
-    instead.
+    """Whether a request failed at the body limit of an edge, so that its tensors can be uploaded instead.
 
-    If the edge itself refused the body, the error has the URL of its uploads. If a proxy in front of the edge
-    refused the body, the error is not problem+json. If a host refused the body, the function returns False,
-    because a host accepts no uploads.
+    The error of an edge has the URL of its uploads, and that of a proxy in front of it is not problem+json.
     """
     return error.status == 413 and (error.uploads is not None or error.code == "unknown")
 
 
 def prune_large_layer(transport: Transport, layer: LayerToUpload[Array]) -> PrunedLayer[Array]:
-    """Prune one layer by a job.
-
-    Raises:
-        PareError: with the code and the detail of the job's error, if the layer fails.
-        PareError, ConnectionError: as `Uploads.upload_blob` and the methods of `Jobs`.
-    """
+    """Prune one layer by a job. Raise a PareError with the job's error if it fails, or as `prune_by_job`."""
     try:
         for _, pruned in prune_with(transport, [layer]):
             return pruned

@@ -32,10 +32,7 @@ class AllocationRequest:
     sparsity: float
 
     def allocate(self, dense: DensePass, solver: BlockSolver) -> Allocation:
-        """Spread exactly round(sparsity · weights) zeros over the layers.
-
-        Every rank has to call this method.
-        """
+        """Spread exactly round(sparsity · weights) zeros over the layers. Every rank must call this."""
         if self.name == "owl":
             sparsities, notes = _allocate_owl(dense, self.layers, self.sparsity)
         else:
@@ -55,15 +52,8 @@ def allocation_request(
 ) -> AllocationRequest | None:
     """Return the allocation of a run, or None if every layer has the sparsity in its parameters.
 
-    A rule of the profile that sets a sparsity or an n:m pattern overrides the allocation for its layers.
-
-    Args:
-        name: the value of `allocate=`.
-        chosen: the layers, each with the parameters that the profile sets for it.
-        query: the parameters of the run.
-
-    Raises:
-        ValueError: if the name is unknown, or if the sparsity of every layer is fixed already.
+    `chosen` has the parameters that the profile sets for each layer. A sparsity or an n:m pattern among them
+    overrides the allocation. A ValueError says that the name is unknown or that every sparsity is fixed.
     """
     if name == "uniform":
         return None
@@ -116,10 +106,7 @@ _LARGEST_DEVIATION = 0.08
 
 
 def outlier_percentage(layers: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Return D of the paper: the percentage of outliers among the weights of the layers of one block.
-
-    Each layer is given by its weight W (out, in), and by the squared norms H[j,j] of its inputs, (in).
-    """
+    """Return D of the paper: the percentage of outliers in a block, from W (out, in) and H[j,j] (in)."""
     scores = [weight.float().abs() * norms.to(weight.device).sqrt() for weight, norms in layers]
     entries = sum(score.numel() for score in scores)
     total = sum(score.sum(dtype=torch.float64).item() for score in scores)
@@ -132,11 +119,6 @@ def owl_sparsities(outliers: Sequence[float], entries: Sequence[int], sparsity: 
 
     The mean is weighted by the numbers of weights, so the model as a whole has the sparsity `sparsity`. The
     paper takes the plain mean, which is the same if all blocks have the same size.
-
-    Args:
-        outliers: D of each block.
-        entries: the number of weights of each block.
-        sparsity: the sparsity of the model.
     """
     lowest, span = min(outliers), max(outliers) - min(outliers)
     raised = [0 if span == 0 else (d - lowest) / span * 2 * _LARGEST_DEVIATION for d in outliers]
@@ -147,21 +129,15 @@ def owl_sparsities(outliers: Sequence[float], entries: Sequence[int], sparsity: 
 # After these steps, the interval of the bisection is smaller than the precision of float64.
 _HALVINGS = 64
 
-# A sparsity must be less than 1, so a layer with n weights that are all zero gets the sparsity (n − 0.25)/n.
-# Because 0.25 is less than one half, the rounded number of zeros is still n.
+# A sparsity must be less than 1, so n zeros of n weights have the sparsity (n − 0.25)/n, which rounds to n.
 _BELOW_ONE = 0.25
 
 
 def exact_counts(entries: Sequence[int], sparsities: Sequence[float], total: int) -> list[int]:
     """Return the number of zeros of each layer. The counts add up to `total`.
 
-    If the wanted sparsities give another total, the same number is added to all sparsities. A sparsity that
-    would leave the range from 0 to 1 is clamped, and the other layers compensate for the difference.
-
-    Args:
-        entries: the number of weights of each layer.
-        sparsities: the wanted fraction of zeros of each layer, between −1 and 2.
-        total: the number of zeros of all layers together, at most the sum of `entries`.
+    If the wanted sparsities, between −1 and 2, give another total, the same number is added to all. A
+    sparsity outside of 0 to 1 is clamped, and the other layers compensate for the difference.
     """
     shift = _find_shift(entries, sparsities, total)
     quotas = _quotas(entries, sparsities, shift)

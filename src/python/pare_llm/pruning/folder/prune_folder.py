@@ -120,10 +120,7 @@ def prune_folder(
 
 
 def checkpoint_digest(source: CheckpointFolder) -> str:
-    """Return a digest of the configuration, of the size and time of each file, and of the tensors in it.
-
-    The values of the tensors are left out, because reading them would take as long as pruning.
-    """
+    """Digest the configuration, the sizes and times of the files, and the entries of their headers."""
     digest = hashlib.sha256((source.path / CONFIG_FILE).read_bytes())
     for path in source.files():
         status = path.stat()
@@ -136,13 +133,8 @@ def checkpoint_digest(source: CheckpointFolder) -> str:
 def make_skeleton(folder: Path, dtype: torch.dtype | None, device: torch.device) -> PreTrainedModel:
     """Return the causal language model of a checkpoint folder without its weights.
 
-    Buffers that are computed from the configuration, such as the frequencies of rotary embeddings, are on
-    `device`. Code in the folder is never run.
-
-    Args:
-        folder: the folder with `config.json`.
-        dtype: the dtype of the parameters. By default that of the configuration.
-        device: the device of the forward passes.
+    Computed buffers, such as the frequencies of rotary embeddings, are on `device`. Code in the folder is
+    never run.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     options = {} if dtype is None else {"dtype": dtype}
