@@ -1,8 +1,6 @@
-"""Checks that a solved layer is what was asked for.
+"""Checks that a solved layer is what was asked for, because a host may be broken, or may lie.
 
-A host or an edge may be another version, may be broken, or may lie. A layer that is not pruned, that has
-another shape, or that has numbers that are not finite must not get into a model unnoticed. The values of the
-kept weights are not checked further, because that would mean to solve the layer again.
+The values of the kept weights are not checked further, because that would mean to solve the layer again.
 """
 
 from __future__ import annotations
@@ -48,15 +46,7 @@ def max_answer_bytes(layer: LayerToUpload[Any] | None) -> int:
 
 
 def check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | None) -> None:
-    """Check the dtypes and the shapes of the tensors of an answer.
-
-    Args:
-        tensors: the `weight` and the `mask`, and for a rounded weight `codes`, `scales` and `zeros`.
-        layer: the layer of the request, if it is known.
-
-    Raises:
-        ValueError: naming the tensor with its dtype and its shape, and the right ones.
-    """
+    """Check the dtypes and shapes of an answer. A ValueError names the tensor, its form and the right one."""
     weight = tensors["weight"]
     if len(weight.shape) != 2 or 0 in weight.shape or weight.dtype not in _INFINITY_BITS:
         raise _refusal(f"the weight is {weight.dtype} {list(weight.shape)}, but must be a matrix of floats")
@@ -79,18 +69,7 @@ def check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | 
 def check_values(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any] | None
 ) -> None:
-    """Check that all numbers are finite, and that the zeros are those of the mask, of the report and of the
-    request. A few kept weights may have become 0.
-
-    Args:
-        pruned: the answer.
-        dtype: the dtype of its weight.
-        library: its library.
-        layer: the layer of the request, if it is known.
-
-    Raises:
-        ValueError: naming the rule that the answer breaks.
-    """
+    """Check that all numbers are finite, and that the zeros are those of mask, report and request."""
     rows, cols = pruned.weight.shape
     pattern = _asked_pattern(layer)
     allowed = _asked_mask(layer)
@@ -196,26 +175,16 @@ def _refusal(problem: str) -> ValueError:
 # The bits of the exponent of each dtype. They are 0 in zeros and in subnormal numbers, which may become 0.
 _EXPONENT_BITS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 
-# The fraction of the kept weights that may have become 0 without rounding. A normal number becomes 0 only if
-# an update cancels it nearly exactly, which is rare.
+# The fraction of the kept weights that may have become 0. An update rarely cancels a weight nearly exactly.
 _MAX_KEPT_ZEROS = 0.1
 
 
 def check_kept_zeros(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any]
 ) -> None:
-    """Check the kept weights that were normal numbers before and are 0 now.
+    """Raise a ValueError if all weights are 0, or too many kept weights that were normal numbers before.
 
-    A method sets a whole column to 0 if its input was always 0. Rounding makes any small weight 0.
-
-    Args:
-        pruned: the answer.
-        dtype: the dtype of its weight.
-        library: its library.
-        layer: the layer of the request.
-
-    Raises:
-        ValueError: if all weights are 0, or more than a tenth of the kept ones outside of columns of zeros.
+    A method sets a whole column to 0 if its input was always 0. Such columns do not count.
     """
     bits = library.to_integers(pruned.weight)
     before = library.to_integers(library.convert(layer.weight, pruned.weight))

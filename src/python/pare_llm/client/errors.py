@@ -1,8 +1,4 @@
-"""The errors that a server answers with, and the conversion of an HTTP answer to such an error.
-
-A server that cannot be reached, or a connection that breaks before the whole answer has arrived, raises the
-built-in `ConnectionError`. A call that exceeds its timeout raises the built-in `TimeoutError`.
-"""
+"""The errors that a server answers with. Failed connections raise `ConnectionError`, or `TimeoutError`."""
 
 import json
 import re
@@ -13,8 +9,7 @@ from typing import Any
 
 from pare_llm.client.answer_text import printable
 
-# The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530 if it
-# cannot reach the server behind it.
+# The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530.
 _TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, *range(520, 531)})
 
 # The HTTP status of every error code of the HTTP contract.
@@ -90,11 +85,7 @@ class PareError(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may succeed later.
-
-        True for the statuses 408, 429, 502, 503 and 504, and for those from 520 to 530, with which Cloudflare
-        says that it cannot reach the server.
-        """
+        """Whether the same request may succeed later: for 408, 429, 502 to 504, and 520 to 530."""
         return self.status in _TRANSIENT_STATUSES
 
 
@@ -125,14 +116,7 @@ def error_class(code: str) -> type[PareError]:
 def error_from_answer(
     status: int, reason: str, headers: Mapping[str, str], body: bytes | bytearray
 ) -> PareError:
-    """Convert an answer with an error status to an error.
-
-    Args:
-        status: the HTTP status.
-        reason: the text after the status in the first line of the answer.
-        headers: the headers of the answer. Names are looked up without regard to case.
-        body: the body, or its start.
-    """
+    """Convert an answer with an error status. `reason` follows the status, and `body` may be cut."""
     text = body.decode("utf-8", "replace")
     problem = _parse_problem(headers.get("Content-Type"), text)
     if problem is None:
@@ -157,10 +141,7 @@ def _redirection(status: int, headers: Mapping[str, str]) -> str | None:
 
 
 def _parse_problem(content_type: str | None, text: str) -> dict[str, str] | None:
-    """Return the texts of a problem+json body, or None if the body is not a JSON object.
-
-    The body is checked although its type is known, because proxies send error pages with a wrong type.
-    """
+    """Return the texts of a problem. None for other JSON, because proxies send pages with a wrong type."""
     if content_type is None or "json" not in content_type:
         return None
     try:

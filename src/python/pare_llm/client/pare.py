@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HostDescription:
-    """The device on which a host solves layers, named as in its reports.
-
-    Attributes:
-        backend: `webgpu` or `cpu`.
-        adapter: the name of the device.
-    """
+    """The device on which a host solves layers. `backend` is `webgpu` or `cpu`."""
 
     backend: str
     adapter: str

@@ -1,9 +1,4 @@
-"""The calibration statistics that several layers share, at one host.
-
-Layers that have the same input share one Hessian. The Hessian is stored at the host before the first of these
-layers is sent, and the requests of the layers name it by its digest, so that it is sent once and factored
-once.
-"""
+"""The statistics that several layers share, which are stored at one host and factored once."""
 
 from __future__ import annotations
 
@@ -23,12 +18,7 @@ if TYPE_CHECKING:
 
 
 class SharedStatistics:
-    """Prunes layers that share one Hessian. It may be used by several threads.
-
-    Args:
-        pare: the client of the host.
-        hessian_upper: (n·(n+1)/2) float32, the upper triangle of the (n, n) Hessian, packed row by row.
-    """
+    """Prunes layers that share one Hessian. It may be used by several threads."""
 
     def __init__(self, pare: Pare, hessian_upper: Tensor) -> None:
         self._pare = pare

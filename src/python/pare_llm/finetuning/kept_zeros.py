@@ -70,17 +70,9 @@ class KeptZeros:
     """
 
     def __init__(self, model: nn.Module, weights: list[ModelWeight], *, named: bool) -> None:
-        """Make the masks of `weights`.
+        """Make the masks of `weights` that have zeros. Weights that were `named` must have one.
 
-        Args:
-            model: The model that has the weights.
-            weights: The weights that may be masked.
-            named: Whether the caller named the weights. If so, each of them must have a zero. Otherwise the
-                weights without a zero get no mask.
-
-        Raises:
-            ValueError: If no entry is masked, if a weight has no values, or if a weight that was not named
-                has no entry but zeros.
+        A ValueError says that no entry is masked, or that a weight has no values, or has only zeros unnamed.
         """
         self._model = model
         self.parameters: dict[str, nn.Parameter] = {}
@@ -181,17 +173,14 @@ class KeptZeros:
         self.removals.close()
 
     def __enter__(self) -> "KeptZeros":
-        """Return this object."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove all hooks."""
         self.remove()
 
     def __repr__(self) -> str:
-        """Return the number of masked entries."""
         zeros = sum(mask.zeros for mask in self.masks.values())
         entries = sum(mask.entries for mask in self.masks.values())
         return f"KeptZeros({zeros} of {entries} entries of {len(self.masks)} weights)"

@@ -11,14 +11,7 @@ from torch.nn.functional import linear
 
 
 def masked_delta(weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
-    """Return mask ⊙ (B·A)·scaling with the shape [out, in], where the mask is `weight != 0`.
-
-    Args:
-        weight: The weight W of the layer, [out, in].
-        down: A, [rank, in].
-        up: B, [out, rank].
-        scaling: The factor of the adapter.
-    """
+    """Return mask ⊙ (B·A)·scaling, [out, in], for A [rank, in], B [out, rank] and the mask `weight != 0`."""
     with torch.autocast(weight.device.type, enabled=False):
         return torch.where(weight != 0, (up @ down) * scaling, 0)
 
@@ -32,7 +25,6 @@ class MaskedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
-        """Multiply x [..., in] and return [..., out]."""
         ctx.save_for_backward(x, weight, down, up)
         ctx.scaling = scaling
         return linear(x, masked_delta(weight, down, up, scaling))
@@ -73,17 +65,14 @@ class MaskedAdapter(LoraVariant):
 
     @staticmethod
     def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
-        """Return the merged weight in the dtype of the layer."""
         return (orig_weight + _delta(module, active_adapter, orig_weight)).to(orig_weight.dtype)
 
     @staticmethod
     def merge_unsafe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> None:
-        """Add the adapter to the weight in place."""
         orig_weight.data += _delta(module, active_adapter, orig_weight)
 
     @staticmethod
     def unmerge(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
-        """Return the weight without the adapter."""
         return (orig_weight - _delta(module, active_adapter, orig_weight)).to(orig_weight.dtype)
 
     @staticmethod

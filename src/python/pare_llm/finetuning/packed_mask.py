@@ -28,10 +28,7 @@ class PackedMask:
             self.bits[start // 8 :][: len(packed)] = packed
 
     def zero_(self, tensor: Tensor, first: int = 0) -> None:
-        """Set the masked entries of `tensor` to +0.0, even those that are infinite or NaN.
-
-        `tensor` is either as large as the mask, or a flat contiguous piece that begins at entry `first`.
-        """
+        """Set the masked entries of `tensor`, whose first entry is `first`, to +0.0, even NaN."""
         if self.zeros == 0:
             return
         if tensor.is_contiguous():

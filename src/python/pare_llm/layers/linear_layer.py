@@ -19,7 +19,6 @@ Role = Literal["linear", "conv1d"] | AttentionRole | ExpertRole
 ATTENTION_ROLES: tuple[AttentionRole, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 LISTED_NAMES = 5
-"""How many names an error message lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +69,7 @@ class LinearLayer:
         return values
 
     def _part_of_expert(self, values: Tensor) -> Tensor:
-        """Return the weight as a view of one expert's slice of the parameter.
-
-        transformers describes the slice in attributes of the module: whether the slice is transposed, and
-        whether the rows of gate and up alternate instead of following each other.
-        """
+        """Return one expert's part. transformers says if it is transposed, and if gate and up alternate."""
         rows = values.t() if getattr(self.module, "is_transposed", False) else values
         if self.role == "down_proj" or not hasattr(self.module, "gate_up_proj"):
             return rows
@@ -84,10 +79,7 @@ class LinearLayer:
 
     @property
     def weight(self) -> Tensor:
-        """The weight with shape (out, in).
-
-        The weight is a view of the parameter, so writing to the weight changes the model.
-        """
+        """The weight (out, in), a view of the parameter: writing to it changes the model."""
         return self.part(self.parameter)
 
     @property
@@ -98,7 +90,6 @@ class LinearLayer:
 
     @property
     def in_features(self) -> int:
-        """The number of inputs."""
         if isinstance(self.module, nn.Linear):
             # The weights of quantized subclasses are packed, so their shapes are different.
             return self.module.in_features

@@ -30,12 +30,7 @@ class InputStatistics:
     ) -> None:
         """Store the Hessian at the host if several layers share it, so that it is sent and factored once.
 
-        Args:
-            client: solves the layers.
-            hessian_upper: (in·(in+1)/2) float32, the upper triangle of Σ x·xᵀ, packed row by row.
-            is_shared: whether several layers will be pruned. A Hessian of one layer is sent together with its
-                weight.
-            tokens: the number of tokens that reached an expert. None if all tokens reached the layers.
+        `tokens` is the number of tokens that reached an expert, or None if all tokens reached the layers.
         """
         self.tokens = tokens
         self._client = client

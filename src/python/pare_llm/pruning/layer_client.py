@@ -38,11 +38,7 @@ class LayerClient(Protocol):
 
 
 def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
-    """Return `client`, or one client for all hosts if it is a list of clients.
-
-    Raises:
-        ValueError: if the list is empty.
-    """
+    """Return `client`, or one client for all hosts of a list. Raise a ValueError if the list is empty."""
     if not isinstance(client, Sequence):
         return client
     if len(client) == 1:
@@ -51,8 +47,5 @@ def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
 
 
 def host_count(client: LayerClient) -> int:
-    """Return the number of layers that `client` can solve at the same time.
-
-    This is the length of a client of several hosts. Every other client solves one layer at a time.
-    """
+    """Return how many layers `client` solves at the same time: its length, or 1 if it has none."""
     return len(client) if isinstance(client, Sized) else 1

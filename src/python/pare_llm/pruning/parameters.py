@@ -14,23 +14,14 @@ if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
 
 DEFAULT_METHOD = "alps"
-"""The method of `prune_`, as of the command `pare prune`.
-
-A request for one layer has the default `sparsegpt`, because it needs no forward passes, beside which ALPS is
-cheap.
-"""
+"""The method of `prune_`, as of the command `pare prune`. The default of a single request is `sparsegpt`."""
 
 DEFAULT_SPARSITY = 0.5
 UNSTRUCTURED = "unstructured"
-"""The default pattern."""
 
 
 def layer_query(query: Mapping[str, Any]) -> LayerQuery:
-    """Return the parameters to send with each layer: those that were given, and the method.
-
-    Raises:
-        TypeError: if a parameter cannot be the same for all layers of a model.
-    """
+    """Return the parameters of each layer. Raise a TypeError if one cannot be the same for all layers."""
     if "hessian" in query:
         raise TypeError("prune_: records the statistics itself, so it has no parameter hessian")
     if query.get("dtype", "same") != "same":
@@ -76,12 +67,7 @@ class ProfileRule:
 
 
 def read_profile(profile: Profile) -> list[ProfileRule]:
-    """Return the rules of a profile.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not JSON, or a rule is malformed. The message names the rule.
-    """
+    """Return the rules of a profile. Raise a FileNotFoundError, or a ValueError that names a wrong rule."""
     if isinstance(profile, (str, Path)):
         try:
             profile = json.loads(Path(profile).read_text(encoding="utf-8"))
@@ -93,11 +79,7 @@ def read_profile(profile: Profile) -> list[ProfileRule]:
 
 
 def merge_parameters(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two sets of parameters. `later` overrides `earlier`.
-
-    A new pattern in `later` also removes the sparsity of `earlier`, because the sparsity would contradict the
-    pattern.
-    """
+    """Merge two sets of parameters. A pattern in `later` also removes the sparsity of `earlier`."""
     merged = {**earlier, **later}
     has_new_pattern = "pattern" in later and later["pattern"] != earlier.get("pattern")
     if has_new_pattern and "sparsity" not in later:

@@ -1,8 +1,7 @@
-"""The processes that prune one model together.
+"""The processes that prune one model together, each with its own calibration batches.
 
-Each rank has its own share of the calibration batches. All ranks must call the methods of `Ranks` in the same
-order, because each method communicates. Without `torch.distributed` there is one rank, and nothing is
-communicated.
+All ranks must call the methods of `Ranks` in the same order, because each method communicates. Without
+`torch.distributed` there is one rank.
 """
 
 from collections.abc import Callable
@@ -28,14 +27,9 @@ class Ranks:
             raise ValueError("group: this process is not a member of the process group")
 
     def together(self, action: Callable[[], T]) -> T:
-        """Call `action` on every rank and return its value, or raise an error on every rank if it fails on
-        one.
+        """Return the value of `action`, or raise its error and, on the other ranks, a RuntimeError.
 
         `action` must not communicate after a step that may fail on one rank only.
-
-        Raises:
-            RuntimeError: naming the rank and its error, if `action` failed on another rank.
-            Exception: the error of `action`, on the rank where it failed.
         """
         value: T | None = None
         failure: Exception | None = None
@@ -55,7 +49,6 @@ class Ranks:
                 raise RuntimeError(f"rank {rank} of {self.count} failed: {message}")
 
     def collect(self, value: T) -> list[T]:
-        """Return the values of all ranks, in the order of the ranks."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -63,7 +56,6 @@ class Ranks:
         return values
 
     def share(self, value: T, source: int) -> T:
-        """Return the value that the rank `source` has given."""
         if self.count == 1:
             return value
         values = [value]
@@ -71,10 +63,7 @@ class Ranks:
         return values[0]
 
     def share_tensor(self, tensor: Tensor, source: int) -> Tensor:
-        """Overwrite `tensor` by that of the rank `source`, and return it on its device.
-
-        On every rank, `tensor` must have the same shape and dtype.
-        """
+        """Return `tensor`, overwritten by that of the rank `source` in the same shape and dtype."""
         if self.count == 1:
             return tensor
         sent = tensor.to(self._device).contiguous()

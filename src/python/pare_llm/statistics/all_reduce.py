@@ -23,7 +23,6 @@ class _RankState:
     """The index of each layer's Hessian. Layers with a shared Hessian have the same index. A layer that was
     not called on the rank has none."""
     tokens: list[int]
-    """The number of tokens of each Hessian."""
     devices: list[str]
     """The type of the device of each Hessian."""
 
@@ -31,20 +30,11 @@ class _RankState:
 def all_reduce_hessians(
     layers: Mapping[str, LinearLayer], shared: SharedHessians, group: dist.ProcessGroup | None
 ) -> None:
-    """Replace every Hessian by its sum over the ranks of a process group.
+    """Replace every Hessian by its sum over the ranks of `group`, each of which must call this function.
 
-    Every rank of the group must call this function. Only the upper triangles are sent. Afterwards, layers
-    share a Hessian if they shared one on every rank that called them. A rank that did not call a layer
-    contributes zeros. A layer that no rank called has no Hessian.
-
-    Args:
-        layers: the recorded layers by name.
-        shared: their Hessians.
-        group: the process group, or None for all ranks.
-
-    Raises:
-        ValueError: the ranks record different layers. Every rank raises the same error, and nothing is
-            changed.
+    Only the upper triangles are sent. Afterwards, layers share a Hessian if they shared one on every rank
+    that called them. A rank that did not call a layer contributes zeros. If the ranks record different
+    layers, every rank raises the same ValueError, and nothing is changed.
     """
     hessians, state = _local_state(layers, shared)
     states: list[_RankState] = [state] * dist.get_world_size(group)
@@ -103,10 +93,7 @@ def _check_same_layers(states: list[_RankState]) -> None:
 
 
 def _layers_by_sum(states: list[_RankState]) -> dict[tuple[int | None, ...], list[str]]:
-    """Group the layers that have the same sum, in an order that is the same on every rank.
-
-    The key of a sum holds the index of its Hessian on each rank.
-    """
+    """Group the layers of each sum, which has the indices of its Hessian on all ranks as its key."""
     sums: dict[tuple[int | None, ...], list[str]] = {}
     for name in states[0].in_features:
         indices = tuple(state.indices.get(name) for state in states)
@@ -128,10 +115,7 @@ def _sum_matrices(
 
 
 def _device(kind: str, group: dist.ProcessGroup | None) -> torch.device:
-    """Return the device on which this rank takes part in a sum.
-
-    All ranks must use the same type of device, or else each of them could wait in another backend.
-    """
+    """Return the device of this rank's part. All ranks use one type, or they would wait for each other."""
     if kind == "cuda" or dist.get_backend(group) == "nccl":  # NCCL cannot send from the CPU
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device(kind)

@@ -25,10 +25,7 @@ RecordProjection = Callable[[Role, Tensor, bool], None]
 
 @contextmanager
 def recorded_attention(attention: nn.MultiheadAttention, record: RecordProjection) -> Iterator[None]:
-    """Call `record` with the input of each projection whenever the attention is called inside the `with`.
-
-    The outputs stay the same. The method `forward` of the module is replaced until the end of the `with`.
-    """
+    """Call `record` with the input of each projection inside the `with`, which replaces `forward`."""
     forward: Callable[..., object] = attention.forward
     signature = inspect.signature(forward)
     replaced = attention.__dict__.get("forward")
@@ -54,11 +51,7 @@ def recorded_attention(attention: nn.MultiheadAttention, record: RecordProjectio
 
 @contextmanager
 def fast_path_disabled() -> Iterator[None]:
-    """Disable the fast path of attention and of `nn.TransformerEncoder` inside the `with`.
-
-    In eval mode, the fast path computes a whole module in one operation, in which no input can be observed.
-    It also calls no forward hooks.
-    """
+    """Disable the fast path, which computes a module in one operation without hooks, inside the `with`."""
     enabled = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:

@@ -1,9 +1,7 @@
 """Gives every layer its Hessian, and lets layers whose inputs are always the same share one.
 
-A group consists of layers that have received exactly the same inputs so far, such as the query, key and value
-projections of an attention block. A layer joins a group at its first input. If the inputs of a group's layers
-differ later, for example because a module is called twice, the group is split, and each part has its own
-exact sum.
+A group consists of layers that have received exactly the same inputs so far. If the inputs differ later, for
+example because a module is called twice, the group is split, and each part has its own exact sum.
 """
 
 from dataclasses import dataclass
@@ -20,25 +18,14 @@ class SharedHessians:
     """The Hessians of layers, which are computed once for each distinct sequence of inputs."""
 
     def __init__(self, *, offload: bool, chunk_tokens: int = CHUNK_TOKENS) -> None:
-        """Create no Hessian yet. The options are those of `Hessian`."""
         self._offload = offload
         self._chunk_tokens = chunk_tokens
         self._groups: dict[LinearLayer, _Group] = {}
-        # The groups that have received only one input, by this input. A layer whose first input is the same
-        # joins the group.
+        # The groups with a single input so far. A layer whose first input is the same joins the group.
         self._by_first_input: dict[SeenInput, _Group] = {}
 
     def add(self, layer: LinearLayer, inputs: Tensor, real: Tensor | None) -> None:
-        """Add an input to the Hessian of a layer.
-
-        Args:
-            layer: the layer that was called.
-            inputs: its input, floating point with shape (…, in).
-            real: the mask of the tokens that are not padding, as for `Hessian.add`.
-
-        Raises:
-            RuntimeError: the input must be added after it was modified in place. See `settle`.
-        """
+        """Add an input (…, in) of a layer, except padding. May raise the RuntimeError of `settle`."""
         group = self._groups.get(layer)
         if group is None:
             self._add_first(layer, inputs, real)
@@ -62,14 +49,9 @@ class SharedHessians:
             group.pending = _Pending(SeenInput(inputs), inputs.detach(), real, {layer})
 
     def settle(self) -> None:
-        """Finish the sums at the end of a forward pass.
+        """Finish the sums of a forward pass, and split the groups of which some layers were not called.
 
-        An input of a shared Hessian is added when all layers of the group have received it. If some layers
-        were not called, the group is split here.
-
-        Raises:
-            RuntimeError: the model modified the input in place before the group was split, so it cannot be
-                added.
+        Raises a RuntimeError if the model modified a pending input in place, so that it cannot be added.
         """
         self._by_first_input.clear()
         for group in set(self._groups.values()):
@@ -82,11 +64,9 @@ class SharedHessians:
         return group.hessian if group else None
 
     def create(self, in_features: int, device: torch.device) -> Hessian:
-        """Return a new Hessian for inputs on `device`, which no layer has yet."""
         return Hessian(in_features, device, offload=self._offload, chunk_tokens=self._chunk_tokens)
 
     def assign(self, layers: set[LinearLayer], hessian: Hessian) -> None:
-        """Let the layers share the given Hessian from now on."""
         group = _Group(hessian, layers)
         self._groups.update(dict.fromkeys(layers, group))
 

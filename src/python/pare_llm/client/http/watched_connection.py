@@ -1,8 +1,4 @@
-"""Connections that are cut when the deadline of their request passes.
-
-urllib3 counts its timeouts anew for each piece that it reads, so a server could exceed them by sending one
-byte after the other.
-"""
+"""Connections that are cut at a deadline. urllib3 counts its timeouts anew for each piece that it reads."""
 
 from __future__ import annotations
 
@@ -20,10 +16,7 @@ _current = threading.local()
 
 
 class Watch:
-    """Cuts the connection of the request that this thread sends, when the deadline passes.
-
-    Without a deadline, the watch starts no timer.
-    """
+    """Cuts the connection of this thread's request at the deadline, if it has one."""
 
     def __init__(self, deadline: Deadline) -> None:
         self.is_reused = False
@@ -52,11 +45,7 @@ class Watch:
             self._timer.cancel()
 
     def attach(self, connection: WatchedConnection) -> None:
-        """Watch this connection from now on.
-
-        Raises:
-            TimeoutError: if the deadline has passed before the connection was open.
-        """
+        """Watch this connection from now on. Raise a TimeoutError if the deadline has passed already."""
         with self._lock:
             self._connection = connection
             connection.watch = self
@@ -94,7 +83,6 @@ class WatchedConnection(HTTPConnection):
         super().connect()
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send a request."""
         _current.watch.attach(self)
         _current.watch.is_reused = self._has_answered
         super().request(*args, **options)

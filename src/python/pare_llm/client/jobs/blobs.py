@@ -1,8 +1,4 @@
-"""The blobs of an edge, which stores a body under its digest: uploads larger than memory, and downloads.
-
-An edge is Pare's Cloudflare Worker in front of GPU hosts. It does not read the results of its hosts, so it
-trusts a host's own statement of a digest. `download_blob` computes the digest of what it receives.
-"""
+"""The blobs of an edge: uploads larger than memory, and downloads, whose digests are verified."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ from typing import Protocol
 from pare_llm.client.http.connection_pool import Body
 from pare_llm.client.transport import Transport
 
-# Number of bytes that are read and hashed at a time.
 _HASH_CHUNK_BYTES = 8 * 2**20
 
 # The bytes of an upload: in one buffer, in several buffers that follow each other, or in the file at a path.
@@ -90,12 +85,7 @@ _ATTEMPTS = 2
 
 
 def download_blob(transport: Transport, digest: str, max_bytes: int) -> bytearray:
-    """Return the bytes of the blob with the name `digest`, which is `sha256:HEX`.
-
-    Raises:
-        ValueError: if the bytes have another digest in every attempt, or if there are more than `max_bytes`.
-        PareError: `not_found` if the edge does not store the blob.
-    """
+    """Return the bytes of a blob. A ValueError says that they are too many or have another digest."""
     got = ""
     for _ in range(_ATTEMPTS):
         body = transport.send("GET", f"/v1/blobs/{digest}", max_answer_bytes=max_bytes)

@@ -116,16 +116,11 @@ class Jobs(ServerClient):
     def result(self, layer: LayerState, like: Array) -> PrunedLayer[Array]: ...
 
     def result(self, layer: LayerState, like: Any = None) -> PrunedLayer[Any]:
-        """Download the tensors and the report of a layer that is done.
-
-        Args:
-            layer: the state of the layer.
-            like: a tensor whose library and device the result takes. The default is NumPy.
+        """Download the tensors and the report of a layer that is done, in the library of `like`, or NumPy.
 
         Raises:
-            ValueError: if the layer is not done, or if the result is malformed: another digest, which is
-                downloaded once more first, numbers that are not finite, or zeros other than those of its mask
-                and its report. `prune_by_job` also compares the result with the layer that it has sent.
+            ValueError: if the layer is not done, or if the result is malformed or contradicts its report.
+                `prune_by_job` also compares it with the layer that it has sent.
             PareError: `not_found` if the edge no longer stores the result.
         """
         library: TensorLibrary[Any] = NumpyLibrary() if like is None else library_of(like)
@@ -148,13 +143,8 @@ def _parse_job(body: bytearray) -> Job:
 def list_edge_hosts(edge: TransportOptions) -> list[EdgeHost] | None:
     """List the hosts that are alive.
 
-    Returns:
-        the hosts, or None if the server refuses to list hosts. Such a server is a host itself, an edge
-        without a registry of hosts, or an edge where the API key lacks the scope `metrics`.
-
-    Raises:
-        PareError, ConnectionError: if the server fails. Transient failures are raised after the last attempt.
-        ValueError: if the answer is malformed.
+    Returns None if the server refuses to list hosts, as do a host, an edge without a registry of hosts, and
+    an edge where the API key lacks the scope `metrics`. Other failures raise an error.
     """
     path = "/v1/hosts"
     try:

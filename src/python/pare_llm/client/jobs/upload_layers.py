@@ -1,7 +1,4 @@
-"""Uploads the tensors of layers to an edge, which is Pare's Cloudflare Worker in front of GPU hosts.
-
-The edge stores them as blobs, which are sequences of bytes that a job can name by their digests.
-"""
+"""Uploads the tensors of layers to an edge, so that a job can name them by their digests."""
 
 from __future__ import annotations
 
@@ -49,14 +46,7 @@ class LayerToUpload(Generic[Array]):
 
 
 def upload_layers(uploads: Uploads, layers: Iterable[LayerToUpload[Array]]) -> list[JobLayerRequest]:
-    """Upload the tensors of `layers` and return the layers with the digests of their blobs, as a job needs
-    them.
-
-    The blobs are uploaded one after the other. The parts of each blob are uploaded at the same time.
-
-    Raises:
-        PareError, ConnectionError: as `Uploads.upload_blob`.
-    """
+    """Upload the blobs of `layers` one by one, as `Uploads.upload_blob`, and return the layers for a job."""
     # The statistics are identified by the object, so the object must live as long as its id is used.
     digests: dict[int, str] = {}
     layers = list(layers)

@@ -1,9 +1,4 @@
-"""Uploads large bodies to the bucket of an edge, which is Pare's Cloudflare Worker in front of GPU hosts.
-
-A body is sent in parts, several at the same time, to signed URLs of the bucket, so that the bytes do not pass
-through the edge. A body that the edge already stores is not sent. A part that fails is repeated alone, and an
-upload that was interrupted can be resumed.
-"""
+"""Uploads bodies in parts to signed URLs of an edge's bucket, so that the bytes bypass the edge."""
 
 from __future__ import annotations
 
@@ -39,11 +34,7 @@ class UploadProgress(TypedDict):
 
 
 class Uploads(ServerClient):
-    """Uploads to one edge. `TransportOptions` describes the arguments.
-
-    Raises:
-        ValueError: if `base_url` is not an http or https URL.
-    """
+    """Uploads to one edge. `TransportOptions` describes the arguments."""
 
     def upload_blob(
         self,
@@ -221,9 +212,5 @@ def _urls_of(upload: dict[str, Any]) -> dict[int, str]:
 
 
 def _is_transient(error: PareError | ConnectionError) -> bool:
-    """Whether a part can be sent again.
-
-    This is so for a broken connection, for the transient statuses, and also for 500 and 403. The bucket sends
-    500 when it fails itself, and 403 when the signed URL has expired.
-    """
+    """Whether a part can be sent again. The bucket sends 500 if it fails, and 403 if the URL has expired."""
     return isinstance(error, ConnectionError) or error.is_transient or error.status in (403, 500)

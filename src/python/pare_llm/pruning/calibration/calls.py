@@ -1,8 +1,4 @@
-"""The arguments with which a model calls its blocks, apart from the hidden states.
-
-These are for example attention masks, positions and position embeddings. They differ between batches, and in
-some models also between blocks.
-"""
+"""The arguments of a model's calls of its blocks. They differ between batches, and often between blocks."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,11 +48,7 @@ class BlockCall:
 
 
 def split_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, BlockCall]:
-    """Split the arguments of a block into the hidden states and the rest.
-
-    Raises:
-        TypeError: if the first argument is not a tensor and no keyword argument is named `hidden_states`.
-    """
+    """Split the arguments of a block into the hidden states and the rest. A TypeError says there are none."""
     if args and isinstance(args[0], Tensor):
         return args[0], BlockCall(args[1:], kwargs, is_positional=True)
     hidden = kwargs.get(HIDDEN_STATES)
@@ -67,11 +59,7 @@ def split_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, B
 
 
 def output_states(output: Any, block_name: str) -> Tensor:
-    """Return the hidden states in the output of a block, which is a tensor, or a tuple that begins with one.
-
-    Raises:
-        TypeError: if the output is neither.
-    """
+    """Return the hidden states in a block's output, a tensor or a tuple. Else raise a TypeError."""
     states = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(states, Tensor):
         raise TypeError(

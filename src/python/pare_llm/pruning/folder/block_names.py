@@ -18,7 +18,6 @@ class StoredPart:
     """A stored tensor that is a parameter, or the part of a parameter that belongs to one layer."""
 
     name: str
-    """The name in the checkpoint."""
     layer: LinearLayer | None = None
     """The layer whose weight is the tensor. None if the tensor is the whole parameter."""
 
@@ -34,19 +33,10 @@ BlockNames = dict[str, list[StoredPart]]
 def stored_block_names(
     model: PreTrainedModel, blocks: Sequence[Block], layers: Sequence[Layer], source: CheckpointFolder
 ) -> list[BlockNames]:
-    """Return the stored tensors of each block.
+    """Return the stored tensors of each block, for a model whose parameters are on the meta device.
 
-    Checkpoints have one tensor for each layer of an expert, where the model has one parameter for all
-    experts. Buffers that are not stored are left out, because the model computes them from its configuration.
-
-    Args:
-        model: the model, with its parameters on the meta device.
-        blocks: the blocks of the model.
-        layers: all linear layers of the blocks.
-        source: the checkpoint.
-
-    Raises:
-        ValueError: if the checkpoint lacks a parameter, or has it in another shape.
+    Experts are stored one by one, where the model has one parameter for all. Buffers that the model computes
+    are left out. A ValueError names a parameter that is missing or has another shape.
     """
     parts: dict[int, list[Layer]] = {}
     for layer in layers:
@@ -75,11 +65,7 @@ def stored_block_names(
 def require_stored_name(
     model: PreTrainedModel, source: CheckpointFolder, name: str, shape: Sequence[int]
 ) -> str:
-    """Return the stored name of a parameter.
-
-    Raises:
-        ValueError: if the checkpoint lacks the parameter, or has it in another shape.
-    """
+    """Return the stored name of a parameter. A ValueError says that it is missing or has another shape."""
     stored = _stored_name(source, name, model.base_model_prefix)
     if stored is None:
         raise ValueError(
@@ -93,10 +79,7 @@ def require_stored_name(
 
 
 def _stored_name(source: CheckpointFolder, parameter: str, base_prefix: str) -> str | None:
-    """Return the stored name of a parameter, or None if it is not stored.
-
-    Some checkpoints have the prefix of the base model, such as `transformer.`, and some have not.
-    """
+    """Return the stored name of a parameter, with or without the prefix of the base model, or None."""
     prefix = f"{base_prefix}."
     candidates = (
         candidate

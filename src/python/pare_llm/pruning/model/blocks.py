@@ -1,7 +1,4 @@
-"""Finds the transformer blocks of a model.
-
-Blocks are modules that form a chain: the output of each block is the input of the next one.
-"""
+"""Finds the transformer blocks of a model, which form a chain: each output is the next input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,13 +23,10 @@ class Block:
 def find_blocks(model: nn.Module, blocks: Sequence[str | nn.Module] | None = None) -> list[Block]:
     """Return the blocks of `model` in the order of the forward pass.
 
-    Without `blocks`, the blocks are the members of the only `nn.ModuleList` whose members all have the same
-    class and contain linear layers. Lists inside of such a list, for example the experts of a block, do not
-    count.
+    By default they are the members of the only outermost `nn.ModuleList` of one class with linear layers.
 
     Raises:
-        ValueError: if the model has no such list or several, as T5 and Whisper have, if `blocks` is empty, or
-            if a block is not a module of the model.
+        ValueError: if there is no such list, or several as in T5, or if a given block is not in the model.
     """
     names = {module: name for name, module in model.named_modules()}
     if blocks is None:

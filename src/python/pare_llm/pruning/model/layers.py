@@ -25,7 +25,6 @@ class Layer:
 
     @property
     def weight_name(self) -> str:
-        """The name of the weight in checkpoints."""
         return f"{self.name}.weight"
 
     @property
@@ -35,29 +34,21 @@ class Layer:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the weight."""
         return self.linear.parameter.dtype
 
     @property
     def device(self) -> torch.device:
-        """The device of the weight."""
         return self.linear.parameter.device
 
     def read(self) -> Tensor:
-        """Return the weight (out, in), detached.
-
-        If the model is sharded, every rank has to call this method.
-        """
+        """Return the weight (out, in), detached. If the model is sharded, every rank has to call this."""
         parameter = self.linear.parameter
         weight = self.linear.part(full_tensor(parameter))
         # A view would keep the whole gathered parameter alive, which also holds other layers.
         return weight.clone() if self.linear.is_part and is_shard(parameter) else weight
 
     def write(self, weight: Tensor) -> None:
-        """Replace the weight in place by `weight` (out, in), converted to the dtype of the model.
-
-        If the model is sharded, every rank has to call this method.
-        """
+        """Replace the weight in place, in the model's dtype. If it is sharded, every rank must call this."""
         parameter = self.linear.parameter
         if not is_shard(parameter):
             self.linear.part(parameter.detach()).copy_(weight)
@@ -72,11 +63,9 @@ class Layer:
 
 
 def linear_layers(model: nn.Module, blocks: Iterable[Block]) -> list[Layer]:
-    """Return the layers of `blocks` that can be pruned, in the order of the modules.
+    """Return the layers of `blocks` that can be pruned (see `find_layers`), in the order of the modules.
 
-    `find_layers` of `pare_llm.layers` describes what a layer is. The token embeddings and the output head of
-    the model are left out, even if a block contains them. A layer that several blocks share belongs to the
-    first.
+    Token embeddings and the output head are left out. A layer in several blocks belongs to the first.
     """
     excluded = embedding_weights(model)
     layers: dict[LinearLayer, Layer] = {}
@@ -93,10 +82,7 @@ def linear_layers(model: nn.Module, blocks: Iterable[Block]) -> list[Layer]:
 
 
 def matrices_outside(model: nn.Module, blocks: Iterable[Block], layers: Iterable[Layer]) -> list[str]:
-    """Return the names of the matrices in the blocks that are not weights of `layers`.
-
-    `other_matrices` of `pare_llm.layers` describes which are left out.
-    """
+    """Return the names of the `other_matrices` in the blocks, which are not weights of `layers`."""
     embeddings, linear = embedding_weights(model), [layer.linear for layer in layers]
     return [
         ".".join(filter(None, (checkpoint_name(block.name), name)))

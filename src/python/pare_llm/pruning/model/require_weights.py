@@ -40,11 +40,7 @@ def require_weights(model: nn.Module) -> None:
 
 
 def require_dense(layers: Iterable[Layer]) -> None:
-    """Refuse layers whose weights are quantised.
-
-    Raises:
-        TypeError: naming the weight and how it is stored.
-    """
+    """Raise a TypeError that names a layer's quantised weight, if there is one."""
     for layer in layers:
         parameter: Tensor = layer.linear.parameter
         if type(parameter.data) not in (Tensor, DTensor):

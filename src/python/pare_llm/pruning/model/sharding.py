@@ -1,8 +1,7 @@
 """Access to the weights of models that `fully_shard` (FSDP2) has sharded.
 
-The hooks of FSDP2 gather the weights of a module at each call, and every rank has to take part. Ranks may
-have different numbers of calibration batches, so `gathered` gathers the weights once, and the forward passes
-inside of it run without these hooks. Modules that are not sharded are used as they are.
+The hooks of FSDP2 gather weights at each call on all ranks, which may have different numbers of batches. So
+`gathered` gathers them once, and the forward passes inside of it run without these hooks.
 """
 
 from collections.abc import Iterator
@@ -19,16 +18,13 @@ class DirectCall(nn.Module):
     """Calls the forward method of a module without its hooks. All other attributes are the module's."""
 
     def __init__(self, module: nn.Module) -> None:
-        """Stand in for `module`."""
         super().__init__()
         self.__dict__["module"] = module  # not registered as a submodule
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the module."""
         return getattr(self.__dict__["module"], name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output of the module."""
         return self.__dict__["module"].forward(*args, **kwargs)
 
 
@@ -43,20 +39,14 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def gathering_scope(model: nn.Module, block: nn.Module) -> nn.Module:
-    """Return the module whose weights have to be gathered to run `block`.
-
-    This is the whole model if the block is sharded together with the rest of the model.
-    """
+    """Return the module to gather for `block`: the model if the block is sharded together with the rest."""
     is_sharded_alone = any(isinstance(module, FSDPModule) for module in block.modules())
     return model if is_sharded(block) and not is_sharded_alone else block
 
 
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
-    """Gather the weights of `module` and of all modules under it until the context ends.
-
-    Every rank has to enter and leave the context.
-    """
+    """Gather the weights of `module` and all modules under it, on every rank, until the context ends."""
     names = [name for name, part in module.named_modules() if isinstance(part, FSDPModule)]
     parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
     for part in parts:
