@@ -32,11 +32,11 @@ export {
 export {
   JobFailedError,
   type LayerFailure,
+  type LayerToUpload,
   pruneByJob,
   type PruneByJobOptions,
   type SolvedJobLayer,
 } from "./jobs/prune_by_job.ts";
-export type { LayerToUpload } from "./jobs/upload_layers.ts";
 export { type UploadedPart, type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads.ts";
 export type { BlobSource } from "./digests.ts";
 

@@ -12,7 +12,7 @@ import { digestOfBytes } from "./digests.ts";
 import { PareError } from "./errors.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
 import { HostPool } from "./host_pool.ts";
-import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_large_layer.ts";
+import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
 import { encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import type { ModelSource } from "./model_source.ts";
 import { pruneRounds } from "./prune_rounds.ts";

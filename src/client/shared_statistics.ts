@@ -4,7 +4,7 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./transport.ts";
 import { PareError } from "./errors.ts";
-import { isOverEdgeBodyLimit } from "./jobs/prune_large_layer.ts";
+import { isOverEdgeBodyLimit } from "./jobs/prune_by_job.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup } from "./model_source.ts";
 

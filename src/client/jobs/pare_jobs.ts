@@ -11,8 +11,7 @@ import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs, type ResultOptions } from "./jobs.ts";
-import { JobFailedError, type LayerFailure, type SolvedJobLayer } from "./prune_by_job.ts";
-import { uploadLayers } from "./upload_layers.ts";
+import { JobFailedError, type LayerFailure, type SolvedJobLayer, uploadLayers } from "./prune_by_job.ts";
 import { Uploads } from "./uploads.ts";
 
 /** Number of jobs over the same layers that may fail transiently before the failure is thrown. */

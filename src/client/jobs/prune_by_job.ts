@@ -1,11 +1,42 @@
-/** Uploads layers, prunes them by one job at an edge, and downloads each result when it is done. */
+/**
+ * Prunes layers by one job at an edge: uploads their tensors, submits the job, and downloads each result when it is done. A layer that exceeds
+ * the body limit of an edge is pruned by a job of its own.
+ */
 
 import { joinedItems, printableLine } from "../../base/texts.ts";
-import type { PrunedLayer } from "../layer_file.ts";
-import type { TransportOptions } from "../transport.ts";
-import { type FollowOptions, Jobs, type SubmitOptions } from "./jobs.ts";
-import { type LayerToUpload, uploadLayers } from "./upload_layers.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { PROBLEMS } from "../../protocol/problem_codes.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { MalformedAnswerError, PareError } from "../errors.ts";
+import { encodeParts, type LayerTensors, type PrunedLayer } from "../layer_file.ts";
+import type { CallOptions, TransportOptions } from "../transport.ts";
+import { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } from "./jobs.ts";
 import { Uploads } from "./uploads.ts";
+
+/** A layer whose tensors are in memory. Layers with the same `hessian_upper` object share one blob, which is factored once. */
+export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
+  /** The tensors of the layer. */
+  readonly tensors: LayerTensors;
+}
+
+/** Uploads the blobs of `layers` one after the other, and returns the layers with their digests. @throws as `Uploads.uploadBlob` */
+export async function uploadLayers(
+  uploads: Uploads,
+  layers: readonly LayerToUpload[],
+  signal?: AbortSignal,
+): Promise<JobLayerRequest[]> {
+  const hessianDigests = new Map<HostTensor, string>(), requests: JobLayerRequest[] = [];
+  for (const { name, tensors: { hessian_upper, ...others }, parameters } of layers) {
+    let hessian = hessian_upper && hessianDigests.get(hessian_upper);
+    if (hessian_upper && hessian === undefined) {
+      hessian = await uploads.uploadBlob(new Blob(encodeParts({ hessian_upper })), { signal });
+      hessianDigests.set(hessian_upper, hessian);
+    }
+    const weight = await uploads.uploadBlob(new Blob(encodeParts(others)), { signal });
+    requests.push({ name, weight, hessian, parameters });
+  }
+  return requests;
+}
 
 /** Options of {@link pruneByJob}. */
 export interface PruneByJobOptions extends SubmitOptions, FollowOptions {}
@@ -79,4 +110,45 @@ export async function* pruneByJob(
     }
   }
   if (failures.length > 0) throw new JobFailedError(id, failures);
+}
+
+const LAYER_NAME = "layer";
+
+/**
+ * Whether a request failed at the body limit of an edge, so that the tensors can be uploaded instead. The error of an edge has the URL of
+ * its uploads, and that of a proxy in front of the edge is not problem+json. A host accepts no uploads.
+ */
+export function isOverEdgeBodyLimit(error: unknown): boolean {
+  if (!(error instanceof PareError && error.status === 413)) return false;
+  return error.uploads !== undefined || error.code === "unknown";
+}
+
+/**
+ * Prunes one layer by a job.
+ * @param query the parameters. `hessian` is ignored, because `tensors` has the statistics
+ * @throws {PareError} with the code and the detail of the job's error, if the layer fails
+ */
+export async function pruneLargeLayer(
+  edge: TransportOptions,
+  tensors: LayerTensors,
+  query: LayerQuery,
+  options: CallOptions,
+): Promise<PrunedLayer> {
+  const { hessian: _, ...parameters } = query;
+  try {
+    for await (const layer of pruneByJob(edge, [{ name: LAYER_NAME, tensors, parameters }], options)) {
+      const { name: _, ...pruned } = layer;
+      return pruned;
+    }
+  } catch (error) {
+    if (!(error instanceof JobFailedError)) throw error;
+    const [{ code, detail }] = error.failures;
+    throw new PareError(statusOf(code), { code, detail });
+  }
+  throw new MalformedAnswerError("job: ended without a result of its layer");
+}
+
+/** Returns the HTTP status of a code. A job also has codes that are not problems of the contract, such as `cancelled`. */
+function statusOf(code: string): number {
+  return Object.hasOwn(PROBLEMS, code) ? PROBLEMS[code as keyof typeof PROBLEMS].status : 500;
 }

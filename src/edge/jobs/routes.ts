@@ -1,4 +1,5 @@
 /** The routes of `/v1/jobs`. The id of a job is derived from its idempotency key, so a repeated request finds the same job. */
+
 import pMap from "p-map";
 import { createRoute } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
@@ -7,12 +8,12 @@ import type { EdgeApp, EdgeBindings } from "../bindings.ts";
 import { streamJobEvents } from "./events.ts";
 import type { VersionedJob } from "./job_record.ts";
 import type { ObservedJob } from "./observed_job.ts";
-import { requireBlobs } from "./require_blobs.ts";
+import { findBlob, isFresh } from "../blobs/store.ts";
 import { requireJsonBody } from "../requests/body_length.ts";
 import { earlyStatus } from "../requests/preconditions.ts";
 import type { Remote, WorkflowInstance } from "../runtime.ts";
 import { findJob, findJobIndex, wholeNumber } from "../settings.ts";
-import { formatDigest, sha256 } from "../../protocol/digest.ts";
+import { type Digest, formatDigest, sha256 } from "../../protocol/digest.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { JobList } from "../../protocol/messages.ts";
 import { Refusal } from "../../protocol/refusal.ts";
@@ -98,6 +99,29 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
     return;
   }
   await JOBS.create({ id, params: { job: id } });
+}
+
+/** The number of blobs that are looked up at once. A Worker can wait for six answers of R2 at a time. */
+const MAX_CONCURRENT_LOOKUPS = 6;
+
+/**
+ * Checks that the blobs of a new job exist and will exist for at least another day. Otherwise a layer would fail only after a host had been
+ * chosen for it.
+ * @throws {Refusal} `not_found` with the digest in the member `blob`, and the layer that names the blob
+ */
+async function requireBlobs(env: EdgeBindings, { layers }: JobRequest): Promise<void> {
+  const users = new Map<Digest, string>();
+  for (const { name, weight, hessian } of layers) {
+    for (const digest of hessian === undefined ? [weight] : [weight, hessian]) {
+      if (!users.has(digest)) users.set(digest, name);
+    }
+  }
+  const requireBlob = async ([blob, layer]: [Digest, string]) => {
+    const found = await findBlob(env, blob);
+    if (found && isFresh(env, found)) return;
+    throw new Refusal("not_found", `layer ${layer}: blob ${blob} is not stored`, { members: { blob } });
+  };
+  await pMap(users, requireBlob, { concurrency: MAX_CONCURRENT_LOOKUPS });
 }
 
 /** Whether the Workflow of a job has stopped before the job has ended. A queued Workflow has not started yet, so it has not stopped. */

@@ -1,4 +1,5 @@
 /** Implements uploads with the multipart uploads of R2. Every step is idempotent, so a client can repeat a request whose answer was lost. */
+
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Upload } from "../../protocol/messages.ts";
 import type { UploadedParts } from "../../protocol/resources/uploads.ts";

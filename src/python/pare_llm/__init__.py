@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pare_llm.checkpoints.model import from_pretrained as from_pretrained
     from pare_llm.checkpoints.tensors import load as load
     from pare_llm.checkpoints.tensors import load_state_dict as load_state_dict
+    from pare_llm.client.answers import Report as Report
     from pare_llm.client.async_pare import AsyncPare as AsyncPare
     from pare_llm.client.errors import BusyError as BusyError
     from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pare_llm.client.pare import HostDescription as HostDescription
     from pare_llm.client.pare import Pare as Pare
     from pare_llm.client.pare_hosts import PareHosts as PareHosts
-    from pare_llm.client.report import Report as Report
     from pare_llm.client.transport import TransportOptions as TransportOptions
     from pare_llm.finetuning.gradual_schedule import GradualSchedule as GradualSchedule
     from pare_llm.finetuning.keep_zeros import keep_zeros as keep_zeros
@@ -77,7 +77,7 @@ _MODULES: dict[str, str] = {
     "PruneReport": "pare_llm.pruning.prune_report",
     "PrunedLayer": "pare_llm.client.layer_file",
     "QuantizedWeight": "pare_llm.client.layer_file",
-    "Report": "pare_llm.client.report",
+    "Report": "pare_llm.client.answers",
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",

@@ -11,9 +11,9 @@ import pare_llm
 import pytest
 from conftest import DENO, ROOT
 from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
+from pare_llm.client.answers import Report, Seconds
 from pare_llm.client.errors import STATUSES
 from pare_llm.client.jobs import messages
-from pare_llm.client.report import Report, Seconds
 
 # The names that the Python client does not have.
 ABSENT = {

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pare_llm.client.answer_text import printable
+from pare_llm.client.answers import printable
 from pare_llm.client.tensor_library import TensorLibrary, library_of
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, WireTensor, dtype_of, to_wire
 

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from pare_llm.client.answer_text import printable
+from pare_llm.client.answers import printable
 
 # The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530.
 _TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, *range(520, 531)})

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
-from pare_llm.client.answer_text import printable
+from pare_llm.client.answers import Report, parse_report, printable
 from pare_llm.client.check_answer import check_layout, check_values
 from pare_llm.client.http.connection_pool import Body
-from pare_llm.client.report import Report, parse_report
 from pare_llm.client.tensor_library import TensorLibrary
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, Array, Tensor, WireTensor, to_wire
 

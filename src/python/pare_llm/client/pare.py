@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pare_llm.client.answer_text import parse_answer
+from pare_llm.client.answers import parse_answer
 from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.errors import PareError
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob

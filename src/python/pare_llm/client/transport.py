@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pare_llm import __version__
-from pare_llm.client.answer_text import printable
+from pare_llm.client.answers import printable
 from pare_llm.client.errors import PareError, error_from_answer
 from pare_llm.client.http.connection_pool import Answer, Body, ConnectionPool, Request
 from pare_llm.client.http.retry import Deadline, with_retries

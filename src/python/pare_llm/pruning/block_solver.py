@@ -20,8 +20,8 @@ from pare_llm.pruning.prune_report import LayerResult
 from pare_llm.pruning.ranks import Ranks, describe_error
 
 if TYPE_CHECKING:
+    from pare_llm.client.answers import Report
     from pare_llm.client.layer_query import LayerQuery
-    from pare_llm.client.report import Report
 
 
 @dataclass(frozen=True)

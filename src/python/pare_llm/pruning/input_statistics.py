@@ -17,9 +17,9 @@ from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.parameters import needs_no_statistics
 
 if TYPE_CHECKING:
+    from pare_llm.client.answers import Report
     from pare_llm.client.layer_file import PrunedLayer
     from pare_llm.client.layer_query import LayerQuery
-    from pare_llm.client.report import Report
 
 
 class InputStatistics:

@@ -27,7 +27,7 @@ from pare_llm.pruning.fingerprint import Fingerprint, differences
 from pare_llm.pruning.prune_report import Allocation
 
 if TYPE_CHECKING:
-    from pare_llm.client.report import Report
+    from pare_llm.client.answers import Report
 
 _FORMAT = 1
 _READ_BYTES = 1 << 20

@@ -17,7 +17,7 @@ from pare_llm import __version__
 from pare_llm.pruning.files import write_atomically
 
 if TYPE_CHECKING:
-    from pare_llm.client.report import Report
+    from pare_llm.client.answers import Report
 
 REPORT_FILE = "pare.json"
 """The name of the report in the folder of a model."""

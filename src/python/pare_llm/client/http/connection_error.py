@@ -6,7 +6,7 @@ import socket
 import ssl
 from http.client import BadStatusLine
 
-from pare_llm.client.answer_text import printable
+from pare_llm.client.answers import printable
 from pare_llm.client.http.proxy import Proxy
 
 # The TLS errors of a connection that broke. All others repeat in each attempt.

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from pare_llm.client.answer_text import parse_answer
+from pare_llm.client.answers import parse_answer
 from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.errors import PareError
 from pare_llm.client.jobs.blobs import download_blob

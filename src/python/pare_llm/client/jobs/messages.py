@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from pare_llm.client.answers import Report
 from pare_llm.client.layer_query import LayerQuery
-from pare_llm.client.report import Report
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pare_llm.client.answer_text import printable
+from pare_llm.client.answers import printable
 from pare_llm.client.errors import STATUSES, PareError, error_class
 from pare_llm.client.jobs.jobs import DEFAULT_POLL_MS, Jobs
 from pare_llm.client.jobs.upload_layers import LayerToUpload, upload_layers

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
-from pare_llm.client.answer_text import parse_answer
+from pare_llm.client.answers import parse_answer
 from pare_llm.client.errors import PareError
 from pare_llm.client.http.connection_pool import Body, Request
 from pare_llm.client.http.retry import Deadline, with_retries
