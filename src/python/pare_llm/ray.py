@@ -74,30 +74,15 @@ def prune(
 
     The forward passes run in this process, so only this process needs the checkpoint. Ray gets all layers of
     a block together. The result has the same bytes as that of `prune_folder` if all hosts have the same
-    backend and the same adapter.
+    backend and the same adapter. The other arguments are those of `prune_folder`. Set `journal`, because Ray
+    does not restart this process if it fails.
 
-    Args:
-        model_folder: as `folder` of `prune_folder`.
-        batches: as for `prune_folder`.
-        out: as for `prune_folder`.
-        hosts: the hosts that a task may use, by the URLs under which the nodes reach them, or by their
-            options if they need an API key. The default is one host on each node. If a task cannot reach a
-            host, it uses another one of the list.
-        resources: the resources of Ray that a task takes. By default one unit of `pare_host`.
-        max_retries: how often Ray repeats a layer whose worker or node it has lost, or whose hosts all
-            failed transiently.
-        layers: as for `prune_folder`.
-        ignore: as for `prune_folder`.
-        profile: as for `prune_folder`.
-        allocate: as for `prune_folder`.
-        true_sequential: as for `prune_folder`.
-        journal: as for `prune_folder`. Set it, because Ray does not restart this process if it fails.
-        progress: as for `prune_folder`.
-        on_layer: as for `prune_folder`.
-        model_dtype: as for `prune_folder`.
-        device: as for `prune_folder`.
-        states_device: as for `prune_folder`.
-        **query: as for `prune_folder`.
+    - hosts: the hosts that a task may use, by the URLs under which the nodes reach them, or by their options
+      if they need an API key. The default is one host on each node. If a task cannot reach a host, it uses
+      another one of the list.
+    - resources: the resources of Ray that a task takes. By default one unit of `pare_host`.
+    - max_retries: how often Ray repeats a layer whose worker or node it has lost, or whose hosts all failed
+      transiently.
 
     Raises:
         ConnectionError: if the hosts of a layer still fail transiently after all repetitions.

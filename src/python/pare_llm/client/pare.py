@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HostDescription:
-    """The device on which a host solves layers. `backend` is `webgpu` or `cpu`."""
+    """The device on which a host solves layers, named as in its reports.
+
+    Attributes:
+        backend: `webgpu` or `cpu`.
+        adapter: the name of the device.
+    """
 
     backend: str
     adapter: str
@@ -82,7 +87,9 @@ class Pare(ServerClient):
             ConnectionError: if the server cannot be reached.
             TimeoutError: if the timeout of the client passes.
             TypeError: if a tensor has a dtype that the server does not accept.
-            ValueError: if the answer is malformed, is not finite, or is not the layer that was asked for.
+            ValueError: if the answer is malformed or is not what was asked for, such as another shape or
+                dtype, numbers that are not finite, or other zeros than the mask, the report or the request
+                says.
         """
         digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
         layer = LayerToUpload("layer", weight, matrix, hessian_upper, inputs, mask, query)
@@ -153,7 +160,13 @@ class Pare(ServerClient):
                 raise
 
     def describe_host(self) -> HostDescription:
-        """Ask the host for its device, as soon as it has started. Raise a PareError if it has none."""
+        """Ask the host for the device on which it solves layers.
+
+        A host that is still starting is asked again.
+
+        Raises:
+            PareError: `no_device`, `device_lost` or `unauthorized`.
+        """
         path = "/readyz"
         answer = parse_answer(
             self._transport.send("GET", path), path, "the description of a host", ("backend", "adapter")

@@ -101,7 +101,8 @@ def merge_keep_zeros(
         The base model.
 
     Raises:
-        ValueError, TypeError: As `mask_lora_` does.
+        ValueError: As `mask_lora_` does.
+        TypeError: As `mask_lora_` does.
     """
     mask_lora_(peft_model, layers=layers, folder=folder)
     merged: nn.Module = peft_model.merge_and_unload(adapter_names=adapters)

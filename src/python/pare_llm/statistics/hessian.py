@@ -15,10 +15,12 @@ class Hessian:
     """The sum H = Σ x xᵀ over the tokens x that a linear layer has received, in float32.
 
     Up to a factor, H is the Hessian of the layer's squared output error. H is not divided by the number of
-    tokens, so partial sums can be added.
+    tokens, so partial sums can be added. The weights that a host computes do not depend on the scale of H.
+    Pare's own calibration (`src/layer/calibration/hessian.ts`) computes the same sum.
 
     Attributes:
-        matrix: H, float32 (in, in), on the device of the inputs, or on the CPU with `offload`.
+        matrix: H, float32 with shape (in, in). It lies on the device of the inputs, or on the CPU with
+            `offload`.
         tokens: the number of tokens in the sum.
     """
 
@@ -32,7 +34,12 @@ class Hessian:
     ) -> None:
         """Create the sum over no tokens, which is 0.
 
-        With `offload`, each call of `add` computes its sum on `device` and adds it to H on the CPU.
+        Args:
+            in_features: the order of H.
+            device: the device of the inputs.
+            offload: keep H on the CPU. Each addition then computes its sum on the device of the inputs, in a
+                matrix as large as H that is freed afterwards.
+            chunk_tokens: how many tokens are converted to float32 at a time.
         """
         # A tensor that is created in inference mode could not be changed after its end.
         with torch.inference_mode(False):
@@ -48,10 +55,15 @@ class Hessian:
         return self.matrix.shape[0]
 
     def add(self, inputs: Tensor, real: Tensor | None = None) -> None:
-        """Add x xᵀ for every token x of `inputs`, (…, in), except those where `real`, bool (…), is False.
+        """Add x xᵀ for every token x of `inputs`.
 
         The products are computed in float32, even inside `torch.autocast` or if the program allows TF32. No
         autograd graph is recorded. At most `chunk_tokens` tokens are converted to float32 at a time.
+
+        Args:
+            inputs: a floating-point tensor with shape (…, in).
+            real: bool with the shape of `inputs` without its last dimension, on the same device. False marks
+                padding, which is left out. By default, no token is padding.
         """
         with torch.inference_mode(False), torch.no_grad(), full_precision_products():
             total = torch.zeros_like(self.matrix, device=inputs.device) if self._offload else self.matrix
@@ -62,17 +74,21 @@ class Hessian:
         self.tokens += inputs.shape[:-1].numel() if real is None else int(real.sum())
 
     def upper(self) -> Tensor:
-        """Return `hessian_upper` of the API: the upper triangle, packed row by row, float32 (in·(in+1)/2)."""
+        """Return the upper triangle of H, packed row by row: contiguous float32 with shape (in·(in+1)/2).
+
+        This is the tensor `hessian_upper` of the HTTP API.
+        """
         return torch.cat([row[i:] for i, row in enumerate(self.matrix)])
 
     def clone(self) -> "Hessian":
-        """Return an independent copy."""
+        """Return a copy that can be added to independently."""
         copy = Hessian(0, offload=self._offload, chunk_tokens=self._chunk_tokens)
         with torch.inference_mode(False):
             copy.replace(self.matrix.clone(), self.tokens)
         return copy
 
     def replace(self, matrix: Tensor, tokens: int) -> None:
+        """Replace the sum and the number of tokens."""
         self.matrix = matrix
         self.tokens = tokens
 

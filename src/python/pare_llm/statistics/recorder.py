@@ -76,10 +76,17 @@ class HessianRecorder:
         offload: bool = False,
         chunk_tokens: int = CHUNK_TOKENS,
     ) -> None:
-        """Choose the layers to record, by default all linear layers of `model` inside its wrappers.
+        """Choose what to record. Nothing is recorded before the `with` block.
 
-        `layers` has names, or patterns as `choose_layers` describes them. The other arguments are those of
-        `Hessian`. Raises a ValueError if a pattern matches no layer, or if the model has no linear layer.
+        Args:
+            model: the module that the code inside the `with` calls, or the module inside its wrapper.
+            layers: names of layers, or patterns as `choose_layers` describes them. By default, all linear
+                layers.
+            offload: keep the Hessians on the CPU. See `Hessian`.
+            chunk_tokens: how many tokens are converted to float32 at a time.
+
+        Raises:
+            ValueError: a pattern matches no layer, or the model has no linear layer.
         """
         self._model = unwrap(model)
         # The wrapper of peft calls the method `forward` of the model, which skips the hooks of the model.
@@ -103,7 +110,8 @@ class HessianRecorder:
     def hessians(self) -> dict[str, Hessian]:
         """The Hessians of the layers that were called, by name in the order of the model.
 
-        Layers that always received the same input share one object. For other names, a KeyError says why.
+        Layers that always received the same input have the same `Hessian` object. Looking up another layer
+        raises a KeyError that says whether the layer was never called or is not recorded.
         """
         self._shared.settle()
         found = {name: self._shared.hessian(layer) for name, layer in self._layers.items()}
@@ -117,9 +125,11 @@ class HessianRecorder:
 
     @property
     def attention_mask(self) -> Tensor | None:
-        """The mask (batch, seq) of the next batches, in which 0 marks padding. None means no padding.
+        """The mask (batch, seq) of the next batches, in which 0 marks padding.
 
-        Set it if parts of the model are called by themselves. It overrides the model's own argument.
+        None means that no token is padding. Setting this property overrides the argument `attention_mask` of
+        the model from then on. It must be set if parts of the model are called outside of the model's own
+        call.
         """
         return self._padding.given
 
@@ -129,10 +139,14 @@ class HessianRecorder:
         self._padding.give(mask)
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> None:
-        """Replace the Hessians by their sums over the ranks of `group`, by default all ranks.
+        """Replace the Hessians by their sums over data-parallel ranks.
 
-        Every rank must call this method once, after its last batch. A rank that never called a layer, such
-        as an expert without tokens, contributes zeros.
+        The sums do not depend on how the batches were distributed. Every rank of the process group must call
+        this method once, after its last batch. If a layer was never called on a rank, for example an expert
+        that got no tokens, the rank contributes zeros.
+
+        Args:
+            group: the process group, by default all ranks.
 
         Raises:
             RuntimeError: the method was called before, so the sums would be counted several times.

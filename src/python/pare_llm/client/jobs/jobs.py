@@ -35,7 +35,12 @@ DEFAULT_POLL_MS = 2000
 
 
 class Jobs(ServerClient):
-    """The jobs at one edge. `TransportOptions` describes the arguments. Each request has its own timeout."""
+    """The jobs at one edge. `TransportOptions` describes the arguments. The timeout counts for each request
+    by itself.
+
+    Raises:
+        ValueError: if `base_url` is not an http or https URL.
+    """
 
     def submit(
         self,
@@ -89,7 +94,11 @@ class Jobs(ServerClient):
         return cast(JobList, parse_answer(answer, "/v1/jobs", "a list of jobs", JobList.__annotations__))
 
     def get(self, job_id: str) -> Job:
-        """Return the current state of a job. Raise a PareError `not_found` if there is no such job."""
+        """Return the current state of a job.
+
+        Raises:
+            PareError: `not_found` if there is no such job.
+        """
         return _parse_job(self._transport.send("GET", f"/v1/jobs/{job_id}"))
 
     def cancel(self, job_id: str) -> None:
@@ -97,7 +106,14 @@ class Jobs(ServerClient):
         self._transport.send("DELETE", f"/v1/jobs/{job_id}")
 
     def follow(self, job_id: str, *, poll_ms: float = DEFAULT_POLL_MS) -> Iterator[LayerState]:
-        """Yield each layer once, as soon as it is done or failed. Ask for the job every `poll_ms`."""
+        """Yield each layer of a job once, as soon as it is done or failed, until the job has ended.
+
+        A failed layer is yielded with its error and does not end the loop.
+
+        Args:
+            job_id: the id of the job.
+            poll_ms: pause between two requests for the job, in milliseconds.
+        """
         reported: set[str] = set()
         while True:
             job = self.get(job_id)
@@ -116,11 +132,16 @@ class Jobs(ServerClient):
     def result(self, layer: LayerState, like: Array) -> PrunedLayer[Array]: ...
 
     def result(self, layer: LayerState, like: Any = None) -> PrunedLayer[Any]:
-        """Download the tensors and the report of a layer that is done, in the library of `like`, or NumPy.
+        """Download the tensors and the report of a layer that is done.
+
+        Args:
+            layer: the state of the layer.
+            like: a tensor whose library and device the result takes. The default is NumPy.
 
         Raises:
-            ValueError: if the layer is not done, or if the result is malformed or contradicts its report.
-                `prune_by_job` also compares it with the layer that it has sent.
+            ValueError: if the layer is not done, or if the result is malformed: another digest, which is
+                downloaded once more first, numbers that are not finite, or zeros other than those of its mask
+                and its report. `prune_by_job` also compares the result with the layer that it has sent.
             PareError: `not_found` if the edge no longer stores the result.
         """
         library: TensorLibrary[Any] = NumpyLibrary() if like is None else library_of(like)
@@ -143,8 +164,13 @@ def _parse_job(body: bytearray) -> Job:
 def list_edge_hosts(edge: TransportOptions) -> list[EdgeHost] | None:
     """List the hosts that are alive.
 
-    Returns None if the server refuses to list hosts, as do a host, an edge without a registry of hosts, and
-    an edge where the API key lacks the scope `metrics`. Other failures raise an error.
+    Returns:
+        the hosts, or None if the server refuses to list hosts. Such a server is a host itself, an edge
+        without a registry of hosts, or an edge where the API key lacks the scope `metrics`.
+
+    Raises:
+        PareError, ConnectionError: if the server fails. Transient failures are raised after the last attempt.
+        ValueError: if the answer is malformed.
     """
     path = "/v1/hosts"
     try:

@@ -62,9 +62,15 @@ def prune_by_job(
     name: str | None = None,
     poll_ms: float = DEFAULT_POLL_MS,
 ) -> Iterator[tuple[str, PrunedLayer[Array]]]:
-    """Prune `layers` at an edge and yield the name and the result of each as soon as it is done.
+    """Prune `layers` at an edge and yield the name and the result of each, in the order in which they are
+    done.
 
-    The other arguments are those of `Jobs.submit` and `Jobs.follow`.
+    Args:
+        edge: how to reach the edge.
+        layers: the layers.
+        idempotency_key: as in `Jobs.submit`.
+        name: as in `Jobs.submit`.
+        poll_ms: as in `Jobs.follow`.
 
     Raises:
         JobFailedError: when the job has ended, if any layer failed.

@@ -34,7 +34,11 @@ class UploadProgress(TypedDict):
 
 
 class Uploads(ServerClient):
-    """Uploads to one edge. `TransportOptions` describes the arguments."""
+    """Uploads to one edge. `TransportOptions` describes the arguments.
+
+    Raises:
+        ValueError: if `base_url` is not an http or https URL.
+    """
 
     def upload_blob(
         self,

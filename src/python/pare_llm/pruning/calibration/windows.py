@@ -16,16 +16,23 @@ if TYPE_CHECKING:
 def calibration_windows(
     tokenizer: PreTrainedTokenizerBase, text: str | Path, samples: int, seqlen: int
 ) -> Tensor:
-    """Return evenly spaced windows of a text, as `pare prune --calibration TEXT --samples N --seqlen N`.
+    """Return evenly spaced windows of a text: window i starts at token i·⌊tokens/samples⌋.
 
-    Window i starts at token i·⌊tokens/samples⌋. A `.jsonl` file has one document `{"text": …}` per line, and
-    every other file, in UTF-8, is one document.
+    The windows are those of `pare prune --calibration TEXT --samples N --seqlen N`.
+
+    Args:
+        tokenizer: the tokenizer of the model.
+        text: the path of a text in UTF-8. A `.jsonl` file has one document `{"text": …}` per line, and every
+            other file is one document.
+        samples: the number of windows.
+        seqlen: the number of tokens of each window.
 
     Returns:
         (samples, seqlen) int64.
 
     Raises:
-        ValueError: if the text has too few tokens, or if a line of a `.jsonl` file is not such an object.
+        ValueError: if the text has too few tokens, or if a line of a `.jsonl` file is not such an object. The
+            message names the numbers of tokens, or the line.
     """
     if samples < 1 or seqlen < 1:
         raise ValueError(f"windows: need at least one sample and one token, got {samples} and {seqlen}")

@@ -56,29 +56,15 @@ def prune_folder(
     """Prune a causal language model of transformers on the disk, with one block in memory at a time.
 
     The run takes memory for the hidden states of all batches, and for the parameters and the Hessians of one
-    block. Only while the batches are embedded, the embeddings are in memory too. `prune_` describes the
-    method and the arguments that are not described here.
+    block. Only while the batches are embedded, the embeddings are in memory too. On several ranks, rank 0
+    writes the files. `prune_` describes the method and the other arguments.
 
-    Args:
-        folder: the dense checkpoint: `config.json`, and safetensors files that store each parameter as it is.
-        batches: as for `prune_`.
-        client: as for `prune_`.
-        out: the folder of the pruned checkpoint. It gets one file per block, `pare.json`, and copies of the
-            other files. Tensors that are not pruned are copied bit for bit, and the others keep their dtype.
-        layers: as for `prune_`.
-        ignore: as for `prune_`.
-        profile: as for `prune_`.
-        allocate: as for `prune_`.
-        true_sequential: as for `prune_`.
-        journal: as for `prune_`.
-        group: as for `prune_`. On several ranks, rank 0 writes the files.
-        progress: as for `prune_`.
-        on_layer: as for `prune_`.
-        model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
-            `config.json`.
-        device: where one block at a time is loaded.
-        states_device: as for `prune_`.
-        **query: as for `prune_`.
+    - folder: the dense checkpoint: `config.json`, and safetensors files that store each parameter as it is.
+    - out: the folder of the pruned checkpoint. It gets one file per block, `pare.json`, and copies of the
+      other files. Tensors that are not pruned are copied bit for bit, and the others keep their dtype.
+    - model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
+      `config.json`.
+    - device: where one block at a time is loaded.
 
     Raises:
         FileNotFoundError: if the folder has no `config.json` or no safetensors files.
