@@ -72,7 +72,7 @@ export class ConnectionError extends Error {
   }
 }
 
-/** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
+/** The server's answer breaks the HTTP contract. Something other than Pare may serve the URL. */
 export class MalformedAnswerError extends TypeError {
   /** The name of the class. It is the same after a program is minified. */
   override readonly name = "MalformedAnswerError";

@@ -28,7 +28,10 @@ export function requireEdgeKey(
   };
 }
 
-/** If `EDGE_OPEN` is set, answers 400 to names other than loopback and `PARE_HOSTS`, which a page of the internet could point to the edge. */
+/**
+ * If the edge is open to requests without a key, answers 400 unless the header `Host` and the URL name loopback or one of `PARE_HOSTS`.
+ * Otherwise a page of the internet could point its own name to an edge on the user's machine.
+ */
 export const requireOpenEdgeName: MiddlewareHandler<EdgeEnv> = async (c, next) => {
   if (isOpen(c.env)) {
     const names = parseHostNames(c.env.PARE_HOSTS ?? "");

@@ -1,6 +1,6 @@
 /**
- * The classes that `wrangler.toml` names. They extend `cloudflare:workers`, which exists in the Workers runtime only, so their methods are
- * written elsewhere, where tests can call them.
+ * The classes that `wrangler.toml` names. They extend classes of `cloudflare:workers`, which exists in the Workers runtime only. Their methods
+ * are therefore written elsewhere, as plain classes and functions that tests can call.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
@@ -15,7 +15,7 @@ import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 
 const DEFAULT_JOB_DAYS = 7;
 
-/** Returns a Durable Object class that forwards calls to an instance of `create`. The Worker can call only methods of the prototype. */
+/** Returns a Durable Object class. Its methods are on the prototype, where the Worker can call them, and forward to the result of `create`. */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },
   create: (state: DurableObjectState, env: EdgeBindings) => T,

@@ -10,10 +10,10 @@ import { Refusal } from "../protocol/refusal.ts";
 /** The largest number of rows or columns of a layer that the Worker solves itself. With 1024 × 1024, that takes a fraction of a second. */
 export const MAX_SMALL_FEATURES = 1024;
 
-/** The most bytes of such layers in memory at the same time. A Worker has 128 MB, and a solve needs about the size of its body again. */
+/** The most bytes of bodies of small layers in memory at once. A Worker has 128 MB, and a solve needs as much memory again as its body. */
 export const MAX_SMALL_BYTES_IN_FLIGHT = 32 * 2 ** 20;
 
-/** The largest body of such a layer in bytes. A 1024 × 1024 layer with its statistics takes 9 MiB. The rest is room for raw `inputs`. */
+/** The largest body of a small layer in bytes. A 1024 × 1024 layer with its statistics takes 9 MiB. The rest is room for raw `inputs`. */
 export const MAX_SMALL_BYTES = 16 * 2 ** 20;
 
 export const DAY_MILLISECONDS = 86_400_000;
@@ -29,7 +29,7 @@ type NumericVariable =
 
 /**
  * Returns the variable `name` as a whole number, or `fallback` if it is not set.
- * @throws {RangeError} if the value is not a whole number of at least `minimum`. A default in its place could lift a limit unnoticed
+ * @throws {RangeError} if the value is not a whole number of at least `minimum`, because a default in its place could lift a limit unnoticed
  */
 export function wholeNumber(
   env: EdgeBindings,

@@ -28,7 +28,7 @@ export interface PageParts {
   readonly title: string;
   /** The content of the page. */
   readonly main: Child;
-  /** Whether the content makes the elements `header` and `main` of its own. */
+  /** Whether the content has its own elements `header` and `main`. */
   readonly hasMain?: boolean;
   /** The name of the style among the files of the pages. @default "style.css" */
   readonly style?: string;

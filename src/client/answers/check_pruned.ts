@@ -155,7 +155,7 @@ function maskReader(mask: HostTensor | undefined, cols: number): (row: number, c
   return (row, col) => (data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
 }
 
-/** Returns a function that says whether an input was always 0, as far as the request has statistics. All weights of such an input may become 0. */
+/** Returns a function that says whether an input was always 0 by the statistics of the request. All its weights may become 0. */
 function deadInputs(tensors: LayerTensors | undefined, cols: number): (col: number) => boolean {
   const { hessian, hessian_upper: upper, inputs } = tensors ?? {};
   if (hessian) return (col) => isZeroElement(hessian, col * (cols + 1));

@@ -24,7 +24,7 @@ export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtyp
 
 /**
  * Decodes an answer, and checks that it is the layer that was asked for.
- * @throws {MalformedAnswerError} if `body` is not a safetensors file, if a tensor or the report is missing or malformed, or as {@link checkPruned}
+ * @throws {MalformedAnswerError} if `body` is not a safetensors file, lacks a tensor or the report, or as {@link checkPruned}
  */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>, requested: RequestedLayer): PrunedLayer {
   const { header, tensors } = decodeFile(body);

@@ -4,7 +4,7 @@ import type { CallOptions, Transport } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { MalformedAnswerError } from "../errors.ts";
 
-/** The number of downloads. Bytes that were damaged on their way are right in the second one. */
+/** How often a blob is downloaded. If the first bytes were damaged on their way, the second ones are right. */
 const ATTEMPTS = 2;
 
 /**

@@ -93,7 +93,7 @@ export class PareJobs implements ModelPruner {
     }
   }
 
-  /** Yields each layer once, as soon as it is done. Layers that failed transiently, or whose result is wrong, are submitted again in another job. */
+  /** Yields each layer once, as soon as it is done. Layers that failed transiently or have a wrong result are submitted again in another job. */
   async *#solve(
     requests: readonly JobLayerRequest[],
     name: string | undefined,

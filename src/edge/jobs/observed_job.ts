@@ -1,6 +1,6 @@
 /**
- * The record of a job together with everything that depends on time. Callers can wait for
- * a change of the record, the record is deleted when its lifetime is over, and the time since the last progress is measured.
+ * The record of a job together with everything that depends on time: waiting for a change of the record, the time since the last progress,
+ * and deletion at the end of the lifetime.
  */
 
 import type { JobRequest } from "../../protocol/resources/jobs.ts";
@@ -16,7 +16,7 @@ import {
 
 /**
  * The record of one job, with the functions that need a clock. The Durable Objects of the binding `JOB_RECORDS` have the methods of this
- * class. `JobRecord` describes those that have the same name there.
+ * class. `JobRecord` describes the methods that both classes have.
  */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];
@@ -108,7 +108,7 @@ export class ObservedJob {
     await this.#storage.deleteAll();
   }
 
-  /** Records that the job makes progress. Only the Workflow of the job uses the methods that call this. */
+  /** Records progress. Only methods that the Workflow of the job uses call this one. */
   #noteProgress(): void {
     this.#progressTime = Date.now();
   }

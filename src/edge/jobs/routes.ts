@@ -33,7 +33,7 @@ const POLL_SECONDS = 2;
 /** A Workflow that has not called the record of its job for this long does not run. An attempt calls it at least every half minute. */
 const DEFAULT_SILENCE_SECONDS = 60;
 
-/** The largest request in bytes. It is larger than that of other resources, because it has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
+/** The largest request in bytes. It has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
 /** Mounts the resources. */

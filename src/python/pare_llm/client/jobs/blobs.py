@@ -80,7 +80,7 @@ def digest_of_blob(source: BlobSource) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-# The number of downloads. Bytes that were damaged on their way are right in the second one.
+# How often a blob is downloaded. If the first bytes were damaged on their way, the second ones are right.
 _ATTEMPTS = 2
 
 

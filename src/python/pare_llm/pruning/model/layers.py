@@ -82,7 +82,7 @@ def linear_layers(model: nn.Module, blocks: Iterable[Block]) -> list[Layer]:
 
 
 def matrices_outside(model: nn.Module, blocks: Iterable[Block], layers: Iterable[Layer]) -> list[str]:
-    """Return the names of the `other_matrices` in the blocks, which are not weights of `layers`."""
+    """Return the names of the matrices in the blocks that `other_matrices` finds beside `layers`."""
     embeddings, linear = embedding_weights(model), [layer.linear for layer in layers]
     return [
         ".".join(filter(None, (checkpoint_name(block.name), name)))
