@@ -122,12 +122,8 @@ def _solve_layer(
 ) -> PrunedLayer[Tensor]:
     """Prune one layer at the first of `hosts` that can be reached.
 
-    Shared statistics are stored at the host, so that it factors them once. They stay there until the host
-    needs the memory.
-
-    Raises:
-        ConnectionError: if all hosts fail transiently, so that Ray repeats the task.
-        PareError: if a host refuses the layer.
+    Shared statistics stay at the host until it needs the memory. If all hosts fail transiently, Ray repeats
+    the task because of the ConnectionError. A PareError says that a host refuses the layer.
     """
     with PareHosts(hosts) as client:
         try:

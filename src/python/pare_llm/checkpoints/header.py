@@ -46,11 +46,7 @@ class TensorInfo:
 
 
 def read_header(file: BinaryIO, path: Path) -> list[TensorInfo]:
-    """Return the tensors of a file in the order of their data.
-
-    Raises ValueError if the header breaks a rule of the format, or if the file is shorter or longer than the
-    header says.
-    """
+    """Return the tensors in the order of their data. A wrong header or size is a ValueError."""
     file_bytes = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     data_begin = _LENGTH_BYTES + length

@@ -24,12 +24,7 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def open_file(path: Path) -> FileIO:
-    """Open a file for reading. Links are followed.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the path is not a regular file. A reader of a pipe could wait forever.
-    """
+    """Open a regular file, also through a link. The reader of a pipe could wait forever."""
     # With this flag, opening a pipe does not wait for a writer. Windows has no such pipes.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -54,10 +49,7 @@ class Shard:
         self.tensors = read_header(self._file, path)
 
     def read(self, info: TensorInfo, first: int = 0, count: int | None = None) -> torch.Tensor:
-        """Read `count` elements of a tensor, from the element `first` on. The default is the whole tensor.
-
-        Returns a tensor with one axis on the CPU.
-        """
+        """Read `count` elements from the element `first` on, by default all, as one axis on the CPU."""
         size = ELEMENT_BYTES[info.dtype]
         begin = info.begin + first * size
         length = info.end - begin if count is None else count * size

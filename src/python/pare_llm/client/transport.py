@@ -105,21 +105,16 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         max_answer_bytes: int | None = None,
     ) -> bytearray:
-        """Send a request and return the body of the answer. It may be sent several times.
+        """Send a request and return the body of the answer. The request may be sent several times.
 
-        Args:
-            method: the HTTP method.
-            path: the path below the base URL, such as `/v1/layers`.
-            query: the parameters of the query string.
-            body: the parts of the body, in order. By default its media type is that of safetensors.
-            headers: further headers.
-            max_answer_bytes: the length of the longest body that can be a right answer, by default in JSON.
+        `body` has the parts of a safetensors file, unless `headers` has another Content-Type. The answer may
+        have `max_answer_bytes`, or the length of the longest JSON answer.
 
         Raises:
             PareError: if the server refuses the request, also in the last attempt.
             ConnectionError: if no attempt received a whole answer, or if the failure would repeat.
             TimeoutError: if the timeout passes.
-            ValueError: if the answer is longer than a right answer can be.
+            ValueError: if the answer is too long.
         """
         request = self._make_request(method, path, query, body, headers or {})
         if max_answer_bytes is not None:

@@ -21,16 +21,8 @@ def choose_weights(
 ) -> list[ModelWeight]:
     """List the weights that `layers` or the report in `folder` names, or else all weights of linear layers.
 
-    A weight that holds several layers is listed with those layers that were named.
-
-    Args:
-        model: A module, also inside the wrappers that `unwrap` of `pare_llm.layers` knows.
-        layers: One or more patterns, see `choose_layers` of `pare_llm.layers`.
-        folder: A folder that `pare prune` wrote. Its pare.json names the pruned weights.
-
-    Raises:
-        ValueError: If both are given, or if a name has no weight, has several, or has one that is never
-        masked.
+    A weight that holds several layers is listed with those that were named. A ValueError says that both are
+    given, or that a name has no weight, has several, or has one that is never masked.
     """
     weights = model_weights(model)
     if layers is not None and folder is not None:
@@ -44,12 +36,7 @@ def choose_weights(
 
 
 def pruned_layers(folder: str | PathLike[str]) -> list[str]:
-    """Read from the pare.json in `folder` the names of the weights that have zeros.
-
-    Raises:
-        FileNotFoundError: If there is no pare.json.
-        ValueError: If the file does not name such weights.
-    """
+    """Read the names of the weights with zeros from pare.json. Raise a ValueError if it has none."""
     path = Path(folder) / REPORT_FILE
     try:
         layers = json.loads(path.read_text(encoding="utf-8"))["layers"]

@@ -31,11 +31,7 @@ class ModelWeight:
 
 
 def model_weights(model: nn.Module) -> list[ModelWeight]:
-    """List the parameters of `model`, in its order. A parameter that several modules share is listed once.
-
-    Raises:
-        TypeError: If FSDP1 has flattened the parameters, because a process then has no rows of a weight.
-    """
+    """List the parameters of `model`, each once. Raise a TypeError if FSDP1 has flattened them."""
     model = unwrap(model)
     layers: dict[int, dict[str, LinearLayer]] = {}
     for name, layer in find_layers(model).items():

@@ -7,10 +7,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model inside of its wrappers. A model that `fully_shard` has sharded has no wrapper.
 
-    The base model of a peft model still contains the adapters, so its forward pass uses them.
-
-    Raises:
-        TypeError: if FSDP1 (`FullyShardedDataParallel`) has flattened the parameters of the model.
+    The base model of a peft model still contains the adapters, so its forward pass uses them. A model that
+    FSDP1 has flattened is a TypeError.
     """
     inner = wrapped_models(model)[-1]
     for name, module in inner.named_modules():

@@ -80,12 +80,7 @@ class BlockSolver:
     ) -> Iterator[LayerResult]:
         """Yield the results of `layers` in their order, after the weight was replaced and recorded.
 
-        Args:
-            layers: the layers of the block.
-            finished: the layers whose weights are in the journal.
-            statistics: the statistics of the layers that this rank has to solve. Empty if the method needs
-                none.
-            calibration_seconds: the seconds of the forward passes before the first layer.
+        `finished` are the layers in the journal. `statistics` are those of the layers that this rank solves.
         """
         pending = [layer for layer in layers if layer.name not in finished]
         owners = assign_ranks(pending, self.ranks.count)
@@ -140,12 +135,7 @@ class BlockSolver:
     def _receive(
         self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
     ) -> tuple[_Answer, Tensor]:
-        """Return the answer and the weight, which the rank `owner` shares with all ranks.
-
-        Raises:
-            RuntimeError: naming the rank and its error, if the layer could not be solved on another rank.
-            Exception: the error of the client, on the rank that could not solve the layer.
-        """
+        """Return the answer and the weight of the rank `owner`, or raise an error on every rank."""
         mine: _Answer | str = ""  # the answer, or the error
         weight: Tensor | None = None
         failure: Exception | None = None
@@ -183,11 +173,7 @@ class BlockSolver:
         self.ranks.together(record)
 
     def _require_same_adapter(self, layer: Layer, report: Report) -> None:
-        """Refuse an answer of another adapter in a run with a journal, because adapters round differently.
-
-        Raises:
-            RuntimeError: naming both adapters.
-        """
+        """Refuse another adapter in a run with a journal, because adapters round differently."""
         adapter = (report["backend"], report["adapter"])
         self.adapter = self.adapter or adapter
         if self.is_journaled and adapter != self.adapter:

@@ -60,11 +60,7 @@ class TensorToWrite:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
-    """Write a file completely or not at all.
-
-    Raises:
-        ValueError: if the values of a tensor have another size than announced.
-    """
+    """Write a file completely or not at all. A tensor of another size than announced is a ValueError."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():

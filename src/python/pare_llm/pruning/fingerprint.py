@@ -24,10 +24,7 @@ def run_fingerprint(
     device: torch.device,
     ranks: Ranks,
 ) -> dict[str, str]:
-    """Return the fingerprint of a run. Every rank has to call this function.
-
-    `model` is the fingerprint of the model on this rank.
-    """
+    """Return the fingerprint of a run for this rank's `model`. Every rank has to call this function."""
     return {
         "model": _digest_of(ranks.collect(model)),
         "batches": _digest_of(ranks.collect(batches_digest(batches))),
@@ -40,10 +37,7 @@ def run_fingerprint(
 
 
 def model_digest(model: nn.Module) -> str:
-    """Return the SHA-256 digest of the names, shapes, dtypes and values of all parameters and buffers.
-
-    Of a sharded parameter, the digest covers the shard of this rank.
-    """
+    """Digest the names, shapes, dtypes and values of all buffers and parameters, or of this rank's shards."""
     digest = hashlib.sha256()
     for name, values in model.state_dict(keep_vars=True).items():
         if isinstance(values, Tensor):

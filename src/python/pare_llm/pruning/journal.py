@@ -53,10 +53,8 @@ class Journal:
     def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
         """Open the journal in `folder`, or create it.
 
-        Raises:
-            ValueError: if the journal is damaged, or belongs to a run with another fingerprint. The message
-                names the differences.
-            RuntimeError: if another process works on the run.
+        Raises a ValueError if it is damaged, or if its fingerprint differs, which the message explains, and a
+        RuntimeError if another process works on the run.
         """
         self._folder = folder
         self._fingerprint = dict(fingerprint)
@@ -82,11 +80,7 @@ class Journal:
         }
 
     def read(self, name: str) -> Tensor:
-        """Read the weight of a finished layer.
-
-        Raises:
-            ValueError: if the file of the layer is damaged.
-        """
+        """Read the weight of a finished layer. Raise a ValueError if its file is damaged."""
         content = self._layer_path(name).read_bytes()
         if hashlib.sha256(content).hexdigest() != self._entries[name]["sha256"]:
             raise ValueError(f"{self._layer_path(name)}: has changed since its digest was checked")
@@ -201,11 +195,7 @@ class FolderLock:
     """A lock that the operating system releases when the process ends. Without `fcntl`, nothing is locked."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock.
-
-        Raises:
-            RuntimeError: if another process has it.
-        """
+        """Take the lock. Raise a RuntimeError if another process has it."""
         self._file = (folder / "lock").open("w")
         if fcntl is None:
             return

@@ -90,11 +90,7 @@ class PruneRun:
     def open_journal(
         self, folder: str | Path | None, model_digest: Callable[[], str], stack: ExitStack
     ) -> None:
-        """Open the journal on rank 0 until `stack` is closed. Without a folder, nothing is recorded.
-
-        Raises:
-            ValueError: if the journal is damaged or belongs to another run.
-        """
+        """Open the journal on rank 0 until `stack` is closed, as `Journal`. Without a folder, do nothing."""
         if folder is None:
             return
         path = Path(folder)
@@ -114,11 +110,7 @@ class PruneRun:
         self._is_journaled = True
 
     def capture(self, states_device: torch.device) -> HiddenStates | None:
-        """Run the model up to its first block. Return None if the run has no batches and needs none.
-
-        Raises:
-            ValueError: if there are no batches, but the method needs statistics.
-        """
+        """Run the model up to its first block. Return None without batches, if the run needs none."""
         if not any(self.ranks.collect(len(self._batches))):
             needing = [query for query in self._queries.values() if not needs_no_statistics(query)]
             if not needing and not self._allocation:

@@ -100,10 +100,7 @@ class ConnectionPool:
     def exchange(self, request: Request, deadline: Deadline) -> Answer:
         """Send `request` and read the whole answer, whatever its status.
 
-        Raises:
-            ConnectionError: if the connection fails or breaks.
-            TimeoutError: if the deadline passes.
-            ValueError: if the answer is longer than a right answer can be.
+        Raises a ConnectionError, a TimeoutError, or a ValueError if the answer is longer than a right answer.
         """
         origin = f"{request.url.scheme}://{request.url.netloc.rpartition('@')[2]}"
         proxy = find_proxy(request.url)

@@ -25,10 +25,8 @@ def find_proxy(url: SplitResult) -> Proxy | None:
     """Return the proxy for a URL, or None if the server is reached directly.
 
     The environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY are used, and on macOS and Windows also the
-    settings of the system. This machine itself is never reached through a proxy.
-
-    Raises:
-        ValueError: if the proxy is not an HTTP proxy.
+    settings of the system. This machine itself is never reached through a proxy. A proxy that does not speak
+    HTTP is a ValueError.
     """
     host = url.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127."):

@@ -12,16 +12,10 @@ _READ_BYTES = 2**20
 
 
 def read_body(response: BaseHTTPResponse, path: str, max_bytes: int) -> bytearray:
-    """Read the whole body. If the answer declares its length, the buffer is allocated once.
+    """Read the whole body, into one buffer if its length is declared. `path` is for errors.
 
-    Args:
-        response: the answer, of which only the headers were read.
-        path: the path of the request, which errors name.
-        max_bytes: the length of the longest body that can be right.
-
-    Raises:
-        ValueError: if the body is longer than `max_bytes`, or does not fit into memory.
-        ConnectionResetError: if the body is shorter than its Content-Length.
+    Raises a ValueError if the body has more than `max_bytes` or does not fit into memory, and a
+    ConnectionResetError if it is shorter than its Content-Length.
     """
     length = response.length_remaining
     if length is None:

@@ -101,10 +101,7 @@ def _measure_errors(
 
 
 def _level_query(query: LayerQuery, sparsity: float) -> LayerQuery:
-    """Return the parameters for solving a layer at one level.
-
-    SparseGPT replaces the slower methods, because their errors grow with the sparsity in nearly the same way.
-    """
+    """Return the parameters of one level, with SparseGPT for slower methods, whose errors grow alike."""
     method = query["method"] if query["method"] in ("magnitude", "wanda") else "sparsegpt"
     kept = {name: query[name] for name in ("blocksize", "damping") if name in query}
     return cast("LayerQuery", {**kept, "method": method, "sparsity": sparsity, "error": True})

@@ -35,11 +35,7 @@ class Batch:
 
 
 def read_batches(batches: Iterable[BatchInput]) -> list[Batch]:
-    """Read all batches. A tensor becomes the first argument of the model; labels are dropped.
-
-    Raises:
-        TypeError: if a batch is neither a tensor nor a mapping.
-    """
+    """Read all batches: tensors, the first argument of the model, or mappings, without labels."""
     return [_read_batch(batch, index) for index, batch in enumerate(batches)]
 
 

@@ -59,12 +59,7 @@ class Capture:
         self._mover = TensorMover(device)
 
     def run(self, model: nn.Module, batches: Sequence[Batch], ranks: Ranks) -> None:
-        """Run the model on each batch up to its last block. Every rank has to call this method.
-
-        Raises:
-            ValueError: if the forward pass does not call the blocks one after the other, or changes the
-                hidden states between two blocks.
-        """
+        """Run the model on every rank, up to its last block. Blocks that are no chain are a ValueError."""
         stand_ins: dict[str, nn.Module] = {
             block.name: _StandIn(block, self._on_call) for block in self._blocks
         }

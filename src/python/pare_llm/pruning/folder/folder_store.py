@@ -29,16 +29,7 @@ class FolderStore:
         output: OutputFiles | None,
         device: torch.device,
     ) -> None:
-        """Load nothing yet.
-
-        Args:
-            model: the model, with its parameters on the meta device.
-            source: the dense checkpoint.
-            names: the stored names of the parameters of each block.
-            layers: the layers that will be pruned.
-            output: the files of the pruned checkpoint. None on ranks that write nothing.
-            device: where parameters are loaded.
-        """
+        """Load nothing yet. `output` is None on ranks that write nothing."""
         self._model = model
         self._source = source
         self._names = names

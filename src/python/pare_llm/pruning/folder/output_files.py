@@ -21,15 +21,9 @@ class OutputFiles:
     """The files of a new checkpoint. Every file is written completely or not at all."""
 
     def __init__(self, source: CheckpointFolder, out: Path, blocks: Sequence[Sequence[str]]) -> None:
-        """Plan the files: one for each block, and others of at most that size for the other tensors.
+        """Plan a file for each block, and files of at most that size for the tensors outside of `blocks`.
 
-        Args:
-            source: the checkpoint from which all tensors are copied that are not replaced.
-            out: the folder of the new checkpoint.
-            blocks: the names of the stored tensors of each block.
-
-        Raises:
-            FileExistsError: if there is a checkpoint in the folder.
+        Tensors that are not replaced are copied from `source`. A checkpoint in `out` is a FileExistsError.
         """
         for name in (INDEX_FILE, WEIGHTS_FILE):
             if (out / name).exists():
@@ -41,12 +35,7 @@ class OutputFiles:
         self._written: set[int] = set()
 
     def write_block(self, block: int, replaced: Mapping[str, Tensor]) -> None:
-        """Write the file of a block.
-
-        Args:
-            block: the index of the block.
-            replaced: the new tensors by their stored names, in the stored dtype.
-        """
+        """Write the file of a block, with the new tensors by their stored names, in the stored dtype."""
         self._write(block, replaced)
 
     def write_rest(self) -> None:

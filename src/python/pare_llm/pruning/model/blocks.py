@@ -23,10 +23,8 @@ class Block:
 def find_blocks(model: nn.Module, blocks: Sequence[str | nn.Module] | None = None) -> list[Block]:
     """Return the blocks of `model` in the order of the forward pass.
 
-    By default they are the members of the only outermost `nn.ModuleList` of one class with linear layers.
-
-    Raises:
-        ValueError: if there is no such list, or several as in T5, or if a given block is not in the model.
+    By default they are the members of the only outermost `nn.ModuleList` of one class with linear layers. A
+    ValueError says that there is none, or several as in T5, or that a given block is not in the model.
     """
     names = {module: name for name, module in model.named_modules()}
     if blocks is None:

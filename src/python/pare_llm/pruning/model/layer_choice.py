@@ -20,10 +20,7 @@ def choose_layers(
     """Return the chosen layers in their order, each with the parameters that the profile sets for it.
 
     A layer is chosen if `choice` selects it and `ignore` does not, unless a rule of the profile decides.
-    Without a choice, all layers are selected. `choose_layers` of `pare_llm.layers` describes the patterns.
-
-    Raises:
-        ValueError: if a pattern is malformed or matches no layer, or if no layer is chosen.
+    Without a choice, all layers are selected. A ValueError names a pattern that is malformed or matches none.
     """
     names = [layer.name for layer in layers]
     selected = set(names) if choice is None else _selected(names, choice, "layers")

@@ -11,12 +11,9 @@ _ADVICE = "prune the model before it is quantised"
 
 
 def require_weights(model: nn.Module) -> None:
-    """Refuse a model some of whose weights are elsewhere or are not tensors.
+    """Refuse a model with a parameter that accelerate, the meta device or DeepSpeed ZeRO-3 keeps elsewhere.
 
-    Raises:
-        ValueError: if a parameter is offloaded by accelerate, is on the meta device, or is partitioned by
-            DeepSpeed ZeRO-3. The message names the parameter.
-        TypeError: if a module was quantised by `torch.ao`. The message names the module.
+    The ValueError names the parameter. A TypeError names a module that `torch.ao` has quantised.
     """
     for name, module in model.named_modules():
         if type(module).__module__.startswith("torch.ao.nn.quantized"):
