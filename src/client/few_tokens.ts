@@ -18,7 +18,7 @@ interface Shortage {
   query?: LayerQuery;
 }
 
-/** The layers of a model with few tokens, as far as their groups have been seen. */
+/** The layers of a model with few tokens, of all groups that `see` was called with. */
 export class FewTokens {
   readonly #shortages = new Map<string, Shortage>();
 

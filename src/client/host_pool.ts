@@ -84,10 +84,7 @@ export class HostPool<Host extends LayerHost> {
     }
   }
 
-  /**
-   * Returns the layer if it was solved. If the host of the request is lost, puts the layer back into the queue and returns undefined.
-   * @throws every other error of the request
-   */
+  /** Returns the solved layer. If its host is lost, puts the layer back and returns undefined. @throws every other error of the request */
   #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): RoundLayer | undefined {
     const { host, task } = outcome;
     if ("error" in outcome) {
@@ -115,10 +112,7 @@ export class HostPool<Host extends LayerHost> {
     }));
   }
 
-  /**
-   * Marks `host` as lost if `error` is transient.
-   * @returns whether the host is lost. False if the pool has one host only, because no other host could take over its layer
-   */
+  /** Marks `host` as lost after a transient error, if another host can take over its layer. Returns whether `host` is lost. */
   #markLost(host: Host, error: unknown): boolean {
     const isLoss = (error instanceof ConnectionError || error instanceof PareError) && error.isTransient;
     if (!isLoss || this.#hosts.length === 1) return false;

@@ -132,10 +132,7 @@ export class Pare implements ModelPruner {
     }
   }
 
-  /**
-   * Asks the host for the device on which it solves layers. A host that is still starting is asked again.
-   * @throws {PareError} `no_device`, `device_lost` or `unauthorized`
-   */
+  /** Asks the host for its device, as soon as it has started. @throws {PareError} `no_device`, `device_lost` or `unauthorized` */
   async describeHost(options: CallOptions = {}): Promise<HostDescription> {
     const path = "/readyz";
     const answer = await this.#transport.send({ method: "GET", path, signal: options.signal });

@@ -23,9 +23,7 @@ export class PareHosts implements ModelPruner {
 
   /**
    * Makes a client. No request is sent yet.
-   * @param hosts how to reach each host
-   * @throws {RangeError} if `hosts` is empty
-   * @throws {TypeError} if a `baseUrl` is not an http or https URL
+   * @throws {RangeError} {TypeError} if `hosts` is empty, or if a `baseUrl` is not an http or https URL
    */
   constructor(hosts: readonly TransportOptions[], options: PareHostsOptions = {}) {
     if (hosts.length === 0) throw new RangeError("hosts: must be at least one, got 0");

@@ -158,10 +158,9 @@ function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
 }
 
 /**
- * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts. Such a server is a host itself, an edge
- * without a registry of hosts, or an edge where the API key lacks the scope `metrics`.
- * @throws {PareError} {ConnectionError} if the server fails. Transient failures are thrown after the last attempt
- * @throws {TypeError} if the answer is malformed
+ * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts, as do a host, an edge without a registry,
+ * and an edge where the API key lacks the scope `metrics`.
+ * @throws {PareError} {ConnectionError} {TypeError} if the server still fails in the last attempt, or if the answer is malformed
  */
 export async function listEdgeHosts(
   edge: TransportOptions,

@@ -1,7 +1,4 @@
-/**
- * Prunes layers by one job at an edge: uploads their tensors, submits the job, and downloads each result when it is done. A layer that exceeds
- * the body limit of an edge is pruned by a job of its own.
- */
+/** Prunes layers by one job at an edge: uploads their tensors, submits the job, and downloads each result when it is done. */
 
 import { joinedItems, printableLine } from "../../base/texts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -114,10 +111,7 @@ export async function* pruneByJob(
 
 const LAYER_NAME = "layer";
 
-/**
- * Whether a request failed at the body limit of an edge, so that the tensors can be uploaded instead. The error of an edge has the URL of
- * its uploads, and that of a proxy in front of the edge is not problem+json. A host accepts no uploads.
- */
+/** Whether a request failed at the body limit of an edge, which names the URL of its uploads, or of a proxy, which sends no problem+json. */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;
   return error.uploads !== undefined || error.code === "unknown";

@@ -85,11 +85,7 @@ class PareError(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may succeed later.
-
-        True for the statuses 408, 429, 502, 503 and 504, and for those from 520 to 530, with which Cloudflare
-        says that it cannot reach the server.
-        """
+        """Whether the same request may succeed later: for 408, 429, 502 to 504, and 520 to 530 (Cloudflare)."""
         return self.status in _TRANSIENT_STATUSES
 
 

@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HostDescription:
-    """The device on which a host solves layers, named as in its reports.
-
-    Attributes:
-        backend: `webgpu` or `cpu`.
-        adapter: the name of the device.
-    """
+    """The device of a host, as in its reports: the backend, `webgpu` or `cpu`, and the name of the adapter."""
 
     backend: str
     adapter: str
@@ -160,9 +155,7 @@ class Pare(ServerClient):
                 raise
 
     def describe_host(self) -> HostDescription:
-        """Ask the host for the device on which it solves layers.
-
-        A host that is still starting is asked again.
+        """Ask the host for its device, as soon as it has started.
 
         Raises:
             PareError: `no_device`, `device_lost` or `unauthorized`.

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 
 class SharedStatistics:
-    """Prunes layers that share one Hessian. It may be used by several threads.
-
-    Args:
-        pare: the client of the host.
-        hessian_upper: (n·(n+1)/2) float32, the upper triangle of the (n, n) Hessian, packed row by row.
-    """
+    """Prunes layers that share the Hessian `hessian_upper` at the host of `pare`, also from several threads."""
 
     def __init__(self, pare: Pare, hessian_upper: Tensor) -> None:
         self._pare = pare

@@ -74,10 +74,7 @@ class Hessian:
         self.tokens += inputs.shape[:-1].numel() if real is None else int(real.sum())
 
     def upper(self) -> Tensor:
-        """Return the upper triangle of H, packed row by row: contiguous float32 with shape (in·(in+1)/2).
-
-        This is the tensor `hessian_upper` of the HTTP API.
-        """
+        """Return `hessian_upper` of the API: the upper triangle, packed row by row, float32 (in·(in+1)/2)."""
         return torch.cat([row[i:] for i, row in enumerate(self.matrix)])
 
     def clone(self) -> "Hessian":

@@ -35,12 +35,7 @@ DEFAULT_POLL_MS = 2000
 
 
 class Jobs(ServerClient):
-    """The jobs at one edge. `TransportOptions` describes the arguments. The timeout counts for each request
-    by itself.
-
-    Raises:
-        ValueError: if `base_url` is not an http or https URL.
-    """
+    """The jobs at one edge. `TransportOptions` describes the arguments. Each request has its own timeout."""
 
     def submit(
         self,
@@ -94,11 +89,7 @@ class Jobs(ServerClient):
         return cast(JobList, parse_answer(answer, "/v1/jobs", "a list of jobs", JobList.__annotations__))
 
     def get(self, job_id: str) -> Job:
-        """Return the current state of a job.
-
-        Raises:
-            PareError: `not_found` if there is no such job.
-        """
+        """Return the current state of a job. Raise a PareError `not_found` if there is no such job."""
         return _parse_job(self._transport.send("GET", f"/v1/jobs/{job_id}"))
 
     def cancel(self, job_id: str) -> None:

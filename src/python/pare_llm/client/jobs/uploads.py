@@ -34,11 +34,7 @@ class UploadProgress(TypedDict):
 
 
 class Uploads(ServerClient):
-    """Uploads to one edge. `TransportOptions` describes the arguments.
-
-    Raises:
-        ValueError: if `base_url` is not an http or https URL.
-    """
+    """Uploads to one edge. `TransportOptions` describes the arguments."""
 
     def upload_blob(
         self,
