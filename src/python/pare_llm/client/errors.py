@@ -85,7 +85,7 @@ class PareError(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may succeed later: for 408, 429, 502 to 504, and 520 to 530 (Cloudflare)."""
+        """Whether the same request may succeed later: for 408, 429, 502 to 504 and 520 to 530."""
         return self.status in _TRANSIENT_STATUSES
 
 

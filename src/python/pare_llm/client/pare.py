@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HostDescription:
-    """The device of a host, as in its reports: the backend, `webgpu` or `cpu`, and the name of the adapter."""
+    """The device of a host, as its reports name it: the backend `webgpu` or `cpu`, and the adapter."""
 
     backend: str
     adapter: str

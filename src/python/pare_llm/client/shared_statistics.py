@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SharedStatistics:
-    """Prunes layers that share the Hessian `hessian_upper` at the host of `pare`, also from several threads."""
+    """Prunes layers that share one Hessian at the host of `pare`, also from several threads."""
 
     def __init__(self, pare: Pare, hessian_upper: Tensor) -> None:
         self._pare = pare

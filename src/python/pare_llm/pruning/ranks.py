@@ -1,8 +1,4 @@
-"""The processes that prune one model together, each with its own calibration batches.
-
-All ranks must call the methods of `Ranks` in the same order, because each method communicates. Without
-`torch.distributed` there is one rank.
-"""
+"""The processes that prune one model together. Without `torch.distributed` there is one rank."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,7 +11,7 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """The ranks of a process group."""
+    """The ranks of a process group, which must call each method in the same order, because they communicate."""
 
     def __init__(self, group: "dist.ProcessGroup | None" = None) -> None:
         """Use `group`, or the world group if `torch.distributed` is initialised."""
