@@ -72,7 +72,7 @@ class KeptZeros:
     def __init__(self, model: nn.Module, weights: list[ModelWeight], *, named: bool) -> None:
         """Make the masks of `weights` that have zeros. Weights that were `named` must have one.
 
-        Raises a ValueError if no entry is masked, if a weight has no values, or if an unnamed one is all zeros.
+        Raises a ValueError if no entry is masked, or if a weight has no values, or unnamed only zeros.
         """
         self._model = model
         self.parameters: dict[str, nn.Parameter] = {}

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """The ranks of a process group, which must call each method in the same order, because they communicate."""
+    """The ranks of a process group. All must call the methods in the same order, because they communicate."""
 
     def __init__(self, group: "dist.ProcessGroup | None" = None) -> None:
         """Use `group`, or the world group if `torch.distributed` is initialised."""
