@@ -46,7 +46,7 @@ class TensorInfo:
 
 
 def read_header(file: BinaryIO, path: Path) -> list[TensorInfo]:
-    """Return the tensors in the order of their data. A wrong header or size is a ValueError."""
+    """Return the tensors in the order of their data. A wrong header or size raises a ValueError."""
     file_bytes = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     data_begin = _LENGTH_BYTES + length

@@ -28,7 +28,7 @@ def dense_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_layout(config: dict[str, Any]) -> tuple[CodeKind, ...] | None:
-    """Return the kinds of codes, or None if dense. A layout that Pare does not write is a ValueError."""
+    """Return the kinds of codes, or None if dense. Other layouts than Pare's raise a ValueError."""
     key = next((key for key in LAYOUT_KEYS if config.get(key) is not None), None)
     if key is None:
         return None

@@ -1,4 +1,4 @@
-"""The errors that a server answers with. Failed connections raise `ConnectionError`, or `TimeoutError`."""
+"""The errors that a server answers with. Other failures raise `ConnectionError` or `TimeoutError`."""
 
 import json
 import re
@@ -141,7 +141,7 @@ def _redirection(status: int, headers: Mapping[str, str]) -> str | None:
 
 
 def _parse_problem(content_type: str | None, text: str) -> dict[str, str] | None:
-    """Return the texts of a problem. None for other JSON, because proxies send pages with a wrong type."""
+    """Return the texts of a problem, or None if the body is no JSON object, as from some proxies."""
     if content_type is None or "json" not in content_type:
         return None
     try:

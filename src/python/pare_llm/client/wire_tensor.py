@@ -25,7 +25,7 @@ BYTES_PER_ELEMENT: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "BOOL": 1
 
 @dataclass(frozen=True)
 class WireTensor:
-    """The bytes of a tensor, row-major and little-endian. `data` is one-dimensional and owns its memory."""
+    """The bytes of a tensor, row-major and little-endian. `data` is flat, and keeps its memory alive."""
 
     dtype: str
     shape: tuple[int, ...]

@@ -28,7 +28,7 @@ class PackedMask:
             self.bits[start // 8 :][: len(packed)] = packed
 
     def zero_(self, tensor: Tensor, first: int = 0) -> None:
-        """Set the masked entries of `tensor`, whose first entry is `first`, to +0.0, even NaN."""
+        """Set the masked entries of `tensor`, which begins at entry `first` of the mask, to +0.0."""
         if self.zeros == 0:
             return
         if tensor.is_contiguous():

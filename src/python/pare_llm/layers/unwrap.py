@@ -8,7 +8,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     """Return the model inside of its wrappers. A model that `fully_shard` has sharded has no wrapper.
 
     The base model of a peft model still contains the adapters, so its forward pass uses them. A model that
-    FSDP1 has flattened is a TypeError.
+    FSDP1 has flattened raises a TypeError.
     """
     inner = wrapped_models(model)[-1]
     for name, module in inner.named_modules():

@@ -60,7 +60,7 @@ class TensorToWrite:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
-    """Write a file completely or not at all. A tensor of another size than announced is a ValueError."""
+    """Write a file completely or not at all. A tensor of an unannounced size raises a ValueError."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():

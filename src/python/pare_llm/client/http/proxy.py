@@ -26,7 +26,7 @@ def find_proxy(url: SplitResult) -> Proxy | None:
 
     The environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY are used, and on macOS and Windows also the
     settings of the system. This machine itself is never reached through a proxy. A proxy that does not speak
-    HTTP is a ValueError.
+    HTTP raises a ValueError.
     """
     host = url.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127."):

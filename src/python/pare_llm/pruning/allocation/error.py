@@ -101,7 +101,7 @@ def _measure_errors(
 
 
 def _level_query(query: LayerQuery, sparsity: float) -> LayerQuery:
-    """Return the parameters of one level, with SparseGPT for slower methods, whose errors grow alike."""
+    """Return the parameters of one level, with SparseGPT for slower methods, whose errors grow similarly."""
     method = query["method"] if query["method"] in ("magnitude", "wanda") else "sparsegpt"
     kept = {name: query[name] for name in ("blocksize", "damping") if name in query}
     return cast("LayerQuery", {**kept, "method": method, "sparsity": sparsity, "error": True})

@@ -59,7 +59,7 @@ class Capture:
         self._mover = TensorMover(device)
 
     def run(self, model: nn.Module, batches: Sequence[Batch], ranks: Ranks) -> None:
-        """Run the model on every rank, up to its last block. Blocks that are no chain are a ValueError."""
+        """Run the model through its blocks, on every rank. Raise a ValueError if they are no chain."""
         stand_ins: dict[str, nn.Module] = {
             block.name: _StandIn(block, self._on_call) for block in self._blocks
         }

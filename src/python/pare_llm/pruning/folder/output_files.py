@@ -23,7 +23,7 @@ class OutputFiles:
     def __init__(self, source: CheckpointFolder, out: Path, blocks: Sequence[Sequence[str]]) -> None:
         """Plan a file for each block, and files of at most that size for the tensors outside of `blocks`.
 
-        Tensors that are not replaced are copied from `source`. A checkpoint in `out` is a FileExistsError.
+        Tensors that are not replaced are copied from `source`. A checkpoint in `out` raises FileExistsError.
         """
         for name in (INDEX_FILE, WEIGHTS_FILE):
             if (out / name).exists():

@@ -11,7 +11,7 @@ _ADVICE = "prune the model before it is quantised"
 
 
 def require_weights(model: nn.Module) -> None:
-    """Refuse a model with a parameter that accelerate, the meta device or DeepSpeed ZeRO-3 keeps elsewhere.
+    """Refuse a model with a parameter on the meta device, offloaded by accelerate, or partitioned by ZeRO-3.
 
     The ValueError names the parameter. A TypeError names a module that `torch.ao` has quantised.
     """
