@@ -26,7 +26,7 @@ export class LayerTaskQueue<Host> {
     return !this.#hasMoreGroups && this.#waiting.length === 0;
   }
 
-  /** Removes and returns the next layer, first one whose statistics are stored at `host`. Returns undefined if no layer is left. */
+  /** Removes and returns the next layer, preferably one whose statistics are stored at `host`. Returns undefined if no layer is left. */
   async next(host: Host): Promise<LayerTask<Host> | undefined> {
     while (this.#waiting.length === 0 && this.#hasMoreGroups) {
       const { done, value } = await this.#groups.next();

@@ -10,8 +10,8 @@ export interface ModelSource<Hessian = HostTensor> {
   /** Total number of layers in all groups. */
   readonly layerCount: number;
   /**
-   * Yields all groups once, in the order in which they must be pruned. Except within a round (`hasMoreInRound`), all layers of a group must
-   * be replaced before the next group is requested. If the caller leaves the loop early, the source frees its resources.
+   * Yields all groups once, in the order in which they must be pruned. A round is one group, or several that `hasMoreInRound` joins. All
+   * layers of a round must be replaced before the next round is requested. If the caller leaves the loop early, the source frees its resources.
    */
   groups(): AsyncGenerator<LayerGroup<Hessian>, void, undefined>;
 }
