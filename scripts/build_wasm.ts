@@ -23,10 +23,9 @@ const ENTRY = "src/device/cpu/assembly/index.ts";
 const MAXIMUM_PAGES = "65536";
 
 /**
- * The options of both modules. -O2 is used because -O3 interleaves the steps of unrolled loops. The
- * micro-kernel of the matrix product then spills its accumulators from registers and is a third slower. The
- * initial memory is one page, because an engine that checks bounds can omit the check for constant offsets
- * below the initial size.
+ * The options of both modules. -O2 is used because -O3 interleaves the steps of unrolled loops. The micro-kernel of the matrix
+ * product then spills its accumulators from registers and is a third slower. The initial memory is one page, because an engine
+ * that checks bounds can omit the check for constant offsets below the initial size.
  */
 const COMMON_OPTIONS = [
   ENTRY,
@@ -83,9 +82,8 @@ function withLinks(messages: string): string {
 }
 
 /**
- * Compiles one module and writes it to `target` with the modification time `time` (ms since 1970). The caller
- * passes the time of the newest source. A source that is edited during compilation is then newer than the
- * module, so the next build compiles again.
+ * Compiles one module and writes it to `target` with the modification time `time` (ms since 1970). The caller passes the time of
+ * the newest source. A source that is edited during compilation is then newer than the module, so the next build compiles again.
  * @returns undefined, or the compiler's messages if compilation failed
  */
 async function compile(target: URL, flags: readonly string[], time: number): Promise<string | undefined> {

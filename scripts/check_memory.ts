@@ -29,8 +29,7 @@ async function checkMemory({ blocks, hidden, samples, seqlen, limit }: Options):
     await makeEmptyOpt(`${folder}/model`, shape);
     const { size } = await Deno.stat(`${folder}/model/model.safetensors`);
     const { calibration } = await writeSotuTexts(folder);
-    // Only the first and the last transformer block are pruned, which saves time. The forward passes still
-    // run through every block.
+    // Only the first and the last transformer block are pruned, which saves time. The forward passes still run through every block.
     const layers = ["--layers", `/layers\\.(0|${blocks - 1})\\./`];
     const windows = ["--samples", String(samples), "--seqlen", String(seqlen), "--seed", "1"];
     const places = ["--out", `${folder}/out`, "--activations", "disk", "--backend", "cpu"];

@@ -1,9 +1,8 @@
 /**
- * `deno task generate`: renders the tables of the results files into the Markdown pages. A table stands between the lines
- * `<!-- table: BENCH/TABLE -->` and `<!-- end -->`, where TABLE is a table of the bench BENCH. If the results are in another
- * file than `results/BENCH.json`, the name of that file follows: `<!-- table: layers/speed webgpu -->`. The table `headline`
- * has figures of several benches. A test compares the pages with the results files, so that no figure in a table is typed by
- * hand.
+ * `deno task generate`: renders the tables of the results files into the Markdown pages. A table stands between the lines `<!--
+ * table: BENCH/TABLE -->` and `<!-- end -->`, where TABLE is a table of the bench BENCH. If the results are in another file than
+ * `results/BENCH.json`, the name of that file follows: `<!-- table: layers/speed webgpu -->`. The table `headline` has figures of
+ * several benches. A test compares the pages with the results files, so that no figure in a table is typed by hand.
  */
 
 import { loadBench } from "./bench/bench.ts";

@@ -28,10 +28,7 @@ export interface Bench<Options extends object, Results extends object> {
   readonly description: string;
   /** Adds the options that only this bench has. */
   readonly options?: (command: Command) => Command;
-  /**
-   * Measures and saves. Progress goes to standard error.
-   * @returns the results, whose tables are then printed
-   */
+  /** Measures and saves. Progress goes to standard error. @returns the results, whose tables are then printed */
   measure(options: Options & CommonBenchOptions, context: BenchContext<Results>): Promise<Results>;
   /** Whether the results are as required. If they are not, the command exits with 1. Without it, all results are. */
   readonly passes?: (results: Results) => boolean;

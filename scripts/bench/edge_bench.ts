@@ -1,9 +1,8 @@
 /**
- * Measures how much time the edge adds to solving a layer. The edge is Pare's Cloudflare Worker in front of
- * the GPU hosts. One layer is solved in three ways: by a request to a host, by a request to the edge that
- * passes it on to the host, and by uploading the layer to the edge and submitting a durable job. Each round
- * measures the three ways in turn, so that other load on the machine affects all of them. A round fails
- * unless the three reports agree.
+ * Measures how much time the edge adds to solving a layer. The edge is Pare's Cloudflare Worker in front of the GPU hosts. One
+ * layer is solved in three ways: by a request to a host, by a request to the edge that passes it on to the host, and by uploading
+ * the layer to the edge and submitting a durable job. Each round measures the three ways in turn, so that other load on the
+ * machine affects all of them. A round fails unless the three reports agree.
  */
 
 import type { Bench } from "./bench.ts";
@@ -38,10 +37,7 @@ interface EdgeResult {
 interface JobSeconds {
   /** The time to compute the digest, send the parts, and wait for the edge to check the digest. */
   readonly upload: number;
-  /**
-   * The time from submitting the job until the client sees that it is done. The client asks every `POLL_MS`
-   * milliseconds.
-   */
+  /** The time from submitting the job until the client sees that it is done. The client asks every `POLL_MS` milliseconds. */
   readonly job: number;
   /** The time to download the solved layer. */
   readonly fetch: number;

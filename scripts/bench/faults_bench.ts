@@ -1,7 +1,4 @@
-/**
- * Causes faults of every kind, and checks that the final bytes are those of an undisturbed run. `scripts/faults/` has the
- * kinds.
- */
+/** Causes faults of every kind, and checks that the final bytes are those of an undisturbed run. `scripts/faults/` has the kinds. */
 
 import { integer } from "../../src/cli/options/common_options.ts";
 import { type FaultCount, Tally } from "../faults/fault_kind.ts";

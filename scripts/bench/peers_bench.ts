@@ -252,10 +252,7 @@ function summarize(costs: readonly RunCost[]): RunCost {
   };
 }
 
-/**
- * Returns the first `count` windows of `seqlen` tokens. `pare eval --windows COUNT` measures the same
- * windows.
- */
+/** Returns the first `count` windows of `seqlen` tokens. `pare eval --windows COUNT` measures the same windows. */
 function firstWindows(tokens: Uint32Array, count: number, seqlen: number): Uint32Array[] {
   return Array.from({ length: count }, (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen));
 }
@@ -310,10 +307,7 @@ function lazyRandomModel({ name, write }: RandomModel): LazyPeersModel {
   };
 }
 
-/**
- * The measurements of one run. The times are medians over the repetitions. The memory is the maximum over the
- * repetitions.
- */
+/** The measurements of one run. The times are medians over the repetitions. The memory is the maximum over the repetitions. */
 export interface RunResult extends RunCost, ZeroCount {
   readonly run: PeerRun;
   /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did, and for llm-compressor. */
@@ -370,10 +364,7 @@ export interface PeersResults {
 /** The largest allowed relative difference between the perplexities of `pare eval` and transformers. */
 const TOLERANCE = 1e-3;
 
-/**
- * Compares two perplexities of a checkpoint.
- * @throws {Error} if the two perplexities differ by more than 0.1 percent
- */
+/** Compares two perplexities of a checkpoint. @throws {Error} if the two perplexities differ by more than 0.1 percent */
 export function requireSamePerplexity({ checkpoint, pare, transformers }: PerplexityCheck): void {
   // The condition is negated, so that a perplexity of NaN also throws.
   if (!(Math.abs(pare / transformers - 1) <= TOLERANCE)) {

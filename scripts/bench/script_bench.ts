@@ -1,13 +1,12 @@
 /**
- * Times the pruning of whole models by Pare and by a PyTorch program in two forms, which are called the
- * references. In each round, Pare prunes the model once for each way to multiply matrices, and then each
- * reference once. Before anything is timed, one run of each is made and their losses are compared. This proves
- * that all of them solve the same problem. Each reference runs in the build and the setting of PyTorch that
- * were fastest in short trials.
+ * Times the pruning of whole models by Pare and by a PyTorch program in two forms, which are called the references. In each
+ * round, Pare prunes the model once for each way to multiply matrices, and then each reference once. Before anything is timed,
+ * one run of each is made and their losses are compared. This proves that all of them solve the same problem. Each reference runs
+ * in the build and the setting of PyTorch that were fastest in short trials.
  *
- * Besides the medians, the fastest run of each program is reported. Other load on the machine only adds time.
- * The same load adds several times as much to PyTorch's time, because OpenBLAS's threads wait for each other.
- * On a busy machine the ratio of the medians is therefore too favourable to Pare.
+ * Besides the medians, the fastest run of each program is reported. Other load on the machine only adds time. The same load adds
+ * several times as much to PyTorch's time, because OpenBLAS's threads wait for each other. On a busy machine the ratio of the
+ * medians is therefore too favourable to Pare.
  */
 
 import { fileURLToPath } from "node:url";
@@ -197,10 +196,7 @@ export const bench: Bench<ScriptOptions, ModelTimings> = {
   tables: { models: modelTable, settings: modelSettingsTable },
 };
 
-/**
- * Chooses the setting of PyTorch, and times `repeat` rounds.
- * @throws {Error} if Pare and a reference solve different problems
- */
+/** Chooses the setting of PyTorch, and times `repeat` rounds. @throws {Error} if Pare and a reference solve different problems */
 async function benchModel(
   modelCase: ModelCase,
   { candidates, backend, products, repeat }: ModelBenchOptions,
@@ -358,9 +354,8 @@ async function runPare(
   const seconds = {
     start,
     calibrate,
-    // No request is timed as `send` here. `charge` has subtracted the seconds of the host's phases from
-    // `send`, so `send` is negative. The exchange is the part of the loop that is not calibration, a phase of
-    // the host, or writing.
+    // No request is timed as `send` here. `charge` has subtracted the seconds of the host's phases from `send`, so `send` is
+    // negative. The exchange is the part of the loop that is not calibration, a phase of the host, or writing.
     exchange: send + solved - start - calibrate - write,
     read,
     factor,

@@ -77,9 +77,7 @@ export const bench: Bench<SolversOptions, SolverResults> = {
   },
 };
 
-/**
- * The number of calibration windows of every model. If the text is too short, all windows that fit are used.
- */
+/** The number of calibration windows of every model. If the text is too short, all windows that fit are used. */
 const CALIBRATION_WINDOWS = 128;
 
 /**
@@ -248,24 +246,15 @@ export interface CellResult {
   readonly method: string;
   readonly target: string;
   /**
-   * The relative errors tr(ΔHΔᵀ)/tr(WHWᵀ) of the layers, in the order of `ModelResult.layers`. W is the dense
-   * weight, Δ is its change, and H = Σ x·xᵀ over the layer's inputs x in the dense model. An error is null if
-   * the method refuses the layer.
+   * The relative errors tr(ΔHΔᵀ)/tr(WHWᵀ) of the layers, in the order of `ModelResult.layers`. W is the dense weight, Δ is its
+   * change, and H = Σ x·xᵀ over the layer's inputs x in the dense model. An error is null if the method refuses the layer.
    */
   readonly errors: readonly (number | null)[];
-  /**
-   * The reason why the method refused a layer. The whole model is not pruned then. Absent if all layers were
-   * solved.
-   */
+  /** The reason why the method refused a layer. The whole model is not pruned then. Absent if all layers were solved. */
   readonly refused?: string;
-  /**
-   * The perplexity after the model was pruned block by block. Null if the method refuses at least one layer.
-   */
+  /** The perplexity after the model was pruned block by block. Null if the method refuses at least one layer. */
   readonly perplexity: number | null;
-  /**
-   * The seconds of the factorisations, solves and refits of all layers, in the run that pruned the whole
-   * model.
-   */
+  /** The seconds of the factorisations, solves and refits of all layers, in the run that pruned the whole model. */
   readonly solveSeconds: number | null;
 }
 
@@ -406,10 +395,7 @@ function errorTable({ models }: SolverResults): string {
   });
 }
 
-/**
- * Renders the perplexity of the pruned models. The perplexity before pruning stands beside the name of the
- * model.
- */
+/** Renders the perplexity of the pruned models. The perplexity before pruning stands beside the name of the model. */
 function perplexityTable({ models }: SolverResults): string {
   const rows = models.flatMap((model) => rowsOf(`${model.name}, ${formatPerplexity(model.dense)}`, [model]));
   return methodTable(rows, ({ models: [model], method }, target) => {
@@ -427,10 +413,7 @@ function secondsTable({ models }: SolverResults): string {
   );
 }
 
-/**
- * Renders the perplexity of models that are pruned and rounded in one pass, and of models that are only
- * rounded.
- */
+/** Renders the perplexity of models that are pruned and rounded in one pass, and of models that are only rounded. */
 function roundingTable({ models }: SolverResults): string {
   const rows = [...JOINT_TARGETS, ...ROUNDING_TARGETS].flatMap(({ title: target }) =>
     [...METHODS.map(({ title }) => title), GPTQ].filter((method) =>

@@ -1,7 +1,4 @@
-/**
- * Formats the results of the demo as tables for the terminal. The perplexities are also rendered as a
- * Markdown table.
- */
+/** Formats the results of the demo as tables for the terminal. The perplexities are also rendered as a Markdown table. */
 
 import { type Phase, PHASES } from "../../src/prune/run/phase_clock.ts";
 import { textTable } from "../../src/cli/terminal/output.ts";

@@ -6,8 +6,7 @@ import { equalBytes } from "../soak/equal_bytes.ts";
 const REPORTS = ["pare.json", "report.html"];
 
 /**
- * Checks that two folders have the same files with the same bytes. The contents of the reports are not
- * compared.
+ * Checks that two folders have the same files with the same bytes. The contents of the reports are not compared.
  * @throws {Error} that names the first difference
  */
 export async function requireSameFiles(folder: string, expected: string): Promise<void> {

@@ -1,8 +1,7 @@
 /**
  * Starts the edge on this machine in a process of its own, for development, the benches and the tests. The edge is Pare's
- * Cloudflare Worker. Here it runs in `wrangler dev --local`, which emulates the bucket, the Durable Objects and the Workflows
- * of `wrangler.toml`. No data leaves the machine, and no account is needed. The Worker is reloaded when its source files
- * change.
+ * Cloudflare Worker. Here it runs in `wrangler dev --local`, which emulates the bucket, the Durable Objects and the Workflows of
+ * `wrangler.toml`. No data leaves the machine, and no account is needed. The Worker is reloaded when its source files change.
  */
 
 import { createRequire } from "node:module";
@@ -20,9 +19,7 @@ export interface ChildEdge extends AsyncDisposable {
 
 /** Options of {@link startEdge}. */
 export interface ChildEdgeOptions {
-  /**
-   * The folder for the bucket, the jobs and the settings. An edge that is started on the same folder later has the same data.
-   */
+  /** The folder for the bucket, the jobs and the settings. An edge that is started on the same folder later has the same data. */
   readonly folder: string;
   /** The port to listen on. 0, the default, means any free port. */
   readonly port?: number;
@@ -60,10 +57,7 @@ const OFFLINE = {
   NO_COLOR: "1",
 };
 
-/**
- * Starts the edge and waits until it listens.
- * @throws {Error} if it does not start. The message holds the end of its output
- */
+/** Starts the edge and waits until it listens. @throws {Error} if it does not start. The message holds the end of its output */
 export async function startEdge({ folder, port = 0, vars = {}, log }: ChildEdgeOptions): Promise<ChildEdge> {
   const url = `http://${HOSTNAME}:${port || freePort()}`;
   await Deno.mkdir(folder, { recursive: true });

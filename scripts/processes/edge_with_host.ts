@@ -1,8 +1,7 @@
 /**
- * Starts an edge (Pare's Cloudflare Worker) and one GPU host on this machine and connects them as in a
- * deployment. The edge passes requests on to the host, and the host solves the layers of the edge's jobs.
- * Both listen on the loopback interface only. The host serves without API keys, and the edge too, unless
- * `vars` has `PARE_KEYS`.
+ * Starts an edge (Pare's Cloudflare Worker) and one GPU host on this machine and connects them as in a deployment. The edge
+ * passes requests on to the host, and the host solves the layers of the edge's jobs. Both listen on the loopback interface only.
+ * The host serves without API keys, and the edge too, unless `vars` has `PARE_KEYS`.
  */
 
 import type { BackendChoice } from "../../src/host/backends.ts";
@@ -26,8 +25,7 @@ export interface EdgeWithHostOptions extends ChildEdgeOptions {
 const REGISTRATION_MILLISECONDS = 30_000;
 
 /**
- * Starts both processes and waits until the host has registered with the edge. The two processes share a new
- * random secret.
+ * Starts both processes and waits until the host has registered with the edge. The two processes share a new random secret.
  * @throws {Error} if one of them does not start, or if the host does not register in time
  */
 export async function startEdgeWithHost(
@@ -59,9 +57,7 @@ export async function startEdgeWithHost(
   return { edge, host, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-/**
- * Waits until the registry lists the URL of this host. The registry may still list hosts of an earlier start.
- */
+/** Waits until the registry lists the URL of this host. The registry may still list hosts of an earlier start. */
 async function waitForRegistration(
   edge: ChildEdge,
   host: ChildHost,

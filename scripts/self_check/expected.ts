@@ -34,11 +34,8 @@ function withRoundedOperands(checkCase: CheckCase): CheckCase {
   };
 }
 
-/**
- * Computes the fingerprints of one case.
- * @throws {Error} if a decision of the kernel is so close that rounding errors could change it
- */
-function expectedOutputs(checkCase: CheckCase): Record<string, ResultFingerprint> {
+/** Computes the fingerprints of one case. @throws {Error} if a decision of the kernel is so close that rounding errors could change it */
+function expectedOutputs(checkCase: CheckCase): Record<string, Fingerprint> {
   const before = checkCase.buffers(), { name, subject } = checkCase;
   const outputs = fingerprints(checkCase, before, compute(checkCase, before));
   if (DECIDING.includes(subject)) {

@@ -19,10 +19,9 @@ export type ClientKind =
   | "health";
 
 /**
- * The kinds of the clients, in turn. Steady clients wait as long as Retry-After says. Impatient ones wait a
- * tenth of a second, so that the queue of the host stays full. Slow clients send and read in small pieces.
- * Some clients reset their connections, and those who do so before the host accepts them do it again and
- * again. Honest clients ask `/healthz` on new connections meanwhile.
+ * The kinds of the clients, in turn. Steady clients wait as long as Retry-After says. Impatient ones wait a tenth of a second, so
+ * that the queue of the host stays full. Slow clients send and read in small pieces. Some clients reset their connections, and
+ * those who do so before the host accepts them do it again and again. Honest clients ask `/healthz` on new connections meanwhile.
  */
 export const KINDS: readonly ClientKind[] = [
   "steady",
@@ -100,10 +99,7 @@ const RESET_MILLISECONDS = 30;
 
 const HEALTH_MILLISECONDS = 200;
 
-/**
- * Sends requests until `isOver` returns true.
- * @param random returns uniformly distributed numbers in [0, 1)
- */
+/** Sends requests until `isOver` returns true. @param random returns uniformly distributed numbers in [0, 1) */
 export async function runClient(
   kind: ClientKind,
   url: string,

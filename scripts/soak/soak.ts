@@ -1,7 +1,6 @@
 /**
- * The soak: a host in a process of its own serves many clients for a long time, among them clients that are
- * slow or that disconnect. Every answer is compared with the expected bytes, and the memory of the host is
- * sampled.
+ * The soak: a host in a process of its own serves many clients for a long time, among them clients that are slow or that
+ * disconnect. Every answer is compared with the expected bytes, and the memory of the host is sampled.
  */
 
 import { sleep } from "../../src/base/waiting.ts";

@@ -1,7 +1,6 @@
 /**
- * The import arrows between rooms. A room is a folder of `src`, or one of `routes`, `scripts`, `tests` and
- * `shaders`. An arrow from one room to another says that the first may import the second, and everything that
- * the second may import.
+ * The import arrows between rooms. A room is a folder of `src`, or one of `routes`, `scripts`, `tests` and `shaders`. An arrow
+ * from one room to another says that the first may import the second, and everything that the second may import.
  */
 
 import { isWithin, type SourceFile } from "./imports.ts";
@@ -40,10 +39,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "tests": ["scripts"],
 };
 
-/**
- * Files and folders that may import more than the arrows allow. Most of them choose a concrete backend or
- * load its WebAssembly module.
- */
+/** Files and folders that may import more than the arrows allow. Most of them choose a concrete backend or load its WebAssembly module. */
 const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/host/backends.ts": ["src/device/cpu", "src/device/webgpu"],
   "src/edge/small_layers.ts": ["src/device/cpu"],
@@ -63,9 +59,7 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "tests": ["src/device/cpu", "src/device/webgpu", "deno.json", "build"],
 };
 
-/**
- * Returns one message for each import that no arrow allows, and one for each file whose folder has no arrows.
- */
+/** Returns one message for each import that no arrow allows, and one for each file whose folder has no arrows. */
 export function arrowProblems(files: ReadonlyMap<string, SourceFile>): string[] {
   const problems = roomCycles();
   for (const { path, imports } of files.values()) {

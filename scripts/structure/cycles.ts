@@ -2,10 +2,7 @@
 
 import type { SourceFile } from "./imports.ts";
 
-/**
- * Returns one message per cycle. The message names the files of the cycle, each before the file that it
- * imports.
- */
+/** Returns one message per cycle. The message names the files of the cycle, each before the file that it imports. */
 export function cycleProblems(files: ReadonlyMap<string, SourceFile>): string[] {
   const done = new Set<string>();
   const trail: string[] = [];

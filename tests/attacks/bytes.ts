@@ -1,8 +1,6 @@
 /** The notation of the attack corpus for bytes. JSON cannot hold bytes, and long files should be short in the corpus. */
 
-/**
- * A run of bytes: a text in UTF-8, bytes in hexadecimal, or a text that is repeated.
- */
+/** A run of bytes: a text in UTF-8, bytes in hexadecimal, or a text that is repeated. */
 export type BytePart =
   | string
   | { readonly hex: string }

@@ -1,7 +1,6 @@
 /**
- * Tests `pare prune --server` with several hosts and with an edge, a server that passes layers on to hosts.
- * An edge accepts layers in single requests and in jobs, which are lists of layers. Every run must write the
- * same bytes as a run in one process.
+ * Tests `pare prune --server` with several hosts and with an edge, a server that passes layers on to hosts. An edge accepts
+ * layers in single requests and in jobs, which are lists of layers. Every run must write the same bytes as a run in one process.
  */
 
 import assert from "node:assert/strict";
@@ -150,9 +149,8 @@ describe("pare prune --server EDGE", () => {
     const run = await runPare(...args, "--out", `${folder}/by-size`, "--no-jobs", "--server", edge.url);
     await assertSame("by-size", run);
     assert.match(run.stderr, /^solving at 1 host: cpu \(/m);
-    // One request stores the Hessian that q, k and v share. The Hessian of out is part of the request of its
-    // layer. The layers fc1 and fc2 are above the limit, and the tasks that prune them store the other two
-    // Hessians.
+    // One request stores the Hessian that q, k and v share. The Hessian of out is part of the request of its layer. The layers
+    // fc1 and fc2 are above the limit, and the tasks that prune them store the other two Hessians.
     const [hessiansNow, tasksNow] = await requests();
     assert.equal(hessiansNow - hessians, 3);
     assert.ok(tasksNow - tasks >= 2, `tasks ${tasksNow - tasks}`);

@@ -1,7 +1,4 @@
-/**
- * Tests `pare eval` on texts, tasks and several models: its output, and the errors that it reports before it
- * measures anything.
- */
+/** Tests `pare eval` on texts, tasks and several models: its output, and the errors that it reports before it measures anything. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,7 +1,4 @@
-/**
- * Tests `pare layer`. The output file must have the same bytes whether the layer is solved in
- * the process or on a server.
- */
+/** Tests `pare layer`. The output file must have the same bytes whether the layer is solved in the process or on a server. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,7 +1,4 @@
-/**
- * Tests that the memory of `pare prune` does not grow with the number of blocks. `deno task memory` measures
- * the same on a large model.
- */
+/** Tests that the memory of `pare prune` does not grow with the number of blocks. `deno task memory` measures the same on a large model. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

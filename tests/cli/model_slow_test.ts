@@ -1,7 +1,4 @@
-/**
- * Tests `pare prune` and `pare eval` on a trained model: their output, the files they write, and
- * their failures.
- */
+/** Tests `pare prune` and `pare eval` on a trained model: their output, the files they write, and their failures. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

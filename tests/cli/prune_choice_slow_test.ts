@@ -35,10 +35,7 @@ async function profile(rules: unknown): Promise<string> {
   return path;
 }
 
-/**
- * Returns the fraction of zeros in each tensor that differs from the dense model. The keys are the names
- * without the common prefix.
- */
+/** Returns the fraction of zeros in each tensor that differs from the dense model. The keys are the names without the common prefix. */
 async function changedTensors(out: string): Promise<Record<string, number>> {
   const pruned = await openCheckpoint(out, denoFileSystem);
   const shares: Record<string, number> = {};

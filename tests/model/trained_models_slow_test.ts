@@ -1,7 +1,6 @@
 /**
- * Tests trained models of the families LLaMA and BLOOM. Their logits and perplexities must agree with
- * independently measured ones. llama-sotu and bloom-sotu are small models among the test fixtures.
- * stories260K is a small LLaMA outside the repository.
+ * Tests trained models of the families LLaMA and BLOOM. Their logits and perplexities must agree with independently measured
+ * ones. llama-sotu and bloom-sotu are small models among the test fixtures. stories260K is a small LLaMA outside the repository.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";

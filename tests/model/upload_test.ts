@@ -1,7 +1,4 @@
-/**
- * Tests the upload of checkpoint tensors to a device, where they become f32, and the check of their shapes
- * and dtypes.
- */
+/** Tests the upload of checkpoint tensors to a device, where they become f32, and the check of their shapes and dtypes. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

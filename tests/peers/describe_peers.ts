@@ -1,7 +1,4 @@
-/**
- * Declares tests that compare Pare with the libraries of a virtual environment. The scripts of `scripts/peers/`
- * call these libraries.
- */
+/** Declares tests that compare Pare with the libraries of a virtual environment. The scripts of `scripts/peers/` call these libraries. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import { PeerScript } from "../../scripts/peers/peer_script.ts";

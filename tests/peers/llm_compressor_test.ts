@@ -1,7 +1,6 @@
 /**
- * Compares models that Pare pruned with models that llm-compressor pruned. Both programs run SparseGPT on the
- * same windows. llm-compressor has a virtual environment of its own, which `deno task venv llm-compressor`
- * makes.
+ * Compares models that Pare pruned with models that llm-compressor pruned. Both programs run SparseGPT on the same windows.
+ * llm-compressor has a virtual environment of its own, which `deno task venv llm-compressor` makes.
  */
 
 import { it } from "@std/testing/bdd";

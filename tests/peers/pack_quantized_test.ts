@@ -1,7 +1,6 @@
 /**
- * Tests that the libraries transformers and compressed-tensors load the quantised checkpoints that Pare
- * writes. The loaded models must compute the same logits as the dense checkpoints with the same weights. The
- * command `deno task venv` installs the libraries.
+ * Tests that the libraries transformers and compressed-tensors load the quantised checkpoints that Pare writes. The loaded models
+ * must compute the same logits as the dense checkpoints with the same weights. The command `deno task venv` installs the libraries.
  */
 
 import { it } from "@std/testing/bdd";

@@ -1,8 +1,7 @@
 /**
- * Compares Pare with transformers on small models that transformers makes with random parameters: the logits,
- * the statistics of the inputs of every layer, and the perplexity before and after pruning. Every parameter is
- * random, norms and biases included, so a parameter that Pare ignores or uses in the wrong place changes the
- * logits.
+ * Compares Pare with transformers on small models that transformers makes with random parameters: the logits, the statistics of
+ * the inputs of every layer, and the perplexity before and after pruning. Every parameter is random, norms and biases included,
+ * so a parameter that Pare ignores or uses in the wrong place changes the logits.
  */
 
 import { it } from "@std/testing/bdd";

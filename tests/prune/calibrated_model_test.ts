@@ -1,7 +1,4 @@
-/**
- * Tests the groups of layers that `calibratedModel` yields: their order, Hessians and replacements, and the
- * memory that they take.
- */
+/** Tests the groups of layers that `calibratedModel` yields: their order, Hessians and replacements, and the memory that they take. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -36,10 +33,7 @@ const LAYERS = [
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
 const untouched = (layer: { weight: HostTensor }) => layer.weight;
 
-/**
- * Sets every other entry of a weight to 0. This stands in for pruning and changes the outputs of the layer a
- * lot.
- */
+/** Sets every other entry of a weight to 0. This stands in for pruning and changes the outputs of the layer a lot. */
 function halved({ dtype, shape, data }: HostTensor): HostTensor {
   assert.equal(dtype, "F16");
   const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);

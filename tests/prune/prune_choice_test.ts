@@ -1,7 +1,4 @@
-/**
- * Tests what `calibratedModel` leaves out: layers that are not chosen or are already pruned, and forward
- * passes that no layer needs.
- */
+/** Tests what `calibratedModel` leaves out: layers that are not chosen or are already pruned, and forward passes that no layer needs. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

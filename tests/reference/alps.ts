@@ -1,7 +1,6 @@
 /**
- * ALPS (Meng et al. 2024, arXiv 2406.07831) in naive float64, with the variables of the paper. The matrices
- * B, D and V are all stored, and the final weights are the least-squares solution on the mask. This file
- * shares no code with `src`.
+ * ALPS (Meng et al. 2024, arXiv 2406.07831) in naive float64, with the variables of the paper. The matrices B, D and V are all
+ * stored, and the final weights are the least-squares solution on the mask. This file shares no code with `src`.
  */
 
 import { choleskyLower } from "./cholesky.ts";

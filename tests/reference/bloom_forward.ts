@@ -1,8 +1,7 @@
 /**
- * The forward pass of BLOOM in float64, after `modeling_bloom.py` of Hugging Face transformers. It handles
- * one window, a run of consecutive tokens, at a time. As in `modeling_bloom.py`, ALiBi adds slope × key
- * position to the scores, and the rows of the fused query-key-value projection are ordered as
- * [heads, 3, head_dim].
+ * The forward pass of BLOOM in float64, after `modeling_bloom.py` of Hugging Face transformers. It handles one window, a run of
+ * consecutive tokens, at a time. As in `modeling_bloom.py`, ALiBi adds slope × key position to the scores, and the rows of the
+ * fused query-key-value projection are ordered as [heads, 3, head_dim].
  */
 
 /** The settings of config.json that influence the forward pass. */

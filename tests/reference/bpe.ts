@@ -8,10 +8,7 @@
 
 type Ranks = ReadonlyMap<string, number>;
 
-/**
- * The rank of each pair, which is its index in the list of merges. The key of the pair of symbols A and B is
- * `A B`.
- */
+/** The rank of each pair, which is its index in the list of merges. The key of the pair of symbols A and B is `A B`. */
 export function ranksOf(merges: readonly (string | readonly string[])[]): Ranks {
   return new Map(merges.map((pair, rank) => [typeof pair === "string" ? pair : pair.join(" "), rank]));
 }
@@ -47,10 +44,7 @@ export function gpt2Tokens(text: string, ranks: Ranks): string[] {
   );
 }
 
-/**
- * Encodes a text as a LLaMA tokenizer does, without special tokens. A token outside the vocabulary is
- * replaced by one token per byte.
- */
+/** Encodes a text as a LLaMA tokenizer does, without special tokens. A token outside the vocabulary is replaced by one token per byte. */
 export function sentencePieceTokens(
   text: string,
   ranks: Ranks,

@@ -22,10 +22,7 @@ export interface GptqOptions {
   readonly fixedMask?: ArrayLike<number>;
   /** (rows): the fraction of the range of a row's weights that its grid spans. 1 if this is absent. */
   readonly gridRanges?: ArrayLike<number>;
-  /**
-   * The codes (rows, cols) and zero points (rows, grids) of the code under test, to follow very close to ties
-   * (`quantization.ts`).
-   */
+  /** The codes (rows, cols) and zero points (rows, grids) of the code under test, to follow very close to ties (`quantization.ts`). */
   readonly follow?: { readonly codes: ArrayLike<number>; readonly zeros: ArrayLike<number> };
   /** The number of columns per block. An exact number of entries is pruned in each block. */
   readonly blocksize: number;
@@ -66,10 +63,7 @@ export function referenceGptq(
     : Uint8Array.from({ length: rows * cols }, (_, i) => forced?.[i] ? 0 : 1);
   const score = (i: number) => (w[i] / u[(i % cols) * (cols + 1)]) ** 2;
 
-  /**
-   * Prunes those of `entries` with the smallest scores, until `count` are pruned. Forced entries count among
-   * these.
-   */
+  /** Prunes those of `entries` with the smallest scores, until `count` are pruned. Forced entries count among these. */
   const prune = (entries: readonly number[], count: number) => {
     const free = entries.filter((i) => mask[i]).sort((a, b) => score(a) - score(b) || a - b);
     for (const i of free.slice(0, Math.max(0, count - (entries.length - free.length)))) mask[i] = 0;

@@ -1,8 +1,7 @@
 /**
- * Random calibration statistics H = XᵀX that resemble those of real models, and naive float64 functions of H.
- * The inputs are correlated, their scales differ widely, and H does not have full rank. Some inputs may be
- * dead, which means that they are 0 for every token. H is the Hessian of the layer-wise problem in SparseGPT
- * (arXiv 2301.00774, section 3).
+ * Random calibration statistics H = XᵀX that resemble those of real models, and naive float64 functions of H. The inputs are
+ * correlated, their scales differ widely, and H does not have full rank. Some inputs may be dead, which means that they are 0 for
+ * every token. H is the Hessian of the layer-wise problem in SparseGPT (arXiv 2301.00774, section 3).
  */
 
 import { normals, uniform } from "../support/random.ts";
@@ -10,10 +9,7 @@ import { normals, uniform } from "../support/random.ts";
 /** Options of {@link correlatedHessian}. */
 export interface HessianOptions {
   readonly seed: number;
-  /**
-   * The number of rows of X. It should be less than n, so that H is singular before damping.
-   * @default about half of n
-   */
+  /** The number of rows of X. It should be less than n, so that H is singular before damping. @default about half of n */
   readonly tokens?: number;
   /** The indices of the dead inputs. */
   readonly dead?: readonly number[];

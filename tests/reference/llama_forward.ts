@@ -1,9 +1,8 @@
 /**
- * The forward pass of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, after the `modeling_*.py` of these
- * families and `modeling_rope_utils.py` in Hugging Face transformers. It handles one window, a run of
- * consecutive tokens, at a time. Its settings are the fields of config.json. The main parts are rotary
- * positions (RoPE, arXiv 2104.09864), RMSNorm (arXiv 1910.07467) and a gated feed-forward network (arXiv
- * 2002.05202).
+ * The forward pass of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, after the `modeling_*.py` of these families and
+ * `modeling_rope_utils.py` in Hugging Face transformers. It handles one window, a run of consecutive tokens, at a time. Its
+ * settings are the fields of config.json. The main parts are rotary positions (RoPE, arXiv 2104.09864), RMSNorm (arXiv
+ * 1910.07467) and a gated feed-forward network (arXiv 2002.05202).
  */
 
 /**
@@ -36,10 +35,7 @@ export interface LlamaConfig {
   readonly original_max_position_embeddings?: number;
 }
 
-/**
- * The settings of the rotary positions. They are in the object `rope_scaling`, or in `rope_parameters` since
- * version 5 of transformers.
- */
+/** The settings of the rotary positions. They are in the object `rope_scaling`, or in `rope_parameters` since version 5 of transformers. */
 export interface RopeScaling {
   readonly rope_type?: string;
   readonly type?: string;

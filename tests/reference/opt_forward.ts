@@ -1,8 +1,7 @@
 /**
- * The forward pass of OPT (Zhang et al., arXiv 2205.01068) in float64, after `modeling_opt.py` of Hugging
- * Face transformers. It handles one window, a run of consecutive tokens, at a time. It also returns the input
- * of every linear layer, for tests of calibration. The file has its own reader of f16 safetensors files, so
- * it shares no code with `src`.
+ * The forward pass of OPT (Zhang et al., arXiv 2205.01068) in float64, after `modeling_opt.py` of Hugging Face transformers. It
+ * handles one window, a run of consecutive tokens, at a time. It also returns the input of every linear layer, for tests of
+ * calibration. The file has its own reader of f16 safetensors files, so it shares no code with `src`.
  */
 
 import { decodeFloat16, F16 } from "./float16.ts";
@@ -17,9 +16,8 @@ export interface OptReference {
   readonly blocks: number;
   readonly vocabulary: number;
   /**
-   * A block has two halves, attention and feed-forward. If true, a LayerNorm follows each half, and there is
-   * no LayerNorm at the end of the model, as in opt-350m. Otherwise a LayerNorm precedes each half, and there
-   * is one at the end.
+   * A block has two halves, attention and feed-forward. If true, a LayerNorm follows each half, and there is no LayerNorm at the
+   * end of the model, as in opt-350m. Otherwise a LayerNorm precedes each half, and there is one at the end.
    */
   readonly normAfter?: boolean;
   /** The weights by their full names, row-major. A test may replace some of them. */

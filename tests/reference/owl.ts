@@ -9,10 +9,7 @@ export interface OwlLayer {
   readonly inputs: readonly (readonly number[])[];
 }
 
-/**
- * Returns the percentage of outliers of a block, which are the weights whose score |W[i,j]|·‖X[:,j]‖ exceeds
- * `factor` times the mean.
- */
+/** Returns the percentage of outliers of a block, which are the weights whose score |W[i,j]|·‖X[:,j]‖ exceeds `factor` times the mean. */
 export function referenceOutliers(layers: readonly OwlLayer[], factor: number): number {
   const scores = layers.flatMap(({ weight, inputs }) =>
     weight.flatMap((row) =>

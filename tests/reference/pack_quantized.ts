@@ -47,10 +47,7 @@ export function decodeQuantized(
   return values;
 }
 
-/**
- * Reads `bits` bits, from the bit `firstBit` of a sequence of words on. `wordAt` returns the index of a word
- * in the tensor.
- */
+/** Reads `bits` bits, from the bit `firstBit` of a sequence of words on. `wordAt` returns the index of a word in the tensor. */
 function bitField(
   tensor: PackedTensor,
   wordAt: (word: number) => number,

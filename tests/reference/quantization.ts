@@ -49,10 +49,7 @@ export function gridOf(
   return { scale, zero: roundHalfEven((0 - low) / scale, followedZero) };
 }
 
-/**
- * Returns the code of the grid value that is nearest to `weight`. `followedCode` is the code that the code under test
- * computed.
- */
+/** Returns the code of the grid value that is nearest to `weight`. `followedCode` is the code that the code under test computed. */
 export function codeOf(
   weight: number,
   { scale, zero }: ReferenceGrid,

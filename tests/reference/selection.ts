@@ -1,16 +1,12 @@
 /**
- * The rule by which Pare selects the entries to prune, implemented by sorting. It selects the k entries with
- * the smallest scores. Forced entries come before all others, and of entries with equal scores the one with
- * the lower index comes first. This rule differs from the published SparseGPT code, which compares scores
- * with a threshold.
+ * The rule by which Pare selects the entries to prune, implemented by sorting. It selects the k entries with the smallest scores.
+ * Forced entries come before all others, and of entries with equal scores the one with the lower index comes first. This rule
+ * differs from the published SparseGPT code, which compares scores with a threshold.
  */
 
 import { bitOf, type Contents, floatBits, type Params } from "./kernel_reference.ts";
 
-/**
- * Returns an array with 1 for every selected entry and 0 for the others. Forced entries count among the k
- * selected entries.
- */
+/** Returns an array with 1 for every selected entry and 0 for the others. Forced entries count among the k selected entries. */
 export function referenceSelection(
   scores: ArrayLike<number>,
   k: number,

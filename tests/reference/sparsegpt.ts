@@ -25,10 +25,7 @@ export interface ReferenceLayer {
   readonly forced?: ArrayLike<number>;
 }
 
-/**
- * The settings of the prune. `sparsity` is the fraction of entries to prune, and is ignored if `groups` is
- * given.
- */
+/** The settings of the prune. `sparsity` is the fraction of entries to prune, and is ignored if `groups` is given. */
 export interface ReferenceOptions {
   readonly sparsity: number;
   readonly groups?: Groups;
@@ -89,8 +86,7 @@ export function referenceSparseGpt(
       if (groups && (j - i1) % groups.group === 0) {
         pruneGroups(rows, cols, j, Math.min(j + groups.group, i2), groups, score, mask, forced);
       }
-      // For each pruned entry: w[r, c] −= w[r, j]/U[j, j] · U[j, c] for c ≥ j. An entry that is kept has no
-      // error.
+      // For each pruned entry: w[r, c] −= w[r, j]/U[j, j] · U[j, c] for c ≥ j. An entry that is kept has no error.
       for (let r = 0; r < rows; r++) {
         const i = r * cols + j;
         if (mask[i]) continue;

@@ -1,8 +1,7 @@
 /**
- * Zero-shot evaluation in float64: the prompts of the tasks, the log-likelihood of a continuation, and the
- * accuracy. The definitions are those of EleutherAI's lm-evaluation-harness. Each prompt runs with each of
- * its continuations alone through the naive forward pass, without batches or padding. The file supports only
- * the task formats of the files in `tests/fixtures/tasks`.
+ * Zero-shot evaluation in float64: the prompts of the tasks, the log-likelihood of a continuation, and the accuracy. The
+ * definitions are those of EleutherAI's lm-evaluation-harness. Each prompt runs with each of its continuations alone through the
+ * naive forward pass, without batches or padding. The file supports only the task formats of the files in `tests/fixtures/tasks`.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";

@@ -63,10 +63,7 @@ export function safetensorsHeaders(length: number, extra: HeadersInit = {}): Hea
   return headers;
 }
 
-/**
- * Decodes a successful answer into its tensors and its report.
- * @throws {Error} if the status is not 200
- */
+/** Decodes a successful answer into its tensors and its report. @throws {Error} if the status is not 200 */
 export async function answerOf(response: Response) {
   const body = new Uint8Array(await response.arrayBuffer());
   if (response.status !== 200) throw new Error(`${response.status}: ${new TextDecoder().decode(body)}`);

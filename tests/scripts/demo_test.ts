@@ -1,6 +1,4 @@
-/**
- * Tests the parts of the demo: the host process that it starts, the clock that divides its time into phases, and its tables.
- */
+/** Tests the parts of the demo: the host process that it starts, the clock that divides its time into phases, and its tables. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

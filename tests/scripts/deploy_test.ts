@@ -1,7 +1,4 @@
-/**
- * Tests that the files of `scripts/deploy` agree with each other, and with the paths, variables, metrics and options of the
- * host.
- */
+/** Tests that the files of `scripts/deploy` agree with each other, and with the paths, variables, metrics and options of the host. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";

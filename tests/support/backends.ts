@@ -42,9 +42,7 @@ async function whyMissing(): Promise<string | undefined> {
 /** The reason why there is no WebGPU adapter. Undefined if there is one. */
 export const webgpuSkipReason = await whyMissing();
 
-/**
- * A function that declares the tests of a suite. Inside a test, `backend()` returns the backend of the suite.
- */
+/** A function that declares the tests of a suite. Inside a test, `backend()` returns the backend of the suite. */
 type Body = (backend: () => Backend) => void;
 
 function suite(name: string, make: () => Promise<Backend>, missing: string | undefined, body: Body): void {

@@ -1,8 +1,7 @@
 /**
- * Support for the tests of the kernels that prune one block of columns (`src/device/kernels/prune_block.ts`). It
- * places a block of weights W at odd offsets of larger buffers on a device, and provides the kernel
- * parameters for these offsets. After the kernel has run, it checks the pruned weights Q, the change Δ = W −
- * Q, and all other buffers.
+ * Support for the tests of the kernels that prune one block of columns (`src/device/kernels/prune_block.ts`). It places a block
+ * of weights W at odd offsets of larger buffers on a device, and provides the kernel parameters for these offsets. After the
+ * kernel has run, it checks the pruned weights Q, the change Δ = W − Q, and all other buffers.
  */
 
 import { deepStrictEqual, ok } from "node:assert/strict";

@@ -1,7 +1,6 @@
 /**
- * Controls a headless Chromium over the Chrome DevTools Protocol, for tests of the layout of pages. Only the
- * browser at the path of Debian's package is used. If it is missing, `browserSkipReason` returns the reason
- * why the tests are skipped.
+ * Controls a headless Chromium over the Chrome DevTools Protocol, for tests of the layout of pages. Only the browser at the path
+ * of Debian's package is used. If it is missing, `browserSkipReason` returns the reason why the tests are skipped.
  */
 
 const CHROMIUM = "/usr/bin/chromium";

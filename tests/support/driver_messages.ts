@@ -6,10 +6,7 @@
 
 let messages: Promise<ReadonlySet<string>> | undefined;
 
-/**
- * The lines that the drivers of this machine print when a process requests an adapter and does nothing else.
- * They are collected once.
- */
+/** The lines that the drivers of this machine print when a process requests an adapter and does nothing else. They are collected once. */
 export function driverMessages(): Promise<ReadonlySet<string>> {
   return messages ??= collectMessages();
 }

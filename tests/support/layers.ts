@@ -88,9 +88,7 @@ export async function readSolution(
   return { q: await readMatrix(backend, solution.q), mask, paddingBits };
 }
 
-/**
- * Packs flags of entries, one byte each, into the bit layout of masks: ⌈cols/32⌉ words per row.
- */
+/** Packs flags of entries, one byte each, into the bit layout of masks: ⌈cols/32⌉ words per row. */
 export function packForced(forced: Uint8Array, rows: number, cols: number): Uint32Array<ArrayBuffer> {
   const words = Math.ceil(cols / 32);
   const bits = new Uint32Array(rows * words);

@@ -1,7 +1,4 @@
-/**
- * Backends that refuse some buffers. With them, a small test takes the code paths that only large models take
- * otherwise.
- */
+/** Backends that refuse some buffers. With them, a small test takes the code paths that only large models take otherwise. */
 
 import { type Backend, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 

@@ -1,7 +1,4 @@
-/**
- * Stores the results of float64 reference computations, which are slow, so that the tests of several backends
- * can share them.
- */
+/** Stores the results of float64 reference computations, which are slow, so that the tests of several backends can share them. */
 
 /** Wraps `make` so that it is called only once per key. */
 export function memoize<K, V>(make: (key: K) => V): (key: K) => V {

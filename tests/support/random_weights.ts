@@ -18,10 +18,9 @@ export interface RandomWeights {
 }
 
 /**
- * Generates F32 tensors. Matrices are normally distributed with a standard deviation of 1.5/√columns. This is
- * large enough for the softmax of attention to be far from uniform, and for both halves of a transformer
- * block (attention and MLP) to affect the result. The weights of norms are around 1, and all other vectors
- * are around 0.
+ * Generates F32 tensors. Matrices are normally distributed with a standard deviation of 1.5/√columns. This is large enough for
+ * the softmax of attention to be far from uniform, and for both halves of a transformer block (attention and MLP) to affect the
+ * result. The weights of norms are around 1, and all other vectors are around 0.
  */
 export function randomWeights(shapes: Shapes, seed = 1): RandomWeights {
   const tensors = new Map<string, HostTensor>();

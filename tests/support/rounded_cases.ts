@@ -20,10 +20,7 @@ export const TWO_OF_FOUR: Pattern = { kind: "n:m", keep: 2, group: 4 };
 /** Asymmetric grids, one per row. */
 export const WHOLE_ROWS = { groupSize: 0, symmetric: false };
 
-/**
- * A solve. If `edge` is given, the tiles are so small that there are several. `fixedMask` (rows, cols) is 1
- * where an entry is kept.
- */
+/** A solve. If `edge` is given, the tiles are so small that there are several. `fixedMask` (rows, cols) is 1 where an entry is kept. */
 export interface RoundedCase {
   readonly host: HostLayer;
   readonly blocksize: number;

@@ -1,8 +1,7 @@
 /**
- * Builds weight files in the format of PyTorch's `torch.save`, both valid and invalid ones. The format is a
- * zip archive with a pickle that describes the tensors. The functions emit pickle opcodes one by one, and
- * they can write a wrong value into every field of the archive that matters. This file shares no code with
- * `src`.
+ * Builds weight files in the format of PyTorch's `torch.save`, both valid and invalid ones. The format is a zip archive with a
+ * pickle that describes the tensors. The functions emit pickle opcodes one by one, and they can write a wrong value into every
+ * field of the archive that matters. This file shares no code with `src`.
  */
 
 const text = new TextEncoder();
@@ -72,10 +71,7 @@ export const pickle = {
 export interface ZipEntry {
   readonly name: string;
   readonly data: Uint8Array;
-  /**
-   * The compression method in the local header and in the directory. 0 means that the data is stored without
-   * compression.
-   */
+  /** The compression method in the local header and in the directory. 0 means that the data is stored without compression. */
   readonly method?: number;
   /** The general purpose bit flags of the zip format, in the local header and in the directory. */
   readonly flags?: number;
@@ -87,9 +83,7 @@ export interface ZipEntry {
   readonly compressedSize?: number;
   /** The offset of the entry in the directory. */
   readonly begin?: number;
-  /**
-   * The number of zero bytes before the entry. In a `sparseFile` (see `memory_file.ts`) they take no memory.
-   */
+  /** The number of zero bytes before the entry. In a `sparseFile` (see `memory_file.ts`) they take no memory. */
   readonly gap?: number;
 }
 

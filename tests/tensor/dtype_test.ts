@@ -88,8 +88,7 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
       const points: number[] = [];
       for (let bits = 0; bits < infinity; bits++) {
         const low = decodeFloat16(bits, format);
-        // The largest finite value has no successor. The value that would follow in the same distance takes
-        // its place.
+        // The largest finite value has no successor. The value that would follow in the same distance takes its place.
         const high = bits + 1 < infinity
           ? decodeFloat16(bits + 1, format)
           : 2 * low - decodeFloat16(bits - 1, format);

@@ -5,9 +5,7 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { bytesToFloats, type FloatDtype } from "../../../src/tensor/dtype.ts";
 
-/**
- * The number of weights in the linear layers of the transformer blocks, and how many of these weights are 0.
- */
+/** The number of weights in the linear layers of the transformer blocks, and how many of these weights are 0. */
 export interface ZeroCount {
   readonly zeros: number;
   readonly weights: number;

@@ -1,7 +1,4 @@
-/**
- * Finds the build of PyTorch with which llm-compressor runs, and the reason why it cannot use each other build on
- * this machine.
- */
+/** Finds the build of PyTorch with which llm-compressor runs, and the reason why it cannot use each other build on this machine. */
 
 import { fileURLToPath } from "node:url";
 import { VENVS } from "../../peers/venv.ts";

@@ -20,9 +20,7 @@ const TRANSFORMERS_PERPLEXITY = fileURLToPath(
 export interface Calibration {
   /** The folder of the model. */
   readonly folder: string;
-  /**
-   * The path of the calibration text. Pare takes windows of `seqlen` tokens that start at equal distances.
-   */
+  /** The path of the calibration text. Pare takes windows of `seqlen` tokens that start at equal distances. */
   readonly text: string;
   /** The number of windows. */
   readonly samples: number;
@@ -64,10 +62,7 @@ export async function runPare(
   return { ...cost(measured, seconds.calibration + seconds.layers), backend, adapter };
 }
 
-/**
- * Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the
- * linear layers.
- */
+/** Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the linear layers. */
 export async function runLlmCompressor(
   { recipe }: Pick<LlmCompressorRun, "recipe">,
   { folder, windowsFile }: Calibration,

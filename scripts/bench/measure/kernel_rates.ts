@@ -1,7 +1,6 @@
 /**
- * Measures the rates of the heavy kernels, which take most of a solve's time, on the WebGPU adapter. Every
- * shader of each kernel is timed by the device's own clock. Flops are counted by formula. Bytes are counted
- * as if each operand were read or written once.
+ * Measures the rates of the heavy kernels, which take most of a solve's time, on the WebGPU adapter. Every shader of each kernel is
+ * timed by the device's own clock. Flops are counted by formula. Bytes are counted as if each operand were read or written once.
  */
 
 import type { DeviceBuffer } from "../../../src/device/backend.ts";
@@ -50,10 +49,7 @@ interface TimedDispatch {
   readonly flops: number;
 }
 
-/**
- * The block size B. A block of columns of the weights W is (order, B), and a diagonal block of the Hessian's
- * factor is (B, B).
- */
+/** The block size B. A block of columns of the weights W is (order, B), and a diagonal block of the Hessian's factor is (B, B). */
 const SIZE = DEFAULT_BLOCKSIZE;
 
 function timedProducts(order: number): TimedDispatch[] {
@@ -153,10 +149,7 @@ function timedVariants(kernel: Kernel, adapter: GPUAdapter): string[] {
   });
 }
 
-/**
- * Creates the buffers of a dispatch. `reset` fills them with the same values before each run, because a kernel overwrites its
- * operands.
- */
+/** Creates the buffers of a dispatch. `reset` fills them with the same values before each run, because a kernel overwrites its operands. */
 function prepare(backend: WebGpuBackend, { kernel, elements, params }: TimedDispatch) {
   const buffers = Object.fromEntries(
     Object.entries(elements).map(([name, count]) => [name, backend.createBuffer(name, 4 * count)]),

@@ -5,10 +5,9 @@ import { floatsToBytes } from "../../../src/tensor/dtype.ts";
 import { normals } from "../../../tests/support/random.ts";
 
 /**
- * The distance between two inputs over which their correlation halves. The correlation is 1/(1 +
- * distance/length), the generalised Cauchy covariance with α = β = 1 (Gneiting & Schlather 2004). This
- * function is positive definite. Unlike an exponential, it never underflows, so the Hessian has no zeros that
- * a solver could skip.
+ * The distance between two inputs over which their correlation halves. The correlation is 1/(1 + distance/length), the
+ * generalised Cauchy covariance with α = β = 1 (Gneiting & Schlather 2004). This function is positive definite. Unlike an
+ * exponential, it never underflows, so the Hessian has no zeros that a solver could skip.
  */
 const CORRELATION_LENGTH = 10;
 

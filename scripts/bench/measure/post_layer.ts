@@ -13,9 +13,8 @@ export interface TimedAnswer {
 }
 
 /**
- * Posts `body` to `/v1/layers?query` of `host` and reads the whole answer. It uses node:http, because `fetch`
- * in Deno copies a large body before it sends it. The measured time would include that copy, in which the
- * host has no part.
+ * Posts `body` to `/v1/layers?query` of `host` and reads the whole answer. It uses node:http, because `fetch` in Deno copies a
+ * large body before it sends it. The measured time would include that copy, in which the host has no part.
  * @param host a server of Pare's API: a GPU host, or an edge (Pare's Cloudflare Worker)
  * @throws {Error} if the status of the answer is not 200. The message holds the answer's body
  */

@@ -17,12 +17,11 @@ export interface ModelRun {
 }
 
 /**
- * The largest allowed relative difference of two losses. The losses differ for two reasons: float32 rounding,
- * and the published code, which prunes one entry too many in each block of columns. These differences grow
- * from one transformer block to the next. In later transformer blocks, single layers exceed the tolerance if
- * their loss is small compared with the loss of their block (the difference reaches 6 % in the attention
- * outputs of a model with random weights). Therefore single layers are compared in the first transformer
- * block only. For every transformer block, the sums of the losses are compared.
+ * The largest allowed relative difference of two losses. The losses differ for two reasons: float32 rounding, and the published
+ * code, which prunes one entry too many in each block of columns. These differences grow from one transformer block to the next.
+ * In later transformer blocks, single layers exceed the tolerance if their loss is small compared with the loss of their block
+ * (the difference reaches 6 % in the attention outputs of a model with random weights). Therefore single layers are compared in
+ * the first transformer block only. For every transformer block, the sums of the losses are compared.
  */
 const TOLERANCE = 0.01;
 
@@ -55,10 +54,7 @@ function requireSameLoss(name: string, loss: number, reference: number): void {
   }
 }
 
-/**
- * Returns `model.decoder.layers.3` for `model.decoder.layers.3.fc1.weight`. A name without a number counts as
- * a block of its own.
- */
+/** Returns `model.decoder.layers.3` for `model.decoder.layers.3.fc1.weight`. A name without a number counts as a block of its own. */
 function blockOf(name: string): string {
   return /^.*?\.\d+(?=\.)/.exec(name)?.[0] ?? name;
 }

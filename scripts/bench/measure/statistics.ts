@@ -12,9 +12,7 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/**
- * The smallest value such that at least `percent` % of the values are at most as large (nearest rank). NaN for an empty list.
- */
+/** The smallest value such that at least `percent` % of the values are at most as large (nearest rank). NaN for an empty list. */
 export function percentile(values: readonly number[], percent: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(sorted.length * percent / 100) - 1)] ?? NaN;

@@ -1,11 +1,9 @@
 /**
- * A backend that measures how its time divides among groups of kernels. It wraps another backend and computes the same
- * results.
+ * A backend that measures how its time divides among groups of kernels. It wraps another backend and computes the same results.
  *
- * Calls are recorded first. When the caller waits for the device, the recorded calls run in order. Consecutive calls of the
- * same group run together, and then the wrapper waits for the device and adds the elapsed time to the group. These waits take
- * time themselves and prevent calls from overlapping with the device's work, so only the ratios of the seconds are
- * meaningful.
+ * Calls are recorded first. When the caller waits for the device, the recorded calls run in order. Consecutive calls of the same
+ * group run together, and then the wrapper waits for the device and adds the elapsed time to the group. These waits take time
+ * themselves and prevent calls from overlapping with the device's work, so only the ratios of the seconds are meaningful.
  */
 
 import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";

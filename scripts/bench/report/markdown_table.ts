@@ -23,10 +23,7 @@ export function formatSize({ rows, cols }: { readonly rows: number; readonly col
   return `${rows} × ${cols}`;
 }
 
-/**
- * Formats a perplexity with four digits, or with two digits from 10,000 on, where pruning has ruined the
- * model.
- */
+/** Formats a perplexity with four digits, or with two digits from 10,000 on, where pruning has ruined the model. */
 export function formatPerplexity(perplexity: number): string {
   return perplexity < 1e4 ? perplexity.toPrecision(4) : perplexity.toExponential(1);
 }

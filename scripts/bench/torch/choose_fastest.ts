@@ -1,7 +1,6 @@
 /**
- * Chooses the setting in which a peer is fastest. Before the comparison, each candidate makes a short run, which is
- * called its trial. Only the fastest candidate is compared with Pare. The seconds of all trials are saved with the
- * results.
+ * Chooses the setting in which a peer is fastest. Before the comparison, each candidate makes a short run, which is called its
+ * trial. Only the fastest candidate is compared with Pare. The seconds of all trials are saved with the results.
  */
 
 /** The short run of one candidate. */

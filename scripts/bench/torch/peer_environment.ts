@@ -1,10 +1,9 @@
 /**
  * The environment variables of the programs that Pare is compared with.
  *
- * A machine may set variables that slow a library of linear algebra down. `OPENBLAS_CORETYPE=Haswell`, for
- * example, makes OpenBLAS use the kernels of an older processor, which take twice as long on processors with
- * 512-bit vectors. Such variables must not influence a comparison. All of them are therefore removed, and only
- * those of the setting that is tried are added.
+ * A machine may set variables that slow a library of linear algebra down. `OPENBLAS_CORETYPE=Haswell`, for example, makes
+ * OpenBLAS use the kernels of an older processor, which take twice as long on processors with 512-bit vectors. Such variables
+ * must not influence a comparison. All of them are therefore removed, and only those of the setting that is tried are added.
  */
 
 /** Matches the variables of OpenMP runtimes and of libraries of linear algebra. */

@@ -48,10 +48,7 @@ export async function findTorchBuilds(): Promise<TorchBuild[]> {
   return [...builds.values()];
 }
 
-/**
- * Describes the build that `python` imports. Returns undefined if there is no such program, or if it has no torch or no
- * safetensors.
- */
+/** Describes the build that `python` imports. Returns undefined if there is no such program, or if it has no torch or no safetensors. */
 export async function describeTorch(
   python: string,
 ): Promise<{ readonly folder: string; readonly build: TorchBuild } | undefined> {

@@ -11,10 +11,7 @@ const SLOW_MILLISECONDS = 20;
 /** A client gives up after this many attempts at an upload. */
 const ATTEMPTS = 6;
 
-/**
- * R2, Cloudflare's bucket, fails at one of the operations of an upload, and every operation is slow. The
- * client repeats the upload.
- */
+/** R2, Cloudflare's bucket, fails at one of the operations of an upload, and every operation is slow. The client repeats the upload. */
 export const blobFaults: FaultKind = {
   name: "blob_faults",
   fault: "errors of R2 at each operation of an upload, with slow parts",

@@ -67,10 +67,7 @@ function applyEdit(document: unknown, { kind, at, key, value }: Edit): void {
   else delete container[name];
 }
 
-/**
- * Generates copies of the documents, each with up to `maxEdits` changes, as JSON.parse would return them. A copy may be
- * undamaged.
- */
+/** Generates copies of the documents, each with up to `maxEdits` changes, as JSON.parse would return them. A copy may be undamaged. */
 export function damagedJson<T>(documents: readonly T[], maxEdits = 3): fc.Arbitrary<Record<string, unknown>> {
   return fc.tuple(fc.constantFrom(...documents), fc.array(edit, { maxLength: maxEdits })).map(
     ([document, edits]) => {

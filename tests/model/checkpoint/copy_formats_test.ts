@@ -1,7 +1,4 @@
-/**
- * Tests copies of checkpoints in every weight format. Tensors that are not replaced, and files other than
- * weights, must stay the same.
- */
+/** Tests copies of checkpoints in every weight format. Tensors that are not replaced, and files other than weights, must stay the same. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -63,10 +60,7 @@ async function copy(source: string, target: string): Promise<{ shards: string[];
   return { shards, value };
 }
 
-/**
- * Copies a checkpoint and asserts that all tensors and files are as expected. Returns the names of the weight
- * files.
- */
+/** Copies a checkpoint and asserts that all tensors and files are as expected. Returns the names of the weight files. */
 async function assertCopied(source: string, target: string, expected: Tensors): Promise<string[]> {
   const { shards, value } = await copy(source, target);
   const copied = await readTensors(target, shards);

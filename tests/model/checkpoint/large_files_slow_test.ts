@@ -1,7 +1,4 @@
-/**
- * Tests offsets past 2³² bytes in weight files and in files of hidden states. The files are simulated, so the
- * test needs no disk space.
- */
+/** Tests offsets past 2³² bytes in weight files and in files of hidden states. The files are simulated, so the test needs no disk space. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,7 +1,6 @@
 /**
- * Tests zero-shot tasks against an independent scorer in float64 (the reference). The log-likelihoods and
- * metrics must agree, and must not depend on how requests are batched. The model is opt-sotu, a small OPT
- * among the test fixtures.
+ * Tests zero-shot tasks against an independent scorer in float64 (the reference). The log-likelihoods and metrics must agree, and
+ * must not depend on how requests are batched. The model is opt-sotu, a small OPT among the test fixtures.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";

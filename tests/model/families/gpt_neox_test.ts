@@ -1,7 +1,4 @@
-/**
- * Tests how the GPT-NeoX family reads the older names of settings and of the head. `transformers_test.ts`
- * compares its numbers.
- */
+/** Tests how the GPT-NeoX family reads the older names of settings and of the head. `transformers_test.ts` compares its numbers. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,7 +1,6 @@
 /**
- * Compares every family that has a checkpoint in `tests/fixtures/families` with the numbers that transformers
- * computed in float64: the logits, and the statistics of the inputs of every linear layer. Each variant of a
- * family has other settings.
+ * Compares every family that has a checkpoint in `tests/fixtures/families` with the numbers that transformers computed in
+ * float64: the logits, and the statistics of the inputs of every linear layer. Each variant of a family has other settings.
  */
 
 import { it } from "@std/testing/bdd";

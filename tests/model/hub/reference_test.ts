@@ -1,7 +1,4 @@
-/**
- * Tests the syntax of references to models on the Hugging Face hub, and the location of the folder that
- * caches them.
- */
+/** Tests the syntax of references to models on the Hugging Face hub, and the location of the folder that caches them. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,7 +1,6 @@
 /**
- * Tests published tokenizers against a reference encoder that was written from the definition of byte-pair
- * encoding. The files of the tokenizers lie outside the repository. If they are missing, the tests are
- * skipped.
+ * Tests published tokenizers against a reference encoder that was written from the definition of byte-pair encoding. The files of
+ * the tokenizers lie outside the repository. If they are missing, the tests are skipped.
  */
 
 import { describe, it } from "@std/testing/bdd";

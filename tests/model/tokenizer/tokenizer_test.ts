@@ -1,7 +1,4 @@
-/**
- * Tests loading a checkpoint's tokenizer and reading text files as tokens. opt-sotu is a small OPT model
- * among the test fixtures.
- */
+/** Tests loading a checkpoint's tokenizer and reading text files as tokens. opt-sotu is a small OPT model among the test fixtures. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

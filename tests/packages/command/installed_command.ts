@@ -23,10 +23,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/**
- * Installs the package. `deno task build npm` must have built it.
- * @throws {Error} if npm fails
- */
+/** Installs the package. `deno task build npm` must have built it. @throws {Error} if npm fails */
 export async function installCommand(): Promise<Installation> {
   const folder = await Deno.makeTempDir({ prefix: "pare-test-" });
   await requireSuccess("npm", ["pack", PACKAGE, "--silent"], folder);

@@ -1,7 +1,4 @@
-/**
- * Tests the report page in a browser: its layout on phones and wide screens, its colours in dark mode, and
- * its printed form.
- */
+/** Tests the report page in a browser: its layout on phones and wide screens, its colours in dark mode, and its printed form. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,7 +1,6 @@
 /**
- * Writes every hostile safetensors file of `tests/attacks/safetensors_files.ts` into the folder that the
- * argument names. Each file is the model.safetensors of a checkpoint with an empty config.json. The tests of
- * the Python package read these checkpoints.
+ * Writes every hostile safetensors file of `tests/attacks/safetensors_files.ts` into the folder that the argument names. Each file
+ * is the model.safetensors of a checkpoint with an empty config.json. The tests of the Python package read these checkpoints.
  */
 
 import { SAFETENSORS_ATTACKS } from "../../attacks/safetensors_files.ts";

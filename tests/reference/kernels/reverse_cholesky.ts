@@ -1,8 +1,7 @@
 /**
- * The reverse Cholesky factorization H = R·Rᵀ with R upper triangular, in naive float64, and the scaled
- * residuals that measure the accuracy of a factor. The reverse factorization is the Cholesky factorization
- * (Golub & Van Loan, Matrix Computations, section 4.2) with rows and columns in reverse order. SparseGPT
- * needs U = R⁻¹, because H⁻¹ = UᵀU.
+ * The reverse Cholesky factorization H = R·Rᵀ with R upper triangular, in naive float64, and the scaled residuals that measure
+ * the accuracy of a factor. The reverse factorization is the Cholesky factorization (Golub & Van Loan, Matrix Computations,
+ * section 4.2) with rows and columns in reverse order. SparseGPT needs U = R⁻¹, because H⁻¹ = UᵀU.
  */
 
 import { eachElement, packed, type Reference } from "../kernel_reference.ts";

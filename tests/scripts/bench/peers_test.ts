@@ -1,7 +1,4 @@
-/**
- * Tests the bench that compares Pare with llm-compressor: its runs, its check of the perplexities, and its
- * counts.
- */
+/** Tests the bench that compares Pare with llm-compressor: its runs, its check of the perplexities, and its counts. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

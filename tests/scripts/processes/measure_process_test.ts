@@ -1,7 +1,4 @@
-/**
- * Tests `measureProcess()`, which runs a program and measures its time and its memory, including its child
- * processes.
- */
+/** Tests `measureProcess()`, which runs a program and measures its time and its memory, including its child processes. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,8 +1,7 @@
 /**
- * Counts the bytes that this JavaScript realm copies on the host, and the times that it waits for a WebGPU
- * device. The host is the CPU and its memory. The counter replaces the functions of the language and of
- * WebGPU with which a program copies whole arrays or waits. It therefore counts a copy wherever it is made,
- * and the counted code needs no counters of its own.
+ * Counts the bytes that this JavaScript realm copies on the host, and the times that it waits for a WebGPU device. The host is
+ * the CPU and its memory. The counter replaces the functions of the language and of WebGPU with which a program copies whole
+ * arrays or waits. It therefore counts a copy wherever it is made, and the counted code needs no counters of its own.
  */
 
 /** The counts of one phase of a request. */
@@ -15,10 +14,7 @@ export interface HostWork {
   readonly submissions: number;
 }
 
-/**
- * Copies of fewer bytes are not counted. They are headers and the parameters of single dispatches, and not the
- * data of a tensor.
- */
+/** Copies of fewer bytes are not counted. They are headers and the parameters of single dispatches, and not the data of a tensor. */
 const LEAST_COUNTED_BYTES = 1024;
 
 /** The label of the buffer with the parameters of dispatches, which are no data of a request. */

@@ -17,10 +17,7 @@ const FILE = encode({
 }, { report: "{}" });
 const WHOLE = decode(FILE);
 
-/**
- * A byte source that counts how often a chunk was requested (`pulled`) and how often the source was closed
- * (`returned`).
- */
+/** A byte source that counts how often a chunk was requested (`pulled`) and how often the source was closed (`returned`). */
 class Source implements AsyncIterable<Uint8Array> {
   returned = 0;
   pulled = 0;

@@ -1,7 +1,4 @@
-/**
- * Tests the safetensors writer. The tests compare the bytes that it writes, and read them again with the
- * reader.
- */
+/** Tests the safetensors writer. The tests compare the bytes that it writes, and read them again with the reader. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -22,10 +22,7 @@ const PIECES = [
   '"t"', '"t":', '"__proto__":', '"__metadata__":{}', '"dtype":"F16"', " ", "\n", "\0", "\ud800", "é",
 ];
 
-/**
- * Applies one to four random edits to the header. An edit removes, repeats or overwrites a run of characters,
- * or inserts syntax.
- */
+/** Applies one to four random edits to the header. An edit removes, repeats or overwrites a run of characters, or inserts syntax. */
 function mutate(header: string, next: () => number): string {
   const below = (limit: number) => Math.floor(next() * limit);
   let text = header;

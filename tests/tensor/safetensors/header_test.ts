@@ -1,7 +1,4 @@
-/**
- * Tests that the parser accepts valid safetensors headers. Most invalid headers are in
- * `tests/attacks/safetensors_files.ts`.
- */
+/** Tests that the parser accepts valid safetensors headers. Most invalid headers are in `tests/attacks/safetensors_files.ts`. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,6 +1,4 @@
-/**
- * Compares torch files with safetensors files of the same values. Hostile files are tested in tests/attacks.
- */
+/** Compares torch files with safetensors files of the same values. Hostile files are tested in tests/attacks. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -101,8 +99,7 @@ describe("readTorchShard", () => {
     )));
     const { segments, byteLength } = zipSegments([
       data,
-      // Only the last four bytes of this long storage are given. All bytes before them are zeros, which
-      // `sparseFile` adds.
+      // Only the last four bytes of this long storage are given. All bytes before them are zeros, which `sparseFile` adds.
       { name: "any/data/1", data: Uint8Array.of(1, 2, 3, 4), size: 2 * elements },
       { name: "any/data/0", data: VALUES, gap: gap + 2 * elements },
       version,
