@@ -1,20 +1,17 @@
 /** Tests that `pare prune` neither continues an unfinished run with other inputs, nor works on a folder on which another process works. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare, startPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
-let folder: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  await writeSotuTexts(folder);
-  await Deno.writeTextFile(`${folder}/profile.json`, '[{ "match": "fc2", "sparsity": 0.25 }]');
-  await cp(OPT_SOTU, `${folder}/model`, { recursive: true });
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+await writeSotuTexts(folder);
+await Deno.writeTextFile(`${folder}/profile.json`, '[{ "match": "fc2", "sparsity": 0.25 }]');
+await cp(OPT_SOTU, `${folder}/model`, { recursive: true });
 
 function pruneArgs(out: string): string[] {
   const files = ["calibration", "text"].flatMap((option) => [
@@ -23,10 +20,7 @@ function pruneArgs(out: string): string[] {
   ]);
   const small = ["--samples", "4", "--seqlen", "64", "--windows", "1", "--backend", "cpu"];
   return [
-    "prune",
-    `${folder}/model`,
-    "--out",
-    out,
+    ...["prune", `${folder}/model`, "--out", out],
     ...files,
     "--profile",
     `${folder}/profile.json`,

@@ -3,7 +3,7 @@
  * line needs, and that a run does not mix Dawn with Deno's own WebGPU.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import type { Backend } from "../../src/device/backend.ts";
@@ -17,6 +17,7 @@ import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
 import { normals } from "../support/random.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 const ROWS = 24, COLS = 40;
@@ -25,34 +26,21 @@ function f32(shape: readonly number[], values: Float32Array<ArrayBuffer>): HostT
   return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
 }
 
-let folder: string;
-before(async () => {
-  folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "pare-test-" }));
-  await Deno.writeFile(
-    `${folder}/layer`,
-    encode({
-      weight: f32([ROWS, COLS], normals(ROWS * COLS, 1)),
-      hessian: f32([COLS, COLS], correlatedHessian(COLS, { seed: 2 })),
-    }),
-  );
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+await Deno.writeFile(
+  `${folder}/layer`,
+  encode({
+    weight: f32([ROWS, COLS], normals(ROWS * COLS, 1)),
+    hessian: f32([COLS, COLS], correlatedHessian(COLS, { seed: 2 })),
+  }),
+);
 
 /** Prunes the layer into a file through the launcher. */
 async function pruneLayer(out: string, ...options: readonly string[]) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
-      "run",
-      "-A",
-      "--quiet",
-      LAUNCHER,
-      "layer",
-      `${folder}/layer`,
-      "--out",
-      `${folder}/${out}`,
-      "--backend",
-      "webgpu",
-      "--json",
+      ...["run", "-A", "--quiet", LAUNCHER, "layer", `${folder}/layer`, "--out", `${folder}/${out}`],
+      ...["--backend", "webgpu", "--json"],
       ...options,
     ],
     env: { NO_COLOR: "1" },

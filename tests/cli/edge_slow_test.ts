@@ -4,13 +4,14 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type ChildEdge, freePort, startEdge } from "../../scripts/processes/child_edge.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { freePort, startEdge } from "../../scripts/processes/child_edge.ts";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
 import { type Finished, pareJson, runPare, startPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
 /**
@@ -19,47 +20,33 @@ const SECRET = "a secret of thirty-two bytes: 123";
  */
 const BODY_LIMIT = 160_000;
 
-let folder: string, args: string[], expected: Uint8Array;
-let hosts: ChildHost[], edge: ChildEdge;
-
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  const { calibration } = await writeSotuTexts(folder);
-  args = [
-    "prune",
-    OPT_SOTU,
-    "--calibration",
-    calibration,
-    "--samples",
-    "2",
-    "--seqlen",
-    "64",
-    "--method",
-    "sparsegpt",
-  ];
-  args.push("--backend", "cpu", "--max-layer", "1");
-  const local = await runPare(...args, "--out", `${folder}/local`);
-  assert.equal(local.code, 0, local.stderr);
-  expected = await weights("local");
-  const port = freePort();
-  edge = await startEdge({
-    folder: `${folder}/edge`,
-    vars: {
-      EDGE_HOST_SECRET: SECRET,
-      EDGE_BODY_LIMIT: String(BODY_LIMIT),
-      EDGE_HOST: `http://127.0.0.1:${port}`,
-    },
-  });
-  const env = { EDGE_HOST_SECRET: SECRET, PARE_BLOB_ORIGINS: edge.url };
-  hosts = await Promise.all([
-    startHost(["--backend", "cpu", "--port", String(port), "--edge", edge.url], env),
-    startHost(["--backend", "cpu"]),
-  ]);
+const folder = temporaryFolder();
+const { calibration } = await writeSotuTexts(folder);
+const args = [
+  ...["prune", OPT_SOTU, "--calibration", calibration, "--samples", "2", "--seqlen", "64"],
+  ...["--method", "sparsegpt"],
+];
+args.push("--backend", "cpu", "--max-layer", "1");
+const local = await runPare(...args, "--out", `${folder}/local`);
+assert.equal(local.code, 0, local.stderr);
+const expected = await weights("local");
+const port = freePort();
+const edge = await startEdge({
+  folder: `${folder}/edge`,
+  vars: {
+    EDGE_HOST_SECRET: SECRET,
+    EDGE_BODY_LIMIT: String(BODY_LIMIT),
+    EDGE_HOST: `http://127.0.0.1:${port}`,
+  },
 });
+const env = { EDGE_HOST_SECRET: SECRET, PARE_BLOB_ORIGINS: edge.url };
+const hosts = await Promise.all([
+  startHost(["--backend", "cpu", "--port", String(port), "--edge", edge.url], env),
+  startHost(["--backend", "cpu"]),
+]);
 after(async () => {
   await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
   await edge[Symbol.asyncDispose]();
-  await Deno.remove(folder, { recursive: true });
 });
 
 function weights(out: string): Promise<Uint8Array> {

@@ -1,6 +1,6 @@
 /** Tests `pare eval` on texts, tasks and several models: its output, and the errors that it reports before it measures anything. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { ModelEvaluation } from "../../src/cli/eval/evaluate_model.ts";
 import { columnNames } from "../../src/cli/eval/eval_table.ts";
@@ -11,23 +11,20 @@ import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { taskFile } from "../support/tasks.ts";
 import { pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PIQA = `piqa=${taskFile("piqa.jsonl")}`, LAMBADA = `lambada=${taskFile("lambada.jsonl")}`;
 const ON_CPU = ["--backend", "cpu"];
 
-let folder: string, text: string, documents: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  const speech = (await sotuText("evaluation")).slice(0, 6000);
-  text = `${folder}/speech.txt`;
-  await Deno.writeTextFile(text, speech);
-  documents = `${folder}/speech.jsonl`;
-  await Deno.writeTextFile(
-    documents,
-    speech.split(". ").map((sentence) => JSON.stringify({ text: sentence })).join("\n"),
-  );
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const speech = (await sotuText("evaluation")).slice(0, 6000);
+const text = `${folder}/speech.txt`;
+await Deno.writeTextFile(text, speech);
+const documents = `${folder}/speech.jsonl`;
+await Deno.writeTextFile(
+  documents,
+  speech.split(". ").map((sentence) => JSON.stringify({ text: sentence })).join("\n"),
+);
 
 describe("pare eval", () => {
   it("measures several texts and tasks at once", async () => {

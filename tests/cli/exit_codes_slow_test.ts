@@ -3,7 +3,7 @@
  * output that cannot be written. `exit_test.ts` tests the classification of every error.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { startHost } from "../../scripts/processes/child_host.ts";
@@ -12,17 +12,14 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { mountSmallDisk, smallDiskSkip } from "../support/small_disk.ts";
 import { runPare, runPareWith, startPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url).pathname;
 const NO_SMALL_DISK = await smallDiskSkip();
 const IS_WINDOWS = Deno.build.os === "windows";
 
-let folder: string, text: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  text = (await writeSotuTexts(folder)).calibration;
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const text = (await writeSotuTexts(folder)).calibration;
 
 function pruneArgs(model: string, out: string, ...options: readonly string[]): string[] {
   const windows = ["--method", "magnitude", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];
@@ -218,10 +215,7 @@ describe("the exit code", () => {
       env,
       "layer",
       LAYER,
-      "--out",
-      `${folder}/none`,
-      "--backend",
-      "webgpu",
+      ...["--out", `${folder}/none`, "--backend", "webgpu"],
     );
     assert.equal(code, 3, stderr);
     assert.match(stderr, /error: option --backend webgpu: /);
@@ -237,11 +231,7 @@ describe("the default server", () => {
     const twice = await runPareWith(
       env,
       ...args,
-      "--overwrite",
-      "--server",
-      "local",
-      "--server",
-      env.PARE_SERVER,
+      ...["--overwrite", "--server", "local", "--server", env.PARE_SERVER],
     );
     assert.equal(twice.code, 2);
     assert.match(twice.stderr, /option --server local: cannot be combined with other servers/);

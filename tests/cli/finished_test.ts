@@ -1,21 +1,18 @@
 /** Tests `pare prune` when the run in its output folder is finished already. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunReport } from "../../src/prune/report/run_report.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
-let folder: string, out: string, text: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  out = `${folder}/finished`;
-  text = (await writeSotuTexts(folder)).calibration;
-  const { code, stderr } = await prune();
-  assert.equal(code, 0, stderr);
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const out = `${folder}/finished`;
+const text = (await writeSotuTexts(folder)).calibration;
+const { code, stderr } = await prune();
+assert.equal(code, 0, stderr);
 
 function prune(...options: readonly string[]) {
   const windows = ["--method", "magnitude", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];

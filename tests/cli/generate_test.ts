@@ -1,6 +1,6 @@
 /** Tests `pare generate`: its output, the options of random tokens, and its errors. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { GeneratedText } from "../../src/cli/generate.ts";
@@ -11,15 +11,12 @@ import { encodeText } from "../../src/model/tokenizer/tokenizer.ts";
 import { windowLogits } from "../support/logits.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PROMPT = "My fellow citizens", ON_CPU = ["--backend", "cpu"];
 
 describe("pare generate", () => {
-  let folder: string;
-  before(async () => {
-    folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  });
-  after(() => Deno.remove(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   it("prints the prompt and then the most likely tokens, which the whole forward pass gives too", async () => {
     const args = ["generate", OPT_SOTU, PROMPT, "--tokens", "12", ...ON_CPU];
@@ -47,16 +44,8 @@ describe("pare generate", () => {
   it("draws the same random tokens for the same seed, and other tokens for another seed", async () => {
     const sample = async (seed: string) => {
       const options = [
-        "--temperature",
-        "1.5",
-        "--top-k",
-        "50",
-        "--top-p",
-        "0.95",
-        "--seed",
-        seed,
-        "--tokens",
-        "20",
+        ...["--temperature", "1.5", "--top-k", "50", "--top-p", "0.95"],
+        ...["--seed", seed, "--tokens", "20"],
       ];
       return (await pareJson<GeneratedText>("generate", OPT_SOTU, PROMPT, ...options, ...ON_CPU)).tokens;
     };

@@ -1,6 +1,6 @@
 /** Tests `pare layer`. The output file must have the same bytes whether the layer is solved in the process or on a server. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { startHost } from "../../scripts/processes/child_host.ts";
@@ -11,6 +11,7 @@ import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
 import { pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const ROWS = 24, COLS = 40;
 
@@ -21,13 +22,9 @@ function f32(shape: readonly number[], values: Float32Array<ArrayBuffer>): HostT
 const WEIGHT = f32([ROWS, COLS], normals(ROWS * COLS, 1));
 const HESSIAN = f32([COLS, COLS], correlatedHessian(COLS, { seed: 2 }));
 
-let folder: string, input: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  input = `${folder}/layer.safetensors`;
-  await Deno.writeFile(input, encode({ weight: WEIGHT, hessian: HESSIAN }));
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const input = `${folder}/layer.safetensors`;
+await Deno.writeFile(input, encode({ weight: WEIGHT, hessian: HESSIAN }));
 
 function layerArgs(out: string, ...options: readonly string[]): string[] {
   return ["layer", input, "--out", `${folder}/${out}`, "--backend", "cpu", ...options];
@@ -96,10 +93,7 @@ describe("pare layer", () => {
     const { code, stdout, stderr } = await runPare(
       "layer",
       bad,
-      "--out",
-      `${folder}/none`,
-      "--backend",
-      "cpu",
+      ...["--out", `${folder}/none`, "--backend", "cpu"],
     );
     assert.deepEqual([code, stdout], [3, ""]);
     assert.match(stderr, /^error: .*\/bad\.safetensors: shape_mismatch \(422\): [^\n]+\n$/);

@@ -3,7 +3,7 @@
  * (exit code 1) nor a reason to try again (4).
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
@@ -12,15 +12,12 @@ import { fakeEdge } from "../client/jobs/fake_edge.ts";
 import { lieAbout, LIES } from "../client/lies.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPare, runPareWith } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url).pathname;
 
-let folder: string, text: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  text = (await writeSotuTexts(folder)).calibration;
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const text = (await writeSotuTexts(folder)).calibration;
 
 type Handler = (request: Request) => Response | Promise<Response>;
 type Change = (honest: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;

@@ -10,6 +10,7 @@ import { phasesText, type RunSeconds } from "../../src/prune/report/run_seconds.
 import { secondsText } from "../../src/prune/report/format.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 interface PruneResult {
   readonly layers: readonly {
@@ -31,12 +32,8 @@ interface EvalResult {
   readonly tokens: number;
 }
 
-let folder: string, texts: { calibration: string; evaluation: string };
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  texts = await writeSotuTexts(folder);
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const texts = await writeSotuTexts(folder);
 
 /** The arguments that prune the fixture with few windows. `options` override these arguments. */
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
@@ -49,8 +46,7 @@ async function evaluate(model: string, windows: number): Promise<EvalResult> {
   const { models: [{ texts: [measured] }] } = await pareJson<{ models: { texts: EvalResult[] }[] }>(
     "eval",
     model,
-    "--text",
-    texts.evaluation,
+    ...["--text", texts.evaluation],
     ...options,
   );
   return measured;

@@ -1,14 +1,15 @@
 /** Tests the named texts and the protocols of commands, with a local stand-in of the hub. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { freePort } from "../../scripts/processes/child_edge.ts";
 import { applyProtocol, declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
 import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts";
-import { type FakeHub, serveHub } from "../model/hub/fake_hub.ts";
+import { serveHub } from "../model/hub/fake_hub.ts";
 import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPareWith } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 /** A repository of the stand-in with the files of a named text. */
 function repository(
@@ -21,19 +22,13 @@ function repository(
   return { repo, revisions: { main: commit }, files: contents };
 }
 
-let folder: string, hub: FakeHub, env: Record<string, string>;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  const documents = c4File(Array.from({ length: 300 }, (_, i) => i % 10 === 0 ? 60 : 5));
-  const rows = await Deno.readFile(ROWS_FILE);
-  hub = serveHub(repository("c4", documents, documents), repository("wikitext2", rows, rows));
-  env = { HF_HOME: `${folder}/hf`, HF_ENDPOINT: hub.url };
-  await Deno.writeFile(`${folder}/brought.json.gz`, documents);
-});
-after(async () => {
-  await hub[Symbol.asyncDispose]();
-  await Deno.remove(folder, { recursive: true });
-});
+const folder = temporaryFolder();
+const documents = c4File(Array.from({ length: 300 }, (_, i) => i % 10 === 0 ? 60 : 5));
+const rows = await Deno.readFile(ROWS_FILE);
+const hub = serveHub(repository("c4", documents, documents), repository("wikitext2", rows, rows));
+const env = { HF_HOME: `${folder}/hf`, HF_ENDPOINT: hub.url };
+await Deno.writeFile(`${folder}/brought.json.gz`, documents);
+after(() => hub[Symbol.asyncDispose]());
 
 function prune(out: string, calibration: string, ...options: readonly string[]): Promise<Finished> {
   return pruneWith(env, out, calibration, ...options);
@@ -46,14 +41,8 @@ function pruneWith(
   ...options: readonly string[]
 ) {
   const args = [
-    "prune",
-    OPT_SOTU,
-    "--out",
-    `${folder}/${out}`,
-    "--calibration",
-    calibration,
-    "--samples",
-    "4",
+    ...["prune", OPT_SOTU, "--out", `${folder}/${out}`],
+    ...["--calibration", calibration, "--samples", "4"],
   ];
   args.push("--seqlen", "32", "--max-layer", "1", "--method", "sparsegpt", "--backend", "cpu", ...options);
   return runPareWith(env, ...args);
@@ -119,10 +108,7 @@ describe("a named text", () => {
       env,
       "eval",
       OPT_SOTU,
-      "--text",
-      "wikitext2",
-      "--text",
-      "c4",
+      ...["--text", "wikitext2", "--text", "c4"],
       ...words,
     );
     assert.equal(code, 0, stderr);
@@ -140,10 +126,7 @@ describe("--protocol sparsegpt", () => {
 
   it("sets the options of the published experiments, and leaves the sparsity to the command line", () => {
     const { method, calibration, samples, seqlen, seed, windows, text, sparsity } = parse(
-      "--protocol",
-      "sparsegpt",
-      "--sparsity",
-      "0.7",
+      ...["--protocol", "sparsegpt", "--sparsity", "0.7"],
     );
     assert.deepEqual({ method, calibration, samples, seqlen, seed, windows, text, sparsity }, {
       method: "sparsegpt",
@@ -159,14 +142,8 @@ describe("--protocol sparsegpt", () => {
 
   it("accepts equal options, files of its texts, and further texts", () => {
     const words = [
-      "--calibration",
-      "c4=a.gz",
-      "--text",
-      "more.txt",
-      "--text",
-      "wikitext2=b.parquet",
-      "--samples",
-      "128",
+      ...["--calibration", "c4=a.gz", "--text", "more.txt", "--text", "wikitext2=b.parquet"],
+      ...["--samples", "128"],
     ];
     const { calibration, text } = parse("--protocol", "sparsegpt", ...words);
     assert.deepEqual([calibration, text], ["c4=a.gz", ["more.txt", "wikitext2=b.parquet"]]);

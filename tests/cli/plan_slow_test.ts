@@ -1,6 +1,6 @@
 /** Tests `pare prune --plan`: the plan agrees with the run that follows, and writes nothing. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -10,15 +10,12 @@ import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
 import { diskWarnings } from "../../src/cli/prune/plan/warnings.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 
-let folder: string, text: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  text = (await writeSotuTexts(folder)).calibration;
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const text = (await writeSotuTexts(folder)).calibration;
 
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
   const windows = ["--method", "sparsegpt", "--samples", "4", "--seqlen", "64", "--backend", "cpu"];

@@ -1,28 +1,23 @@
 /** Tests `pare prune` with options that choose layers, and the report that the command writes. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PREFIX = "model.decoder.layers.";
 
-let folder: string, text: string, dense: Checkpoint;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  text = (await writeSotuTexts(folder)).calibration;
-  dense = await openOptSotu();
-});
-after(async () => {
-  await dense.close();
-  await Deno.remove(folder, { recursive: true });
-});
+const folder = temporaryFolder();
+const text = (await writeSotuTexts(folder)).calibration;
+const dense = await openOptSotu();
+after(() => dense.close());
 
 function prune(out: string, ...options: readonly string[]) {
   const windows = ["--method", "sparsegpt", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];

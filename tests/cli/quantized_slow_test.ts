@@ -1,29 +1,26 @@
 /** Runs the commands eval, generate, unpack and prune with a quantised model, each in a process of its own. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { GeneratedText } from "../../src/cli/generate.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { type QuantizedModel, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 import { readTensors } from "../support/checkpoint_files.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 interface Evaluation {
   readonly models: readonly { readonly texts: readonly { readonly perplexity: number }[] }[];
 }
 
-let folder: string, model: QuantizedModel;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  model = await writeQuantizedModel(OPT_SOTU, `${folder}/opt`, (name) => (
-    name.includes("fc")
-      ? { bits: 4, groupSize: 32, symmetric: false }
-      : { bits: 8, groupSize: 0, symmetric: true }
-  ));
-  await Deno.writeTextFile(`${folder}/text.txt`, (await sotuText("evaluation")).slice(0, 20_000));
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const model = await writeQuantizedModel(OPT_SOTU, `${folder}/opt`, (name) => (
+  name.includes("fc")
+    ? { bits: 4, groupSize: 32, symmetric: false }
+    : { bits: 8, groupSize: 0, symmetric: true }
+));
+await Deno.writeTextFile(`${folder}/text.txt`, (await sotuText("evaluation")).slice(0, 20_000));
 
 describe("a quantised model", () => {
   it("has the perplexity of its dense copy", async () => {
@@ -46,7 +43,9 @@ describe("a quantised model", () => {
 
   it("is unpacked to its dense copy", async () => {
     const { unpacked, bytes } = await pareJson<{ unpacked: string[]; bytes: Record<string, number> }>(
-      ...["unpack", model.quantized, "--out", `${folder}/unpacked`],
+      "unpack",
+      model.quantized,
+      ...["--out", `${folder}/unpacked`],
     );
     assert.equal(unpacked.length, 24);
     assert.ok(bytes.packed < 0.6 * bytes.written, JSON.stringify(bytes));
@@ -55,7 +54,9 @@ describe("a quantised model", () => {
 
   it("is rejected by `pare prune`, which asks to unpack it first", async () => {
     const { code, stderr } = await runPare(
-      ...["prune", model.quantized, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
+      "prune",
+      model.quantized,
+      ...["--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
     );
     assert.equal(code, 3);
     assert.match(stderr, /^error: .*opt quantized: is quantised: `pare unpack` writes a dense copy/m);
@@ -101,26 +102,12 @@ describe("pare prune --format pack-quantized", () => {
       ]] as const
     ) {
       const args = [
-        "prune",
-        OPT_SOTU,
-        "--out",
-        `${folder}/${out}`,
-        "--calibration",
-        `${folder}/text.txt`,
-        "--samples",
-        "2",
+        ...["prune", OPT_SOTU, "--out", `${folder}/${out}`, "--calibration", `${folder}/text.txt`],
+        ...["--samples", "2"],
       ];
       args.push(
-        "--seqlen",
-        "32",
-        "--method",
-        "magnitude",
-        "--bits",
-        "4",
-        "--format",
-        "pack-quantized",
-        "--backend",
-        "cpu",
+        ...["--seqlen", "32", "--method", "magnitude", "--bits", "4", "--format", "pack-quantized"],
+        ...["--backend", "cpu"],
         ...flags,
       );
       for (const _ of ["a new run", "a finished run"]) {

@@ -1,21 +1,18 @@
 /** Tests that the command line in a report repeats the run. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PROFILE = [{ match: "*.0.fc2", sparsity: 0.25 }];
 
-let folder: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  await writeSotuTexts(folder);
-  await Deno.writeTextFile(`${folder}/my profile.json`, JSON.stringify(PROFILE));
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+await writeSotuTexts(folder);
+await Deno.writeTextFile(`${folder}/my profile.json`, JSON.stringify(PROFILE));
 
 /** Runs a command line with the places of its model and its files, as a user would complete it, and returns the command in the report. */
 async function prune(out: string, words: readonly string[]): Promise<string> {
@@ -37,41 +34,16 @@ const RUNS: readonly (readonly string[])[] = [
   [],
   ["--method", "sparsegpt", "--pattern", "2:4", "--blocksize", "64", "--seed", "7"],
   [
-    "--method",
-    "magnitude",
-    "--sparsity",
-    "0.3",
-    "--layers",
-    "fc1,fc2",
-    "--layers",
-    "/k_(proj|x{1,2})/",
-    "--skip",
-    "*.0.*",
+    ...["--method", "magnitude", "--sparsity", "0.3", "--layers", "fc1,fc2"],
+    ...["--layers", "/k_(proj|x{1,2})/", "--skip", "*.0.*"],
   ],
   [
-    "--bits",
-    "4",
-    "--group-size",
-    "48",
-    "--symmetric",
-    "--format",
-    "pack-quantized",
-    "--refit",
-    "2",
-    "--max-layer",
-    "1",
+    ...["--bits", "4", "--group-size", "48", "--symmetric", "--format", "pack-quantized", "--refit", "2"],
+    ...["--max-layer", "1"],
   ],
   [
-    "--allocate",
-    "owl",
-    "--profile",
-    "my profile.json",
-    "--method",
-    "wanda",
-    "--text",
-    "evaluation.txt",
-    "--windows",
-    "2",
+    ...["--allocate", "owl", "--profile", "my profile.json", "--method", "wanda"],
+    ...["--text", "evaluation.txt", "--windows", "2"],
   ],
   ["--true-sequential", "--effort", "fast", "--max-layer", "1"],
 ];

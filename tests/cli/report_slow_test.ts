@@ -1,17 +1,14 @@
 /** Tests `pare report`, with the stored `pare.json` of a real run. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { renderReport } from "../../src/prune/report/render.tsx";
 import { sampleRun } from "../prune/report/sample_run.ts";
 import { pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
-let folder: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  await Deno.writeTextFile(`${folder}/pare.json`, JSON.stringify(sampleRun()));
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+await Deno.writeTextFile(`${folder}/pare.json`, JSON.stringify(sampleRun()));
 
 describe("pare report", () => {
   it("writes the page that pare prune writes, beside pare.json", async () => {

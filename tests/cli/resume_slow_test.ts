@@ -1,6 +1,6 @@
 /** Tests `pare prune` as a process that is killed or interrupted and then started again. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
@@ -8,15 +8,12 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { uniform } from "../support/random.ts";
 import { PAIRING_FLAGS } from "../../src/device/cpu/instruction_pairing.ts";
 import { runPare, startPare, startPareWith } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const MAIN = new URL("../../src/cli/main.ts", import.meta.url).pathname;
 
-let folder: string, text: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  text = (await writeSotuTexts(folder)).calibration;
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const text = (await writeSotuTexts(folder)).calibration;
 
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
   const windows = ["--method", "sparsegpt", "--samples", "4", "--seqlen", "64", "--backend", "cpu"];
@@ -74,13 +71,8 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
     const [what, seed, options] of [
       ["with default options", 1, []],
       ["with true-sequential calibration, hidden states on disk and a packed 4-bit output", 2, [
-        "--true-sequential",
-        "--activations",
-        "disk",
-        "--bits",
-        "4",
-        "--format",
-        "pack-quantized",
+        ...["--true-sequential", "--activations", "disk"],
+        ...["--bits", "4", "--format", "pack-quantized"],
       ]],
       ["with sparsities that are chosen by the errors of the layers", 3, ["--allocate", "error"]],
     ] as const

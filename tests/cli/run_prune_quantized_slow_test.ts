@@ -3,44 +3,37 @@
  * without a stop. The layers are solved in this process, and a fake pruner rounds the solutions to a grid.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { unpackCheckpoint } from "../../src/model/checkpoint/quantized/unpack_checkpoint.ts";
 import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
-import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
+import { openModel } from "../../src/model/model.ts";
+import { type FloatDtype, bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { Killed, killedAfter } from "../support/failing_file_system.ts";
 import { quantize } from "../support/quantized_weights.ts";
 import { readTensors, withCheckpoint } from "../support/checkpoint_files.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
 const PREFIX = "model.decoder.layers";
 const CHOSEN = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
 
-let folder: string, host: LocalHost, checkpoint: Checkpoint, model: Model;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  await makeRandomOpt(`${folder}/model`, SHAPE);
-  checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
-  model = openModel(checkpoint);
-  host = await openLocalHost("cpu");
-});
-after(async () => {
-  await host[Symbol.asyncDispose]();
-  await checkpoint.close();
-  await Deno.remove(folder, { recursive: true });
-});
+const folder = temporaryFolder();
+await makeRandomOpt(`${folder}/model`, SHAPE);
+const checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem), model = openModel(checkpoint);
+const host = await openLocalHost("cpu");
+after(() => Promise.all([host[Symbol.asyncDispose](), checkpoint.close()]).then(() => {}));
 
 function gridOf(name: string): GridOptions {
   return { bits: name.includes("fc") ? 4 : 8, groupSize: name.includes("fc2") ? 8 : 0, symmetric: false };

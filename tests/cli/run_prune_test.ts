@@ -3,37 +3,30 @@
  * the same bytes. The tests run in this process, on a small random model.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { linearSpec } from "../../src/model/layer_specs.ts";
 import { existsSync } from "node:fs";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
+import { openModel } from "../../src/model/model.ts";
 import { editJournal } from "../support/edit_journal.ts";
 import { fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
 const PREFIX = "model.decoder.layers";
 
-let folder: string, host: LocalHost, checkpoint: Checkpoint, model: Model;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  await makeRandomOpt(`${folder}/model`, SHAPE);
-  checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
-  model = openModel(checkpoint);
-  host = await openLocalHost("cpu");
-});
-after(async () => {
-  await host[Symbol.asyncDispose]();
-  await checkpoint.close();
-  await Deno.remove(folder, { recursive: true });
-});
+const folder = temporaryFolder();
+await makeRandomOpt(`${folder}/model`, SHAPE);
+const checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem), model = openModel(checkpoint);
+const host = await openLocalHost("cpu");
+after(() => Promise.all([host[Symbol.asyncDispose](), checkpoint.close()]).then(() => {}));
 
 /** Spreads the zeros over the layers of the job. */
 const ALLOCATION: FolderJob["allocation"] = {

@@ -61,10 +61,7 @@ describe("pare serve", () => {
     const { code, stderr } = await runPareWith(
       { PARE_KEYS: "secret" },
       "serve",
-      "--port",
-      "0",
-      "--backend",
-      "cpu",
+      ...["--port", "0", "--backend", "cpu"],
     );
     assert.deepEqual([code, stderr], [
       2,

@@ -3,7 +3,7 @@
  * each point (one method at one sparsity or pattern) as soon as it is measured.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeEmptyOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
@@ -11,13 +11,10 @@ import type { ModelEvaluation } from "../../src/cli/eval/evaluate_model.ts";
 import type { Sweep } from "../../src/cli/sweep/results.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare, startPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
-let folder: string, texts: { calibration: string; evaluation: string };
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  texts = await writeSotuTexts(folder);
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const texts = await writeSotuTexts(folder);
 
 function sweepArgs(...options: readonly string[]): string[] {
   const files = ["--calibration", texts.calibration, "--text", texts.evaluation];
@@ -25,14 +22,7 @@ function sweepArgs(...options: readonly string[]): string[] {
     "sweep",
     OPT_SOTU,
     ...files,
-    "--seqlen",
-    "64",
-    "--samples",
-    "4",
-    "--windows",
-    "4",
-    "--backend",
-    "cpu",
+    ...["--seqlen", "64", "--samples", "4", "--windows", "4", "--backend", "cpu"],
     ...options,
   ];
 }
@@ -62,14 +52,8 @@ describe("pare sweep", () => {
     ]);
 
     const calibrate = [
-      "--calibration",
-      texts.calibration,
-      "--samples",
-      "4",
-      "--seqlen",
-      "64",
-      "--backend",
-      "cpu",
+      ...["--calibration", texts.calibration, "--samples", "4"],
+      ...["--seqlen", "64", "--backend", "cpu"],
     ];
     const folders = [OPT_SOTU];
     for (const { method, pattern } of sweep.points) {
@@ -153,14 +137,8 @@ describe("pare sweep", () => {
     const model = `${folder}/wide`;
     await makeEmptyOpt(model, { layers: 1, hidden: 8, heads: 2, ffn: 4096, vocabulary: 2048, positions: 64 });
     const options = [
-      "--methods",
-      "magnitude,obc",
-      "--sparsities",
-      "0.5",
-      "--seqlen",
-      "32",
-      "--backend",
-      "cpu",
+      ...["--methods", "magnitude,obc", "--sparsities", "0.5"],
+      ...["--seqlen", "32", "--backend", "cpu"],
     ];
     const files = ["--calibration", texts.calibration, "--text", texts.evaluation];
     const { code, stdout, stderr } = await runPare("sweep", model, ...files, ...options);

@@ -1,12 +1,13 @@
 /** Tests what commands print: nothing raw from a checkpoint, no cursor codes for a dumb terminal, and no result into a closed output. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { LineProgress } from "../../src/cli/terminal/output.ts";
 import { runPare, runPareWith } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 const NOT_LINUX = Deno.build.os !== "linux" &&
@@ -15,17 +16,13 @@ const NAME = "evil\x1b[2J\x9b31m\x07\u202e\r.weight";
 // deno-lint-ignore no-control-regex
 const RAW = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/;
 
-let folder: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  const tensor = { dtype: "F32", shape: [1, 2], data: new Uint8Array(8).fill(0xff) } as const;
-  await Deno.writeFile(`${folder}/model.safetensors`, encode({ [NAME]: tensor }));
-  await Deno.writeTextFile(
-    `${folder}/config.json`,
-    JSON.stringify({ model_type: "\x1b]0;title\x07\n\u202e" }),
-  );
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const tensor = { dtype: "F32", shape: [1, 2], data: new Uint8Array(8).fill(0xff) } as const;
+await Deno.writeFile(`${folder}/model.safetensors`, encode({ [NAME]: tensor }));
+await Deno.writeTextFile(
+  `${folder}/config.json`,
+  JSON.stringify({ model_type: "\x1b]0;title\x07\n\u202e" }),
+);
 
 /** Runs a command line of the shell, in which `pare` starts the program. */
 async function shell(line: string): Promise<{ code: number; stdout: string; stderr: string }> {

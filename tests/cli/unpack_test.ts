@@ -1,29 +1,26 @@
 /** Tests `pare unpack`. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { lockFolder } from "../../src/base/files/whole_file.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const RUN = new URL("../prune/report/opt_sotu_run.json", import.meta.url);
 const FILES = ["config.json", "model.safetensors", "pare.json"];
 
-let folder: string, quantized: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  const grid = { bits: 4, groupSize: 0, symmetric: true };
-  const model = await writeQuantizedModel(OPT_SOTU, `${folder}/opt`, () => grid);
-  quantized = `${folder}/quantized`;
-  await Deno.mkdir(quantized);
-  for (const name of FILES.slice(0, 2)) {
-    await Deno.copyFile(`${model.quantized}/${name}`, `${quantized}/${name}`);
-  }
-  await Deno.copyFile(RUN, `${quantized}/pare.json`);
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const grid = { bits: 4, groupSize: 0, symmetric: true };
+const model = await writeQuantizedModel(OPT_SOTU, `${folder}/opt`, () => grid);
+const quantized = `${folder}/quantized`;
+await Deno.mkdir(quantized);
+for (const name of FILES.slice(0, 2)) {
+  await Deno.copyFile(`${model.quantized}/${name}`, `${quantized}/${name}`);
+}
+await Deno.copyFile(RUN, `${quantized}/pare.json`);
 
 /** Returns the sorted names of everything in a folder. */
 async function filesIn(path: string): Promise<string[]> {

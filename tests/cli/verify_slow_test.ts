@@ -1,12 +1,13 @@
 /** Tests `pare verify`, on dense and packed folders, with and without the report of a run. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 interface VerifyResult {
   readonly format: string;
@@ -25,23 +26,16 @@ interface VerifyResult {
 
 const FC1 = "model.decoder.layers.0.fc1.weight";
 
-let folder: string, text: string;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  text = (await writeSotuTexts(folder)).calibration;
-  await prune("dense", "--pattern", "2:4");
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const text = (await writeSotuTexts(folder)).calibration;
+await prune("dense", "--pattern", "2:4");
 
 async function prune(name: string, ...options: readonly string[]): Promise<void> {
   const windows = ["--method", "magnitude", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];
   await pareJson(
     "prune",
     OPT_SOTU,
-    "--out",
-    `${folder}/${name}`,
-    "--calibration",
-    text,
+    ...["--out", `${folder}/${name}`, "--calibration", text],
     ...windows,
     ...options,
   );

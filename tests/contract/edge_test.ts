@@ -6,17 +6,13 @@ import { CONTRACT_PAGE } from "../../scripts/contract/page.ts";
 import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { exampleOf, missingCommand, runCommand } from "../support/page_examples.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 describe("an edge with a host", () => {
-  let pair: EdgeWithHost, folder: string;
-  before(async () => {
-    folder = await Deno.makeTempDir();
-    pair = await startEdgeWithHost({ backend: "cpu", folder: `${folder}/edge` });
-  });
-  after(async () => {
-    await pair[Symbol.asyncDispose]();
-    await Deno.remove(folder, { recursive: true });
-  });
+  const folder = temporaryFolder();
+  let pair: EdgeWithHost;
+  before(async () => void (pair = await startEdgeWithHost({ backend: "cpu", folder: `${folder}/edge` })));
+  after(() => pair[Symbol.asyncDispose]());
 
   it("prunes a layer by a job, as in the Python example on the page of the contract", {
     skip: missingCommand("python3"),

@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { fileURLToPath } from "node:url";
 import { type Host, serve } from "../../routes/serve.ts";
 import { CONTRACT_PAGE } from "../../scripts/contract/page.ts";
@@ -41,20 +42,17 @@ if (upload.data && "blob" in upload.data) console.log(upload.data.blob);
 `;
 
 describe("clients with types of the OpenAPI documents", () => {
-  let host: Host, folder: string;
+  const folder = temporaryFolder();
+  let host: Host;
   before(async () => {
     host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    folder = await Deno.makeTempDir();
     const imports = { "openapi-fetch": OPENAPI_FETCH };
     await Deno.writeTextFile(
       `${folder}/deno.json`,
       JSON.stringify({ imports, compilerOptions: { strict: true } }),
     );
   });
-  after(async () => {
-    await host.shutdown();
-    await Deno.remove(folder, { recursive: true });
-  });
+  after(() => host.shutdown());
 
   it("prune a layer at a host, as on the page of the contract", async () => {
     await runPackage(OPENAPI_TYPESCRIPT, [`${host.url}/openapi.json`, "-o", `${folder}/pare.ts`]);

@@ -22,14 +22,8 @@ await describePeers("the line of Python at the end of pare prune", (peers) => {
     it(`loads ${name}`, async () => {
       const { calibration } = await writeSotuTexts(peers().folder), out = `${peers().folder}/${name}`;
       const calibrated = [
-        "--calibration",
-        calibration,
-        "--samples",
-        "4",
-        "--seqlen",
-        "64",
-        "--backend",
-        "cpu",
+        ...["--calibration", calibration, "--samples", "4"],
+        ...["--seqlen", "64", "--backend", "cpu"],
       ];
       const { code, stderr } = await runPare("prune", OPT_SOTU, "--out", out, ...calibrated, ...options);
       assert.equal(code, 0, stderr);

@@ -10,6 +10,7 @@ import { generateDocuments } from "../../scripts/contract/documents.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { exampleOf, missingCommand, runCommand } from "../support/page_examples.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 /** The origin of the host in the examples. */
 const EXAMPLE_ORIGIN = "http://127.0.0.1:8000";
@@ -41,18 +42,15 @@ describe("the page of the contract", () => {
 });
 
 describe("the examples of the page of the contract", () => {
-  let host: Host, folder: string;
+  const folder = temporaryFolder();
+  let host: Host;
   before(async () => {
     host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    folder = await Deno.makeTempDir();
     await Deno.mkdir(`${folder}/tests/fixtures/layers`, { recursive: true });
     const layer = "tests/fixtures/layers/layer.safetensors";
     await Deno.copyFile(new URL(layer, REPOSITORY), `${folder}/${layer}`);
   });
-  after(async () => {
-    await host.shutdown();
-    await Deno.remove(folder, { recursive: true });
-  });
+  after(() => host.shutdown());
 
   const example = async (language: string, index: number) =>
     (await exampleOf(CONTRACT_PAGE, language, index)).replaceAll(EXAMPLE_ORIGIN, host.url);
@@ -79,11 +77,7 @@ describe("the examples of the page of the contract", () => {
   it("prune and round a layer in TypeScript", async () => {
     await Deno.writeTextFile(`${folder}/example.ts`, await example("ts", 0));
     const args = [
-      "run",
-      "--no-config",
-      "--check",
-      "--quiet",
-      `--allow-net=${new URL(host.url).host}`,
+      ...["run", "--no-config", "--check", "--quiet", `--allow-net=${new URL(host.url).host}`],
       "example.ts",
     ];
     const printed = await runCommand(Deno.execPath(), args, folder);

@@ -125,9 +125,7 @@ describe("the pages of a host", () => {
     const html = await (await app.request("/", { headers: { Accept: "text/html" } })).text();
     for (
       const part of [
-        "Authorization: Bearer KEY",
-        "--api-key KEY",
-        "apiKey: &quot;KEY&quot;",
+        ...["Authorization: Bearer KEY", "--api-key KEY", "apiKey: &quot;KEY&quot;"],
         "api_key=&quot;KEY&quot;",
       ]
     ) {

@@ -1,18 +1,15 @@
 /** Tests that a configuration that disagrees with the tensors of its checkpoint is refused when the model is opened. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openModelFolder } from "../../../src/model/model.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
-let folder: string, config: Record<string, unknown>;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  await makeRandomOpt(folder, { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 });
-  config = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+await makeRandomOpt(folder, { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 });
+const config = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
 
 /** Opens the model with changed settings. */
 async function open(changes: Record<string, unknown>): Promise<void> {

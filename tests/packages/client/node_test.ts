@@ -127,14 +127,8 @@ export const pare: Pare = new Pare({ baseUrl: "http://localhost" });
 `,
       );
       const options = [
-        "--strict",
-        "--noEmit",
-        "--target",
-        "es2022",
-        "--lib",
-        "es2022,dom",
-        "--types",
-        "node",
+        ...["--strict", "--noEmit", "--target", "es2022"],
+        ...["--lib", "es2022,dom", "--types", "node"],
       ];
       const files = ["typed0.ts", "typed1.ts", "errors.ts", "patterns.ts"];
       const modules = ["--module", moduleOption, "--moduleResolution", resolution];
@@ -158,11 +152,8 @@ export const pare: Pare = new Pare({ baseUrl: "http://localhost" });
     for (const format of ["esm", "cjs"]) {
       const output = `errors.bundle.${format === "esm" ? "mjs" : "cjs"}`;
       const options = [
-        "--bundle",
-        "--minify",
-        "--platform=node",
-        `--format=${format}`,
-        `--outfile=${output}`,
+        ...["--bundle", "--minify"],
+        ...["--platform=node", `--format=${format}`, `--outfile=${output}`],
       ];
       await project.run("npx", ["esbuild", "errors.ts", "--log-level=error", ...options]);
       assert.equal(await project.run("node", [output]), ALL_FOUND);

@@ -59,22 +59,14 @@ describe("the npm package pare-llm", () => {
 
   it("runs from its tarball, and from a subfolder with paths relative to it", async () => {
     const { stdout } = await runIn(folder, [
-      "npx",
-      "--yes",
-      `./${installed.tarball.split("/").at(-1)}`,
+      ...["npx", "--yes", `./${installed.tarball.split("/").at(-1)}`],
       "--version",
     ]);
     assert.equal(stdout, `${VERSION}\n`);
     await Deno.mkdir(`${folder}/sub`);
     const args = [
-      "npx",
-      "pare",
-      "layer",
-      "../layer.safetensors",
-      "--out",
-      "o.safetensors",
-      "--backend",
-      "cpu",
+      ...["npx", "pare", "layer"],
+      ...["../layer.safetensors", "--out", "o.safetensors", "--backend", "cpu"],
     ];
     const { code, stderr } = await runIn(`${folder}/sub`, args);
     assert.deepEqual([code, stderr], [0, ""]);
@@ -84,14 +76,8 @@ describe("the npm package pare-llm", () => {
   it("runs after npm install -g and after deno install -g, with the same bytes as from the repository", async () => {
     const results: Uint8Array[] = [];
     const install = [
-      "npm",
-      "install",
-      "-g",
-      "--prefix",
-      "global",
-      "--silent",
-      "--no-audit",
-      installed.tarball,
+      ...["npm", "install", "-g"],
+      ...["--prefix", "global", "--silent", "--no-audit", installed.tarball],
     ];
     assert.equal((await runIn(folder, install)).code, 0);
     const denoInstall = [

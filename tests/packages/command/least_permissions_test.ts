@@ -11,14 +11,8 @@ import { serveHub } from "../../model/hub/fake_hub.ts";
 import { type Ended, type Installation, installCommand, runIn } from "./installed_command.ts";
 
 const CALIBRATION = [
-  "--calibration",
-  "calibration.txt",
-  "--samples",
-  "2",
-  "--seqlen",
-  "32",
-  "--backend",
-  "cpu",
+  ...["--calibration", "calibration.txt", "--samples", "2"],
+  ...["--seqlen", "32", "--backend", "cpu"],
 ];
 const PRUNE = [...CALIBRATION, "--layers", "fc2", "--method", "magnitude"];
 
@@ -61,10 +55,7 @@ describe("with least permissions", () => {
     await Deno.copyFile(new URL("../../fixtures/tasks/piqa.jsonl", import.meta.url), `${folder}/piqa.jsonl`);
     const text = ["--text", "evaluation.txt", "--windows", "1"];
     await pareOk([
-      "prune",
-      "model",
-      "--out",
-      "new/p",
+      ...["prune", "model", "--out", "new/p"],
       ...PRUNE,
       "--profile",
       "profile.json",
@@ -85,14 +76,8 @@ describe("with least permissions", () => {
 
   it("works: sweep with a table and a chart", async () => {
     const text = [
-      "--text",
-      "evaluation.txt",
-      "--windows",
-      "1",
-      "--methods",
-      "magnitude",
-      "--sparsities",
-      "0.5",
+      ...["--text", "evaluation.txt", "--windows", "1"],
+      ...["--methods", "magnitude", "--sparsities", "0.5"],
     ];
     await pareOk(["sweep", "model", ...CALIBRATION, ...text, "--csv", "s.csv", "--svg", "s.svg"]);
     assert.match(await Deno.readTextFile(`${folder}/s.svg`), /<svg/);

@@ -185,15 +185,8 @@ async function outcome({ prepare, words, writes }: Case): Promise<string> {
 /** Starts a host, calls `use` with its URL, and stops the host. */
 async function withHost(keys: string, use: (url: string) => Promise<void>): Promise<void> {
   const host = startIn(folder, [
-    pare,
-    "serve",
-    "--port",
-    "0",
-    "--json",
-    "--backend",
-    "cpu",
-    "--keys-file",
-    keys,
+    ...[pare, "serve", "--port", "0"],
+    ...["--json", "--backend", "cpu", "--keys-file", keys],
   ]);
   const reader = host.stdout.pipeThrough(new TextDecoderStream()).getReader();
   try {

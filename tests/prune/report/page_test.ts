@@ -6,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import { renderReport } from "../../../src/prune/report/render.tsx";
 import { Browser, browserSkipReason, type Layout } from "../../support/browser.ts";
 import { deepRun, sampleRun } from "./sample_run.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 const missing = browserSkipReason();
 if (missing) console.log(`skipped: the report page in a browser, because ${missing}`);
@@ -18,15 +19,10 @@ const LAYOUTS: readonly Layout[] = [
 ];
 
 describe("the report page", { skip: missing !== undefined }, () => {
-  let folder: string, browser: Browser;
-  before(async () => {
-    folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-    browser = await Browser.start();
-  });
-  after(async () => {
-    await browser?.[Symbol.asyncDispose]();
-    await Deno.remove(folder, { recursive: true });
-  });
+  const folder = temporaryFolder();
+  let browser: Browser;
+  before(async () => void (browser = await Browser.start()));
+  after(() => browser?.[Symbol.asyncDispose]());
 
   async function open(html: string): Promise<void> {
     await Deno.writeTextFile(`${folder}/report.html`, html);

@@ -1,9 +1,8 @@
 /** Tests how the files of named texts are read, with stand-ins for the files of the hub. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
-import type { Tokenizer } from "@huggingface/tokenizers";
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer } from "../../../src/model/tokenizer/tokenizer.ts";
 import { gzipLines } from "../../../src/prune/texts/gzip_lines.ts";
@@ -12,13 +11,10 @@ import { readParquetColumn } from "../../../src/prune/texts/parquet_column.ts";
 import { namedCalibrationWindows, namedEvaluationTokens } from "../../../src/prune/texts/read_named_text.ts";
 import { OPT_SOTU } from "../../support/opt_sotu.ts";
 import { c4File, documentText, ROWS_FILE } from "./named_files.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
-let folder: string, tokenizer: Tokenizer;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  tokenizer = await loadTokenizer(OPT_SOTU, fs);
-});
-after(() => Deno.remove(folder, { recursive: true }));
+const folder = temporaryFolder();
+const tokenizer = await loadTokenizer(OPT_SOTU, fs);
 
 async function file(name: string, bytes: Uint8Array): Promise<string> {
   await Deno.writeFile(`${folder}/${name}`, bytes);
