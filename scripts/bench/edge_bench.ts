@@ -11,10 +11,9 @@ import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { Uploads } from "../../src/client/jobs/uploads.ts";
 import type { Report } from "../../src/protocol/messages.ts";
 import { type EdgeWithHost, startEdgeWithHost } from "../processes/edge_with_host.ts";
-import { halfPrecisionLayer } from "./measure/layer_file.ts";
-import { parseSizes, type Size } from "./measure/layer_sizes.ts";
+import { halfPrecisionLayer, parseSizes, type Size } from "./measure/layer_file.ts";
 import { postLayer, requireSameReports } from "./measure/post_layer.ts";
-import { median } from "./measure/statistics.ts";
+import { medians } from "./measure/statistics.ts";
 import { type Column, formatPercent, formatSize, markdownTable } from "./report/markdown_table.ts";
 
 /** The medians of one layer size. Times are in seconds. */
@@ -116,22 +115,7 @@ export async function benchEdge(
     const result = await measureRound(pair, body);
     if (round > 0) measured.push(result);
   }
-  const medianOf = (value: (round: Round) => number) => median(measured.map(value));
-  return {
-    rows,
-    cols,
-    bodyBytes: body.length,
-    rounds,
-    solve: medianOf((round) => round.solve),
-    direct: medianOf((round) => round.direct),
-    through: medianOf((round) => round.through),
-    job: {
-      upload: medianOf((round) => round.job.upload),
-      job: medianOf((round) => round.job.job),
-      fetch: medianOf((round) => round.job.fetch),
-      total: medianOf((round) => round.job.total),
-    },
-  };
+  return { rows, cols, bodyBytes: body.length, rounds, ...medians(measured) };
 }
 
 async function measureRound({ edge, host }: EdgeWithHost, body: Uint8Array<ArrayBuffer>): Promise<Round> {

@@ -15,19 +15,16 @@ import { type ChildHost, startHost } from "../processes/child_host.ts";
 import { memoryBytes } from "../processes/process_tree.ts";
 import type { Bench } from "./bench.ts";
 import { factorFlops, solveFlops } from "./measure/flops.ts";
-import { writeLayerFile } from "./measure/layer_file.ts";
-import { parseSizes, type Size } from "./measure/layer_sizes.ts";
-import { formatProducts, matrixProducts } from "./measure/matrix_products.ts";
+import { parseSizes, type Size, writeLayerFile } from "./measure/layer_file.ts";
+import { formatProducts, matrixProducts, withBackend } from "./measure/matrix_products.ts";
 import { postLayer, type TimedAnswer } from "./measure/post_layer.ts";
-import { median } from "./measure/statistics.ts";
-import { withBackend } from "./measure/with_backend.ts";
+import { median, medians } from "./measure/statistics.ts";
 import { formatPercent, formatSize, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
-import { chooseFastest, type Trial } from "./torch/choose_fastest.ts";
+import { chooseFastest, type Trial, trialsTable } from "./torch/choose_fastest.ts";
 import { removeKernelOverrides } from "./torch/peer_environment.ts";
 import { candidateTitle, type TorchCandidate, torchCandidates } from "./torch/thread_settings.ts";
 import { describeBuilds, findTorchBuilds, type TorchBuild } from "./torch/torch_builds.ts";
 import { TorchProcess, trialSeconds } from "./torch/torch_process.ts";
-import { trialsTable } from "./torch/trials_table.ts";
 
 /** Medians over the runs of one size. Times are in seconds. */
 export interface LayerResult {
@@ -220,15 +217,8 @@ export async function benchLayer(
 }
 
 function summarize({ warm, plain, withError }: HostRuns) {
-  const phase = (name: keyof Report["seconds"]) => median(plain.map(({ report }) => report.seconds[name]));
   return {
-    solve: {
-      read: phase("read"),
-      factor: phase("factor"),
-      solve: phase("solve"),
-      refit: phase("refit"),
-      total: phase("total"),
-    },
+    solve: medians(plain.map(({ report }) => report.seconds)),
     solveSeconds: median(plain.map(solveSeconds)),
     wallSeconds: median(plain.map((answer) => answer.wallSeconds)),
     withError: {

@@ -27,11 +27,10 @@ import { formatProducts, type MatrixProducts, matrixProducts } from "./measure/m
 import { RANDOM_MODELS, type RandomModel } from "./measure/random_models.ts";
 import { median } from "./measure/statistics.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
-import { type Choice, chooseFastest, type Trial } from "./torch/choose_fastest.ts";
+import { type Choice, chooseFastest, type Trial, trialsTable } from "./torch/choose_fastest.ts";
 import { removeKernelOverrides } from "./torch/peer_environment.ts";
 import { type ThreadSetting, threadSettings } from "./torch/thread_settings.ts";
 import { describeBuilds, type TorchBuild } from "./torch/torch_builds.ts";
-import { trialsTable } from "./torch/trials_table.ts";
 
 /** The settings of the bench. */
 interface PeersOptions {

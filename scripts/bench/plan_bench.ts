@@ -17,7 +17,7 @@ import { startHost } from "../processes/child_host.ts";
 import { memoryBytes } from "../processes/process_tree.ts";
 import type { Bench } from "./bench.ts";
 import { RANDOM_MODELS, randomTitle } from "./measure/random_models.ts";
-import { median } from "./measure/statistics.ts";
+import { medians } from "./measure/statistics.ts";
 import { formatPercent, markdownTable } from "./report/markdown_table.ts";
 
 const SELF = fileURLToPath(import.meta.url);
@@ -96,11 +96,11 @@ export const bench: Bench<PlanOptions, PlanResults> = {
             results.push(await measure(title, folder, options, out, backend, sent));
             console.error(planTable({ plans: results.slice(-1) }));
           }
-          const medians = medianOf(results);
+          const typical = medians(results);
           const isOther = (other: PlanResult) =>
-            other.model !== medians.model || other.backend !== medians.backend;
-          plans = [...plans.filter(isOther), medians];
-          await save({ backend: "cpu and webgpu", adapter: medians.backend }, { plans });
+            other.model !== typical.model || other.backend !== typical.backend;
+          plans = [...plans.filter(isOther), typical];
+          await save({ backend: "cpu and webgpu", adapter: typical.backend }, { plans });
         }
       }
     } finally {
@@ -110,28 +110,6 @@ export const bench: Bench<PlanOptions, PlanResults> = {
   },
   tables: { plan: planTable },
 };
-
-/** Returns the medians of the planned and of the measured figures of several repetitions. */
-function medianOf(results: readonly PlanResult[]): PlanResult {
-  const medianBy = (of: (result: PlanResult) => number) => median(results.map(of));
-  const figures = (of: (result: PlanResult) => Figures): Figures => ({
-    seconds: medianBy((result) => of(result).seconds),
-    process: medianBy((result) => of(result).process),
-    device: medianBy((result) => of(result).device),
-    disk: medianBy((result) => of(result).disk),
-    sent: medianBy((result) => of(result).sent),
-  });
-  return {
-    ...results[0],
-    planSeconds: medianBy(({ planSeconds }) => planSeconds),
-    planned: figures(({ planned }) => planned),
-    measured: figures(({ measured }) => measured),
-    left: {
-      planned: medianBy(({ left }) => left.planned),
-      measured: medianBy(({ left }) => left.measured),
-    },
-  };
-}
 
 /** Renders one row per model and backend. Each cell has the planned and the measured figure. */
 function planTable({ plans }: PlanResults): string {

@@ -26,15 +26,14 @@ import { sotuText } from "../fixtures/sotu_text.ts";
 import { copyDestination } from "../prune/write_pruned.ts";
 import { formatProducts, type MatrixProducts, matrixProducts } from "./measure/matrix_products.ts";
 import { RANDOM_MODELS, randomTitle } from "./measure/random_models.ts";
-import { median } from "./measure/statistics.ts";
+import { median, medians } from "./measure/statistics.ts";
 import { type LayerLoss, type ModelRun, requireSameProblem } from "./measure/same_problem.ts";
 import { type Column, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
-import { type Choice, chooseFastest, type Trial } from "./torch/choose_fastest.ts";
+import { type Choice, chooseFastest, type Trial, trialsTable } from "./torch/choose_fastest.ts";
 import { removeKernelOverrides } from "./torch/peer_environment.ts";
 import { candidateTitle, type TorchCandidate, torchCandidates } from "./torch/thread_settings.ts";
 import { describeBuilds, findTorchBuilds, type TorchBuild } from "./torch/torch_builds.ts";
 import { TorchProcess, trialSeconds } from "./torch/torch_process.ts";
-import { trialsTable } from "./torch/trials_table.ts";
 
 /**
  * The two forms of the PyTorch program `reference_model.py`: `published` does what the published script does,
@@ -291,9 +290,7 @@ function fastestTotal(runs: readonly ModelRun[]): number {
 }
 
 function medianSeconds(runs: readonly ModelRun[]): ModelRun["seconds"] {
-  const phase = (name: string) => median(runs.map(({ seconds }) => seconds[name]));
-  const phases = Object.keys(runs[0].seconds).map((name) => [name, phase(name)] as const);
-  return { ...Object.fromEntries(phases), total: phase("total") };
+  return medians(runs.map(({ seconds }) => seconds));
 }
 
 /** @throws {RangeError} if no model has this name */

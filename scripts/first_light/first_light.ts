@@ -8,7 +8,7 @@ import { messageOf } from "../../src/base/errors.ts";
 import { describeAdapter, requestAdapter } from "../../src/device/webgpu/device.ts";
 import { measureKernels } from "../bench/measure/kernel_rates.ts";
 import { fastestVariants } from "../bench/measure/save_tuning.ts";
-import { describeMachine } from "../bench/report/machine.ts";
+import { describeMachine } from "../bench/report/results_file.ts";
 import { checkKernels } from "./check_kernels.ts";
 import { measureDawn } from "./measure_dawn.ts";
 import { renderPage } from "./page.ts";

@@ -1,7 +1,7 @@
 /** The types of the figures of a run. */
 
 import type { KernelRate } from "../bench/measure/kernel_rates.ts";
-import type { Machine } from "../bench/report/machine.ts";
+import type { Machine } from "../bench/report/results_file.ts";
 import type { CheckResult } from "./check_kernels.ts";
 import type { LeftOut } from "./left_out.ts";
 import type { DawnRates } from "./measure_dawn.ts";

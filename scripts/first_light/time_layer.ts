@@ -9,7 +9,7 @@ import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../src/protocol/limits.ts
 import { solveSparseGpt } from "../../src/layer/solvers/sparsegpt.ts";
 import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { normals } from "../../tests/support/random.ts";
-import { TimedBackend } from "../bench/measure/timed_backend.ts";
+import { TimedBackend } from "./timed_backend.ts";
 import { factorFlops, solveFlops } from "../bench/measure/flops.ts";
 import { hessianRow } from "../bench/measure/layer_file.ts";
 

@@ -1,5 +1,6 @@
-/** Makes the layer that a bench solves: normally distributed weights and a correlated Hessian. */
+/** Parses the sizes of layers, and makes the layer that a bench solves: normally distributed weights and a correlated Hessian. */
 
+import { InvalidArgumentError } from "commander";
 import { encode, encodeHeader } from "../../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../../src/tensor/dtype.ts";
 import { normals } from "../../../tests/support/random.ts";
@@ -55,5 +56,17 @@ export function halfPrecisionLayer(rows: number, cols: number): Uint8Array<Array
   return encode({
     hessian_upper: { dtype: "F32", shape: [upper.length], data: new Uint8Array(upper.buffer) },
     weight: { dtype: "F16", shape: [rows, cols], data: floatsToBytes(normals(rows * cols, rows), "F16") },
+  });
+}
+
+/** The size of a layer. */
+export type Size = readonly [rows: number, cols: number];
+
+/** Parses a comma-separated list of sizes such as `768x768,768x3072`. @throws {InvalidArgumentError} if an entry is not ROWSxCOLS */
+export function parseSizes(list: string): Size[] {
+  return list.split(",").filter((size) => size !== "").map((size) => {
+    const [, rows, cols] = /^(\d+)x(\d+)$/.exec(size) ?? [];
+    if (!Number(rows) || !Number(cols)) throw new InvalidArgumentError(`${size} is not ROWSxCOLS`);
+    return [Number(rows), Number(cols)];
   });
 }

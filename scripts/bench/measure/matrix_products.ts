@@ -3,6 +3,7 @@
  * can be faster than Pare's own WebAssembly.
  */
 
+import type { Backend } from "../../../src/device/backend.ts";
 import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
 import { rankProducts } from "../../../src/device/cpu/products/measure_products.ts";
 import {
@@ -34,9 +35,9 @@ export async function matrixProducts(
     libraries: Required<Pick<BackendLibraries, "products" | "precision">>,
     library?: string,
   ) => {
-    const opened = await selectBackend(backend, libraries);
-    const device = { backend: opened.kind, adapter: opened.adapter.name };
-    await opened.dispose();
+    const describe = ({ kind, adapter }: Backend) =>
+      Promise.resolve({ backend: kind, adapter: adapter.name });
+    const device = await withBackend(backend, describe, libraries);
     return { ...libraries, ...(library && { library }), device };
   };
   const ways: MatrixProducts[] = [await open({ products: "own", precision: "float32" })];
@@ -54,6 +55,23 @@ export async function matrixProducts(
     }
   }
   return ways;
+}
+
+/**
+ * Opens a backend, passes it to `use`, and disposes of it when `use` has finished. Afterwards a host can be timed without
+ * interference from the threads and the memory of this backend. `libraries` has what multiplies matrices on the CPU.
+ */
+export async function withBackend<T>(
+  choice: BackendChoice,
+  use: (backend: Backend) => Promise<T>,
+  libraries?: BackendLibraries,
+): Promise<T> {
+  const backend = await selectBackend(choice, libraries);
+  try {
+    return await use(backend);
+  } finally {
+    await backend.dispose();
+  }
 }
 
 /** Returns the table cell that names the library that multiplied the matrices, or `own`. */

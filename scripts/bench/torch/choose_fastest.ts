@@ -3,6 +3,8 @@
  * trial. Only the fastest candidate is compared with Pare. The seconds of all trials are saved with the results.
  */
 
+import { markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
+
 /** The short run of one candidate. */
 export interface Trial {
   /** The name of the candidate. */
@@ -49,4 +51,33 @@ export function fastestTrial(trials: readonly Trial[]): Trial | undefined {
   return trials.filter(({ seconds }) => Number.isFinite(seconds)).toSorted((a, b) =>
     a.seconds - b.seconds
   )[0];
+}
+
+/** The trials for one case, such as a size of layer or a model. */
+export interface TrialCase {
+  /** The heading of the column. */
+  readonly title: string;
+  readonly trials: readonly Trial[];
+}
+
+/**
+ * Renders one row per setting and one column per case. The fewest seconds of each case are in bold type. If nothing was tried, a
+ * sentence says so.
+ */
+export function trialsTable(cases: readonly TrialCase[]): string {
+  if (cases.every(({ trials }) => trials.length === 0)) return "No settings were tried in this measurement.";
+  const titles = [...new Set(cases.flatMap(({ trials }) => trials.map(({ title }) => title)))];
+  return markdownTable<string>([
+    ["setting", (title) => title],
+    ...cases.map(({ title: heading, trials }) =>
+      [`${heading}, s`, (title: string) => cell(trials, title)] as const
+    ),
+  ], titles);
+}
+
+function cell(trials: readonly Trial[], title: string): string {
+  const trial = trials.find((trial) => trial.title === title);
+  if (!trial) return NOT_MEASURED;
+  const seconds = trial.seconds.toPrecision(3);
+  return trial === fastestTrial(trials) ? `**${seconds}**` : seconds;
 }

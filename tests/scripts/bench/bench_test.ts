@@ -5,7 +5,7 @@ import history from "../../../scripts/bench/results/history.json" with { type: "
 import { describe, it } from "@std/testing/bdd";
 import { Command } from "commander";
 import { benchNames, loadBench } from "../../../scripts/bench/bench.ts";
-import { parseSizes } from "../../../scripts/bench/measure/layer_sizes.ts";
+import { parseSizes } from "../../../scripts/bench/measure/layer_file.ts";
 import { resultsUrl } from "../../../scripts/bench/report/results_file.ts";
 import { benchEdge } from "../../../scripts/bench/edge_bench.ts";
 import { startEdgeWithHost } from "../../../scripts/processes/edge_with_host.ts";

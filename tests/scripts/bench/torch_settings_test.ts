@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { chooseFastest } from "../../../scripts/bench/torch/choose_fastest.ts";
+import { chooseFastest, trialsTable } from "../../../scripts/bench/torch/choose_fastest.ts";
 import { peerEnvironment } from "../../../scripts/bench/torch/peer_environment.ts";
 import {
   candidateTitle,
@@ -14,7 +14,6 @@ import {
   describeTorch,
   parseDescription,
 } from "../../../scripts/bench/torch/torch_builds.ts";
-import { trialsTable } from "../../../scripts/bench/torch/trials_table.ts";
 import { LineProcess } from "../../../scripts/processes/line_process.ts";
 
 /** Environment variables of a machine that slows OpenBLAS down and sets threads of its own. */

@@ -2,13 +2,13 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { measureGemmRate } from "../../../scripts/bench/layers_bench.ts";
-import { TimedBackend, TRANSFERS } from "../../../scripts/bench/measure/timed_backend.ts";
-import type { Backend } from "../../../src/device/backend.ts";
-import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
-import { factor } from "../../../src/layer/linalg/factor.ts";
-import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
-import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
+import { measureGemmRate } from "../../scripts/bench/layers_bench.ts";
+import { TimedBackend, TRANSFERS } from "../../scripts/first_light/timed_backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import { factor } from "../../src/layer/linalg/factor.ts";
+import { solveSparseGpt } from "../../src/layer/solvers/sparsegpt.ts";
+import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 
 const LAYER = makeLayer(40, 200, { seed: 3 });
 

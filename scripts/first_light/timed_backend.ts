@@ -6,8 +6,8 @@
  * themselves and prevent calls from overlapping with the device's work, so only the ratios of the seconds are meaningful.
  */
 
-import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
-import type { Kernel } from "../../../src/device/kernels/kernel.ts";
+import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
+import type { Kernel } from "../../src/device/kernels/kernel.ts";
 
 /** The group of all calls that are not kernels: writes, copies, clears and the freeing of buffers. */
 export const TRANSFERS = "transfers";
