@@ -12,14 +12,12 @@ import { markdownTable } from "./report/markdown_table.ts";
 /** The figures of one fuzz test, as the tests in `tests/fuzz/` write them. */
 interface FuzzFigures {
   readonly parser: string;
-  /** The number of generated inputs. */
   readonly runs: number;
 }
 
 /** The figures of one server, as the test in `tests/schemathesis/` writes them. */
 interface RequestFigures {
   readonly server: string;
-  /** The number of generated requests. */
   readonly cases: number;
   readonly failures: number;
 }
@@ -40,11 +38,8 @@ interface AttacksResults {
   readonly requests: readonly RequestFigures[];
 }
 
-interface Row {
-  readonly attack: string;
-  readonly tried: number;
-  readonly failed: number;
-}
+/** An attack, how many cases were tried, and how many failed. */
+type Row = readonly [attack: string, tried: number, failed: number];
 
 export const bench: Bench<{ readonly runs: number; readonly seconds: number }, AttacksResults> = {
   description: "attacks on the parsers and the servers, and how many of them fail",
@@ -90,25 +85,17 @@ export const bench: Bench<{ readonly runs: number; readonly seconds: number }, A
       const cases = Object.values(corpus).reduce((sum, count) => sum + count, 0);
       const inputs = fuzz.reduce((sum, { runs }) => sum + runs, 0);
       return markdownTable<Row>([
-        ["attack", ({ attack }) => attack],
-        ["tried", ({ tried }) => tried.toLocaleString("en")],
-        ["failed", ({ failed }) => failed.toString()],
+        ["attack", ([attack]) => attack],
+        ["tried", ([, tried]) => tried.toLocaleString("en")],
+        ["failed", ([, , failed]) => failed.toString()],
       ], [
-        {
-          attack: `cases of the corpus, about ${Object.keys(corpus).length} subjects`,
-          tried: cases,
-          failed: attacks.failures,
-        },
-        {
-          attack: `inputs that fast-check generated, for ${fuzz.length} parsers`,
-          tried: inputs,
-          failed: fuzzFailures,
-        },
-        ...requests.map(({ server, cases, failures }) => ({
-          attack: `requests that Schemathesis generated, to the ${server}`,
-          tried: cases,
-          failed: failures,
-        })),
+        [`cases of the corpus, about ${Object.keys(corpus).length} subjects`, cases, attacks.failures],
+        [`inputs that fast-check generated, for ${fuzz.length} parsers`, inputs, fuzzFailures],
+        ...requests.map(({ server, cases, failures }): Row => [
+          `requests that Schemathesis generated, to the ${server}`,
+          cases,
+          failures,
+        ]),
       ]);
     },
   },

@@ -8,7 +8,6 @@ import type { Command } from "commander";
 import type { BackendFlags } from "../../src/cli/options/common_options.ts";
 import type { BenchDevice } from "./report/results_file.ts";
 
-/** The options that every bench has. */
 export interface CommonBenchOptions extends BackendFlags {
   /** The name of the results file without its extension. The default is the name of the bench. */
   readonly name: string;
@@ -22,7 +21,6 @@ export interface BenchContext<Results> {
   save(device: BenchDevice, results: Results): Promise<void>;
 }
 
-/** A bench. */
 export interface Bench<Options extends object, Results extends object> {
   /** What is measured, as one sentence for `--help`. */
   readonly description: string;

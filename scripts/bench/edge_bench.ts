@@ -20,30 +20,25 @@ import { type Column, formatPercent, formatSize, markdownTable } from "./report/
 interface EdgeResult {
   readonly rows: number;
   readonly cols: number;
-  /** The size of the request's body. */
   readonly bodyBytes: number;
   readonly rounds: number;
   /** The time of factorisation and solve together, as the host reports it for the direct request. */
   readonly solve: number;
   /** The time of `POST /v1/layers` at the host, from the first byte sent to the last byte received. */
   readonly direct: number;
-  /** The time of the same request at the edge. */
   readonly through: number;
   readonly job: JobSeconds;
 }
 
-/** The seconds of each step of an upload and a job. */
 interface JobSeconds {
   /** The time to compute the digest, send the parts, and wait for the edge to check the digest. */
   readonly upload: number;
   /** The time from submitting the job until the client sees that it is done. The client asks every `POLL_MS` milliseconds. */
   readonly job: number;
-  /** The time to download the solved layer. */
   readonly fetch: number;
   readonly total: number;
 }
 
-/** The measurements of one round. */
 interface Round extends Pick<EdgeResult, "direct" | "through" | "solve"> {
   readonly job: JobSeconds;
 }
@@ -52,7 +47,6 @@ const POLL_MS = 50;
 const QUERY = { sparsity: 0.5, error: false } as const;
 const QUERY_STRING = "sparsity=0.5&error=false";
 
-/** The results of one run, as they are stored in `results/edge.json`. */
 interface EdgeResults {
   readonly layers: readonly EdgeResult[];
 }

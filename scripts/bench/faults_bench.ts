@@ -12,7 +12,6 @@ interface FaultsOptions {
 }
 
 interface FaultsResults {
-  /** The counts by the names of the kinds. */
   readonly faults: Readonly<Record<string, FaultCount & { readonly seconds: number }>>;
 }
 

@@ -15,7 +15,6 @@ import { bench as solversBench, findCell, type ModelResult } from "./solvers_ben
 /** One figure: what was measured, and the result. */
 type Figure = readonly [subject: string, result: string];
 
-/** Renders one row per figure. */
 export async function headlineTable(): Promise<string> {
   const figures = [...await qualityFigures(), ...await speedFigures(), ...await hostFigures()];
   return markdownTable<Figure>(

@@ -13,7 +13,6 @@ import { formatSize, markdownTable } from "./report/markdown_table.ts";
 const ROWS = 768, COLS = 768;
 const LOAD: Load = { clients: 8, requests: 200 };
 
-/** The load that the clients produce. */
 interface Load {
   /** How many clients send requests at the same time. Each waits for its answer before it sends the next. */
   readonly clients: number;
@@ -25,7 +24,6 @@ interface Load {
 interface LatencyResult extends Load {
   readonly rows: number;
   readonly cols: number;
-  /** The median under load. */
   readonly p50: number;
   readonly p99: number;
   readonly requestsPerSecond: number;

@@ -32,7 +32,6 @@ export interface LayerResult {
   readonly cols: number;
   /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did. */
   readonly library?: string;
-  /** How many runs were timed. */
   readonly runs: number;
   /** The seconds of the host's phases at `error=false`. With this parameter the host does the same work as the reference. */
   readonly solve: Report["seconds"];
@@ -52,7 +51,6 @@ export interface LayerResult {
   readonly reference?: {
     readonly seconds: number;
     readonly loss: number;
-    /** The build and the setting of PyTorch. */
     readonly setting?: string;
     /** The median, over the pairs of runs, of PyTorch's time divided by Pare's. */
     readonly speedup: number;
@@ -72,7 +70,6 @@ interface LayerTrials {
   readonly trials: readonly Trial[];
 }
 
-/** All layers that were timed in one run. */
 interface LayersResults {
   /** The rate of the backend's own matrix product (GEMM). It is not the peak of the hardware, although its name says so. */
   readonly peak?: GemmRate;
@@ -80,7 +77,6 @@ interface LayersResults {
   readonly libraryPeak?: GemmRate;
   /** One entry for each size and each way to multiply matrices. */
   readonly layers: readonly LayerResult[];
-  /** The builds of PyTorch that were tried. */
   readonly builds?: readonly TorchBuild[];
   readonly trials?: readonly LayerTrials[];
 }
@@ -132,14 +128,12 @@ export const bench: Bench<LayersOptions, LayersResults> = {
   tables: { speed: speedTable, phases: phaseTable, settings: settingsTable },
 };
 
-/** A Pare host that solves the layer. */
 interface LayerHost {
   readonly host: ChildHost;
   /** The library that multiplies matrices. Absent for Pare's own kernels. */
   readonly library?: string;
 }
 
-/** The timed answers of one host. */
 interface HostRuns {
   readonly warm: Report;
   readonly plain: TimedAnswer[];

@@ -32,12 +32,10 @@ import { removeKernelOverrides } from "./torch/peer_environment.ts";
 import { type ThreadSetting, threadSettings } from "./torch/thread_settings.ts";
 import { describeBuilds, type TorchBuild } from "./torch/torch_builds.ts";
 
-/** The settings of the bench. */
 interface PeersOptions {
   readonly backend: BackendChoice;
   /** The number of repetitions. Each repetition makes all runs, one after the other. */
   readonly repeat: number;
-  /** The ways in which Pare multiplies matrices. */
   readonly products: readonly MatrixProducts[];
   /** Prints a line. It is called after every run. */
   readonly log: (text: string) => void;
@@ -62,7 +60,6 @@ interface TimedRun {
 
 /** A checkpoint with the perplexity that `pare eval` measured. */
 interface MeasuredCheckpoint {
-  /** The name of the checkpoint in messages. */
   readonly title: string;
   readonly folder: string;
   readonly perplexity: number;
@@ -267,7 +264,6 @@ interface PeersModel {
   readonly trialFolder: string;
 }
 
-/** A model that is prepared when its turn comes. */
 interface LazyPeersModel {
   readonly name: string;
   /** Writes what is missing into `scratch`. */
@@ -326,16 +322,13 @@ interface PerplexityCheck {
   readonly transformers: number;
 }
 
-/** The measurements of one model. */
 export interface PeersResult {
   readonly name: string;
   readonly seqlen: number;
   readonly calibrationWindows: number;
   readonly evaluationWindows: number;
-  /** The perplexity before compression. */
   readonly dense: number;
   readonly checks: readonly PerplexityCheck[];
-  /** One entry for each run, in the order of the table. */
   readonly runs: readonly RunResult[];
   /** The setting of threads of llm-compressor. It was the fastest one in the trials. */
   readonly setting?: string;

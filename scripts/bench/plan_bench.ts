@@ -38,7 +38,6 @@ interface Figures {
   readonly sent: number;
 }
 
-/** A model on a backend. */
 interface PlanResult {
   readonly model: string;
   readonly method: string;
@@ -53,7 +52,6 @@ interface PlanResult {
   readonly left: { readonly planned: number; readonly measured: number };
 }
 
-/** The results file. */
 interface PlanResults {
   readonly plans: readonly PlanResult[];
 }
@@ -113,20 +111,26 @@ export const bench: Bench<PlanOptions, PlanResults> = {
 
 /** Renders one row per model and backend. Each cell has the planned and the measured figure. */
 function planTable({ plans }: PlanResults): string {
-  const cell = (planned: number, measured: number, format: (value: number) => string) =>
-    `${format(planned)} / ${format(measured)}`;
+  const pair = (heading: string, of: (figures: Figures) => number, format: (value: number) => string) =>
+    [
+      heading,
+      ({ planned, measured }: PlanResult) => `${format(of(planned))} / ${format(of(measured))}`,
+    ] as const;
   return markdownTable<PlanResult>([
     ["planned / measured", ({ model }) => model],
     ["method", ({ method }) => method],
     ["backend", ({ backend }) => backend],
     ["windows", ({ windows, seqlen }) => `${windows} × ${seqlen}`],
-    ["time of the plan", ({ planSeconds }) => secondsText(planSeconds)],
-    ["time", ({ planned, measured }) => cell(planned.seconds, measured.seconds, wholeSeconds)],
-    ["left after the first block", ({ left }) => cell(left.planned, left.measured, wholeSeconds)],
-    ["process", ({ planned, measured }) => cell(planned.process, measured.process, bytesText)],
-    ["device", ({ planned, measured }) => cell(planned.device, measured.device, bytesText)],
-    ["disk", ({ planned, measured }) => cell(planned.disk, measured.disk, bytesText)],
-    ["sent", ({ planned, measured }) => cell(planned.sent, measured.sent, bytesText)],
+    ["time of the plan", ({ planSeconds }) => formatSeconds(planSeconds)],
+    pair("time", ({ seconds }) => seconds, wholeSeconds),
+    [
+      "left after the first block",
+      ({ left }) => `${wholeSeconds(left.planned)} / ${wholeSeconds(left.measured)}`,
+    ],
+    pair("process", (figures) => figures.process, formatBytes),
+    pair("device", (figures) => figures.device, formatBytes),
+    pair("disk", (figures) => figures.disk, formatBytes),
+    pair("sent", (figures) => figures.sent, formatBytes),
     ["largest error", (result) => formatPercent(largestError(result))],
   ], plans);
 }
@@ -143,7 +147,6 @@ function largestError({ planned, measured, left }: PlanResult): number {
   return Math.max(...[...errors, left.planned / left.measured - 1].map(Math.abs));
 }
 
-/** A finished child process. */
 interface Child {
   readonly stdout: string;
   /** The lines of standard error with the time at which they were read, in seconds. */
@@ -206,7 +209,6 @@ function folderBytes(folder: string): number {
   return bytes;
 }
 
-/** Plans and runs one model. */
 async function measure(
   title: string,
   folder: string,
@@ -248,7 +250,6 @@ async function measure(
   };
 }
 
-/** Reads the time left in a line of progress. */
 function secondsOf(line: string): number {
   const [, amount, unit] = /\(about ([\d.]+) (s|min) left\)/.exec(line)!;
   return Number(amount) * (unit === "min" ? 60 : 1);

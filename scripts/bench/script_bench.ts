@@ -44,7 +44,6 @@ export type ReferenceForm = "published" | "shared";
 /** A checkpoint to prune and the text to calibrate it on. */
 interface ModelCase {
   readonly title: string;
-  /** The folder of the checkpoint. */
   readonly folder: string;
   /** The token ids of each window. All windows have the same length. */
   readonly windows: readonly Uint32Array[];
@@ -52,7 +51,6 @@ interface ModelCase {
   readonly trial: Pick<ModelCase, "folder" | "windows">;
 }
 
-/** The trials of each form of the reference. */
 export type ModelTrials = Readonly<Partial<Record<ReferenceForm, readonly Trial[]>>>;
 
 /** The medians of one checkpoint and one way to multiply matrices. Times are in seconds. */
@@ -60,16 +58,11 @@ interface ModelTiming {
   readonly title: string;
   /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did. */
   readonly library?: string;
-  /** How many layers were pruned. */
   readonly layers: number;
-  /** How many calibration windows were used. */
   readonly windows: number;
-  /** Tokens per window. */
   readonly seqlen: number;
-  /** How many rounds were timed. */
   readonly runs: number;
   readonly seconds: ModelRun["seconds"];
-  /** The total time of the fastest run. */
   readonly fastestSeconds: number;
   /** The result of each form of the reference. Empty if no Python with torch was found. */
   readonly references: Readonly<Partial<Record<ReferenceForm, ReferenceResult>>>;
@@ -89,12 +82,10 @@ interface ReferenceResult {
 
 const FORMS: readonly ReferenceForm[] = ["published", "shared"];
 
-/** What Pare and PyTorch run with. */
 interface ModelBenchOptions {
   /** The builds of PyTorch and the settings to try. If there are none, Pare is timed alone. */
   readonly candidates: readonly TorchCandidate[];
   readonly backend: BackendChoice;
-  /** The ways in which Pare multiplies matrices. */
   readonly products: readonly MatrixProducts[];
   /** How many rounds to time, after one round that is checked but not timed. */
   readonly repeat: number;
@@ -108,18 +99,15 @@ interface Reference {
   readonly runs: ModelRun[];
 }
 
-/** The results of one checkpoint. */
 interface ModelBenchResult {
   /** One entry for each way to multiply matrices. */
   readonly timings: readonly ModelTiming[];
   readonly trials: ModelTrials;
 }
 
-/** The results of one run, as they are stored in `results/script.json`. */
 export interface ModelTimings {
   /** One entry for each model and each way to multiply matrices. */
   readonly models: readonly ModelTiming[];
-  /** The builds of PyTorch that were tried. */
   readonly builds?: readonly TorchBuild[];
   /** The short runs that chose the build and the setting of PyTorch for each model. */
   readonly trials?: readonly { readonly title: string; readonly forms: ModelTrials }[];
@@ -310,7 +298,6 @@ async function prepareModel(name: string, tokens: Uint32Array, scratch: string):
   return { title: titleOf(name), folder, windows, trial };
 }
 
-/** The title of a model in the tables. */
 function titleOf(name: string): string {
   return RANDOM_MODELS[name] ? randomTitle(name) : name;
 }
@@ -376,7 +363,6 @@ const COLUMNS: readonly Column<ModelTiming>[] = [
   ...referenceColumns("published"),
   ...referenceColumns("shared"),
 ];
-/** Renders one row per model and way to multiply matrices. */
 function modelTable({ models }: Pick<ModelTimings, "models">): string {
   return markdownTable(COLUMNS, models);
 }

@@ -22,13 +22,11 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type BenchedModel, listModels } from "../fixtures/trained_models.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
-/** The figures of one model. */
 export interface ModelResult {
   readonly name: string;
   readonly seqlen: number;
   readonly calibrationWindows: number;
   readonly evaluationWindows: number;
-  /** The perplexity before pruning. */
   readonly dense: number;
   /** The names of the weights of all linear layers in the transformer blocks. */
   readonly layers: readonly string[];
@@ -138,14 +136,8 @@ export function findCell({ cells }: ModelResult, method: string, target: string)
   return cells.find((cell) => cell.method === method && cell.target === target);
 }
 
-/** A method with its parameters. */
-interface Method {
-  readonly title: string;
-  readonly query: LayerQuery;
-}
-
-/** A target with its parameters. */
-interface Target {
+/** A method or a target, and the parameters that choose it. */
+interface Choice {
   readonly title: string;
   readonly query: LayerQuery;
 }
@@ -161,7 +153,7 @@ interface Cell {
 const BASELINE = "SparseGPT";
 
 /** The methods that prune, from the cheapest to the most expensive. */
-const METHODS: readonly Method[] = [
+const METHODS: readonly Choice[] = [
   { title: "magnitude", query: { method: "magnitude" } },
   { title: "Wanda", query: { method: "wanda" } },
   { title: "AdaPrune", query: { method: "adaprune" } },
@@ -174,7 +166,7 @@ const METHODS: readonly Method[] = [
 ];
 
 /** The targets that prune without rounding. */
-export const TARGETS: readonly Target[] = [
+export const TARGETS: readonly Choice[] = [
   { title: "50 %", query: { sparsity: 0.5 } },
   { title: "60 %", query: { sparsity: 0.6 } },
   { title: "70 %", query: { sparsity: 0.7 } },
@@ -186,22 +178,20 @@ export const TARGETS: readonly Target[] = [
 const JOINT_METHODS: readonly string[] = [BASELINE, "SparseGPT + refit", "ALPS default", "ALPS best"];
 
 /** The targets that prune and round the kept weights to one grid per output row. */
-const JOINT_TARGETS: readonly Target[] = [
+const JOINT_TARGETS: readonly Choice[] = [
   { title: "50 % + 4 bit", query: { sparsity: 0.5, bits: 4 } },
   { title: "2:4 + 4 bit", query: { pattern: "2:4", bits: 4 } },
 ];
 
-/** The name of the method that rounds without pruning. */
 const GPTQ = "GPTQ";
 
 /** The targets of GPTQ, which only rounds. Each output row has one grid. */
-const ROUNDING_TARGETS: readonly Target[] = [
+const ROUNDING_TARGETS: readonly Choice[] = [
   { title: "4 bit", query: { bits: 4 } },
   { title: "3 bit", query: { bits: 3 } },
   { title: "2 bit", query: { bits: 2 } },
 ];
 
-/** Lists all cells, in the order in which they are measured. */
 export function listCells(): Cell[] {
   const pruning = METHODS.flatMap((method) => TARGETS.map((target) => cellOf(method, target)));
   const joint = METHODS.filter(({ title }) => JOINT_METHODS.includes(title))
@@ -210,7 +200,7 @@ export function listCells(): Cell[] {
   return [...pruning, ...joint, ...ROUNDING_TARGETS.map((target) => cellOf(gptq, target))];
 }
 
-function cellOf(method: Method, target: Target): Cell {
+function cellOf(method: Choice, target: Choice): Cell {
   return { method: method.title, target: target.title, query: { ...method.query, ...target.query } };
 }
 
@@ -359,7 +349,6 @@ export function errorRatios(
   };
 }
 
-/** The results of all models, as they are stored in `results/solvers.json`. */
 export interface SolverResults {
   readonly models: readonly ModelResult[];
 }
@@ -398,10 +387,7 @@ function errorTable({ models }: SolverResults): string {
 /** Renders the perplexity of the pruned models. The perplexity before pruning stands beside the name of the model. */
 function perplexityTable({ models }: SolverResults): string {
   const rows = models.flatMap((model) => rowsOf(`${model.name}, ${formatPerplexity(model.dense)}`, [model]));
-  return methodTable(rows, ({ models: [model], method }, target) => {
-    const perplexity = findCell(model, method, target)?.perplexity;
-    return typeof perplexity === "number" ? formatPerplexity(perplexity) : undefined;
-  });
+  return methodTable(rows, ({ models: [model], method }, target) => perplexityCell(model, method, target));
 }
 
 /** Renders the seconds that the factorisations, solves and refits of whole models took. */
@@ -420,17 +406,19 @@ function roundingTable({ models }: SolverResults): string {
       models.some((model) => findCell(model, method, target))
     ).map((method) => ({ method, target }))
   );
-  const columns: Column<{ method: string; target: string }>[] = [
+  return markdownTable([
     ["method", ({ method }) => method],
     ["target", ({ target }) => target],
-    ...models.map((
-      model,
-    ): Column<{ method: string; target: string }> => [model.name, ({ method, target }) => {
-      const perplexity = findCell(model, method, target)?.perplexity;
-      return typeof perplexity === "number" ? formatPerplexity(perplexity) : NOT_MEASURED;
-    }]),
-  ];
-  return markdownTable(columns, rows);
+    ...models.map((model): Column<typeof rows[number]> => [
+      model.name,
+      ({ method, target }) => perplexityCell(model, method, target),
+    ]),
+  ], rows);
+}
+
+function perplexityCell(model: ModelResult, method: string, target: string): string {
+  const perplexity = findCell(model, method, target)?.perplexity;
+  return typeof perplexity === "number" ? formatPerplexity(perplexity) : NOT_MEASURED;
 }
 
 function rowsOf(title: string, models: readonly ModelResult[]): Row[] {
@@ -439,7 +427,7 @@ function rowsOf(title: string, models: readonly ModelResult[]): Row[] {
 
 function methodTable(
   rows: readonly Row[],
-  cell: (row: Row, target: Target["title"]) => string | undefined,
+  cell: (row: Row, target: string) => string | undefined,
 ): string {
   const columns: Column<Row>[] = [
     ["model", ({ title, isFirst }) => isFirst ? title : ""],
@@ -472,10 +460,10 @@ function comparisonTable(results: SolverResults): string {
       `error, ${target}`,
       (method) => errorRatios(models, method, target)?.geometricMean.toFixed(2) ?? NOT_MEASURED,
     ]),
-    ...models.map((model): Column<string> => [`${model.name}, ${TARGET}`, (method) => {
-      const perplexity = findCell(model, method, TARGET)?.perplexity;
-      return typeof perplexity === "number" ? formatPerplexity(perplexity) : NOT_MEASURED;
-    }]),
+    ...models.map((model): Column<string> => [
+      `${model.name}, ${TARGET}`,
+      (method) => perplexityCell(model, method, TARGET),
+    ]),
     ["× SparseGPT's time", (method) => {
       const seconds = solveSeconds(models, method), reference = solveSeconds(models, BASELINE);
       return seconds === undefined || !reference ? NOT_MEASURED : formatMultiple(seconds / reference);
@@ -495,7 +483,6 @@ function solveSeconds(models: readonly ModelResult[], method: string): number | 
   return total;
 }
 
-/** Formats a multiple with one decimal, or without decimals from 10 on. */
 function formatMultiple(multiple: number): string {
   return multiple < 9.95 ? multiple.toFixed(1) : multiple.toFixed(0);
 }

@@ -5,7 +5,6 @@ import { VENVS } from "../../peers/venv.ts";
 import { peerEnvironment } from "../torch/peer_environment.ts";
 import { describeTorch, findTorchBuilds, type TorchBuild } from "../torch/torch_builds.ts";
 
-/** A build that llm-compressor cannot use. */
 export interface UnusableBuild {
   /** The version of torch and its library, such as `torch 2.6.0+debian with OpenBLAS 0.3.29`. */
   readonly build: string;

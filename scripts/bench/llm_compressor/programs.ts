@@ -18,22 +18,18 @@ const TRANSFORMERS_PERPLEXITY = fileURLToPath(
 
 /** A model, and the calibration data that all programs get. */
 export interface Calibration {
-  /** The folder of the model. */
   readonly folder: string;
   /** The path of the calibration text. Pare takes windows of `seqlen` tokens that start at equal distances. */
   readonly text: string;
-  /** The number of windows. */
   readonly samples: number;
   readonly seqlen: number;
   /** The path of a JSON file for llm-compressor, with the same windows as lists of token ids. */
   readonly windowsFile: string;
 }
 
-/** The time and memory of one run. */
 export interface RunCost {
   /** The seconds of calibrating and solving. */
   readonly compressSeconds: number;
-  /** The seconds of the whole process. */
   readonly processSeconds: number;
   /** The peak memory of the process, together with the processes that it starts. */
   readonly peakBytes: number;

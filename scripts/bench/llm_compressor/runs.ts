@@ -9,7 +9,6 @@
  */
 export type Target = "50 %" | "4 bit" | "50 % + 4 bit";
 
-/** A run of `pare prune`. */
 export interface PareRun {
   readonly program: "Pare";
   readonly target: Target;
@@ -21,7 +20,6 @@ export interface PareRun {
   readonly counterpart?: string;
 }
 
-/** A run of llm-compressor. */
 export interface LlmCompressorRun {
   readonly program: "llm-compressor";
   readonly target: Target;
@@ -35,7 +33,6 @@ export type PeerRun = PareRun | LlmCompressorRun;
 
 const HALF = { sparsity: "0.5" }, FOUR_BITS = { bits: "4" };
 
-/** All runs, in the order of the table. */
 export const RUNS: readonly PeerRun[] = [
   pare("50 %", "SparseGPT", { method: "sparsegpt", ...HALF }, "sparsegpt"),
   peer("50 %", "SparseGPTModifier", "sparsegpt"),

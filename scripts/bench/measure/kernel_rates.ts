@@ -27,11 +27,9 @@ export interface KernelRate {
   readonly gigabytesPerSecond: number;
 }
 
-/** What is measured, and how. */
 export interface KernelRateOptions {
   /** The order of the square matrices. */
   readonly order: number;
-  /** How often each shader is timed. */
   readonly rounds: number;
   /** The implementation of WebGPU. @default "deno" */
   readonly runtime?: WebGpuRuntime;
@@ -39,7 +37,6 @@ export interface KernelRateOptions {
   readonly productsOnly?: boolean;
 }
 
-/** One kernel dispatch to time. */
 interface TimedDispatch {
   readonly kernel: Kernel;
   /** The number of elements of each buffer. Every element has 4 bytes. */

@@ -59,7 +59,6 @@ export function halfPrecisionLayer(rows: number, cols: number): Uint8Array<Array
   });
 }
 
-/** The size of a layer. */
 export type Size = readonly [rows: number, cols: number];
 
 /** Parses a comma-separated list of sizes such as `768x768,768x3072`. @throws {InvalidArgumentError} if an entry is not ROWSxCOLS */

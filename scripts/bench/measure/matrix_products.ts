@@ -15,7 +15,6 @@ import {
 import { SelfCheckError } from "../../../src/host/self_check/self_check.ts";
 import type { BenchDevice } from "../report/results_file.ts";
 
-/** One of these ways. */
 export interface MatrixProducts extends Required<Pick<BackendLibraries, "products" | "precision">> {
   /** The name of the library. Absent if Pare's own WebAssembly or a GPU multiplies. */
   readonly library?: string;

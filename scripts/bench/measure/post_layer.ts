@@ -5,7 +5,6 @@ import { type IncomingMessage, request } from "node:http";
 import type { Report } from "../../../src/protocol/messages.ts";
 import { reportSchema } from "../../../src/protocol/resources/layers.ts";
 
-/** One solved layer. */
 export interface TimedAnswer {
   readonly report: Report;
   /** The time from the first byte sent to the last byte received. */

@@ -10,7 +10,6 @@ export interface RandomModel {
   write(folder: string, blocks?: number): Promise<void>;
 }
 
-/** The models by name. */
 export const RANDOM_MODELS: Readonly<Record<string, RandomModel>> = {
   "opt-125m": {
     name: "opt-125m",

@@ -1,6 +1,5 @@
 /** One run of the model bench, by Pare or by PyTorch, and the check that two runs solved the same problem. */
 
-/** The loss of one pruned layer. */
 export interface LayerLoss {
   /** The name of the layer's weight in the checkpoint. */
   readonly name: string;
@@ -12,7 +11,6 @@ export interface LayerLoss {
 export interface ModelRun {
   /** The seconds of each phase, and of the whole run in `total`. */
   readonly seconds: Readonly<Record<string, number>> & { readonly total: number };
-  /** The layers in the order in which they were pruned. */
   readonly layers: readonly LayerLoss[];
 }
 

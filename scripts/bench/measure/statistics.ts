@@ -1,9 +1,4 @@
-/** Sums and order statistics of short lists, such as the timings of a bench. */
-
-/** The sum of `values`. */
-export function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
-}
+/** Order statistics of short lists, such as the timings of a bench. */
 
 /** The middle value, or the mean of the two middle values. NaN for an empty list. */
 export function median(values: readonly number[]): number {

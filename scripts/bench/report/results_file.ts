@@ -6,15 +6,12 @@
 import { fileURLToPath } from "node:url";
 import { formatJson } from "../../../src/base/files/whole_file.ts";
 
-/** The properties of a machine that a reader needs to compare figures. */
 export interface Machine {
   /** The model of the processor, or its architecture if the model is unknown. */
   readonly cpu: string;
-  /** Logical cores. */
   readonly cores: number;
   readonly memoryBytes: number;
   readonly os: string;
-  /** The version of Deno. */
   readonly deno: string;
 }
 
@@ -30,7 +27,6 @@ export async function describeMachine(): Promise<Machine> {
   };
 }
 
-/** The device that a bench ran on. */
 export interface BenchDevice {
   /** `cpu` or `webgpu`. */
   readonly backend: string;
@@ -40,7 +36,6 @@ export interface BenchDevice {
 
 /** When and where figures were measured. */
 export interface Measurement extends BenchDevice {
-  /** The time of the measurement, in ISO 8601. */
   readonly date: string;
   readonly machine: Machine;
 }

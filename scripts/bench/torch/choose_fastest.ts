@@ -5,9 +5,7 @@
 
 import { markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 
-/** The short run of one candidate. */
 export interface Trial {
-  /** The name of the candidate. */
   readonly title: string;
   readonly seconds: number;
 }
@@ -41,7 +39,6 @@ export async function chooseFastest<Candidate>(
   return { best: candidates[trials.indexOf(best)], trials };
 }
 
-/** Prints one trial to standard error. */
 function printTrial({ title, seconds }: Trial): void {
   console.error(`trial of ${title}: ${seconds.toPrecision(3)} s`);
 }
@@ -55,7 +52,6 @@ export function fastestTrial(trials: readonly Trial[]): Trial | undefined {
 
 /** The trials for one case, such as a size of layer or a model. */
 export interface TrialCase {
-  /** The heading of the column. */
   readonly title: string;
   readonly trials: readonly Trial[];
 }

@@ -5,7 +5,6 @@
 
 import type { TorchBuild } from "./torch_builds.ts";
 
-/** A setting of threads. */
 export interface ThreadSetting {
   /** The name in tables, such as `OMP 1, BLAS 2`. */
   readonly title: string;
@@ -13,7 +12,6 @@ export interface ThreadSetting {
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** A build of PyTorch in a setting of threads. */
 export interface TorchCandidate {
   readonly build: TorchBuild;
   readonly setting: ThreadSetting;
@@ -56,7 +54,6 @@ function withPassiveThreads({ title, variables }: ThreadSetting): ThreadSetting 
   return { title: `${title}, passive`, variables: { ...variables, OMP_WAIT_POLICY: "PASSIVE" } };
 }
 
-/** Combines each build with each setting. */
 export function torchCandidates(
   builds: readonly TorchBuild[],
   settings: readonly ThreadSetting[] = threadSettings(),

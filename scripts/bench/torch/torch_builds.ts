@@ -7,7 +7,6 @@ import { fileURLToPath } from "node:url";
 import { VENVS } from "../../peers/venv.ts";
 import { peerEnvironment } from "./peer_environment.ts";
 
-/** A build of PyTorch. */
 export interface TorchBuild {
   /** The short name, which has the version of torch and the library, such as `torch 2.6.0, OpenBLAS`. */
   readonly title: string;

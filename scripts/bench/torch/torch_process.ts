@@ -41,7 +41,6 @@ export class TorchProcess {
     return JSON.parse(answer);
   }
 
-  /** Ends the program. */
   stop(): Promise<void> {
     return this.#process.stop();
   }
