@@ -48,18 +48,7 @@ const query = fc.record({
 /** Generates a few parameters, so that not every query has an invalid one, and sometimes an unknown one. */
 const fewParameters = fc.tuple(
   query,
-  fc.subarray([
-    "method",
-    "sparsity",
-    "pattern",
-    "bits",
-    "group_size",
-    "damping",
-    "blocksize",
-    "refit",
-    "dtype",
-    "order",
-  ], {
+  fc.subarray("method sparsity pattern bits group_size damping blocksize refit dtype order".split(" "), {
     maxLength: 3,
   }),
   fc.option(

@@ -21,14 +21,7 @@ import { forwardOpt, type OptReference, readOptReference } from "../reference/op
 import { assertClose } from "../support/assert_close.ts";
 import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
 
-const LAYERS = [
-  "self_attn.q_proj",
-  "self_attn.k_proj",
-  "self_attn.v_proj",
-  "self_attn.out_proj",
-  "fc1",
-  "fc2",
-];
+const LAYERS = "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.out_proj fc1 fc2".split(" ");
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
 const untouched = (layer: { weight: HostTensor }) => layer.weight;

@@ -66,15 +66,7 @@ describe("/v1/hessians", () => {
     await host.send("PUT", path, body);
     const reused: boolean[] = [];
     for (
-      const query of [
-        "",
-        "",
-        "damping=0.1",
-        "blocksize=32",
-        "pattern=2:4",
-        "method=magnitude",
-        "blocksize=32",
-      ]
+      const query of "  damping=0.1 blocksize=32 pattern=2:4 method=magnitude blocksize=32".split(" ")
     ) {
       const stored = await prune(7, query);
       const sent = await answerOf(
