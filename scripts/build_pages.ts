@@ -17,7 +17,6 @@ const CLIENT = "pare-client.js", CLIENT_SOURCE = `${ROOT}src/client/mod.ts`;
 /** Stands in the scripts for the hash of the build, until the hash is known. */
 const HASH_PLACE = "@HASH@";
 
-/** Builds the files. */
 async function buildPages(): Promise<PageFiles> {
   const texts = {
     ...await bundleStyles(["style", "docs"]),
@@ -92,7 +91,6 @@ async function writeChanged(path: string, text: string): Promise<boolean> {
   return true;
 }
 
-/** Returns the first 48 bits of the sha-256 of a text, in hexadecimal. */
 async function hashOf(text: string): Promise<string> {
   return (await sha256(new TextEncoder().encode(text))).slice(0, 6).toHex();
 }

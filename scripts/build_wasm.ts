@@ -40,7 +40,6 @@ const MODULES: readonly { file: string; flags: readonly string[] }[] = [
   { file: "kernels_single.wasm", flags: [] },
 ];
 
-/** Returns the names of the TypeScript files in `folder`. */
 async function sourcesIn(folder: URL): Promise<string[]> {
   const names: string[] = [];
   for await (const { name } of Deno.readDir(folder)) if (name.endsWith(".ts")) names.push(name);

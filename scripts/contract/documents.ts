@@ -5,10 +5,8 @@ import { edgeDocument } from "../../src/edge/openapi.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
 
-/** A committed document. */
 export interface CommittedDocument {
   readonly url: URL;
-  /** The text of the file. */
   readonly text: string;
 }
 

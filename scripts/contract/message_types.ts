@@ -154,7 +154,6 @@ ${members.join("\n")}
 `;
 }
 
-/** Describes a parameter in sentences. */
 function sentencesOf(
   { description, range, preset }: Pick<ParameterText, "description" | "range" | "preset">,
 ): string {

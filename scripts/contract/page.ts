@@ -10,7 +10,6 @@ import {
 } from "../../src/protocol/resources/tensors.ts";
 import { renderTables } from "../markdown_tables.ts";
 
-/** The page of the contract. */
 export const CONTRACT_PAGE = new URL("../../routes/README.md", import.meta.url);
 
 /** The tables by the names that the page uses. */
@@ -22,7 +21,6 @@ const TABLES: Readonly<Record<string, () => string>> = {
   problems: problemTable,
 };
 
-/** Returns the text of the page with all tables rendered. */
 export async function renderContractPage(): Promise<string> {
   return await renderTables(CONTRACT_PAGE, (name) => {
     if (!Object.hasOwn(TABLES, name)) throw new Error(`${CONTRACT_PAGE.pathname}: there is no table ${name}`);

@@ -7,9 +7,7 @@ import { fixtureModel } from "../fixtures/trained_models.ts";
 
 /** The model of the demo and its texts as token ids. Dispose of it to close the files of the model. */
 export interface DemoModel extends Pick<ModelFolder, "checkpoint" | "model">, AsyncDisposable {
-  /** Tokens per window of both texts. */
   readonly seqlen: number;
-  /** The calibration windows. */
   readonly calibration: readonly Uint32Array[];
   /** The evaluation text. Its first `evaluationWindows` windows are measured. */
   readonly evaluation: Uint32Array;

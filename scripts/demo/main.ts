@@ -16,7 +16,6 @@ import { openDemoModel } from "./demo_model.ts";
 import { measureDense, measurePruned, type PruneWay } from "./measure_ways.ts";
 import { type DemoResults, errorTable, perplexityTable, secondsTable } from "./tables.ts";
 
-/** The folder that the pruned checkpoints are written to. */
 const OUT = "out/demo";
 
 const WAYS: readonly PruneWay[] = [

@@ -19,20 +19,17 @@ import type { DemoRun } from "./tables.ts";
 /** One way to prune the model. */
 export interface PruneWay {
   readonly title: string;
-  /** The folder that the pruned checkpoint is written to. */
   readonly folder: string;
   /** The parameters of each layer's request. */
   readonly query: LayerQuery;
 }
 
-/** The objects that all ways of pruning use. */
 export interface DemoSetting {
   /** Runs the forward passes of calibration and evaluation, in this process. */
   readonly backend: Backend;
   /** The origin of the host that solves the layers. */
   readonly hostUrl: string;
   readonly demoModel: DemoModel;
-  /** Shows the progress. */
   readonly output: Output;
 }
 

@@ -19,14 +19,12 @@ export interface DemoResults {
   readonly runs: readonly DemoRun[];
 }
 
-/** Shows the perplexity of each run. */
 export function perplexityTable(runs: readonly DemoRun[]): string {
   return textTable(["", ...runs.map(({ title }) => title)], [
     ["perplexity", ...runs.map(({ perplexity }) => perplexity.toFixed(2))],
   ]);
 }
 
-/** Renders the perplexity of each run as a Markdown table. */
 export function perplexityMarkdown({ runs }: DemoResults): string {
   const columns = runs.map(({ title, perplexity }): Column<string> => [title, () => perplexity.toFixed(2)]);
   return markdownTable([["", (label) => label], ...columns], ["perplexity"]);
@@ -44,7 +42,6 @@ export function errorTable(runs: readonly DemoRun[]): string {
   );
 }
 
-/** Shows the seconds of each phase in each run. */
 export function secondsTable(runs: readonly DemoRun[]): string {
   return textTable(
     ["seconds", ...runs.map(({ title }) => title)],

@@ -9,7 +9,6 @@ import { require } from "./fault_kind.ts";
 
 const REOPEN_MILLISECONDS = 30_000;
 
-/** The host. */
 export interface FailingHost extends AsyncDisposable {
   /** Solves a layer. Returns undefined if the host reports that its device was lost. */
   solve(body: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | undefined>;

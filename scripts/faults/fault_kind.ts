@@ -1,6 +1,5 @@
 /** What a kind of fault is, and how its outcomes are counted. */
 
-/** A kind of fault. */
 export interface FaultKind {
   /** The name on the command line and in the results file. */
   readonly name: string;
@@ -16,7 +15,6 @@ export interface FaultKind {
   run(tries: number, tally: Tally, seed: number): Promise<void>;
 }
 
-/** The outcomes of one kind of fault. */
 export interface FaultCount {
   readonly tried: number;
   readonly survived: number;
@@ -27,7 +25,6 @@ export interface FaultCount {
   readonly failures: readonly string[];
 }
 
-/** Counts outcomes. */
 export class Tally {
   #survived = 0;
   readonly #phases: Record<string, number> = {};
@@ -62,7 +59,6 @@ export class Tally {
     for (let i = 1; i < tries; i++) this.#failures.push(what);
   }
 
-  /** Returns all counts. */
   count(): FaultCount {
     const { tried } = this;
     return {

@@ -20,7 +20,6 @@ const WINDOWS = [7, 300, 2].map((first) =>
   Uint32Array.from({ length: 32 }, (_, i) => (first * (i + 1)) % 2048)
 );
 
-/** Replacements of the services of a run. */
 export interface SmallRunServices {
   readonly fs?: WorkFileSystem;
   readonly pare?: ModelPruner;
@@ -36,7 +35,6 @@ export class SmallJob implements AsyncDisposable {
     readonly checkpoint: Checkpoint,
     readonly model: Model,
     readonly backend: Backend,
-    /** Calls the host of the job without a socket. */
     readonly request: (request: Request) => Promise<Response>,
   ) {
     this.expected = `${folder}/expected`;

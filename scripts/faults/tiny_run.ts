@@ -11,7 +11,6 @@ const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 export const TINY_SHAPE = { layers: 4, hidden: 64, heads: 4, ffn: 128, vocabulary: 2048, positions: 64 };
 const TEXT_CHARACTERS = 20_000;
 
-/** The result of a process. */
 export interface Ended {
   readonly code: number;
   /** The signal that ended the process, if the process did not end by itself. */

@@ -11,11 +11,9 @@ import { messageOf } from "../../src/base/errors.ts";
 import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { shadersOf, type Tuning } from "../../src/device/webgpu/tuning.ts";
 
-/** The result of one check. */
 export interface CheckResult {
   readonly what: string;
   readonly passed: boolean;
-  /** The message of the failure. */
   readonly message?: string;
   readonly seconds: number;
 }

@@ -11,7 +11,6 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:co
 th,td{text-align:right;padding:.2rem .6rem;border-bottom:1px solid #dde2e8;font-variant-numeric:tabular-nums}
 th:first-child,td:first-child{text-align:left}.bad{color:#b00020}.note{color:#5a6675}`;
 
-/** Renders all figures that `result` has. */
 export function renderPage(result: FirstLight): string {
   const { probe, checks, kernels, dawn, torch, transfers, layer, request, limits, failures } = result;
   const body = [

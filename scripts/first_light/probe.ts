@@ -2,7 +2,6 @@
 
 import type { MatrixAdapter } from "../../src/device/webgpu/runtimes/matrix_units.ts";
 
-/** The description of an adapter. */
 export interface Probe {
   readonly info: Readonly<Record<string, string>>;
   readonly limits: Readonly<Record<string, number>>;

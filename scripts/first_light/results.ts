@@ -12,7 +12,6 @@ import type { RequestTimes } from "./time_request.ts";
 import type { TorchTimes } from "./time_torch.ts";
 import type { Transfers } from "./transfers.ts";
 
-/** The sizes of a run. */
 export interface Sizes {
   /** The order of the matrices with which each shader of each heavy kernel is timed. */
   readonly product: number;
@@ -42,7 +41,6 @@ export interface FirstLight {
   readonly limits?: readonly Limit[];
   /** The fastest shader of each kernel that was timed, as in `src/device/webgpu/tunings.json`. */
   readonly tuning?: Readonly<Record<string, string>>;
-  /** The seconds of each step. */
   readonly seconds: Readonly<Record<string, number>>;
   /** The messages of the steps that failed or were left out. */
   readonly failures: Readonly<Record<string, string>>;

@@ -13,7 +13,6 @@ import { TimedBackend } from "./timed_backend.ts";
 import { factorFlops, solveFlops } from "../bench/measure/flops.ts";
 import { hessianRow } from "../bench/measure/layer_file.ts";
 
-/** The times of one layer. */
 export interface LayerTimes {
   readonly order: number;
   readonly dispatches: number;

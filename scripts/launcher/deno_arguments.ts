@@ -6,9 +6,7 @@ import { USUAL_PLACES } from "../../src/device/cpu/products/find_products.ts";
 import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
 import { findDawn } from "../../src/device/webgpu/runtimes/dawn.ts";
 
-/** A copy of the program. */
 export interface Program {
-  /** The module with the entry point. */
   readonly main: string;
   /** The files and folders that the program reads while it runs. */
   readonly reads: readonly string[];

@@ -7,7 +7,6 @@ import { closedOutputProblem } from "../../src/cli/terminal/closed_output.ts";
 import { LAUNCHER_VARIABLE } from "../../src/cli/environment.ts";
 import { afterNpm } from "./after_npm.ts";
 
-/** The exit code of a wrong command line. */
 const USAGE_EXIT_CODE = 2;
 
 /** The signals that are passed on, and what the child receives. Node keeps SIGUSR1 for its debugger, so only Deno passes it on. */

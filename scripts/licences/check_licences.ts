@@ -18,7 +18,6 @@ export interface LockFile {
   readonly npm: Readonly<Record<string, unknown>>;
 }
 
-/** Reads `deno.lock`. */
 export async function readLockFile(): Promise<LockFile> {
   return JSON.parse(await Deno.readTextFile(`${ROOT}/deno.lock`));
 }

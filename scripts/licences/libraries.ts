@@ -6,10 +6,8 @@ const LIBRARY_MODULE = /^(.*node_modules\/(?:@[^/]+\/)?[^/@][^/]*)\//;
 /** The comment of `deno bundle` above the code of each module, such as `// node_modules/.deno/zod@4.6.7/node_modules/zod/index.js`. */
 const MODULE_COMMENT = /^\/\/ (node_modules\/\S+)$/gm;
 
-/** Names of files with a licence. */
 const LICENCE_FILE = /^(licen[cs]e|copying)([.-].*)?$/i;
 
-/** A library and its licence. */
 export interface Library {
   readonly name: string;
   readonly version: string;

@@ -4,7 +4,6 @@ import { fileURLToPath } from "node:url";
 import { LineProcess } from "../processes/line_process.ts";
 import { type Venv, VENVS } from "./venv.ts";
 
-/** The environment variables of every script. */
 const ENVIRONMENT = {
   HF_HUB_OFFLINE: "1", // all files are in local folders, so the libraries must not ask the model hub
   HF_DATASETS_OFFLINE: "1",
@@ -30,7 +29,6 @@ export class PeerScript {
     return answer;
   }
 
-  /** Ends the script and waits until it has ended. */
   stop(): Promise<void> {
     return this.#process.stop();
   }

@@ -8,13 +8,10 @@ import { fileURLToPath } from "node:url";
 /** A virtual environment of Python. It is not in the repository, but is made by `command`. */
 export interface Venv {
   readonly folder: string;
-  /** The Python program of the environment. */
   readonly python: string;
   /** The path of the file that lists the libraries to install. */
   readonly requirements: string;
-  /** The modules that must be installed. */
   readonly modules: readonly string[];
-  /** The command that makes the environment. */
   readonly command: string;
 }
 

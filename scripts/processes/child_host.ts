@@ -4,11 +4,9 @@ import { fileURLToPath } from "node:url";
 
 /** A running host. It runs until it is disposed of. */
 export interface ChildHost extends AsyncDisposable {
-  /** The origin that the host listens on. */
   readonly url: string;
   readonly backend: string;
   readonly adapter: string;
-  /** The id of the process. */
   readonly pid: number;
   /** Resolves when the process has ended for any reason. */
   readonly ended: Promise<unknown>;

@@ -37,7 +37,6 @@ export class LineProcess {
     return await this.next();
   }
 
-  /** Ends the process and waits until it has ended. */
   async stop(): Promise<void> {
     await this.#input.close().catch(() => {});
     this.#child.kill("SIGTERM");

@@ -11,7 +11,6 @@ const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 /** The time between two readings. VmHWM never decreases, so the last reading before the process ends is the result. */
 const INTERVAL_MILLISECONDS = 20;
 
-/** The outcome of a run. */
 export interface MeasuredRun {
   readonly code: number;
   readonly stderr: string;

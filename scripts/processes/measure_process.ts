@@ -8,7 +8,6 @@ import { descendants, memoryBytes } from "./process_tree.ts";
 /** The time between two readings of the memory. A reading costs about 2 ms of processor time. */
 const INTERVAL_MILLISECONDS = 50;
 
-/** A program to run. */
 export interface Program {
   readonly command: string;
   readonly args: readonly string[];
@@ -16,7 +15,6 @@ export interface Program {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** The outcome of a run. */
 export interface MeasuredProcess {
   readonly stdout: string;
   /** Wall-clock seconds from the start of the program to its end. */

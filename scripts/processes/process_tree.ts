@@ -3,7 +3,6 @@
  * other systems no descendants are found, and the memory is NaN.
  */
 
-/** A running process. */
 export interface Process {
   readonly pid: number;
   /** The first 15 characters of the program's name. */

@@ -6,7 +6,6 @@
 import { declarationFiles } from "../structure/kernels.ts";
 
 const FOLDER = new URL("../../src/device/kernels/", import.meta.url);
-/** The file with the list. */
 export const KERNELS_FILE = new URL("kernels.ts", FOLDER);
 
 const HEADER = `/**
@@ -16,7 +15,6 @@ const HEADER = `/**
 
 `;
 
-/** Returns the contents of the file. */
 export async function renderKernelList(): Promise<string> {
   const paths = (await declarationFiles(new URL("../../", import.meta.url).pathname)).map((path) =>
     path.replace("src/device/kernels/", "./")

@@ -7,7 +7,6 @@
 
 import { KERNELS_FILE, renderKernelList } from "./kernel_list.ts";
 
-/** The file with the expected numbers. */
 export const EXPECTED_FILE = new URL("../../src/host/self_check/expected.json", import.meta.url);
 
 /** Returns the contents of the file, with one line per case. The list of kernels must be up to date. */

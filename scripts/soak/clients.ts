@@ -1,12 +1,10 @@
 /** The clients of the soak. Each sends one request after the other until the soak ends. */
 
-import { equalBytes } from "./equal_bytes.ts";
-import { comparableAnswer } from "./comparable_answer.ts";
+import { comparableAnswer, equalBytes } from "./comparable_answer.ts";
 import { type Behaviour, exchange } from "./exchange.ts";
 import type { LayerRequest } from "./layer_requests.ts";
 import { resetConnection } from "./reset.ts";
 
-/** The kinds of clients. */
 export type ClientKind =
   | "steady"
   | "impatient"
@@ -38,7 +36,6 @@ export const KINDS: readonly ClientKind[] = [
   "health",
 ];
 
-/** The counts of a soak. */
 export interface Counts {
   /** Answers with status 200 whose bytes are the expected ones. */
   accepted: number;
@@ -75,7 +72,6 @@ export function requestCount(
   return accepted + wrong + busy + leftSending + leftReading + resetSending + resetReading;
 }
 
-/** Returns observations with all counts at 0. */
 export function noObservations(): Observations {
   const counts = {
     accepted: 0,

@@ -1,9 +1,11 @@
-/** Removes from a host's answer what may differ between two answers to the same request. */
+/** Compares a host's answers to the same request. */
 
+import { Buffer } from "node:buffer";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 
 /**
- * Returns the report without its times, and the bytes of all tensors with their names, dtypes and shapes.
+ * Returns the part of an answer that must be the same every time: the report without its times, and the bytes of all tensors
+ * with their names, dtypes and shapes.
  * @throws {SafetensorsError} if `body` is not a complete safetensors file
  */
 export function comparableAnswer(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
@@ -19,4 +21,8 @@ export function comparableAnswer(body: Uint8Array<ArrayBuffer>): Uint8Array<Arra
     offset += part.byteLength;
   }
   return joined;
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.byteLength === b.byteLength && Buffer.compare(a, b) === 0;
 }

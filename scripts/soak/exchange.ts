@@ -17,7 +17,6 @@ export interface Behaviour {
   readonly leaveAfterRead?: number;
 }
 
-/** An answer. */
 export interface Answer {
   /** The status. 0 if the client disconnected before the end of the answer. */
   readonly status: number;
@@ -30,7 +29,6 @@ const READ_BYTES = 65_536;
 
 const LEFT: Answer = { status: 0, headers: new Headers(), body: new Uint8Array() };
 
-/** A request. */
 export interface ExchangeRequest {
   /** @default POST */
   readonly method?: "GET" | "POST";

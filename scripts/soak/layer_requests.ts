@@ -11,11 +11,9 @@ import { hessianRow } from "../bench/measure/layer_file.ts";
 import { exchange } from "./exchange.ts";
 import { comparableAnswer } from "./comparable_answer.ts";
 
-/** One request and its answer. */
 export interface LayerRequest {
   /** Names the request in messages, such as `sparsegpt 256 × 256`. */
   readonly name: string;
-  /** The path and the query. */
   readonly path: string;
   readonly body: Uint8Array<ArrayBuffer>;
   /** The answer without the parts that may differ between two answers, such as times. */

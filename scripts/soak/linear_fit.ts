@@ -1,9 +1,7 @@
 /** Fits a straight line to points by least squares, and averages points in blocks. */
 
-/** A point of a series. */
 export type Point = readonly [x: number, y: number];
 
-/** A fitted line. */
 export interface LinearFit {
   readonly slope: number;
   /** The standard error of the slope, if the deviations of the points are independent. NaN for fewer than three points. */

@@ -5,7 +5,6 @@ import { connect } from "node:net";
 /** When a connection is reset: before a byte is sent, in the middle of the body, or in the middle of the answer. */
 export type ResetMoment = "connecting" | "sending" | "reading";
 
-/** A request whose connection is reset. */
 interface ResetRequest {
   readonly path: string;
   readonly body: Uint8Array<ArrayBuffer>;

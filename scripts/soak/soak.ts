@@ -22,7 +22,6 @@ export interface SoakOptions {
   readonly report?: (line: string) => void;
 }
 
-/** The figures of a soak. */
 export interface SoakFigures {
   readonly minutes: number;
   readonly clients: number;

@@ -6,7 +6,6 @@ export interface SourceFile {
   readonly path: string;
   /** Paths of the project's own files that it imports, types included. */
   readonly imports: readonly string[];
-  /** Names of the libraries that it imports. */
   readonly libraries: readonly string[];
   /** The text without comments. */
   readonly code: string;

@@ -4,7 +4,6 @@
  * `_slow_test.ts`.
  */
 
-/** A suite. */
 export interface Suite {
   /** What the tests are about, as one line for the list of suites. */
   readonly description: string;
@@ -16,10 +15,8 @@ export interface Suite {
   readonly command?: readonly string[];
 }
 
-/** The virtual environment of `deno task venv`. */
 const PYTHON = ".cache/peers/bin/python";
 
-/** All suites by name. */
 export const SUITES = {
   fast: { description: "everything that takes seconds" },
   slow: { description: "whole models, commands in child processes, jobs of an edge, and planted faults" },
@@ -46,7 +43,6 @@ export const SUITES = {
   },
 } as const satisfies Record<string, Suite>;
 
-/** The name of a suite. */
 export type SuiteName = keyof typeof SUITES;
 
 /** The numerical tests of the fast suite, which run with the V8 flags as well. `loop_count_test.ts` runs shaders only. */

@@ -3,7 +3,7 @@
 import { sleep } from "../../../src/base/waiting.ts";
 import { memoryEdge } from "../../../tests/edge/memory_edge.ts";
 import { uniform } from "../../../tests/support/random.ts";
-import { equalBytes } from "../../soak/equal_bytes.ts";
+import { equalBytes } from "../../soak/comparable_answer.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 
 /** The longest delay of a slow operation, in milliseconds. */

@@ -64,7 +64,6 @@ export const edgeRestart: FaultKind = {
   },
 };
 
-/** Waits until the edge lists a host. */
 async function waitForHost(url: string): Promise<void> {
   for (const end = performance.now() + REGISTRATION_MILLISECONDS;; await sleep(50)) {
     const { hosts } = await (await fetch(`${url}/v1/hosts`)).json();

@@ -9,7 +9,7 @@ import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { memoryEdge } from "../../../tests/edge/memory_edge.ts";
 import { REPORT } from "../../../tests/edge/simulate_job.ts";
-import { equalBytes } from "../../soak/equal_bytes.ts";
+import { equalBytes } from "../../soak/comparable_answer.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { requireSameFiles } from "../folder_contents.ts";
 import { SmallJob } from "../small_job.ts";

@@ -8,7 +8,6 @@ import { makeTinyRun, type RunningPrune, sendSignal, type TinyRun } from "../tin
 
 /** A run is killed this often before it may end. */
 const KILLS_PER_RUN = 5;
-/** The number of runs at the same time. */
 const PARALLEL_RUNS = 2;
 /** The fraction of kills that may come before the run has printed its first line. */
 const EARLY = 0.2;

@@ -7,7 +7,6 @@ type DamageFile = (path: string, next: () => number) => Promise<string>;
 
 const LOCK_FILE = "lock";
 
-/** The damages of any file. */
 const FILE_DAMAGES: Readonly<Record<string, DamageFile>> = {
   truncate: async (path, next) => {
     const { size } = await Deno.stat(path), length = Math.floor(next() * size);
@@ -38,7 +37,6 @@ const FILE_DAMAGES: Readonly<Record<string, DamageFile>> = {
   },
 };
 
-/** The damages of the lines of the journal. */
 const LINE_DAMAGES: Readonly<Record<string, (lines: string[], next: () => number) => string[]>> = {
   "shorten journal": (lines, next) => lines.slice(0, Math.floor(next() * lines.length)),
   "drop line": (lines, next) => lines.toSpliced(index(lines, next), 1),
@@ -56,7 +54,6 @@ const LINE_DAMAGES: Readonly<Record<string, (lines: string[], next: () => number
   },
 };
 
-/** The names of all kinds of damage. */
 export const DAMAGE_KINDS: readonly string[] = [
   ...Object.keys(FILE_DAMAGES),
   ...Object.keys(LINE_DAMAGES),
@@ -64,7 +61,6 @@ export const DAMAGE_KINDS: readonly string[] = [
   "copy file",
 ];
 
-/** A damage that was done. */
 export interface Damage {
   /** One of {@link DAMAGE_KINDS}. */
   readonly kind: string;

@@ -26,7 +26,6 @@ const GRID = { bits: 4, groupSize: 0, symmetric: false } as const;
 /** The formats of the result, whose unfinished runs have different files. */
 export const FORMATS = ["dense", "pack-quantized"] as const;
 
-/** A format of the result. */
 export type RunFormat = typeof FORMATS[number];
 
 /** A model and the backend that prunes it. */

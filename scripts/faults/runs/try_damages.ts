@@ -31,11 +31,9 @@ export interface DamageCounts {
   defects: number;
 }
 
-/** The counts of a sequence of damages. */
 export interface DamageResults {
   readonly firstSeed: number;
   readonly total: DamageCounts;
-  /** The counts by the kind of damage. */
   readonly kinds: Readonly<Record<string, DamageCounts>>;
   /** Describes each damage that ended in wrong bytes or in a defect, with its seed. */
   readonly failures: readonly string[];

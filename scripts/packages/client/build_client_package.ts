@@ -9,7 +9,6 @@ import { MAIN_DECLARATION, writeDeclarations } from "./write_declarations.ts";
 /** The types of the package, for the main file and for the file for browsers. */
 const TYPES = `./dist/types/${MAIN_DECLARATION}`;
 
-/** The `package.json` of the package. */
 const PACKAGE = {
   name: "pare-llm-client",
   version: VERSION,

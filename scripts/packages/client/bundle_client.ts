@@ -4,7 +4,6 @@ import { VERSION } from "../../../src/protocol/version.ts";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
 
-/** The first line of every bundle. */
 const BANNER =
   `/*! pare-llm-client ${VERSION}, MIT licence. Contains zod, @noble/hashes, p-retry and is-network-error, MIT licence. */\n`;
 

@@ -3,7 +3,6 @@
 import type { Tiling } from "../../../src/device/webgpu/tuning.ts";
 import type { ShaderFault } from "./wgsl_faults.ts";
 
-/** A change that is no fault. */
 interface Equivalent {
   readonly kernels: readonly string[];
   /** The changed text and its replacement, as in `ShaderFault.description`. */

@@ -16,7 +16,6 @@ export const RESULT_FAULTS = {
   "one wrong element": oneWrongElement,
 } as const;
 
-/** The name of a kind of fault. */
 export type ResultFault = keyof typeof RESULT_FAULTS;
 
 type Words = Uint32Array<ArrayBuffer>;
@@ -28,7 +27,6 @@ export interface PlantedResultFault {
   readonly fault: ResultFault;
 }
 
-/** Returns every fault in every output of every kernel. */
 export function allResultFaults(): PlantedResultFault[] {
   return KERNELS.flatMap((kernel) =>
     Object.keys(kernel.bindings).filter((binding) => kernel.bindings[binding] === "read_write").flatMap((
