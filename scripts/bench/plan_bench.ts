@@ -121,16 +121,16 @@ function planTable({ plans }: PlanResults): string {
     ["method", ({ method }) => method],
     ["backend", ({ backend }) => backend],
     ["windows", ({ windows, seqlen }) => `${windows} × ${seqlen}`],
-    ["time of the plan", ({ planSeconds }) => formatSeconds(planSeconds)],
+    ["time of the plan", ({ planSeconds }) => secondsText(planSeconds)],
     pair("time", ({ seconds }) => seconds, wholeSeconds),
     [
       "left after the first block",
       ({ left }) => `${wholeSeconds(left.planned)} / ${wholeSeconds(left.measured)}`,
     ],
-    pair("process", (figures) => figures.process, formatBytes),
-    pair("device", (figures) => figures.device, formatBytes),
-    pair("disk", (figures) => figures.disk, formatBytes),
-    pair("sent", (figures) => figures.sent, formatBytes),
+    pair("process", (figures) => figures.process, bytesText),
+    pair("device", (figures) => figures.device, bytesText),
+    pair("disk", (figures) => figures.disk, bytesText),
+    pair("sent", (figures) => figures.sent, bytesText),
     ["largest error", (result) => formatPercent(largestError(result))],
   ], plans);
 }

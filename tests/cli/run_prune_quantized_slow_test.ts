@@ -16,7 +16,7 @@ import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
 import { openModel } from "../../src/model/model.ts";
-import { type FloatDtype, bytesToFloats } from "../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { Killed, killedAfter } from "../support/failing_file_system.ts";

@@ -1,7 +1,7 @@
 /** Jumps of the clock of an edge and of a host. */
 
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
-import { MAX_ATTEMPTS, attemptLayer } from "../../../src/edge/jobs/attempt.ts";
+import { attemptLayer, MAX_ATTEMPTS } from "../../../src/edge/jobs/attempt.ts";
 import { Device } from "../../../src/host/device.ts";
 import { startHostServices } from "../../../src/host/host_services.ts";
 import { createApp } from "../../../routes/app.ts";
