@@ -35,7 +35,7 @@ function withRoundedOperands(checkCase: CheckCase): CheckCase {
 }
 
 /** Computes the fingerprints of one case. @throws {Error} if a decision of the kernel is so close that rounding errors could change it */
-function expectedOutputs(checkCase: CheckCase): Record<string, Fingerprint> {
+function expectedOutputs(checkCase: CheckCase): Record<string, ResultFingerprint> {
   const before = checkCase.buffers(), { name, subject } = checkCase;
   const outputs = fingerprints(checkCase, before, compute(checkCase, before));
   if (DECIDING.includes(subject)) {
