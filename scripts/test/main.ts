@@ -6,6 +6,8 @@
 import { denoEnvironment } from "../launcher/deno_environment.ts";
 import { filesOf, listTests, type Suite, type SuiteName, SUITES } from "./suites.ts";
 
+/** The same products on every machine. Tests of libraries name the library. */
+const OWN_PRODUCTS = { PARE_PRODUCTS: "own", PARE_PRECISION: "float32" };
 const ROOT = new URL("../../", import.meta.url);
 
 if (Deno.args.includes("--list")) {
@@ -27,14 +29,20 @@ if (command) {
   await run([...command, ...args]);
 } else {
   const files = filesOf(name, listTests(ROOT));
-  const env = v8Flags
-    ? { ...denoEnvironment(deno, Deno.version.deno) as Record<string, string>, PARE_TEST_ONLY_CPU: "1" }
-    : undefined;
-  await run([deno, "test", "-A", "--quiet", "--no-check", ...args, ...files], env);
+  const flags = v8Flags && denoEnvironment(deno, Deno.version.deno) as Record<string, string>;
+  await run([deno, "test", "-A", "--quiet", "--no-check", ...args, ...files], {
+    ...flags,
+    ...flags && { PARE_TEST_ONLY_CPU: "1" },
+  });
 }
 
 /** Runs a command in the root of the repository. If it fails, this process exits with the same code. */
 async function run([program, ...args]: readonly string[], env?: Record<string, string>): Promise<void> {
-  const { code } = await new Deno.Command(program, { args: [...args], cwd: ROOT, env }).spawn().status;
+  const { code } = await new Deno.Command(program, {
+    args: [...args],
+    cwd: ROOT,
+    env: { ...OWN_PRODUCTS, ...env },
+  })
+    .spawn().status;
   if (code !== 0) Deno.exit(code);
 }

@@ -84,7 +84,7 @@ export interface SelectOptions extends BackendLibraries {
   /** The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`, the same products are used again. */
   readonly recorded?: string;
   /**
-   * Called with the products that were chosen, and if the choice `auto` refuses the GPU or a library.
+   * Called with the products that the choice `auto` has made, and if the choice `auto` refuses the GPU or a library.
    * @default a function that does nothing
    */
   readonly log?: (entry: LogEntry) => void;
@@ -126,7 +126,9 @@ async function openCheckedCpu(
   for (const [i, { library }] of ranked.entries()) {
     try {
       const backend = await openChecked(() => openers.cpu(library));
-      log({ event: "products", products: names[i], reason: reasonFor(ranked, names, options) });
+      if (products === "auto") {
+        log({ event: "products", products: names[i], reason: reasonFor(ranked, names, options) });
+      }
       return backend;
     } catch (error) {
       if (!(error instanceof SelfCheckError) || library === undefined) throw error;
@@ -163,12 +165,9 @@ function requestedProducts(
 function reasonFor(
   ranked: readonly Products[],
   names: readonly string[],
-  { products = "own", recorded }: SelectOptions,
+  { recorded }: SelectOptions,
 ): string {
-  if (ranked.length === 1) {
-    if (products !== "auto") return "was requested";
-    return recorded ? "the run began with it" : "no library was found";
-  }
+  if (ranked.length === 1) return recorded ? "the run began with it" : "no library was found";
   const rates = ranked.map(({ gflops }, i) => `${names[i]} ${Math.round(gflops!)}`);
   return `GFLOP/s of one thread: ${rates.join(", ")}`;
 }
