@@ -116,7 +116,7 @@ function layerQueryType(): string {
   });
   return `/** The parameters of one layer as a type. ${ORIGIN} */
 
-import type { PatternText } from "../../src/tensor/pattern.ts";
+import type { PatternText } from "../tensor/pattern.ts";
 
 /** The parameters of \`POST /v1/layers\`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
