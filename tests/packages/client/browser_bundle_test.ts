@@ -16,9 +16,7 @@ const WAIT_MILLISECONDS = 30_000;
 
 /** The program of the page. It prunes one layer, asks for an impossible one, and stores what happened. */
 const pageScript = (hostUrl: string) =>
-  `import { floatsFromTensor, hessianUpper, tensorFromFloats } from "../../../src/client/tensors.ts";
-import { Pare } from "../../../src/client/pare.ts";
-import { PareError } from "../../../src/client/errors.ts";
+  `import { floatsFromTensor, hessianUpper, Pare, PareError, tensorFromFloats } from "./pare-client.min.js";
 
 const waves = (length) => Float32Array.from({ length }, (_, i) => Math.sin(i * i));
 const pare = new Pare({ baseUrl: "${hostUrl}" });

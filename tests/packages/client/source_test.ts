@@ -13,9 +13,7 @@ const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const NODE_22 = "node@22.23.3";
 
 /** Prunes a layer at the host whose URL is the argument. */
-const SCRIPT = `import { Pare } from "../../../src/client/pare.ts";
-import { type PrunedLayer } from "../../../src/client/layer_file.ts";
-import { tensorFromFloats } from "../../../src/client/tensors.ts";
+const SCRIPT = `import { Pare, type PrunedLayer, tensorFromFloats } from "./src/client/mod.ts";
 
 const waves = (length: number) => tensorFromFloats(Float32Array.from({ length: length * 16 }, (_, i) => Math.sin(i * i)), [length, 16]);
 const pare = new Pare({ baseUrl: process.argv[2] });

@@ -13,7 +13,7 @@ describe("rewriteImportMeta()", () => {
       'f(new URL("./cpu_worker.js", import.meta.url))',
     );
     assert.equal(
-      rewrite("`../../build/${name}`", "src/device/cpu/module.ts"),
+      rewrite("`../../../build/${name}`", "src/device/cpu/module.ts"),
       "f(new URL(`./${name}`, import.meta.url))",
     );
     assert.equal(
@@ -31,11 +31,11 @@ describe("rewriteImportMeta()", () => {
   it("throws for a file that the package does not have, and for other uses of import.meta", () => {
     assert.throws(
       () => rewriteImportMeta('new URL("./data.json", import.meta.url)', "src/device/cpu/a.ts"),
-      /^Error: src\/cpu\/a\.ts: reads src\/cpu\/data\.json, which the package does not have$/,
+      /^Error: src\/device\/cpu\/a\.ts: reads src\/device\/cpu\/data\.json, which the package does not have$/,
     );
     assert.throws(
       () => rewriteImportMeta("f(import.meta.dirname)", "src/device/cpu/a.ts"),
-      /^Error: src\/cpu\/a\.ts: the bundle has no rule for "f\(import\.meta\.dirname\)"$/,
+      /^Error: src\/device\/cpu\/a\.ts: the bundle has no rule for "f\(import\.meta\.dirname\)"$/,
     );
   });
 });
