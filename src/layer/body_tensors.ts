@@ -15,10 +15,10 @@ import { TensorMismatchError } from "./errors.ts";
 const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 
 /**
- * Whether a layer's body must have statistics ("required"), may have them ("optional"), or must not have them because the request names
- * statistics that are already stored ("stored").
+ * Whether a layer's body must have statistics ("required"), must have the inputs themselves ("inputs"), may have statistics
+ * ("optional"), or must not have them because the request names statistics that are already stored ("stored").
  */
-export type StatisticsRule = "required" | "optional" | "stored";
+export type StatisticsRule = "required" | "inputs" | "optional" | "stored";
 
 export interface CheckedBody {
   readonly rows: number;
@@ -57,6 +57,13 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
   }
   if (!statistics && rule === "required") {
     throw new TensorMismatchError("hessian", `one of ${STATISTICS.join(", ")}, or stored statistics`, "none");
+  }
+  if (rule === "inputs" && statistics?.name !== "inputs") {
+    throw new TensorMismatchError(
+      "inputs",
+      "the calibration inputs, because token_weights weighs them",
+      statistics ? describe(statistics) : "none",
+    );
   }
   const { rows, cols } = weight;
   return {

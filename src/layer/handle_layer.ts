@@ -18,6 +18,7 @@ import { checkAnswer } from "./check_answer.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { checkDeviceBytes } from "./device_bytes.ts";
 import { TensorMismatchError } from "./errors.ts";
+import type { StatisticsRule } from "./body_tensors.ts";
 import type { Loan } from "./loan.ts";
 import {
   type LayerParameters,
@@ -148,7 +149,8 @@ async function solveLayer(
   const edge = tileEdgeFor(parameters.blocksize, options.tileEdge ?? tileEdgeOn(backend));
   const received = await receive({
     edge,
-    statistics: loan ? "stored" : needsStatistics(parameters) ? "required" : "optional",
+    statistics: statisticsRule(parameters, loan),
+    tokenWeights: parameters.token_weights,
     checkShape(rows, cols) {
       METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols);
       checkDeviceBytes(backend, { rows, cols, edge }, parameters);
@@ -183,6 +185,12 @@ async function solveLayer(
   };
   const resources = unsent.move();
   return { solution, dtype, weights, report, destroy: () => resources.dispose() };
+}
+
+function statisticsRule(parameters: ResolvedParameters, loan: Loan | undefined): StatisticsRule {
+  if (loan) return "stored";
+  if (parameters.token_weights !== "none") return "inputs";
+  return needsStatistics(parameters) ? "required" : "optional";
 }
 
 /** A solved layer before it is encoded. The caller frees the solution. */

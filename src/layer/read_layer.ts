@@ -7,6 +7,7 @@ import type { Backend } from "../device/backend.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { openSafetensors } from "../tensor/safetensors/decode.ts";
 import type { TensorInfo } from "../tensor/safetensors/header.ts";
+import type { TokenWeights } from "./calibration/hessian.ts";
 import type { Layer } from "./solvers/solver.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -30,6 +31,8 @@ export interface ReadOptions {
 
 export interface LayerRules extends Pick<ReadOptions, "edge"> {
   readonly statistics: StatisticsRule;
+  /** How much each of the calibration inputs counts. @default "none" */
+  readonly tokenWeights?: TokenWeights;
   /** Called with the shape of the weight before any data is read. It throws if the layer is too large. */
   readonly checkShape?: (rows: number, cols: number) => void;
 }
@@ -83,7 +86,7 @@ async function receiveLayer(
   backend: Backend,
   infos: readonly TensorInfo[],
   chunks: AsyncIterable<NamedChunk> | Iterable<NamedChunk>,
-  { edge, statistics: rule, checkShape }: LayerRules,
+  { edge, statistics: rule, tokenWeights, checkShape }: LayerRules,
 ): Promise<ReceivedLayer> {
   return await withSinks(async (sinks) => {
     const tensors = checkLayerTensors(infos, rule);
@@ -91,7 +94,7 @@ async function receiveLayer(
     checkShape?.(rows, cols);
     const weight = new WeightSink(backend, tensors.weight, edge);
     sinks.set("weight", weight);
-    const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge);
+    const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge, tokenWeights);
     if (statisticsSink) sinks.set(statistics.name, statisticsSink);
     const mask = tensors.mask && new MaskSink(backend, rows, cols, tensors.mask.packed);
     if (mask) sinks.set("mask", mask);
@@ -141,6 +144,7 @@ function createStatisticsSink(
   backend: Backend,
   statistics: Statistics,
   edge: number,
+  tokenWeights?: TokenWeights,
 ): TensorSink<TiledMatrix> {
   switch (statistics.name) {
     case "hessian":
@@ -148,7 +152,7 @@ function createStatisticsSink(
     case "hessian_upper":
       return new PackedHessianSink(backend, statistics.order, edge);
     case "inputs":
-      return new InputsSink(backend, statistics.tensor, edge);
+      return new InputsSink(backend, statistics.tensor, edge, tokenWeights);
   }
 }
 

@@ -17,6 +17,8 @@ export interface RuleParameters {
   readonly order: string;
   readonly refit?: number;
   readonly effort?: string;
+  readonly token_weights: string;
+  readonly hessian?: string;
 }
 
 /** A broken rule: the parameter to change, and the reason for the user. */
@@ -43,6 +45,11 @@ export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
   if (effort !== undefined && !hasEffort) {
     const able = methodsThat((other) => other.hasEffort, "or");
     yield { parameter: "effort", message: `${effort} needs method ${able}, and the method is ${method}` };
+  }
+  if (query.token_weights !== "none" && query.hessian !== undefined) {
+    const message =
+      `${query.token_weights} weighs calibration inputs, but hessian names statistics that are sums already`;
+    yield { parameter: "token_weights", message };
   }
   if (refit === 0 && refitOf) {
     const message =

@@ -91,6 +91,10 @@ const sharedFields = {
   ).meta({
     description: "λ. λ times the mean of the Hessian's diagonal is added to the diagonal",
   }),
+  token_weights: oneOf("none", "unit").default("none").meta({
+    description:
+      "How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a fixed length",
+  }),
   ...roundingFields,
   refit: integer(0, MAX_REFIT_STEPS).optional().meta({
     description:
@@ -177,6 +181,7 @@ export function effectiveParameters(query: ParsedLayerQuery): LayerQuery {
     pattern: formatPattern(parameters.pattern),
     refit: refitSteps || undefined,
     effort: METHODS[query.method].hasEffort ? effort : undefined,
+    token_weights: query.token_weights === "none" ? undefined : query.token_weights,
   };
 }
 

@@ -6,7 +6,7 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import { HessianAccumulator } from "../layer/calibration/hessian.ts";
+import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
@@ -18,6 +18,9 @@ import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 
 export type CalibratedModel = ModelSource<HessianAccumulator>;
+
+/** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input share their statistics. */
+export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
 
 export interface CalibrationOptions extends PlanOptions {
   /** Token ids of the windows, which all have the same length. */
@@ -31,6 +34,8 @@ export interface CalibrationOptions extends PlanOptions {
    */
   readonly hiddenStates?: HiddenStatesStorage;
   readonly progress?: (step: CalibrationStep) => void;
+  /** @default "none" for all layers */
+  readonly tokenWeightsOf?: TokenWeightsOf;
   readonly memory?: ForwardMemory;
   /** Ends the calibration after the current batch. */
   readonly signal?: AbortSignal;
@@ -77,7 +82,7 @@ async function* groups(
   options: CalibrationOptions,
 ): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
   if (plan.layerCount === 0) return;
-  const { windows, memory, hiddenStates, onReplace, trueSequential } = options;
+  const { windows, memory, hiddenStates, onReplace, trueSequential, tokenWeightsOf } = options;
   const forward = await Forward.begin(backend, model, windows, { ...memory, storage: hiddenStates });
   try {
     const firstBlock = forward.hiddenStates.nextBlock;
@@ -92,7 +97,7 @@ async function* groups(
       const openBlock = { block, weights: model.weights, replaced, onReplace };
       const calibrationWeights = trueSequential ? prunedWeights : model.weights;
       for (const round of plan.rounds(block)) {
-        yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps);
+        yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, tokenWeightsOf);
       }
       // No block follows the last one, so its outputs are not needed.
       if (block < plan.lastBlock) await forward.runBlock(block, steps.begin("run"), prunedWeights);
@@ -109,8 +114,9 @@ async function* calibrateRound(
   openBlock: OpenBlock,
   weights: TensorSource,
   steps: StepCounter,
+  tokenWeightsOf?: TokenWeightsOf,
 ): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
-  const hessians = await accumulateHessians(forward, round, openBlock.block, weights, steps);
+  const hessians = await accumulateHessians(forward, round, openBlock.block, weights, steps, tokenWeightsOf);
   try {
     // `accumulateHessians` made a Hessian for each group.
     yield* openRound(round, openBlock, (group) => statisticsOf(group, hessians.get(group)!));
@@ -150,12 +156,17 @@ async function accumulateHessians(
   block: number,
   weights: TensorSource,
   steps: StepCounter,
+  tokenWeightsOf?: TokenWeightsOf,
 ): Promise<Map<LinearGroup, HessianAccumulator>> {
   const hessians = new Map<LinearGroup, HessianAccumulator>();
   try {
     for (const { group } of round) {
       const [{ name, inFeatures }] = group;
-      hessians.set(group, new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures));
+      const options = { tokenWeights: groupTokenWeights(group, tokenWeightsOf) };
+      hessians.set(
+        group,
+        new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, options),
+      );
     }
     await forward.observeBlock(
       block,
@@ -170,6 +181,16 @@ async function accumulateHessians(
     throw error;
   }
   return hessians;
+}
+
+/** @throws {RangeError} if the layers of the group, which share their statistics, ask for different weights */
+function groupTokenWeights(group: LinearGroup, tokenWeightsOf?: TokenWeightsOf): TokenWeights | undefined {
+  const [first, ...others] = group.map(({ name }) => ({ name, weights: tokenWeightsOf?.(name) ?? "none" }));
+  const other = others.find(({ weights }) => weights !== first.weights);
+  if (!other) return first.weights;
+  throw new RangeError(
+    `token_weights: ${first.name} has ${first.weights} and ${other.name} has ${other.weights}, but both layers have the same inputs`,
+  );
 }
 
 /** Reads the weights of `names` that an earlier run has pruned. */

@@ -31,6 +31,7 @@ describe("layer parameters", () => {
       relativeError: true,
       refitSteps: 0,
       effort: "default",
+      token_weights: "none",
       quantization: undefined,
       group_size: 0,
       symmetric: false,
@@ -128,6 +129,7 @@ describe("layer parameters", () => {
   it("are refused in combinations that mean nothing, and the error names the parameter to change", () => {
     const cases: [Record<string, unknown>, string[]][] = [
       [{ effort: "best" }, ["effort"]],
+      [{ token_weights: "unit", hessian: `sha256:${"0".repeat(64)}` }, ["token_weights"]],
       [{ method: "adaprune", refit: 0 }, ["refit"]],
       [{ group_size: 128 }, ["group_size"]],
       [{ symmetric: true }, ["symmetric"]],

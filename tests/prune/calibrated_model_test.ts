@@ -129,6 +129,27 @@ describe("calibratedModel", () => {
     assert.notDeepEqual(hessians[1], dense[1]);
   });
 
+  it("weighs the tokens as the query of the layer says, which is one query for layers with the same inputs", async () => {
+    const traces = new Map<string, number>();
+    const measure = ({ hessian, layers: [{ name, weight }] }: LayerGroup) => {
+      const values = asFloat32(hessian!.data), size = weight.shape[1];
+      const diagonal = Array.from({ length: size }, (_, i) => values[i * size - i * (i - 1) / 2]);
+      traces.set(name, diagonal.reduce((sum, entry) => sum + entry) / size);
+    };
+    const tokenWeightsOf = (name: string) => name.includes("fc") ? "unit" as const : "none" as const;
+    await replaceAll(untouched, measure, { tokenWeightsOf });
+    const tokens = windows.length * windows[0].length;
+    for (const [name, trace] of traces) {
+      assert.equal(Math.abs(trace / tokens - 1) < 1e-4, name.includes("fc"), `${name}: ${trace}`);
+    }
+    await assert.rejects(
+      replaceAll(untouched, undefined, {
+        tokenWeightsOf: (name) => name.includes("q_proj") ? "unit" : "none",
+      }),
+      /^RangeError: token_weights: .*q_proj.* has unit and .*k_proj.* has none, but both layers have the same inputs/,
+    );
+  });
+
   it("passes replacements to onReplace in the dtype of the checkpoint", async () => {
     await replaceAll(({ weight }) => halved(weight), undefined, {
       onReplace: async (name, { dtype, data }) => {

@@ -143,6 +143,7 @@ describe("a host", () => {
     effort: "effort=best",
     error: "error=1",
     dtype: "dtype=F64",
+    token_weights: `token_weights=unit&hessian=sha256:${"0".repeat(64)}`,
     hessian: "hessian=sha256:abc",
     sparsty: "sparsty=0.5",
     "": "=0.5",
@@ -217,6 +218,15 @@ describe("a host", () => {
     tensor: "hessian",
     got: "none",
   });
+  itAnswers(
+    "shape_mismatch",
+    "weights of tokens that were summed already",
+    post(GOOD, "?token_weights=unit"),
+    {
+      tensor: "inputs",
+      expected: "the calibration inputs, because token_weights weighs them",
+    },
+  );
   itAnswers(
     "shape_mismatch",
     "a mask whose shape does not fit the weight",

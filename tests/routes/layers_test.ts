@@ -69,6 +69,19 @@ describe("POST /v1/layers", () => {
     });
   }
 
+  it("weighs the calibration inputs with token_weights", async () => {
+    const tokens = 150,
+      x = Float32Array.from(normals(tokens * COLS, 3), (value, i) => i < COLS ? 100 * value : value);
+    const scaled = Float64Array.from(x, (value, at) => {
+      const row = x.subarray(at - at % COLS, at - at % COLS + COLS);
+      return value / Math.sqrt(row.reduce((sum, entry) => sum + entry ** 2, 0) / COLS);
+    });
+    const expected = reference(weights, gram(scaled, tokens, COLS));
+    const answer = await prune({ inputs: floats("F32", [tokens, COLS], x), weight }, "token_weights=unit");
+    assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+    assertClose(bytesToFloats(answer.weight.data, "F32"), expected.q, ROUNDING.F32);
+  });
+
   it("converts the answer to the requested dtype", async () => {
     const expected = reference(weights);
     for (const dtype of ["F32", "F16", "BF16"] as const) {

@@ -111,6 +111,7 @@ describe("the OpenAPI documents", () => {
         "pattern",
         "blocksize",
         "damping",
+        "token_weights",
         "bits",
         "group_size",
         "symmetric",

@@ -11,10 +11,20 @@ import { Owned } from "../../device/owned.ts";
 import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { setDiagonal } from "../../device/kernels/diagonal.ts";
 import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
+import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
+/**
+ * How much each token counts in H = Σ w·x·xᵀ. With `none`, w is 1, as published. With `unit`, w is n/‖x‖², where n is the number of
+ * features: every token then adds the same trace. Otherwise a few tokens with massive activations (arXiv 2402.17762), such as the first
+ * of a window, can outweigh all others.
+ */
+export type TokenWeights = "none" | "unit";
+
 export interface AccumulatorOptions {
+  /** @default "none" */
+  readonly tokenWeights?: TokenWeights;
   /**
    * Whether the first addition overwrites the memory of H. This is faster, because the memory does not have to be cleared and read. The
    * sums differ only in the sign of zeros: a product that underflows to −0 stays −0 if it overwrites the memory, but becomes +0 if it is
@@ -24,11 +34,15 @@ export interface AccumulatorOptions {
   readonly overwrite?: boolean;
 }
 
+/** Added to the mean square of an input before the division, so that an input of zeros stays 0. */
+const LEAST_SQUARE = 1e-30;
+
 /** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
 export class HessianAccumulator {
   /** The order of H, which is the number of features of the input. */
   readonly size: number;
   readonly #backend: Backend;
+  readonly #tokenWeights: TokenWeights;
   readonly #upper: Owned<TiledMatrix>;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
   #isUndefined = true;
@@ -45,9 +59,10 @@ export class HessianAccumulator {
     label: string,
     size: number,
     edge?: number,
-    { overwrite = false }: AccumulatorOptions = {},
+    { overwrite = false, tokenWeights = "none" }: AccumulatorOptions = {},
   ) {
     this.size = size;
+    this.#tokenWeights = tokenWeights;
     this.#backend = backend;
     const upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
     this.#upper = new Owned(upper);
@@ -59,9 +74,23 @@ export class HessianAccumulator {
     return this.#tokens;
   }
 
-  /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
+  /**
+   * Queues H += Σ w·x·xᵀ on the device, where x runs over the rows of X, which is f32 with shape (rows, size).
+   * @throws {OutOfDeviceMemoryError} if the weighted copy of X does not fit
+   */
   add(x: DeviceBuffer, rows: number): void {
     this.#tokens += rows;
+    if (this.#tokenWeights === "none") return this.#addAll(x, rows);
+    const weight = this.#backend.createBuffer("ones", 4 * this.size);
+    const y = this.#backend.createBuffer("weighted inputs", 4 * rows * this.size);
+    this.#backend.write(weight, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
+    this.#backend.dispatch(rmsNorm, { x, weight, y }, { rows, cols: this.size, eps: LEAST_SQUARE });
+    this.#addAll(y, rows);
+    weight.destroy();
+    y.destroy();
+  }
+
+  #addAll(x: DeviceBuffer, rows: number): void {
     // On software adapters (GPU interfaces that are emulated on the CPU), one dispatch must not sum over more than MAX_SOFTWARE_K rows.
     const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));

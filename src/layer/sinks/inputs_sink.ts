@@ -5,7 +5,7 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { HessianAccumulator } from "../calibration/hessian.ts";
+import { HessianAccumulator, type TokenWeights } from "../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";
@@ -34,7 +34,7 @@ export class InputsSink implements TensorSink<TiledMatrix> {
   readonly #hessian: HessianAccumulator;
 
   /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, tensor: FloatTensor, edge: number) {
+  constructor(backend: Backend, tensor: FloatTensor, edge: number, tokenWeights?: TokenWeights) {
     const { rows: tokens, cols, dtype } = tensor;
     this.#tensor = tensor;
     const rowsIn = (bytes: number) => Math.max(1, Math.floor(bytes / (4 * cols)));
@@ -50,7 +50,10 @@ export class InputsSink implements TensorSink<TiledMatrix> {
     };
     this.#panel = backend.createBuffer("panel of inputs", 4 * cols * this.#panelTokens);
     try {
-      this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, { overwrite: true });
+      this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, {
+        overwrite: true,
+        tokenWeights,
+      });
     } catch (error) {
       this.#panel.destroy();
       throw error;

@@ -62,7 +62,8 @@ async function measureErrors(
   task: AllocationTask,
   sparsities: ReadonlyMap<number, number>,
 ): Promise<Map<string, number | null>> {
-  const { model, layers, queryOf, windows, backend, pruner, hiddenStates, progress, signal } = task;
+  const { model, layers, queryOf, tokenWeightsOf, windows, backend, pruner, hiddenStates, progress, signal } =
+    task;
   const queries = new Map<string, LayerQuery>(
     layers.flatMap(({ name }) =>
       [...sparsities].map((
@@ -71,7 +72,13 @@ async function measureErrors(
     ),
   );
   const names = new Set(layers.map(({ name }) => name));
-  const dense = calibratedModel(model, backend, { windows, layers: names, hiddenStates, signal });
+  const dense = calibratedModel(model, backend, {
+    windows,
+    layers: names,
+    hiddenStates,
+    signal,
+    tokenWeightsOf,
+  });
   const source = levelSource(dense, [...sparsities.keys()]);
   const errors = new Map<string, number | null>();
   for await (const event of pruner.pruneModel(source, (name) => queries.get(name)!, { signal })) {

@@ -5,6 +5,7 @@ import type { QueryOf } from "../../client/model_pruner.ts";
 import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_states.ts";
 import type { Model } from "../../model/model.ts";
 import type { SizedLayer } from "../block_plan.ts";
+import type { TokenWeightsOf } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 
 /** The ways to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */
@@ -24,6 +25,8 @@ export interface AllocationTask {
    * replaces slow methods by SparseGPT.
    */
   readonly queryOf: QueryOf;
+  /** How much each token counts in the statistics of the allocation `error`. @default "none" for all layers */
+  readonly tokenWeightsOf?: TokenWeightsOf;
   /** Token ids of the calibration windows. */
   readonly windows: readonly Uint32Array[];
   readonly backend: Backend;

@@ -7,7 +7,7 @@ import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
-import { type CalibratedModel, calibratedModel } from "../calibrated_model.ts";
+import { type CalibratedModel, calibratedModel, type TokenWeightsOf } from "../calibrated_model.ts";
 import { uncalibratedModel } from "../open_round.ts";
 import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { PhaseClock } from "./phase_clock.ts";
@@ -21,7 +21,8 @@ export function pruneModel<Result>(
   return job.destination.fill((open) => pruneLayers(job, services, open));
 }
 
-async function pruneLayers(job: PruneJob, services: PruneServices, open: OpenDestination): Promise<void> {
+async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenDestination): Promise<void> {
+  const job = withTokenWeights(given);
   const { signal, pruner, clock = new PhaseClock(), onLayerDone } = services;
   const { finished = new Set() } = open;
   const allocation = job.allocation && await allocationOf(job, services, open);
@@ -40,12 +41,28 @@ async function pruneLayers(job: PruneJob, services: PruneServices, open: OpenDes
   }
 }
 
+/** A job whose tokens are weighed by the calibration, so the queries of its layers do not ask for it. */
+interface WeighedJob extends PruneJob {
+  readonly tokenWeightsOf: TokenWeightsOf;
+}
+
+function withTokenWeights(job: PruneJob): WeighedJob {
+  return {
+    ...job,
+    tokenWeightsOf: (name) => job.queryOf(name).token_weights,
+    queryOf(name) {
+      const { token_weights: _weights, ...query } = job.queryOf(name);
+      return query;
+    },
+  };
+}
+
 function allocationOf(
-  { model, windows, activations = "auto", queryOf, allocation }: PruneJob,
+  { model, windows, activations = "auto", queryOf, tokenWeightsOf, allocation }: WeighedJob,
   { backend, pruner, signal, onAllocationStep: progress }: PruneServices,
   open: OpenDestination,
 ): Promise<Allocation> {
-  const task = { ...allocation!, model, queryOf, windows, backend, pruner, signal, progress };
+  const task = { ...allocation!, model, queryOf, tokenWeightsOf, windows, backend, pruner, signal, progress };
   const choose = (folder?: HiddenStatesFolder) =>
     allocate(allocation!.name, { ...task, hiddenStates: folder && { folder, location: activations } });
   return open.allocation?.(choose) ?? choose();
@@ -53,7 +70,15 @@ function allocationOf(
 
 /** Returns the model as a source of the layers that the destination lacks. */
 function prunableModel(
-  { model, windows, isCalibrated = true, layers, trueSequential, activations: location = "auto" }: PruneJob,
+  {
+    model,
+    windows,
+    isCalibrated = true,
+    layers,
+    trueSequential,
+    tokenWeightsOf,
+    activations: location = "auto",
+  }: WeighedJob,
   { backend, signal, onCalibrationStep }: PruneServices,
   { finished, readFinished, states, replace }: OpenDestination & { readonly finished: ReadonlySet<string> },
   clock: PhaseClock,
@@ -65,6 +90,7 @@ function prunableModel(
     windows,
     layers,
     trueSequential,
+    tokenWeightsOf,
     finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
     hiddenStates: states && { folder: states, location },
     onReplace,

@@ -48,6 +48,29 @@ eachBackend("HessianAccumulator", (backend) => {
     });
   }
 
+  it("scales every token to a mean square of 1 with the weights unit, and leaves tokens of zeros out", async () => {
+    const rows = 40, size = 33, x = normals(rows * size, 7);
+    for (let i = 0; i < size; i++) {
+      x[i] *= 1000; // a massive activation
+      x[5 * size + i] = 0;
+    }
+    const scaled = x.map((value, at) => {
+      const row = x.subarray(at - at % size, at - at % size + size);
+      const square = row.reduce((sum, entry) => sum + entry ** 2, 0) / size;
+      return square === 0 ? 0 : value / Math.sqrt(square);
+    });
+    const hessian = new HessianAccumulator(backend(), "hessian", size, 16, { tokenWeights: "unit" });
+    const buffer = upload(backend(), x);
+    hessian.add(buffer, rows);
+    buffer.destroy();
+    const packed = asFloat32((await hessian.packedUpper()).data);
+    assertClose(packed, packedGram(scaled, rows, size), 1e-6);
+    const diagonal = Array.from({ length: size }, (_, i) => packed[i * size - i * (i - 1) / 2]);
+    const trace = diagonal.reduce((sum, entry) => sum + entry);
+    assert.ok(Math.abs(trace / ((rows - 1) * size) - 1) < 1e-5, `trace ${trace}`);
+    hessian.destroy();
+  });
+
   it("is 0 before the first batch is added", async () => {
     const hessian = new HessianAccumulator(backend(), "hessian", 5, 2);
     assert.deepEqual(asFloat32((await hessian.packedUpper()).data), new Float32Array(15));

@@ -164,3 +164,18 @@ def test_allocates_no_more_than_one_chunk_in_float32(dtype: torch.dtype, masked:
         hessian.add(x, real)
     needs_copy = masked or dtype != torch.float32
     assert peak.bytes == (4 * chunk * features + (chunk if masked else 0) if needs_copy else 0)
+
+
+def test_scales_every_token_to_a_mean_square_of_one_with_the_weights_unit() -> None:
+    x = tokens(2, 30, 6)
+    x[0, 0] *= 1000  # a massive activation
+    x[1, 3] = 0
+    real = torch.ones(2, 30, dtype=torch.bool)
+    real[1, 20:] = False
+    scaled = x.double() / x.double().square().mean(dim=-1, keepdim=True).sqrt()
+    scaled[1, 3] = 0
+    scaled[1, 20:] = 0
+    hessian = Hessian(6, chunk_tokens=16, token_weights="unit")
+    hessian.add(x, real)
+    assert largest_deviation(hessian.matrix, reference_hessian([scaled])) < TOLERANCE
+    assert hessian.clone().matrix.equal(hessian.matrix)

@@ -24,6 +24,9 @@ class LayerQuery(TypedDict, total=False):
     damping: float
     """λ. λ times the mean of the Hessian's diagonal is added to the diagonal. Accepts 0 to 1. Defaults to
     0.01."""
+    token_weights: Literal["none", "unit"]
+    """How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a
+    fixed length. Defaults to none."""
     bits: int
     """Round the kept weights to a grid of 2^bits values. Accepts 2 to 8."""
     group_size: int

@@ -25,6 +25,7 @@ from pare_llm.pruning.model.layers import Layer, by_block
 from pare_llm.pruning.model.sharding import gathered, gathering_scope
 from pare_llm.pruning.prune_report import LayerResult
 from pare_llm.pruning.ranks import Ranks
+from pare_llm.statistics.hessian import TokenWeights
 
 
 @dataclass
@@ -45,6 +46,8 @@ class BlockLoop:
     """Called after each layer."""
     true_sequential: bool = False
     """Whether the layers of a block are calibrated in stages, each after the stages before it were pruned."""
+    token_weights: TokenWeights = "none"
+    """How much each token counts in the statistics."""
     calibration_seconds: float = 0
     """The seconds of forward passes since the last layer."""
 
@@ -81,7 +84,9 @@ class BlockLoop:
         statistics: dict[str, InputStatistics] = {}
         if self.hidden and pending:
             with self._timed():
-                recorder = record_hessians(self.model, block, pending, self.hidden, self.batches, self.ranks)
+                recorder = record_hessians(
+                    self.model, block, pending, self.hidden, self.batches, self.ranks, self.token_weights
+                )
                 statistics = pack_hessians(recorder, self.solver.own_layers(pending), self.solver.client)
             del recorder  # which still has the Hessians that other ranks use
         seconds, self.calibration_seconds = self.calibration_seconds, 0

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
+    from pare_llm.statistics.hessian import TokenWeights
 
 
 class PruneRun:
@@ -63,6 +64,11 @@ class PruneRun:
         self._model = model
         self.ranks = Ranks(group)
         self._query = layer_query(query)
+        # The recorder weighs the tokens, so the hosts get statistics that are sums already.
+        self._token_weights: TokenWeights = self._query.get("token_weights", "none")
+        if self._token_weights not in ("none", "unit"):
+            raise ValueError(f"token_weights: must be 'none' or 'unit', got {self._token_weights!r}")
+        sent = {name: value for name, value in self._query.items() if name != "token_weights"}
         self._options = options
         self._client = combine_clients(client)
         self.blocks = find_blocks(model, blocks)
@@ -72,7 +78,7 @@ class PruneRun:
         self.layers = list(chosen)
         self._allocation = allocation_request(options.allocate, chosen, self._query)
         self._queries = {
-            layer.name: cast("LayerQuery", merge_parameters(self._query, parameters))
+            layer.name: cast("LayerQuery", merge_parameters(sent, parameters))
             for layer, parameters in chosen.items()
         }
         others = matrices_outside(model, self.blocks, self.all_layers)
@@ -154,6 +160,7 @@ class PruneRun:
                 store=store,
                 on_layer=report_layer,
                 true_sequential=self._options.true_sequential,
+                token_weights=self._token_weights,
                 calibration_seconds=self._capture_seconds,
             ).run()
         facts = run_facts(
@@ -175,7 +182,9 @@ class PruneRun:
         started = time.perf_counter()
         allocation = self.ranks.share(self._journal.allocation if self._journal else None, 0)
         if allocation is None:
-            dense = DensePass(self._model, self.blocks, self._batches, hidden, store, self.ranks)
+            dense = DensePass(
+                self._model, self.blocks, self._batches, hidden, store, self.ranks, self._token_weights
+            )
             allocation = self._allocation.allocate(dense, solver)
             if self._journal:
                 self._journal.record_allocation(allocation)

@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 CHUNK_TOKENS = 2048
 """The default number of tokens that are converted to float32 at a time."""
+
+
+TokenWeights = Literal["none", "unit"]
+"""How much each token counts: `none` adds x xᵀ, and `unit` first scales x to a mean square of 1."""
+
+LEAST_SQUARE = 1e-30
+"""Added to the mean square before the division, so that an input of zeros stays 0."""
 
 
 class Hessian:
@@ -31,6 +38,7 @@ class Hessian:
         *,
         offload: bool = False,
         chunk_tokens: int = CHUNK_TOKENS,
+        token_weights: TokenWeights = "none",
     ) -> None:
         """Create the sum over no tokens, which is 0.
 
@@ -40,6 +48,8 @@ class Hessian:
             offload: keep H on the CPU. Each addition then computes its sum on the device of the inputs, in a
                 matrix as large as H that is freed afterwards.
             chunk_tokens: how many tokens are converted to float32 at a time.
+            token_weights: with `unit`, every token adds the same trace, so that a few tokens with massive
+                activations do not outweigh all others.
         """
         # A tensor that is created in inference mode could not be changed after its end.
         with torch.inference_mode(False):
@@ -48,6 +58,7 @@ class Hessian:
         self.tokens = 0
         self._offload = offload
         self._chunk_tokens = chunk_tokens
+        self._token_weights: TokenWeights = token_weights
 
     @property
     def in_features(self) -> int:
@@ -68,7 +79,7 @@ class Hessian:
         with torch.inference_mode(False), torch.no_grad(), full_precision_products():
             total = torch.zeros_like(self.matrix, device=inputs.device) if self._offload else self.matrix
             for chunk, mask in token_chunks(inputs, real, self._chunk_tokens):
-                _add_chunk(total, chunk, mask)
+                _add_chunk(total, chunk, mask, self._token_weights)
             if self._offload:
                 self.matrix += total.to(self.matrix.device)
         self.tokens += inputs.shape[:-1].numel() if real is None else int(real.sum())
@@ -79,7 +90,12 @@ class Hessian:
 
     def clone(self) -> "Hessian":
         """Return a copy that can be added to independently."""
-        copy = Hessian(0, offload=self._offload, chunk_tokens=self._chunk_tokens)
+        copy = Hessian(
+            0,
+            offload=self._offload,
+            chunk_tokens=self._chunk_tokens,
+            token_weights=self._token_weights,
+        )
         with torch.inference_mode(False):
             copy.replace(self.matrix.clone(), self.tokens)
         return copy
@@ -105,13 +121,15 @@ def symmetric_matrix(upper: Tensor, in_features: int) -> Tensor:
     return matrix
 
 
-def _add_chunk(total: Tensor, chunk: Tensor, real: Tensor | None) -> None:
+def _add_chunk(total: Tensor, chunk: Tensor, real: Tensor | None, token_weights: TokenWeights) -> None:
     """Add XᵀX to `total` for the tokens X of a chunk, which has shape (tokens, in)."""
     if real is None:
         x = chunk.to(torch.float32)
     else:
         # Zeros add nothing to the sum. `masked_fill_` also replaces padding that is NaN or infinite.
         x = chunk.to(torch.float32, copy=True).masked_fill_(~real[:, None], 0)
+    if token_weights == "unit":
+        x = x * (x.square().mean(dim=1, keepdim=True) + LEAST_SQUARE).rsqrt()
     total.addmm_(x.t(), x)
 
 

@@ -14,7 +14,7 @@ from pare_llm.layers.find_layers import choose_layers, find_layers
 from pare_llm.layers.linear_layer import LinearLayer, list_names
 from pare_llm.layers.unwrap import is_peft_model, unwrap, wrapped_models
 from pare_llm.statistics.all_reduce import all_reduce_hessians
-from pare_llm.statistics.hessian import CHUNK_TOKENS, Hessian
+from pare_llm.statistics.hessian import CHUNK_TOKENS, Hessian, TokenWeights
 from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
 from pare_llm.statistics.padding import BatchPadding
 from pare_llm.statistics.shared_hessians import SharedHessians
@@ -75,6 +75,7 @@ class HessianRecorder:
         *,
         offload: bool = False,
         chunk_tokens: int = CHUNK_TOKENS,
+        token_weights: TokenWeights = "none",
     ) -> None:
         """Choose what to record. Nothing is recorded before the `with` block.
 
@@ -84,6 +85,7 @@ class HessianRecorder:
                 layers.
             offload: keep the Hessians on the CPU. See `Hessian`.
             chunk_tokens: how many tokens are converted to float32 at a time.
+            token_weights: how much each token counts. See `Hessian`.
 
         Raises:
             ValueError: a pattern matches no layer, or the model has no linear layer.
@@ -96,7 +98,7 @@ class HessianRecorder:
             raise ValueError(f"HessianRecorder: {type(self._model).__name__} has no linear layer")
         names = list(found) if layers is None else choose_layers(found, layers)
         self._layers = {name: found[name] for name in names}
-        self._shared = SharedHessians(offload=offload, chunk_tokens=chunk_tokens)
+        self._shared = SharedHessians(offload=offload, chunk_tokens=chunk_tokens, token_weights=token_weights)
         self._resources: ExitStack | None = None
         self._padding = BatchPadding(self._model)
         self._is_reduced = False

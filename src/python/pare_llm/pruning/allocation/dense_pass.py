@@ -13,6 +13,7 @@ from pare_llm.pruning.model.blocks import Block, BlockStore
 from pare_llm.pruning.model.layers import Layer, by_block
 from pare_llm.pruning.model.sharding import gathered, gathering_scope
 from pare_llm.pruning.ranks import Ranks
+from pare_llm.statistics.hessian import TokenWeights
 from pare_llm.statistics.recorder import HessianRecorder
 
 
@@ -27,6 +28,7 @@ class DensePass:
     """The inputs of the first block, which stay as they are."""
     store: BlockStore
     ranks: Ranks
+    token_weights: TokenWeights = "none"
 
     def record(self, layers: Sequence[Layer]) -> Iterator[tuple[list[Layer], HessianRecorder]]:
         """Yield the given layers of each block with their Hessians. Meanwhile their weights are in memory."""
@@ -37,7 +39,9 @@ class DensePass:
             if pending := of_block.get(block.index):
                 yield (
                     pending,
-                    record_hessians(self.model, block, pending, hidden, self.batches, self.ranks),
+                    record_hessians(
+                        self.model, block, pending, hidden, self.batches, self.ranks, self.token_weights
+                    ),
                 )
             if block.index < max(of_block):
                 with gathered(gathering_scope(self.model, block.module)):

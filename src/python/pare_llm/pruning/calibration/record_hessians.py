@@ -15,6 +15,7 @@ from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
 from pare_llm.pruning.model.sharding import gathered, gathering_scope
 from pare_llm.pruning.ranks import Ranks
+from pare_llm.statistics.hessian import TokenWeights
 from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
 from pare_llm.statistics.recorder import HessianRecorder
 from pare_llm.statistics.seen_input import SeenInput
@@ -27,6 +28,7 @@ def record_hessians(
     hidden: HiddenStates,
     batches: Sequence[Batch],
     ranks: Ranks,
+    token_weights: TokenWeights = "none",
 ) -> HessianRecorder:
     """Run the block on the batches of all ranks, and return the sums over all ranks.
 
@@ -37,7 +39,8 @@ def record_hessians(
         ValueError: if no token of any batch reached a layer. An expert may be without tokens.
     """
     # The recorder finds its layers here, because it would not find them while `gathered` replaces modules.
-    recorder = HessianRecorder(block.module, [layer.local_name for layer in layers])
+    names = [layer.local_name for layer in layers]
+    recorder = HessianRecorder(block.module, names, token_weights=token_weights)
 
     def set_mask(index: int) -> None:
         recorder.attention_mask = batches[index].padding
