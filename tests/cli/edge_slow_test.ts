@@ -12,6 +12,7 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
 import { type Finished, pareJson, runPare, startPare } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
+import { READY } from "../client/fake_host.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
 /**
@@ -115,7 +116,7 @@ describe("pare prune --server", () => {
   it("refuses hosts with different adapters before any work", async () => {
     const other = Deno.serve(
       { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-      () => Response.json({ backend: "webgpu", adapter: { name: "another" } }),
+      () => Response.json({ ...READY, backend: "webgpu", adapter: { name: "another", software: false } }),
     );
     const url = `http://127.0.0.1:${other.addr.port}`;
     const run = await runPare(...args, "--out", `${folder}/none`, "--server", hosts[1].url, "--server", url);
