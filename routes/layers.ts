@@ -45,7 +45,7 @@ async function pruneLayer(
   const { clock, limits, metrics, device } = services;
   const { signal } = c.req.raw;
   const start = clock();
-  // Frees everything in reverse order. This happens at once if a statement below throws, and otherwise at the end of the answer.
+  // Frees everything in reverse order when the function returns or throws. A streamed answer takes over the resources until its end.
   using cleanup = new DisposableStack();
   let loan: Loan | undefined;
   if (parameters.hessian !== undefined) {

@@ -62,7 +62,7 @@ export interface ServeOptions
   readonly log?: (entry: LogEntry) => void;
   /** The limits of the connections. @default DEFAULT_CONNECTION_LIMITS */
   readonly connections?: Partial<ConnectionLimits>;
-  /** The time for which a host that shuts down lets requests finish. After that, it closes their connections. @default DRAIN_SECONDS */
+  /** The time for which a host that shuts down lets requests finish. After that, it closes their connections. @default 1000 * DRAIN_SECONDS */
   readonly drainMilliseconds?: number;
   /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;
@@ -186,8 +186,8 @@ export function isPaced({ headers }: Response): boolean {
 }
 
 /**
- * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. A host beyond loopback has
- * keys, which no page of the internet can make a browser send.
+ * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. The names protect a host
+ * without keys from web pages that point their own name to its address. A host beyond loopback has keys, which such a page does not know.
  */
 function acceptedHostNames(
   hostname: string,

@@ -1,6 +1,6 @@
 /**
- * Makes texts from outside safe. With control characters in a name, a checkpoint, a server or a job could move the cursor, change colours
- * or hide what a terminal shows. Errors quote long texts in part, so that the answer to a hostile request stays small.
+ * Makes texts from outside safe. Names from a checkpoint, a server or a job can have control characters that move the cursor, change
+ * colours or hide output of a terminal. Errors quote long texts in part, so that the answer to a hostile request stays small.
  */
 
 /** Matches control characters, line separators, the characters that reverse the direction of text, and halves of surrogate pairs. */

@@ -76,7 +76,7 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   ]);
 }
 
-/** Reads the tensors of a file. The host checks whether the tensors beside the weight are those of a layer. */
+/** Reads the tensors of a file. The pruner, which is this process or a host, checks the tensors other than the weight. */
 async function readLayer(path: string): Promise<LayerTensors> {
   try {
     const tensors = decode(await readBytes(denoFileSystem, path)).tensors, weight = tensors.get("weight");

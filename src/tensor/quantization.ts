@@ -27,8 +27,8 @@ export interface GridOptions {
 /** How the weights that are kept are rounded. */
 export interface QuantizationOptions extends GridOptions {
   /**
-   * The natural order is from the first column to the last, and the activation order by decreasing diagonal entries of the Hessian. It
-   * rounds the columns with the largest activations while the most columns are left to compensate for their errors.
+   * The natural order is from the first column to the last, and the activation order by decreasing diagonal entries of the Hessian. The
+   * activation order rounds the columns with the largest activations while most columns are left to compensate for their errors.
    */
   readonly order: "natural" | "activation";
 }

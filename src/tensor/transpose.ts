@@ -1,10 +1,10 @@
 import { BYTES_PER_ELEMENT } from "./dtype.ts";
 import type { HostTensor } from "./host_tensor.ts";
 
-/** The edge of the parts that are transposed one after the other, so that both parts fit into the cache of the CPU. */
+/** The edge of the square tiles that are transposed one at a time. A tile of the source and one of the result fit into the CPU cache. */
 const EDGE = 64;
 
-/** Returns the transpose of a matrix in host memory, bit by bit. @throws {RangeError} if the elements have neither 16 nor 32 bits */
+/** Returns the transpose of a matrix in host memory, with the same bits. @throws {RangeError} if the elements have neither 16 nor 32 bits */
 export function transpose({ dtype, shape: [rows, cols], data }: HostTensor): HostTensor {
   const elementBytes = BYTES_PER_ELEMENT[dtype];
   if (elementBytes !== 2 && elementBytes !== 4) {

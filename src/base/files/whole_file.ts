@@ -86,7 +86,7 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
   }
 }
 
-/** The folder in an output folder that exists while a command writes to the output. It has the unfinished run of `pare prune`. */
+/** The name of a folder inside of an output folder. It exists while a command writes the output. It has the unfinished run of `pare prune`. */
 export const RUN_FOLDER = ".pare";
 
 /** The file in `RUN_FOLDER` that is locked. */

@@ -5,7 +5,7 @@ import { UsageError } from "../errors.ts";
 import { nameFile } from "./deno_file_system.ts";
 
 /**
- * Checks that a file exists. Only its contents can still be wrong then.
+ * Checks that a file exists and is no folder. Whether it can be read, and what it contains, is found out later.
  * @param source the option or argument that names the file, such as `option --text`
  * @throws {UsageError} naming the source, the path and the reason
  */

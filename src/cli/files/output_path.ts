@@ -52,7 +52,7 @@ export async function requireOtherFolder(out: string, model: string): Promise<vo
   throw new UsageError(`option --out ${out}: is the model itself; write to another folder`);
 }
 
-/** Checks that the output folder has no files but the lock of a process, or may be overwritten. @throws {UsageError} naming the folder */
+/** Checks that the output folder is empty except for the lock of a process, unless `overwrite` is set. @throws {UsageError} naming the folder */
 export async function requireEmptyFolder(out: string, overwrite = false): Promise<void> {
   if (overwrite) return;
   const names = [...await namesIn(out, RUN_FOLDER), ...await namesIn(`${out}/${RUN_FOLDER}`, LOCK_FILE)];

@@ -23,8 +23,8 @@ export async function readRunReport(
 }
 
 /**
- * Returns the report for a folder that another command wrote from the one of `pare prune`. The run is no longer recognised as finished
- * there, because the folder has other bytes.
+ * Returns the report, without its fingerprint, for a folder that another command made from the output of `pare prune`. Such a folder
+ * does not count as a finished run, because it has other bytes.
  */
 export function withoutFingerprint(run: RunReport | undefined): RunReport | undefined {
   return run && { ...run, fingerprint: undefined };

@@ -127,7 +127,7 @@ export function union(accesses: readonly Grants[]): Required<Grants> {
   };
 }
 
-/** Returns `HOST` or `HOST:PORT` of each http or https URL in a comma-separated list. Other texts grant nothing. */
+/** Returns `HOST:PORT` of each http or https URL in a comma-separated list. The port defaults to 443 or 80. Other texts grant nothing. */
 export function hostOf(urls: string): string[] {
   return urls.split(",").filter((url) => URL.canParse(url)).map((url) => new URL(url)).flatMap((url) => {
     if (!/^https?:$/.test(url.protocol)) return [];

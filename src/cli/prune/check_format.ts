@@ -56,7 +56,7 @@ interface GriddedLayer {
 }
 
 /**
- * Checks that two kinds of grids are symmetric. transformers loads asymmetric grids only with `dequantize=True`. It then
+ * Checks that two grids are of one kind, or that both are symmetric. transformers loads asymmetric grids only with `dequantize=True`. It then
  * computes all layers as if they had the first kind of grid, without an error (measured with version 5.24).
  */
 function checkKinds(first: GriddedLayer, other: GriddedLayer): void {

@@ -1,4 +1,4 @@
-/** Prints the result of `pare prune`, and how it is used. Every number comes from the report of the run, so the two always agree. */
+/** Prints the result of `pare prune` and the commands that load it. Every number is read from the report of the run. */
 
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";

@@ -10,8 +10,8 @@ import { checkTensor } from "../upload.ts";
 import type { ModelSpec } from "./family.ts";
 
 /**
- * Checks that the checkpoint has every tensor of every block with its shape, no block more than the configuration, and the tensors
- * before and after the blocks.
+ * Checks that the checkpoint has every tensor of every block with its shape, and the tensors before and after the blocks. It must not
+ * have more blocks than the configuration.
  * @param names the names of all tensors of the checkpoint
  * @throws {ModelError} naming the first tensor that disagrees
  */

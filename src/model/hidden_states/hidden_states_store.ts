@@ -1,6 +1,6 @@
 /**
  * The places where hidden states are stored between two blocks: device memory and host memory in this file, and a file on the disk in
- * `disk_store.ts`. Each store puts one batch of windows at a time on the device.
+ * `disk_store.ts`. Each store hands out one batch of windows at a time. The store on the device keeps all batches there.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";

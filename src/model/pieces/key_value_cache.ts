@@ -23,7 +23,7 @@ export class KeyValueCache {
   }
 
   /**
-   * Queues copying the keys and values of the next `rows` tokens, from the start of their buffers, behind those of the earlier ones.
+   * Queues copying the first `rows` rows of the buffers of keys and values into the cache, after the tokens that it has already.
    * @returns the keys and values of all tokens
    * @throws {OutOfDeviceMemoryError} if the memory for `capacity` tokens cannot be allocated
    */

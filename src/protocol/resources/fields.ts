@@ -20,7 +20,7 @@ export const digestSchema = z.string().regex(/^sha256:[0-9a-f]{64}$/, {
 /** Accepts the ids that servers send to each other. They are safe in URLs, logs and headers. */
 export const idSchema = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/);
 
-// No two repetitions can match the same digits. Otherwise the time would grow with the square of their number.
+// No two repetitions can match the same digits. Otherwise the time would grow with the square of the number of digits.
 const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i;
 
 /** Returns a schema that accepts numbers and their decimal text, because a query string has only text. The number must fit `schema`. */

@@ -41,7 +41,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
   }
 }
 
-/** A job whose tokens are weighed by the calibration, so the queries of its layers do not ask for it. */
+/** A job whose calibration weighs the tokens. The queries of its layers therefore have no `token_weights`. */
 interface WeighedJob extends PruneJob {
   readonly tokenWeightsOf: TokenWeightsOf;
 }

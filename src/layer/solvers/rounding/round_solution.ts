@@ -60,7 +60,7 @@ export async function roundSolution(
       ? await searchRanges(backend, weight, factor, pass)
       : undefined;
     const rounded = results.add(await solveSparseGpt(backend, { weight }, factor, { ...pass, gridRanges }));
-    // `weight` is now Q₁ − Q₂, so Δ + weight is W − Q₂.
+    // `solveSparseGpt` has replaced `weight` by the change Q₁ − Q₂. Δ is W − Q₁, so Δ + weight is W − Q₂.
     addScaled(backend, weight, 1, delta, rounded.mask);
     // Both are freed before the loss is measured, which takes the memory of two matrices.
     weight.destroy();

@@ -28,7 +28,10 @@ class PackedMask:
             self.bits[start // 8 :][: len(packed)] = packed
 
     def zero_(self, tensor: Tensor, first: int = 0) -> None:
-        """Set the masked entries of `tensor`, which begins at entry `first` of the mask, to +0.0."""
+        """Set the masked entries of `tensor`, which begins at entry `first` of the mask, to +0.0.
+
+        A tensor that is not contiguous must be as large as the mask.
+        """
         if self.zeros == 0:
             return
         if tensor.is_contiguous():

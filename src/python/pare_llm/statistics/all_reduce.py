@@ -32,9 +32,9 @@ def all_reduce_hessians(
 ) -> None:
     """Replace every Hessian by its sum over the ranks of `group`, each of which must call this function.
 
-    Only the upper triangles are sent. Afterwards, layers share a Hessian if they shared one on every rank
-    that called them. A rank that did not call a layer contributes zeros. If the ranks record different
-    layers, every rank raises the same ValueError, and nothing is changed.
+    Only the upper triangles are sent. Afterwards, layers share a Hessian if the same ranks called them, and
+    they shared one on each of these ranks. A rank that did not call a layer contributes zeros. If the ranks
+    record different layers, every rank raises the same ValueError, and nothing is changed.
     """
     hessians, state = _local_state(layers, shared)
     states: list[_RankState] = [state] * dist.get_world_size(group)
@@ -115,7 +115,7 @@ def _sum_matrices(
 
 
 def _device(kind: str, group: dist.ProcessGroup | None) -> torch.device:
-    """Return the device of this rank's part. All ranks use one type, or they would wait for each other."""
+    """Return the device of this rank's part. With several types of devices, the ranks would wait for ever."""
     if kind == "cuda" or dist.get_backend(group) == "nccl":  # NCCL cannot send from the CPU
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device(kind)

@@ -62,7 +62,7 @@ class Watch:
             if open_socket is None:
                 return
             self.has_cut = True
-            # The method of the plain socket also ends a read of its TLS layer in another thread.
+            # Shutting down the plain socket below TLS also ends a read through TLS in another thread.
             plain: socket.socket = getattr(open_socket, "socket", open_socket)
             with suppress(OSError):
                 socket.socket.shutdown(plain, socket.SHUT_RDWR)

@@ -71,7 +71,10 @@ class OutputFiles:
 
 
 def _other_files(source: CheckpointFolder, blocks: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Divide the tensors outside of the blocks into files that are not larger than the largest block."""
+    """Divide the tensors outside of the blocks into files of at most the size of the largest block.
+
+    A larger tensor has a file of its own.
+    """
     in_blocks = {name for names in blocks for name in names}
     limit = max(sum(source.info(name).bytes for name in names) for names in blocks)
     files: list[list[str]] = []
