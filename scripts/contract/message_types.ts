@@ -197,8 +197,10 @@ function writeType(schema: z.ZodType, place: string, written: Map<string, Writte
       const { type, check } = inner(definition.innerType);
       return { type: `${type} | null`, check: `z.nullable(${check})` };
     }
-    case "optional":
-      return inner(definition.innerType);
+    case "optional": {
+      const { type, check } = inner(definition.innerType);
+      return { type, check: `z.optional(${check})` };
+    }
     case "default": {
       const { type, check } = inner(definition.innerType), value = JSON.stringify(definition.defaultValue);
       return { type, check: `z._default(${check}, ${value.startsWith("[") ? `() => ${value}` : value})` };
@@ -224,8 +226,9 @@ function writeType(schema: z.ZodType, place: string, written: Map<string, Writte
       const members = Object.entries(shape).map(([member, part]) => {
         const text = descriptionOf(part),
           { type, check } = writeType(part, `${name ?? place}.${member}`, written);
+        const sign = definitionOf(part).type === "optional" ? "?" : "";
         return {
-          type: `${text ? `/** ${text}. */\n` : ""}readonly ${member}: ${type};`,
+          type: `${text ? `/** ${text}. */\n` : ""}readonly ${member}${sign}: ${type};`,
           check: `${member}: ${check}`,
         };
       });

@@ -26,6 +26,11 @@ export interface LayerGroup<Hessian = HostTensor> {
    */
   readonly hessian?: Hessian;
   /**
+   * Σ x·xᵀ over inputs that are not in `hessian`, in the same form. If it is given, it decides between the results of a solve, because their
+   * errors on inputs that were fitted say less about other inputs.
+   */
+  readonly validationHessian?: Hessian;
+  /**
    * The number of calibration tokens in `hessian`, if only some reach the layers, as for an expert. If it is smaller than the number of
    * input features, the layers get more damping and a note in their reports. If it is 0, `hessian` must be the identity.
    */

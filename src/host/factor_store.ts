@@ -1,6 +1,6 @@
 /**
- * Stores calibration statistics (Hessians) on the device, so that several layers can share them. Each entry has one Hessian and the last
- * Cholesky factor that was computed from it. The key of an entry is the digest of the request body that carried the Hessian.
+ * Stores calibration statistics (Hessians) on the device, so that several layers can share them. Each entry has one Hessian, the validation
+ * statistics that were sent with it, if any, and the last Cholesky factor that was computed from the Hessian. The key of an entry is the digest of the request body that carried the Hessian.
  *
  * The entries have a common budget of device memory. If they exceed it, the store frees memory, least recently used first. It frees factors
  * before whole entries, because factors can be computed again. A request uses an entry through a loan, and an entry with a loan is never
@@ -13,7 +13,7 @@ import type { Factor } from "../layer/linalg/factor.ts";
 import { type Digest, formatDigest, hashedStream } from "../protocol/digest.ts";
 import { createHash } from "node:crypto";
 import type { Backend } from "../device/backend.ts";
-import { readHessian, type ReadOptions } from "../layer/read_layer.ts";
+import { type ReadOptions, readStatistics, type ReceivedStatistics } from "../layer/read_layer.ts";
 
 /** The requested statistics are not stored, because they were never sent, or were evicted or deleted. */
 export class HessianNotFoundError extends Error {
@@ -39,6 +39,7 @@ export class StoreBudgetError extends Error {
 interface Entry {
   readonly digest: Digest;
   readonly hessian: TiledMatrix;
+  readonly validation: TiledMatrix | undefined;
   factor?: Factor & { readonly key: FactorKey };
   loans: number;
   /** Whether the entry was deleted. If it was in use, the return of the last loan frees it. */
@@ -57,8 +58,8 @@ export class FactorStore {
 
   get byteLength(): number {
     let sum = 0;
-    for (const { hessian, factor } of this.#entries.values()) {
-      sum += hessian.byteLength + (factor?.byteLength ?? 0);
+    for (const entry of this.#entries.values()) {
+      sum += statisticsBytes(entry) + (entry.factor?.byteLength ?? 0);
     }
     return sum;
   }
@@ -78,22 +79,23 @@ export class FactorStore {
   }
 
   /**
-   * Stores `hessian`. The store now owns it, even if this method throws. If `digest` is stored already, `hessian` is freed.
+   * Stores statistics. The store now owns them, even if this method throws. If `digest` is stored already, they are freed.
    * @returns whether `digest` was new
-   * @throws {StoreBudgetError} if `hessian` alone exceeds the budget. Nothing is evicted in this case
+   * @throws {StoreBudgetError} if the statistics alone exceed the budget. Nothing is evicted in this case
    */
-  add(digest: Digest, hessian: TiledMatrix): boolean {
+  add(digest: Digest, statistics: ReceivedStatistics): boolean {
     const entry = this.#entries.get(digest);
     if (entry) {
-      hessian.destroy();
+      freeStatistics(statistics);
       this.#markUsed(entry);
       return false;
     }
-    if (hessian.byteLength > this.#budget) {
-      hessian.destroy();
-      throw new StoreBudgetError(hessian.byteLength, this.#budget);
+    const bytes = statisticsBytes(statistics);
+    if (bytes > this.#budget) {
+      freeStatistics(statistics);
+      throw new StoreBudgetError(bytes, this.#budget);
     }
-    this.#entries.set(digest, { digest, hessian, loans: 0, isDeleted: false });
+    this.#entries.set(digest, { digest, ...statistics, loans: 0, isDeleted: false });
     this.#evict(digest);
     return true;
   }
@@ -122,6 +124,7 @@ export class FactorStore {
     let isReturned = false;
     return {
       hessian: entry.hessian,
+      validation: entry.validation,
       factor: ({ damping, blocksize }) => {
         const key = entry.factor?.key;
         return key?.damping === damping && key.blocksize === blocksize ? entry.factor : undefined;
@@ -129,7 +132,7 @@ export class FactorStore {
       store: (factor, key) => {
         // The current factor cannot be replaced while another loan may be using it.
         const isFactorInUse = entry.factor !== undefined && entry.loans > 1;
-        if (entry.isDeleted || isFactorInUse || factor.byteLength + entry.hessian.byteLength > this.#budget) {
+        if (entry.isDeleted || isFactorInUse || factor.byteLength + statisticsBytes(entry) > this.#budget) {
           factor.destroy();
           return;
         }
@@ -178,9 +181,18 @@ export class FactorStore {
   }
 }
 
-function free({ hessian, factor }: Entry): void {
+function free(entry: Entry): void {
+  freeStatistics(entry);
+  entry.factor?.destroy();
+}
+
+function freeStatistics({ hessian, validation }: ReceivedStatistics): void {
   hessian.destroy();
-  factor?.destroy();
+  validation?.destroy();
+}
+
+function statisticsBytes({ hessian, validation }: ReceivedStatistics): number {
+  return hessian.byteLength + (validation?.byteLength ?? 0);
 }
 
 /** A body does not have the digest that the request names. */
@@ -195,7 +207,7 @@ export class DigestMismatchError extends Error {
 /**
  * Reads a body into `store` under `digest`. If it throws, nothing is stored.
  * @returns the order of the statistics, and whether they are new in the store
- * @throws {DigestMismatchError} {StoreBudgetError} and what `readHessian` throws
+ * @throws {DigestMismatchError} {StoreBudgetError} and what `readStatistics` throws
  */
 export async function storeHessian(
   backend: Backend,
@@ -205,11 +217,11 @@ export async function storeHessian(
   options: ReadOptions,
 ): Promise<{ order: number; added: boolean }> {
   const hash = createHash("sha256");
-  const hessian = await readHessian(backend, hashedStream(source, hash), options);
+  const statistics = await readStatistics(backend, hashedStream(source, hash), options);
   const got = formatDigest(hash.digest());
   if (got !== digest) {
-    hessian.destroy();
+    freeStatistics(statistics);
     throw new DigestMismatchError(digest, got);
   }
-  return { order: hessian.cols, added: store.add(digest, hessian) };
+  return { order: statistics.hessian.cols, added: store.add(digest, statistics) };
 }

@@ -14,6 +14,9 @@ import { TensorMismatchError } from "./errors.ts";
 /** The names of the tensors that contain statistics. A body has at most one of these tensors. */
 const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 
+/** The names of the tensors that contain validation statistics. A body has at most one of these tensors. */
+const VALIDATION = ["validation_hessian", "validation_hessian_upper"] as const;
+
 /**
  * Whether a layer's body must have statistics ("required"), must have the inputs themselves ("inputs"), may have statistics
  * ("optional"), or must not have them because the request names statistics that are already stored ("stored").
@@ -25,6 +28,8 @@ export interface CheckedBody {
   readonly cols: number;
   readonly weight: FloatTensor;
   readonly statistics: Statistics | undefined;
+  /** The statistics of inputs that are not in `statistics`. They decide which of two results is better. */
+  readonly validation: HessianTensor | undefined;
   /** `packed` is true for U8 [rows, ⌈cols/8⌉] with one bit per entry, and false for BOOL [rows, cols]. */
   readonly mask: { readonly packed: boolean } | undefined;
 }
@@ -36,23 +41,36 @@ export interface FloatTensor {
   readonly cols: number;
 }
 
+/** A symmetric matrix of a layer with `order` inputs (in_features), whole or as a packed upper triangle. */
+export interface HessianTensor {
+  readonly name: Exclude<typeof STATISTICS[number], "inputs"> | typeof VALIDATION[number];
+  readonly order: number;
+}
+
 /** Statistics of a layer with `order` inputs (in_features). */
 export type Statistics =
-  | { readonly name: "hessian" | "hessian_upper"; readonly order: number }
+  | HessianTensor
   | { readonly name: "inputs"; readonly order: number; readonly tensor: FloatTensor };
+
+/** The tensors of a body that stores statistics. */
+export interface StoredTensors {
+  readonly statistics: HessianTensor;
+  readonly validation: HessianTensor | undefined;
+}
 
 /** Checks the tensors of a layer's body. @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit */
 export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
-  rejectUnknownTensors(tensors, ["weight", "mask", ...STATISTICS]);
+  rejectUnknownTensors(tensors, ["weight", "mask", ...STATISTICS, ...VALIDATION]);
   const weightInfo = find(tensors, "weight");
   if (!weightInfo) throw new TensorMismatchError("weight", "[out_features, in_features]", "none");
   const weight = floatMatrix(weightInfo, "[out_features, in_features]");
-  const statistics = findStatistics(tensors);
-  if (statistics && rule === "stored") {
+  const statistics = findOnly(tensors, STATISTICS), validation = findOnly(tensors, VALIDATION);
+  const besidesStored = rule === "stored" ? statistics ?? validation : undefined;
+  if (besidesStored) {
     throw new TensorMismatchError(
-      statistics.name,
+      besidesStored.name,
       "no statistics, because the request names stored ones",
-      describe(statistics),
+      describe(besidesStored),
     );
   }
   if (!statistics && rule === "required") {
@@ -71,25 +89,25 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
     cols,
     weight,
     statistics: statistics && checkStatistics(statistics, cols),
+    validation: validation && checkHessian(validation, cols),
     mask: checkMask(find(tensors, "mask"), rows, cols),
   };
 }
 
 /**
- * Checks a body that must have a Hessian and nothing else.
+ * Checks a body that must have a Hessian, may have validation statistics of the same order, and must have nothing else.
  * @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit
  */
-export function checkHessianTensors(
-  tensors: readonly TensorInfo[],
-): Statistics & { name: "hessian" | "hessian_upper" } {
-  rejectUnknownTensors(tensors, ["hessian", "hessian_upper"]);
-  const info = findStatistics(tensors);
+export function checkHessianTensors(tensors: readonly TensorInfo[]): StoredTensors {
+  rejectUnknownTensors(tensors, ["hessian", "hessian_upper", ...VALIDATION]);
+  const info = findOnly(tensors, STATISTICS), validation = findOnly(tensors, VALIDATION);
   if (!info) throw new TensorMismatchError("hessian", "hessian or hessian_upper", "none");
   const order = info.name === "hessian" ? info.shape[0] ?? 0 : packedOrder(info);
   checkExtent(info, order);
-  const statistics = checkStatistics(info, order);
-  if (statistics.name === "inputs") throw new TypeError("inputs were rejected above");
-  return statistics;
+  return {
+    statistics: checkHessian(info, order),
+    validation: validation && checkHessian(validation, order),
+  };
 }
 
 function find(tensors: readonly TensorInfo[], name: string): TensorInfo | undefined {
@@ -103,10 +121,12 @@ function rejectUnknownTensors(tensors: readonly TensorInfo[], allowed: readonly 
   }
 }
 
-function findStatistics(tensors: readonly TensorInfo[]): TensorInfo | undefined {
-  const found = STATISTICS.flatMap((name) => find(tensors, name) ?? []);
+/** Returns the tensor with one of `names`, if there is one. @throws {TensorMismatchError} if there are two */
+function findOnly(tensors: readonly TensorInfo[], names: readonly string[]): TensorInfo | undefined {
+  const found = names.flatMap((name) => find(tensors, name) ?? []);
   if (found.length > 1) {
-    throw new TensorMismatchError(found[1].name, "one statistics tensor", `${found[0].name} as well`);
+    const expected = names === VALIDATION ? "one validation tensor" : "one statistics tensor";
+    throw new TensorMismatchError(found[1].name, expected, `${found[0].name} as well`);
   }
   return found[0];
 }
@@ -118,11 +138,16 @@ function checkStatistics(info: TensorInfo, cols: number): Statistics {
     if (tensor.cols !== cols) throw mismatch(info, `[tokens, ${cols}]`);
     return { name, order: cols, tensor };
   }
-  const shape = name === "hessian" ? [cols, cols] : [(cols * (cols + 1)) / 2];
+  return checkHessian(info, cols);
+}
+
+function checkHessian(info: TensorInfo, cols: number): HessianTensor {
+  const name = info.name as HessianTensor["name"];
+  const shape = name.endsWith("_upper") ? [(cols * (cols + 1)) / 2] : [cols, cols];
   if (info.dtype !== "F32" || !sameShape(info.shape, shape)) {
     throw mismatch(info, `F32 [${shape.join(", ")}]`);
   }
-  return { name: name as "hessian" | "hessian_upper", order: cols };
+  return { name, order: cols };
 }
 
 function checkMask(info: TensorInfo | undefined, rows: number, cols: number): CheckedBody["mask"] {

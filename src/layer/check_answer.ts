@@ -25,14 +25,19 @@ export async function checkAnswer(backend: Backend, q: TiledMatrix, dtype: Float
 /**
  * Waits until the statistics are computed, and checks them.
  * @param hessian in upper storage, symmetric, so that an element below the diagonal is finite if its mirror image is
+ * @param name the name of the tensor in the error message
  * @throws {NonFiniteError} naming the first element in the packed upper triangle that is not finite
  * @throws {DeviceLostError}
  */
-export async function checkStatistics(backend: Backend, hessian: TiledMatrix): Promise<void> {
+export async function checkStatistics(
+  backend: Backend,
+  hessian: TiledMatrix,
+  name = "hessian_upper",
+): Promise<void> {
   const defect = await findOverflow(backend, hessian, "F32");
   if (!defect) return;
   const { row, column } = defect;
-  throw new NonFiniteError("hessian_upper", [row * hessian.cols - (row * (row + 1)) / 2 + column]);
+  throw new NonFiniteError(name, [row * hessian.cols - (row * (row + 1)) / 2 + column]);
 }
 
 async function findOverflow(

@@ -16,10 +16,11 @@ import { copyUpper } from "./linalg/submatrix.ts";
 import { scaleColumns } from "./linalg/tile_arithmetic.ts";
 import {
   checkOperands,
+  keepsHessian,
   type LayerOperands,
   type LayerParameters,
+  type MethodResult,
   usesFactor,
-  usesHessian,
 } from "./methods.ts";
 import { runMethod } from "./run_method.ts";
 import { relativeError as errorRatio } from "./solvers/solution.ts";
@@ -73,7 +74,7 @@ export async function compressLayer(
   const needsFactor = usesFactor(parameters) && !operands.factor;
   // The weights are measured while the device factors the statistics.
   const [made, measured] = await Promise.allSettled([
-    needsFactor ? factorOperands(backend, operands.hessian!, parameters) : undefined,
+    needsFactor ? factorOperands(backend, operands, parameters) : undefined,
     measureSize(backend, operands, needsFactor),
   ]);
   if (made.status === "rejected") throw made.reason;
@@ -114,6 +115,7 @@ export async function compressLayer(
       iterations: result.iterations,
       refit_steps: result.refitSteps,
       notes: [...result.notes, ...figures.note ? [figures.note] : []],
+      ...reportValidation(result.validation, parameters, lossUnit, size.weight, exponent),
       backend: backend.kind,
       adapter: backend.adapter.name,
       seconds: {
@@ -133,10 +135,11 @@ export async function compressLayer(
 
 async function factorOperands(
   backend: Backend,
-  hessian: TiledMatrix,
+  { hessian, validation }: LayerOperands,
   parameters: LayerParameters,
 ): Promise<Factor> {
-  const operand = usesHessian(parameters) ? copyUpper(backend, hessian, hessian.edge) : hessian;
+  const isKept = keepsHessian(parameters, validation !== undefined);
+  const operand = isKept ? copyUpper(backend, hessian!, hessian!.edge) : hessian!;
   const { blocksize, damping, quantization } = parameters;
   return await factorStatistics(backend, operand, { blocksize, damping, order: quantization?.order });
 }
@@ -187,6 +190,32 @@ function reportError(
     loss: isHeld ? inUnits : null,
     relativeError: isReported ? relativeError : null,
     note: [...lossNote, ...errorNote].join(" "),
+  };
+}
+
+/**
+ * Returns the fields of the report about validation. There are none without validation statistics.
+ * @param lossUnit as in `reportError`
+ * @param exponent the exponent of the scale of the weights during the solve
+ */
+function reportValidation(
+  validation: MethodResult["validation"],
+  { relativeError }: LayerParameters,
+  lossUnit: number,
+  largestWeight: number,
+  exponent: number,
+): Pick<Report, "validation_loss" | "validation_error" | "validation_choice" | "nearest_rows"> {
+  if (!validation) return {};
+  const { loss, weightForm, choice, nearestRows, largestDiagonal } = validation;
+  const error = relativeError ? errorRatio({ loss, weightForm }) : null;
+  const isUnderflow = underflows(largestWeight, largestDiagonal, exponent);
+  const held = (value: number | null) =>
+    value !== null && Number.isFinite(value) && !isUnderflow ? value : null;
+  return {
+    validation_loss: held(loss * lossUnit),
+    validation_error: held(error),
+    validation_choice: choice,
+    nearest_rows: nearestRows,
   };
 }
 

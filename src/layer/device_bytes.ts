@@ -9,7 +9,7 @@ import { panelWidth } from "./linalg/blocking.ts";
 import { LARGEST_RETRY_COPY } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
 import { wordsPerRow } from "../tensor/pattern.ts";
-import { type LayerParameters, METHOD_SOLVERS, usesFactor, usesHessian } from "./methods.ts";
+import { keepsHessian, type LayerParameters, METHOD_SOLVERS, usesFactor, usesHessian } from "./methods.ts";
 import { READ_BYTES } from "../device/host_memory.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
@@ -18,6 +18,8 @@ export interface LayerShape {
   readonly cols: number;
   /** The number of rows and columns of a tile. */
   readonly edge: number;
+  /** Whether the layer has validation statistics. @default false */
+  readonly hasValidation?: boolean;
 }
 
 /**
@@ -43,7 +45,8 @@ export function peakDeviceBytes(
   { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
   withRetryCopy = true,
 ): number {
-  const { rows, cols, edge } = shape, { blocksize, method, refitSteps = 0, quantization } = parameters;
+  const { rows, cols, edge, hasValidation = false } = shape;
+  const { blocksize, method, refitSteps = 0, quantization } = parameters;
   const weights = matrixBytes(rows, cols, edge), statistics = upperBytes(cols, edge);
   const mask = 4 * rows * wordsPerRow(cols);
   const blockColumns = Math.min(blocksize, cols);
@@ -52,10 +55,12 @@ export function peakDeviceBytes(
 
   // W, the mask of the request, the Hessian and its factor exist during the whole solve.
   const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
-  const hessian = usesHessian(parameters) || factor === 0 ? statistics : 0;
+  const hessian = keepsHessian(parameters, hasValidation) || factor === 0 ? statistics : 0;
   const staging = 2 * STRIPS_AT_ONCE * Math.min(STAGED_STRIP_BYTES[kind], 4 * Math.max(rows, cols) * cols) +
     SMALL_BYTES;
-  const resident = weights + mask + hessian + factor + staging + sums;
+  // The validation statistics, the original weights, the change of the weights, and the product that measures it.
+  const validation = hasValidation ? statistics + 2 * weights + panelOf(rows) + 4 * (rows + cols) : 0;
+  const resident = weights + mask + hessian + factor + staging + sums + validation;
   const reordered = quantization?.order === "activation" ? weights + 2 * mask : 0;
   const solution = weights + mask +
     (quantization ? 8 * rows * gridsPerRow(quantization, cols) : 0);
@@ -82,7 +87,12 @@ export function peakDeviceBytes(
     maxBufferBytes,
   };
   const factorScratch = statistics + 4 * cols * blocksize + panelOf(cols);
-  const phases = [factoring, METHOD_SOLVERS[method].peakBytes({ ...sizes, factorScratch })];
+  const bytes = { ...sizes, factorScratch };
+  const phases = [factoring, METHOD_SOLVERS[method].peakBytes(bytes)];
+  // The solution is compared with magnitude and rounding to nearest, and its error on the Hessian is measured again.
+  if (hasValidation) {
+    phases.push(2 * solution + METHOD_SOLVERS.magnitude.peakBytes(bytes), solution + 2 * weights + form);
+  }
   if (refitSteps > 0) phases.push(solution + refit);
   if (quantization && usesHessian(parameters)) phases.push(solution + 2 * weights + pass + form);
   return resident + Math.max(...phases);

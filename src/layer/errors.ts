@@ -79,10 +79,10 @@ export function layerRefusal(error: unknown): Refusal | undefined {
     return new Refusal("not_symmetric", message, { members: { tensor, index } });
   }
   if (error instanceof InvalidStatisticsError) {
-    const { index, value, message } = error;
-    // The error is about a diagonal entry of H. If the entry is finite, it is negative, so H is not positive definite.
+    const { index, value, message, tensor } = error;
+    // The error is about a diagonal entry of a matrix. If the entry is finite, it is negative, so the matrix is not positive definite.
     const code = Number.isFinite(value) ? "not_positive_definite" : "non_finite";
-    return new Refusal(code, message, { members: { tensor: "hessian", index: [index, index] } });
+    return new Refusal(code, message, { members: { tensor, index: [index, index] } });
   }
   if (error instanceof NotPositiveDefiniteError) {
     const { order, damping, message } = error;

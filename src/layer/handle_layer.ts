@@ -21,10 +21,10 @@ import { TensorMismatchError } from "./errors.ts";
 import type { StatisticsRule } from "./body_tensors.ts";
 import type { Loan } from "./loan.ts";
 import {
+  keepsHessian,
   type LayerParameters,
   METHOD_SOLVERS,
   needsStatistics,
-  usesHessian,
   usesStorableFactor,
 } from "./methods.ts";
 import type { MatrixReader } from "./matrix_reader.ts";
@@ -48,6 +48,11 @@ export interface TensorsRequest extends LayerInput {
   readonly tensors: ReadonlyMap<string, HostTensor>;
   /** The statistics, if they are on the device and the layer does not share them. The call overwrites and frees this matrix. */
   readonly hessian?: TiledMatrix;
+  /**
+   * The validation statistics, in the form of `hessian`, if they are on the device and the layer does not share them. The call frees this
+   * matrix.
+   */
+  readonly validation?: TiledMatrix;
 }
 
 export interface LayerOptions {
@@ -97,21 +102,34 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
  * @throws the errors of `handleLayer`, except those of a body
  */
 export async function pruneTensors(
-  { tensors, hessian, ...task }: TensorsRequest,
+  { tensors, hessian, validation, ...task }: TensorsRequest,
   options: LayerOptions,
 ): Promise<{ readonly tensors: Map<string, HostTensor>; readonly report: Report }> {
   const { backend } = options;
   using given = new DisposableStack();
-  if (hessian) given.defer(() => hessian.destroy());
+  for (const matrix of [hessian, validation]) given.defer(() => matrix?.destroy());
   const solved = await solveLayer(task, options, async (rules) => {
-    if (!hessian) return await uploadLayer(backend, tensors, rules);
-    const statistics = given.adopt(withEdge(backend, hessian, rules.edge), (copy) => copy.destroy());
-    const received = await uploadLayer(backend, tensors, { ...rules, statistics: "stored" });
+    if (!hessian && !validation) return await uploadLayer(backend, tensors, rules);
+    const { edge, checkShape, statistics } = rules;
+    const [ownHessian, ownValidation] = [hessian, validation].map((matrix) =>
+      matrix && given.adopt(withEdge(backend, matrix, edge), (copy) => copy.destroy())
+    );
+    const received = await uploadLayer(backend, tensors, {
+      ...rules,
+      statistics: hessian ? "stored" : statistics,
+      checkShape: (rows, cols, hasValidation) => checkShape?.(rows, cols, hasValidation || !!validation),
+    });
     const destroy = () => {
-      statistics.destroy();
+      ownHessian?.destroy();
+      ownValidation?.destroy();
       received.destroy();
     };
-    return { ...received, hessian: statistics, destroy };
+    return {
+      ...received,
+      hessian: ownHessian ?? received.hessian,
+      validation: ownValidation ?? received.validation,
+      destroy,
+    };
   });
   using _solved = { [Symbol.dispose]: solved.destroy };
   const { solution, dtype, weights, report } = solved;
@@ -151,9 +169,10 @@ async function solveLayer(
     edge,
     statistics: statisticsRule(parameters, loan),
     tokenWeights: parameters.token_weights,
-    checkShape(rows, cols) {
+    checkShape(rows, cols, hasOwnValidation) {
       METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols);
-      checkDeviceBytes(backend, { rows, cols, edge }, parameters);
+      const hasValidation = hasOwnValidation || loan?.validation !== undefined;
+      checkDeviceBytes(backend, { rows, cols, edge, hasValidation }, parameters);
     },
   });
   operands.defer(received.destroy);
@@ -213,7 +232,7 @@ function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
 }
 
 /**
- * Solves `received` and overwrites its tensors. Stored statistics are not overwritten. If their factor is stored for the same damping and
+ * Solves `received` and overwrites its tensors, except validation statistics. Stored statistics are not overwritten. If their factor is stored for the same damping and
  * block size, the solve uses this factor. Otherwise the solve uses a copy of the statistics, and a factor that it computes from the copy is
  * stored.
  * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its own
@@ -230,23 +249,27 @@ async function solveReceivedLayer(
   const key = { damping: parameters.damping, blocksize: parameters.blocksize };
   const isStorable = usesStorableFactor(parameters);
   const storedFactor = isStorable ? loan?.factor(key) : undefined;
-  const hessianCopy = loan && (!storedFactor || usesHessian(parameters))
-    ? copyUpper(backend, loan.hessian, layer.weight.edge)
-    : undefined;
+  const lentValidation = loan?.validation;
+  const needsHessian = keepsHessian(parameters, (received.validation ?? lentValidation) !== undefined);
+  using copies = new DisposableStack();
+  const copyOf = (matrix: TiledMatrix) => copyUpper(backend, matrix, layer.weight.edge);
+  const hessianCopy = loan && (!storedFactor || needsHessian) ? copyOf(loan.hessian) : undefined;
   try {
-    const operands = { layer, hessian: received.hessian ?? hessianCopy, factor: storedFactor };
+    const validation = lentValidation && lentValidation.edge !== layer.weight.edge
+      ? copies.adopt(copyOf(lentValidation), (copy) => copy.destroy())
+      : lentValidation ?? received.validation;
+    const operands = { layer, hessian: received.hessian ?? hessianCopy, factor: storedFactor, validation };
     const { solution, factor, report, mayOverflow } = await compressLayer(
       backend,
       operands,
       parameters,
       clock,
     );
-    // A new factor may lie in the memory of the copy, which is then freed together with the factor.
-    if (factor && loan && isStorable) loan.store(factor, key);
-    else {
-      factor?.destroy();
-      hessianCopy?.destroy();
-    }
+    const isStored = factor && loan && isStorable;
+    if (isStored) loan.store(factor, key);
+    else factor?.destroy();
+    // A stored factor may lie in the memory of the copy, which is then freed together with the factor.
+    if (!isStored || needsHessian) hessianCopy?.destroy();
     return { solution, report, mayOverflow };
   } catch (error) {
     hessianCopy?.destroy();

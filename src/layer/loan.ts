@@ -15,6 +15,8 @@ export interface FactorKey {
 export interface Loan {
   /** H, (n, n) f32, upper storage, undamped. Read only, so a solve that overwrites its statistics uses a copy. */
   readonly hessian: TiledMatrix;
+  /** The validation statistics, in the form of `hessian`, if the caller has stored some. Read only. */
+  readonly validation?: TiledMatrix;
   /** Returns the stored factor for `key`, if any. It is read only, and valid until the loan is returned. */
   factor(key: FactorKey): Factor | undefined;
   /** Gives the store a factor of these statistics. The store now owns the factor and may free it at once. */
@@ -33,8 +35,11 @@ export const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = {
 export class LentStatistics implements Loan {
   #factor: { readonly factor: Factor; readonly key: FactorKey } | undefined;
 
-  /** @param limit the largest sum of bytes of the statistics and a factor. A larger factor is not kept */
-  constructor(readonly hessian: TiledMatrix, readonly limit: number) {}
+  /**
+   * @param limit the largest sum of bytes of the statistics and a factor. A larger factor is not kept
+   * @param validation the validation statistics, which the object frees with the statistics
+   */
+  constructor(readonly hessian: TiledMatrix, readonly limit: number, readonly validation?: TiledMatrix) {}
 
   factor({ damping, blocksize }: FactorKey): Factor | undefined {
     const key = this.#factor?.key;
@@ -42,7 +47,8 @@ export class LentStatistics implements Loan {
   }
 
   store(factor: Factor, key: FactorKey): void {
-    if (factor.byteLength + this.hessian.byteLength > this.limit) return factor.destroy();
+    const bytes = this.hessian.byteLength + (this.validation?.byteLength ?? 0);
+    if (factor.byteLength + bytes > this.limit) return factor.destroy();
     this.#factor?.factor.destroy();
     this.#factor = { factor, key };
   }
@@ -52,6 +58,7 @@ export class LentStatistics implements Loan {
   /** Frees the statistics and the factor. Idempotent. */
   destroy(): void {
     this.hessian.destroy();
+    this.validation?.destroy();
     this.#factor?.factor.destroy();
   }
 }

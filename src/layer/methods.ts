@@ -12,6 +12,7 @@ import { checkObcSize, MAX_OBC_BATCH_BYTES } from "./solvers/obc/weight_removal.
 import type { ScaledStatistics } from "./solvers/scaled_statistics.ts";
 import type { Layer, Solution, SolveOptions } from "./solvers/solver.ts";
 import { solveSparseGpt } from "./solvers/sparsegpt.ts";
+import type { ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
 import { MAX_CHOICE_BYTES, solveWanda } from "./solvers/wanda.ts";
 
 export interface SolveTask {
@@ -22,6 +23,8 @@ export interface SolveTask {
   readonly parameters: LayerParameters;
   /** Returns the scaled statistics, which overwrite the Hessian. */
   scaledStatistics(): Promise<ScaledStatistics>;
+  /** Measures results by the validation statistics, if the layer has some. */
+  readonly validation?: ValidationLoss;
 }
 
 export interface SolvedLayer {
@@ -33,6 +36,14 @@ export interface SolvedLayer {
   /** The number of conjugate-gradient steps of the result. Undefined if the solver does not refit. */
   readonly refitSteps?: number;
   readonly notes?: readonly string[];
+}
+
+/** The result of a method with its refit and its rounding. */
+export interface MethodResult extends Required<SolvedLayer> {
+  /** The seconds of the refit. 0 if the refit is a part of the solve. */
+  readonly refitSeconds: number;
+  /** The figures of the validation statistics. Undefined if the layer has none. */
+  readonly validation?: ValidationFigures;
 }
 
 /** The bytes of the matrices of a solve, and the shape from which they follow. */
@@ -99,9 +110,9 @@ export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
     checkShape: checkObcSize,
   },
   alps: {
-    async solve({ backend, operands: { layer, factor }, parameters, scaledStatistics }) {
+    async solve({ backend, operands: { layer, factor }, parameters, scaledStatistics, validation }) {
       const { refitSteps: steps = 0, effort = "default" } = parameters;
-      const options = { ...parameters, refitSteps: steps, effort };
+      const options = { ...parameters, refitSteps: steps, effort, validation };
       const solution = await solveAlps(backend, layer, factor!, await scaledStatistics(), options);
       const { iterations, refitSteps, keptSparseGpt } = solution;
       const notes = keptSparseGpt
@@ -133,6 +144,8 @@ export interface LayerOperands {
   readonly hessian?: TiledMatrix;
   /** A factor of the Hessian from an earlier layer with the same inputs, for methods that use a factor (`usesFactor`). */
   readonly factor?: Factor;
+  /** The validation statistics, in the form of `hessian`. Their values are not changed. They decide which of two results is better. */
+  readonly validation?: TiledMatrix;
   /** The factor by which the losses of the solve are multiplied before they are shown. It is not 1 if the weights are scaled. @default 1 */
   readonly lossUnit?: number;
 }
@@ -174,21 +187,29 @@ export function usesHessian({ method, refitSteps = 0 }: StatisticsParameters): b
   return refitSteps > 0 || METHODS[method].statistics !== "factor";
 }
 
+/** Whether the Hessian is needed beside its factor. With validation statistics it measures the result that they have chosen. */
+export function keepsHessian(parameters: StatisticsParameters, hasValidation: boolean): boolean {
+  return hasValidation || usesHessian(parameters);
+}
+
 /** Whether the layer cannot be solved without statistics. */
 export function needsStatistics({ method, refitSteps = 0, quantization }: StatisticsParameters): boolean {
   return !needsNoStatistics({ method, refit: refitSteps, bits: quantization?.bits });
 }
 
 /** Checks that the method can use the operands. @throws {TypeError} if it cannot */
-export function checkOperands({ hessian, factor }: LayerOperands, parameters: LayerParameters): void {
-  const { method } = parameters;
+export function checkOperands(
+  { hessian, factor, validation }: LayerOperands,
+  parameters: LayerParameters,
+): void {
+  const { method } = parameters, needsHessian = keepsHessian(parameters, validation !== undefined);
   if (factor && !usesFactor(parameters)) {
     throw new TypeError(`${method}: needs the undamped hessian, and cannot use a factor`);
   }
-  if (hessian && factor && !usesHessian(parameters)) {
+  if (hessian && factor && !needsHessian) {
     throw new TypeError("operands of a layer: give a hessian or its factor, not both");
   }
   if (hessian || !needsStatistics(parameters)) return;
   if (!factor) throw new TypeError(`${method}: needs a hessian or its factor`);
-  if (usesHessian(parameters)) throw new TypeError(`${method}: needs a hessian beside its factor`);
+  if (needsHessian) throw new TypeError(`${method}: needs a hessian beside its factor`);
 }

@@ -33,8 +33,11 @@ export interface LayerRules extends Pick<ReadOptions, "edge"> {
   readonly statistics: StatisticsRule;
   /** How much each of the calibration inputs counts. @default "none" */
   readonly tokenWeights?: TokenWeights;
-  /** Called with the shape of the weight before any data is read. It throws if the layer is too large. */
-  readonly checkShape?: (rows: number, cols: number) => void;
+  /**
+   * Called before any data is read, with the shape of the weight and whether the layer has validation statistics of its own. It throws if
+   * the layer is too large.
+   */
+  readonly checkShape?: (rows: number, cols: number, hasValidation: boolean) => void;
 }
 
 export interface ReceivedLayer {
@@ -44,6 +47,8 @@ export interface ReceivedLayer {
   readonly layer: Layer;
   /** The statistics H, (cols, cols) f32, upper storage. Undefined if the request has no statistics. */
   readonly hessian: TiledMatrix | undefined;
+  /** The validation statistics, in the form of `hessian`. Undefined if the request has none. */
+  readonly validation: TiledMatrix | undefined;
   /** Frees all tensors. The method may be called more than once, and after a solve that has already freed some tensors. */
   destroy(): void;
 }
@@ -90,25 +95,29 @@ async function receiveLayer(
 ): Promise<ReceivedLayer> {
   return await withSinks(async (sinks) => {
     const tensors = checkLayerTensors(infos, rule);
-    const { rows, cols, statistics } = tensors;
-    checkShape?.(rows, cols);
+    const { rows, cols, statistics, validation } = tensors;
+    checkShape?.(rows, cols, validation !== undefined);
     const weight = new WeightSink(backend, tensors.weight, edge);
     sinks.set("weight", weight);
     const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge, tokenWeights);
     if (statisticsSink) sinks.set(statistics.name, statisticsSink);
+    const validationSink = validation && createStatisticsSink(backend, validation, edge);
+    if (validationSink) sinks.set(validation.name, validationSink);
     const mask = tensors.mask && new MaskSink(backend, rows, cols, tensors.mask.packed);
     if (mask) sinks.set("mask", mask);
     await ingest(backend, chunks, sinks);
     const layer: Layer = { weight: weight.take(), forced: mask?.take() };
-    const hessian = statisticsSink?.take();
+    const hessian = statisticsSink?.take(), held = validationSink?.take();
     return {
       rows,
       cols,
       dtype: tensors.weight.dtype,
       layer,
       hessian,
+      validation: held,
       destroy() {
         hessian?.destroy();
+        held?.destroy();
         layer.weight.destroy();
         layer.forced?.bits.destroy();
       },
@@ -116,24 +125,32 @@ async function receiveLayer(
   });
 }
 
+/** The statistics of a layer's inputs, (n, n) f32 in upper storage, and those of its validation inputs, if there are any. */
+export interface ReceivedStatistics {
+  readonly hessian: TiledMatrix;
+  readonly validation: TiledMatrix | undefined;
+}
+
 /**
- * Reads a body that holds a Hessian and nothing else, and closes the source. If it throws, nothing stays allocated.
- * @returns H, (n, n) f32, upper storage. The caller frees the matrix
+ * Reads a body that holds statistics and nothing else, and closes the source. If it throws, nothing stays allocated.
+ * @returns the matrices, which the caller frees
  * @throws the errors of `readLayer`
  */
-export async function readHessian(
+export async function readStatistics(
   backend: Backend,
   source: AsyncIterable<Uint8Array>,
   { totalBytes, edge }: ReadOptions,
-): Promise<TiledMatrix> {
+): Promise<ReceivedStatistics> {
   const stream = await openSafetensors(source, { totalBytes });
   try {
     return await withSinks(async (sinks) => {
-      const statistics = checkHessianTensors(stream.header.tensors);
+      const { statistics, validation } = checkHessianTensors(stream.header.tensors);
       const sink = createStatisticsSink(backend, statistics, edge);
       sinks.set(statistics.name, sink);
+      const validationSink = validation && createStatisticsSink(backend, validation, edge);
+      if (validationSink) sinks.set(validation.name, validationSink);
       await ingest(backend, stream.chunks(), sinks);
-      return sink.take();
+      return { hessian: sink.take(), validation: validationSink?.take() };
     });
   } finally {
     await stream.close();
@@ -148,9 +165,11 @@ function createStatisticsSink(
 ): TensorSink<TiledMatrix> {
   switch (statistics.name) {
     case "hessian":
-      return new HessianSink(backend, statistics.order, edge);
+    case "validation_hessian":
+      return new HessianSink(backend, statistics.order, edge, statistics.name);
     case "hessian_upper":
-      return new PackedHessianSink(backend, statistics.order, edge);
+    case "validation_hessian_upper":
+      return new PackedHessianSink(backend, statistics.order, edge, statistics.name);
     case "inputs":
       return new InputsSink(backend, statistics.tensor, edge, tokenWeights);
   }

@@ -5,22 +5,19 @@
  */
 
 import type { Backend } from "../device/backend.ts";
+import { chooseResult } from "./choose_result.ts";
 import { refit, type RefitReport } from "./solvers/refit.ts";
 import { roundSolution } from "./solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
+import { ValidationLoss } from "./solvers/validation_loss.ts";
 import {
   type LayerOperands,
   type LayerParameters,
   METHOD_SOLVERS,
-  type SolvedLayer,
+  type MethodResult,
   type SolveTask,
   usesHessian,
 } from "./methods.ts";
-
-export interface MethodResult extends Required<SolvedLayer> {
-  /** The seconds of the refit. 0 if the refit is a part of the solve. */
-  readonly refitSeconds: number;
-}
 
 /**
  * Solves the layer. The operands must have the statistics that the method needs (`usesFactor`, `usesHessian`).
@@ -39,6 +36,10 @@ export async function runMethod(
     ]
     : [];
   using scratch = new DisposableStack();
+  const validation = operands.validation && scratch.adopt(
+    await ValidationLoss.open(backend, operands.layer.weight, operands.validation),
+    (loss) => loss.destroy(),
+  );
   let scaled: ScaledStatistics | undefined;
   // Scaling overwrites the Hessian, so it waits until the scaled statistics are first used.
   const scaledStatistics = async () =>
@@ -48,30 +49,38 @@ export async function runMethod(
     );
   const onePass = !usesHessian(parameters);
   const solver = METHOD_SOLVERS[parameters.method],
-    task = { backend, operands, parameters, scaledStatistics };
+    task: SolveTask = { backend, operands, parameters, scaledStatistics, validation };
   const solved = await solver.solve(
     onePass ? task : { ...task, parameters: { ...parameters, quantization: undefined } },
   );
   notes.push(...solved.notes ?? []);
   let result: MethodResult = { iterations: 0, refitSteps: 0, ...solved, refitSeconds: 0, notes };
-  if (onePass) return result;
-  try {
-    if (refitSteps && solved.refitSteps === undefined) result = await refitResult(task, result, clock);
-    return quantization ? await roundResult(task, result) : result;
-  } catch (error) {
-    result.solution.destroy();
-    throw error;
+  if (!onePass) {
+    try {
+      if (refitSteps && solved.refitSteps === undefined) result = await refitResult(task, result, clock);
+      if (quantization) result = await roundResult(task, result);
+    } catch (error) {
+      result.solution.destroy();
+      throw error;
+    }
   }
+  return validation ? await chooseResult(task, validation, result) : result;
 }
 
 async function refitResult(
-  { backend, operands: { layer, factor, lossUnit = 1 }, parameters, scaledStatistics }: SolveTask,
+  { backend, operands: { layer, factor, lossUnit = 1 }, parameters, scaledStatistics, validation }: SolveTask,
   result: MethodResult,
   clock: () => number,
 ): Promise<MethodResult> {
   const startedAt = clock(), { solution } = result, { q, mask } = solution;
   const weights = { delta: layer.weight, q, mask };
-  const report = await refit(backend, weights, await scaledStatistics(), parameters.refitSteps!);
+  const report = await refit(
+    backend,
+    weights,
+    await scaledStatistics(),
+    parameters.refitSteps!,
+    validation,
+  );
   return {
     ...result,
     solution: { ...solution, loss: report.after.loss },
@@ -85,20 +94,23 @@ async function refitResult(
 /** Describes the effect of a refit by the losses that decided whether it is kept (`isLowerLoss`). */
 function refitNote({ before, after, steps }: RefitReport, lossUnit: number): string {
   const isExact = before.loss !== null && after.loss !== null;
-  const name = isExact ? "loss" : "damped loss";
-  const [from, to] = [before, after].map(({ loss, dampedLoss }) => (isExact ? loss! : dampedLoss) * lossUnit);
+  const isValidated = before.validationLoss !== undefined;
+  const name = isValidated ? "validation loss" : isExact ? "loss" : "damped loss";
+  const [from, to] = [before, after].map(({ loss, dampedLoss, validationLoss }) =>
+    (validationLoss ?? (isExact ? loss! : dampedLoss)) * lossUnit
+  );
   return steps > 0
     ? `The refit lowered the ${name} from ${from} to ${to}.`
     : `The refit was discarded, because it did not lower the ${name} of ${from}.`;
 }
 
 async function roundResult(
-  { backend, operands: { layer, factor }, parameters, scaledStatistics }: SolveTask,
+  { backend, operands: { layer, factor }, parameters, scaledStatistics, validation }: SolveTask,
   result: MethodResult,
 ): Promise<MethodResult> {
   const { solution } = result, { loss } = solution, { quantization, refitSteps = 0 } = parameters;
   // The search costs less than a refit. Methods that skip the refit are chosen because they are cheap.
-  const options = { quantization: quantization!, searchRanges: refitSteps > 0 };
+  const options = { quantization: quantization!, searchRanges: refitSteps > 0, validation };
   const rounded = await roundSolution(backend, layer, solution, factor!, await scaledStatistics(), options);
   const notes = loss === null || rounded.loss === null
     ? result.notes

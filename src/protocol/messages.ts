@@ -90,6 +90,14 @@ export interface Report {
   readonly loss: number | null;
   /** loss / tr(WHWᵀ), where W is the weight before pruning. Null without statistics, with error=false, or with a reason in `notes` if the loss is null, f32 cannot hold it or only the denominator is 0. */
   readonly relative_error: number | null;
+  /** tr(ΔHvΔᵀ) with the validation statistics Hv. Null if f32 cannot hold it. Absent without validation statistics, like the next three fields. */
+  readonly validation_loss?: number | null;
+  /** validation_loss / tr(WHvWᵀ). Null with error=false, if the loss is null, or if only the denominator is 0. */
+  readonly validation_error?: number | null;
+  /** The mask of the answer: that of the method, or that of magnitude if its validation loss was smaller. */
+  readonly validation_choice?: "method" | "magnitude";
+  /** The number of rows that have the original weights, pruned and rounded to nearest, because their validation loss was smaller. */
+  readonly nearest_rows?: number;
   /** The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics. */
   readonly damping: number | null;
   /** The iterations that searched for the mask. 0 if the method does not iterate. */

@@ -141,12 +141,24 @@ export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource 
     layerCount: model.layerCount,
     async *groups() {
       for await (const group of model.groups()) {
-        const hessian = await group.hessian?.packedUpper();
-        group.hessian?.destroy();
-        yield { ...group, hessian, replace: (...replacement) => group.replace(...replacement) };
+        const hessian = await readBack(group.hessian);
+        const validationHessian = await readBack(group.validationHessian);
+        yield {
+          ...group,
+          hessian,
+          validationHessian,
+          replace: (...replacement) => group.replace(...replacement),
+        };
       }
     },
   };
+}
+
+/** Reads a Hessian back and frees it on the device. */
+async function readBack(hessian: HessianAccumulator | undefined): Promise<HostTensor | undefined> {
+  const packed = await hessian?.packedUpper();
+  hessian?.destroy();
+  return packed;
 }
 
 /** Computes the Hessian of each group of a round. The caller must destroy the Hessians. */

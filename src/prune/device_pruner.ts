@@ -2,6 +2,7 @@
 
 import { abortable } from "../base/waiting.ts";
 import type { Backend } from "../device/backend.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { CallOptions } from "../client/transport.ts";
 import { PareError } from "../client/errors.ts";
@@ -62,12 +63,13 @@ export class DevicePruner implements CalibratedPruner {
   ): AsyncGenerator<RoundLayer<HessianAccumulator>, void, void> {
     let solved: RoundLayer<HessianAccumulator> | undefined;
     for await (const group of groups) {
-      const hessian = group.hessian?.take(), isShared = group.layers.length > 1;
+      const hessian = group.hessian?.take(), validation = hessian && group.validationHessian?.take();
+      const isShared = group.layers.length > 1;
       const lent = hessian && isShared
-        ? new LentStatistics(hessian, DEFAULT_STORE_BYTES[this.backend.kind])
+        ? new LentStatistics(hessian, DEFAULT_STORE_BYTES[this.backend.kind], validation)
         : undefined;
-      const statistics = lent ? { loan: lent } : { hessian };
-      let running: Promise<unknown> = hessian ? checkStatistics(this.backend, hessian) : Promise.resolve();
+      const statistics = lent ? { loan: lent } : { hessian, validation };
+      let running: Promise<unknown> = this.#check(hessian, validation);
       try {
         for (const { name, weight } of group.layers) {
           signal?.throwIfAborted();
@@ -82,7 +84,7 @@ export class DevicePruner implements CalibratedPruner {
           solved = { group, name, weight: pruned, quantized, report };
         }
       } finally {
-        const free = () => (lent ?? hessian)?.destroy();
+        const free = () => [lent ?? hessian, validation].forEach((matrix) => matrix?.destroy());
         const freed = running.then(free, free);
         if (!signal?.aborted) await freed;
       }
@@ -90,11 +92,16 @@ export class DevicePruner implements CalibratedPruner {
     if (solved) yield solved;
   }
 
+  async #check(hessian: TiledMatrix | undefined, validation: TiledMatrix | undefined): Promise<void> {
+    if (hessian) await checkStatistics(this.backend, hessian);
+    if (validation) await checkStatistics(this.backend, validation, "validation_hessian_upper");
+  }
+
   /** Prunes a layer whose statistics are among its tensors or on the device. */
   async #prune(
     layer: LayerTensors,
     query: LayerQuery,
-    statistics: Pick<TensorsRequest, "hessian" | "loan"> = {},
+    statistics: Pick<TensorsRequest, "hessian" | "validation" | "loan"> = {},
   ): Promise<PrunedLayer> {
     const parsed = layerQuerySchema.safeParse(query);
     if (!parsed.success) throw invalidParameters(parsed.error);

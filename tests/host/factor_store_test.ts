@@ -40,7 +40,7 @@ function factor(backend: Backend): Factor {
 function storeOf(count: number, names: string) {
   const backend = memoryBackend();
   const store = new FactorStore(count * ONE);
-  for (const name of names) store.add(name, hessian(backend));
+  for (const name of names) store.add(name, { hessian: hessian(backend), validation: undefined });
   const storeFactor = (name: string) => {
     const loan = store.borrow(name);
     loan.store(factor(backend), KEY);
@@ -65,7 +65,7 @@ describe("FactorStore", () => {
   it("evicts the least recently used statistics first", () => {
     const { backend, store, listed, live } = storeOf(2, "ab");
     store.borrow("a").return();
-    store.add("c", hessian(backend));
+    store.add("c", { hessian: hessian(backend), validation: undefined });
     assert.equal(listed(), "ac");
     assert.equal(live(), 2);
   });
@@ -75,7 +75,7 @@ describe("FactorStore", () => {
     storeFactor("a");
     storeFactor("b");
     assert.equal(live(), 4);
-    store.add("c", hessian(backend));
+    store.add("c", { hessian: hessian(backend), validation: undefined });
     assert.deepEqual([listed(), live()], ["abc", 4]);
     const loans = ["a", "b"].map((name) => store.borrow(name));
     assert.deepEqual(loans.map((loan) => loan.factor(KEY) !== undefined), [false, true]);
@@ -118,11 +118,11 @@ describe("FactorStore", () => {
   it("never frees statistics in use, and returns to its budget when their loans end", () => {
     const { backend, store, listed, live } = storeOf(2, "ab");
     const a = store.borrow("a"), b = store.borrow("b");
-    store.add("c", hessian(backend));
+    store.add("c", { hessian: hessian(backend), validation: undefined });
     assert.deepEqual([listed(), live()], ["ab", 2]);
     b.return();
     b.return();
-    store.add("c", hessian(backend));
+    store.add("c", { hessian: hessian(backend), validation: undefined });
     assert.deepEqual([listed(), live()], ["ac", 2]);
     a.return();
   });
@@ -141,8 +141,8 @@ describe("FactorStore", () => {
 
   it("stores identical statistics only once", () => {
     const { backend, store, live } = storeOf(4, "a");
-    assert.equal(store.add("a", hessian(backend)), false);
-    assert.equal(store.add("b", hessian(backend)), true);
+    assert.equal(store.add("a", { hessian: hessian(backend), validation: undefined }), false);
+    assert.equal(store.add("b", { hessian: hessian(backend), validation: undefined }), true);
     assert.equal(live(), 2);
   });
 
@@ -150,7 +150,7 @@ describe("FactorStore", () => {
     const { backend, store, listed, live } = storeOf(1, "a");
     const large = new TiledMatrix(backend, { label: "hessian", rows: 9, cols: 9, storage: "upper" });
     assert.throws(
-      () => store.add("b", large),
+      () => store.add("b", { hessian: large, validation: undefined }),
       (error) => error instanceof StoreBudgetError && error.limit === ONE,
     );
     assert.deepEqual([listed(), live()], ["a", 1]);

@@ -36,6 +36,8 @@ describe("checkLayerTensors", () => {
     assert.equal(check({ ...WEIGHT, inputs: ["BF16", 3, 10] }).statistics?.name, "inputs");
     // The limit on features does not apply to tokens, which have a limit of their own.
     assert.ok(check({ ...WEIGHT, inputs: ["BF16", MAX_TOKENS, 10] }));
+    const validated = { ...WEIGHT, hessian: ["F32", 10, 10], validation_hessian_upper: ["F32", 55] } as const;
+    assert.deepEqual(check(validated).validation, { name: "validation_hessian_upper", order: 10 });
     assert.equal(check(WEIGHT, "optional").statistics, undefined);
     assert.equal(check(WEIGHT, "stored").statistics, undefined);
     assert.deepEqual(check({ ...WEIGHT, mask: ["U8", 6, 2] }, "optional").mask, { packed: true });
@@ -69,6 +71,30 @@ describe("checkLayerTensors", () => {
     ["inputs of another width", { ...WEIGHT, inputs: ["F32", 2, 9] }, "required", "inputs"],
     ["inputs with too many tokens", { ...WEIGHT, inputs: ["F32", MAX_TOKENS + 1, 10] }, "required", "inputs"],
     ["inputs without tokens", { ...WEIGHT, inputs: ["F32", 0, 10] }, "required", "inputs"],
+    [
+      "validation statistics of another order",
+      { ...WEIGHT, hessian: ["F32", 10, 10], validation_hessian: ["F32", 9, 9] },
+      "required",
+      "validation_hessian",
+    ],
+    [
+      "validation statistics beside stored statistics",
+      { ...WEIGHT, validation_hessian_upper: ["F32", 55] },
+      "stored",
+      "validation_hessian_upper",
+    ],
+    [
+      "validation statistics in place of statistics",
+      { ...WEIGHT, validation_hessian: ["F32", 10, 10] },
+      "required",
+      "hessian",
+    ],
+    [
+      "two forms of validation statistics",
+      { ...WEIGHT, validation_hessian: ["F32", 10, 10], validation_hessian_upper: ["F32", 55] },
+      "optional",
+      "validation_hessian_upper",
+    ],
     ["a mask of another shape", { ...WEIGHT, mask: ["U8", 6, 10] }, "optional", "mask"],
     ["a tensor with an unknown name", { ...WEIGHT, wieght: ["F32", 1] }, "optional", "wieght"],
   ];
@@ -80,11 +106,20 @@ describe("checkLayerTensors", () => {
 });
 
 describe("checkHessianTensors", () => {
-  it("accepts either form of a hessian if it is the only tensor", () => {
-    assert.deepEqual(checkHessianTensors(infos({ hessian: ["F32", 7, 7] })), { name: "hessian", order: 7 });
+  it("accepts either form of a hessian, alone or with validation statistics", () => {
+    const whole = { name: "hessian", order: 7 };
+    assert.deepEqual(checkHessianTensors(infos({ hessian: ["F32", 7, 7] })), {
+      statistics: whole,
+      validation: undefined,
+    });
+    const both: Spec = { validation_hessian_upper: ["F32", 28], hessian: ["F32", 7, 7] };
+    assert.deepEqual(checkHessianTensors(infos(both)), {
+      statistics: whole,
+      validation: { name: "validation_hessian_upper", order: 7 },
+    });
     for (const order of [1, 2, 3, 100, 49152]) {
       const spec: Spec = { hessian_upper: ["F32", (order * (order + 1)) / 2] };
-      assert.deepEqual(checkHessianTensors(infos(spec)), { name: "hessian_upper", order });
+      assert.deepEqual(checkHessianTensors(infos(spec)).statistics, { name: "hessian_upper", order });
     }
   });
 
@@ -99,6 +134,8 @@ describe("checkHessianTensors", () => {
       { hessian: ["F64", 7, 7] },
       { inputs: ["F32", 7, 7] },
       { hessian: ["F32", 7, 7], weight: ["F32", 7, 7] },
+      { validation_hessian: ["F32", 7, 7] },
+      { hessian: ["F32", 7, 7], validation_hessian: ["F32", 6, 6] },
     ];
     for (const spec of refused) {
       assert.throws(

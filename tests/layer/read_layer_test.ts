@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { type Backend, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";
-import { readHessian, readLayer, type ReceivedLayer } from "../../src/layer/read_layer.ts";
+import { readLayer, readStatistics, type ReceivedLayer } from "../../src/layer/read_layer.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
@@ -186,9 +186,49 @@ eachBackend("readLayer", (backend) => {
   it("reads a body that has statistics and no layer", async () => {
     const n = 50, matrix = correlatedHessian(n, { seed: 8 });
     const body = file({ hessian: floats("F32", [n, n], matrix) });
-    const hessian = await readHessian(backend(), source(body), { totalBytes: body.length, edge: EDGE });
+    const { hessian, validation } = await readStatistics(backend(), source(body), {
+      totalBytes: body.length,
+      edge: EDGE,
+    });
     assert.deepEqual(upper(await readMatrix(backend(), hessian), n), upper(matrix, n));
+    assert.equal(validation, undefined);
     hessian.destroy();
+  });
+
+  it("reads validation statistics beside the statistics, in the body of a layer and in one without a layer", async () => {
+    const n = 45, matrix = correlatedHessian(n, { seed: 8 }), other = correlatedHessian(n, { seed: 9 });
+    const statistics = {
+      validation_hessian_upper: floats("F32", [(n * (n + 1)) / 2], packUpper(other, n)),
+      hessian: floats("F32", [n, n], matrix),
+    };
+    const body = file(statistics), options = { totalBytes: body.length, edge: EDGE };
+    const { hessian, validation } = await readStatistics(backend(), source(body), options);
+    assert.deepEqual(upper(await readMatrix(backend(), hessian), n), upper(matrix, n));
+    assert.deepEqual(upper(await readMatrix(backend(), validation!), n), upper(other, n));
+    for (const read of [hessian, validation]) read!.destroy();
+    const weight = floats("F32", [2, n], normals(2 * n, 2));
+    await withLayer({ ...statistics, weight }, async (received, backend) => {
+      assert.deepEqual(upper(await readMatrix(backend, received.hessian!), n), upper(matrix, n));
+      assert.deepEqual(upper(await readMatrix(backend, received.validation!), n), upper(other, n));
+    });
+  });
+
+  it("names the validation statistics if an element is not finite or not symmetric", async () => {
+    const n = 40, hessian = floats("F32", [n, n], correlatedHessian(n, { seed: 8 }));
+    const weight = floats("F32", [2, n], normals(2 * n, 2));
+    const defects = [[NaN, "NonFiniteError"], [1e6, "NotSymmetricError"]] as const;
+    for (const [value, name] of defects) {
+      const matrix = correlatedHessian(n, { seed: 9 });
+      matrix[35 * n + 3] = value;
+      const body = file({ weight, hessian, validation_hessian: floats("F32", [n, n], matrix) });
+      const options = { totalBytes: body.length, edge: EDGE, statistics: "optional" } as const;
+      const live = backend().counters.bytesLive;
+      await assert.rejects(
+        readLayer(backend(), source(body), options),
+        { name, tensor: "validation_hessian", index: [35, 3] },
+      );
+      assert.equal(backend().counters.bytesLive, live);
+    }
   });
 });
 

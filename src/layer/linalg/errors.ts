@@ -23,6 +23,8 @@ export class InvalidStatisticsError extends Error {
     readonly index: number,
     readonly value: number,
     message = `statistics: diagonal entry ${index} is ${value}, but it must be finite and not negative`,
+    /** The name of the tensor in a request. */
+    readonly tensor = "hessian",
   ) {
     super(message);
   }

@@ -30,10 +30,13 @@ export class HessianSink implements TensorSink<TiledMatrix> {
   readonly #matrix: Owned<TiledMatrix>;
   readonly #diagonal: DeviceBuffer; // (order) f32: the diagonal, as far as its rows have been received
 
-  /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, order: number, edge: number) {
+  readonly #name: string;
+
+  /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
+  constructor(backend: Backend, order: number, edge: number, name = "hessian") {
     this.#backend = backend;
     this.#order = order;
+    this.#name = name;
     this.stripRules = { rows: order, rowBytes: 4 * order, boundary: edge };
     this.#diagonal = backend.createBuffer("diagonal", 4 * order);
     try {
@@ -48,7 +51,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void {
     const order = this.#order, { row0, rows } = strip, matrix = this.#matrix.value;
     const locate = (index: number): [number, number] => [row0 + Math.floor(index / order), index % order];
-    const buffer = uploader.uploadToStaging({ name: "hessian", dtype: "F32" }, bytes, rows * order, locate);
+    const buffer = uploader.uploadToStaging({ name: this.#name, dtype: "F32" }, bytes, rows * order, locate);
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
@@ -94,7 +97,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
       ldstrip: this.#order,
       ldupper: upper.ld,
       tile_col0: upper.col0,
-      slot: checks.add((index) => new NotSymmetricError("hessian", locate(index))),
+      slot: checks.add((index) => new NotSymmetricError(this.#name, locate(index))),
       tolerance: SYMMETRY_TOLERANCE,
     });
   }
@@ -117,10 +120,13 @@ export class PackedHessianSink implements TensorSink<TiledMatrix> {
   readonly #order: number;
   readonly #matrix: Owned<TiledMatrix>;
 
-  /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, order: number, edge: number) {
+  readonly #name: string;
+
+  /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
+  constructor(backend: Backend, order: number, edge: number, name = "hessian_upper") {
     this.#backend = backend;
     this.#order = order;
+    this.#name = name;
     this.stripRules = { rows: order, rowBytes: (row) => 4 * (order - row), boundary: edge };
     this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
   }
@@ -128,7 +134,7 @@ export class PackedHessianSink implements TensorSink<TiledMatrix> {
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
     const { row0, rows } = strip, matrix = this.#matrix.value;
     const source = uploader.uploadToStaging(
-      { name: "hessian_upper", dtype: "F32" },
+      { name: this.#name, dtype: "F32" },
       bytes,
       strip.byteLength / 4,
       (index) => [packedRowStart(this.#order, row0) + index],

@@ -39,6 +39,7 @@ import { isLowerLoss, type ScaledStatistics } from "./scaled_statistics.ts";
 import { countZeros } from "./solution.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
+import type { ValidationLoss } from "./validation_loss.ts";
 
 /** A ladder of penalties ρ₀·gˡ for l = 0 … rungs − 1. */
 export interface AlpsSchedule {
@@ -61,6 +62,8 @@ export const ALPS_SCHEDULES = {
 export interface AlpsOptions extends SolveOptions {
   readonly effort: keyof typeof ALPS_SCHEDULES;
   readonly refitSteps: number;
+  /** Decides between the two masks, and whether their refits are kept, if the layer has validation statistics. */
+  readonly validation?: ValidationLoss;
 }
 
 export interface AlpsSolution extends Solution {
@@ -89,16 +92,17 @@ export async function solveAlps(
   const owned = new ResourceSet();
   owned.add(baseline);
   try {
-    const delta = layer.weight, refitSteps = options.refitSteps;
+    const delta = layer.weight, { refitSteps, validation } = options;
     const { q: baselineQ, mask: baselineMask } = baseline;
     const baselineRefit = await refit(
       backend,
       { delta, q: baselineQ, mask: baselineMask },
       statistics,
       refitSteps,
+      validation,
     );
     const found = owned.add(await findMask(backend, layer, baseline, factor.blocksize, statistics, options));
-    const foundRefit = await refit(backend, found, statistics, refitSteps);
+    const foundRefit = await refit(backend, found, statistics, refitSteps, validation);
     const keptSparseGpt = !isLowerLoss(foundRefit.after, baselineRefit.after);
     const [better, report, zeros] = keptSparseGpt ? [baseline, baselineRefit, baseline.zeros] : [
       found,

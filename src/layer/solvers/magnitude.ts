@@ -112,13 +112,14 @@ function blockSizeFor({ cols }: TiledMatrix, { pattern }: SolveOptions): number 
   return Math.min(Math.floor(MAX_BLOCK_SIZE / group) * group, Math.ceil(cols / group) * group);
 }
 
-function identity(backend: Backend, scratch: ResourceSet, order: number): Submatrix {
+/** Creates the (order, order) identity, which spreads no error from one column to the others. */
+export function identity(backend: Backend, scratch: ResourceSet, order: number): Submatrix {
   const values = new Float32Array(order * order);
   for (let i = 0; i < order; i++) values[i * order + i] = 1;
   return { buffer: constant(backend, scratch, "identity", values), offset: 0, ld: order };
 }
 
-function ones(backend: Backend, scratch: ResourceSet, count: number): DeviceBuffer {
+export function ones(backend: Backend, scratch: ResourceSet, count: number): DeviceBuffer {
   return constant(backend, scratch, "ones", new Float32Array(count).fill(1));
 }
 

@@ -26,6 +26,7 @@ import {
   scaleColumns,
 } from "../linalg/tile_arithmetic.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
+import type { MeasuredWeights, ValidationLoss } from "./validation_loss.ts";
 import { isLowerLoss, type MeasuredLoss, ScaledLoss, type ScaledStatistics } from "./scaled_statistics.ts";
 
 /** A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the statistics. */
@@ -46,6 +47,7 @@ export interface RefitReport {
 
 /**
  * Refits Q in place with `steps` steps. With 0 steps it only computes the loss.
+ * @param validation measures the validation loss, which then decides whether the refit is kept
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} In both cases Q is unchanged
  */
 export async function refit(
@@ -53,14 +55,18 @@ export async function refit(
   { delta, q, mask }: PrunedWeights,
   statistics: ScaledStatistics,
   steps: number,
+  validation?: ValidationLoss,
 ): Promise<RefitReport> {
   const scratch = new ResourceSet();
+  const validate = async (weights: MeasuredWeights) => ({
+    validationLoss: await validation?.measure(weights),
+  });
   const allocate = (label: string) => scratch.add(allocateLike(backend, q, label));
   try {
     const measure = scratch.add(new ScaledLoss(backend, statistics, q));
     const sumsBefore = measure.queue(delta);
     if (steps === 0) {
-      const loss = await measure.read(delta, sumsBefore);
+      const loss = { ...await measure.read(delta, sumsBefore), ...await validate({ q, mask }) };
       return { before: loss, after: loss, steps: 0 };
     }
     const { scaledDelta: p, product: ap } = measure;
@@ -79,7 +85,8 @@ export async function refit(
     addScaled(backend, q, 1, r, mask);
     addScaled(backend, refitted, -1, r, mask);
     const sumsAfter = measure.queue(r);
-    const before = await measure.read(delta, sumsBefore), after = await measure.read(r, sumsAfter);
+    const before = { ...await measure.read(delta, sumsBefore), ...await validate({ q, mask }) };
+    const after = { ...await measure.read(r, sumsAfter), ...await validate({ q: refitted, mask }) };
     if (!isLowerLoss(after, before)) return { before, after: before, steps: 0 };
     copyMatrix(backend, r, delta);
     copyMatrix(backend, refitted, q);

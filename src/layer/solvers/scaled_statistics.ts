@@ -70,13 +70,17 @@ export async function scaleStatistics(
 export interface MeasuredLoss {
   readonly loss: number | null; // tr(Δ·H·Δᵀ) with the undamped H, or null if rounding errors would decide it
   readonly dampedLoss: number; // tr(Δ·A·Δᵀ) with the damped statistics A
+  readonly validationLoss?: number; // tr((W − Q)·Hv·(W − Q)ᵀ), if the layer has validation statistics Hv
 }
 
 /**
- * Whether `a` is the smaller error. If a loss is null, the damped losses are compared, which the solvers minimise. The result is false if a
+ * Whether `a` is the smaller error. If both have a validation loss, these are compared. Otherwise, if a loss is null, the damped losses are compared, which the solvers minimise. The result is false if a
  * number is NaN, which means that its sum overflowed.
  */
 export function isLowerLoss(a: MeasuredLoss, b: MeasuredLoss): boolean {
+  if (a.validationLoss !== undefined && b.validationLoss !== undefined) {
+    return a.validationLoss < b.validationLoss;
+  }
   return a.loss === null || b.loss === null ? a.dampedLoss < b.dampedLoss : a.loss < b.loss;
 }
 

@@ -67,7 +67,11 @@ export const STORE_HESSIAN = {
   request: {
     params,
     query: NO_QUERY,
-    body: safetensorsBody(`${tensorTable(STATISTICS_TENSORS)}\n\nThe file has exactly one of them.`),
+    body: safetensorsBody(
+      `${
+        tensorTable(STATISTICS_TENSORS)
+      }\n\nThe file has one of the first two, and may have one of the others.`,
+    ),
   },
   responses: {
     200: { description: "The statistics were stored already", content: json(storedSchema) },

@@ -38,6 +38,22 @@ export const reportSchema = z.object({
     description:
       "loss / tr(WHWᵀ), where W is the weight before pruning. Null without statistics, with error=false, or with a reason in `notes` if the loss is null, f32 cannot hold it or only the denominator is 0",
   }),
+  validation_loss: z.number().nullable().optional().meta({
+    description:
+      "tr(ΔHvΔᵀ) with the validation statistics Hv. Null if f32 cannot hold it. Absent without validation statistics, like the next three fields",
+  }),
+  validation_error: z.number().nullable().optional().meta({
+    description:
+      "validation_loss / tr(WHvWᵀ). Null with error=false, if the loss is null, or if only the denominator is 0",
+  }),
+  validation_choice: z.enum(["method", "magnitude"]).optional().meta({
+    description:
+      "The mask of the answer: that of the method, or that of magnitude if its validation loss was smaller",
+  }),
+  nearest_rows: z.int().min(0).optional().meta({
+    description:
+      "The number of rows that have the original weights, pruned and rounded to nearest, because their validation loss was smaller",
+  }),
   damping: z.number().nullable().meta({
     description:
       "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics",

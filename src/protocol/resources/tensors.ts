@@ -32,6 +32,22 @@ const HESSIAN_UPPER: BodyTensor = {
     "the upper triangle of the same matrix with its diagonal, packed row by row: (0,0), (0,1), …, (0,in−1), (1,1), (1,2), …. Entry (i, j) with i ≤ j is number i·in − i·(i−1)/2 + j − i",
 };
 
+const VALIDATION_HESSIAN: BodyTensor = {
+  name: "validation_hessian",
+  shape: "[in, in]",
+  dtype: "F32",
+  contents:
+    "optional. Σ x·xᵀ over inputs that are not in the statistics, in the form of `hessian` and times any positive factor. If it is given, it decides between the results of a solve",
+};
+
+const VALIDATION_HESSIAN_UPPER: BodyTensor = {
+  name: "validation_hessian_upper",
+  shape: "[in·(in+1)/2]",
+  dtype: "F32",
+  contents:
+    "optional. The upper triangle of `validation_hessian`, packed as `hessian_upper`, sent instead of it",
+};
+
 /** The tensors of a body of `POST /v1/layers`. */
 export const LAYER_REQUEST_TENSORS: readonly BodyTensor[] = [
   {
@@ -49,6 +65,8 @@ export const LAYER_REQUEST_TENSORS: readonly BodyTensor[] = [
     contents:
       "the calibration inputs x themselves, one row per token in any order, from which the server computes Σ x·xᵀ",
   },
+  VALIDATION_HESSIAN,
+  VALIDATION_HESSIAN_UPPER,
   {
     name: "mask",
     shape: MASK_SHAPE,
@@ -58,8 +76,13 @@ export const LAYER_REQUEST_TENSORS: readonly BodyTensor[] = [
   },
 ];
 
-/** The tensors of a body of `PUT /v1/hessians/{digest}`, exactly one of which is present. */
-export const STATISTICS_TENSORS: readonly BodyTensor[] = [HESSIAN, HESSIAN_UPPER];
+/** The tensors of a body of `PUT /v1/hessians/{digest}`, which has one of the first two, and may have one of the others. */
+export const STATISTICS_TENSORS: readonly BodyTensor[] = [
+  HESSIAN,
+  HESSIAN_UPPER,
+  VALIDATION_HESSIAN,
+  VALIDATION_HESSIAN_UPPER,
+];
 
 /** The tensors of an answer of `POST /v1/layers`. */
 export const LAYER_ANSWER_TENSORS: readonly BodyTensor[] = [

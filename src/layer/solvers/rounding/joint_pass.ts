@@ -64,10 +64,10 @@ export class JointPass {
    * @param inverse U_kk, as in `SolveWorkspace.quantize`
    * @param selection the selected entries of block k (`Selection.state`). Read only if the pass needs a selection.
    */
-  run(k: IndexRange, inverse: Submatrix, selection: DeviceBuffer): void {
+  run(k: IndexRange, inverse: Submatrix, selection?: DeviceBuffer): void {
     if (this.needsSelection) {
       const rows = { start: 0, end: this.#workspace.weight.rows };
-      this.#writeMask(this.#workspace.workFrom(0), rows, k, selection);
+      this.#writeMask(this.#workspace.workFrom(0), rows, k, selection!);
     }
     this.#workspace.quantize(k, inverse, this.grids, this.#rounding);
   }

@@ -18,6 +18,7 @@ import { addScaled, allocateLike, copyMatrix } from "../../linalg/tile_arithmeti
 import { ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
 import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
+import type { ValidationLoss } from "../validation_loss.ts";
 
 export interface RoundOptions {
   readonly quantization: QuantizationOptions;
@@ -26,6 +27,8 @@ export interface RoundOptions {
    * columns.
    */
   readonly searchRanges: boolean;
+  /** Measures the ranges that are tried, if the layer has validation statistics. */
+  readonly validation?: ValidationLoss;
 }
 
 /**
@@ -57,7 +60,7 @@ export async function roundSolution(
       fixedMask: pruned.mask,
     };
     const gridRanges = options.searchRanges && options.quantization.groupSize === 0
-      ? await searchRanges(backend, weight, factor, pass)
+      ? await searchRanges(backend, weight, factor, pass, options.validation)
       : undefined;
     const rounded = results.add(await solveSparseGpt(backend, { weight }, factor, { ...pass, gridRanges }));
     // `solveSparseGpt` has replaced `weight` by the change Q₁ − Q₂. Δ is W − Q₁, so Δ + weight is W − Q₂.
@@ -83,6 +86,7 @@ const FRACTIONS = [1, 0.95, 0.9, 0.85];
  * Returns the range with the smallest error for each row, as a fraction of the range of the row's weights: (rows). Of equal errors, the
  * larger range is chosen. The rows are independent because the mask is fixed.
  * @param weight the weights to round. They are not changed
+ * @param validation measures the error by the original weights and the validation statistics. Without it, the error is that of the pass
  * @param options `quantization` with whole rows per grid, and `fixedMask`
  * @throws the errors of `solveSparseGpt`
  */
@@ -91,8 +95,10 @@ export async function searchRanges(
   weight: TiledMatrix,
   factor: Factor,
   options: SparseGptOptions,
+  validation?: ValidationLoss,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const best = new Float32Array(weight.rows), smallest = new Float32Array(weight.rows).fill(Infinity);
+  const best = new Float32Array(weight.rows).fill(FRACTIONS[0]),
+    smallest = new Float32Array(weight.rows).fill(Infinity);
   const owned = new ResourceSet();
   try {
     const trial = owned.add(allocateLike(backend, weight, "weights of a trial"));
@@ -100,10 +106,14 @@ export async function searchRanges(
       copyMatrix(backend, weight, trial);
       const gridRanges = new Float32Array(weight.rows).fill(fraction);
       const solution = await solveSparseGpt(backend, { weight: trial }, factor, { ...options, gridRanges });
-      solution.destroy();
-      solution.rowErrors!.forEach((error, row) => {
-        if (error < smallest[row]) [smallest[row], best[row]] = [error, fraction];
-      });
+      try {
+        const errors = await validation?.rows(solution) ?? solution.rowErrors!;
+        errors.forEach((error, row) => {
+          if (error < smallest[row]) [smallest[row], best[row]] = [error, fraction];
+        });
+      } finally {
+        solution.destroy();
+      }
     }
     return best;
   } finally {

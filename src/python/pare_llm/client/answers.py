@@ -42,7 +42,20 @@ class Seconds(TypedDict):
     """From the start of the request to the start of the answer, including waits."""
 
 
-class Report(TypedDict):
+class _Validation(TypedDict, total=False):
+    """The members that a report has only if the request had validation statistics."""
+
+    validation_loss: float | None
+    """tr(ΔHvΔᵀ), with the validation statistics Hv."""
+    validation_error: float | None
+    """validation_loss / tr(WHvWᵀ). None with `error=False`."""
+    validation_choice: str
+    """The mask of the answer: `method`, or `magnitude` if its validation loss was smaller."""
+    nearest_rows: int
+    """The number of rows with the original weights, pruned and rounded to nearest."""
+
+
+class Report(_Validation):
     """The report of one solved layer."""
 
     method: str
@@ -93,7 +106,7 @@ def parse_report(text: str | None) -> Report:
         raise ValueError(problem)
     for name, value in _DEFAULTS.items():
         report.setdefault(name, value)
-    missing = [name for name in Report.__annotations__ if name not in report]
+    missing = [name for name in sorted(Report.__required_keys__) if name not in report]
     if missing:
         raise ValueError(f"{problem}: {', '.join(missing)} missing")
     for name in ("method", "pattern", "backend", "adapter"):

@@ -1,0 +1,78 @@
+/**
+ * The simplest result with a given mask: the kept weights have their original values, or the nearest values of their grids if they are
+ * rounded. No weight compensates for the error of another.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import type { QuantizationOptions } from "../../tensor/quantization.ts";
+import { splitIntoPanels } from "../linalg/blocking.ts";
+import { allocateLike, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import { identity, ones } from "./magnitude.ts";
+import { JointPass } from "./rounding/joint_pass.ts";
+import type { Solution } from "./solver.ts";
+import { SolveWorkspace } from "./solve_workspace.ts";
+
+export type NearestWeights = Pick<Solution, "q" | "mask" | "quantized" | "destroy">;
+
+export interface NearestOptions {
+  /** The number of columns per block, a multiple of the group size of the grids. */
+  readonly blocksize: number;
+  readonly quantization?: QuantizationOptions;
+}
+
+/**
+ * Queues computing the weights.
+ * @param original the weights W. They are not changed
+ * @param scratch a matrix with the shape and tiling of `original`, which is overwritten
+ * @param mask the entries to keep, in the layout of `Solution.mask`. The caller keeps it, and the result has the same mask
+ * @throws {OutOfDeviceMemoryError} Nothing stays allocated then
+ */
+export function nearestWeights(
+  backend: Backend,
+  original: TiledMatrix,
+  scratch: TiledMatrix,
+  mask: DeviceBuffer,
+  { blocksize, quantization }: NearestOptions,
+): NearestWeights {
+  const prune = (target: TiledMatrix) => {
+    copyMatrix(backend, original, target);
+    // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
+    combineMasked(backend, original, target, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
+  };
+  if (!quantization) {
+    const q = allocateLike(backend, original, "original weights on a mask");
+    prune(q);
+    return { q, mask, destroy: () => q.destroy() };
+  }
+  prune(scratch);
+  const workspace = new SolveWorkspace(backend, { weight: scratch }, blocksize), owned = new ResourceSet();
+  try {
+    const inverse = identity(backend, owned, blocksize), scale = ones(backend, owned, original.cols);
+    const options = {
+      sparsity: 0,
+      pattern: { kind: "unstructured" },
+      relativeError: false,
+      fixedMask: mask,
+    } as const;
+    const joint = new JointPass(backend, workspace, scale, quantization, options);
+    for (const block of splitIntoPanels(original.cols, original.edge, blocksize)) {
+      workspace.load(block);
+      joint.run(block, inverse);
+    }
+    workspace.destroyScratch();
+    workspace.mask.destroy();
+    const { q } = workspace;
+    const destroy = () => {
+      q.destroy();
+      joint.destroy();
+    };
+    return { q, mask, quantized: joint.grids, destroy };
+  } catch (error) {
+    workspace.destroy();
+    throw error;
+  } finally {
+    owned.destroy();
+  }
+}

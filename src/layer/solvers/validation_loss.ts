@@ -1,0 +1,117 @@
+/**
+ * Measures results of a solve by the validation statistics Hv = Σ x·xᵀ, whose inputs x are not among those of the calibration statistics H.
+ * The validation loss of a result Q is tr((W − Q)·Hv·(W − Q)ᵀ) with the original weights W. It is a sum of one share per row. A solver fits
+ * the weights to H, so an error on H says less about other inputs.
+ */
+
+import type { Backend } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
+import { InvalidStatisticsError } from "../linalg/errors.ts";
+import { addQuadraticForm, mirrorDiagonalTiles, RowSums, total } from "../linalg/quadratic_form.ts";
+import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import { checkStatisticsFit, type Solution } from "./solver.ts";
+
+/** The weights of a result and a mask in the layout of `Solution.mask`. */
+export type MeasuredWeights = Pick<Solution, "q" | "mask">;
+
+/** The figures of the validation statistics Hv, in the units of the solve. */
+export interface ValidationFigures {
+  readonly loss: number;
+  /** tr(W·Hv·Wᵀ), or null if it was not requested. */
+  readonly weightForm: number | null;
+  /** The mask of the answer. */
+  readonly choice: "method" | "magnitude";
+  /** The number of rows whose weights are the nearest ones on the mask. */
+  readonly nearestRows: number;
+  readonly largestDiagonal: number;
+}
+
+/** Measures results for one layer. */
+export class ValidationLoss {
+  /** The original weights W, also in the columns of dead inputs. Read only. */
+  readonly weight: TiledMatrix;
+  /** The largest diagonal entry of Hv. */
+  readonly largestDiagonal: number;
+  readonly #backend: Backend;
+  readonly #hessian: TiledMatrix;
+  readonly #delta: TiledMatrix;
+  readonly #owned = new ResourceSet();
+
+  /** @throws {OutOfDeviceMemoryError} */
+  private constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix, diagonal: Float32Array) {
+    this.#backend = backend;
+    this.largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
+    this.#hessian = hessian;
+    try {
+      this.weight = this.#owned.add(allocateLike(backend, weight, "original weights"));
+      this.#delta = this.#owned.add(allocateLike(backend, weight, "change of the weights"));
+    } catch (error) {
+      this.#owned.destroy();
+      throw error;
+    }
+    copyMatrix(backend, weight, this.weight);
+    mirrorDiagonalTiles(backend, hessian);
+  }
+
+  /**
+   * @param weight the original weights, which are copied
+   * @param hessian Hv, (cols, cols) f32 upper storage, in tiles of the same size as those of the weight. The caller keeps ownership. Its
+   *   values are not changed, but the undefined lower triangles of its diagonal tiles are filled in
+   * @throws {RangeError} if weight and statistics have different tilings or orders
+   * @throws {InvalidStatisticsError} if a diagonal entry of Hv is negative or not finite
+   * @throws {OutOfDeviceMemoryError} {DeviceLostError}
+   */
+  static async open(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix): Promise<ValidationLoss> {
+    checkStatisticsFit(weight, hessian);
+    const diagonal = await readDiagonal(backend, hessian);
+    try {
+      prepareDiagonal(diagonal);
+    } catch (error) {
+      if (!(error instanceof InvalidStatisticsError)) throw error;
+      throw new InvalidStatisticsError(
+        error.index,
+        error.value,
+        `validation ${error.message}`,
+        VALIDATION_TENSOR,
+      );
+    }
+    return new ValidationLoss(backend, weight, hessian, diagonal);
+  }
+
+  /** Returns tr(W·Hv·Wᵀ), the denominator of the relative validation error. Waits for the device. @throws {DeviceLostError} */
+  async weightForm(): Promise<number> {
+    return total(await this.#rowForms(this.weight));
+  }
+
+  /** Returns the share of each row in the validation loss, (rows). Waits for the device. @throws {DeviceLostError} */
+  async rows({ q, mask }: MeasuredWeights): Promise<Float32Array> {
+    copyMatrix(this.#backend, this.weight, this.#delta);
+    addScaled(this.#backend, q, -1, this.#delta, mask);
+    return await this.#rowForms(this.#delta);
+  }
+
+  /** Returns the validation loss. It is not finite if a sum overflowed f32. Waits for the device. @throws {DeviceLostError} */
+  async measure(weights: MeasuredWeights): Promise<number> {
+    return total(await this.rows(weights));
+  }
+
+  async #rowForms(m: TiledMatrix): Promise<Float32Array> {
+    const sums = new RowSums(this.#backend, m.rows, 1);
+    try {
+      addQuadraticForm(this.#backend, m, this.#hessian, sums, 0);
+      return (await sums.columns())[0];
+    } finally {
+      sums.destroy();
+    }
+  }
+
+  /** Frees everything except the statistics. Idempotent. */
+  destroy(): void {
+    this.#owned.destroy();
+  }
+}
+
+/** The tensor that the errors of validation statistics name. */
+const VALIDATION_TENSOR = "validation_hessian";

@@ -1,0 +1,100 @@
+/**
+ * Tests solves with validation statistics: the figures of the report against float64 sums, and that the answer
+ * is not worse than the two simplest results on these statistics, for every method, pattern and rounding.
+ */
+
+import assert from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/device/backend.ts";
+import { compressLayer } from "../../src/layer/compress_layer.ts";
+import type { LayerParameters } from "../../src/layer/methods.ts";
+import { METHOD_NAMES } from "../../src/protocol/methods.ts";
+import { quadraticForm } from "../reference/hessian.ts";
+import { referenceMagnitude } from "../reference/sparsegpt.ts";
+import { nearestOnMask, rowLosses } from "../reference/validation.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { uniform } from "../support/random.ts";
+
+const ROWS = 23, COLS = 71, EDGE = 32, DEAD = [0, 40];
+const next = uniform(6);
+// Few tokens calibrate the layer, so a method that fits them is often worse on the validation statistics.
+const base = makeLayer(ROWS, COLS, { seed: 1, tokens: 60, dead: DEAD });
+const forced = Uint8Array.from(base.weight, () => Number(next() < 0.1));
+const validation = makeLayer(ROWS, COLS, { seed: 9, tokens: 300 }).hessian;
+
+const UNSTRUCTURED = { kind: "unstructured" } as const,
+  TWO_OF_FOUR = { kind: "n:m", keep: 2, group: 4 } as const;
+const ROUND_ROWS = { bits: 3, groupSize: 0, symmetric: false, order: "natural" } as const;
+const ROUND_GROUPS = { bits: 4, groupSize: 16, symmetric: false, order: "natural" } as const;
+
+type Options = Pick<LayerParameters, "method" | "pattern" | "sparsity" | "refitSteps" | "quantization">;
+
+/** Solves the layer, compares the report with float64 sums, and returns the report with the losses of the rows. */
+async function solve(backend: Backend, options: Options, isForced: boolean) {
+  const host = isForced ? { ...base, forced } : base, live = backend.counters.bytesLive;
+  const layer = uploadLayer(backend, host, EDGE);
+  const operands = {
+    layer,
+    hessian: uploadHessian(backend, host.hessian, COLS, EDGE),
+    validation: uploadHessian(backend, validation, COLS, EDGE),
+  };
+  const parameters = {
+    effort: "fast",
+    relativeError: true,
+    blocksize: 32,
+    damping: 0.01,
+    ...options,
+  } as const;
+  const { solution, factor, report } = await compressLayer(backend, operands, parameters, () => 0);
+  const { q, mask } = await readSolution(backend, solution);
+  for (const resource of [solution, layer, operands.hessian, operands.validation]) resource.destroy();
+  factor?.destroy();
+  assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
+
+  mask.forEach((kept, i) => {
+    if (!kept) assert.ok(Object.is(q[i], 0), `pruned entry ${i} is ${q[i]}`);
+    if (isForced && forced[i]) assert.equal(kept, 0, `forced entry ${i} is kept`);
+  });
+  assert.equal(report.zeros, mask.reduce((sum, kept) => sum + 1 - kept, 0));
+  const losses = rowLosses(host.weight, q, validation, COLS), loss = losses.reduce((a, b) => a + b);
+  assertClose([report.validation_loss!], [loss], 2e-4, { label: "validation loss" });
+  const weightForm = quadraticForm(host.weight, validation, ROWS, COLS);
+  assertClose([report.validation_error!], [loss / weightForm], 2e-4, { label: "validation error" });
+  const calibration = rowLosses(host.weight, q, host.hessian, COLS).reduce((a, b) => a + b);
+  assertClose([report.loss!], [calibration], 2e-3, { label: "loss" });
+  return { report, host, mask, losses, loss };
+}
+
+eachBackend("compressLayer() with validation statistics", (backend) => {
+  for (const method of METHOD_NAMES) {
+    for (const pattern of [UNSTRUCTURED, TWO_OF_FOUR]) {
+      for (const quantization of [undefined, ROUND_ROWS, ROUND_GROUPS]) {
+        const rounding = quantization ? `${quantization.bits} bits` : "no rounding";
+        it(`is not worse than the simplest results by ${method} (${pattern.kind}, ${rounding})`, async () => {
+          const sparsity = 0.5, groups = pattern.kind === "n:m" ? pattern : undefined;
+          for (const refitSteps of method === "adaprune" ? [5] : [0, 5]) {
+            for (const isForced of [false, true]) {
+              const options = { method, pattern, sparsity, refitSteps, quantization };
+              const { report, host, mask, losses, loss } = await solve(backend(), options, isForced);
+              const nearest = nearestOnMask(host.weight, mask, COLS, quantization);
+              rowLosses(host.weight, nearest, validation, COLS).forEach((other, row) => {
+                assert.ok(losses[row] <= other * (1 + 1e-4), `row ${row}: ${losses[row]}, nearest ${other}`);
+              });
+              const magnitude = referenceMagnitude(host, { sparsity, groups });
+              const other = rowLosses(
+                host.weight,
+                nearestOnMask(host.weight, magnitude.mask, COLS, quantization),
+                validation,
+                COLS,
+              ).reduce((a, b) => a + b);
+              assert.ok(loss <= other * (1 + 1e-4), `${loss}, magnitude ${other}`);
+              if (report.validation_choice === "magnitude") assert.deepEqual(mask, magnitude.mask);
+            }
+          }
+        });
+      }
+    }
+  }
+});
