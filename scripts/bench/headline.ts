@@ -6,7 +6,8 @@ import { bench as edgeBench } from "./edge_bench.ts";
 import { bench as faultsBench } from "./faults_bench.ts";
 import { bench as latencyBench } from "./latency_bench.ts";
 import { bench as layersBench } from "./layers_bench.ts";
-import { bench as peersBench, speedup } from "./peers_bench.ts";
+import { bench as peersBench, compareWithPeer, triedDtypes } from "./peers_bench.ts";
+import { formatProducts } from "./measure/matrix_products.ts";
 import { formatPercent, formatPerplexity, formatSize, markdownTable } from "./report/markdown_table.ts";
 import { readResults, resultsUrl } from "./report/results_file.ts";
 import { bench as scriptBench } from "./script_bench.ts";
@@ -52,10 +53,8 @@ async function speedFigures(): Promise<Figure[]> {
   const layer = layers.filter(({ library }) => library === undefined).at(-1)!;
   const script = timings.find(({ title, library }) => title.startsWith("opt-125m") && library === undefined)!;
   const opt = peers.find(({ name }) => name === "opt-125m")!;
-  const [ours, theirs] = [
-    opt.runs.find(({ run, library }) => run.program === "Pare" && library === undefined)!,
-    opt.runs.find(({ run }) => run.program === "llm-compressor")!,
-  ];
+  const ours = opt.runs.findLast(({ run }) => run.program === "Pare")!;
+  const { processSpeedup, memoryShare } = compareWithPeer(opt, ours)!;
   return [
     [
       `one layer of ${formatSize(layer)} on a host`,
@@ -68,17 +67,10 @@ async function speedFigures(): Promise<Figure[]> {
       } times as fast as the published script`,
     ],
     [
-      "the same, beside llm-compressor in float32",
-      `${speedup(opt, ours)!.toFixed(2)} times as fast, in ${
-        formatMegabytes(ours.peakBytes)
-      } of memory instead of ` +
-      formatMegabytes(theirs.peakBytes),
+      `the same with ${formatProducts(ours)}, beside llm-compressor in ${triedDtypes(opt)}`,
+      `${processSpeedup.toFixed(2)} times as fast, in ${formatPercent(memoryShare)} of the memory`,
     ],
   ];
-}
-
-function formatMegabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(0)} MB`;
 }
 
 async function hostFigures(): Promise<Figure[]> {

@@ -1,7 +1,7 @@
 /**
- * Compresses models by Pare and by llm-compressor, once for every run, and measures the results. Pare makes
- * each of its runs once for each way to multiply matrices. llm-compressor runs in the setting of threads that was
- * fastest in a trial. Every run writes a dense checkpoint, and `pare eval` measures the perplexity of each checkpoint.
+ * Compresses models by Pare and by llm-compressor, once for every run, and measures the results. Pare makes each of its runs
+ * twice: with its own kernels, and without an option that says what multiplies matrices, as a user does. llm-compressor runs in the
+ * dtype and the setting of threads that were fastest in a trial. Every run writes a dense checkpoint, and `pare eval` measures the perplexity of each checkpoint.
  * The library transformers also measures the original model and the first checkpoint of each program. The
  * bench fails if the two perplexities of a checkpoint differ by more than 0.1 percent.
  */
@@ -17,26 +17,27 @@ import { findPeerBuilds, type UnusableBuild } from "./llm_compressor/peer_builds
 import {
   type Calibration,
   parePerplexities,
+  type PeerSetting,
+  peerSettings,
   type RunCost,
   runLlmCompressor,
   runPare,
   transformersPerplexities,
 } from "./llm_compressor/programs.ts";
 import { type PeerRun, RUNS } from "./llm_compressor/runs.ts";
-import { formatProducts, type MatrixProducts, matrixProducts } from "./measure/matrix_products.ts";
+import { formatProducts, matrixProducts } from "./measure/matrix_products.ts";
 import { RANDOM_MODELS, type RandomModel } from "./measure/random_models.ts";
 import { median } from "./measure/statistics.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 import { type Choice, chooseFastest, type Trial, trialsTable } from "./torch/choose_fastest.ts";
 import { removeKernelOverrides } from "./torch/peer_environment.ts";
-import { type ThreadSetting, threadSettings } from "./torch/thread_settings.ts";
 import { describeBuilds, type TorchBuild } from "./torch/torch_builds.ts";
 
 interface PeersOptions {
   readonly backend: BackendChoice;
   /** The number of repetitions. Each repetition makes all runs, one after the other. */
   readonly repeat: number;
-  readonly products: readonly MatrixProducts[];
+  readonly ways: readonly PareWay[];
   /** Prints a line. It is called after every run. */
   readonly log: (text: string) => void;
 }
@@ -44,16 +45,31 @@ interface PeersOptions {
 /** The versions that llm-compressor reported about itself and its libraries. */
 type Versions = Readonly<Record<string, string>>;
 
+/** How Pare chooses what multiplies matrices. */
+interface PareWay {
+  readonly title: "own kernels" | "default";
+  /** The options of `pare prune`. */
+  readonly options: readonly string[];
+}
+
+const OWN_KERNELS: PareWay = {
+  title: "own kernels",
+  options: ["--products", "own", "--precision", "float32"],
+};
+const DEFAULT: PareWay = { title: "default", options: [] };
+
 /** The recipe with which the settings of llm-compressor are tried. */
 const TRIAL = { recipe: "sparsegpt" };
 
 /** A run, the folder of its checkpoint, and the time and memory of each repetition so far. */
 interface TimedRun {
   readonly run: PeerRun;
-  /** How Pare multiplies matrices. Absent for llm-compressor. */
-  readonly products?: MatrixProducts;
+  /** Absent for llm-compressor. */
+  readonly way?: PareWay;
   readonly out: string;
   readonly costs: RunCost[];
+  /** The library that multiplied matrices for Pare. */
+  library?: string;
   /** The number of weights outside the linear layers that llm-compressor changed and its script restored. */
   restored?: number;
 }
@@ -68,6 +84,7 @@ interface MeasuredCheckpoint {
 interface PeersBenchOptions {
   readonly models: string;
   readonly repeat: number;
+  readonly blocks?: number;
   readonly add?: boolean;
 }
 
@@ -77,13 +94,14 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
     command
       .option(
         "--models <list>",
-        "comma-separated names of models; those that are not on this machine are skipped. opt-125m and llama-160m " +
-          "have random weights",
-        "opt-sotu,llama-sotu,stories260K,opt-125m,llama-160m",
+        "comma-separated names of models; those that are not on this machine are skipped. " +
+          `${RANDOM_NAMES.join(", ")} have random weights`,
+        ["opt-sotu,llama-sotu,stories260K", ...RANDOM_NAMES].join(","),
       )
+      .option("--blocks <n>", "give models with random weights only n blocks, to try the bench", integer(1))
       .option("--repeat <n>", "repetitions of each run", integer(1), 3)
       .option("--add", "keep the other models of the results file"),
-  async measure({ models: names, backend, repeat, add }, { earlier, save }) {
+  async measure({ models: names, backend, repeat, blocks, add }, { earlier, save }) {
     const reason = await peersSkipReason(VENVS["llm-compressor"]);
     if (reason !== undefined) throw new Error(`bench peers: ${reason}`);
     let loadAverage = 0;
@@ -92,19 +110,21 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
       console.error(text);
     };
     removeKernelOverrides();
-    const products = await matrixProducts(backend, PRECISIONS);
+    // A GPU multiplies in one way only.
+    const [{ device }] = await matrixProducts(backend, []);
+    const ways = device.backend === "cpu" ? [OWN_KERNELS, DEFAULT] : [DEFAULT];
     const { usable: build, unusable } = await findPeerBuilds();
     const wanted = new Set(names.split(","));
     const others = add ? earlier?.models.filter((model) => !wanted.has(model.name)) ?? [] : [];
     let results: PeersResults = { repeat, build, unusable, loadAverage, versions: {}, models: others };
-    for (const lazy of (await listPeersModels(log)).filter(({ name }) => wanted.has(name))) {
+    for (const lazy of (await listPeersModels(log, blocks)).filter(({ name }) => wanted.has(name))) {
       const scratch = await Deno.makeTempDir({ prefix: "pare-peers-" });
       try {
         log(lazy.name);
         const model = await lazy.prepare(scratch);
-        const { versions, ...result } = await benchPeers(model, scratch, { backend, products, repeat, log });
+        const { versions, ...result } = await benchPeers(model, scratch, { backend, ways, repeat, log });
         results = { ...results, loadAverage, versions, models: [...results.models, result] };
-        await save(products[0].device, results);
+        await save(device, results);
       } finally {
         await Deno.remove(scratch, { recursive: true });
       }
@@ -140,8 +160,8 @@ async function benchPeers(
     options.log,
   );
 
-  const each = wanted.flatMap((run): Pick<TimedRun, "run" | "products">[] =>
-    run.program === "Pare" ? options.products.map((products) => ({ run, products })) : [{ run }]
+  const each = wanted.flatMap((run): Pick<TimedRun, "run" | "way">[] =>
+    run.program === "Pare" ? options.ways.map((way) => ({ run, way })) : [{ run }]
   );
   const timed = each.map((entry, i): TimedRun => ({ ...entry, out: `${scratch}/run${i}`, costs: [] }));
   const versions = await timeRuns(timed, calibration, setting, options);
@@ -163,10 +183,11 @@ async function benchPeers(
     setting,
   );
   const runs: RunResult[] = [];
-  for (const [i, { run, products, out, costs, restored }] of timed.entries()) {
+  for (const [i, { run, way, library, out, costs, restored }] of timed.entries()) {
     runs.push({
       run,
-      ...(products?.library !== undefined && { library: products.library }),
+      ...(way && { way: way.title }),
+      ...(library !== undefined && { library }),
       perplexity: perplexities[i],
       ...summarize(costs),
       ...await countZeros(out),
@@ -177,13 +198,13 @@ async function benchPeers(
   return { name, ...windows, dense, checks, runs, setting: setting.title, trials, versions };
 }
 
-/** Runs llm-compressor once in each setting of threads, and returns the fastest setting. */
+/** Runs llm-compressor once in each dtype and setting of threads, and returns the fastest combination. */
 async function chooseSetting(
   calibration: Calibration,
   out: string,
   log: PeersOptions["log"],
-): Promise<Choice<ThreadSetting>> {
-  return await chooseFastest(threadSettings(), ({ title }) => title, async (setting) => {
+): Promise<Choice<PeerSetting>> {
+  return await chooseFastest(peerSettings(), ({ title }) => title, async (setting) => {
     const { compressSeconds } = await runLlmCompressor(TRIAL, calibration, out, setting);
     await Deno.remove(out, { recursive: true });
     return compressSeconds;
@@ -197,7 +218,7 @@ async function chooseSetting(
 async function checkPerplexities(
   checkpoints: readonly MeasuredCheckpoint[],
   windowsFile: string,
-  setting: ThreadSetting,
+  setting: PeerSetting,
 ): Promise<PerplexityCheck[]> {
   const folders = checkpoints.map(({ folder }) => folder);
   const theirs = await transformersPerplexities(folders, windowsFile, setting);
@@ -215,16 +236,21 @@ async function checkPerplexities(
 async function timeRuns(
   timed: readonly TimedRun[],
   calibration: Calibration,
-  setting: ThreadSetting,
-  { repeat, backend: choice, log }: Omit<PeersOptions, "products">,
+  setting: PeerSetting,
+  { repeat, backend, log }: Omit<PeersOptions, "ways">,
 ): Promise<Versions> {
   let versions: Versions = {};
   for (let round = 0; round < repeat; round++) {
     for (const entry of timed) {
-      const { run, products, out, costs } = entry;
+      const { run, way, out, costs } = entry;
       if (round > 0) await Deno.remove(out, { recursive: true });
       if (run.program === "Pare") {
-        costs.push(await runPare(run, calibration, out, choice, products));
+        const { library, ...cost } = await runPare(run, calibration, out, [
+          ...["--backend", backend],
+          ...way?.options ?? [],
+        ]);
+        entry.library = library;
+        costs.push(cost);
       } else {
         const { changed, ...output } = await runLlmCompressor(run, calibration, out, setting);
         versions = output.versions;
@@ -233,7 +259,7 @@ async function timeRuns(
       }
       const { compressSeconds, processSeconds } = costs[round];
       const seconds = `${compressSeconds.toFixed(2)} of ${processSeconds.toFixed(2)} s`;
-      const title = [run.program, products?.library, run.target, run.title].filter(Boolean).join(", ");
+      const title = [run.program, way?.title, run.target, run.title].filter(Boolean).join(", ");
       log(`${round + 1}/${repeat} ${title}: ${seconds}`);
     }
   }
@@ -276,27 +302,45 @@ interface LazyPeersModel {
  */
 const RANDOM_WINDOWS = { seqlen: 512, calibrationWindows: 16, evaluationWindows: 4 };
 
+/** Models whose blocks are so narrow that more calibration windows fit into a bench. */
+const MORE_WINDOWS: Readonly<Record<string, number>> = { narrow: 64 };
+
+/**
+ * The trials of a model with random weights run on one of so many of its blocks. With fewer blocks, the product with the head, which
+ * llm-compressor computes once, would take most of the time.
+ */
+const BLOCKS_PER_TRIAL_BLOCK = 6;
+
+const RANDOM_NAMES = Object.keys(RANDOM_MODELS);
+
 /** The runs on models with random weights. Only SparseGPT runs, because only its time and memory are of interest there. */
 const RANDOM_RUNS = RUNS.filter(({ target, title }) => target === "50 %" && title.startsWith("SparseGPT"));
 
-/** Lists the models that exist on this machine or can be made on it. A missing third-party model is reported to `log`. */
-async function listPeersModels(log: (text: string) => void): Promise<LazyPeersModel[]> {
+/**
+ * Lists the models that exist on this machine or can be made on it. A missing third-party model is reported to `log`.
+ * @param blocks the number of blocks of the models with random weights, by default that of the public models
+ */
+async function listPeersModels(log: (text: string) => void, blocks?: number): Promise<LazyPeersModel[]> {
   const trained = (await listModels(log)).map((model): LazyPeersModel => ({
     name: model.name,
     prepare: () => Promise.resolve({ model, runs: RUNS, trialFolder: model.folder }),
   }));
-  return [...trained, ...Object.values(RANDOM_MODELS).map(lazyRandomModel)];
+  return [...trained, ...Object.values(RANDOM_MODELS).map((model) => lazyRandomModel(model, blocks))];
 }
 
-function lazyRandomModel({ name, write }: RandomModel): LazyPeersModel {
+function lazyRandomModel(
+  { name, blocks: allBlocks, write }: RandomModel,
+  blocks = allBlocks,
+): LazyPeersModel {
   return {
     name,
     async prepare(scratch) {
       const folder = `${scratch}/${name}`, trialFolder = `${scratch}/${name}-trial`;
-      await write(folder);
-      await write(trialFolder, 1);
+      await write(folder, blocks);
+      await write(trialFolder, Math.ceil(blocks / BLOCKS_PER_TRIAL_BLOCK));
       // The checkpoint has the tokenizer of opt-sotu, so its texts give the same token ids.
-      const model = { ...fixtureModel("opt-sotu"), name, folder, ...RANDOM_WINDOWS };
+      const { calibrationWindows: usual } = RANDOM_WINDOWS, calibrationWindows = MORE_WINDOWS[name] ?? usual;
+      const model = { ...fixtureModel("opt-sotu"), name, folder, ...RANDOM_WINDOWS, calibrationWindows };
       return { model, runs: RANDOM_RUNS, trialFolder };
     },
   };
@@ -305,6 +349,8 @@ function lazyRandomModel({ name, write }: RandomModel): LazyPeersModel {
 /** The measurements of one run. The times are medians over the repetitions. The memory is the maximum over the repetitions. */
 export interface RunResult extends RunCost, ZeroCount {
   readonly run: PeerRun;
+  /** How Pare chose what multiplies matrices. Absent for llm-compressor. */
+  readonly way?: PareWay["title"];
   /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did, and for llm-compressor. */
   readonly library?: string;
   readonly perplexity: number;
@@ -386,29 +432,63 @@ const COLUMNS: readonly Column<PeersRow>[] = [
   ["target", ({ entry, isFirstOfTarget }) => isFirstOfTarget ? entry.run.target : ""],
   ["program", ({ entry }) => entry.run.program],
   ["method", ({ entry }) => entry.run.title],
-  ["products", ({ entry }) => entry.run.program === "Pare" ? formatProducts(entry) : NOT_MEASURED],
+  [
+    "setting",
+    ({ model, entry }) => entry.run.program === "Pare" ? wayTitle(entry) : model.setting ?? NOT_MEASURED,
+  ],
   ["perplexity", ({ entry: { perplexity } }) => formatPerplexity(perplexity)],
   ["zeros", ({ entry: { zeros, weights } }) => `${(100 * zeros / weights).toFixed(2)} %`],
   ["compress s", ({ entry: { compressSeconds } }) => compressSeconds.toFixed(2)],
-  ["× llm-compressor", ({ model, entry }) => speedup(model, entry)?.toFixed(2) ?? NOT_MEASURED],
+  ["× peer's best", ({ model, entry }) => formatTimes(compareWithPeer(model, entry)?.speedup)],
   ["process s", ({ entry: { processSeconds } }) => processSeconds.toFixed(2)],
+  [
+    "× peer's best, process",
+    ({ model, entry }) => formatTimes(compareWithPeer(model, entry)?.processSpeedup),
+  ],
   ["memory MiB", ({ entry: { peakBytes } }) => (peakBytes / MIB).toFixed(0)],
+  ["of the peer's", ({ model, entry }) => formatShare(compareWithPeer(model, entry)?.memoryShare)],
 ];
 
-/** Returns the time of llm-compressor's run with the same work divided by the time of Pare's run, if there is such a run. */
-export function speedup(
+function wayTitle({ way, library }: RunResult): string {
+  return way === "default" ? `default: ${formatProducts({ library })}` : formatProducts({ library });
+}
+
+function formatTimes(factor?: number): string {
+  return factor?.toFixed(2) ?? NOT_MEASURED;
+}
+
+function formatShare(share?: number): string {
+  return share === undefined ? NOT_MEASURED : `${(100 * share).toFixed(0)} %`;
+}
+
+/** A run of Pare beside llm-compressor's run with the same work. */
+interface PeerComparison {
+  /** llm-compressor's time of calibrating and solving divided by Pare's. */
+  readonly speedup: number;
+  /** The same with the times of the whole processes. */
+  readonly processSpeedup: number;
+  /** Pare's peak memory divided by llm-compressor's. */
+  readonly memoryShare: number;
+}
+
+/** Compares a run of Pare with llm-compressor's run with the same work. Returns undefined if there is no such run. */
+export function compareWithPeer(
   { runs }: Pick<PeersResult, "runs">,
-  { run, compressSeconds }: RunResult,
-): number | undefined {
+  { run, compressSeconds, processSeconds, peakBytes }: RunResult,
+): PeerComparison | undefined {
   if (run.program !== "Pare" || run.counterpart === undefined) return undefined;
   const peer = runs.find(({ run: other }) =>
     other.program === "llm-compressor" && other.recipe === run.counterpart
   );
-  return peer && peer.compressSeconds / compressSeconds;
+  return peer && {
+    speedup: peer.compressSeconds / compressSeconds,
+    processSpeedup: peer.processSeconds / processSeconds,
+    memoryShare: peakBytes / peer.peakBytes,
+  };
 }
 
 /**
- * Renders one row per model, run and way to multiply matrices. The lines below the table show the versions, the
+ * Renders one row per model, run and setting. The lines below the table show the versions, the
  * settings of llm-compressor, and the builds of PyTorch that it cannot use.
  */
 export function peersTable(
@@ -428,12 +508,19 @@ export function peersTable(
     markdownTable(COLUMNS, rows),
     "",
     `Peers: ${libraries}. Repetitions: ${repeat}. Largest load average: ${loadAverage.toFixed(1)}.`,
-    ...(build ? [`${describeBuilds([build])} Threads of llm-compressor: ${settings}.`] : []),
+    ...(build ? [`${describeBuilds([build])} Fastest settings of llm-compressor: ${settings}.`] : []),
+    ...models.map((model) => `${model.name}: llm-compressor was tried in ${triedDtypes(model)}.`),
     ...unusable.map(({ build, reason }) => `Not tried: ${build}, because ${reason}.`),
   ].join("\n");
 }
 
-/** Renders one row per setting of threads of llm-compressor and one column per model: the seconds of the trials. */
+/** Names the dtypes in which llm-compressor was tried. Results from before the trials in bfloat16 have float32 only. */
+export function triedDtypes({ trials = [] }: Pick<PeersResult, "trials">): string {
+  const tried = PRECISIONS.filter((dtype) => trials.some(({ title }) => title.startsWith(dtype)));
+  return tried.length === 0 ? "float32 only" : tried.join(" and ");
+}
+
+/** Renders one row per setting of llm-compressor and one column per model: the seconds of the trials. */
 export function peersSettingsTable({ models }: PeersResults): string {
   return trialsTable(models.map(({ name: title, trials = [] }) => ({ title, trials })));
 }

@@ -292,7 +292,7 @@ async function prepareModel(name: string, tokens: Uint32Array, scratch: string):
     return { title: titleOf(name), folder: OPT_SOTU, windows, trial: { folder: OPT_SOTU, windows } };
   }
   const folder = `${scratch}/${name}`, trialFolder = `${scratch}/${name}-trial`;
-  await random.write(folder);
+  await random.write(folder, random.blocks);
   await random.write(trialFolder, 1);
   const trial = { folder: trialFolder, windows: windows.slice(0, TRIAL_WINDOWS) };
   return { title: titleOf(name), folder, windows, trial };

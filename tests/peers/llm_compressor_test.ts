@@ -6,7 +6,12 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fixtureModel } from "../../scripts/fixtures/trained_models.ts";
-import { parePerplexities, runLlmCompressor, runPare } from "../../scripts/bench/llm_compressor/programs.ts";
+import {
+  parePerplexities,
+  peerSettings,
+  runLlmCompressor,
+  runPare,
+} from "../../scripts/bench/llm_compressor/programs.ts";
 import { RUNS } from "../../scripts/bench/llm_compressor/runs.ts";
 import { countZeros } from "../../scripts/bench/llm_compressor/count_zeros.ts";
 import { threadSettings } from "../../scripts/bench/torch/thread_settings.ts";
@@ -17,7 +22,7 @@ import { describePeers } from "./describe_peers.ts";
 /** The largest accepted difference of the perplexities, relative to that of llm-compressor. */
 const TOLERANCE = 0.005;
 
-const ONE_THREAD = threadSettings(1)[0];
+const [ONE_THREAD] = peerSettings(threadSettings(1));
 const ours = RUNS.find((run) => run.program === "Pare" && run.title === "SparseGPT");
 const theirs = RUNS.find((run) => run.program === "llm-compressor" && run.recipe === "sparsegpt");
 
@@ -31,7 +36,8 @@ await describePeers("SparseGPT, compared with llm-compressor", (peers) => {
     const chosen = calibrationWindows(calibration, { windows: samples, seqlen });
     await Deno.writeTextFile(windowsFile, JSON.stringify(chosen.map((window) => [...window])));
     const data = { folder, text: texts.calibration, samples, seqlen, windowsFile };
-    await runPare(ours, data, `${scratch}/pare`, "cpu");
+    const libraries = ["--backend", "cpu", "--products", "own", "--precision", "float32"];
+    await runPare(ours, data, `${scratch}/pare`, libraries);
     await runLlmCompressor(theirs, data, `${scratch}/llm-compressor`, ONE_THREAD);
 
     const pruned = [`${scratch}/pare`, `${scratch}/llm-compressor`];

@@ -1,11 +1,11 @@
 /** Runs Pare, llm-compressor and transformers, each in a process of its own, and reads their reports. */
 
 import { fileURLToPath } from "node:url";
-import type { BackendChoice, BackendLibraries } from "../../../src/host/backends.ts";
+import { type BackendChoice, type Precision, PRECISIONS } from "../../../src/host/backends.ts";
 import { VENVS } from "../../peers/venv.ts";
 import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
 import { peerEnvironment } from "../torch/peer_environment.ts";
-import type { ThreadSetting } from "../torch/thread_settings.ts";
+import { type ThreadSetting, threadSettings } from "../torch/thread_settings.ts";
 import { RUN_REPORT_FILE } from "../../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../../src/prune/report/run_report.ts";
 import { type LlmCompressorRun, type PareRun, pruneArguments } from "./runs.ts";
@@ -35,6 +35,18 @@ export interface RunCost {
   readonly peakBytes: number;
 }
 
+/** A dtype in which llm-compressor loads a model, and a setting of threads. */
+export interface PeerSetting extends ThreadSetting {
+  readonly dtype: Precision;
+}
+
+/** Returns every combination of a dtype and a setting of threads, in which the trials run llm-compressor. */
+export function peerSettings(threads: readonly ThreadSetting[] = threadSettings()): PeerSetting[] {
+  return PRECISIONS.flatMap((dtype) =>
+    threads.map((setting) => ({ ...setting, title: `${dtype}, ${setting.title}`, dtype }))
+  );
+}
+
 /** The JSON object in the last line that `llm_compressor.py` prints. */
 interface LlmCompressorOutput {
   readonly seconds: { readonly compress: number };
@@ -42,20 +54,22 @@ interface LlmCompressorOutput {
   readonly changed_others: readonly string[];
 }
 
-/** Runs `pare prune` and returns its cost and the backend that it used. */
+/** Runs `pare prune` with `options`, and returns its cost, the backend that it used, and the library that multiplied matrices. */
 export async function runPare(
   run: Pick<PareRun, "parameters">,
   { folder, text, samples, seqlen }: Calibration,
   out: string,
-  choice: BackendChoice,
-  { products = "own", precision = "float32" }: BackendLibraries = {},
-): Promise<RunCost & { readonly backend: string; readonly adapter: string }> {
+  options: readonly string[],
+): Promise<RunCost & { readonly library?: string }> {
   const windows = ["--calibration", text, "--samples", String(samples), "--seqlen", String(seqlen)];
-  const places = ["--out", out, "--backend", choice, "--products", products, "--precision", precision];
-  const measured = await pareProcess(["prune", folder, ...places, ...windows, ...pruneArguments(run)]);
+  const measured = await pareProcess([
+    ...["prune", folder, "--out", out, ...windows],
+    ...[...pruneArguments(run), ...options],
+  ]);
   const report = JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`));
-  const { seconds, backend, adapter } = runReportSchema.parse(report);
-  return { ...cost(measured, seconds.calibration + seconds.layers), backend, adapter };
+  const { seconds, adapter } = runReportSchema.parse(report);
+  const library = / with (.+), /.exec(adapter)?.[1];
+  return { ...cost(measured, seconds.calibration + seconds.layers), ...(library && { library }) };
 }
 
 /** Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the linear layers. */
@@ -63,9 +77,12 @@ export async function runLlmCompressor(
   { recipe }: Pick<LlmCompressorRun, "recipe">,
   { folder, windowsFile }: Calibration,
   out: string,
-  setting: ThreadSetting,
+  setting: PeerSetting,
 ): Promise<RunCost & { readonly versions: LlmCompressorOutput["versions"]; readonly changed: number }> {
-  const measured = await pythonProcess([LLM_COMPRESSOR, folder, windowsFile, out, recipe], setting);
+  const measured = await pythonProcess(
+    [LLM_COMPRESSOR, folder, windowsFile, out, recipe, setting.dtype],
+    setting,
+  );
   const output = lastLine<LlmCompressorOutput>(measured);
   return {
     ...cost(measured, output.seconds.compress),
@@ -102,8 +119,13 @@ function pareProcess(args: readonly string[]): Promise<MeasuredProcess> {
   return measureProcess({
     command: Deno.execPath(),
     args: ["run", "-A", "--quiet", "--no-check", MAIN, ...args],
-    env: peerEnvironment({ NO_COLOR: "1" }),
+    env: peerEnvironment({ NO_COLOR: "1" }, withoutPareVariables(Deno.env.toObject())),
   });
+}
+
+/** Removes the variables that change defaults of `pare`, so that a run without options uses what a user gets. */
+function withoutPareVariables(variables: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(variables).filter(([name]) => !name.startsWith("PARE_")));
 }
 
 function pythonProcess(args: readonly string[], { variables }: ThreadSetting): Promise<MeasuredProcess> {

@@ -11,7 +11,7 @@ The checkpoint holds the weights that the compressed model computes with. If the
 grid, so it has the value that a packed checkpoint would store. The weights outside the linear layers of the blocks are copied from
 the original. Otherwise a recipe that fails to exclude `lm_head` would also prune the embedding, which can share its weights.
 
-    python llm_compressor.py MODEL WINDOWS.json OUT RECIPE
+    python llm_compressor.py MODEL WINDOWS.json OUT RECIPE DTYPE
 
 WINDOWS.json holds a list of calibration windows. Each window is a list of token ids. RECIPE is a comma-separated list of
 modifiers, which are applied one after the other:
@@ -21,7 +21,8 @@ modifiers, which are applied one after the other:
     gptq         quantises to 4 bits by GPTQ, in the stored order of the columns
     gptq-static  quantises to 4 bits by GPTQ, with the columns ordered by their activations (the default of llm-compressor)
 
-Quantising uses one asymmetric grid per output channel.
+Quantising uses one asymmetric grid per output channel. DTYPE is float32 or bfloat16. llm-compressor loads the model in it and computes in
+it, except for the statistics and the solvers, which are float32.
 """
 
 import json
@@ -65,13 +66,13 @@ MODIFIERS = {
 
 
 def main() -> None:
-    model_folder, windows_file, out, recipe = sys.argv[1:]
+    model_folder, windows_file, out, recipe, dtype_name = sys.argv[1:]
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype_name]
     folder = pathlib.Path(model_folder)
     seconds = {"import": time.perf_counter() - started}
 
     start = time.perf_counter()
-    # The model is loaded as f32, because f16 and bf16 are slower on a CPU, and because Pare computes in f32 too.
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     windows = torch.tensor(json.loads(pathlib.Path(windows_file).read_text()))
     samples = [{"input_ids": window, "attention_mask": torch.ones_like(window)} for window in windows]
     original = load_tensors(folder)
@@ -88,7 +89,7 @@ def main() -> None:
     start = time.perf_counter()
     linear = {f"{name}.weight": layer for name, layer in model.named_modules() if is_block_layer(name, layer)}
     state = model.state_dict()
-    changed = [name for name in original if name not in linear and name in state and not is_same(original[name], state[name])]
+    changed = [name for name in original if name not in linear and name in state and not is_same(original[name].to(dtype), state[name])]
     for name, layer in linear.items():
         original[name] = effective_weight(layer).to(original[name].dtype)
     write_checkpoint(folder, pathlib.Path(out), original)

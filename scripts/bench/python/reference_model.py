@@ -98,8 +98,10 @@ def calibrate(family: Family, weights: Weights, config: Config, states: list[tor
     return hessians
 
 
-def prune_group(weights: Weights, group: tuple[str, ...], statistics: Hessian, sparsity: float, phases: Phases):
-    """Prunes the layers that share a Hessian in place and rounds them to f16. Yields the name, loss and zeros of each layer.
+def prune_group(
+    weights: Weights, group: tuple[str, ...], statistics: Hessian, sparsity: float, dtype: torch.dtype, phases: Phases
+):
+    """Prunes the layers that share a Hessian in place and rounds them to `dtype`. Yields the name, loss and zeros of each layer.
 
     The loss is tr(ΔHΔᵀ) with H = Σ x·xᵀ.
     """
@@ -117,7 +119,7 @@ def prune_group(weights: Weights, group: tuple[str, ...], statistics: Hessian, s
             before = weight.clone()
             loss, zeros = solve(weight, factor, sparsity, 0, 0, BLOCKSIZE)
             loss -= added * ((before - weight) ** 2).sum().item()
-            weight.copy_(weight.half())
+            weight.copy_(weight.to(dtype))
         yield {"name": name, "loss": loss / statistics.scale, "zeros": zeros}
 
 
@@ -135,14 +137,15 @@ def prune(model: pathlib.Path, windows: torch.Tensor, out: pathlib.Path, sparsit
         with phases.time("read"):
             own = [name for name in tensors if name.startswith(prefix)]
             weights = {name.removeprefix(prefix): tensors[name].float() for name in own}
+            dtype = tensors[own[0]].dtype
         with phases.time("calibrate"):
             hessians = calibrate(family, weights, config, states, published)
         groups = tuple((name,) for group in family.groups for name in group) if published else family.groups
         for group in groups:
-            for layer in prune_group(weights, group, hessians.pop(group[0]), sparsity, phases):
+            for layer in prune_group(weights, group, hessians.pop(group[0]), sparsity, dtype, phases):
                 name = f"{prefix}{layer['name']}.weight"
                 layers.append({**layer, "name": name})
-                tensors[name] = weights[f"{layer['name']}.weight"].half()
+                tensors[name] = weights[f"{layer['name']}.weight"].to(dtype)
         if published or block < blocks - 1:
             with phases.time("forward"):
                 states = [family.forward(weights, x, config) for x in states]

@@ -5,8 +5,14 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { countZeros } from "../../../scripts/bench/llm_compressor/count_zeros.ts";
 import { describeUnusable } from "../../../scripts/bench/llm_compressor/peer_builds.ts";
-import { requireSamePerplexity, type RunResult, speedup } from "../../../scripts/bench/peers_bench.ts";
+import { peerSettings } from "../../../scripts/bench/llm_compressor/programs.ts";
+import {
+  compareWithPeer,
+  requireSamePerplexity,
+  type RunResult,
+} from "../../../scripts/bench/peers_bench.ts";
 import { pruneArguments, RUNS } from "../../../scripts/bench/llm_compressor/runs.ts";
+import { threadSettings } from "../../../scripts/bench/torch/thread_settings.ts";
 import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
 import { type LayerFlags, layerQuery } from "../../../src/cli/options/layer_options.ts";
 
@@ -36,12 +42,12 @@ describe("RUNS", () => {
   });
 });
 
-describe("speedup", () => {
+describe("compareWithPeer", () => {
   const result = (run: RunResult["run"], compressSeconds: number) => ({
     run,
     compressSeconds,
-    processSeconds: 0,
-    peakBytes: 0,
+    processSeconds: 2 * compressSeconds,
+    peakBytes: 100 * compressSeconds,
     perplexity: 0,
     zeros: 0,
     weights: 0,
@@ -53,15 +59,31 @@ describe("speedup", () => {
       if (run.program !== "Pare" || run.counterpart === undefined) continue;
       const peer = RUNS.find((other) => other.program !== "Pare" && other.recipe === run.counterpart);
       assert.equal(peer?.target, run.target, run.title);
-      assert.equal(speedup({ runs }, result(run, 2)), 3.5);
+      const comparison = compareWithPeer({ runs }, result(run, 2));
+      assert.deepEqual(comparison, { speedup: 3.5, processSpeedup: 3.5, memoryShare: 2 / 7 });
     }
   });
 
   it("has no value for llm-compressor itself, nor for a method that llm-compressor does not have", () => {
     const runs = RUNS.map((run) => result(run, 1));
-    const without = runs.filter((entry) => speedup({ runs }, entry) === undefined).map(({ run }) => run);
+    const without = runs.filter((entry) => compareWithPeer({ runs }, entry) === undefined).map(({ run }) =>
+      run
+    );
     assert.ok(without.some(({ title }) => title === "ALPS"));
     assert.ok(RUNS.every((run) => run.program === "Pare" || without.includes(run)));
+  });
+});
+
+describe("peerSettings", () => {
+  it("combines every setting of threads with float32 and with bfloat16", () => {
+    const threads = threadSettings(2), settings = peerSettings(threads);
+    for (const dtype of ["float32", "bfloat16"] as const) {
+      assert.deepEqual(
+        settings.filter((setting) => setting.dtype === dtype).map(({ variables }) => variables),
+        threads.map(({ variables }) => variables),
+      );
+    }
+    assert.equal(new Set(settings.map(({ title }) => title)).size, 2 * threads.length);
   });
 });
 
