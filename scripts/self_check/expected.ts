@@ -2,7 +2,7 @@
 
 import { ALL_CASES } from "../../src/host/self_check/cases.ts";
 import { hashBits, type ResultFingerprint, sumElements } from "../../src/host/self_check/fingerprint.ts";
-import { type CheckCase, expectedName, roundsOperands } from "../../src/host/self_check/run_case.ts";
+import { type CheckCase, expectedName, roundedOperands } from "../../src/host/self_check/run_case.ts";
 import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
 import { BF16, decodeFloat16, encodeFloat16 } from "../../tests/reference/float16.ts";
 import { runReference } from "../../tests/reference/run_reference.ts";
@@ -14,13 +14,13 @@ const DISTURBANCE = 2 ** -18;
 
 /** Returns the committed fingerprints, by the names of the cases and their outputs. */
 export function expectedFingerprints(): Record<string, Record<string, ResultFingerprint>> {
-  const rounded = ALL_CASES.filter(roundsOperands).map((checkCase) => withRoundedOperands(checkCase));
+  const rounded = ALL_CASES.filter(roundedOperands).map((checkCase) => withRoundedOperands(checkCase));
   return Object.fromEntries(
     [...ALL_CASES, ...rounded].map((checkCase) => [checkCase.name, expectedOutputs(checkCase)]),
   );
 }
 
-/** Returns the case of an adapter that rounds the operands A and B to bfloat16. */
+/** Returns the case of an adapter that rounds the operands to bfloat16. */
 function withRoundedOperands(checkCase: CheckCase): CheckCase {
   const round = (values: Values) =>
     Float32Array.from(values, (value) => decodeFloat16(encodeFloat16(value, BF16), BF16));
@@ -29,7 +29,11 @@ function withRoundedOperands(checkCase: CheckCase): CheckCase {
     name: expectedName(checkCase, { rounds: "bfloat16" }),
     buffers: () => {
       const buffers = checkCase.buffers();
-      return { ...buffers, a: round(buffers.a), b: round(buffers.b) };
+      const names = Object.keys(checkCase.steps[0].kernel.bindings).slice(
+        0,
+        roundedOperands(checkCase)?.count,
+      );
+      return { ...buffers, ...Object.fromEntries(names.map((name) => [name, round(buffers[name])])) };
     },
   };
 }

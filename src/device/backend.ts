@@ -28,7 +28,7 @@ export interface Adapter {
   readonly name: string;
   /** Whether the adapter is a GPU interface that is emulated on the CPU. */
   readonly software: boolean;
-  /** The format to which the kernels `product_*` round their operands. Absent if it is float32. */
+  /** The format to which the kernels `product_*` and `attention` round their operands. Absent if it is float32. */
   readonly rounds?: "bfloat16";
 }
 

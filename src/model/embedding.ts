@@ -4,6 +4,7 @@
  */
 
 import type { Backend } from "../device/backend.ts";
+import { freeArray } from "../device/host_memory.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
 import { normalizeStates, projectStates } from "./embedding_states.ts";
 import type { Model } from "./model.ts";
@@ -75,6 +76,12 @@ export class Embedding {
     }
     return embedding.norm ? normalizeStates(backend, weights, embedding.norm, states) : states;
   }
+
+  /** Frees the tables. */
+  destroy(): void {
+    this.tokens.destroy();
+    this.positions?.destroy();
+  }
 }
 
 /** An embedding table, (rowCount, rowSize), in the dtype of the checkpoint. */
@@ -107,11 +114,12 @@ class EmbeddingTable {
   async rows(indices: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     const { rowSize } = this;
     const gathered = new Float32Array(indices.length * rowSize);
-    const rowsByIndex = new Map<number, Float32Array>();
+    const firstPlaces = new Map<number, number>();
     for (const [i, index] of indices.entries()) {
-      let row = rowsByIndex.get(index);
-      if (!row) rowsByIndex.set(index, row = await this.#row(index));
-      gathered.set(row, i * rowSize);
+      const first = firstPlaces.get(index);
+      if (first === undefined) gathered.set(await this.#row(index), i * rowSize);
+      else gathered.copyWithin(i * rowSize, first * rowSize, (first + 1) * rowSize);
+      if (first === undefined) firstPlaces.set(index, i);
     }
     return gathered;
   }
@@ -125,5 +133,9 @@ class EmbeddingTable {
     const row = this.bytes?.subarray(first * elementBytes, (first + this.rowSize) * elementBytes) ??
       await readElements(this.source, this.name, first, this.rowSize);
     return bytesToFloats(row, this.dtype);
+  }
+
+  destroy(): void {
+    if (this.bytes) freeArray(this.bytes);
   }
 }

@@ -41,7 +41,7 @@ export interface ForwardOptions extends ForwardMemory {
 }
 
 /** On a GPU a batch must be large enough to keep all processors busy. On a CPU smaller batches are as fast and save memory. */
-const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 64 << 20, webgpu: 256 << 20 };
+const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 32 << 20, webgpu: 256 << 20 };
 const HIDDEN_STATES_BYTES = 1 << 30;
 
 /** How a forward pass divides its windows, and where it stores their hidden states. */
@@ -108,6 +108,7 @@ export class Forward {
       if (lastBlock === undefined) {
         const embedding = await Embedding.open(backend, model);
         await hiddenStates.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
+        embedding.destroy();
       } else await hiddenStates.load(lastBlock);
     } catch (error) {
       hiddenStates.destroy();

@@ -12,6 +12,7 @@ import {
   OutOfDeviceMemoryError,
 } from "../backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
+import { DTYPE_CODE } from "../kernels/transfer/convert.ts";
 import { adapterName } from "./instruction_pairing.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
@@ -20,6 +21,7 @@ import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import type { ProductLibrary } from "./products/product_library.ts";
+import { ROUNDED_OPERANDS, RoundedCopies } from "./products/rounded_copies.ts";
 import { createThreadPool } from "./thread_pool.ts";
 
 /**
@@ -104,6 +106,9 @@ class CpuBackend implements Backend {
   readonly #table: KernelTable;
   readonly #copyBytes: number;
   readonly #zeroBytes: number;
+  readonly #fromFloat32: number;
+  /** Present if the library multiplies bfloat16. */
+  readonly #roundedCopies?: RoundedCopies;
 
   constructor(executor: Executor, heap: Heap, table: KernelTable, library?: ProductLibrary) {
     const name = adapterName(executor.threads, library?.name);
@@ -114,6 +119,8 @@ class CpuBackend implements Backend {
     this.#table = table;
     this.#copyBytes = table.index("copy_bytes");
     this.#zeroBytes = table.index("zero_bytes");
+    this.#fromFloat32 = table.index("from_float32");
+    if (rounds) this.#roundedCopies = new RoundedCopies(this.#copiesOwner());
   }
 
   createBuffer(label: string, byteLength: number): DeviceBuffer {
@@ -125,9 +132,7 @@ class CpuBackend implements Backend {
       );
     }
     const buffer = new CpuBuffer(this, label, this.#allocate(label, bytes), bytes);
-    const counters = this.counters;
-    counters.bytesLive += bytes;
-    counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
+    this.#countLive(bytes);
     return buffer;
   }
 
@@ -135,6 +140,7 @@ class CpuBackend implements Backend {
     const buffer = this.#own(target);
     checkRange(buffer, byteOffset, bytes.byteLength);
     this.counters.bytesWritten += bytes.byteLength;
+    this.#roundedCopies?.markChanged(buffer);
     if (!this.#inUse(buffer)) return this.#heap.write(buffer.address + byteOffset, bytes);
     // Queued commands must still see the old contents, so the bytes are staged and a queued command copies them.
     const staging = this.#allocate(`staging of ${buffer.label}`, bytes.byteLength);
@@ -158,12 +164,14 @@ class CpuBackend implements Backend {
       throw new RangeError(`copy within buffer ${from.label}: the two ranges must not overlap`);
     }
     this.#push(this.#copyBytes, from.address + sourceOffset, to.address + targetOffset, byteLength);
+    this.#roundedCopies?.markChanged(to);
     from.usedUntil = to.usedUntil = this.#executor.queued;
   }
 
   clear(target: DeviceBuffer): void {
     const buffer = this.#own(target);
     this.#push(this.#zeroBytes, buffer.address, buffer.byteLength);
+    this.#roundedCopies?.markChanged(buffer);
     buffer.usedUntil = this.#executor.queued;
   }
 
@@ -175,16 +183,22 @@ class CpuBackend implements Backend {
     const table = this.#table, resolved = table.resolve(kernel), { bindings } = resolved;
     const given: Readonly<Record<string, DeviceBuffer>> = buffers;
     checkNames(resolved.name, "binding", bindings, given);
-    bindings.forEach(([name, writes], i) => {
-      const buffer = this.#own(given[name]);
-      if (writes) checkBoundOnce(resolved.name, name, given);
-      table.args[i] = buffer.address;
-    });
+    const operands = bindings.map(([name]) => this.#own(given[name]));
+    for (const [i, [name, writes]] of bindings.entries()) {
+      if (!writes) continue;
+      checkBoundOnce(resolved.name, name, given);
+      this.#roundedCopies?.markChanged(operands[i]);
+    }
+    // Rounding an operand is a command too, so it must be queued before the arguments of this one are written.
+    const rounded = this.#roundedAddresses(kernel.name, operands, params);
+    operands.forEach(({ address }, i) => table.args[i] = address);
     table.setParams(resolved, params);
-    this.#executor.push(resolved.index, table.args, bindings.length + resolved.params.length);
+    const declared = bindings.length + resolved.params.length;
+    table.args.set(rounded, declared);
+    this.#executor.push(resolved.index, table.args, declared + rounded.length);
     this.counters.dispatches++;
     const { queued } = this.#executor;
-    for (const [name] of bindings) this.#own(given[name]).usedUntil = queued;
+    for (const operand of operands) operand.usedUntil = queued;
   }
 
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -218,8 +232,45 @@ class CpuBackend implements Backend {
 
   /** Frees the memory of a buffer once the queued commands no longer use it. */
   release(buffer: CpuBuffer): void {
+    this.#roundedCopies?.free(buffer);
     this.counters.bytesLive -= buffer.byteLength;
     this.#heap.retire(buffer.address, buffer.usedUntil);
+  }
+
+  /** Returns the arguments that follow the declared ones: the address of the copy of each operand that is rounded, or 0. */
+  #roundedAddresses(
+    name: string,
+    operands: readonly CpuBuffer[],
+    params: Readonly<Record<string, number>>,
+  ): number[] {
+    if (!Object.hasOwn(ROUNDED_OPERANDS, name)) return [];
+    const { count, isWorthwhile = () => true } = ROUNDED_OPERANDS[name];
+    const copies = isWorthwhile(params) ? this.#roundedCopies : undefined;
+    return copies?.addresses(operands.slice(0, count)) ?? new Array(count).fill(0);
+  }
+
+  #copiesOwner(): ConstructorParameters<typeof RoundedCopies>[0] {
+    return {
+      allocate: (label, bytes) => {
+        const address = this.#allocate(label, bytes);
+        this.#countLive(bytes);
+        return address;
+      },
+      retire: (address, bytes) => {
+        this.counters.bytesLive -= bytes;
+        this.#heap.retire(address, this.#executor.queued);
+      },
+      round: (buffer, address) => {
+        this.#push(this.#fromFloat32, buffer.address, address, buffer.byteLength / 4, DTYPE_CODE.BF16, 0);
+        buffer.usedUntil = this.#executor.queued;
+      },
+    };
+  }
+
+  #countLive(bytes: number): void {
+    const counters = this.counters;
+    counters.bytesLive += bytes;
+    counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
   }
 
   #allocate(label: string, bytes: number): number {

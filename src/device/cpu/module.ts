@@ -47,10 +47,7 @@ export function instantiate(
   const names = kernelNames(module);
   const find = <F>(name: string): F => instance.exports[name] as F;
   find<(on: boolean) => void>("set_paired")(pairsInstructions());
-  find<(float32: boolean, bfloat16: boolean) => void>("set_library")(
-    library !== undefined,
-    bgemm !== undefined,
-  );
+  find<(isPresent: boolean) => void>("set_library")(library !== undefined);
   return {
     run: names.map((name) => find<RunItem>(name)),
     // WebAssembly returns a u32 as a signed number.

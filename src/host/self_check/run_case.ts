@@ -2,6 +2,7 @@
 
 import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
+import { ROUNDED_OPERANDS, type RoundedOperands } from "../../device/cpu/products/rounded_copies.ts";
 import type { Kernel } from "../../device/kernels/kernel.ts";
 import type { CaseOutput, Values } from "../../device/kernels/kernel_case.ts";
 import { messageOf } from "../../base/errors.ts";
@@ -28,14 +29,16 @@ export interface CheckCase {
   readonly outputs: Readonly<Record<string, CaseOutput>>;
 }
 
-/** Whether an adapter that rounds the operands of `product_*` rounds those of a case. */
-export function roundsOperands({ subject }: CheckCase): boolean {
-  return subject.startsWith("product_");
+/** Returns how an adapter that rounds operands computes a case, or undefined if it does not round those of the case. */
+export function roundedOperands({ subject, steps }: CheckCase): RoundedOperands | undefined {
+  if (!Object.hasOwn(ROUNDED_OPERANDS, subject)) return undefined;
+  const { [subject]: operands } = ROUNDED_OPERANDS;
+  return operands.isWorthwhile?.(steps[0].params) ?? true ? operands : undefined;
 }
 
 /** Returns the key of the committed numbers of a case on an adapter. They differ if the adapter rounds the operands. */
 export function expectedName(checkCase: CheckCase, { rounds }: Pick<Adapter, "rounds">): string {
-  return rounds && roundsOperands(checkCase) ? `${checkCase.name}, in ${rounds}` : checkCase.name;
+  return rounds && roundedOperands(checkCase) ? `${checkCase.name}, in ${rounds}` : checkCase.name;
 }
 
 /** A result that is wrong. */
@@ -54,9 +57,11 @@ export interface CaseFault {
  */
 export async function runCase(
   backend: Backend,
-  { name, subject, steps, buffers, outputs }: CheckCase,
+  checkCase: CheckCase,
   expected: Readonly<Record<string, ResultFingerprint>>,
 ): Promise<CaseFault | undefined> {
+  const { name, subject, steps, buffers, outputs } = checkCase;
+  const { roundings: further = 0 } = backend.adapter.rounds && roundedOperands(checkCase) || {};
   const owned = new ResourceSet(), contents = buffers();
   try {
     const onDevice = Object.fromEntries(
@@ -73,7 +78,8 @@ export async function runCase(
       backend.dispatch(kernel, Object.fromEntries(operands), params);
     }
     const results = await Promise.all(
-      Object.entries(outputs).map(async ([output, { binding, ...comparison }]) => {
+      Object.entries(outputs).map(async ([output, { binding, roundings, includes }]) => {
+        const comparison = { roundings: roundings && roundings + further, includes };
         const buffer = onDevice[binding], bytes = await backend.read(buffer, 0, buffer.byteLength);
         const values = typedLike(contents[binding], bytes);
         const difference = describeDifference(values, expected[output], comparison);

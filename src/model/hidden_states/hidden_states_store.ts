@@ -4,6 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { freeArray } from "../../device/host_memory.ts";
 
 /** The byte range of a batch in the hidden states of all windows. */
 export interface BatchBytes {
@@ -17,8 +18,8 @@ export type DeviceBatch = readonly [index: number, states: DeviceBuffer];
 export interface HiddenStatesStore {
   /** Whether `storeChanged` needs the bytes of a changed batch. Otherwise batches are changed in place. */
   readonly needsBytes: boolean;
-  /** Stores batch `index` of the states from which the forward pass starts. */
-  storeInitial(index: number, bytes: Uint8Array): void;
+  /** Stores batch `index` of the states from which the forward pass starts. The store now owns `bytes`. */
+  storeInitial(index: number, bytes: Uint8Array<ArrayBuffer>): void;
   /**
    * Puts the batches on the device, one after the other.
    * @param nextBlock the block whose inputs are stored
@@ -77,10 +78,11 @@ export class DeviceStore implements HiddenStatesStore {
     this.#scratch = new ScratchBuffer(backend, batches);
   }
 
-  storeInitial(index: number, bytes: Uint8Array): void {
+  storeInitial(index: number, bytes: Uint8Array<ArrayBuffer>): void {
     const buffer = this.#backend.createBuffer("hidden states", bytes.byteLength);
     this.#buffers[index] = buffer;
     this.#backend.write(buffer, 0, bytes);
+    freeArray(bytes);
   }
 
   async *onDevice(_nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined> {

@@ -6,6 +6,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Kernel } from "../../../src/device/kernels/kernel.ts";
+import { ROUNDED_OPERANDS } from "../../../src/device/cpu/products/rounded_copies.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 
 const SOURCES = new URL("../../../src/device/cpu/assembly/", import.meta.url);
@@ -32,14 +33,25 @@ function onlyMatch(source: string, pattern: string): string {
 /** The `name: type` fields of the struct that an exported function takes as `args`. */
 function argumentFields(source: string, functionName: string): string[] {
   const struct = onlyMatch(source, `export function ${functionName}\\(_?args: (\\w+)[,)]`);
-  const body = onlyMatch(source, `@unmanaged class ${struct} \\{([^}]*)\\}`);
-  return body.split(";").map((field) => field.trim()).filter((field) => field !== "");
+  return structFields(source, struct);
+}
+
+/** The fields of a struct, after those of the struct that it extends. */
+function structFields(source: string, struct: string): string[] {
+  const [, base, body] =
+    [...source.matchAll(new RegExp(`@unmanaged class ${struct}(?: extends (\\w+))? \\{([^}]*)\\}`, "g"))][0];
+  const own = body.split(";").map((field) => field.trim()).filter((field) => field !== "");
+  return [...base ? structFields(source, base) : [], ...own];
 }
 
 function declaredFields(kernel: Kernel): string[] {
   return [
     ...Object.keys(kernel.bindings).map((name) => `${name}: usize`),
     ...Object.entries(kernel.params).map(([name, type]) => `${name}: ${type}`),
+    // The backend appends the addresses of the rounded copies of the first bindings.
+    ...Object.keys(kernel.bindings).slice(0, ROUNDED_OPERANDS[kernel.name]?.count ?? 0).map((name) =>
+      `${name}_rounded: usize`
+    ),
   ];
 }
 

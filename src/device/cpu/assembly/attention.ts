@@ -12,13 +12,15 @@
 
 import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
 import { prepare_exp } from "./shared/exp";
+import { narrow_run, prepare_float16 } from "./shared/float16";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
-import { sgemm, uses_library } from "./shared/library";
+import { multiply_block, uses_library } from "./shared/library";
 
-// The query rows of a work item.
+// The query rows of a work item, and those of an item whose operands are rounded, which multiplies them twice as fast.
 const QUERIES: u32 = 64;
-// The keys of a block if a library multiplies. The scores of a block have 128 KiB.
+const ROUNDED_QUERIES: u32 = 128;
+// The keys of a block if a library multiplies. The scores of a block have 128 or 256 KiB.
 const LIBRARY_KEYS: u32 = 512;
 
 @unmanaged class AttentionArgs {
@@ -46,52 +48,71 @@ const LIBRARY_KEYS: u32 = 512;
   soft_cap: f32;
 }
 
+// The arguments of the declaration, followed by the addresses of q, k and v in bf16, or 0 if they must not be rounded.
+@unmanaged class RoundedAttentionArgs extends AttentionArgs {
+  q_rounded: usize;
+  k_rounded: usize;
+  v_rounded: usize;
+}
+
 // The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys.
 // @ts-ignore: decorator
 @inline function first_key(t: u32, window: u32): u32 {
   return window > 0 && t + 1 > window ? t + 1 - window : 0;
 }
 
-export function attention_items(args: AttentionArgs): u32 {
-  return args.batch * args.heads * ceil_divide(args.tokens, QUERIES);
+// @ts-ignore: decorator
+@inline function query_rows(args: RoundedAttentionArgs): u32 {
+  return args.q_rounded != 0 ? ROUNDED_QUERIES : QUERIES;
 }
 
-export function attention(args: AttentionArgs, item: u32): void {
+export function attention_items(args: RoundedAttentionArgs): u32 {
+  return args.batch * args.heads * ceil_divide(args.tokens, query_rows(args));
+}
+
+export function attention(args: RoundedAttentionArgs, item: u32): void {
   const tokens = args.tokens, past = args.past, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, softCap = args.soft_cap;
 
   prepare_exp();
+  const rowsOfItem = query_rows(args);
   // The last query rows see the most keys, so they are computed first. All threads then finish at about the same time.
-  const queryBlock = ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads);
-  const t0 = past + queryBlock * QUERIES;
+  const queryBlock = ceil_divide(tokens, rowsOfItem) - 1 - item / (args.batch * heads);
+  const t0 = past + queryBlock * rowsOfItem;
   const head = item % heads;
   const batchIndex = (item / heads) % args.batch;
   const firstRow = batchIndex * (past + tokens); // of the keys and values
-  const queryRow = batchIndex * tokens + queryBlock * QUERIES;
+  const queryRow = batchIndex * tokens + queryBlock * rowsOfItem;
   const kvColumn = head * args.kv_heads / heads * headStride;
-  const queries = min<u32>(QUERIES, past + tokens - t0);
+  const queries = min<u32>(rowsOfItem, past + tokens - t0);
   const paddedQueries = round_up(queries, MICRO_ROWS), panel = micro_cols(), paddedDim = round_up(dim, panel);
   const slope = load<f32>(args.slopes + (<usize>head << 2));
 
-  const query = scratch(); // (QUERIES, dim), scaled
-  const keys = query + (QUERIES * dim << 2); // (KEYS/panel, dim, panel)
+  const query = scratch(); // (rowsOfItem, dim), scaled
+  const keys = query + (rowsOfItem * dim << 2); // (KEYS/panel, dim, panel)
   const values = keys + (KEYS * dim << 2); // (paddedDim/panel, KEYS, panel)
-  const scores = values + (KEYS * paddedDim << 2); // (QUERIES, KEYS); overwritten by the numerators p of the softmax
-  const sums = scores + (QUERIES * KEYS << 2); // (QUERIES, paddedDim): Σ p·v of the blocks so far
-  const maxima = sums + (QUERIES * paddedDim << 2); // (QUERIES): the largest score so far
-  const denominators = maxima + (QUERIES << 2); // (QUERIES): Σ p so far
+  const scores = values + (KEYS * paddedDim << 2); // (rowsOfItem, KEYS); overwritten by the numerators p of the softmax
+  const sums = scores + (rowsOfItem * KEYS << 2); // (rowsOfItem, paddedDim): Σ p·v of the blocks so far
+  const maxima = sums + (rowsOfItem * paddedDim << 2); // (rowsOfItem): the largest score so far
+  const denominators = maxima + (rowsOfItem << 2); // (rowsOfItem): Σ p so far
 
-  memory.fill(sums, 0, QUERIES * paddedDim << 2);
-  for (let r: u32 = 0; r < QUERIES; r++) {
+  memory.fill(sums, 0, rowsOfItem * paddedDim << 2);
+  for (let r: u32 = 0; r < rowsOfItem; r++) {
     store<f32>(maxima + (r << 2), -Infinity);
     store<f32>(denominators + (r << 2), 0);
   }
   const q = args.q + (<usize>(args.q_offset + queryRow * ldq + head * headStride) << 2);
   const out = args.out + (<usize>(queryRow * ldo + head * dim) << 2);
   if (uses_library()) {
-    const k = args.k + (<usize>(args.k_offset + firstRow * ldk + kvColumn) << 2);
-    const v = args.v + (<usize>(args.v_offset + firstRow * ldv + kvColumn) << 2);
-    add_values_by_library(q, ldq, k, ldk, v, ldv, t0, queries, dim, args.scale, window, softCap, slope, sums, paddedDim, maxima, denominators);
+    const isRounded = args.q_rounded != 0, size: usize = isRounded ? 1 : 2;
+    const queryElement = <usize>(args.q_offset + queryRow * ldq + head * headStride);
+    const keyElement = <usize>(args.k_offset + firstRow * ldk + kvColumn), valueElement = <usize>(args.v_offset + firstRow * ldv + kvColumn);
+    add_values_by_library(
+      isRounded, (isRounded ? args.q_rounded : args.q) + (queryElement << size), ldq,
+      (isRounded ? args.k_rounded : args.k) + (keyElement << size), ldk,
+      (isRounded ? args.v_rounded : args.v) + (valueElement << size), ldv,
+      t0, queries, dim, args.scale, window, softCap, slope, sums, paddedDim, maxima, denominators,
+    );
     divide_rows(sums, paddedDim, denominators, queries, dim, out, ldo);
     return;
   }
@@ -141,15 +162,18 @@ function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, d
 
 // Does the three steps for the query rows of an item with products of the library. The library reads keys and values where they
 // are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k` and `v` are those of the
-// first token of the window.
+// first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
 function add_values_by_library(
-  q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32, window: u32,
-  softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
+  rounded: bool, q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32,
+  window: u32, softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
 ): void {
-  const scores = denominators + (QUERIES << 2); // (QUERIES, LIBRARY_KEYS); overwritten by the numerators p of the softmax
+  const size: usize = rounded ? 1 : 2;
+  const scores = denominators + (queries << 2); // (queries, LIBRARY_KEYS); overwritten by the numerators p of the softmax
+  const numerators = rounded ? scores + (queries * LIBRARY_KEYS << 2) : scores; // p as the library multiplies it
+  if (rounded) prepare_float16();
   for (let s0 = first_key(t0, window), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {
     const count = min<u32>(LIBRARY_KEYS, end - s0), width = round_up(count, 4);
-    sgemm(false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << 2), ldk, 0, scores, LIBRARY_KEYS);
+    multiply_block(rounded, false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << size), ldk, 0, scores, LIBRARY_KEYS);
     for (let i: u32 = 0; i < queries; i++) {
       const t = t0 + i, low = first_key(t, window), row = scores + (i * LIBRARY_KEYS << 2);
       const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(count, t + 1 - s0);
@@ -158,7 +182,9 @@ function add_values_by_library(
         maxima + (i << 2), denominators + (i << 2), sums + (i * ldSums << 2), ldSums);
       const visible = round_up(to, 4);
       memory.fill(row + (visible << 2), 0, width - visible << 2);
+      if (rounded) narrow_run(row, numerators + (i * LIBRARY_KEYS << 1), width, false);
     }
-    sgemm(false, false, queries, dim, count, 1, scores, LIBRARY_KEYS, v + (<usize>(s0 * ldv) << 2), ldv, 1, sums, ldSums);
+    const vBlock = v + (<usize>(s0 * ldv) << size);
+    multiply_block(rounded, false, false, queries, dim, count, 1, numerators, LIBRARY_KEYS, vBlock, ldv, 1, sums, ldSums);
   }
 }

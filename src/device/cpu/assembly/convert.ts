@@ -2,7 +2,7 @@
 // f32 and back. Eight elements are converted at a time, and the last few are converted one at a time by the same functions.
 // float16.ts knows the bit formats. A work item, which one thread runs, is a run of elements.
 
-import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
+import { narrow_run, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
 import { ceil_divide } from "./shared/items";
 
 // The values of the argument `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value, 2, is
@@ -36,11 +36,6 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 }
 
 // @ts-ignore: decorator
-@inline function narrow(words: v128, f16: bool): v128 {
-  return f16 ? narrow_f16(words) : narrow_bf16(words);
-}
-
-// @ts-ignore: decorator
 @inline function widen_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;
   for (; i + 8 <= count; i += 8) {
@@ -52,22 +47,6 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 16;
     const half = i32x4.splat(load<u16>(source + (<usize>i << 1)));
     store<i32>(target + (<usize>i << 2), i32x4.extract_lane(widen(half, f16), 0));
   }
-}
-
-// After an odd number of elements, the other half of the last word becomes 0.
-// @ts-ignore: decorator
-@inline function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
-  let i: u32 = 0;
-  for (; i + 8 <= count; i += 8) {
-    const low = narrow(v128.load(source + (<usize>i << 2)), f16);
-    const high = narrow(v128.load(source + (<usize>i << 2), 16), f16);
-    v128.store(target + (<usize>i << 1), i16x8.narrow_i32x4_u(low, high));
-  }
-  for (; i < count; i++) {
-    const word = v128.load32_splat(source + (<usize>i << 2));
-    store<u16>(target + (<usize>i << 1), <u16>i32x4.extract_lane(narrow(word, f16), 0));
-  }
-  if (count & 1) store<u16>(target + (<usize>count << 1), 0);
 }
 
 export function to_float32_items(args: ToFloat32Args): u32 {

@@ -18,7 +18,7 @@ import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
 import { multiply_4x16, NR_PAIRED, MR, multiply_4x8, NR_UNPAIRED } from "./shared/micro_kernels";
 import { is_paired, scratch } from "./shared/instance";
-import { multiply_by_library, multiply_rounded, uses_bfloat16, uses_library } from "./shared/library";
+import { multiply_by_library, uses_library } from "./shared/library";
 import { ceil_divide } from "./shared/items";
 
 // A panel of B has KC·NR floats, where NR is the number of columns of a micro-tile. It stays in a 32 KiB first-level cache
@@ -33,8 +33,6 @@ const MIN_EDGE: u32 = 64;
 // Blocks are halved until there are at least this many items, or until the edges are small. With enough items, all threads
 // finish at about the same time.
 const ENOUGH_ITEMS: u32 = 16;
-// An item rounds its own rows and columns to bf16, which costs less in large blocks.
-const ENOUGH_ROUNDED_ITEMS: u32 = 8;
 
 // The layout of the scratch is: packed A, packed B, and one micro-tile for the edges of C. These are the offsets of the last
 // two.
@@ -82,9 +80,9 @@ let blockCols: u32 = 0;
   return ceil_divide(ceil_divide(count, ceil_divide(count, size)), unit) * unit;
 }
 
-function choose_block(m: u32, n: u32, enoughItems: u32): void {
+function choose_block(m: u32, n: u32): void {
   let rows = min(m, MAX_ROWS), cols = min(n, MAX_COLS);
-  while (ceil_divide(m, rows) * ceil_divide(n, cols) < enoughItems && max(rows, cols) >= 2 * MIN_EDGE) {
+  while (ceil_divide(m, rows) * ceil_divide(n, cols) < ENOUGH_ITEMS && max(rows, cols) >= 2 * MIN_EDGE) {
     if (rows >= cols) rows = ceil_divide(rows, 2);
     else cols = ceil_divide(cols, 2);
   }
@@ -95,17 +93,11 @@ function choose_block(m: u32, n: u32, enoughItems: u32): void {
   blockCols = even_part(n, cols, NR_PAIRED);
 }
 
-// With `rounds`, the operands may be rounded to bf16.
-export function count_gemm_items(args: GemmArgs, rounds: bool): u32 {
+export function count_gemm_items(args: GemmArgs): u32 {
   const m = args.m, n = args.n;
   if (m == 0 || n == 0) return 0;
-  choose_block(m, n, enough_items(rounds));
+  choose_block(m, n);
   return ceil_divide(m, blockRows) * ceil_divide(n, blockCols);
-}
-
-// @ts-ignore: decorator
-@inline function enough_items(rounds: bool): u32 {
-  return rounds && uses_bfloat16() ? ENOUGH_ROUNDED_ITEMS : ENOUGH_ITEMS;
 }
 
 // C ← alpha·A·B + beta·C for a micro-tile that extends past the edge of C. Computes the whole micro-tile in the scratch and
@@ -142,7 +134,8 @@ function multiply_packed(
   }
 }
 
-export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: bool, rounds: bool): void {
+// `roundedA` and `roundedB` are the addresses of A and B in bf16, or 0 if the product must not round them.
+export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: bool, roundedA: usize, roundedB: usize): void {
   const m = args.m, n = args.n, k = args.k;
   const a = args.a + (<usize>args.a_offset << 2), lda = args.lda;
   const b = args.b + (<usize>args.b_offset << 2), ldb = args.ldb;
@@ -150,22 +143,31 @@ export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: b
   const alpha = args.alpha, beta = args.beta, upper = args.upper != 0;
   // With `upper`, only the elements with i ≤ j + below are needed.
   const below: u32 = upper ? args.upper - 1 : 0;
-  choose_block(m, n, enough_items(rounds));
+  choose_block(m, n);
   const blocksPerRow = ceil_divide(n, blockCols);
   const row0 = item / blocksPerRow * blockRows, col0 = item % blocksPerRow * blockCols;
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
   if (upper && row0 > col0 + cols - 1 + below) return;
 
+  const rows = rowEnd - row0, cBlock = c + row0 * ldc + (<usize>col0 << 2), shift = <i32>row0 - <i32>(col0 + below);
+  const aFirst = <usize>row0 * (transA ? 1 : lda), bFirst = <usize>col0 * (transB ? ldb : 1);
+  // A library does nothing if it finds an argument invalid, so the arguments that it does not accept are left to the code below.
+  const accepted = uses_library() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n;
+  if (roundedA != 0 && accepted) {
+    // A product of rounded operands is so fast that lists of non-zeros are not worthwhile.
+    const aBlock = roundedA + (aFirst + args.a_offset << 1), bBlock = roundedB + (bFirst + args.b_offset << 1);
+    multiply_by_library(true, transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, shift);
+    return;
+  }
+
   // If the item's rows of op(A) are largely zeros, the rows become lists of non-zeros. Otherwise, if B is transposed, `upper`
   // is not set and the item's columns of op(B) are largely zeros, the columns become lists, and the transposed product is
   // computed.
-  const rows = rowEnd - row0, cBlock = c + row0 * ldc + (<usize>col0 << 2);
   const rowStep: usize = transA ? 1 : lda, kStep: usize = transA ? lda : 1;
-  const aBlock = a + (<usize>row0 * rowStep << 2), bBlock = b + (<usize>col0 * (transB ? ldb : 1) << 2);
+  const aBlock = a + (aFirst << 2), bBlock = b + (bFirst << 2);
   if (looks_sparse(aBlock, rowStep, kStep, rows, k)) {
-    const first = <i32>row0 - <i32>(col0 + below);
-    const sums = sparse_product(aBlock, rowStep, kStep, rows, bBlock, ldb, transB, cols, k, upper, first);
-    store_sums(sums, rows, cols, cBlock, ldc, alpha, beta, upper, first);
+    const sums = sparse_product(aBlock, rowStep, kStep, rows, bBlock, ldb, transB, cols, k, upper, shift);
+    store_sums(sums, rows, cols, cBlock, ldc, alpha, beta, upper, shift);
     return;
   }
   if (transB && !upper && looks_sparse(bBlock, ldb, 1, cols, k)) {
@@ -173,13 +175,8 @@ export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: b
     store_sums_transposed(sums, cols, rows, cBlock, ldc, alpha, beta);
     return;
   }
-
-  // A library does nothing if it finds an argument invalid, so the arguments that it does not accept are left to the code
-  // below.
-  if (uses_library() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n) {
-    const shift = <i32>row0 - <i32>(col0 + below);
-    if (rounds && uses_bfloat16()) multiply_rounded(transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, shift);
-    else multiply_by_library(false, transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, shift);
+  if (accepted) {
+    multiply_by_library(false, transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, shift);
     return;
   }
 
@@ -240,27 +237,27 @@ function store_sums_transposed(z: usize, rows: u32, cols: u32, c: usize, ldc: us
 }
 
 export function gemm_nn_items(args: GemmArgs): u32 {
-  return count_gemm_items(args, false);
+  return count_gemm_items(args);
 }
 
 export function gemm_nn(args: GemmArgs, item: u32): void {
-  run_gemm_item(args, item, false, false, false);
+  run_gemm_item(args, item, false, false, 0, 0);
 }
 
 export function gemm_nt_items(args: GemmArgs): u32 {
-  return count_gemm_items(args, false);
+  return count_gemm_items(args);
 }
 
 export function gemm_nt(args: GemmArgs, item: u32): void {
-  run_gemm_item(args, item, false, true, false);
+  run_gemm_item(args, item, false, true, 0, 0);
 }
 
 export function gemm_tn_items(args: GemmArgs): u32 {
-  return count_gemm_items(args, false);
+  return count_gemm_items(args);
 }
 
 export function gemm_tn(args: GemmArgs, item: u32): void {
-  run_gemm_item(args, item, true, false, false);
+  run_gemm_item(args, item, true, false, 0, 0);
 }
 
 export { GemmArgs };

@@ -20,6 +20,8 @@ export const VENDOR_SYMBOLS = {
   dnnl_cpu_isa2str: { parameters: ["i32"], result: "pointer", optional: true },
   /** Of OpenMP, to which oneDNN links. Sets the number of threads for calls from this thread. */
   omp_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
+  /** Of glibc. Sets a parameter of its allocator. */
+  mallopt: { parameters: ["i32", "i32"], result: "i32", optional: true },
   /** Of the C library, to which every library links. Copies a string of C into a buffer. */
   strncpy: { parameters: ["buffer", "pointer", "usize"], result: "pointer" },
   /** Of the C library. Copies bytes into a buffer. */
@@ -39,6 +41,13 @@ const ONEDNN_VERSION_WORDS = 7;
 const ONEDNN_RUNTIME_WORD = 6;
 /** DNNL_RUNTIME_OMP. */
 const ONEDNN_OPENMP = 2;
+/** M_TRIM_THRESHOLD of glibc: the free bytes at the end of a heap that the allocator does not return to the system. */
+const MALLOC_TRIM_THRESHOLD = -1;
+/**
+ * More than oneDNN allocates for a product. With the default of 128 KiB, the system takes the memory back and clears it again in
+ * every product, which then takes a quarter longer.
+ */
+const KEPT_BYTES = 16 << 20;
 
 /**
  * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor for which the
@@ -73,6 +82,7 @@ export function restrictAndName(library: VendorSymbols): string | undefined {
     library.memcpy(words, library.dnnl_version(), BigInt(words.byteLength));
     if (words[ONEDNN_RUNTIME_WORD] !== ONEDNN_OPENMP || !library.omp_set_num_threads) return undefined;
     library.omp_set_num_threads(1);
+    library.mallopt?.(MALLOC_TRIM_THRESHOLD, KEPT_BYTES);
     const processor = copyString(library, library.dnnl_cpu_isa2str(library.dnnl_get_effective_cpu_isa()));
     return `oneDNN ${words.subarray(0, 3).join(".")} ${processor.replace(/^cpu_isa_/, "")}`;
   }

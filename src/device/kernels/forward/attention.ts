@@ -33,6 +33,8 @@ const EDGE = 16;
  * uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column k_offset + h'·head_stride of k and at column v_offset +
  * h'·head_stride of v. All buffers hold f32. The largest score is subtracted before exp, so that the softmax does not overflow.
  *
+ * An adapter whose `rounds` is `bfloat16` may round q, k, v and the numerators of the softmax to bfloat16. The sums are f32.
+ *
  * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to about 23,000 tokens
  * with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
  */

@@ -90,3 +90,24 @@ export function prepare_float16(): void {
   const nan = i32x4.gt_s(v128.and(words, f32Magnitude), f32Infinity);
   return v128.bitselect(v128.or(upper, i32x4.shr_u(f32Quiet, 16)), rounded, nan);
 }
+
+// @ts-ignore: decorator
+@inline function narrow(words: v128, f16: bool): v128 {
+  return f16 ? narrow_f16(words) : narrow_bf16(words);
+}
+
+// target ← `count` f32 elements of source in f16 or bf16. After an odd number of elements, the other half of the last word becomes 0.
+// @ts-ignore: decorator
+@inline export function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
+  let i: u32 = 0;
+  for (; i + 8 <= count; i += 8) {
+    const low = narrow(v128.load(source + (<usize>i << 2)), f16);
+    const high = narrow(v128.load(source + (<usize>i << 2), 16), f16);
+    v128.store(target + (<usize>i << 1), i16x8.narrow_i32x4_u(low, high));
+  }
+  for (; i < count; i++) {
+    const word = v128.load32_splat(source + (<usize>i << 2));
+    store<u16>(target + (<usize>i << 1), <u16>i32x4.extract_lane(narrow(word, f16), 0));
+  }
+  if (count & 1) store<u16>(target + (<usize>count << 1), 0);
+}

@@ -1,0 +1,125 @@
+/**
+ * The bfloat16 copies of the operands that a library multiplies. An operand is rounded once, by a queued command, and its copy is
+ * used until the operand changes. The weights of a block and the input that several layers and their statistics share are so
+ * rounded once instead of once per product.
+ */
+
+import type { CpuBuffer } from "../buffer.ts";
+import { attention } from "../../kernels/forward/attention.ts";
+import { productNT, productTN } from "../../kernels/product.ts";
+
+/** Where the copies are allocated, and how they are made. */
+export interface RoundedCopiesOwner {
+  allocate(label: string, bytes: number): number;
+  /** Frees `address` when the commands that are queued so far are done. */
+  retire(address: number, bytes: number): void;
+  /** Queues the rounding of all elements of `buffer`. */
+  round(buffer: CpuBuffer, address: number): void;
+}
+
+interface Copy {
+  readonly address: number;
+  readonly bytes: number;
+  /** Whether the copy has the current elements of its operand. */
+  isCurrent: boolean;
+}
+
+/** How a kernel multiplies rounded copies. */
+export interface RoundedOperands {
+  /** The number of the kernel's first bindings that are rounded. The twin takes the addresses of their copies after the declared arguments. */
+  readonly count: number;
+  /** Whether the operands of a dispatch are rounded. By default they always are. */
+  readonly isWorthwhile?: (params: Readonly<Record<string, number>>) => boolean;
+  /** The error of further numbers that the kernel rounds, as a number of f32 roundings (`CaseOutput.roundings`). */
+  readonly roundings?: number;
+}
+
+/** The kernels that multiply rounded copies, by name. */
+export const ROUNDED_OPERANDS: Readonly<Record<string, RoundedOperands>> = {
+  [productNT.name]: { count: 2 },
+  [productTN.name]: { count: 2 },
+  // A pass of few tokens, as when a text is generated, reads much of the cache of keys and values but changes little of it.
+  // Rounding the numerators of the softmax changes their mean by at most 2⁻⁹ of the largest value.
+  [attention.name]: { count: 3, isWorthwhile: ({ past }) => past === 0, roundings: 2 ** 15 },
+};
+
+/** The memory of all copies together. The copies that were used least recently are freed to make room. */
+const MAX_BYTES = 256 << 20;
+
+export class RoundedCopies {
+  readonly #owner: RoundedCopiesOwner;
+  /** The copies by their operands, from the least to the most recently used. */
+  readonly #copies = new Map<CpuBuffer, Copy>();
+  #bytes = 0;
+
+  constructor(owner: RoundedCopiesOwner) {
+    this.#owner = owner;
+  }
+
+  /**
+   * Returns the addresses of the copies of the operands of one kernel. Returns zeros if the copies need more than {@link MAX_BYTES}
+   * together, in which case the kernel computes in float32. This depends only on the sizes of the operands.
+   */
+  addresses(operands: readonly CpuBuffer[]): number[] {
+    const distinct = new Set(operands);
+    if (totalBytes(distinct) > MAX_BYTES) return operands.map(() => 0);
+    for (const buffer of distinct) this.#markUsed(buffer);
+    this.#makeRoom(totalBytes([...distinct].filter((buffer) => !this.#copies.has(buffer))), distinct);
+    return operands.map((buffer) => this.#current(buffer));
+  }
+
+  /** Must be called when the elements of `buffer` have changed, or will be changed by a queued command. */
+  markChanged(buffer: CpuBuffer): void {
+    const copy = this.#copies.get(buffer);
+    if (copy) copy.isCurrent = false;
+  }
+
+  /** Frees the copy of `buffer`, if there is one. */
+  free(buffer: CpuBuffer): void {
+    const copy = this.#copies.get(buffer);
+    if (!copy) return;
+    this.#copies.delete(buffer);
+    this.#bytes -= copy.bytes;
+    this.#owner.retire(copy.address, copy.bytes);
+  }
+
+  #markUsed(buffer: CpuBuffer): void {
+    const copy = this.#copies.get(buffer);
+    if (!copy) return;
+    this.#copies.delete(buffer);
+    this.#copies.set(buffer, copy);
+  }
+
+  #makeRoom(bytes: number, inUse: ReadonlySet<CpuBuffer>): void {
+    for (const buffer of this.#copies.keys()) {
+      if (this.#bytes + bytes <= MAX_BYTES) return;
+      if (!inUse.has(buffer)) this.free(buffer);
+    }
+  }
+
+  #current(buffer: CpuBuffer): number {
+    let copy = this.#copies.get(buffer);
+    if (!copy) {
+      const bytes = copyBytes(buffer);
+      copy = {
+        address: this.#owner.allocate(`bfloat16 copy of ${buffer.label}`, bytes),
+        bytes,
+        isCurrent: false,
+      };
+      this.#copies.set(buffer, copy);
+      this.#bytes += bytes;
+    }
+    if (!copy.isCurrent) this.#owner.round(buffer, copy.address);
+    copy.isCurrent = true;
+    return copy.address;
+  }
+}
+
+function totalBytes(buffers: Iterable<CpuBuffer>): number {
+  return [...buffers].reduce((sum, buffer) => sum + copyBytes(buffer), 0);
+}
+
+/** The size of a copy, in whole 32-bit words. */
+function copyBytes({ byteLength }: CpuBuffer): number {
+  return Math.ceil(byteLength / 8) * 4;
+}
