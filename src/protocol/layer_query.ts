@@ -28,6 +28,8 @@ export interface LayerQuery {
   readonly refit?: number;
   /** How much work to spend on the mask, for alps. Defaults to default. */
   readonly effort?: "fast" | "default" | "best";
+  /** α. The weights first move by α·(T − WH)(H + λI)⁻¹, with the tensor target T. Needs this tensor. Defaults to 0.5. Accepts 0 to 1. */
+  readonly target_step?: number;
   /** Whether to compute relative_error, which costs one more matrix product. Defaults to true. */
   readonly error?: boolean;
   /** The dtype of the weights in the answer. same is that of the request. Defaults to same. */

@@ -42,6 +42,9 @@ class LayerQuery(TypedDict, total=False):
     and alps, else 0. Accepts 0 to 1000."""
     effort: Literal["fast", "default", "best"]
     """How much work to spend on the mask, for alps. Defaults to default."""
+    target_step: float
+    """α. The weights first move by α·(T − WH)(H + λI)⁻¹, with the tensor target T. Needs this tensor.
+    Defaults to 0.5. Accepts 0 to 1."""
     error: bool
     """Whether to compute relative_error, which costs one more matrix product. Defaults to true."""
     dtype: Literal["same", "F32", "F16", "BF16"]
