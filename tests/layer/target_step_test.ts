@@ -93,13 +93,12 @@ eachBackend("a layer with a target", (backend) => {
   /** Solves the layer, and compares the figures of the report with those of its weights in float64. */
   async function solve(
     host: TargetHostLayer,
-    changes: Partial<LayerParameters> = {},
-    validationStatistics?: Float32Array,
+    { held, ...changes }: Partial<LayerParameters> & { readonly held?: Float32Array } = {},
   ) {
     const { rows, cols } = host, live = backend().counters.bytesLive;
     const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, cols);
     const target = uploadMatrix(backend(), host, host.target);
-    const validation = validationStatistics && uploadHessian(backend(), validationStatistics, cols);
+    const validation = held && uploadHessian(backend(), held, cols);
     const operands = { layer, hessian, target, validation };
     const { solution, factor: made, report } = await compressLayer(
       backend(),
@@ -162,7 +161,7 @@ eachBackend("a layer with a target", (backend) => {
   it("lets validation statistics choose between results for the stepped weights", async () => {
     const host = makeTargetLayer(16, 48, 11, [5]), held = correlatedHessian(48, { seed: 40 });
     for (const method of ["sparsegpt", "magnitude"] as const) {
-      const { q, report } = await solve(host, { method }, held);
+      const { q, report } = await solve(host, { method, held });
       const stepped = referenceStep(host, 0.5, 0.01);
       const loss = quadraticForm(stepped.map((value, i) => value - q[i]), held, 16, 48);
       assertClose([report.validation_loss!], [loss], 1e-3);
