@@ -28,7 +28,7 @@ export interface LayerQuery {
   readonly refit?: number;
   /** How much work to spend on the mask, for alps. Defaults to default. */
   readonly effort?: "fast" | "default" | "best";
-  /** α. The weights first move by α·(T − WH)(H + λI)⁻¹, with the tensor target T. Needs this tensor. Defaults to 0.5. Accepts 0 to 1. */
+  /** The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. Needs the tensor. Defaults to 0.5. Accepts 0 to 1. */
   readonly target_step?: number;
   /** Whether to compute relative_error, which costs one more matrix product. Defaults to true. */
   readonly error?: boolean;

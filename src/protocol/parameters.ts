@@ -111,7 +111,7 @@ const sharedFields = {
   }),
   target_step: numeric(z.number(STEP_RULE).min(0, STEP_RULE).max(1, STEP_RULE)).optional().meta({
     description:
-      `α. The weights first move by α·(T − WH)(H + λI)⁻¹, with the tensor target T. Needs this tensor. Defaults to ${DEFAULT_TARGET_STEP}`,
+      `The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. Needs the tensor. Defaults to ${DEFAULT_TARGET_STEP}`,
   }),
   error: flag.default(true).meta({
     description: "Whether to compute relative_error, which costs one more matrix product",
