@@ -17,6 +17,8 @@ export interface LayerTensors {
   readonly hessian_upper?: HostTensor;
   /** The calibration inputs: (tokens, in), F32, F16 or BF16. */
   readonly inputs?: HostTensor;
+  /** An optional target: the sum of y·xᵀ over the inputs x and the outputs y that the layer should have, (out, in), F32. */
+  readonly target?: HostTensor;
   /** An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
   readonly mask?: HostTensor;
 }

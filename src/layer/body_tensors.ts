@@ -16,6 +16,8 @@ const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 
 /** The names of the tensors that contain validation statistics. A body has at most one of these tensors. */
 const VALIDATION = ["validation_hessian", "validation_hessian_upper"] as const;
+/** The name of the tensor with the cross moment of the wanted outputs and the inputs. */
+const TARGET = "target";
 
 /**
  * Whether a layer's body must have statistics ("required"), must have the inputs themselves ("inputs"), may have statistics
@@ -32,6 +34,8 @@ export interface CheckedBody {
   readonly validation: HessianTensor | undefined;
   /** `packed` is true for U8 [rows, ⌈cols/8⌉] with one bit per entry, and false for BOOL [rows, cols]. */
   readonly mask: { readonly packed: boolean } | undefined;
+  /** The target, (rows, cols). */
+  readonly target: FloatTensor | undefined;
 }
 
 export interface FloatTensor {
@@ -60,10 +64,10 @@ export interface StoredTensors {
 
 /** Checks the tensors of a layer's body. @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit */
 export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
-  rejectUnknownTensors(tensors, ["weight", "mask", ...STATISTICS, ...VALIDATION]);
+  rejectUnknownTensors(tensors, ["weight", "mask", TARGET, ...STATISTICS, ...VALIDATION]);
   const weightInfo = find(tensors, "weight");
   if (!weightInfo) throw new TensorMismatchError("weight", "[out_features, in_features]", "none");
-  const weight = floatMatrix(weightInfo, "[out_features, in_features]");
+  const weight = floatMatrix(weightInfo, "[out_features, in_features]"), targetInfo = find(tensors, TARGET);
   const statistics = findOnly(tensors, STATISTICS), validation = findOnly(tensors, VALIDATION);
   const besidesStored = rule === "stored" ? statistics ?? validation : undefined;
   if (besidesStored) {
@@ -73,8 +77,10 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
       describe(besidesStored),
     );
   }
-  if (!statistics && rule === "required") {
-    throw new TensorMismatchError("hessian", `one of ${STATISTICS.join(", ")}, or stored statistics`, "none");
+  if (!statistics && (rule === "required" || (targetInfo && rule === "optional"))) {
+    const reason = rule === "required" ? "" : ", because the step towards the target needs them";
+    const expected = `one of ${STATISTICS.join(", ")}, or stored statistics${reason}`;
+    throw new TensorMismatchError("hessian", expected, "none");
   }
   if (rule === "inputs" && statistics?.name !== "inputs") {
     throw new TensorMismatchError(
@@ -91,6 +97,7 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
     statistics: statistics && checkStatistics(statistics, cols),
     validation: validation && checkHessian(validation, cols),
     mask: checkMask(find(tensors, "mask"), rows, cols),
+    target: targetInfo && checkTarget(targetInfo, rows, cols),
   };
 }
 
@@ -158,6 +165,12 @@ function checkMask(info: TensorInfo | undefined, rows: number, cols: number): Ch
     throw mismatch(info, `U8 [${rows}, ${rowBytes}] or BOOL [${rows}, ${cols}]`);
   }
   return { packed };
+}
+
+function checkTarget(info: TensorInfo, rows: number, cols: number): FloatTensor {
+  const { name, dtype } = info;
+  if (dtype !== "F32" || !sameShape(info.shape, [rows, cols])) throw mismatch(info, `F32 [${rows}, ${cols}]`);
+  return { name, dtype, rows, cols };
 }
 
 /** Checks a floating-point matrix. The rows of inputs are tokens, of which there may be more than features. */

@@ -46,7 +46,7 @@ export function peakDeviceBytes(
   withRetryCopy = true,
 ): number {
   const { rows, cols, edge, hasValidation = false } = shape;
-  const { blocksize, method, refitSteps = 0, quantization } = parameters;
+  const { blocksize, method, refitSteps = 0, quantization, targetStep } = parameters;
   const weights = matrixBytes(rows, cols, edge), statistics = upperBytes(cols, edge);
   const mask = 4 * rows * wordsPerRow(cols);
   const blockColumns = Math.min(blocksize, cols);
@@ -60,7 +60,12 @@ export function peakDeviceBytes(
     SMALL_BYTES;
   // The validation statistics, the original weights, the change of the weights, and the product that measures it.
   const validation = hasValidation ? statistics + 2 * weights + panelOf(rows) + 4 * (rows + cols) : 0;
-  const resident = weights + mask + hessian + factor + staging + sums + validation;
+  // The target, the original weights, and the Hessian that the method may overwrite.
+  const isHessianCopied = keepsHessian({ ...parameters, targetStep: undefined }, hasValidation);
+  const target = targetStep === undefined
+    ? 0
+    : 2 * weights + 4 * 5 * rows + (isHessianCopied ? statistics : 0);
+  const resident = weights + mask + hessian + factor + target + staging + sums + validation;
   const reordered = quantization?.order === "activation" ? weights + 2 * mask : 0;
   const solution = weights + mask +
     (quantization ? 8 * rows * gridsPerRow(quantization, cols) : 0);
@@ -95,6 +100,10 @@ export function peakDeviceBytes(
   }
   if (refitSteps > 0) phases.push(solution + refit);
   if (quantization && usesHessian(parameters)) phases.push(solution + 2 * weights + pass + form);
+  if (targetStep !== undefined) {
+    // The step is one matrix, or two if it is computed in another order.
+    phases.push(weights + (reordered > 0 ? weights : 0) + mask + panelOf(rows), solution + mask + form);
+  }
   return resident + Math.max(...phases);
 }
 

@@ -8,7 +8,8 @@
 import type { Backend } from "../device/backend.ts";
 import { type TiledMatrix, tileEdgeOn } from "../device/tiled_matrix.ts";
 import { tileEdgeFor } from "./linalg/blocking.ts";
-import { copyUpper } from "./linalg/submatrix.ts";
+import { copyTiled } from "./linalg/submatrix.ts";
+import { DEFAULT_TARGET_STEP } from "../protocol/limits.ts";
 import type { ResolvedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/messages.ts";
 import type { Solution } from "./solvers/solver.ts";
@@ -53,6 +54,8 @@ export interface TensorsRequest extends LayerInput {
    * matrix.
    */
   readonly validation?: TiledMatrix;
+  /** The target T, (rows, cols) f32, if it is on the device. The call overwrites and frees this matrix. */
+  readonly target?: TiledMatrix;
 }
 
 export interface LayerOptions {
@@ -102,32 +105,35 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
  * @throws the errors of `handleLayer`, except those of a body
  */
 export async function pruneTensors(
-  { tensors, hessian, validation, ...task }: TensorsRequest,
+  { tensors, hessian, validation, target, ...task }: TensorsRequest,
   options: LayerOptions,
 ): Promise<{ readonly tensors: Map<string, HostTensor>; readonly report: Report }> {
   const { backend } = options;
   using given = new DisposableStack();
-  for (const matrix of [hessian, validation]) given.defer(() => matrix?.destroy());
+  for (const matrix of [hessian, validation, target]) given.defer(() => matrix?.destroy());
   const solved = await solveLayer(task, options, async (rules) => {
-    if (!hessian && !validation) return await uploadLayer(backend, tensors, rules);
     const { edge, checkShape, statistics } = rules;
-    const [ownHessian, ownValidation] = [hessian, validation].map((matrix) =>
+    const [ownHessian, ownValidation, ownTarget] = [hessian, validation, target].map((matrix) =>
       matrix && given.adopt(withEdge(backend, matrix, edge), (copy) => copy.destroy())
     );
     const received = await uploadLayer(backend, tensors, {
       ...rules,
       statistics: hessian ? "stored" : statistics,
-      checkShape: (rows, cols, hasValidation) => checkShape?.(rows, cols, hasValidation || !!validation),
+      checkShape: (rows, cols, has) =>
+        checkShape?.(rows, cols, {
+          validation: has.validation || !!validation,
+          target: has.target || !!target,
+        }),
     });
     const destroy = () => {
-      ownHessian?.destroy();
-      ownValidation?.destroy();
+      for (const matrix of [ownHessian, ownValidation, ownTarget]) matrix?.destroy();
       received.destroy();
     };
     return {
       ...received,
       hessian: ownHessian ?? received.hessian,
       validation: ownValidation ?? received.validation,
+      target: ownTarget ?? received.target,
       destroy,
     };
   });
@@ -136,11 +142,11 @@ export async function pruneTensors(
   return { tensors: await readTensors(backend, solution, dtype, weights), report };
 }
 
-/** Returns `hessian` with tiles of edge `edge`. If this is a copy, frees `hessian`. */
-function withEdge(backend: Backend, hessian: TiledMatrix, edge: number): TiledMatrix {
-  if (hessian.edge === edge) return hessian;
-  const copy = copyUpper(backend, hessian, edge);
-  hessian.destroy();
+/** Returns `matrix` with tiles of edge `edge`. If this is a copy, frees `matrix`. */
+function withEdge(backend: Backend, matrix: TiledMatrix, edge: number): TiledMatrix {
+  if (matrix.edge === edge) return matrix;
+  const copy = copyTiled(backend, matrix, edge);
+  matrix.destroy();
   return copy;
 }
 
@@ -165,14 +171,21 @@ async function solveLayer(
   const { start = readStart } = options;
   using operands = new DisposableStack();
   const edge = tileEdgeFor(parameters.blocksize, options.tileEdge ?? tileEdgeOn(backend));
+  const targetStep = (hasTarget: boolean) =>
+    hasTarget ? parameters.target_step ?? DEFAULT_TARGET_STEP : undefined;
   const received = await receive({
     edge,
     statistics: statisticsRule(parameters, loan),
     tokenWeights: parameters.token_weights,
-    checkShape(rows, cols, hasOwnValidation) {
+    checkShape(rows, cols, has) {
       METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols);
-      const hasValidation = hasOwnValidation || loan?.validation !== undefined;
-      checkDeviceBytes(backend, { rows, cols, edge, hasValidation }, parameters);
+      const hasValidation = has.validation || loan?.validation !== undefined;
+      if (parameters.target_step !== undefined && !has.target) {
+        const expected = `F32 [${rows}, ${cols}], because target_step needs it`;
+        throw new TensorMismatchError("target", expected, "none");
+      }
+      const stepped = { ...parameters, targetStep: targetStep(has.target) };
+      checkDeviceBytes(backend, { rows, cols, edge, hasValidation }, stepped);
     },
   });
   operands.defer(received.destroy);
@@ -181,7 +194,13 @@ async function solveLayer(
 
   const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
   const { solution, report: layerReport, weights } = await runSolve(async () => {
-    const solved = await solveReceivedLayer(backend, received, loan, parameters, clock);
+    const solved = await solveReceivedLayer(
+      backend,
+      received,
+      loan,
+      { ...parameters, targetStep: targetStep(received.target !== undefined) },
+      clock,
+    );
     const weights = weightReader(backend, solved.solution.q, dtype);
     try {
       // The check below waits for the device, which encodes the first weights of the answer meanwhile.
@@ -236,7 +255,7 @@ function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
  * block size, the solve uses this factor. Otherwise the solve uses a copy of the statistics, and a factor that it computes from the copy is
  * stored.
  * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its own
- * @throws the errors of `copyUpper` and `compressLayer`
+ * @throws the errors of `copyTiled` and `compressLayer`
  */
 async function solveReceivedLayer(
   backend: Backend,
@@ -245,20 +264,21 @@ async function solveReceivedLayer(
   parameters: LayerParameters,
   clock: () => number,
 ): Promise<LayerSolution> {
-  const { layer } = received;
+  const { layer, target } = received;
   const key = { damping: parameters.damping, blocksize: parameters.blocksize };
   const isStorable = usesStorableFactor(parameters);
   const storedFactor = isStorable ? loan?.factor(key) : undefined;
   const lentValidation = loan?.validation;
   const needsHessian = keepsHessian(parameters, (received.validation ?? lentValidation) !== undefined);
   using copies = new DisposableStack();
-  const copyOf = (matrix: TiledMatrix) => copyUpper(backend, matrix, layer.weight.edge);
+  const copyOf = (matrix: TiledMatrix) => copyTiled(backend, matrix, layer.weight.edge);
   const hessianCopy = loan && (!storedFactor || needsHessian) ? copyOf(loan.hessian) : undefined;
   try {
     const validation = lentValidation && lentValidation.edge !== layer.weight.edge
       ? copies.adopt(copyOf(lentValidation), (copy) => copy.destroy())
       : lentValidation ?? received.validation;
-    const operands = { layer, hessian: received.hessian ?? hessianCopy, factor: storedFactor, validation };
+    const hessian = received.hessian ?? hessianCopy;
+    const operands = { layer, hessian, factor: storedFactor, validation, target };
     const { solution, factor, report, mayOverflow } = await compressLayer(
       backend,
       operands,

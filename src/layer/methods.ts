@@ -142,6 +142,8 @@ export interface LayerOperands {
   readonly layer: Layer;
   /** H, (cols, cols) f32, upper storage, undamped. The call may overwrite and free this matrix. */
   readonly hessian?: TiledMatrix;
+  /** T, (rows, cols) f32, with a `targetStep` in the parameters. The call overwrites this matrix, and the caller frees it. */
+  readonly target?: TiledMatrix;
   /** A factor of the Hessian from an earlier layer with the same inputs, for methods that use a factor (`usesFactor`). */
   readonly factor?: Factor;
   /** The validation statistics, in the form of `hessian`. Their values are not changed. They decide which of two results is better. */
@@ -161,14 +163,17 @@ export interface LayerParameters extends SolveOptions {
   readonly effort?: Effort;
   /** How the kept weights are rounded. Undefined if the kept weights are not rounded. */
   readonly quantization?: QuantizationOptions;
+  /** α, the size of the step towards the target before the solve (`target_step.ts`). Undefined if the layer has no target. */
+  readonly targetStep?: number;
 }
 
-type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization">;
+type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization" | "targetStep">;
 
 /** Whether the solve uses a factor of the statistics. */
-export function usesFactor({ method, quantization }: StatisticsParameters): boolean {
+export function usesFactor({ method, quantization, targetStep }: StatisticsParameters): boolean {
   const { statistics } = METHODS[method];
-  return statistics === "factor" || statistics === "both" || quantization !== undefined;
+  return statistics === "factor" || statistics === "both" || quantization !== undefined ||
+    targetStep !== undefined;
 }
 
 /**
@@ -183,8 +188,8 @@ export function usesStorableFactor(parameters: StatisticsParameters): boolean {
  * Whether the solve uses the Hessian itself, even if a factor of the Hessian is given. Otherwise the solve is one pass with the factor,
  * which also rounds the weights.
  */
-export function usesHessian({ method, refitSteps = 0 }: StatisticsParameters): boolean {
-  return refitSteps > 0 || METHODS[method].statistics !== "factor";
+export function usesHessian({ method, refitSteps = 0, targetStep }: StatisticsParameters): boolean {
+  return refitSteps > 0 || targetStep !== undefined || METHODS[method].statistics !== "factor";
 }
 
 /** Whether the Hessian is needed beside its factor. With validation statistics it measures the result that they have chosen. */
@@ -193,16 +198,23 @@ export function keepsHessian(parameters: StatisticsParameters, hasValidation: bo
 }
 
 /** Whether the layer cannot be solved without statistics. */
-export function needsStatistics({ method, refitSteps = 0, quantization }: StatisticsParameters): boolean {
-  return !needsNoStatistics({ method, refit: refitSteps, bits: quantization?.bits });
+export function needsStatistics(
+  { method, refitSteps = 0, quantization, targetStep }: StatisticsParameters,
+): boolean {
+  return targetStep !== undefined ||
+    !needsNoStatistics({ method, refit: refitSteps, bits: quantization?.bits });
 }
 
 /** Checks that the method can use the operands. @throws {TypeError} if it cannot */
 export function checkOperands(
-  { hessian, factor, validation }: LayerOperands,
+  { hessian, factor, validation, target }: LayerOperands,
   parameters: LayerParameters,
 ): void {
-  const { method } = parameters, needsHessian = keepsHessian(parameters, validation !== undefined);
+  const { method, targetStep } = parameters,
+    needsHessian = keepsHessian(parameters, validation !== undefined);
+  if ((target === undefined) !== (targetStep === undefined)) {
+    throw new TypeError(`operands of a layer: a target and the size of its step need each other`);
+  }
   if (factor && !usesFactor(parameters)) {
     throw new TypeError(`${method}: needs the undamped hessian, and cannot use a factor`);
   }

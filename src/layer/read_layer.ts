@@ -34,10 +34,14 @@ export interface LayerRules extends Pick<ReadOptions, "edge"> {
   /** How much each of the calibration inputs counts. @default "none" */
   readonly tokenWeights?: TokenWeights;
   /**
-   * Called before any data is read, with the shape of the weight and whether the layer has validation statistics of its own. It throws if
-   * the layer is too large.
+   * Called before any data is read, with the shape of the weight and the optional tensors that the layer has. It throws if the layer cannot
+   * be solved.
    */
-  readonly checkShape?: (rows: number, cols: number, hasValidation: boolean) => void;
+  readonly checkShape?: (
+    rows: number,
+    cols: number,
+    has: { readonly validation: boolean; readonly target: boolean },
+  ) => void;
 }
 
 export interface ReceivedLayer {
@@ -49,6 +53,8 @@ export interface ReceivedLayer {
   readonly hessian: TiledMatrix | undefined;
   /** The validation statistics, in the form of `hessian`. Undefined if the request has none. */
   readonly validation: TiledMatrix | undefined;
+  /** T, (rows, cols) f32. Undefined if the request has no target. */
+  readonly target: TiledMatrix | undefined;
   /** Frees all tensors. The method may be called more than once, and after a solve that has already freed some tensors. */
   destroy(): void;
 }
@@ -96,7 +102,7 @@ async function receiveLayer(
   return await withSinks(async (sinks) => {
     const tensors = checkLayerTensors(infos, rule);
     const { rows, cols, statistics, validation } = tensors;
-    checkShape?.(rows, cols, validation !== undefined);
+    checkShape?.(rows, cols, { validation: validation !== undefined, target: tensors.target !== undefined });
     const weight = new WeightSink(backend, tensors.weight, edge);
     sinks.set("weight", weight);
     const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge, tokenWeights);
@@ -105,9 +111,11 @@ async function receiveLayer(
     if (validationSink) sinks.set(validation.name, validationSink);
     const mask = tensors.mask && new MaskSink(backend, rows, cols, tensors.mask.packed);
     if (mask) sinks.set("mask", mask);
+    const targetSink = tensors.target && new WeightSink(backend, tensors.target, edge);
+    if (targetSink) sinks.set("target", targetSink);
     await ingest(backend, chunks, sinks);
     const layer: Layer = { weight: weight.take(), forced: mask?.take() };
-    const hessian = statisticsSink?.take(), held = validationSink?.take();
+    const hessian = statisticsSink?.take(), held = validationSink?.take(), target = targetSink?.take();
     return {
       rows,
       cols,
@@ -115,9 +123,9 @@ async function receiveLayer(
       layer,
       hessian,
       validation: held,
+      target,
       destroy() {
-        hessian?.destroy();
-        held?.destroy();
+        for (const matrix of [hessian, held, target]) matrix?.destroy();
         layer.weight.destroy();
         layer.forced?.bits.destroy();
       },

@@ -15,6 +15,9 @@ export const MAX_DAMPING = 1;
 /** The steps of the methods that always refit. Thirty steps recover less than 1 % more of the error than ten. */
 export const DEFAULT_REFIT_STEPS = 10;
 
+/** α of a step towards a target. The whole step fits the calibration text too closely, and half of it has most of the gain. */
+export const DEFAULT_TARGET_STEP = 0.5;
+
 /** More conjugate-gradient steps gain nothing in float32, and would occupy the device for minutes. */
 export const MAX_REFIT_STEPS = 1000;
 

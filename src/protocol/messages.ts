@@ -90,7 +90,7 @@ export interface Report {
   readonly loss: number | null;
   /** loss / tr(WHWᵀ), where W is the weight before pruning. Null without statistics, with error=false, or with a reason in `notes` if the loss is null, f32 cannot hold it or only the denominator is 0. */
   readonly relative_error: number | null;
-  /** tr(ΔHvΔᵀ) with the validation statistics Hv. Null if f32 cannot hold it. Absent without validation statistics, like the next three fields. */
+  /** tr(ΔHvΔᵀ) with the validation statistics Hv. Null if f32 cannot hold it. With a target, Δ is the change from the weights after the step. Absent without validation statistics, like the next three fields. */
   readonly validation_loss?: number | null;
   /** validation_loss / tr(WHvWᵀ). Null with error=false, if the loss is null, or if only the denominator is 0. */
   readonly validation_error?: number | null;
@@ -104,6 +104,13 @@ export interface Report {
   readonly iterations: number;
   /** The conjugate-gradient steps of the result. */
   readonly refit_steps: number;
+  /** The change of the layer's error against the target, Σ‖Mx − y‖² for weights M, from the weight before pruning, divided by tr(WHWᵀ). A negative change is an improvement. Null if f32 cannot hold it. Absent without a target. With a target, `loss` and `relative_error` are larger, because they remain errors against the weight before pruning. */
+  readonly target_change?: {
+    /** The change of the error by the answer. */
+    readonly result: number | null;
+    /** The change by the step towards the target, before any weight is pruned. */
+    readonly step: number | null;
+  };
   /** Remarks on the solve, as sentences. */
   readonly notes: string[];
   /** `webgpu` or `cpu`. */

@@ -13,6 +13,7 @@ import {
   DEFAULT_BLOCKSIZE,
   DEFAULT_DAMPING,
   DEFAULT_REFIT_STEPS,
+  DEFAULT_TARGET_STEP,
   MAX_BLOCKSIZE,
   MAX_DAMPING,
   MAX_REFIT_STEPS,
@@ -38,7 +39,8 @@ const flag = z.preprocess(
 );
 
 const FRACTION_RULE = "must be a fraction from 0 to below 1; 50 % is 0.5",
-  DAMPING_RULE = `must be a number from 0 to ${MAX_DAMPING}`;
+  DAMPING_RULE = `must be a number from 0 to ${MAX_DAMPING}`,
+  STEP_RULE = "must be a number from 0 to 1";
 
 /** Accepts the text of a pattern. `superRefine` does not narrow the type, so the type is asserted. */
 const patternText = z.string().superRefine((text, context) => {
@@ -106,6 +108,10 @@ const sharedFields = {
     description: `How much work to spend on the mask, for ${
       methodsThat(({ hasEffort }) => hasEffort)
     }. Defaults to default`,
+  }),
+  target_step: numeric(z.number(STEP_RULE).min(0, STEP_RULE).max(1, STEP_RULE)).optional().meta({
+    description:
+      `The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. Needs the tensor. Defaults to ${DEFAULT_TARGET_STEP}`,
   }),
   error: flag.default(true).meta({
     description: "Whether to compute relative_error, which costs one more matrix product",

@@ -42,6 +42,12 @@ describe("checkLayerTensors", () => {
     assert.equal(check(WEIGHT, "stored").statistics, undefined);
     assert.deepEqual(check({ ...WEIGHT, mask: ["U8", 6, 2] }, "optional").mask, { packed: true });
     assert.deepEqual(check({ ...WEIGHT, mask: ["BOOL", 6, 10] }, "optional").mask, { packed: false });
+    assert.deepEqual(check({ ...WEIGHT, target: ["F32", 6, 10] }, "stored").target, {
+      name: "target",
+      dtype: "F32",
+      rows: 6,
+      cols: 10,
+    });
     const { rows, cols, weight } = check(WEIGHT, "optional");
     assert.deepEqual([rows, cols, weight.dtype], [6, 10, "F16"]);
   });
@@ -96,6 +102,19 @@ describe("checkLayerTensors", () => {
       "validation_hessian_upper",
     ],
     ["a mask of another shape", { ...WEIGHT, mask: ["U8", 6, 10] }, "optional", "mask"],
+    [
+      "a target of another shape",
+      { ...WEIGHT, hessian: ["F32", 10, 10], target: ["F32", 6, 9] },
+      "required",
+      "target",
+    ],
+    [
+      "a target in half precision",
+      { ...WEIGHT, hessian: ["F32", 10, 10], target: ["F16", 6, 10] },
+      "required",
+      "target",
+    ],
+    ["a target without statistics", { ...WEIGHT, target: ["F32", 6, 10] }, "optional", "hessian"],
     ["a tensor with an unknown name", { ...WEIGHT, wieght: ["F32", 1] }, "optional", "wieght"],
   ];
   for (const [description, spec, rule, tensor] of refused) {

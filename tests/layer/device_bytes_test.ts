@@ -25,6 +25,10 @@ const QUERIES: readonly Record<string, unknown>[] = [
   { method: "obc" },
   { method: "alps" },
   { method: "alps", effort: "fast", bits: 3, pattern: "4:8" },
+  { method: "sparsegpt", target_step: 0.5 },
+  { method: "sparsegpt", bits: 4, order: "activation", target_step: 0.5 },
+  { method: "magnitude", target_step: 0.5 },
+  { method: "alps", target_step: 0.5 },
 ];
 
 /** Solves one request and returns the most device memory that it used at any time. */
@@ -35,6 +39,7 @@ async function measurePeak(query: Record<string, unknown>, tileEdge?: number): P
     const body = file({
       weight: floats("F32", [ROWS, COLS], weight),
       hessian: floats("F32", [COLS, COLS], hessian),
+      ...query.target_step !== undefined && { target: floats("F32", [ROWS, COLS], weight) },
     });
     const parameters = resolveParameters(layerQuerySchema.parse(query));
     const request = { source: source(body), totalBytes: body.length, parameters };
@@ -52,7 +57,8 @@ describe("peakDeviceBytes()", () => {
     it(`is at least the memory that the request ${JSON.stringify(query)} uses`, async () => {
       for (const edge of [undefined, 128]) {
         const peak = await measurePeak(query, edge);
-        const parameters = resolveParameters(layerQuerySchema.parse(query));
+        const resolved = resolveParameters(layerQuerySchema.parse(query));
+        const parameters = { ...resolved, targetStep: resolved.target_step };
         const bound = peakDeviceBytes({ rows: ROWS, cols: COLS, edge: edge ?? 4096 }, parameters, {
           kind: "cpu",
           maxBufferBytes: 2 ** 31,

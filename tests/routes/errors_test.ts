@@ -141,6 +141,7 @@ describe("a host", () => {
     order: "order=random",
     refit: "refit=",
     effort: "effort=best",
+    target_step: "target_step=1.5",
     error: "error=1",
     dtype: "dtype=F64",
     token_weights: `token_weights=unit&hessian=sha256:${"0".repeat(64)}`,
@@ -237,6 +238,15 @@ describe("a host", () => {
       got: "U8 [1]",
     },
   );
+  itAnswers("shape_mismatch", "a step without a target", post(GOOD, "?target_step=0.5"), {
+    tensor: "target",
+    expected: `F32 [${ROWS}, ${N}], because target_step needs it`,
+    got: "none",
+  });
+  itAnswers("non_finite", "a target with a NaN", () => {
+    const target = floats("F32", [ROWS, N], normals(ROWS * N, 1).with(3 * N + 5, NaN));
+    return host.send("POST", LAYERS, file({ weight, hessian, target }));
+  }, { tensor: "target", index: [3, 5] });
   itAnswers("shape_mismatch", "stored statistics whose order does not fit the weight", async () => {
     const body = file({ hessian: floats("F32", [20, 20], correlatedHessian(20, { seed: 3 })) });
     const digest = formatDigest(await sha256(body));

@@ -5,7 +5,9 @@ import assert from "node:assert/strict";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { correlatedHessian, gram } from "../reference/hessian.ts";
+import { referenceChange, referenceStep } from "../reference/target_step.ts";
 import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../reference/sparsegpt.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { normals } from "../support/random.ts";
@@ -128,6 +130,32 @@ describe("POST /v1/layers", () => {
       answers.push(answer.weight.data);
     }
     assert.deepEqual(answers[0], answers[1]);
+  });
+
+  it("moves the weights towards a target, with statistics in the body and stored ones", async () => {
+    const wanted = normals(ROWS * COLS, 5).map((value, i) => weights[i] + 0.3 * value);
+    const target = Float32Array.from({ length: ROWS * COLS }, (_, i) => {
+      let sum = 0;
+      for (let k = 0; k < COLS; k++) sum += wanted[i - i % COLS + k] * hessian[k * COLS + i % COLS];
+      return sum;
+    });
+    const layer = { rows: ROWS, cols: COLS, weight: weights, hessian, target };
+    const expected = reference(referenceStep(layer, 0.25, 0.01));
+    const tensors = { weight, target: floats("F32", [ROWS, COLS], target) };
+    const body = file({ hessian: whole }), digest = formatDigest(await sha256(body));
+    const answer = await prune({ ...tensors, hessian: whole }, "target_step=0.25");
+    assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+    assertClose(bytesToFloats(answer.weight.data, "F32"), expected.q, 1e-3);
+    const change = referenceChange(layer, bytesToFloats(answer.weight.data, "F32"));
+    assertClose([answer.report.target_change!.result!], [change], 1e-3);
+    assert.equal((await host.send("PUT", `/v1/hessians/${digest}`, body)).status, 201);
+    for (const isReused of [false, true]) {
+      const query = `/v1/layers?blocksize=16&target_step=0.25&hessian=${digest}`;
+      const stored = await answerOf(await host.send("POST", query, file(tensors)));
+      assert.deepEqual(stored.weight.data, answer.weight.data);
+      assert.equal(stored.report.factor_reused, isReused);
+    }
+    assert.equal((await host.request(`/v1/hessians/${digest}`, { method: "DELETE" })).status, 204);
   });
 
   it("sends its report in the file and in the headers", async () => {

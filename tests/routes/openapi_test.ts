@@ -118,6 +118,7 @@ describe("the OpenAPI documents", () => {
         "order",
         "refit",
         "effort",
+        "target_step",
         "error",
         "dtype",
         "hessian",

@@ -54,10 +54,16 @@ export function gemm(
 }
 
 /**
- * Queues C = M·A for M and C, (rows, n), and A, (n, n) upper storage, all with the same tile edge. M and C are different
+ * Queues C ← α·M·A + β·C for M and C, (rows, n), and A, (n, n) upper storage, all with the same tile edge. M and C are different
  * matrices. The caller fills in the lower triangles of A's diagonal tiles with `mirrorDiagonalTiles` before the call.
  */
-export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatrix, c: TiledMatrix): void {
+export function symmetricProduct(
+  backend: Backend,
+  m: TiledMatrix,
+  a: TiledMatrix,
+  c: TiledMatrix,
+  { alpha = 1, beta = 0 }: Pick<Product, "alpha" | "beta"> = {},
+): void {
   for (let i = 0; i < m.tileRows; i++) {
     for (let j = 0; j < c.tileCols; j++) {
       const target = c.tile(i, j);
@@ -65,7 +71,7 @@ export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatri
         const left = m.tile(i, k);
         // C(i, j) += M(i, k)·A(k, j), where A(k, j) = A(j, k)ᵀ below the diagonal.
         const [kernel, right] = k <= j ? [gemmNN, a.tile(k, j)] : [gemmNT, a.tile(j, k)];
-        const sizes = { m: target.rows, n: target.cols, k: left.cols, beta: k > 0 ? 1 : 0 };
+        const sizes = { m: target.rows, n: target.cols, k: left.cols, alpha, beta: k > 0 ? 1 : beta };
         gemm(backend, kernel, whole(left), whole(right), whole(target), sizes);
       }
     }

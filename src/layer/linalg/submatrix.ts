@@ -1,6 +1,6 @@
 /**
  * `Submatrix` describes a rectangular part of a matrix that lies in one device buffer. Kernels take their operands in this
- * form. The file also has functions that copy a submatrix, or a whole matrix in upper storage, on the device.
+ * form. The file also has functions that copy a submatrix, or a whole matrix, on the device.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -75,13 +75,13 @@ function* partsOfRows(matrix: TiledMatrix, rows: IndexRange) {
 }
 
 /**
- * Allocates a matrix with tiles of edge `edge`, and queues copying `source` to it. Both matrices are (n, n) f32 in upper
- * storage, which means that only the tiles on and above the diagonal exist. The caller owns the new matrix.
+ * Allocates a matrix with tiles of edge `edge`, and queues copying `source` to it. Both matrices have the same shape and storage. In
+ * upper storage only the tiles on and above the diagonal exist. The caller owns the new matrix.
  * @throws {OutOfDeviceMemoryError}
  */
-export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {
-  const { label, rows, cols } = source;
-  const target = new TiledMatrix(backend, { label: `${label} (copy)`, rows, cols, edge, storage: "upper" });
+export function copyTiled(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {
+  const { label, rows, cols, storage } = source;
+  const target = new TiledMatrix(backend, { label: `${label} (copy)`, rows, cols, edge, storage });
   for (const to of target.tiles()) {
     for (const from of source.tiles()) copyOverlap(backend, from, to);
   }

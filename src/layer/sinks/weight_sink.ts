@@ -1,4 +1,4 @@
-/** Receives the weight matrix of a layer in F32, F16 or BF16, a few rows at a time, and builds a matrix of f32 tiles from it. */
+/** Receives the weight or the target of a layer in F32, F16 or BF16, a few rows at a time, and builds a matrix of f32 tiles from it. */
 
 import type { Backend } from "../../device/backend.ts";
 import { Owned } from "../../device/owned.ts";
@@ -9,7 +9,7 @@ import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink, Uploader } from "./upload.ts";
 
-/** Receives a (rows, cols) weight. The result is the weight as a (rows, cols) f32 matrix. */
+/** Receives a (rows, cols) tensor. The result is the tensor as a (rows, cols) f32 matrix. */
 export class WeightSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 1;

@@ -40,7 +40,7 @@ export const reportSchema = z.object({
   }),
   validation_loss: z.number().nullable().optional().meta({
     description:
-      "tr(ΔHvΔᵀ) with the validation statistics Hv. Null if f32 cannot hold it. Absent without validation statistics, like the next three fields",
+      "tr(ΔHvΔᵀ) with the validation statistics Hv. Null if f32 cannot hold it. With a target, Δ is the change from the weights after the step. Absent without validation statistics, like the next three fields",
   }),
   validation_error: z.number().nullable().optional().meta({
     description:
@@ -62,6 +62,17 @@ export const reportSchema = z.object({
     description: "The iterations that searched for the mask. 0 if the method does not iterate",
   }),
   refit_steps: z.int().min(0).default(0).meta({ description: "The conjugate-gradient steps of the result" }),
+  target_change: described(
+    z.object({
+      result: z.number().nullable().meta({ description: "The change of the error by the answer" }),
+      step: z.number().nullable().meta({
+        description: "The change by the step towards the target, before any weight is pruned",
+      }),
+    }),
+    "The change of the layer's error against the target, Σ‖Mx − y‖² for weights M, from the weight before pruning, divided by " +
+      "tr(WHWᵀ). A negative change is an improvement. Null if f32 cannot hold it. Absent without a target. With a target, " +
+      "`loss` and `relative_error` are larger, because they remain errors against the weight before pruning",
+  ).optional(),
   notes: z.array(z.string()).default([]).meta({ description: "Remarks on the solve, as sentences" }),
   backend: described(z.string().meta({ example: "webgpu" }), "`webgpu` or `cpu`"),
   adapter: z.string().meta({ description: "The name of the device", example: "NVIDIA H100 80GB HBM3" }),
@@ -109,7 +120,7 @@ export const PRUNE_LAYER = {
   summary: "Prune one layer",
   description:
     "Prunes the layer in the body, and answers with its new weights. `in` and `out` are the numbers of inputs and " +
-    "outputs of the layer. The body has `weight`, optionally `mask`, and the statistics of the inputs in one of the forms " +
+    "outputs of the layer. The body has `weight`, optionally `mask` and `target`, and the statistics of the inputs in one of the forms " +
     "`hessian`, `hessian_upper` and `inputs`, unless the parameter `hessian` names stored statistics. " +
     "The parameter `method` says which methods need no statistics. The same request on the same adapter gives bit-identical tensors.",
   tags: ["Layers"],

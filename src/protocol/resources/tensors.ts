@@ -68,6 +68,13 @@ export const LAYER_REQUEST_TENSORS: readonly BodyTensor[] = [
   VALIDATION_HESSIAN,
   VALIDATION_HESSIAN_UPPER,
   {
+    name: "target",
+    shape: "[out, in]",
+    dtype: "F32",
+    contents:
+      "optional. Σ y·xᵀ over the calibration inputs x and the outputs y that the layer should have, times the factor of the statistics. The weights move towards these outputs before they are pruned",
+  },
+  {
     name: "mask",
     shape: MASK_SHAPE,
     dtype: "U8, BOOL",

@@ -12,7 +12,7 @@ import { tileEdgeFor } from "../../linalg/blocking.ts";
 import { addDamping, prepareDiagonal, readDiagonal, writeDiagonal } from "../../linalg/diagonal.ts";
 import { factor } from "../../linalg/factor.ts";
 import { solveFactored } from "../../linalg/solve_factored.ts";
-import { copyUpper } from "../../linalg/submatrix.ts";
+import { copyTiled } from "../../linalg/submatrix.ts";
 
 const BLOCK_SIZE = 128;
 
@@ -44,7 +44,7 @@ export async function invertStatistics(
 ): Promise<InverseStatistics> {
   const order = hessian.cols, edge = tileEdgeFor(BLOCK_SIZE);
   const prepared = prepareDiagonal(await readDiagonal(backend, hessian));
-  const factored = await factor(backend, copyUpper(backend, hessian, edge), {
+  const factored = await factor(backend, copyTiled(backend, hessian, edge), {
     damping,
     blocksize: BLOCK_SIZE,
   });

@@ -42,9 +42,20 @@ class Seconds(TypedDict):
     """From the start of the request to the start of the answer, including waits."""
 
 
-class _Validation(TypedDict, total=False):
-    """The members that a report has only if the request had validation statistics."""
+class TargetChange(TypedDict):
+    """The change of Σ‖Mx − y‖² for weights M from the weight W before pruning, divided by tr(WHWᵀ)."""
 
+    result: float | None
+    """The change by the answered weights."""
+    step: float | None
+    """The change by the step towards the target."""
+
+
+class _Optional(TypedDict, total=False):
+    """The members that a report has only if the request had a target, and those that need validation statistics."""
+
+    target_change: TargetChange
+    """The change of the error against the target."""
     validation_loss: float | None
     """tr(ΔHvΔᵀ), with the validation statistics Hv."""
     validation_error: float | None
@@ -55,7 +66,7 @@ class _Validation(TypedDict, total=False):
     """The number of rows with the original weights, pruned and rounded to nearest."""
 
 
-class Report(_Validation):
+class Report(_Optional):
     """The report of one solved layer."""
 
     method: str

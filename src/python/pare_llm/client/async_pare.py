@@ -40,13 +40,20 @@ class AsyncPare(ServerClient):
         hessian_upper: Tensor | None = None,
         inputs: Tensor | None = None,
         mask: Tensor | None = None,
+        target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer, as `Pare.prune_layer`. The tensors must not change before the call has ended."""
         pare = self._pare
         return await asyncio.to_thread(
             lambda: pare.prune_layer(
-                weight, hessian=hessian, hessian_upper=hessian_upper, inputs=inputs, mask=mask, **query
+                weight,
+                hessian=hessian,
+                hessian_upper=hessian_upper,
+                inputs=inputs,
+                mask=mask,
+                target=target,
+                **query,
             )
         )
 

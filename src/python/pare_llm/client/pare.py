@@ -57,6 +57,7 @@ class Pare(ServerClient):
         hessian_upper: Tensor | None = None,
         inputs: Tensor | None = None,
         mask: Tensor | None = None,
+        target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer with `out` output and `in` input features.
@@ -72,6 +73,8 @@ class Pare(ServerClient):
             hessian_upper: (in·(in+1)/2) float32, the upper triangle of `hessian`, packed row by row.
             inputs: (tokens, in) float32, float16 or bfloat16, the calibration inputs themselves.
             mask: (out, in) bool. Weights where it is False are pruned in any case.
+            target: (out, in) float32, the sum of y·xᵀ over the calibration inputs x and the outputs y that
+                the layer should have, times the factor of the statistics.
             **query: the parameters of the layer. `LayerQuery` describes them.
 
         Returns:
@@ -87,7 +90,7 @@ class Pare(ServerClient):
                 says.
         """
         digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
-        layer = LayerToUpload("layer", weight, matrix, hessian_upper, inputs, mask, query)
+        layer = LayerToUpload("layer", weight, matrix, hessian_upper, inputs, mask, query, target)
         body = encode_parts(layer.tensors())
         byte_length = sum(len(part) for part in body)
         transport = self._transport.with_deadline()

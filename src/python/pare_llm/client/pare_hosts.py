@@ -90,6 +90,7 @@ class PareHosts:
         hessian_upper: Tensor | None = None,
         inputs: Tensor | None = None,
         mask: Tensor | None = None,
+        target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer at the next host that is free, as `Pare.prune_layer`.
@@ -102,13 +103,15 @@ class PareHosts:
             with self._take(hessian if isinstance(hessian, str) else None) as host:
                 try:
                     if isinstance(hessian, str):
-                        return self._statistics_at(host, hessian).prune(weight, mask=mask, **query)
+                        statistics = self._statistics_at(host, hessian)
+                        return statistics.prune(weight, mask=mask, target=target, **query)
                     return host.pare.prune_layer(
                         weight,
                         hessian=hessian,
                         hessian_upper=hessian_upper,
                         inputs=inputs,
                         mask=mask,
+                        target=target,
                         **query,
                     )
                 except (PareError, ConnectionError) as error:

@@ -29,7 +29,12 @@ class SharedStatistics:
         self._digest: str | None = None
 
     def prune(
-        self, weight: Array, *, mask: Tensor | None = None, **query: Unpack[LayerQuery]
+        self,
+        weight: Array,
+        *,
+        mask: Tensor | None = None,
+        target: Tensor | None = None,
+        **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune a layer that has these statistics, and raise the errors of `Pare.prune_layer`."""
         with self._lock:
@@ -37,30 +42,37 @@ class SharedStatistics:
                 self._digest = self._try_store()
                 self._is_upload_pending = False
         if self._digest is None:
-            return self._pare.prune_layer(weight, hessian_upper=self._hessian_upper, mask=mask, **query)
+            return self._prune_with_own(weight, mask, target, query)
         try:
-            return self._prune_with_stored(self._digest, weight, mask, query)
+            return self._prune_with_stored(self._digest, weight, mask, target, query)
         except PareError as error:
             if not is_over_edge_body_limit(error):
                 raise
         # The layer exceeds the body limit of an edge even without statistics, so `Pare.prune_layer` solves it
         # by a job. A job cannot use statistics that a host has stored.
-        return self._pare.prune_layer(weight, hessian_upper=self._hessian_upper, mask=mask, **query)
+        return self._prune_with_own(weight, mask, target, query)
 
     def delete(self) -> None:
         """Delete the stored statistics at the host."""
         if self._digest is not None:
             self._pare.delete_hessian(self._digest)
 
+    def _prune_with_own(
+        self, weight: Array, mask: Tensor | None, target: Tensor | None, query: LayerQuery
+    ) -> PrunedLayer[Array]:
+        """Prune with the statistics in the request."""
+        own = self._hessian_upper
+        return self._pare.prune_layer(weight, hessian_upper=own, mask=mask, target=target, **query)
+
     def _prune_with_stored(
-        self, digest: str, weight: Array, mask: Tensor | None, query: LayerQuery
+        self, digest: str, weight: Array, mask: Tensor | None, target: Tensor | None, query: LayerQuery
     ) -> PrunedLayer[Array]:
         """Prune with the stored statistics. If the host has evicted them, store them again."""
         try:
-            return self._pare.prune_layer(weight, hessian=digest, mask=mask, **query)
+            return self._pare.prune_layer(weight, hessian=digest, mask=mask, target=target, **query)
         except HessianNotFoundError:
             self._pare.put_hessian(self._hessian_upper)
-            return self._pare.prune_layer(weight, hessian=digest, mask=mask, **query)
+            return self._pare.prune_layer(weight, hessian=digest, mask=mask, target=target, **query)
 
     def _try_store(self) -> str | None:
         """Store the statistics and return their digest. Return None if they are too large to be stored."""

@@ -33,6 +33,7 @@ class LayerToUpload(Generic[Array]):
     inputs: Tensor | None = None
     mask: Tensor | None = None
     parameters: LayerQuery = field(default_factory=LayerQuery)
+    target: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor | None]:
         """Return the tensors by their names in the HTTP contract."""
@@ -42,6 +43,7 @@ class LayerToUpload(Generic[Array]):
             "hessian_upper": self.hessian_upper,
             "inputs": self.inputs,
             "mask": self.mask,
+            "target": self.target,
         }
 
 
