@@ -38,7 +38,12 @@ export interface ForwardOptions extends ForwardMemory {
    * windows, the forward pass resumes after the last block that was stored. By default states are stored in memory only.
    */
   readonly storage?: HiddenStatesStorage;
+  /** The index of the first window that shares no batch with the windows before it. @default none */
+  readonly boundary?: number;
 }
+
+/** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
+export type BatchObserver = (...input: [...Parameters<InputObserver>, batch: Batch]) => void;
 
 /** On a GPU a batch must be large enough to keep all processors busy. On a CPU smaller batches are as fast and save memory. */
 const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 64 << 20, webgpu: 256 << 20 };
@@ -61,13 +66,18 @@ export function planForward(
   spec: ModelSpec,
   windows: number,
   tokens: number,
-  { activationBytes = ACTIVATION_BYTES[kind], hiddenStatesBytes = HIDDEN_STATES_BYTES, location }:
-    & ForwardMemory
-    & { readonly location?: HiddenStatesLocation } = {},
+  {
+    activationBytes = ACTIVATION_BYTES[kind],
+    hiddenStatesBytes = HIDDEN_STATES_BYTES,
+    location,
+    boundary = windows,
+  }: ForwardMemory & Pick<ForwardOptions, "boundary"> & { readonly location?: HiddenStatesLocation } = {},
 ): ForwardPlan {
   const statesBytes = countStatesBytes(spec, windows, tokens);
+  const planned = (count: number) => planBatches(spec, count, tokens, { maxBufferBytes, activationBytes });
+  const later = planned(windows - boundary).map(({ first, count }) => ({ first: first + boundary, count }));
   return {
-    batches: planBatches(spec, windows, tokens, { maxBufferBytes, activationBytes }),
+    batches: [...planned(boundary), ...later],
     statesBytes,
     place: choosePlace(statesBytes, hiddenStatesBytes, location),
   };
@@ -125,7 +135,7 @@ export class Forward {
    */
   observeBlock(
     index: number,
-    observeInput: InputObserver,
+    observeInput: BatchObserver,
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
   ): Promise<void> {
@@ -138,7 +148,8 @@ export class Forward {
       stages.flat(),
       (weights) =>
         this.hiddenStates.visit((states, batch) => {
-          const pass = { ...this.pass(weights, batch), observeInput, skippedGroups };
+          const observed: InputObserver = (...input) => observeInput(...input, batch);
+          const pass = { ...this.pass(weights, batch), observeInput: observed, skippedGroups };
           return block.forward(pass, states, index);
         }, onBatchDone),
     );

@@ -68,7 +68,7 @@ export async function pruneJob(
   return {
     ...options,
     ...output,
-    windows: calibration,
+    ...calibration,
     evaluatedWindows,
     queryOf: choice.queryOf,
     allocation: choice.allocation,
@@ -84,7 +84,12 @@ export async function pruneJob(
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
-      const report = runReport(facts, run, { perplexity, write, evaluation });
+      const report = runReport(facts, run, {
+        perplexity,
+        write,
+        evaluation,
+        validationSamples: calibration.validationWindows.length,
+      });
       const { plan } = planOutput(output, fs);
       return runReportFiles(report, options.format, countWeightFileBytes(plan.weightFiles));
     },

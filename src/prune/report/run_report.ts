@@ -36,7 +36,10 @@ export const runReportSchema = z.object({
   parameters: z.record(z.string(), z.unknown()),
   calibration: z.object({
     text: z.string(),
+    /** The number of windows, with those that are held out. */
     samples: z.int(),
+    /** The number of windows that are held out. Absent if an earlier version or the Python package pruned the model. */
+    validation_samples: z.int().optional(),
     seqlen: z.int(),
     /** The seed of the random windows. Null if the windows are evenly spaced. */
     seed: z.int().nullable(),

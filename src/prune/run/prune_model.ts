@@ -73,6 +73,7 @@ function prunableModel(
   {
     model,
     windows,
+    validationWindows,
     isCalibrated = true,
     layers,
     trueSequential,
@@ -88,6 +89,7 @@ function prunableModel(
   if (!isCalibrated) return uncalibratedModel(model, onReplace);
   return calibratedModel(model, backend, {
     windows,
+    validationWindows,
     layers,
     trueSequential,
     tokenWeightsOf,

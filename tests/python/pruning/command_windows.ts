@@ -7,9 +7,9 @@ import { readCalibration } from "../../../src/prune/read_calibration.ts";
 const [model, calibration, samples, seqlen] = Deno.args;
 const tokenizer = await loadTokenizer(model, denoFileSystem);
 const text = {
-  calibration: { path: calibration, label: calibration },
+  calibration: [{ path: calibration, label: calibration, share: 1 }],
   samples: Number(samples),
   seqlen: Number(seqlen),
 };
-const windows = await readCalibration(tokenizer, text, denoFileSystem);
+const { windows } = await readCalibration(tokenizer, text, denoFileSystem);
 console.log(JSON.stringify(windows.map((window) => [...window])));
