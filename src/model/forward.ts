@@ -14,6 +14,7 @@ import {
   type HiddenStatesLocation,
   type HiddenStatesStorage,
   type Place,
+  type StatesObserver,
 } from "./hidden_states/hidden_states.ts";
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { ModelSpec } from "./families/family.ts";
@@ -158,12 +159,14 @@ export class Forward {
   /**
    * Runs block `index` on every window. Its outputs replace the stored hidden states.
    * @param observeInput receives the inputs of the block's linear layers
+   * @param observer receives the outputs of some batches
    */
   runBlock(
     index: number,
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
     observeInput: InputObserver = () => {},
+    observer?: StatesObserver,
   ): Promise<void> {
     return this.#withBlock(
       index,
@@ -174,8 +177,26 @@ export class Forward {
           (states, batch) =>
             this.model.spec.block.forward({ ...this.pass(weights, batch), observeInput }, states, index),
           onBatchDone,
+          observer,
         ),
     );
+  }
+
+  /**
+   * Runs block `index` with the weights `source` on the batches from index `observer.from` on. The observer receives the outputs, which are
+   * not stored.
+   */
+  visitOutputs(
+    index: number,
+    source: TensorSource,
+    observer: Omit<StatesObserver, "end">,
+  ): Promise<void> {
+    const { block } = this.model.spec;
+    return this.#withBlock(index, source, block.groups, (weights) =>
+      this.hiddenStates.visitOutputs(
+        (states, batch) => block.forward(this.pass(weights, batch), states, index),
+        observer,
+      ));
   }
 
   /** Runs all blocks in order. Must be called before any block has run. */

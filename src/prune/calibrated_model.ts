@@ -18,6 +18,7 @@ import { Forward, type ForwardMemory } from "../model/forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { BlockError } from "./block_error.ts";
 import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 
@@ -33,6 +34,11 @@ export interface CalibrationOptions extends PlanOptions {
   readonly validationWindows?: readonly Uint32Array[];
   /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
+  /**
+   * Called after each block with pruned layers, with the error of its output on the held-out windows (see `BlockError`). Not called without
+   * held-out windows.
+   */
+  readonly onBlock?: (block: number, error: number) => Promise<void>;
   readonly finished?: FinishedLayers;
   /**
    * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes from the last block whose hidden
@@ -88,19 +94,16 @@ async function* groups(
   options: CalibrationOptions,
 ): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
   if (plan.layerCount === 0) return;
-  const { windows, validationWindows = [], memory, hiddenStates, onReplace, trueSequential } = options;
+  const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } = options;
   const forward = await Forward.begin(backend, model, [...windows, ...validationWindows], {
     ...memory,
     storage: hiddenStates,
     boundary: windows.length,
   });
   try {
-    const firstBlock = forward.hiddenStates.nextBlock;
-    const steps = new StepCounter(
-      plan.passes(firstBlock).length,
-      forward.hiddenStates.batches.length,
-      options,
-    );
+    const firstBlock = forward.hiddenStates.nextBlock, { batches } = forward.hiddenStates;
+    const firstHeldOut = batches.findIndex(({ first }) => first === windows.length);
+    const steps = new StepCounter(plan.passes(firstBlock).length, batches.length, options);
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
       const replaced = await readFinished(plan.finished(block), options);
       const prunedWeights = withReplacements(model.weights, replaced);
@@ -109,8 +112,17 @@ async function* groups(
       for (const round of plan.rounds(block)) {
         yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, options);
       }
-      // No block follows the last one, so its outputs are not needed.
-      if (block < plan.lastBlock) await forward.runBlock(block, steps.begin("run"), prunedWeights);
+      const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
+      const error = isMeasured
+        ? await BlockError.begin(forward, block, firstHeldOut, model.weights, (error) => onBlock(block, error))
+        : undefined;
+      // No block follows the last one, so only its held-out outputs are needed.
+      if (block < plan.lastBlock) {
+        await forward.runBlock(block, steps.begin("run"), prunedWeights, undefined, error);
+      } else if (error) {
+        await forward.visitOutputs(block, prunedWeights, error);
+        await error.end();
+      }
     }
   } finally {
     forward.destroy();

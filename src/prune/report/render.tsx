@@ -10,7 +10,7 @@ import colours from "../../pages/style/colours.css" with { type: "text" };
 import style from "./style.css" with { type: "text" };
 import { raw } from "hono/html";
 import type { PropsWithChildren } from "hono/jsx";
-import { drawErrorChart, drawSparsityChart, drawTimeChart, timeDescription } from "./charts.ts";
+import { drawBlockErrorChart, drawErrorChart, drawSparsityChart, drawTimeChart, timeDescription } from "./charts.ts";
 import { countText, numberText, shareText } from "./format.ts";
 import { KeyFigures } from "./key_figures.tsx";
 import { LayerTables } from "./layer_table.tsx";
@@ -54,6 +54,11 @@ export function renderReport(run: RunReport): string {
             <Chart heading="Relative error" svg={drawErrorChart(run)}>
               The squared error that pruning causes in a layer's outputs on the calibration text, divided by
               the squared norm of the outputs.
+            </Chart>
+            <Chart heading="Error of the blocks" svg={drawBlockErrorChart(run)}>
+              The squared error that pruning a block causes in its output, divided by the squared norm of the
+              output: the mean over the tokens of {run.calibration.validation_samples}{" "}
+              windows that were never fitted.
             </Chart>
             <Chart heading="Sparsity" svg={drawSparsityChart(run)}>
               The fraction of zeros among the weights of the pruned layers.

@@ -50,6 +50,11 @@ export const runReportSchema = z.object({
   resumed: z.int().min(0),
   seconds: runSecondsSchema,
   layers: z.array(layerRunSchema),
+  /**
+   * The error of the output of each pruned block on the held-out windows: the mean over all tokens of ‖Δy‖²/‖y‖², where y is the output of
+   * the dense block on the inputs of the pruned block. Null if the error is not finite. Absent without held-out windows.
+   */
+  blocks: z.array(z.object({ block: z.int().min(0), error: z.number().min(0).nullable() })).optional(),
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
   /** The format of the weight files. */

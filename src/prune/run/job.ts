@@ -79,6 +79,8 @@ export interface OpenDestination {
   wrap?(source: CalibratedModel): CalibratedModel;
   /** Stores a pruned weight, which has the dtype of the checkpoint. */
   replace(name: string, weight: HostTensor): Promise<void>;
+  /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */
+  recordBlock?(block: number, error: number): Promise<void>;
   /** Records a layer whose weight is stored. */
   record?(event: LayerEvent, lap: Lap): Promise<void>;
 }

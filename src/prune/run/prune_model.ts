@@ -81,7 +81,7 @@ function prunableModel(
     activations: location = "auto",
   }: WeighedJob,
   { backend, signal, onCalibrationStep }: PruneServices,
-  { finished, readFinished, states, replace }: OpenDestination & { readonly finished: ReadonlySet<string> },
+  { finished, readFinished, states, replace, recordBlock }: OpenDestination & { readonly finished: ReadonlySet<string> },
   clock: PhaseClock,
   timeLeft: TimeLeft,
 ): CalibratedModel {
@@ -96,6 +96,7 @@ function prunableModel(
     finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
     hiddenStates: states && { folder: states, location },
     onReplace,
+    onBlock: recordBlock,
     progress: (step) => {
       timeLeft.addStep(step);
       onCalibrationStep?.(step, timeLeft.seconds);

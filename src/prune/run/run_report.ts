@@ -40,7 +40,7 @@ export interface RunEnd extends Pick<PhaseSeconds, "write" | "evaluation"> {
 /** Returns the report of a run with dense output. {@link RunReport} describes the fields. */
 export function runReport(
   facts: RunFacts,
-  { journal, resumeCount, allocation, layers }: PruneRun,
+  { journal, resumeCount, allocation, layers, blocks }: PruneRun,
   end: RunEnd,
 ): RunReport {
   const {
@@ -89,6 +89,7 @@ export function runReport(
         ...tokens !== undefined && { tokens },
       }
     )),
+    ...blocks.length > 0 && { blocks },
     skipped: [...choice.skipped],
     format: "dense",
     bytes: { dense: bytes, written: bytes },

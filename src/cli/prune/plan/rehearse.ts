@@ -56,6 +56,7 @@ export async function rehearse(
   const measurements: OpenDestination = {
     wrap: (source) => firstBlockOf(source, blocks[0]),
     replace: () => Promise.resolve(),
+    recordBlock: () => Promise.resolve(),
     record({ name }, lap) {
       rates.addLayer(sized.get(name)!, lap);
       solved++;
