@@ -179,14 +179,14 @@ export class HiddenStates {
   }
 
   /**
-   * Calls `change` with a copy of each batch from index `from` on, and `take` with the states that `change` has left. The stored states do
-   * not change.
+   * Calls `change` with a copy of each batch from index `observer.from` on. The observer receives the states that `change` has left. The
+   * stored states do not change.
    */
-  async visitOutputs(change: BatchCallback, { from, take }: Omit<StatesObserver, "end">): Promise<void> {
-    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, from), {
+  async visitOutputs(change: BatchCallback, observer: Omit<StatesObserver, "end">): Promise<void> {
+    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, observer.from), {
       queue: change,
       resultOf: (states, { length }) => this.#backend.read(states, 0, length),
-      take: (bytes, i) => take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4)),
+      take: (bytes, i) => observer.take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4)),
     });
   }
 
