@@ -113,14 +113,14 @@ export async function planRun(
 }
 
 /** Counts the bytes that are sent to hosts at most. */
-function countSentBytes({ checkpoint }: FolderJob, plan: BlockPlan, hosts: number): number {
+function countSentBytes({ checkpoint, validationWindows = [] }: FolderJob, plan: BlockPlan, hosts: number): number {
   let bytes = 0;
   for (let block = 0; block <= plan.lastBlock; block++) {
     for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {
       const weights = layers.map(({ name, linear }) =>
         BYTES_PER_ELEMENT[checkpoint.info(name).dtype] * linear.inFeatures * linear.outFeatures
       );
-      bytes += countRequestBytes(weights, inFeatures, hosts);
+      bytes += countRequestBytes(weights, inFeatures, hosts, validationWindows.length > 0 ? 2 : 1);
     }
   }
   return bytes;
