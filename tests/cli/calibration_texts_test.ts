@@ -33,7 +33,10 @@ describe("pare prune with several calibration texts", () => {
   it("names the texts, their shares and the held-out windows in the report and the fingerprint", async () => {
     const { code, stderr } = await prune("mixed", MIXED, "--samples", "16");
     assert.equal(code, 0, stderr);
-    const { calibration, command, fingerprint } = await report("mixed");
+    const { calibration, command, fingerprint, blocks, layers } = await report("mixed");
+    assert.deepEqual(blocks?.map(({ block }) => block), [0]);
+    assert.ok(blocks![0].error! > 0 && blocks![0].error! < 1);
+    assert.ok(layers.every(({ validation_error }) => validation_error! > 0));
     assert.deepEqual(calibration, {
       text: "calibration.txt=3, evaluation.txt=1",
       samples: 16,
