@@ -70,6 +70,7 @@ export function renderReport(run: RunReport): string {
           <section>
             <h2>Layers</h2>
             <p class="note">Error is the relative error. Time does not include calibration.</p>
+            {(run.warnings ?? []).map((text) => <p class="note">Warning: {text}.</p>)}
             {fewTokensNote(run).map((text) => <p class="note">{text}</p>)}
             <LayerTables run={run} />
           </section>

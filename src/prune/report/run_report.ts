@@ -62,6 +62,8 @@ export const runReportSchema = z.object({
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),
+  /** The warnings about the calibration. Absent if there are none. */
+  warnings: z.array(z.string()).optional(),
   /** How the zeros were spread over the layers. Absent if the parameters of each layer set its sparsity. */
   allocation: z.object({
     name: z.enum(["owl", "error"]),

@@ -13,6 +13,7 @@ import { calibrationLabels, NAMED_SEED } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
 import type { RunFingerprint, RunSettings } from "./fingerprint.ts";
 import type { AllocationEntry, JournalEntry, LayerEntry } from "./journal.ts";
+import { validationWarnings } from "./warnings.ts";
 import type { PruneRun } from "./prune_run.ts";
 
 /** The facts that are not in the journal. */
@@ -35,6 +36,8 @@ export interface RunEnd extends Pick<PhaseSeconds, "write" | "evaluation"> {
   /** The number of held-out windows. */
   readonly validationSamples: number;
   readonly perplexity: RunReport["perplexity"];
+  /** The warnings that the run gave before it started. */
+  readonly warnings: readonly string[];
 }
 
 /** Returns the report of a run with dense output. {@link RunReport} describes the fields. */
@@ -53,6 +56,7 @@ export function runReport(
     seqlen,
     fingerprint,
   } = facts;
+  const warnings = [...end.warnings, ...validationWarnings(layers.map(({ report, name }) => ({ ...report, name })))];
   const labels = calibrationLabels(texts.calibration);
   const bytes = countWeightFileBytes(checkpoint.shards),
     { write, evaluation, perplexity, validationSamples } = end;
@@ -94,6 +98,7 @@ export function runReport(
     format: "dense",
     bytes: { dense: bytes, written: bytes },
     perplexity,
+    ...warnings.length > 0 && { warnings },
     ...allocation && { allocation: reportedAllocation(allocation) },
     command: repeatCommand(settings, {
       ...options,
