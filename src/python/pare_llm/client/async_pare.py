@@ -39,6 +39,8 @@ class AsyncPare(ServerClient):
         hessian: Tensor | str | None = None,
         hessian_upper: Tensor | None = None,
         inputs: Tensor | None = None,
+        validation_hessian: Tensor | None = None,
+        validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
@@ -46,13 +48,20 @@ class AsyncPare(ServerClient):
         pare = self._pare
         return await asyncio.to_thread(
             lambda: pare.prune_layer(
-                weight, hessian=hessian, hessian_upper=hessian_upper, inputs=inputs, mask=mask, **query
+                weight,
+                hessian=hessian,
+                hessian_upper=hessian_upper,
+                inputs=inputs,
+                validation_hessian=validation_hessian,
+                validation_hessian_upper=validation_hessian_upper,
+                mask=mask,
+                **query,
             )
         )
 
-    async def put_hessian(self, hessian_upper: Tensor) -> str:
+    async def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store calibration statistics that several layers share, as `Pare.put_hessian`."""
-        return await asyncio.to_thread(self._pare.put_hessian, hessian_upper)
+        return await asyncio.to_thread(self._pare.put_hessian, hessian_upper, validation_hessian_upper)
 
     async def delete_hessian(self, digest: str) -> None:
         """Delete stored statistics, as `Pare.delete_hessian`."""
