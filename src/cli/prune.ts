@@ -28,7 +28,7 @@ import { checkFormat } from "./prune/check_format.ts";
 import { readChoice } from "./prune/choice_options.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
-import { tokenWarnings } from "./prune/plan/warnings.ts";
+import { tokenWarnings } from "../prune/run/warnings.ts";
 import { loadingLines, printRunResult } from "./prune/print_result.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyProtocol, declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
@@ -46,7 +46,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const { out, calibration, text, profile } = options;
   const query = layerQuery(options), servers = serverUrls(options);
   await requireFiles({ profile });
-  await requireTexts({ calibration, text });
+  await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
@@ -87,6 +87,12 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
       output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);
     }
     return printPlan(await planRun(job, facts, { ...services, freeBytes, hosts: servers.length }), output);
+  }
+  if (options.validation > 0 && job.validationWindows?.length === 0) {
+    const least = Math.ceil(1 / options.validation);
+    output.remark(
+      `no window is held out: --validation ${options.validation} needs at least ${least} --samples`,
+    );
   }
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });

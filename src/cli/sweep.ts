@@ -7,13 +7,15 @@
 import { basename } from "node:path";
 import { Command } from "commander";
 import { type Model, openModelFolder } from "../model/model.ts";
-import { readCalibration } from "../prune/read_calibration.ts";
+import { calibrationLabels, readCalibration } from "../prune/read_calibration.ts";
 import { computePerplexity } from "../model/evaluation/perplexity.ts";
 import {
   addBackendOption,
   addCommonOptions,
   addSamplesOption,
   addSeqlenOption,
+  addValidationOption,
+  appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
   type CommonOptions,
@@ -43,9 +45,10 @@ import { writeAtomically } from "../base/files/whole_file.ts";
 
 /** The options as commander parses them. */
 interface SweepOptions extends CommonOptions, BackendFlags, PointLists, RoundingFlags {
-  readonly calibration: string;
+  readonly calibration: readonly string[];
   readonly text: string;
   readonly samples: number;
+  readonly validation: number;
   readonly windows?: number;
   readonly seqlen?: number;
   readonly csv?: string;
@@ -58,7 +61,7 @@ export function createSweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
     .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
     .argument("<model>", MODEL_ARGUMENT);
-  command.requiredOption(...CALIBRATION_OPTION)
+  command.requiredOption(...CALIBRATION_OPTION, appendValue)
     .requiredOption(
       "--text <text>",
       "text to measure the perplexity on, in the same formats as the calibration text",
@@ -70,7 +73,7 @@ export function createSweepCommand(signal: AbortSignal): Command {
     .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
     .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude")
     .addOption(allocateOption());
-  addSamplesOption(command)
+  addValidationOption(addSamplesOption(command))
     .option(
       "--windows <n>",
       "measure only the first n windows of the text (default: all complete windows)",
@@ -96,7 +99,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const points = sweepPoints(options, rounding);
   for (const { pattern } of points) checkAllocation(options.allocate, pattern);
   const { samples, windows, csv, svg } = options;
-  await requireTexts({ calibration: options.calibration, text: options.text });
+  await requireTexts({ calibration: options.calibration, text: options.text }, samples);
   if (csv !== undefined) await requireWritableFile("--csv", csv);
   if (svg !== undefined) await requireWritableFile("--svg", svg);
   const output = new Output(options.json ?? false);
@@ -106,7 +109,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const { model } = opened;
   checkSizes(points, model, options.methods);
   const seqlen = windowTokens(model, options.seqlen);
-  const { calibration: calibrationText, evaluation: [text] } = await openRunTexts(
+  const { calibration: texts, evaluation: [text] } = await openRunTexts(
     { calibration: options.calibration, text: [options.text] },
     output,
     signal,
@@ -114,7 +117,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const tokenizer = await opened.loadTokenizer();
   const calibration = await readCalibration(
     tokenizer,
-    { calibration: calibrationText, samples, seqlen },
+    { ...options, calibration: texts, seqlen },
     denoFileSystem,
   );
   const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
@@ -144,8 +147,9 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   }
   const results: Sweep = {
     model: basename(name),
-    calibration: calibrationText.label,
+    calibration: calibrationLabels(texts).join(", "),
     samples,
+    validation_samples: calibration.validationWindows.length,
     allocate: options.allocate,
     ...rounding,
     text: text.label,

@@ -1,6 +1,7 @@
 /** The tensors of one layer before and after pruning, and the body of a request to prune it. `answers/layer_answer.ts` reads the answer. */
 
 import type { Report } from "../protocol/messages.ts";
+import type { LayerGroup } from "./model_source.ts";
 import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
@@ -17,10 +18,25 @@ export interface LayerTensors {
   readonly hessian_upper?: HostTensor;
   /** The calibration inputs: (tokens, in), F32, F16 or BF16. */
   readonly inputs?: HostTensor;
+  /**
+   * An optional sum of x·xᵀ over inputs that are not in the statistics, times any positive factor: (in, in), F32. It decides between the
+   * results of a solve.
+   */
+  readonly validation_hessian?: HostTensor;
+  /** The upper triangle of `validation_hessian`, packed row by row: (in·(in+1)/2), F32. */
+  readonly validation_hessian_upper?: HostTensor;
   /** An optional target: the sum of y·xᵀ over the inputs x and the outputs y that the layer should have, (out, in), F32. */
   readonly target?: HostTensor;
   /** An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
   readonly mask?: HostTensor;
+}
+
+/** The statistics of several layers with the same inputs. */
+export type PackedStatistics = Pick<LayerTensors, "hessian_upper" | "validation_hessian_upper">;
+
+/** Returns the statistics of a group as the tensors of a request. */
+export function packedStatistics({ hessian, validationHessian }: LayerGroup): PackedStatistics {
+  return { hessian_upper: hessian, validation_hessian_upper: validationHessian };
 }
 
 /** A pruned layer with `out` output and `in` input features. */

@@ -48,6 +48,7 @@ export {
   type ProblemFields,
 } from "./errors.ts";
 export type { CallOptions } from "./transport.ts";
+export type { StatisticsOptions } from "./shared_statistics.ts";
 export type { TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";
 export type { LayerTensors, PrunedLayer } from "./layer_file.ts";

@@ -16,6 +16,7 @@ import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
 import { encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import type { ModelSource } from "./model_source.ts";
 import { pruneRounds } from "./prune_rounds.ts";
+import type { StatisticsOptions } from "./shared_statistics.ts";
 
 /** The device on which a host solves layers, named as in its reports. */
 export interface HostDescription {
@@ -79,14 +80,18 @@ export class Pare implements ModelPruner {
    * @returns the digest of the stored statistics. To use them for a layer, give this digest as `hessian` in its query
    * @throws {PareError} `too_large` if the host cannot store statistics of this size
    */
-  async putHessian(hessianUpper: HostTensor, options: CallOptions = {}): Promise<string> {
-    const body = encode({ hessian_upper: hessianUpper });
+  async putHessian(
+    hessianUpper: HostTensor,
+    { validationHessianUpper, signal }: StatisticsOptions = {},
+  ): Promise<string> {
+    const validation = validationHessianUpper && { validation_hessian_upper: validationHessianUpper };
+    const body = encode({ hessian_upper: hessianUpper, ...validation });
     const digest = await digestOfBytes(body);
     await this.#transport.send({
       method: "PUT",
       path: `/v1/hessians/${digest}`,
       body: [body],
-      signal: options.signal,
+      signal,
     });
     return digest;
   }

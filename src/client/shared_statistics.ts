@@ -5,12 +5,20 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./transport.ts";
 import { PareError } from "./errors.ts";
 import { isOverEdgeBodyLimit } from "./jobs/prune_by_job.ts";
-import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
+import { type LayerTensors, type PackedStatistics, packedStatistics, type PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup } from "./model_source.ts";
 
-/** Counts the bytes that the requests for the layers of a group send at most, without headers. Each host stores shared statistics. */
-export function countRequestBytes(weightBytes: readonly number[], columns: number, hosts: number): number {
-  const copies = Math.min(hosts, weightBytes.length);
+/**
+ * Counts the bytes that the requests for the layers of a group send at most, without headers. Each host stores shared statistics.
+ * @param matrices the number of matrices of statistics: 2 with validation statistics, else 1
+ */
+export function countRequestBytes(
+  weightBytes: readonly number[],
+  columns: number,
+  hosts: number,
+  matrices = 1,
+): number {
+  const copies = Math.min(hosts, weightBytes.length) * matrices;
   return weightBytes.reduce((sum, bytes) => sum + bytes, copies * packedUpperBytes(columns));
 }
 
@@ -18,40 +26,46 @@ function packedUpperBytes(n: number): number {
   return 4 * n * (n + 1) / 2;
 }
 
+/** Options of `putHessian`. */
+export interface StatisticsOptions extends CallOptions {
+  /** The validation statistics of the same layers, in the form of the Hessian. They decide between the results of a solve. */
+  readonly validationHessianUpper?: HostTensor;
+}
+
 /** The methods of a host that solves layers. `Pare` implements them. */
 export interface LayerHost {
   pruneLayer(tensors: LayerTensors, query: LayerQuery, options: CallOptions): Promise<PrunedLayer>;
-  putHessian(hessianUpper: HostTensor, options: CallOptions): Promise<string>;
+  putHessian(hessianUpper: HostTensor, options: StatisticsOptions): Promise<string>;
   deleteHessian(digest: string, options: CallOptions): Promise<void>;
 }
 
 /** Solves layers of one group at one host, one after the other. */
 export class SharedStatistics {
   readonly #host: LayerHost;
-  readonly #hessian: HostTensor | undefined;
+  readonly #statistics: PackedStatistics;
   /** Whether the statistics are still to be stored at the host. */
   #isUploadPending: boolean;
   /** The digest of the stored statistics. Undefined if each request carries the statistics itself. */
   #digest: string | undefined;
 
-  constructor(host: LayerHost, { hessian, layers }: LayerGroup) {
+  constructor(host: LayerHost, group: LayerGroup) {
     this.#host = host;
-    this.#hessian = hessian;
-    this.#isUploadPending = layers.length > 1;
+    this.#statistics = packedStatistics(group);
+    this.#isUploadPending = group.layers.length > 1;
   }
 
   /** Prunes a layer of the group. @throws as `LayerHost.pruneLayer` */
   async prune(weight: HostTensor, query: LayerQuery, options: CallOptions): Promise<PrunedLayer> {
     if (this.#isUploadPending) {
-      this.#digest = this.#hessian && await this.#tryStore(this.#hessian, options);
+      this.#digest = await this.#tryStore(options);
       this.#isUploadPending = false;
     }
-    if (this.#hessian === undefined || this.#digest === undefined) {
+    if (this.#digest === undefined) {
       return await this.#pruneWithTensor(weight, query, options);
     }
     try {
       const storedQuery = { ...query, hessian: this.#digest };
-      return await this.#pruneWithStored(weight, this.#hessian, storedQuery, options);
+      return await this.#pruneWithStored(weight, storedQuery, options);
     } catch (error) {
       if (!isOverEdgeBodyLimit(error)) throw error;
       // The layer exceeds the body limit of an edge even without statistics, so `LayerHost.pruneLayer` will
@@ -66,13 +80,12 @@ export class SharedStatistics {
   }
 
   #pruneWithTensor(weight: HostTensor, query: LayerQuery, options: CallOptions): Promise<PrunedLayer> {
-    return this.#host.pruneLayer({ weight, hessian_upper: this.#hessian }, query, options);
+    return this.#host.pruneLayer({ weight, ...this.#statistics }, query, options);
   }
 
   /** If the host has evicted the statistics, stores them again and repeats the request once. */
   async #pruneWithStored(
     weight: HostTensor,
-    hessian: HostTensor,
     query: LayerQuery,
     options: CallOptions,
   ): Promise<PrunedLayer> {
@@ -80,15 +93,20 @@ export class SharedStatistics {
       return await this.#host.pruneLayer({ weight }, query, options);
     } catch (error) {
       if (!(error instanceof PareError && error.code === "hessian_not_found")) throw error;
-      await this.#host.putHessian(hessian, options);
+      await this.#store(options);
       return await this.#host.pruneLayer({ weight }, query, options);
     }
   }
 
-  /** Stores the statistics and returns their digest. Returns undefined if they are too large to be stored. */
-  async #tryStore(hessian: HostTensor, options: CallOptions): Promise<string | undefined> {
+  async #store(options: CallOptions): Promise<string | undefined> {
+    const { hessian_upper, validation_hessian_upper: validationHessianUpper } = this.#statistics;
+    return hessian_upper && await this.#host.putHessian(hessian_upper, { ...options, validationHessianUpper });
+  }
+
+  /** Stores the statistics and returns their digest. Returns undefined if there are none, or if they are too large to be stored. */
+  async #tryStore(options: CallOptions): Promise<string | undefined> {
     try {
-      return await this.#host.putHessian(hessian, options);
+      return await this.#store(options);
     } catch (error) {
       if (error instanceof PareError && (error.code === "too_large" || isOverEdgeBodyLimit(error))) {
         return undefined;

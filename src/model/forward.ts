@@ -14,6 +14,7 @@ import {
   type HiddenStatesLocation,
   type HiddenStatesStorage,
   type Place,
+  type StatesObserver,
 } from "./hidden_states/hidden_states.ts";
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { ModelSpec } from "./families/family.ts";
@@ -38,7 +39,12 @@ export interface ForwardOptions extends ForwardMemory {
    * windows, the forward pass resumes after the last block that was stored. By default states are stored in memory only.
    */
   readonly storage?: HiddenStatesStorage;
+  /** The index of the first window that shares no batch with the windows before it. @default none */
+  readonly boundary?: number;
 }
+
+/** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
+export type BatchObserver = (...input: [...Parameters<InputObserver>, batch: Batch]) => void;
 
 /** On a GPU a batch must be large enough to keep all processors busy. On a CPU smaller batches are as fast and save memory. */
 const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 32 << 20, webgpu: 256 << 20 };
@@ -61,13 +67,18 @@ export function planForward(
   spec: ModelSpec,
   windows: number,
   tokens: number,
-  { activationBytes = ACTIVATION_BYTES[kind], hiddenStatesBytes = HIDDEN_STATES_BYTES, location }:
-    & ForwardMemory
-    & { readonly location?: HiddenStatesLocation } = {},
+  {
+    activationBytes = ACTIVATION_BYTES[kind],
+    hiddenStatesBytes = HIDDEN_STATES_BYTES,
+    location,
+    boundary = windows,
+  }: ForwardMemory & Pick<ForwardOptions, "boundary"> & { readonly location?: HiddenStatesLocation } = {},
 ): ForwardPlan {
   const statesBytes = countStatesBytes(spec, windows, tokens);
+  const planned = (count: number) => planBatches(spec, count, tokens, { maxBufferBytes, activationBytes });
+  const later = planned(windows - boundary).map(({ first, count }) => ({ first: first + boundary, count }));
   return {
-    batches: planBatches(spec, windows, tokens, { maxBufferBytes, activationBytes }),
+    batches: [...planned(boundary), ...later],
     statesBytes,
     place: choosePlace(statesBytes, hiddenStatesBytes, location),
   };
@@ -126,7 +137,7 @@ export class Forward {
    */
   observeBlock(
     index: number,
-    observeInput: InputObserver,
+    observeInput: BatchObserver,
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
   ): Promise<void> {
@@ -139,7 +150,8 @@ export class Forward {
       stages.flat(),
       (weights) =>
         this.hiddenStates.visit((states, batch) => {
-          const pass = { ...this.pass(weights, batch), observeInput, skippedGroups };
+          const observed: InputObserver = (...input) => observeInput(...input, batch);
+          const pass = { ...this.pass(weights, batch), observeInput: observed, skippedGroups };
           return block.forward(pass, states, index);
         }, onBatchDone),
     );
@@ -148,12 +160,14 @@ export class Forward {
   /**
    * Runs block `index` on every window. Its outputs replace the stored hidden states.
    * @param observeInput receives the inputs of the block's linear layers
+   * @param observer receives the outputs of some batches
    */
   runBlock(
     index: number,
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
     observeInput: InputObserver = () => {},
+    observer?: StatesObserver,
   ): Promise<void> {
     return this.#withBlock(
       index,
@@ -164,8 +178,26 @@ export class Forward {
           (states, batch) =>
             this.model.spec.block.forward({ ...this.pass(weights, batch), observeInput }, states, index),
           onBatchDone,
+          observer,
         ),
     );
+  }
+
+  /**
+   * Runs block `index` with the weights `source` on the batches from index `observer.from` on. The observer receives the outputs, which are
+   * not stored.
+   */
+  visitOutputs(
+    index: number,
+    source: TensorSource,
+    observer: Omit<StatesObserver, "end">,
+  ): Promise<void> {
+    const { block } = this.model.spec;
+    return this.#withBlock(index, source, block.groups, (weights) =>
+      this.hiddenStates.visitOutputs(
+        (states, batch) => block.forward(this.pass(weights, batch), states, index),
+        observer,
+      ));
   }
 
   /** Runs all blocks in order. Must be called before any block has run. */

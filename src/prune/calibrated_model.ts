@@ -6,7 +6,11 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
+import {
+  type AccumulatorOptions,
+  HessianAccumulator,
+  type TokenWeights,
+} from "../layer/calibration/hessian.ts";
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
@@ -14,6 +18,7 @@ import { Forward, type ForwardMemory } from "../model/forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { BlockError } from "./block_error.ts";
 import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 
@@ -25,8 +30,15 @@ export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
 export interface CalibrationOptions extends PlanOptions {
   /** Token ids of the windows, which all have the same length. */
   readonly windows: readonly Uint32Array[];
+  /** Token ids of the held-out windows, as long as the others. Only the validation Hessians sum over them. @default [] */
+  readonly validationWindows?: readonly Uint32Array[];
   /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
+  /**
+   * Called after each block with pruned layers, with the error of its output on the held-out windows (see `BlockError`). Not called without
+   * held-out windows.
+   */
+  readonly onBlock?: (block: number, error: number) => Promise<void>;
   readonly finished?: FinishedLayers;
   /**
    * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes from the last block whose hidden
@@ -82,25 +94,35 @@ async function* groups(
   options: CalibrationOptions,
 ): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
   if (plan.layerCount === 0) return;
-  const { windows, memory, hiddenStates, onReplace, trueSequential, tokenWeightsOf } = options;
-  const forward = await Forward.begin(backend, model, windows, { ...memory, storage: hiddenStates });
+  const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } = options;
+  const forward = await Forward.begin(backend, model, [...windows, ...validationWindows], {
+    ...memory,
+    storage: hiddenStates,
+    boundary: windows.length,
+  });
   try {
-    const firstBlock = forward.hiddenStates.nextBlock;
-    const steps = new StepCounter(
-      plan.passes(firstBlock).length,
-      forward.hiddenStates.batches.length,
-      options,
-    );
+    const firstBlock = forward.hiddenStates.nextBlock, { batches } = forward.hiddenStates;
+    const firstHeldOut = batches.findIndex(({ first }) => first === windows.length);
+    const steps = new StepCounter(plan.passes(firstBlock).length, batches.length, options);
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
       const replaced = await readFinished(plan.finished(block), options);
       const prunedWeights = withReplacements(model.weights, replaced);
       const openBlock = { block, weights: model.weights, replaced, onReplace };
       const calibrationWeights = trueSequential ? prunedWeights : model.weights;
       for (const round of plan.rounds(block)) {
-        yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, tokenWeightsOf);
+        yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, options);
       }
-      // No block follows the last one, so its outputs are not needed.
-      if (block < plan.lastBlock) await forward.runBlock(block, steps.begin("run"), prunedWeights);
+      const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
+      const error = isMeasured
+        ? await BlockError.begin(forward, block, firstHeldOut, model.weights, (error) => onBlock(block, error))
+        : undefined;
+      // No block follows the last one, so only its held-out outputs are needed.
+      if (block < plan.lastBlock) {
+        await forward.runBlock(block, steps.begin("run"), prunedWeights, undefined, error);
+      } else if (error) {
+        await forward.visitOutputs(block, prunedWeights, error);
+        await error.end();
+      }
     }
   } finally {
     forward.destroy();
@@ -114,25 +136,41 @@ async function* calibrateRound(
   openBlock: OpenBlock,
   weights: TensorSource,
   steps: StepCounter,
-  tokenWeightsOf?: TokenWeightsOf,
+  options: CalibrationOptions,
 ): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
-  const hessians = await accumulateHessians(forward, round, openBlock.block, weights, steps, tokenWeightsOf);
+  const sums = await accumulateHessians(forward, round, openBlock.block, weights, steps, options);
   try {
-    // `accumulateHessians` made a Hessian for each group.
-    yield* openRound(round, openBlock, (group) => statisticsOf(group, hessians.get(group)!));
+    // `accumulateHessians` made the sums of each group.
+    yield* openRound(round, openBlock, (group) => statisticsOf(group, sums.get(group)!));
   } finally {
-    for (const hessian of hessians.values()) hessian.destroy();
+    destroySums(sums);
+  }
+}
+
+/** The sums over the inputs of a group: those that are fitted, and those that are held out. */
+interface GroupSums {
+  readonly fitted: HessianAccumulator;
+  /** Undefined without held-out windows. */
+  readonly heldOut?: HessianAccumulator;
+}
+
+function destroySums(sums: ReadonlyMap<LinearGroup, GroupSums>): void {
+  for (const { fitted, heldOut } of sums.values()) {
+    fitted.destroy();
+    heldOut?.destroy();
   }
 }
 
 /**
  * Returns the statistics of a group. If no token was routed to an expert, its Hessian would be 0, with which a solver
- * would set all weights to 0. The identity takes its place, with which every solver prunes by magnitude.
+ * would set all weights to 0. The identity takes its place, with which every solver prunes by magnitude. If no held-out token was routed
+ * to an expert, it has no validation Hessian.
  */
-function statisticsOf([{ expertRole }]: LinearGroup, hessian: HessianAccumulator): GroupStatistics {
-  if (expertRole === undefined) return { hessian };
-  if (hessian.tokens === 0) hessian.setIdentity();
-  return { tokens: hessian.tokens, hessian };
+function statisticsOf([{ expertRole }]: LinearGroup, { fitted, heldOut }: GroupSums): GroupStatistics {
+  if (expertRole === undefined) return { hessian: fitted, validationHessian: heldOut };
+  if (fitted.tokens === 0) fitted.setIdentity();
+  const validationHessian = heldOut?.tokens === 0 ? undefined : heldOut;
+  return { tokens: fitted.tokens, hessian: fitted, validationHessian };
 }
 
 /** Wraps `model` so that its statistics are tensors in host memory, and frees those on the device. */
@@ -161,38 +199,41 @@ async function readBack(hessian: HessianAccumulator | undefined): Promise<HostTe
   return packed;
 }
 
-/** Computes the Hessian of each group of a round. The caller must destroy the Hessians. */
+/** Computes the sums of each group of a round. The caller must destroy them. */
 async function accumulateHessians(
   forward: Forward,
   round: readonly PendingGroup[],
   block: number,
   weights: TensorSource,
   steps: StepCounter,
-  tokenWeightsOf?: TokenWeightsOf,
-): Promise<Map<LinearGroup, HessianAccumulator>> {
-  const hessians = new Map<LinearGroup, HessianAccumulator>();
+  { windows, validationWindows = [], tokenWeightsOf }: CalibrationOptions,
+): Promise<Map<LinearGroup, GroupSums>> {
+  const sums = new Map<LinearGroup, GroupSums>();
+  const accumulator = ([{ name, inFeatures }]: LinearGroup, options: AccumulatorOptions) =>
+    new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, options);
   try {
     for (const { group } of round) {
-      const [{ name, inFeatures }] = group;
       const options = { tokenWeights: groupTokenWeights(group, tokenWeightsOf) };
-      hessians.set(
-        group,
-        new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, options),
-      );
+      const fitted = accumulator(group, options);
+      sums.set(group, { fitted });
+      if (validationWindows.length > 0) sums.set(group, { fitted, heldOut: accumulator(group, options) });
     }
     await forward.observeBlock(
       block,
-      (group, x, rows) => hessians.get(group)?.add(x, rows),
+      (group, x, rows, { first }) => {
+        const { fitted, heldOut } = sums.get(group) ?? {};
+        (first < windows.length ? fitted : heldOut)?.add(x, rows);
+      },
       steps.begin("observe"),
       weights,
     );
     // The layers are solved next, and a solve can use this memory.
     forward.freeActivations();
   } catch (error) {
-    for (const hessian of hessians.values()) hessian.destroy();
+    destroySums(sums);
     throw error;
   }
-  return hessians;
+  return sums;
 }
 
 /** @throws {RangeError} if the layers of the group, which share their statistics, ask for different weights */

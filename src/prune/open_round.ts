@@ -12,7 +12,10 @@ import { transpose } from "../tensor/transpose.ts";
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<unknown>;
 
-export type GroupStatistics = Pick<LayerGroup<HessianAccumulator>, "hessian" | "tokens">;
+export type GroupStatistics = Pick<
+  LayerGroup<HessianAccumulator>,
+  "hessian" | "validationHessian" | "tokens"
+>;
 
 /** The block that a round belongs to. */
 export interface OpenBlock {
@@ -79,6 +82,7 @@ export function uncalibratedModel(
 class OpenGroup implements LayerGroup<HessianAccumulator> {
   readonly block: number;
   readonly hessian: HessianAccumulator | undefined;
+  readonly validationHessian: HessianAccumulator | undefined;
   readonly tokens: number | undefined;
   readonly layers: readonly SourceLayer[];
   readonly hasMoreInRound: boolean;
@@ -90,13 +94,14 @@ class OpenGroup implements LayerGroup<HessianAccumulator> {
     openBlock: OpenBlock,
     status: RoundStatus,
     pending: PendingGroup,
-    { hessian, tokens, layers, hasMoreInRound }: GroupStatistics & {
+    { hessian, validationHessian, tokens, layers, hasMoreInRound }: GroupStatistics & {
       readonly layers: readonly SourceLayer[];
       readonly hasMoreInRound: boolean;
     },
   ) {
     this.block = openBlock.block;
     this.hessian = hessian;
+    this.validationHessian = validationHessian;
     this.tokens = tokens;
     this.layers = layers;
     this.hasMoreInRound = hasMoreInRound;

@@ -62,7 +62,7 @@ describe("a named text", () => {
     assert.equal(first.code, 0, first.stderr);
     assert.match(first.stdout, /perplexity on wikitext2 \(2 windows of 32\)/);
     const { calibration, perplexity, fingerprint } = await report("named");
-    assert.deepEqual(calibration, { text: "c4", samples: 4, seqlen: 32, seed: 0 });
+    assert.deepEqual(calibration, { text: "c4", samples: 4, validation_samples: 0, seqlen: 32, seed: 0 });
     assert.deepEqual([perplexity.length, perplexity[0].text], [1, "wikitext2"]);
     assert.match(fingerprint["the calibration text"], /^c4, sha256:[0-9a-f]{64}$/);
     assert.match(fingerprint["--text"], /^wikitext2, sha256:[0-9a-f]{64}$/);
@@ -125,15 +125,16 @@ describe("--protocol sparsegpt", () => {
   };
 
   it("sets the options of the published experiments, and leaves the sparsity to the command line", () => {
-    const { method, calibration, samples, seqlen, seed, windows, text, sparsity } = parse(
+    const { method, calibration, samples, seqlen, seed, validation, windows, text, sparsity } = parse(
       ...["--protocol", "sparsegpt", "--sparsity", "0.7"],
     );
-    assert.deepEqual({ method, calibration, samples, seqlen, seed, windows, text, sparsity }, {
+    assert.deepEqual({ method, calibration, samples, seqlen, seed, validation, windows, text, sparsity }, {
       method: "sparsegpt",
-      calibration: "c4",
+      calibration: ["c4"],
       samples: 128,
       seqlen: 2048,
       seed: 0,
+      validation: 0,
       windows: undefined,
       text: ["wikitext2"],
       sparsity: "0.7",
@@ -146,7 +147,7 @@ describe("--protocol sparsegpt", () => {
       ...["--samples", "128"],
     ];
     const { calibration, text } = parse("--protocol", "sparsegpt", ...words);
-    assert.deepEqual([calibration, text], ["c4=a.gz", ["more.txt", "wikitext2=b.parquet"]]);
+    assert.deepEqual([calibration, text], [["c4=a.gz"], ["more.txt", "wikitext2=b.parquet"]]);
     assert.deepEqual(parse("--protocol", "sparsegpt", "--text", "c4").text, ["wikitext2", "c4"]);
   });
 
@@ -156,6 +157,11 @@ describe("--protocol sparsegpt", () => {
       [["--method", "alps"], "option --method alps: --protocol sparsegpt sets it to sparsegpt"],
       [["--calibration", "wikitext2"], "option --calibration wikitext2: --protocol sparsegpt sets it to c4"],
       [["--calibration", "c4.jsonl"], "option --calibration c4.jsonl: --protocol sparsegpt sets it to c4"],
+      [["--validation", "0.25"], "option --validation 0.25: --protocol sparsegpt sets it to 0"],
+      [
+        ["--calibration", "c4", "--calibration", "code.txt"],
+        "option --calibration c4,code.txt: --protocol sparsegpt sets it to c4",
+      ],
       [["--windows", "8"], "option --windows 8: --protocol sparsegpt leaves it out"],
       [["--seed", "1"], "option --seed 1: --protocol sparsegpt sets it to 0"],
     ] as const

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
-import { diskWarnings } from "../../src/cli/prune/plan/warnings.ts";
+import { diskWarnings } from "../../src/cli/prune/plan/machine_warnings.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, pareJson, runPare } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";

@@ -73,7 +73,13 @@ describe("pare prune of some layers", () => {
     );
     assert.equal(run.skipped.length, 21);
     assert.deepEqual(run.model, { name: "opt-sotu", model_type: "opt", blocks: 4, hidden_size: 192 });
-    assert.deepEqual(run.calibration, { text: "calibration.txt", samples: 2, seqlen: 32, seed: null });
+    assert.deepEqual(run.calibration, {
+      text: "calibration.txt",
+      samples: 2,
+      validation_samples: 0,
+      seqlen: 32,
+      seed: null,
+    });
     assert.deepEqual(run.parameters, {
       method: "magnitude",
       sparsity: 0.75,

@@ -46,6 +46,10 @@ const RUNS: readonly (readonly string[])[] = [
     ...["--text", "evaluation.txt", "--windows", "2"],
   ],
   ["--true-sequential", "--effort", "fast", "--max-layer", "1"],
+  [
+    ...["--calibration", "evaluation.txt=0.5", "--samples", "8", "--validation", "0.25"],
+    ...["--method", "sparsegpt", "--max-layer", "1"],
+  ],
 ];
 
 describe("the command in a report", {

@@ -16,7 +16,7 @@ const folder = temporaryFolder();
 const text = (await writeSotuTexts(folder)).calibration;
 
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
-  const windows = ["--method", "sparsegpt", "--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+  const windows = ["--method", "sparsegpt", "--samples", "8", "--seqlen", "64", "--backend", "cpu"];
   return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
 }
 

@@ -35,12 +35,12 @@ function halved({ dtype, shape, data }: HostTensor): HostTensor {
 
 /**
  * Computes the Hessian Σ x·xᵀ with the float64 reference code, where x runs over the inputs of a layer for
- * all tokens of all windows. Returns its packed upper triangle.
+ * all tokens of the windows `of`. Returns its packed upper triangle.
  */
-function expectedHessian(model: OptReference, name: string): Float64Array {
-  const inputs = windows.map((window) => forwardOpt(model, window).inputs.get(name) ?? new Float64Array());
+function expectedHessian(model: OptReference, name: string, of = windows): Float64Array {
+  const inputs = of.map((window) => forwardOpt(model, window).inputs.get(name) ?? new Float64Array());
   const x = Float64Array.from(inputs.flatMap((input) => [...input]));
-  const tokens = windows.length * windows[0].length, size = x.length / tokens;
+  const tokens = of.length * of[0].length, size = x.length / tokens;
   const h = gram(x, tokens, size);
   const packed: number[] = [];
   for (let i = 0; i < size; i++) packed.push(...h.subarray(i * size + i, (i + 1) * size));
@@ -127,6 +127,43 @@ describe("calibratedModel", () => {
     await replaceAll(({ weight }) => halved(weight), ({ hessian }) => dense.push(asFloat32(hessian!.data)));
     assert.deepEqual(hessians[0], dense[0]); // no layer is pruned before the first group
     assert.notDeepEqual(hessians[1], dense[1]);
+  });
+
+  for (const trueSequential of [false, true]) {
+    it(`sums the held-out windows in validation Hessians only, ${trueSequential ? "with" : "without"} trueSequential`, async () => {
+      const reference = readOptReference(OPT_SOTU_URL);
+      const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 2, seqlen: 20 });
+      const pruned = new Map<string, Float64Array>();
+      const onReplace = (name: string, { data }: HostTensor) =>
+        Promise.resolve(void pruned.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
+      let block = 0, groups = 0;
+      const options = { onReplace, trueSequential, validationWindows: heldOut };
+      await replaceAll(({ weight }) => halved(weight), (group) => {
+        if (group.block !== block || trueSequential) {
+          for (const [name, values] of pruned) reference.tensors.set(name, values);
+        }
+        block = group.block;
+        const [{ name }] = group.layers;
+        assertClose(asFloat32(group.hessian!.data), expectedHessian(reference, name), 1e-5, { label: name });
+        const expected = expectedHessian(reference, name, heldOut);
+        assertClose(asFloat32(group.validationHessian!.data), expected, 1e-5, { label: `${name}, held out` });
+        groups++;
+      }, options);
+      assert.equal(groups, 16);
+    });
+  }
+
+  it("gives the same Hessians of the fitted windows, bit by bit, whether others are held out or not", async () => {
+    const sums = async (validationWindows: readonly Uint32Array[]) => {
+      const hessians: (Uint8Array | undefined)[] = [];
+      const visit = ({ hessian, validationHessian }: LayerGroup) => {
+        hessians.push(hessian!.data);
+        assert.equal(validationHessian === undefined, validationWindows.length === 0);
+      };
+      await replaceAll(({ weight }) => halved(weight), visit, { validationWindows });
+      return hessians;
+    };
+    assert.deepEqual(await sums(windows.slice(1)), await sums([]));
   });
 
   it("weighs the tokens as the query of the layer says, which is one query for layers with the same inputs", async () => {

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import type { Backend, BackendCounters } from "../../src/device/backend.ts";
 import { HessianAccumulator } from "../../src/layer/calibration/hessian.ts";
 import { PareError } from "../../src/client/errors.ts";
+import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
 import type { CalibratedModel } from "../../src/prune/calibrated_model.ts";
 import { type CalibratedPruner, serverPruner } from "../../src/prune/device_pruner.ts";
@@ -23,6 +24,8 @@ import { normals } from "../support/random.ts";
 interface Group {
   readonly cols: number;
   readonly tokens: number;
+  /** The number of held-out tokens. @default none */
+  readonly heldOut?: number;
   /** Whether not all tokens reach the layers, as for an expert. */
   readonly isExpert?: boolean;
   /** The rows and the dtypes of the layers. */
@@ -38,6 +41,9 @@ const GROUPS: readonly Group[] = [
   { cols: 24, tokens: 0, isExpert: true, layers: [[20, "F32"]] },
 ];
 
+/** The same groups, of which all but the last have held-out tokens. */
+const VALIDATED = GROUPS.map((group, g) => ({ ...group, heldOut: [30, 60, 4, 0][g] }));
+
 /** Returns the layers as one round. Their replacements are added to `replaced`. */
 function source(
   backend: Backend,
@@ -48,19 +54,25 @@ function source(
     layerCount: groups.flatMap(({ layers }) => layers).length,
     async *groups() {
       for (
-        const [g, { cols, tokens, isExpert, layers, scale: [inputs, weights] = [1, 1] }] of groups.entries()
+        const [g, group] of groups.entries()
       ) {
-        const hessian = new HessianAccumulator(backend, `hessian ${g}`, cols);
-        // The first input is dead.
-        const x = normals(tokens * cols, g).map((value, i) => i % cols === 0 ? 0 : value * inputs);
-        if (tokens > 0) {
+        const { cols, tokens, heldOut = 0, isExpert, layers, scale: [inputs, weights] = [1, 1] } = group;
+        const sumOf = (count: number, seed: number) => {
+          const hessian = new HessianAccumulator(backend, `hessian ${g}`, cols);
+          // The first input is dead.
+          const x = normals(count * cols, seed).map((value, i) => i % cols === 0 ? 0 : value * inputs);
           const buffer = upload(backend, x, "inputs");
-          hessian.add(buffer, tokens);
+          hessian.add(buffer, count);
           buffer.destroy();
-        } else hessian.setIdentity();
-        const group: LayerGroup<HessianAccumulator> = {
+          return hessian;
+        };
+        const hessian = tokens > 0 ? sumOf(tokens, g) : new HessianAccumulator(backend, `hessian ${g}`, cols);
+        if (tokens === 0) hessian.setIdentity();
+        const validationHessian = heldOut > 0 ? sumOf(heldOut, 100 + g) : undefined;
+        yield {
           block: 0,
           hessian,
+          validationHessian,
           ...isExpert && { tokens },
           layers: layers.map(([rows, dtype], i) => {
             const values = normals(rows * cols, 10 * g + i).map((value) => value * weights);
@@ -71,9 +83,9 @@ function source(
           }),
           hasMoreInRound: g < groups.length - 1,
           replace: (name, weight, quantized) => Promise.resolve(void replaced.set(name, [weight, quantized])),
-        };
-        yield group;
+        } satisfies LayerGroup<HessianAccumulator>;
         hessian.destroy();
+        validationHessian?.destroy();
       }
     },
   };
@@ -121,6 +133,18 @@ eachBackend("DevicePruner", (backend) => {
       const direct = await prune(host.pruner, backend(), GROUPS, query);
       assert.equal(direct.events.length, 7);
       assert.deepEqual(direct, remote);
+      assert.equal(backend().counters.bytesLive, bytesLive);
+    });
+  }
+
+  for (const query of QUERIES) {
+    it(`sends validation statistics to a host with ${JSON.stringify(query)}`, async () => {
+      const host = await openLocalHost(backend()), { bytesLive } = backend().counters;
+      const remote = await prune(serverPruner(host.pare), backend(), VALIDATED, query);
+      const direct = await prune(host.pruner, backend(), VALIDATED, query);
+      assert.deepEqual(direct, remote);
+      const validated = (direct.events as LayerEvent[]).filter(({ report }) => "validation_loss" in report);
+      assert.deepEqual(validated.map(({ name }) => name[0]), ["0", "0", "0", "1", "2", "2"]);
       assert.equal(backend().counters.bytesLive, bytesLive);
     });
   }

@@ -30,6 +30,8 @@ export interface ForwardResult {
   readonly logits: Float64Array;
   /** The input of each linear layer, (tokens, in_features) row-major, by the name of the layer's weight. */
   readonly inputs: Map<string, Float64Array>;
+  /** The output of each block, (tokens, hidden) row-major. */
+  readonly outputs: readonly Float64Array[];
 }
 
 /** Reads a model from `config.json` and `model.safetensors` in a folder. */
@@ -60,7 +62,7 @@ export function readOptReference(folder: URL): OptReference {
 export function forwardOpt(model: OptReference, ids: ArrayLike<number>): ForwardResult {
   const { hidden, heads, vocabulary } = model;
   const tokens = ids.length;
-  const inputs = new Map<string, Float64Array>();
+  const inputs = new Map<string, Float64Array>(), outputs: Float64Array[] = [];
   const tensor = (name: string): Float64Array => {
     const values = model.tensors.get(`model.decoder.${name}`);
     if (!values) throw new Error(`the model of the reference has no tensor ${name}`);
@@ -101,13 +103,14 @@ export function forwardOpt(model: OptReference, ids: ArrayLike<number>): Forward
     const inner = linear(`${layer}fc1`, before("final_layer_norm"));
     addTo(x, linear(`${layer}fc2`, inner.map((value) => Math.max(0, value))));
     x = after("final_layer_norm");
+    outputs.push(x.slice());
   }
   const head = affine(
     project("project_out", model.normAfter ? x : norm("final_layer_norm", x), width),
     tensor("embed_tokens.weight"),
     new Float64Array(vocabulary),
   );
-  return { logits: head, inputs };
+  return { logits: head, inputs, outputs };
 }
 
 /** The mean of −log p(ids[t + 1]) over all positions t of a window except the last, in nats. */

@@ -9,14 +9,17 @@ import type { DatasetFile } from "../../model/hub/dataset_file.ts";
 import { HubUnreachable } from "../../model/hub/hub_access.ts";
 import {
   NAMED_TEXTS,
+  parseSharedText,
   parseTextReference,
   type RunTexts,
+  type SharedText,
   TEXT_NAMES,
   type TextFile,
   type TextName,
   type TextUse,
 } from "../../prune/texts/named_texts.ts";
 import type { Output } from "../terminal/output.ts";
+import { UsageError } from "../errors.ts";
 import { requireFile } from "./input_file.ts";
 import { useHub } from "./use_hub.ts";
 import type { Tokenizer } from "@huggingface/tokenizers";
@@ -35,13 +38,31 @@ type TextOption = "calibration" | "text";
 
 const USES: Readonly<Record<TextOption, TextUse>> = { calibration: "calibration", text: "evaluation" };
 
-/** Checks that the files of texts exist. Named texts of the hub are not downloaded. @throws {UsageError} as `requireFile` */
+/** @throws {UsageError} if the share of the text is 0 */
+function calibrationText(value: string): ReturnType<typeof parseSharedText> {
+  const parsed = parseSharedText(value);
+  if (parsed.share > 0) return parsed;
+  throw new UsageError(`option --calibration ${value}: the share of a text must be larger than 0`);
+}
+
+/**
+ * Checks that the files of texts exist. Named texts of the hub are not downloaded.
+ * @param samples the number of calibration windows
+ * @throws {UsageError} as `requireFile`, if the share of a text is 0, or if there are fewer windows than calibration texts
+ */
 export async function requireTexts(
   texts: Readonly<Partial<Record<TextOption, string | readonly string[]>>>,
+  samples = Infinity,
 ): Promise<void> {
+  const count = [texts.calibration ?? []].flat().length;
+  if (count > samples) {
+    throw new UsageError(
+      `option --samples ${samples}: has fewer windows than the ${count} texts of --calibration`,
+    );
+  }
   for (const [option, values = []] of Object.entries(texts)) {
     for (const value of [values].flat()) {
-      const { path } = parseTextReference(value);
+      const { path } = parseTextReference(option === "calibration" ? calibrationText(value).text : value);
       if (path !== undefined) await requireFile(`option --${option}`, path);
     }
   }
@@ -49,13 +70,17 @@ export async function requireTexts(
 
 /** Returns the files of the texts of a run. @throws as {@link openText} */
 export async function openRunTexts(
-  { calibration, text }: { readonly calibration: string; readonly text: readonly string[] },
+  { calibration, text }: { readonly calibration: readonly string[]; readonly text: readonly string[] },
   output: Output,
   signal: AbortSignal,
 ): Promise<RunTexts> {
-  const opened = await openText("calibration", calibration, output, signal), evaluation: TextFile[] = [];
+  const shared: SharedText[] = [], evaluation: TextFile[] = [];
+  for (const value of calibration) {
+    const { text, share } = calibrationText(value);
+    shared.push({ ...await openText("calibration", text, output, signal), share });
+  }
   for (const value of text) evaluation.push(await openText("text", value, output, signal));
-  return { calibration: opened, evaluation };
+  return { calibration: shared, evaluation };
 }
 
 /**

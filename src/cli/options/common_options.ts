@@ -95,7 +95,23 @@ export function addBackendOption(command: Command): Command {
 const DEFAULT_SAMPLES = 128;
 
 /** The flags and the description of `--calibration`. */
-export const CALIBRATION_OPTION = ["--calibration <text>", `text to calibrate on: ${TEXT_VALUES}`] as const;
+export const CALIBRATION_OPTION = [
+  "--calibration <text>",
+  `text to calibrate on: ${TEXT_VALUES}; may be repeated, and TEXT=SHARE weighs its number of windows (default share: 1)`,
+] as const;
+
+/** The default of `--validation`. */
+const DEFAULT_VALIDATION = 1 / 8;
+
+/** Declares `--validation`. */
+export function addValidationOption(command: Command): Command {
+  return command.option(
+    "--validation <share>",
+    "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
+    number("from 0 to 0.5", (value) => value >= 0 && value <= 0.5),
+    DEFAULT_VALIDATION,
+  );
+}
 
 /** Declares `--samples`. */
 export function addSamplesOption(command: Command): Command {
@@ -161,7 +177,7 @@ export function number(range: string, isAllowed: (value: number) => boolean): (t
 }
 
 /** Returns the earlier values of the option followed by `value`. Commander calls it for each use of the option. */
-export function appendValue(value: string, earlier: readonly string[]): string[] {
+export function appendValue(value: string, earlier: readonly string[] = []): string[] {
   return [...earlier, value];
 }
 

@@ -9,7 +9,12 @@ import type { DawnFiles } from "../../host/backends.ts";
 import { cacheFolder, type Repository, repositoryFolder } from "../../model/hub/cache.ts";
 import { isHubReference, parseReference } from "../../model/hub/reference.ts";
 import { TEMPORARY_SUFFIX } from "../../base/files/whole_file.ts";
-import { NAMED_TEXTS, parseTextReference, TEXT_NAMES } from "../../prune/texts/named_texts.ts";
+import {
+  NAMED_TEXTS,
+  parseSharedText,
+  parseTextReference,
+  TEXT_NAMES,
+} from "../../prune/texts/named_texts.ts";
 import { REPORT_PAGE_FILE } from "../../prune/report/file_names.ts";
 import { HUB_VARIABLES, PROBE_FILE } from "../environment.ts";
 
@@ -47,6 +52,7 @@ export type Role =
   | "labelled input"
   | "keys file"
   | "text"
+  | "shared text"
   | "protocol"
   | "model"
   | "output folder"
@@ -86,6 +92,7 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Gra
       ? hubAccess({ type: "dataset", name: NAMED_TEXTS[name].repo }, around)
       : { read: withRealPath(path ?? value, around) };
   },
+  "shared text": (value, around) => GRANTS.text(parseSharedText(value).text, around),
   "protocol": (_name, around) => union(TEXT_NAMES.map((name) => GRANTS.text(name, around))),
   "model": (model, around) =>
     isHubReference(model) ? modelAccess(model, around) : folderAccess(model, around),

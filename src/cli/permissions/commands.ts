@@ -38,7 +38,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
     arguments: ["model"],
     options: {
       out: "output folder",
-      calibration: "text",
+      calibration: "shared text",
       text: "text",
       profile: "input",
       protocol: "protocol",
@@ -55,7 +55,13 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   },
   "sweep": {
     arguments: ["model"],
-    options: { calibration: "text", text: "text", csv: "output file", svg: "output file", ...LIBRARIES },
+    options: {
+      calibration: "shared text",
+      text: "text",
+      csv: "output file",
+      svg: "output file",
+      ...LIBRARIES,
+    },
     defaults: LIBRARY_DEFAULTS,
   },
   "generate": { arguments: ["model"], options: LIBRARIES, defaults: LIBRARY_DEFAULTS },

@@ -7,6 +7,7 @@ import type { FileSystem } from "../../base/files/file_system.ts";
 import { readJson } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import { secondsText } from "../../prune/report/format.ts";
+import { validationWarnings } from "../../prune/run/warnings.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { phasesText } from "../../prune/report/run_seconds.ts";
@@ -36,6 +37,7 @@ export function printRunResult(
         `more damping or by magnitude; ${RUN_REPORT_FILE} has a note for each. More --samples reach more experts`,
     );
   }
+  for (const warning of validationWarnings(layers)) output.remark(`warning: ${warning}`);
   output.result({ layers: rows, perplexity, seconds, out, already_finished: alreadyFinished }, [
     `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${secondsText(seconds.total)} (${
       phasesText(seconds)

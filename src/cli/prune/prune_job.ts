@@ -9,6 +9,8 @@ import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { planOutput } from "../../prune/run/plan_output.ts";
+import { linearLayers } from "../../prune/block_plan.ts";
+import { tokenWarnings } from "../../prune/run/warnings.ts";
 import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
@@ -57,6 +59,7 @@ export async function pruneJob(
     tokenized.push({ text: text.label, tokens });
     evaluatedWindows.push(countWindows(tokens.length, seqlen, windows));
   }
+  const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const output = {
     checkpoint,
@@ -68,7 +71,7 @@ export async function pruneJob(
   return {
     ...options,
     ...output,
-    windows: calibration,
+    ...calibration,
     evaluatedWindows,
     queryOf: choice.queryOf,
     allocation: choice.allocation,
@@ -84,7 +87,13 @@ export async function pruneJob(
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
-      const report = runReport(facts, run, { perplexity, write, evaluation });
+      const report = runReport(facts, run, {
+        perplexity,
+        write,
+        evaluation,
+        validationSamples: calibration.validationWindows.length,
+        warnings: tokenWarnings({ ...calibration, queryOf: choice.queryOf }, sized),
+      });
       const { plan } = planOutput(output, fs);
       return runReportFiles(report, options.format, countWeightFileBytes(plan.weightFiles));
     },

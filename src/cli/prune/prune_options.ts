@@ -13,6 +13,7 @@ import {
   addCommonOptions,
   addSamplesOption,
   addSeqlenOption,
+  addValidationOption,
   appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
@@ -40,8 +41,9 @@ const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memor
 /** The options of a run. */
 export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, ChoiceFlags {
   readonly out: string;
-  readonly calibration: string;
+  readonly calibration: readonly string[];
   readonly samples: number;
+  readonly validation: number;
   readonly seqlen?: number;
   readonly seed?: number;
   readonly trueSequential?: boolean;
@@ -57,7 +59,7 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
 
 /** The options as commander parses them. A protocol may stand for the calibration text. */
 export interface PruneFlags extends Omit<PruneOptions, "calibration"> {
-  readonly calibration?: string;
+  readonly calibration?: readonly string[];
 }
 
 /** Returns the command and its options, without the action. */
@@ -66,14 +68,17 @@ export function declarePrune(): Command {
     .description("prune the linear layers of a model's blocks and write the pruned checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the pruned checkpoint");
-  addSamplesOption(
-    command.option(CALIBRATION_OPTION[0], `${CALIBRATION_OPTION[1]} (required without --protocol)`),
-  )
+  command.option(
+    CALIBRATION_OPTION[0],
+    `${CALIBRATION_OPTION[1]} (required without --protocol)`,
+    appendValue,
+  );
+  addValidationOption(addSamplesOption(command))
     .addOption(
       new Option(
         "--protocol <protocol>",
         "set the options as in published experiments: sparsegpt sets --method sparsegpt, --calibration c4, --samples 128, " +
-          "--seqlen 2048 and --seed 0, and adds --text wikitext2",
+          "--seqlen 2048, --seed 0 and --validation 0, and adds --text wikitext2",
       ).choices(PROTOCOL_NAMES),
     )
     .option(
@@ -134,7 +139,10 @@ export function declarePrune(): Command {
 
 /** The options that a protocol sets, and the text that it adds to `--text`. */
 interface Protocol {
-  readonly options: Pick<PruneOptions, "method" | "calibration" | "samples" | "seqlen" | "seed" | "windows">;
+  readonly options: Pick<
+    PruneOptions,
+    "method" | "calibration" | "samples" | "seqlen" | "seed" | "validation" | "windows"
+  >;
   readonly text: TextName;
 }
 
@@ -142,10 +150,11 @@ const PROTOCOLS: Readonly<Record<ProtocolName, Protocol>> = {
   sparsegpt: {
     options: {
       method: "sparsegpt",
-      calibration: "c4",
+      calibration: ["c4"],
       samples: 128,
       seqlen: 2048,
       seed: NAMED_SEED,
+      validation: 0,
       windows: undefined,
     },
     text: "wikitext2",
@@ -179,7 +188,13 @@ export function applyProtocol(flags: PruneFlags, command: Command): PruneOptions
   return { ...flags, ...set as Protocol["options"], text: hasText ? flags.text : [text, ...flags.text] };
 }
 
-/** Whether a given value is the one of the protocol, or a file of the named text of the protocol. */
-function isSame(given: string | number, wanted: string | number | undefined): boolean {
+/** A value of an option that a protocol sets. */
+type OptionValue = string | number | readonly string[];
+
+/** Whether a given value is the one of the protocol, or a file of the named text of the protocol. Lists are compared value by value. */
+function isSame(given: OptionValue, wanted: OptionValue | undefined): boolean {
+  if (typeof given === "object" && typeof wanted === "object") {
+    return given.length === wanted.length && given.every((value, i) => isSame(value, wanted[i]));
+  }
   return given === wanted || (typeof given === "string" && parseTextReference(given).name === wanted);
 }

@@ -5,6 +5,7 @@ import type { Perplexity } from "../../model/evaluation/perplexity.ts";
 import type { Model } from "../../model/model.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
+import type { CalibrationWindows } from "../../prune/read_calibration.ts";
 import { pruneInMemory } from "../../prune/run/in_memory.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { secondsText } from "../../prune/report/format.ts";
@@ -16,8 +17,7 @@ import { settingName, type SweepResult } from "./results.ts";
 export interface SweepSetting {
   readonly model: Model;
   readonly backend: Backend;
-  /** The calibration windows, which are pieces of the calibration text, as token ids. */
-  readonly calibration: readonly Uint32Array[];
+  readonly calibration: CalibrationWindows;
   readonly output: Output;
   readonly signal: AbortSignal;
   /** The parameters that say how weights are rounded. */
@@ -42,7 +42,7 @@ export async function measurePoint(
   const onLayerDone = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
   try {
     const pruner = new DevicePruner(backend);
-    const options = { pruner, backend, windows: calibration, allocation, signal, onLayerDone };
+    const options = { pruner, backend, ...calibration, allocation, signal, onLayerDone };
     const pruned = await pruneInMemory(model, layerQueryOf(point, rounding), options);
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;

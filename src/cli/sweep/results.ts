@@ -17,6 +17,8 @@ export interface Sweep extends Pick<LayerQuery, "bits" | "group_size" | "symmetr
   readonly model: string;
   readonly calibration: string;
   readonly samples: number;
+  /** The number of held-out windows among them. */
+  readonly validation_samples: number;
   readonly allocate: AllocationName;
   readonly text: string;
   readonly seqlen: number;

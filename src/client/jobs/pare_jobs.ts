@@ -6,7 +6,7 @@ import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../model_pruner.ts";
-import type { PrunedLayer } from "../layer_file.ts";
+import { packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
@@ -72,14 +72,14 @@ export class PareJobs implements ModelPruner {
   ): AsyncGenerator<RoundLayer, void, void> {
     const requests: JobLayerRequest[] = [], groupOf = new Map<string, LayerGroup>();
     const requestOf: RequestOf = (name) => {
-      const { hessian, layers } = groupOf.get(name)!;
-      const { weight } = layers.find((layer) => layer.name === name)!;
-      return { tensors: { weight, hessian_upper: hessian }, parameters: queryOf(name) };
+      const group = groupOf.get(name)!;
+      const { weight } = group.layers.find((layer) => layer.name === name)!;
+      return { tensors: { weight, ...packedStatistics(group) }, parameters: queryOf(name) };
     };
     for await (const group of groups) {
       const layers = group.layers.map(({ name, weight }) => {
         const { hessian: _, ...parameters } = queryOf(name);
-        return { name, tensors: { weight, hessian_upper: group.hessian }, parameters };
+        return { name, tensors: { weight, ...packedStatistics(group) }, parameters };
       });
       requests.push(...await uploadLayers(this.#uploads, layers, signal));
       for (const { name } of layers) groupOf.set(name, group);

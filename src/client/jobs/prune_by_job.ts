@@ -10,7 +10,7 @@ import type { CallOptions, TransportOptions } from "../transport.ts";
 import { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } from "./jobs.ts";
 import { Uploads } from "./uploads.ts";
 
-/** A layer whose tensors are in memory. Layers with the same `hessian_upper` object share one blob, which is factored once. */
+/** A layer whose tensors are in memory. Layers with the same `hessian_upper` object share one blob of statistics, which is factored once. */
 export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
   /** The tensors of the layer. */
   readonly tensors: LayerTensors;
@@ -23,10 +23,13 @@ export async function uploadLayers(
   signal?: AbortSignal,
 ): Promise<JobLayerRequest[]> {
   const hessianDigests = new Map<HostTensor, string>(), requests: JobLayerRequest[] = [];
-  for (const { name, tensors: { hessian_upper, ...others }, parameters } of layers) {
+  for (const { name, tensors, parameters } of layers) {
+    const { hessian_upper, validation_hessian_upper, ...withoutStatistics } = tensors;
+    const others = hessian_upper ? withoutStatistics : { ...withoutStatistics, validation_hessian_upper };
     let hessian = hessian_upper && hessianDigests.get(hessian_upper);
     if (hessian_upper && hessian === undefined) {
-      hessian = await uploads.uploadBlob(new Blob(encodeParts({ hessian_upper })), { signal });
+      const statistics = encodeParts({ hessian_upper, validation_hessian_upper });
+      hessian = await uploads.uploadBlob(new Blob(statistics), { signal });
       hessianDigests.set(hessian_upper, hessian);
     }
     const weight = await uploads.uploadBlob(new Blob(encodeParts(others)), { signal });

@@ -36,7 +36,11 @@ export class DiskStore implements HiddenStatesStore {
   /** The initial states are in the file already, because `HiddenStates` writes them. */
   storeInitial(): void {}
 
-  async *onDevice(nextBlock: number): AsyncGenerator<DeviceBatch, void, undefined> {
+  async *onDevice(
+    nextBlock: number,
+    _copy: boolean,
+    from: number,
+  ): AsyncGenerator<DeviceBatch, void, undefined> {
     const file = await this.#folder.open(nextBlock, this.#totalBytes);
     const read = (index: number) => {
       if (index === this.#batches.length) return undefined;
@@ -46,8 +50,8 @@ export class DiskStore implements HiddenStatesStore {
       return bytes;
     };
     try {
-      let next = read(0);
-      for (const index of this.#batches.keys()) {
+      let next = read(from);
+      for (let index = from; index < this.#batches.length; index++) {
         const bytes = await next!;
         next = read(index + 1);
         yield [index, this.#scratch.upload(bytes)];

@@ -19,6 +19,16 @@ import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
 /** Called with the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. It queues kernels, and may read buffers back. */
 export type BatchCallback = (states: DeviceBuffer, batch: Batch) => void | Promise<void>;
 
+/** Receives the new states of some batches. */
+export interface StatesObserver {
+  /** The index of the first batch whose new states are received. */
+  readonly from: number;
+  /** Receives the new states of batch `index`, (rows, hiddenSize) f32. */
+  take(index: number, states: Float32Array): void;
+  /** Called after the last batch. The new states are not in the folder yet, so that a killed forward pass repeats them. */
+  end(): Promise<void>;
+}
+
 /**
  * Where hidden states are stored. `memory` means device memory, or host memory if they do not fit on the device. `disk` means a
  * file. `auto` means `memory` up to {@link AUTO_MEMORY_BYTES}, and `disk` for larger states.
@@ -123,20 +133,25 @@ export class HiddenStates {
    * block. The new states are then stored.
    * @param onBatchDone called after each batch
    */
-  async update(change: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
+  async update(
+    change: BatchCallback,
+    onBatchDone?: (batch: Batch) => void,
+    observer?: StatesObserver,
+  ): Promise<void> {
     const draft = await this.#folder?.create(this.#nextBlock + 1);
-    const readsBack = draft !== undefined || this.#store.needsBytes;
+    const isStored = draft !== undefined || this.#store.needsBytes, observed = observer?.from ?? Infinity;
     let written = Promise.resolve();
     try {
-      await this.#runBatches(this.#store.onDevice(this.#nextBlock, false), {
+      await this.#runBatches(this.#store.onDevice(this.#nextBlock, false, 0), {
         queue: change,
-        resultOf: async (states, { length }) => {
-          if (readsBack) return await this.#backend.read(states, 0, length);
+        resultOf: async (states, { length }, index) => {
+          if (isStored || index >= observed) return await this.#backend.read(states, 0, length);
           await this.#backend.finish();
           return undefined;
         },
         take: async (bytes, i) => {
           if (bytes) {
+            if (i >= observed) observer?.take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4));
             this.#store.storeChanged(i, bytes);
             await written;
             if (draft) written = draft.write(this.#batchBytes[i].offset, bytes);
@@ -146,6 +161,7 @@ export class HiddenStates {
         },
       });
       await written;
+      await observer?.end();
       await draft?.commit();
     } finally {
       await draft?.close();
@@ -155,10 +171,22 @@ export class HiddenStates {
 
   /** Calls `use` with a copy of each batch. The stored states do not change. @param onBatchDone called after each batch */
   async visit(use: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
-    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true), {
+    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, 0), {
       queue: use,
       resultOf: () => this.#backend.finish(),
       take: (_, i) => onBatchDone?.(this.batches[i]),
+    });
+  }
+
+  /**
+   * Calls `change` with a copy of each batch from index `observer.from` on. The observer receives the states that `change` has left. The
+   * stored states do not change.
+   */
+  async visitOutputs(change: BatchCallback, observer: Omit<StatesObserver, "end">): Promise<void> {
+    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, observer.from), {
+      queue: change,
+      resultOf: (states, { length }) => this.#backend.read(states, 0, length),
+      take: (bytes, i) => observer.take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4)),
     });
   }
 
@@ -170,7 +198,7 @@ export class HiddenStates {
     let earlier: { readonly index: number; readonly result: Promise<Result> } | undefined;
     for await (const [index, states] of batches) {
       await steps.queue(states, this.batches[index]);
-      const result = steps.resultOf(states, this.#batchBytes[index]);
+      const result = steps.resultOf(states, this.#batchBytes[index], index);
       result.catch(() => {}); // An error is thrown when the result is taken, unless the loop ends before.
       if (earlier) await steps.take(await earlier.result, earlier.index);
       earlier = { index, result };
@@ -187,7 +215,7 @@ interface BatchSteps<Result> {
   /** Queues the kernels of a batch. */
   readonly queue: BatchCallback;
   /** Returns what follows from the kernels of a batch, once the device has run them. */
-  readonly resultOf: (states: DeviceBuffer, bytes: BatchBytes) => Promise<Result>;
+  readonly resultOf: (states: DeviceBuffer, bytes: BatchBytes, index: number) => Promise<Result>;
   /** Receives the result of batch `index`. */
   readonly take: (result: Result, index: number) => void | Promise<void>;
 }

@@ -24,8 +24,9 @@ export interface HiddenStatesStore {
    * Puts the batches on the device, one after the other.
    * @param nextBlock the block whose inputs are stored
    * @param copy whether the stored states must stay unchanged if the caller overwrites the states on the device
+   * @param from the index of the first batch
    */
-  onDevice(nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined>;
+  onDevice(nextBlock: number, copy: boolean, from: number): AsyncGenerator<DeviceBatch, void, undefined>;
   /** Stores the changed states of batch `index`. */
   storeChanged(index: number, bytes: Uint8Array): void;
   destroy(): void;
@@ -85,9 +86,14 @@ export class DeviceStore implements HiddenStatesStore {
     freeArray(bytes);
   }
 
-  async *onDevice(_nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined> {
-    for (const [index, { length }] of this.#batches.entries()) {
-      yield [index, copy ? this.#scratch.copyOf(this.#buffers[index], length) : this.#buffers[index]];
+  async *onDevice(
+    _nextBlock: number,
+    copy: boolean,
+    from: number,
+  ): AsyncGenerator<DeviceBatch, void, undefined> {
+    for (let index = from; index < this.#batches.length; index++) {
+      const stored = this.#buffers[index], { length } = this.#batches[index];
+      yield [index, copy ? this.#scratch.copyOf(stored, length) : stored];
     }
   }
 
@@ -114,8 +120,14 @@ export class HostStore implements HiddenStatesStore {
     this.#bytes[index] = bytes;
   }
 
-  async *onDevice(): AsyncGenerator<DeviceBatch, void, undefined> {
-    for (const [index, bytes] of this.#bytes.entries()) yield [index, this.#scratch.upload(bytes)];
+  async *onDevice(
+    _nextBlock: number,
+    _copy: boolean,
+    from: number,
+  ): AsyncGenerator<DeviceBatch, void, undefined> {
+    for (let index = from; index < this.#bytes.length; index++) {
+      yield [index, this.#scratch.upload(this.#bytes[index])];
+    }
   }
 
   storeChanged(index: number, bytes: Uint8Array): void {

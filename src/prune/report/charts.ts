@@ -46,6 +46,22 @@ export function drawSparsityChart(run: RunReport): string | undefined {
   });
 }
 
+/** Draws the errors of the outputs of the blocks. Returns undefined if there is none. */
+export function drawBlockErrorChart({ blocks = [], model }: RunReport): string | undefined {
+  const values = blocks.flatMap(({ block, error }) =>
+    error === null ? [] : [{ series: "block output", block, value: error }]
+  );
+  if (values.length === 0) return undefined;
+  const errors = values.map(({ value }) => value);
+  return drawBlockPanels(values, {
+    id: "block-error-chart",
+    title: "Error of the output, by block",
+    description: `From ${numberText(Math.min(...errors))} to ${numberText(Math.max(...errors))}.`,
+    blocks: model.blocks,
+    format: numberText,
+  });
+}
+
 const PHASES = ["calibration", "read", "factor", "solve", "refit"] as const;
 
 type Phase = (typeof PHASES)[number];

@@ -10,7 +10,7 @@ import colours from "../../pages/style/colours.css" with { type: "text" };
 import style from "./style.css" with { type: "text" };
 import { raw } from "hono/html";
 import type { PropsWithChildren } from "hono/jsx";
-import { drawErrorChart, drawSparsityChart, drawTimeChart, timeDescription } from "./charts.ts";
+import { drawBlockErrorChart, drawErrorChart, drawSparsityChart, drawTimeChart, timeDescription } from "./charts.ts";
 import { countText, numberText, shareText } from "./format.ts";
 import { KeyFigures } from "./key_figures.tsx";
 import { LayerTables } from "./layer_table.tsx";
@@ -55,6 +55,11 @@ export function renderReport(run: RunReport): string {
               The squared error that pruning causes in a layer's outputs on the calibration text, divided by
               the squared norm of the outputs.
             </Chart>
+            <Chart heading="Error of the blocks" svg={drawBlockErrorChart(run)}>
+              The squared error that pruning a block causes in its output, divided by the squared norm of the
+              output: the mean over the tokens of {run.calibration.validation_samples}{" "}
+              windows that were never fitted.
+            </Chart>
             <Chart heading="Sparsity" svg={drawSparsityChart(run)}>
               The fraction of zeros among the weights of the pruned layers.
             </Chart>
@@ -65,6 +70,7 @@ export function renderReport(run: RunReport): string {
           <section>
             <h2>Layers</h2>
             <p class="note">Error is the relative error. Time does not include calibration.</p>
+            {(run.warnings ?? []).map((text) => <p class="note">Warning: {text}.</p>)}
             {fewTokensNote(run).map((text) => <p class="note">{text}</p>)}
             <LayerTables run={run} />
           </section>

@@ -16,7 +16,8 @@ export function RunDetails({ run }: { run: RunReport }) {
     ...allocation ? [["Allocation", allocation.notes.join(" ")] as [string, string]] : [],
     [
       "Calibration",
-      `${calibration.samples} windows of ${calibration.seqlen} tokens of ${calibration.text}, ${seed}`,
+      `${calibration.samples} windows of ${calibration.seqlen} tokens of ${calibration.text}, ${seed}` +
+      (calibration.validation_samples ? `; ${calibration.validation_samples} of them held out` : ""),
     ],
     ["Computed on", backend === adapter ? backend : `${backend}: ${adapter}`],
     ["Not pruned", run.skipped.length === 0 ? "no layer was skipped" : run.skipped.join(", ")],

@@ -36,7 +36,10 @@ export const runReportSchema = z.object({
   parameters: z.record(z.string(), z.unknown()),
   calibration: z.object({
     text: z.string(),
+    /** The number of windows, with those that are held out. */
     samples: z.int(),
+    /** The number of windows that are held out. Absent if an earlier version or the Python package pruned the model. */
+    validation_samples: z.int().optional(),
     seqlen: z.int(),
     /** The seed of the random windows. Null if the windows are evenly spaced. */
     seed: z.int().nullable(),
@@ -47,6 +50,11 @@ export const runReportSchema = z.object({
   resumed: z.int().min(0),
   seconds: runSecondsSchema,
   layers: z.array(layerRunSchema),
+  /**
+   * The error of the output of each pruned block on the held-out windows: the mean over all tokens of ‖Δy‖²/‖y‖², where y is the output of
+   * the dense block on the inputs of the pruned block. Null if the error is not finite. Absent without held-out windows.
+   */
+  blocks: z.array(z.object({ block: z.int().min(0), error: z.number().min(0).nullable() })).optional(),
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
   /** The format of the weight files. */
@@ -54,6 +62,8 @@ export const runReportSchema = z.object({
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),
+  /** The warnings about the calibration. Absent if there are none. */
+  warnings: z.array(z.string()).optional(),
   /** How the zeros were spread over the layers. Absent if the parameters of each layer set its sparsity. */
   allocation: z.object({
     name: z.enum(["owl", "error"]),

@@ -12,7 +12,7 @@ import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { AllocationName } from "../allocation/allocation.ts";
-import type { RunTexts, TextFile } from "../texts/named_texts.ts";
+import type { RunTexts, SharedText, TextFile } from "../texts/named_texts.ts";
 
 export type RunFingerprint = Readonly<Record<string, string>>;
 
@@ -74,6 +74,7 @@ async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 
 export interface RunSettings {
   readonly samples: number;
+  readonly validation: number;
   readonly seed?: number;
   readonly layers?: readonly string[];
   readonly skip?: readonly string[];
@@ -105,12 +106,13 @@ export interface FingerprintSources {
 export async function commandFingerprint(
   { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
 ): Promise<RunFingerprint> {
-  const { samples, seed, layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, format } =
-    options;
+  const { samples, validation, seed, layers, skip, minLayer, maxLayer, profile } = options;
+  const { allocate, trueSequential, format } = options;
   const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
   const values = {
     ...query,
     samples,
+    validation,
     seqlen,
     seed,
     layers,
@@ -124,11 +126,15 @@ export async function commandFingerprint(
     text: evaluation.length === 0 ? undefined : evaluation,
     windows: options.windows,
   };
+  const sharedDigest = async (text: SharedText) => {
+    const digest = await textDigest(text, fs);
+    return texts.calibration.length === 1 ? digest : `${digest}, share ${text.share}`;
+  };
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   return {
     "pare's version": VERSION,
     ...await checkpointFingerprint(checkpoint, fs),
-    "the calibration text": await textDigest(texts.calibration, fs),
+    "the calibration text": (await Promise.all(texts.calibration.map(sharedDigest))).join("; "),
     ...Object.fromEntries(given.map(([name, value]) => [`--${name.replaceAll("_", "-")}`, String(value)])),
   };
 }

@@ -168,6 +168,8 @@ function openFolder(
     digests.set(name, stored);
   };
   return {
+    recordBlock: (block, error) =>
+      run.journal.append({ type: "block", block, error: Number.isFinite(error) ? error : null }),
     finished: new Set(run.layers.map(({ name }) => name)),
     readFinished: (name) => readTensor(weights, name),
     states: run.states,

@@ -26,6 +26,8 @@ export function memoryDestination({ spec, weights }: Model): Destination<Model> 
 export interface InMemoryPruneOptions extends PruneServices {
   /** Token ids of the calibration windows. Runs that need no statistics do not use them. */
   readonly windows: readonly Uint32Array[];
+  /** Token ids of the held-out windows. @default [] */
+  readonly validationWindows?: readonly Uint32Array[];
   /** How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method. @default "uniform" */
   readonly allocation?: AllocationName;
 }
@@ -34,10 +36,11 @@ export interface InMemoryPruneOptions extends PruneServices {
 export async function pruneInMemory(
   model: Model,
   query: LayerQuery,
-  { windows, allocation: name = "uniform", ...services }: InMemoryPruneOptions,
+  { windows, validationWindows, allocation: name = "uniform", ...services }: InMemoryPruneOptions,
 ): Promise<Model> {
   const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
   const allocation = name === "uniform" ? undefined : { name, layers: linearLayers(model.spec), sparsity };
-  const job = { model, windows, isCalibrated: !needsNoStatistics(query), queryOf: () => query, allocation };
-  return await pruneModel({ ...job, destination: memoryDestination(model) }, services);
+  const isCalibrated = !needsNoStatistics(query), destination = memoryDestination(model);
+  const job = { model, windows, validationWindows, isCalibrated, queryOf: () => query, allocation };
+  return await pruneModel({ ...job, destination }, services);
 }

@@ -18,6 +18,8 @@ export interface PruneJob {
   readonly model: Model;
   /** The calibration windows, which are pieces of the calibration text, as token ids. */
   readonly windows: readonly Uint32Array[];
+  /** The held-out windows, as long as the others. They compare results and are never fitted. @default [] */
+  readonly validationWindows?: readonly Uint32Array[];
   /** Whether the layers get statistics. Methods that need none are faster without. All layers are then pruned. @default true */
   readonly isCalibrated?: boolean;
   /** The number of windows of each text on which the destination measures the perplexity. @default [] */
@@ -31,6 +33,11 @@ export interface PruneJob {
   readonly trueSequential?: boolean;
   /** Where hidden states are stored, if the destination has a folder for them. @default "auto" */
   readonly activations?: HiddenStatesLocation;
+}
+
+/** Returns the number of all windows, with the held-out ones. */
+export function countWindows({ windows, validationWindows = [] }: PruneJob): number {
+  return windows.length + validationWindows.length;
 }
 
 /** The devices and callbacks of a run. */
@@ -72,6 +79,8 @@ export interface OpenDestination {
   wrap?(source: CalibratedModel): CalibratedModel;
   /** Stores a pruned weight, which has the dtype of the checkpoint. */
   replace(name: string, weight: HostTensor): Promise<void>;
+  /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */
+  recordBlock?(block: number, error: number): Promise<void>;
   /** Records a layer whose weight is stored. */
   record?(event: LayerEvent, lap: Lap): Promise<void>;
 }

@@ -46,6 +46,13 @@ const layerSchema = z.object({
   digests: z.record(z.string(), z.string()),
 });
 
+/** Records the error of the output of a pruned block on the held-out windows. Null if it is not finite, because JSON has no such numbers. */
+const blockSchema = z.object({
+  type: z.literal("block"),
+  block: z.int().min(0),
+  error: z.number().min(0).nullable(),
+});
+
 /** Records the checksum of the hidden states before a block. The line is written before their file gets its name. */
 const statesSchema = z.object({ type: z.literal("states"), block: z.int().min(0), checksum: z.int() });
 
@@ -65,6 +72,7 @@ const entrySchema = z.discriminatedUnion("type", [
   startSchema,
   allocationSchema,
   layerSchema,
+  blockSchema,
   statesSchema,
   discardSchema,
   completeSchema,

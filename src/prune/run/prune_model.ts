@@ -73,6 +73,7 @@ function prunableModel(
   {
     model,
     windows,
+    validationWindows,
     isCalibrated = true,
     layers,
     trueSequential,
@@ -80,7 +81,7 @@ function prunableModel(
     activations: location = "auto",
   }: WeighedJob,
   { backend, signal, onCalibrationStep }: PruneServices,
-  { finished, readFinished, states, replace }: OpenDestination & { readonly finished: ReadonlySet<string> },
+  { finished, readFinished, states, replace, recordBlock }: OpenDestination & { readonly finished: ReadonlySet<string> },
   clock: PhaseClock,
   timeLeft: TimeLeft,
 ): CalibratedModel {
@@ -88,12 +89,14 @@ function prunableModel(
   if (!isCalibrated) return uncalibratedModel(model, onReplace);
   return calibratedModel(model, backend, {
     windows,
+    validationWindows,
     layers,
     trueSequential,
     tokenWeightsOf,
     finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
     hiddenStates: states && { folder: states, location },
     onReplace,
+    onBlock: recordBlock,
     progress: (step) => {
       timeLeft.addStep(step);
       onCalibrationStep?.(step, timeLeft.seconds);

@@ -24,6 +24,7 @@ import {
 } from "../../base/files/whole_file.ts";
 import { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import { tryParseJson } from "../../base/texts.ts";
+import type { RunReport } from "../report/run_report.ts";
 import { differences, OtherRunError, type RunFingerprint } from "./fingerprint.ts";
 import {
   type AllocationEntry,
@@ -119,6 +120,13 @@ export class PruneRun implements AsyncDisposable {
       if (entry.type === "discard") { for (const name of entry.layers) layers.delete(name); }
     }
     return [...layers.values()];
+  }
+
+  /** The errors of the outputs of the pruned blocks on the held-out windows, in the order of the model. */
+  get blocks(): RunReport["blocks"] & object {
+    const errors = new Map<number, number | null>();
+    for (const entry of this.journal.entries) if (entry.type === "block") errors.set(entry.block, entry.error);
+    return [...errors].map(([block, error]) => ({ block, error })).toSorted((a, b) => a.block - b.block);
   }
 
   /** The digests of the tensors in which the layers are stored, by name. */

@@ -9,17 +9,18 @@ import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
-import { NAMED_SEED } from "../read_calibration.ts";
+import { calibrationLabels, NAMED_SEED } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
 import type { RunFingerprint, RunSettings } from "./fingerprint.ts";
 import type { AllocationEntry, JournalEntry, LayerEntry } from "./journal.ts";
+import { validationWarnings } from "./warnings.ts";
 import type { PruneRun } from "./prune_run.ts";
 
 /** The facts that are not in the journal. */
 export interface RunFacts {
   /** The parameters of the run by their names in `pare.json`, with every default filled in. */
   readonly parameters: Readonly<Record<string, unknown>>;
-  readonly options: Pick<RunSettings, "samples" | "seed" | "format" | "windows">;
+  readonly options: Pick<RunSettings, "samples" | "validation" | "seed" | "format" | "windows">;
   /** The name of the model in the title of the report. */
   readonly name: string;
   readonly opened: ModelFolder;
@@ -32,13 +33,17 @@ export interface RunFacts {
 
 /** The results of the end of a run, which the journal does not record. */
 export interface RunEnd extends Pick<PhaseSeconds, "write" | "evaluation"> {
+  /** The number of held-out windows. */
+  readonly validationSamples: number;
   readonly perplexity: RunReport["perplexity"];
+  /** The warnings that the run gave before it started. */
+  readonly warnings: readonly string[];
 }
 
 /** Returns the report of a run with dense output. {@link RunReport} describes the fields. */
 export function runReport(
   facts: RunFacts,
-  { journal, resumeCount, allocation, layers }: PruneRun,
+  { journal, resumeCount, allocation, layers, blocks }: PruneRun,
   end: RunEnd,
 ): RunReport {
   const {
@@ -51,7 +56,10 @@ export function runReport(
     seqlen,
     fingerprint,
   } = facts;
-  const bytes = countWeightFileBytes(checkpoint.shards), { write, evaluation, perplexity } = end;
+  const warnings = [...end.warnings, ...validationWarnings(layers.map(({ report, name }) => ({ ...report, name })))];
+  const labels = calibrationLabels(texts.calibration);
+  const bytes = countWeightFileBytes(checkpoint.shards),
+    { write, evaluation, perplexity, validationSamples } = end;
   const settings = {
     model: {
       name,
@@ -61,10 +69,11 @@ export function runReport(
     },
     parameters,
     calibration: {
-      text: texts.calibration.label,
+      text: labels.join(", "),
       samples: options.samples,
+      validation_samples: validationSamples,
       seqlen,
-      seed: options.seed ?? (texts.calibration.name === undefined ? null : NAMED_SEED),
+      seed: options.seed ?? (texts.calibration.every(({ name }) => name !== undefined) ? NAMED_SEED : null),
     },
   };
   return {
@@ -84,13 +93,16 @@ export function runReport(
         ...tokens !== undefined && { tokens },
       }
     )),
+    ...blocks.length > 0 && { blocks },
     skipped: [...choice.skipped],
     format: "dense",
     bytes: { dense: bytes, written: bytes },
     perplexity,
+    ...warnings.length > 0 && { warnings },
     ...allocation && { allocation: reportedAllocation(allocation) },
     command: repeatCommand(settings, {
       ...options,
+      calibration: labels,
       text: texts.evaluation.map(({ label }) => label),
     }),
     fingerprint: { ...fingerprint },
@@ -130,16 +142,23 @@ const PLAIN_WORD = /^[\w.,/:=@%+-]+$/;
 /**
  * Returns the command line of a run. Every parameter is named, so that the command stays the same if a default changes. The report names
  * files without their folders, and so does the command.
- * @param options the texts for the perplexity as the report names them, and the number of windows if it was given
+ * @param options the calibration texts and the texts for the perplexity as the report names them, and the number of windows if it was given
  */
 function repeatCommand(
   { model, calibration, parameters }: Pick<RunReport, "model" | "calibration" | "parameters">,
-  options: { readonly text: readonly string[]; readonly windows?: number; readonly format: string },
+  options: {
+    readonly calibration: readonly string[];
+    readonly validation: number;
+    readonly text: readonly string[];
+    readonly windows?: number;
+    readonly format: string;
+  },
 ): string {
-  const { text, samples, seqlen, seed } = calibration;
+  const { samples, seqlen, seed } = calibration;
   const values: [name: string, value: unknown][] = [
-    ["calibration", text],
+    ["calibration", options.calibration],
     ["samples", samples],
+    ["validation", options.validation],
     ["seqlen", seqlen],
     ["seed", seed],
     ...Object.entries(parameters).filter(([name, value]) => name !== "pattern" || value !== "unstructured"),

@@ -3,7 +3,7 @@
 import type { ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibrated_model.ts";
-import type { PruneJob } from "./job.ts";
+import { countWindows, type PruneJob } from "./job.ts";
 import type { Lap } from "./phase_clock.ts";
 import { countPassWork, RunRates } from "./run_rates.ts";
 
@@ -40,7 +40,7 @@ export class TimeLeft {
   get seconds(): number | undefined {
     if (!this.#lastStep) return undefined;
     const { done, total, pass, batches } = this.#lastStep,
-      { model: { spec }, windows, evaluatedWindows = [] } = this.#job;
+      { model: { spec }, evaluatedWindows = [] } = this.#job;
     const left = total - done, whole = Math.floor(left / batches);
     const seconds = this.#rates.secondsOf({
       passes: this.#passes.slice(this.#passes.length - whole),
@@ -50,7 +50,7 @@ export class TimeLeft {
     });
     if (!seconds) return undefined;
     return seconds.calibration + seconds.layers +
-      evaluationSeconds(spec, evaluatedWindows, this.#rates, windows.length / batches);
+      evaluationSeconds(spec, evaluatedWindows, this.#rates, countWindows(this.#job) / batches);
   }
 }
 

@@ -64,8 +64,19 @@ export interface TextFile {
   readonly label: string;
 }
 
+/** A calibration text with its share of the windows. The shares of a run may have any sum. */
+export interface SharedText extends TextFile {
+  readonly share: number;
+}
+
+/** Parses the value of `--calibration`: a text, or `TEXT=SHARE` with a decimal number. The share is 1 if the value has none. */
+export function parseSharedText(value: string): { readonly text: string; readonly share: number } {
+  const [, text, share] = /^(.+)=(\d*\.?\d+)$/s.exec(value) ?? [];
+  return text === undefined ? { text: value, share: 1 } : { text, share: Number(share) };
+}
+
 /** The texts of a run. */
 export interface RunTexts {
-  readonly calibration: TextFile;
+  readonly calibration: readonly SharedText[];
   readonly evaluation: readonly TextFile[];
 }

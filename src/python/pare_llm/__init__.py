@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pare_llm.finetuning.trainer_callback import KeepZeros as KeepZeros
     from pare_llm.finetuning.verify import verify as verify
     from pare_llm.pruning.calibration.windows import calibration_windows as calibration_windows
+    from pare_llm.pruning.calibration.windows import hold_out as hold_out
     from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
     from pare_llm.pruning.prune import prune_ as prune_
     from pare_llm.pruning.prune_report import LayerResult as LayerResult
@@ -83,6 +84,7 @@ _MODULES: dict[str, str] = {
     "Uploads": "pare_llm.client.jobs.uploads",
     "calibration_windows": "pare_llm.pruning.calibration.windows",
     "from_pretrained": "pare_llm.checkpoints.model",
+    "hold_out": "pare_llm.pruning.calibration.windows",
     "keep_zeros": "pare_llm.finetuning.keep_zeros",
     "list_edge_hosts": "pare_llm.client.jobs.jobs",
     "load": "pare_llm.checkpoints.tensors",

@@ -57,6 +57,7 @@ def prune(
     hosts: Sequence[str | TransportOptions] = ("http://127.0.0.1:8000",),
     resources: Mapping[str, float] | None = None,
     max_retries: int = 5,
+    validation: Iterable[BatchInput] = (),
     layers: LayerChoice | None = None,
     ignore: LayerChoice | None = None,
     profile: Profile | None = None,
@@ -96,6 +97,7 @@ def prune(
             batches,
             client,
             out,
+            validation=validation,
             layers=layers,
             ignore=ignore,
             profile=profile,
@@ -116,20 +118,24 @@ def prune(
 def _solve_layer(
     hosts: Sequence[str | TransportOptions],
     weight: Tensor,
-    hessian_upper: Tensor | None,
+    statistics: tuple[Tensor | None, Tensor | None],
     is_shared: bool,
     query: LayerQuery,
 ) -> PrunedLayer[Tensor]:
     """Prune one layer at the first of `hosts` that can be reached.
 
-    Shared statistics stay at the host until it needs the memory. If all hosts fail transiently, Ray repeats
-    the task because of the ConnectionError. A PareError says that a host refuses the layer.
+    `statistics` are the packed Hessian and the packed validation Hessian. If several layers share them, they
+    stay at the host until it needs the memory. If all hosts fail transiently, Ray repeats the task because of
+    the ConnectionError. A PareError says that a host refuses the layer.
     """
     with PareHosts(hosts) as client:
         try:
-            if is_shared and hessian_upper is not None:
-                return client.prune_layer(weight, hessian=client.put_hessian(hessian_upper), **query)
-            return client.prune_layer(weight, hessian_upper=hessian_upper, **query)
+            upper, validation = statistics
+            if is_shared and upper is not None:
+                return client.prune_layer(weight, hessian=client.put_hessian(upper, validation), **query)
+            return client.prune_layer(
+                weight, hessian_upper=upper, validation_hessian_upper=validation, **query
+            )
         except PareError as error:
             if error.is_transient:
                 raise ConnectionError(str(error)) from error
@@ -158,7 +164,7 @@ class RayClient:
         self._hosts = list(hosts)
         self._index = count()
         # The statistics that several layers share. Ray sends them once to each node that needs them.
-        self._hessians: dict[str, ray.ObjectRef[Tensor]] = {}
+        self._hessians: dict[str, ray.ObjectRef[tuple[Tensor, Tensor | None]]] = {}
         self._pending: set[ray.ObjectRef[PrunedLayer[Tensor]]] = set()
 
     def __len__(self) -> int:
@@ -171,10 +177,12 @@ class RayClient:
         *,
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
+        validation_hessian_upper: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Tensor]:
         """Prune one layer in a task, and wait for its result, whose tensors are on the CPU."""
-        statistics: Any = hessian_upper if hessian is None else self._hessians[hessian]
+        own = hessian_upper, validation_hessian_upper
+        statistics: Any = own if hessian is None else self._hessians[hessian]
         # Each task begins with the host after that of the task before, so that all hosts get layers.
         first = next(self._index) % len(self._hosts)
         hosts = self._hosts[first:] + self._hosts[:first]
@@ -188,9 +196,9 @@ class RayClient:
         finally:
             self._pending.discard(pending)
 
-    def put_hessian(self, hessian_upper: Tensor) -> str:
+    def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store statistics in Ray's object store, and return the name of the object."""
-        stored = ray.put(hessian_upper)
+        stored = ray.put((hessian_upper, validation_hessian_upper))
         self._hessians[stored.hex()] = stored
         return stored.hex()
 

@@ -194,6 +194,22 @@ describe("renderReport", () => {
     }
   });
 
+  it("shows the held-out windows, the error of each block on them, and the warnings", () => {
+    const run = sampleRun(), { blocks } = run.model;
+    assert.ok(!texts(run, "figure h2").includes("Error of the blocks"));
+    const measured: RunReport = {
+      ...run,
+      calibration: { ...run.calibration, validation_samples: 3 },
+      blocks: [{ block: 0, error: 0.0125 }, { block: blocks - 1, error: null }],
+      warnings: ["One warning"],
+    };
+    assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(measured))), measured);
+    assert.ok(texts(measured, "figure h2").includes("Error of the blocks"));
+    assert.match(texts(measured, "#block-error-chart-desc, desc").join(), /From 0\.01250 to 0\.01250\./);
+    assert.ok(texts(measured, ".note").includes("Warning: One warning."));
+    assert.match(texts(measured, ".details")[0], /; 3 of them held out/);
+  });
+
   it("never turns a text of the run into markup", () => {
     const evil = `</title></style><script>alert("1")</script>&amp;<img src=x onerror='a'>`;
     const run = sampleRun();

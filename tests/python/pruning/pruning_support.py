@@ -100,7 +100,9 @@ class LocalClient:
         self.hessians: list[Tensor] = []
         """The Hessian (in, in) of each layer, in the order of the requests."""
         self.queries: list[dict[str, Any]] = []
-        self.stored: dict[str, Tensor] = {}
+        self.validation: list[Tensor | None] = []
+        """The packed validation Hessian of each layer."""
+        self.stored: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.put_count = 0
 
     def prune_layer(
@@ -109,10 +111,13 @@ class LocalClient:
         *,
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
+        validation_hessian_upper: Tensor | None = None,
         **query: Any,
     ) -> PrunedLayer[Tensor]:
         """Set the half of each row with the lowest scores |W[i,j]|·√H[j,j] to zero."""
-        upper = self.stored[hessian] if hessian else hessian_upper
+        given = hessian_upper, validation_hessian_upper
+        upper, validation = self.stored[hessian] if hessian else given
+        self.validation.append(validation)
         matrix = unpack_upper(upper, weight.shape[1]) if upper is not None else torch.eye(weight.shape[1])
         self.hessians.append(matrix)
         self.queries.append(query)
@@ -122,11 +127,11 @@ class LocalClient:
         report = solve_report(weight, zeros=int((~mask).sum()), **query)
         return PrunedLayer(weight=weight * mask, mask=mask, quantized=None, report=report)
 
-    def put_hessian(self, hessian_upper: Tensor) -> str:
+    def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store statistics."""
         self.put_count += 1
         digest = f"sha256:{self.put_count:064x}"
-        self.stored[digest] = hessian_upper
+        self.stored[digest] = hessian_upper, validation_hessian_upper
         return digest
 
     def delete_hessian(self, digest: str) -> None:

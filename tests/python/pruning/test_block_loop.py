@@ -45,6 +45,36 @@ def reference_hessians(model: Any, blocks: nn.ModuleList, batches: list[Any]) ->
     return hessians
 
 
+@pytest.mark.parametrize("true_sequential", [False, True])
+def test_held_out_batches_are_summed_on_their_own(true_sequential: bool) -> None:
+    fitted, held_out = token_batches(5)[:3], token_batches(5)[3:]
+    with_held_out, without, of_held_out = LocalClient(), LocalClient(), LocalClient()
+    options: Any = {"method": "wanda", "progress": False, "true_sequential": true_sequential}
+    model, expected = tiny_model("opt"), tiny_model("opt")
+    report = prune_(model, iter(fitted), with_held_out, validation=iter(held_out), **options)
+    prune_(expected, fitted, without, **options)
+    assert report.to_dict()["calibration"]["validation_samples"] == sum(len(batch) for batch in held_out)
+    for name, parameter in expected.named_parameters():
+        assert torch.equal(model.get_parameter(name), parameter), name
+    for one, other in zip(with_held_out.hessians, without.hessians, strict=True):
+        assert torch.equal(one, other)
+    assert without.validation == [None] * len(without.hessians)
+    # Before a layer is pruned, the inputs of the first group are those of a run on the held-out batches.
+    prune_(tiny_model("opt"), held_out, of_held_out, **options)
+    first, size = of_held_out.hessians[0], len(of_held_out.hessians[0])
+    for upper in with_held_out.validation:
+        assert upper is not None
+    upper = with_held_out.validation[0]
+    assert upper is not None
+    rows, columns = torch.triu_indices(size, size)
+    assert torch.equal(upper, first[rows, columns])
+
+
+def test_held_out_batches_need_batches_to_fit() -> None:
+    with pytest.raises(ValueError, match="batches: the method wanda needs at least one batch, got none"):
+        prune_(tiny_model("opt"), [], LocalClient(), validation=token_batches(1), method="wanda")
+
+
 @pytest.mark.parametrize("kind", TINY_CONFIGS)
 def test_hessians_and_weights_are_those_of_whole_forward_passes(kind: str) -> None:
     model, expected = tiny_model(kind), tiny_model(kind)

@@ -52,6 +52,23 @@ def test_records_the_layers_that_are_called() -> None:
         assert largest_deviation(hessian.matrix, reference_hessian(inputs[name])) < TOLERANCE
 
 
+def test_adds_held_out_batches_to_validation_hessians_only() -> None:
+    torch.manual_seed(0)
+    model = Mlp()
+    batches = [torch.randn(4, 3, 6), torch.randn(1, 7, 6), torch.randn(2, 6)]
+    with HessianRecorder(model) as recorder, captured_inputs({"up": model.up, "down": model.down}) as inputs:
+        for index, x in enumerate(batches):
+            recorder.validating = index == 1
+            model(x)
+    assert not recorder.validating
+    for name, fitted in recorder.hessians.items():
+        held_out = recorder.validation_hessians[name]
+        assert (fitted.tokens, held_out.tokens) == (14, 7)
+        first, second, third = (each.reshape(-1, each.shape[-1]) for each in inputs[name])
+        assert largest_deviation(fitted.matrix, reference_hessian([first, third])) < TOLERANCE
+        assert largest_deviation(held_out.matrix, reference_hessian([second])) < TOLERANCE
+
+
 def test_names_the_layers_that_were_never_called() -> None:
     model = Mlp()
     with HessianRecorder(model) as recorder:

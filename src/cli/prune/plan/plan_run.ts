@@ -12,13 +12,14 @@ import { bytesText, countText, secondsText } from "../../../prune/report/format.
 import { phasesText, type RunSeconds, withTotal } from "../../../prune/report/run_seconds.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
-import type { PruneServices } from "../../../prune/run/job.ts";
+import { countWindows, type PruneServices } from "../../../prune/run/job.ts";
 import type { RunFacts } from "../../../prune/run/run_report.ts";
 import { evaluationSeconds } from "../../../prune/run/time_left.ts";
 import type { Output } from "../../terminal/output.ts";
 import { rehearse } from "./rehearse.ts";
 import { type DiskUse, diskUse, type MemoryUse, memoryUse } from "./resources.ts";
-import { deviceWarnings, diskWarnings, tokenWarnings } from "./warnings.ts";
+import { tokenWarnings } from "../../../prune/run/warnings.ts";
+import { deviceWarnings, diskWarnings } from "./machine_warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
 export interface RunPlan {
@@ -61,12 +62,15 @@ export async function planRun(
   { name, parameters, seqlen }: RunFacts,
   services: PlanServices,
 ): Promise<RunPlan> {
-  const { model: { spec }, windows, evaluatedWindows = [], allocation } = job,
-    { backend, fs, freeBytes } = services;
+  const { model: { spec }, evaluatedWindows = [], allocation } = job, { backend, fs, freeBytes } = services;
+  const samples = countWindows(job);
   const started = performance.now();
   const layers = linearLayers(spec).filter(({ name }) => job.layers.has(name));
   const plan = new BlockPlan(spec, job);
-  const forward = planForward(backend, spec, windows.length, seqlen, { location: job.activations });
+  const forward = planForward(backend, spec, samples, seqlen, {
+    location: job.activations,
+    boundary: job.windows.length,
+  });
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
   const memory = memoryUse(job, layers, forward, rehearsal, services);
@@ -78,7 +82,7 @@ export async function planRun(
       : 0,
     ...rates.secondsOf({ passes, batches, layers })!, // a rehearsal solves at least one layer
     write: disk.output * await copySecondsPerByte(job),
-    evaluation: evaluationSeconds(spec, evaluatedWindows, rates, windows.length / batches),
+    evaluation: evaluationSeconds(spec, evaluatedWindows, rates, samples / batches),
   });
   return {
     model: name,
@@ -86,7 +90,7 @@ export async function planRun(
     weights: layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
     blocks: new Set(layers.map(({ block }) => block)).size,
     parameters,
-    samples: windows.length,
+    samples,
     seqlen,
     seconds,
     memory,
@@ -109,14 +113,14 @@ export async function planRun(
 }
 
 /** Counts the bytes that are sent to hosts at most. */
-function countSentBytes({ checkpoint }: FolderJob, plan: BlockPlan, hosts: number): number {
+function countSentBytes({ checkpoint, validationWindows = [] }: FolderJob, plan: BlockPlan, hosts: number): number {
   let bytes = 0;
   for (let block = 0; block <= plan.lastBlock; block++) {
     for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {
       const weights = layers.map(({ name, linear }) =>
         BYTES_PER_ELEMENT[checkpoint.info(name).dtype] * linear.inFeatures * linear.outFeatures
       );
-      bytes += countRequestBytes(weights, inFeatures, hosts);
+      bytes += countRequestBytes(weights, inFeatures, hosts, validationWindows.length > 0 ? 2 : 1);
     }
   }
   return bytes;

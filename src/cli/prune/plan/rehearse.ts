@@ -41,7 +41,7 @@ export interface Rehearsal {
 
 /** Rehearses the run. @throws the errors of the run */
 export async function rehearse(
-  { model, windows, layers, queryOf, trueSequential }: FolderJob,
+  { model, windows, validationWindows = [], layers, queryOf, trueSequential }: FolderJob,
   services: PruneServices,
 ): Promise<Rehearsal> {
   const { backend } = services;
@@ -50,11 +50,13 @@ export async function rehearse(
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
+  const heldOut = validationWindows.slice(0, last.count); // at most one batch more
   const rates = new RunRates(queryOf, countPassWork(model.spec));
   let stepBytes = 0, solved = 0;
   const measurements: OpenDestination = {
     wrap: (source) => firstBlockOf(source, blocks[0]),
     replace: () => Promise.resolve(),
+    recordBlock: () => Promise.resolve(),
     record({ name }, lap) {
       rates.addLayer(sized.get(name)!, lap);
       solved++;
@@ -66,6 +68,7 @@ export async function rehearse(
     await pruneModel({
       model,
       windows: windows.slice(0, count),
+      validationWindows: heldOut,
       layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
       queryOf,
       trueSequential,
@@ -83,9 +86,9 @@ export async function rehearse(
   }
   return {
     rates,
-    windows: count,
+    windows: count + heldOut.length,
     layers: solved,
-    statesBytes: countStatesBytes(model.spec, count, windows[0].length),
+    statesBytes: countStatesBytes(model.spec, count + heldOut.length, windows[0].length),
     deviceBytes: backend.counters.bytesPeak,
     stepBytes,
     processBytes: memory.peakBytes,

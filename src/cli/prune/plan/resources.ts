@@ -35,7 +35,7 @@ export function memoryUse(
   { backend, hosts }: { readonly backend: Backend; readonly hosts: number },
 ): MemoryUse {
   const tokens = windows[0].length, onDevice = place === "device" ? statesBytes : 0;
-  const rows = tokens * Math.ceil(windows.length / batches.length);
+  const rows = tokens * Math.max(...batches.map(({ count }) => count));
   const blockBytes = spec.block.groups.flat().reduce(
     (sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures,
     0,

@@ -39,6 +39,8 @@ class AsyncPare(ServerClient):
         hessian: Tensor | str | None = None,
         hessian_upper: Tensor | None = None,
         inputs: Tensor | None = None,
+        validation_hessian: Tensor | None = None,
+        validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         target: Tensor | None = None,
         **query: Unpack[LayerQuery],
@@ -51,15 +53,17 @@ class AsyncPare(ServerClient):
                 hessian=hessian,
                 hessian_upper=hessian_upper,
                 inputs=inputs,
+                validation_hessian=validation_hessian,
+                validation_hessian_upper=validation_hessian_upper,
                 mask=mask,
                 target=target,
                 **query,
             )
         )
 
-    async def put_hessian(self, hessian_upper: Tensor) -> str:
+    async def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store calibration statistics that several layers share, as `Pare.put_hessian`."""
-        return await asyncio.to_thread(self._pare.put_hessian, hessian_upper)
+        return await asyncio.to_thread(self._pare.put_hessian, hessian_upper, validation_hessian_upper)
 
     async def delete_hessian(self, digest: str) -> None:
         """Delete stored statistics, as `Pare.delete_hessian`."""

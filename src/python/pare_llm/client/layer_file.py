@@ -67,6 +67,11 @@ class _Entry(NamedTuple):
     shape: tuple[int, ...]
 
 
+def packed_statistics(hessian_upper: Tensor, validation_upper: Tensor | None) -> dict[str, Tensor | None]:
+    """Return the tensors of a file of statistics."""
+    return {"hessian_upper": hessian_upper, "validation_hessian_upper": validation_upper}
+
+
 def encode_parts(tensors: Mapping[str, Tensor | None]) -> Body:
     """Encode `tensors` other than None as the parts of a safetensors file, without copying their data."""
     wired = {name: to_wire(name, tensor) for name, tensor in tensors.items() if tensor is not None}

@@ -12,7 +12,7 @@ from pare_llm.client.errors import PareError
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
 from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit, prune_large_layer
 from pare_llm.client.jobs.upload_layers import LayerToUpload
-from pare_llm.client.layer_file import PrunedLayer, decode_answer, encode_parts
+from pare_llm.client.layer_file import PrunedLayer, decode_answer, encode_parts, packed_statistics
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import library_of
 from pare_llm.client.wire_tensor import Array, Tensor
@@ -56,6 +56,8 @@ class Pare(ServerClient):
         hessian: Tensor | str | None = None,
         hessian_upper: Tensor | None = None,
         inputs: Tensor | None = None,
+        validation_hessian: Tensor | None = None,
+        validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         target: Tensor | None = None,
         **query: Unpack[LayerQuery],
@@ -72,6 +74,9 @@ class Pare(ServerClient):
                 factor. Or the digest `sha256:HEX` of stored statistics, which `put_hessian` returns.
             hessian_upper: (in·(in+1)/2) float32, the upper triangle of `hessian`, packed row by row.
             inputs: (tokens, in) float32, float16 or bfloat16, the calibration inputs themselves.
+            validation_hessian: (in, in) float32, the sum of x·xᵀ over inputs that are not in the statistics,
+                times any positive factor. If it is given, it decides between the results of the solve.
+            validation_hessian_upper: (in·(in+1)/2) float32, the upper triangle of `validation_hessian`.
             mask: (out, in) bool. Weights where it is False are pruned in any case.
             target: (out, in) float32, the sum of y·xᵀ over the calibration inputs x and the outputs y that
                 the layer should have, times the factor of the statistics.
@@ -90,7 +95,18 @@ class Pare(ServerClient):
                 says.
         """
         digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
-        layer = LayerToUpload("layer", weight, matrix, hessian_upper, inputs, mask, query, target)
+        layer = LayerToUpload(
+            "layer",
+            weight,
+            matrix,
+            hessian_upper,
+            inputs,
+            mask,
+            query,
+            validation_hessian,
+            validation_hessian_upper,
+            target,
+        )
         body = encode_parts(layer.tensors())
         byte_length = sum(len(part) for part in body)
         transport = self._transport.with_deadline()
@@ -117,12 +133,13 @@ class Pare(ServerClient):
             return decode_answer(answer, library_of(weight), layer)
         return prune_large_layer(transport, layer)
 
-    def put_hessian(self, hessian_upper: Tensor) -> str:
+    def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store calibration statistics that several layers share, so that the host factors them once.
 
         Args:
             hessian_upper: (n·(n+1)/2) float32, the upper triangle of the (n, n) Hessian, packed row by row,
                 where n is the number of input features.
+            validation_hessian_upper: the validation statistics of the same layers, in the same form.
 
         Returns:
             the digest of the stored statistics. To use them for a layer, give this digest as `hessian`.
@@ -130,7 +147,7 @@ class Pare(ServerClient):
         Raises:
             PareError: `too_large` if the host cannot store statistics of this size.
         """
-        body = encode_parts({"hessian_upper": hessian_upper})
+        body = encode_parts(packed_statistics(hessian_upper, validation_hessian_upper))
         digest = digest_of_blob(MemoryBlob(body))
         self._transport.send("PUT", f"/v1/hessians/{digest}", body=body)
         return digest

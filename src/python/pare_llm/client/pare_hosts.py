@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pare_llm.client.errors import HessianNotFoundError, PareError
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
-from pare_llm.client.layer_file import PrunedLayer, encode_parts
+from pare_llm.client.layer_file import PrunedLayer, encode_parts, packed_statistics
 from pare_llm.client.pare import HostDescription, Pare
 from pare_llm.client.shared_statistics import SharedStatistics
 from pare_llm.client.transport import TransportOptions
@@ -75,7 +75,7 @@ class PareHosts:
         self._changed = threading.Condition()
         # The statistics that the caller has put, by their digests. A host receives them with the first layer
         # that uses them.
-        self._hessians: dict[str, Tensor] = {}
+        self._hessians: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._last_error: PareError | ConnectionError | None = None
 
     def __len__(self) -> int:
@@ -89,6 +89,8 @@ class PareHosts:
         hessian: Tensor | str | None = None,
         hessian_upper: Tensor | None = None,
         inputs: Tensor | None = None,
+        validation_hessian: Tensor | None = None,
+        validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         target: Tensor | None = None,
         **query: Unpack[LayerQuery],
@@ -110,6 +112,8 @@ class PareHosts:
                         hessian=hessian,
                         hessian_upper=hessian_upper,
                         inputs=inputs,
+                        validation_hessian=validation_hessian,
+                        validation_hessian_upper=validation_hessian_upper,
                         mask=mask,
                         target=target,
                         **query,
@@ -118,14 +122,15 @@ class PareHosts:
                     if not self._mark_lost(host, error):
                         raise
 
-    def put_hessian(self, hessian_upper: Tensor) -> str:
+    def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Remember calibration statistics that several layers share, as `Pare.put_hessian`.
 
         Each host stores the statistics before its first layer that uses them.
         """
-        digest = digest_of_blob(MemoryBlob(encode_parts({"hessian_upper": hessian_upper})))
+        statistics = hessian_upper, validation_hessian_upper
+        digest = digest_of_blob(MemoryBlob(encode_parts(packed_statistics(*statistics))))
         with self._changed:
-            self._hessians[digest] = hessian_upper
+            self._hessians[digest] = statistics
         return digest
 
     def delete_hessian(self, digest: str) -> None:
@@ -190,7 +195,7 @@ class PareHosts:
                     raise HessianNotFoundError(
                         "hessian_not_found", 404, f"{digest}: call put_hessian of this client first"
                     )
-                host.statistics[digest] = SharedStatistics(host.pare, self._hessians[digest])
+                host.statistics[digest] = SharedStatistics(host.pare, *self._hessians[digest])
             return host.statistics[digest]
 
     def _mark_lost(self, host: _Host, error: PareError | ConnectionError) -> bool:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class SharedStatistics:
     """Prunes layers that share one Hessian at the host of `pare`, also from several threads."""
 
-    def __init__(self, pare: Pare, hessian_upper: Tensor) -> None:
+    def __init__(self, pare: Pare, hessian_upper: Tensor, validation_upper: Tensor | None = None) -> None:
         self._pare = pare
         self._hessian_upper = hessian_upper
+        self._validation_upper = validation_upper
         self._lock = threading.Lock()
         self._is_upload_pending = True
         # The digest of the stored statistics. None if each request carries the statistics itself.
@@ -42,7 +43,7 @@ class SharedStatistics:
                 self._digest = self._try_store()
                 self._is_upload_pending = False
         if self._digest is None:
-            return self._prune_with_own(weight, mask, target, query)
+            return self._prune_with_tensors(weight, mask, target, query)
         try:
             return self._prune_with_stored(self._digest, weight, mask, target, query)
         except PareError as error:
@@ -50,19 +51,24 @@ class SharedStatistics:
                 raise
         # The layer exceeds the body limit of an edge even without statistics, so `Pare.prune_layer` solves it
         # by a job. A job cannot use statistics that a host has stored.
-        return self._prune_with_own(weight, mask, target, query)
+        return self._prune_with_tensors(weight, mask, target, query)
 
     def delete(self) -> None:
         """Delete the stored statistics at the host."""
         if self._digest is not None:
             self._pare.delete_hessian(self._digest)
 
-    def _prune_with_own(
+    def _prune_with_tensors(
         self, weight: Array, mask: Tensor | None, target: Tensor | None, query: LayerQuery
     ) -> PrunedLayer[Array]:
-        """Prune with the statistics in the request."""
-        own = self._hessian_upper
-        return self._pare.prune_layer(weight, hessian_upper=own, mask=mask, target=target, **query)
+        return self._pare.prune_layer(
+            weight,
+            hessian_upper=self._hessian_upper,
+            validation_hessian_upper=self._validation_upper,
+            mask=mask,
+            target=target,
+            **query,
+        )
 
     def _prune_with_stored(
         self, digest: str, weight: Array, mask: Tensor | None, target: Tensor | None, query: LayerQuery
@@ -71,13 +77,13 @@ class SharedStatistics:
         try:
             return self._pare.prune_layer(weight, hessian=digest, mask=mask, target=target, **query)
         except HessianNotFoundError:
-            self._pare.put_hessian(self._hessian_upper)
+            self._pare.put_hessian(self._hessian_upper, self._validation_upper)
             return self._pare.prune_layer(weight, hessian=digest, mask=mask, target=target, **query)
 
     def _try_store(self) -> str | None:
         """Store the statistics and return their digest. Return None if they are too large to be stored."""
         try:
-            return self._pare.put_hessian(self._hessian_upper)
+            return self._pare.put_hessian(self._hessian_upper, self._validation_upper)
         except PareError as error:
             if error.code == "too_large" or is_over_edge_body_limit(error):
                 return None

@@ -145,8 +145,8 @@ class MaskingClient:
     def prune_layer(self, weight: Tensor, **arguments: Any) -> Any:
         return self._client.prune_layer(weight, mask=weight != 0, **arguments)
 
-    def put_hessian(self, hessian_upper: Tensor) -> str:
-        digest: str = self._client.put_hessian(hessian_upper)
+    def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
+        digest: str = self._client.put_hessian(hessian_upper, validation_hessian_upper)
         return digest
 
     def delete_hessian(self, digest: str) -> None:

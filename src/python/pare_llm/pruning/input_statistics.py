@@ -26,24 +26,41 @@ class InputStatistics:
     """Prunes the layers that receive one input. It may be used by several threads."""
 
     def __init__(
-        self, client: LayerClient, hessian_upper: Tensor, *, is_shared: bool, tokens: int | None
+        self,
+        client: LayerClient,
+        hessian_upper: Tensor,
+        *,
+        validation_upper: Tensor | None = None,
+        is_shared: bool,
+        tokens: int | None,
     ) -> None:
         """Store the Hessian at the host if several layers share it, so that it is sent and factored once.
 
+        `validation_upper` is the Hessian of held-out inputs. It decides between the results of a solve.
         `tokens` is the number of tokens that reached an expert, or None if all tokens reached the layers.
         """
         self.tokens = tokens
         self._client = client
         self._hessian_upper = hessian_upper
+        self._validation_upper = validation_upper
         self._is_shared = is_shared
-        self._at_host = SharedStatistics(client, hessian_upper) if isinstance(client, Pare) else None
+        self._at_host = (
+            SharedStatistics(client, hessian_upper, validation_upper) if isinstance(client, Pare) else None
+        )
         # `PareHosts` sends the statistics to a host when the host gets its first layer with this digest.
-        self._digest = client.put_hessian(hessian_upper) if is_shared and not self._at_host else None
+        self._digest = (
+            client.put_hessian(hessian_upper, validation_upper) if is_shared and not self._at_host else None
+        )
 
     def prune(self, weight: Tensor, query: LayerQuery) -> PrunedLayer[Tensor]:
         """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`."""
         if not self._is_shared:
-            return self._client.prune_layer(weight, hessian_upper=self._hessian_upper, **query)
+            return self._client.prune_layer(
+                weight,
+                hessian_upper=self._hessian_upper,
+                validation_hessian_upper=self._validation_upper,
+                **query,
+            )
         if self._at_host:
             return self._at_host.prune(weight, **query)
         return self._client.prune_layer(weight, hessian=self._digest, **query)

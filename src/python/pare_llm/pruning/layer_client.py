@@ -26,11 +26,12 @@ class LayerClient(Protocol):
         *,
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
+        validation_hessian_upper: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Tensor]:
         """Prune one layer."""
 
-    def put_hessian(self, hessian_upper: Tensor) -> str:
+    def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store statistics and return their digest."""
 
     def delete_hessian(self, digest: str) -> None:

@@ -36,6 +36,7 @@ def prune_(
     batches: Iterable[BatchInput],
     client: LayerClient | Sequence[Pare],
     *,
+    validation: Iterable[BatchInput] = (),
     layers: LayerChoice | None = None,
     ignore: LayerChoice | None = None,
     profile: Profile | None = None,
@@ -66,6 +67,9 @@ def prune_(
         batches: the `input_ids` (batch, tokens) or the keyword arguments of each forward pass, read once.
             Padding that an `attention_mask` (batch, tokens) marks with 0 is left out of the statistics. May
             be empty if the method is `magnitude`, without `refit` and `bits`.
+        validation: held-out batches in the same form, such as the second result of `hold_out`. Their
+            statistics are never fitted. They decide between the results of a solve, and the report has the
+            error of each layer on them. Every rank gives its own share.
         client: a `Pare` or `PareHosts`, or a list of `Pare`. The layers of a block are spread over all hosts.
         layers: the layers to prune: patterns as `choose_layers` of `pare_llm.layers` describes them, or a
             function of the name of a layer. By default all linear layers of the blocks, and each expert of a
@@ -106,7 +110,16 @@ def prune_(
     require_weights(network)
     options = RunOptions(layers, ignore, profile, allocate, true_sequential)
     with ExitStack() as stack:
-        run = PruneRun(network, batches, client, options=options, blocks=blocks, group=group, query={**query})
+        run = PruneRun(
+            network,
+            batches,
+            client,
+            validation=validation,
+            options=options,
+            blocks=blocks,
+            group=group,
+            query={**query},
+        )
         run.open_journal(journal, lambda: model_digest(network), stack)
         hidden = run.capture(torch.device(states_device))
         return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer)

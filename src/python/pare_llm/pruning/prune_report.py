@@ -54,7 +54,7 @@ class RunFacts:
     parameters: dict[str, Any]
     """The parameters of the HTTP contract and the choice of layers."""
     samples: int
-    """The number of calibration sequences of all ranks."""
+    """The number of calibration sequences of all ranks, with those that are held out."""
     seqlen: int
     """The number of tokens of the longest sequence, padding included."""
     skipped: list[str]
@@ -62,6 +62,8 @@ class RunFacts:
     chosen, and matrices that belong to no linear layer. Routers of experts are left out."""
     model_bytes: int
     """The size of all parameters and buffers of the model."""
+    validation_samples: int = 0
+    """The number of held-out sequences."""
     resumed: int = 0
     allocation: dict[str, Any] | None = None
     """The sparsities that `allocate=` chose, as `pare.json` has them."""
@@ -116,6 +118,7 @@ class PruneReport:
             "calibration": {
                 "text": "the batches given to pare_llm",
                 "samples": facts.samples,
+                "validation_samples": facts.validation_samples,
                 "seqlen": facts.seqlen,
                 "seed": None,
             },

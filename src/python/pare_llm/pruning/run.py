@@ -55,6 +55,7 @@ class PruneRun:
         batches: Iterable[BatchInput],
         client: LayerClient | Sequence[Pare],
         *,
+        validation: Iterable[BatchInput] = (),
         options: RunOptions,
         blocks: Sequence[str | nn.Module] | None,
         group: dist.ProcessGroup | None,
@@ -88,7 +89,7 @@ class PruneRun:
                 stacklevel=3,
             )
         self._skipped = [layer.weight_name for layer in self.all_layers if layer not in chosen] + others
-        self._batches = self.ranks.together(lambda: read_batches(batches))
+        self._batches = self.ranks.together(lambda: read_batches(batches, validation))
         self._journal: Journal | None = None
         self._is_journaled = False
         self._capture_seconds = 0.0
@@ -117,7 +118,8 @@ class PruneRun:
 
     def capture(self, states_device: torch.device) -> HiddenStates | None:
         """Run the model up to its first block. Return None without batches, if the run needs none."""
-        if not any(self.ranks.collect(len(self._batches))):
+        fitted = sum(not batch.is_held_out for batch in self._batches)
+        if not any(self.ranks.collect(fitted)):
             needing = [query for query in self._queries.values() if not needs_no_statistics(query)]
             if not needing and not self._allocation:
                 return None

@@ -27,7 +27,10 @@ def run_facts(
     """Return the facts about a run. Every rank has to call this function."""
     config: Any = getattr(model, "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    shapes = [shape for share in ranks.collect([_token_shape(batch) for batch in batches]) for shape in share]
+    every = [
+        each for share in ranks.collect([(_token_shape(b), b.is_held_out) for b in batches]) for each in share
+    ]
+    shapes, held_out = [shape for shape, _ in every], [shape for shape, is_held_out in every if is_held_out]
     path = getattr(config, "_name_or_path", "")
     return RunFacts(
         model_name=name or Path(path).name or type(model).__name__,
@@ -36,6 +39,7 @@ def run_facts(
         hidden_size=getattr(text_config, "hidden_size", 0),
         parameters=dict(parameters),
         samples=sum(samples for samples, _ in shapes),
+        validation_samples=sum(samples for samples, _ in held_out),
         seqlen=max((tokens for _, tokens in shapes), default=0),
         skipped=list(skipped),
         model_bytes=_model_bytes(model),

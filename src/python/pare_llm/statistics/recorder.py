@@ -57,6 +57,8 @@ class HessianRecorder:
     - Padding. Tokens that the argument `attention_mask` (batch, seq) of the model marks with 0 are left out.
       If the model gets no such mask, or if its blocks are called one by one, set the property
       `attention_mask`. The `key_padding_mask` of attention modules is not read.
+    - Held-out batches. While the property `validating` is true, inputs are added to `validation_hessians`
+      instead. A solver compares its results by the Hessian of inputs that it has not fitted.
     - Training. No autograd graph is kept. A forward pass that runs inside of a backward pass, such as the
       recomputation of activation checkpoints, is not counted, because its tokens were counted before.
     - `torch.compile`. A compiled model runs uncompiled inside the `with`, because compiled code may call no
@@ -98,7 +100,11 @@ class HessianRecorder:
             raise ValueError(f"HessianRecorder: {type(self._model).__name__} has no linear layer")
         names = list(found) if layers is None else choose_layers(found, layers)
         self._layers = {name: found[name] for name in names}
-        self._shared = SharedHessians(offload=offload, chunk_tokens=chunk_tokens, token_weights=token_weights)
+        self._shared, self._held_out = (
+            SharedHessians(offload=offload, chunk_tokens=chunk_tokens, token_weights=token_weights)
+            for _ in range(2)
+        )
+        self._is_validating = False
         self._resources: ExitStack | None = None
         self._padding = BatchPadding(self._model)
         self._is_reduced = False
@@ -115,9 +121,31 @@ class HessianRecorder:
         Layers that always received the same input have the same `Hessian` object. Looking up another layer
         raises a KeyError that says whether the layer was never called or is not recorded.
         """
-        self._shared.settle()
-        found = {name: self._shared.hessian(layer) for name, layer in self._layers.items()}
+        return self._recorded(self._shared)
+
+    @property
+    def validation_hessians(self) -> dict[str, Hessian]:
+        """The Hessians of the inputs that were recorded while `validating` was true, like `hessians`."""
+        return self._recorded(self._held_out)
+
+    def _recorded(self, shared: SharedHessians) -> dict[str, Hessian]:
+        shared.settle()
+        found = {name: shared.hessian(layer) for name, layer in self._layers.items()}
         return RecordedHessians({name: h for name, h in found.items() if h is not None}, list(found))
+
+    @property
+    def validating(self) -> bool:
+        """Whether the next batches are held out. They are added to `validation_hessians` only."""
+        return self._is_validating
+
+    @validating.setter
+    def validating(self, is_validating: bool) -> None:
+        self._settle()
+        self._is_validating = is_validating
+
+    def _settle(self) -> None:
+        self._shared.settle()
+        self._held_out.settle()
 
     @property
     def never_called(self) -> list[str]:
@@ -137,11 +165,11 @@ class HessianRecorder:
 
     @attention_mask.setter
     def attention_mask(self, mask: Tensor | None) -> None:
-        self._shared.settle()
+        self._settle()
         self._padding.give(mask)
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> None:
-        """Replace the Hessians by their sums over data-parallel ranks.
+        """Replace the Hessians, and those of held-out batches, by their sums over data-parallel ranks.
 
         The sums do not depend on how the batches were distributed. Every rank of the process group must call
         this method once, after its last batch. If a layer was never called on a rank, for example an expert
@@ -158,11 +186,12 @@ class HessianRecorder:
             raise RuntimeError(
                 "HessianRecorder: all_reduce was called before, so the Hessians are sums over ranks"
             )
-        self._shared.settle()
+        self._settle()
         self._is_reduced = True
         try:
             with torch.inference_mode(False):
                 all_reduce_hessians(self._layers, self._shared, group)
+                all_reduce_hessians(self._layers, self._held_out, group)
         except ValueError:  # nothing was changed
             self._is_reduced = False
             raise
@@ -192,7 +221,7 @@ class HessianRecorder:
             self._resources.close()
         self._resources = None
         if error is None:
-            self._shared.settle()
+            self._settle()
 
     def _begin_call(self, _model: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         if not _is_backward_running():
@@ -201,7 +230,7 @@ class HessianRecorder:
     def _end_call(self, _model: nn.Module, _args: object, _output: object) -> None:
         if not _is_backward_running():
             self._padding.end()
-            self._shared.settle()
+            self._settle()
 
     def _record(self, name: str, layer: LinearLayer, layer_input: LayerInput) -> None:
         """Add the input of a layer that was called."""
@@ -219,7 +248,8 @@ class HessianRecorder:
             )
         whole, tokens = layer_input.routed or (inputs, None)
         real = self._padding.for_input(name, whole, seq_first=layer_input.seq_first)
-        self._shared.add(layer, inputs, real if real is None or tokens is None else real.view(-1)[tokens])
+        shared = self._held_out if self._is_validating else self._shared
+        shared.add(layer, inputs, real if real is None or tokens is None else real.view(-1)[tokens])
 
 
 def _is_backward_running() -> bool:

@@ -33,6 +33,8 @@ class LayerToUpload(Generic[Array]):
     inputs: Tensor | None = None
     mask: Tensor | None = None
     parameters: LayerQuery = field(default_factory=LayerQuery)
+    validation_hessian: Tensor | None = None
+    validation_hessian_upper: Tensor | None = None
     target: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor | None]:
@@ -42,9 +44,15 @@ class LayerToUpload(Generic[Array]):
             "hessian": self.hessian,
             "hessian_upper": self.hessian_upper,
             "inputs": self.inputs,
+            "validation_hessian": self.validation_hessian,
+            "validation_hessian_upper": self.validation_hessian_upper,
             "mask": self.mask,
             "target": self.target,
         }
+
+
+_SHARED = ["hessian_upper", "validation_hessian", "validation_hessian_upper"]
+"""The tensors of the blob that layers with the same statistics share."""
 
 
 def upload_layers(uploads: Uploads, layers: Iterable[LayerToUpload[Array]]) -> list[JobLayerRequest]:
@@ -54,16 +62,18 @@ def upload_layers(uploads: Uploads, layers: Iterable[LayerToUpload[Array]]) -> l
     layers = list(layers)
     requests: list[JobLayerRequest] = []
     for layer in layers:
-        others = {**layer.tensors(), "hessian_upper": None}
+        tensors = layer.tensors()
+        names = _SHARED if layer.hessian_upper is not None else []
+        statistics = {name: tensors.pop(name) for name in names}
         request: JobLayerRequest = {
             "name": layer.name,
-            "weight": uploads.upload_blob(encode_parts(others)),
+            "weight": uploads.upload_blob(encode_parts(tensors)),
             "parameters": cast(LayerQuery, {k: v for k, v in layer.parameters.items() if v is not None}),
         }
         if layer.hessian_upper is not None:
             key = id(layer.hessian_upper)
             if key not in digests:
-                digests[key] = uploads.upload_blob(encode_parts({"hessian_upper": layer.hessian_upper}))
+                digests[key] = uploads.upload_blob(encode_parts(statistics))
             request["hessian"] = digests[key]
         requests.append(request)
     return requests

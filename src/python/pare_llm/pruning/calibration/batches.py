@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ class Batch:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    is_held_out: bool = False
+    """Whether the batch is in the validation statistics, and not among the inputs that are fitted."""
 
     @property
     def padding(self) -> Tensor | None:
@@ -31,20 +33,26 @@ class Batch:
     def on(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on `device`."""
         mover = TensorMover(device)
-        return Batch(mover.move(self.args), mover.move(self.kwargs))
+        return Batch(mover.move(self.args), mover.move(self.kwargs), self.is_held_out)
 
 
-def read_batches(batches: Iterable[BatchInput]) -> list[Batch]:
+def read_batches(batches: Iterable[BatchInput], held_out: Iterable[BatchInput] = ()) -> list[Batch]:
     """Read all batches: tensors, the first argument of the model, or mappings, without labels."""
-    return [_read_batch(batch, index) for index, batch in enumerate(batches)]
+    return [
+        *(_read_batch(batch, "batches", index) for index, batch in enumerate(batches)),
+        *(
+            replace(_read_batch(batch, "validation", index), is_held_out=True)
+            for index, batch in enumerate(held_out)
+        ),
+    ]
 
 
-def _read_batch(batch: BatchInput, index: int) -> Batch:
+def _read_batch(batch: BatchInput, argument: str, index: int) -> Batch:
     if isinstance(batch, Tensor):
         return Batch((batch,), {})
     if not isinstance(batch, Mapping):
         raise TypeError(
-            f"batches: batch {index} must be a tensor of input_ids or a dict of arguments, "
+            f"{argument}: batch {index} must be a tensor of input_ids or a dict of arguments, "
             f"got {type(batch).__name__}"
         )
     return Batch((), {name: value for name, value in batch.items() if name != "labels"})
@@ -60,5 +68,5 @@ def batches_digest(batches: Iterable[Batch]) -> str:
                 continue
             digest.update(f"{name}:{value.dtype}{tuple(value.shape)};".encode())
             digest.update(tensor_bytes(value))
-        digest.update(b"\n")
+        digest.update(b"held out\n" if batch.is_held_out else b"\n")
     return f"sha256:{digest.hexdigest()}"

@@ -32,8 +32,8 @@ def record_hessians(
 ) -> HessianRecorder:
     """Run the block on the batches of all ranks, and return the sums over all ranks.
 
-    Tokens that the attention mask of a batch marks as padding are left out. Every rank has to call this
-    function.
+    Held-out batches are summed on their own. Tokens that the attention mask of a batch marks as padding are
+    left out. Every rank has to call this function.
 
     Raises:
         ValueError: if no token of any batch reached a layer. An expert may be without tokens.
@@ -43,6 +43,7 @@ def record_hessians(
     recorder = HessianRecorder(block.module, names, token_weights=token_weights)
 
     def set_mask(index: int) -> None:
+        recorder.validating = batches[index].is_held_out
         recorder.attention_mask = batches[index].padding
 
     def observe() -> None:
@@ -76,23 +77,27 @@ def pack_hessians(
     Layers with the same input have the same statistics. The matrices of the recorder are freed. `solves` is
     the number of times that each layer will be solved.
     """
-    hessians = {layer.name: recorder.hessians[layer.local_name] for layer in layers}
-    uses = Counter(hessians.values())
-    of_experts = {hessians[layer.name] for layer in layers if layer.linear.expert is not None}
+    fitted, held_out = recorder.hessians, recorder.validation_hessians
+    sums = {layer.name: (fitted[layer.local_name], held_out.get(layer.local_name)) for layer in layers}
+    uses = Counter(sums.values())
+    of_experts = {sums[layer.name] for layer in layers if layer.linear.expert is not None}
     packed: dict[object, InputStatistics] = {}
-    for hessian, count in uses.items():
+    for (hessian, validation), count in uses.items():
         if hessian.tokens == 0:
             # With the Hessian 0, a solver would set all weights to 0. With the identity, every solver prunes
             # by magnitude.
             hessian.replace(torch.eye(hessian.in_features), 0)
-        packed[hessian] = InputStatistics(
+        is_validated = validation is not None and validation.tokens > 0
+        packed[hessian, validation] = InputStatistics(
             client,
             hessian.upper().cpu(),
+            validation_upper=validation.upper().cpu() if validation and is_validated else None,
             is_shared=count * solves > 1,
-            tokens=hessian.tokens if hessian in of_experts else None,
+            tokens=hessian.tokens if (hessian, validation) in of_experts else None,
         )
+    for hessian in {each for pair in uses for each in pair if each is not None}:
         hessian.replace(hessian.matrix.new_zeros(0, 0), hessian.tokens)
-    return {name: packed[hessian] for name, hessian in hessians.items()}
+    return {name: packed[pair] for name, pair in sums.items()}
 
 
 def find_stages(

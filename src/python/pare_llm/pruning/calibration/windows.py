@@ -1,8 +1,10 @@
-"""Cuts a calibration text into windows of tokens, as the command `pare prune` does."""
+"""Cuts calibration texts into windows of tokens, as the command `pare prune` does."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,29 +16,83 @@ if TYPE_CHECKING:
 
 
 def calibration_windows(
-    tokenizer: PreTrainedTokenizerBase, text: str | Path, samples: int, seqlen: int
+    tokenizer: PreTrainedTokenizerBase,
+    text: str | Path | Mapping[str | Path, float] | Mapping[str, float],
+    samples: int,
+    seqlen: int,
 ) -> Tensor:
     """Return evenly spaced windows of a text: window i starts at token i·⌊tokens/samples⌋.
 
-    The windows are those of `pare prune --calibration TEXT --samples N --seqlen N`.
+    The windows are those of `pare prune --calibration TEXT --samples N --seqlen N --validation 0`.
 
     Args:
         tokenizer: the tokenizer of the model.
         text: the path of a text in UTF-8. A `.jsonl` file has one document `{"text": …}` per line, and every
-            other file is one document.
-        samples: the number of windows.
+            other file is one document. Or several texts, each with its share of the windows, as in
+            `{"prose.txt": 2, "code.jsonl": 1}`. A model that is calibrated on one kind of text is best on
+            this kind.
+        samples: the number of windows of all texts.
         seqlen: the number of tokens of each window.
 
     Returns:
         (samples, seqlen) int64.
 
     Raises:
-        ValueError: if the text has too few tokens, or if a line of a `.jsonl` file is not such an object. The
-            message names the numbers of tokens, or the line.
+        ValueError: if a text has too few tokens, if there are fewer windows than texts, if a share is not
+            positive, or if a line of a `.jsonl` file is not such an object. The message names the numbers of
+            tokens, or the line.
     """
     if samples < 1 or seqlen < 1:
         raise ValueError(f"windows: need at least one sample and one token, got {samples} and {seqlen}")
-    path = Path(text)
+    shares = text if isinstance(text, Mapping) else {text: 1.0}
+    counts = _divide_windows(samples, {str(path): share for path, share in shares.items()})
+    parts = [_windows_of(tokenizer, Path(path), count, seqlen) for path, count in counts.items()]
+    return torch.cat(parts)
+
+
+def hold_out(windows: Tensor, share: float = 1 / 8) -> tuple[Tensor, Tensor]:
+    """Divide calibration windows into those to fit and evenly spaced held-out ones, for `validation`.
+
+    The held-out windows of one text are those of `pare prune --validation SHARE`.
+
+    Args:
+        windows: (samples, seqlen), the windows.
+        share: the share of the windows that are held out, from 0 to 0.5. Of fewer than 1/share windows, none
+            is held out.
+
+    Returns:
+        the windows to fit and the held-out windows.
+
+    Raises:
+        ValueError: if the share is out of range.
+    """
+    if not 0 <= share <= 0.5:
+        raise ValueError(f"share: must be from 0 to 0.5, got {share}")
+    count = math.floor(len(windows) * share)
+    is_held_out = torch.zeros(len(windows), dtype=torch.bool)
+    is_held_out[[math.floor((i + 0.5) * len(windows) / count) for i in range(count)]] = True
+    return windows[~is_held_out], windows[is_held_out]
+
+
+def _divide_windows(samples: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Return the number of windows of each text by the largest remainder, at least one for each."""
+    if samples < len(shares):
+        raise ValueError(f"samples: {samples} windows are fewer than the {len(shares)} texts")
+    for path, share in shares.items():
+        if not share > 0:
+            raise ValueError(f"{path}: the share of a text must be larger than 0, got {share}")
+    total = sum(shares.values())
+    quotas = [max(0.0, samples * share / total - 1) for share in shares.values()]
+    free = samples - len(shares)
+    scale = free / sum(quotas) if free > 0 else 0.0
+    counts = [1 + math.floor(quota * scale) for quota in quotas]
+    by_remainder = sorted(range(len(counts)), key=lambda i: counts[i] - 1 - quotas[i] * scale)
+    for i in by_remainder[: samples - sum(counts)]:
+        counts[i] += 1
+    return dict(zip(shares, counts, strict=True))
+
+
+def _windows_of(tokenizer: PreTrainedTokenizerBase, path: Path, samples: int, seqlen: int) -> Tensor:
     tokens: list[int] = []
     for document in _read_documents(path):
         # Without `verbose`, transformers warns that a text is longer than the context of the model.

@@ -39,6 +39,7 @@ def prune_folder(
     client: LayerClient | Sequence[Pare],
     out: str | Path,
     *,
+    validation: Iterable[BatchInput] = (),
     layers: LayerChoice | None = None,
     ignore: LayerChoice | None = None,
     profile: Profile | None = None,
@@ -78,7 +79,16 @@ def prune_folder(
         stack.callback(source.close)
         model = make_skeleton(folder, model_dtype, device)
         options = RunOptions(layers, ignore, profile, allocate, true_sequential)
-        run = PruneRun(model, batches, client, options=options, blocks=None, group=group, query={**query})
+        run = PruneRun(
+            model,
+            batches,
+            client,
+            validation=validation,
+            options=options,
+            blocks=None,
+            group=group,
+            query={**query},
+        )
         names = stored_block_names(model, run.blocks, run.all_layers, source)
 
         def plan_output() -> OutputFiles | None:

@@ -1,0 +1,90 @@
+/** Tests the errors of the outputs of pruned blocks on held-out windows against a forward pass in float64. */
+
+import { after, before, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
+import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
+import { calibratedModel } from "../../src/prune/calibrated_model.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
+import { eachBackend } from "../support/backends.ts";
+import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+
+const SEQLEN = 20;
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: SEQLEN });
+const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 3, seqlen: SEQLEN });
+
+/** Sets every other weight to 0. */
+function halved({ data, shape }: HostTensor): HostTensor {
+  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
+}
+
+/** Returns the mean over the held-out tokens of ‖Δy‖²/‖y‖² for the output y of `block`. The models have the same blocks before it. */
+function expectedError(dense: OptReference, pruned: OptReference, block: number): number {
+  const square = (x: Float64Array) => x.reduce((sum, value) => sum + value * value, 0);
+  const errors = heldOut.flatMap((window) => {
+    const y = forwardOpt(dense, window).outputs[block], z = forwardOpt(pruned, window).outputs[block];
+    return Array.from(window, (_, t) => {
+      const row = (x: Float64Array) => x.subarray(t * dense.hidden, (t + 1) * dense.hidden);
+      return square(row(y).map((value, i) => value - row(z)[i])) / square(row(y));
+    });
+  });
+  return errors.reduce((a, b) => a + b) / errors.length;
+}
+
+let model: Model, checkpoint: Checkpoint;
+before(async () => {
+  checkpoint = await openOptSotu();
+  model = openModel(checkpoint);
+});
+after(() => checkpoint.close());
+
+/** The bytes of the activations of one window. */
+const WINDOW_BYTES = 262_000;
+
+eachBackend("calibratedModel with held-out windows", (backend) => {
+  for (
+    const [memory, what] of [
+      [{ activationBytes: WINDOW_BYTES }, "one window per batch"],
+      [{ activationBytes: 2 * WINDOW_BYTES, hiddenStatesBytes: 0 }, "two, and states in host memory"],
+      [{}, "all windows in one batch"],
+    ] as const
+  ) {
+    it(`measures the error of each block with pruned layers, with ${what}`, async () => {
+      const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
+      const written = new Map<string, Float64Array>(), blocks: number[] = [];
+      const source = calibratedModel(model, backend(), {
+        windows,
+        validationWindows: heldOut,
+        memory,
+        layers: { has: (name) => !name.includes("layers.2.") },
+        onReplace: (name, { data }) =>
+          Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16")))),
+        onBlock(block, error) {
+          for (const [name, values] of written) pruned.tensors.set(name, values);
+          const expected = expectedError(dense, pruned, block);
+          assert.ok(Math.abs(error / expected - 1) < 1e-4, `block ${block}: ${error}, expected ${expected}`);
+          for (const [name, values] of written) dense.tensors.set(name, values);
+          blocks.push(block);
+          return Promise.resolve();
+        },
+      });
+      for await (const group of source.groups()) {
+        for (const { name, weight } of group.layers) await group.replace(name, halved(weight));
+      }
+      assert.deepEqual(blocks, [0, 1, 3]);
+      assert.equal(backend().counters.bytesLive, 0);
+    });
+  }
+
+  it("measures nothing without held-out windows", async () => {
+    const onBlock = () => Promise.reject(new Error("was measured"));
+    const source = calibratedModel(model, backend(), { windows, onBlock });
+    for await (const group of source.groups()) {
+      for (const { name, weight } of group.layers) await group.replace(name, weight);
+    }
+  });
+});
