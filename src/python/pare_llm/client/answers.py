@@ -52,7 +52,7 @@ class TargetChange(TypedDict):
 
 
 class _Optional(TypedDict, total=False):
-    """The members that a report has only if the request had a target, and those that need validation statistics."""
+    """The members that need a target or validation statistics."""
 
     target_change: TargetChange
     """The change of the error against the target."""
