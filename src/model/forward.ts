@@ -43,6 +43,14 @@ export interface ForwardOptions extends ForwardMemory {
   readonly boundary?: number;
 }
 
+/** The observers of a block that runs. */
+export interface BlockObservers {
+  /** Receives the inputs of the block's linear layers. */
+  readonly observeInput?: InputObserver;
+  /** Receives the outputs of some batches. */
+  readonly observer?: StatesObserver;
+}
+
 /** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
 export type BatchObserver = (...input: [...Parameters<InputObserver>, batch: Batch]) => void;
 
@@ -159,15 +167,13 @@ export class Forward {
 
   /**
    * Runs block `index` on every window. Its outputs replace the stored hidden states.
-   * @param observeInput receives the inputs of the block's linear layers
-   * @param observer receives the outputs of some batches
+   * @param source the weights of the block
    */
   runBlock(
     index: number,
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
-    observeInput: InputObserver = () => {},
-    observer?: StatesObserver,
+    { observeInput, observer }: BlockObservers = {},
   ): Promise<void> {
     return this.#withBlock(
       index,

@@ -118,7 +118,7 @@ async function* groups(
         : undefined;
       // No block follows the last one, so only its held-out outputs are needed.
       if (block < plan.lastBlock) {
-        await forward.runBlock(block, steps.begin("run"), prunedWeights, undefined, error);
+        await forward.runBlock(block, steps.begin("run"), prunedWeights, { observer: error });
       } else if (error) {
         await forward.visitOutputs(block, prunedWeights, error);
         await error.end();

@@ -49,7 +49,7 @@ export async function* denseNorms(
         forward,
         (observe) =>
           block < lastBlock
-            ? forward.runBlock(block, onBatchDone, model.weights, observe)
+            ? forward.runBlock(block, onBatchDone, model.weights, { observeInput: observe })
             : forward.observeBlock(block, observe, onBatchDone),
       );
     }

@@ -14,7 +14,7 @@ import transformers
 from client.fake_server import FakeServer, Received, Reply, solved
 from client.test_wrong_answers import Parts
 from conftest import DENO, MODELS, ROOT, HostProcess
-from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_, prune_folder
+from pare_llm import Pare, PareError, PareHosts, TransportOptions, hold_out, prune_, prune_folder
 from pruning_support import (
     calibration_windows,
     perplexity,
@@ -51,8 +51,10 @@ def test_the_perplexity_is_that_of_the_command_line(name: str, host: HostProcess
     pare_prune(name, tmp_path)
     by_command = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     model = trained_model(name)
-    report = prune_(model, calibration_windows(name, SAMPLES).split(4), Pare(host.url), progress=False)
+    fitted, held_out = hold_out(calibration_windows(name, SAMPLES))
+    report = prune_(model, fitted.split(4), Pare(host.url), validation=held_out.split(4), progress=False)
     assert report.sparsity == 0.5
+    assert all((layer.report.get("validation_error") or 0) > 0 for layer in report.layers)
     weights = [model.get_parameter(layer.weight_name) for layer in report.layers]
     assert zeros_of(weights) == report.zeros == report.entries // 2
     expected = perplexity(by_command, name, EVALUATION_WINDOWS)
