@@ -94,7 +94,8 @@ async function* groups(
   options: CalibrationOptions,
 ): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
   if (plan.layerCount === 0) return;
-  const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } = options;
+  const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } =
+    options;
   const forward = await Forward.begin(backend, model, [...windows, ...validationWindows], {
     ...memory,
     storage: hiddenStates,
@@ -114,7 +115,13 @@ async function* groups(
       }
       const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
       const error = isMeasured
-        ? await BlockError.begin(forward, block, firstHeldOut, model.weights, (error) => onBlock(block, error))
+        ? await BlockError.begin(
+          forward,
+          block,
+          firstHeldOut,
+          model.weights,
+          (error) => onBlock(block, error),
+        )
         : undefined;
       // No block follows the last one, so only its held-out outputs are needed.
       if (block < plan.lastBlock) {

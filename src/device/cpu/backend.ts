@@ -21,7 +21,7 @@ import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import type { ProductLibrary } from "./products/product_library.ts";
-import { ROUNDED_OPERANDS, RoundedCopies } from "./products/rounded_copies.ts";
+import { RoundedCopies } from "./products/rounded_copies.ts";
 import { createThreadPool } from "./thread_pool.ts";
 
 /**
@@ -190,7 +190,7 @@ class CpuBackend implements Backend {
       this.#roundedCopies?.markChanged(operands[i]);
     }
     // Rounding an operand is a command too, so it must be queued before the arguments of this one are written.
-    const rounded = this.#roundedAddresses(kernel.name, operands, params);
+    const rounded = this.#roundedAddresses(kernel, operands, params);
     operands.forEach(({ address }, i) => table.args[i] = address);
     table.setParams(resolved, params);
     const declared = bindings.length + resolved.params.length;
@@ -239,14 +239,13 @@ class CpuBackend implements Backend {
 
   /** Returns the arguments that follow the declared ones: the address of the copy of each operand that is rounded, or 0. */
   #roundedAddresses(
-    name: string,
+    { rounded }: Kernel,
     operands: readonly CpuBuffer[],
     params: Readonly<Record<string, number>>,
   ): number[] {
-    if (!Object.hasOwn(ROUNDED_OPERANDS, name)) return [];
-    const { count, isWorthwhile = () => true } = ROUNDED_OPERANDS[name];
-    const copies = isWorthwhile(params) ? this.#roundedCopies : undefined;
-    return copies?.addresses(operands.slice(0, count)) ?? new Array(count).fill(0);
+    if (!rounded) return [];
+    const copies = rounded.isWorthwhile?.(params) ?? true ? this.#roundedCopies : undefined;
+    return copies?.addresses(operands.slice(0, rounded.count)) ?? new Array(rounded.count).fill(0);
   }
 
   #copiesOwner(): ConstructorParameters<typeof RoundedCopies>[0] {

@@ -25,6 +25,19 @@ export interface ShaderVariant<P extends string = string> {
   readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
 }
 
+/** How a kernel computes on an adapter whose `rounds` is `bfloat16`. */
+export interface RoundedOperands<P extends string = string> {
+  /**
+   * The number of the first bindings that are rounded. The WebAssembly twin takes the addresses of their rounded copies after the
+   * declared arguments. An address is 0 if the operand is not rounded.
+   */
+  readonly count: number;
+  /** Whether the operands of a dispatch are rounded. By default they always are. */
+  readonly isWorthwhile?: (params: Readonly<Record<P, number>>) => boolean;
+  /** The error of further numbers that the kernel rounds, as a number of f32 roundings (`CaseOutput.roundings`). */
+  readonly roundings?: number;
+}
+
 /** The contract of one kernel. `B` are the names of its bindings, and `P` the names of its parameters. */
 export interface Kernel<B extends string = string, P extends string = string> {
   /** A unique name. The WebAssembly twin exports functions called `NAME` and `NAME_items`. */
@@ -44,6 +57,8 @@ export interface Kernel<B extends string = string, P extends string = string> {
    * fastest for all sizes. A tuning that names a variant is used for all sizes.
    */
   readonly variantFor?: (params: Readonly<Record<NoInfer<P>, number>>) => string | undefined;
+  /** Present if an adapter whose `rounds` is `bfloat16` rounds operands of this kernel. */
+  readonly rounded?: RoundedOperands<NoInfer<P>>;
   /** Dispatches with fixed operands by which the self-check decides whether a device computes this kernel correctly. */
   readonly cases: () => readonly KernelCase<NoInfer<B>, NoInfer<P>>[];
 }

@@ -34,6 +34,7 @@ function declareProduct(name: string, gemm: GemmKernel, seed: number): GemmKerne
     ...gemm,
     name,
     variants: { ...gemm.variants, [MATRIX_VARIANT]: matrix },
+    rounded: { count: 2 },
     cases: () => [...gemmCases(seed), longSums(gemm === gemmTN)],
   });
 }

@@ -2,8 +2,7 @@
 
 import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { ROUNDED_OPERANDS, type RoundedOperands } from "../../device/cpu/products/rounded_copies.ts";
-import type { Kernel } from "../../device/kernels/kernel.ts";
+import type { Kernel, RoundedOperands } from "../../device/kernels/kernel.ts";
 import type { CaseOutput, Values } from "../../device/kernels/kernel_case.ts";
 import { messageOf } from "../../base/errors.ts";
 import { describeDifference, type ResultFingerprint } from "./fingerprint.ts";
@@ -30,10 +29,11 @@ export interface CheckCase {
 }
 
 /** Returns how an adapter that rounds operands computes a case, or undefined if it does not round those of the case. */
-export function roundedOperands({ subject, steps }: CheckCase): RoundedOperands | undefined {
-  if (!Object.hasOwn(ROUNDED_OPERANDS, subject)) return undefined;
-  const { [subject]: operands } = ROUNDED_OPERANDS;
-  return operands.isWorthwhile?.(steps[0].params) ?? true ? operands : undefined;
+export function roundedOperands(
+  { steps: [{ kernel: { rounded }, params }, ...others] }: CheckCase,
+): RoundedOperands | undefined {
+  if (others.length > 0 || !rounded) return undefined;
+  return rounded.isWorthwhile?.(params) ?? true ? rounded : undefined;
 }
 
 /** Returns the key of the committed numbers of a case on an adapter. They differ if the adapter rounds the operands. */

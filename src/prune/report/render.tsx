@@ -10,7 +10,13 @@ import colours from "../../pages/style/colours.css" with { type: "text" };
 import style from "./style.css" with { type: "text" };
 import { raw } from "hono/html";
 import type { PropsWithChildren } from "hono/jsx";
-import { drawBlockErrorChart, drawErrorChart, drawSparsityChart, drawTimeChart, timeDescription } from "./charts.ts";
+import {
+  drawBlockErrorChart,
+  drawErrorChart,
+  drawSparsityChart,
+  drawTimeChart,
+  timeDescription,
+} from "./charts.ts";
 import { countText, numberText, shareText } from "./format.ts";
 import { KeyFigures } from "./key_figures.tsx";
 import { LayerTables } from "./layer_table.tsx";

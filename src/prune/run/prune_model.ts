@@ -81,7 +81,9 @@ function prunableModel(
     activations: location = "auto",
   }: WeighedJob,
   { backend, signal, onCalibrationStep }: PruneServices,
-  { finished, readFinished, states, replace, recordBlock }: OpenDestination & { readonly finished: ReadonlySet<string> },
+  { finished, readFinished, states, replace, recordBlock }: OpenDestination & {
+    readonly finished: ReadonlySet<string>;
+  },
   clock: PhaseClock,
   timeLeft: TimeLeft,
 ): CalibratedModel {

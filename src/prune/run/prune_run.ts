@@ -125,7 +125,9 @@ export class PruneRun implements AsyncDisposable {
   /** The errors of the outputs of the pruned blocks on the held-out windows, in the order of the model. */
   get blocks(): RunReport["blocks"] & object {
     const errors = new Map<number, number | null>();
-    for (const entry of this.journal.entries) if (entry.type === "block") errors.set(entry.block, entry.error);
+    for (const entry of this.journal.entries) {
+      if (entry.type === "block") errors.set(entry.block, entry.error);
+    }
     return [...errors].map(([block, error]) => ({ block, error })).toSorted((a, b) => a.block - b.block);
   }
 

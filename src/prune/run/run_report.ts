@@ -56,7 +56,10 @@ export function runReport(
     seqlen,
     fingerprint,
   } = facts;
-  const warnings = [...end.warnings, ...validationWarnings(layers.map(({ report, name }) => ({ ...report, name })))];
+  const warnings = [
+    ...end.warnings,
+    ...validationWarnings(layers.map(({ report, name }) => ({ ...report, name }))),
+  ];
   const labels = calibrationLabels(texts.calibration);
   const bytes = countWeightFileBytes(checkpoint.shards),
     { write, evaluation, perplexity, validationSamples } = end;

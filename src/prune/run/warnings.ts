@@ -44,7 +44,9 @@ export function validationWarnings(layers: readonly MeasuredLayer[]): string[] {
   const factors = layers.flatMap(({ name, relative_error: fitted, validation_error: heldOut }) =>
     fitted && heldOut ? [{ name, factor: heldOut / fitted }] : []
   );
-  const far = factors.filter(({ factor }) => factor > VALIDATION_FACTOR).toSorted((a, b) => b.factor - a.factor);
+  const far = factors.filter(({ factor }) => factor > VALIDATION_FACTOR).toSorted((a, b) =>
+    b.factor - a.factor
+  );
   if (far.length === 0 || far.length < WARNED_SHARE * factors.length) return [];
   const [{ name, factor }] = far;
   return [

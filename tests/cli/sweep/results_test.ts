@@ -7,6 +7,7 @@ import { settingName, type Sweep, sweepTable } from "../../../src/cli/sweep/resu
 const SWEEP: Sweep = {
   model: "m",
   calibration: "c.txt",
+  validation_samples: 0,
   samples: 1,
   allocate: "uniform",
   text: "t.txt",

@@ -6,7 +6,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Kernel } from "../../../src/device/kernels/kernel.ts";
-import { ROUNDED_OPERANDS } from "../../../src/device/cpu/products/rounded_copies.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 
 const SOURCES = new URL("../../../src/device/cpu/assembly/", import.meta.url);
@@ -49,7 +48,7 @@ function declaredFields(kernel: Kernel): string[] {
     ...Object.keys(kernel.bindings).map((name) => `${name}: usize`),
     ...Object.entries(kernel.params).map(([name, type]) => `${name}: ${type}`),
     // The backend appends the addresses of the rounded copies of the first bindings.
-    ...Object.keys(kernel.bindings).slice(0, ROUNDED_OPERANDS[kernel.name]?.count ?? 0).map((name) =>
+    ...Object.keys(kernel.bindings).slice(0, kernel.rounded?.count ?? 0).map((name) =>
       `${name}_rounded: usize`
     ),
   ];

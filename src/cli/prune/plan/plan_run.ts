@@ -113,7 +113,11 @@ export async function planRun(
 }
 
 /** Counts the bytes that are sent to hosts at most. */
-function countSentBytes({ checkpoint, validationWindows = [] }: FolderJob, plan: BlockPlan, hosts: number): number {
+function countSentBytes(
+  { checkpoint, validationWindows = [] }: FolderJob,
+  plan: BlockPlan,
+  hosts: number,
+): number {
   let bytes = 0;
   for (let block = 0; block <= plan.lastBlock; block++) {
     for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {

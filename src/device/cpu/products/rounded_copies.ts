@@ -5,8 +5,6 @@
  */
 
 import type { CpuBuffer } from "../buffer.ts";
-import { attention } from "../../kernels/forward/attention.ts";
-import { productNT, productTN } from "../../kernels/product.ts";
 
 /** Where the copies are allocated, and how they are made. */
 export interface RoundedCopiesOwner {
@@ -23,25 +21,6 @@ interface Copy {
   /** Whether the copy has the current elements of its operand. */
   isCurrent: boolean;
 }
-
-/** How a kernel multiplies rounded copies. */
-export interface RoundedOperands {
-  /** The number of the kernel's first bindings that are rounded. The twin takes the addresses of their copies after the declared arguments. */
-  readonly count: number;
-  /** Whether the operands of a dispatch are rounded. By default they always are. */
-  readonly isWorthwhile?: (params: Readonly<Record<string, number>>) => boolean;
-  /** The error of further numbers that the kernel rounds, as a number of f32 roundings (`CaseOutput.roundings`). */
-  readonly roundings?: number;
-}
-
-/** The kernels that multiply rounded copies, by name. */
-export const ROUNDED_OPERANDS: Readonly<Record<string, RoundedOperands>> = {
-  [productNT.name]: { count: 2 },
-  [productTN.name]: { count: 2 },
-  // A pass of few tokens, as when a text is generated, reads much of the cache of keys and values but changes little of it.
-  // Rounding the numerators of the softmax changes their mean by at most 2⁻⁹ of the largest value.
-  [attention.name]: { count: 3, isWorthwhile: ({ past }) => past === 0, roundings: 2 ** 15 },
-};
 
 /** The memory of all copies together. The copies that were used least recently are freed to make room. */
 const MAX_BYTES = 256 << 20;

@@ -70,6 +70,13 @@ export const attention = defineKernel({
     grid,
     loops: countLoops,
   },
+  rounded: {
+    count: 3,
+    // A pass of few tokens, as when a text is generated, reads much of the cache of keys and values but changes little of it.
+    isWorthwhile: ({ past }) => past === 0,
+    // Rounding the numerators of the softmax changes their mean by at most 2⁻⁹ of the largest value.
+    roundings: 2 ** 15,
+  },
   cases: () => [
     {
       feature: "shared keys",
