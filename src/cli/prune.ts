@@ -30,6 +30,8 @@ import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
 import { tokenWarnings } from "../prune/run/warnings.ts";
 import { loadingLines, printRunResult } from "./prune/print_result.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyProtocol, declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./remote_client.ts";
@@ -44,7 +46,8 @@ export function createPruneCommand(signal: AbortSignal): Command {
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
   const { out, calibration, text, profile } = options;
-  const query = layerQuery(options), servers = serverUrls(options);
+  const query: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
+  const servers = serverUrls(options);
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);

@@ -14,7 +14,7 @@ export interface LayerQuery {
   readonly blocksize?: number;
   /** λ. λ times the mean of the Hessian's diagonal is added to the diagonal. Accepts 0 to 1. Defaults to 0.01. */
   readonly damping?: number;
-  /** How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a fixed length. Defaults to none. */
+  /** How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a fixed length, and is the default of whole models. Defaults to none. */
   readonly token_weights?: "none" | "unit";
   /** Round the kept weights to a grid of 2^bits values. Accepts 2 to 8. */
   readonly bits?: number;

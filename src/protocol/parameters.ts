@@ -95,7 +95,7 @@ const sharedFields = {
   }),
   token_weights: oneOf("none", "unit").default("none").meta({
     description:
-      "How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a fixed length",
+      "How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a fixed length, and is the default of whole models",
   }),
   ...roundingFields,
   refit: integer(0, MAX_REFIT_STEPS).optional().meta({

@@ -141,7 +141,7 @@ export function declarePrune(): Command {
 interface Protocol {
   readonly options: Pick<
     PruneOptions,
-    "method" | "calibration" | "samples" | "seqlen" | "seed" | "validation" | "windows"
+    "method" | "calibration" | "samples" | "seqlen" | "seed" | "validation" | "windows" | "tokenWeights"
   >;
   readonly text: TextName;
 }
@@ -155,6 +155,7 @@ const PROTOCOLS: Readonly<Record<ProtocolName, Protocol>> = {
       seqlen: 2048,
       seed: NAMED_SEED,
       validation: 0,
+      tokenWeights: "none",
       windows: undefined,
     },
     text: "wikitext2",

@@ -1,6 +1,7 @@
 /** The types of pruning a whole model: the job, its services, and the destination of the pruned layers. */
 
 import type { Backend } from "../../device/backend.ts";
+import type { TokenWeights } from "../../layer/calibration/hessian.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
@@ -12,6 +13,12 @@ import type { NameSet } from "../block_plan.ts";
 import type { CalibratedModel, CalibrationStep } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import type { Lap, PhaseClock } from "./phase_clock.ts";
+
+/**
+ * How much each token counts in the statistics of a run whose layers do not say it. Pretrained models have a few tokens that would
+ * outweigh all others (`TokenWeights`).
+ */
+export const DEFAULT_TOKEN_WEIGHTS: TokenWeights = "unit";
 
 /** The model to prune, and how. */
 export interface PruneJob {

@@ -9,7 +9,13 @@ import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
 import { type CalibratedModel, calibratedModel, type TokenWeightsOf } from "../calibrated_model.ts";
 import { uncalibratedModel } from "../open_round.ts";
-import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
+import {
+  DEFAULT_TOKEN_WEIGHTS,
+  type Destination,
+  type OpenDestination,
+  type PruneJob,
+  type PruneServices,
+} from "./job.ts";
 import { PhaseClock } from "./phase_clock.ts";
 import { TimeLeft } from "./time_left.ts";
 
@@ -49,7 +55,7 @@ interface WeighedJob extends PruneJob {
 function withTokenWeights(job: PruneJob): WeighedJob {
   return {
     ...job,
-    tokenWeightsOf: (name) => job.queryOf(name).token_weights,
+    tokenWeightsOf: (name) => job.queryOf(name).token_weights ?? DEFAULT_TOKEN_WEIGHTS,
     queryOf(name) {
       const { token_weights: _weights, ...query } = job.queryOf(name);
       return query;

@@ -26,7 +26,7 @@ class LayerQuery(TypedDict, total=False):
     0.01."""
     token_weights: Literal["none", "unit"]
     """How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a
-    fixed length. Defaults to none."""
+    fixed length, and is the default of whole models. Defaults to none."""
     bits: int
     """Round the kept weights to a grid of 2^bits values. Accepts 2 to 8."""
     group_size: int

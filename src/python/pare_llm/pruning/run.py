@@ -66,7 +66,7 @@ class PruneRun:
         self.ranks = Ranks(group)
         self._query = layer_query(query)
         # The recorder weighs the tokens, so the hosts get statistics that are sums already.
-        self._token_weights: TokenWeights = self._query.get("token_weights", "none")
+        self._token_weights: TokenWeights = self._query.get("token_weights", "unit")
         if self._token_weights not in ("none", "unit"):
             raise ValueError(f"token_weights: must be 'none' or 'unit', got {self._token_weights!r}")
         sent = {name: value for name, value in self._query.items() if name != "token_weights"}
