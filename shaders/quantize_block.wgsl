@@ -6,7 +6,7 @@
 // m columns in which an n:m pattern keeps n. A grid is the set of values that weights are rounded to. A unit is a
 // run of columns whose weights must all be up to date when the loop reaches the first of them.
 
-// The members of Params in shared/column_loop.wgsl, and six more.
+// The members of Params in shared/column_loop.wgsl, and eight more.
 struct QuantizeParams {
   rows: u32,
   size: u32,
@@ -24,6 +24,8 @@ struct QuantizeParams {
   grids: u32,
   max_code: u32,
   symmetric: u32,
+  searched: u32,
+  scale_dtype: u32,
 }
 
 @group(0) @binding(6) var<storage, read_write> scales: array<f32>;
@@ -32,12 +34,19 @@ struct QuantizeParams {
 
 // The grid to which this invocation currently rounds.
 var<private> grid: QuantizationGrid;
+// The quads of candidates in a stage of the search for a row's grid, and the most parts into which the columns of the
+// grid are divided among the lanes.
+const QUADS: u32 = CANDIDATES / 4;
+const MAX_PARTS: u32 = 4;
+// The errors of each part, quad by quad.
+var<workgroup> candidate_errors: array<vec4f, ROWS * QUADS * MAX_PARTS>;
 
 // Rounds or prunes the entry in column j. `weight` is its weight with the updates so far, and `pivot` is U[j,j].
 // Returns the new weight and the error divided by the pivot.
 fn settle(lane: Lane, j: u32, weight: f32, pivot: f32) -> Settled {
   let code = clamp(round(weight / grid.scale) + grid.zero, 0, f32(quantize_params.max_code));
-  let kept = select((code - grid.zero) * grid.scale, 0, is_pruned(lane, j));
+  // A negative scale would make −0 of the weight 0.
+  let kept = select((code - grid.zero) * grid.scale, 0, code == grid.zero || is_pruned(lane, j));
   return Settled(kept, (weight - kept) / pivot);
 }
 
@@ -63,19 +72,66 @@ fn load_mask(p: Params, lane: Lane) {
   }
 }
 
-// Computes the grid of the row's weights in the columns start … end−1. Every lane computes the whole grid.
-fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32) {
+// Returns the weight in column c, which is 0 for a search if the entry is pruned. Then it adds no error.
+fn fitted_weight(q: QuantizeParams, lane: Lane, c: u32) -> f32 {
+  return select(weights[lane.local_row * STRIDE + c], 0, q.searched == 1 && is_pruned(lane, c));
+}
+
+// Computes the grid of the row's weights in the columns start … end−1 from their extremes. Every lane computes the
+// whole grid.
+fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule) {
   if !lane.exists {
     return;
   }
   var low = 0.0;
   var high = 0.0;
   for (var c = start; c < end; c++) {
-    low = min(low, weights[lane.local_row * STRIDE + c]);
-    high = max(high, weights[lane.local_row * STRIDE + c]);
+    let weight = fitted_weight(q, lane, c);
+    low = min(low, weight);
+    high = max(high, weight);
   }
-  grid = quantization_grid(low, high, f32(q.max_code), q.symmetric == 1);
-  if lane.index == 0 {
+  grid = quantization_grid(low, high, rule);
+}
+
+// Replaces the grid by the candidate with the smallest error in the columns start … end−1. The lanes of a row share
+// the quads of candidates and the columns.
+fn search_stage(p: Params, q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule, stage: u32) {
+  let errors = lane.local_row * QUADS * MAX_PARTS;
+  let parts = clamp(LANES / QUADS, 1, MAX_PARTS);
+  let part = lane.index / QUADS;
+  if lane.exists && part < parts {
+    for (var quad = lane.index % QUADS; quad < QUADS; quad += min(LANES, QUADS)) {
+      let candidates = candidates_of(grid, stage, quad, rule);
+      let inverses = 1 / candidates.scales;
+      var sums = vec4f();
+      for (var c = start + part; c < end; c += parts) {
+        let importance = 1 / u_at(p.u_offset + c * p.ldu + c);
+        sums += grid_errors_of(candidates, inverses, rule.max_code, fitted_weight(q, lane, c), importance);
+      }
+      candidate_errors[errors + quad * MAX_PARTS + part] = sums;
+    }
+  }
+  workgroupBarrier();
+  if lane.exists {
+    var best = BestCandidate(0, candidate_errors[errors].x);
+    for (var other = 1u; other < parts; other++) {
+      best.error += candidate_errors[errors + other].x;
+    }
+    for (var quad = 0u; quad < QUADS; quad++) {
+      var sums = candidate_errors[errors + quad * MAX_PARTS];
+      for (var other = 1u; other < parts; other++) {
+        sums += candidate_errors[errors + quad * MAX_PARTS + other];
+      }
+      best = better_candidate(best, quad, sums);
+    }
+    grid = candidate_grid(grid, stage, best.n, rule);
+  }
+  workgroupBarrier();
+}
+
+// Stores the grid of the columns from `start` on.
+fn store_grid(q: QuantizeParams, lane: Lane, start: u32) {
+  if lane.exists && lane.index == 0 {
     let at = lane.matrix_row * q.grids + (q.first + start) / q.grid_size;
     scales[at] = grid.scale;
     zeros[at] = grid.zero;
@@ -95,6 +151,7 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
     grid = QuantizationGrid(scales[lane.matrix_row], zeros[lane.matrix_row]);
   }
   workgroupBarrier();
+  let rule = GridRule(f32(q.max_code), q.symmetric == 1, q.searched == 1, q.scale_dtype);
   var totals = vec2f();
   let unit = select(select(SEGMENT, q.group, q.group > 0), q.grid_size, q.grid_size > 0);
   let group = select(unit, q.group, q.group > 0);
@@ -105,7 +162,12 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
     for (var first = span; first < span_end; first += unit) {
       let unit_end = min(first + unit, span_end);
       if q.grid_size > 0 {
-        fit_grid(q, lane, first, unit_end);
+        fit_grid(q, lane, first, unit_end, rule);
+        if q.searched == 1 {
+          search_stage(p, q, lane, first, unit_end, rule, 0);
+          search_stage(p, q, lane, first, unit_end, rule, 1);
+        }
+        store_grid(q, lane, first);
         workgroupBarrier();
       }
       for (var start = first; start < unit_end; start += group) {
