@@ -38,6 +38,8 @@ var<private> grid: QuantizationGrid;
 // grid are divided among the lanes.
 const QUADS: u32 = CANDIDATES / 4;
 const MAX_PARTS: u32 = 4;
+// 1/U[j,j] for each column j of the block.
+var<workgroup> importances: array<f32, MAX_SIZE>;
 // The errors of each part, quad by quad.
 var<workgroup> candidate_errors: array<vec4f, ROWS * QUADS * MAX_PARTS>;
 
@@ -72,13 +74,9 @@ fn load_mask(p: Params, lane: Lane) {
   }
 }
 
-// Returns the weight in column c, which is 0 for a search if the entry is pruned. Then it adds no error.
-fn fitted_weight(q: QuantizeParams, lane: Lane, c: u32) -> f32 {
-  return select(weights[lane.local_row * STRIDE + c], 0, q.searched == 1 && is_pruned(lane, c));
-}
-
 // Computes the grid of the row's weights in the columns start … end−1 from their extremes. Every lane computes the
-// whole grid.
+// whole grid. For a search, the function also stores the weights in `kept_weights`, where the results of these columns
+// are written later. A pruned entry is stored as 0, so that it adds no error.
 fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule) {
   if !lane.exists {
     return;
@@ -86,7 +84,13 @@ fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule)
   var low = 0.0;
   var high = 0.0;
   for (var c = start; c < end; c++) {
-    let weight = fitted_weight(q, lane, c);
+    var weight = weights[lane.local_row * STRIDE + c];
+    if q.searched == 1 {
+      weight = select(weight, 0, is_pruned(lane, c));
+      if (c - start) % LANES == lane.index {
+        kept_weights[lane.local_row * STRIDE + c] = weight;
+      }
+    }
     low = min(low, weight);
     high = max(high, weight);
   }
@@ -95,7 +99,7 @@ fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule)
 
 // Replaces the grid by the candidate with the smallest error in the columns start … end−1. The lanes of a row share
 // the quads of candidates and the columns.
-fn search_stage(p: Params, q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule, stage: u32) {
+fn search_stage(lane: Lane, start: u32, end: u32, rule: GridRule, stage: u32) {
   let errors = lane.local_row * QUADS * MAX_PARTS;
   let parts = clamp(LANES / QUADS, 1, MAX_PARTS);
   let part = lane.index / QUADS;
@@ -105,8 +109,8 @@ fn search_stage(p: Params, q: QuantizeParams, lane: Lane, start: u32, end: u32, 
       let inverses = 1 / candidates.scales;
       var sums = vec4f();
       for (var c = start + part; c < end; c += parts) {
-        let importance = 1 / u_at(p.u_offset + c * p.ldu + c);
-        sums += grid_errors_of(candidates, inverses, rule.max_code, fitted_weight(q, lane, c), importance);
+        let weight = kept_weights[lane.local_row * STRIDE + c];
+        sums += grid_errors_of(candidates, inverses, rule.max_code, weight, importances[c]);
       }
       candidate_errors[errors + quad * MAX_PARTS + part] = sums;
     }
@@ -147,6 +151,11 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
   let lane = find_lane(p, workgroup.x, local);
   load_row(p, lane);
   load_mask(p, lane);
+  if q.searched == 1 {
+    for (var c = local; c < p.size; c += ROWS * LANES) {
+      importances[c] = 1 / u_at(p.u_offset + c * p.ldu + c);
+    }
+  }
   if lane.exists && q.grid_size == 0 {
     grid = QuantizationGrid(scales[lane.matrix_row], zeros[lane.matrix_row]);
   }
@@ -164,8 +173,9 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
       if q.grid_size > 0 {
         fit_grid(q, lane, first, unit_end, rule);
         if q.searched == 1 {
-          search_stage(p, q, lane, first, unit_end, rule, 0);
-          search_stage(p, q, lane, first, unit_end, rule, 1);
+          workgroupBarrier();
+          search_stage(lane, first, unit_end, rule, 0);
+          search_stage(lane, first, unit_end, rule, 1);
         }
         store_grid(q, lane, first);
         workgroupBarrier();

@@ -54,7 +54,8 @@ function quantizeBlockShader(
         return sequence(updateSpanLoops(start, spanEnd), loopOver(units));
       });
       const words = loop(Math.ceil(size / 32 / constants.LANES));
-      return sequence(words, loopOver(spans), rowLoops(size, constants));
+      const importances = loop(searched ? Math.ceil(size / ROWS / constants.LANES) : 0);
+      return sequence(words, importances, loopOver(spans), rowLoops(size, constants));
     },
   };
 }
@@ -100,7 +101,7 @@ export const quantizeBlock = defineKernel({
     scale_dtype: "u32",
   },
   shader: quantizeBlockShader(HARDWARE),
-  softwareShader: quantizeBlockShader(SOFTWARE),
+  softwareShader: quantizeBlockShader({ ...SOFTWARE, KEPT: HARDWARE.KEPT }), // A search stores weights there.
   cases: () => ROUNDED.map(quantizeBlockCase),
 });
 
