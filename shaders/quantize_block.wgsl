@@ -47,8 +47,9 @@ var<workgroup> candidate_errors: array<vec4f, ROWS * QUADS * MAX_PARTS>;
 // Returns the new weight and the error divided by the pivot.
 fn settle(lane: Lane, j: u32, weight: f32, pivot: f32) -> Settled {
   let code = clamp(round(weight / grid.scale) + grid.zero, 0, f32(quantize_params.max_code));
-  // A negative scale would make −0 of the weight 0.
-  let kept = select((code - grid.zero) * grid.scale, 0, code == grid.zero || is_pruned(lane, j));
+  let rounded = (code - grid.zero) * grid.scale;
+  // A negative scale makes −0 of the weight 0. If the scale is infinite, the result must not become a number.
+  let kept = select(rounded, 0, rounded == 0 || is_pruned(lane, j));
   return Settled(kept, (weight - kept) / pivot);
 }
 
