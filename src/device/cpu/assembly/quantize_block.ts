@@ -38,6 +38,9 @@ import { ceil_divide } from "./shared/items";
   scale_dtype: u32;
 }
 
+// The columns after which a search looks whether a candidate can still be the best one of any row.
+const CHECKED_COLUMNS: u32 = 8;
+
 export function quantize_block_items(args: QuantizeBlockArgs): u32 {
   return row_bundle_items(args);
 }
@@ -122,10 +125,15 @@ function search_stage(args: QuantizeBlockArgs, start: u32, stop: u32, stage: u32
     const lowestA = f32x4.neg(zeroA), lowestB = f32x4.neg(zeroB);
     const highestA = f32x4.sub(f32x4.splat(maxCode), zeroA), highestB = f32x4.sub(f32x4.splat(maxCode), zeroB);
     let sumA = f32x4.splat(0), sumB = sumA;
-    for (let j = start; j < stop; j++) {
-      const importance = v128.load32_splat(reciprocal(j)), w = temporary(j);
-      sumA = add_grid_error(sumA, scaleA, inverseA, lowestA, highestA, v128.load(w), importance);
-      sumB = add_grid_error(sumB, scaleB, inverseB, lowestB, highestB, v128.load(w, 16), importance);
+    for (let first = start; first < stop; first += CHECKED_COLUMNS) {
+      const last = min<u32>(first + CHECKED_COLUMNS, stop);
+      for (let j = first; j < last; j++) {
+        const importance = v128.load32_splat(reciprocal(j)), w = temporary(j);
+        sumA = add_grid_error(sumA, scaleA, inverseA, lowestA, highestA, v128.load(w), importance);
+        sumB = add_grid_error(sumB, scaleB, inverseB, lowestB, highestB, v128.load(w, 16), importance);
+      }
+      // Sums of squares never become smaller, so the candidate has lost.
+      if (i32x4.all_true(v128.and(f32x4.ge(sumA, best0), f32x4.ge(sumB, best1)))) break;
     }
     const lessA = f32x4.lt(sumA, best0), lessB = f32x4.lt(sumB, best1);
     best0 = v128.bitselect(sumA, best0, lessA);

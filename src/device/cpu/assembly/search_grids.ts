@@ -48,34 +48,43 @@ export function grid_errors(args: GridErrorsArgs, item: u32): void {
   for (let r = first; r < end; r++) {
     const at = <usize>(args.row0 + r) << 2, row = args.w + (<usize>(r * args.ld) << 2);
     const start = v128.load32_splat(args.scales + at), startZero = v128.load32_splat(args.zeros + at);
-    for (let n: u32 = 0; n < CANDIDATES; n++) {
-      const scale = candidate_scale(start, stage, n, symmetric, args.scale_dtype);
-      const zero = candidate_zero(startZero, stage, n, maxCode, symmetric);
-      const sum = args.errors + (at << 4) + (<usize>n << 2);
-      store<f32>(sum, load<f32>(sum) + row_error(row, importance, cols, scale, zero, maxCode));
+    for (let n: u32 = 0; n < CANDIDATES; n += 2) {
+      const scaleA = candidate_scale(start, stage, n, symmetric, args.scale_dtype);
+      const scaleB = candidate_scale(start, stage, n + 1, symmetric, args.scale_dtype);
+      const zeroA = candidate_zero(startZero, stage, n, maxCode, symmetric);
+      const zeroB = candidate_zero(startZero, stage, n + 1, maxCode, symmetric);
+      add_row_errors(args.errors + (at << 4) + (<usize>n << 2), row, importance, cols, scaleA, scaleB, zeroA, zeroB, maxCode);
     }
   }
 }
 
-// Returns the error of one grid for the columns of a row. All lanes of `scale` and `zero` are equal.
-function row_error(row: usize, importance: usize, cols: u32, scale: v128, zero: v128, max_code: f32): f32 {
-  const inverse = f32x4.div(f32x4.splat(1), scale), lowest = f32x4.neg(zero);
-  const highest = f32x4.sub(f32x4.splat(max_code), zero);
-  let even = f32x4.splat(0), odd = even;
+// Adds the errors of two grids, A and B, for the columns of a row to the two sums at `sums`. All lanes of a vector of scales or
+// zeros are equal.
+function add_row_errors(
+  sums: usize, row: usize, importance: usize, cols: u32, scaleA: v128, scaleB: v128, zeroA: v128, zeroB: v128, max_code: f32,
+): void {
+  const inverseA = f32x4.div(f32x4.splat(1), scaleA), inverseB = f32x4.div(f32x4.splat(1), scaleB);
+  const lowestA = f32x4.neg(zeroA), lowestB = f32x4.neg(zeroB);
+  const highestA = f32x4.sub(f32x4.splat(max_code), zeroA), highestB = f32x4.sub(f32x4.splat(max_code), zeroB);
+  let sumA = f32x4.splat(0), sumB = sumA;
   let c: u32 = 0;
-  for (; c + 8 <= cols; c += 8) {
-    even = add_grid_error(even, scale, inverse, lowest, highest, v128.load(row), v128.load(importance));
-    odd = add_grid_error(odd, scale, inverse, lowest, highest, v128.load(row, 16), v128.load(importance, 16));
-    row += 32;
-    importance += 32;
+  for (; c + 4 <= cols; c += 4) {
+    const w = v128.load(row), factor = v128.load(importance);
+    sumA = add_grid_error(sumA, scaleA, inverseA, lowestA, highestA, w, factor);
+    sumB = add_grid_error(sumB, scaleB, inverseB, lowestB, highestB, w, factor);
+    row += 16;
+    importance += 16;
   }
-  let tail = f32x4.splat(0);
+  let tailA = f32x4.splat(0), tailB = tailA;
   for (; c < cols; c++) {
-    tail = add_grid_error(tail, scale, inverse, lowest, highest, v128.load32_splat(row), v128.load32_splat(importance));
+    const w = v128.load32_splat(row), factor = v128.load32_splat(importance);
+    tailA = add_grid_error(tailA, scaleA, inverseA, lowestA, highestA, w, factor);
+    tailB = add_grid_error(tailB, scaleB, inverseB, lowestB, highestB, w, factor);
     row += 4;
     importance += 4;
   }
-  return sum_lanes(f32x4.add(even, odd)) + f32x4.extract_lane(tail, 0);
+  store<f32>(sums, load<f32>(sums) + sum_lanes(sumA) + f32x4.extract_lane(tailA, 0));
+  store<f32>(sums, load<f32>(sums, 4) + sum_lanes(sumB) + f32x4.extract_lane(tailB, 0), 4);
 }
 
 export function choose_grids_items(args: ChooseGridsArgs): u32 {
