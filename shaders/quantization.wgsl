@@ -13,6 +13,8 @@ struct FitParams {
   count: u32,
   max_code: u32,
   symmetric: u32,
+  searched: u32,
+  scale_dtype: u32,
 }
 
 struct EncodeParams {
@@ -29,10 +31,9 @@ struct EncodeParams {
 @group(0) @binding(2) var<storage, read_write> extremes_highs: array<f32>;
 @group(0) @binding(3) var<uniform> extremes_params: ExtremesParams;
 
-@group(0) @binding(0) var<storage, read> fit_ranges: array<f32>;
-@group(0) @binding(1) var<storage, read_write> fit_scales: array<f32>;
-@group(0) @binding(2) var<storage, read_write> fit_zeros: array<f32>;
-@group(0) @binding(3) var<uniform> fit_params: FitParams;
+@group(0) @binding(0) var<storage, read_write> fit_scales: array<f32>;
+@group(0) @binding(1) var<storage, read_write> fit_zeros: array<f32>;
+@group(0) @binding(2) var<uniform> fit_params: FitParams;
 
 @group(0) @binding(0) var<storage, read> encode_q: array<f32>;
 @group(0) @binding(1) var<storage, read> encode_scales: array<f32>;
@@ -92,9 +93,8 @@ fn fit_grids(
     return;
   }
   // Before the dispatch, fit_scales has the smallest weights and fit_zeros the largest.
-  let low = fit_ranges[i] * fit_scales[i];
-  let high = fit_ranges[i] * fit_zeros[i];
-  let fitted = quantization_grid(low, high, f32(p.max_code), p.symmetric == 1);
+  let rule = GridRule(f32(p.max_code), p.symmetric == 1, p.searched == 1, p.scale_dtype);
+  let fitted = quantization_grid(fit_scales[i], fit_zeros[i], rule);
   fit_scales[i] = fitted.scale;
   fit_zeros[i] = fitted.zero;
 }

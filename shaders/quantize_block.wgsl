@@ -6,7 +6,7 @@
 // m columns in which an n:m pattern keeps n. A grid is the set of values that weights are rounded to. A unit is a
 // run of columns whose weights must all be up to date when the loop reaches the first of them.
 
-// The members of Params in shared/column_loop.wgsl, and six more.
+// The members of Params in shared/column_loop.wgsl, and eight more.
 struct QuantizeParams {
   rows: u32,
   size: u32,
@@ -24,6 +24,8 @@ struct QuantizeParams {
   grids: u32,
   max_code: u32,
   symmetric: u32,
+  searched: u32,
+  scale_dtype: u32,
 }
 
 @group(0) @binding(6) var<storage, read_write> scales: array<f32>;
@@ -32,12 +34,22 @@ struct QuantizeParams {
 
 // The grid to which this invocation currently rounds.
 var<private> grid: QuantizationGrid;
+// The quads of candidates in a stage of the search for a row's grid, and the most parts into which the columns of the
+// grid are divided among the lanes.
+const QUADS: u32 = CANDIDATES / 4;
+const MAX_PARTS: u32 = 4;
+// 1/U[j,j] for each column j of the block.
+var<workgroup> importances: array<f32, MAX_SIZE>;
+// The errors of each part, quad by quad.
+var<workgroup> candidate_errors: array<vec4f, ROWS * QUADS * MAX_PARTS>;
 
 // Rounds or prunes the entry in column j. `weight` is its weight with the updates so far, and `pivot` is U[j,j].
 // Returns the new weight and the error divided by the pivot.
 fn settle(lane: Lane, j: u32, weight: f32, pivot: f32) -> Settled {
   let code = clamp(round(weight / grid.scale) + grid.zero, 0, f32(quantize_params.max_code));
-  let kept = select((code - grid.zero) * grid.scale, 0, is_pruned(lane, j));
+  let rounded = (code - grid.zero) * grid.scale;
+  // A negative scale makes −0 of the weight 0. If the scale is infinite, the result must not become a number.
+  let kept = select(rounded, 0, rounded == 0 || is_pruned(lane, j));
   return Settled(kept, (weight - kept) / pivot);
 }
 
@@ -63,19 +75,68 @@ fn load_mask(p: Params, lane: Lane) {
   }
 }
 
-// Computes the grid of the row's weights in the columns start … end−1. Every lane computes the whole grid.
-fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32) {
+// Computes the grid of the row's weights in the columns start … end−1 from their extremes. Every lane computes the
+// whole grid. For a search, the function also stores the weights in `kept_weights`, where the results of these columns
+// are written later. A pruned entry is stored as 0, so that it adds no error.
+fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule) {
   if !lane.exists {
     return;
   }
   var low = 0.0;
   var high = 0.0;
   for (var c = start; c < end; c++) {
-    low = min(low, weights[lane.local_row * STRIDE + c]);
-    high = max(high, weights[lane.local_row * STRIDE + c]);
+    var weight = weights[lane.local_row * STRIDE + c];
+    if q.searched == 1 {
+      weight = select(weight, 0, is_pruned(lane, c));
+      if (c - start) % LANES == lane.index {
+        kept_weights[lane.local_row * STRIDE + c] = weight;
+      }
+    }
+    low = min(low, weight);
+    high = max(high, weight);
   }
-  grid = quantization_grid(low, high, f32(q.max_code), q.symmetric == 1);
-  if lane.index == 0 {
+  grid = quantization_grid(low, high, rule);
+}
+
+// Replaces the grid by the candidate with the smallest error in the columns start … end−1. The lanes of a row share
+// the quads of candidates and the columns.
+fn search_stage(lane: Lane, start: u32, end: u32, rule: GridRule, stage: u32) {
+  let errors = lane.local_row * QUADS * MAX_PARTS;
+  let parts = clamp(LANES / QUADS, 1, MAX_PARTS);
+  let part = lane.index / QUADS;
+  if lane.exists && part < parts {
+    for (var quad = lane.index % QUADS; quad < QUADS; quad += min(LANES, QUADS)) {
+      let candidates = candidates_of(grid, stage, quad, rule);
+      let inverses = 1 / candidates.scales;
+      var sums = vec4f();
+      for (var c = start + part; c < end; c += parts) {
+        let weight = kept_weights[lane.local_row * STRIDE + c];
+        sums += grid_errors_of(candidates, inverses, rule.max_code, weight, importances[c]);
+      }
+      candidate_errors[errors + quad * MAX_PARTS + part] = sums;
+    }
+  }
+  workgroupBarrier();
+  if lane.exists {
+    var best = BestCandidate(0, candidate_errors[errors].x);
+    for (var other = 1u; other < parts; other++) {
+      best.error += candidate_errors[errors + other].x;
+    }
+    for (var quad = 0u; quad < QUADS; quad++) {
+      var sums = candidate_errors[errors + quad * MAX_PARTS];
+      for (var other = 1u; other < parts; other++) {
+        sums += candidate_errors[errors + quad * MAX_PARTS + other];
+      }
+      best = better_candidate(best, quad, sums);
+    }
+    grid = candidate_grid(grid, stage, best.n, rule);
+  }
+  workgroupBarrier();
+}
+
+// Stores the grid of the columns from `start` on.
+fn store_grid(q: QuantizeParams, lane: Lane, start: u32) {
+  if lane.exists && lane.index == 0 {
     let at = lane.matrix_row * q.grids + (q.first + start) / q.grid_size;
     scales[at] = grid.scale;
     zeros[at] = grid.zero;
@@ -91,10 +152,16 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
   let lane = find_lane(p, workgroup.x, local);
   load_row(p, lane);
   load_mask(p, lane);
+  if q.searched == 1 {
+    for (var c = local; c < p.size; c += ROWS * LANES) {
+      importances[c] = 1 / u_at(p.u_offset + c * p.ldu + c);
+    }
+  }
   if lane.exists && q.grid_size == 0 {
     grid = QuantizationGrid(scales[lane.matrix_row], zeros[lane.matrix_row]);
   }
   workgroupBarrier();
+  let rule = GridRule(f32(q.max_code), q.symmetric == 1, q.searched == 1, q.scale_dtype);
   var totals = vec2f();
   let unit = select(select(SEGMENT, q.group, q.group > 0), q.grid_size, q.grid_size > 0);
   let group = select(unit, q.group, q.group > 0);
@@ -105,7 +172,13 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
     for (var first = span; first < span_end; first += unit) {
       let unit_end = min(first + unit, span_end);
       if q.grid_size > 0 {
-        fit_grid(q, lane, first, unit_end);
+        fit_grid(q, lane, first, unit_end, rule);
+        if q.searched == 1 {
+          workgroupBarrier();
+          search_stage(lane, first, unit_end, rule, 0);
+          search_stage(lane, first, unit_end, rule, 1);
+        }
+        store_grid(q, lane, first);
         workgroupBarrier();
       }
       for (var start = first; start < unit_end; start += group) {

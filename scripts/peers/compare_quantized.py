@@ -9,8 +9,8 @@ It answers each request with one line, which is a JSON object as well:
 
     {"max_logit_difference": the largest absolute difference of the logits of the two models, computed in f32,
      "largest_logit": the largest absolute logit of the dense model,
-     "layers": {NAME: {"equal": whether the weight has the same bits in both models,
-                       "zeros": the number of entries of the quantised weight that are +0,
+     "layers": {NAME: {"equal": whether the weight has the same bits in both models, except for the sign of 0,
+                       "zeros": the number of entries of the quantised weight that are 0,
                        "repacked": whether compressed-tensors packs the weight to the tensors of the checkpoint}},
      "linear": the number of linear layers of the model, "loads_plainly": whether from_pretrained without options loads the
      quantised checkpoint to a model with the same logits, "versions": {LIBRARY: VERSION}}
@@ -58,7 +58,8 @@ def compare(request: dict) -> dict:
         # If a checkpoint was saved without a head, its names lack the prefix that the model with a head has.
         name = stem if stem in modules else f"{quantized.base_model_prefix}.{stem}"
         module = modules[name]
-        weight, expected = module.weight, dense_modules[name].weight
+        # A negative scale makes -0 of the code of 0, and adding 0 makes 0 of -0.
+        weight, expected = module.weight + 0, dense_modules[name].weight
         scheme = schemes[0] if len(schemes) == 1 else module.quantization_scheme
         layers[f"{stem}.weight"] = {
             "equal": weight.dtype == expected.dtype and torch.equal(as_bits(weight), as_bits(expected)),

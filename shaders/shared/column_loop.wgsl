@@ -56,7 +56,8 @@ const STRIDE: u32 = MAX_SIZE + 16;
 // Words that hold one bit per column.
 const WORDS: u32 = MAX_SIZE / 32;
 
-// The elements of `kept_weights`. If rows have only one lane, `kept_weights` is not used, and KEPT is 1.
+// The elements of `kept_weights`. If rows have only one lane, only a search for grids uses `kept_weights`, and KEPT is 1
+// in the kernels without a search.
 override KEPT: u32 = ROWS * STRIDE;
 
 // The weights of the rows, with the updates made so far.

@@ -4,17 +4,114 @@
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
 
+// Values of `scale_dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. Any other value means f32.
+const SCALES_F16: u32 = 1;
+const SCALES_BF16: u32 = 2;
+
+// The candidates that are compared in each of the two stages of a search.
+const CANDIDATES: u32 = 16;
+
 struct QuantizationGrid {
   scale: f32,
   // The code of the weight 0.
   zero: f32,
 }
 
-// Returns the grid of weights that lie between `low` ≤ 0 and `high` ≥ 0. The largest code is `max_code`.
+// The rule by which grids are computed.
+struct GridRule {
+  // The largest code.
+  max_code: f32,
+  symmetric: bool,
+  // Whether the grid is the start of a search.
+  searched: bool,
+  scale_dtype: u32,
+}
+
+// Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the
+// scales and are neither 0 nor infinite.
+fn round_scales(scales: vec4f, dtype: u32) -> vec4f {
+  if dtype != SCALES_F16 && dtype != SCALES_BF16 {
+    return scales;
+  }
+  let magnitudes = abs(scales);
+  let bits = bitcast<vec4u>(magnitudes);
+  if dtype == SCALES_BF16 {
+    let rounded = bitcast<vec4f>((bits + 0x7fff + ((bits >> vec4u(16)) & vec4u(1))) & vec4u(0xffff0000u));
+    return select(rounded, -rounded, scales < vec4f());
+  }
+  // Below 2^-14, the numbers of f16 are the multiples of 2^-24. The largest number is 65504.
+  let normal = bitcast<vec4f>((bits + 0xfff + ((bits >> vec4u(13)) & vec4u(1))) & vec4u(0xffffe000u));
+  let subnormal = max(round(magnitudes * 16777216.0), vec4f(1)) / 16777216.0;
+  let rounded = min(select(normal, subnormal, magnitudes < vec4f(0.00006103515625)), vec4f(65504));
+  return select(rounded, -rounded, scales < vec4f());
+}
+
+// Returns the grid of weights that lie between `low` ≤ 0 and `high` ≥ 0.
 // The function uses abs(low) instead of −low, which would be −0 if `low` is 0.
-fn quantization_grid(low: f32, high: f32, max_code: f32, symmetric: bool) -> QuantizationGrid {
-  let range = select(high - low, 2 * max(abs(low), high), symmetric);
-  let quotient = range / max_code;
-  let scale = select(quotient, 1, quotient < MIN_SCALE);
-  return QuantizationGrid(scale, select(round(abs(low) / scale), (max_code + 1) / 2, symmetric));
+fn quantization_grid(low: f32, high: f32, rule: GridRule) -> QuantizationGrid {
+  let middle = (rule.max_code + 1) / 2;
+  var quotient = (high - low) / rule.max_code;
+  if rule.symmetric && rule.searched {
+    quotient = select(-high / middle, abs(low) / middle, abs(low) >= high);
+  } else if rule.symmetric {
+    quotient = 2 * max(abs(low), high) / rule.max_code;
+  }
+  let scale = round_scales(vec4f(select(quotient, 1, abs(quotient) < MIN_SCALE)), rule.scale_dtype).x;
+  let zero = min(round(abs(low) / scale), rule.max_code);
+  return QuantizationGrid(scale, select(zero, middle, rule.symmetric));
+}
+
+// Four candidates of a search.
+struct Candidates {
+  scales: vec4f,
+  zeros: vec4f,
+}
+
+// Returns the candidates 4·quad … 4·quad + 3 of a stage of a search that has arrived at the grid `start`. Candidate 0 is
+// `start` itself. Stage 0 tries the scales of `start` times 12/10, 12/11 … 12/25. Stage 1 tries scales within 6 % of
+// it, and for asymmetric grids also the neighbouring zeros.
+fn candidates_of(start: QuantizationGrid, stage: u32, quad: u32, rule: GridRule) -> Candidates {
+  let n = 4 * quad + vec4u(0, 1, 2, 3);
+  var factors = 12 / vec4f(10 + (n + 2) % CANDIDATES);
+  var zeros = vec4f(start.zero);
+  if stage == 1 && rule.symmetric {
+    factors = 1 + (vec4f((n + 8) % CANDIDATES) - 8) / 128;
+  } else if stage == 1 {
+    let k = (n + 7) % CANDIDATES;
+    factors = 1 + (vec4f(k % 5) - 2) / 40;
+    zeros = clamp(zeros + vec4f(k / 5) - 1, vec4f(), vec4f(rule.max_code));
+  }
+  let scales = round_scales(start.scale * factors, rule.scale_dtype);
+  let unchanged = (n == vec4u()) | (abs(scales) < vec4f(MIN_SCALE));
+  return Candidates(select(scales, vec4f(start.scale), unchanged), zeros);
+}
+
+// Returns candidate n of a stage of a search.
+fn candidate_grid(start: QuantizationGrid, stage: u32, n: u32, rule: GridRule) -> QuantizationGrid {
+  let candidates = candidates_of(start, stage, n / 4, rule);
+  return QuantizationGrid(candidates.scales[n % 4], candidates.zeros[n % 4]);
+}
+
+// Returns the squared errors of a weight that is rounded to the candidates, times the square of `importance`. `inverses` are
+// 1/scale.
+fn grid_errors_of(candidates: Candidates, inverses: vec4f, max_code: f32, weight: f32, importance: f32) -> vec4f {
+  let steps = clamp(round(weight * inverses), -candidates.zeros, max_code - candidates.zeros);
+  let errors = (weight - steps * candidates.scales) * importance;
+  return errors * errors;
+}
+
+// The candidate with the smallest error so far, and this error.
+struct BestCandidate {
+  n: u32,
+  error: f32,
+}
+
+// Compares four further candidates with `best`. Of equal errors, the first candidate is chosen.
+fn better_candidate(best: BestCandidate, quad: u32, errors: vec4f) -> BestCandidate {
+  var result = best;
+  if errors.x < result.error { result = BestCandidate(4 * quad, errors.x); }
+  if errors.y < result.error { result = BestCandidate(4 * quad + 1, errors.y); }
+  if errors.z < result.error { result = BestCandidate(4 * quad + 2, errors.z); }
+  if errors.w < result.error { result = BestCandidate(4 * quad + 3, errors.w); }
+  return result;
 }

@@ -5,6 +5,7 @@
  */
 
 import { type Backend, OutOfDeviceMemoryError } from "../device/backend.ts";
+import { CANDIDATES } from "../device/kernels/search_grids.ts";
 import { panelWidth } from "./linalg/blocking.ts";
 import { LARGEST_RETRY_COPY } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
@@ -74,7 +75,8 @@ export function peakDeviceBytes(
     ? 0
     : panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRY_COPY ? statistics : 0) +
       (reordered > 0 ? statistics : 0);
-  const pass = solution + reordered + 2 * 4 * rows * blockColumns + panelOf(rows); // of SparseGPT, with or without rounding
+  const candidates = quantization?.groupSize === 0 ? 4 * rows * CANDIDATES : 0; // the errors of the searched grids
+  const pass = solution + reordered + candidates + 2 * 4 * rows * blockColumns + panelOf(rows); // of SparseGPT, with or without rounding
   const refit = 4 * weights;
   const form = panelOf(rows);
   const square = matrixBytes(cols, cols, edge);

@@ -105,13 +105,12 @@ function refitNote({ before, after, steps }: RefitReport, lossUnit: number): str
 }
 
 async function roundResult(
-  { backend, operands: { layer, factor }, parameters, scaledStatistics, validation }: SolveTask,
+  { backend, operands: { layer, factor }, parameters, scaledStatistics }: SolveTask,
   result: MethodResult,
 ): Promise<MethodResult> {
-  const { solution } = result, { loss } = solution, { quantization, refitSteps = 0 } = parameters;
-  // The search costs less than a refit. Methods that skip the refit are chosen because they are cheap.
-  const options = { quantization: quantization!, searchRanges: refitSteps > 0, validation };
-  const rounded = await roundSolution(backend, layer, solution, factor!, await scaledStatistics(), options);
+  const { solution } = result, { loss } = solution, { quantization } = parameters;
+  const statistics = await scaledStatistics();
+  const rounded = await roundSolution(backend, layer, solution, factor!, statistics, quantization!);
   const notes = loss === null || rounded.loss === null
     ? result.notes
     : [...result.notes, `Rounding raised the loss from ${loss} to ${rounded.loss}.`];

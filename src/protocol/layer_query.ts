@@ -22,6 +22,10 @@ export interface LayerQuery {
   readonly group_size?: number;
   /** Whether the quantisation grid is symmetric about 0. Defaults to false. */
   readonly symmetric?: boolean;
+  /** What a quantisation grid spans. search finds the range with the smallest weighted error. minmax is all weights, as published. Defaults to search. */
+  readonly ranges?: "search" | "minmax";
+  /** The dtype to which each scale is rounded before the weights are rounded. Defaults to F32. */
+  readonly scale_dtype?: "F32" | "F16" | "BF16";
   /** The order of the columns when quantising. activation starts with the largest inputs. Defaults to natural. */
   readonly order?: "natural" | "activation";
   /** Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to 10 for adaprune and alps, else 0. Accepts 0 to 1000. */

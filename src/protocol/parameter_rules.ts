@@ -15,6 +15,8 @@ export interface RuleParameters {
   readonly group_size: number;
   readonly symmetric: boolean;
   readonly order: string;
+  readonly ranges: string;
+  readonly scale_dtype: string;
   readonly refit?: number;
   readonly effort?: string;
   readonly token_weights: string;
@@ -73,11 +75,15 @@ function* brokenPatternRules(
   }
 }
 
-function* quantisationWithoutBits({ group_size, symmetric, order }: RuleParameters): Generator<BrokenRule> {
+function* quantisationWithoutBits(
+  { group_size, symmetric, order, ranges, scale_dtype }: RuleParameters,
+): Generator<BrokenRule> {
   const given = [
     ["group_size", group_size, group_size !== 0],
     ["symmetric", symmetric, symmetric],
     ["order", order, order !== "natural"],
+    ["ranges", ranges, ranges !== "search"],
+    ["scale_dtype", scale_dtype, scale_dtype !== "F32"],
   ] as const;
   for (const [parameter, value, isGiven] of given) {
     if (isGiven) yield { parameter, message: `${value} describes a quantisation grid, so it needs bits` };

@@ -62,6 +62,13 @@ const roundingFields = {
       "Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it",
   }),
   symmetric: flag.default(false).meta({ description: "Whether the quantisation grid is symmetric about 0" }),
+  ranges: oneOf("search", "minmax").default("search").meta({
+    description:
+      "What a quantisation grid spans. search finds the range with the smallest weighted error. minmax is all weights, as published",
+  }),
+  scale_dtype: oneOf("F32", "F16", "BF16").default("F32").meta({
+    description: "The dtype to which each scale is rounded before the weights are rounded",
+  }),
   order: oneOf("natural", "activation").default("natural").meta({
     description: "The order of the columns when quantising. activation starts with the largest inputs",
   }),
@@ -161,7 +168,7 @@ export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
 
 /** Fills in the defaults that depend on other parameters. */
 export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
-  const { method, bits, group_size: groupSize, symmetric, order } = query;
+  const { method, bits, group_size: groupSize, symmetric, order, ranges, scale_dtype: scaleDtype } = query;
   const pattern = parsePattern(query.pattern);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
@@ -172,7 +179,7 @@ export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
     relativeError: query.error,
     refitSteps: query.refit ?? METHODS[method].refitSteps ?? 0,
     effort: query.effort ?? "default",
-    quantization: bits === undefined ? undefined : { bits, groupSize, symmetric, order },
+    quantization: bits === undefined ? undefined : { bits, groupSize, symmetric, order, ranges, scaleDtype },
   };
 }
 

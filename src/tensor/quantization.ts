@@ -3,16 +3,21 @@
  * has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The zero point `zero` is itself a code. Therefore 0 is
  * exactly a value of every grid, and pruned weights stay exact zeros.
  *
- * The grid of some weights w is the following, as in the published GPTQ code (arXiv 2210.17323):
+ * With the ranges `minmax`, the grid of some weights w is the following, as in the published GPTQ code (arXiv 2210.17323):
  *
  * - Asymmetric: low = min(min w, 0), high = max(max w, 0), scale = (high − low)/(2^bits − 1), zero = round(−low/scale).
  * - Symmetric: scale = 2·max|w|/(2^bits − 1), zero = 2^(bits − 1).
- * - If a row's grid has a range below 1 (`layer/solvers/rounding/round_solution.ts`), low and high are first multiplied by it. The weights
- *   outside of the grid are then rounded to its ends.
- * - The scale is 1 if the formula gives less than the smallest normal f32, for example if all weights are 0.
+ * With the ranges `search`, this grid is only the start of a search (`device/kernels/search_grids.ts`), which may clip a few weights so that
+ * the steps are finer for all others. The start of a symmetric grid is then scale = −m/2^(bits − 1), where m is the weight with the largest
+ * magnitude. So m itself is a value of the grid, as in the format `Q4_0` of GGUF, and the scale is negative if m is positive.
+ *
+ * The scale is 1 if the formula gives a magnitude below the smallest normal f32, for example if all weights are 0. Every scale is rounded to
+ * `scaleDtype` before any weight is rounded to the grid.
  *
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
  */
+
+import type { FloatDtype } from "./dtype.ts";
 
 export const MIN_BITS = 2, MAX_BITS = 8;
 
@@ -26,6 +31,13 @@ export interface GridOptions {
 
 /** How the weights that are kept are rounded. */
 export interface QuantizationOptions extends GridOptions {
+  /**
+   * `minmax` is the published range of a grid, from the smallest weight to the largest. `search` chooses the range with the smallest
+   * weighted error. @default "minmax"
+   */
+  readonly ranges?: "minmax" | "search";
+  /** The dtype in which every scale is a number. @default "F32" */
+  readonly scaleDtype?: FloatDtype;
   /**
    * The natural order is from the first column to the last, and the activation order by decreasing diagonal entries of the Hessian. The
    * activation order rounds the columns with the largest activations while most columns are left to compensate for their errors.

@@ -35,6 +35,8 @@ describe("layer parameters", () => {
       quantization: undefined,
       group_size: 0,
       symmetric: false,
+      ranges: "search",
+      scale_dtype: "F32",
       order: "natural",
       error: true,
       dtype: "same",
@@ -45,8 +47,12 @@ describe("layer parameters", () => {
     assert.equal(resolve({ bits: 4, group_size: 48 }).blocksize, 96);
     assert.equal(resolve({ bits: 4, group_size: 200 }).blocksize, 200);
     assert.equal(resolve({ bits: 4, group_size: 64, pattern: "2:4" }).blocksize, 128);
+    const given = { bits: "4", group_size: "64", symmetric: "true" };
     const quantization = { bits: 4, groupSize: 64, symmetric: true, order: "natural" };
-    assert.deepEqual(resolve({ bits: "4", group_size: "64", symmetric: "true" }).quantization, quantization);
+    const searched = { ...quantization, ranges: "search", scaleDtype: "F32" };
+    assert.deepEqual(resolve(given).quantization, searched);
+    const published = { ...quantization, ranges: "minmax", scaleDtype: "F16" };
+    assert.deepEqual(resolve({ ...given, ranges: "minmax", scale_dtype: "F16" }).quantization, published);
   });
 
   it("take the number of refit steps from the method", () => {

@@ -5,7 +5,14 @@
  */
 
 import { bitOf, type Contents, eachElement, packed, type Params, setBit } from "./kernel_reference.ts";
-import { codeOf, gridOf, type ReferenceGrid } from "./quantization.ts";
+import {
+  codeOf,
+  type Followed,
+  followedGrid,
+  gridOf,
+  type ReferenceGrid,
+  searchGrid,
+} from "./quantization.ts";
 
 /**
  * One block of `size` columns: `work` (rows, size) with the updates from all previous blocks, `original`
@@ -87,7 +94,10 @@ export interface RoundingOptions {
   /** An n:m pattern. Entries that may not be kept are the first to be pruned. */
   readonly groups?: { readonly keep: number; readonly group: number };
   /** Codes (rows, size) and zeros (rows, grids) to follow where f32 decides (`quantization.ts`). */
-  readonly follow: { readonly codes: ArrayLike<number>; readonly zeros: ArrayLike<number> };
+  readonly follow: Followed;
+  /** Whether the grids of groups are searched, with the importance 1/U(j, j) of column j. */
+  readonly searched?: boolean;
+  readonly scaleDtype?: number;
 }
 
 /**
@@ -98,7 +108,7 @@ export interface RoundingOptions {
  */
 export function referenceRoundingLoop(
   block: ReferenceBlock,
-  { bits, symmetric, gridSize, rowGrids, allowed, groups, follow }: RoundingOptions,
+  { bits, symmetric, gridSize, rowGrids, allowed, groups, follow, searched, scaleDtype }: RoundingOptions,
 ): ReferenceColumns & { codes: Float64Array; grids: ReferenceGrid[] } {
   const { rows, size, u } = block;
   const gridsPerRow = gridSize ? Math.ceil(size / gridSize) : 1;
@@ -106,8 +116,14 @@ export function referenceRoundingLoop(
   const codes = new Float64Array(rows * size), grids: ReferenceGrid[] = [...rowGrids ?? []];
   const choose = (row: number, j: number, w: Float64Array) => {
     if (gridSize && j % gridSize === 0) {
-      const weights = [...w.subarray(j, Math.min(j + gridSize, size))];
-      grids.push(gridOf(weights, bits, symmetric, follow.zeros[grids.length]));
+      const weights = [...w.subarray(j, Math.min(j + gridSize, size))], at = grids.length;
+      const kept = weights.map((weight, c) => pruned[row * size + j + c] ? 0 : weight);
+      const importance = kept.map((_, c) => 1 / u[(j + c) * (size + 1)]);
+      grids.push(
+        searched
+          ? searchGrid(kept, importance, { bits, symmetric, scaleDtype }, followedGrid(follow, at))
+          : gridOf(weights, bits, symmetric, follow.zeros[at], scaleDtype),
+      );
     }
     if (!groups || j % groups.group) return;
     const end = Math.min(j + groups.group, size);

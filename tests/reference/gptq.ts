@@ -6,7 +6,7 @@
  */
 
 import { quadraticForm } from "./hessian.ts";
-import { codeOf, gridOf } from "./quantization.ts";
+import { codeOf, type Followed, followedGrid, gridOf, searchGrid } from "./quantization.ts";
 import { type Groups, type ReferenceFactor, referenceFactor, type ReferenceLayer } from "./sparsegpt.ts";
 
 /** The settings of the pass. */
@@ -20,10 +20,14 @@ export interface GptqOptions {
   readonly groups?: Groups;
   /** (rows, cols): 1 where the entry is kept. If this is given, `sparsity` and `groups` are ignored. */
   readonly fixedMask?: ArrayLike<number>;
-  /** (rows): the fraction of the range of a row's weights that its grid spans. 1 if this is absent. */
-  readonly gridRanges?: ArrayLike<number>;
-  /** The codes (rows, cols) and zero points (rows, grids) of the code under test, to follow very close to ties (`quantization.ts`). */
-  readonly follow?: { readonly codes: ArrayLike<number>; readonly zeros: ArrayLike<number> };
+  /** Whether the range of a grid is searched, with the importance 1/U(j, j) of column j. The default is `minmax`. */
+  readonly ranges?: "minmax" | "search";
+  /** (rows, cols): 0 where a search knows that the entry is pruned. The default is what is known when the grid is computed. */
+  readonly searchedEntries?: ArrayLike<number>;
+  /** The dtype to which scales are rounded. The default is F32. */
+  readonly scaleDtype?: "F32" | "F16" | "BF16";
+  /** The choices of the code under test, to follow very close to ties (`quantization.ts`). */
+  readonly follow?: Followed;
   /** The number of columns per block. An exact number of entries is pruned in each block. */
   readonly blocksize: number;
 }
@@ -52,7 +56,8 @@ export function referenceGptq(
   options: GptqOptions,
 ): GptqSolution {
   const { rows, cols, forced, hessian } = layer;
-  const { bits, symmetric, groupSize, sparsity, groups, fixedMask, follow, blocksize, gridRanges } = options;
+  const { bits, symmetric, groupSize, sparsity, groups, fixedMask, follow, blocksize } = options;
+  const scaleDtype = ["F32", "F16", "BF16"].indexOf(options.scaleDtype ?? "F32");
   const original = Float64Array.from(layer.weight);
   for (const j of dead) for (let r = 0; r < rows; r++) original[r * cols + j] = 0;
   const w = original.slice(), q = new Float64Array(rows * cols), codes = new Uint8Array(rows * cols);
@@ -84,8 +89,13 @@ export function referenceGptq(
       for (const r of allRows) {
         const entries = entriesOf(r, j, Math.min(j + width, cols));
         const at = r * grids + j / width;
-        const range = gridRanges?.[r] ?? 1;
-        const grid = gridOf(entries.map((i) => range * w[i]), bits, symmetric, follow?.zeros[at]);
+        const importance = entries.map((i) => 1 / u[(i % cols) * (cols + 1)]);
+        // The grid of a whole row is computed before it is known which entries are pruned.
+        const kept = options.searchedEntries ?? mask;
+        const weights = entries.map((i) => options.ranges === "search" && groupSize && !kept[i] ? 0 : w[i]);
+        const grid = options.ranges === "search"
+          ? searchGrid(weights, importance, { bits, symmetric, scaleDtype }, followedGrid(follow, at))
+          : gridOf(weights, bits, symmetric, follow?.zeros[at], scaleDtype);
         scales[at] = grid.scale;
         zeros[at] = grid.zero;
       }

@@ -115,6 +115,8 @@ describe("the OpenAPI documents", () => {
         "bits",
         "group_size",
         "symmetric",
+        "ranges",
+        "scale_dtype",
         "order",
         "refit",
         "effort",

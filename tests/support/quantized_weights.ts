@@ -2,7 +2,7 @@
 
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
-import { codeOf, gridOf } from "../reference/quantization.ts";
+import { codeOf, gridOf, startOfSearch } from "../reference/quantization.ts";
 import { normals, uniform } from "./random.ts";
 
 /**
@@ -23,7 +23,8 @@ export function quantize(
     for (let group = 0; group < groups; group++) {
       const first = row * cols + group * size, end = row * cols + Math.min(cols, (group + 1) * size);
       const members = Array.from({ length: end - first }, (_, i) => weights[first + i]);
-      const grid = gridOf(members, bits, symmetric);
+      // Half of the scales of symmetric grids are negative, like those of searched grids.
+      const grid = symmetric ? startOfSearch(members, { bits, symmetric }) : gridOf(members, bits, symmetric);
       for (let i = first; i < end; i++) codes[i] = isPruned(i) ? grid.zero : codeOf(weights[i], grid, bits);
       scales[row * groups + group] = grid.scale;
       zeros[row * groups + group] = grid.zero;

@@ -66,7 +66,11 @@ export async function solveRounded(
 export async function checkRounded(backend: Backend, solved: RoundedCase): Promise<void> {
   const { host, blocksize, sparsity = 0.5, pattern = UNSTRUCTURED, quantization, fixedMask } = solved;
   const groups = pattern.kind === "n:m" ? pattern : undefined;
-  const options: GptqOptions = { ...quantization, sparsity, groups, blocksize, fixedMask };
+  // The entries of an n:m group are chosen after the grid is computed, so a search knows only the forced ones.
+  const searchedEntries = groups && !fixedMask
+    ? Uint8Array.from({ length: host.rows * host.cols }, (_, i) => host.forced?.[i] ? 0 : 1)
+    : undefined;
+  const options: GptqOptions = { ...quantization, sparsity, groups, blocksize, fixedMask, searchedEntries };
   await solveRounded(backend, solved, async (solution, damping) => {
     const natural = solved.order === "activation"
       ? undefined

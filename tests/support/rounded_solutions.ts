@@ -47,7 +47,7 @@ export async function readRounded(
     const code = Math.round(value / scales[at]) + zeros[at];
     assert.ok(code >= 0 && code < 2 ** bits, `entry ${i} has the code ${code}`);
     assert.ok(
-      Object.is(Math.fround((code - zeros[at]) * scales[at]), value),
+      Object.is(Math.fround((code - zeros[at]) * scales[at]) + 0, value),
       `entry ${i} is ${value}, which is not a value of its grid`,
     );
     if (!mask[i]) assert.ok(Object.is(value, 0), `pruned entry ${i} is ${value}`);

@@ -1,6 +1,7 @@
 /** Formats the results of `pare sweep` as lines of a CSV file and as a table. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { textTable } from "../terminal/output.ts";
 import type { SweepPoint } from "./points.ts";
@@ -13,7 +14,7 @@ export interface SweepResult extends SweepPoint {
 }
 
 /** The results of a sweep, as `--json` prints them. */
-export interface Sweep extends Pick<LayerQuery, "bits" | "group_size" | "symmetric" | "order"> {
+export interface Sweep extends Pick<LayerQuery, (typeof ROUNDING_PARAMETERS)[number]> {
   readonly model: string;
   readonly calibration: string;
   readonly samples: number;

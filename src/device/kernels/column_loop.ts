@@ -41,7 +41,7 @@ export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
   readonly LANES: number;
   /** The columns per span. After each segment, only the later columns of the same span are updated immediately. */
   readonly SPAN: number;
-  /** The workgroup memory for the results of a workgroup, in elements. It is 1 for rows with one lane, which need none. */
+  /** The workgroup memory for the results of a workgroup, in elements. It is 1 for rows with one lane, unless grids are searched. */
   readonly KEPT: number;
 }
 

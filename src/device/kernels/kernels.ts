@@ -15,6 +15,7 @@ import { quantizeBlock } from "./quantize_block.ts";
 import { removeWeights } from "./remove_weights.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rowDot } from "./row_dot.ts";
+import { chooseGrids, gridErrors } from "./search_grids.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./selection/choose.ts";
 import { chooseInRows } from "./selection/choose_in_rows.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./selection/select.ts";
@@ -58,6 +59,8 @@ export const KERNELS: readonly Kernel[] = [
   removeWeights,
   reverseCholesky,
   rowDot,
+  chooseGrids,
+  gridErrors,
   chooseEntries,
   chooseInGroups,
   countScoreTies,

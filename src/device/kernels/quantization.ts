@@ -33,15 +33,16 @@ export const rowExtremes = defineKernel({
 
 /**
  * For i < count: replaces the extremes of some weights by the scale and the zero point of their grid. Before the dispatch,
- * scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The grid spans both extremes times ranges[i]. The zero
- * point is the code of the weight 0. `symmetric` is 0 or 1.
+ * scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The zero point is the code of the weight 0. `symmetric`
+ * and `searched` are 0 or 1. `searched` is 1 if the grid is the start of a search (`search_grids.ts`). `scale_dtype` is a
+ * number of `DTYPE_CODE`.
  */
 export const fitGrids = defineKernel({
   name: "fit_grids",
-  bindings: { ranges: "read", scales: "read_write", zeros: "read_write" },
-  params: { count: "u32", max_code: "u32", symmetric: "u32" },
+  bindings: { scales: "read_write", zeros: "read_write" },
+  params: { count: "u32", max_code: "u32", symmetric: "u32", searched: "u32", scale_dtype: "u32" },
   shader: { code, entryPoint: "fit_grids", grid: (p) => linearGrid(p.count, 64) },
-  cases: () => [0, 1].map(fitGridsCase),
+  cases: () => [[0, 0, 0], [1, 0, 0], [1, 1, 1], [0, 1, 2]].map(fitGridsCase),
 });
 
 /**
@@ -71,12 +72,13 @@ export function rowExtremesCase(rows: number, cols: number) {
   };
 }
 
-function fitGridsCase(symmetric: number) {
+function fitGridsCase([symmetric, searched, scale_dtype]: readonly number[]) {
   return {
-    feature: symmetric ? "symmetric" : "asymmetric",
-    params: { count: 75, max_code: 15, symmetric },
+    feature: `${symmetric ? "symmetric" : "asymmetric"}, ${
+      searched ? "the start of a search" : "as published"
+    }, scales of dtype ${scale_dtype}`,
+    params: { count: 75, max_code: 15, symmetric, searched, scale_dtype },
     buffers: () => ({
-      ranges: positives(80, 311).map((value, i) => i % 7 === 5 ? 1 : value),
       // Some scales are just above the smallest normal number.
       scales: signed(80, 312).map((value, i) =>
         i % 7 === 5 ? -1.125 * 15 * 2 ** -126 : i % 9 === 0 ? 0 : -Math.abs(value)

@@ -27,19 +27,20 @@ import {
   updateSpanLoops,
 } from "./column_loop.ts";
 import { loop, loopOver, sequence } from "./loop_count.ts";
+import { CANDIDATES } from "./search_grids.ts";
 import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
 import code from "../../../shaders/quantize_block.wgsl" with { type: "text" };
 
 function quantizeBlockShader(
   constants: ColumnLoopConstants,
-): ShaderVariant<"rows" | "size" | "group" | "grid_size"> {
+): ShaderVariant<"rows" | "size" | "group" | "grid_size" | "searched"> {
   return {
     code: quantizationGrid + columnLoop + code,
     entryPoint: "quantize_block",
     constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-    loops: ({ size, group, grid_size }) => {
+    loops: ({ size, group, grid_size, searched }) => {
       const unit = grid_size || group || SEGMENT;
       const spans = cut(0, size, spanSize(unit, constants)).map(([start, spanEnd]) => {
         const units = cut(start, spanEnd, unit).map(([first, unitEnd]) => {
@@ -47,14 +48,24 @@ function quantizeBlockShader(
             const choice = groupChoiceLoops(from, group ? end : from, constants);
             return sequence(choice, segmentLoops(from, end, spanEnd, constants));
           });
-          return sequence(loop(grid_size ? unitEnd - first : 0), loopOver(groups));
+          const search = searchLoops(grid_size && searched ? unitEnd - first : 0, constants);
+          return sequence(loop(grid_size ? unitEnd - first : 0), search, search, loopOver(groups));
         });
         return sequence(updateSpanLoops(start, spanEnd), loopOver(units));
       });
       const words = loop(Math.ceil(size / 32 / constants.LANES));
-      return sequence(words, loopOver(spans), rowLoops(size, constants));
+      const importances = loop(searched ? Math.ceil(size / ROWS / constants.LANES) : 0);
+      return sequence(words, importances, loopOver(spans), rowLoops(size, constants));
     },
   };
+}
+
+/** Counts the iterations of `search_stage` in the shader for a grid of `columns` columns, which is 0 without a search. */
+function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
+  const quads = columns === 0 ? 0 : CANDIDATES / 4, parts = Math.max(1, Math.min(4, LANES / 4));
+  const others = loop(columns === 0 ? 0 : parts - 1);
+  const errors = loop(Math.ceil(quads / LANES), loop(Math.ceil(columns / parts)));
+  return sequence(errors, others, loop(quads, others));
 }
 
 /**
@@ -69,7 +80,9 @@ function quantizeBlockShader(
  * - If `grid_size` = 0, `grids` is 1, and the kernel only reads both buffers (see `row_extremes`).
  * - If `grid_size` > 0, that many consecutive columns share a grid, and `first` is a multiple of it. When the loop reaches the
  *   first of these columns, the kernel computes their grid from their weights with the updates so far, pruned or not. Then it
- *   stores the grid. `grid_size` must be a multiple of `group`.
+ *   stores the grid. `grid_size` must be a multiple of `group`. If `searched` is 1, the kernel searches the grid, as
+ *   `search_grids.ts` describes it, with the importance 1/U[j,j] of column j. Then entries that the mask has as pruned count
+ *   as weights of 0. `scale_dtype` is a number of `DTYPE_CODE`.
  *
  * On a software adapter, n:m groups may have up to 128 columns.
  */
@@ -84,9 +97,11 @@ export const quantizeBlock = defineKernel({
     grids: "u32",
     max_code: "u32",
     symmetric: "u32",
+    searched: "u32",
+    scale_dtype: "u32",
   },
   shader: quantizeBlockShader(HARDWARE),
-  softwareShader: quantizeBlockShader(SOFTWARE),
+  softwareShader: quantizeBlockShader({ ...SOFTWARE, KEPT: HARDWARE.KEPT }), // A search stores weights there.
   cases: () => ROUNDED.map(quantizeBlockCase),
 });
 
@@ -94,6 +109,8 @@ export const quantizeBlock = defineKernel({
 interface RoundedBlock
   extends Readonly<Record<"size" | "bits" | "symmetric" | "grid_size" | "keep" | "group", number>> {
   readonly isAligned: boolean;
+  readonly searched?: number;
+  readonly scale_dtype?: number;
   readonly shift?: number;
 }
 
@@ -107,15 +124,30 @@ const ROUNDED: readonly RoundedBlock[] = [
   // All weights of a grid have the same sign, so that the grid must still begin or end at 0.
   { size: 44, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: 1 },
   { size: 40, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: -1 },
+  {
+    size: 96,
+    isAligned: true,
+    bits: 4,
+    symmetric: 1,
+    grid_size: 32,
+    ...ALL_KEPT,
+    searched: 1,
+    scale_dtype: 1,
+  },
+  { size: 77, isAligned: true, bits: 3, symmetric: 0, grid_size: 16, keep: 2, group: 4, searched: 1 },
 ];
 
-export function quantizeBlockCase({ size, isAligned, bits, shift, ...options }: RoundedBlock) {
+export function quantizeBlockCase(
+  { size, isAligned, bits, shift, searched = 0, scale_dtype = 0, ...options }: RoundedBlock,
+) {
   const { params, buffers, roundings } = columnLoopCase(size, isAligned, shift), codes = 2 ** bits;
   const grids = options.grid_size ? Math.ceil(size / options.grid_size) + 1 : 1;
   const count = (CASE_ROW0 + CASE_ROWS) * grids;
   return {
-    feature: `${size} columns, ${codes} codes, ${options.grid_size || "all"} columns per grid`,
-    params: { ...params, ...options, max_code: codes - 1, grids },
+    feature: `${size} columns, ${codes} codes, ${options.grid_size || "all"} columns per grid${
+      searched ? ", searched" : ""
+    }`,
+    params: { ...params, ...options, max_code: codes - 1, grids, searched, scale_dtype },
     buffers: () => ({
       ...buffers(),
       scales: positives(count, 308).map((value) => 3 * value / codes),

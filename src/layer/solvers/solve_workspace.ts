@@ -10,6 +10,7 @@ import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { gemmNN } from "../../device/kernels/gemm.ts";
 import { pruneBlock, pruneBlockNM } from "../../device/kernels/prune_block.ts";
 import { quantizeBlock } from "../../device/kernels/quantize_block.ts";
+import { DTYPE_CODE } from "../../device/kernels/transfer/convert.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
 import { gemm } from "../linalg/gemm.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
@@ -23,8 +24,20 @@ import { ForcedBinding, type Selection } from "./selection.ts";
 const SUM_COLUMNS = 2;
 
 /** How a block is rounded, and the n:m pattern of the entries that the kernel chooses itself. */
-interface Rounding extends Pick<QuantizationOptions, "bits" | "symmetric"> {
+interface Rounding extends GridRule {
   readonly pattern: Pattern;
+}
+
+type GridRule = Pick<QuantizationOptions, "bits" | "symmetric" | "ranges" | "scaleDtype">;
+
+/** Returns the parameters of kernels that compute grids. */
+export function gridParams({ bits, symmetric, ranges, scaleDtype = "F32" }: GridRule) {
+  return {
+    max_code: maxCode({ bits }),
+    symmetric: symmetric ? 1 : 0,
+    searched: ranges === "search" ? 1 : 0,
+    scale_dtype: DTYPE_CODE[scaleDtype],
+  };
 }
 
 /** The buffers of one layer that is being solved. The methods take a block k of columns as its range of column indices. */
@@ -110,18 +123,13 @@ export class SolveWorkspace {
    * @param inverse U_kk, as in `pruneSelected`
    */
   quantize(k: IndexRange, inverse: Submatrix, grids: QuantizationGrids, rounding: Rounding): void {
-    const { scales, zeros, groups, groupSize } = grids, { symmetric, pattern } = rounding;
+    const { scales, zeros, groups, groupSize } = grids, { pattern } = rounding;
     const { keep, group } = pattern.kind === "n:m" ? pattern : { keep: 0, group: 0 };
-    const gridParams = { grid_size: groupSize, grids: groups, max_code: maxCode(rounding) };
+    const gridsOfRow = { grid_size: groupSize, grids: groups, ...gridParams(rounding) };
     for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), scales, zeros };
-      const params = { ...this.#params(tile, k, inverse), ...gridParams };
-      this.#backend.dispatch(quantizeBlock, buffers, {
-        ...params,
-        keep,
-        group,
-        symmetric: symmetric ? 1 : 0,
-      });
+      const params = { ...this.#params(tile, k, inverse), ...gridsOfRow, keep, group };
+      this.#backend.dispatch(quantizeBlock, buffers, params);
     }
   }
 

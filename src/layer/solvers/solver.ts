@@ -39,16 +39,11 @@ export interface SparseGptOptions extends SolveOptions {
    * `quantization`.
    */
   readonly fixedMask?: DeviceBuffer;
-  /**
-   * (rows): the fraction of the range of a row's weights that its grid spans. The weights outside are rounded to the ends of the grid. Only
-   * with `quantization` and whole rows per grid. Without it, all fractions are 1.
-   */
-  readonly gridRanges?: Float32Array<ArrayBuffer>;
 }
 
 /** The grids to which the kept weights of a layer are rounded: q = (code − zero)·scale. */
 export interface QuantizationGrids {
-  readonly scales: DeviceBuffer; // (rows, groups) f32: the scale of each grid
+  readonly scales: DeviceBuffer; // (rows, groups) f32: the scale of each grid, which may be negative
   readonly zeros: DeviceBuffer; // (rows, groups) f32: the code of the weight 0 in each grid, a whole number
   readonly groups: number;
   readonly groupSize: number; // The number of columns that share a grid, or 0 if a whole row shares it
@@ -124,7 +119,7 @@ export function checkGroupsFit(what: string, size: number, pattern: Pattern): vo
 export function checkRounding(
   { rows, cols }: TiledMatrix,
   { blocksize, order }: Pick<Factor, "blocksize" | "order">,
-  { pattern, quantization, fixedMask, gridRanges }: SparseGptOptions,
+  { pattern, quantization, fixedMask }: SparseGptOptions,
 ): void {
   if (quantization) {
     const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
@@ -139,11 +134,6 @@ export function checkRounding(
   if (order && pattern.kind === "n:m") {
     throw new RangeError(
       "an n:m pattern: needs a factor in natural order, but the factor's order is activation",
-    );
-  }
-  if (gridRanges && quantization?.groupSize !== 0) {
-    throw new RangeError(
-      "ranges of grids: need quantization with group_size 0, because a range belongs to a row",
     );
   }
   if (!fixedMask) return;

@@ -116,7 +116,8 @@ export const LAYER_ANSWER_TENSORS: readonly BodyTensor[] = [
     name: "scales",
     shape: "[out, groups]",
     dtype: "F32",
-    contents: "only with `bits`: the distance between two neighbouring values of the grid",
+    contents:
+      "only with `bits`: the difference of the values of neighbouring codes, which may be negative if `symmetric`",
   },
   {
     name: "zeros",

@@ -28,6 +28,7 @@ import {
 } from "../../../src/device/kernels/prune_block.ts";
 import { rowExtremes } from "../../../src/device/kernels/quantization.ts";
 import { quantizeBlock, quantizeBlockCase } from "../../../src/device/kernels/quantize_block.ts";
+import { gridErrors } from "../../../src/device/kernels/search_grids.ts";
 import { choleskyCase, reverseCholesky } from "../../../src/device/kernels/reverse_cholesky.ts";
 import { rowDot } from "../../../src/device/kernels/row_dot.ts";
 import { countTies, rankTies } from "../../../src/device/kernels/selection/select.ts";
@@ -94,13 +95,14 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
     upTo(MAX_GROUP).flatMap((group) =>
       [0, group, group * Math.floor(MAX_BLOCK_SIZE / group)].flatMap((grid_size) =>
         [group, 2 * group, MAX_BLOCK_SIZE - 1, MAX_BLOCK_SIZE].flatMap((size) => [
-          { size, group, grid_size },
-          { size, group: 0, grid_size },
+          { size, group, grid_size, searched: 1 },
+          { size, group: 0, grid_size, searched: 1 },
         ])
       )
     ),
   ],
   [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
+  [gridErrors, [{ cols: DEFAULT_TILE_EDGE }]],
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
   [updateBlock, [{ depth: MAX_BLOCK_SIZE }]],

@@ -28,20 +28,27 @@ testKernel(
 testKernel(
   fitGrids,
   { tolerance: 1e-6, scaleOf: (expected) => expected },
-  ...[0, 1].flatMap((symmetric) =>
+  ...[[0, 0, 0], [1, 0, 0], [0, 1, 1], [1, 1, 0], [1, 1, 1], [1, 1, 2]].flatMap((
+    [symmetric, searched, scale_dtype],
+  ) =>
     [2, 3, 4, 8].map((bits) =>
-      [`computes the ${symmetric ? "symmetric" : "asymmetric"} ${bits}-bit grids of given extremes`, {
-        params: { count: 200, max_code: 2 ** bits - 1, symmetric },
-        buffers: () => {
-          const low = positives(200, bits).map((value, i) => i % 7 ? -value : 0);
-          const high = signed(200, bits + 1).map((value, i) => i % 5 ? Math.abs(value) : 0);
-          // The last scale would be too small for a normal f32, so the grid is the same as for weights that are all 0.
-          low[199] = -1e-39;
-          high[199] = 1e-39;
-          return { ranges: low.map((_, i) => [1, 0.75, 0.5][i % 3]), scales: low, zeros: high };
+      [
+        `computes the ${
+          symmetric ? "symmetric" : "asymmetric"
+        } ${bits}-bit grids of given extremes (searched ${searched}, scales of dtype ${scale_dtype})`,
+        {
+          params: { count: 200, max_code: 2 ** bits - 1, symmetric, searched, scale_dtype },
+          buffers: () => {
+            const low = positives(200, bits).map((value, i) => i % 7 ? -value : 0);
+            const high = signed(200, bits + 1).map((value, i) => i % 5 ? Math.abs(value) : 0);
+            // The last scale would be too small for a normal f32, so the grid is the same as for weights that are all 0.
+            low[199] = -1e-39;
+            high[199] = 1e-39;
+            return { scales: low, zeros: high };
+          },
+          roundings: { scales: 8 },
         },
-        roundings: { scales: 8 },
-      }] as const
+      ] as const
     )
   ),
 );

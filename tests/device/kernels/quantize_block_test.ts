@@ -20,6 +20,8 @@ interface Rounding {
   readonly bits: number;
   readonly symmetric?: boolean;
   readonly gridSize?: number;
+  readonly searched?: boolean;
+  readonly scaleDtype?: number;
   readonly groups?: { readonly keep: number; readonly group: number };
   /** Returns whether the mask allows an entry to be kept. The default is the random mask of the test layout. */
   readonly isAllowed?: (row: number, column: number) => boolean;
@@ -29,7 +31,8 @@ interface Rounding {
 const UNTOUCHED = -5;
 
 async function check(backend: Backend, block: BlockCase, rounding: Rounding): Promise<void> {
-  const { bits, symmetric = false, gridSize = 0, groups, isAllowed } = rounding;
+  const { bits, symmetric = false, gridSize = 0, searched = false, scaleDtype = 0, groups, isAllowed } =
+    rounding;
   const { rows, size, first, words } = block, maxCode = 2 ** bits - 1;
   const layout = new BlockLayout(backend, block);
   if (isAllowed) {
@@ -71,6 +74,8 @@ async function check(backend: Backend, block: BlockCase, rounding: Rounding): Pr
       grids,
       max_code: maxCode,
       symmetric: symmetric ? 1 : 0,
+      searched: searched ? 1 : 0,
+      scale_dtype: scaleDtype,
     });
   }
 
@@ -86,7 +91,7 @@ async function check(backend: Backend, block: BlockCase, rounding: Rounding): Pr
     const at = r * grids + (gridSize ? skipped + Math.floor(j / gridSize) : 0);
     const value = q[layout.wOffset + r * layout.ldw + j], code = Math.round(value / scales[at]) + zeros[at];
     strictEqual(
-      Math.fround((code - zeros[at]) * scales[at]),
+      Math.fround((code - zeros[at]) * scales[at]) + 0,
       value,
       `entry (${r}, ${j}) is not a value of its grid`,
     );
@@ -101,7 +106,13 @@ async function check(backend: Backend, block: BlockCase, rounding: Rounding): Pr
     rowGrids: gridSize ? undefined : rowGrids,
     allowed,
     groups,
-    follow: { codes, zeros: ownGrids.map((at) => zeros[at]) },
+    searched,
+    scaleDtype,
+    follow: {
+      codes,
+      zeros: ownGrids.map((at) => zeros[at]),
+      scales: ownGrids.map((at) => scales[at]),
+    },
   });
   deepStrictEqual(codes, expected.codes, "codes");
   assertClose(ownGrids.map((at) => scales[at]), expected.grids.map(({ scale }) => scale), 1e-5, {
@@ -148,6 +159,21 @@ eachTiling("quantize_block", (backend) => {
     }
   }
 
+  for (const symmetric of [false, true]) {
+    for (const [bits, gridSize, scaleDtype] of [[2, 1, 0], [3, 16, 0], [4, 32, 0], [4, 32, 1], [8, 100, 2]]) {
+      it(`searches ${symmetric ? "symmetric" : "asymmetric"} ${bits}-bit grids of ${gridSize} columns, with scales of dtype ${scaleDtype}`, async () => {
+        const searched = { bits, symmetric, gridSize, searched: true, scaleDtype };
+        for (const [rows, size] of SHAPES) {
+          await check(backend(), makeBlockCase(rows, size, { first: 2 * gridSize }), searched);
+        }
+        await check(backend(), makeBlockCase(9, 70, { first: 2 * gridSize }), {
+          ...searched,
+          isAllowed: (_, column) => column % 3 === 0,
+        });
+      });
+    }
+  }
+
   for (
     const [keep, group, gridSize] of [[2, 4, 0], [3, 5, 0], [1, 2, 4], [2, 4, 4], [2, 3, 12], [5, 16, 128], [
       40,
@@ -162,6 +188,7 @@ eachTiling("quantize_block", (backend) => {
           gridSize,
           groups: { keep, group },
           isAllowed: () => true,
+          searched: gridSize > 0 && rows % 2 > 0,
         });
       }
     });
@@ -178,7 +205,9 @@ eachTiling("quantize_block", (backend) => {
   it("computes the scale 1 for weights that are all 0, and keeps them 0", async () => {
     const block = { ...makeBlockCase(5, 40, { first: 32 }), work: new Float32Array(200) };
     for (const symmetric of [false, true]) {
-      await check(backend(), block, { bits: 2, symmetric, gridSize: 8, isAllowed: () => true });
+      for (const searched of [false, true]) {
+        await check(backend(), block, { bits: 2, symmetric, gridSize: 8, searched, isAllowed: () => true });
+      }
     }
   });
 });

@@ -72,10 +72,6 @@ eachBackend("solveSparseGpt() with quantization if it fails", (backend) => {
       [{ quantization: { ...base, order: "activation" } }, /^order activation: needs a factor in this order/],
       [{ quantization: base, fixedMask: tooShort }, /^a fixed mask of 8 bytes: must have 96 bytes/],
       [{ fixedMask: tooShort }, /^a fixed mask: needs quantization/],
-      [
-        { quantization: { ...base, groupSize: 16 }, gridRanges: new Float32Array(8) },
-        /^ranges of grids: need quantization with group_size 0/,
-      ],
     ];
     for (const [options, message] of wrong) {
       await assert.rejects(

@@ -21,8 +21,15 @@ const DAMPING = 0.01, BLOCKSIZE = 48, EDGE = 96;
 const HALF = { sparsity: 0.5, pattern: { kind: "unstructured" }, relativeError: true } as const;
 
 eachBackend("roundSolution()", (backend) => {
-  for (const [order, groupSize] of [["natural", 0], ["natural", 16], ["activation", 0]] as const) {
-    it(`rounds refitted weights on their mask (${order} order, ${groupSize || "all"} columns per grid)`, async () => {
+  for (
+    const [order, groupSize, ranges] of [
+      ["natural", 0, "minmax"],
+      ["natural", 0, "search"],
+      ["natural", 16, "search"],
+      ["activation", 0, "search"],
+    ] as const
+  ) {
+    it(`rounds refitted weights on their mask (${order} order, ${groupSize || "all"} columns per grid, ${ranges})`, async () => {
       const rows = 70,
         cols = 203,
         host = makeLayer(rows, cols, { seed: 1 }),
@@ -39,11 +46,8 @@ eachBackend("roundSolution()", (backend) => {
       await refit(backend(), { delta: layer.weight, q: pruned.q, mask: pruned.mask }, statistics, 5);
       const { q: start, mask } = await readSolution(backend(), pruned);
 
-      const quantization = { bits: 4, symmetric: false, groupSize, order };
-      const solution = await roundSolution(backend(), layer, pruned, factored, statistics, {
-        quantization,
-        searchRanges: false,
-      });
+      const quantization = { bits: 4, symmetric: false, groupSize, order, ranges } as const;
+      const solution = await roundSolution(backend(), layer, pruned, factored, statistics, quantization);
       const rounded = await readRounded(backend(), solution, quantization);
       assert.deepEqual(rounded.mask, mask);
 
@@ -81,7 +85,7 @@ eachBackend("roundSolution()", (backend) => {
     const pruned = await solveMagnitude(backend(), layer, undefined, HALF);
     const quantization = { bits: 12, symmetric: false, groupSize: 0, order: "natural" } as const;
     await assert.rejects(
-      roundSolution(backend(), layer, pruned, factored, statistics, { quantization, searchRanges: true }),
+      roundSolution(backend(), layer, pruned, factored, statistics, quantization),
       { name: "RangeError", message: /^bits 12: / },
     );
     for (const resource of [layer, factored, statistics]) resource.destroy();

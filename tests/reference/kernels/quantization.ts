@@ -1,5 +1,5 @@
 import { eachElement, type Reference } from "../kernel_reference.ts";
-import { gridOf } from "../quantization.ts";
+import { gridOf, startOfSearch } from "../quantization.ts";
 
 export const row_extremes: Reference = ({ w, lows, highs }, p) =>
   eachElement(p.rows, p.cols, (r, c) => {
@@ -7,14 +7,20 @@ export const row_extremes: Reference = ({ w, lows, highs }, p) =>
     highs[p.row0 + r] = Math.max(highs[p.row0 + r], w[r * p.ld + c]);
   });
 
-export const fit_grids: Reference = ({ ranges, scales, zeros }, p) => {
+export const fit_grids: Reference = ({ scales, zeros }, p) => {
+  const options = {
+    bits: Math.log2(p.max_code + 1),
+    symmetric: p.symmetric === 1,
+    scaleDtype: p.scale_dtype,
+  };
+  const fit = (weights: readonly number[]) =>
+    p.searched
+      ? startOfSearch(weights, options)
+      : gridOf(weights, options.bits, options.symmetric, undefined, p.scale_dtype);
   for (let i = 0; i < p.count; i++) {
-    const weights = [ranges[i] * scales[i], ranges[i] * zeros[i]];
-    const grid = gridOf(weights, Math.log2(p.max_code + 1), p.symmetric === 1);
+    const grid = fit([scales[i], zeros[i]]);
     // A scale that is too small for a normal f32 is the grid of weights that are all 0.
-    const { scale, zero } = grid.scale < 2 ** -126
-      ? gridOf([], Math.log2(p.max_code + 1), p.symmetric === 1)
-      : grid;
+    const { scale, zero } = Math.max(-scales[i], zeros[i]) / p.max_code < 2 ** -126 ? fit([]) : grid;
     scales[i] = scale;
     zeros[i] = zero;
   }

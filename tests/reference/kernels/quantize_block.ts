@@ -7,6 +7,8 @@ export const quantize_block: Reference = (buffers, p) => {
   const result = referenceRoundingLoop(blockOf(buffers, p), {
     bits,
     symmetric: p.symmetric === 1,
+    searched: p.searched === 1,
+    scaleDtype: p.scale_dtype,
     gridSize: p.grid_size,
     rowGrids: p.grid_size ? undefined : Array.from({ length: p.rows }, (_, r) => row(r)),
     allowed: blockBits(mask, p),

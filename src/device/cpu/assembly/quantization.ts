@@ -20,12 +20,13 @@ const GRIDS_PER_ITEM: u32 = 1 << 12;
 }
 
 @unmanaged class FitGridsArgs {
-  ranges: usize;
   scales: usize;
   zeros: usize;
   count: u32;
   max_code: u32;
   symmetric: u32;
+  searched: u32;
+  scale_dtype: u32;
 }
 
 @unmanaged class EncodeCodesArgs {
@@ -78,10 +79,8 @@ export function fit_grids(args: FitGridsArgs, item: u32): void {
   const max_code = <f32>args.max_code;
   for (let i = item * GRIDS_PER_ITEM; i < end; i++) {
     const at = <usize>i << 2;
-    const range = v128.load32_splat(args.ranges + at);
-    const low = f32x4.mul(range, v128.load32_splat(args.scales + at));
-    const high = f32x4.mul(range, v128.load32_splat(args.zeros + at));
-    const scale = grid_scale(low, high, max_code, symmetric);
+    const low = v128.load32_splat(args.scales + at), high = v128.load32_splat(args.zeros + at);
+    const scale = grid_scale(low, high, max_code, symmetric, args.searched == 1, args.scale_dtype);
     store<f32>(args.scales + at, f32x4.extract_lane(scale, 0));
     store<f32>(args.zeros + at, f32x4.extract_lane(grid_zero(low, scale, max_code, symmetric), 0));
   }

@@ -5,8 +5,8 @@
 // the n:m pattern, or PANEL columns if there is no such pattern.
 
 import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
-import { BUNDLE_ROWS, COLUMN_BYTES, row_scales, row_zeros, weights } from "./shared/prune_bundle";
-import { grid_scale, grid_zero } from "./shared/quantization_grid";
+import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
+import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_scale, grid_zero } from "./shared/quantization_grid";
 import { ceil_divide } from "./shared/items";
 
 @unmanaged class QuantizeBlockArgs {
@@ -34,7 +34,12 @@ import { ceil_divide } from "./shared/items";
   grids: u32;
   max_code: u32;
   symmetric: u32;
+  searched: u32;
+  scale_dtype: u32;
 }
+
+// The columns after which a search looks whether a candidate can still be the best one of any row.
+const CHECKED_COLUMNS: u32 = 8;
 
 export function quantize_block_items(args: QuantizeBlockArgs): u32 {
   return row_bundle_items(args);
@@ -76,19 +81,28 @@ function load_grids(scales: usize, zeros: usize, row: u32, count: u32): void {
   }
 }
 
-// Computes and stores the grid of the columns start … stop−1 for each row of a bundle.
+// Computes and stores the grid of the columns start … stop−1 for each row of a bundle. For a search, a pruned entry counts as a
+// weight of 0, which adds no error.
 function fit_grid(args: QuantizeBlockArgs, row: u32, count: u32, start: u32, stop: u32): void {
-  const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, grids = args.grids;
+  const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, searched = args.searched == 1, grids = args.grids;
   for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
     let low = f32x4.splat(0), high = low;
     for (let j = start; j < stop; j++) {
-      const w = v128.load(weights(j) + half);
+      let w = v128.load(weights(j) + half);
+      if (searched) {
+        w = v128.andnot(w, v128.load(pruned(j) + half));
+        v128.store(temporary(j) + half, w);
+      }
       low = f32x4.min(low, w);
       high = f32x4.max(high, w);
     }
-    const scale = grid_scale(low, high, maxCode, symmetric);
+    const scale = grid_scale(low, high, maxCode, symmetric, searched, args.scale_dtype);
     v128.store(row_scales() + half, scale);
     v128.store(row_zeros() + half, grid_zero(low, scale, maxCode, symmetric));
+  }
+  if (searched) {
+    search_stage(args, start, stop, 0);
+    search_stage(args, start, stop, 1);
   }
   const group = (args.first + start) / args.grid_size;
   for (let r: u32 = 0; r < count; r++) {
@@ -96,4 +110,42 @@ function fit_grid(args: QuantizeBlockArgs, row: u32, count: u32, start: u32, sto
     store<f32>(args.scales + at, load<f32>(row_scales() + lane));
     store<f32>(args.zeros + at, load<f32>(row_zeros() + lane));
   }
+}
+
+// Replaces the grid of each row by its candidate with the smallest error for the weights in the temporary bundle.
+function search_stage(args: QuantizeBlockArgs, start: u32, stop: u32, stage: u32): void {
+  const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, dtype = args.scale_dtype;
+  const start0 = v128.load(row_scales()), start1 = v128.load(row_scales(), 16);
+  const zero0 = v128.load(row_zeros()), zero1 = v128.load(row_zeros(), 16);
+  let best0 = f32x4.splat(Infinity), best1 = best0;
+  for (let n: u32 = 0; n < CANDIDATES; n++) {
+    const scaleA = candidate_scale(start0, stage, n, symmetric, dtype), scaleB = candidate_scale(start1, stage, n, symmetric, dtype);
+    const zeroA = candidate_zero(zero0, stage, n, maxCode, symmetric), zeroB = candidate_zero(zero1, stage, n, maxCode, symmetric);
+    const inverseA = f32x4.div(f32x4.splat(1), scaleA), inverseB = f32x4.div(f32x4.splat(1), scaleB);
+    const lowestA = f32x4.neg(zeroA), lowestB = f32x4.neg(zeroB);
+    const highestA = f32x4.sub(f32x4.splat(maxCode), zeroA), highestB = f32x4.sub(f32x4.splat(maxCode), zeroB);
+    let sumA = f32x4.splat(0), sumB = sumA;
+    for (let first = start; first < stop; first += CHECKED_COLUMNS) {
+      const last = min<u32>(first + CHECKED_COLUMNS, stop);
+      for (let j = first; j < last; j++) {
+        const importance = v128.load32_splat(reciprocal(j)), w = temporary(j);
+        sumA = add_grid_error(sumA, scaleA, inverseA, lowestA, highestA, v128.load(w), importance);
+        sumB = add_grid_error(sumB, scaleB, inverseB, lowestB, highestB, v128.load(w, 16), importance);
+      }
+      // Sums of squares never become smaller, so the candidate has lost.
+      if (i32x4.all_true(v128.and(f32x4.ge(sumA, best0), f32x4.ge(sumB, best1)))) break;
+    }
+    const lessA = f32x4.lt(sumA, best0), lessB = f32x4.lt(sumB, best1);
+    best0 = v128.bitselect(sumA, best0, lessA);
+    best1 = v128.bitselect(sumB, best1, lessB);
+    store_where(lessA, row_scales(), scaleA);
+    store_where(lessB, row_scales() + 16, scaleB);
+    store_where(lessA, row_zeros(), zeroA);
+    store_where(lessB, row_zeros() + 16, zeroB);
+  }
+}
+
+// @ts-ignore: decorator
+@inline function store_where(condition: v128, target: usize, values: v128): void {
+  v128.store(target, v128.bitselect(values, v128.load(target), condition));
 }

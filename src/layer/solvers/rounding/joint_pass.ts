@@ -9,11 +9,12 @@ import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
 import { ResourceSet } from "../../../device/owned.ts";
 import { chooseEntries } from "../../../device/kernels/selection/choose.ts";
 import { fitGrids, rowExtremes } from "../../../device/kernels/quantization.ts";
+import { CANDIDATES, chooseGrids, gridErrors } from "../../../device/kernels/search_grids.ts";
 import type { IndexRange } from "../../linalg/blocking.ts";
 import type { Submatrix } from "../../linalg/submatrix.ts";
-import { gridsPerRow, maxCode, type QuantizationOptions } from "../../../tensor/quantization.ts";
+import { gridsPerRow, type QuantizationOptions } from "../../../tensor/quantization.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
-import type { SolveWorkspace } from "../solve_workspace.ts";
+import { gridParams, type SolveWorkspace } from "../solve_workspace.ts";
 import type { QuantizationGrids, SparseGptOptions } from "../solver.ts";
 
 export class JointPass {
@@ -22,7 +23,10 @@ export class JointPass {
   readonly needsSelection: boolean;
   readonly #backend: Backend;
   readonly #workspace: SolveWorkspace;
-  /** (cols) f32: the score of an entry is its magnitude times the scale of its column. */
+  /**
+   * (cols) f32: the diagonal of R. The score of an entry is its magnitude times the scale of its column. The square of the scale is also
+   * the weight of a rounding error in this column, after the later columns have compensated for the error.
+   */
   readonly #scale: DeviceBuffer;
   readonly #rounding: QuantizationOptions & { readonly pattern: Pattern };
 
@@ -37,7 +41,7 @@ export class JointPass {
     workspace: SolveWorkspace,
     scale: DeviceBuffer,
     quantization: QuantizationOptions,
-    { fixedMask, pattern, sparsity, gridRanges }: SparseGptOptions,
+    { fixedMask, pattern, sparsity }: SparseGptOptions,
   ) {
     const { rows, cols } = workspace.weight, groups = gridsPerRow(quantization, cols);
     this.#backend = backend;
@@ -52,7 +56,7 @@ export class JointPass {
       this.grids = { scales, zeros, groups, groupSize: quantization.groupSize };
       if (fixedMask) backend.copy(fixedMask, 0, workspace.mask, 0, fixedMask.byteLength);
       else if (!this.needsSelection) this.#keepAllButForced();
-      if (quantization.groupSize === 0) this.#fitRows(gridRanges ?? new Float32Array(rows).fill(1));
+      if (quantization.groupSize === 0) this.#fitRows();
     } catch (error) {
       allocated.destroy();
       throw error;
@@ -105,21 +109,26 @@ export class JointPass {
     });
   }
 
-  /** Queues computing one grid per row, which spans the fraction of the range of the row's weights in `fractions`. */
-  #fitRows(fractions: Float32Array<ArrayBuffer>): void {
-    const { weight } = this.#workspace, { scales, zeros } = this.grids;
-    const ranges = this.#backend.createBuffer("ranges of the grids", fractions.byteLength);
-    this.#backend.write(ranges, 0, new Uint8Array(fractions.buffer));
+  /** Queues computing one grid per row from the row's weights. */
+  #fitRows(): void {
+    const { weight } = this.#workspace, { scales, zeros } = this.grids, { rows: count } = weight;
+    const { searched, ...rule } = gridParams(this.#rounding);
     for (const extremes of [scales, zeros]) this.#backend.clear(extremes);
     for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
       this.#backend.dispatch(rowExtremes, { w, lows: scales, highs: zeros }, { rows, cols, ld, row0 });
     }
-    this.#backend.dispatch(fitGrids, { ranges, scales, zeros }, {
-      count: weight.rows,
-      max_code: maxCode(this.#rounding),
-      symmetric: this.#rounding.symmetric ? 1 : 0,
-    });
-    ranges.destroy();
+    this.#backend.dispatch(fitGrids, { scales, zeros }, { count, searched, ...rule });
+    if (!searched) return;
+    const errors = this.#backend.createBuffer("errors of grids", 4 * CANDIDATES * count);
+    this.#backend.clear(errors);
+    for (const stage of [0, 1]) {
+      for (const { buffer: w, rows, cols, ld, row0, col0: first } of weight.tiles()) {
+        const buffers = { w, importance: this.#scale, scales, zeros, errors };
+        this.#backend.dispatch(gridErrors, buffers, { rows, cols, ld, row0, first, stage, ...rule });
+      }
+      this.#backend.dispatch(chooseGrids, { errors, scales, zeros }, { count, stage, ...rule });
+    }
+    errors.destroy();
   }
 
   /** Frees the grids. Only for a solve that fails, because otherwise the solution owns them. */

@@ -11,25 +11,12 @@
 
 import type { Backend } from "../../../device/backend.ts";
 import { ResourceSet } from "../../../device/owned.ts";
-import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import type { QuantizationOptions } from "../../../tensor/quantization.ts";
 import type { Factor } from "../../linalg/factor.ts";
 import { addScaled, allocateLike, copyMatrix } from "../../linalg/tile_arithmetic.ts";
 import { ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
 import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
-import type { ValidationLoss } from "../validation_loss.ts";
-
-export interface RoundOptions {
-  readonly quantization: QuantizationOptions;
-  /**
-   * Whether to search the range of each row's grid, which costs as much as four more passes. It has no effect on grids of groups of
-   * columns.
-   */
-  readonly searchRanges: boolean;
-  /** Measures the ranges that are tried, if the layer has validation statistics. */
-  readonly validation?: ValidationLoss;
-}
 
 /**
  * Rounds the kept weights of `pruned`. The function frees `pruned`, even if it throws.
@@ -45,7 +32,7 @@ export async function roundSolution(
   pruned: Solution,
   factor: Factor,
   statistics: ScaledStatistics,
-  options: RoundOptions,
+  quantization: QuantizationOptions,
 ): Promise<Solution> {
   const scratch = new ResourceSet(), results = new ResourceSet();
   scratch.add(pruned);
@@ -56,13 +43,10 @@ export async function roundSolution(
       sparsity: 0,
       pattern: { kind: "unstructured" },
       relativeError: false,
-      quantization: options.quantization,
+      quantization,
       fixedMask: pruned.mask,
     };
-    const gridRanges = options.searchRanges && options.quantization.groupSize === 0
-      ? await searchRanges(backend, weight, factor, pass, options.validation)
-      : undefined;
-    const rounded = results.add(await solveSparseGpt(backend, { weight }, factor, { ...pass, gridRanges }));
+    const rounded = results.add(await solveSparseGpt(backend, { weight }, factor, pass));
     // `solveSparseGpt` has replaced `weight` by the change Q₁ − Q₂. Δ is W − Q₁, so Δ + weight is W − Q₂.
     addScaled(backend, weight, 1, delta, rounded.mask);
     // Both are freed before the loss is measured, which takes the memory of two matrices.
@@ -76,47 +60,5 @@ export async function roundSolution(
     throw error;
   } finally {
     scratch.destroy();
-  }
-}
-
-/** The ranges that are tried, as fractions of the range of a row's weights. */
-const FRACTIONS = [1, 0.95, 0.9, 0.85];
-
-/**
- * Returns the range with the smallest error for each row, as a fraction of the range of the row's weights: (rows). Of equal errors, the
- * larger range is chosen. The rows are independent because the mask is fixed.
- * @param weight the weights to round. They are not changed
- * @param validation measures the error by the original weights and the validation statistics. Without it, the error is that of the pass
- * @param options `quantization` with whole rows per grid, and `fixedMask`
- * @throws the errors of `solveSparseGpt`
- */
-export async function searchRanges(
-  backend: Backend,
-  weight: TiledMatrix,
-  factor: Factor,
-  options: SparseGptOptions,
-  validation?: ValidationLoss,
-): Promise<Float32Array<ArrayBuffer>> {
-  const best = new Float32Array(weight.rows).fill(FRACTIONS[0]),
-    smallest = new Float32Array(weight.rows).fill(Infinity);
-  const owned = new ResourceSet();
-  try {
-    const trial = owned.add(allocateLike(backend, weight, "weights of a trial"));
-    for (const fraction of FRACTIONS) {
-      copyMatrix(backend, weight, trial);
-      const gridRanges = new Float32Array(weight.rows).fill(fraction);
-      const solution = await solveSparseGpt(backend, { weight: trial }, factor, { ...options, gridRanges });
-      try {
-        const errors = await validation?.rows(solution) ?? solution.rowErrors!;
-        errors.forEach((error, row) => {
-          if (error < smallest[row]) [smallest[row], best[row]] = [error, fraction];
-        });
-      } finally {
-        solution.destroy();
-      }
-    }
-    return best;
-  } finally {
-    owned.destroy();
   }
 }

@@ -103,7 +103,8 @@ export function dequantizeRows(
     for (let group = 0; group < groups; group++, grid++) {
       const scale = scales[grid], zero = zeros[grid];
       const end = begin + Math.min(cols, (group + 1) * groupSize);
-      for (let i = begin + group * groupSize; i < end; i++) values[i] = (codes[i] - zero) * scale;
+      // A negative scale makes −0 of the weight 0, and adding 0 makes 0 of −0.
+      for (let i = begin + group * groupSize; i < end; i++) values[i] = (codes[i] - zero) * scale + 0;
     }
   }
   return values;

@@ -99,11 +99,11 @@ function checkCodes(codes: Uint8Array, { bits, cols }: QuantizedShape): void {
 }
 
 function checkScales(rounded: Float32Array, scales: Float32Array, shape: QuantizedShape): void {
-  const wrong = rounded.findIndex((scale) => !(scale > 0 && scale < Infinity));
+  const wrong = rounded.findIndex((scale) => !(scale !== 0 && Math.abs(scale) < Infinity));
   if (wrong === -1) return;
   throw new RangeError(
     `scales: entry ${position(wrong, gridsPerRow(shape, shape.cols))} is ${scales[wrong]}, ` +
-      `which is not a finite positive number in ${shape.dtype}`,
+      `which is 0 or not finite in ${shape.dtype}`,
   );
 }
 

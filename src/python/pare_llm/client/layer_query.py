@@ -34,6 +34,11 @@ class LayerQuery(TypedDict, total=False):
     Accepts 0 to 256. Defaults to 0."""
     symmetric: bool
     """Whether the quantisation grid is symmetric about 0. Defaults to false."""
+    ranges: Literal["search", "minmax"]
+    """What a quantisation grid spans. search finds the range with the smallest weighted error. minmax is
+    all weights, as published. Defaults to search."""
+    scale_dtype: Literal["F32", "F16", "BF16"]
+    """The dtype to which each scale is rounded before the weights are rounded. Defaults to F32."""
     order: Literal["natural", "activation"]
     """The order of the columns when quantising. activation starts with the largest inputs. Defaults to
     natural."""

@@ -97,9 +97,11 @@ describe("packWeight()", () => {
       zeros: floats([1, 2.5], [2, 1]),
     });
     refused({}, /zeros: must be F32 \[2,1\], got F32 \[2\]/, { zeros: floats([1, 2], [2]) });
-    refused({}, /scales: entry \[1, 0\] is 70000, which is not a finite positive number in F16/, {
-      scales: floats([1, 70000], [2, 1]),
-    });
+    for (const scale of [70000, -70000, 0]) {
+      refused({}, new RegExp(`scales: entry \\[1, 0\\] is ${scale}, which is 0 or not finite in F16`), {
+        scales: floats([1, scale], [2, 1]),
+      });
+    }
     refused({}, /codes: entry \[1, 8\] must be at most 15, not 16/, {
       codes: { dtype: "U8", shape: [2, 9], data: new Uint8Array(18).fill(16, 17) },
     });

@@ -161,7 +161,8 @@ export function subtract_before(size: u32, width: u32, start: u32): void {
   const scale = v128.load(row_scales() + half), zero = v128.load(row_zeros() + half);
   const code = f32x4.add(f32x4.nearest(f32x4.div(w, scale)), zero);
   const clamped = f32x4.min(f32x4.max(code, f32x4.splat(0)), f32x4.splat(max_code));
-  return f32x4.mul(f32x4.sub(clamped, zero), scale);
+  // A negative scale makes −0 of the weight 0, and adding 0 makes 0 of −0.
+  return f32x4.add(f32x4.mul(f32x4.sub(clamped, zero), scale), f32x4.splat(0));
 }
 
 // Stores the results of a bundle after its sweep: the new weights Q, the change Δ = W − Q, the mask, and the sums of the

@@ -1,22 +1,89 @@
 // Computes grids, for four rows or groups at a time. A grid is the set of values that weights are rounded to.
 // src/tensor/quantization.ts has the formulas. `low` ≤ 0 and `high` ≥ 0 are the smallest and the largest of the weights and of
-// 0, and `max_code` is the largest code.
+// 0, and `max_code` is the largest code. If `searched` is true, the grid is the start of a search
+// (src/device/kernels/search_grids.ts).
 
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
+// Values of `scale_dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. Any other value means f32.
+const SCALES_F16: u32 = 1, SCALES_BF16: u32 = 2;
+// The candidates that are compared in each of the two stages of a search.
+export const CANDIDATES: u32 = 16;
 
 // Returns the scales of four grids.
 // @ts-ignore: decorator
-@inline export function grid_scale(low: v128, high: v128, max_code: f32, symmetric: bool): v128 {
-  const largest = f32x4.max(f32x4.abs(low), high);
-  const range = symmetric ? f32x4.add(largest, largest) : f32x4.sub(high, low);
-  const quotient = f32x4.div(range, f32x4.splat(max_code));
-  return v128.bitselect(f32x4.splat(1), quotient, f32x4.lt(quotient, f32x4.splat(MIN_SCALE)));
+@inline export function grid_scale(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool, scale_dtype: u32): v128 {
+  const magnitude = f32x4.abs(low), largest = f32x4.max(magnitude, high);
+  let quotient: v128;
+  if (symmetric && searched) {
+    const signed = v128.bitselect(magnitude, f32x4.neg(high), f32x4.ge(magnitude, high));
+    quotient = f32x4.div(signed, f32x4.splat((max_code + 1) / 2));
+  } else {
+    const range = symmetric ? f32x4.add(largest, largest) : f32x4.sub(high, low);
+    quotient = f32x4.div(range, f32x4.splat(max_code));
+  }
+  const scale = v128.bitselect(f32x4.splat(1), quotient, f32x4.lt(f32x4.abs(quotient), f32x4.splat(MIN_SCALE)));
+  return round_scale(scale, scale_dtype);
 }
 
 // Returns the zero points of four grids, which are the codes of the weight 0. The formula of an asymmetric grid is
 // round(−low/scale). The function uses |low| instead of −low, which would be −0 if `low` is 0.
 // @ts-ignore: decorator
 @inline export function grid_zero(low: v128, scale: v128, max_code: f32, symmetric: bool): v128 {
-  return symmetric ? f32x4.splat((max_code + 1) / 2) : f32x4.nearest(f32x4.div(f32x4.abs(low), scale));
+  if (symmetric) return f32x4.splat((max_code + 1) / 2);
+  return f32x4.min(f32x4.nearest(f32x4.div(f32x4.abs(low), scale)), f32x4.splat(max_code));
+}
+
+// Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the scales and
+// are neither 0 nor infinite.
+export function round_scale(scale: v128, dtype: u32): v128 {
+  if (dtype != SCALES_F16 && dtype != SCALES_BF16) return scale;
+  const sign = v128.and(scale, i32x4.splat(0x80000000)), magnitude = f32x4.abs(scale), one = i32x4.splat(1);
+  if (dtype == SCALES_BF16) {
+    const last = v128.and(i32x4.shr_u(magnitude, 16), one);
+    const rounded = i32x4.add(i32x4.add(magnitude, i32x4.splat(0x7fff)), last);
+    return v128.or(v128.and(rounded, i32x4.splat(0xffff0000)), sign);
+  }
+  // Below 2^-14, the numbers of f16 are the multiples of 2^-24. The largest number is 65504.
+  const last = v128.and(i32x4.shr_u(magnitude, 13), one);
+  const normal = v128.and(i32x4.add(i32x4.add(magnitude, i32x4.splat(0xfff)), last), i32x4.splat(0xffffe000));
+  const units = f32x4.nearest(f32x4.mul(magnitude, f32x4.splat(16777216)));
+  const subnormal = f32x4.div(f32x4.max(units, f32x4.splat(1)), f32x4.splat(16777216));
+  const rounded = v128.bitselect(subnormal, normal, f32x4.lt(magnitude, f32x4.splat(0.00006103515625)));
+  return v128.or(f32x4.min(rounded, f32x4.splat(65504)), sign);
+}
+
+// Returns the scales of candidate n of a stage of the search that has arrived at the given scales. shaders/shared/quantization_grid.wgsl
+// describes the candidates.
+export function candidate_scale(start: v128, stage: u32, n: u32, symmetric: bool, scale_dtype: u32): v128 {
+  if (n == 0) return start;
+  let k: u32 = 10 + (n + 2) % CANDIDATES, factor: f32 = 12 / <f32>k;
+  if (stage == 1 && symmetric) {
+    k = (n + 8) % CANDIDATES;
+    factor = 1 + (<f32>k - 8) / 128;
+  } else if (stage == 1) {
+    k = (n + 7) % CANDIDATES % 5;
+    factor = 1 + (<f32>k - 2) / 40;
+  }
+  const scale = round_scale(f32x4.mul(start, f32x4.splat(factor)), scale_dtype);
+  return v128.bitselect(start, scale, f32x4.lt(f32x4.abs(scale), f32x4.splat(MIN_SCALE)));
+}
+
+// Returns the zeros of candidate n.
+// @ts-ignore: decorator
+@inline export function candidate_zero(start: v128, stage: u32, n: u32, max_code: f32, symmetric: bool): v128 {
+  if (stage == 0 || symmetric) return start;
+  const k: u32 = (n + 7) % CANDIDATES / 5, shift = <f32>k - 1;
+  return f32x4.min(f32x4.max(f32x4.add(start, f32x4.splat(shift)), f32x4.splat(0)), f32x4.splat(max_code));
+}
+
+// Adds the squares of the errors of four rounded weights times the squares of their importance to `sum`. `inverse` is 1/scale. A weight is
+// rounded to a multiple of the scale from `lowest` to `highest` times the scale.
+// @ts-ignore: decorator
+@inline export function add_grid_error(
+  sum: v128, scale: v128, inverse: v128, lowest: v128, highest: v128, weight: v128, importance: v128,
+): v128 {
+  const steps = f32x4.pmax(f32x4.pmin(f32x4.nearest(f32x4.mul(weight, inverse)), highest), lowest);
+  const error = f32x4.mul(f32x4.relaxed_nmadd(steps, scale, weight), importance);
+  return f32x4.relaxed_madd(error, error, sum);
 }
