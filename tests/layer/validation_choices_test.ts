@@ -6,18 +6,22 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
+import { checkPruned } from "../../src/client/answers/check_pruned.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
+import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";
 import { solveAlps } from "../../src/layer/solvers/alps.ts";
 import { scaleStatistics } from "../../src/layer/solvers/scaled_statistics.ts";
 import { ValidationLoss } from "../../src/layer/solvers/validation_loss.ts";
 import { METHOD_NAMES } from "../../src/protocol/methods.ts";
+import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { nearestOnMask, rowLosses } from "../reference/validation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { floats } from "./bodies.ts";
 
 const ROWS = 19, COLS = 45, EDGE = 32, DAMPING = 0.01;
 const host = makeLayer(ROWS, COLS, { seed: 4, tokens: 90, dead: [7] });
@@ -108,10 +112,10 @@ eachBackend("compressLayer(), by validation statistics,", (backend) => {
       // Multiples of 1/8 lie at and between the values of a grid, also in the middle of two values.
       const weight = Float32Array.from(host.weight, (value) => Math.round(8 * value) / 8);
       const given = { ...host, weight }, validation = diagonal((column) => column === 3 ? 0 : 1 + column);
-      for (const groupSize of [0, 16]) {
-        for (const sparsity of [0, 0.5]) {
-          const quantization = { bits: 3, groupSize, symmetric, order: "natural" } as const;
-          const options = { method: "sparsegpt", sparsity, quantization } as const;
+      for (const [groupSize, order] of [[0, "natural"], [0, "activation"], [16, "natural"]] as const) {
+        for (const [sparsity, refitSteps] of [[0, 0], [0.5, 0], [0.5, 4]]) {
+          const quantization = { bits: 3, groupSize, symmetric, order };
+          const options = { method: "sparsegpt", sparsity, refitSteps, quantization } as const;
           const { q, mask, report } = await solve(backend(), options, validation, given);
           const nearest = nearestOnMask(weight, mask, COLS, quantization);
           // No grid of these ranges has a smaller loss, and ties may be rounded either way.
@@ -124,6 +128,31 @@ eachBackend("compressLayer(), by validation statistics,", (backend) => {
       }
     });
   }
+
+  it("answers codes and grids that stand for the weights of every row", async () => {
+    const validation = diagonal(() => 1), [rows, cols] = [ROWS, COLS];
+    const tensors = {
+      weight: floats("F32", [rows, cols], host.weight),
+      hessian: floats("F32", [cols, cols], host.hessian),
+      validation_hessian: floats("F32", [cols, cols], validation),
+    };
+    for (
+      const grid of [{ group_size: 0 }, { order: "activation" }, { group_size: 8, symmetric: true }] as const
+    ) {
+      const query = { bits: 3, sparsity: 0.3, blocksize: 32, ...grid };
+      const answer = await pruneTensors(
+        {
+          tensors: new Map(Object.entries(tensors)),
+          parameters: resolveParameters(layerQuerySchema.parse(query)),
+        },
+        { backend: backend(), clock: () => 0, tileEdge: EDGE },
+      );
+      const { report } = answer, tensor = (name: string) => answer.tensors.get(name)!;
+      assert.ok(report.validation_choice === "magnitude" || report.nearest_rows! > 0);
+      const quantized = { codes: tensor("codes"), scales: tensor("scales"), zeros: tensor("zeros") };
+      checkPruned({ weight: tensor("weight"), mask: tensor("mask"), quantized, report }, { query, tensors });
+    }
+  });
 
   it("changes no bit of a result if no other is better", async () => {
     for (const method of METHOD_NAMES) {
