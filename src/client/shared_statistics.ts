@@ -5,7 +5,12 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./transport.ts";
 import { PareError } from "./errors.ts";
 import { isOverEdgeBodyLimit } from "./jobs/prune_by_job.ts";
-import { type LayerTensors, type PackedStatistics, packedStatistics, type PrunedLayer } from "./layer_file.ts";
+import {
+  type LayerTensors,
+  type PackedStatistics,
+  packedStatistics,
+  type PrunedLayer,
+} from "./layer_file.ts";
 import type { LayerGroup } from "./model_source.ts";
 
 /**
@@ -100,7 +105,8 @@ export class SharedStatistics {
 
   async #store(options: CallOptions): Promise<string | undefined> {
     const { hessian_upper, validation_hessian_upper: validationHessianUpper } = this.#statistics;
-    return hessian_upper && await this.#host.putHessian(hessian_upper, { ...options, validationHessianUpper });
+    return hessian_upper &&
+      await this.#host.putHessian(hessian_upper, { ...options, validationHessianUpper });
   }
 
   /** Stores the statistics and returns their digest. Returns undefined if there are none, or if they are too large to be stored. */

@@ -86,6 +86,9 @@ describe("checkPruned()", () => {
     check(answer(1), query, { validation_hessian: validation });
     check(answer(1), query, { validation_hessian_upper: upper });
     check(answer(1), { ...query, hessian: digest });
+    const moved = layer([0, 0, 9, 0, 5.5, 6, 0, 0], { pruned: [3, 6, 7] });
+    const movedReport = { ...moved.report, nearest_rows: 1 }, target = DENSE;
+    check({ ...moved, report: movedReport }, query, { validation_hessian: validation, target });
     const refusal = /2 weights are 0, although its mask keeps them/;
     assertRefused(refusal, answer(1), query);
     assertRefused(refusal, answer(0), query, { validation_hessian: validation });

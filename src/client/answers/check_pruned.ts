@@ -47,7 +47,8 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   }
   const parsed = parsePattern(pattern);
   const before = tensors && elements(tensors.weight, weight.dtype);
-  const original = mayHaveOriginalRows(layer, { query, tensors }) ? before : undefined;
+  const hasNearestRows = mayHaveNearestRows(layer, { query, tensors });
+  const original = hasNearestRows ? before : undefined;
   const counts = countEntries(layer, {
     rows,
     cols,
@@ -70,7 +71,9 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   if (counts.hasOnlyZeros && counts.zeros.some((count, col) => count > 0 && !isDead(col))) {
     throw malformedLayer("every weight is 0, although its mask keeps some");
   }
-  if (bits === undefined && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
+  // A target moves the weights before they are pruned, so a row with nearest weights has other weights than before.
+  const areRowsUnknown = hasNearestRows && tensors?.target !== undefined;
+  if (bits === undefined && !areRowsUnknown && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
     throw malformedLayer(`${counts.scatteredZeros} weights are 0, although its mask keeps them`);
   }
   checkQuantized(layer, query);
@@ -158,7 +161,7 @@ function hasOriginalValues(
 }
 
 /** Whether the answer says that some rows have their original weights, and the request may have the statistics that lead to such rows. */
-function mayHaveOriginalRows({ report }: PrunedLayer, { query, tensors }: RequestedLayer): boolean {
+function mayHaveNearestRows({ report }: PrunedLayer, { query, tensors }: RequestedLayer): boolean {
   const isValidated = tensors?.validation_hessian !== undefined ||
     tensors?.validation_hessian_upper !== undefined;
   return (isValidated || query.hessian !== undefined) && (report.nearest_rows ?? 0) > 0;

@@ -198,7 +198,9 @@ def check_kept_zeros(
         dead = _dead_inputs(layer)
         if any(count > 0 and not (dead and dead[col]) for col, count in enumerate(zeros)):
             raise ValueError("answer of /v1/layers: every weight is 0, although the mask keeps some")
-    if _may_have_original_rows(pruned.report, layer):
+    if _may_have_nearest_rows(pruned.report, layer):
+        if layer.target is not None:
+            return  # the target has moved the weights, so these rows have other weights than before
         # A column of zeros may have values in rows with their original weights.
         has_value &= (has_value & (bits != before)).any(1)[:, None]
     in_use = has_value.any(0).tolist()
@@ -207,7 +209,7 @@ def check_kept_zeros(
         raise ValueError(f"answer of /v1/layers: {scattered} weights are 0, although the mask keeps them")
 
 
-def _may_have_original_rows(report: Report, layer: LayerToUpload[Any]) -> bool:
+def _may_have_nearest_rows(report: Report, layer: LayerToUpload[Any]) -> bool:
     """Whether some rows have their original weights by the report, and the request may lead to such rows."""
     is_validated = layer.validation_hessian is not None or layer.validation_hessian_upper is not None
     # A request without statistics may name stored ones, with which validation statistics may be stored.
