@@ -251,9 +251,9 @@ function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
 }
 
 /**
- * Solves `received` and overwrites its tensors, except validation statistics. Stored statistics are not overwritten. If their factor is stored for the same damping and
- * block size, the solve uses this factor. Otherwise the solve uses a copy of the statistics, and a factor that it computes from the copy is
- * stored.
+ * Solves `received` and overwrites its tensors, except validation statistics. Stored statistics are not overwritten. If their factor is
+ * stored for the same damping and block size, the solve uses this factor. Otherwise the solve uses a copy of the statistics, and a factor
+ * that it computes from the copy is stored.
  * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its own
  * @throws the errors of `copyTiled` and `compressLayer`
  */

@@ -76,6 +76,27 @@ describe("checkPruned()", () => {
     check(layer([0, 2, 0, 4, 0, 6, 0, 8], { pruned: [0] }), { sparsity: 0.125 });
   });
 
+  it("accepts columns of zeros below rows with their original weights only with validation statistics", () => {
+    const answer = (nearest_rows: number) => {
+      const half = layer([0, 0, 9, 0, 5, 6, 0, 0], { pruned: [3, 6, 7] });
+      return { ...half, report: { ...half.report, nearest_rows } };
+    };
+    const query = { sparsity: 0.375 }, digest = `sha256:${"0".repeat(64)}`;
+    const validation = f32([4, 4], Array(16).fill(0)), upper = f32([10], Array(10).fill(0));
+    check(answer(1), query, { validation_hessian: validation });
+    check(answer(1), query, { validation_hessian_upper: upper });
+    check(answer(1), { ...query, hessian: digest });
+    const moved = layer([0, 0, 9, 0, 5.5, 6, 0, 0], { pruned: [3, 6, 7] });
+    const movedReport = { ...moved.report, nearest_rows: 1 }, target = DENSE;
+    check({ ...moved, report: movedReport }, query, { validation_hessian: validation, target });
+    const refusal = /2 weights are 0, although its mask keeps them/;
+    assertRefused(refusal, answer(1), query);
+    assertRefused(refusal, answer(0), query, { validation_hessian: validation });
+    const changed = layer([0, 0, 9, 0, 5, 60, 0, 0], { pruned: [3, 6, 7] });
+    const report = { ...changed.report, nearest_rows: 1 };
+    assertRefused(refusal, { ...changed, report }, query, { validation_hessian: validation });
+  });
+
   it("refuses many zeros that the mask keeps", () => {
     assertRefused(
       /3 weights are 0, although its mask keeps them/,

@@ -141,6 +141,14 @@ describe("Pare.putHessian", () => {
     assert.deepEqual(host.log, [`PUT /v1/hessians/sha256:${hex}`]);
     assert.deepEqual(decode(host.received[0].body).tensors.get("hessian_upper"), HESSIAN);
   });
+
+  it("sends the validation statistics in the same body", async () => {
+    const host = new FakeHost(noContent), validation = f32([3], [2, 0, 3]);
+    const name = await pare(host).putHessian(HESSIAN, { validationHessianUpper: validation });
+    assert.notEqual(name, await pare(host).putHessian(HESSIAN));
+    const { tensors } = decode(host.received[0].body);
+    assert.deepEqual([...tensors], [["hessian_upper", HESSIAN], ["validation_hessian_upper", validation]]);
+  });
 });
 
 describe("Pare.deleteHessian", () => {

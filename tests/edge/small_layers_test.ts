@@ -72,6 +72,21 @@ describe("an edge that solves small layers itself", () => {
     });
   }
 
+  it("uses validation statistics like a host", async () => {
+    const { hessian: validation_hessian } = layerTensors(20, 96), query = "pattern=2:4&bits=4&refit=3";
+    const body = encode({ ...layerTensors(64, 96), validation_hessian });
+    const [edgeAnswer, hostAnswer] = await Promise.all(
+      [edge.url, host.url].map((url) => post(url, query, body)),
+    );
+    const [report, expected] = [edgeAnswer, hostAnswer].map(({ headers }) =>
+      JSON.parse(headers.get("Pare-Report")!)
+    );
+    assert.ok(expected.validation_error > 0);
+    assert.equal(report.validation_error, expected.validation_error);
+    const [edgeFile, hostFile] = await Promise.all([edgeAnswer, hostAnswer].map((answer) => answer.bytes()));
+    assert.deepEqual(decode(edgeFile).tensors, decode(hostFile).tensors);
+  });
+
   it("reports itself as up and ready without a host, and describes its resources", async () => {
     assert.deepEqual(await (await edge.request("/healthz")).json(), { status: "up" });
     const { backend, limits } = await (await edge.request("/readyz")).json();

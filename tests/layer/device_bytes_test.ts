@@ -14,6 +14,7 @@ import { makeLayer } from "../support/layers.ts";
 import { file, floats, source } from "./bodies.ts";
 
 const ROWS = 300, COLS = 260;
+const { hessian: validation } = makeLayer(ROWS, COLS, { seed: 3, tokens: 400 });
 const QUERIES: readonly Record<string, unknown>[] = [
   { method: "sparsegpt" },
   { method: "sparsegpt", refit: 30 },
@@ -32,7 +33,11 @@ const QUERIES: readonly Record<string, unknown>[] = [
 ];
 
 /** Solves one request and returns the most device memory that it used at any time. */
-async function measurePeak(query: Record<string, unknown>, tileEdge?: number): Promise<number> {
+async function measurePeak(
+  query: Record<string, unknown>,
+  tileEdge?: number,
+  hasValidation?: boolean,
+): Promise<number> {
   const backend = await createCpuBackend();
   try {
     const { weight, hessian } = makeLayer(ROWS, COLS, { seed: 2, tokens: 400 });
@@ -40,6 +45,7 @@ async function measurePeak(query: Record<string, unknown>, tileEdge?: number): P
       weight: floats("F32", [ROWS, COLS], weight),
       hessian: floats("F32", [COLS, COLS], hessian),
       ...query.target_step !== undefined && { target: floats("F32", [ROWS, COLS], weight) },
+      ...hasValidation && { validation_hessian: floats("F32", [COLS, COLS], validation) },
     });
     const parameters = resolveParameters(layerQuerySchema.parse(query));
     const request = { source: source(body), totalBytes: body.length, parameters };
@@ -55,17 +61,17 @@ async function measurePeak(query: Record<string, unknown>, tileEdge?: number): P
 describe("peakDeviceBytes()", () => {
   for (const query of QUERIES) {
     it(`is at least the memory that the request ${JSON.stringify(query)} uses`, async () => {
+      const resolved = resolveParameters(layerQuerySchema.parse(query));
+      const parameters = { ...resolved, targetStep: resolved.target_step };
       for (const edge of [undefined, 128]) {
-        const peak = await measurePeak(query, edge);
-        const resolved = resolveParameters(layerQuerySchema.parse(query));
-        const parameters = { ...resolved, targetStep: resolved.target_step };
-        const bound = peakDeviceBytes({ rows: ROWS, cols: COLS, edge: edge ?? 4096 }, parameters, {
-          kind: "cpu",
-          maxBufferBytes: 2 ** 31,
-        });
-        assert.ok(peak <= bound, `${peak} bytes were used, but the bound is ${bound}`);
-        // The bound of obc has room for the largest batch of rows, which this layer does not need.
-        if (query.method !== "obc") assert.ok(peak > bound / 3, `${peak} bytes of ${bound} were used`);
+        for (const hasValidation of [false, true]) {
+          const peak = await measurePeak(query, edge, hasValidation);
+          const shape = { rows: ROWS, cols: COLS, edge: edge ?? 4096, hasValidation };
+          const bound = peakDeviceBytes(shape, parameters, { kind: "cpu", maxBufferBytes: 2 ** 31 });
+          assert.ok(peak <= bound, `${peak} bytes were used, but the bound is ${bound}`);
+          // The bound of obc has room for the largest batch of rows, which this layer does not need.
+          if (query.method !== "obc") assert.ok(peak > bound / 3, `${peak} bytes of ${bound} were used`);
+        }
       }
     });
   }

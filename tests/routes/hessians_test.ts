@@ -11,7 +11,9 @@ import { answerOf, problemOf, startHost, type TestHost } from "./host.ts";
 const N = 90, ROWS = 16;
 const statistics = correlatedHessian(N, { seed: 5 });
 const hessian = floats("F32", [N, N], statistics);
-const body = file({ hessian_upper: floats("F32", [(N * (N + 1)) / 2], packUpper(statistics, N)) });
+const upper = (matrix: Float32Array) => floats("F32", [(N * (N + 1)) / 2], packUpper(matrix, N));
+const body = file({ hessian_upper: upper(statistics) });
+const validation = correlatedHessian(N, { seed: 6, tokens: 200 });
 
 function layer(seed: number) {
   return floats("F32", [ROWS, N], normals(ROWS * N, seed));
@@ -80,6 +82,85 @@ describe("/v1/hessians", () => {
     // The store holds the factor of one damping and block size at a time.
     assert.deepEqual(reused, [false, true, false, false, false, false, false]);
     await host.request(path, { method: "DELETE" });
+    assert.equal(host.liveBytes(), live);
+  });
+
+  it("uses the validation statistics that are stored with the statistics, until both are deleted", async () => {
+    const live = host.liveBytes();
+    await host.send("PUT", path, body);
+    const withoutValidation = host.liveBytes() - live;
+    const both = file({ hessian_upper: upper(statistics), validation_hessian_upper: upper(validation) });
+    const name = formatDigest(await sha256(both)), bothPath = `/v1/hessians/${name}`;
+    const put = await host.send("PUT", bothPath, both);
+    assert.deepEqual([put.status, await put.json()], [201, { digest: name, order: N }]);
+    assert.equal(host.liveBytes() - live, 3 * withoutValidation);
+    const matrix = floats("F32", [N, N], validation);
+    const reused: boolean[] = [];
+    for (
+      const query
+        of " damping=0.01 bits=3 refit=5&bits=3 method=alps&effort=fast pattern=2:4 method=magnitude"
+          .split(" ")
+    ) {
+      const stored = await answerOf(
+        await host.send("POST", `/v1/layers?hessian=${name}&${query}`, file({ weight: layer(7) })),
+      );
+      const sent = await answerOf(
+        await host.send(
+          "POST",
+          `/v1/layers?${query}`,
+          file({ weight: layer(7), hessian, validation_hessian: matrix }),
+        ),
+      );
+      assert.deepEqual(stored.weight.data, sent.weight.data, query);
+      for (
+        const figure of ["loss", "validation_loss", "validation_error", "validation_choice", "nearest_rows"]
+      ) {
+        assert.equal(stored.report[figure], sent.report[figure], `${query}: ${figure}`);
+      }
+      assert.ok(stored.report.validation_error > 0);
+      reused.push(stored.report.factor_reused);
+      assert.ok(!("validation_error" in (await prune(7, query)).report));
+    }
+    assert.deepEqual(reused, [false, true, true, true, true, true, false]);
+    const beside = await host.send(
+      "POST",
+      `/v1/layers?hessian=${name}`,
+      file({ weight: layer(7), validation_hessian: matrix }),
+    );
+    const { code, tensor } = await problemOf(beside);
+    assert.deepEqual([code, tensor], ["shape_mismatch", "validation_hessian"]);
+    for (const each of [path, bothPath]) await host.request(each, { method: "DELETE" });
+    assert.equal(host.liveBytes(), live);
+  });
+
+  it("refuses validation statistics that are wrong, and names their tensor", async () => {
+    const live = host.liveBytes();
+    const wrong = async (tensor: ReturnType<typeof floats>) => {
+      const bytes = file({ hessian_upper: upper(statistics), validation_hessian: tensor });
+      return await problemOf(
+        await host.send("PUT", `/v1/hessians/${formatDigest(await sha256(bytes))}`, bytes),
+      );
+    };
+    const changed = (index: number, value: number) =>
+      floats("F32", [N, N], validation.map((entry, i) => i === index ? value : entry));
+    for (
+      const [tensor, expected] of [
+        [floats("F32", [N - 1, N - 1], validation.slice(0, (N - 1) ** 2)), "shape_mismatch"],
+        [changed(N + 3, NaN), "non_finite"],
+        [changed(N + 3, 1e6), "not_symmetric"],
+      ] as const
+    ) {
+      const { code, tensor: name } = await wrong(tensor);
+      assert.deepEqual([code, name], [expected, "validation_hessian"]);
+    }
+    const negative = await host.send(
+      "POST",
+      "/v1/layers",
+      file({ weight: layer(7), hessian, validation_hessian: changed(4 * (N + 1), -1) }),
+    );
+    const { code, detail } = await problemOf(negative);
+    assert.equal(code, "not_positive_definite");
+    assert.match(detail!, /^validation .*4.*-1/);
     assert.equal(host.liveBytes(), live);
   });
 

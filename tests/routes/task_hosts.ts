@@ -7,6 +7,7 @@ import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { signTicket } from "../../src/protocol/tickets.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { startBlobServer } from "../support/blob_server.ts";
 import { normals } from "../support/random.ts";
 import { startHost, type TestHost } from "./host.ts";
@@ -18,16 +19,27 @@ export const SECRET = "a secret of thirty-two bytes: 123", HOST_ID = "host-under
 export const ROWS = 24, COLS = 40;
 
 const WEIGHT_TENSOR = floats("F32", [ROWS, COLS], normals(ROWS * COLS, 1));
-const HESSIAN_TENSOR = floats(
-  "F32",
-  [COLS * (COLS + 1) / 2],
-  packUpper(correlatedHessian(COLS, { seed: 3 }), COLS),
-);
+const HESSIAN_TENSOR = statistics(3), VALIDATION_TENSOR = statistics(4);
 
 /** The files of a task: the weight, its statistics, and both in one file. */
 export const WEIGHT = file({ weight: WEIGHT_TENSOR }),
   HESSIAN = file({ hessian_upper: HESSIAN_TENSOR }),
   WHOLE_LAYER = file({ weight: WEIGHT_TENSOR, hessian_upper: HESSIAN_TENSOR });
+
+/** The statistics with validation statistics, and all tensors in one file. */
+export const VALIDATED_HESSIAN = file({
+    hessian_upper: HESSIAN_TENSOR,
+    validation_hessian_upper: VALIDATION_TENSOR,
+  }),
+  VALIDATED_LAYER = file({
+    weight: WEIGHT_TENSOR,
+    hessian_upper: HESSIAN_TENSOR,
+    validation_hessian_upper: VALIDATION_TENSOR,
+  });
+
+function statistics(seed: number): HostTensor {
+  return floats("F32", [COLS * (COLS + 1) / 2], packUpper(correlatedHessian(COLS, { seed }), COLS));
+}
 
 /** How a test sends a task. The defaults are those of an edge. */
 export interface SendOptions {

@@ -16,6 +16,8 @@ import {
   type SendOptions,
   startTaskHosts,
   type TaskHosts,
+  VALIDATED_HESSIAN,
+  VALIDATED_LAYER,
   WEIGHT,
   WHOLE_LAYER,
 } from "./task_hosts.ts";
@@ -74,6 +76,26 @@ describe("tasks", () => {
     });
     assert.equal((await hosts.send(task)).status, 200);
     assert.deepEqual((await answerOf(new Response(hosts.store.blobs.get("/result")))).weight, large.weight);
+  });
+
+  it("use the validation statistics in the file of the statistics or of the weight", async () => {
+    const errors = [];
+    for (
+      const [files, to] of [
+        [{ weight: WEIGHT, hessian: VALIDATED_HESSIAN }, hosts.host],
+        [{ weight: WEIGHT, hessian: VALIDATED_HESSIAN }, hosts.small],
+        [{ weight: VALIDATED_LAYER }, hosts.host],
+      ] as const
+    ) {
+      const weight = await hosts.putBlob("/validated-weight", files.weight);
+      const hessian = "hessian" in files ? await hosts.putBlob("/validated", files.hessian) : undefined;
+      const answer = await (await hosts.send(await hosts.taskOf({ weight, hessian }), { to })).json();
+      errors.push(answer.report.validation_error);
+    }
+    assert.ok(errors[0] > 0);
+    assert.deepEqual(errors, Array(3).fill(errors[0]));
+    const { report } = await (await hosts.send(await hosts.taskOf())).json();
+    assert.ok(!("validation_error" in report));
   });
 
   it("run only once if the same task is sent again", async () => {

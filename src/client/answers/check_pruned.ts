@@ -47,7 +47,16 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   }
   const parsed = parsePattern(pattern);
   const before = tensors && elements(tensors.weight, weight.dtype);
-  const counts = countEntries(layer, { rows, cols, before, forced: tensors?.mask, pattern: parsed });
+  const hasNearestRows = mayHaveNearestRows(layer, { query, tensors });
+  const original = hasNearestRows ? before : undefined;
+  const counts = countEntries(layer, {
+    rows,
+    cols,
+    before,
+    original,
+    forced: tensors?.mask,
+    pattern: parsed,
+  });
   if (counts.pruned !== report.zeros) {
     throw malformedLayer(`its mask prunes ${counts.pruned} weights, but its report says ${report.zeros}`);
   }
@@ -62,7 +71,9 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   if (counts.hasOnlyZeros && counts.zeros.some((count, col) => count > 0 && !isDead(col))) {
     throw malformedLayer("every weight is 0, although its mask keeps some");
   }
-  if (bits === undefined && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
+  // A target moves the weights before they are pruned, so a row with nearest weights has other weights than before.
+  const areRowsUnknown = hasNearestRows && tensors?.target !== undefined;
+  if (bits === undefined && !areRowsUnknown && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
     throw malformedLayer(`${counts.scatteredZeros} weights are 0, although its mask keeps them`);
   }
   checkQuantized(layer, query);
@@ -91,6 +102,8 @@ interface EntryRules {
   readonly cols: number;
   /** The elements of the weight before pruning, in the dtype of the answer. */
   readonly before: Uint16Array | Uint32Array | undefined;
+  /** `before`, if the report says that some rows have their original weights. A column of zeros may have values in such rows. */
+  readonly original: Uint16Array | Uint32Array | undefined;
   /** The mask of the request, whose zeros must be pruned. */
   readonly forced: HostTensor | undefined;
   readonly pattern: Pattern;
@@ -101,19 +114,21 @@ interface EntryRules {
  * @throws {MalformedAnswerError} if an entry is not finite, a pruned one is not 0, or the mask breaks the pattern or the request's mask
  */
 function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCounts {
-  const { rows, cols, before, forced, pattern } = rules;
+  const { rows, cols, before, original, forced, pattern } = rules;
   const dtype = weight.dtype as FloatDtype, words = elements(weight, dtype);
   // A shift drops the sign bit, which is the highest. All bits of the exponent are 1 in a NaN or an infinity.
   const shift = dtype === "F32" ? 1 : 17, exponent = EXPONENT_BITS[dtype];
   const rowBytes = Math.ceil(cols / 8), keepsForced = maskReader(forced, cols);
   const hasValue = new Uint8Array(cols), zeros = new Uint32Array(cols);
   const [keep, group] = pattern.kind === "n:m" ? [pattern.keep, pattern.group] : [cols, cols];
-  let pruned = 0, kept = 0;
+  let pruned = 0, kept = 0, hasOnlyZeros = true;
   for (let row = 0, i = 0; row < rows; row++) {
+    const isOriginal = original !== undefined && hasOriginalValues(words, original, i, i + cols, shift);
     for (let col = 0, keptInGroup = 0; col < cols; col++, i++) {
       const word = words[i], isZero = word << shift === 0;
       if ((word & exponent) === exponent) throw malformedLayer(`weight [${row},${col}] is not finite`);
-      if (!isZero) hasValue[col] = 1;
+      hasOnlyZeros &&= isZero;
+      if (!isZero && !isOriginal) hasValue[col] = 1;
       if (col % group === 0) keptInGroup = 0;
       if ((mask.data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 0) {
         if (!isZero) throw malformedLayer(`weight [${row},${col}] is not 0, although its mask prunes it`);
@@ -130,7 +145,26 @@ function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCo
     }
   }
   const scatteredZeros = zeros.reduce((total, count, col) => total + count * hasValue[col], 0);
-  return { pruned, kept, zeros, scatteredZeros, hasOnlyZeros: !hasValue.includes(1) };
+  return { pruned, kept, zeros, scatteredZeros, hasOnlyZeros };
+}
+
+/** Whether all words of a row that are not zero are those of the original weights. */
+function hasOriginalValues(
+  words: Uint16Array | Uint32Array,
+  original: Uint16Array | Uint32Array,
+  start: number,
+  end: number,
+  shift: number,
+): boolean {
+  for (let i = start; i < end; i++) if (words[i] << shift !== 0 && words[i] !== original[i]) return false;
+  return true;
+}
+
+/** Whether the answer says that some rows have their original weights, and the request may have the statistics that lead to such rows. */
+function mayHaveNearestRows({ report }: PrunedLayer, { query, tensors }: RequestedLayer): boolean {
+  const isValidated = tensors?.validation_hessian !== undefined ||
+    tensors?.validation_hessian_upper !== undefined;
+  return (isValidated || query.hessian !== undefined) && (report.nearest_rows ?? 0) > 0;
 }
 
 const EXPONENT_BITS: Readonly<Record<FloatDtype, number>> = { F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80 };

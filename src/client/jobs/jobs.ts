@@ -22,7 +22,10 @@ export interface JobLayerRequest {
   readonly name: string;
   /** The digest (`sha256:HEX`) of a blob with the tensor `weight`. The blob also has the statistics unless `hessian` is given. */
   readonly weight: string;
-  /** The digest of a blob with the tensor `hessian` or `hessian_upper`. Layers that name the same blob share one factorisation. */
+  /**
+   * The digest of a blob with the tensor `hessian` or `hessian_upper`, and the validation statistics if there are some. Layers that name the
+   * same blob share one factorisation.
+   */
   readonly hessian?: string;
   /** The parameters of the layer. The server fills in defaults for those that are absent. */
   readonly parameters?: Omit<LayerQuery, "hessian">;

@@ -3,14 +3,16 @@
 import { joinedItems, printableLine } from "../../base/texts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBLEMS } from "../../protocol/problem_codes.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { MalformedAnswerError, PareError } from "../errors.ts";
 import { encodeParts, type LayerTensors, type PrunedLayer } from "../layer_file.ts";
 import type { CallOptions, TransportOptions } from "../transport.ts";
 import { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } from "./jobs.ts";
 import { Uploads } from "./uploads.ts";
 
-/** A layer whose tensors are in memory. Layers with the same `hessian_upper` object share one blob of statistics, which is factored once. */
+/**
+ * A layer whose tensors are in memory. Layers share one blob of statistics, which is factored once, if their `hessian_upper` is the same
+ * object and so are their validation statistics.
+ */
 export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
   /** The tensors of the layer. */
   readonly tensors: LayerTensors;
@@ -22,20 +24,39 @@ export async function uploadLayers(
   layers: readonly LayerToUpload[],
   signal?: AbortSignal,
 ): Promise<JobLayerRequest[]> {
-  const hessianDigests = new Map<HostTensor, string>(), requests: JobLayerRequest[] = [];
+  const blobs: { readonly statistics: StoredStatistics; readonly digest: string }[] = [];
+  const requests: JobLayerRequest[] = [];
   for (const { name, tensors, parameters } of layers) {
-    const { hessian_upper, validation_hessian_upper, ...withoutStatistics } = tensors;
-    const others = hessian_upper ? withoutStatistics : { ...withoutStatistics, validation_hessian_upper };
-    let hessian = hessian_upper && hessianDigests.get(hessian_upper);
-    if (hessian_upper && hessian === undefined) {
-      const statistics = encodeParts({ hessian_upper, validation_hessian_upper });
-      hessian = await uploads.uploadBlob(new Blob(statistics), { signal });
-      hessianDigests.set(hessian_upper, hessian);
+    const { hessian_upper, validation_hessian, validation_hessian_upper, ...others } = tensors;
+    const statistics = { hessian_upper, validation_hessian, validation_hessian_upper };
+    let hessian: string | undefined;
+    if (hessian_upper) {
+      hessian = blobs.find((blob) => hasSameTensors(blob.statistics, statistics))?.digest;
+      if (hessian === undefined) {
+        hessian = await uploads.uploadBlob(new Blob(encodeParts(statistics)), { signal });
+        blobs.push({ statistics, digest: hessian });
+      }
     }
-    const weight = await uploads.uploadBlob(new Blob(encodeParts(others)), { signal });
-    requests.push({ name, weight, hessian, parameters });
+    // A layer that names stored statistics cannot have validation statistics of its own.
+    const parts = encodeParts(hessian_upper ? others : tensors);
+    requests.push({
+      name,
+      weight: await uploads.uploadBlob(new Blob(parts), { signal }),
+      hessian,
+      parameters,
+    });
   }
   return requests;
+}
+
+type StoredStatistics = Pick<
+  LayerTensors,
+  "hessian_upper" | "validation_hessian" | "validation_hessian_upper"
+>;
+
+function hasSameTensors(a: StoredStatistics, b: StoredStatistics): boolean {
+  return a.hessian_upper === b.hessian_upper && a.validation_hessian === b.validation_hessian &&
+    a.validation_hessian_upper === b.validation_hessian_upper;
 }
 
 /** Options of {@link pruneByJob}. */

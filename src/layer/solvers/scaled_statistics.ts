@@ -74,8 +74,8 @@ export interface MeasuredLoss {
 }
 
 /**
- * Whether `a` is the smaller error. If both have a validation loss, these are compared. Otherwise, if a loss is null, the damped losses are compared, which the solvers minimise. The result is false if a
- * number is NaN, which means that its sum overflowed.
+ * Whether `a` is the smaller error. Validation losses are compared if both have one. Otherwise, if a loss is null, the damped losses are
+ * compared, which the solvers minimise. The result is false if a number is NaN, which means that its sum overflowed.
  */
 export function isLowerLoss(a: MeasuredLoss, b: MeasuredLoss): boolean {
   if (a.validationLoss !== undefined && b.validationLoss !== undefined) {

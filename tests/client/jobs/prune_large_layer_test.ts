@@ -5,9 +5,12 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { digestOfBytes } from "../../../src/client/digests.ts";
 import { PareError } from "../../../src/client/errors.ts";
+import { pruneByJob } from "../../../src/client/jobs/prune_by_job.ts";
 import { Pare } from "../../../src/client/pare.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { type Answer, answerOf, f32, problem } from "../fake_host.ts";
 import { EDGE, fakeEdge, type JobSolver } from "./fake_edge.ts";
 
@@ -39,6 +42,37 @@ describe("Pare.pruneLayer over the body limit of an edge", () => {
     assert.ok(layer.hessian !== layer.weight);
     assert.equal(edge.log[0], "POST /v1/layers");
     assert.equal(edge.log.at(-1), "GET /v1/blobs/DIGEST");
+  });
+
+  it("uploads validation statistics with the statistics, or with the weight if that has the statistics", async () => {
+    const names = new Map<string, string[]>();
+    const solve: JobSolver = (weight, layer) => {
+      names.set(layer.name, [...decode(weight).tensors.keys()]);
+      return solvedFile(weight, layer);
+    };
+    const edge = fakeEdge(tooLarge, solve), { weight, hessian_upper } = TENSORS;
+    const [one, other] = [f32([3], [2, 0, 3]), f32([3], [2, 1, 3])],
+      validation_hessian = f32([2, 2], [2, 0, 0, 3]);
+    const layers = [
+      { weight, hessian_upper, validation_hessian_upper: one },
+      { weight, hessian_upper, validation_hessian_upper: one },
+      { weight, hessian_upper, validation_hessian_upper: other },
+      { weight, hessian_upper, validation_hessian },
+      { weight, hessian: f32([2, 2], [1, 0, 0, 1]), validation_hessian },
+    ].map((tensors, i) => ({ name: `${i}`, tensors }));
+    for await (const _ of pruneByJob({ baseUrl: EDGE, fetch: edge.answer }, layers, { pollMs: 1 }));
+    assert.deepEqual([...names.values()], [
+      ...Array(4).fill(["weight"]),
+      ["weight", "hessian", "validation_hessian"],
+    ]);
+    const digests = edge.jobs[0].map(({ hessian }) => hessian);
+    const expected = [
+      { hessian_upper, validation_hessian_upper: one },
+      { hessian_upper, validation_hessian_upper: one },
+      { hessian_upper, validation_hessian_upper: other },
+      { hessian_upper, validation_hessian },
+    ].map((tensors) => digestOfBytes(encode(new Map(Object.entries(tensors)))));
+    assert.deepEqual(digests, [...await Promise.all(expected), undefined]);
   });
 
   it("uploads the tensors also if a proxy in front of the edge refuses the body", async () => {

@@ -33,8 +33,11 @@ def test_statistics_are_stored_and_deleted(host: HostProcess) -> None:
 
     async def run() -> None:
         pare = AsyncPare(host.url)
-        digest = await pare.put_hessian(upper_of(hessian_of(inputs)))
-        await pare.prune_layer(weight, hessian=digest)
+        upper = upper_of(hessian_of(inputs))
+        digest = await pare.put_hessian(upper, validation_hessian_upper=upper)
+        pruned = await pare.prune_layer(weight, hessian=digest)
+        sent = await pare.prune_layer(weight, hessian_upper=upper, validation_hessian_upper=upper)
+        assert pruned.report["validation_loss"] == sent.report["validation_loss"]
         await pare.delete_hessian(digest)
         with pytest.raises(PareError, match="hessian_not_found"):
             await pare.prune_layer(weight, hessian=digest)

@@ -161,6 +161,31 @@ def test_prune_by_job_yields_the_layers_that_were_solved_and_then_raises_the_fai
     torch.testing.assert_close(results["first"].weight, -results["second"].weight, rtol=0, atol=0)
 
 
+def test_a_job_uses_the_validation_statistics_of_its_layers(edge: EdgeProcess) -> None:
+    weight, inputs = random_layer(seed=6)
+    upper = upper_of(hessian_of(inputs[:50]))
+    validation = hessian_of(random_layer(seed=7)[1])
+    one, other = upper_of(validation), upper_of(2 * validation)
+    layers = [
+        LayerToUpload("one", weight, hessian_upper=upper, validation_hessian_upper=one),
+        LayerToUpload("same", weight, hessian_upper=upper, validation_hessian_upper=one),
+        LayerToUpload("other", weight, hessian_upper=upper, validation_hessian_upper=other),
+        LayerToUpload("matrix", weight, hessian_upper=upper, validation_hessian=validation),
+        LayerToUpload("inputs", weight, inputs=inputs[:50], validation_hessian_upper=one),
+        LayerToUpload("none", weight, hessian_upper=upper),
+    ]
+    results = dict(prune_by_job(TransportOptions(edge.url), layers, poll_ms=50))
+    losses = {name: result.report.get("validation_loss") for name, result in results.items()}
+    expected = Pare(edge.host_url).prune_layer(weight, hessian_upper=upper, validation_hessian=validation)
+    loss = expected.report["validation_loss"]
+    assert loss is not None
+    assert (losses["one"], losses["same"], losses["matrix"]) == (loss, loss, loss)
+    assert losses["other"] == pytest.approx(2 * loss, 1e-5)
+    assert losses["inputs"] == pytest.approx(loss, 0.2)
+    assert losses["none"] is None
+    np.testing.assert_array_equal(bits_of(results["one"].weight), bits_of(expected.weight))
+
+
 def test_an_edge_lists_its_hosts_and_a_host_does_not(edge: EdgeProcess) -> None:
     hosts = list_edge_hosts(TransportOptions(edge.url))
     assert hosts is not None

@@ -56,7 +56,22 @@ def test_statistics_that_are_too_large_to_be_stored_are_sent_with_each_layer(sta
     for _ in range(2):
         hosts.prune_layer(WEIGHT, hessian=digest)
     assert host.log == ["PUT /v1/hessians/" + digest, "POST /v1/layers", "POST /v1/layers"]
-    assert b"hessian_upper" in host.received[2].body
+    assert b'"hessian_upper"' in host.received[2].body
+
+
+def test_validation_statistics_go_with_the_statistics(start: Start) -> None:
+    host = start(working, problem(404, "hessian_not_found"), working)
+    refusing = start(problem(413, "too_large"), working)
+    for server in (host, refusing):
+        hosts = PareHosts([fast(server)])
+        digest = hosts.put_hessian(UPPER, validation_hessian_upper=UPPER)
+        assert digest != hosts.put_hessian(UPPER)
+        hosts.prune_layer(WEIGHT, hessian=digest)
+    hosts.prune_layer(WEIGHT, hessian_upper=UPPER, validation_hessian_upper=UPPER)
+    bodies = [b'"validation_hessian_upper"' in received.body for received in host.received]
+    assert (methods(host), bodies) == (["PUT", "POST", "PUT", "POST"], [True, False, True, False])
+    bodies = [b'"validation_hessian_upper"' in received.body for received in refusing.received]
+    assert (methods(refusing), bodies) == (["PUT", "POST", "POST"], [True, True, True])
 
 
 def test_the_layer_of_a_lost_host_goes_to_another_host(start: Start) -> None:

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from conftest import HostProcess
 from pare_llm import Pare, PareError
+from pare_llm.client.shared_statistics import SharedStatistics
 from torch import distributed
 from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
@@ -83,6 +84,40 @@ def test_the_statistics_may_be_inputs_a_hessian_its_triangle_or_a_digest(pare: P
     # The host sums the inputs in another order, so a few weights may be chosen differently.
     assert (np.asarray(from_inputs.mask) == np.asarray(results[0].mask)).mean() > 0.99
     pare.delete_hessian(digest)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_validation_statistics_decide_and_may_be_a_matrix_its_triangle_or_stored(
+    pare: Pare, library: str
+) -> None:
+    weight, inputs = random_layer()
+    upper = to_library(library, upper_of(hessian_of(inputs[:45])))
+    validation = hessian_of(inputs[45:])
+    validation_upper = to_library(library, upper_of(validation))
+    weight = to_library(library, weight)
+    digest = pare.put_hessian(upper, validation_hessian_upper=validation_upper)
+    assert digest != pare.put_hessian(upper)
+    shared = SharedStatistics(pare, upper, validation_upper)
+    given: list[dict[str, Any]] = [
+        {"hessian_upper": upper, "validation_hessian": to_library(library, validation)},
+        {"hessian_upper": upper, "validation_hessian_upper": validation_upper},
+        {"hessian": digest},
+    ]
+    results = [pare.prune_layer(weight, **statistics, pattern="2:4") for statistics in given]
+    results.append(shared.prune(weight, pattern="2:4"))
+    for result in results:
+        np.testing.assert_array_equal(bits_of(result.weight), bits_of(results[0].weight))
+        delta = (np.asarray(weight) - np.asarray(result.weight)).astype(np.float64)
+        loss = (delta @ validation * delta).sum()
+        np.testing.assert_allclose(result.report["validation_loss"], loss, 1e-4)
+    assert 0 < results[0].report["nearest_rows"] < ROWS
+    plain = pare.prune_layer(weight, hessian_upper=upper)
+    assert "validation_loss" not in plain.report
+    with pytest.raises(PareError, match=r"shape_mismatch.*validation_hessian_upper"):
+        pare.prune_layer(weight, hessian_upper=upper, validation_hessian_upper=validation_upper[1:])
+    with pytest.raises(PareError, match=r"shape_mismatch.*validation_hessian"):
+        pare.prune_layer(weight, hessian=digest, validation_hessian=to_library(library, validation))
+    shared.delete()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -194,6 +194,28 @@ def test_the_pattern_and_the_mask_of_the_request_are_checked(start: Start, libra
     assert sparse.prune_layer(weight, mask=allowed, method="magnitude", sparsity=0.1).mask.sum() == 42
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_columns_may_be_zero_below_rows_with_original_weights_if_validation_leads_to_them(
+    start: Start, library: str
+) -> None:
+    mask = np.broadcast_to(np.arange(8) % 2 == 0, WEIGHT.shape)
+
+    def zero_columns(parts: Parts) -> None:
+        weight = WEIGHT * mask
+        weight[2:] *= 2
+        weight[2:, [0, 2]] = 0  # inputs that were always 0
+        parts.tensors["weight"] = weight
+        parts.set_mask(mask)
+        parts.report["nearest_rows"] = 2
+
+    pare = Pare(start(lying(zero_columns)).url)
+    weight, identity = to_library(library, WEIGHT), to_library(library, np.eye(8, dtype=np.float32))
+    assert pare.prune_layer(weight, hessian=identity, validation_hessian=identity).report["nearest_rows"] == 2
+    assert pare.prune_layer(weight, hessian="sha256:" + 64 * "0").report["nearest_rows"] == 2
+    with pytest.raises(ValueError, match="8 weights are 0, although the mask keeps them"):
+        pare.prune_layer(weight, hessian=identity)
+
+
 @pytest.mark.parametrize(
     ("name", "tensor", "problem"),
     [

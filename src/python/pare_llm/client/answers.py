@@ -120,8 +120,9 @@ def parse_report(text: str | None) -> Report:
     missing = [name for name in sorted(Report.__required_keys__) if name not in report]
     if missing:
         raise ValueError(f"{problem}: {', '.join(missing)} missing")
-    for name in ("method", "pattern", "backend", "adapter"):
-        report[name] = printable(str(report[name]))
+    for name in ("method", "pattern", "backend", "adapter", "validation_choice"):
+        if name in report:
+            report[name] = printable(str(report[name]))
     if not isinstance(report["notes"], list):
         raise ValueError(f"{problem}: notes is no list")
     report["notes"] = [printable(str(note)) for note in report["notes"]]

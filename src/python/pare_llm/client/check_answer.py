@@ -14,6 +14,7 @@ from pare_llm.client.tensor_library import TensorLibrary, library_of
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, WireTensor, dtype_of, to_wire
 
 if TYPE_CHECKING:
+    from pare_llm.client.answers import Report
     from pare_llm.client.jobs.upload_layers import LayerToUpload
     from pare_llm.client.layer_file import PrunedLayer
     from pare_llm.client.tensor_library import TensorLibrary
@@ -192,14 +193,28 @@ def check_kept_zeros(
     is_zero = (bits & ((1 << (8 * pruned.weight.itemsize - 1)) - 1)) == 0
     kept = int(was_kept.sum())
     zeros = (was_kept & is_zero).sum(0).tolist()
-    has_value = (~is_zero).any(0).tolist()
-    if not any(has_value):
+    has_value = ~is_zero
+    if not has_value.any():
         dead = _dead_inputs(layer)
         if any(count > 0 and not (dead and dead[col]) for col, count in enumerate(zeros)):
             raise ValueError("answer of /v1/layers: every weight is 0, although the mask keeps some")
-    scattered = sum(count for count, value in zip(zeros, has_value, strict=True) if value)
+    if _may_have_nearest_rows(pruned.report, layer):
+        if layer.target is not None:
+            return  # the target has moved the weights, so these rows have other weights than before
+        # A column of zeros may have values in rows with their original weights.
+        has_value &= (has_value & (bits != before)).any(1)[:, None]
+    in_use = has_value.any(0).tolist()
+    scattered = sum(count for count, value in zip(zeros, in_use, strict=True) if value)
     if layer.parameters.get("bits") is None and scattered > 1 + _MAX_KEPT_ZEROS * kept:
         raise ValueError(f"answer of /v1/layers: {scattered} weights are 0, although the mask keeps them")
+
+
+def _may_have_nearest_rows(report: Report, layer: LayerToUpload[Any]) -> bool:
+    """Whether some rows have their original weights by the report, and the request may lead to such rows."""
+    is_validated = layer.validation_hessian is not None or layer.validation_hessian_upper is not None
+    # A request without statistics may name stored ones, with which validation statistics may be stored.
+    names_stored = layer.hessian is None and layer.hessian_upper is None and layer.inputs is None
+    return (is_validated or names_stored) and bool(report.get("nearest_rows"))
 
 
 def _dead_inputs(layer: LayerToUpload[Any]) -> list[bool] | None:

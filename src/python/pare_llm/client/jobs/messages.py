@@ -22,8 +22,8 @@ class JobLayerRequest(_RequiredLayerMembers, total=False):
     """One layer of a job to submit."""
 
     hessian: str
-    """The digest of a blob with the tensor `hessian` or `hessian_upper`. Layers that name the same blob share
-    one factorisation."""
+    """The digest of a blob with the tensor `hessian` or `hessian_upper`, and the validation statistics if
+    there are some. Layers that name the same blob share one factorisation."""
     parameters: LayerQuery
 
 

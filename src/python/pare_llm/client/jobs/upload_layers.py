@@ -17,8 +17,8 @@ from pare_llm.client.wire_tensor import Array, Tensor
 class LayerToUpload(Generic[Array]):
     """A layer whose tensors are in memory.
 
-    Layers that have the same `hessian_upper` object share one blob, so that it is uploaded once and factored
-    once.
+    Layers whose `hessian_upper` and validation statistics are the same objects share one blob, so that it is
+    uploaded once and factored once.
 
     Attributes:
         name: name of the layer, unique in the job.
@@ -57,8 +57,8 @@ _SHARED = ["hessian_upper", "validation_hessian", "validation_hessian_upper"]
 
 def upload_layers(uploads: Uploads, layers: Iterable[LayerToUpload[Array]]) -> list[JobLayerRequest]:
     """Upload the blobs of `layers` one by one, as `Uploads.upload_blob`, and return the layers for a job."""
-    # The statistics are identified by the object, so the object must live as long as its id is used.
-    digests: dict[int, str] = {}
+    # The statistics are identified by the objects, so the objects must live as long as their ids are used.
+    digests: dict[tuple[int, ...], str] = {}
     layers = list(layers)
     requests: list[JobLayerRequest] = []
     for layer in layers:
@@ -71,7 +71,7 @@ def upload_layers(uploads: Uploads, layers: Iterable[LayerToUpload[Array]]) -> l
             "parameters": cast(LayerQuery, {k: v for k, v in layer.parameters.items() if v is not None}),
         }
         if layer.hessian_upper is not None:
-            key = id(layer.hessian_upper)
+            key = tuple(id(tensor) for tensor in statistics.values())
             if key not in digests:
                 digests[key] = uploads.upload_blob(encode_parts(statistics))
             request["hessian"] = digests[key]
