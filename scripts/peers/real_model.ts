@@ -5,9 +5,9 @@
  *
  *     deno run -A scripts/peers/real_model.ts
  *
- * The GGUF file stores the linear layers of the blocks in the format Q4_1, which has 16 values per 32 weights of a row. The
- * weights of the checkpoint still lie on these values. Rounding to 4 bits in groups of 32 weights is therefore not the same
- * task as for a model that was never rounded.
+ * The GGUF file stores the linear layers of the blocks in the format Q4_1, so each 32 weights of a row have at most 16 different
+ * values at equal distances. If such a group is rounded to nearest on an asymmetric grid of 4 bits, almost all of the error (99.7 %,
+ * and 3 % for ordinary weights) is one shift of the whole group. Figures for 4 bits in groups of 32 do not carry over to other models.
  */
 
 import { fileURLToPath } from "node:url";
