@@ -66,27 +66,27 @@ const UNIT = ["--token-weights", "unit"], HELD_OUT = ["--validation", "0.125"];
 const METHODS: Readonly<Record<string, Part>> = {
   [NEAREST]: { title: "magnitude, rounded to nearest", options: [] },
   "published": { title: "SparseGPT and GPTQ, as published", options: ["--method", "sparsegpt"] },
-  "unit": { title: "the same, tokens of equal length", options: ["--method", "sparsegpt", ...UNIT] },
+  "unit": { title: "SparseGPT and GPTQ, equal tokens", options: ["--method", "sparsegpt", ...UNIT] },
   "unit-validation": {
-    title: "the same, and validation",
+    title: "SparseGPT and GPTQ, equal tokens, validation",
     options: ["--method", "sparsegpt", ...UNIT, ...HELD_OUT],
   },
   "unit-validation-ranges": {
-    title: "the same, and searched ranges",
+    title: "SparseGPT and GPTQ, equal tokens, validation, searched ranges",
     options: ["--method", "sparsegpt", ...UNIT, ...HELD_OUT, "--ranges", "search"],
   },
   "unit-validation-target": {
-    title: "SparseGPT, tokens of equal length, validation and targets",
+    title: "SparseGPT and GPTQ, equal tokens, validation, targets",
     options: ["--method", "sparsegpt", ...UNIT, ...HELD_OUT, "--target", "dense"],
   },
   "alps": { title: "ALPS", options: ["--method", "alps"] },
-  "alps-unit": { title: "ALPS, tokens of equal length", options: ["--method", "alps", ...UNIT] },
+  "alps-unit": { title: "ALPS, equal tokens", options: ["--method", "alps", ...UNIT] },
   "alps-validation": {
-    title: "the same, and validation",
+    title: "ALPS, equal tokens, validation",
     options: ["--method", "alps", ...UNIT, ...HELD_OUT],
   },
   "alps-target": {
-    title: "the same, and targets",
+    title: "ALPS, equal tokens, validation, targets",
     options: ["--method", "alps", ...UNIT, ...HELD_OUT, "--target", "dense"],
   },
 };
