@@ -6,7 +6,7 @@
  */
 
 import { loadBench } from "./bench/bench.ts";
-import { headlineTable } from "./bench/headline.ts";
+import { headlineTable } from "./bench/report/headline.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
 import { renderTables, writePage } from "./markdown_tables.ts";
 

@@ -115,7 +115,8 @@ export async function transformersPerplexities(
   return lastLine(await pythonProcess([TRANSFORMERS_PERPLEXITY, windowsFile, ...folders], setting));
 }
 
-function pareProcess(args: readonly string[]): Promise<MeasuredProcess> {
+/** Runs `pare ARGS` without the variables that change its defaults or slow down the libraries. */
+export function pareProcess(args: readonly string[]): Promise<MeasuredProcess> {
   return measureProcess({
     command: Deno.execPath(),
     args: ["run", "-A", "--quiet", "--no-check", MAIN, ...args],
@@ -141,6 +142,7 @@ function cost({ seconds, peakBytes }: MeasuredProcess, compressSeconds: number):
   return { compressSeconds, processSeconds: seconds, peakBytes };
 }
 
-function lastLine<Output>({ stdout }: MeasuredProcess): Output {
+/** Parses the last line that a program printed. */
+export function lastLine<Output>({ stdout }: MeasuredProcess): Output {
   return JSON.parse(stdout.trim().split("\n").at(-1)!);
 }

@@ -1,17 +1,17 @@
 /** The figures that a visitor of the results wants first, each from the results file of a bench. */
 
-import type { Bench } from "./bench.ts";
-import { bench as clientsBench } from "./clients_bench.ts";
-import { bench as edgeBench } from "./edge_bench.ts";
-import { bench as faultsBench } from "./faults_bench.ts";
-import { bench as latencyBench } from "./latency_bench.ts";
-import { bench as layersBench } from "./layers_bench.ts";
-import { bench as peersBench, compareWithPeer, triedDtypes } from "./peers_bench.ts";
-import { formatProducts } from "./measure/matrix_products.ts";
-import { formatPercent, formatPerplexity, formatSize, markdownTable } from "./report/markdown_table.ts";
-import { readResults, resultsUrl } from "./report/results_file.ts";
-import { bench as scriptBench } from "./script_bench.ts";
-import { bench as solversBench, findCell, type ModelResult } from "./solvers_bench.ts";
+import type { Bench } from "../bench.ts";
+import { bench as clientsBench } from "../clients_bench.ts";
+import { bench as edgeBench } from "../edge_bench.ts";
+import { bench as faultsBench } from "../faults_bench.ts";
+import { bench as latencyBench } from "../latency_bench.ts";
+import { bench as layersBench } from "../layers_bench.ts";
+import { bench as peersBench, compareWithPeer, triedDtypes } from "../peers_bench.ts";
+import { formatProducts } from "../measure/matrix_products.ts";
+import { formatPercent, formatPerplexity, formatSize, markdownTable } from "./markdown_table.ts";
+import { readResults, resultsUrl } from "./results_file.ts";
+import { bench as scriptBench } from "../script_bench.ts";
+import { bench as solversBench, findCell, type ModelResult } from "../solvers_bench.ts";
 
 /** One figure: what was measured, and the result. */
 type Figure = readonly [subject: string, result: string];

@@ -1,0 +1,48 @@
+/**
+ * Writes a copy of a checkpoint whose weights are pruned by magnitude and rounded to nearest. No weight compensates for the error of
+ * another, so no calibration text is needed.
+ */
+
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { openBackend } from "../../src/cli/open_backend.ts";
+import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
+import { openModelFolder } from "../../src/model/model.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import { linearLayers } from "../../src/prune/block_plan.ts";
+import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { copyDestination } from "./write_pruned.ts";
+
+/**
+ * Prunes and rounds all linear layers in the blocks of the model in `folder`, and writes the result into `out`, which is replaced.
+ * @returns the name of the device
+ * @param query the sparsity and the grids. The method is `magnitude`
+ */
+export async function writeNearest(
+  folder: string,
+  out: string,
+  query: Omit<LayerQuery, "method">,
+): Promise<string> {
+  await using cleanup = new AsyncDisposableStack();
+  const opened = cleanup.use(await openModelFolder(folder, denoFileSystem)), { model } = opened;
+  const backend = cleanup.adopt(await openBackend("cpu"), (backend) => backend.dispose());
+  const pruner = new DevicePruner(backend);
+  await copyDestination(opened.checkpoint, out, true).fill(async ({ replace }) => {
+    for (const { name, cols } of linearLayers(model.spec)) {
+      const weight = await readTensor(model.weights, name);
+      const tensors = { weight, hessian_upper: identity(cols) };
+      await replace(
+        name,
+        (await pruner.pruneLayer(tensors, { ...query, method: "magnitude", error: false })).weight,
+      );
+    }
+  });
+  return backend.adapter.name;
+}
+
+/** The upper triangle of an identity matrix. With these statistics, rounding one weight changes no other. */
+function identity(order: number): HostTensor {
+  const values = new Float32Array(order * (order + 1) / 2);
+  for (let row = 0, at = 0; row < order; at += order - row, row++) values[at] = 1;
+  return { dtype: "F32", shape: [values.length], data: new Uint8Array(values.buffer) };
+}
