@@ -78,8 +78,8 @@ class Chain(nn.Module):
 def test_blocks_may_be_given_by_name_or_as_modules() -> None:
     model, other = Chain(), Chain()
     client = LocalClient()
-    run(model, client=client, blocks=["first", "second"])
-    run(other, blocks=[other.first, other.second])
+    run(model, client=client, blocks=["first", "second"], token_weights="none")
+    run(other, blocks=[other.first, other.second], token_weights="none")
     assert pruned_names(model) == {"first", "second.1"}
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     # The second Hessian is that of the pruned first block.

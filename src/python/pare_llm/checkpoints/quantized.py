@@ -63,7 +63,9 @@ class QuantizedWeight:
             grouped = codes.reshape(end - first, self.groups, self.cols // self.groups).float()
             values = grouped.sub_(zeros[first:end, :, None]).mul_(scales[:, :, None])
             # The assignment rounds to the nearest value, ties to even.
+            # Adding 0 makes 0 of the −0 that a negative scale gives.
             dense[first:end] = values.view(end - first, self.cols)
+            dense[first:end].add_(0.0)
         return dense
 
     def _read_scales(self, folder: CheckpointFolder, first: int, end: int) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -83,7 +83,8 @@ def _allocate_owl(
 ) -> tuple[list[float], list[str]]:
     """Return the sparsity of each layer, and the measurements as sentences."""
     outliers: dict[int, float] = {}
-    for pending, recorder in dense.record(layers):
+    # The published norms of the inputs, in which every token has its own length.
+    for pending, recorder in replace(dense, token_weights="none").record(layers):
         scored = [(layer.read(), recorder.hessians[layer.local_name].matrix.diagonal()) for layer in pending]
         outliers[pending[0].block.index] = outlier_percentage(scored)
     entries = [sum(_entries(layer) for layer in layers if layer.block.index == block) for block in outliers]
