@@ -8,6 +8,12 @@ import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
+import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import type { PrunedLayer } from "../../src/client/layer_file.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import {
@@ -124,6 +130,80 @@ eachBackend("calibratedModel with targets", (backend) => {
     });
   }
 
+  it("prunes each layer as if its target were sent together with its Hessian", async () => {
+    const layers = { has: (name: string) => name.startsWith(prefix(0)) || name.startsWith(prefix(1)) };
+    const open = () => calibratedModel(model, backend(), { windows, hasTargets: true, layers });
+    const query: LayerQuery = { sparsity: 0.5, target_step: 0.25 }, pruner = new DevicePruner(backend());
+    const sent = new Map<string, PrunedLayer>();
+    for await (const group of open().groups()) {
+      const statistics = group.hessian as TargetStatistics, hessian_upper = await statistics.packedUpper();
+      for (const { name, weight } of group.layers) {
+        const matrix = statistics.target(weight), values = await readMatrix(backend(), matrix);
+        matrix.destroy();
+        const target: HostTensor = { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
+        const solved = await pruner.pruneLayer({ weight, hessian_upper, target }, query);
+        sent.set(name, solved);
+        await group.replace(name, solved.weight);
+      }
+    }
+    const run = new Map<string, HostTensor>();
+    const source = calibratedModel(model, backend(), {
+      windows,
+      hasTargets: true,
+      layers,
+      onReplace: (name, weight) => Promise.resolve(void run.set(name, weight)),
+    });
+    let improved = 0;
+    for await (const event of pruner.pruneModel(source, query)) {
+      if (event.type !== "layer") continue;
+      const { weight, report } = sent.get(event.name)!;
+      assert.deepEqual(run.get(event.name)!.data, weight.data, event.name);
+      assert.deepEqual(event.report.target_change, report.target_change);
+      if (report.target_change!.step! < -1e-6) improved++;
+    }
+    assert.equal(sent.size, 12);
+    // Both streams have the same inputs in the first block, so only the layers of the second have something to make up for.
+    assert.equal(improved, 6);
+    assert.equal(backend().counters.bytesLive, 0);
+  });
+
+  it("gives the same statistics after a resumption, also in the middle of a block", () =>
+    withTemporaryFolder(async (folder) => {
+      const hiddenStates = {
+        folder: new HiddenStatesFolder(denoFileSystem, folder),
+        location: "memory",
+      } as const;
+      const replaced = new Map<string, HostTensor>();
+      const onReplace = (name: string, weight: HostTensor) =>
+        Promise.resolve(void replaced.set(name, weight));
+      /** Prunes until `last` is replaced, and returns the targets. */
+      const run = async (last: string | undefined, options: Partial<CalibrationOptions>) => {
+        const targets = new Map<string, Float32Array>();
+        const source = calibratedModel(model, backend(), { windows, hasTargets: true, ...options });
+        for await (const group of source.groups()) {
+          for (const { name, weight } of group.layers) {
+            const target = (group.hessian as TargetStatistics).target(weight);
+            targets.set(name, await readMatrix(backend(), target));
+            target.destroy();
+            await group.replace(name, halved(weight));
+          }
+          if (targets.has(last ?? "")) break;
+        }
+        assert.equal(backend().counters.bytesLive, 0);
+        return targets;
+      };
+      const whole = await run(undefined, {});
+      await run(`${prefix(2)}self_attn.out_proj.weight`, { hiddenStates, onReplace });
+      assert.equal(await hiddenStates.folder.lastBlock(), 2);
+      const finished = {
+        has: (name: string) => replaced.has(name),
+        read: (name: string) => Promise.resolve(replaced.get(name)!),
+      };
+      const done = replaced.size, rest = await run(undefined, { hiddenStates, onReplace, finished });
+      assert.deepEqual([done, rest.size], [16, 8]);
+      for (const [name, target] of rest) assert.deepEqual(target, whole.get(name), name);
+    }));
+
   it("refuses what does not work with targets", () => {
     const open = (options: Partial<CalibrationOptions>) => () =>
       calibratedModel(model, backend(), { windows, hasTargets: true, ...options });
@@ -131,5 +211,7 @@ eachBackend("calibratedModel with targets", (backend) => {
       open({ trueSequential: true }),
       /^RangeError: target dense: does not work with true-sequential/,
     );
+    const weighed = open({ tokenWeightsOf: () => "unit" })().groups().next();
+    return assert.rejects(weighed, /^RangeError: target dense: .*q_proj has token_weights unit/);
   });
 });
