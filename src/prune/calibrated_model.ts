@@ -235,13 +235,8 @@ async function accumulateHessians(
   try {
     for (const { group } of round) {
       const options = { tokenWeights: groupTokenWeights(group, tokenWeightsOf) };
-      if (hasTargets && options.tokenWeights === "unit") {
-        throw new RangeError(
-          `target dense: ${group[0].name} has token_weights unit, which does not work with targets`,
-        );
-      }
       const fitted = hasTargets
-        ? new TargetStatistics(forward.backend, group[0], maxRows)
+        ? new TargetStatistics(forward.backend, group[0], maxRows, undefined, options.tokenWeights)
         : accumulator(group, options);
       sums.set(group, { fitted });
       if (validationWindows.length > 0) sums.set(group, { fitted, heldOut: accumulator(group, options) });

@@ -24,7 +24,7 @@ describe("checkTarget()", () => {
       token_weights: "unit",
     }, true);
     check({ target: "dense", activations: "auto" }, { target_step: 0.25 });
-    check({ target: "dense", activations: "memory" }, { token_weights: "none", bits: 4 });
+    check({ target: "dense", activations: "memory" }, { token_weights: "unit", bits: 4 });
   });
 
   for (
@@ -43,11 +43,6 @@ describe("checkTarget()", () => {
       ["a plan", () => check({ target: "dense", plan: true }), /leave out --plan/],
       ["states on disk", () => check({ target: "dense", activations: "disk" }), /--activations disk/],
       ["experts", () => check({ target: "dense" }, {}, false, "down"), /fc\.weight is a layer of an expert/],
-      [
-        "weighed tokens",
-        () => check({ target: "dense" }, { token_weights: "unit" }),
-        /needs --token-weights none, but fc\.weight has unit/,
-      ],
     ] as const
   ) {
     it(`refuses ${what}`, () => assert.throws(run, { name: "UsageError", message }));

@@ -39,6 +39,4 @@ export function checkTarget(
   }
   const expert = layerWith(({ linear }) => linear.expertRole !== undefined);
   if (expert) refuse(`does not work with mixtures of experts, and ${expert} is a layer of an expert`);
-  const weighed = layerWith(({ name }) => queryOf(name).token_weights === "unit");
-  if (weighed) refuse(`needs --token-weights none, but ${weighed} has unit`);
 }

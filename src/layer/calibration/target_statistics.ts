@@ -6,18 +6,19 @@
  *
  * The second term exists if the outputs of the layer, times s, are added to a residual stream: r_d and r_p are this stream in both models,
  * so that the layer also makes up for the errors of the layers before it. Layers that share an input share the moments Σ x_d·x_pᵀ, because
- * T = W·Σ x_d·x_pᵀ + Σ (r_d − r_p)/s·x_pᵀ.
+ * T = W·Σ x_d·x_pᵀ + Σ (r_d − r_p)/s·x_pᵀ. If the tokens have weights, they have the same weights in H and in T.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { Owned } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { divideByRms } from "../../device/kernels/forward/normalize.ts";
 import { addRows } from "../../device/kernels/forward/rows.ts";
 import { gemmNN, MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { HessianAccumulator } from "./hessian.ts";
+import { HessianAccumulator, LEAST_SQUARE, type TokenWeights } from "./hessian.ts";
 
 /** The layer whose statistics are added up, or the first of several with one input. */
 interface ObservedLayer {
@@ -32,7 +33,7 @@ interface Residual {
   readonly scale: number;
 }
 
-/** H = Σ x_p·x_pᵀ, and the moments of which targets are made, in device memory. Every token has the weight 1. */
+/** H = Σ w·x_p·x_pᵀ, and the moments of which targets are made, in device memory. x_p alone decides the weights w of its token. */
 export class TargetStatistics extends HessianAccumulator {
   readonly #backend: Backend;
   readonly #layer: ObservedLayer;
@@ -49,11 +50,12 @@ export class TargetStatistics extends HessianAccumulator {
    * Allocates the sums, which are 0.
    * @param maxRows the largest number of rows of a batch
    * @param edge the edge of the tiles in elements. By default, {@link TiledMatrix} chooses it
+   * @param tokenWeights the kind of the weights w
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  constructor(backend: Backend, layer: ObservedLayer, maxRows: number, readonly edge?: number) {
+  constructor(backend: Backend, layer: ObservedLayer, maxRows: number, readonly edge?: number, tokenWeights?: TokenWeights) {
     const { name, inFeatures } = layer;
-    super(backend, `hessian ${name}`, inFeatures, edge);
+    super(backend, `hessian ${name}`, inFeatures, edge, { tokenWeights });
     this.#backend = backend;
     this.#layer = layer;
     this.#maxRows = maxRows;
@@ -89,19 +91,39 @@ export class TargetStatistics extends HessianAccumulator {
    */
   addMoments(x: DeviceBuffer, rows: number, residual?: Residual): void {
     if (!this.#denseInput) throw new TypeError(`target of ${this.#layer.name}: has no dense inputs`);
-    this.#addProduct(this.#denseInput, x, rows, this.#cross, 1);
-    if (!residual || !this.#denseStream) return;
+    const weighted = this.weightedInputs(x, rows);
+    if (weighted) this.#weigh(x, rows, this.#denseInput, this.size);
+    this.#addProduct(this.#denseInput, weighted ?? x, rows, this.#cross, 1);
+    if (residual && this.#denseStream) this.#addResidual(x, weighted, rows, residual, this.#denseStream);
+    weighted?.destroy();
+  }
+
+  /** @param stream r_d, which is overwritten */
+  #addResidual(
+    x: DeviceBuffer,
+    weighted: DeviceBuffer | undefined,
+    rows: number,
+    residual: Residual,
+    stream: DeviceBuffer,
+  ): void {
     const { name, outFeatures } = this.#layer, backend = this.#backend;
     this.#residual ??= new Owned(this.#zeros(`residual moments ${name}`, outFeatures));
     const none = backend.createBuffer("unused", 4);
     const params = { rows, cols: outFeatures, offset: 0, has_index: 0, scale: -1 };
     backend.dispatch(
       addRows,
-      { x: residual.stream, index: none, factors: none, y: this.#denseStream },
+      { x: residual.stream, index: none, factors: none, y: stream },
       params,
     );
     none.destroy();
-    this.#addProduct(this.#denseStream, x, rows, this.#residual.value, 1 / residual.scale);
+    if (weighted) this.#weigh(x, rows, stream, outFeatures);
+    this.#addProduct(stream, weighted ?? x, rows, this.#residual.value, 1 / residual.scale);
+  }
+
+  /** Queues Y ← √w·Y for Y, (rows, columns). */
+  #weigh(x: DeviceBuffer, rows: number, y: DeviceBuffer, columns: number): void {
+    const params = { rows, cols: this.size, y_cols: columns, eps: LEAST_SQUARE };
+    this.#backend.dispatch(divideByRms, { x, y }, params);
   }
 
   /** Queues C += alpha·Aᵀ·B for A, (rows, C's rows), and B, (rows, C's columns). */

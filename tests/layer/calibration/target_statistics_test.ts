@@ -16,18 +16,19 @@ import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 
 eachBackend("TargetStatistics", (backend) => {
   for (
-    const [outFeatures, inFeatures, edge, batches, scale] of [
-      [1, 1, 8, [1], 1],
-      [5, 7, 8, [5, 1, 64], undefined],
-      [19, 33, 8, [5, 1, 64], 0.22],
-      [33, 18, 16, [3, 2], undefined],
-      [9, 11, undefined, [40], 1],
+    const [outFeatures, inFeatures, edge, batches, scale, tokenWeights] of [
+      [1, 1, 8, [1], 1, "none"],
+      [5, 7, 8, [5, 1, 64], undefined, "none"],
+      [19, 33, 8, [5, 1, 64], 0.22, "none"],
+      [19, 33, 8, [5, 1, 64], 0.22, "unit"],
+      [33, 18, 16, [3, 2], undefined, "unit"],
+      [9, 11, undefined, [40], 1, "none"],
     ] as const
   ) {
     const stream = scale === undefined
       ? "without a residual stream"
       : `that are added to a stream times ${scale}`;
-    it(`sums the target of ${outFeatures} outputs of ${inFeatures} inputs ${stream}, in tiles of ${edge ?? "the default size"}`, async () => {
+    it(`sums the target of ${outFeatures} outputs of ${inFeatures} inputs ${stream}, in tiles of ${edge ?? "the default size"}, with token weights ${tokenWeights}`, async () => {
       const rows = batches.reduce((sum, count) => sum + count, 0), hasStream = scale !== undefined;
       const xd = normals(rows * inFeatures, 1),
         rd = normals(rows * outFeatures, 3),
@@ -40,7 +41,7 @@ eachBackend("TargetStatistics", (backend) => {
         data: floatsToBytes(values, "F32"),
       } as const;
       const layer = { name: "fc", inFeatures, outFeatures };
-      const statistics = new TargetStatistics(backend(), layer, Math.max(...batches), edge);
+      const statistics = new TargetStatistics(backend(), layer, Math.max(...batches), edge, tokenWeights);
       let row = 0;
       for (const count of batches) {
         const part = (x: Float32Array, cols: number) =>
@@ -60,11 +61,26 @@ eachBackend("TargetStatistics", (backend) => {
       }
       const target = statistics.target(weight);
       const residual = scale === undefined ? undefined : rd.map((value, i) => (value - rp[i]) / scale);
-      const expected = referenceTarget({ rows, inFeatures, outFeatures, weight: values, xd, xp, residual });
+      const isWeighted = tokenWeights === "unit";
+      const expected = referenceTarget({
+        isWeighted,
+        rows,
+        inFeatures,
+        outFeatures,
+        weight: values,
+        xd,
+        xp,
+        residual,
+      });
       assertClose(await readMatrix(backend(), target), expected, 2e-6);
-      const packed = asFloat32((await statistics.packedUpper()).data),
-        h = gram(Float64Array.from(xp), rows, inFeatures);
-      assert.ok(Math.abs(packed[0] / h[0] - 1) < 1e-5, "H sums over the inputs of the pruned model");
+      const packed = asFloat32((await statistics.packedUpper()).data);
+      const scaled = Float64Array.from(xp, (value, at) => {
+        const row = xp.subarray(at - at % inFeatures, at - at % inFeatures + inFeatures);
+        const square = row.reduce((sum, entry) => sum + entry ** 2, 0) / inFeatures;
+        return isWeighted ? value / Math.sqrt(square) : value;
+      });
+      const ratio = packed[0] / gram(scaled, rows, inFeatures)[0];
+      assert.ok(Math.abs(ratio - 1) < 1e-5, "H sums over the inputs of the pruned model");
       target.destroy();
       statistics.destroy();
       assert.equal(backend().counters.bytesLive, 0);
