@@ -14,10 +14,10 @@ describe("checkTarget()", () => {
   };
   const check = (
     options: Partial<PruneOptions>,
-    query: LayerQuery = {},
-    hasServers = false,
+    query?: LayerQuery,
+    hasServers?: boolean,
     expertRole?: string,
-  ) => checkTarget(options as PruneOptions, hasServers, [layer(expertRole)], () => query);
+  ) => checkTarget(options as PruneOptions, hasServers ?? false, [layer(expertRole)], () => query ?? {});
 
   it("accepts a target with and without a step, and a run without both", () => {
     check({ target: "none", plan: true, trueSequential: true, activations: "disk" }, {

@@ -53,7 +53,13 @@ export class TargetStatistics extends HessianAccumulator {
    * @param tokenWeights the kind of the weights w
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  constructor(backend: Backend, layer: ObservedLayer, maxRows: number, readonly edge?: number, tokenWeights?: TokenWeights) {
+  constructor(
+    backend: Backend,
+    layer: ObservedLayer,
+    maxRows: number,
+    readonly edge?: number,
+    tokenWeights?: TokenWeights,
+  ) {
     const { name, inFeatures } = layer;
     super(backend, `hessian ${name}`, inFeatures, edge, { tokenWeights });
     this.#backend = backend;

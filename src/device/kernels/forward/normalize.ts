@@ -102,7 +102,12 @@ export function rmsNormCase(rows: number, cols: number, change = (value: number)
 }
 
 /** A case whose rows of `x` are `change` of numbers between −1 and 1. Some elements follow the last row of `y`. */
-export function divideByRmsCase(rows: number, cols: number, y_cols: number, change = (value: number) => value) {
+export function divideByRmsCase(
+  rows: number,
+  cols: number,
+  y_cols: number,
+  change = (value: number) => value,
+) {
   return {
     params: { rows, cols, y_cols, eps: 0.25 },
     buffers: () => ({ x: signed(rows * cols, 415).map(change), y: signed(rows * y_cols + 5, 416) }),
