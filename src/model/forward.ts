@@ -169,7 +169,7 @@ export class Forward {
     index: number,
     observeInput: BatchObserver,
     onBatchDone?: (batch: Batch) => void,
-    source: TensorSource = this.model.weights,
+    source?: TensorSource,
     observeDense?: BatchObserver,
   ): Promise<void> {
     const { block } = this.model.spec;
@@ -177,7 +177,7 @@ export class Forward {
     const skippedGroups = stages.pop();
     return this.#withBlock(
       index,
-      source,
+      source ?? this.model.weights,
       stages.flat(),
       async (weights) => {
         const run = (states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
