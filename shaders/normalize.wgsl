@@ -19,6 +19,17 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> rms_y: array<f32>;
 @group(0) @binding(3) var<uniform> rms_params: Params;
 
+struct DivideParams {
+  rows: u32,
+  cols: u32,
+  y_cols: u32,
+  eps: f32,
+}
+
+// The bindings of divide_by_rms.
+@group(0) @binding(1) var<storage, read_write> divided: array<f32>;
+@group(0) @binding(2) var<uniform> divide_params: DivideParams;
+
 // Invocations per workgroup.
 const SIZE: u32 = 256;
 var<workgroup> partials: array<vec2f, SIZE>;
@@ -91,5 +102,29 @@ fn rms_norm(
   let scale = 1 / sqrt(mean + rms_params.eps);
   for (var c = local; c < rms_params.cols; c += SIZE) {
     rms_y[start + c] = x[start + c] * scale * weight[c];
+  }
+}
+
+@compute @workgroup_size(SIZE)
+fn divide_by_rms(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let r = workgroup.y * grid.x + workgroup.x;
+  if r >= divide_params.rows {
+    return;
+  }
+  let start = r * divide_params.cols;
+  let y_start = r * divide_params.y_cols;
+
+  var squares = 0.0;
+  for (var c = local; c < divide_params.cols; c += SIZE) {
+    squares += x[start + c] * x[start + c];
+  }
+  let mean = workgroup_sum(local, vec2f(squares, 0)).x / f32(divide_params.cols);
+  let scale = 1 / sqrt(mean + divide_params.eps);
+  for (var c = local; c < divide_params.y_cols; c += SIZE) {
+    divided[y_start + c] *= scale;
   }
 }

@@ -25,6 +25,7 @@ import { windowTokens } from "./options/common_options.ts";
 import { checkMethodSizes, layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkFormat } from "./prune/check_format.ts";
+import { checkTarget } from "./prune/check_target.ts";
 import { readChoice } from "./prune/choice_options.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
@@ -62,6 +63,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const chosen = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
+  checkTarget(options, servers.length > 0, chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });

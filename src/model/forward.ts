@@ -3,7 +3,7 @@
  * block are on the device at a time.
  */
 
-import type { Backend } from "../device/backend.ts";
+import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import { type Batch, planBatches } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
@@ -19,7 +19,7 @@ import {
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { ModelSpec } from "./families/family.ts";
 import type { Model } from "./model.ts";
-import type { BlockPass, InputObserver } from "./pieces/block_pass.ts";
+import type { BlockPass, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
 
@@ -41,6 +41,11 @@ export interface ForwardOptions extends ForwardMemory {
   readonly storage?: HiddenStatesStorage;
   /** The index of the first window that shares no batch with the windows before it. @default none */
   readonly boundary?: number;
+  /**
+   * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It has the windows before `boundary`, and
+   * is stored in memory only. A resumed forward pass computes it again. @default false
+   */
+  readonly hasDenseStream?: boolean;
 }
 
 /** The observers of a block that runs. */
@@ -52,7 +57,13 @@ export interface BlockObservers {
 }
 
 /** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
-export type BatchObserver = (...input: [...Parameters<InputObserver>, batch: Batch]) => void;
+export type BatchObserver = (
+  group: LinearGroup,
+  input: DeviceBuffer,
+  rows: number,
+  batch: Batch,
+  residual?: ObservedResidual,
+) => void;
 
 /** On a GPU a batch must be large enough to keep all processors busy. On a CPU smaller batches are as fast and save memory. */
 const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 32 << 20, webgpu: 256 << 20 };
@@ -101,6 +112,8 @@ export class Forward {
     readonly model: Model,
     readonly tokens: number,
     readonly hiddenStates: HiddenStates,
+    /** The hidden states of the dense model. Undefined without `hasDenseStream`. */
+    readonly denseStates?: HiddenStates,
   ) {
     this.workspace = new ForwardWorkspace(backend);
   }
@@ -115,25 +128,32 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { storage, ...memory }: ForwardOptions = {},
+    { storage, hasDenseStream = false, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model, { hiddenSize } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
     const { batches } = planForward(backend, spec, windows.length, tokens, memory);
     const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
-    const hiddenStates = new HiddenStates(backend, { batches, tokens, hiddenSize, deviceBytes, storage });
+    const sizes = { tokens, hiddenSize, deviceBytes };
+    const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
+    const { boundary = windows.length } = memory;
+    const denseStates = hasDenseStream
+      ? new HiddenStates(backend, { ...sizes, batches: batches.filter(({ first }) => first < boundary) })
+      : undefined;
+    const forward = new Forward(backend, model, tokens, hiddenStates, denseStates);
     try {
       const lastBlock = await storage?.folder.lastBlock();
-      if (lastBlock === undefined) {
-        const embedding = await Embedding.open(backend, model);
-        await hiddenStates.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
-        embedding.destroy();
-      } else await hiddenStates.load(lastBlock);
+      if (lastBlock !== undefined) await hiddenStates.load(lastBlock);
+      const empty = [lastBlock === undefined ? hiddenStates : undefined, denseStates];
+      await embed(backend, model, windows, empty.filter((states) => states !== undefined));
+      if (denseStates) {
+        while (denseStates.nextBlock < hiddenStates.nextBlock) await forward.runDenseBlock();
+      }
     } catch (error) {
-      hiddenStates.destroy();
+      forward.destroy();
       throw error;
     }
-    return new Forward(backend, model, tokens, hiddenStates);
+    return forward;
   }
 
   /**
@@ -142,27 +162,57 @@ export class Forward {
    * it.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
+   * @param observeDense receives the inputs of the linear layers in the dense stream. For each batch of this stream, its calls come before
+   * those of `observeInput`
    */
   observeBlock(
     index: number,
     observeInput: BatchObserver,
     onBatchDone?: (batch: Batch) => void,
-    source: TensorSource = this.model.weights,
+    source?: TensorSource,
+    observeDense?: BatchObserver,
   ): Promise<void> {
     const { block } = this.model.spec;
     const stages = stagesOf(block.groups);
     const skippedGroups = stages.pop();
     return this.#withBlock(
       index,
-      source,
+      source ?? this.model.weights,
       stages.flat(),
-      (weights) =>
-        this.hiddenStates.visit((states, batch) => {
-          const observed: InputObserver = (...input) => observeInput(...input, batch);
-          const pass = { ...this.pass(weights, batch), observeInput: observed, skippedGroups };
-          return block.forward(pass, states, index);
-        }, onBatchDone),
+      async (weights) => {
+        const run = (states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
+          const observed: InputObserver = (group, input, rows, residual) =>
+            observe(group, input, rows, batch, residual);
+          return block.forward(
+            { ...this.pass(weights, batch), observeInput: observed, skippedGroups },
+            states,
+            index,
+          );
+        };
+        const dense = observeDense && this.denseStates?.copies();
+        try {
+          await this.hiddenStates.visit(async (states, batch) => {
+            const next = await dense?.next();
+            if (observeDense && next && !next.done) await run(next.value, batch, observeDense);
+            await run(states, batch, observeInput);
+          }, onBatchDone);
+        } finally {
+          await dense?.return();
+        }
+      },
     );
+  }
+
+  /** Runs the next block of the dense stream on every window. @param onBatchDone called after each batch */
+  async runDenseBlock(onBatchDone?: (batch: Batch) => void): Promise<void> {
+    const { denseStates, model: { spec: { block }, weights: source } } = this;
+    if (!denseStates) throw new TypeError("forward pass: has no dense stream");
+    const index = denseStates.nextBlock;
+    await this.#withBlock(index, source, block.groups, (weights) =>
+      denseStates.update(
+        (states, batch) => block.forward(this.pass(weights, batch), states, index),
+        onBatchDone,
+      ));
   }
 
   /**
@@ -244,8 +294,24 @@ export class Forward {
 
   destroy(): void {
     this.hiddenStates.destroy();
+    this.denseStates?.destroy();
     this.freeActivations();
   }
+}
+
+/** Fills each of `streams` with the embedded windows. */
+async function embed(
+  backend: Backend,
+  model: Model,
+  windows: readonly Uint32Array[],
+  streams: readonly HiddenStates[],
+): Promise<void> {
+  if (streams.length === 0) return;
+  const embedding = await Embedding.open(backend, model);
+  for (const states of streams) {
+    await states.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
+  }
+  embedding.destroy();
 }
 
 /**

@@ -18,6 +18,7 @@ import { Forward, type ForwardMemory } from "../model/forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import { BlockError } from "./block_error.ts";
 import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
@@ -49,6 +50,11 @@ export interface CalibrationOptions extends PlanOptions {
   /** @default "none" for all layers */
   readonly tokenWeightsOf?: TokenWeightsOf;
   readonly memory?: ForwardMemory;
+  /**
+   * Whether each layer gets a target (see `TargetStatistics`), for which the windows also run through the dense blocks.
+   * @default false
+   */
+  readonly hasTargets?: boolean;
   /** Ends the calibration after the current batch. */
   readonly signal?: AbortSignal;
 }
@@ -73,7 +79,8 @@ export interface FinishedLayers extends NameSet {
 /**
  * Returns `model` as a source of calibrated layers. Whoever receives a group may take its Hessian or destroy it. The
  * rest is destroyed at the end of the round. The generator of its `groups` throws
- * - {RangeError} if the windows are empty, of different lengths or too long for the model,
+ * - {RangeError} if the windows are empty, of different lengths or too long for the model, or if the model or another option does not
+ *   work with targets,
  * - {Error} if a layer is not replaced before the next round is requested,
  * - the signal's reason if the signal is aborted.
  * @param backend runs the forward passes
@@ -83,6 +90,7 @@ export function calibratedModel(
   backend: Backend,
   options: CalibrationOptions,
 ): CalibratedModel {
+  if (options.hasTargets) checkTargets(model.spec, options);
   const plan = new BlockPlan(model.spec, options);
   return { layerCount: plan.layerCount, groups: () => groups(model, backend, plan, options) };
 }
@@ -100,6 +108,7 @@ async function* groups(
     ...memory,
     storage: hiddenStates,
     boundary: windows.length,
+    hasDenseStream: options.hasTargets,
   });
   try {
     const firstBlock = forward.hiddenStates.nextBlock, { batches } = forward.hiddenStates;
@@ -123,6 +132,9 @@ async function* groups(
           (error) => onBlock(block, error),
         )
         : undefined;
+      if (options.hasTargets && block < plan.lastBlock) {
+        await forward.runDenseBlock(() => options.signal?.throwIfAborted());
+      }
       // No block follows the last one, so only its held-out outputs are needed.
       if (block < plan.lastBlock) {
         await forward.runBlock(block, steps.begin("run"), prunedWeights, { observer: error });
@@ -213,27 +225,40 @@ async function accumulateHessians(
   block: number,
   weights: TensorSource,
   steps: StepCounter,
-  { windows, validationWindows = [], tokenWeightsOf }: CalibrationOptions,
+  { windows, validationWindows = [], tokenWeightsOf, hasTargets = false }: CalibrationOptions,
 ): Promise<Map<LinearGroup, GroupSums>> {
   const sums = new Map<LinearGroup, GroupSums>();
   const accumulator = ([{ name, inFeatures }]: LinearGroup, options: AccumulatorOptions) =>
     new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, options);
+  const { tokens } = forward,
+    maxRows = tokens * Math.max(...forward.hiddenStates.batches.map(({ count }) => count));
   try {
     for (const { group } of round) {
       const options = { tokenWeights: groupTokenWeights(group, tokenWeightsOf) };
-      const fitted = accumulator(group, options);
+      const fitted = hasTargets
+        ? new TargetStatistics(forward.backend, group[0], maxRows, undefined, options.tokenWeights)
+        : accumulator(group, options);
       sums.set(group, { fitted });
       if (validationWindows.length > 0) sums.set(group, { fitted, heldOut: accumulator(group, options) });
     }
     await forward.observeBlock(
       block,
-      (group, x, rows, { first }) => {
+      (group, x, rows, { first }, residual) => {
         const { fitted, heldOut } = sums.get(group) ?? {};
-        (first < windows.length ? fitted : heldOut)?.add(x, rows);
+        if (first >= windows.length) return heldOut?.add(x, rows);
+        fitted?.add(x, rows);
+        if (fitted instanceof TargetStatistics) fitted.addMoments(x, rows, residual);
       },
       steps.begin("observe"),
       weights,
+      hasTargets
+        ? (group, x, rows, _batch, residual) => {
+          const { fitted } = sums.get(group) ?? {};
+          if (fitted instanceof TargetStatistics) fitted.keepDense(x, rows, residual);
+        }
+        : undefined,
     );
+    for (const { fitted } of sums.values()) if (fitted instanceof TargetStatistics) fitted.freeDense();
     // The layers are solved next, and a solve can use this memory.
     forward.freeActivations();
   } catch (error) {
@@ -241,6 +266,17 @@ async function accumulateHessians(
     throw error;
   }
   return sums;
+}
+
+/** @throws {RangeError} naming what does not work with targets */
+function checkTargets(
+  { block }: Model["spec"],
+  { trueSequential }: CalibrationOptions,
+): void {
+  const refusal = (what: string) => new RangeError(`target dense: does not work with ${what}`);
+  if (trueSequential) throw refusal("true-sequential, because both streams run through the dense block");
+  const specs = block.groups.flat();
+  if (specs.some(({ expertRole }) => expertRole !== undefined)) throw refusal("mixtures of experts");
 }
 
 /** @throws {RangeError} if the layers of the group, which share their statistics, ask for different weights */

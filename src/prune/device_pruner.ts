@@ -10,6 +10,7 @@ import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../client/model_pruner.ts";
 import type { LayerGroup } from "../client/model_source.ts";
 import { pruneRounds, type RoundLayer } from "../client/prune_rounds.ts";
+import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import { checkStatistics } from "../layer/check_answer.ts";
 import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/errors.ts";
@@ -64,6 +65,7 @@ export class DevicePruner implements CalibratedPruner {
     let solved: RoundLayer<HessianAccumulator> | undefined;
     for await (const group of groups) {
       const hessian = group.hessian?.take(), validation = hessian && group.validationHessian?.take();
+      const targets = group.hessian instanceof TargetStatistics ? group.hessian : undefined;
       const isShared = group.layers.length > 1;
       const lent = hessian && isShared
         ? new LentStatistics(hessian, DEFAULT_STORE_BYTES[this.backend.kind], validation)
@@ -75,7 +77,9 @@ export class DevicePruner implements CalibratedPruner {
           signal?.throwIfAborted();
           const checked = running;
           const pruning = answered(
-            checked.then(() => this.#prune({ weight }, queryOf(name), statistics)),
+            checked.then(() =>
+              this.#prune({ weight }, queryOf(name), { ...statistics, target: targets?.target(weight) })
+            ),
             name,
           );
           running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
@@ -84,7 +88,7 @@ export class DevicePruner implements CalibratedPruner {
           solved = { group, name, weight: pruned, quantized, report };
         }
       } finally {
-        const free = () => [lent ?? hessian, validation].forEach((matrix) => matrix?.destroy());
+        const free = () => [lent ?? hessian, validation, targets].forEach((matrix) => matrix?.destroy());
         const freed = running.then(free, free);
         if (!signal?.aborted) await freed;
       }
@@ -101,7 +105,7 @@ export class DevicePruner implements CalibratedPruner {
   async #prune(
     layer: LayerTensors,
     query: LayerQuery,
-    statistics: Pick<TensorsRequest, "hessian" | "validation" | "loan"> = {},
+    statistics: Pick<TensorsRequest, "hessian" | "validation" | "loan" | "target"> = {},
   ): Promise<PrunedLayer> {
     const parsed = layerQuerySchema.safeParse(query);
     if (!parsed.success) throw invalidParameters(parsed.error);

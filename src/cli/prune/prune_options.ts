@@ -20,6 +20,7 @@ import {
   type CommonOptions,
   integer,
 } from "../options/common_options.ts";
+import { TARGET_SOURCES, type TargetSource } from "../../prune/run/job.ts";
 import { addExample } from "../options/help.ts";
 import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
@@ -47,6 +48,7 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
   readonly seqlen?: number;
   readonly seed?: number;
   readonly trueSequential?: boolean;
+  readonly target: TargetSource;
   readonly activations: HiddenStatesLocation;
   readonly text: readonly string[];
   readonly windows?: number;
@@ -89,6 +91,15 @@ export function declarePrune(): Command {
     .option(
       "--true-sequential",
       "calibrate each group of layers that share an input after the earlier groups of its block are pruned",
+    )
+    .addOption(
+      new Option(
+        "--target <source>",
+        "what the outputs of a layer should be: dense moves its weights towards the outputs of the dense model by --target-step before " +
+          "it is pruned, which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
+      )
+        .choices(TARGET_SOURCES)
+        .default("none"),
     )
     .addOption(
       new Option(

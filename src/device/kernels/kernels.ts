@@ -30,7 +30,7 @@ import { zeroColumns } from "./zero_columns.ts";
 import { biasActivate, gatedMultiply, softCap } from "./forward/activate.ts";
 import { attention } from "./forward/attention.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
-import { layerNorm, rmsNorm } from "./forward/normalize.ts";
+import { divideByRms, layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
 import type { Kernel } from "./kernel.ts";
@@ -90,6 +90,7 @@ export const KERNELS: readonly Kernel[] = [
   softCap,
   attention,
   crossEntropy,
+  divideByRms,
   layerNorm,
   rmsNorm,
   rotary,

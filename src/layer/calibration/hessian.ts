@@ -35,14 +35,14 @@ export interface AccumulatorOptions {
 }
 
 /** Added to the mean square of an input before the division, so that an input of zeros stays 0. */
-const LEAST_SQUARE = 1e-30;
+export const LEAST_SQUARE = 1e-30;
 
 /** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
 export class HessianAccumulator {
   /** The order of H, which is the number of features of the input. */
   readonly size: number;
+  readonly tokenWeights: TokenWeights;
   readonly #backend: Backend;
-  readonly #tokenWeights: TokenWeights;
   readonly #upper: Owned<TiledMatrix>;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
   #isUndefined = true;
@@ -62,7 +62,7 @@ export class HessianAccumulator {
     { overwrite = false, tokenWeights = "none" }: AccumulatorOptions = {},
   ) {
     this.size = size;
-    this.#tokenWeights = tokenWeights;
+    this.tokenWeights = tokenWeights;
     this.#backend = backend;
     const upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
     this.#upper = new Owned(upper);
@@ -80,14 +80,20 @@ export class HessianAccumulator {
    */
   add(x: DeviceBuffer, rows: number): void {
     this.#tokens += rows;
-    if (this.#tokenWeights === "none") return this.#addAll(x, rows);
+    const weighted = this.weightedInputs(x, rows);
+    this.#addAll(weighted ?? x, rows);
+    weighted?.destroy();
+  }
+
+  /** Queues the computation of √w·x. The caller must destroy the result. Returns undefined if all weights are 1. */
+  protected weightedInputs(x: DeviceBuffer, rows: number): DeviceBuffer | undefined {
+    if (this.tokenWeights === "none") return undefined;
     const weight = this.#backend.createBuffer("ones", 4 * this.size);
     const y = this.#backend.createBuffer("weighted inputs", 4 * rows * this.size);
     this.#backend.write(weight, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
     this.#backend.dispatch(rmsNorm, { x, weight, y }, { rows, cols: this.size, eps: LEAST_SQUARE });
-    this.#addAll(y, rows);
     weight.destroy();
-    y.destroy();
+    return y;
   }
 
   #addAll(x: DeviceBuffer, rows: number): void {

@@ -178,6 +178,11 @@ export class HiddenStates {
     });
   }
 
+  /** Yields a copy of each batch. A copy is valid until the next one is requested. */
+  async *copies(): AsyncGenerator<DeviceBuffer, void, undefined> {
+    for await (const [, states] of this.#store.onDevice(this.#nextBlock, true, 0)) yield states;
+  }
+
   /**
    * Calls `change` with a copy of each batch from index `observer.from` on. The observer receives the states that `change` has left. The
    * stored states do not change.

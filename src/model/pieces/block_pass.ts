@@ -15,9 +15,23 @@ export type Activation = keyof typeof ACTIVATION_CODE;
 
 /**
  * Called with the input that a group of linear layers shares, (rows, inFeatures) f32, before the layers are queued. Commands that read the
- * input must be queued during the call, because the memory of the input is reused.
+ * input must be queued during the call, because the memory of the input is reused. `residual` is given if the outputs of the only layer of
+ * the group are added to the residual stream, times a factor.
  */
-export type InputObserver = (group: LinearGroup, input: DeviceBuffer, rows: number) => void;
+export type InputObserver = (
+  group: LinearGroup,
+  input: DeviceBuffer,
+  rows: number,
+  residual?: ObservedResidual,
+) => void;
+
+/** The residual stream before a layer adds its outputs to it. */
+export interface ObservedResidual {
+  /** (rows, outFeatures) f32. */
+  readonly stream: DeviceBuffer;
+  /** The factor of the outputs of the layer. */
+  readonly scale: number;
+}
 
 /** A block that runs on a batch. Row w·tokens + t of an activation belongs to token t of window w. */
 export interface BlockPass {

@@ -42,7 +42,9 @@ export function accumulateGroup(
   stream: DeviceBuffer,
   options: ResidualOptions = {},
 ): void {
-  pass.observeInput?.(group, x, pass.rows);
+  // A norm of the outputs is not linear, so no output gives the stream a wanted change.
+  const residual = options.norm ? undefined : { stream, scale: options.scale ?? 1 };
+  pass.observeInput?.(group, x, pass.rows, residual);
   if (pass.skippedGroups?.includes(group)) return;
   const [spec] = group;
   if (!options.norm && options.scale === undefined) {

@@ -12,6 +12,7 @@ import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { AllocationName } from "../allocation/allocation.ts";
+import type { TargetSource } from "./job.ts";
 import type { RunTexts, SharedText, TextFile } from "../texts/named_texts.ts";
 
 export type RunFingerprint = Readonly<Record<string, string>>;
@@ -83,6 +84,7 @@ export interface RunSettings {
   readonly profile?: string;
   readonly allocate: AllocationName;
   readonly trueSequential?: boolean;
+  readonly target: TargetSource;
   readonly format: string;
   readonly windows?: number;
   readonly protocol?: string;
@@ -107,7 +109,7 @@ export async function commandFingerprint(
   { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
 ): Promise<RunFingerprint> {
   const { samples, validation, seed, layers, skip, minLayer, maxLayer, profile } = options;
-  const { allocate, trueSequential, format } = options;
+  const { allocate, trueSequential, target, format } = options;
   const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
   const values = {
     ...query,
@@ -122,6 +124,7 @@ export async function commandFingerprint(
     profile: profile === undefined ? undefined : await fileDigest(profile, fs),
     allocate: allocate === "uniform" ? undefined : allocate,
     "true-sequential": trueSequential,
+    target: target === "none" ? undefined : target,
     format,
     text: evaluation.length === 0 ? undefined : evaluation,
     windows: options.windows,

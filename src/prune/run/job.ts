@@ -20,6 +20,11 @@ import type { Lap, PhaseClock } from "./phase_clock.ts";
  */
 export const DEFAULT_TOKEN_WEIGHTS: TokenWeights = "unit";
 
+/** The sources of targets: `dense` stands for the dense model, and with `none` the layers have no targets. */
+export const TARGET_SOURCES = ["dense", "none"] as const;
+
+export type TargetSource = (typeof TARGET_SOURCES)[number];
+
 /** The model to prune, and how. */
 export interface PruneJob {
   readonly model: Model;
@@ -38,6 +43,8 @@ export interface PruneJob {
   /** The layers whose sparsities are chosen before the first layer is pruned. By default `queryOf` has all sparsities. */
   readonly allocation?: AllocationRequest;
   readonly trueSequential?: boolean;
+  /** Where the targets of the layers come from (see `TargetStatistics`). @default "none" */
+  readonly target?: TargetSource;
   /** Where hidden states are stored, if the destination has a folder for them. @default "auto" */
   readonly activations?: HiddenStatesLocation;
 }

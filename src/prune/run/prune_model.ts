@@ -64,10 +64,15 @@ function withTokenWeights(job: PruneJob): WeighedJob {
 }
 
 function allocationOf(
-  { model, windows, activations = "auto", queryOf, tokenWeightsOf, allocation }: WeighedJob,
+  { model, windows, activations = "auto", queryOf: given, tokenWeightsOf, allocation }: WeighedJob,
   { backend, pruner, signal, onAllocationStep: progress }: PruneServices,
   open: OpenDestination,
 ): Promise<Allocation> {
+  // The layers have no targets yet.
+  const queryOf = (name: string) => {
+    const { target_step: _step, ...query } = given(name);
+    return query;
+  };
   const task = { ...allocation!, model, queryOf, tokenWeightsOf, windows, backend, pruner, signal, progress };
   const choose = (folder?: HiddenStatesFolder) =>
     allocate(allocation!.name, { ...task, hiddenStates: folder && { folder, location: activations } });
@@ -83,6 +88,7 @@ function prunableModel(
     isCalibrated = true,
     layers,
     trueSequential,
+    target,
     tokenWeightsOf,
     activations: location = "auto",
   }: WeighedJob,
@@ -100,6 +106,7 @@ function prunableModel(
     validationWindows,
     layers,
     trueSequential,
+    hasTargets: target === "dense",
     tokenWeightsOf,
     finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
     hiddenStates: states && { folder: states, location },

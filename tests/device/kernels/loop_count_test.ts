@@ -18,7 +18,7 @@ import type { KernelCase } from "../../../src/device/kernels/kernel_case.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../../src/device/kernels/loop_count.ts";
 import { MAX_BLOCK_SIZE } from "../../../src/device/kernels/column_loop.ts";
-import { layerNorm, rmsNorm } from "../../../src/device/kernels/forward/normalize.ts";
+import { divideByRms, layerNorm, rmsNorm } from "../../../src/device/kernels/forward/normalize.ts";
 import { MAX_REMOVAL_COLUMNS, removeWeights } from "../../../src/device/kernels/remove_weights.ts";
 import {
   pruneBlock,
@@ -115,6 +115,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [columnSquares, [{ rows: MAX_SOFTWARE_ROWS }]],
   [layerNorm, [{ cols: MAX_FEATURES }]],
   [rmsNorm, [{ cols: MAX_FEATURES }]],
+  [divideByRms, [{ cols: MAX_FEATURES, y_cols: MAX_FEATURES }]],
   [attention, LONGEST_WINDOWS.map((size) => ({ ...size, past: 0, window: 0 }))],
   [crossEntropy, [{ cols: 2 ** 18 }]],
 ];

@@ -1,6 +1,8 @@
-/** Tests of layer_norm and rms_norm for rows of many lengths, and for rows whose variance a one-pass formula would compute badly. */
+/** Tests of layer_norm, rms_norm and divide_by_rms for rows of many lengths, and for rows whose variance a one-pass formula would compute badly. */
 
 import {
+  divideByRms,
+  divideByRmsCase,
   layerNorm,
   layerNormCase,
   rmsNorm,
@@ -47,4 +49,22 @@ testKernel(
     withEps(1e-6, rmsNormCase(3, 33, (value) => 1e-4 * value)),
     withEps(1e-6, rmsNormCase(2, 33, () => 0)),
   ],
+);
+
+testKernel(
+  divideByRms,
+  { tolerance: 1e-6 },
+  ...SIZES.flatMap(([rows, cols]) =>
+    [1, 33, 300].map((other) =>
+      [
+        `divides ${rows} rows of ${other} elements by the root mean squares of rows of ${cols}`,
+        withEps(1e-5, divideByRmsCase(rows, cols, other)),
+      ] as const
+    )
+  ),
+  [
+    "divides more rows than a grid has workgroups along one axis",
+    withEps(1e-6, divideByRmsCase(65537, 2, 3)),
+  ],
+  ["adds eps to the mean square of a row of zeros", withEps(1e-6, divideByRmsCase(2, 33, 5, () => 0))],
 );

@@ -18,3 +18,12 @@ export const rms_norm: Reference = ({ x, weight, y }, { rows, cols, eps }) => {
     row.forEach((value, c) => y[r * cols + c] = value / Math.sqrt(meanSquare + eps) * weight[c]);
   }
 };
+
+/** Divides the rows of y by the root mean squares of the rows of x. */
+export const divide_by_rms: Reference = ({ x, y }, { rows, cols, y_cols, eps }) => {
+  for (let r = 0; r < rows; r++) {
+    const row = packed(x, 1, cols, r * cols, cols);
+    const deviation = Math.sqrt(row.reduce((sum, value) => sum + value ** 2, 0) / cols + eps);
+    for (let c = 0; c < y_cols; c++) y[r * y_cols + c] /= deviation;
+  }
+};

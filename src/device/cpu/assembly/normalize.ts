@@ -26,6 +26,15 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   eps: f32;
 }
 
+@unmanaged class DivideByRmsArgs {
+  x: usize;
+  y: usize;
+  rows: u32;
+  cols: u32;
+  y_cols: u32;
+  eps: f32;
+}
+
 export function layer_norm_items(args: LayerNormArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
 }
@@ -112,5 +121,24 @@ function rms_normalize_row(x: usize, weight: usize, y: usize, cols: u32, eps: f3
   for (; c < cols; c++) {
     const offset = <usize>c << 2;
     store<f32>(y + offset, load<f32>(x + offset) * scale * load<f32>(weight + offset));
+  }
+}
+
+export function divide_by_rms_items(args: DivideByRmsArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function divide_by_rms(args: DivideByRmsArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols, yCols = args.y_cols;
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(rows, first + step);
+  for (let r = first; r < end; r++) {
+    const square = mean_square_deviation(args.x + (<usize>(r * cols) << 2), cols, 0);
+    const scale = <f32>(1 / sqrt<f64>(square + <f64>args.eps));
+    const y = args.y + (<usize>(r * yCols) << 2);
+    for (let c: u32 = 0; c < yCols; c++) {
+      const at = y + (<usize>c << 2);
+      store<f32>(at, load<f32>(at) * scale);
+    }
   }
 }

@@ -51,8 +51,28 @@ export const rmsNorm = defineKernel({
   cases: () => [rmsNormCase(7, 777)],
 });
 
+/**
+ * For each row r: y[r] ← y[r]/√(mean of squares of x[r] + eps). The rows of x have `cols` elements, and those of y have `y_cols`. So y has
+ * the weights that `rmsNorm` gives to the rows of x.
+ */
+export const divideByRms = defineKernel({
+  name: "divide_by_rms",
+  bindings: { x: "read", y: "read_write" },
+  params: { rows: "u32", cols: "u32", y_cols: "u32", eps: "f32" },
+  shader: {
+    code,
+    entryPoint: "divide_by_rms",
+    grid: rowGrid,
+    loops: ({ cols, y_cols }) => {
+      const tree = loop(Math.log2(SIZE));
+      return sequence(loop(Math.ceil(cols / SIZE)), tree, loop(Math.ceil(y_cols / SIZE)));
+    },
+  },
+  cases: () => [divideByRmsCase(7, 777, 301)],
+});
+
 /** Returns a grid with one workgroup per row. */
-function rowGrid({ rows }: Readonly<Record<"rows" | "cols" | "eps", number>>): Grid {
+function rowGrid({ rows }: { readonly rows: number }): Grid {
   return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
 }
 
@@ -77,6 +97,20 @@ export function rmsNormCase(rows: number, cols: number, change = (value: number)
   return {
     params: { rows, cols, eps: 0.25 },
     buffers: () => ({ x: signed(count, 413).map(change), weight: positives(cols, 414), y: filled(count) }),
+    roundings: { y: sumRoundings(cols) },
+  };
+}
+
+/** A case whose rows of `x` are `change` of numbers between −1 and 1. Some elements follow the last row of `y`. */
+export function divideByRmsCase(
+  rows: number,
+  cols: number,
+  y_cols: number,
+  change = (value: number) => value,
+) {
+  return {
+    params: { rows, cols, y_cols, eps: 0.25 },
+    buffers: () => ({ x: signed(rows * cols, 415).map(change), y: signed(rows * y_cols + 5, 416) }),
     roundings: { y: sumRoundings(cols) },
   };
 }

@@ -1,0 +1,222 @@
+/** Tests the targets of the layers of a run with a dense stream, against forward passes in float64. */
+
+import { after, before, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { readMatrix } from "../../src/device/tiled_matrix.ts";
+import { TargetStatistics } from "../../src/layer/calibration/target_statistics.ts";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
+import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
+import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import type { PrunedLayer } from "../../src/client/layer_file.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import {
+  forwardOpt,
+  type ForwardResult,
+  type OptReference,
+  readOptReference,
+} from "../reference/opt_forward.ts";
+import { referenceTarget } from "../reference/target_statistics.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+
+const SEQLEN = 12;
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: SEQLEN });
+const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 2, seqlen: SEQLEN });
+const prefix = (block: number) => `model.decoder.layers.${block}.`;
+
+/** Sets every other weight to 0. */
+function halved({ data, shape }: HostTensor): HostTensor {
+  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
+}
+
+/** The rows of all windows. */
+function joined(
+  results: readonly ForwardResult[],
+  rowsOf: (result: ForwardResult, window: number) => Float64Array,
+) {
+  return Float64Array.from(results.flatMap((result, i) => [...rowsOf(result, i)]));
+}
+
+/** The target of a layer. `pruned` has the dense weights in the layer's block and in later blocks. */
+function expectedTarget(
+  dense: OptReference,
+  pruned: OptReference,
+  block: number,
+  layer: string,
+  isWeighted: boolean,
+): Float64Array {
+  const name = `${prefix(block)}${layer}.weight`, weight = dense.tensors.get(name)!;
+  const [d, p] = [dense, pruned].map((model) => windows.map((window) => forwardOpt(model, window)));
+  const [xd, xp] = [d, p].map((results) => joined(results, ({ inputs }) => inputs.get(name)!));
+  const rows = windows.length * SEQLEN,
+    inFeatures = xd.length / rows,
+    outFeatures = weight.length / inFeatures;
+  let residual: Float64Array | undefined;
+  if (layer === "self_attn.out_proj" && block > 0) {
+    const [rd, rp] = [d, p].map((results) => joined(results, ({ outputs }) => outputs[block - 1]));
+    residual = rd.map((value, i) => value - rp[i]);
+  } else if (layer === "fc2") {
+    // The output of the block is the stream before fc2 plus the outputs of fc2, whose bias is the same in both models.
+    const [rd, rp] = [[d, xd], [p, xp]].map(([results, x]) => {
+      const outputs = joined(results as ForwardResult[], ({ outputs }) => outputs[block]);
+      return outputs.map((value, at) => {
+        const t = Math.floor(at / outFeatures), o = at % outFeatures;
+        for (let i = 0; i < inFeatures; i++) {
+          value -= weight[o * inFeatures + i] * (x[t * inFeatures + i] as number);
+        }
+        return value;
+      });
+    });
+    residual = rd.map((value, i) => value - rp[i]);
+  }
+  return referenceTarget({ rows, inFeatures, outFeatures, weight, xd, xp, residual, isWeighted });
+}
+
+let model: Model, checkpoint: Checkpoint;
+before(async () => {
+  checkpoint = await openOptSotu();
+  model = openModel(checkpoint);
+});
+after(() => checkpoint.close());
+
+/** The bytes of the activations of one window. */
+const WINDOW_BYTES = 160_000;
+
+eachBackend("calibratedModel with targets", (backend) => {
+  for (
+    const [what, options] of [
+      ["one window per batch", { memory: { activationBytes: WINDOW_BYTES } }],
+      ["states in host memory and held-out windows", {
+        memory: { activationBytes: 2 * WINDOW_BYTES, hiddenStatesBytes: 0 },
+        validationWindows: heldOut,
+      }],
+      ["all windows in one batch, and tokens of equal length", { tokenWeightsOf: () => "unit" }],
+    ] as readonly (readonly [string, Partial<CalibrationOptions>])[]
+  ) {
+    it(`gives the layers the outputs of the dense model as their targets, with ${what}`, async () => {
+      const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
+      const written = new Map<string, Float64Array>();
+      const onReplace = (name: string, { data }: HostTensor) =>
+        Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
+      const source = calibratedModel(model, backend(), { windows, hasTargets: true, onReplace, ...options });
+      let block = 0, compared = 0;
+      for await (const group of source.groups()) {
+        if (group.block !== block) { for (const [name, values] of written) pruned.tensors.set(name, values); }
+        block = group.block;
+        const statistics = group.hessian;
+        assert.ok(statistics instanceof TargetStatistics);
+        for (const { name, weight } of group.layers) {
+          const target = statistics.target(weight),
+            layer = name.slice(prefix(block).length).replace(".weight", "");
+          if (block !== 2) {
+            const expected = expectedTarget(
+              dense,
+              pruned,
+              block,
+              layer,
+              options.tokenWeightsOf !== undefined,
+            );
+            assertClose(await readMatrix(backend(), target), expected, 1e-5, { label: name });
+            compared++;
+          }
+          target.destroy();
+          await group.replace(name, halved(weight));
+        }
+      }
+      assert.equal(compared, 18);
+      assert.equal(backend().counters.bytesLive, 0);
+    });
+  }
+
+  it("prunes each layer as if its target were sent together with its Hessian", async () => {
+    const layers = { has: (name: string) => name.startsWith(prefix(0)) || name.startsWith(prefix(1)) };
+    const open = () => calibratedModel(model, backend(), { windows, hasTargets: true, layers });
+    const query: LayerQuery = { sparsity: 0.5, target_step: 0.25 }, pruner = new DevicePruner(backend());
+    const sent = new Map<string, PrunedLayer>();
+    for await (const group of open().groups()) {
+      const statistics = group.hessian as TargetStatistics, hessian_upper = await statistics.packedUpper();
+      for (const { name, weight } of group.layers) {
+        const matrix = statistics.target(weight), values = await readMatrix(backend(), matrix);
+        matrix.destroy();
+        const target: HostTensor = { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
+        const solved = await pruner.pruneLayer({ weight, hessian_upper, target }, query);
+        sent.set(name, solved);
+        await group.replace(name, solved.weight);
+      }
+    }
+    const run = new Map<string, HostTensor>();
+    const source = calibratedModel(model, backend(), {
+      windows,
+      hasTargets: true,
+      layers,
+      onReplace: (name, weight) => Promise.resolve(void run.set(name, weight)),
+    });
+    let improved = 0;
+    for await (const event of pruner.pruneModel(source, query)) {
+      if (event.type !== "layer") continue;
+      const { weight, report } = sent.get(event.name)!;
+      assert.deepEqual(run.get(event.name)!.data, weight.data, event.name);
+      assert.deepEqual(event.report.target_change, report.target_change);
+      if (report.target_change!.step! < -1e-6) improved++;
+    }
+    assert.equal(sent.size, 12);
+    // Both streams have the same inputs in the first block, so only the layers of the second have something to make up for.
+    assert.equal(improved, 6);
+    assert.equal(backend().counters.bytesLive, 0);
+  });
+
+  it("gives the same statistics after a resumption, also in the middle of a block", () =>
+    withTemporaryFolder(async (folder) => {
+      const hiddenStates = {
+        folder: new HiddenStatesFolder(denoFileSystem, folder),
+        location: "memory",
+      } as const;
+      const replaced = new Map<string, HostTensor>();
+      const onReplace = (name: string, weight: HostTensor) =>
+        Promise.resolve(void replaced.set(name, weight));
+      /** Prunes until `last` is replaced, and returns the targets. */
+      const run = async (last: string | undefined, options: Partial<CalibrationOptions>) => {
+        const targets = new Map<string, Float32Array>();
+        const source = calibratedModel(model, backend(), { windows, hasTargets: true, ...options });
+        for await (const group of source.groups()) {
+          for (const { name, weight } of group.layers) {
+            const target = (group.hessian as TargetStatistics).target(weight);
+            targets.set(name, await readMatrix(backend(), target));
+            target.destroy();
+            await group.replace(name, halved(weight));
+          }
+          if (targets.has(last ?? "")) break;
+        }
+        assert.equal(backend().counters.bytesLive, 0);
+        return targets;
+      };
+      const whole = await run(undefined, {});
+      await run(`${prefix(2)}self_attn.out_proj.weight`, { hiddenStates, onReplace });
+      assert.equal(await hiddenStates.folder.lastBlock(), 2);
+      const finished = {
+        has: (name: string) => replaced.has(name),
+        read: (name: string) => Promise.resolve(replaced.get(name)!),
+      };
+      const done = replaced.size, rest = await run(undefined, { hiddenStates, onReplace, finished });
+      assert.deepEqual([done, rest.size], [16, 8]);
+      for (const [name, target] of rest) assert.deepEqual(target, whole.get(name), name);
+    }));
+
+  it("refuses what does not work with targets", () => {
+    const open = (options: Partial<CalibrationOptions>) => () =>
+      calibratedModel(model, backend(), { windows, hasTargets: true, ...options });
+    assert.throws(
+      open({ trueSequential: true }),
+      /^RangeError: target dense: does not work with true-sequential/,
+    );
+  });
+});
