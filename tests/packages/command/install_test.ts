@@ -47,7 +47,10 @@ describe("the npm package pare-llm", () => {
     const { code, stdout, stderr } = await runIn(folder, ["npx", "pare", ...PRUNE, "--out", "runs/1/pruned"]);
     assert.equal(code, 0, stderr);
     assert.match(stdout, /^pruned 294912 of 589824 weights in 4 layers, [^\n]+\nwrote runs\/1\/pruned\n$/);
-    assert.match(stderr, /^pruning 4 layers of model\nwarning: [^\n]+\npruning 0\/4\n/);
+    assert.match(
+      stderr,
+      /^pruning 4 layers of model\nno window is held out: [^\n]+\nwarning: [^\n]+\npruning 0\/4\n/,
+    );
     assert.doesNotMatch(stderr, /Initialize|Download|Warning/);
     assert.deepEqual([...Deno.readDirSync(`${folder}/runs`)].map(({ name }) => name), ["1"]);
     assert.ok((await Deno.stat(`${folder}/runs/1/pruned/report.html`)).size > 10_000);
