@@ -98,7 +98,7 @@ export function gridErrorsCase(rows: number, cols: number, options: SearchOption
       zeros: zeros(),
       errors: positives((row0 + rows + 1) * CANDIDATES, 324),
     }),
-    roundings: { errors: 8 * sumRoundings(cols) },
+    roundings: { errors: 2 * sumRoundings(cols) },
   };
 }
 
