@@ -42,7 +42,11 @@ export const fitGrids = defineKernel({
   bindings: { scales: "read_write", zeros: "read_write" },
   params: { count: "u32", max_code: "u32", symmetric: "u32", searched: "u32", scale_dtype: "u32" },
   shader: { code, entryPoint: "fit_grids", grid: (p) => linearGrid(p.count, 64) },
-  cases: () => [[0, 0, 0], [1, 0, 0], [1, 1, 1], [0, 1, 2]].map(fitGridsCase),
+  cases: () => [
+    ...[[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 1], [0, 1, 2]].map((options) => fitGridsCase(options)),
+    // Scales below 2⁻¹⁴ are subnormal in f16.
+    fitGridsCase([0, 0, 1], 2 ** -13),
+  ],
 });
 
 /**
@@ -72,18 +76,19 @@ export function rowExtremesCase(rows: number, cols: number) {
   };
 }
 
-function fitGridsCase([symmetric, searched, scale_dtype]: readonly number[]) {
+/** Grids of weights up to `magnitude`. */
+function fitGridsCase([symmetric, searched, scale_dtype]: readonly number[], magnitude = 1) {
   return {
-    feature: `${symmetric ? "symmetric" : "asymmetric"}, ${
+    feature: `${magnitude < 1 ? "small, " : ""}${symmetric ? "symmetric" : "asymmetric"}, ${
       searched ? "the start of a search" : "as published"
     }, scales of dtype ${scale_dtype}`,
     params: { count: 75, max_code: 15, symmetric, searched, scale_dtype },
     buffers: () => ({
       // Some scales are just above the smallest normal number.
       scales: signed(80, 312).map((value, i) =>
-        i % 7 === 5 ? -1.125 * 15 * 2 ** -126 : i % 9 === 0 ? 0 : -Math.abs(value)
+        i % 7 === 5 ? -1.125 * 15 * 2 ** -126 : i % 9 === 0 ? 0 : -magnitude * Math.abs(value)
       ),
-      zeros: signed(80, 313).map((value, i) => i % 7 === 5 || i % 6 === 0 ? 0 : Math.abs(value)),
+      zeros: signed(80, 313).map((value, i) => i % 7 === 5 || i % 6 === 0 ? 0 : magnitude * Math.abs(value)),
     }),
     roundings: { scales: 8 },
     includes: { zeros: (i: number) => i < 75 },
