@@ -98,7 +98,7 @@ describe("pare prune, then eval", () => {
     assert.match(time, /\(load [\d.]+ m?s, calibration [\d.]+ m?s, layers [\d.]+ m?s, write [\d.]+ m?s\)$/);
     assert.match(
       stderr,
-      /^pruning 24 layers of [^\n]+\nwarning: [^\n]+\npruning 0\/24\npruning 1\/24 .*q_proj/,
+      /^pruning 24 layers of [^\n]+\nno window is held out: [^\n]+\nwarning: [^\n]+\npruning 0\/24\npruning 1\/24 .*q_proj/,
     );
     assert.ok(!stderr.includes("\x1b"), "escape codes although standard error is no terminal");
   });

@@ -83,6 +83,7 @@ describe("pare prune of some layers", () => {
     assert.deepEqual(run.parameters, {
       method: "magnitude",
       sparsity: 0.75,
+      token_weights: "unit",
       layers: ["fc1", "fc2"],
       pattern: "unstructured",
       blocksize: 128,
