@@ -5,15 +5,11 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import { rowExtremes } from "../device/kernels/quantization.ts";
-import { ResourceSet } from "../device/owned.ts";
-import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { Report } from "../protocol/messages.ts";
 import { formatPattern } from "../tensor/pattern.ts";
 import { readDiagonal } from "./linalg/diagonal.ts";
 import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
 import { copyTiled } from "./linalg/submatrix.ts";
-import { scaleColumns } from "./linalg/tile_arithmetic.ts";
 import {
   checkOperands,
   keepsHessian,
@@ -23,6 +19,7 @@ import {
   usesFactor,
 } from "./methods.ts";
 import { runMethod } from "./run_method.ts";
+import { largestWeight, scaleByPowerOfTwo, scaleExponent, underflows } from "./weight_scale.ts";
 import { relativeError as errorRatio } from "./solvers/solution.ts";
 import { type TargetFigures, TargetStep } from "./target_step.ts";
 import type { Solution } from "./solvers/solver.ts";
@@ -266,61 +263,4 @@ function reportValidation(
     validation_choice: choice,
     nearest_rows: nearestRows,
   };
-}
-
-/** The binary exponents of the squared error, halved, between which a layer is not scaled. Real layers are well within. */
-const COMFORTABLE = 24;
-/** The largest exponent of a scale. 2^−120 and 2^120 are both normal numbers in f32. */
-const LARGEST_EXPONENT = 120;
-/** Below this size of the largest term, the squared error is lost in f32 if the layer cannot be scaled. */
-const SMALLEST_TERM = 2 ** -80;
-
-/** Returns the largest magnitude of a weight. Waits for the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
-export async function largestWeight(backend: Backend, weight: TiledMatrix): Promise<number> {
-  const owned = new ResourceSet(), bytes = 4 * weight.rows;
-  try {
-    const lows = owned.add(backend.createBuffer("smallest weights", bytes));
-    const highs = owned.add(backend.createBuffer("largest weights", bytes));
-    backend.clear(lows);
-    backend.clear(highs);
-    for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
-      backend.dispatch(rowExtremes, { w, lows, highs }, { rows, cols, ld, row0 });
-    }
-    // Both are read at once, because each read waits for the device.
-    const both = owned.add(backend.createBuffer("extreme weights", 2 * bytes));
-    backend.copy(lows, 0, both, 0, bytes);
-    backend.copy(highs, 0, both, bytes, bytes);
-    const extremes = new Float32Array((await backend.read(both, 0, 2 * bytes)).buffer);
-    return extremes.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
-  } finally {
-    owned.destroy();
-  }
-}
-
-/**
- * Returns the exponent e of the scale: the weights times 2^−e give an error of ordinary size. The result is 0 if the error has an ordinary
- * size anyway.
- * @param weight the largest magnitude of a weight
- * @param statistic the largest diagonal entry of the statistics H
- */
-export function scaleExponent(weight: number, statistic: number): number {
-  if (!(weight > 0 && statistic > 0)) return 0;
-  const exponent = Math.round(Math.log2(weight) + Math.log2(statistic) / 2);
-  if (Math.abs(exponent) <= COMFORTABLE) return 0;
-  return Math.max(-LARGEST_EXPONENT, Math.min(LARGEST_EXPONENT, exponent));
-}
-
-/** Whether the squared error is too small for f32, in the units of a solve with weights times 2^−exponent. */
-export function underflows(weight: number, statistic: number, exponent: number): boolean {
-  if (!(weight > 0 && statistic > 0)) return false;
-  const scaled = weight * 2 ** -exponent;
-  return scaled * scaled * statistic < SMALLEST_TERM;
-}
-
-/** Queues multiplying all elements of `matrix` by 2^exponent. */
-export function scaleByPowerOfTwo(backend: Backend, matrix: TiledMatrix, exponent: number): void {
-  const factors = backend.createBuffer("scale of the weights", 4 * matrix.cols);
-  backend.write(factors, 0, new Uint8Array(new Float32Array(matrix.cols).fill(2 ** exponent).buffer));
-  scaleColumns(backend, matrix, factors);
-  factors.destroy();
 }

@@ -4,43 +4,27 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import { type Batch, planBatches } from "./batches.ts";
+import type { Batch } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
 import {
-  choosePlace,
-  countStatesBytes,
   HiddenStates,
-  type HiddenStatesLocation,
   type HiddenStatesStorage,
-  type Place,
   type StatesObserver,
 } from "./hidden_states/hidden_states.ts";
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
-import type { ModelSpec } from "./families/family.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
+import { type ForwardDivision, HIDDEN_STATES_BYTES, planForward } from "./plan_forward.ts";
 
-/** The device memory that a forward pass may use in addition to the weights of a block. */
-export interface ForwardMemory {
-  /** Bytes for the activations of one batch. Defaults to {@link ACTIVATION_BYTES}, because larger batches are not faster. */
-  readonly activationBytes?: number;
-  /**
-   * Bytes for the hidden states of all windows. Hidden states that need more are stored in the CPU's memory or on disk. Defaults to 1 GiB.
-   */
-  readonly hiddenStatesBytes?: number;
-}
-
-export interface ForwardOptions extends ForwardMemory {
+export interface ForwardOptions extends ForwardDivision {
   /**
    * The folder in which the hidden states are stored after every block. If the folder has the states of a killed forward pass over the same
    * windows, the forward pass resumes after the last block that was stored. By default states are stored in memory only.
    */
   readonly storage?: HiddenStatesStorage;
-  /** The index of the first window that shares no batch with the windows before it. @default none */
-  readonly boundary?: number;
   /**
    * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It has the windows before `boundary`, and
    * is stored in memory only. A resumed forward pass computes it again. @default false
@@ -64,44 +48,6 @@ export type BatchObserver = (
   batch: Batch,
   residual?: ObservedResidual,
 ) => void;
-
-/** On a GPU a batch must be large enough to keep all processors busy. On a CPU smaller batches are as fast and save memory. */
-const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 32 << 20, webgpu: 256 << 20 };
-const HIDDEN_STATES_BYTES = 1 << 30;
-
-/** How a forward pass divides its windows, and where it stores their hidden states. */
-export interface ForwardPlan {
-  readonly batches: readonly Batch[];
-  /** The bytes of the hidden states of all windows. */
-  readonly statesBytes: number;
-  readonly place: Place;
-}
-
-/**
- * Plans a forward pass over `windows` windows of `tokens` tokens.
- * @throws {RangeError} if an activation of a single window exceeds the largest buffer
- */
-export function planForward(
-  { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
-  spec: ModelSpec,
-  windows: number,
-  tokens: number,
-  {
-    activationBytes = ACTIVATION_BYTES[kind],
-    hiddenStatesBytes = HIDDEN_STATES_BYTES,
-    location,
-    boundary = windows,
-  }: ForwardMemory & Pick<ForwardOptions, "boundary"> & { readonly location?: HiddenStatesLocation } = {},
-): ForwardPlan {
-  const statesBytes = countStatesBytes(spec, windows, tokens);
-  const planned = (count: number) => planBatches(spec, count, tokens, { maxBufferBytes, activationBytes });
-  const later = planned(windows - boundary).map(({ first, count }) => ({ first: first + boundary, count }));
-  return {
-    batches: [...planned(boundary), ...later],
-    statesBytes,
-    place: choosePlace(statesBytes, hiddenStatesBytes, location),
-  };
-}
 
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
 export class Forward {

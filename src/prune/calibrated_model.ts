@@ -14,13 +14,15 @@ import {
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
-import { Forward, type ForwardMemory } from "../model/forward.ts";
+import { Forward } from "../model/forward.ts";
+import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import { BlockError } from "./block_error.ts";
-import { BlockPlan, type NameSet, type Pass, type PendingGroup, type PlanOptions } from "./block_plan.ts";
+import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
+import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 
 export type CalibratedModel = ModelSource<HessianAccumulator>;
@@ -57,18 +59,6 @@ export interface CalibrationOptions extends PlanOptions {
   readonly hasTargets?: boolean;
   /** Ends the calibration after the current batch. */
   readonly signal?: AbortSignal;
-}
-
-/** One batch of windows that has run through one block. */
-export interface CalibrationStep {
-  readonly done: number;
-  readonly total: number;
-  readonly pass: Pass;
-  /** The number of steps of each pass, which is the number of batches of windows. */
-  readonly batches: number;
-  /** Whether the step is the first of its pass. Only this step reads the weights of the block. */
-  readonly isFirst: boolean;
-  readonly seconds: number;
 }
 
 export interface FinishedLayers extends NameSet {
@@ -297,31 +287,4 @@ async function readFinished(
   const replaced = new Map<string, HostTensor>();
   if (finished) { for (const name of names) replaced.set(name, await finished.read(name)); }
   return replaced;
-}
-
-/** Counts and times the steps of a calibration. */
-class StepCounter {
-  #done = 0;
-
-  constructor(readonly passes: number, readonly batches: number, readonly options: CalibrationOptions) {}
-
-  /** Begins a pass. The returned function counts one step, reports it, and throws the signal's reason if the signal is aborted. */
-  begin(pass: Pass): () => void {
-    const { progress, signal } = this.options;
-    let isFirst = true, started = performance.now();
-    return () => {
-      signal?.throwIfAborted();
-      const now = performance.now();
-      progress?.({
-        done: ++this.#done,
-        total: this.passes * this.batches,
-        pass,
-        batches: this.batches,
-        isFirst,
-        seconds: (now - started) / 1000,
-      });
-      isFirst = false;
-      started = now;
-    };
-  }
 }

@@ -11,9 +11,9 @@ import { type Model, openModel } from "../../src/model/model.ts";
 import {
   calibratedModel,
   type CalibrationOptions,
-  type CalibrationStep,
   withStatisticsInHostMemory,
 } from "../../src/prune/calibrated_model.ts";
+import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
 import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";

@@ -12,9 +12,9 @@ import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import {
   calibratedModel,
   type CalibrationOptions,
-  type CalibrationStep,
   withStatisticsInHostMemory,
 } from "../../src/prune/calibrated_model.ts";
+import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";

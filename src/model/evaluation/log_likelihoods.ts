@@ -5,7 +5,8 @@
 
 import type { Backend } from "../../device/backend.ts";
 import type { Batch } from "../batches.ts";
-import { Forward, type ForwardMemory } from "../forward.ts";
+import { Forward } from "../forward.ts";
+import type { ForwardMemory } from "../plan_forward.ts";
 import { forEachLogitsChunk, type LogitsChunk } from "../head.ts";
 import { AUTO_MEMORY_BYTES } from "../hidden_states/hidden_states.ts";
 import type { Model } from "../model.ts";

@@ -4,7 +4,8 @@
  */
 
 import type { Backend } from "../../device/backend.ts";
-import { Forward, type ForwardMemory } from "../forward.ts";
+import { Forward } from "../forward.ts";
+import type { ForwardMemory } from "../plan_forward.ts";
 import { forEachLogitsChunk, type LogitsChunk } from "../head.ts";
 import type { Model } from "../model.ts";
 import { crossEntropy } from "../../device/kernels/forward/cross_entropy.ts";

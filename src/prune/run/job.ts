@@ -10,7 +10,8 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
 import type { NameSet } from "../block_plan.ts";
-import type { CalibratedModel, CalibrationStep } from "../calibrated_model.ts";
+import type { CalibratedModel } from "../calibrated_model.ts";
+import type { CalibrationStep } from "../calibration_steps.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import type { Lap, PhaseClock } from "./phase_clock.ts";
 

@@ -7,7 +7,7 @@ import type { ModelSpec } from "../../model/families/family.ts";
 import { type LinearGroup, stagesOf } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Pass, SizedLayer } from "../block_plan.ts";
-import type { CalibrationStep } from "../calibrated_model.ts";
+import type { CalibrationStep } from "../calibration_steps.ts";
 import type { Lap } from "./phase_clock.ts";
 
 /** Work of a run that is still to be done. */

@@ -2,7 +2,7 @@
 
 import type { ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
-import type { CalibrationStep } from "../calibrated_model.ts";
+import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
 import type { Lap } from "./phase_clock.ts";
 import { countPassWork, RunRates } from "./run_rates.ts";

@@ -4,7 +4,7 @@
  */
 
 import { BlockPlan, linearLayers } from "../../../prune/block_plan.ts";
-import { planForward } from "../../../model/forward.ts";
+import { planForward } from "../../../model/plan_forward.ts";
 import { countRequestBytes } from "../../../client/shared_statistics.ts";
 import { digestBytes } from "../../../base/files/chunks.ts";
 import type { WorkFileSystem } from "../../../base/files/file_system.ts";

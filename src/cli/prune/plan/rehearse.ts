@@ -4,7 +4,7 @@
  */
 
 import type { LayerGroup } from "../../../client/model_source.ts";
-import { planForward } from "../../../model/forward.ts";
+import { planForward } from "../../../model/plan_forward.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
 import type { CalibratedModel } from "../../../prune/calibrated_model.ts";

@@ -3,7 +3,7 @@
 import type { Backend } from "../../../device/backend.ts";
 import { DEFAULT_TILE_EDGE } from "../../../device/tiled_matrix.ts";
 import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
-import { type ForwardPlan, planForward } from "../../../model/forward.ts";
+import { type ForwardPlan, planForward } from "../../../model/plan_forward.ts";
 import { countHeadBytes } from "../../../model/head.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";

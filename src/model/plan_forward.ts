@@ -1,0 +1,65 @@
+/** Plans a forward pass: its batches, and where its hidden states are stored. */
+
+import type { Backend } from "../device/backend.ts";
+import { type Batch, planBatches } from "./batches.ts";
+import type { ModelSpec } from "./families/family.ts";
+import {
+  choosePlace,
+  countStatesBytes,
+  type HiddenStatesLocation,
+  type Place,
+} from "./hidden_states/hidden_states.ts";
+
+/** The device memory that a forward pass may use in addition to the weights of a block. */
+export interface ForwardMemory {
+  /** Bytes for the activations of one batch. Defaults to {@link ACTIVATION_BYTES}, because larger batches are hardly faster. */
+  readonly activationBytes?: number;
+  /**
+   * Bytes for the hidden states of all windows. Hidden states that need more are stored in the CPU's memory or on disk. Defaults to 1 GiB.
+   */
+  readonly hiddenStatesBytes?: number;
+}
+
+/** How a forward pass divides its windows into batches. */
+export interface ForwardDivision extends ForwardMemory {
+  /** The index of the first window that shares no batch with the windows before it. @default none */
+  readonly boundary?: number;
+}
+
+/** On a GPU a batch must be large enough to keep all processors busy. On a CPU batches of half the size take 4 % more time, and save much memory. */
+const ACTIVATION_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 32 << 20, webgpu: 256 << 20 };
+export const HIDDEN_STATES_BYTES = 1 << 30;
+
+/** How a forward pass divides its windows, and where it stores their hidden states. */
+export interface ForwardPlan {
+  readonly batches: readonly Batch[];
+  /** The bytes of the hidden states of all windows. */
+  readonly statesBytes: number;
+  readonly place: Place;
+}
+
+/**
+ * Plans a forward pass over `windows` windows of `tokens` tokens.
+ * @throws {RangeError} if an activation of a single window exceeds the largest buffer
+ */
+export function planForward(
+  { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
+  spec: ModelSpec,
+  windows: number,
+  tokens: number,
+  {
+    activationBytes = ACTIVATION_BYTES[kind],
+    hiddenStatesBytes = HIDDEN_STATES_BYTES,
+    location,
+    boundary = windows,
+  }: ForwardDivision & { readonly location?: HiddenStatesLocation } = {},
+): ForwardPlan {
+  const statesBytes = countStatesBytes(spec, windows, tokens);
+  const planned = (count: number) => planBatches(spec, count, tokens, { maxBufferBytes, activationBytes });
+  const later = planned(windows - boundary).map(({ first, count }) => ({ first: first + boundary, count }));
+  return {
+    batches: [...planned(boundary), ...later],
+    statesBytes,
+    place: choosePlace(statesBytes, hiddenStatesBytes, location),
+  };
+}
