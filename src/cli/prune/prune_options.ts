@@ -49,6 +49,7 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
   readonly seed?: number;
   readonly trueSequential?: boolean;
   readonly target: TargetSource;
+  readonly reconstruct: number;
   readonly activations: HiddenStatesLocation;
   readonly text: readonly string[];
   readonly windows?: number;
@@ -100,6 +101,13 @@ export function declarePrune(): Command {
       )
         .choices(TARGET_SOURCES)
         .default("none"),
+    )
+    .option(
+      "--reconstruct <epochs>",
+      "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes near " +
+        "to that of the dense block",
+      integer(0),
+      0,
     )
     .addOption(
       new Option(
