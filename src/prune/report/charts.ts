@@ -59,7 +59,10 @@ export function drawReconstructionChart(run: RunReport): string | undefined {
     run,
     "reconstruction-chart",
     "Error before and after the reconstruction, by block",
-    ({ reconstruction }) => ({ before: reconstruction?.before, after: reconstruction?.after }),
+    ({ reconstruction }) => ({
+      "before reconstruction": reconstruction?.before,
+      "after reconstruction": reconstruction?.after,
+    }),
   );
 }
 
