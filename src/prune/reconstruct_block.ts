@@ -76,7 +76,7 @@ async function train(
   pruned: TensorSource,
 ): Promise<Pick<ReconstructedBlock, "before" | "keptEpoch" | "tensors">> {
   const { forward: { backend, model: { spec } }, openBlock: { block, replaced }, epochs } = task;
-  const trainer = await BlockTrainer.load(backend, spec, block, pruned, (name) => replaced.has(name));
+  const trainer = await BlockTrainer.load(backend, spec, block, pruned, (name) => replaced.has(`${name}.weight`));
   try {
     const before = await meter.measure(trainer.weights), tensors = new Map<string, HostTensor>();
     let least = before, keptEpoch = 0;
