@@ -18,8 +18,8 @@ import { eachBackend } from "../support/backends.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
 
-const SEQLEN = 12, EPOCHS = 3;
-const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 10, seqlen: SEQLEN });
+const SEQLEN = 5, EPOCHS = 3;
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: SEQLEN });
 const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 2, seqlen: SEQLEN });
 
 function floats({ data, dtype }: HostTensor): Float32Array<ArrayBuffer> {
@@ -84,7 +84,7 @@ before(async () => {
 after(() => checkpoint.close());
 
 /** The bytes of the activations of one window. */
-const WINDOW_BYTES = 160_000;
+const WINDOW_BYTES = 70_000;
 
 eachBackend("calibratedModel with reconstruction", (backend) => {
   for (

@@ -71,8 +71,14 @@ function reconstructionLines({ blocks = [] }: RunReport): string[] {
   const reconstructed = blocks.flatMap(({ reconstruction }) => reconstruction ?? []);
   if (reconstructed.length === 0) return [];
   const mean = (when: "before" | "after") =>
-    numberText(reconstructed.reduce((sum, block) => sum + (block[when] ?? Infinity), 0) / reconstructed.length);
-  return [`reconstructed ${reconstructed.length} blocks: mean error ${mean("before")} before, ${mean("after")} after`];
+    numberText(
+      reconstructed.reduce((sum, block) => sum + (block[when] ?? Infinity), 0) / reconstructed.length,
+    );
+  return [
+    `reconstructed ${reconstructed.length} blocks: mean error ${mean("before")} before, ${
+      mean("after")
+    } after`,
+  ];
 }
 
 function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {
