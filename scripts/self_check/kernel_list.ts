@@ -10,7 +10,7 @@ export const KERNELS_FILE = new URL("kernels.ts", FOLDER);
 
 const HEADER = `/**
  * The list of all kernels, which \`deno task generate\` writes. The kernels that prune a layer come before those of a model's
- * forward pass.
+ * forward and backward passes.
  */
 
 `;
@@ -19,8 +19,9 @@ export async function renderKernelList(): Promise<string> {
   const paths = (await declarationFiles(new URL("../../", import.meta.url).pathname)).map((path) =>
     path.replace("src/device/kernels/", "./")
   );
-  const isForward = (path: string) => path.startsWith("./forward/");
-  const ordered = [...paths.filter((path) => !isForward(path)), ...paths.filter(isForward)];
+  const folders = ["./forward/", "./training/"];
+  const rank = (path: string) => folders.findIndex((folder) => path.startsWith(folder));
+  const ordered = paths.toSorted((a, b) => rank(a) - rank(b));
   const lines: string[] = [], kernels: string[] = [];
   for (const path of ordered) {
     const declared: Record<string, unknown> = await import(new URL(path, FOLDER).href);
