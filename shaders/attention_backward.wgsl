@@ -46,9 +46,12 @@ fn load_statistics(first: u32, queries: vec4u) -> vec4f {
   return vec4f(statistics[at.x], statistics[at.y], statistics[at.z], statistics[at.w]);
 }
 
-// The factors of four pairs of a query and a key: the softmax p for the gradient of the values, and otherwise the
-// gradients of the products q·k. `products` are these products, and `d_p` the products d_out·v.
-fn pair_factors(of: u32, products: vec4f, d_p: vec4f, queries: vec4u, keys: vec4u, h: u32, b: u32) -> vec4f {
+// The factors of the pairs of a row with four columns. They are the softmax p for the gradient of the values, and
+// otherwise the gradients of the products q·k. `row` and `columns` are tokens, `products` are the products q·k, and `d_p`
+// the products d_out·v.
+fn pair_factors(variable: u32, products: vec4f, d_p: vec4f, row: u32, columns: vec4u, h: u32, b: u32) -> vec4f {
+  let queries = select(columns, vec4u(row), variable == Q);
+  let keys = select(vec4u(row), columns, variable == Q);
   let rows = params.batch * params.tokens;
   let first = h * rows + b * params.tokens;
   var scores = params.scale * products;
@@ -62,7 +65,7 @@ fn pair_factors(of: u32, products: vec4f, d_p: vec4f, queries: vec4u, keys: vec4
   // The argument of exp is limited so that exp neither overflows nor underflows for pairs that do not see each other.
   let exponents = clamp(scores - load_statistics(first, queries), vec4f(-87), vec4f(80));
   let p = select(vec4f(), exp(exponents), visible(queries, keys));
-  if of == V {
+  if variable == V {
     return p;
   }
   let means = load_statistics(first + params.heads * rows, queries);
@@ -109,77 +112,75 @@ fn add_column(s: u32, i: u32, across: u32, down: u32) {
   }
 }
 
-// Adds a quad to dimensions d … d + 3 of token t of the gradient, if the token and the dimensions exist.
-fn add_to_gradient(x: Operand, t: u32, d: u32, quad: vec4f) {
-  if t >= params.tokens {
-    return;
+// Adds the sums of all invocations for 16 quads of 64 rows to the gradient, from token t and dimension d on. `x0` … `x3`
+// are this invocation's quads of its four rows. They pass through workgroup memory, so that neighbouring invocations
+// write neighbouring elements.
+fn add_to_gradient(x: Operand, t: u32, d: u32, local: u32, x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f) {
+  let at = local / EDGE * 4 * EDGE + local % EDGE;
+  workgroupBarrier(); // now every invocation has used what `factors` had
+  factors[at] = x0;
+  factors[at + EDGE] = x1;
+  factors[at + 2 * EDGE] = x2;
+  factors[at + 3 * EDGE] = x3;
+  workgroupBarrier();
+  for (var e = local; e < QUERIES * 4 * EDGE; e += EDGE * EDGE) {
+    let row = t + e / (4 * EDGE);
+    let column = d + e % (4 * EDGE);
+    if row < params.tokens && column < params.head_dim {
+      gradient[x.start + row * x.ld + column] += factors[e / 4][e % 4];
+    }
   }
-  let at = x.start + t * x.ld + d;
-  if d < params.head_dim { gradient[at] += quad.x; }
-  if d + 1 < params.head_dim { gradient[at + 1] += quad.y; }
-  if d + 2 < params.head_dim { gradient[at + 2] += quad.z; }
-  if d + 3 < params.head_dim { gradient[at + 3] += quad.w; }
 }
 
 // The first of the columns that the rows row … row + 63 see, or that see them.
-fn first_column(of: u32, row: u32) -> u32 {
-  return select(row, first_key(row), of == Q);
+fn first_column(variable: u32, row: u32) -> u32 {
+  return select(row, first_key(row), variable == Q);
 }
 
 // The end of these columns.
-fn end_column(of: u32, row: u32) -> u32 {
-  if of == Q {
+fn end_column(variable: u32, row: u32) -> u32 {
+  if variable == Q {
     return min(row + QUERIES, params.tokens);
   }
-  if params.window == 0 || params.window > params.tokens {
+  if params.window == 0 {
     return params.tokens;
   }
   return min(row + QUERIES - 1 + params.window, params.tokens);
 }
 
-// Adds the gradient with respect to operand `of`, which is Q, K or V.
-fn add_gradient(of: u32, workgroup: vec3u, local: u32) {
+// Adds the gradient with respect to `variable`, which is Q, K or V.
+fn add_gradient(variable: u32, workgroup: vec3u, local: u32) {
   let row0 = workgroup.x * QUERIES;
   let b = workgroup.z;
   let across = local % EDGE;
   let down = local / EDGE;
   let row = row0 + 4 * down;
   // The query heads: one, or those that share this head of k and v.
-  let shares = of != Q;
+  let shares = variable != Q;
   let first_head = select(workgroup.y, (workgroup.y * params.heads + params.kv_heads - 1) / params.kv_heads, shares);
   let end_head =
     select(workgroup.y + 1, ((workgroup.y + 1) * params.heads + params.kv_heads - 1) / params.kv_heads, shares);
 
   for (var h = first_head; h < end_head; h++) {
-    let rows = operand(select(K, Q, of == Q), h, b);
-    let d_p_rows = operand(select(V, D_OUT, of == Q), h, b);
-    let columns = operand(select(Q, K, of == Q), h, b);
-    let d_p_columns = operand(select(D_OUT, V, of == Q), h, b);
-    let added = operand(select(select(Q, K, of == Q), D_OUT, of == V), h, b);
-    let end = end_column(of, row0);
-    for (var column0 = first_column(of, row0); column0 < end; column0 += QUERIES) {
+    let rows = operand(select(K, Q, variable == Q), h, b);
+    let d_p_rows = operand(select(V, D_OUT, variable == Q), h, b);
+    let columns = operand(select(Q, K, variable == Q), h, b);
+    let d_p_columns = operand(select(D_OUT, V, variable == Q), h, b);
+    let added = operand(select(select(Q, K, variable == Q), D_OUT, variable == V), h, b);
+    let end = end_column(variable, row0);
+    for (var column0 = first_column(variable, row0); column0 < end; column0 += QUERIES) {
       let products = patch_products(rows, row0, columns, column0, local);
       var d_p = mat4x4f();
-      if of != V {
+      if variable != V {
         d_p = patch_products(d_p_rows, row0, d_p_columns, column0, local);
       }
       let tokens = vec4u(column0 + across) + vec4u(0, EDGE, 2 * EDGE, 3 * EDGE);
-      var pairs = mat4x4f();
-      if of == Q {
-        pairs = mat4x4f(
-          pair_factors(of, products[0], d_p[0], vec4u(row), tokens, h, b),
-          pair_factors(of, products[1], d_p[1], vec4u(row + 1), tokens, h, b),
-          pair_factors(of, products[2], d_p[2], vec4u(row + 2), tokens, h, b),
-          pair_factors(of, products[3], d_p[3], vec4u(row + 3), tokens, h, b),
-        );
-      } else {
-        pairs = mat4x4f(
-          pair_factors(of, products[0], d_p[0], tokens, vec4u(row), h, b),
-          pair_factors(of, products[1], d_p[1], tokens, vec4u(row + 1), h, b),
-          pair_factors(of, products[2], d_p[2], tokens, vec4u(row + 2), h, b),
-          pair_factors(of, products[3], d_p[3], tokens, vec4u(row + 3), h, b),
-        );
-      }
+      let pairs = mat4x4f(
+        pair_factors(variable, products[0], d_p[0], row, tokens, h, b),
+        pair_factors(variable, products[1], d_p[1], row + 1, tokens, h, b),
+        pair_factors(variable, products[2], d_p[2], row + 2, tokens, h, b),
+        pair_factors(variable, products[3], d_p[3], row + 3, tokens, h, b),
+      );
       // Now column j has the factors of column `tokens[j]`.
       let by_column = transpose(pairs);
       factors[across * EDGE + down] = by_column[0];
@@ -200,27 +201,14 @@ fn add_gradient(of: u32, workgroup: vec3u, local: u32) {
     }
   }
 
-  let changed = operand(of, first_head, b);
-  let d = 4 * across;
-  add_to_gradient(changed, row, d, sums[0]);
-  add_to_gradient(changed, row + 1, d, sums[1]);
-  add_to_gradient(changed, row + 2, d, sums[2]);
-  add_to_gradient(changed, row + 3, d, sums[3]);
+  let changed = operand(variable, first_head, b);
+  add_to_gradient(changed, row0, 0, local, sums[0], sums[1], sums[2], sums[3]);
   if WIDTH > 1 {
-    add_to_gradient(changed, row, d + 4 * EDGE, sums[4]);
-    add_to_gradient(changed, row + 1, d + 4 * EDGE, sums[5]);
-    add_to_gradient(changed, row + 2, d + 4 * EDGE, sums[6]);
-    add_to_gradient(changed, row + 3, d + 4 * EDGE, sums[7]);
+    add_to_gradient(changed, row0, 4 * EDGE, local, sums[4], sums[5], sums[6], sums[7]);
   }
   if WIDTH > 2 {
-    add_to_gradient(changed, row, d + 8 * EDGE, sums[8]);
-    add_to_gradient(changed, row + 1, d + 8 * EDGE, sums[9]);
-    add_to_gradient(changed, row + 2, d + 8 * EDGE, sums[10]);
-    add_to_gradient(changed, row + 3, d + 8 * EDGE, sums[11]);
-    add_to_gradient(changed, row, d + 12 * EDGE, sums[12]);
-    add_to_gradient(changed, row + 1, d + 12 * EDGE, sums[13]);
-    add_to_gradient(changed, row + 2, d + 12 * EDGE, sums[14]);
-    add_to_gradient(changed, row + 3, d + 12 * EDGE, sums[15]);
+    add_to_gradient(changed, row0, 8 * EDGE, local, sums[8], sums[9], sums[10], sums[11]);
+    add_to_gradient(changed, row0, 12 * EDGE, local, sums[12], sums[13], sums[14], sums[15]);
   }
 }
 

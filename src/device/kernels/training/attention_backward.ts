@@ -3,7 +3,7 @@
 import { attentionCase } from "../forward/attention.ts";
 import { defineKernel, type Kernel, type ShaderVariant } from "../kernel.ts";
 import { EXPONENTIAL, signed, sumRoundings } from "../kernel_case.ts";
-import { loop } from "../loop_count.ts";
+import { loop, type LoopCount, sequence } from "../loop_count.ts";
 import {
   ATTENTION_GRADIENT_PARAMS,
   type AttentionGradientParams,
@@ -14,6 +14,9 @@ import patch from "../../../../shaders/shared/attention_patch.wgsl" with { type:
 import shared from "../../../../shaders/shared/attention.wgsl" with { type: "text" };
 import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import code from "../../../../shaders/attention_backward.wgsl" with { type: "text" };
+
+/** The columns that are added up at a time, as in the shader for heads of up to 256 dimensions. */
+const COLUMNS = 8;
 
 /** The operand of attention with respect to which a kernel computes the gradient. */
 type Operand = "q" | "k" | "v";
@@ -67,11 +70,17 @@ export const attentionValuesBackward = defineKernel({
   cases: () => casesOf("v"),
 });
 
-/** Declares attention_backward.wgsl for heads of up to 64, 128 and 256 dimensions, as attention_tiled.wgsl in `attention`. */
+/**
+ * Declares attention_backward.wgsl for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller widths, each
+ * invocation needs fewer registers. Software adapters compile one shader for all sizes, because compiling takes them seconds.
+ */
 function shaders(
   entryPoint: string,
   operand: Operand,
-): Pick<Kernel<string, keyof AttentionGradientParams>, "shader" | "variants" | "variantFor"> {
+): Pick<
+  Kernel<string, keyof AttentionGradientParams>,
+  "shader" | "softwareShader" | "variants" | "variantFor"
+> {
   const ofWidth = (width: number): ShaderVariant<keyof AttentionGradientParams> => ({
     code: patch + shared + softCap + code,
     entryPoint,
@@ -81,19 +90,22 @@ function shaders(
       operand === "q" ? heads : kv_heads,
       batch,
     ],
-    loops: (p) => {
-      const patches = operand === "v" ? [patchLoops(p)] : [patchLoops(p), patchLoops(p)];
-      const sums = loop(TOKENS * width / 32, loop(2), loop(8 / width));
-      const heads = operand === "q" ? 1 : Math.ceil(p.heads / p.kv_heads);
-      return loop(heads, loop(Math.ceil(p.tokens / TOKENS), ...patches, sums));
-    },
   });
   return {
     shader: ofWidth(4),
     variants: { "64 dimensions": ofWidth(1), "128 dimensions": ofWidth(2) },
     variantFor: ({ head_dim }) =>
       head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined,
+    softwareShader: { ...ofWidth(4), loops: (p) => countLoops(p, operand) },
   };
+}
+
+function countLoops(p: AttentionGradientParams, operand: Operand): LoopCount {
+  const products = operand === "v" ? [patchLoops(p)] : [patchLoops(p), patchLoops(p)];
+  const chunk = [...products, loop(TOKENS / COLUMNS, loop(2), loop(COLUMNS / 4))];
+  const heads = operand === "q" ? 1 : Math.ceil(p.heads / p.kv_heads);
+  const stores = Array.from({ length: 4 }, () => loop(TOKENS / 4));
+  return sequence(loop(heads, loop(Math.ceil(p.tokens / TOKENS), ...chunk)), ...stores);
 }
 
 function casesOf(operand: Operand) {
