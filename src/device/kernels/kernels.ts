@@ -1,6 +1,6 @@
 /**
  * The list of all kernels, which `deno task generate` writes. The kernels that prune a layer come before those of a model's
- * forward and backward passes.
+ * forward pass and of its training.
  */
 
 import { columnSquares } from "./column_squares.ts";
@@ -35,6 +35,12 @@ import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
 import { activateBackward, gateBackward } from "./training/activate_backward.ts";
 import { adam } from "./training/adam.ts";
+import {
+  attentionKeysBackward,
+  attentionQueriesBackward,
+  attentionValuesBackward,
+} from "./training/attention_backward.ts";
+import { attentionStatistics } from "./training/attention_statistics.ts";
 import { blockLoss } from "./training/block_loss.ts";
 import { normBackward } from "./training/norm_backward.ts";
 import type { Kernel } from "./kernel.ts";
@@ -104,6 +110,10 @@ export const KERNELS: readonly Kernel[] = [
   activateBackward,
   gateBackward,
   adam,
+  attentionKeysBackward,
+  attentionQueriesBackward,
+  attentionValuesBackward,
+  attentionStatistics,
   blockLoss,
   normBackward,
 ];
