@@ -3,7 +3,7 @@
 
 struct ActivateParams {
   count: u32,
-  activation: u32,
+  code: u32, // the value of the parameter `activation`
 }
 
 struct GateParams {
@@ -73,7 +73,7 @@ fn activate_backward(
 ) {
   let i = linear_index(workgroup, grid, local, 256);
   if i < activate_params.count {
-    gradient[i] *= activation_derivative(inputs[i], activate_params.activation);
+    gradient[i] *= activation_derivative(inputs[i], activate_params.code);
   }
 }
 

@@ -13,10 +13,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> second: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-const BETA1 = 0.9;
-const BETA2 = 0.999;
-const EPS = 1e-8;
-
 @compute @workgroup_size(256)
 fn adam(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -28,12 +24,12 @@ fn adam(
     return;
   }
   let g = gradient[i];
-  let mean = BETA1 * first[i] + (1 - BETA1) * g;
-  let square = BETA2 * second[i] + (1 - BETA2) * g * g;
+  let mean = 0.9 * first[i] + 0.1 * g;
+  let square = 0.999 * second[i] + 0.001 * g * g;
   first[i] = mean;
   second[i] = square;
   if params.keeps_zeros == 1 && weight[i] == 0 {
     return;
   }
-  weight[i] -= params.rate * mean / (params.correction * sqrt(square) + EPS);
+  weight[i] -= params.rate * mean / (params.correction * sqrt(square) + 0.00000001);
 }

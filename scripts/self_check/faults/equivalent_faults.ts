@@ -61,12 +61,12 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the other operand of | has this bit",
   },
   {
-    kernels: ["layer_norm"],
+    kernels: ["layer_norm", "norm_backward"],
     change: "0.0 → 0.01",
     reason: "the kernel corrects its estimate of the mean",
   },
   {
-    kernels: ["bias_activate", "gated_multiply"],
+    kernels: ["bias_activate", "gated_multiply", "activate_backward", "gate_backward"],
     change: "9.0 → 11.250000",
     reason: "exp(−z²) is 0 beyond both limits",
   },
