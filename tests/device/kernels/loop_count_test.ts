@@ -12,7 +12,7 @@ import { attention } from "../../../src/device/kernels/forward/attention.ts";
 import { crossEntropy } from "../../../src/device/kernels/forward/cross_entropy.ts";
 import { columnSquares, MAX_SOFTWARE_ROWS } from "../../../src/device/kernels/column_squares.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../../src/device/kernels/gemm.ts";
-import { productNT, productTN } from "../../../src/device/kernels/product.ts";
+import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import type { Kernel, ShaderVariant } from "../../../src/device/kernels/kernel.ts";
 import type { KernelCase } from "../../../src/device/kernels/kernel_case.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
@@ -26,6 +26,12 @@ import {
   pruneBlockNM,
   pruneBlockNMCase,
 } from "../../../src/device/kernels/prune_block.ts";
+import {
+  attentionKeysBackward,
+  attentionQueriesBackward,
+  attentionValuesBackward,
+} from "../../../src/device/kernels/training/attention_backward.ts";
+import { attentionStatistics } from "../../../src/device/kernels/training/attention_statistics.ts";
 import { rowExtremes } from "../../../src/device/kernels/quantization.ts";
 import { quantizeBlock, quantizeBlockCase } from "../../../src/device/kernels/quantize_block.ts";
 import { gridErrors } from "../../../src/device/kernels/search_grids.ts";
@@ -33,6 +39,8 @@ import { choleskyCase, reverseCholesky } from "../../../src/device/kernels/rever
 import { rowDot } from "../../../src/device/kernels/row_dot.ts";
 import { countTies, rankTies } from "../../../src/device/kernels/selection/select.ts";
 import { finishSelection } from "../../../src/device/kernels/selection/select_block.ts";
+import { blockLoss } from "../../../src/device/kernels/training/block_loss.ts";
+import { normBackward } from "../../../src/device/kernels/training/norm_backward.ts";
 import { updateBlock } from "../../../src/device/kernels/selection/update_block.ts";
 import {
   chooseEntries,
@@ -77,13 +85,21 @@ const LONGEST_WINDOWS = [
   { head_dim: 256, tokens: 4096 },
 ];
 
+/** Windows of the backward pass, in which 16 query heads share a key head, as in Llama 3.1 with 405 billion parameters. */
+const TRAINING_WINDOWS = [64, 96, 128, 256].map((head_dim) => ({
+  head_dim,
+  tokens: 2048,
+  heads: 16,
+  kv_heads: 1,
+}));
+
 const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
 
 /** For each kernel whose loops grow with a parameter, the largest sizes that callers dispatch. */
 const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, number>>[]])[] = [
   // 57,344 is the number of inputs of the widest layer of any supported model, which is in BLOOM-176B. The
   // other k is the largest number of tokens in one calibration product.
-  ...[gemmNN, gemmNT, gemmTN, productNT, productTN].map((kernel) =>
+  ...[gemmNN, gemmNT, gemmTN, productNN, productNT, productTN].map((kernel) =>
     [kernel, [{ k: 57_344 }, { k: MAX_SOFTWARE_K }]] as const
   ),
   [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
@@ -116,7 +132,12 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [layerNorm, [{ cols: MAX_FEATURES }]],
   [rmsNorm, [{ cols: MAX_FEATURES }]],
   [divideByRms, [{ cols: MAX_FEATURES, y_cols: MAX_FEATURES }]],
+  [normBackward, [{ cols: MAX_FEATURES, is_centered: 1 }]],
+  [blockLoss, [{ cols: MAX_FEATURES }]],
   [attention, LONGEST_WINDOWS.map((size) => ({ ...size, past: 0, window: 0 }))],
+  ...[attentionStatistics, attentionQueriesBackward, attentionKeysBackward, attentionValuesBackward].map(
+    (kernel) => [kernel, TRAINING_WINDOWS] as const,
+  ),
   [crossEntropy, [{ cols: 2 ** 18 }]],
 ];
 
