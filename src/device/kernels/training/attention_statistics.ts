@@ -2,7 +2,7 @@
 
 import { attentionCase } from "../forward/attention.ts";
 import { defineKernel } from "../kernel.ts";
-import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
+import { EXPONENTIAL, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { ATTENTION_GRADIENT_PARAMS, EDGE, patchLoops, TOKENS } from "./attention_patch.ts";
 import patch from "../../../../shaders/shared/attention_patch.wgsl" with { type: "text" };
@@ -50,12 +50,12 @@ export const attentionStatistics = defineKernel({
     },
     {
       feature: "soft cap",
-      ...attentionStatisticsCase({ tokens: 33, heads: 1, head_dim: 256, soft_cap: 2 }),
+      ...attentionStatisticsCase({ tokens: 33, heads: 1, head_dim: 16, soft_cap: 4 }),
     },
   ],
 });
 
-/** A case with padding after each head and each row. `out` has random numbers. */
+/** A case with padding after each head and each row. `out` has random numbers between −¼ and ¼. */
 export function attentionStatisticsCase(
   size: Parameters<typeof attentionCase>[0],
   slopes: readonly number[] = [],
@@ -69,9 +69,9 @@ export function attentionStatisticsCase(
         q,
         k,
         slopes,
-        out: signed(out.length, 404),
+        out: signed(out.length, 404).map((value) => value / 4),
         d_out: signed(out.length, 405),
-        statistics: filled(2 * params.heads * params.batch * params.tokens + 3),
+        statistics: signed(2 * params.heads * params.batch * params.tokens + 3, 408),
       };
     },
     roundings: { statistics: EXPONENTIAL + sumRoundings(params.tokens) + sumRoundings(params.head_dim) },
