@@ -21,7 +21,7 @@ import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import { BlockError } from "./block_error.ts";
-import { type ReconstructedBlock, reconstructBlock } from "./reconstruct_block.ts";
+import { reconstructBlock, type ReconstructedBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
