@@ -20,8 +20,12 @@ import type { OpenBlock } from "./open_round.ts";
 /** The number of windows of a step of Adam. */
 const STEP_WINDOWS = 8;
 
-/** The learning rate of the first step. It falls as a cosine, towards the share {@link LAST_SHARE} of it. */
-const LEARNING_RATE = 2e-4;
+/**
+ * The learning rate of the first step. It falls as a cosine, towards the share {@link LAST_SHARE} of it. After SparseGPT at 2:4, whose
+ * perplexity of llama-sotu is 50.87, five epochs lead to 48.13 with 2e-4, to 46.43 with 5e-4, and to 45.48 with 1e-3. The largest rate was
+ * tried on small models only.
+ */
+const LEARNING_RATE = 5e-4;
 const LAST_SHARE = 1 / 5;
 
 export interface ReconstructionTask {
