@@ -1,20 +1,22 @@
 /**
  * Compares the result of a method with the two simplest ones by the validation statistics. The first is `nearestWeights`, which keeps the
  * mask of the method, so each row chooses for itself. The second prunes by magnitude. Its rows have other numbers of zeros than those of the
- * method, so it replaces the layer as a whole.
+ * method, so it replaces the layer as a whole. To measure a whole layer takes as long as to solve it with SparseGPT, so some rows decide
+ * first which of the two are worth it (`sampleCandidates`).
  */
 
-import type { Backend } from "../device/backend.ts";
+import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { METHODS } from "../protocol/methods.ts";
 import type { IndexRange } from "./linalg/blocking.ts";
 import { total } from "./linalg/quadratic_form.ts";
-import { addScaled, copyMatrix } from "./linalg/tile_arithmetic.ts";
+import { addScaled, allocateLike, copyMatrix } from "./linalg/tile_arithmetic.ts";
 import type { LayerParameters, MethodResult, SolveTask } from "./methods.ts";
 import { solveMagnitude } from "./solvers/magnitude.ts";
 import { type NearestWeights, nearestWeights } from "./solvers/nearest_weights.ts";
 import { ScaledLoss } from "./solvers/scaled_statistics.ts";
-import type { Solution } from "./solvers/solver.ts";
+import type { ForcedEntries, Solution } from "./solvers/solver.ts";
 import type { ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
 
 /**
@@ -32,12 +34,15 @@ export async function chooseResult(
   let { solution } = result;
   const unused = new ResourceSet();
   try {
-    const notes = [...result.notes];
-    let { loss, nearestRows } = await useNearestRows(task, validation, solution);
+    const notes = [...result.notes], losses = await validation.rows(solution);
+    const candidates = await sampleCandidates(task, validation, solution, losses);
+    let nearestRows = candidates.nearest ? await useNearestRows(task, validation, solution, losses) : 0;
+    let loss = total(losses);
     if (nearestRows > 0) notes.push(nearestNote(nearestRows, solution.q.rows, parameters));
     let choice: ValidationFigures["choice"] = "method";
-    if (!hasMagnitudeMask(parameters)) {
-      const other = await magnitudeResult(task, validation);
+    if (candidates.magnitude) {
+      const { backend, operands: { layer: { weight: scratch, forced } } } = task;
+      const other = await magnitudeResult({ backend, parameters, scratch, forced }, validation);
       const otherLoss = other.loss;
       const isBetter = otherLoss < loss;
       unused.add(isBetter ? solution : other.solution);
@@ -73,28 +78,102 @@ export async function chooseResult(
   }
 }
 
+/** Which of the simple results may be better than that of the method. */
+interface Candidates {
+  readonly nearest: boolean;
+  readonly magnitude: boolean;
+}
+
+/** The number of rows of a sample. It must be a small part of the layer, or else the whole layer is compared at once. */
+const SAMPLE_ROWS = 128;
+const SMALLEST_SAMPLED_LAYER = 4 * SAMPLE_ROWS;
+/** Magnitude is not worth a measurement of the whole layer if its loss on the sample exceeds that of the method by this factor. */
+const HOPELESS = 1.5;
+/** The nearest weights are not worth it if they would lower the loss of the sample by less than this part. */
+const SMALLEST_GAIN = 0.01;
+
+/**
+ * Compares the results on some evenly spread rows, and returns which of them may improve the whole layer noticeably.
+ * @param losses the shares of all rows of `solution` in its validation loss
+ */
+async function sampleCandidates(
+  { backend, parameters, operands: { layer } }: SolveTask,
+  validation: ValidationLoss,
+  solution: Solution,
+  losses: Float32Array,
+): Promise<Candidates> {
+  const candidates = { nearest: !keepsWeights(parameters), magnitude: !hasMagnitudeMask(parameters) };
+  const isWorthwhile = losses.length >= SMALLEST_SAMPLED_LAYER && !layer.forced;
+  if (!isWorthwhile || !candidates.nearest && !candidates.magnitude) return candidates;
+  const rows = Uint32Array.from(
+    { length: SAMPLE_ROWS },
+    (_, i) => Math.floor(i * losses.length / SAMPLE_ROWS),
+  );
+  const sampledLosses = Float32Array.from(rows, (row) => losses[row]);
+  const owned = new ResourceSet();
+  try {
+    const sampled = owned.add(validation.ofRows(rows)), { weight } = sampled;
+    const scratch = owned.add(allocateLike(backend, weight, "scratch of a sample"));
+    const task = { backend, parameters, scratch };
+    if (candidates.magnitude) {
+      const magnitude = await magnitudeResult(task, sampled);
+      magnitude.solution.destroy();
+      candidates.magnitude = !(magnitude.loss > HOPELESS * total(sampledLosses));
+    }
+    if (candidates.nearest) {
+      const mask = owned.add(gatherMaskRows(backend, solution.mask, losses.length, rows));
+      const nearest = owned.add(nearestWeights(backend, weight, scratch, mask, parameters));
+      const nearestLosses = await sampled.rows(nearest);
+      const gains = sampledLosses.map((loss, i) => Math.max(0, loss - nearestLosses[i]));
+      candidates.nearest = !(total(gains) <= SMALLEST_GAIN * total(sampledLosses));
+    }
+    return candidates;
+  } finally {
+    owned.destroy();
+  }
+}
+
+/** Creates the mask of some rows of a layer with `rowCount` rows, and queues copying them. */
+function gatherMaskRows(
+  backend: Backend,
+  mask: DeviceBuffer,
+  rowCount: number,
+  rows: Uint32Array,
+): DeviceBuffer {
+  const bytes = mask.byteLength / rowCount;
+  const sampled = backend.createBuffer("mask of some rows", rows.length * bytes);
+  rows.forEach((row, i) => backend.copy(mask, row * bytes, sampled, i * bytes, bytes));
+  return sampled;
+}
+
 /** Whether the result has the mask of magnitude, or prunes nothing. */
 function hasMagnitudeMask({ method, pattern, sparsity }: LayerParameters): boolean {
   const prunesNothing = pattern.kind === "unstructured" && sparsity === 0;
   return prunesNothing || method === "magnitude" || METHODS[method].refitOf === "magnitude";
 }
 
-/** Replaces the rows of `solution` in which the nearest weights on its mask have the smaller validation loss. */
+/** Whether the kept weights of the result have their original values. */
+function keepsWeights({ method, refitSteps = 0, quantization }: LayerParameters): boolean {
+  return METHODS[method].keepsWeights === true && refitSteps === 0 && !quantization;
+}
+
+/**
+ * Replaces the rows of `solution` in which the nearest weights on its mask have the smaller validation loss, and their entries in `losses`.
+ * Returns their number.
+ */
 async function useNearestRows(
   { backend, operands: { layer }, parameters }: SolveTask,
   validation: ValidationLoss,
   solution: Solution,
-): Promise<{ readonly loss: number; readonly nearestRows: number }> {
-  const losses = await validation.rows(solution), { method, refitSteps = 0, quantization } = parameters;
-  const isNearest = METHODS[method].keepsWeights && refitSteps === 0 && !quantization;
-  if (isNearest) return { loss: total(losses), nearestRows: 0 };
+  losses: Float32Array,
+): Promise<number> {
   const nearest = nearestWeights(backend, validation.weight, layer.weight, solution.mask, parameters);
   try {
     const nearestLosses = await validation.rows(nearest);
     const runs = runsWhere(losses.length, (row) => nearestLosses[row] < losses[row]);
     for (const { start, end } of runs) losses.set(nearestLosses.subarray(start, end), start);
     copyRunsOfRows(backend, nearest, solution, runs);
-    return { loss: total(losses), nearestRows: runs.reduce((sum, { start, end }) => sum + end - start, 0) };
+    return runs.reduce((sum, { start, end }) => sum + end - start, 0);
   } finally {
     nearest.destroy();
   }
@@ -143,19 +222,25 @@ function nearestNote(nearestRows: number, rows: number, { quantization }: LayerP
   return `${nearestRows} of ${rows} rows have ${values} on the mask, because their validation loss was smaller.`;
 }
 
+interface MagnitudeTask extends Pick<SolveTask, "backend" | "parameters"> {
+  /** A matrix with the shape and tiling of the weights, which is overwritten. */
+  readonly scratch: TiledMatrix;
+  readonly forced?: ForcedEntries;
+}
+
 /** Prunes the original weights by magnitude, and rounds them to nearest if the parameters ask for rounding. */
 async function magnitudeResult(
-  { backend, operands: { layer }, parameters }: SolveTask,
+  { backend, parameters, scratch, forced }: MagnitudeTask,
   validation: ValidationLoss,
 ): Promise<{ readonly solution: Solution; readonly loss: number }> {
-  copyMatrix(backend, validation.weight, layer.weight);
+  copyMatrix(backend, validation.weight, scratch);
   const options = { ...parameters, relativeError: false };
-  const pruned = await solveMagnitude(backend, layer, undefined, options);
+  const pruned = await solveMagnitude(backend, { weight: scratch, forced }, undefined, options);
   const owned = new ResourceSet();
   try {
     let solution = pruned;
     if (parameters.quantization) {
-      const nearest = nearestWeights(backend, validation.weight, layer.weight, pruned.mask, parameters);
+      const nearest = nearestWeights(backend, validation.weight, scratch, pruned.mask, parameters);
       pruned.q.destroy();
       const destroy = () => {
         nearest.destroy();

@@ -10,6 +10,7 @@ import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
 import { InvalidStatisticsError } from "../linalg/errors.ts";
 import { addQuadraticForm, mirrorDiagonalTiles, RowSums, total } from "../linalg/quadratic_form.ts";
+import { gatherRows } from "../linalg/submatrix.ts";
 import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { checkStatisticsFit, type Solution } from "./solver.ts";
 
@@ -39,20 +40,18 @@ export class ValidationLoss {
   readonly #delta: TiledMatrix;
   readonly #owned = new ResourceSet();
 
-  /** @throws {OutOfDeviceMemoryError} */
-  private constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix, diagonal: Float32Array) {
+  /** @param weight is freed by `destroy`, or here if this throws. @throws {OutOfDeviceMemoryError} */
+  private constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix, largestDiagonal: number) {
     this.#backend = backend;
-    this.largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
+    this.largestDiagonal = largestDiagonal;
     this.#hessian = hessian;
+    this.weight = this.#owned.add(weight);
     try {
-      this.weight = this.#owned.add(allocateLike(backend, weight, "original weights"));
       this.#delta = this.#owned.add(allocateLike(backend, weight, "change of the weights"));
     } catch (error) {
       this.#owned.destroy();
       throw error;
     }
-    copyMatrix(backend, weight, this.weight);
-    mirrorDiagonalTiles(backend, hessian);
   }
 
   /**
@@ -77,7 +76,22 @@ export class ValidationLoss {
         VALIDATION_TENSOR,
       );
     }
-    return new ValidationLoss(backend, weight, hessian, diagonal);
+    const original = allocateLike(backend, weight, "original weights");
+    const largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
+    const validation = new ValidationLoss(backend, original, hessian, largestDiagonal);
+    copyMatrix(backend, weight, original);
+    mirrorDiagonalTiles(backend, hessian);
+    return validation;
+  }
+
+  /** Returns the measure of some rows of the weights, in the order of `rows`. It uses the statistics of this one. @throws {OutOfDeviceMemoryError} */
+  ofRows(rows: Uint32Array): ValidationLoss {
+    return new ValidationLoss(
+      this.#backend,
+      gatherRows(this.#backend, this.weight, rows),
+      this.#hessian,
+      this.largestDiagonal,
+    );
   }
 
   /** Returns tr(W·Hv·Wᵀ), the denominator of the relative validation error. Waits for the device. @throws {DeviceLostError} */
