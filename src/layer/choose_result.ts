@@ -6,6 +6,7 @@
 
 import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { METHODS } from "../protocol/methods.ts";
 import type { IndexRange } from "./linalg/blocking.ts";
 import { total } from "./linalg/quadratic_form.ts";
@@ -14,6 +15,7 @@ import type { LayerParameters, MethodResult, SolveTask } from "./methods.ts";
 import { solveMagnitude } from "./solvers/magnitude.ts";
 import { type NearestWeights, nearestWeights } from "./solvers/nearest_weights.ts";
 import { ScaledLoss } from "./solvers/scaled_statistics.ts";
+import { FormSums } from "./solvers/solution.ts";
 import type { Solution } from "./solvers/solver.ts";
 import type { ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
 
@@ -48,7 +50,14 @@ export async function chooseResult(
         [solution, loss, choice, nearestRows] = [other.solution, otherLoss, "magnitude", 0];
       }
     }
-    if (choice !== "method" || nearestRows > 0) {
+    const { unshrunk } = task.operands;
+    if (unshrunk) {
+      solution = {
+        ...solution,
+        rowErrors: undefined,
+        ...await unshrunkForms(task, unshrunk, validation, solution),
+      };
+    } else if (choice !== "method" || nearestRows > 0) {
       const { weightForm } = result.solution;
       solution = {
         ...solution,
@@ -169,6 +178,24 @@ async function magnitudeResult(
     pruned.destroy();
     owned.destroy();
     throw error;
+  }
+}
+
+/** Computes tr(Δ·H·Δᵀ) of a result and tr(W·H·Wᵀ) for statistics H that were shrunk for the solve. */
+async function unshrunkForms(
+  { backend, operands: { layer: { weight } }, parameters: { relativeError } }: SolveTask,
+  unshrunk: TiledMatrix,
+  validation: ValidationLoss,
+  { q, mask }: Solution,
+): Promise<Pick<Solution, "loss" | "weightForm">> {
+  const forms = new FormSums(backend, weight, unshrunk);
+  try {
+    copyMatrix(backend, validation.weight, weight);
+    if (relativeError) forms.measureWeight();
+    addScaled(backend, q, -1, weight, mask);
+    return await forms.measureError();
+  } finally {
+    forms.destroy();
   }
 }
 
