@@ -5,19 +5,21 @@
  * first which of the two are worth it (`sampleCandidates`).
  */
 
-import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { METHODS } from "../protocol/methods.ts";
 import type { IndexRange } from "./linalg/blocking.ts";
 import { total } from "./linalg/quadratic_form.ts";
-import { addScaled, allocateLike, copyMatrix } from "./linalg/tile_arithmetic.ts";
+import { addScaled, copyMatrix } from "./linalg/tile_arithmetic.ts";
 import type { LayerParameters, MethodResult, SolveTask } from "./methods.ts";
+import { isSampled, sampleBits, sampleRows } from "./row_sample.ts";
 import { solveMagnitude } from "./solvers/magnitude.ts";
 import { type NearestWeights, nearestWeights } from "./solvers/nearest_weights.ts";
 import { ScaledLoss } from "./solvers/scaled_statistics.ts";
+import { FormSums } from "./solvers/solution.ts";
 import type { ForcedEntries, Solution } from "./solvers/solver.ts";
-import type { ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
+import { type ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
 
 /**
  * Returns the result with the smallest validation loss. Of equal losses, it is that of the method. Frees the others, and `result` too if it
@@ -53,7 +55,14 @@ export async function chooseResult(
         [solution, loss, choice, nearestRows] = [other.solution, otherLoss, "magnitude", 0];
       }
     }
-    if (choice !== "method" || nearestRows > 0) {
+    const { unshrunk } = task.operands;
+    if (unshrunk) {
+      solution = {
+        ...solution,
+        rowErrors: undefined,
+        ...await unshrunkForms(task, unshrunk, validation, solution),
+      };
+    } else if (choice !== "method" || nearestRows > 0) {
       const { weightForm } = result.solution;
       solution = {
         ...solution,
@@ -84,45 +93,42 @@ interface Candidates {
   readonly magnitude: boolean;
 }
 
-/** The number of rows of a sample. It must be a small part of the layer, or else the whole layer is compared at once. */
-const SAMPLE_ROWS = 128;
-const SMALLEST_SAMPLED_LAYER = 4 * SAMPLE_ROWS;
+/** A layer is compared as a whole at once if it has fewer rows, because its sample would be a large part of it. */
+const SMALLEST_SAMPLED_LAYER = 256;
 /** Magnitude is not worth a measurement of the whole layer if its loss on the sample exceeds that of the method by this factor. */
 const HOPELESS = 1.5;
 /** The nearest weights are not worth it if they would lower the loss of the sample by less than this part. */
 const SMALLEST_GAIN = 0.01;
 
 /**
- * Compares the results on some evenly spread rows, and returns which of them may improve the whole layer noticeably.
+ * Compares the results on a sample of the rows, and returns which of them may improve the whole layer noticeably.
  * @param losses the shares of all rows of `solution` in its validation loss
  */
 async function sampleCandidates(
-  { backend, parameters, operands: { layer } }: SolveTask,
+  { backend, parameters, operands }: SolveTask,
   validation: ValidationLoss,
   solution: Solution,
   losses: Float32Array,
 ): Promise<Candidates> {
   const candidates = { nearest: !keepsWeights(parameters), magnitude: !hasMagnitudeMask(parameters) };
-  const isWorthwhile = losses.length >= SMALLEST_SAMPLED_LAYER && !layer.forced;
-  if (!isWorthwhile || !candidates.nearest && !candidates.magnitude) return candidates;
-  const rows = Uint32Array.from(
-    { length: SAMPLE_ROWS },
-    (_, i) => Math.floor(i * losses.length / SAMPLE_ROWS),
-  );
-  const sampledLosses = Float32Array.from(rows, (row) => losses[row]);
+  if (losses.length < SMALLEST_SAMPLED_LAYER || !candidates.nearest && !candidates.magnitude) {
+    return candidates;
+  }
   const owned = new ResourceSet();
   try {
-    const sampled = owned.add(validation.ofRows(rows)), { weight } = sampled;
-    const scratch = owned.add(allocateLike(backend, weight, "scratch of a sample"));
-    const task = { backend, parameters, scratch };
+    const { forced } = operands.layer, layer = { weight: validation.weight, forced };
+    const sample = owned.add(await sampleRows(backend, layer)), scratch = sample.weight;
+    const sampled = owned.add(await ValidationLoss.open(backend, scratch, operands.validation!));
+    const sampledLosses = losses.filter((_, row) => isSampled(row, losses.length));
     if (candidates.magnitude) {
+      const task = { backend, parameters, scratch, forced: sample.forced };
       const magnitude = await magnitudeResult(task, sampled);
       magnitude.solution.destroy();
       candidates.magnitude = !(magnitude.loss > HOPELESS * total(sampledLosses));
     }
     if (candidates.nearest) {
-      const mask = owned.add(gatherMaskRows(backend, solution.mask, losses.length, rows));
-      const nearest = owned.add(nearestWeights(backend, weight, scratch, mask, parameters));
+      const mask = owned.add(sampleBits(backend, solution.mask, layer.weight));
+      const nearest = owned.add(nearestWeights(backend, sampled.weight, scratch, mask, parameters));
       const nearestLosses = await sampled.rows(nearest);
       const gains = sampledLosses.map((loss, i) => Math.max(0, loss - nearestLosses[i]));
       candidates.nearest = !(total(gains) <= SMALLEST_GAIN * total(sampledLosses));
@@ -131,19 +137,6 @@ async function sampleCandidates(
   } finally {
     owned.destroy();
   }
-}
-
-/** Creates the mask of some rows of a layer with `rowCount` rows, and queues copying them. */
-function gatherMaskRows(
-  backend: Backend,
-  mask: DeviceBuffer,
-  rowCount: number,
-  rows: Uint32Array,
-): DeviceBuffer {
-  const bytes = mask.byteLength / rowCount;
-  const sampled = backend.createBuffer("mask of some rows", rows.length * bytes);
-  rows.forEach((row, i) => backend.copy(mask, row * bytes, sampled, i * bytes, bytes));
-  return sampled;
 }
 
 /** Whether the result has the mask of magnitude, or prunes nothing. */
@@ -254,6 +247,24 @@ async function magnitudeResult(
     pruned.destroy();
     owned.destroy();
     throw error;
+  }
+}
+
+/** Computes tr(Δ·H·Δᵀ) of a result and tr(W·H·Wᵀ) for statistics H that were shrunk for the solve. */
+async function unshrunkForms(
+  { backend, operands: { layer: { weight } }, parameters: { relativeError } }: SolveTask,
+  unshrunk: TiledMatrix,
+  validation: ValidationLoss,
+  { q, mask }: Solution,
+): Promise<Pick<Solution, "loss" | "weightForm">> {
+  const forms = new FormSums(backend, weight, unshrunk);
+  try {
+    copyMatrix(backend, validation.weight, weight);
+    if (relativeError) forms.measureWeight();
+    addScaled(backend, q, -1, weight, mask);
+    return await forms.measureError();
+  } finally {
+    forms.destroy();
   }
 }
 

@@ -7,11 +7,13 @@
 import type { Backend } from "../device/backend.ts";
 import type { Report } from "../protocol/messages.ts";
 import { formatPattern } from "../tensor/pattern.ts";
+import { dampStatistics } from "./damp_statistics.ts";
 import { readDiagonal } from "./linalg/diagonal.ts";
-import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
-import { copyTiled } from "./linalg/submatrix.ts";
+import type { Factor } from "./linalg/factor.ts";
+import { copyShrunk } from "./linalg/shrink.ts";
 import {
   checkOperands,
+  type DampedParameters,
   keepsHessian,
   type LayerOperands,
   type LayerParameters,
@@ -72,11 +74,11 @@ export async function compressLayer(
   const needsFactor = usesFactor(parameters) && !operands.factor;
   // The weights are measured while the device factors the statistics.
   const [made, measured] = await Promise.allSettled([
-    needsFactor ? factorOperands(backend, operands, parameters) : undefined,
+    dampStatistics(backend, operands, parameters),
     measureSize(backend, operands, needsFactor),
   ]);
   if (made.status === "rejected") throw made.reason;
-  const newFactor = made.value;
+  const { factor: newFactor, damping, shrinkage } = made.value;
   if (measured.status === "rejected") {
     newFactor?.destroy();
     throw measured.reason;
@@ -96,7 +98,12 @@ export async function compressLayer(
       }
     }
     const lossUnit = 4 ** exponent;
-    const result = await solveTowardsTarget(backend, { ...operands, factor, lossUnit }, parameters, clock);
+    const result = await solveTowardsTarget(
+      backend,
+      { ...operands, factor, lossUnit },
+      { ...parameters, damping, shrinkage },
+      clock,
+    );
     const { solution } = result, { rows, cols } = weight;
     if (exponent !== 0) scaleByPowerOfTwo(backend, solution.q, exponent);
     const hasStatistics = factor !== undefined || operands.hessian !== undefined;
@@ -114,6 +121,7 @@ export async function compressLayer(
       loss: figures.loss,
       relative_error: figures.relativeError,
       damping: result.damping,
+      ...shrinkage > 0 && { shrinkage },
       iterations: result.iterations,
       refit_steps: result.refitSteps,
       ...result.targetChange && { target_change: result.targetChange },
@@ -140,21 +148,41 @@ export async function compressLayer(
 const TARGET_NOTE =
   "The losses in the other notes are errors against the weights after the step towards the target.";
 
+/** The note of a layer with shrunk statistics whose other notes state losses. */
+const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk statistics.";
+
+interface SolveParameters extends DampedParameters {
+  /** s, as far as the solve shrinks the Hessian towards its diagonal (`linalg/shrink.ts`). The factor is that of the shrunk Hessian. */
+  readonly shrinkage: number;
+}
+
 /** Takes the step towards the target if the layer has one, runs the method, and measures its result against the original weights. */
 async function solveTowardsTarget(
   backend: Backend,
   { target, ...operands }: LayerOperands,
-  { targetStep, ...parameters }: LayerParameters,
+  { targetStep, shrinkage, ...parameters }: SolveParameters,
   clock: () => number,
 ): Promise<MethodResult & { readonly targetChange?: TargetFigures["change"] }> {
-  if (!target) return await runMethod(backend, operands, parameters, clock);
-  const { layer: { weight }, factor } = operands, hessian = operands.hessian!;
   using owned = new DisposableStack();
+  if (!target) {
+    if (shrinkage === 0) return await runMethod(backend, operands, parameters, clock);
+    const shrunk = owned.adopt(
+      await copyShrunk(backend, operands.hessian!, shrinkage),
+      (copy) => copy.destroy(),
+    );
+    const shrunkOperands = { ...operands, hessian: shrunk, unshrunk: operands.hessian };
+    const result = await runMethod(backend, shrunkOperands, parameters, clock);
+    const { notes } = result;
+    return notes.length > 0 ? { ...result, notes: [...notes, SHRUNK_NOTE] } : result;
+  }
+  const { layer: { weight }, factor } = operands, hessian = operands.hessian!;
   const step = await TargetStep.take(backend, { weight, hessian, target }, factor!, targetStep!);
   owned.defer(() => step.destroy());
   // The method may overwrite the Hessian, with which its result is measured.
   const isValidated = operands.validation !== undefined;
-  const copy = keepsHessian(parameters, isValidated) ? copyTiled(backend, hessian, hessian.edge) : undefined;
+  const copy = keepsHessian(parameters, isValidated)
+    ? await copyShrunk(backend, hessian, shrinkage)
+    : undefined;
   owned.defer(() => copy?.destroy());
   const result = await runMethod(
     backend,
@@ -177,17 +205,6 @@ async function solveTowardsTarget(
     solution.destroy();
     throw error;
   }
-}
-
-async function factorOperands(
-  backend: Backend,
-  { hessian, validation }: LayerOperands,
-  parameters: LayerParameters,
-): Promise<Factor> {
-  const isKept = keepsHessian(parameters, validation !== undefined);
-  const operand = isKept ? copyTiled(backend, hessian!, hessian!.edge) : hessian!;
-  const { blocksize, damping, quantization } = parameters;
-  return await factorStatistics(backend, operand, { blocksize, damping, order: quantization?.order });
 }
 
 /**

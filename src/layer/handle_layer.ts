@@ -30,6 +30,7 @@ import {
 } from "./methods.ts";
 import type { MatrixReader } from "./matrix_reader.ts";
 import { type LayerRules, readLayer, type ReceivedLayer, uploadLayer } from "./read_layer.ts";
+import { requireTensors } from "./required_tensors.ts";
 import { type Answer, encodeAnswer, readTensors, weightReader } from "./write_layer.ts";
 
 interface LayerInput {
@@ -180,11 +181,9 @@ async function solveLayer(
     checkShape(rows, cols, has) {
       METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols);
       const hasValidation = has.validation || loan?.validation !== undefined;
-      if (parameters.target_step !== undefined && !has.target) {
-        const expected = `F32 [${rows}, ${cols}], because target_step needs it`;
-        throw new TensorMismatchError("target", expected, "none");
-      }
       const stepped = { ...parameters, targetStep: targetStep(has.target) };
+      const given = { ...has, validation: hasValidation };
+      requireTensors(stepped, rows, cols, given, parameters.target_step !== undefined);
       checkDeviceBytes(backend, { rows, cols, edge, hasValidation }, stepped);
     },
   });
@@ -265,9 +264,9 @@ async function solveReceivedLayer(
   clock: () => number,
 ): Promise<LayerSolution> {
   const { layer, target } = received;
-  const key = { damping: parameters.damping, blocksize: parameters.blocksize };
-  const isStorable = usesStorableFactor(parameters);
-  const storedFactor = isStorable ? loan?.factor(key) : undefined;
+  const { blocksize } = parameters;
+  const key = usesStorableFactor(parameters) ? { damping: parameters.damping, blocksize } : undefined;
+  const storedFactor = key && loan?.factor(key);
   const lentValidation = loan?.validation;
   const needsHessian = keepsHessian(parameters, (received.validation ?? lentValidation) !== undefined);
   using copies = new DisposableStack();
@@ -285,7 +284,7 @@ async function solveReceivedLayer(
       parameters,
       clock,
     );
-    const isStored = factor && loan && isStorable;
+    const isStored = factor && loan && key;
     if (isStored) loan.store(factor, key);
     else factor?.destroy();
     // A stored factor may lie in the memory of the copy, which is then freed together with the factor.

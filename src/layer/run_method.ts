@@ -11,8 +11,8 @@ import { roundSolution } from "./solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
 import { ValidationLoss } from "./solvers/validation_loss.ts";
 import {
+  type DampedParameters,
   type LayerOperands,
-  type LayerParameters,
   METHOD_SOLVERS,
   type MethodResult,
   type SolveTask,
@@ -26,7 +26,7 @@ import {
 export async function runMethod(
   backend: Backend,
   operands: LayerOperands,
-  parameters: LayerParameters,
+  parameters: DampedParameters,
   clock: () => number,
 ): Promise<MethodResult> {
   const { hessian, factor } = operands, { damping, refitSteps, quantization } = parameters;

@@ -100,6 +100,8 @@ export interface Report {
   readonly nearest_rows?: number;
   /** The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics. */
   readonly damping: number | null;
+  /** s, if damping=auto chose (1 − s)·H + s·diag(H) in place of the Hessian H. Absent if the Hessian was not shrunk. `loss` and `relative_error` are always those on H. */
+  readonly shrinkage?: number;
   /** The iterations that searched for the mask. 0 if the method does not iterate. */
   readonly iterations: number;
   /** The conjugate-gradient steps of the result. */

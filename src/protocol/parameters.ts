@@ -39,7 +39,7 @@ const flag = z.preprocess(
 );
 
 const FRACTION_RULE = "must be a fraction from 0 to below 1; 50 % is 0.5",
-  DAMPING_RULE = `must be a number from 0 to ${MAX_DAMPING}`,
+  DAMPING_RULE = `must be auto or a number from 0 to ${MAX_DAMPING}`,
   STEP_RULE = "must be a number from 0 to 1";
 
 /** Accepts the text of a pattern. `superRefine` does not narrow the type, so the type is asserted. */
@@ -95,10 +95,12 @@ const sharedFields = {
     description:
       `Columns per block, a multiple of m. Defaults to the largest multiple of m up to ${DEFAULT_BLOCKSIZE}`,
   }),
-  damping: numeric(z.number(DAMPING_RULE).min(0, DAMPING_RULE).max(MAX_DAMPING, DAMPING_RULE)).default(
-    DEFAULT_DAMPING,
-  ).meta({
-    description: "λ. λ times the mean of the Hessian's diagonal is added to the diagonal",
+  damping: z.union([
+    z.enum(["auto"]),
+    numeric(z.number(DAMPING_RULE).min(0, DAMPING_RULE).max(MAX_DAMPING, DAMPING_RULE)),
+  ], DAMPING_RULE).default(DEFAULT_DAMPING).meta({
+    description:
+      "λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs",
   }),
   token_weights: oneOf("none", "unit").default("none").meta({
     description:

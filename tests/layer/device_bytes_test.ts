@@ -30,6 +30,11 @@ const QUERIES: readonly Record<string, unknown>[] = [
   { method: "sparsegpt", bits: 4, order: "activation", target_step: 0.5 },
   { method: "magnitude", target_step: 0.5 },
   { method: "alps", target_step: 0.5 },
+  { method: "sparsegpt", damping: "auto" },
+  { method: "sparsegpt", damping: "auto", bits: 4, order: "activation", target_step: 0.5 },
+  { method: "sparsegpt", damping: "auto", bits: 4 },
+  { method: "adaprune", damping: "auto" },
+  { method: "alps", damping: "auto", target_step: 0.5 },
 ];
 
 /** Solves one request and returns the most device memory that it used at any time. */
@@ -64,7 +69,7 @@ describe("peakDeviceBytes()", () => {
       const resolved = resolveParameters(layerQuerySchema.parse(query));
       const parameters = { ...resolved, targetStep: resolved.target_step };
       for (const edge of [undefined, 128]) {
-        for (const hasValidation of [false, true]) {
+        for (const hasValidation of query.damping === "auto" ? [true] : [false, true]) {
           const peak = await measurePeak(query, edge, hasValidation);
           const shape = { rows: ROWS, cols: COLS, edge: edge ?? 4096, hasValidation };
           const bound = peakDeviceBytes(shape, parameters, { kind: "cpu", maxBufferBytes: 2 ** 31 });

@@ -65,24 +65,6 @@ export function scatterRows(
   }
 }
 
-/**
- * Allocates a matrix that consists of some rows of `source`, and queues copying them.
- * @param rows the indices of the rows in their order in the new matrix
- * @throws {OutOfDeviceMemoryError}
- */
-export function gatherRows(backend: Backend, source: TiledMatrix, rows: Uint32Array): TiledMatrix {
-  const { label, cols, edge } = source;
-  const target = new TiledMatrix(backend, { label: `${label} (some rows)`, rows: rows.length, cols, edge });
-  for (const { buffer, rows: count, ld, row0, col0 } of target.tiles()) {
-    for (let row = 0; row < count; row++) {
-      const index = rows[row0 + row];
-      const from = source.tile(Math.floor(index / edge), Math.floor(col0 / edge));
-      backend.copy(from.buffer, 4 * (index - from.row0) * ld, buffer, 4 * row * ld, 4 * ld);
-    }
-  }
-  return target;
-}
-
 /** Yields the tiles that have some of the given rows, each with the first such row and their number. */
 function* partsOfRows(matrix: TiledMatrix, rows: IndexRange) {
   for (const tile of matrix.tiles()) {

@@ -10,7 +10,6 @@ import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
 import { InvalidStatisticsError } from "../linalg/errors.ts";
 import { addQuadraticForm, mirrorDiagonalTiles, RowSums, total } from "../linalg/quadratic_form.ts";
-import { gatherRows } from "../linalg/submatrix.ts";
 import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { checkStatisticsFit, type Solution } from "./solver.ts";
 
@@ -40,18 +39,20 @@ export class ValidationLoss {
   readonly #delta: TiledMatrix;
   readonly #owned = new ResourceSet();
 
-  /** @param weight is freed by `destroy`, or here if this throws. @throws {OutOfDeviceMemoryError} */
-  private constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix, largestDiagonal: number) {
+  /** @throws {OutOfDeviceMemoryError} */
+  private constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix, diagonal: Float32Array) {
     this.#backend = backend;
-    this.largestDiagonal = largestDiagonal;
+    this.largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
     this.#hessian = hessian;
-    this.weight = this.#owned.add(weight);
     try {
+      this.weight = this.#owned.add(allocateLike(backend, weight, "original weights"));
       this.#delta = this.#owned.add(allocateLike(backend, weight, "change of the weights"));
     } catch (error) {
       this.#owned.destroy();
       throw error;
     }
+    copyMatrix(backend, weight, this.weight);
+    mirrorDiagonalTiles(backend, hessian);
   }
 
   /**
@@ -76,22 +77,7 @@ export class ValidationLoss {
         VALIDATION_TENSOR,
       );
     }
-    const original = allocateLike(backend, weight, "original weights");
-    const largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
-    const validation = new ValidationLoss(backend, original, hessian, largestDiagonal);
-    copyMatrix(backend, weight, original);
-    mirrorDiagonalTiles(backend, hessian);
-    return validation;
-  }
-
-  /** Returns the measure of some rows of the weights, in the order of `rows`. It uses the statistics of this one. @throws {OutOfDeviceMemoryError} */
-  ofRows(rows: Uint32Array): ValidationLoss {
-    return new ValidationLoss(
-      this.#backend,
-      gatherRows(this.#backend, this.weight, rows),
-      this.#hessian,
-      this.largestDiagonal,
-    );
+    return new ValidationLoss(backend, weight, hessian, diagonal);
   }
 
   /** Returns tr(W·Hv·Wᵀ), the denominator of the relative validation error. Waits for the device. @throws {DeviceLostError} */

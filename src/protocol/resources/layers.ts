@@ -58,6 +58,10 @@ export const reportSchema = z.object({
     description:
       "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics",
   }),
+  shrinkage: z.number().optional().meta({
+    description:
+      "s, if damping=auto chose (1 − s)·H + s·diag(H) in place of the Hessian H. Absent if the Hessian was not shrunk. `loss` and `relative_error` are always those on H",
+  }),
   iterations: z.int().min(0).default(0).meta({
     description: "The iterations that searched for the mask. 0 if the method does not iterate",
   }),

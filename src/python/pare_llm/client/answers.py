@@ -54,6 +54,9 @@ class TargetChange(TypedDict):
 class _Optional(TypedDict, total=False):
     """The members that need a target or validation statistics."""
 
+    shrinkage: float
+    """The share s by which `damping="auto"` shrank the Hessian towards its diagonal for the solve."""
+
     target_change: TargetChange
     """The change of the error against the target."""
     validation_loss: float | None

@@ -21,9 +21,10 @@ class LayerQuery(TypedDict, total=False):
     blocksize: int
     """Columns per block, a multiple of m. Defaults to the largest multiple of m up to 128. Accepts 1 to
     256."""
-    damping: float
-    """λ. λ times the mean of the Hessian's diagonal is added to the diagonal. Accepts 0 to 1. Defaults to
-    0.01."""
+    damping: Literal["auto"] | float
+    """λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks
+    the Hessian towards its diagonal, by validation statistics, which it needs. Accepts 0 to 1.
+    Defaults to 0.01."""
     token_weights: Literal["none", "unit"]
     """How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a
     fixed length, and is the default of whole models. Defaults to none."""

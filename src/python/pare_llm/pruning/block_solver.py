@@ -108,7 +108,8 @@ class BlockSolver:
         started = time.perf_counter()
         tokens, columns = statistics.tokens if statistics else None, weight.shape[1]
         if statistics:
-            pruned = statistics.prune(weight, with_damping(query, tokens, columns))
+            damped = with_damping(query, tokens, columns, statistics.is_validated)
+            pruned = statistics.prune(weight, damped)
         else:
             pruned = self.client.prune_layer(weight, **query)
         report = with_note(pruned.report, query, tokens, columns)
