@@ -35,14 +35,15 @@ import { loadingLines, printRunResult } from "./prune/print_result.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
-import { applyProtocol, declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { applyNames } from "./prune/named_options.ts";
+import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./remote_client.ts";
 import { Output, type ProgressDisplay } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function createPruneCommand(signal: AbortSignal): Command {
   return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
-    prune(model, applyProtocol(options, command), signal)
+    prune(model, applyNames(options, command), signal)
   );
 }
 
@@ -86,7 +87,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const parameters = reportedParameters({ query, options });
   const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint };
   const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
-  checkDamping(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0);
+  checkDamping(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0, options.preset);
   const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
   const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
   if (options.plan) {

@@ -173,6 +173,7 @@ export function reportedParameters({ query, options }: ParameterSources): Record
     allocate: allocate === "uniform" ? undefined : allocate,
     true_sequential: trueSequential,
     target: target === "none" ? undefined : target,
+    preset: options.preset === "default" ? undefined : options.preset,
     protocol: options.protocol,
   };
   return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
