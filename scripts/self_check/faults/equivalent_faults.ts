@@ -13,6 +13,13 @@ interface Equivalent {
 }
 
 const COLUMN_LOOPS = ["prune_block", "prune_block_n_m", "quantize_block"];
+const ATTENTION_GRADIENTS = [
+  "attention_statistics",
+  "attention_queries_backward",
+  "attention_keys_backward",
+  "attention_values_backward",
+];
+const ATTENTION = ["attention", ...ATTENTION_GRADIENTS];
 
 const EQUIVALENT: readonly Equivalent[] = [
   {
@@ -76,19 +83,19 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the first key multiplies the denominator by 0",
   },
   {
-    kernels: ["attention", "soft_cap"],
+    kernels: ["soft_cap", ...ATTENTION],
     change: "0.625 → 0.78125000",
     reason: "the polynomial is accurate up to both limits",
   },
-  {
-    kernels: ["attention"],
-    change: "5.70498872745e-3 → 0.0071312359",
+  ...["5.70498872745e-3 → 0.0071312359", "2.06390887954e-2 → 0.025798861"].map((change): Equivalent => ({
+    kernels: ATTENTION,
+    change,
     reason: "the effect is below the rounding of a softmax, and the function is checked by soft_cap",
-  },
+  })),
   {
-    kernels: ["attention"],
-    change: "2.06390887954e-2 → 0.025798861",
-    reason: "the effect is below the rounding of a softmax, and the function is checked by soft_cap",
+    kernels: ATTENTION_GRADIENTS,
+    change: "5.37397155531e-2 → 0.067174644",
+    reason: "the effect is below the rounding of the gradients, and the function is checked by soft_cap",
   },
   {
     kernels: ["gemm_nn", "gemm_nt", "gemm_tn", "product_nt", "product_tn"],

@@ -1,6 +1,6 @@
 /**
  * The list of all kernels, which `deno task generate` writes. The kernels that prune a layer come before those of a model's
- * forward pass.
+ * forward pass and of its training.
  */
 
 import { columnSquares } from "./column_squares.ts";
@@ -33,6 +33,12 @@ import { crossEntropy } from "./forward/cross_entropy.ts";
 import { divideByRms, layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
+import {
+  attentionKeysBackward,
+  attentionQueriesBackward,
+  attentionValuesBackward,
+} from "./training/attention_backward.ts";
+import { attentionStatistics } from "./training/attention_statistics.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** All kernels. */
@@ -96,4 +102,8 @@ export const KERNELS: readonly Kernel[] = [
   rotary,
   addRows,
   gatherRows,
+  attentionKeysBackward,
+  attentionQueriesBackward,
+  attentionValuesBackward,
+  attentionStatistics,
 ];

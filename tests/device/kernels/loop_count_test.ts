@@ -26,6 +26,12 @@ import {
   pruneBlockNM,
   pruneBlockNMCase,
 } from "../../../src/device/kernels/prune_block.ts";
+import {
+  attentionKeysBackward,
+  attentionQueriesBackward,
+  attentionValuesBackward,
+} from "../../../src/device/kernels/training/attention_backward.ts";
+import { attentionStatistics } from "../../../src/device/kernels/training/attention_statistics.ts";
 import { rowExtremes } from "../../../src/device/kernels/quantization.ts";
 import { quantizeBlock, quantizeBlockCase } from "../../../src/device/kernels/quantize_block.ts";
 import { gridErrors } from "../../../src/device/kernels/search_grids.ts";
@@ -77,6 +83,14 @@ const LONGEST_WINDOWS = [
   { head_dim: 256, tokens: 4096 },
 ];
 
+/** Windows of the backward pass, in which 16 query heads share a key head, as in Llama 3.1 with 405 billion parameters. */
+const TRAINING_WINDOWS = [64, 96, 128, 256].map((head_dim) => ({
+  head_dim,
+  tokens: 2048,
+  heads: 16,
+  kv_heads: 1,
+}));
+
 const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
 
 /** For each kernel whose loops grow with a parameter, the largest sizes that callers dispatch. */
@@ -117,6 +131,9 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [rmsNorm, [{ cols: MAX_FEATURES }]],
   [divideByRms, [{ cols: MAX_FEATURES, y_cols: MAX_FEATURES }]],
   [attention, LONGEST_WINDOWS.map((size) => ({ ...size, past: 0, window: 0 }))],
+  ...[attentionStatistics, attentionQueriesBackward, attentionKeysBackward, attentionValuesBackward].map(
+    (kernel) => [kernel, TRAINING_WINDOWS] as const,
+  ),
   [crossEntropy, [{ cols: 2 ** 18 }]],
 ];
 

@@ -10,7 +10,7 @@
 // the same micro-kernel (a small product whose results stay in registers). If the backend has loaded a library for products
 // (library.ts), the library computes both products.
 
-import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
+import { cap_scores, first_key, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
 import { prepare_exp } from "./shared/exp";
 import { narrow_run, prepare_float16 } from "./shared/float16";
 import { ceil_divide, round_up } from "./shared/items";
@@ -53,12 +53,6 @@ const LIBRARY_KEYS: u32 = 512;
   q_rounded: usize;
   k_rounded: usize;
   v_rounded: usize;
-}
-
-// The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys.
-// @ts-ignore: decorator
-@inline function first_key(t: u32, window: u32): u32 {
-  return window > 0 && t + 1 > window ? t + 1 - window : 0;
 }
 
 // @ts-ignore: decorator

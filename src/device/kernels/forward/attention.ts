@@ -3,6 +3,7 @@
 import { defineKernel, type Grid, type ShaderVariant } from "../kernel.ts";
 import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
+import bindings from "../../../../shaders/shared/attention_forward.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/attention.wgsl" with { type: "text" };
 import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import code from "../../../../shaders/attention.wgsl" with { type: "text" };
@@ -65,7 +66,7 @@ export const attention = defineKernel({
   variantFor: ({ head_dim }) =>
     head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined,
   softwareShader: {
-    code: shared + softCap + code,
+    code: bindings + shared + softCap + code,
     entryPoint: "attention",
     grid,
     loops: countLoops,
@@ -107,7 +108,7 @@ function grid({ tokens, heads, batch }: AttentionParams): Grid {
  */
 function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
   return {
-    code: shared + softCap + tiledCode,
+    code: bindings + shared + softCap + tiledCode,
     entryPoint: "attention",
     constants: { WIDTH: width },
     grid,

@@ -1,6 +1,6 @@
 // The steps of attention over one block of keys. They pack queries, keys and values into panels, multiply them with a
 // micro-kernel (a small product whose results stay in registers), and update the softmax between the two products. attention.ts
-// chooses the blocks and their order.
+// chooses the blocks and their order. attention_statistics.ts and attention_backward.ts use the same steps.
 
 import { exp4, tanh4 } from "./exp";
 import { max_lane, sum_lanes, transpose_4x4 } from "./lanes";
@@ -18,6 +18,12 @@ export const MICRO_ROWS: u32 = 4;
 // @ts-ignore: decorator
 @inline export function micro_cols(): u32 {
   return is_paired() ? 16 : 8;
+}
+
+// The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys.
+// @ts-ignore: decorator
+@inline export function first_key(t: u32, window: u32): u32 {
+  return window > 0 && t + 1 > window ? t + 1 - window : 0;
 }
 
 // target ← factor·source.

@@ -1,0 +1,113 @@
+// The CPU twin of shaders/attention_statistics.wgsl, with the same result: the log-sum-exp of the scores of each query and head,
+// and Σ d_out·out. A work item, which one thread runs, is 64 query rows of one head. It computes the scores of one block of 64
+// keys after the other with the steps of shared/attention_block.ts, like attention.ts.
+
+import { cap_scores, first_key, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, update_softmax } from "./shared/attention_block";
+import { log_f64, prepare_exp } from "./shared/exp";
+import { ceil_divide } from "./shared/items";
+import { scratch } from "./shared/instance";
+import { sum_lanes } from "./shared/lanes";
+
+// The query rows of a work item.
+const QUERIES: u32 = 64;
+
+@unmanaged class AttentionStatisticsArgs {
+  q: usize;
+  k: usize;
+  slopes: usize;
+  out: usize;
+  d_out: usize;
+  statistics: usize;
+  batch: u32;
+  tokens: u32;
+  heads: u32;
+  kv_heads: u32;
+  head_dim: u32;
+  head_stride: u32;
+  q_offset: u32;
+  ldq: u32;
+  k_offset: u32;
+  ldk: u32;
+  v_offset: u32;
+  ldv: u32;
+  ldo: u32;
+  scale: f32;
+  window: u32;
+  soft_cap: f32;
+}
+
+export function attention_statistics_items(args: AttentionStatisticsArgs): u32 {
+  return args.batch * args.heads * ceil_divide(args.tokens, QUERIES);
+}
+
+export function attention_statistics(args: AttentionStatisticsArgs, item: u32): void {
+  const tokens = args.tokens, heads = args.heads, dim = args.head_dim, ldo = args.ldo;
+  prepare_exp();
+  // The last query rows see the most keys, so they are computed first. All threads then finish at about the same time.
+  const t0 = (ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads)) * QUERIES;
+  const head = item % heads, firstRow = (item / heads) % args.batch * tokens;
+  const queries = min<u32>(QUERIES, tokens - t0);
+  const maxima = scratch(), denominators = maxima + (QUERIES << 2); // (QUERIES): the largest score so far, and Σ exp(score − it)
+  add_scores(args, head, firstRow, t0, queries, maxima, denominators, denominators + (QUERIES << 2));
+
+  const first = <usize>(firstRow + t0), rows = <usize>args.batch * tokens;
+  const logSums = args.statistics + (head * rows + first << 2), products = logSums + (heads * rows << 2);
+  const column = head * dim;
+  for (let r: usize = 0; r < queries; r++) {
+    const logSum = <f64>load<f32>(maxima + (r << 2)) + log_f64(load<f32>(denominators + (r << 2)));
+    const start = (first + r) * ldo + column << 2;
+    store<f32>(logSums + (r << 2), <f32>logSum);
+    store<f32>(products + (r << 2), dot(args.d_out + start, args.out + start, dim));
+  }
+}
+
+// Computes the largest score and Σ exp(score − it) for `queries` query rows from token t0 of a window on. `firstRow` is the row
+// of the first token of the window, and `memory` is free.
+function add_scores(
+  args: AttentionStatisticsArgs, head: u32, firstRow: u32, t0: u32, queries: u32, maxima: usize, denominators: usize, memory: usize,
+): void {
+  const dim = args.head_dim, panel = micro_cols(), window = args.window, softCap = args.soft_cap;
+  const slope = load<f32>(args.slopes + (<usize>head << 2));
+  const query = memory; // (QUERIES, dim), scaled
+  const keys = query + (QUERIES * dim << 2); // (KEYS/panel, dim, panel)
+  const scores = keys + (KEYS * dim << 2); // (QUERIES, KEYS)
+  for (let r: u32 = 0; r < QUERIES; r++) {
+    store<f32>(maxima + (r << 2), -Infinity);
+    store<f32>(denominators + (r << 2), 0);
+  }
+  const q = args.q_offset + (firstRow + t0) * args.ldq + head * args.head_stride;
+  pack_queries(args.q + (<usize>q << 2), args.ldq, queries, dim, args.scale, query);
+
+  const kvColumn = head * args.kv_heads / args.heads * args.head_stride;
+  const end = t0 + queries;
+  for (let s0 = first_key(t0, window); s0 < end; s0 += KEYS) {
+    const count = min<u32>(KEYS, end - s0);
+    const k = args.k_offset + (firstRow + s0) * args.ldk + kvColumn;
+    pack_keys(args.k + (<usize>k << 2), args.ldk, count, dim, panel, keys);
+    for (let r: u32 = 0; r < queries; r += MICRO_ROWS) {
+      const rowEnd = min<u32>(queries, r + MICRO_ROWS);
+      if (t0 + rowEnd <= s0) continue;
+      const visible = min<u32>(count, t0 + rowEnd - s0);
+      for (let p: u32 = 0; p < visible; p += panel) {
+        multiply(query + (r * dim << 2), dim, keys + (p * dim << 2), dim, scores + (r * KEYS + p << 2), KEYS, false);
+      }
+      for (let i = r; i < rowEnd; i++) {
+        const t = t0 + i, low = first_key(t, window), row = scores + (i * KEYS << 2);
+        const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
+        if (softCap > 0) cap_scores(row, visible, softCap);
+        // There are no sums of values to rescale.
+        update_softmax(row, visible, from, to, slope, <f32>(<i32>s0 - <i32>t), maxima + (i << 2), denominators + (i << 2), 0, 0);
+      }
+    }
+  }
+}
+
+// Σ x·y over `count` elements.
+function dot(x: usize, y: usize, count: u32): f32 {
+  let sum4 = f32x4.splat(0);
+  let i: usize = 0;
+  for (; i + 4 <= count; i += 4) sum4 = f32x4.relaxed_madd(v128.load(x + (i << 2)), v128.load(y + (i << 2)), sum4);
+  let sum = sum_lanes(sum4);
+  for (; i < count; i++) sum += load<f32>(x + (i << 2)) * load<f32>(y + (i << 2));
+  return sum;
+}
