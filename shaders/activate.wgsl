@@ -36,52 +36,6 @@ struct SoftCapParams {
 @group(0) @binding(0) var<storage, read_write> capped: array<f32>;
 @group(0) @binding(1) var<uniform> soft_cap_params: SoftCapParams;
 
-// Values of the `activation` parameter, as in ACTIVATION_CODE of src/device/kernels/forward/activate.ts. Any other value
-// means the identity.
-const RELU: u32 = 1;
-const GELU_TANH: u32 = 2;
-const GELU: u32 = 3;
-const SILU: u32 = 4;
-
-// x·σ(z), where σ is the logistic function. The argument of exp is limited to 87 so that exp does not
-// overflow, because WGSL does not guarantee that infinity behaves as in IEEE 754.
-fn times_sigmoid(x: f32, z: f32) -> f32 {
-  return x / (1 + exp(min(-z, 87)));
-}
-
-// x·Φ(x), where Φ is the distribution function of the standard normal distribution. Φ follows from the error
-// function, which is approximated by formula 7.1.26 of Abramowitz and Stegun with an absolute error of at
-// most 1.5e-7.
-fn gelu(x: f32) -> f32 {
-  let z = min(abs(x) * 0.70710678, 9.0);
-  let t = 1 / (1 + 0.3275911 * z);
-  let polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-  let tail = 0.5 * x * polynomial * exp(-z * z);
-  return select(tail, x - tail, x >= 0);
-}
-
-fn activation(x: f32, code: u32) -> f32 {
-  switch code {
-    case RELU: {
-      return max(x, 0);
-    }
-    case GELU_TANH: {
-      // The published formula is x·(1 + tanh u)/2, which equals x·σ(2u). Computing σ avoids the cancellation
-      // in 1 + tanh u.
-      return times_sigmoid(x, 1.5957691216 * (x + 0.044715 * x * x * x));
-    }
-    case GELU: {
-      return gelu(x);
-    }
-    case SILU: {
-      return times_sigmoid(x, x);
-    }
-    default: {
-      return x;
-    }
-  }
-}
-
 @compute @workgroup_size(256)
 fn bias_activate(
   @builtin(workgroup_id) workgroup: vec3u,

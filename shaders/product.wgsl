@@ -1,4 +1,4 @@
-// The variant of product_nt and product_tn for GPUs with matrix units (tensor cores). It computes C ← α·op(A)·op(B) + β·C, and only
+// The variant of product_nn, product_nt and product_tn for GPUs with matrix units (tensor cores). It computes C ← α·op(A)·op(B) + β·C, and only
 // adapters with the feature chromium-experimental-subgroup-matrix of Dawn can run it.
 //
 // Matrix units multiply units of 16 × 16 elements in f16, and add the products up in f32. An f32 number has more digits than an f16
@@ -228,6 +228,11 @@ fn product(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool)
     start += CHAIN;
     if start >= params.k { break; }
   }
+}
+
+@compute @workgroup_size(PATCH)
+fn product_nn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  product(workgroup, local, false, false);
 }
 
 @compute @workgroup_size(PATCH)

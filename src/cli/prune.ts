@@ -26,6 +26,7 @@ import { checkMethodSizes, layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkDamping } from "./prune/check_damping.ts";
 import { checkFormat } from "./prune/check_format.ts";
+import { checkReconstruct } from "./prune/check_reconstruct.ts";
 import { checkTarget } from "./prune/check_target.ts";
 import { readChoice } from "./prune/choice_options.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
@@ -66,6 +67,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, servers.length > 0, chosen, choice.queryOf);
+  checkReconstruct(options, chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });
@@ -125,8 +127,10 @@ function progressCallbacks(progress: ProgressDisplay, output: Output): Partial<F
       progress.step(done, total, event && `${event.name} relative error ${error}`, secondsLeft);
     },
     onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
-    onCalibrationStep: ({ done, total }, secondsLeft) =>
-      progress.note(`calibrating ${done}/${total}`, secondsLeft),
+    onCalibrationStep: ({ done, total, pass }, secondsLeft) =>
+      progress.note(`${pass === "train" ? "reconstructing" : "calibrating"} ${done}/${total}`, secondsLeft),
+    onReconstruct: (block, { before, after }) =>
+      progress.note(`block ${block} error ${numberText(before)}, reconstructed ${numberText(after)}`),
     onDamage: (description) => output.remark(`damaged: ${description}`),
     onUnfinished: (folder) =>
       output.remark(

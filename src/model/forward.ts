@@ -26,10 +26,10 @@ export interface ForwardOptions extends ForwardDivision {
    */
   readonly storage?: HiddenStatesStorage;
   /**
-   * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It has the windows before `boundary`, and
-   * is stored in memory only. A resumed forward pass computes it again. @default false
+   * The number of windows that also run through the dense blocks, as a second stream of hidden states (see `runDenseBlock`): all windows,
+   * or those before `boundary`. The stream is stored in memory only. A resumed forward pass computes it again. @default 0
    */
-  readonly hasDenseStream?: boolean;
+  readonly denseWindows?: number;
 }
 
 /** The observers of a block that runs. */
@@ -58,7 +58,7 @@ export class Forward {
     readonly model: Model,
     readonly tokens: number,
     readonly hiddenStates: HiddenStates,
-    /** The hidden states of the dense model. Undefined without `hasDenseStream`. */
+    /** The hidden states of the dense model. Undefined without `denseWindows`. */
     readonly denseStates?: HiddenStates,
   ) {
     this.workspace = new ForwardWorkspace(backend);
@@ -74,7 +74,7 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { storage, hasDenseStream = false, ...memory }: ForwardOptions = {},
+    { storage, denseWindows = 0, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model, { hiddenSize } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
@@ -82,9 +82,8 @@ export class Forward {
     const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
     const sizes = { tokens, hiddenSize, deviceBytes };
     const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
-    const { boundary = windows.length } = memory;
-    const denseStates = hasDenseStream
-      ? new HiddenStates(backend, { ...sizes, batches: batches.filter(({ first }) => first < boundary) })
+    const denseStates = denseWindows > 0
+      ? new HiddenStates(backend, { ...sizes, batches: batches.filter(({ first }) => first < denseWindows) })
       : undefined;
     const forward = new Forward(backend, model, tokens, hiddenStates, denseStates);
     try {
@@ -161,6 +160,20 @@ export class Forward {
       ));
   }
 
+  /** Returns the outputs of the dense block `index` on the stored hidden states, which do not change. The caller destroys them. */
+  denseOutputs(index: number): Promise<HiddenStates> {
+    const { block } = this.model.spec;
+    return this.#withBlock(
+      index,
+      this.model.weights,
+      block.groups,
+      (weights) =>
+        this.hiddenStates.changedCopy((states, batch) =>
+          block.forward(this.pass(weights, batch), states, index)
+        ),
+    );
+  }
+
   /**
    * Runs block `index` on every window. Its outputs replace the stored hidden states.
    * @param source the weights of the block
@@ -214,12 +227,12 @@ export class Forward {
   }
 
   /** Loads the weights of `groups` and of the norms of block `index`, calls `work`, and frees the weights. */
-  async #withBlock(
+  async #withBlock<T>(
     index: number,
     source: TensorSource,
     groups: readonly LinearGroup[],
-    work: (weights: DeviceWeights) => Promise<void>,
-  ): Promise<void> {
+    work: (weights: DeviceWeights) => Promise<T>,
+  ): Promise<T> {
     const { block } = this.model.spec;
     const weights = await DeviceWeights.load(this.backend, source, {
       prefix: block.prefix(index),
@@ -227,7 +240,7 @@ export class Forward {
       norms: block.norms,
     });
     try {
-      await work(weights);
+      return await work(weights);
     } finally {
       weights.destroy();
     }

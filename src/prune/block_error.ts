@@ -5,8 +5,8 @@
  */
 
 import type { Forward } from "../model/forward.ts";
-import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { StatesObserver } from "../model/hidden_states/hidden_states.ts";
+import type { OpenBlock } from "./open_round.ts";
 
 /** Receives the outputs of the pruned block, and compares them with those of the dense block. */
 export class BlockError implements StatesObserver {
@@ -31,14 +31,12 @@ export class BlockError implements StatesObserver {
   /**
    * Runs the dense block on the held-out windows. Its outputs stay in host memory until those of the pruned block are compared with them.
    * @param from the index of the first batch of held-out windows
-   * @param weights the dense weights
    * @param done receives the mean over all tokens of ‖y_pruned − y_dense‖²/‖y_dense‖², where y is the output of the block
    */
   static async begin(
     forward: Forward,
-    block: number,
+    { block, weights }: OpenBlock,
     from: number,
-    weights: TensorSource,
     done: (error: number) => Promise<void>,
   ): Promise<BlockError> {
     const dense: Float32Array[] = [];
@@ -58,7 +56,7 @@ export class BlockError implements StatesObserver {
 }
 
 /** Returns Σ ‖pruned_t − dense_t‖²/‖dense_t‖² over the tokens t, in float64. The error of a token with the dense output 0 is 0 or 1. */
-function sumOfErrors(dense: Float32Array, pruned: Float32Array, hiddenSize: number): number {
+export function sumOfErrors(dense: Float32Array, pruned: Float32Array, hiddenSize: number): number {
   let sum = 0;
   for (let token = 0; token < dense.length; token += hiddenSize) {
     let error = 0, norm = 0;

@@ -23,6 +23,10 @@ export interface PlanOptions {
    * dense block calibrates all groups.
    */
   readonly trueSequential?: boolean;
+  /** The number of epochs in which each block with pruned layers is reconstructed (see `reconstructBlock`). @default 0 */
+  readonly reconstruct?: number;
+  /** The blocks that an earlier run has reconstructed. */
+  readonly reconstructed?: { has(block: number): boolean };
 }
 
 /** A group of layers that share one input, with the layers that are still to be pruned. */
@@ -38,14 +42,20 @@ export interface PendingLayer {
   readonly linear: LinearSpec;
 }
 
-/** A forward pass of all windows through one block. `observe` adds up statistics, `run` computes the inputs of the next block. */
-export type Pass = "observe" | "run";
+/**
+ * A pass of all windows through one block. `observe` adds up statistics, `train` is one epoch of a reconstruction, and `run` computes the
+ * inputs of the next block.
+ */
+export type Pass = "observe" | "train" | "run";
 
 /** The plan for one model. */
 export class BlockPlan {
   /** Index of the last block with a chosen layer, or −1 if no layer was chosen. Blocks after it need no forward pass. */
   readonly lastBlock: number;
   readonly layerCount: number;
+  /** Whether no layer is to be pruned, and no block to be reconstructed. */
+  readonly isEmpty: boolean;
+  readonly #blocks: ReadonlySet<number>;
   readonly #spec: ModelSpec;
   readonly #options: PlanOptions;
 
@@ -55,6 +65,8 @@ export class BlockPlan {
     const chosen = linearLayers(spec).filter(({ name }) => options.layers?.has(name) ?? true);
     this.lastBlock = chosen.at(-1)?.block ?? -1;
     this.layerCount = chosen.filter(({ name }) => !options.finished?.has(name)).length;
+    this.#blocks = new Set(chosen.map(({ block }) => block));
+    this.isEmpty = this.layerCount === 0 && ![...this.#blocks].some((block) => this.epochs(block) > 0);
   }
 
   /** Returns the pending groups of `block`, divided into calibration rounds. */
@@ -77,14 +89,21 @@ export class BlockPlan {
     return names.filter((name) => this.#options.finished?.has(name));
   }
 
+  /** Returns the number of epochs in which `block` is still to be reconstructed. */
+  epochs(block: number): number {
+    const { reconstruct = 0, reconstructed } = this.#options;
+    return this.#blocks.has(block) && !reconstructed?.has(block) ? reconstruct : 0;
+  }
+
   /**
-   * Lists the forward passes through the blocks from `firstBlock` to the last. Each round takes one pass. Each block but the last
-   * takes one more, which computes the inputs of the next block.
+   * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, and so does each epoch. Each block but
+   * the last takes one more, which computes the inputs of the next block.
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];
     for (let block = firstBlock; block <= this.lastBlock; block++) {
       for (const _ of this.rounds(block)) passes.push("observe");
+      for (let epoch = 0; epoch < this.epochs(block); epoch++) passes.push("train");
       if (block < this.lastBlock) passes.push("run");
     }
     return passes;

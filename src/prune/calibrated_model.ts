@@ -21,6 +21,7 @@ import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import { BlockError } from "./block_error.ts";
+import { type ReconstructedBlock, reconstructBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
@@ -42,6 +43,10 @@ export interface CalibrationOptions extends PlanOptions {
    * held-out windows.
    */
   readonly onBlock?: (block: number, error: number) => Promise<void>;
+  /** Called after each reconstruction, for example to write its tensors to files. */
+  readonly onReconstruct?: (block: number, reconstructed: ReconstructedBlock) => Promise<void>;
+  /** The names of the trained tensors of the blocks that an earlier run has reconstructed. `finished` reads them. */
+  readonly reconstructed?: ReadonlyMap<number, readonly string[]>;
   readonly finished?: FinishedLayers;
   /**
    * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes from the last block whose hidden
@@ -62,7 +67,7 @@ export interface CalibrationOptions extends PlanOptions {
 }
 
 export interface FinishedLayers extends NameSet {
-  /** Reads a pruned weight, with the dtype and the bytes that `onReplace` was called with. */
+  /** Reads a pruned weight or a trained tensor, with the dtype and the bytes that `onReplace` was called with. */
   read(name: string): Promise<HostTensor>;
 }
 
@@ -91,40 +96,42 @@ async function* groups(
   plan: BlockPlan,
   options: CalibrationOptions,
 ): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
-  if (plan.layerCount === 0) return;
+  if (plan.isEmpty) return;
   const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } =
     options;
-  const forward = await Forward.begin(backend, model, [...windows, ...validationWindows], {
+  const { reconstruct = 0, reconstructed, onReconstruct } = options;
+  const all = [...windows, ...validationWindows];
+  const forward = await Forward.begin(backend, model, all, {
     ...memory,
     storage: hiddenStates,
     boundary: windows.length,
-    hasDenseStream: options.hasTargets,
+    denseWindows: options.hasTargets ? (reconstruct > 0 ? all : windows).length : 0,
   });
   try {
     const firstBlock = forward.hiddenStates.nextBlock, { batches } = forward.hiddenStates;
     const firstHeldOut = batches.findIndex(({ first }) => first === windows.length);
     const steps = new StepCounter(plan.passes(firstBlock).length, batches.length, options);
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
-      const replaced = await readFinished(plan.finished(block), options);
+      const trained = reconstructed?.get(block) ?? [], epochs = plan.epochs(block);
+      const replaced = await readFinished(new Set([...plan.finished(block), ...trained]), options);
       const prunedWeights = withReplacements(model.weights, replaced);
       const openBlock = { block, weights: model.weights, replaced, onReplace };
       const calibrationWeights = trueSequential ? prunedWeights : model.weights;
       for (const round of plan.rounds(block)) {
         yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, options);
       }
-      const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
-      const error = isMeasured
-        ? await BlockError.begin(
-          forward,
-          block,
-          firstHeldOut,
-          model.weights,
-          (error) => onBlock(block, error),
-        )
-        : undefined;
-      if (options.hasTargets && block < plan.lastBlock) {
+      if (options.hasTargets && (block < plan.lastBlock || epochs > 0)) {
         await forward.runDenseBlock(() => options.signal?.throwIfAborted());
       }
+      if (epochs > 0) {
+        const begin = () => steps.begin("train");
+        const task = { forward, openBlock, epochs, fitted: windows.length, begin };
+        await onReconstruct?.(block, await reconstructBlock(task));
+      }
+      const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
+      const error = isMeasured
+        ? await BlockError.begin(forward, openBlock, firstHeldOut, (error) => onBlock(block, error))
+        : undefined;
       // No block follows the last one, so only its held-out outputs are needed.
       if (block < plan.lastBlock) {
         await forward.runBlock(block, steps.begin("run"), prunedWeights, { observer: error });
@@ -281,7 +288,7 @@ function groupTokenWeights(group: LinearGroup, tokenWeightsOf?: TokenWeightsOf):
 
 /** Reads the weights of `names` that an earlier run has pruned. */
 async function readFinished(
-  names: readonly string[],
+  names: Iterable<string>,
   { finished }: CalibrationOptions,
 ): Promise<Map<string, HostTensor>> {
   const replaced = new Map<string, HostTensor>();

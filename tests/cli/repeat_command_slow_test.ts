@@ -45,7 +45,7 @@ const RUNS: readonly (readonly string[])[] = [
     ...["--allocate", "owl", "--profile", "my profile.json", "--method", "wanda"],
     ...["--text", "evaluation.txt", "--windows", "2"],
   ],
-  ["--true-sequential", "--effort", "fast", "--max-layer", "1"],
+  ["--true-sequential", "--effort", "fast", "--max-layer", "1", "--reconstruct", "1"],
   [
     ...["--calibration", "evaluation.txt=0.5", "--samples", "8", "--validation", "0.25"],
     ...["--method", "sparsegpt", "--max-layer", "1"],

@@ -75,6 +75,7 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
         ...["--bits", "4", "--format", "pack-quantized"],
       ]],
       ["with sparsities that are chosen by the errors of the layers", 3, ["--allocate", "error"]],
+      ["with reconstructed blocks", 4, ["--reconstruct", "2"]],
     ] as const
   ) {
     it(`writes the same bytes as an uninterrupted run after it was killed several times, ${what}`, async () => {

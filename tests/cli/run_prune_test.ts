@@ -43,6 +43,12 @@ const ALLOCATION: FolderJob["allocation"] = {
   })),
 };
 
+/** Reconstructs the pruned blocks of the job, and writes their errors into the report. */
+const RECONSTRUCTING: Partial<FolderJob> = {
+  reconstruct: 2,
+  reportFiles: ({ blocks }) => Promise.resolve(new Map([["pare.json", JSON.stringify(blocks)]])),
+};
+
 /** A job that prunes two layers of one block and one layer of another. */
 function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
   const names = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
@@ -137,6 +143,7 @@ describe("pruneIntoFolder()", () => {
         activations: "disk",
         allocation: ALLOCATION,
       }],
+      ["with reconstructed blocks", 3, RECONSTRUCTING],
     ] as const
   ) {
     it(`writes the same bytes after it was stopped at any change of a file, ${what}`, async () => {
@@ -155,6 +162,41 @@ describe("pruneIntoFolder()", () => {
         done = !killed;
       }
       assert.ok(stops > 50, `stopped after at most ${stops} changes`);
+    });
+  }
+
+  for (
+    const [what, tensor, layers] of [
+      ["a trained bias", "0.final_layer_norm.bias", "0.self_attn.q_proj.weight and 1 other layers are"],
+      ["a trained weight", "2.fc2.weight", "2.fc2.weight is"],
+    ] as const
+  ) {
+    it(`prunes and reconstructs a block again of which ${what} is damaged`, async () => {
+      const expected = `${folder}/undamaged ${tensor}`, out = `${folder}/damaged ${tensor}`;
+      await run(job(expected, RECONSTRUCTING));
+      const stopped = () => Promise.reject(new Error("stopped"));
+      await assert.rejects(run(job(out, { ...RECONSTRUCTING, reportFiles: stopped })), /stopped/);
+      const { header: { headerBytes, tensors } } = checkpoint.shards[0];
+      const { begin, end } = tensors.find(({ name }) => name === `${PREFIX}.${tensor}`)!;
+      const stored = await checkpoint.read(`${PREFIX}.${tensor}`, 0, end - begin);
+      using file = await Deno.open(`${out}/model.safetensors.partial`, { read: true, write: true });
+      await file.seek(headerBytes + begin, Deno.SeekMode.Start);
+      const trained = new Uint8Array(end - begin);
+      await file.read(trained);
+      assert.notDeepEqual(trained, stored);
+      await file.seek(headerBytes + begin, Deno.SeekMode.Start);
+      await file.write(stored);
+      const damage: string[] = [];
+      const { backend, pruner } = host;
+      const services = {
+        fs: denoFileSystem,
+        backend,
+        pruner,
+        onDamage: (text: string) => void damage.push(text),
+      };
+      await pruneIntoFolder(job(out, RECONSTRUCTING), services);
+      assert.ok(damage[0].includes(`${PREFIX}.${layers} damaged`), damage[0]);
+      assert.deepEqual(await contents(out), await contents(expected));
     });
   }
 

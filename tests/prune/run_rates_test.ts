@@ -10,8 +10,8 @@ function layer(name: string, rows: number, cols: number): SizedLayer {
   return { name, block: 0, rows, cols, linear: linearSpec(name, cols, rows) };
 }
 
-/** An observing pass does twice the work of the other kind. */
-const WORK = { observe: 2, run: 1 };
+/** An observing pass does twice the work of a running one, and an epoch three times. */
+const WORK = { observe: 2, train: 3, run: 1 };
 
 /** Adds a pass of two batches. */
 function addPass(rates: RunRates, pass: Pass, first: number, later: number): void {
@@ -47,6 +47,16 @@ describe("RunRates", () => {
     addPass(rates, "observe", 6, 4);
     rates.addLayer(layer("a", 4, 4), { calibration: 10, layers: 1 });
     assert.equal(rates.secondsOf({ passes: ["run"], batches: 3, layers: [] })?.calibration, 3 + 2 * 2);
+    assert.equal(rates.secondsOf({ passes: ["train"], batches: 3, layers: [] })?.reconstruction, 9 + 2 * 6);
+  });
+
+  it("counts epochs apart from the calibration of a layer", () => {
+    const rates = new RunRates(() => ({}), WORK);
+    rates.addLayer(layer("a", 4, 4), { calibration: 1, layers: 1 });
+    addPass(rates, "train", 7, 5);
+    rates.addLayer(layer("b", 4, 4), { calibration: 2, layers: 1 }); // without the 12 seconds of the epoch
+    const seconds = rates.secondsOf({ passes: ["train"], batches: 2, layers: [layer("c", 4, 4)] });
+    assert.deepEqual(seconds, { calibration: 2, layers: 1, reconstruction: 12 });
   });
 
   it("predicts a layer by the layers of its shape and method, and others in proportion to their flops", () => {
@@ -56,7 +66,11 @@ describe("RunRates", () => {
     rates.addLayer(layer("b", 4, 4), { calibration: 0.5, layers: 3 });
     rates.addLayer(layer("slow", 4, 4), { calibration: 0.5, layers: 8 });
     const seconds = (...layers: SizedLayer[]) => rates.secondsOf({ passes: [], batches: 1, layers });
-    assert.deepEqual(seconds(layer("c", 4, 4), layer("slow", 4, 4)), { calibration: 1, layers: 2 + 8 });
+    assert.deepEqual(seconds(layer("c", 4, 4), layer("slow", 4, 4)), {
+      calibration: 1,
+      layers: 2 + 8,
+      reconstruction: 0,
+    });
     assert.equal(seconds(layer("d", 8, 8))?.layers, 8 * 4); // eight times the flops of the mean layer
   });
 });

@@ -6,7 +6,7 @@
 import type { DeviceBuffer } from "../../../src/device/backend.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../../src/device/kernels/gemm.ts";
 import type { Kernel } from "../../../src/device/kernels/kernel.ts";
-import { productNT, productTN } from "../../../src/device/kernels/product.ts";
+import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { pruneBlock, pruneBlockNM } from "../../../src/device/kernels/prune_block.ts";
 import { reverseCholesky } from "../../../src/device/kernels/reverse_cholesky.ts";
 import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
@@ -51,7 +51,7 @@ const SIZE = DEFAULT_BLOCKSIZE;
 
 function timedProducts(order: number): TimedDispatch[] {
   const square = order * order;
-  return [gemmNN, gemmNT, gemmTN, productNT, productTN].map((kernel): TimedDispatch => ({
+  return [gemmNN, gemmNT, gemmTN, productNN, productNT, productTN].map((kernel): TimedDispatch => ({
     kernel,
     elements: { a: square, b: square, c: square },
     params: {
@@ -138,7 +138,7 @@ export async function measureKernels(
  * for matrix units, so only this one is timed.
  */
 function timedVariants(kernel: Kernel, adapter: GPUAdapter): string[] {
-  const isProduct = kernel === productNT || kernel === productTN;
+  const isProduct = [productNN, productNT, productTN].includes(kernel);
   const hasUnits = hasMatrixUnits(adapter as MatrixAdapter);
   return [...shadersOf(kernel)].flatMap(([name, shader]) => {
     const isWanted = shader.usesMatrixUnits ? hasUnits : !isProduct;

@@ -68,12 +68,12 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the other operand of | has this bit",
   },
   {
-    kernels: ["layer_norm"],
+    kernels: ["layer_norm", "norm_backward"],
     change: "0.0 → 0.01",
     reason: "the kernel corrects its estimate of the mean",
   },
   {
-    kernels: ["bias_activate", "gated_multiply"],
+    kernels: ["bias_activate", "gated_multiply", "activate_backward", "gate_backward"],
     change: "9.0 → 11.250000",
     reason: "exp(−z²) is 0 beyond both limits",
   },
@@ -98,7 +98,7 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the effect is below the rounding of the gradients, and the function is checked by soft_cap",
   },
   {
-    kernels: ["gemm_nn", "gemm_nt", "gemm_tn", "product_nt", "product_tn"],
+    kernels: ["gemm_nn", "gemm_nt", "gemm_tn", "product_nn", "product_nt", "product_tn"],
     change: "0.0 → 0.01",
     tiling: "discrete",
     reason: "beyond the edge, the element of the other operand is 0 or the product is outside of C",

@@ -39,15 +39,23 @@ export async function readJson(fs: FileSystem, path: string, maxBytes = MAX_JSON
 }
 
 /**
- * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the temporary file is
+ * Writes `pieces` one after the other to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the temporary file is
  * removed and `path` is unchanged.
  */
-export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+export async function writeAtomically(
+  fs: FileSystem,
+  path: string,
+  ...pieces: readonly Uint8Array[]
+): Promise<void> {
   const temporary = path + TEMPORARY_SUFFIX;
   const file = await fs.create(temporary);
   try {
     try {
-      await file.write(0, bytes);
+      let end = 0;
+      for (const piece of pieces) {
+        await file.write(end, piece);
+        end += piece.byteLength;
+      }
       await file.sync();
     } finally {
       await file.close();

@@ -19,6 +19,7 @@ export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "da
   readonly seqlen?: number;
   readonly seed?: number;
   readonly target: TargetSource;
+  readonly reconstruct: number;
   readonly text: readonly string[];
   readonly windows?: number;
   readonly preset: PresetName;
@@ -29,12 +30,14 @@ export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "da
 type Named<Options extends NamedOptions> = Options & Required<Pick<NamedOptions, "calibration">>;
 
 /** Options that a preset sets together: if the command line gives one of them, the preset sets none of them. */
-type OptionGroup = Partial<Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "damping">>;
+type OptionGroup = Partial<
+  Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "damping" | "reconstruct">
+>;
 
 export const PRESETS = {
   fast: [{ method: "sparsegpt" }, { validation: 0 }],
   default: [],
-  best: [{ method: "alps", effort: "best" }, { target: "dense" }, { damping: "auto" }],
+  best: [{ method: "alps", effort: "best" }, { target: "dense" }, { damping: "auto" }, { reconstruct: 5 }],
 } as const satisfies Readonly<Record<string, readonly OptionGroup[]>>;
 
 export type PresetName = keyof typeof PRESETS;

@@ -6,7 +6,7 @@ import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { readJson } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
-import { secondsText } from "../../prune/report/format.ts";
+import { numberText, secondsText } from "../../prune/report/format.ts";
 import { validationWarnings } from "../../prune/run/warnings.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
@@ -42,6 +42,7 @@ export function printRunResult(
     `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${secondsText(seconds.total)} (${
       phasesText(seconds)
     })`,
+    ...reconstructionLines(report),
     ...perplexity.map(perplexityLine),
     alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,
   ]);
@@ -64,6 +65,20 @@ function qualityHints({ perplexity, parameters }: RunReport): string[] {
       ]
       : []
   );
+}
+
+function reconstructionLines({ blocks = [] }: RunReport): string[] {
+  const reconstructed = blocks.flatMap(({ reconstruction }) => reconstruction ?? []);
+  if (reconstructed.length === 0) return [];
+  const mean = (when: "before" | "after") =>
+    numberText(
+      reconstructed.reduce((sum, block) => sum + (block[when] ?? Infinity), 0) / reconstructed.length,
+    );
+  return [
+    `reconstructed ${reconstructed.length} blocks: mean error ${mean("before")} before, ${
+      mean("after")
+    } after`,
+  ];
 }
 
 function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {

@@ -161,7 +161,8 @@ export interface ParameterSources {
 
 /** Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`. */
 export function reportedParameters({ query, options }: ParameterSources): Record<string, unknown> {
-  const { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, target } = options;
+  const { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, target, reconstruct } =
+    options;
   const given = effectiveParameters(layerQuerySchema.parse(query));
   const parameters = {
     ...Object.fromEntries(OPTION_PARAMETERS.map((name) => [name, given[name]])),
@@ -174,6 +175,7 @@ export function reportedParameters({ query, options }: ParameterSources): Record
     true_sequential: trueSequential,
     target: target === "none" ? undefined : target,
     preset: options.preset === "default" ? undefined : options.preset,
+    reconstruct: reconstruct === 0 ? undefined : reconstruct,
     protocol: options.protocol,
   };
   return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));

@@ -86,6 +86,13 @@ export function declarePrune(): Command {
         .choices(TARGET_SOURCES)
         .default("none"),
     )
+    .option(
+      "--reconstruct <epochs>",
+      "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes near " +
+        "to that of the dense block",
+      integer(0),
+      0,
+    )
     .addOption(
       new Option(
         "--activations <place>",

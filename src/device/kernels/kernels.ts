@@ -8,7 +8,7 @@ import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
-import { productNT, productTN } from "./product.ts";
+import { productNN, productNT, productTN } from "./product.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
 import { quantizeBlock } from "./quantize_block.ts";
@@ -33,12 +33,16 @@ import { crossEntropy } from "./forward/cross_entropy.ts";
 import { divideByRms, layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
+import { activateBackward, gateBackward } from "./training/activate_backward.ts";
+import { adam } from "./training/adam.ts";
 import {
   attentionKeysBackward,
   attentionQueriesBackward,
   attentionValuesBackward,
 } from "./training/attention_backward.ts";
 import { attentionStatistics } from "./training/attention_statistics.ts";
+import { blockLoss } from "./training/block_loss.ts";
+import { normBackward } from "./training/norm_backward.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** All kernels. */
@@ -54,6 +58,7 @@ export const KERNELS: readonly Kernel[] = [
   gemmNN,
   gemmNT,
   gemmTN,
+  productNN,
   productNT,
   productTN,
   pruneBlock,
@@ -102,8 +107,13 @@ export const KERNELS: readonly Kernel[] = [
   rotary,
   addRows,
   gatherRows,
+  activateBackward,
+  gateBackward,
+  adam,
   attentionKeysBackward,
   attentionQueriesBackward,
   attentionValuesBackward,
   attentionStatistics,
+  blockLoss,
+  normBackward,
 ];

@@ -1,9 +1,9 @@
 /**
- * The products of a model's forward pass and of its statistics. They are the products of `gemm.ts` with a weaker contract, so
+ * The products of a model's forward and backward passes and of its statistics. They are the products of `gemm.ts` with a weaker contract, so
  * that a GPU may compute them on its matrix units (tensor cores).
  */
 
-import { gemmCases, gemmNT, gemmTN } from "./gemm.ts";
+import { gemmCases, gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
 import { signed, sumRoundings } from "./kernel_case.ts";
 import code from "../../../shaders/product.wgsl" with { type: "text" };
@@ -35,9 +35,12 @@ function declareProduct(name: string, gemm: GemmKernel, seed: number): GemmKerne
     name,
     variants: { ...gemm.variants, [MATRIX_VARIANT]: matrix },
     rounded: { count: 2 },
-    cases: () => [...gemmCases(seed), longSums(gemm === gemmTN)],
+    cases: () => [...gemmCases(seed), longSums(gemm === gemmTN, gemm === gemmNT)],
   });
 }
+
+/** C ← α·A·B + β·C. A is stored as (m, k), B as (k, n). */
+export const productNN: GemmKernel = declareProduct("product_nn", gemmNN, 32);
 
 /** C ← α·A·Bᵀ + β·C. A is stored as (m, k), B as (n, k). */
 export const productNT: GemmKernel = declareProduct("product_nt", gemmNT, 30);
@@ -49,8 +52,8 @@ export const productTN: GemmKernel = declareProduct("product_tn", gemmTN, 31);
 const LONG_K = 4113;
 
 /** Sums that are longer than matrix units may add up, with rows and columns of different magnitudes. */
-function longSums(transA: boolean): ReturnType<typeof gemmCases>[number] {
-  const size = { m: 3, n: 5, k: LONG_K, lda: transA ? 3 : LONG_K, ldb: transA ? 5 : LONG_K, ldc: 5 };
+function longSums(transA: boolean, transB: boolean): ReturnType<typeof gemmCases>[number] {
+  const size = { m: 3, n: 5, k: LONG_K, lda: transA ? 3 : LONG_K, ldb: transB ? LONG_K : 5, ldc: 5 };
   return {
     feature: "long sums",
     params: { ...size, a_offset: 0, b_offset: 0, c_offset: 0, alpha: -1.25, beta: 0.5, upper: 0 },

@@ -67,6 +67,8 @@ export interface BlockSpec {
   readonly groups: readonly LinearGroup[];
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
+  /** The number of experts to which each token goes. Undefined without a mixture of experts. */
+  readonly expertsPerToken?: number;
   /**
    * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly once, but a
    * group of an expert only if tokens are routed to the expert. The groups of the last stage (see `stagesOf`) must add their outputs to

@@ -59,6 +59,7 @@ export interface HiddenStatesOptions {
 export class HiddenStates {
   readonly batches: readonly Batch[];
   readonly #backend: Backend;
+  readonly #options: HiddenStatesOptions;
   readonly #batchBytes: readonly BatchBytes[];
   readonly #totalBytes: number;
   readonly #isOnDisk: boolean;
@@ -66,10 +67,9 @@ export class HiddenStates {
   readonly #folder?: HiddenStatesFolder;
   #nextBlock = 0;
 
-  constructor(
-    backend: Backend,
-    { batches, tokens, hiddenSize, deviceBytes, storage }: HiddenStatesOptions,
-  ) {
+  constructor(backend: Backend, options: HiddenStatesOptions) {
+    const { batches, tokens, hiddenSize, deviceBytes, storage } = options;
+    this.#options = options;
     const windowBytes = countStatesBytes({ hiddenSize }, 1, tokens);
     this.batches = batches;
     this.#backend = backend;
@@ -193,6 +193,22 @@ export class HiddenStates {
       resultOf: (states, { length }) => this.#backend.read(states, 0, length),
       take: (bytes, i) => observer.take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4)),
     });
+  }
+
+  /** Returns the states that `change` makes of a copy of each batch. They are stored in memory, and the caller destroys them. */
+  async changedCopy(change: BatchCallback): Promise<HiddenStates> {
+    const changed = new HiddenStates(this.#backend, { ...this.#options, storage: undefined });
+    try {
+      await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, 0), {
+        queue: change,
+        resultOf: (states, { length }) => this.#backend.read(states, 0, length),
+        take: (bytes, i) => changed.#store.storeInitial(i, bytes),
+      });
+    } catch (error) {
+      changed.destroy();
+      throw error;
+    }
+    return changed;
   }
 
   /**

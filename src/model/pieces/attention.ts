@@ -2,6 +2,7 @@
 
 import type { DeviceBuffer } from "../../device/backend.ts";
 import { attention } from "../../device/kernels/forward/attention.ts";
+import { recordAttention } from "./backward/attention_backward.ts";
 import type { BlockPass } from "./block_pass.ts";
 import type { ColumnsView } from "./columns_view.ts";
 
@@ -41,11 +42,16 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   const { scale = 1 / Math.sqrt(headDim), softCap = 0 } = input;
   const outFeatures = heads * headDim;
   const out = pass.workspace.buffer("attention", pass.rows * outFeatures);
-  const slopes = input.slopes ?? pass.workspace.zeros(heads);
-  pass.backend.dispatch(attention, { q: q.buffer, k: k.buffer, v: v.buffer, slopes, out }, {
+  const buffers = {
+    q: q.buffer,
+    k: k.buffer,
+    v: v.buffer,
+    slopes: input.slopes ?? pass.workspace.zeros(heads),
+    out,
+  };
+  const params = {
     batch: pass.windows,
     tokens: pass.tokens,
-    past: pass.cache?.past ?? 0,
     heads,
     kv_heads: kvHeads,
     head_dim: headDim,
@@ -60,7 +66,9 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
     scale,
     window,
     soft_cap: softCap,
-  });
+  };
+  pass.backend.dispatch(attention, buffers, { ...params, past: pass.cache?.past ?? 0 });
+  if (pass.tape) recordAttention(pass.tape, buffers, params);
   return out;
 }
 

@@ -6,6 +6,7 @@ import { gemmNN } from "../../device/kernels/gemm.ts";
 import { productNT } from "../../device/kernels/product.ts";
 import { type LinearGroup, type LinearSpec, roleOf } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
+import { recordActivation, recordGate, recordLinear } from "./backward/linear_backward.ts";
 import type { ColumnsView } from "./columns_view.ts";
 
 /**
@@ -41,7 +42,7 @@ export interface OutputOptions {
  * @param y (rows, outFeatures) f32
  */
 export function applyLinear(
-  { backend, weights, workspace }: Pick<BlockPass, "backend" | "weights" | "workspace">,
+  pass: Pick<BlockPass, "backend" | "weights" | "workspace" | "tape">,
   spec: LinearSpec,
   x: DeviceBuffer,
   firstRow: number,
@@ -49,8 +50,9 @@ export function applyLinear(
   y: DeviceBuffer,
   { activation = "none", accumulate = false, scale = 1 }: OutputOptions = {},
 ): void {
-  const { inFeatures, outFeatures } = spec;
+  const { backend, weights, workspace, tape } = pass, { inFeatures, outFeatures } = spec;
   const { strips, bias } = weights.linear(spec);
+  if (accumulate) tape?.beforeChange(y);
   const shared = { m: rows, lda: inFeatures, b_offset: 0, ldc: outFeatures, alpha: scale, upper: 0 };
   const a_offset = firstRow * inFeatures;
   for (const [index, { buffer, row0, rows: stripRows }] of strips.entries()) {
@@ -72,13 +74,24 @@ export function applyLinear(
       backend.dispatch(productNT, operands, { ...shared, ...sizes, beta: accumulate ? 1 : 0 });
     }
   }
-  if (!bias && activation === "none") return;
-  backend.dispatch(biasActivate, { bias: bias ?? workspace.placeholder, x: y }, {
-    rows,
-    cols: outFeatures,
-    has_bias: bias ? 1 : 0,
-    activation: ACTIVATION_CODE[activation],
-  });
+  if (tape) recordLinear(tape, weights.linear(spec), spec, { x, firstRow, rows, y, scale });
+  const activate = (bias: DeviceBuffer | undefined, activation: Activation) => {
+    if (!bias && activation === "none") return;
+    backend.dispatch(biasActivate, { bias: bias ?? workspace.placeholder, x: y }, {
+      rows,
+      cols: outFeatures,
+      has_bias: bias ? 1 : 0,
+      activation: ACTIVATION_CODE[activation],
+    });
+  };
+  if (tape && activation !== "none") {
+    // The backward pass needs the outputs before the activation function, so the bias is added first.
+    activate(bias, "none");
+    recordActivation(tape, y, rows * outFeatures, activation);
+    activate(undefined, activation);
+  } else {
+    activate(bias, activation);
+  }
 }
 
 /**
@@ -87,14 +100,14 @@ export function applyLinear(
  * @returns (rows, columns) f32, valid until a gate is queued again
  */
 export function applyGate(
-  { backend, workspace, rows }: BlockPass,
+  { backend, workspace, rows, tape }: BlockPass,
   gate: ColumnsView,
   up: ColumnsView,
   columns: number,
   activation: Activation,
 ): DeviceBuffer {
   const y = workspace.buffer("gated", rows * columns);
-  backend.dispatch(gatedMultiply, { gate: gate.buffer, up: up.buffer, y }, {
+  const params = {
     rows,
     cols: columns,
     gate_offset: gate.offset,
@@ -102,6 +115,8 @@ export function applyGate(
     up_offset: up.offset,
     ld_up: up.ld,
     activation: ACTIVATION_CODE[activation],
-  });
+  };
+  backend.dispatch(gatedMultiply, { gate: gate.buffer, up: up.buffer, y }, params);
+  if (tape) recordGate(tape, gate.buffer, up.buffer, y, params);
   return y;
 }

@@ -23,10 +23,16 @@ export function addToStream(
   columns: number,
   { norm, scale = 1 }: ResidualOptions,
 ): void {
-  const { backend, workspace: { placeholder }, rows } = pass;
+  const { backend, workspace: { placeholder }, rows, tape } = pass;
   const x = norm ? normalize(pass, norm, y) : y;
   const params = { rows, cols: columns, offset: 0, has_index: 0, scale };
-  backend.dispatch(addRows, { x, index: placeholder, factors: placeholder, y: stream }, params);
+  const unused = { index: placeholder, factors: placeholder };
+  tape?.beforeChange(stream);
+  backend.dispatch(addRows, { ...unused, x, y: stream }, params);
+  tape?.record(
+    stream,
+    (gradient) => backend.dispatch(addRows, { ...unused, x: gradient, y: tape.gradient(x) }, params),
+  );
 }
 
 /**

@@ -30,7 +30,8 @@ export function rotate(
   heads: number,
   headStride: number,
 ): void {
-  pass.backend.dispatch(rotary, { table: tableOnDevice(pass, spec), x: x.buffer }, {
+  const { backend, tape } = pass;
+  const params = {
     rows: pass.rows,
     tokens: pass.tokens,
     heads,
@@ -38,12 +39,35 @@ export function rotate(
     pairs: spec.pairs,
     offset: x.offset,
     ld: x.ld,
+  };
+  tape?.beforeChange(x.buffer);
+  backend.dispatch(rotary, { table: tableOnDevice(pass, spec), x: x.buffer }, params);
+  tape?.record(x.buffer, (gradient) => {
+    // The transpose of a rotation rotates by the opposite angle.
+    backend.dispatch(rotary, { table: inverseTable(pass, spec), x: gradient }, params);
   });
+}
+
+/** Returns the table that undoes the rotations of a pass without a cache. */
+function inverseTable({ workspace, tokens }: BlockPass, spec: RotarySpec): DeviceBuffer {
+  const inverse = {
+    ...spec,
+    frequencies: (length: number) => spec.frequencies(length).map((angle) => -angle),
+  };
+  return workspace.constant(
+    `inverse ${tableName(spec)}`,
+    tokens * 2 * spec.pairs,
+    () => rotaryTable(inverse, tokens),
+  );
+}
+
+function tableName({ name = "" }: RotarySpec): string {
+  return `rotary table ${name}`;
 }
 
 /** Returns the table of the tokens of a pass. If earlier tokens are in a cache, it starts after their rows. */
 function tableOnDevice({ backend, workspace, tokens, cache }: BlockPass, spec: RotarySpec): DeviceBuffer {
-  const name = `rotary table ${spec.name ?? ""}`,
+  const name = tableName(spec),
     columns = 2 * spec.pairs,
     length = cache?.capacity ?? tokens;
   const table = workspace.constant(name, length * columns, () => rotaryTable(spec, length));

@@ -6,7 +6,7 @@
 
 import { type BlockValue, drawBlockPanels, valuesByKind } from "./block_panels.ts";
 import { numberText, secondsText, shareText } from "./format.ts";
-import type { LayerRun, RunReport } from "./run_report.ts";
+import type { BlockRun, LayerRun, RunReport } from "./run_report.ts";
 import { meanError, sparsityOf } from "./summary.ts";
 
 /** Draws the chart. Returns undefined if the run has no measured errors. */
@@ -47,15 +47,42 @@ export function drawSparsityChart(run: RunReport): string | undefined {
 }
 
 /** Draws the errors of the outputs of the blocks. Returns undefined if there is none. */
-export function drawBlockErrorChart({ blocks = [], model }: RunReport): string | undefined {
-  const values = blocks.flatMap(({ block, error }) =>
-    error === null ? [] : [{ series: "block output", block, value: error }]
+export function drawBlockErrorChart(run: RunReport): string | undefined {
+  return drawBlockErrors(run, "block-error-chart", "Error of the output, by block", ({ error }) => (
+    { "block output": error }
+  ));
+}
+
+/** Draws the errors of the blocks before and after their reconstruction. Returns undefined if no block was reconstructed. */
+export function drawReconstructionChart(run: RunReport): string | undefined {
+  return drawBlockErrors(
+    run,
+    "reconstruction-chart",
+    "Error before and after the reconstruction, by block",
+    ({ reconstruction }) => ({
+      "before reconstruction": reconstruction?.before,
+      "after reconstruction": reconstruction?.after,
+    }),
+  );
+}
+
+/** Draws the errors that `errorsOf` returns for each block, by series. Returns undefined if there is none. */
+function drawBlockErrors(
+  { blocks = [], model }: RunReport,
+  id: string,
+  title: string,
+  errorsOf: (run: BlockRun) => Readonly<Record<string, number | null | undefined>>,
+): string | undefined {
+  const values = blocks.flatMap((run) =>
+    Object.entries(errorsOf(run)).flatMap(([series, value]) =>
+      typeof value === "number" ? [{ series, block: run.block, value }] : []
+    )
   );
   if (values.length === 0) return undefined;
   const errors = values.map(({ value }) => value);
   return drawBlockPanels(values, {
-    id: "block-error-chart",
-    title: "Error of the output, by block",
+    id,
+    title,
     description: `From ${numberText(Math.min(...errors))} to ${numberText(Math.max(...errors))}.`,
     blocks: model.blocks,
     format: numberText,

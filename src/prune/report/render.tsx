@@ -13,6 +13,7 @@ import type { PropsWithChildren } from "hono/jsx";
 import {
   drawBlockErrorChart,
   drawErrorChart,
+  drawReconstructionChart,
   drawSparsityChart,
   drawTimeChart,
   timeDescription,
@@ -65,6 +66,10 @@ export function renderReport(run: RunReport): string {
               The squared error that pruning a block causes in its output, divided by the squared norm of the
               output: the mean over the tokens of {run.calibration.validation_samples}{" "}
               windows that were never fitted.
+            </Chart>
+            <Chart heading="Reconstruction" svg={drawReconstructionChart(run)}>
+              The error of the output of each block before and after its kept weights, its biases and its
+              norms were trained.
             </Chart>
             <Chart heading="Sparsity" svg={drawSparsityChart(run)}>
               The fraction of zeros among the weights of the pruned layers.

@@ -26,6 +26,32 @@ const layerRunSchema = reportSchema.extend({
   tokens: z.int().min(0).optional(),
 });
 
+/** The reconstruction of a block: its kept weights, its biases and its norms were trained. */
+export const reconstructionSchema = z.object({
+  epochs: z.int().min(1),
+  /**
+   * The error of the output of the block before and after: the mean over all tokens of ‖Δy‖²/‖y‖² on the held-out windows, or on the
+   * fitted ones without held-out windows. y is the output of the dense block on the inputs of the pruned block, or with the target `dense`
+   * on those of the dense model. Null if an error is not finite.
+   */
+  before: z.number().min(0).nullable(),
+  after: z.number().min(0).nullable(),
+  /** The epoch with the least error, whose parameters the block has. With 0, it has those from before the reconstruction. */
+  kept_epoch: z.int().min(0),
+});
+
+const blockRunSchema = z.object({
+  /** The index of the transformer block, from 0. */
+  block: z.int().min(0),
+  /**
+   * The error of the output of the block on the held-out windows: the mean over all tokens of ‖Δy‖²/‖y‖², where y is the output of the
+   * dense block on the inputs of the pruned block. Null if the error is not finite. Absent without held-out windows.
+   */
+  error: z.number().min(0).nullable().optional(),
+  /** Absent if the block was not reconstructed. */
+  reconstruction: reconstructionSchema.optional(),
+});
+
 /** The report of a whole run. Times are in seconds and sizes in bytes. */
 export const runReportSchema = z.object({
   version: z.string(),
@@ -50,11 +76,8 @@ export const runReportSchema = z.object({
   resumed: z.int().min(0),
   seconds: runSecondsSchema,
   layers: z.array(layerRunSchema),
-  /**
-   * The error of the output of each pruned block on the held-out windows: the mean over all tokens of ‖Δy‖²/‖y‖², where y is the output of
-   * the dense block on the inputs of the pruned block. Null if the error is not finite. Absent without held-out windows.
-   */
-  blocks: z.array(z.object({ block: z.int().min(0), error: z.number().min(0).nullable() })).optional(),
+  /** The pruned blocks. Absent without held-out windows and reconstructions. */
+  blocks: z.array(blockRunSchema).optional(),
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
   /** The format of the weight files. */
@@ -84,5 +107,7 @@ export const runReportSchema = z.object({
   fingerprint: z.record(z.string(), z.string()).optional(),
 });
 
+export type Reconstruction = z.infer<typeof reconstructionSchema>;
+export type BlockRun = z.infer<typeof blockRunSchema>;
 export type LayerRun = z.infer<typeof layerRunSchema>;
 export type RunReport = z.infer<typeof runReportSchema>;

@@ -15,6 +15,8 @@ export const runSecondsSchema = z.object({
   calibration: phaseSchema,
   /** Solving the layers and writing their weights. */
   layers: phaseSchema,
+  /** Training the kept weights of each block. */
+  reconstruction: phaseSchema,
   /** Copying everything that was not pruned, and packing. */
   write: phaseSchema,
   /** Measuring perplexities. */

@@ -85,6 +85,7 @@ export interface RunSettings {
   readonly allocate: AllocationName;
   readonly trueSequential?: boolean;
   readonly target: TargetSource;
+  readonly reconstruct: number;
   readonly format: string;
   readonly windows?: number;
   readonly protocol?: string;
@@ -109,7 +110,7 @@ export async function commandFingerprint(
   { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
 ): Promise<RunFingerprint> {
   const { samples, validation, seed, layers, skip, minLayer, maxLayer, profile } = options;
-  const { allocate, trueSequential, target, format } = options;
+  const { allocate, trueSequential, target, reconstruct, format } = options;
   const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
   const values = {
     ...query,
@@ -125,6 +126,7 @@ export async function commandFingerprint(
     allocate: allocate === "uniform" ? undefined : allocate,
     "true-sequential": trueSequential,
     target: target === "none" ? undefined : target,
+    reconstruct: reconstruct === 0 ? undefined : reconstruct,
     format,
     text: evaluation.length === 0 ? undefined : evaluation,
     windows: options.windows,

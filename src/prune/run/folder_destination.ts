@@ -24,6 +24,7 @@ import { pruneModel } from "./prune_model.ts";
 import { type OutputPlan, planOutput } from "./plan_output.ts";
 import { PruneRun } from "./prune_run.ts";
 import { repairRun } from "./repair_run.ts";
+import { finishReconstruction, storeReconstruction } from "./stored_reconstruction.ts";
 
 export interface FolderJob extends PruneJob {
   readonly checkpoint: Checkpoint;
@@ -106,6 +107,7 @@ async function repair(
   run: PruneRun,
   { plan }: OutputPlan,
 ): Promise<CompleteCopy | undefined> {
+  await finishReconstruction(run, plan, out);
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
   const files = { plan, out, extraFiles: reportFileNames, layers: chosen };
   const { complete, damage } = await repairRun(run, files);
@@ -170,7 +172,9 @@ function openFolder(
   return {
     recordBlock: (block, error) =>
       run.journal.append({ type: "block", block, error: Number.isFinite(error) ? error : null }),
+    recordReconstruction: (block, reconstructed) => storeReconstruction(run, copy, block, reconstructed),
     finished: new Set(run.layers.map(({ name }) => name)),
+    reconstructed: new Map(run.reconstructions.map(({ block, digests }) => [block, Object.keys(digests)])),
     readFinished: (name) => readTensor(weights, name),
     states: run.states,
     async allocation(choose) {

@@ -16,7 +16,13 @@ export function memoryDestination({ spec, weights }: Model): Destination<Model> 
   return {
     async fill(prune) {
       const replaced = new Map<string, HostTensor>();
-      await prune({ replace: (name, weight) => Promise.resolve(void replaced.set(name, weight)) });
+      await prune({
+        replace: (name, weight) => Promise.resolve(void replaced.set(name, weight)),
+        recordReconstruction(_block, { tensors }) {
+          for (const [name, tensor] of tensors) replaced.set(name, tensor);
+          return Promise.resolve();
+        },
+      });
       return { spec, weights: withReplacements(weights, replaced) };
     },
   };
@@ -30,17 +36,19 @@ export interface InMemoryPruneOptions extends PruneServices {
   readonly validationWindows?: readonly Uint32Array[];
   /** How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method. @default "uniform" */
   readonly allocation?: AllocationName;
+  /** The number of epochs in which each block is reconstructed. @default 0 */
+  readonly reconstruct?: number;
 }
 
 /** Prunes all linear layers in the blocks of `model` with the parameters in `query`. @throws the errors of `pruneModel` */
 export async function pruneInMemory(
   model: Model,
   query: LayerQuery,
-  { windows, validationWindows, allocation: name = "uniform", ...services }: InMemoryPruneOptions,
+  { windows, validationWindows, allocation: name = "uniform", reconstruct = 0, ...services }: InMemoryPruneOptions,
 ): Promise<Model> {
   const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
   const allocation = name === "uniform" ? undefined : { name, layers: linearLayers(model.spec), sparsity };
-  const isCalibrated = !needsNoStatistics(query), destination = memoryDestination(model);
-  const job = { model, windows, validationWindows, isCalibrated, queryOf: () => query, allocation };
+  const isCalibrated = reconstruct > 0 || !needsNoStatistics(query), destination = memoryDestination(model);
+  const job = { model, windows, validationWindows, isCalibrated, queryOf: () => query, allocation, reconstruct };
   return await pruneModel({ ...job, destination }, services);
 }

@@ -11,6 +11,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
 import type { NameSet } from "../block_plan.ts";
 import type { CalibratedModel } from "../calibrated_model.ts";
+import type { ReconstructedBlock } from "../reconstruct_block.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import type { Lap, PhaseClock } from "./phase_clock.ts";
@@ -46,6 +47,8 @@ export interface PruneJob {
   readonly trueSequential?: boolean;
   /** Where the targets of the layers come from (see `TargetStatistics`). @default "none" */
   readonly target?: TargetSource;
+  /** The number of epochs in which each pruned block is reconstructed (see `reconstructBlock`). @default 0 */
+  readonly reconstruct?: number;
   /** Where hidden states are stored, if the destination has a folder for them. @default "auto" */
   readonly activations?: HiddenStatesLocation;
 }
@@ -73,6 +76,8 @@ export interface PruneServices {
   onAllocationStep?(done: number, total: number): void;
   /** Called after each step of the calibration. */
   onCalibrationStep?(step: CalibrationStep, secondsLeft?: number): void;
+  /** Called after each reconstruction. */
+  onReconstruct?(block: number, reconstructed: ReconstructedBlock): void;
 }
 
 /** Receives the pruned layers of one run. */
@@ -83,9 +88,11 @@ export interface Destination<Result> {
 
 /** A destination that is ready for layers. */
 export interface OpenDestination {
-  /** The layers that an earlier process has pruned, and a function that reads them. */
+  /** The layers that an earlier process has pruned, and a function that reads them and the trained tensors. */
   readonly finished?: ReadonlySet<string>;
   readonly readFinished?: (name: string) => Promise<HostTensor>;
+  /** The names of the trained tensors of the blocks that an earlier process has reconstructed. */
+  readonly reconstructed?: ReadonlyMap<number, readonly string[]>;
   /** Where the hidden states are stored. By default, in memory. */
   readonly states?: HiddenStatesFolder;
   /** Returns the allocation of an earlier process, or calls `choose` and records its result. @default calls `choose` */
@@ -96,6 +103,8 @@ export interface OpenDestination {
   replace(name: string, weight: HostTensor): Promise<void>;
   /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */
   recordBlock?(block: number, error: number): Promise<void>;
+  /** Stores the tensors of a reconstructed block, and records the reconstruction. By default, they are not stored. */
+  recordReconstruction?(block: number, reconstructed: ReconstructedBlock): Promise<void>;
   /** Records a layer whose weight is stored. */
   record?(event: LayerEvent, lap: Lap): Promise<void>;
 }

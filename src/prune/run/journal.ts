@@ -13,6 +13,7 @@ import { digestBytes } from "../../base/files/chunks.ts";
 import type { WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import { tryParseJson } from "../../base/texts.ts";
+import { reconstructionSchema } from "../report/run_report.ts";
 
 const secondsSchema = z.number().min(0);
 
@@ -53,12 +54,21 @@ const blockSchema = z.object({
   error: z.number().min(0).nullable(),
 });
 
+/** Records that a block was reconstructed. The line is written before its tensors are (see `storeReconstruction`). */
+const blockReconstructionSchema = reconstructionSchema.extend({
+  type: z.literal("reconstruction"),
+  block: z.int().min(0),
+  seconds: secondsSchema,
+  /** The digests of the trained tensors, by name. */
+  digests: z.record(z.string(), z.string()),
+});
+
 /** Records the checksum of the hidden states before a block. The line is written before their file gets its name. */
 const statesSchema = z.object({ type: z.literal("states"), block: z.int().min(0), checksum: z.int() });
 
 /**
- * Records that a later process found damage. The lines of these layers no longer hold, and neither does a line that says that the
- * copy is complete.
+ * Records that a later process found damage. The lines of these layers no longer hold, and neither do those of the reconstruction of their
+ * blocks, and a line that says that the copy is complete.
  */
 const discardSchema = z.object({ type: z.literal("discard"), layers: z.array(z.string()) });
 
@@ -73,6 +83,7 @@ const entrySchema = z.discriminatedUnion("type", [
   allocationSchema,
   layerSchema,
   blockSchema,
+  blockReconstructionSchema,
   statesSchema,
   discardSchema,
   completeSchema,
@@ -80,6 +91,7 @@ const entrySchema = z.discriminatedUnion("type", [
 
 export type AllocationEntry = z.infer<typeof allocationSchema>;
 export type LayerEntry = z.infer<typeof layerSchema>;
+export type ReconstructionEntry = z.infer<typeof blockReconstructionSchema>;
 export type StatesEntry = z.infer<typeof statesSchema>;
 export type JournalEntry = z.infer<typeof entrySchema>;
 

@@ -65,6 +65,12 @@ export class PhaseClock {
     }
   }
 
+  /** Takes the seconds of a reconstruction, which runs while the next group is produced, out of `calibrate` and out of the lap. */
+  excludeReconstruction(seconds: number): void {
+    this.seconds.calibrate -= seconds;
+    this.#lapStart += 1000 * seconds;
+  }
+
   /** Wraps `source` so that the time it takes to produce each group is added to `calibrate`. */
   timeCalibration<Hessian>(source: ModelSource<Hessian>): ModelSource<Hessian> {
     const time = this.time.bind(this);

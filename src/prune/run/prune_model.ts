@@ -89,13 +89,14 @@ function prunableModel(
     layers,
     trueSequential,
     target,
+    reconstruct,
     tokenWeightsOf,
     activations: location = "auto",
   }: WeighedJob,
-  { backend, signal, onCalibrationStep }: PruneServices,
-  { finished, readFinished, states, replace, recordBlock }: OpenDestination & {
-    readonly finished: ReadonlySet<string>;
-  },
+  { backend, signal, onCalibrationStep, onReconstruct }: PruneServices,
+  { finished, readFinished, reconstructed, states, replace, recordBlock, recordReconstruction }:
+    & OpenDestination
+    & { readonly finished: ReadonlySet<string> },
   clock: PhaseClock,
   timeLeft: TimeLeft,
 ): CalibratedModel {
@@ -112,6 +113,13 @@ function prunableModel(
     hiddenStates: states && { folder: states, location },
     onReplace,
     onBlock: recordBlock,
+    reconstruct,
+    reconstructed,
+    async onReconstruct(block, result) {
+      await recordReconstruction?.(block, result);
+      clock.excludeReconstruction(result.seconds);
+      onReconstruct?.(block, result);
+    },
     progress: (step) => {
       timeLeft.addStep(step);
       onCalibrationStep?.(step, timeLeft.seconds);

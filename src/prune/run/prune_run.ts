@@ -7,6 +7,7 @@
  *     run.json       the fingerprint of the run
  *     journal.jsonl  the journal, with one line per finished layer
  *     states-N.f32   the hidden states before block N
+ *     trained-N.bin  the tensors of the reconstructed block N, until they are in the new checkpoint
  *     allocation/    the hidden states of the forward pass that chooses the sparsity of each layer
  *     lock           locked by the process that works on the run
  */
@@ -24,13 +25,14 @@ import {
 } from "../../base/files/whole_file.ts";
 import { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import { tryParseJson } from "../../base/texts.ts";
-import type { RunReport } from "../report/run_report.ts";
+import type { BlockRun } from "../report/run_report.ts";
 import { differences, OtherRunError, type RunFingerprint } from "./fingerprint.ts";
 import {
   type AllocationEntry,
   Journal,
   type JournalEntry,
   type LayerEntry,
+  type ReconstructionEntry,
   type StatesEntry,
 } from "./journal.ts";
 
@@ -122,18 +124,34 @@ export class PruneRun implements AsyncDisposable {
     return [...layers.values()];
   }
 
-  /** The errors of the outputs of the pruned blocks on the held-out windows, in the order of the model. */
-  get blocks(): RunReport["blocks"] & object {
-    const errors = new Map<number, number | null>();
+  /** The reconstructions of the blocks, in the order in which they were recorded. */
+  get reconstructions(): ReconstructionEntry[] {
+    const blocks = new Map<number, ReconstructionEntry>(), blockOf = new Map<string, number>();
     for (const entry of this.journal.entries) {
-      if (entry.type === "block") errors.set(entry.block, entry.error);
+      if (entry.type === "layer") blockOf.set(entry.name, entry.block);
+      if (entry.type === "reconstruction") blocks.set(entry.block, entry);
+      if (entry.type === "discard") { for (const name of entry.layers) blocks.delete(blockOf.get(name)!); }
     }
-    return [...errors].map(([block, error]) => ({ block, error })).toSorted((a, b) => a.block - b.block);
+    return [...blocks.values()];
   }
 
-  /** The digests of the tensors in which the layers are stored, by name. */
+  /** The pruned blocks as the report has them, in the order of the model. */
+  get blocks(): BlockRun[] {
+    const blocks = new Map<number, BlockRun>();
+    for (const { block, epochs, before, after, kept_epoch } of this.reconstructions) {
+      blocks.set(block, { block, reconstruction: { epochs, before, after, kept_epoch } });
+    }
+    for (const entry of this.journal.entries) {
+      if (entry.type !== "block") continue;
+      const { block, error } = entry;
+      blocks.set(block, { ...blocks.get(block), block, error });
+    }
+    return [...blocks.values()].toSorted((a, b) => a.block - b.block);
+  }
+
+  /** The digests of the tensors in which the layers and the trained parameters are stored, by name. */
   get replaced(): Digests {
-    return new Map(this.layers.flatMap(({ digests }) => Object.entries(digests)));
+    return new Map([...this.layers, ...this.reconstructions].flatMap(({ digests }) => Object.entries(digests)));
   }
 
   /**

@@ -12,6 +12,7 @@ import {
 import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import { DamagedFileError } from "../../base/files/file_error.ts";
 import type { NamedLayer } from "../choose_layers.ts";
+import type { LayerEntry } from "./journal.ts";
 import type { PruneRun } from "./prune_run.ts";
 
 export interface RunFiles {
@@ -72,11 +73,16 @@ async function findUndamagedCopy(
   }
 }
 
-/** Returns the names of the layers of which a tensor in the copy is missing or damaged. */
+/**
+ * Returns the names of the layers of which a tensor in the copy is missing or damaged. If it is a trained tensor of a reconstructed block,
+ * all layers of the block are, because the reconstruction starts from their weights before it.
+ */
 async function layersWithBadTensors(run: PruneRun, { plan, out }: RunFiles): Promise<string[]> {
-  const found = await digestTensors(plan, out, run.fs, run.replaced.keys());
-  const isBad = ([name, digest]: readonly [string, string]) => found.get(name) !== digest;
-  return run.layers.filter(({ digests }) => Object.entries(digests).some(isBad)).map(({ name }) => name);
+  const { replaced } = run, found = await digestTensors(plan, out, run.fs, replaced.keys());
+  const isBad = (name: string) => found.get(name) !== replaced.get(name);
+  const hasBad = ({ digests }: Pick<LayerEntry, "digests">) => Object.keys(digests).some(isBad);
+  const blocks = new Set(run.reconstructions.filter(hasBad).map(({ block }) => block));
+  return run.layers.filter((layer) => blocks.has(layer.block) || hasBad(layer)).map(({ name }) => name);
 }
 
 /** Whether all layers of the blocks before `block` are pruned. The hidden states before `block` depend on these layers. */

@@ -8,6 +8,7 @@ import { type LinearGroup, stagesOf } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Pass, SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
+import type { PhaseSeconds } from "../report/run_seconds.ts";
 import type { Lap } from "./phase_clock.ts";
 
 /** Work of a run that is still to be done. */
@@ -43,6 +44,7 @@ interface LayerRates {
 export class RunRates {
   readonly #steps: Readonly<Record<Pass, StepRates>> = {
     observe: { first: new Mean(), later: new Mean(), passes: 0 },
+    train: { first: new Mean(), later: new Mean(), passes: 0 },
     run: { first: new Mean(), later: new Mean(), passes: 0 },
   };
   readonly #layers = new Map<string, LayerRates>();
@@ -68,7 +70,7 @@ export class RunRates {
       rates.later = new Mean();
     }
     rates[isFirst ? "first" : "later"].add(seconds);
-    this.#stepSeconds += seconds;
+    if (pass !== "train") this.#stepSeconds += seconds; // an epoch is not part of the lap of a layer
   }
 
   /** Adds a solved layer. @param lap the time since the last layer or since the start */
@@ -96,14 +98,15 @@ export class RunRates {
   /** Returns the seconds that the work takes, or undefined if no layer has been measured. */
   secondsOf(
     { passes, batches, steps, layers }: RunWork,
-  ): { calibration: number; layers: number } | undefined {
+  ): Pick<PhaseSeconds, "calibration" | "layers" | "reconstruction"> | undefined {
     if (!this.#hasLayer) return undefined;
-    const seconds = { calibration: 0, layers: 0 };
+    const seconds = { calibration: 0, layers: 0, reconstruction: 0 };
+    const phaseOf = (pass: Pass) => pass === "train" ? "reconstruction" : "calibration";
     for (const pass of passes) {
-      seconds.calibration += this.#stepSecondsOf(pass, "first") +
+      seconds[phaseOf(pass)] += this.#stepSecondsOf(pass, "first") +
         (batches - 1) * this.#stepSecondsOf(pass, "later");
     }
-    if (steps) seconds.calibration += steps.count * this.#stepSecondsOf(steps.pass, "later");
+    if (steps) seconds[phaseOf(steps.pass)] += steps.count * this.#stepSecondsOf(steps.pass, "later");
     for (const layer of layers) {
       const rates = this.#layers.get(this.#kindOf(layer));
       seconds.calibration += rates?.calibration.value ?? 0;
@@ -117,12 +120,13 @@ export class RunRates {
     return this.#stepSecondsOf("run", isFirst ? "first" : "later");
   }
 
-  /** A pass that was not measured takes as long as the other one in proportion to its work, and a later step as long as the first. */
+  /** A pass that was not measured takes as long as another one in proportion to its work, and a later step as long as the first. */
   #stepSecondsOf(pass: Pass, step: "first" | "later"): number {
-    const measured = stepSeconds(this.#steps[pass], step);
-    if (measured !== undefined) return measured;
-    const other = pass === "run" ? "observe" : "run";
-    return (stepSeconds(this.#steps[other], step) ?? 0) * this.passWork[pass] / this.passWork[other];
+    for (const measured of [pass, "run", "observe"] as const) {
+      const seconds = stepSeconds(this.#steps[measured], step);
+      if (seconds !== undefined) return seconds * this.passWork[pass] / this.passWork[measured];
+    }
+    return 0;
   }
 
   #secondsPerWork(): number {
@@ -148,14 +152,15 @@ function stepSeconds({ first, later }: StepRates, step: "first" | "later"): numb
 
 /**
  * Counts the flops per token of each kind of pass, without attention. An observing pass leaves out the last group of layers, and adds
- * one triangle of the statistics of each group.
+ * one triangle of the statistics of each group. An epoch adds two products to each product of the forward pass, for the gradients of its
+ * inputs and of its weights.
  */
 export function countPassWork({ block: { groups } }: ModelSpec): Record<Pass, number> {
   const products = (some: readonly LinearGroup[]) =>
     some.flat().reduce((sum, { inFeatures, outFeatures }) => sum + 2 * inFeatures * outFeatures, 0);
   const statistics = groups.reduce((sum, [{ inFeatures }]) => sum + inFeatures ** 2, 0);
   const run = products(groups);
-  return { run, observe: run - products(stagesOf(groups).at(-1) ?? []) + statistics };
+  return { run, train: 3 * run, observe: run - products(stagesOf(groups).at(-1) ?? []) + statistics };
 }
 
 /** A mean of numbers. `value` is undefined if there are none. */

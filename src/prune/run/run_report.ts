@@ -114,10 +114,11 @@ export function runReport(
 
 /** Adds up the seconds of the phases that the journal records. */
 function journalSeconds(entries: readonly JournalEntry[]): Omit<PhaseSeconds, "write" | "evaluation"> {
-  const seconds = { load: 0, allocation: 0, calibration: 0, layers: 0 };
+  const seconds = { load: 0, allocation: 0, calibration: 0, layers: 0, reconstruction: 0 };
   for (const entry of entries) {
     if (entry.type === "start") seconds.load += entry.seconds;
     if (entry.type === "allocation") seconds.allocation += entry.seconds;
+    if (entry.type === "reconstruction") seconds.reconstruction += entry.seconds;
     if (entry.type !== "layer") continue;
     seconds.calibration += entry.seconds.calibration;
     seconds.layers += entry.seconds.layers;

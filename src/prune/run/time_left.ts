@@ -49,7 +49,7 @@ export class TimeLeft {
       layers: [...this.#pending.values()],
     });
     if (!seconds) return undefined;
-    return seconds.calibration + seconds.layers +
+    return seconds.calibration + seconds.layers + seconds.reconstruction +
       evaluationSeconds(spec, evaluatedWindows, this.#rates, countWindows(this.#job) / batches);
   }
 }

@@ -12,7 +12,7 @@ import { attention } from "../../../src/device/kernels/forward/attention.ts";
 import { crossEntropy } from "../../../src/device/kernels/forward/cross_entropy.ts";
 import { columnSquares, MAX_SOFTWARE_ROWS } from "../../../src/device/kernels/column_squares.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../../src/device/kernels/gemm.ts";
-import { productNT, productTN } from "../../../src/device/kernels/product.ts";
+import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import type { Kernel, ShaderVariant } from "../../../src/device/kernels/kernel.ts";
 import type { KernelCase } from "../../../src/device/kernels/kernel_case.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
@@ -39,6 +39,8 @@ import { choleskyCase, reverseCholesky } from "../../../src/device/kernels/rever
 import { rowDot } from "../../../src/device/kernels/row_dot.ts";
 import { countTies, rankTies } from "../../../src/device/kernels/selection/select.ts";
 import { finishSelection } from "../../../src/device/kernels/selection/select_block.ts";
+import { blockLoss } from "../../../src/device/kernels/training/block_loss.ts";
+import { normBackward } from "../../../src/device/kernels/training/norm_backward.ts";
 import { updateBlock } from "../../../src/device/kernels/selection/update_block.ts";
 import {
   chooseEntries,
@@ -97,7 +99,7 @@ const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
 const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, number>>[]])[] = [
   // 57,344 is the number of inputs of the widest layer of any supported model, which is in BLOOM-176B. The
   // other k is the largest number of tokens in one calibration product.
-  ...[gemmNN, gemmNT, gemmTN, productNT, productTN].map((kernel) =>
+  ...[gemmNN, gemmNT, gemmTN, productNN, productNT, productTN].map((kernel) =>
     [kernel, [{ k: 57_344 }, { k: MAX_SOFTWARE_K }]] as const
   ),
   [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
@@ -130,6 +132,8 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [layerNorm, [{ cols: MAX_FEATURES }]],
   [rmsNorm, [{ cols: MAX_FEATURES }]],
   [divideByRms, [{ cols: MAX_FEATURES, y_cols: MAX_FEATURES }]],
+  [normBackward, [{ cols: MAX_FEATURES, is_centered: 1 }]],
+  [blockLoss, [{ cols: MAX_FEATURES }]],
   [attention, LONGEST_WINDOWS.map((size) => ({ ...size, past: 0, window: 0 }))],
   ...[attentionStatistics, attentionQueriesBackward, attentionKeysBackward, attentionValuesBackward].map(
     (kernel) => [kernel, TRAINING_WINDOWS] as const,

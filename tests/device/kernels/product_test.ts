@@ -6,7 +6,7 @@
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../../src/device/backend.ts";
 import { defineKernel } from "../../../src/device/kernels/kernel.ts";
-import { MATRIX_VARIANT, productNT, productTN } from "../../../src/device/kernels/product.ts";
+import { MATRIX_VARIANT, productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { withoutMatrixUnits } from "../../support/matrix_shim.ts";
@@ -14,6 +14,7 @@ import { type Product, type ProductKernel, runProduct } from "../../support/prod
 import { webgpuSuite } from "../webgpu/suite.ts";
 
 const PRODUCTS = [
+  { kernel: productNN, transA: false, transB: false },
   { kernel: productNT, transA: false, transB: true },
   { kernel: productTN, transA: true, transB: false },
 ] as const;

@@ -48,8 +48,9 @@ describe("hasMatrixUnits()", () => {
     ok(!hasMatrixUnits({ ...ADAPTER, info: { subgroupMinSize: 32, subgroupMaxSize: 32 } }));
   });
 
-  it("makes the device use the variants of both products, and of no other kernel", () => {
+  it("makes the device use the variants of all products, and of no other kernel", () => {
     deepStrictEqual(matrixTuning({ features: new Set<string>([MATRIX_FEATURE]) }), {
+      product_nn: MATRIX_VARIANT,
       product_nt: MATRIX_VARIANT,
       product_tn: MATRIX_VARIANT,
     });

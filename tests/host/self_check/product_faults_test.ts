@@ -84,7 +84,7 @@ async function refusedKernels(library: ProductLibrary): Promise<readonly string[
   }
 }
 
-const PRODUCTS = "product_nt product_tn", ALL = `gemm_nn gemm_nt gemm_tn ${PRODUCTS}`;
+const PRODUCTS = "product_nn product_nt product_tn", ALL = `gemm_nn gemm_nt gemm_tn ${PRODUCTS}`;
 
 describe("a library for products", () => {
   for (const precision of PRECISIONS) {

@@ -210,6 +210,21 @@ describe("renderReport", () => {
     assert.match(texts(measured, ".details")[0], /; 3 of them held out/);
   });
 
+  it("shows the errors of the blocks before and after their reconstruction, also without held-out windows", () => {
+    const reconstruction = { epochs: 10, before: 0.25, after: 0.125, kept_epoch: 9 };
+    const failed = { epochs: 10, before: null, after: null, kept_epoch: 0 };
+    const run: RunReport = {
+      ...sampleRun(),
+      blocks: [{ block: 0, reconstruction }, { block: 1, reconstruction: failed }],
+    };
+    assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(run))), run);
+    assert.ok(!texts(sampleRun(), "figure h2").includes("Reconstruction"));
+    assert.ok(texts(run, "figure h2").includes("Reconstruction"));
+    assert.match(texts(run, "#reconstruction-chart-desc, desc").join(), /From 0\.1250 to 0\.2500\./);
+    const svg = page(run).getElementById("reconstruction-chart-title")!.parentElement!.textContent!;
+    assert.ok(svg.includes("before reconstruction") && svg.includes("after reconstruction"));
+  });
+
   it("never turns a text of the run into markup", () => {
     const evil = `</title></style><script>alert("1")</script>&amp;<img src=x onerror='a'>`;
     const run = sampleRun();

@@ -9,7 +9,7 @@ import { eachElement, type Reference } from "../kernel_reference.ts";
  * The error function, by the series 2/√π · e^(−x²) · Σ 2ⁿ·x^(2n+1)/(2n+1)!! (Abramowitz & Stegun, 7.1.6). All terms have
  * the same sign, so no digits are lost by cancellation.
  */
-function erf(x: number): number {
+export function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x); // 1 − erf(6) is 2e-17, which is below the precision of float64
   let term = x, sum = x;
   for (let n = 1; Math.abs(term) > 1e-18; n++) {

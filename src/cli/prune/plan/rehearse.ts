@@ -41,7 +41,7 @@ export interface Rehearsal {
 
 /** Rehearses the run. @throws the errors of the run */
 export async function rehearse(
-  { model, windows, validationWindows = [], layers, queryOf, trueSequential }: FolderJob,
+  { model, windows, validationWindows = [], layers, queryOf, trueSequential, reconstruct = 0 }: FolderJob,
   services: PruneServices,
 ): Promise<Rehearsal> {
   const { backend } = services;
@@ -72,6 +72,7 @@ export async function rehearse(
       layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
       queryOf,
       trueSequential,
+      reconstruct: Math.min(1, reconstruct),
       destination: { fill: (prune) => prune(measurements) },
     }, {
       ...services,

@@ -28,19 +28,21 @@ export interface MemoryUse {
  * @param hosts the number of hosts that solve the layers; 0 if the backend solves them
  */
 export function memoryUse(
-  { model: { spec, weights }, windows, evaluatedWindows = [], queryOf }: FolderJob,
+  { model: { spec, weights }, windows, evaluatedWindows = [], queryOf, reconstruct = 0 }: FolderJob,
   layers: readonly SizedLayer[],
   { batches, statesBytes, place }: ForwardPlan,
   rehearsal: Rehearsal,
   { backend, hosts }: { readonly backend: Backend; readonly hosts: number },
 ): MemoryUse {
-  const tokens = windows[0].length, onDevice = place === "device" ? statesBytes : 0;
+  // A reconstruction also stores the outputs of the dense block.
+  const tokens = windows[0].length, copies = reconstruct > 0 ? 2 : 1;
+  const onDevice = place === "device" ? copies * statesBytes : 0;
   const rows = tokens * Math.max(...batches.map(({ count }) => count));
   const blockBytes = spec.block.groups.flat().reduce(
     (sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures,
     0,
   );
-  const withoutStates = rehearsal.deviceBytes - rehearsal.statesBytes;
+  const withoutStates = rehearsal.deviceBytes - copies * rehearsal.statesBytes;
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
   const phases = [
     withoutStates + onDevice,
@@ -66,7 +68,7 @@ export function memoryUse(
   const isMemoryOfProcess = backend.kind === "cpu" || backend.adapter.software;
   return {
     device,
-    process: rehearsal.processBytes + readBytes + (place === "host" ? statesBytes : 0) +
+    process: rehearsal.processBytes + readBytes + (place === "host" ? copies * statesBytes : 0) +
       (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
   };
 }

@@ -3,7 +3,7 @@
 // A work item, which one thread runs, is some whole rows.
 
 import { row_items, rows_per_item } from "./shared/items";
-import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
+import { mean_square_deviation, row_mean } from "./shared/row_moments";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
@@ -47,34 +47,6 @@ export function layer_norm(args: LayerNormArgs, item: u32): void {
     const start = <usize>(r * cols) << 2;
     normalize_row(args.x + start, args.weight, args.bias, args.y + start, cols, args.eps);
   }
-}
-
-function row_mean(x: usize, cols: u32): f64 {
-  let sums = f64x2.splat(0);
-  let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) sums = f64x2.add(sums, fold_to_f64(v128.load(x + (<usize>c << 2))));
-  let sum = sum_lanes_f64(sums);
-  for (; c < cols; c++) sum += load<f32>(x + (<usize>c << 2));
-  return sum / <f64>cols;
-}
-
-// The mean of (x − center)².
-function mean_square_deviation(x: usize, cols: u32, center: f64): f64 {
-  const centers = f64x2.splat(center);
-  let sums = f64x2.splat(0);
-  let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) {
-    const four = v128.load(x + (<usize>c << 2));
-    const low = f64x2.sub(f64x2.promote_low_f32x4(four), centers);
-    const high = f64x2.sub(f64x2.promote_low_f32x4(v128.shuffle<f32>(four, four, 2, 3, 0, 1)), centers);
-    sums = f64x2.add(sums, f64x2.add(f64x2.mul(low, low), f64x2.mul(high, high)));
-  }
-  let sum = sum_lanes_f64(sums);
-  for (; c < cols; c++) {
-    const deviation = <f64>load<f32>(x + (<usize>c << 2)) - center;
-    sum += deviation * deviation;
-  }
-  return sum / <f64>cols;
 }
 
 function normalize_row(x: usize, weight: usize, bias: usize, y: usize, cols: u32, eps: f32): void {

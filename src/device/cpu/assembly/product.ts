@@ -10,6 +10,14 @@ import { count_gemm_items, GemmArgs, run_gemm_item } from "./gemm";
   b_rounded: usize;
 }
 
+export function product_nn_items(args: ProductArgs): u32 {
+  return count_gemm_items(args);
+}
+
+export function product_nn(args: ProductArgs, item: u32): void {
+  run_gemm_item(args, item, false, false, args.a_rounded, args.b_rounded);
+}
+
 export function product_nt_items(args: ProductArgs): u32 {
   return count_gemm_items(args);
 }

@@ -3,10 +3,11 @@
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { EXPONENTIAL, filled, positives, signed } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import activation from "../../../../shaders/shared/activation.wgsl" with { type: "text" };
 import softCapFunction from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import activateCode from "../../../../shaders/activate.wgsl" with { type: "text" };
 
-const code = shared + softCapFunction + activateCode;
+const code = shared + activation + softCapFunction + activateCode;
 
 /** The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by tanh. */
 export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4 } as const;
@@ -27,7 +28,7 @@ export const biasActivate = defineKernel({
       buffers: () => ({ bias: signed(71, 415), x: signed(29 * 71 + 5, 416) }),
       roundings: { x: 1 },
     })),
-    ...onBothRanges((activation, range) => biasActivateCase(29, 71, activation, range)),
+    ...activationCases((activation, range) => biasActivateCase(29, 71, activation, range)),
   ],
 });
 
@@ -53,7 +54,7 @@ export const gatedMultiply = defineKernel({
     entryPoint: "gated_multiply",
     grid: (p) => linearGrid(p.rows * p.cols, 256),
   },
-  cases: () => onBothRanges((activation, range) => gatedMultiplyCase(29, 71, activation, range)),
+  cases: () => activationCases((activation, range) => gatedMultiplyCase(29, 71, activation, range)),
 });
 
 /** In place, for i < count: x[i] ← cap·tanh(x[i]/cap), with cap > 0. */
@@ -74,7 +75,7 @@ export const softCap = defineKernel({
 });
 
 /** Makes a case for each activation function and two ranges of its arguments: where it is curved, and where it is flat or straight. */
-function onBothRanges<C>(
+export function activationCases<C>(
   make: (activation: number, range: number) => C,
 ): (C & { readonly feature: string })[] {
   return [3, 30].flatMap((range) =>
@@ -86,7 +87,7 @@ function onBothRanges<C>(
 }
 
 /** Returns `count` random floats between −range and range. */
-function spread(count: number, seed: number, range: number): Float32Array<ArrayBuffer> {
+export function spread(count: number, seed: number, range: number): Float32Array<ArrayBuffer> {
   return signed(count, seed).map((value) => range * value);
 }
 

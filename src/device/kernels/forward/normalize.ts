@@ -3,10 +3,13 @@
 import { defineKernel, type Grid, MAX_GRID_EXTENT } from "../kernel.ts";
 import { filled, positives, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
-import code from "../../../../shaders/normalize.wgsl" with { type: "text" };
+import shared from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
+import normalizeCode from "../../../../shaders/normalize.wgsl" with { type: "text" };
+
+const code = shared + normalizeCode;
 
 /** Invocations per workgroup, as in the shader. */
-const SIZE = 256;
+export const SIZE = 256;
 
 /**
  * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased variance,
@@ -72,7 +75,7 @@ export const divideByRms = defineKernel({
 });
 
 /** Returns a grid with one workgroup per row. */
-function rowGrid({ rows }: { readonly rows: number }): Grid {
+export function rowGrid({ rows }: { readonly rows: number }): Grid {
   return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
 }
 

@@ -1,6 +1,6 @@
 /** Decides whether a device computes products on matrix units (tensor cores), which only Dawn offers. */
 
-import { MATRIX_VARIANT, productNT, productTN } from "../../kernels/product.ts";
+import { MATRIX_VARIANT, productNN, productNT, productTN } from "../../kernels/product.ts";
 import type { Tuning } from "../tuning.ts";
 
 /** The feature of Dawn that shaders for matrix units need. */
@@ -43,5 +43,5 @@ export function hasMatrixUnits({ features, info, limits }: MatrixAdapter): boole
 /** Returns the tuning that selects the shaders for matrix units. It is empty if the device was opened without the feature. */
 export function matrixTuning({ features }: { readonly features: { has(feature: string): boolean } }): Tuning {
   if (!features.has(MATRIX_FEATURE)) return {};
-  return { [productNT.name]: MATRIX_VARIANT, [productTN.name]: MATRIX_VARIANT };
+  return Object.fromEntries([productNN, productNT, productTN].map(({ name }) => [name, MATRIX_VARIANT]));
 }

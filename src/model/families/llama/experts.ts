@@ -5,12 +5,12 @@
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
-import { addRows, gatherRows } from "../../../device/kernels/forward/rows.ts";
 import { asFloat32 } from "../../../tensor/host_tensor.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
 import { applyGate, applyGroup, applyLinear } from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
+import { addToRows, copyRows } from "../../pieces/rows.ts";
 import { type Routes, routeTokens, type RoutingRule } from "../../pieces/routing.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf } from "../../layer_specs.ts";
 import type { FeedForward } from "./feed_forward.ts";
@@ -38,6 +38,7 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   return {
     groups: [...experts.map(({ gateUp }) => gateUp), ...experts.map(({ down }) => down)],
     denseLayers: [router],
+    expertsPerToken: spec.expertsPerToken,
     async apply(pass, x, stream, options) {
       const scores = pass.workspace.buffer("router scores", pass.rows * spec.experts);
       applyLinear(pass, router, x, 0, pass.rows, scores);
@@ -70,7 +71,8 @@ function applyExperts(
 ): void {
   const { backend, workspace } = pass, { hidden } = spec;
   const counts = experts.map((_, e) => routes.starts[e + 1] - routes.starts[e]);
-  reserveBuffers(pass, spec, experts[0], Math.max(...counts));
+  // With a tape, experts share no buffers.
+  if (!pass.tape) reserveBuffers(pass, spec, experts[0], Math.max(...counts));
   const index = workspace.buffer("expert tokens", routes.tokens.length);
   const factors = workspace.buffer("expert factors", routes.factors.length);
   backend.write(index, 0, new Uint8Array(routes.tokens.buffer));
@@ -80,11 +82,11 @@ function applyExperts(
   for (const [e, expert] of experts.entries()) {
     const rows = counts[e], offset = routes.starts[e];
     if (rows === 0) continue;
+    const chosen = { index, factors, offset, rows, cols: hidden };
     const inputs = workspace.buffer("expert inputs", rows * hidden);
-    backend.dispatch(gatherRows, { x, index, y: inputs }, { rows, cols: hidden, offset });
+    copyRows(pass, chosen, x, inputs);
     const y = applyExpert({ ...pass, rows }, spec, expert, inputs);
-    const params = { rows, cols: hidden, offset, has_index: 1, scale: 1 };
-    if (y) backend.dispatch(addRows, { x: y, index, factors, y: outputs }, params);
+    if (y) addToRows(pass, chosen, y, outputs);
   }
   if (!pass.skippedGroups?.includes(experts[0].down)) addToStream(pass, outputs, stream, hidden, options);
 }

@@ -15,6 +15,8 @@ export interface FeedForward {
   /** Its linear layers, as in `BlockSpec.groups`. */
   readonly groups: readonly LinearGroup[];
   readonly denseLayers?: readonly LinearSpec[];
+  /** As in `BlockSpec`. */
+  readonly expertsPerToken?: number;
   /** Queues the network on `x`, and adds its outputs to `stream`. Both are (rows, hidden) f32. */
   apply(
     pass: BlockPass,

@@ -50,6 +50,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     norms: norms.filter((norm) => norm !== undefined),
     groups: [attention.qkv, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
+    expertsPerToken: feedForward.expertsPerToken,
     forward(pass, x, index) {
       const scale = parts.residualScale;
       const attended = attendInBlock(parts, pass, inputOf(pass, attentionNorms, x), index);

@@ -1,0 +1,127 @@
+// The CPU twins of the kernels in shaders/activate_backward.wgsl. src/device/kernels/training/activate_backward.ts describes
+// the buffers. The work items of activate_backward, which threads run in parallel, are runs of elements. Those of gate_backward
+// are whole rows.
+
+import { activate4, erfc4, GELU, GELU_TANH, RELU, SILU } from "./shared/activation";
+import { exp4, prepare_exp } from "./shared/exp";
+import { ceil_divide, row_items, rows_per_item } from "./shared/items";
+
+const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+
+@unmanaged class ActivateBackwardArgs {
+  x: usize;
+  gradient: usize;
+  count: u32;
+  activation: u32;
+}
+
+@unmanaged class GateBackwardArgs {
+  gate: usize;
+  up: usize;
+  gradient: usize;
+  target: usize;
+  rows: u32;
+  cols: u32;
+  gate_offset: u32;
+  ld_gate: u32;
+  up_offset: u32;
+  ld_up: u32;
+  activation: u32;
+  of_up: u32;
+}
+
+// Returns the derivative of x·σ(z), where z is a function of x with the derivative `slope`. 1 − σ(z) is computed as
+// exp(−z)·σ(z), because the difference would cancel for a large z.
+// @ts-ignore: decorator
+@inline function times_sigmoid_derivative4(x: v128, z: v128, slope: v128): v128 {
+  const exponential = exp4(f32x4.neg(z));
+  const sigmoid = f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), exponential));
+  const rest = f32x4.mul(f32x4.mul(exponential, sigmoid), sigmoid);
+  return f32x4.add(sigmoid, f32x4.mul(f32x4.mul(x, slope), rest));
+}
+
+// @ts-ignore: decorator
+@inline function derivative4(x: v128, activation: u32): v128 {
+  const one = f32x4.splat(1);
+  if (activation == RELU) return v128.and(one, f32x4.gt(x, f32x4.splat(0)));
+  if (activation == GELU_TANH) {
+    const square = f32x4.mul(x, x), factor = f32x4.splat(1.5957691216);
+    const cubic = f32x4.mul(f32x4.mul(square, x), f32x4.splat(0.044715));
+    const slope = f32x4.mul(factor, f32x4.relaxed_madd(square, f32x4.splat(0.134145), one));
+    return times_sigmoid_derivative4(x, f32x4.mul(f32x4.add(x, cubic), factor), slope);
+  }
+  if (activation == GELU) {
+    // Φ(x) + x·φ(x), where Φ is the distribution function of the standard normal distribution, and φ its density.
+    const z = f32x4.mul(f32x4.abs(x), f32x4.splat(0.70710678));
+    const tail = f32x4.mul(f32x4.splat(0.5), erfc4(z));
+    const below = v128.bitselect(tail, f32x4.sub(one, tail), f32x4.lt(x, f32x4.splat(0)));
+    const density = f32x4.mul(f32x4.splat(0.39894228), exp4(f32x4.neg(f32x4.mul(z, z))));
+    return f32x4.relaxed_madd(x, density, below);
+  }
+  if (activation == SILU) return times_sigmoid_derivative4(x, x, one);
+  return one;
+}
+
+export function activate_backward_items(args: ActivateBackwardArgs): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
+}
+
+export function activate_backward(args: ActivateBackwardArgs, item: u32): void {
+  prepare_exp();
+  const activation = args.activation;
+  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+  const x = args.x + (<usize>first << 2), gradient = args.gradient + (<usize>first << 2);
+  let i: u32 = 0;
+  for (; i + 4 <= count; i += 4) {
+    const offset = <usize>i << 2;
+    const slope = derivative4(v128.load(x + offset), activation);
+    v128.store(gradient + offset, f32x4.mul(v128.load(gradient + offset), slope));
+  }
+  for (; i < count; i++) {
+    const offset = <usize>i << 2;
+    const slope = f32x4.extract_lane(derivative4(f32x4.splat(load<f32>(x + offset)), activation), 0);
+    store<f32>(gradient + offset, load<f32>(gradient + offset) * slope);
+  }
+}
+
+export function gate_backward_items(args: GateBackwardArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function gate_backward(args: GateBackwardArgs, item: u32): void {
+  prepare_exp();
+  const rows = args.rows, cols = args.cols, activation = args.activation, ofUp = args.of_up == 1;
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(rows, first + step);
+  for (let r = first; r < end; r++) {
+    const gateAt = <usize>(args.gate_offset + r * args.ld_gate) << 2, upAt = <usize>(args.up_offset + r * args.ld_up) << 2;
+    const gradient = args.gradient + (<usize>(r * cols) << 2), target = args.target + (ofUp ? upAt : gateAt);
+    gate_backward_row(args.gate + gateAt, args.up + upAt, gradient, target, cols, activation, ofUp);
+  }
+}
+
+// Adds to one row of `target` the gradient of `up`, or else that of `gate`.
+function gate_backward_row(
+  gate: usize,
+  up: usize,
+  gradient: usize,
+  target: usize,
+  cols: u32,
+  activation: u32,
+  ofUp: bool,
+): void {
+  let c: u32 = 0;
+  for (; c + 4 <= cols; c += 4) {
+    const offset = <usize>c << 2, x = v128.load(gate + offset);
+    const factor = ofUp ? activate4(x, activation) : f32x4.mul(derivative4(x, activation), v128.load(up + offset));
+    const sum = f32x4.relaxed_madd(factor, v128.load(gradient + offset), v128.load(target + offset));
+    v128.store(target + offset, sum);
+  }
+  for (; c < cols; c++) {
+    const offset = <usize>c << 2, x = f32x4.splat(load<f32>(gate + offset));
+    const factor = ofUp
+      ? f32x4.extract_lane(activate4(x, activation), 0)
+      : f32x4.extract_lane(derivative4(x, activation), 0) * load<f32>(up + offset);
+    store<f32>(target + offset, load<f32>(target + offset) + factor * load<f32>(gradient + offset));
+  }
+}

@@ -1,0 +1,86 @@
+// The CPU twin of shaders/norm_backward.wgsl, with sums in f64. src/device/kernels/training/norm_backward.ts describes the
+// buffers. A work item, which one thread runs, is some whole rows.
+
+import { row_items, rows_per_item } from "./shared/items";
+import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
+import { mean_square_deviation, row_mean } from "./shared/row_moments";
+
+const ELEMENTS_PER_ITEM: u32 = 1 << 14;
+
+@unmanaged class NormBackwardArgs {
+  x: usize;
+  weight: usize;
+  gradient: usize;
+  x_gradient: usize;
+  rows: u32;
+  cols: u32;
+  eps: f32;
+  is_centered: u32;
+}
+
+export function norm_backward_items(args: NormBackwardArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function norm_backward(args: NormBackwardArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols;
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(rows, first + step);
+  for (let r = first; r < end; r++) {
+    const start = <usize>(r * cols) << 2;
+    row_gradient(args.x + start, args.weight, args.gradient + start, args.x_gradient + start, cols, args.eps, args.is_centered == 1);
+  }
+}
+
+function row_gradient(
+  x: usize,
+  weight: usize,
+  gradient: usize,
+  xGradient: usize,
+  cols: u32,
+  eps: f32,
+  isCentered: bool,
+): void {
+  const mean: f64 = isCentered ? row_mean(x, cols) : 0;
+  const scale = <f32>(1 / sqrt<f64>(mean_square_deviation(x, cols, mean) + <f64>eps));
+  // The mean is subtracted as the sum of two f32 numbers, as in normalize.ts.
+  const center = <f32>mean, rest = <f32>(mean - <f64>center);
+  const centers = f32x4.splat(center), rests = f32x4.splat(rest), scales = f32x4.splat(scale);
+
+  // The mean of weight∘gradient, and that of its product with the normalised row.
+  let sums = f64x2.splat(0), products = sums;
+  let c: u32 = 0;
+  for (; c + 4 <= cols; c += 4) {
+    const offset = <usize>c << 2;
+    const weighted = f32x4.mul(v128.load(weight + offset), v128.load(gradient + offset));
+    const normalized = f32x4.mul(f32x4.sub(f32x4.sub(v128.load(x + offset), centers), rests), scales);
+    sums = f64x2.add(sums, fold_to_f64(weighted));
+    products = f64x2.add(products, fold_to_f64(f32x4.mul(weighted, normalized)));
+  }
+  let sum = sum_lanes_f64(sums), product = sum_lanes_f64(products);
+  for (; c < cols; c++) {
+    const offset = <usize>c << 2;
+    const weighted = load<f32>(weight + offset) * load<f32>(gradient + offset);
+    sum += weighted;
+    product += weighted * ((load<f32>(x + offset) - center - rest) * scale);
+  }
+  const shift: f32 = isCentered ? <f32>(sum / <f64>cols) : 0, slope = <f32>(product / <f64>cols);
+
+  for (c = 0; c + 4 <= cols; c += 4) {
+    const offset = <usize>c << 2;
+    const four = v128.load(gradient + offset);
+    const normalized = f32x4.mul(f32x4.sub(f32x4.sub(v128.load(x + offset), centers), rests), scales);
+    const weighted = f32x4.sub(f32x4.mul(v128.load(weight + offset), four), f32x4.splat(shift));
+    const change = f32x4.relaxed_nmadd(normalized, f32x4.splat(slope), weighted);
+    v128.store(xGradient + offset, f32x4.relaxed_madd(scales, change, v128.load(xGradient + offset)));
+    v128.store(gradient + offset, f32x4.mul(four, normalized));
+  }
+  for (; c < cols; c++) {
+    const offset = <usize>c << 2;
+    const one = load<f32>(gradient + offset);
+    const normalized = (load<f32>(x + offset) - center - rest) * scale;
+    const change = load<f32>(weight + offset) * one - shift - normalized * slope;
+    store<f32>(xGradient + offset, load<f32>(xGradient + offset) + scale * change);
+    store<f32>(gradient + offset, one * normalized);
+  }
+}

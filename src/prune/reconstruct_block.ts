@@ -1,0 +1,212 @@
+/**
+ * Reconstructs a block after its layers are pruned. The kept weights of the pruned layers, the biases and the norms are trained, so that the
+ * output of the block comes near to that of the dense block. Zeros stay zeros. 3BASiL (arXiv 2603.01376) calls this transformer matching.
+ */
+
+import type { Batch } from "../model/batches.ts";
+import { convertReplacement, type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
+import type { DeviceWeights } from "../model/device_weights.ts";
+import type { Forward } from "../model/forward.ts";
+import type { HiddenStates } from "../model/hidden_states/hidden_states.ts";
+import { BlockTrainer } from "../model/training/block_trainer.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import { sumOfErrors } from "./block_error.ts";
+import type { OpenBlock } from "./open_round.ts";
+
+/** The number of windows of a step of Adam. */
+const STEP_WINDOWS = 8;
+
+/** The learning rate of the first step. It falls as a cosine, to the share {@link LAST_SHARE} in the last step. */
+const LEARNING_RATE = 2e-4;
+const LAST_SHARE = 1 / 5;
+
+export interface ReconstructionTask {
+  /** A forward pass before the block. Its dense stream, if there is one, has already run through the block. */
+  readonly forward: Forward;
+  /** The block, whose layers are pruned. The trained tensors are added to those that it replaces. */
+  readonly openBlock: OpenBlock;
+  readonly epochs: number;
+  /** The number of windows that are fitted. The later windows are held out. */
+  readonly fitted: number;
+  /** Begins an epoch. The returned function is called after each batch, and may throw to stop. */
+  begin(): () => void;
+}
+
+export interface ReconstructedBlock {
+  readonly epochs: number;
+  /** The error of the block before and after: the mean over all tokens of ‖Δy‖²/‖y‖², on the windows that choose the epoch. */
+  readonly before: number;
+  readonly after: number;
+  /** The epoch whose parameters the block has. With 0, the block has not changed. */
+  readonly keptEpoch: number;
+  readonly seconds: number;
+  /** The trained tensors, as they are stored. Empty if the block has not changed. */
+  readonly tensors: ReadonlyMap<string, HostTensor>;
+}
+
+/**
+ * Trains the block on the fitted windows. The target y of its output is that of the dense stream, or else that of the dense block on the
+ * same inputs, and the loss is the mean over all tokens of ‖Δy‖²/‖y‖². The held-out windows choose the epoch, or the fitted ones if there
+ * are no others. If the parameters are not better than before, after they were rounded to the dtypes of the checkpoint, the block stays as
+ * it is.
+ * @throws the errors of `BlockTrainer` and of `begin`
+ */
+export async function reconstructBlock(task: ReconstructionTask): Promise<ReconstructedBlock> {
+  const { forward, openBlock: { block, weights, replaced }, epochs } = task, started = performance.now();
+  const targets = forward.denseStates ?? await forward.denseOutputs(block);
+  try {
+    const meter = await BlockMeter.open(task, targets), pruned = withReplacements(weights, replaced);
+    const { before, keptEpoch, tensors } = await train(task, targets, meter, pruned);
+    const after = keptEpoch > 0 ? await meter.measureStored(withReplacements(pruned, tensors)) : before;
+    const result = after < before
+      ? { after, keptEpoch, tensors }
+      : { after: before, keptEpoch: 0, tensors: new Map<string, HostTensor>() };
+    for (const [name, tensor] of result.tensors) replaced.set(name, tensor);
+    return { epochs, before, ...result, seconds: (performance.now() - started) / 1000 };
+  } finally {
+    if (targets !== forward.denseStates) targets.destroy();
+  }
+}
+
+/** Trains the block for all epochs, and returns its parameters after the epoch with the least error, in the dtypes of the checkpoint. */
+async function train(
+  task: ReconstructionTask,
+  targets: HiddenStates,
+  meter: BlockMeter,
+  pruned: TensorSource,
+): Promise<Pick<ReconstructedBlock, "before" | "keptEpoch" | "tensors">> {
+  const { forward: { backend, model: { spec } }, openBlock: { block, replaced }, epochs } = task;
+  const trainer = await BlockTrainer.load(backend, spec, block, pruned, (name) => replaced.has(`${name}.weight`));
+  try {
+    const before = await meter.measure(trainer.weights), tensors = new Map<string, HostTensor>();
+    let least = before, keptEpoch = 0;
+    for (let epoch = 1; epoch <= epochs; epoch++) {
+      await trainEpoch(task, trainer, targets, epoch);
+      const error = await meter.measure(trainer.weights);
+      if (!(error < least)) continue;
+      least = error;
+      keptEpoch = epoch;
+      trainer.remember();
+    }
+    if (keptEpoch > 0) {
+      trainer.restore();
+      for await (const [name, tensor] of trainer.tensors()) {
+        tensors.set(name, convertReplacement(pruned, name, tensor));
+      }
+    }
+    return { before, keptEpoch, tensors };
+  } finally {
+    trainer.destroy();
+  }
+}
+
+/** Runs the fitted windows through the block once, with a step of Adam after every {@link STEP_WINDOWS} windows. */
+async function trainEpoch(
+  { forward, epochs, fitted, begin }: ReconstructionTask,
+  trainer: BlockTrainer,
+  targets: HiddenStates,
+  epoch: number,
+): Promise<void> {
+  const { backend, workspace, tokens, model: { spec } } = forward, windowSize = tokens * spec.hiddenSize;
+  const steps = Math.ceil(fitted / STEP_WINDOWS), wanted = targets.copies();
+  let step = (epoch - 1) * steps;
+  try {
+    await forward.hiddenStates.visit(async (states, batch) => {
+      const target = await wanted.next();
+      if (target.done) return;
+      for (const { offset, count, share, endsStep } of divideIntoSteps(batch, fitted)) {
+        const part = (name: string, all: typeof states) => {
+          const buffer = workspace.buffer(`reconstruction ${name}`, count * windowSize);
+          backend.copy(all, offset * windowSize * 4, buffer, 0, count * windowSize * 4);
+          return buffer;
+        };
+        const inputs = part("inputs", states), outputs = part("targets", target.value);
+        await trainer.addGradients(inputs, outputs, count, tokens, share);
+        if (endsStep) trainer.update(learningRate(step++, epochs * steps));
+      }
+    }, begin());
+  } finally {
+    await wanted.return();
+  }
+}
+
+/** Windows of a batch that belong to one step. */
+interface StepPart {
+  /** The index of the first window in the batch. */
+  readonly offset: number;
+  readonly count: number;
+  /** The share of the windows of the step. */
+  readonly share: number;
+  /** Whether the step has no later windows. */
+  readonly endsStep: boolean;
+}
+
+/** Divides the fitted windows of a batch into parts of steps. A step may begin in one batch and end in a later one. */
+export function* divideIntoSteps({ first, count }: Batch, fitted: number): Generator<StepPart, void> {
+  const end = Math.min(first + count, fitted);
+  for (let at = first; at < end;) {
+    const begin = at - at % STEP_WINDOWS, stepEnd = Math.min(begin + STEP_WINDOWS, fitted);
+    const next = Math.min(stepEnd, end);
+    yield {
+      offset: at - first,
+      count: next - at,
+      share: (next - at) / (stepEnd - begin),
+      endsStep: next === stepEnd,
+    };
+    at = next;
+  }
+}
+
+/** Returns the learning rate of step `step`, counted from 0, of `steps`. */
+function learningRate(step: number, steps: number): number {
+  const falling = (1 + Math.cos(Math.PI * step / steps)) / 2;
+  return LEARNING_RATE * (LAST_SHARE + (1 - LAST_SHARE) * falling);
+}
+
+/** Measures the error of the block's output on the windows that choose the epoch. Their targets are in host memory. */
+class BlockMeter {
+  private constructor(
+    readonly task: ReconstructionTask,
+    /** The index of the first batch with windows that choose the epoch. */
+    readonly from: number,
+    readonly targets: readonly Float32Array[],
+  ) {}
+
+  static async open(task: ReconstructionTask, targets: HiddenStates): Promise<BlockMeter> {
+    const from = Math.max(0, targets.batches.findIndex(({ first }) => first === task.fitted));
+    const values: Float32Array[] = [];
+    const observer = { from, take: (i: number, states: Float32Array) => void (values[i] = states) };
+    await targets.visitOutputs(() => {}, observer);
+    return new BlockMeter(task, from, values);
+  }
+
+  /** Returns the error with the weights that are on the device. */
+  measure(weights: DeviceWeights): Promise<number> {
+    const { forward, openBlock: { block: index } } = this.task, { block } = forward.model.spec;
+    return this.#mean((observer) =>
+      forward.hiddenStates.visitOutputs(
+        (states, batch) => block.forward(forward.pass(weights, batch), states, index),
+        observer,
+      )
+    );
+  }
+
+  /** Returns the error with the weights of a checkpoint. */
+  measureStored(weights: TensorSource): Promise<number> {
+    const { forward, openBlock: { block } } = this.task;
+    return this.#mean((observer) => forward.visitOutputs(block, weights, observer));
+  }
+
+  async #mean(run: (observer: Parameters<Forward["visitOutputs"]>[2]) => Promise<void>): Promise<number> {
+    const { hiddenSize } = this.task.forward.model.spec;
+    let sum = 0, tokens = 0;
+    await run({
+      from: this.from,
+      take: (i, outputs) => {
+        sum += sumOfErrors(this.targets[i], outputs, hiddenSize);
+        tokens += outputs.length / hiddenSize;
+      },
+    });
+    return sum / tokens;
+  }
+}

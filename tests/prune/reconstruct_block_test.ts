@@ -1,0 +1,190 @@
+/** Tests the reconstruction of pruned blocks. The errors before and after it are compared with forward passes in float64. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
+import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
+import {
+  type CalibratedModel,
+  calibratedModel,
+  type CalibrationOptions,
+} from "../../src/prune/calibrated_model.ts";
+import { divideIntoSteps, type ReconstructedBlock } from "../../src/prune/reconstruct_block.ts";
+import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
+import { eachBackend } from "../support/backends.ts";
+import { readFamilyFixture } from "../support/family_fixtures.ts";
+import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+
+const SEQLEN = 5, EPOCHS = 3;
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: SEQLEN });
+const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 2, seqlen: SEQLEN });
+
+function floats({ data, dtype }: HostTensor): Float32Array<ArrayBuffer> {
+  return bytesToFloats(data as Uint8Array<ArrayBuffer>, dtype as FloatDtype);
+}
+
+/** Sets two of every four weights to 0. */
+function halved(weight: HostTensor): HostTensor {
+  const values = floats(weight).map((value, i) => i % 4 < 2 ? value : 0);
+  return { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
+}
+
+/** Replaces each layer by `pruned` of its weight. */
+async function prune(source: CalibratedModel, pruned: (weight: HostTensor) => HostTensor): Promise<void> {
+  for await (const group of source.groups()) {
+    for (const { name, weight } of group.layers) await group.replace(name, pruned(weight));
+  }
+}
+
+/** Returns the mean over all tokens of ‖Δy‖²/‖y‖² for the outputs of `block` of two models. */
+function errorOf(
+  wanted: OptReference,
+  actual: OptReference,
+  block: number,
+  measured: readonly Uint32Array[],
+): number {
+  const square = (x: Float64Array) => x.reduce((sum, value) => sum + value * value, 0);
+  const errors = measured.flatMap((window) => {
+    const y = forwardOpt(wanted, window).outputs[block], z = forwardOpt(actual, window).outputs[block];
+    return Array.from(window, (_, t) => {
+      const row = (x: Float64Array) => x.subarray(t * wanted.hidden, (t + 1) * wanted.hidden);
+      return square(row(y).map((value, i) => value - row(z)[i])) / square(row(y));
+    });
+  });
+  return errors.reduce((a, b) => a + b) / errors.length;
+}
+
+function assertNear(actual: number, expected: number, what: string): void {
+  assert.ok(Math.abs(actual / expected - 1) < 1e-4, `${what}: ${actual}, expected ${expected}`);
+}
+
+describe("divideIntoSteps()", () => {
+  it("divides batches into steps of eight windows, which may span batches, without the held-out windows", () => {
+    const parts = [{ first: 0, count: 6 }, { first: 6, count: 5 }, { first: 11, count: 2 }]
+      .map((batch) => [...divideIntoSteps(batch, 11)]);
+    assert.deepEqual(parts, [
+      [{ offset: 0, count: 6, share: 6 / 8, endsStep: false }],
+      [
+        { offset: 0, count: 2, share: 2 / 8, endsStep: true },
+        { offset: 2, count: 3, share: 1, endsStep: true },
+      ],
+      [],
+    ]);
+  });
+});
+
+let model: Model, checkpoint: Checkpoint;
+before(async () => {
+  checkpoint = await openOptSotu();
+  model = openModel(checkpoint);
+});
+after(() => checkpoint.close());
+
+/** The bytes of the activations of one window. */
+const WINDOW_BYTES = 70_000;
+
+eachBackend("calibratedModel with reconstruction", (backend) => {
+  for (
+    const [what, options] of [
+      ["on the fitted windows, one per batch", { memory: { activationBytes: WINDOW_BYTES } }],
+      ["on held-out windows, with states in host memory", {
+        memory: { activationBytes: 3 * WINDOW_BYTES, hiddenStatesBytes: 0 },
+        validationWindows: heldOut,
+      }],
+      ["towards the outputs of the dense model", { hasTargets: true, validationWindows: heldOut }],
+    ] as readonly (readonly [string, Partial<CalibrationOptions>])[]
+  ) {
+    it(`lowers the error of each pruned block, measured ${what}`, async () => {
+      const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
+      const wanted = options.hasTargets ? readOptReference(OPT_SOTU_URL) : dense;
+      const measured = options.validationWindows ?? windows, solved = new Map<string, Float64Array>();
+      const blocks: number[] = [];
+      const source = calibratedModel(model, backend(), {
+        windows,
+        layers: { has: (name) => /layers\.[03]\./.test(name) && !name.includes("k_proj") },
+        reconstruct: EPOCHS,
+        onReplace: (name, weight) =>
+          Promise.resolve(void solved.set(name, Float64Array.from(floats(weight)))),
+        onReconstruct(block, { before, after, keptEpoch, epochs, tensors }) {
+          for (const [name, values] of solved) pruned.tensors.set(name, values);
+          assertNear(before, errorOf(wanted, pruned, block, measured), `block ${block} before`);
+          assert.ok(after < before && keptEpoch > 0 && keptEpoch <= EPOCHS && epochs === EPOCHS);
+          const prefix = `model.decoder.layers.${block}.`;
+          assert.ok(!tensors.has(`${prefix}self_attn.k_proj.weight`), "was not pruned");
+          for (const [name, tensor] of tensors) {
+            assert.equal(tensor.dtype, "F16");
+            const values = floats(tensor), start = pruned.tensors.get(name)!;
+            assert.ok(values.some((value, i) => value !== start[i]), `${name} was not trained`);
+            if (solved.has(name)) {
+              assert.ok(values.every((value, i) => start[i] !== 0 || value === 0), `${name} has lost zeros`);
+            }
+            pruned.tensors.set(name, Float64Array.from(values));
+          }
+          assertNear(after, errorOf(wanted, pruned, block, measured), `block ${block} after`);
+          for (const [name, values] of pruned.tensors) {
+            if (name.startsWith(prefix)) dense.tensors.set(name, values);
+          }
+          solved.clear();
+          blocks.push(block);
+          return Promise.resolve();
+        },
+        ...options,
+      });
+      await prune(source, halved);
+      assert.deepEqual(blocks, [0, 3]);
+      assert.equal(backend().counters.bytesLive, 0);
+    });
+  }
+
+  it("ends in the same errors, whatever the batches", async () => {
+    const results = await Promise.all([1, 3, 20].map(async (count) => {
+      const results: ReconstructedBlock[] = [];
+      const source = calibratedModel(model, backend(), {
+        windows,
+        layers: { has: (name) => name.includes("layers.1.") },
+        memory: { activationBytes: count * WINDOW_BYTES },
+        reconstruct: 2,
+        onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
+      });
+      await prune(source, halved);
+      return results[0].after;
+    }));
+    for (const after of results) assertNear(after, results[0], "after");
+  });
+
+  it("keeps a block that cannot become better, although it has epochs", async () => {
+    const results: ReconstructedBlock[] = [];
+    const source = calibratedModel(model, backend(), {
+      windows: windows.slice(0, 1),
+      layers: { has: (name) => name.includes("layers.0.fc1") },
+      reconstruct: 1,
+      onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
+    });
+    await prune(source, (weight) => weight);
+    const [{ before, after, keptEpoch, tensors }] = results;
+    assert.deepEqual([results.length, before, after, keptEpoch, tensors.size], [1, 0, 0, 0, 0]);
+  });
+
+  it("trains the experts of a mixture, but not its router", async () => {
+    const { windows, variants: [{ model }] } = await readFamilyFixture("qwen3_moe");
+    const results: ReconstructedBlock[] = [];
+    const source = calibratedModel(model, backend(), {
+      windows,
+      reconstruct: 2,
+      onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
+    });
+    await prune(source, halved);
+    assert.equal(results.length, model.spec.blockCount);
+    for (const { before, after, tensors } of results) {
+      assert.ok(after < before, `${after} after ${before}`);
+      const names = [...tensors.keys()];
+      assert.ok(
+        names.some((name) => name.includes("experts.")) &&
+          !names.some((name) => /\.gate\.weight$/.test(name)),
+      );
+    }
+  });
+});
