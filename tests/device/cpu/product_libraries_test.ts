@@ -10,12 +10,13 @@ import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { findProducts, USUAL_PLACES } from "../../../src/device/cpu/products/find_products.ts";
 import { rankProducts } from "../../../src/device/cpu/products/measure_products.ts";
 import { loadProducts, PRECISIONS } from "../../../src/device/cpu/products/product_library.ts";
-import { productNT, productTN } from "../../../src/device/kernels/product.ts";
+import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { BF16, decodeFloat16, encodeFloat16 } from "../../reference/float16.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { GEMMS, type Product, type ProductKernel, runProduct } from "../../support/products.ts";
 
 const [NN, NT, TN] = GEMMS;
+const PRODUCT_NN = { ...NN, kernel: productNN };
 const PRODUCT_NT = { ...NT, kernel: productNT }, PRODUCT_TN = { ...TN, kernel: productTN };
 
 /** The largest relative error of a product of two numbers that were rounded to bfloat16, which has 8 significant bits. */
@@ -36,6 +37,8 @@ const PRODUCTS: readonly (readonly [ProductKernel, Product])[] = [
   [TN, { size: [150, 150, 260], beta: 1, upper: 1, zeros: [0.5, 0] }],
   [TN, { size: [150, 150, 260], alpha: 2, beta: 1, upper: 1, zeros: [0.95, 0] }],
   [NT, { size: [70, 90, 260], zeros: [0.95, 0] }],
+  [PRODUCT_NN, { size: [130, 70, 33], alpha: -0.5, beta: 2, padding: [3, 3, 3] }],
+  [PRODUCT_NN, { size: [129, 131, 401], beta: 1 }],
   [PRODUCT_NT, { size: [1, 1, 1] }],
   [PRODUCT_NT, { size: [130, 70, 33], alpha: -0.5, beta: 2, padding: [3, 3, 3] }],
   [PRODUCT_NT, { size: [33, 47, 2100], beta: 1, padding: [1, 1, 1] }],
