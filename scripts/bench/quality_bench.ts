@@ -7,7 +7,9 @@
 
 import { matchesGlob } from "node:path";
 import { integer } from "../../src/cli/options/common_options.ts";
+import { PRESETS } from "../../src/cli/prune/named_options.ts";
 import { declarePrune } from "../../src/cli/prune/prune_options.ts";
+import { DEFAULT_DAMPING } from "../../src/protocol/limits.ts";
 import { layerQuerySchema } from "../../src/protocol/parameters.ts";
 import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
@@ -23,6 +25,8 @@ import { formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown
 interface Part {
   readonly title: string;
   readonly options: readonly string[];
+  /** Whether `pare prune` chooses what the options leave open, as for a user. By default those of {@link OFF} are off. */
+  readonly isWhole?: boolean;
 }
 
 /** The kinds of text on which each cell is measured. */
@@ -89,6 +93,20 @@ const METHODS: Readonly<Record<string, Part>> = {
     title: "ALPS, equal tokens, validation, targets",
     options: ["--method", "alps", ...UNIT, ...HELD_OUT, "--target", "dense"],
   },
+  "alps-reconstruct": {
+    title: "ALPS, equal tokens, validation, reconstruction",
+    options: ["--method", "alps", ...UNIT, ...HELD_OUT, "--reconstruct", "5"],
+  },
+  "alps-target-reconstruct": {
+    title: "ALPS, equal tokens, validation, targets, reconstruction",
+    options: ["--method", "alps", ...UNIT, ...HELD_OUT, "--target", "dense", "--reconstruct", "5"],
+  },
+  ...Object.fromEntries(
+    Object.keys(PRESETS).map((preset) => [
+      preset,
+      { title: `\`--preset ${preset}\``, options: ["--preset", preset], isWhole: true },
+    ]),
+  ),
 };
 
 /** The options that a method gets unless it sets them, so that a change of a default changes no cell. */
@@ -96,6 +114,8 @@ const OFF: readonly (readonly [option: string, value: string])[] = [
   ["--token-weights", "none"],
   ["--validation", "0"],
   ["--target", "none"],
+  ["--reconstruct", "0"],
+  ["--damping", String(DEFAULT_DAMPING)],
 ];
 
 /** What is chosen for rounding only, as {@link OFF}. */
@@ -321,7 +341,11 @@ export function cellOptions(
   known: ReadonlySet<string> = PRUNE_OPTIONS,
 ): string[] {
   const chosen = [...TARGETS[target].options, ...METHODS[method].options];
-  const off = [...method === NEAREST ? [] : OFF, ...chosen.includes("--bits") ? ROUNDING_OFF : []];
+  const { isWhole = false } = METHODS[method],
+    off = [
+      ...method === NEAREST || isWhole ? [] : OFF,
+      ...chosen.includes("--bits") && !isWhole ? ROUNDING_OFF : [],
+    ];
   return [
     ...chosen,
     ...off.flatMap(([option, value]) => known.has(option) && !chosen.includes(option) ? [option, value] : []),

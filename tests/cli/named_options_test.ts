@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { applyNames, presetHint, PRESETS } from "../../src/cli/prune/named_options.ts";
+import {
+  applyNames,
+  presetHint,
+  type PresetName,
+  presetOptions,
+  PRESETS,
+} from "../../src/cli/prune/named_options.ts";
 import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
 
 function parse(...words: readonly string[]) {
@@ -12,14 +18,14 @@ function parse(...words: readonly string[]) {
 describe("--preset", () => {
   const CALIBRATION = ["--calibration", "text.txt"];
 
-  for (const [name, groups] of Object.entries(PRESETS)) {
+  for (const name of Object.keys(PRESETS) as PresetName[]) {
     it(`${name} sets exactly the options that its help names`, () => {
       const { preset, ...options } = parse(...CALIBRATION, "--preset", name);
       const { preset: _, ...defaults } = parse(...CALIBRATION);
       assert.equal(preset, name);
-      assert.deepEqual(options, Object.assign(defaults, ...groups));
+      assert.deepEqual(options, { ...defaults, ...presetOptions(name) });
       const help = declarePrune().options.find(({ long }) => long === "--preset")!.description;
-      for (const value of Object.values(Object.assign({}, ...groups))) {
+      for (const value of Object.values(presetOptions(name))) {
         assert.match(help, new RegExp(`${name} sets .*${value}`));
       }
     });
@@ -30,6 +36,13 @@ describe("--preset", () => {
     assert.deepEqual({ method, effort, target }, { method: "sparsegpt", effort: undefined, target: "dense" });
     const other = parse(...CALIBRATION, "--preset", "best", "--target", "none", "--damping", "0.1");
     assert.deepEqual([other.target, other.damping, other.effort], ["none", "0.1", "best"]);
+  });
+
+  it("leaves out options that do not work with those of the command line", () => {
+    const { target, reconstruct } = parse(...CALIBRATION, "--preset", "best", "--bits", "4");
+    assert.deepEqual({ target, reconstruct }, { target: "dense", reconstruct: 0 });
+    const other = parse(...CALIBRATION, "--preset", "best", "--server", "http://host");
+    assert.deepEqual([other.target, other.reconstruct, other.damping], ["none", 5, "auto"]);
   });
 
   it("is refused beside a protocol", () => {

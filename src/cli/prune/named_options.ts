@@ -30,24 +30,35 @@ export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "da
 type Named<Options extends NamedOptions> = Options & Required<Pick<NamedOptions, "calibration">>;
 
 /** Options that a preset sets together: if the command line gives one of them, the preset sets none of them. */
-type OptionGroup = Partial<
-  Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "damping" | "reconstruct">
->;
+interface OptionGroup {
+  readonly set: Partial<
+    Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "damping" | "reconstruct">
+  >;
+  /** Options with which these ones do not work. If the command line gives one of them, the preset sets none either. */
+  readonly unless?: readonly string[];
+}
 
 export const PRESETS = {
-  fast: [{ method: "sparsegpt" }, { validation: 0 }],
+  fast: [{ set: { method: "sparsegpt" } }, { set: { validation: 0 } }],
   default: [],
-  best: [{ method: "alps", effort: "best" }, { target: "dense" }, { damping: "auto" }, { reconstruct: 5 }],
+  best: [
+    { set: { method: "alps", effort: "best" } },
+    { set: { damping: "auto" } },
+    { set: { target: "dense" }, unless: ["server", "trueSequential", "plan"] },
+    { set: { reconstruct: 5 }, unless: ["bits"] },
+  ],
 } as const satisfies Readonly<Record<string, readonly OptionGroup[]>>;
 
 export type PresetName = keyof typeof PRESETS;
 
+/** Returns all options that a preset can set. */
+export function presetOptions(preset: PresetName): OptionGroup["set"] {
+  return Object.assign({}, ...PRESETS[preset].map(({ set }) => set));
+}
+
 /** Returns what a message about an option adds if the preset sets the option, or "" if it does not. */
-export function presetHint(preset: PresetName, option: keyof OptionGroup): string {
-  const groups: readonly OptionGroup[] = PRESETS[preset];
-  return groups.some((group) => option in group)
-    ? ` (--preset ${preset} sets it, and --${option} overrides it)`
-    : "";
+export function presetHint(preset: PresetName, option: keyof OptionGroup["set"]): string {
+  return option in presetOptions(preset) ? ` (--preset ${preset} sets it, and --${option} overrides it)` : "";
 }
 
 /** Returns the options of a preset or of a protocol as they are written on the command line. */
@@ -61,8 +72,8 @@ function optionName(name: string): string {
 
 /** What `--preset` does, for its help text. */
 export function presetHelp(): string {
-  const lines = Object.entries<readonly OptionGroup[]>(PRESETS).map(([name, groups]) =>
-    `${name} sets ${listOptions(Object.assign({}, ...groups)) || "nothing"}`
+  const lines = (Object.keys(PRESETS) as PresetName[]).map((name) =>
+    `${name} sets ${listOptions(presetOptions(name)) || "nothing"}`
   );
   return `trade time for quality by one word, which other options override: ${lines.join("; ")}`;
 }
@@ -113,7 +124,8 @@ export function applyNames<Flags extends NamedOptions>(flags: Flags, command: Co
   const { calibration, ...others } = Object.assign(
     {},
     flags,
-    ...groups.filter((group) => !Object.keys(group).some(isGiven)),
+    ...groups.filter(({ set, unless = [] }) => ![...Object.keys(set), ...unless].some(isGiven))
+      .map(({ set }) => set),
   );
   if (calibration === undefined) {
     throw new UsageError("required option '--calibration <text>' not specified");
