@@ -27,6 +27,8 @@ export interface PlanOptions {
   readonly reconstruct?: number;
   /** The blocks that an earlier run has reconstructed. */
   readonly reconstructed?: { has(block: number): boolean };
+  /** The blocks whose output error an earlier run has measured. By default, no error is to be measured. */
+  readonly measured?: { has(block: number): boolean };
 }
 
 /** A group of layers that share one input, with the layers that are still to be pruned. */
@@ -53,7 +55,7 @@ export class BlockPlan {
   /** Index of the last block with a chosen layer, or −1 if no layer was chosen. Blocks after it need no forward pass. */
   readonly lastBlock: number;
   readonly layerCount: number;
-  /** Whether no layer is to be pruned, and no block to be reconstructed. */
+  /** Whether no layer is to be pruned, and no block to be reconstructed or measured. */
   readonly isEmpty: boolean;
   readonly #blocks: ReadonlySet<number>;
   readonly #spec: ModelSpec;
@@ -66,7 +68,8 @@ export class BlockPlan {
     this.lastBlock = chosen.at(-1)?.block ?? -1;
     this.layerCount = chosen.filter(({ name }) => !options.finished?.has(name)).length;
     this.#blocks = new Set(chosen.map(({ block }) => block));
-    this.isEmpty = this.layerCount === 0 && ![...this.#blocks].some((block) => this.epochs(block) > 0);
+    const isOpen = (block: number) => this.epochs(block) > 0 || options.measured?.has(block) === false;
+    this.isEmpty = this.layerCount === 0 && ![...this.#blocks].some(isOpen);
   }
 
   /** Returns the pending groups of `block`, divided into calibration rounds. */

@@ -43,11 +43,15 @@ const ALLOCATION: FolderJob["allocation"] = {
   })),
 };
 
-/** Reconstructs the pruned blocks of the job, and writes their errors into the report. */
-const RECONSTRUCTING: Partial<FolderJob> = {
-  reconstruct: 2,
+/** Writes the errors of the blocks into the report. */
+const REPORTING: Partial<FolderJob> = {
   reportFiles: ({ blocks }) => Promise.resolve(new Map([["pare.json", JSON.stringify(blocks)]])),
 };
+const MEASURING: Partial<FolderJob> = {
+  ...REPORTING,
+  validationWindows: [Uint32Array.of(2, 7, 300, 45, 13, 1)],
+};
+const RECONSTRUCTING: Partial<FolderJob> = { ...REPORTING, reconstruct: 2 };
 
 /** A job that prunes two layers of one block and one layer of another. */
 function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
@@ -143,6 +147,7 @@ describe("pruneIntoFolder()", () => {
         activations: "disk",
         allocation: ALLOCATION,
       }],
+      ["with held-out windows", 2, MEASURING],
       ["with reconstructed blocks", 3, RECONSTRUCTING],
     ] as const
   ) {

@@ -173,6 +173,7 @@ function openFolder(
     recordBlock: (block, error) =>
       run.journal.append({ type: "block", block, error: Number.isFinite(error) ? error : null }),
     recordReconstruction: (block, reconstructed) => storeReconstruction(run, copy, block, reconstructed),
+    measured: new Set(run.blocks.flatMap(({ block, error }) => error === undefined ? [] : [block])),
     finished: new Set(run.layers.map(({ name }) => name)),
     reconstructed: new Map(run.reconstructions.map(({ block, digests }) => [block, Object.keys(digests)])),
     readFinished: (name) => readTensor(weights, name),

@@ -93,6 +93,8 @@ export interface OpenDestination {
   readonly readFinished?: (name: string) => Promise<HostTensor>;
   /** The names of the trained tensors of the blocks that an earlier process has reconstructed. */
   readonly reconstructed?: ReadonlyMap<number, readonly string[]>;
+  /** The blocks whose output error an earlier process has recorded. */
+  readonly measured?: ReadonlySet<number>;
   /** Where the hidden states are stored. By default, in memory. */
   readonly states?: HiddenStatesFolder;
   /** Returns the allocation of an earlier process, or calls `choose` and records its result. @default calls `choose` */

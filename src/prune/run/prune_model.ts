@@ -94,7 +94,7 @@ function prunableModel(
     activations: location = "auto",
   }: WeighedJob,
   { backend, signal, onCalibrationStep, onReconstruct }: PruneServices,
-  { finished, readFinished, reconstructed, states, replace, recordBlock, recordReconstruction }:
+  { finished, readFinished, reconstructed, measured, states, replace, recordBlock, recordReconstruction }:
     & OpenDestination
     & { readonly finished: ReadonlySet<string> },
   clock: PhaseClock,
@@ -113,6 +113,7 @@ function prunableModel(
     hiddenStates: states && { folder: states, location },
     onReplace,
     onBlock: recordBlock,
+    measured: validationWindows?.length ? measured : undefined,
     reconstruct,
     reconstructed,
     async onReconstruct(block, result) {
