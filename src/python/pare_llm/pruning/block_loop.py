@@ -85,6 +85,7 @@ class BlockLoop:
             if self.hidden and block.index < last_block:
                 self._advance(self.hidden, block)
             self.ranks.together(partial(self.store.save, block, changed))
+            del changed  # which would keep the block in memory while the next one is loaded
         positions = {layer.name: position for position, layer in enumerate(self.layers)}
         return sorted(results, key=lambda result: positions[result.name])
 

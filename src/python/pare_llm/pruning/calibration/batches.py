@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -75,7 +76,8 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
     """Read all batches: tensors, the first argument of the model, or mappings, without labels.
 
     The held-out batches are the last ones. If `validation` is a share, windows of `batches` are held out,
-    evenly spaced over the windows of all ranks. Every rank has to call this function.
+    evenly spaced over the windows of all ranks: those of the first batch of each rank, then those of the
+    second, and so on. Every rank has to call this function.
     """
     fitted = ranks.together(lambda: _read_all(batches, "batches"))
     if isinstance(validation, Iterable):
@@ -87,15 +89,19 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
 
 def _hold_out(batches: Sequence[Batch], share: float, ranks: Ranks) -> tuple[list[Batch], list[Batch]]:
     """Divide batches into those with the windows to fit, and those with the held-out windows."""
-    counts = ranks.collect(sum(batch.windows for batch in batches))
-    positions = set(held_out_positions(sum(counts), share))
-    first = sum(counts[: ranks.index])
+    counts = ranks.collect([batch.windows for batch in batches])
+    positions = set(held_out_positions(sum(map(sum, counts)), share))
+    begin = 0
+    # The position of the first window of each batch of this rank.
+    starts: list[int] = []
+    for round_of_ranks in zip_longest(*counts, fillvalue=0):
+        starts.append(begin + sum(round_of_ranks[: ranks.index]))
+        begin += sum(round_of_ranks)
     fitted: list[Batch] = []
     held_out: list[Batch] = []
-    for batch in batches:
+    for first, batch in zip(starts, batches, strict=False):
         chosen = [window for window in range(batch.windows) if first + window in positions]
         rest = [window for window in range(batch.windows) if first + window not in positions]
-        first += batch.windows
         if chosen:
             held_out.append(batch.take(chosen))
         if rest or not chosen:
