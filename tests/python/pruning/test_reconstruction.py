@@ -246,6 +246,11 @@ def test_options_that_do_not_work_are_refused(options: dict[str, Any], message: 
         run(tiny_model("opt"), **options)
 
 
+def test_inference_mode_is_refused() -> None:
+    with torch.inference_mode(), pytest.raises(ValueError, match="reconstruct=3: needs gradients, which"):
+        run(tiny_model("opt"))
+
+
 def test_the_reconstruction_needs_batches() -> None:
     with pytest.raises(ValueError, match="batches: reconstruct=3 needs at least one batch, got none"):
         prune_(tiny_model("opt"), [], LocalClient(), method="magnitude", reconstruct=3, progress=False)

@@ -12,6 +12,7 @@ from pruning_support import LocalClient, tiny_model, token_batches
 from test_block_loop import BLOCK_LISTS, padded_batch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.fsdp import fully_shard
 
 # The layers that write into the residual stream, of the attention and of the network after it.
 WRITERS = {
@@ -27,8 +28,14 @@ WRITERS = {
 MULTIPLIER = 0.5
 
 
-def run(kind: str, batches: Any = None, **options: Any) -> tuple[Any, LocalClient, Any]:
+def run(
+    kind: str, batches: Any = None, *, is_sharded: bool = False, **options: Any
+) -> tuple[Any, LocalClient, Any]:
     model, client = tiny_model(kind), LocalClient()
+    if is_sharded:
+        for block in model.model.decoder.layers:
+            fully_shard(block)
+        fully_shard(model)
     options = {"method": "wanda", "target": "dense", "progress": False, **options}
     return model, client, prune_(model, batches or token_batches(2), client, **options)
 
@@ -134,16 +141,18 @@ def test_held_out_windows_are_not_in_the_targets() -> None:
         assert torch.equal(one, other)
 
 
-def targets_of_rank() -> list[tuple[str, Tensor]]:
+def targets_of_rank(is_sharded: bool) -> list[tuple[str, Tensor]]:
     batches = token_batches(5)[dist.get_rank() :: 2]
-    _, client, report = run("opt", batches, validation=0, layers=["fc1", "fc2"])
+    _, client, report = run("opt", batches, is_sharded=is_sharded, layers=["fc1", "fc2"])
     assert len(report.layers) == 6
     return [(str(target.shape), target) for target in client.targets if target is not None]
 
 
-def test_targets_are_summed_over_the_ranks(tmp_path: Path) -> None:
-    _, single, _ = run("opt", token_batches(5), validation=0, layers=["fc1", "fc2"])
-    found = [each for rank in successful(run_on_ranks(targets_of_rank, 2, tmp_path)) for each in rank]
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_targets_are_summed_over_the_ranks(is_sharded: bool, tmp_path: Path) -> None:
+    _, single, _ = run("opt", token_batches(5), layers=["fc1", "fc2"])
+    ranks = successful(run_on_ranks(targets_of_rank, 2, tmp_path, is_sharded))
+    found = [each for rank in ranks for each in rank]
     assert len(found) == 6  # each rank sends the targets of the layers that it solves
     for target in single.targets:
         assert target is not None

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from pare_llm.client.layer_query import LayerQuery
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.model.layer_choice import LayerChoice
@@ -121,6 +123,10 @@ class RunOptions:
             raise ValueError(
                 f"reconstruct={self.reconstruct}: does not work with bits={queries[rounded]['bits']} of "
                 f"{rounded.name}, because the trained weights would leave the grid"
+            )
+        if self.reconstruct and torch.is_inference_mode_enabled():
+            raise ValueError(
+                f"reconstruct={self.reconstruct}: needs gradients, which torch.inference_mode does not allow"
             )
         if self.reconstruct and is_sharded:
             raise ValueError(

@@ -45,9 +45,8 @@ class BlockReconstruction:
         `wanted` has the outputs that the block should have for `inputs`.
         """
         started = time.perf_counter()
-        with torch.inference_mode(False):
-            trainer = BlockTrainer(block, layers, inputs, wanted, self.batches, self.ranks)
-            result, values = trainer.train(self.epochs)
+        trainer = BlockTrainer(block, layers, inputs, wanted, self.batches, self.ranks)
+        result, values = trainer.train(self.epochs)
         result = replace(result, seconds=time.perf_counter() - started)
 
         def record() -> None:
