@@ -53,18 +53,19 @@ class InputStatistics:
             client.put_hessian(hessian_upper, validation_upper) if is_shared and not self._at_host else None
         )
 
-    def prune(self, weight: Tensor, query: LayerQuery) -> PrunedLayer[Tensor]:
+    def prune(self, weight: Tensor, query: LayerQuery, target: Tensor | None = None) -> PrunedLayer[Tensor]:
         """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`."""
         if not self._is_shared:
             return self._client.prune_layer(
                 weight,
                 hessian_upper=self._hessian_upper,
                 validation_hessian_upper=self._validation_upper,
+                target=target,
                 **query,
             )
         if self._at_host:
-            return self._at_host.prune(weight, **query)
-        return self._client.prune_layer(weight, hessian=self._digest, **query)
+            return self._at_host.prune(weight, target=target, **query)
+        return self._client.prune_layer(weight, hessian=self._digest, target=target, **query)
 
     def delete(self) -> None:
         """Delete the statistics at the hosts."""
