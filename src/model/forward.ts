@@ -26,8 +26,8 @@ export interface ForwardOptions extends ForwardDivision {
    */
   readonly storage?: HiddenStatesStorage;
   /**
-   * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It has the windows before `boundary`, and
-   * is stored in memory only. A resumed forward pass computes it again. @default false
+   * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It is stored in memory only. A resumed
+   * forward pass computes it again. @default false
    */
   readonly hasDenseStream?: boolean;
 }
@@ -82,10 +82,7 @@ export class Forward {
     const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
     const sizes = { tokens, hiddenSize, deviceBytes };
     const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
-    const { boundary = windows.length } = memory;
-    const denseStates = hasDenseStream
-      ? new HiddenStates(backend, { ...sizes, batches: batches.filter(({ first }) => first < boundary) })
-      : undefined;
+    const denseStates = hasDenseStream ? new HiddenStates(backend, { ...sizes, batches }) : undefined;
     const forward = new Forward(backend, model, tokens, hiddenStates, denseStates);
     try {
       const lastBlock = await storage?.folder.lastBlock();

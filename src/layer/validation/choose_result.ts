@@ -4,20 +4,20 @@
  * method, so it replaces the layer as a whole.
  */
 
-import type { Backend } from "../device/backend.ts";
-import { ResourceSet } from "../device/owned.ts";
-import type { TiledMatrix } from "../device/tiled_matrix.ts";
-import { METHODS } from "../protocol/methods.ts";
-import type { IndexRange } from "./linalg/blocking.ts";
-import { total } from "./linalg/quadratic_form.ts";
-import { addScaled, copyMatrix } from "./linalg/tile_arithmetic.ts";
-import type { LayerParameters, MethodResult, SolveTask } from "./methods.ts";
-import { solveMagnitude } from "./solvers/magnitude.ts";
-import { type NearestWeights, nearestWeights } from "./solvers/nearest_weights.ts";
-import { ScaledLoss } from "./solvers/scaled_statistics.ts";
-import { FormSums } from "./solvers/solution.ts";
-import type { Solution } from "./solvers/solver.ts";
-import type { ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
+import type { Backend } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { METHODS } from "../../protocol/methods.ts";
+import type { IndexRange } from "../linalg/blocking.ts";
+import { total } from "../linalg/quadratic_form.ts";
+import { addScaled, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import type { LayerParameters, MethodResult, SolveTask } from "../methods.ts";
+import { solveMagnitude } from "../solvers/magnitude.ts";
+import { type NearestWeights, nearestWeights } from "../solvers/nearest_weights.ts";
+import { ScaledLoss } from "../solvers/scaled_statistics.ts";
+import { FormSums } from "../solvers/solution.ts";
+import type { Solution } from "../solvers/solver.ts";
+import type { ValidationFigures, ValidationLoss } from "../solvers/validation_loss.ts";
 
 /**
  * Returns the result with the smallest validation loss. Of equal losses, it is that of the method. Frees the others, and `result` too if it
