@@ -24,7 +24,7 @@ import { openBackend } from "./open_backend.ts";
 import { windowTokens } from "./options/common_options.ts";
 import { checkMethodSizes, layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
-import { checkDamping } from "./prune/check_damping.ts";
+import { checkHeldOut } from "./prune/check_held_out.ts";
 import { checkFormat } from "./prune/check_format.ts";
 import { checkReconstruct } from "./prune/check_reconstruct.ts";
 import { checkTarget } from "./prune/check_target.ts";
@@ -89,7 +89,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const parameters = reportedParameters({ query, options });
   const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint };
   const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
-  checkDamping(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0, options.preset);
+  checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0, options.preset);
   const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
   const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
   if (options.plan) {

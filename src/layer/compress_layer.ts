@@ -10,20 +10,16 @@ import { formatPattern } from "../tensor/pattern.ts";
 import { dampStatistics } from "./damp_statistics.ts";
 import { readDiagonal } from "./linalg/diagonal.ts";
 import type { Factor } from "./linalg/factor.ts";
-import { copyShrunk } from "./linalg/shrink.ts";
 import {
   checkOperands,
-  type DampedParameters,
-  keepsHessian,
   type LayerOperands,
   type LayerParameters,
   type MethodResult,
   usesFactor,
 } from "./methods.ts";
-import { runMethod } from "./run_method.ts";
+import { solveTowardsTarget } from "./solve_towards_target.ts";
 import { largestWeight, scaleByPowerOfTwo, scaleExponent, underflows } from "./weight_scale.ts";
 import { relativeError as errorRatio } from "./solvers/solution.ts";
-import { type TargetFigures, TargetStep } from "./target_step.ts";
 import type { Solution } from "./solvers/solver.ts";
 
 /** The report of the solve. The caller knows and adds the phases `read` and `total`. */
@@ -93,7 +89,7 @@ export async function compressLayer(
     // The grids of rounded weights are not homogeneous: they have a smallest scale.
     const exponent = parameters.quantization ? 0 : scaleExponent(size.weight, size.statistic);
     if (exponent !== 0) {
-      for (const matrix of [weight, operands.target]) {
+      for (const matrix of [weight, operands.target, operands.validationTarget]) {
         if (matrix) scaleByPowerOfTwo(backend, matrix, -exponent);
       }
     }
@@ -124,7 +120,7 @@ export async function compressLayer(
       ...shrinkage > 0 && { shrinkage },
       iterations: result.iterations,
       refit_steps: result.refitSteps,
-      ...result.targetChange && { target_change: result.targetChange },
+      ...result.target && { target_step: result.target.step, target_change: result.target.change },
       notes: [...result.notes, ...figures.note ? [figures.note] : []],
       ...reportValidation(result.validation, parameters, lossUnit, size.weight, exponent),
       backend: backend.kind,
@@ -140,69 +136,6 @@ export async function compressLayer(
     return { solution, factor: newFactor, report, mayOverflow };
   } catch (error) {
     newFactor?.destroy();
-    throw error;
-  }
-}
-
-/** The note of a layer with a target whose other notes state losses. */
-const TARGET_NOTE =
-  "The losses in the other notes are errors against the weights after the step towards the target.";
-
-/** The note of a layer with shrunk statistics whose other notes state losses. */
-const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk statistics.";
-
-interface SolveParameters extends DampedParameters {
-  /** s, as far as the solve shrinks the Hessian towards its diagonal (`linalg/shrink.ts`). The factor is that of the shrunk Hessian. */
-  readonly shrinkage: number;
-}
-
-/** Takes the step towards the target if the layer has one, runs the method, and measures its result against the original weights. */
-async function solveTowardsTarget(
-  backend: Backend,
-  { target, ...operands }: LayerOperands,
-  { targetStep, shrinkage, ...parameters }: SolveParameters,
-  clock: () => number,
-): Promise<MethodResult & { readonly targetChange?: TargetFigures["change"] }> {
-  using owned = new DisposableStack();
-  if (!target) {
-    if (shrinkage === 0) return await runMethod(backend, operands, parameters, clock);
-    const shrunk = owned.adopt(
-      await copyShrunk(backend, operands.hessian!, shrinkage),
-      (copy) => copy.destroy(),
-    );
-    const shrunkOperands = { ...operands, hessian: shrunk, unshrunk: operands.hessian };
-    const result = await runMethod(backend, shrunkOperands, parameters, clock);
-    const { notes } = result;
-    return notes.length > 0 ? { ...result, notes: [...notes, SHRUNK_NOTE] } : result;
-  }
-  const { layer: { weight }, factor } = operands, hessian = operands.hessian!;
-  const step = await TargetStep.take(backend, { weight, hessian, target }, factor!, targetStep!);
-  owned.defer(() => step.destroy());
-  // The method may overwrite the Hessian, with which its result is measured.
-  const isValidated = operands.validation !== undefined;
-  const copy = keepsHessian(parameters, isValidated)
-    ? await copyShrunk(backend, hessian, shrinkage)
-    : undefined;
-  owned.defer(() => copy?.destroy());
-  const result = await runMethod(
-    backend,
-    { ...operands, hessian: copy },
-    { ...parameters, relativeError: isValidated && parameters.relativeError },
-    clock,
-  );
-  const { solution, notes } = result;
-  copy?.destroy();
-  try {
-    const { loss, weightForm, change } = await step.measure(solution.q);
-    return {
-      ...result,
-      solution: { ...solution, loss, weightForm: parameters.relativeError ? weightForm : null },
-      damping: result.damping ?? factor!.damping,
-      notes: notes.length > 0 ? [...notes, TARGET_NOTE] : notes,
-      targetChange: change,
-    };
-  } catch (error) {
-    solution.destroy();
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Backend } from "../device/backend.ts";
 import { DEFAULT_DAMPING } from "../protocol/limits.ts";
-import { chooseDamping } from "./choose_damping.ts";
+import { chooseDamping } from "./validation/choose_damping.ts";
 import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
 import { copyTiled } from "./linalg/submatrix.ts";
 import {

@@ -148,6 +148,8 @@ export interface LayerOperands {
   readonly factor?: Factor;
   /** The validation statistics, in the form of `hessian`. Their values are not changed. They decide which of two results is better. */
   readonly validation?: TiledMatrix;
+  /** Tv, (rows, cols) f32, with a target and validation statistics. Read only. It takes part in the decisions of `validation`. */
+  readonly validationTarget?: TiledMatrix;
   /**
    * H before it was shrunk, in the form of `hessian`, which is then the shrunk one. Read only. With it, and with validation statistics, the
    * loss of the result is measured on H.
@@ -169,8 +171,11 @@ export interface LayerParameters extends SolveOptions {
   readonly effort?: Effort;
   /** How the kept weights are rounded. Undefined if the kept weights are not rounded. */
   readonly quantization?: QuantizationOptions;
-  /** α, the size of the step towards the target before the solve (`target_step.ts`). Undefined if the layer has no target. */
-  readonly targetStep?: number;
+  /**
+   * α, the size of the step towards the target before the solve (`target_step.ts`), or `auto` if the validation target chooses it
+   * (`choose_target_step.ts`). Undefined if the layer has no target.
+   */
+  readonly targetStep?: number | "auto";
 }
 
 /** The parameters of a layer whose damping is known. */
@@ -225,13 +230,18 @@ export function needsStatistics(
 
 /** Checks that the method can use the operands. @throws {TypeError} if it cannot */
 export function checkOperands(
-  { hessian, factor, validation, target }: LayerOperands,
+  { hessian, factor, validation, target, validationTarget }: LayerOperands,
   parameters: LayerParameters,
 ): void {
   const { method, targetStep } = parameters,
     needsHessian = keepsHessian(parameters, validation !== undefined);
   if (choosesDamping(parameters) && (!hessian || factor || !validation)) {
     throw new TypeError("damping auto: needs a hessian and validation statistics, and cannot use a factor");
+  }
+  if (validationTarget ? !target || !validation : targetStep === "auto") {
+    throw new TypeError(
+      "operands of a layer: a validation target needs a target and validation statistics, and step auto needs it",
+    );
   }
   if ((target === undefined) !== (targetStep === undefined)) {
     throw new TypeError(`operands of a layer: a target and the size of its step need each other`);

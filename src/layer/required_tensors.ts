@@ -1,12 +1,15 @@
-/** Refuses a layer that lacks an optional tensor which its parameters need. */
+/** Refuses a layer that lacks an optional tensor which its parameters need, or whose stored statistics do not fit. */
 
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { TensorMismatchError } from "./errors.ts";
+import type { Loan } from "./loan.ts";
 import { choosesDamping, type LayerParameters } from "./methods.ts";
 
 /** The optional tensors of a layer, whether in its body or stored. */
 export interface GivenTensors {
   readonly validation: boolean;
   readonly target: boolean;
+  readonly validationTarget: boolean;
 }
 
 /**
@@ -20,11 +23,31 @@ export function requireTensors(
   has: GivenTensors,
   hasTargetStep: boolean,
 ): void {
-  if (hasTargetStep && !has.target) {
-    throw new TensorMismatchError("target", `F32 [${rows}, ${cols}], because target_step needs it`, "none");
+  const refuse = (tensor: string, shape: readonly number[], reason: string) => {
+    throw new TensorMismatchError(tensor, `F32 [${shape.join(", ")}], because ${reason}`, "none");
+  };
+  if (!has.target && (hasTargetStep || has.validationTarget)) {
+    refuse("target", [rows, cols], `${hasTargetStep ? "target_step" : "validation_target"} needs it`);
+  }
+  if (parameters.targetStep === "auto" && !has.validationTarget) {
+    refuse("validation_target", [rows, cols], "target_step auto chooses by it");
+  }
+  if (has.validationTarget && !has.validation) {
+    refuse("validation_hessian", [cols, cols], "validation_target needs it");
   }
   if (choosesDamping(parameters) && !has.validation) {
-    const expected = `F32 [${cols}, ${cols}], because damping auto chooses by the validation statistics`;
-    throw new TensorMismatchError("validation_hessian", expected, "none");
+    refuse("validation_hessian", [cols, cols], "damping auto chooses by the validation statistics");
+  }
+}
+
+/** Checks that the stored statistics are for the layer's number of inputs. @throws {TensorMismatchError} if they are for another number */
+export function checkLoanFits({ rows, cols }: Pick<TiledMatrix, "rows" | "cols">, loan: Loan): void {
+  const order = loan.hessian.cols;
+  if (order !== cols) {
+    throw new TensorMismatchError(
+      "weight",
+      `[out_features, ${order}] to fit the stored statistics`,
+      `[${rows}, ${cols}]`,
+    );
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import { chooseResult } from "./choose_result.ts";
+import { chooseResult } from "./validation/choose_result.ts";
 import { refit, type RefitReport } from "./solvers/refit.ts";
 import { roundSolution } from "./solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
@@ -37,7 +37,12 @@ export async function runMethod(
     : [];
   using scratch = new DisposableStack();
   const validation = operands.validation && scratch.adopt(
-    await ValidationLoss.open(backend, operands.layer.weight, operands.validation),
+    await ValidationLoss.open(
+      backend,
+      operands.layer.weight,
+      operands.validation,
+      operands.validationTarget,
+    ),
     (loss) => loss.destroy(),
   );
   let scaled: ScaledStatistics | undefined;

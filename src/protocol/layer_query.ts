@@ -32,8 +32,8 @@ export interface LayerQuery {
   readonly refit?: number;
   /** How much work to spend on the mask, for alps. Defaults to default. */
   readonly effort?: "fast" | "default" | "best";
-  /** The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. Needs the tensor. Defaults to 0.5. Accepts 0 to 1. */
-  readonly target_step?: number;
+  /** The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. auto chooses by the tensor validation_target, which it needs. Needs the tensor target. Defaults to 0.5. Accepts 0 to 1. */
+  readonly target_step?: "auto" | number;
   /** Whether to compute relative_error, which costs one more matrix product. Defaults to true. */
   readonly error?: boolean;
   /** The dtype of the weights in the answer. same is that of the request. Defaults to same. */

@@ -4,7 +4,11 @@
  */
 
 import type { Batch } from "../model/batches.ts";
-import { convertReplacement, type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
+import {
+  convertReplacement,
+  type TensorSource,
+  withReplacements,
+} from "../model/checkpoint/tensor_source.ts";
 import type { DeviceWeights } from "../model/device_weights.ts";
 import type { Forward } from "../model/forward.ts";
 import type { HiddenStates } from "../model/hidden_states/hidden_states.ts";
@@ -76,7 +80,13 @@ async function train(
   pruned: TensorSource,
 ): Promise<Pick<ReconstructedBlock, "before" | "keptEpoch" | "tensors">> {
   const { forward: { backend, model: { spec } }, openBlock: { block, replaced }, epochs } = task;
-  const trainer = await BlockTrainer.load(backend, spec, block, pruned, (name) => replaced.has(`${name}.weight`));
+  const trainer = await BlockTrainer.load(
+    backend,
+    spec,
+    block,
+    pruned,
+    (name) => replaced.has(`${name}.weight`),
+  );
   try {
     const before = await meter.measure(trainer.weights), tensors = new Map<string, HostTensor>();
     let least = before, keptEpoch = 0;

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
-import { chooseDamping } from "../../src/layer/choose_damping.ts";
+import { chooseDamping } from "../../src/layer/validation/choose_damping.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";

@@ -81,7 +81,7 @@ export function declarePrune(): Command {
       new Option(
         "--target <source>",
         "what the outputs of a layer should be: dense moves its weights towards the outputs of the dense model by --target-step before " +
-          "it is pruned, which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
+          "it is pruned (auto if windows are held out), which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
       )
         .choices(TARGET_SOURCES)
         .default("none"),

@@ -66,11 +66,18 @@ export const reportSchema = z.object({
     description: "The iterations that searched for the mask. 0 if the method does not iterate",
   }),
   refit_steps: z.int().min(0).default(0).meta({ description: "The conjugate-gradient steps of the result" }),
+  target_step: z.number().optional().meta({
+    description: "α, the size of the step towards the target that was taken. Absent without a target",
+  }),
   target_change: described(
     z.object({
       result: z.number().nullable().meta({ description: "The change of the error by the answer" }),
       step: z.number().nullable().meta({
         description: "The change by the step towards the target, before any weight is pruned",
+      }),
+      validation: z.number().nullable().optional().meta({
+        description:
+          "The change by the answer on the validation statistics and the validation target. Absent without a validation target",
       }),
     }),
     "The change of the layer's error against the target, Σ‖Mx − y‖² for weights M, from the weight before pruning, divided by " +

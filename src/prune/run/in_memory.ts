@@ -44,11 +44,20 @@ export interface InMemoryPruneOptions extends PruneServices {
 export async function pruneInMemory(
   model: Model,
   query: LayerQuery,
-  { windows, validationWindows, allocation: name = "uniform", reconstruct = 0, ...services }: InMemoryPruneOptions,
+  { windows, validationWindows, allocation: name = "uniform", reconstruct = 0, ...services }:
+    InMemoryPruneOptions,
 ): Promise<Model> {
   const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
   const allocation = name === "uniform" ? undefined : { name, layers: linearLayers(model.spec), sparsity };
   const isCalibrated = reconstruct > 0 || !needsNoStatistics(query), destination = memoryDestination(model);
-  const job = { model, windows, validationWindows, isCalibrated, queryOf: () => query, allocation, reconstruct };
+  const job = {
+    model,
+    windows,
+    validationWindows,
+    isCalibrated,
+    queryOf: () => query,
+    allocation,
+    reconstruct,
+  };
   return await pruneModel({ ...job, destination }, services);
 }

@@ -151,7 +151,9 @@ export class PruneRun implements AsyncDisposable {
 
   /** The digests of the tensors in which the layers and the trained parameters are stored, by name. */
   get replaced(): Digests {
-    return new Map([...this.layers, ...this.reconstructions].flatMap(({ digests }) => Object.entries(digests)));
+    return new Map(
+      [...this.layers, ...this.reconstructions].flatMap(({ digests }) => Object.entries(digests)),
+    );
   }
 
   /**

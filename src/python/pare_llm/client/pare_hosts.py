@@ -93,6 +93,7 @@ class PareHosts:
         validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         target: Tensor | None = None,
+        validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer at the next host that is free, as `Pare.prune_layer`.
@@ -118,9 +119,17 @@ class PareHosts:
                 try:
                     if isinstance(hessian, str):
                         statistics = self._statistics_at(host, hessian)
-                        return statistics.prune(weight, mask=mask, target=target, **query)
+                        return statistics.prune(
+                            weight, mask=mask, target=target, validation_target=validation_target, **query
+                        )
                     return host.pare.prune_layer(
-                        weight, hessian=hessian, mask=mask, target=target, **others, **query
+                        weight,
+                        hessian=hessian,
+                        mask=mask,
+                        target=target,
+                        validation_target=validation_target,
+                        **others,
+                        **query,
                     )
                 except (PareError, ConnectionError) as error:
                     if not self._mark_lost(host, error):

@@ -5,21 +5,21 @@
  * first which of the two are worth it (`sampleCandidates`).
  */
 
-import type { Backend } from "../device/backend.ts";
-import { ResourceSet } from "../device/owned.ts";
-import type { TiledMatrix } from "../device/tiled_matrix.ts";
-import { METHODS } from "../protocol/methods.ts";
-import type { IndexRange } from "./linalg/blocking.ts";
-import { total } from "./linalg/quadratic_form.ts";
-import { addScaled, copyMatrix } from "./linalg/tile_arithmetic.ts";
-import type { LayerParameters, MethodResult, SolveTask } from "./methods.ts";
-import { isSampled, sampleBits, sampleRows } from "./row_sample.ts";
-import { solveMagnitude } from "./solvers/magnitude.ts";
-import { type NearestWeights, nearestWeights } from "./solvers/nearest_weights.ts";
-import { ScaledLoss } from "./solvers/scaled_statistics.ts";
-import { FormSums } from "./solvers/solution.ts";
-import type { ForcedEntries, Solution } from "./solvers/solver.ts";
-import { type ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
+import type { Backend } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { METHODS } from "../../protocol/methods.ts";
+import type { IndexRange } from "../linalg/blocking.ts";
+import { total } from "../linalg/quadratic_form.ts";
+import { addScaled, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import type { LayerParameters, MethodResult, SolveTask } from "../methods.ts";
+import { isSampled, sampleBits, sampleMatrix, sampleRows } from "./row_sample.ts";
+import { solveMagnitude } from "../solvers/magnitude.ts";
+import { type NearestWeights, nearestWeights } from "../solvers/nearest_weights.ts";
+import { ScaledLoss } from "../solvers/scaled_statistics.ts";
+import { FormSums } from "../solvers/solution.ts";
+import type { ForcedEntries, Solution } from "../solvers/solver.ts";
+import { type ValidationFigures, ValidationLoss } from "../solvers/validation_loss.ts";
 
 /**
  * Returns the result with the smallest validation loss. Of equal losses, it is that of the method. Frees the others, and `result` too if it
@@ -95,8 +95,8 @@ interface Candidates {
 
 /** A layer is compared as a whole at once if it has fewer rows, because its sample would be a large part of it. */
 const SMALLEST_SAMPLED_LAYER = 256;
-/** Magnitude is not worth a measurement of the whole layer if its loss on the sample exceeds that of the method by this factor. */
-const HOPELESS = 1.5;
+/** Magnitude is not worth a measurement of the whole layer if it raises the loss of the sample by more than this part. */
+const LARGEST_RISE = 0.5;
 /** The nearest weights are not worth it if they would lower the loss of the sample by less than this part. */
 const SMALLEST_GAIN = 0.01;
 
@@ -118,20 +118,22 @@ async function sampleCandidates(
   try {
     const { forced } = operands.layer, layer = { weight: validation.weight, forced };
     const sample = owned.add(await sampleRows(backend, layer)), scratch = sample.weight;
-    const sampled = owned.add(await ValidationLoss.open(backend, scratch, operands.validation!));
+    const target = operands.validationTarget && owned.add(sampleMatrix(backend, operands.validationTarget));
+    const sampled = owned.add(await ValidationLoss.open(backend, scratch, operands.validation!, target));
     const sampledLosses = losses.filter((_, row) => isSampled(row, losses.length));
+    const size = total(sampledLosses.map(Math.abs)); // With a target, a loss can be negative.
     if (candidates.magnitude) {
       const task = { backend, parameters, scratch, forced: sample.forced };
       const magnitude = await magnitudeResult(task, sampled);
       magnitude.solution.destroy();
-      candidates.magnitude = !(magnitude.loss > HOPELESS * total(sampledLosses));
+      candidates.magnitude = !(magnitude.loss - total(sampledLosses) > LARGEST_RISE * size);
     }
     if (candidates.nearest) {
       const mask = owned.add(sampleBits(backend, solution.mask, layer.weight));
       const nearest = owned.add(nearestWeights(backend, sampled.weight, scratch, mask, parameters));
       const nearestLosses = await sampled.rows(nearest);
       const gains = sampledLosses.map((loss, i) => Math.max(0, loss - nearestLosses[i]));
-      candidates.nearest = !(total(gains) <= SMALLEST_GAIN * total(sampledLosses));
+      candidates.nearest = !(total(gains) <= SMALLEST_GAIN * size);
     }
     return candidates;
   } finally {

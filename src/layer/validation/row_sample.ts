@@ -1,12 +1,12 @@
 /** Copies every k-th row of a layer, so that parameters that hardly depend on the row can be tried at a fraction of the cost. */
 
-import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import { ResourceSet } from "../device/owned.ts";
-import { TiledMatrix } from "../device/tiled_matrix.ts";
-import { wordsPerRow } from "../tensor/pattern.ts";
-import { copySubmatrix, submatrixOf } from "./linalg/submatrix.ts";
-import { ColumnCounts } from "./sinks/mask_sink.ts";
-import type { ForcedEntries, Layer } from "./solvers/solver.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { wordsPerRow } from "../../tensor/pattern.ts";
+import { copySubmatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { ColumnCounts } from "../sinks/mask_sink.ts";
+import type { ForcedEntries, Layer } from "../solvers/solver.ts";
 
 /** The largest distance k of two sampled rows, and the number of rows below which a layer is not sampled more thinly. */
 const LARGEST_STEP = 8, FEWEST_ROWS = 64;
@@ -38,21 +38,31 @@ export function isSampled(row: number, rows: number): boolean {
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
 export async function sampleRows(backend: Backend, { weight, forced }: Layer): Promise<SampledLayer> {
-  const step = stepOf(weight.rows), rows = sampledRows(weight.rows), owned = new ResourceSet();
+  const owned = new ResourceSet();
   try {
-    const { cols, edge } = weight;
-    const sample = owned.add(new TiledMatrix(backend, { label: "sampled rows", rows, cols, edge }));
-    copyEveryRow(backend, weight, step, sample);
+    const sample = owned.add(sampleMatrix(backend, weight));
     const bits = forced && owned.add(sampleBits(backend, forced.bits, weight));
     return {
       weight: sample,
-      forced: bits && await countForced(backend, bits, cols),
+      forced: bits && await countForced(backend, bits, weight.cols),
       destroy: () => owned.destroy(),
     };
   } catch (error) {
     owned.destroy();
     throw error;
   }
+}
+
+/**
+ * Queues copying the rows 0, k, 2k, … of a matrix of (rows, cols).
+ * @returns the copy, in tiles of the same edge. The caller frees it
+ * @throws {OutOfDeviceMemoryError}
+ */
+export function sampleMatrix(backend: Backend, matrix: TiledMatrix): TiledMatrix {
+  const { cols, edge } = matrix, rows = sampledRows(matrix.rows);
+  const sample = new TiledMatrix(backend, { label: "sampled rows", rows, cols, edge });
+  copyEveryRow(backend, matrix, stepOf(matrix.rows), sample);
+  return sample;
 }
 
 /** Queues copying row `step`·i of `source` to row i of `target`. */
