@@ -89,7 +89,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const parameters = reportedParameters({ query, options });
   const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint };
   const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
-  checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0, options.preset);
+  checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0);
   const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
   const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
   if (options.plan) {

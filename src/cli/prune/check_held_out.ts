@@ -3,7 +3,6 @@
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { optionName } from "../options/layer_options.ts";
 import { UsageError } from "../errors.ts";
-import { presetHint, type PresetName } from "./named_options.ts";
 
 /** The parameters that held-out windows choose if they are `auto`. */
 const CHOSEN = ["damping", "target_step"] as const satisfies (keyof LayerQuery)[];
@@ -17,7 +16,6 @@ export function checkHeldOut(
   layers: readonly { readonly name: string }[],
   queryOf: (name: string) => LayerQuery,
   heldOut: number,
-  preset: PresetName,
 ): void {
   if (heldOut > 0) return;
   for (const parameter of CHOSEN) {
@@ -27,9 +25,7 @@ export function checkHeldOut(
       `option --${
         optionName(parameter)
       } auto: ${open.name}: held-out windows choose it, and this run holds out none: ` +
-        `raise --validation or --samples, or set a number${
-          parameter === "damping" ? presetHint(preset, parameter) : ""
-        }`,
+        "raise --validation or --samples, or set a number",
     );
   }
 }

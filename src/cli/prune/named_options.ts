@@ -11,7 +11,7 @@ import type { LayerFlags } from "../options/layer_options.ts";
 import type { TargetSource } from "../../prune/run/job.ts";
 
 /** The options that presets and protocols set, as commander parses them. */
-export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "damping" | "tokenWeights"> {
+export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "tokenWeights"> {
   /** Absent if a protocol stands for the texts. */
   readonly calibration?: readonly string[];
   readonly samples: number;
@@ -32,7 +32,7 @@ type Named<Options extends NamedOptions> = Options & Required<Pick<NamedOptions,
 /** Options that a preset sets together: if the command line gives one of them, the preset sets none of them. */
 interface OptionGroup {
   readonly set: Partial<
-    Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "damping" | "reconstruct">
+    Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "reconstruct">
   >;
   /** Options with which these ones do not work. If the command line gives one of them, the preset sets none either. */
   readonly unless?: readonly string[];
@@ -43,7 +43,6 @@ export const PRESETS = {
   default: [],
   best: [
     { set: { method: "alps", effort: "best" } },
-    { set: { damping: "auto" } },
     { set: { target: "dense" }, unless: ["server", "trueSequential", "plan"] },
     { set: { reconstruct: 5 }, unless: ["bits"] },
   ],
