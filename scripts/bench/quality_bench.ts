@@ -196,7 +196,11 @@ export const bench: Bench<QualityOptions, QualityResults> = {
     }
     return results;
   },
-  tables: { real: (results) => table(results, true), fixtures: (results) => table(results, false) },
+  tables: {
+    real: (results) => table(results, ({ model }) => model in REAL_MODELS),
+    fixtures: (results) => table(results, ({ model }) => !(model in REAL_MODELS)),
+    summary: (results) => table(results, isInSummary),
+  },
 };
 
 /** The settings of a model. Windows are short enough that a cell of the real model takes less than two minutes on two cores. */
@@ -396,16 +400,30 @@ interface Row {
   readonly cell: Pick<CellResult, "perplexities" | "layerError">;
 }
 
-/** Renders one row per cell, in the order of the declarations. Models start with the row of the dense model. */
-function table({ models, cells }: QualityResults, isReal: boolean): string {
-  const chosen = models.filter(({ name }) => name in REAL_MODELS === isReal);
+/** The name of a cell in its parts. */
+type CellParts = Readonly<Record<"model" | "calibration" | "target" | "method", string>>;
+
+/** Whether a cell is in the short table: what a user gets without options on a real model, beside the simplest and the published methods. */
+function isInSummary({ model, target, method, calibration }: CellParts): boolean {
+  return model === "smollm2-rescaled" && ["4bit-g32", "50", "2:4", "dense"].includes(target) &&
+    calibration !== "mix" &&
+    [NEAREST, "published", "default", "best", ""].includes(method);
+}
+
+/** Renders one row per chosen cell, in the order of the declarations. Models start with the row of the dense model. */
+function table({ models, cells }: QualityResults, isChosen: (parts: CellParts) => boolean): string {
+  const chosen = models.filter(({ name: model }) =>
+    isChosen({ model, target: "dense", method: "", calibration: "" })
+  );
   const rows = chosen.flatMap(({ name: model, dense }): Row[] => [
     { model, target: "dense", method: "", calibration: "", cell: { perplexities: dense } },
     ...Object.entries(TARGETS).flatMap(([target, { title }]) =>
       Object.entries(METHODS).flatMap(([method, { title: methodTitle }]) =>
         ["none", ...Object.keys(CALIBRATIONS)].flatMap((calibration) => {
           const cell = cells.find(({ name }) => name === [model, calibration, target, method].join("/"));
-          return cell ? [{ model, target: title, method: methodTitle, calibration, cell }] : [];
+          return cell && isChosen({ model, target, method, calibration })
+            ? [{ model, target: title, method: methodTitle, calibration, cell }]
+            : [];
         })
       )
     ),
