@@ -7,7 +7,9 @@
 
 import { matchesGlob } from "node:path";
 import { integer } from "../../src/cli/options/common_options.ts";
+import { PRESETS } from "../../src/cli/prune/named_options.ts";
 import { declarePrune } from "../../src/cli/prune/prune_options.ts";
+import { DEFAULT_DAMPING } from "../../src/protocol/limits.ts";
 import { layerQuerySchema } from "../../src/protocol/parameters.ts";
 import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
@@ -23,6 +25,8 @@ import { formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown
 interface Part {
   readonly title: string;
   readonly options: readonly string[];
+  /** Whether `pare prune` chooses what the options leave open, as for a user. By default those of {@link OFF} are off. */
+  readonly isWhole?: boolean;
 }
 
 /** The kinds of text on which each cell is measured. */
@@ -89,6 +93,20 @@ const METHODS: Readonly<Record<string, Part>> = {
     title: "ALPS, equal tokens, validation, targets",
     options: ["--method", "alps", ...UNIT, ...HELD_OUT, "--target", "dense"],
   },
+  "alps-reconstruct": {
+    title: "ALPS, equal tokens, validation, reconstruction",
+    options: ["--method", "alps", ...UNIT, ...HELD_OUT, "--reconstruct", "5"],
+  },
+  "alps-target-reconstruct": {
+    title: "ALPS, equal tokens, validation, targets, reconstruction",
+    options: ["--method", "alps", ...UNIT, ...HELD_OUT, "--target", "dense", "--reconstruct", "5"],
+  },
+  ...Object.fromEntries(
+    Object.keys(PRESETS).map((preset) => [
+      preset,
+      { title: `\`--preset ${preset}\``, options: ["--preset", preset], isWhole: true },
+    ]),
+  ),
 };
 
 /** The options that a method gets unless it sets them, so that a change of a default changes no cell. */
@@ -96,6 +114,8 @@ const OFF: readonly (readonly [option: string, value: string])[] = [
   ["--token-weights", "none"],
   ["--validation", "0"],
   ["--target", "none"],
+  ["--reconstruct", "0"],
+  ["--damping", String(DEFAULT_DAMPING)],
 ];
 
 /** What is chosen for rounding only, as {@link OFF}. */
@@ -176,7 +196,11 @@ export const bench: Bench<QualityOptions, QualityResults> = {
     }
     return results;
   },
-  tables: { real: (results) => table(results, true), fixtures: (results) => table(results, false) },
+  tables: {
+    real: (results) => table(results, ({ model }) => model in REAL_MODELS),
+    fixtures: (results) => table(results, ({ model }) => !(model in REAL_MODELS)),
+    summary: (results) => table(results, isInSummary),
+  },
 };
 
 /** The settings of a model. Windows are short enough that a cell of the real model takes less than two minutes on two cores. */
@@ -321,7 +345,11 @@ export function cellOptions(
   known: ReadonlySet<string> = PRUNE_OPTIONS,
 ): string[] {
   const chosen = [...TARGETS[target].options, ...METHODS[method].options];
-  const off = [...method === NEAREST ? [] : OFF, ...chosen.includes("--bits") ? ROUNDING_OFF : []];
+  const { isWhole = false } = METHODS[method],
+    off = [
+      ...method === NEAREST || isWhole ? [] : OFF,
+      ...chosen.includes("--bits") && !isWhole ? ROUNDING_OFF : [],
+    ];
   return [
     ...chosen,
     ...off.flatMap(([option, value]) => known.has(option) && !chosen.includes(option) ? [option, value] : []),
@@ -372,16 +400,30 @@ interface Row {
   readonly cell: Pick<CellResult, "perplexities" | "layerError">;
 }
 
-/** Renders one row per cell, in the order of the declarations. Models start with the row of the dense model. */
-function table({ models, cells }: QualityResults, isReal: boolean): string {
-  const chosen = models.filter(({ name }) => name in REAL_MODELS === isReal);
+/** The name of a cell in its parts. */
+type CellParts = Readonly<Record<"model" | "calibration" | "target" | "method", string>>;
+
+/** Whether a cell is in the short table: what a user gets without options on a real model, beside the simplest and the published methods. */
+function isInSummary({ model, target, method, calibration }: CellParts): boolean {
+  return model === "smollm2-rescaled" && ["4bit-g32", "50", "2:4", "dense"].includes(target) &&
+    calibration !== "mix" &&
+    [NEAREST, "published", "default", "best", ""].includes(method);
+}
+
+/** Renders one row per chosen cell, in the order of the declarations. Models start with the row of the dense model. */
+function table({ models, cells }: QualityResults, isChosen: (parts: CellParts) => boolean): string {
+  const chosen = models.filter(({ name: model }) =>
+    isChosen({ model, target: "dense", method: "", calibration: "" })
+  );
   const rows = chosen.flatMap(({ name: model, dense }): Row[] => [
     { model, target: "dense", method: "", calibration: "", cell: { perplexities: dense } },
     ...Object.entries(TARGETS).flatMap(([target, { title }]) =>
       Object.entries(METHODS).flatMap(([method, { title: methodTitle }]) =>
         ["none", ...Object.keys(CALIBRATIONS)].flatMap((calibration) => {
           const cell = cells.find(({ name }) => name === [model, calibration, target, method].join("/"));
-          return cell ? [{ model, target: title, method: methodTitle, calibration, cell }] : [];
+          return cell && isChosen({ model, target, method, calibration })
+            ? [{ model, target: title, method: methodTitle, calibration, cell }]
+            : [];
         })
       )
     ),

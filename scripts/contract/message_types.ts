@@ -111,8 +111,9 @@ async function writeMessages(): Promise<Map<string, WrittenType>> {
 function layerQueryType(): string {
   const members = parameterTexts().map(({ name, type, choices, ...text }) => {
     const plain = type === "integer" ? "number" : name === "pattern" ? "PatternText" : type;
-    const union = choices.map((choice) => JSON.stringify(choice)).join(" | ");
-    return `/** ${sentencesOf(text)} */\nreadonly ${name}?: ${union || plain};`;
+    const types = choices.map((choice) => JSON.stringify(choice));
+    if (type !== "string" || choices.length === 0) types.push(plain);
+    return `/** ${sentencesOf(text)} */\nreadonly ${name}?: ${types.join(" | ")};`;
   });
   return `/** The parameters of one layer as a type. ${ORIGIN} */
 
@@ -133,10 +134,12 @@ function pythonQueryType(): string {
   const members = parameterTexts().filter(({ name }) => name !== "hessian").map(
     ({ name, type, choices, ...text }) => {
       const literal = `Literal[${choices.map((choice) => JSON.stringify(choice)).join(", ")}]`;
+      const types = [
+        ...choices.length > 0 ? [literal] : [],
+        ...type !== "string" || choices.length === 0 ? [PYTHON_TYPES[type]] : [],
+      ];
       const lines = sentencesOf(text).match(/.{1,100}(?= |$)/g)!.map((line) => `    ${line.trim()}`);
-      return `    ${name}: ${choices.length > 0 ? literal : PYTHON_TYPES[type]}\n    """${
-        lines.join("\n").trimStart()
-      }"""`;
+      return `    ${name}: ${types.join(" | ")}\n    """${lines.join("\n").trimStart()}"""`;
     },
   );
   return `"""The parameters of one layer as a type.

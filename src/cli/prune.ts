@@ -24,6 +24,7 @@ import { openBackend } from "./open_backend.ts";
 import { windowTokens } from "./options/common_options.ts";
 import { checkMethodSizes, layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
+import { checkHeldOut } from "./prune/check_held_out.ts";
 import { checkFormat } from "./prune/check_format.ts";
 import { checkReconstruct } from "./prune/check_reconstruct.ts";
 import { checkTarget } from "./prune/check_target.ts";
@@ -35,14 +36,15 @@ import { loadingLines, printRunResult } from "./prune/print_result.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
-import { applyProtocol, declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { applyNames } from "./prune/named_options.ts";
+import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./remote_client.ts";
 import { Output, type ProgressDisplay } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function createPruneCommand(signal: AbortSignal): Command {
   return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
-    prune(model, applyProtocol(options, command), signal)
+    prune(model, applyNames(options, command), signal)
   );
 }
 
@@ -87,6 +89,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const parameters = reportedParameters({ query, options });
   const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint };
   const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
+  checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0);
   const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
   const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
   if (options.plan) {

@@ -1,6 +1,7 @@
 /**
  * Gives layers with fewer tokens than columns the largest damping, because their Hessian is singular and noisy. Of 0.01, 0.1 and 1, this
- * damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768 columns; perplexity at 50 %).
+ * damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768 columns; perplexity at 50 %). An expert that
+ * no held-out token reached cannot choose its damping, and gets the default in place of `auto`.
  */
 
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";
@@ -21,19 +22,23 @@ interface Shortage {
 /** The layers of a model with few tokens, of all groups that `see` was called with. */
 export class FewTokens {
   readonly #shortages = new Map<string, Shortage>();
+  readonly #unvalidated = new Set<string>();
 
   /** Records the layers of a group. Must be called before a method is called for one of these layers. */
-  see({ tokens, layers }: Pick<LayerGroup, "tokens" | "layers">): void {
+  see({ tokens, validationHessian, layers }: LayerGroup<unknown>): void {
     if (tokens === undefined) return;
     for (const { name, weight: { shape: [, columns] } } of layers) {
       if (tokens < columns) this.#shortages.set(name, { tokens, columns });
+      if (!validationHessian) this.#unvalidated.add(name);
     }
   }
 
   /** Wraps `queryOf` so that layers with few tokens have a higher damping. */
   withDamping(queryOf: QueryOf): QueryOf {
     return (name) => {
-      const query = queryOf(name), shortage = this.#shortages.get(name);
+      const requested = queryOf(name), shortage = this.#shortages.get(name);
+      const isUnchosen = requested.damping === "auto" && this.#unvalidated.has(name);
+      const query = isUnchosen ? { ...requested, damping: DEFAULT_DAMPING } : requested;
       if (!shortage) return query;
       shortage.query = query;
       if (needsNoStatistics(query)) return query;
@@ -60,5 +65,6 @@ function noteOf(query: LayerQuery, shortage: Shortage, { damping }: Report): str
   const seen = `Only ${tokens} calibration tokens reached this layer, which has ${columns} columns`;
   const requested = query.damping ?? DEFAULT_DAMPING;
   if (damping === null || requested === MAX_DAMPING) return `${seen}.`;
-  return `${seen}, so its damping was raised from ${requested} to ${MAX_DAMPING}.`;
+  const change = requested === "auto" ? "is" : `was raised from ${requested} to`;
+  return `${seen}, so its damping ${change} ${MAX_DAMPING}.`;
 }

@@ -18,6 +18,8 @@ const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 const VALIDATION = ["validation_hessian", "validation_hessian_upper"] as const;
 /** The name of the tensor with the cross moment of the wanted outputs and the inputs. */
 const TARGET = "target";
+/** The name of the tensor with the same moment of inputs that are in the validation statistics. */
+const VALIDATION_TARGET = "validation_target";
 
 /**
  * Whether a layer's body must have statistics ("required"), must have the inputs themselves ("inputs"), may have statistics
@@ -36,6 +38,8 @@ export interface CheckedBody {
   readonly mask: { readonly packed: boolean } | undefined;
   /** The target, (rows, cols). */
   readonly target: FloatTensor | undefined;
+  /** The target of the validation inputs, (rows, cols). */
+  readonly validationTarget: FloatTensor | undefined;
 }
 
 export interface FloatTensor {
@@ -64,11 +68,12 @@ export interface StoredTensors {
 
 /** Checks the tensors of a layer's body. @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit */
 export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
-  rejectUnknownTensors(tensors, ["weight", "mask", TARGET, ...STATISTICS, ...VALIDATION]);
+  rejectUnknownTensors(tensors, ["weight", "mask", TARGET, VALIDATION_TARGET, ...STATISTICS, ...VALIDATION]);
   const weightInfo = find(tensors, "weight");
   if (!weightInfo) throw new TensorMismatchError("weight", "[out_features, in_features]", "none");
   const weight = floatMatrix(weightInfo, "[out_features, in_features]"), targetInfo = find(tensors, TARGET);
   const statistics = findOnly(tensors, STATISTICS), validation = findOnly(tensors, VALIDATION);
+  const validationTarget = find(tensors, VALIDATION_TARGET);
   const besidesStored = rule === "stored" ? statistics ?? validation : undefined;
   if (besidesStored) {
     throw new TensorMismatchError(
@@ -98,6 +103,7 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
     validation: validation && checkHessian(validation, cols),
     mask: checkMask(find(tensors, "mask"), rows, cols),
     target: targetInfo && checkTarget(targetInfo, rows, cols),
+    validationTarget: validationTarget && checkTarget(validationTarget, rows, cols),
   };
 }
 

@@ -7,21 +7,19 @@
 import type { Backend } from "../device/backend.ts";
 import type { Report } from "../protocol/messages.ts";
 import { formatPattern } from "../tensor/pattern.ts";
+import { dampStatistics } from "./damp_statistics.ts";
 import { readDiagonal } from "./linalg/diagonal.ts";
-import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
-import { copyTiled } from "./linalg/submatrix.ts";
+import type { Factor } from "./linalg/factor.ts";
 import {
   checkOperands,
-  keepsHessian,
   type LayerOperands,
   type LayerParameters,
   type MethodResult,
   usesFactor,
 } from "./methods.ts";
-import { runMethod } from "./run_method.ts";
+import { solveTowardsTarget } from "./solve_towards_target.ts";
 import { largestWeight, scaleByPowerOfTwo, scaleExponent, underflows } from "./weight_scale.ts";
 import { relativeError as errorRatio } from "./solvers/solution.ts";
-import { type TargetFigures, TargetStep } from "./target_step.ts";
 import type { Solution } from "./solvers/solver.ts";
 
 /** The report of the solve. The caller knows and adds the phases `read` and `total`. */
@@ -72,11 +70,11 @@ export async function compressLayer(
   const needsFactor = usesFactor(parameters) && !operands.factor;
   // The weights are measured while the device factors the statistics.
   const [made, measured] = await Promise.allSettled([
-    needsFactor ? factorOperands(backend, operands, parameters) : undefined,
+    dampStatistics(backend, operands, parameters),
     measureSize(backend, operands, needsFactor),
   ]);
   if (made.status === "rejected") throw made.reason;
-  const newFactor = made.value;
+  const { factor: newFactor, damping, shrinkage } = made.value;
   if (measured.status === "rejected") {
     newFactor?.destroy();
     throw measured.reason;
@@ -91,12 +89,17 @@ export async function compressLayer(
     // The grids of rounded weights are not homogeneous: they have a smallest scale.
     const exponent = parameters.quantization ? 0 : scaleExponent(size.weight, size.statistic);
     if (exponent !== 0) {
-      for (const matrix of [weight, operands.target]) {
+      for (const matrix of [weight, operands.target, operands.validationTarget]) {
         if (matrix) scaleByPowerOfTwo(backend, matrix, -exponent);
       }
     }
     const lossUnit = 4 ** exponent;
-    const result = await solveTowardsTarget(backend, { ...operands, factor, lossUnit }, parameters, clock);
+    const result = await solveTowardsTarget(
+      backend,
+      { ...operands, factor, lossUnit },
+      { ...parameters, damping, shrinkage },
+      clock,
+    );
     const { solution } = result, { rows, cols } = weight;
     if (exponent !== 0) scaleByPowerOfTwo(backend, solution.q, exponent);
     const hasStatistics = factor !== undefined || operands.hessian !== undefined;
@@ -114,9 +117,10 @@ export async function compressLayer(
       loss: figures.loss,
       relative_error: figures.relativeError,
       damping: result.damping,
+      ...shrinkage > 0 && { shrinkage },
       iterations: result.iterations,
       refit_steps: result.refitSteps,
-      ...result.targetChange && { target_change: result.targetChange },
+      ...result.target && { target_step: result.target.step, target_change: result.target.change },
       notes: [...result.notes, ...figures.note ? [figures.note] : []],
       ...reportValidation(result.validation, parameters, lossUnit, size.weight, exponent),
       backend: backend.kind,
@@ -134,60 +138,6 @@ export async function compressLayer(
     newFactor?.destroy();
     throw error;
   }
-}
-
-/** The note of a layer with a target whose other notes state losses. */
-const TARGET_NOTE =
-  "The losses in the other notes are errors against the weights after the step towards the target.";
-
-/** Takes the step towards the target if the layer has one, runs the method, and measures its result against the original weights. */
-async function solveTowardsTarget(
-  backend: Backend,
-  { target, ...operands }: LayerOperands,
-  { targetStep, ...parameters }: LayerParameters,
-  clock: () => number,
-): Promise<MethodResult & { readonly targetChange?: TargetFigures["change"] }> {
-  if (!target) return await runMethod(backend, operands, parameters, clock);
-  const { layer: { weight }, factor } = operands, hessian = operands.hessian!;
-  using owned = new DisposableStack();
-  const step = await TargetStep.take(backend, { weight, hessian, target }, factor!, targetStep!);
-  owned.defer(() => step.destroy());
-  // The method may overwrite the Hessian, with which its result is measured.
-  const isValidated = operands.validation !== undefined;
-  const copy = keepsHessian(parameters, isValidated) ? copyTiled(backend, hessian, hessian.edge) : undefined;
-  owned.defer(() => copy?.destroy());
-  const result = await runMethod(
-    backend,
-    { ...operands, hessian: copy },
-    { ...parameters, relativeError: isValidated && parameters.relativeError },
-    clock,
-  );
-  const { solution, notes } = result;
-  copy?.destroy();
-  try {
-    const { loss, weightForm, change } = await step.measure(solution.q);
-    return {
-      ...result,
-      solution: { ...solution, loss, weightForm: parameters.relativeError ? weightForm : null },
-      damping: result.damping ?? factor!.damping,
-      notes: notes.length > 0 ? [...notes, TARGET_NOTE] : notes,
-      targetChange: change,
-    };
-  } catch (error) {
-    solution.destroy();
-    throw error;
-  }
-}
-
-async function factorOperands(
-  backend: Backend,
-  { hessian, validation }: LayerOperands,
-  parameters: LayerParameters,
-): Promise<Factor> {
-  const isKept = keepsHessian(parameters, validation !== undefined);
-  const operand = isKept ? copyTiled(backend, hessian!, hessian!.edge) : hessian!;
-  const { blocksize, damping, quantization } = parameters;
-  return await factorStatistics(backend, operand, { blocksize, damping, order: quantization?.order });
 }
 
 /**

@@ -10,8 +10,16 @@ import { panelWidth } from "./linalg/blocking.ts";
 import { LARGEST_RETRY_COPY } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
 import { wordsPerRow } from "../tensor/pattern.ts";
-import { keepsHessian, type LayerParameters, METHOD_SOLVERS, usesFactor, usesHessian } from "./methods.ts";
+import {
+  choosesDamping,
+  keepsHessian,
+  type LayerParameters,
+  METHOD_SOLVERS,
+  usesFactor,
+  usesHessian,
+} from "./methods.ts";
 import { READ_BYTES } from "../device/host_memory.ts";
+import { sampledRows } from "./validation/row_sample.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
 export interface LayerShape {
@@ -21,6 +29,8 @@ export interface LayerShape {
   readonly edge: number;
   /** Whether the layer has validation statistics. @default false */
   readonly hasValidation?: boolean;
+  /** Whether the layer has a validation target. @default false */
+  readonly hasValidationTarget?: boolean;
 }
 
 /**
@@ -46,7 +56,7 @@ export function peakDeviceBytes(
   { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
   withRetryCopy = true,
 ): number {
-  const { rows, cols, edge, hasValidation = false } = shape;
+  const { rows, cols, edge, hasValidation = false, hasValidationTarget = false } = shape;
   const { blocksize, method, refitSteps = 0, quantization, targetStep } = parameters;
   const weights = matrixBytes(rows, cols, edge), statistics = upperBytes(cols, edge);
   const mask = 4 * rows * wordsPerRow(cols);
@@ -55,28 +65,31 @@ export function peakDeviceBytes(
   const sums = 4 * rows * Math.max(2, 2 * refitSteps) + 16 * (rows + cols);
 
   // W, the mask of the request, the Hessian and its factor exist during the whole solve.
-  const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
+  const factorBytes = statistics + 4 * cols * blocksize + 8 * cols;
+  const factor = usesFactor(parameters) ? factorBytes : 0;
   const hessian = keepsHessian(parameters, hasValidation) || factor === 0 ? statistics : 0;
   const staging = 2 * STRIPS_AT_ONCE * Math.min(STAGED_STRIP_BYTES[kind], 4 * Math.max(rows, cols) * cols) +
     SMALL_BYTES;
   // The validation statistics, the original weights, the change of the weights, and the product that measures it.
-  const validation = hasValidation ? statistics + 2 * weights + panelOf(rows) + 4 * (rows + cols) : 0;
+  const validation = hasValidation ? statistics + 2 * weights + panelOf(rows) + 4 * (2 * rows + cols) : 0;
+  const validationTarget = hasValidationTarget ? 2 * weights : 0; // the target and its gradient
   // The target, the original weights, and the Hessian that the method may overwrite.
   const isHessianCopied = keepsHessian({ ...parameters, targetStep: undefined }, hasValidation);
   const target = targetStep === undefined
     ? 0
     : 2 * weights + 4 * 5 * rows + (isHessianCopied ? statistics : 0);
-  const resident = weights + mask + hessian + factor + target + staging + sums + validation;
-  const reordered = quantization?.order === "activation" ? weights + 2 * mask : 0;
-  const solution = weights + mask +
-    (quantization ? 8 * rows * gridsPerRow(quantization, cols) : 0);
+  const isDampingChosen = choosesDamping(parameters);
+  const shrunk = isDampingChosen && target === 0 ? statistics : 0; // A target has a copy of the Hessian in any case.
+  const resident = weights + mask + hessian + shrunk + factor + target + staging + sums + validation +
+    validationTarget;
+  const isReordered = quantization?.order === "activation", reordered = isReordered ? weights + 2 * mask : 0;
+  const bytesPerGrids = quantization ? 8 * gridsPerRow(quantization, cols) : 0;
+  const bytesPerSearch = quantization?.groupSize === 0 ? 4 * CANDIDATES : 0; // the errors of the searched grids
+  const solution = weights + mask + rows * bytesPerGrids;
 
-  const factoring = factor === 0
-    ? 0
-    : panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRY_COPY ? statistics : 0) +
-      (reordered > 0 ? statistics : 0);
-  const candidates = quantization?.groupSize === 0 ? 4 * rows * CANDIDATES : 0; // the errors of the searched grids
-  const pass = solution + reordered + candidates + 2 * 4 * rows * blockColumns + panelOf(rows); // of SparseGPT, with or without rounding
+  const factoring = panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRY_COPY ? statistics : 0) +
+    (isReordered ? statistics : 0);
+  const pass = solution + reordered + rows * bytesPerSearch + 2 * 4 * rows * blockColumns + panelOf(rows); // of SparseGPT, with or without rounding
   const refit = 4 * weights;
   const form = panelOf(rows);
   const square = matrixBytes(cols, cols, edge);
@@ -95,7 +108,17 @@ export function peakDeviceBytes(
   };
   const factorScratch = statistics + 4 * cols * blocksize + panelOf(cols);
   const bytes = { ...sizes, factorScratch };
-  const phases = [factoring, METHOD_SOLVERS[method].peakBytes(bytes)];
+  const phases = [factor === 0 ? 0 : factoring, METHOD_SOLVERS[method].peakBytes(bytes)];
+  const share = sampledRows(rows) / rows;
+  if (targetStep === "auto") {
+    // For the sampled rows: weights, both targets, the whole step and its scratch, and the matrices of their losses.
+    phases.push(share * (9 * weights + 2 * mask + pass) + form);
+  }
+  if (isDampingChosen) {
+    // The best factor so far and one that is tried, and the sampled rows with the matrices of their losses. Nothing is shrunk for the solve yet.
+    const factors = 2 * factorBytes - factor - shrunk;
+    phases.push(factors + share * (3 * weights + mask) + Math.max(factoring, share * pass + form));
+  }
   // The solution is compared with magnitude and rounding to nearest, and its error on the Hessian is measured again.
   if (hasValidation) {
     phases.push(2 * solution + METHOD_SOLVERS.magnitude.peakBytes(bytes), solution + 2 * weights + form);

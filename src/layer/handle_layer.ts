@@ -18,7 +18,6 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import { checkAnswer } from "./check_answer.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { checkDeviceBytes } from "./device_bytes.ts";
-import { TensorMismatchError } from "./errors.ts";
 import type { StatisticsRule } from "./body_tensors.ts";
 import type { Loan } from "./loan.ts";
 import {
@@ -30,6 +29,7 @@ import {
 } from "./methods.ts";
 import type { MatrixReader } from "./matrix_reader.ts";
 import { type LayerRules, readLayer, type ReceivedLayer, uploadLayer } from "./read_layer.ts";
+import { checkLoanFits, requireTensors } from "./required_tensors.ts";
 import { type Answer, encodeAnswer, readTensors, weightReader } from "./write_layer.ts";
 
 interface LayerInput {
@@ -56,6 +56,8 @@ export interface TensorsRequest extends LayerInput {
   readonly validation?: TiledMatrix;
   /** The target T, (rows, cols) f32, if it is on the device. The call overwrites and frees this matrix. */
   readonly target?: TiledMatrix;
+  /** The validation target, in the form of `target`, if it is on the device. The call overwrites and frees this matrix. */
+  readonly validationTarget?: TiledMatrix;
 }
 
 export interface LayerOptions {
@@ -105,15 +107,16 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
  * @throws the errors of `handleLayer`, except those of a body
  */
 export async function pruneTensors(
-  { tensors, hessian, validation, target, ...task }: TensorsRequest,
+  { tensors, hessian, validation, target, validationTarget, ...task }: TensorsRequest,
   options: LayerOptions,
 ): Promise<{ readonly tensors: Map<string, HostTensor>; readonly report: Report }> {
   const { backend } = options;
   using given = new DisposableStack();
-  for (const matrix of [hessian, validation, target]) given.defer(() => matrix?.destroy());
+  const matrices = [hessian, validation, target, validationTarget];
+  for (const matrix of matrices) given.defer(() => matrix?.destroy());
   const solved = await solveLayer(task, options, async (rules) => {
     const { edge, checkShape, statistics } = rules;
-    const [ownHessian, ownValidation, ownTarget] = [hessian, validation, target].map((matrix) =>
+    const own = matrices.map((matrix) =>
       matrix && given.adopt(withEdge(backend, matrix, edge), (copy) => copy.destroy())
     );
     const received = await uploadLayer(backend, tensors, {
@@ -123,17 +126,19 @@ export async function pruneTensors(
         checkShape?.(rows, cols, {
           validation: has.validation || !!validation,
           target: has.target || !!target,
+          validationTarget: has.validationTarget || !!validationTarget,
         }),
     });
     const destroy = () => {
-      for (const matrix of [ownHessian, ownValidation, ownTarget]) matrix?.destroy();
+      for (const matrix of own) matrix?.destroy();
       received.destroy();
     };
     return {
       ...received,
-      hessian: ownHessian ?? received.hessian,
-      validation: ownValidation ?? received.validation,
-      target: ownTarget ?? received.target,
+      hessian: own[0] ?? received.hessian,
+      validation: own[1] ?? received.validation,
+      target: own[2] ?? received.target,
+      validationTarget: own[3] ?? received.validationTarget,
       destroy,
     };
   });
@@ -179,13 +184,11 @@ async function solveLayer(
     tokenWeights: parameters.token_weights,
     checkShape(rows, cols, has) {
       METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols);
-      const hasValidation = has.validation || loan?.validation !== undefined;
-      if (parameters.target_step !== undefined && !has.target) {
-        const expected = `F32 [${rows}, ${cols}], because target_step needs it`;
-        throw new TensorMismatchError("target", expected, "none");
-      }
       const stepped = { ...parameters, targetStep: targetStep(has.target) };
-      checkDeviceBytes(backend, { rows, cols, edge, hasValidation }, stepped);
+      const given = { ...has, validation: has.validation || loan?.validation !== undefined };
+      requireTensors(stepped, rows, cols, given, parameters.target_step !== undefined);
+      const { validation: hasValidation, validationTarget: hasValidationTarget } = given;
+      checkDeviceBytes(backend, { rows, cols, edge, hasValidation, hasValidationTarget }, stepped);
     },
   });
   operands.defer(received.destroy);
@@ -238,18 +241,6 @@ interface LayerSolution {
   readonly mayOverflow: boolean;
 }
 
-/** Checks that the stored statistics are for the layer's number of inputs. @throws {TensorMismatchError} if they are for another number */
-function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
-  const order = loan.hessian.cols;
-  if (order !== cols) {
-    throw new TensorMismatchError(
-      "weight",
-      `[out_features, ${order}] to fit the stored statistics`,
-      `[${rows}, ${cols}]`,
-    );
-  }
-}
-
 /**
  * Solves `received` and overwrites its tensors, except validation statistics. Stored statistics are not overwritten. If their factor is
  * stored for the same damping and block size, the solve uses this factor. Otherwise the solve uses a copy of the statistics, and a factor
@@ -264,10 +255,10 @@ async function solveReceivedLayer(
   parameters: LayerParameters,
   clock: () => number,
 ): Promise<LayerSolution> {
-  const { layer, target } = received;
-  const key = { damping: parameters.damping, blocksize: parameters.blocksize };
-  const isStorable = usesStorableFactor(parameters);
-  const storedFactor = isStorable ? loan?.factor(key) : undefined;
+  const { layer, target, validationTarget } = received;
+  const { blocksize } = parameters;
+  const key = usesStorableFactor(parameters) ? { damping: parameters.damping, blocksize } : undefined;
+  const storedFactor = key && loan?.factor(key);
   const lentValidation = loan?.validation;
   const needsHessian = keepsHessian(parameters, (received.validation ?? lentValidation) !== undefined);
   using copies = new DisposableStack();
@@ -278,14 +269,14 @@ async function solveReceivedLayer(
       ? copies.adopt(copyOf(lentValidation), (copy) => copy.destroy())
       : lentValidation ?? received.validation;
     const hessian = received.hessian ?? hessianCopy;
-    const operands = { layer, hessian, factor: storedFactor, validation, target };
+    const operands = { layer, hessian, factor: storedFactor, validation, target, validationTarget };
     const { solution, factor, report, mayOverflow } = await compressLayer(
       backend,
       operands,
       parameters,
       clock,
     );
-    const isStored = factor && loan && isStorable;
+    const isStored = factor && loan && key;
     if (isStored) loan.store(factor, key);
     else factor?.destroy();
     // A stored factor may lie in the memory of the copy, which is then freed together with the factor.

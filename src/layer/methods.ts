@@ -20,7 +20,7 @@ export interface SolveTask {
   /** The layer, with the statistics that the table in `protocol/methods.ts` says. */
   readonly operands: LayerOperands;
   /** The parameters. They have a quantisation only if the solver rounds the weights itself. */
-  readonly parameters: LayerParameters;
+  readonly parameters: DampedParameters;
   /** Returns the scaled statistics, which overwrite the Hessian. */
   scaledStatistics(): Promise<ScaledStatistics>;
   /** Measures results by the validation statistics, if the layer has some. */
@@ -148,6 +148,13 @@ export interface LayerOperands {
   readonly factor?: Factor;
   /** The validation statistics, in the form of `hessian`. Their values are not changed. They decide which of two results is better. */
   readonly validation?: TiledMatrix;
+  /** Tv, (rows, cols) f32, with a target and validation statistics. Read only. It takes part in the decisions of `validation`. */
+  readonly validationTarget?: TiledMatrix;
+  /**
+   * H before it was shrunk, in the form of `hessian`, which is then the shrunk one. Read only. With it, and with validation statistics, the
+   * loss of the result is measured on H.
+   */
+  readonly unshrunk?: TiledMatrix;
   /** The factor by which the losses of the solve are multiplied before they are shown. It is not 1 if the weights are scaled. @default 1 */
   readonly lossUnit?: number;
 }
@@ -156,15 +163,24 @@ export interface LayerParameters extends SolveOptions {
   readonly method: MethodName;
   /** Columns per block of the factor. Used only if this call factors the Hessian. */
   readonly blocksize: number;
-  readonly damping: number;
+  /** λ, or `auto` if the validation statistics choose it (`choose_damping.ts`). */
+  readonly damping: number | "auto";
   /** The number of conjugate-gradient steps that refit the kept weights on the final mask. @default 0 */
   readonly refitSteps?: number;
   /** How much work a method with an effort spends on the mask. @default "default" */
   readonly effort?: Effort;
   /** How the kept weights are rounded. Undefined if the kept weights are not rounded. */
   readonly quantization?: QuantizationOptions;
-  /** α, the size of the step towards the target before the solve (`target_step.ts`). Undefined if the layer has no target. */
-  readonly targetStep?: number;
+  /**
+   * α, the size of the step towards the target before the solve (`target_step.ts`), or `auto` if the validation target chooses it
+   * (`choose_target_step.ts`). Undefined if the layer has no target.
+   */
+  readonly targetStep?: number | "auto";
+}
+
+/** The parameters of a layer whose damping is known. */
+export interface DampedParameters extends LayerParameters {
+  readonly damping: number;
 }
 
 type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization" | "targetStep">;
@@ -178,10 +194,17 @@ export function usesFactor({ method, quantization, targetStep }: StatisticsParam
 
 /**
  * Whether the factor can be stored for other layers with the same inputs. A factor in activation order cannot be stored, because it belongs
- * to permuted columns.
+ * to permuted columns. A factor whose damping was chosen cannot be stored either, because each layer chooses for itself.
  */
-export function usesStorableFactor(parameters: StatisticsParameters): boolean {
-  return usesFactor(parameters) && parameters.quantization?.order !== "activation";
+export function usesStorableFactor(parameters: LayerParameters): parameters is DampedParameters {
+  return usesFactor(parameters) && parameters.quantization?.order !== "activation" &&
+    parameters.damping !== "auto";
+}
+
+/** Whether the damping is chosen by validation statistics. Masks that need no damped statistics have no damping to choose. */
+export function choosesDamping(parameters: LayerParameters): boolean {
+  const { damping, refitSteps = 0, method } = parameters;
+  return damping === "auto" && (usesFactor(parameters) || refitSteps > 0 || !METHODS[method].keepsWeights);
 }
 
 /**
@@ -207,11 +230,19 @@ export function needsStatistics(
 
 /** Checks that the method can use the operands. @throws {TypeError} if it cannot */
 export function checkOperands(
-  { hessian, factor, validation, target }: LayerOperands,
+  { hessian, factor, validation, target, validationTarget }: LayerOperands,
   parameters: LayerParameters,
 ): void {
   const { method, targetStep } = parameters,
     needsHessian = keepsHessian(parameters, validation !== undefined);
+  if (choosesDamping(parameters) && (!hessian || factor || !validation)) {
+    throw new TypeError("damping auto: needs a hessian and validation statistics, and cannot use a factor");
+  }
+  if (validationTarget ? !target || !validation : targetStep === "auto") {
+    throw new TypeError(
+      "operands of a layer: a validation target needs a target and validation statistics, and step auto needs it",
+    );
+  }
   if ((target === undefined) !== (targetStep === undefined)) {
     throw new TypeError(`operands of a layer: a target and the size of its step need each other`);
   }

@@ -8,6 +8,7 @@ import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { openSafetensors } from "../tensor/safetensors/decode.ts";
 import type { TensorInfo } from "../tensor/safetensors/header.ts";
 import type { TokenWeights } from "./calibration/hessian.ts";
+import type { GivenTensors } from "./required_tensors.ts";
 import type { Layer } from "./solvers/solver.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -40,7 +41,7 @@ export interface LayerRules extends Pick<ReadOptions, "edge"> {
   readonly checkShape?: (
     rows: number,
     cols: number,
-    has: { readonly validation: boolean; readonly target: boolean },
+    has: GivenTensors,
   ) => void;
 }
 
@@ -55,6 +56,8 @@ export interface ReceivedLayer {
   readonly validation: TiledMatrix | undefined;
   /** T, (rows, cols) f32. Undefined if the request has no target. */
   readonly target: TiledMatrix | undefined;
+  /** Tv, in the form of `target`. Undefined if the request has no validation target. */
+  readonly validationTarget: TiledMatrix | undefined;
   /** Frees all tensors. The method may be called more than once, and after a solve that has already freed some tensors. */
   destroy(): void;
 }
@@ -102,7 +105,11 @@ async function receiveLayer(
   return await withSinks(async (sinks) => {
     const tensors = checkLayerTensors(infos, rule);
     const { rows, cols, statistics, validation } = tensors;
-    checkShape?.(rows, cols, { validation: validation !== undefined, target: tensors.target !== undefined });
+    checkShape?.(rows, cols, {
+      validation: validation !== undefined,
+      target: tensors.target !== undefined,
+      validationTarget: tensors.validationTarget !== undefined,
+    });
     const weight = new WeightSink(backend, tensors.weight, edge);
     sinks.set("weight", weight);
     const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge, tokenWeights);
@@ -111,11 +118,15 @@ async function receiveLayer(
     if (validationSink) sinks.set(validation.name, validationSink);
     const mask = tensors.mask && new MaskSink(backend, rows, cols, tensors.mask.packed);
     if (mask) sinks.set("mask", mask);
-    const targetSink = tensors.target && new WeightSink(backend, tensors.target, edge);
-    if (targetSink) sinks.set("target", targetSink);
+    const [targetSink, validationTargetSink] = [tensors.target, tensors.validationTarget].map((tensor) => {
+      const sink = tensor && new WeightSink(backend, tensor, edge);
+      if (sink) sinks.set(tensor.name, sink);
+      return sink;
+    });
     await ingest(backend, chunks, sinks);
     const layer: Layer = { weight: weight.take(), forced: mask?.take() };
-    const hessian = statisticsSink?.take(), held = validationSink?.take(), target = targetSink?.take();
+    const hessian = statisticsSink?.take(), held = validationSink?.take();
+    const target = targetSink?.take(), validationTarget = validationTargetSink?.take();
     return {
       rows,
       cols,
@@ -124,8 +135,9 @@ async function receiveLayer(
       hessian,
       validation: held,
       target,
+      validationTarget,
       destroy() {
-        for (const matrix of [hessian, held, target]) matrix?.destroy();
+        for (const matrix of [hessian, held, target, validationTarget]) matrix?.destroy();
         layer.weight.destroy();
         layer.forced?.bits.destroy();
       },

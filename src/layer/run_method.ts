@@ -5,14 +5,14 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import { chooseResult } from "./choose_result.ts";
+import { chooseResult } from "./validation/choose_result.ts";
 import { refit, type RefitReport } from "./solvers/refit.ts";
 import { roundSolution } from "./solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
 import { ValidationLoss } from "./solvers/validation_loss.ts";
 import {
+  type DampedParameters,
   type LayerOperands,
-  type LayerParameters,
   METHOD_SOLVERS,
   type MethodResult,
   type SolveTask,
@@ -26,7 +26,7 @@ import {
 export async function runMethod(
   backend: Backend,
   operands: LayerOperands,
-  parameters: LayerParameters,
+  parameters: DampedParameters,
   clock: () => number,
 ): Promise<MethodResult> {
   const { hessian, factor } = operands, { damping, refitSteps, quantization } = parameters;
@@ -37,7 +37,12 @@ export async function runMethod(
     : [];
   using scratch = new DisposableStack();
   const validation = operands.validation && scratch.adopt(
-    await ValidationLoss.open(backend, operands.layer.weight, operands.validation),
+    await ValidationLoss.open(
+      backend,
+      operands.layer.weight,
+      operands.validation,
+      operands.validationTarget,
+    ),
     (loss) => loss.destroy(),
   );
   let scaled: ScaledStatistics | undefined;

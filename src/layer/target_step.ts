@@ -51,15 +51,15 @@ export class TargetStep {
   readonly #backend: Backend;
   readonly #operands: TargetOperands;
   readonly #owned = new ResourceSet();
-  /** W, and after `measure` the change W − Q. */
-  readonly #original: TiledMatrix;
+  /** W, and after `measure` the change W − Q. Read only. */
+  readonly original: TiledMatrix;
   readonly #sums: RowSums;
 
   private constructor(backend: Backend, operands: TargetOperands) {
     this.#backend = backend;
     this.#operands = operands;
     try {
-      this.#original = this.#owned.add(allocateLike(backend, operands.weight, "weights before the step"));
+      this.original = this.#owned.add(allocateLike(backend, operands.weight, "weights before the step"));
       this.#sums = this.#owned.add(new RowSums(backend, operands.weight.rows, SUMS));
     } catch (error) {
       this.#owned.destroy();
@@ -91,7 +91,7 @@ export class TargetStep {
 
   async #take(factor: Factor, size: number): Promise<void> {
     const backend = this.#backend, { weight, hessian, target } = this.#operands;
-    copyMatrix(backend, weight, this.#original);
+    copyMatrix(backend, weight, this.original);
     mirrorDiagonalTiles(backend, hessian);
     addQuadraticForm(backend, weight, hessian, this.#sums, WEIGHT_FORM);
     symmetricProduct(backend, weight, hessian, target, { alpha: -1, beta: 1 });
@@ -133,7 +133,7 @@ export class TargetStep {
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
    */
   async measure(q: TiledMatrix): Promise<TargetFigures> {
-    const backend = this.#backend, { hessian, target } = this.#operands, difference = this.#original;
+    const backend = this.#backend, { hessian, target } = this.#operands, difference = this.original;
     this.#add(q, -1, difference);
     addQuadraticForm(backend, difference, hessian, this.#sums, RESULT_FORM);
     addInnerProduct(difference, target, this.#sums, RESULT_GRADIENT);

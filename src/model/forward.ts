@@ -26,10 +26,10 @@ export interface ForwardOptions extends ForwardDivision {
    */
   readonly storage?: HiddenStatesStorage;
   /**
-   * The number of windows that also run through the dense blocks, as a second stream of hidden states (see `runDenseBlock`): all windows,
-   * or those before `boundary`. The stream is stored in memory only. A resumed forward pass computes it again. @default 0
+   * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It is stored in memory only. A resumed
+   * forward pass computes it again. @default false
    */
-  readonly denseWindows?: number;
+  readonly hasDenseStream?: boolean;
 }
 
 /** The observers of a block that runs. */
@@ -58,7 +58,7 @@ export class Forward {
     readonly model: Model,
     readonly tokens: number,
     readonly hiddenStates: HiddenStates,
-    /** The hidden states of the dense model. Undefined without `denseWindows`. */
+    /** The hidden states of the dense model. Undefined without `hasDenseStream`. */
     readonly denseStates?: HiddenStates,
   ) {
     this.workspace = new ForwardWorkspace(backend);
@@ -74,7 +74,7 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { storage, denseWindows = 0, ...memory }: ForwardOptions = {},
+    { storage, hasDenseStream = false, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model, { hiddenSize } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
@@ -82,9 +82,7 @@ export class Forward {
     const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
     const sizes = { tokens, hiddenSize, deviceBytes };
     const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
-    const denseStates = denseWindows > 0
-      ? new HiddenStates(backend, { ...sizes, batches: batches.filter(({ first }) => first < denseWindows) })
-      : undefined;
+    const denseStates = hasDenseStream ? new HiddenStates(backend, { ...sizes, batches }) : undefined;
     const forward = new Forward(backend, model, tokens, hiddenStates, denseStates);
     try {
       const lastBlock = await storage?.folder.lastBlock();

@@ -12,8 +12,8 @@ export interface LayerQuery {
   readonly pattern?: PatternText;
   /** Columns per block, a multiple of m. Defaults to the largest multiple of m up to 128. Accepts 1 to 256. */
   readonly blocksize?: number;
-  /** λ. λ times the mean of the Hessian's diagonal is added to the diagonal. Accepts 0 to 1. Defaults to 0.01. */
-  readonly damping?: number;
+  /** λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs. Accepts 0 to 1. Defaults to 0.01. */
+  readonly damping?: "auto" | number;
   /** How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a fixed length, and is the default of whole models. Defaults to none. */
   readonly token_weights?: "none" | "unit";
   /** Round the kept weights to a grid of 2^bits values. Accepts 2 to 8. */
@@ -32,8 +32,8 @@ export interface LayerQuery {
   readonly refit?: number;
   /** How much work to spend on the mask, for alps. Defaults to default. */
   readonly effort?: "fast" | "default" | "best";
-  /** The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. Needs the tensor. Defaults to 0.5. Accepts 0 to 1. */
-  readonly target_step?: number;
+  /** The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. auto chooses by the tensor validation_target, which it needs. Needs the tensor target. Defaults to 0.5. Accepts 0 to 1. */
+  readonly target_step?: "auto" | number;
   /** Whether to compute relative_error, which costs one more matrix product. Defaults to true. */
   readonly error?: boolean;
   /** The dtype of the weights in the answer. same is that of the request. Defaults to same. */

@@ -100,16 +100,22 @@ export interface Report {
   readonly nearest_rows?: number;
   /** The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics. */
   readonly damping: number | null;
+  /** s, if damping=auto chose (1 − s)·H + s·diag(H) in place of the Hessian H. Absent if the Hessian was not shrunk. `loss` and `relative_error` are always those on H. */
+  readonly shrinkage?: number;
   /** The iterations that searched for the mask. 0 if the method does not iterate. */
   readonly iterations: number;
   /** The conjugate-gradient steps of the result. */
   readonly refit_steps: number;
+  /** α, the size of the step towards the target that was taken. Absent without a target. */
+  readonly target_step?: number;
   /** The change of the layer's error against the target, Σ‖Mx − y‖² for weights M, from the weight before pruning, divided by tr(WHWᵀ). A negative change is an improvement. Null if f32 cannot hold it. Absent without a target. With a target, `loss` and `relative_error` are larger, because they remain errors against the weight before pruning. */
   readonly target_change?: {
     /** The change of the error by the answer. */
     readonly result: number | null;
     /** The change by the step towards the target, before any weight is pruned. */
     readonly step: number | null;
+    /** The change by the answer on the validation statistics and the validation target. Absent without a validation target. */
+    readonly validation?: number | null;
   };
   /** Remarks on the solve, as sentences. */
   readonly notes: string[];

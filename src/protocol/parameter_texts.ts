@@ -8,7 +8,7 @@ export interface ParameterText {
   readonly name: keyof LayerQuery;
   readonly description: string;
   readonly type: "string" | "boolean" | "number" | "integer";
-  /** The accepted texts, if there are only a few. */
+  /** The accepted texts, if there are only a few. A number may have texts in place of some values. */
   readonly choices: readonly string[];
   /** The accepted numbers, such as `0 to 256`. */
   readonly range?: string;
@@ -19,8 +19,10 @@ export interface ParameterText {
 export function parameterTexts(): ParameterText[] {
   const { properties = {} } = z.toJSONSchema(layerQuerySchema, { io: "output" });
   return Object.entries(properties).map(([name, property]) => {
-    const { description = "", type, enum: values = [], minimum, ...schema } =
-      property as z.core.JSONSchema.Schema;
+    const { anyOf = [], ...whole } = property as z.core.JSONSchema.Schema;
+    // A parameter that is a word or a number has both in `anyOf`, the number last.
+    const { description = "", type, enum: values = [], minimum, ...schema }: z.core.JSONSchema.Schema = Object
+      .assign({}, ...anyOf, whole);
     const { maximum = `below ${schema.exclusiveMaximum}` } = schema;
     return {
       name: name as keyof LayerQuery,
@@ -36,7 +38,7 @@ export function parameterTexts(): ParameterText[] {
 export function parameterTable(): string {
   const rows = parameterTexts().map(({ name, description, type, choices, range, preset = "" }) => {
     const texts = type === "boolean" ? ["true", "false"] : choices;
-    const values = range ?? texts.map((text) => `\`${text}\``).join(", ");
+    const values = [...texts.map((text) => `\`${text}\``), ...range ? [range] : []].join(", ");
     return `| \`${name}\` | ${values} | ${preset && `\`${preset}\``} | ${description} |`;
   });
   return ["| parameter | values | default | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");

@@ -39,8 +39,13 @@ const flag = z.preprocess(
 );
 
 const FRACTION_RULE = "must be a fraction from 0 to below 1; 50 % is 0.5",
-  DAMPING_RULE = `must be a number from 0 to ${MAX_DAMPING}`,
-  STEP_RULE = "must be a number from 0 to 1";
+  DAMPING_RULE = `must be auto or a number from 0 to ${MAX_DAMPING}`,
+  STEP_RULE = "must be auto or a number from 0 to 1";
+
+/** Accepts the text "auto", or a number from 0 to `max`. */
+function autoOr(max: number, rule: string) {
+  return z.union([z.enum(["auto"]), numeric(z.number(rule).min(0, rule).max(max, rule))], rule);
+}
 
 /** Accepts the text of a pattern. `superRefine` does not narrow the type, so the type is asserted. */
 const patternText = z.string().superRefine((text, context) => {
@@ -95,10 +100,9 @@ const sharedFields = {
     description:
       `Columns per block, a multiple of m. Defaults to the largest multiple of m up to ${DEFAULT_BLOCKSIZE}`,
   }),
-  damping: numeric(z.number(DAMPING_RULE).min(0, DAMPING_RULE).max(MAX_DAMPING, DAMPING_RULE)).default(
-    DEFAULT_DAMPING,
-  ).meta({
-    description: "λ. λ times the mean of the Hessian's diagonal is added to the diagonal",
+  damping: autoOr(MAX_DAMPING, DAMPING_RULE).default(DEFAULT_DAMPING).meta({
+    description:
+      "λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs",
   }),
   token_weights: oneOf("none", "unit").default("none").meta({
     description:
@@ -116,9 +120,9 @@ const sharedFields = {
       methodsThat(({ hasEffort }) => hasEffort)
     }. Defaults to default`,
   }),
-  target_step: numeric(z.number(STEP_RULE).min(0, STEP_RULE).max(1, STEP_RULE)).optional().meta({
+  target_step: autoOr(1, STEP_RULE).optional().meta({
     description:
-      `The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. Needs the tensor. Defaults to ${DEFAULT_TARGET_STEP}`,
+      `The size of the step by which the weights move towards the tensor target before they are pruned. 1 is the whole step. auto chooses by the tensor validation_target, which it needs. Needs the tensor target. Defaults to ${DEFAULT_TARGET_STEP}`,
   }),
   error: flag.default(true).meta({
     description: "Whether to compute relative_error, which costs one more matrix product",

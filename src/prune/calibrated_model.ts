@@ -6,11 +6,7 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import {
-  type AccumulatorOptions,
-  HessianAccumulator,
-  type TokenWeights,
-} from "../layer/calibration/hessian.ts";
+import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
@@ -99,13 +95,13 @@ async function* groups(
   if (plan.isEmpty) return;
   const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } =
     options;
-  const { reconstruct = 0, reconstructed, onReconstruct } = options;
+  const { reconstructed, onReconstruct } = options;
   const all = [...windows, ...validationWindows];
   const forward = await Forward.begin(backend, model, all, {
     ...memory,
     storage: hiddenStates,
     boundary: windows.length,
-    denseWindows: options.hasTargets ? (reconstruct > 0 ? all : windows).length : 0,
+    hasDenseStream: options.hasTargets,
   });
   try {
     const firstBlock = forward.hiddenStates.nextBlock, { batches } = forward.hiddenStates;
@@ -225,37 +221,42 @@ async function accumulateHessians(
   { windows, validationWindows = [], tokenWeightsOf, hasTargets = false }: CalibrationOptions,
 ): Promise<Map<LinearGroup, GroupSums>> {
   const sums = new Map<LinearGroup, GroupSums>();
-  const accumulator = ([{ name, inFeatures }]: LinearGroup, options: AccumulatorOptions) =>
-    new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, options);
   const { tokens } = forward,
     maxRows = tokens * Math.max(...forward.hiddenStates.batches.map(({ count }) => count));
   try {
     for (const { group } of round) {
-      const options = { tokenWeights: groupTokenWeights(group, tokenWeightsOf) };
-      const fitted = hasTargets
-        ? new TargetStatistics(forward.backend, group[0], maxRows, undefined, options.tokenWeights)
-        : accumulator(group, options);
+      const tokenWeights = groupTokenWeights(group, tokenWeightsOf), [{ name, inFeatures }] = group;
+      const accumulator = () =>
+        hasTargets
+          ? new TargetStatistics(forward.backend, group[0], maxRows, undefined, tokenWeights)
+          : new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, {
+            tokenWeights,
+          });
+      const fitted = accumulator();
       sums.set(group, { fitted });
-      if (validationWindows.length > 0) sums.set(group, { fitted, heldOut: accumulator(group, options) });
+      if (validationWindows.length > 0) sums.set(group, { fitted, heldOut: accumulator() });
     }
+    const sumOf = (group: LinearGroup, firstWindow: number) =>
+      sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
     await forward.observeBlock(
       block,
       (group, x, rows, { first }, residual) => {
-        const { fitted, heldOut } = sums.get(group) ?? {};
-        if (first >= windows.length) return heldOut?.add(x, rows);
-        fitted?.add(x, rows);
-        if (fitted instanceof TargetStatistics) fitted.addMoments(x, rows, residual);
+        const statistics = sumOf(group, first);
+        statistics?.add(x, rows);
+        if (statistics instanceof TargetStatistics) statistics.addMoments(x, rows, residual);
       },
       steps.begin("observe"),
       weights,
       hasTargets
-        ? (group, x, rows, _batch, residual) => {
-          const { fitted } = sums.get(group) ?? {};
-          if (fitted instanceof TargetStatistics) fitted.keepDense(x, rows, residual);
+        ? (group, x, rows, { first }, residual) => {
+          const statistics = sumOf(group, first);
+          if (statistics instanceof TargetStatistics) statistics.keepDense(x, rows, residual);
         }
         : undefined,
     );
-    for (const { fitted } of sums.values()) if (fitted instanceof TargetStatistics) fitted.freeDense();
+    for (const { fitted, heldOut } of sums.values()) {
+      for (const each of [fitted, heldOut]) if (each instanceof TargetStatistics) each.freeDense();
+    }
     // The layers are solved next, and a solve can use this memory.
     forward.freeActivations();
   } catch (error) {

@@ -65,7 +65,9 @@ export class DevicePruner implements CalibratedPruner {
     let solved: RoundLayer<HessianAccumulator> | undefined;
     for await (const group of groups) {
       const hessian = group.hessian?.take(), validation = hessian && group.validationHessian?.take();
-      const targets = group.hessian instanceof TargetStatistics ? group.hessian : undefined;
+      const [targets, heldOutTargets] = [group.hessian, group.validationHessian].map((sums) =>
+        sums instanceof TargetStatistics ? sums : undefined
+      );
       const isShared = group.layers.length > 1;
       const lent = hessian && isShared
         ? new LentStatistics(hessian, DEFAULT_STORE_BYTES[this.backend.kind], validation)
@@ -78,7 +80,11 @@ export class DevicePruner implements CalibratedPruner {
           const checked = running;
           const pruning = answered(
             checked.then(() =>
-              this.#prune({ weight }, queryOf(name), { ...statistics, target: targets?.target(weight) })
+              this.#prune({ weight }, queryOf(name), {
+                ...statistics,
+                target: targets?.target(weight),
+                validationTarget: heldOutTargets?.target(weight),
+              })
             ),
             name,
           );
@@ -88,7 +94,8 @@ export class DevicePruner implements CalibratedPruner {
           solved = { group, name, weight: pruned, quantized, report };
         }
       } finally {
-        const free = () => [lent ?? hessian, validation, targets].forEach((matrix) => matrix?.destroy());
+        const owned = [lent ?? hessian, validation, targets, heldOutTargets];
+        const free = () => owned.forEach((matrix) => matrix?.destroy());
         const freed = running.then(free, free);
         if (!signal?.aborted) await freed;
       }
@@ -105,7 +112,7 @@ export class DevicePruner implements CalibratedPruner {
   async #prune(
     layer: LayerTensors,
     query: LayerQuery,
-    statistics: Pick<TensorsRequest, "hessian" | "validation" | "loan" | "target"> = {},
+    statistics: Omit<TensorsRequest, "tensors" | "parameters"> = {},
   ): Promise<PrunedLayer> {
     const parsed = layerQuerySchema.safeParse(query);
     if (!parsed.success) throw invalidParameters(parsed.error);

@@ -90,6 +90,12 @@ describe("pare prune with several calibration texts", () => {
     assert.match(stderr, /^no window is held out: --validation 0.125 needs at least 8 --samples$/m);
   });
 
+  it("refuses to choose a damping without held-out windows", async () => {
+    const { code, stderr } = await prune("auto", ["calibration.txt"], "--samples", "7", "--damping", "auto");
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /option --damping auto: .*weight: held-out windows choose it/);
+  });
+
   for (
     const [texts, options, message] of [
       [MIXED, ["--samples", "1"], /option --samples 1: has fewer windows than the 2 texts of --calibration/],

@@ -11,7 +11,11 @@ describe("checkReconstruct()", () => {
     { name: `${name}.weight`, block: 0, linear: linearSpec(name, 3, 2), rows: 2, cols: 3 }
   ));
   const check = (reconstruct: number, activations: "auto" | "disk", query: LayerQuery) =>
-    checkReconstruct({ reconstruct, activations }, layers, (name) => name.includes("fc2") ? query : {});
+    checkReconstruct(
+      { reconstruct, activations, preset: "default" },
+      layers,
+      (name) => name.includes("fc2") ? query : {},
+    );
 
   it("accepts epochs without rounding, and everything without epochs", () => {
     check(10, "auto", { sparsity: 0.7 });

@@ -33,7 +33,7 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [[...LAYER, "--pattern", "2:4", "--sparsity", "0.3"], /--sparsity 0\.3: .*contradicts pattern 2:4/],
   [[...LAYER, "--pattern", "2:4", "--blocksize", "6"], /--blocksize 6: .*multiple of 4/],
   [[...LAYER, "--method", "prayer"], /--method prayer: .*sparsegpt/],
-  [[...LAYER, "--damping", "-1"], /--damping -1: must be a number from 0 to 1$/m],
+  [[...LAYER, "--damping", "-1"], /--damping -1: must be auto or a number from 0 to 1$/m],
   [[...LAYER, "--server", "localhost:8000"], /--server.*'localhost:8000'.*http or https URL/],
   [
     [...PRUNE, "--symmetric"],

@@ -6,15 +6,17 @@ import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { Report } from "../../src/protocol/messages.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 
 /** A model of one group with one layer of 40 columns. */
-function modelOf(tokens: number | undefined): ModelSource {
+function modelOf(tokens: number | undefined, validationHessian?: HostTensor): ModelSource {
   const weight = { dtype: "F32", shape: [2, 40], data: new Uint8Array(320) } as const;
   const group: LayerGroup = {
     block: 0,
     tokens,
+    validationHessian,
     layers: [{ name: "a.weight", weight }],
     replace: () => Promise.resolve(),
   };
@@ -38,7 +40,7 @@ function reportOf({ method = "sparsegpt", damping = 0.01 }: LayerQuery): Report 
       loss: 1,
       relative_error: 0.1,
     },
-    damping: method === "wanda" || method === "magnitude" ? null : damping,
+    damping: method === "wanda" || method === "magnitude" ? null : damping === "auto" ? 0.1 : damping,
     notes: ["A remark of the host."],
     ...{ backend: "cpu", adapter: "test", factor_reused: false },
     seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
@@ -49,10 +51,11 @@ function reportOf({ method = "sparsegpt", damping = 0.01 }: LayerQuery): Report 
 async function prune(
   tokens: number | undefined,
   query: LayerQuery,
+  validationHessian?: HostTensor,
 ): Promise<{ solved: LayerQuery; notes: string[] }> {
   let solved: LayerQuery = {};
   const events: LayerEvent[] = [];
-  const rounds = pruneRounds(modelOf(tokens), query, async function* (groups, queryOf) {
+  const rounds = pruneRounds(modelOf(tokens, validationHessian), query, async function* (groups, queryOf) {
     for await (const group of groups) {
       const [{ name, weight }] = group.layers;
       solved = queryOf(name);
@@ -101,6 +104,16 @@ describe("a layer of 40 columns", () => {
     }
     const query = { method: "magnitude" } as const;
     assert.deepEqual(await prune(0, query), { solved: query, notes: [HOST_NOTE] });
+  });
+
+  it("cannot choose its damping if few tokens or no held-out tokens reach it", async () => {
+    const query = { damping: "auto" } as const,
+      held: HostTensor = { dtype: "F32", shape: [820], data: new Uint8Array(3280) };
+    for (const tokens of [undefined, 40]) assert.deepEqual((await prune(tokens, query, held)).solved, query);
+    for (const tokens of [0, 40]) assert.deepEqual((await prune(tokens, query)).solved, { damping: 0.01 });
+    const { solved, notes } = await prune(5, query, held);
+    assert.deepEqual(solved, { damping: 1 });
+    assert.match(notes[1], /, so its damping is 1\.$/);
   });
 
   it("has the requested damping and a note if no token reaches it", async () => {

@@ -33,7 +33,7 @@ const query = fc.record({
   sparsity: numberText,
   pattern: fc.oneof(fc.constantFrom("unstructured", "2:4", "1:4", "4:8", "4:2", "0:4", "2:4 "), fc.string()),
   blocksize: numberText,
-  damping: numberText,
+  damping: fc.oneof(fc.constantFrom("auto", "Auto"), numberText),
   bits: fc.oneof(fc.integer({ min: 1, max: 9 }).map(String), numberText),
   group_size: fc.oneof(fc.constantFrom("0", "8", "32"), numberText),
   symmetric: fc.constantFrom("true", "false", "1", "TRUE", ""),
@@ -68,7 +68,7 @@ function checkInvariants(parsed: ParsedLayerQuery): void {
     assert.ok(pattern.keep >= 1 && pattern.keep < pattern.group);
     assert.equal(blocksize % pattern.group, 0);
   }
-  assert.ok(damping >= 0 && damping <= 1);
+  assert.ok(damping === "auto" || (damping >= 0 && damping <= 1));
   assert.ok(Number.isInteger(refitSteps) && refitSteps >= 0 && refitSteps <= 1000);
   if (!quantization) return;
   assert.ok(Number.isInteger(quantization.bits) && quantization.bits >= 2 && quantization.bits <= 8);

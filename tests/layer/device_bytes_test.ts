@@ -30,6 +30,13 @@ const QUERIES: readonly Record<string, unknown>[] = [
   { method: "sparsegpt", bits: 4, order: "activation", target_step: 0.5 },
   { method: "magnitude", target_step: 0.5 },
   { method: "alps", target_step: 0.5 },
+  { method: "sparsegpt", target_step: "auto" },
+  { method: "alps", damping: "auto", target_step: "auto" },
+  { method: "sparsegpt", damping: "auto" },
+  { method: "sparsegpt", damping: "auto", bits: 4, order: "activation", target_step: 0.5 },
+  { method: "sparsegpt", damping: "auto", bits: 4 },
+  { method: "adaprune", damping: "auto" },
+  { method: "alps", damping: "auto", target_step: 0.5 },
 ];
 
 /** Solves one request and returns the most device memory that it used at any time. */
@@ -46,6 +53,7 @@ async function measurePeak(
       hessian: floats("F32", [COLS, COLS], hessian),
       ...query.target_step !== undefined && { target: floats("F32", [ROWS, COLS], weight) },
       ...hasValidation && { validation_hessian: floats("F32", [COLS, COLS], validation) },
+      ...query.target_step === "auto" && { validation_target: floats("F32", [ROWS, COLS], weight) },
     });
     const parameters = resolveParameters(layerQuerySchema.parse(query));
     const request = { source: source(body), totalBytes: body.length, parameters };
@@ -63,10 +71,13 @@ describe("peakDeviceBytes()", () => {
     it(`is at least the memory that the request ${JSON.stringify(query)} uses`, async () => {
       const resolved = resolveParameters(layerQuerySchema.parse(query));
       const parameters = { ...resolved, targetStep: resolved.target_step };
+      const hasValidationTarget = query.target_step === "auto";
       for (const edge of [undefined, 128]) {
-        for (const hasValidation of [false, true]) {
+        for (
+          const hasValidation of query.damping === "auto" || hasValidationTarget ? [true] : [false, true]
+        ) {
           const peak = await measurePeak(query, edge, hasValidation);
-          const shape = { rows: ROWS, cols: COLS, edge: edge ?? 4096, hasValidation };
+          const shape = { rows: ROWS, cols: COLS, edge: edge ?? 4096, hasValidation, hasValidationTarget };
           const bound = peakDeviceBytes(shape, parameters, { kind: "cpu", maxBufferBytes: 2 ** 31 });
           assert.ok(peak <= bound, `${peak} bytes were used, but the bound is ${bound}`);
           // The bound of obc has room for the largest batch of rows, which this layer does not need.

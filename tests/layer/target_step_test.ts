@@ -120,7 +120,7 @@ eachBackend("a layer with a target", (backend) => {
     const { result, step } = report.target_change!;
     assertClose([result!], [referenceChange(host, q)], 5e-3);
     assertClose([step!], [
-      referenceChange(host, referenceStep(host, changes.targetStep ?? 0.5, 0.01)),
+      referenceChange(host, referenceStep(host, Number(changes.targetStep ?? 0.5), 0.01)),
     ], 5e-3);
     return { q, mask, report };
   }

@@ -129,6 +129,34 @@ eachBackend("compressLayer(), by validation statistics,", (backend) => {
     });
   }
 
+  it("compares some rows of a large layer first, and measures the whole layer only if they leave a doubt", async () => {
+    const given = makeLayer(600, COLS, { seed: 5, tokens: 900 }), method = "sparsegpt";
+    const counted = async (validation: Float32Array<ArrayBuffer>) => {
+      const { counters } = backend(), before = counters.dispatches;
+      const result = await solve(backend(), { method }, validation, given);
+      return { ...result, dispatches: counters.dispatches - before };
+    };
+    // On the calibration statistics SparseGPT is far better than the simple results, and on a diagonal matrix it is worse.
+    const [clear, doubtful] = [await counted(given.hessian), await counted(diagonal(() => 1))];
+    assert.equal(clear.report.validation_choice, "method");
+    assert.equal(clear.report.nearest_rows, 0);
+    assert.equal(doubtful.report.validation_choice, "magnitude");
+    assert.ok(
+      clear.dispatches < doubtful.dispatches,
+      `${clear.dispatches} and ${doubtful.dispatches} dispatches`,
+    );
+    for (
+      const [{ q, report }, validation] of [[clear, given.hessian], [
+        doubtful,
+        diagonal(() => 1),
+      ]] as const
+    ) {
+      assertClose([report.validation_loss!], [lossOf(q, validation, given.weight)], 2e-4, {
+        label: "validation loss",
+      });
+    }
+  });
+
   it("answers codes and grids that stand for the weights of every row", async () => {
     const validation = diagonal(() => 1), [rows, cols] = [ROWS, COLS];
     const tensors = {

@@ -46,18 +46,19 @@ function joined(
   return Float64Array.from(results.flatMap((result, i) => [...rowsOf(result, i)]));
 }
 
-/** The target of a layer. `pruned` has the dense weights in the layer's block and in later blocks. */
+/** The target of a layer over the tokens of some windows. `pruned` has the dense weights in the layer's block and in later blocks. */
 function expectedTarget(
   dense: OptReference,
   pruned: OptReference,
   block: number,
   layer: string,
   isWeighted: boolean,
+  over: readonly Uint32Array[],
 ): Float64Array {
   const name = `${prefix(block)}${layer}.weight`, weight = dense.tensors.get(name)!;
-  const [d, p] = [dense, pruned].map((model) => windows.map((window) => forwardOpt(model, window)));
+  const [d, p] = [dense, pruned].map((model) => over.map((window) => forwardOpt(model, window)));
   const [xd, xp] = [d, p].map((results) => joined(results, ({ inputs }) => inputs.get(name)!));
-  const rows = windows.length * SEQLEN,
+  const rows = over.length * SEQLEN,
     inFeatures = xd.length / rows,
     outFeatures = weight.length / inFeatures;
   let residual: Float64Array | undefined;
@@ -112,27 +113,28 @@ eachBackend("calibratedModel with targets", (backend) => {
       for await (const group of source.groups()) {
         if (group.block !== block) { for (const [name, values] of written) pruned.tensors.set(name, values); }
         block = group.block;
-        const statistics = group.hessian;
-        assert.ok(statistics instanceof TargetStatistics);
+        const sums = [[group.hessian, windows], [
+          group.validationHessian,
+          options.validationWindows,
+        ]] as const;
         for (const { name, weight } of group.layers) {
-          const target = statistics.target(weight),
-            layer = name.slice(prefix(block).length).replace(".weight", "");
-          if (block !== 2) {
-            const expected = expectedTarget(
-              dense,
-              pruned,
-              block,
-              layer,
-              options.tokenWeightsOf !== undefined,
-            );
-            assertClose(await readMatrix(backend(), target), expected, 1e-5, { label: name });
-            compared++;
+          for (const [statistics, over] of sums) {
+            assert.equal(statistics instanceof TargetStatistics, over !== undefined);
+            if (!(statistics instanceof TargetStatistics) || !over) continue;
+            const target = statistics.target(weight),
+              layer = name.slice(prefix(block).length).replace(".weight", "");
+            if (block !== 2) {
+              const isWeighted = options.tokenWeightsOf !== undefined;
+              const expected = expectedTarget(dense, pruned, block, layer, isWeighted, over);
+              assertClose(await readMatrix(backend(), target), expected, 1e-5, { label: name });
+              compared++;
+            }
+            target.destroy();
           }
-          target.destroy();
           await group.replace(name, halved(weight));
         }
       }
-      assert.equal(compared, 18);
+      assert.equal(compared, options.validationWindows ? 36 : 18);
       assert.equal(backend().counters.bytesLive, 0);
     });
   }

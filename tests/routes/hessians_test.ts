@@ -98,7 +98,7 @@ describe("/v1/hessians", () => {
     const reused: boolean[] = [];
     for (
       const query
-        of " damping=0.01 bits=3 refit=5&bits=3 method=alps&effort=fast pattern=2:4 method=magnitude"
+        of " damping=0.01 damping=auto bits=3 refit=5&bits=3 method=alps&effort=fast pattern=2:4 method=magnitude"
           .split(" ")
     ) {
       const stored = await answerOf(
@@ -119,9 +119,12 @@ describe("/v1/hessians", () => {
       }
       assert.ok(stored.report.validation_error > 0);
       reused.push(stored.report.factor_reused);
-      assert.ok(!("validation_error" in (await prune(7, query)).report));
+      if (query === "damping=auto") {
+        await assert.rejects(prune(7, query), /validation_hessian: expected F32 \[90, 90\]/);
+      } else assert.ok(!("validation_error" in (await prune(7, query)).report));
     }
-    assert.deepEqual(reused, [false, true, true, true, true, true, false]);
+    // A chosen damping neither uses nor replaces the stored factor.
+    assert.deepEqual(reused, [false, true, false, true, true, true, true, false]);
     const beside = await host.send(
       "POST",
       `/v1/layers?hessian=${name}`,

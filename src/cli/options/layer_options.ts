@@ -62,7 +62,7 @@ function addOption(
   const argument = {
     boolean: "",
     integer: " <n>",
-    number: " <number>",
+    number: choices.length ? " <value>" : " <number>",
     string: choices.length ? " <name>" : " <value>",
   };
   const isListed = choices.every((choice) => description.includes(choice));

@@ -3,6 +3,7 @@
 import type { QueryOf } from "../../client/model_pruner.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import { UsageError } from "../errors.ts";
+import { presetHint } from "./named_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
 /**
@@ -10,13 +11,15 @@ import type { PruneOptions } from "./prune_options.ts";
  * @throws {UsageError} naming the option, the rule and the value
  */
 export function checkReconstruct(
-  { reconstruct, activations }: Pick<PruneOptions, "reconstruct" | "activations">,
+  { reconstruct, activations, preset }: Pick<PruneOptions, "reconstruct" | "activations" | "preset">,
   layers: readonly SizedLayer[],
   queryOf: QueryOf,
 ): void {
   if (reconstruct === 0) return;
   const refuse = (reason: string) => {
-    throw new UsageError(`option --reconstruct ${reconstruct}: ${reason}`);
+    throw new UsageError(
+      `option --reconstruct ${reconstruct}: ${reason}${presetHint(preset, "reconstruct")}`,
+    );
   };
   const rounded = layers.find(({ name }) => queryOf(name).bits !== undefined)?.name;
   if (rounded) {

@@ -3,6 +3,7 @@
 import type { QueryOf } from "../../client/model_pruner.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import { UsageError } from "../errors.ts";
+import { presetHint } from "./named_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
 /**
@@ -11,7 +12,7 @@ import type { PruneOptions } from "./prune_options.ts";
  * @throws {UsageError} naming the option or the layer, and the rule
  */
 export function checkTarget(
-  { target, trueSequential, plan, activations }: PruneOptions,
+  { target, preset, trueSequential, plan, activations }: PruneOptions,
   hasServers: boolean,
   layers: readonly SizedLayer[],
   queryOf: QueryOf,
@@ -27,7 +28,7 @@ export function checkTarget(
     );
   }
   const refuse = (reason: string) => {
-    throw new UsageError(`option --target ${target}: ${reason}`);
+    throw new UsageError(`option --target ${target}: ${reason}${presetHint(preset, "target")}`);
   };
   if (hasServers) refuse("layers with targets are solved in this process only; leave out --server");
   if (trueSequential) refuse("does not work with --true-sequential");

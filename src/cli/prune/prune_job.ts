@@ -174,6 +174,7 @@ export function reportedParameters({ query, options }: ParameterSources): Record
     allocate: allocate === "uniform" ? undefined : allocate,
     true_sequential: trueSequential,
     target: target === "none" ? undefined : target,
+    preset: options.preset === "default" ? undefined : options.preset,
     reconstruct: reconstruct === 0 ? undefined : reconstruct,
     protocol: options.protocol,
   };

@@ -1,4 +1,4 @@
-/** Declares the options of `pare prune`, and the protocols, which are names for several options. */
+/** Declares the options of `pare prune`. */
 
 import { Command, Option } from "commander";
 import {
@@ -20,49 +20,32 @@ import {
   type CommonOptions,
   integer,
 } from "../options/common_options.ts";
-import { TARGET_SOURCES, type TargetSource } from "../../prune/run/job.ts";
+import { TARGET_SOURCES } from "../../prune/run/job.ts";
 import { addExample } from "../options/help.ts";
 import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
-import { NAMED_SEED } from "../../prune/read_calibration.ts";
-import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
-import { UsageError } from "../errors.ts";
-
-/** The names of the protocols. */
-const PROTOCOL_NAMES = ["sparsegpt"] as const;
-
-/** The name of a protocol. */
-export type ProtocolName = (typeof PROTOCOL_NAMES)[number];
+import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_options.ts";
 
 const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
-/** The options of a run. */
-export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, ChoiceFlags {
+/** The options as commander parses them. */
+export interface PruneFlags
+  extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, ChoiceFlags, NamedOptions {
   readonly out: string;
-  readonly calibration: readonly string[];
-  readonly samples: number;
-  readonly validation: number;
-  readonly seqlen?: number;
-  readonly seed?: number;
   readonly trueSequential?: boolean;
-  readonly target: TargetSource;
-  readonly reconstruct: number;
   readonly activations: HiddenStatesLocation;
-  readonly text: readonly string[];
-  readonly windows?: number;
   readonly format: WeightFormat;
   readonly overwrite?: boolean;
   readonly restart?: boolean;
   readonly plan?: boolean;
-  readonly protocol?: ProtocolName;
 }
 
-/** The options as commander parses them. A protocol may stand for the calibration text. */
-export interface PruneFlags extends Omit<PruneOptions, "calibration"> {
-  readonly calibration?: readonly string[];
+/** The options of a run. */
+export interface PruneOptions extends PruneFlags {
+  readonly calibration: readonly string[];
 }
 
 /** Returns the command and its options, without the action. */
@@ -77,6 +60,7 @@ export function declarePrune(): Command {
     appendValue,
   );
   addValidationOption(addSamplesOption(command))
+    .addOption(new Option("--preset <name>", presetHelp()).choices(Object.keys(PRESETS)).default("default"))
     .addOption(
       new Option(
         "--protocol <protocol>",
@@ -97,7 +81,7 @@ export function declarePrune(): Command {
       new Option(
         "--target <source>",
         "what the outputs of a layer should be: dense moves its weights towards the outputs of the dense model by --target-step before " +
-          "it is pruned, which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
+          "it is pruned (auto if windows are held out), which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
       )
         .choices(TARGET_SOURCES)
         .default("none"),
@@ -154,67 +138,4 @@ export function declarePrune(): Command {
   return addCommonOptions(
     addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),
   );
-}
-
-/** The options that a protocol sets, and the text that it adds to `--text`. */
-interface Protocol {
-  readonly options: Pick<
-    PruneOptions,
-    "method" | "calibration" | "samples" | "seqlen" | "seed" | "validation" | "windows" | "tokenWeights"
-  >;
-  readonly text: TextName;
-}
-
-const PROTOCOLS: Readonly<Record<ProtocolName, Protocol>> = {
-  sparsegpt: {
-    options: {
-      method: "sparsegpt",
-      calibration: ["c4"],
-      samples: 128,
-      seqlen: 2048,
-      seed: NAMED_SEED,
-      validation: 0,
-      tokenWeights: "none",
-      windows: undefined,
-    },
-    text: "wikitext2",
-  },
-};
-
-/**
- * Returns the options of the run. A protocol sets the options that the command line does not give. The file of a named text may be given,
- * as in `--calibration c4=FILE`.
- * @throws {UsageError} if an option contradicts the protocol, or if there is neither a protocol nor a calibration text
- */
-export function applyProtocol(flags: PruneFlags, command: Command): PruneOptions {
-  if (flags.protocol === undefined) {
-    const { calibration } = flags;
-    if (calibration === undefined) {
-      throw new UsageError("required option '--calibration <text>' not specified");
-    }
-    return { ...flags, calibration };
-  }
-  const { options, text } = PROTOCOLS[flags.protocol], set: Record<string, unknown> = {};
-  for (const [name, wanted] of Object.entries(options)) {
-    const given = flags[name as keyof typeof options];
-    const isGiven = given !== undefined && command.getOptionValueSource(name) !== "default";
-    if (isGiven && !isSame(given, wanted)) {
-      const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
-      throw new UsageError(`option --${name} ${given}: --protocol ${flags.protocol} ${rule}`);
-    }
-    set[name] = isGiven ? given : wanted;
-  }
-  const hasText = flags.text.some((value) => isSame(value, text));
-  return { ...flags, ...set as Protocol["options"], text: hasText ? flags.text : [text, ...flags.text] };
-}
-
-/** A value of an option that a protocol sets. */
-type OptionValue = string | number | readonly string[];
-
-/** Whether a given value is the one of the protocol, or a file of the named text of the protocol. Lists are compared value by value. */
-function isSame(given: OptionValue, wanted: OptionValue | undefined): boolean {
-  if (typeof given === "object" && typeof wanted === "object") {
-    return given.length === wanted.length && given.every((value, i) => isSame(value, wanted[i]));
-  }
-  return given === wanted || (typeof given === "string" && parseTextReference(given).name === wanted);
 }

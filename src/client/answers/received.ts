@@ -74,9 +74,17 @@ export const receivedReport: z.ZodMiniType<Report> = z.object({
   validation_choice: z.optional(z.enum(["method", "magnitude"])),
   nearest_rows: z.optional(z.int().check(z.minimum(0))),
   damping: z.nullable(z.number()),
+  shrinkage: z.optional(z.number()),
   iterations: z._default(z.int().check(z.minimum(0)), 0),
   refit_steps: z._default(z.int().check(z.minimum(0)), 0),
-  target_change: z.optional(z.object({ result: z.nullable(z.number()), step: z.nullable(z.number()) })),
+  target_step: z.optional(z.number()),
+  target_change: z.optional(
+    z.object({
+      result: z.nullable(z.number()),
+      step: z.nullable(z.number()),
+      validation: z.optional(z.nullable(z.number())),
+    }),
+  ),
   notes: z._default(z.array(z.string()), () => []),
   backend: z.string(),
   adapter: z.string(),

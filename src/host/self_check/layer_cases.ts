@@ -3,7 +3,7 @@
  * checked one by one before. The layers check that they also work together, at both common block sizes.
  */
 
-import type { LayerParameters } from "../../layer/methods.ts";
+import type { DampedParameters } from "../../layer/methods.ts";
 import { type CaseOutput, signed } from "../../device/kernels/kernel_case.ts";
 
 /** One layer with fixed weights, statistics and parameters. */
@@ -12,7 +12,7 @@ export interface LayerCase {
   readonly name: string;
   readonly rows: number;
   readonly cols: number;
-  readonly parameters: LayerParameters;
+  readonly parameters: DampedParameters;
   /** Returns W, (rows, cols), and H, (cols, cols) and symmetric. */
   readonly operands: () => {
     readonly weight: Float32Array<ArrayBuffer>;

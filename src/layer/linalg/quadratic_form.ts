@@ -107,12 +107,17 @@ export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
   }
 }
 
+/** The width of the narrowest panels of a quadratic form. Narrower ones would save few multiplications, and their products are slower. */
+const SMALLEST_PANEL = 256;
+
 /**
  * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. The total over all rows is tr(M·H·Mᵀ).
  *
- * H is (n, n) in upper storage with the tile edge of M, so only its tiles H_IJ with I ≤ J exist. The form is therefore computed
- * as Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, where M_J is the tile column J of M. The lower triangles of the diagonal tiles
- * H_JJ must have been filled in by `mirrorDiagonalTiles`.
+ * H is symmetric, so the columns are divided into panels, and the form is computed as Σ_p ⟨M_p·H_pp + 2·M_<p·H_<p,p, M_p⟩. Here M_p are
+ * the columns of panel p, and M_<p are all columns before them. With many panels, that is half of the multiplications of M·H.
+ *
+ * H is (n, n) in upper storage with the tile edge of M, so only its tiles on and above the diagonal exist. The lower triangles of the
+ * diagonal tiles must have been filled in by `mirrorDiagonalTiles`.
  */
 export function addQuadraticForm(
   backend: Backend,
@@ -121,31 +126,32 @@ export function addQuadraticForm(
   sums: RowSums,
   column: number,
 ): void {
-  const width = panelWidth(Math.min(m.rows, m.edge), 1, m.edge, backend.maxBufferBytes);
-  const scratch = backend.createBuffer("panel of a quadratic form", 4 * Math.min(m.rows, m.edge) * width);
+  const tileRows = Math.min(m.rows, m.edge);
+  const width = Math.min(
+    panelWidth(tileRows, 1, m.edge, backend.maxBufferBytes),
+    Math.max(SMALLEST_PANEL, Math.ceil(m.cols / 3)),
+  );
+  const scratch = backend.createBuffer("panel of a quadratic form", 4 * tileRows * width);
   const product = { buffer: scratch, offset: 0, ld: width };
   for (const panel of splitIntoPanels(m.cols, m.edge, width)) {
-    const j = Math.floor(panel.start / m.edge), cols = panel.end - panel.start;
+    const j = Math.floor(panel.start / m.edge), n = panel.end - panel.start;
     for (let row = 0; row < m.tileRows; row++) {
-      const right = m.tile(row, j);
+      const right = m.tile(row, j), panelOfM = submatrixOf(right, right.row0, panel.start);
+      const onDiagonal = submatrixOf(h.tile(j, j), panel.start, panel.start);
+      gemm(backend, gemmNN, panelOfM, onDiagonal, product, { m: right.rows, n, k: n });
       for (let i = 0; i <= j; i++) {
-        const left = m.tile(row, i), tile = h.tile(i, j);
+        const left = m.tile(row, i), tile = h.tile(i, j), k = Math.min(left.cols, panel.start - left.col0);
+        if (k === 0) continue;
         gemm(
           backend,
           gemmNN,
           submatrixOf(left, left.row0, left.col0),
           submatrixOf(tile, tile.row0, panel.start),
           product,
-          {
-            m: left.rows,
-            n: cols,
-            k: left.cols,
-            alpha: i < j ? 2 : 1,
-            beta: i > 0 ? 1 : 0,
-          },
+          { m: left.rows, n, k, alpha: 2, beta: 1 },
         );
       }
-      sums.addDot(column, right.row0, product, submatrixOf(right, right.row0, panel.start), right.rows, cols);
+      sums.addDot(column, right.row0, product, panelOfM, right.rows, n);
     }
   }
   scratch.destroy();

@@ -2,6 +2,10 @@
  * Measures results of a solve by the validation statistics Hv = Σ x·xᵀ, whose inputs x are not among those of the calibration statistics H.
  * The validation loss of a result Q is tr((W − Q)·Hv·(W − Q)ᵀ) with the original weights W. It is a sum of one share per row. A solver fits
  * the weights to H, so an error on H says less about other inputs.
+ *
+ * With a validation target Tv = Σ y·xᵀ, the outputs y that the layer should have take the place of W·x. The validation loss is then f(Q) −
+ * f(W) with f(M) = tr(M·Hv·Mᵀ) − 2·tr(M·Tvᵀ). With Δ = W − Q and the gradient Gv = Tv − W·Hv, it is tr(Δ·Hv·Δᵀ) + 2·tr(Δ·Gvᵀ), which is
+ * negative if Q is better than W.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -9,7 +13,14 @@ import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
 import { InvalidStatisticsError } from "../linalg/errors.ts";
-import { addQuadraticForm, mirrorDiagonalTiles, RowSums, total } from "../linalg/quadratic_form.ts";
+import { symmetricProduct } from "../linalg/gemm.ts";
+import {
+  addInnerProduct,
+  addQuadraticForm,
+  mirrorDiagonalTiles,
+  RowSums,
+  total,
+} from "../linalg/quadratic_form.ts";
 import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { checkStatisticsFit, type Solution } from "./solver.ts";
 
@@ -37,33 +48,51 @@ export class ValidationLoss {
   readonly #backend: Backend;
   readonly #hessian: TiledMatrix;
   readonly #delta: TiledMatrix;
+  /** Gv, if there is a validation target. */
+  readonly #gradient: TiledMatrix | undefined;
   readonly #owned = new ResourceSet();
 
   /** @throws {OutOfDeviceMemoryError} */
-  private constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix, diagonal: Float32Array) {
+  private constructor(
+    backend: Backend,
+    weight: TiledMatrix,
+    hessian: TiledMatrix,
+    diagonal: Float32Array,
+    target: TiledMatrix | undefined,
+  ) {
     this.#backend = backend;
     this.largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
     this.#hessian = hessian;
     try {
       this.weight = this.#owned.add(allocateLike(backend, weight, "original weights"));
       this.#delta = this.#owned.add(allocateLike(backend, weight, "change of the weights"));
+      this.#gradient = target && this.#owned.add(allocateLike(backend, weight, "validation gradient"));
     } catch (error) {
       this.#owned.destroy();
       throw error;
     }
     copyMatrix(backend, weight, this.weight);
     mirrorDiagonalTiles(backend, hessian);
+    if (!target || !this.#gradient) return;
+    copyMatrix(backend, target, this.#gradient);
+    symmetricProduct(backend, weight, hessian, this.#gradient, { alpha: -1, beta: 1 });
   }
 
   /**
    * @param weight the original weights, which are copied
    * @param hessian Hv, (cols, cols) f32 upper storage, in tiles of the same size as those of the weight. The caller keeps ownership. Its
    *   values are not changed, but the undefined lower triangles of its diagonal tiles are filled in
+   * @param target Tv, (rows, cols) f32, in the tiles of the weight. It is only read
    * @throws {RangeError} if weight and statistics have different tilings or orders
    * @throws {InvalidStatisticsError} if a diagonal entry of Hv is negative or not finite
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
    */
-  static async open(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix): Promise<ValidationLoss> {
+  static async open(
+    backend: Backend,
+    weight: TiledMatrix,
+    hessian: TiledMatrix,
+    target?: TiledMatrix,
+  ): Promise<ValidationLoss> {
     checkStatisticsFit(weight, hessian);
     const diagonal = await readDiagonal(backend, hessian);
     try {
@@ -77,19 +106,24 @@ export class ValidationLoss {
         VALIDATION_TENSOR,
       );
     }
-    return new ValidationLoss(backend, weight, hessian, diagonal);
+    return new ValidationLoss(backend, weight, hessian, diagonal, target);
   }
 
   /** Returns tr(W·Hv·Wᵀ), the denominator of the relative validation error. Waits for the device. @throws {DeviceLostError} */
   async weightForm(): Promise<number> {
-    return total(await this.#rowForms(this.weight));
+    return total((await this.#rowSums(this.weight))[FORM]);
   }
 
   /** Returns the share of each row in the validation loss, (rows). Waits for the device. @throws {DeviceLostError} */
-  async rows({ q, mask }: MeasuredWeights): Promise<Float32Array> {
-    copyMatrix(this.#backend, this.weight, this.#delta);
-    addScaled(this.#backend, q, -1, this.#delta, mask);
-    return await this.#rowForms(this.#delta);
+  async rows(weights: MeasuredWeights): Promise<Float32Array> {
+    const [forms, gradients] = await this.#deltaSums(weights);
+    return forms.map((form, row) => form + 2 * gradients[row]);
+  }
+
+  /** Returns tr(Δ·Hv·Δᵀ), and with a validation target the validation loss beside it. Waits for the device. @throws {DeviceLostError} */
+  async figures(weights: MeasuredWeights): Promise<{ readonly form: number; readonly loss: number }> {
+    const [form, gradient] = (await this.#deltaSums(weights)).map(total);
+    return { form, loss: form + 2 * gradient };
   }
 
   /** Returns the validation loss. It is not finite if a sum overflowed f32. Waits for the device. @throws {DeviceLostError} */
@@ -97,11 +131,19 @@ export class ValidationLoss {
     return total(await this.rows(weights));
   }
 
-  async #rowForms(m: TiledMatrix): Promise<Float32Array> {
-    const sums = new RowSums(this.#backend, m.rows, 1);
+  async #deltaSums({ q, mask }: MeasuredWeights): Promise<Float32Array[]> {
+    copyMatrix(this.#backend, this.weight, this.#delta);
+    addScaled(this.#backend, q, -1, this.#delta, mask);
+    return await this.#rowSums(this.#delta);
+  }
+
+  /** Returns M·Hv·Mᵀ and M·Gvᵀ for each row of M. The second sums are 0 without a validation target. */
+  async #rowSums(m: TiledMatrix): Promise<Float32Array[]> {
+    const sums = new RowSums(this.#backend, m.rows, 2);
     try {
-      addQuadraticForm(this.#backend, m, this.#hessian, sums, 0);
-      return (await sums.columns())[0];
+      addQuadraticForm(this.#backend, m, this.#hessian, sums, FORM);
+      if (this.#gradient) addInnerProduct(m, this.#gradient, sums, GRADIENT);
+      return await sums.columns();
     } finally {
       sums.destroy();
     }
@@ -112,6 +154,9 @@ export class ValidationLoss {
     this.#owned.destroy();
   }
 }
+
+/** The columns of the sums of `#rowSums`. */
+const FORM = 0, GRADIENT = 1;
 
 /** The tensor that the errors of validation statistics name. */
 const VALIDATION_TENSOR = "validation_hessian";

@@ -58,15 +58,26 @@ export const reportSchema = z.object({
     description:
       "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics",
   }),
+  shrinkage: z.number().optional().meta({
+    description:
+      "s, if damping=auto chose (1 − s)·H + s·diag(H) in place of the Hessian H. Absent if the Hessian was not shrunk. `loss` and `relative_error` are always those on H",
+  }),
   iterations: z.int().min(0).default(0).meta({
     description: "The iterations that searched for the mask. 0 if the method does not iterate",
   }),
   refit_steps: z.int().min(0).default(0).meta({ description: "The conjugate-gradient steps of the result" }),
+  target_step: z.number().optional().meta({
+    description: "α, the size of the step towards the target that was taken. Absent without a target",
+  }),
   target_change: described(
     z.object({
       result: z.number().nullable().meta({ description: "The change of the error by the answer" }),
       step: z.number().nullable().meta({
         description: "The change by the step towards the target, before any weight is pruned",
+      }),
+      validation: z.number().nullable().optional().meta({
+        description:
+          "The change by the answer on the validation statistics and the validation target. Absent without a validation target",
       }),
     }),
     "The change of the layer's error against the target, Σ‖Mx − y‖² for weights M, from the weight before pruning, divided by " +

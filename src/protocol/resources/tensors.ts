@@ -75,6 +75,13 @@ export const LAYER_REQUEST_TENSORS: readonly BodyTensor[] = [
       "optional. Σ y·xᵀ over the calibration inputs x and the outputs y that the layer should have, times the factor of the statistics. The weights move towards these outputs before they are pruned",
   },
   {
+    name: "validation_target",
+    shape: "[out, in]",
+    dtype: "F32",
+    contents:
+      "optional. The same sum over the inputs of the validation statistics, times their factor. With it, the outputs that the layer should have decide between the results, and not its outputs before the step",
+  },
+  {
     name: "mask",
     shape: MASK_SHAPE,
     dtype: "U8, BOOL",

@@ -91,9 +91,16 @@ async function measureErrors(
 
 /**
  * Returns the parameters for solving a layer at one level. The slower methods are replaced by the default method, because they take many
- * times as long and their errors grow with the sparsity in nearly the same way.
+ * times as long and their errors grow with the sparsity in nearly the same way. No windows are held out here, so `auto` becomes the default
+ * damping.
  */
 function levelQuery({ method, blocksize, damping }: LayerQuery, sparsity: number): LayerQuery {
   const isCheap = method && METHODS[method].keepsWeights;
-  return { method: isCheap ? method : DEFAULT_METHOD, sparsity, blocksize, damping, error: true };
+  return {
+    method: isCheap ? method : DEFAULT_METHOD,
+    sparsity,
+    blocksize,
+    damping: damping === "auto" ? undefined : damping,
+    error: true,
+  };
 }

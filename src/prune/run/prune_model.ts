@@ -28,7 +28,7 @@ export function pruneModel<Result>(
 }
 
 async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenDestination): Promise<void> {
-  const job = withTokenWeights(given);
+  const job = withTargetStep(withTokenWeights(given));
   const { signal, pruner, clock = new PhaseClock(), onLayerDone } = services;
   const { finished = new Set() } = open;
   const allocation = job.allocation && await allocationOf(job, services, open);
@@ -61,6 +61,12 @@ function withTokenWeights(job: PruneJob): WeighedJob {
       return query;
     },
   };
+}
+
+/** Lets the held-out windows choose the steps towards targets, unless a query has a step. */
+function withTargetStep(job: WeighedJob): WeighedJob {
+  if (job.target !== "dense" || !job.validationWindows?.length) return job;
+  return { ...job, queryOf: (name) => ({ target_step: "auto", ...job.queryOf(name) }) };
 }
 
 function allocationOf(

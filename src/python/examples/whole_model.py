@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from pare_llm import Pare, calibration_windows, hold_out, prune_
+from pare_llm import Pare, calibration_windows, prune_
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 WINDOWS, TOKENS = 32, 256
@@ -20,14 +20,13 @@ name, text, out, *rest = sys.argv[1:]
 model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
 tokenizer = AutoTokenizer.from_pretrained(name)
 
-# Evenly spaced windows of the text, four of which run through the model at a time. One in eight is held out.
-windows, held_out = hold_out(calibration_windows(tokenizer, text, WINDOWS, TOKENS))
+# Evenly spaced windows of the text, four of which run through the model at a time.
+windows = calibration_windows(tokenizer, text, WINDOWS, TOKENS)
 
 report = prune_(
     model,
     windows.split(4),
     Pare(*rest or ["http://127.0.0.1:8000"]),
-    validation=held_out.split(4),
     method="sparsegpt",
     sparsity=0.5,
     journal=Path(out) / "journal",

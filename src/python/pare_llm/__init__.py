@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pare_llm.pruning.prune import prune_ as prune_
     from pare_llm.pruning.prune_report import LayerResult as LayerResult
     from pare_llm.pruning.prune_report import PruneReport as PruneReport
+    from pare_llm.pruning.run_options import RunParameters as RunParameters
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
@@ -79,6 +80,7 @@ _MODULES: dict[str, str] = {
     "PrunedLayer": "pare_llm.client.layer_file",
     "QuantizedWeight": "pare_llm.client.layer_file",
     "Report": "pare_llm.client.answers",
+    "RunParameters": "pare_llm.pruning.run_options",
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",

@@ -29,11 +29,9 @@ from torch import Tensor
 from pare_llm.client.errors import PareError
 from pare_llm.client.pare_hosts import PareHosts
 from pare_llm.client.transport import TransportOptions
-from pare_llm.pruning.allocation.allocate import AllocationName
-from pare_llm.pruning.calibration.batches import BatchInput
+from pare_llm.pruning.calibration.batches import BatchInput, Validation
+from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
 from pare_llm.pruning.folder.prune_folder import prune_folder
-from pare_llm.pruning.model.layer_choice import LayerChoice
-from pare_llm.pruning.parameters import Profile
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 
 if TYPE_CHECKING:
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
     from pare_llm.client.layer_file import PrunedLayer
     from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.pruning.run_options import RunParameters
 
 HOST_RESOURCE = "pare_host"
 """The custom resource of Ray that each task takes one unit of."""
@@ -57,19 +56,14 @@ def prune(
     hosts: Sequence[str | TransportOptions] = ("http://127.0.0.1:8000",),
     resources: Mapping[str, float] | None = None,
     max_retries: int = 5,
-    validation: Iterable[BatchInput] = (),
-    layers: LayerChoice | None = None,
-    ignore: LayerChoice | None = None,
-    profile: Profile | None = None,
-    allocate: AllocationName = "uniform",
-    true_sequential: bool = False,
+    validation: Validation = HELD_OUT_SHARE,
     journal: str | Path | None = None,
     progress: bool = True,
     on_layer: Callable[[LayerResult], None] | None = None,
     model_dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     states_device: torch.device | str = "cpu",
-    **query: Unpack[LayerQuery],
+    **parameters: Unpack[RunParameters],
 ) -> PruneReport:
     """Prune a checkpoint folder as `prune_folder` does, and give each layer to a Ray task.
 
@@ -98,18 +92,13 @@ def prune(
             client,
             out,
             validation=validation,
-            layers=layers,
-            ignore=ignore,
-            profile=profile,
-            allocate=allocate,
-            true_sequential=true_sequential,
             journal=journal,
             progress=progress,
             on_layer=on_layer,
             model_dtype=model_dtype,
             device=device,
             states_device=states_device,
-            **query,
+            **parameters,
         )
     finally:
         client.cancel()
@@ -120,6 +109,7 @@ def _solve_layer(
     weight: Tensor,
     statistics: tuple[Tensor | None, Tensor | None],
     is_shared: bool,
+    target: Tensor | None,
     query: LayerQuery,
 ) -> PrunedLayer[Tensor]:
     """Prune one layer at the first of `hosts` that can be reached.
@@ -132,9 +122,14 @@ def _solve_layer(
         try:
             upper, validation = statistics
             if is_shared and upper is not None:
-                return client.prune_layer(weight, hessian=client.put_hessian(upper, validation), **query)
+                digest = client.put_hessian(upper, validation)
+                return client.prune_layer(weight, hessian=digest, target=target, **query)
             return client.prune_layer(
-                weight, hessian_upper=upper, validation_hessian_upper=validation, **query
+                weight,
+                hessian_upper=upper,
+                validation_hessian_upper=validation,
+                target=target,
+                **query,
             )
         except PareError as error:
             if error.is_transient:
@@ -178,6 +173,7 @@ class RayClient:
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
         validation_hessian_upper: Tensor | None = None,
+        target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Tensor]:
         """Prune one layer in a task, and wait for its result, whose tensors are on the CPU."""
@@ -186,7 +182,7 @@ class RayClient:
         # Each task begins with the host after that of the task before, so that all hosts get layers.
         first = next(self._index) % len(self._hosts)
         hosts = self._hosts[first:] + self._hosts[:first]
-        pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, query)
+        pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, target, query)
         self._pending.add(pending)
         try:
             pruned: PrunedLayer[Tensor] = ray.get(pending)

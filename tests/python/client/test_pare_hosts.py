@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def test_validation_statistics_go_with_the_statistics(start: Start) -> None:
     assert (methods(host), bodies) == (["PUT", "POST", "PUT", "POST"], [True, False, True, False])
     bodies = [b'"validation_hessian_upper"' in received.body for received in refusing.received]
     assert (methods(refusing), bodies) == (["PUT", "POST", "POST"], [True, True, True])
+
+
+@pytest.mark.parametrize("name", ["hessian_upper", "inputs", "validation_hessian_upper"])
+def test_other_statistics_beside_a_digest_are_refused(start: Start, name: str) -> None:
+    hosts = PareHosts([fast(start(working))])
+    digest = hosts.put_hessian(UPPER)
+    tensors: Any = {name: UPPER}
+    with pytest.raises(ValueError, match=f"{name}: cannot be given beside the digest of stored statistics"):
+        hosts.prune_layer(WEIGHT, hessian=digest, **tensors)
 
 
 def test_the_layer_of_a_lost_host_goes_to_another_host(start: Start) -> None:

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pare_llm
 import pytest
@@ -129,13 +129,20 @@ def test_a_function_has_the_options_and_the_defaults_of_its_counterpart(
             assert parameters[snake_case(name)] == int(default)
 
 
+def choices_of(kind: Any) -> list[str]:
+    """Return the texts that a parameter may be, also if it may be a number instead."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [choice for part in get_args(kind) for choice in choices_of(part)]
+
+
 def test_a_layer_has_the_tensors_and_the_parameters_of_the_contract(typescript: dict[str, Any]) -> None:
     prune_layer = parameters_of(Pare.prune_layer)
     assert set(typescript["options"]["LayerTensors"]) == set(prune_layer) - {"query"}
     query = pare_llm.LayerQuery.__annotations__
     assert sorted([*query, "hessian"]) == sorted(typescript["layerQuery"])
     assert sorted([*query, "hessian"]) == sorted(typescript["options"]["LayerQuery"])
-    choices = {name: list(values) for name, kind in query.items() if (values := get_args(kind))}
+    choices = {name: values for name, kind in query.items() if (values := choices_of(kind))}
     assert choices == typescript["layerQueryChoices"]
 
 

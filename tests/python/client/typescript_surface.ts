@@ -4,9 +4,9 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { z } from "zod";
 import { heartbeatSchema } from "../../../src/protocol/resources/hosts.ts";
 import { jobSchema } from "../../../src/protocol/resources/jobs.ts";
+import { parameterTexts } from "../../../src/protocol/parameter_texts.ts";
 import { layerQuerySchema } from "../../../src/protocol/parameters.ts";
 import { PROBLEMS } from "../../../src/protocol/problem_codes.ts";
 import { reportSchema } from "../../../src/protocol/resources/layers.ts";
@@ -55,8 +55,7 @@ console.log(JSON.stringify({
   layerQuery: Object.keys(layerQuerySchema.shape),
   /** The allowed values of each parameter that has a list of them. */
   layerQueryChoices: Object.fromEntries(
-    Object.entries(z.toJSONSchema(layerQuerySchema, { io: "input" }).properties ?? {})
-      .flatMap(([name, schema]) => typeof schema === "object" && schema.enum ? [[name, schema.enum]] : []),
+    parameterTexts().flatMap(({ name, choices }) => choices.length > 0 ? [[name, choices]] : []),
   ),
   report: Object.keys(reportSchema.shape),
   reportSeconds: Object.keys(reportSchema.shape.seconds.shape),

@@ -119,6 +119,7 @@ def measure(url: str, *, hidden: int, intermediate: int, blocks: int, method: st
             batches,
             counted(counter, url),
             f"{folder}/pruned",
+            validation=0,
             method=method,
             progress=False,
         )

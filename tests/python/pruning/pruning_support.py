@@ -54,6 +54,7 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": 32, "n_layer": 3, "n_head": 4, "vocab_size": TOKENS, "pad_token_id": 0},
     "gpt_neox": _NEOX_SIZES,
     "gemma3_text": {**_SIZES, "head_dim": 8, **_WINDOWS, "num_hidden_layers": 4},
+    "granite": {**_SIZES, "residual_multiplier": 0.5},
 }
 """Configurations of small models of transformers, by the type of the model.
 
@@ -100,6 +101,8 @@ class LocalClient:
         self.hessians: list[Tensor] = []
         """The Hessian (in, in) of each layer, in the order of the requests."""
         self.queries: list[dict[str, Any]] = []
+        self.targets: list[Tensor | None] = []
+        """The target (out, in) of each layer, which changes nothing."""
         self.validation: list[Tensor | None] = []
         """The packed validation Hessian of each layer."""
         self.stored: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -112,6 +115,7 @@ class LocalClient:
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
         validation_hessian_upper: Tensor | None = None,
+        target: Tensor | None = None,
         **query: Any,
     ) -> PrunedLayer[Tensor]:
         """Set the half of each row with the lowest scores |W[i,j]|·√H[j,j] to zero."""
@@ -121,6 +125,7 @@ class LocalClient:
         matrix = unpack_upper(upper, weight.shape[1]) if upper is not None else torch.eye(weight.shape[1])
         self.hessians.append(matrix)
         self.queries.append(query)
+        self.targets.append(target)
         scores = weight.float().abs() * matrix.diagonal().sqrt()
         mask = torch.ones_like(weight, dtype=torch.bool)
         mask.scatter_(1, scores.argsort(dim=1, stable=True)[:, : weight.shape[1] // 2], value=False)

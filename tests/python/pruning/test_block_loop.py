@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from pare_llm import prune_
+from pare_llm import hold_out, prune_
 from pruning_support import TINY_CONFIGS, LocalClient, tiny_model, token_batches
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -68,6 +68,38 @@ def test_held_out_batches_are_summed_on_their_own(true_sequential: bool) -> None
     assert upper is not None
     rows, columns = torch.triu_indices(size, size)
     assert torch.equal(upper, first[rows, columns])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_one_window_in_eight_is_held_out_by_default(rows: int) -> None:
+    windows = torch.cat(token_batches(10))
+    batches: list[Any] = [{"input_ids": batch} for batch in windows.split(rows)]
+    by_default, explicit, without = LocalClient(), LocalClient(), LocalClient()
+    options: Any = {"method": "wanda", "progress": False}
+    report = prune_(tiny_model("opt"), batches, by_default, **options)
+    fitted, held_out = hold_out(windows)
+    prune_(tiny_model("opt"), [fitted], explicit, validation=[held_out], **options)
+    assert (report.facts.samples, report.facts.validation_samples, len(held_out)) == (20, 2, 2)
+    for one, other in zip(by_default.hessians[:4], explicit.hessians, strict=False):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    found, expected = by_default.validation[0], explicit.validation[0]
+    assert found is not None
+    assert expected is not None
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for off in (0, ()):
+        report = prune_(tiny_model("opt"), batches, without, validation=off, **options)
+        assert (report.facts.samples, report.facts.validation_samples) == (20, 0)
+    assert set(without.validation) == {None}
+
+
+def test_of_fewer_than_eight_windows_none_is_held_out() -> None:
+    report = prune_(tiny_model("opt"), token_batches(7, rows=1), LocalClient(), method="wanda")
+    assert report.facts.validation_samples == 0
+
+
+def test_a_share_that_is_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"share of held-out windows: must be from 0 to 0\.5, got 0\.6"):
+        prune_(tiny_model("opt"), token_batches(1), LocalClient(), method="wanda", validation=0.6)
 
 
 def test_held_out_batches_need_batches_to_fit() -> None:

@@ -14,7 +14,7 @@ import transformers
 from client.fake_server import FakeServer, Received, Reply, solved
 from client.test_wrong_answers import Parts
 from conftest import DENO, MODELS, ROOT, HostProcess
-from pare_llm import Pare, PareError, PareHosts, TransportOptions, hold_out, prune_, prune_folder
+from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_, prune_folder
 from pruning_support import (
     calibration_windows,
     perplexity,
@@ -29,8 +29,8 @@ SAMPLES = 16
 EVALUATION_WINDOWS = 24
 
 
-def pare_prune(name: str, out: Path) -> None:
-    """Prune a trained model with the command line, with all its defaults but the number of windows."""
+def pare_prune(name: str, out: Path, *options: str) -> None:
+    """Prune a trained model with the command line, and with its default number of held-out windows."""
     command = [
         *DENO,
         "run",
@@ -43,22 +43,47 @@ def pare_prune(name: str, out: Path) -> None:
         str(out),
     ]
     text = ["--calibration", str(text_files()["calibration"]), "--samples", str(SAMPLES), "--seqlen", "256"]
-    subprocess.run([*command, *text, "--backend", "cpu"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*command, *text, *options, "--backend", "cpu"], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("name", ["opt-sotu", "llama-sotu"])
-def test_the_perplexity_is_that_of_the_command_line(name: str, host: HostProcess, tmp_path: Path) -> None:
-    pare_prune(name, tmp_path)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("opt-sotu", {}),
+        ("llama-sotu", {}),
+        ("llama-sotu", {"method": "sparsegpt", "target": "dense"}),
+        ("opt-sotu", {"method": "sparsegpt", "target": "dense", "token_weights": "none"}),
+    ],
+)
+def test_the_perplexity_is_that_of_the_command_line(
+    name: str, options: Any, host: HostProcess, tmp_path: Path
+) -> None:
+    pare_prune(name, tmp_path, *(f"--{key.replace('_', '-')}={value}" for key, value in options.items()))
     by_command = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     model = trained_model(name)
-    fitted, held_out = hold_out(calibration_windows(name, SAMPLES))
-    report = prune_(model, fitted.split(4), Pare(host.url), validation=held_out.split(4), progress=False)
+    batches = calibration_windows(name, SAMPLES).split(4)
+    report = prune_(model, batches, Pare(host.url), progress=False, **options)
+    assert report.facts.validation_samples == SAMPLES // 8
     assert report.sparsity == 0.5
     assert all((layer.report.get("validation_error") or 0) > 0 for layer in report.layers)
     weights = [model.get_parameter(layer.weight_name) for layer in report.layers]
     assert zeros_of(weights) == report.zeros == report.entries // 2
     expected = perplexity(by_command, name, EVALUATION_WINDOWS)
     assert perplexity(model, name, EVALUATION_WINDOWS) == pytest.approx(expected, rel=0.005)
+
+
+def test_the_reconstruction_lowers_the_perplexity_on_other_text(host: HostProcess) -> None:
+    perplexities: list[float] = []
+    for epochs in (0, 3):
+        model = trained_model("opt-sotu")
+        batches = calibration_windows("opt-sotu", SAMPLES).split(4)
+        options: Any = {"method": "sparsegpt", "pattern": "2:4", "reconstruct": epochs}
+        report = prune_(model, batches, Pare(host.url), progress=False, **options)
+        weights = [model.get_parameter(layer.weight_name) for layer in report.layers]
+        # A kept weight of an input that was always 0 is 0 too.
+        assert zeros_of(weights) >= report.zeros == report.entries // 2
+        perplexities.append(perplexity(model, "opt-sotu", EVALUATION_WINDOWS))
+    assert perplexities[1] < 0.98 * perplexities[0]
 
 
 def test_two_of_four_weights_are_kept_with_the_pattern_2_4(host: HostProcess) -> None:

@@ -114,7 +114,10 @@ def test_true_sequential_calibrates_each_group_after_the_groups_before_it(kind: 
     assert not torch.allclose(plain.hessians[3], client.hessians[3], rtol=1e-3)
 
 
-@pytest.mark.parametrize("options", [{"true_sequential": True}, {"allocate": "owl"}, {"allocate": "error"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"true_sequential": True}, {"allocate": "owl"}, {"allocate": "error"}, {"target": "dense"}],
+)
 def test_a_stopped_run_with_options_continues_with_its_journal(options: Any, tmp_path: Path) -> None:
     class Stopping(LocalClient):
         def prune_layer(self, *args: Any, **query: Any) -> Any:
@@ -171,6 +174,7 @@ def test_the_allocation_and_the_zeros_are_those_of_the_command_line(
         "allocate": allocate,
         "ignore": "k_proj",
         "true_sequential": True,
+        "validation": 0,
         "progress": False,
     }
     model = trained_model("llama-sotu")

@@ -76,7 +76,7 @@ def test_shares_that_cannot_be_given_are_refused(texts: dict[str, Path]) -> None
         ValueError, match=r"CONTRIBUTING\.md: the share of a text must be larger than 0, got 0"
     ):
         calibration_windows(tokenizer, {texts["txt"]: 0}, 4, 20)
-    with pytest.raises(ValueError, match=r"share: must be from 0 to 0\.5, got 0\.6"):
+    with pytest.raises(ValueError, match=r"share of held-out windows: must be from 0 to 0\.5, got 0\.6"):
         hold_out(torch.zeros(8, 2), 0.6)
 
 

@@ -42,7 +42,14 @@ class Seconds(TypedDict):
     """From the start of the request to the start of the answer, including waits."""
 
 
-class TargetChange(TypedDict):
+class _ValidatedChange(TypedDict, total=False):
+    """The member that needs a validation target."""
+
+    validation: float | None
+    """The change by the answered weights on the validation statistics and the validation target."""
+
+
+class TargetChange(_ValidatedChange):
     """The change of Σ‖Mx − y‖² for weights M from the weight W before pruning, divided by tr(WHWᵀ)."""
 
     result: float | None
@@ -54,6 +61,11 @@ class TargetChange(TypedDict):
 class _Optional(TypedDict, total=False):
     """The members that need a target or validation statistics."""
 
+    shrinkage: float
+    """The share s by which `damping="auto"` shrank the Hessian towards its diagonal for the solve."""
+
+    target_step: float
+    """The size of the step towards the target."""
     target_change: TargetChange
     """The change of the error against the target."""
     validation_loss: float | None

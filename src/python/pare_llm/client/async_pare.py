@@ -43,6 +43,7 @@ class AsyncPare(ServerClient):
         validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         target: Tensor | None = None,
+        validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer, as `Pare.prune_layer`. The tensors must not change before the call has ended."""
@@ -57,6 +58,7 @@ class AsyncPare(ServerClient):
                 validation_hessian_upper=validation_hessian_upper,
                 mask=mask,
                 target=target,
+                validation_target=validation_target,
                 **query,
             )
         )

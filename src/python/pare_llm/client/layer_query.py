@@ -21,9 +21,10 @@ class LayerQuery(TypedDict, total=False):
     blocksize: int
     """Columns per block, a multiple of m. Defaults to the largest multiple of m up to 128. Accepts 1 to
     256."""
-    damping: float
-    """λ. λ times the mean of the Hessian's diagonal is added to the diagonal. Accepts 0 to 1. Defaults to
-    0.01."""
+    damping: Literal["auto"] | float
+    """λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks
+    the Hessian towards its diagonal, by validation statistics, which it needs. Accepts 0 to 1.
+    Defaults to 0.01."""
     token_weights: Literal["none", "unit"]
     """How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a
     fixed length, and is the default of whole models. Defaults to none."""
@@ -47,9 +48,10 @@ class LayerQuery(TypedDict, total=False):
     and alps, else 0. Accepts 0 to 1000."""
     effort: Literal["fast", "default", "best"]
     """How much work to spend on the mask, for alps. Defaults to default."""
-    target_step: float
+    target_step: Literal["auto"] | float
     """The size of the step by which the weights move towards the tensor target before they are pruned. 1
-    is the whole step. Needs the tensor. Defaults to 0.5. Accepts 0 to 1."""
+    is the whole step. auto chooses by the tensor validation_target, which it needs. Needs the tensor
+    target. Defaults to 0.5. Accepts 0 to 1."""
     error: bool
     """Whether to compute relative_error, which costs one more matrix product. Defaults to true."""
     dtype: Literal["same", "F32", "F16", "BF16"]

@@ -60,6 +60,7 @@ class Pare(ServerClient):
         validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         target: Tensor | None = None,
+        validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer with `out` output and `in` input features.
@@ -80,6 +81,8 @@ class Pare(ServerClient):
             mask: (out, in) bool. Weights where it is False are pruned in any case.
             target: (out, in) float32, the sum of y·xᵀ over the calibration inputs x and the outputs y that
                 the layer should have, times the factor of the statistics.
+            validation_target: (out, in) float32, the same sum over the inputs of the validation statistics,
+                times their factor. It takes part in the decisions between results.
             **query: the parameters of the layer. `LayerQuery` describes them.
 
         Returns:
@@ -106,6 +109,7 @@ class Pare(ServerClient):
             validation_hessian,
             validation_hessian_upper,
             target,
+            validation_target,
         )
         body = encode_parts(layer.tensors())
         byte_length = sum(len(part) for part in body)

@@ -93,29 +93,42 @@ class PareHosts:
         validation_hessian_upper: Tensor | None = None,
         mask: Tensor | None = None,
         target: Tensor | None = None,
+        validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer at the next host that is free, as `Pare.prune_layer`.
 
         Raises:
+            ValueError: if other statistics are given beside the digest of stored ones.
             PareError: if a host refuses the layer.
             PareError, ConnectionError: the error of the host that was lost last, if all hosts are lost.
         """
+        others: dict[str, Tensor | None] = {
+            "hessian_upper": hessian_upper,
+            "inputs": inputs,
+            "validation_hessian": validation_hessian,
+            "validation_hessian_upper": validation_hessian_upper,
+        }
+        if isinstance(hessian, str) and (given := [name for name in others if others[name] is not None]):
+            raise ValueError(
+                f"{given[0]}: cannot be given beside the digest of stored statistics, {hessian}; give "
+                "validation statistics to put_hessian"
+            )
         while True:
             with self._take(hessian if isinstance(hessian, str) else None) as host:
                 try:
                     if isinstance(hessian, str):
                         statistics = self._statistics_at(host, hessian)
-                        return statistics.prune(weight, mask=mask, target=target, **query)
+                        return statistics.prune(
+                            weight, mask=mask, target=target, validation_target=validation_target, **query
+                        )
                     return host.pare.prune_layer(
                         weight,
                         hessian=hessian,
-                        hessian_upper=hessian_upper,
-                        inputs=inputs,
-                        validation_hessian=validation_hessian,
-                        validation_hessian_upper=validation_hessian_upper,
                         mask=mask,
                         target=target,
+                        validation_target=validation_target,
+                        **others,
                         **query,
                     )
                 except (PareError, ConnectionError) as error:

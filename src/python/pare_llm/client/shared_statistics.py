@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from pare_llm.client.errors import HessianNotFoundError, PareError
 from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pare_llm.client.layer_query import LayerQuery
+
+
+class _LayerTensors(TypedDict):
+    """The tensors of one layer besides its weight."""
+
+    mask: Tensor | None
+    target: Tensor | None
+    validation_target: Tensor | None
 
 
 class SharedStatistics:
@@ -35,23 +43,25 @@ class SharedStatistics:
         *,
         mask: Tensor | None = None,
         target: Tensor | None = None,
+        validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune a layer that has these statistics, and raise the errors of `Pare.prune_layer`."""
+        tensors: _LayerTensors = {"mask": mask, "target": target, "validation_target": validation_target}
         with self._lock:
             if self._is_upload_pending:
                 self._digest = self._try_store()
                 self._is_upload_pending = False
         if self._digest is None:
-            return self._prune_with_tensors(weight, mask, target, query)
+            return self._prune_with_tensors(weight, query, tensors)
         try:
-            return self._prune_with_stored(self._digest, weight, mask, target, query)
+            return self._prune_with_stored(self._digest, weight, query, tensors)
         except PareError as error:
             if not is_over_edge_body_limit(error):
                 raise
         # The layer exceeds the body limit of an edge even without statistics, so `Pare.prune_layer` solves it
         # by a job. A job cannot use statistics that a host has stored.
-        return self._prune_with_tensors(weight, mask, target, query)
+        return self._prune_with_tensors(weight, query, tensors)
 
     def delete(self) -> None:
         """Delete the stored statistics at the host."""
@@ -59,26 +69,25 @@ class SharedStatistics:
             self._pare.delete_hessian(self._digest)
 
     def _prune_with_tensors(
-        self, weight: Array, mask: Tensor | None, target: Tensor | None, query: LayerQuery
+        self, weight: Array, query: LayerQuery, tensors: _LayerTensors
     ) -> PrunedLayer[Array]:
         return self._pare.prune_layer(
             weight,
             hessian_upper=self._hessian_upper,
             validation_hessian_upper=self._validation_upper,
-            mask=mask,
-            target=target,
+            **tensors,
             **query,
         )
 
     def _prune_with_stored(
-        self, digest: str, weight: Array, mask: Tensor | None, target: Tensor | None, query: LayerQuery
+        self, digest: str, weight: Array, query: LayerQuery, tensors: _LayerTensors
     ) -> PrunedLayer[Array]:
         """Prune with the stored statistics. If the host has evicted them, store them again."""
         try:
-            return self._pare.prune_layer(weight, hessian=digest, mask=mask, target=target, **query)
+            return self._pare.prune_layer(weight, hessian=digest, **tensors, **query)
         except HessianNotFoundError:
             self._pare.put_hessian(self._hessian_upper, self._validation_upper)
-            return self._pare.prune_layer(weight, hessian=digest, mask=mask, target=target, **query)
+            return self._pare.prune_layer(weight, hessian=digest, **tensors, **query)
 
     def _try_store(self) -> str | None:
         """Store the statistics and return their digest. Return None if they are too large to be stored."""

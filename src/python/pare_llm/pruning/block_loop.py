@@ -1,8 +1,9 @@
 """Prunes the blocks of a model one after the other, as published with SparseGPT (arXiv 2301.00774).
 
 For each block, a forward pass of all calibration batches records the Hessians of its layers. The layers are
-solved at the hosts, and their weights are replaced in place. A second forward pass through the pruned block
-then computes the inputs of the next block.
+solved at the hosts, and their weights are replaced in place. If asked for, what is left of the block is then
+trained. A second forward pass through the pruned block computes the inputs of the next block. With targets,
+a second stream of hidden states runs through the dense blocks.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.record_hessians import find_stages, pack_hessians, record_hessians
+from pare_llm.pruning.calibration.target_statistics import TargetStatistics
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.model.blocks import Block, BlockStore
 from pare_llm.pruning.model.layers import Layer, by_block
 from pare_llm.pruning.model.sharding import gathered, gathering_scope
 from pare_llm.pruning.prune_report import LayerResult
 from pare_llm.pruning.ranks import Ranks
+from pare_llm.pruning.reconstruction.reconstruct import BlockReconstruction
 from pare_llm.statistics.hessian import TokenWeights
 
 
@@ -46,6 +49,10 @@ class BlockLoop:
     """Called after each layer."""
     true_sequential: bool = False
     """Whether the layers of a block are calibrated in stages, each after the stages before it were pruned."""
+    has_targets: bool = False
+    """Whether each layer gets a target, which `TargetStatistics` describes."""
+    reconstruction: BlockReconstruction | None = None
+    """Trains each block with pruned layers."""
     token_weights: TokenWeights = "none"
     """How much each token counts in the statistics."""
     calibration_seconds: float = 0
@@ -56,18 +63,29 @@ class BlockLoop:
         layers = by_block(self.layers)
         last_block = max(layers)
         results: list[LayerResult] = []
+        dense = self.hidden.copy() if self.hidden and self.has_targets else None
         for block in self.blocks[: last_block + 1]:
-            if self.hidden is None and block.index not in layers:
+            chosen = layers.get(block.index, [])
+            if self.hidden is None and not chosen:
                 continue
             self.ranks.together(partial(self.store.load, block))
-            for stage in self._stages(block, layers.get(block.index, [])):
-                for result in self._prune_stage(block, stage):
+            reconstruction = self.reconstruction if chosen else None
+            is_untrained = reconstruction is not None and not reconstruction.is_finished(block)
+            # The outputs of the dense block. The dense stream has them after the layers were calibrated.
+            outputs = dense or (self._dense_outputs(block) if is_untrained else None)
+            for stage in self._stages(block, chosen):
+                for result in self._prune_stage(block, stage, dense):
                     results.append(result)
                     self.on_layer(result)
+            changed = [layer.linear.parameter for layer in chosen]
+            if reconstruction and is_untrained and self.hidden and outputs:
+                changed += reconstruction.train(block, chosen, self.hidden, outputs)
+            elif reconstruction:
+                changed += reconstruction.restore(block, chosen)
             if self.hidden and block.index < last_block:
-                with self._timed(), gathered(gathering_scope(self.model, block.module)):
-                    self.ranks.together(partial(self.hidden.advance, block))
-            self.ranks.together(partial(self.store.save, block))
+                self._advance(self.hidden, block)
+            self.ranks.together(partial(self.store.save, block, changed))
+            del changed  # which would keep the block in memory while the next one is loaded
         positions = {layer.name: position for position, layer in enumerate(self.layers)}
         return sorted(results, key=lambda result: positions[result.name])
 
@@ -77,20 +95,53 @@ class BlockLoop:
         with self._timed():
             return find_stages(self.model, block, layers, self.hidden, self.ranks)
 
-    def _prune_stage(self, block: Block, layers: Sequence[Layer]) -> Iterator[LayerResult]:
-        """Yield the results of some layers of a block. Their weights have been replaced."""
+    def _dense_outputs(self, block: Block) -> HiddenStates | None:
+        """Return the outputs of a block that is still dense, for the inputs that the pruned blocks give."""
+        outputs = self.hidden.copy() if self.hidden else None
+        if outputs:
+            self._advance(outputs, block)
+        return outputs
+
+    def _advance(self, states: HiddenStates, block: Block) -> None:
+        with self._timed(), gathered(gathering_scope(self.model, block.module)):
+            self.ranks.together(partial(states.advance, block))
+
+    def _prune_stage(
+        self, block: Block, layers: Sequence[Layer], dense: HiddenStates | None
+    ) -> Iterator[LayerResult]:
+        """Yield the results of some layers of a block. Their weights have been replaced.
+
+        `dense` are the inputs of the block in the dense model, which become its outputs.
+        """
         finished = self.solver.finished_layers(layers)
         pending = [layer for layer in layers if layer.name not in finished]
         statistics: dict[str, InputStatistics] = {}
+        targets: dict[str, Tensor] = {}
         if self.hidden and pending:
             with self._timed():
-                recorder = record_hessians(
-                    self.model, block, pending, self.hidden, self.batches, self.ranks, self.token_weights
+                sums = (
+                    TargetStatistics(block, pending, dense, self.batches, self.token_weights)
+                    if dense
+                    else None
                 )
-                statistics = pack_hessians(recorder, self.solver.own_layers(pending), self.solver.client)
-            del recorder  # which still has the Hessians that other ranks use
+                recorder = record_hessians(
+                    self.model,
+                    block,
+                    pending,
+                    self.hidden,
+                    self.batches,
+                    self.ranks,
+                    self.token_weights,
+                    sums,
+                )
+                own = self.solver.own_layers(pending)
+                targets = sums.targets(self.ranks, own) if sums else {}
+                statistics = pack_hessians(recorder, own, self.solver.client)
+            del recorder, sums  # which still have the sums that other ranks use
+        elif dense:
+            self._advance(dense, block)
         seconds, self.calibration_seconds = self.calibration_seconds, 0
-        yield from self.solver.solve(layers, finished, statistics, seconds)
+        yield from self.solver.solve(layers, finished, statistics, seconds, targets)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

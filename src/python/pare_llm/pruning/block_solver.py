@@ -77,10 +77,12 @@ class BlockSolver:
         finished: Mapping[str, JournalEntry],
         statistics: Mapping[str, InputStatistics],
         calibration_seconds: float,
+        targets: Mapping[str, Tensor],
     ) -> Iterator[LayerResult]:
         """Yield the results of `layers` in their order, after the weight was replaced and recorded.
 
-        `finished` are the layers in the journal. `statistics` are those of the layers that this rank solves.
+        `finished` are the layers in the journal. `statistics` and `targets` are those of the layers that this
+        rank solves.
         """
         pending = [layer for layer in layers if layer.name not in finished]
         owners = assign_ranks(pending, self.ranks.count)
@@ -91,7 +93,11 @@ class BlockSolver:
                 weight = layer.read()  # every rank reads every weight, because weights may be sharded
                 if owners[layer.name] == self.ranks.index:
                     solving[layer.name] = executor.submit(
-                        self._solve, weight, self.queries[layer.name], statistics.get(layer.name)
+                        self._solve,
+                        weight,
+                        self.queries[layer.name],
+                        statistics.get(layer.name),
+                        targets.get(layer.name),
                     )
             for layer in layers:
                 if entry := finished.get(layer.name):
@@ -104,11 +110,18 @@ class BlockSolver:
             executor.shutdown(wait=False, cancel_futures=True)
         self.ranks.together(partial(_delete_all, set(statistics.values())))
 
-    def _solve(self, weight: Tensor, query: LayerQuery, statistics: InputStatistics | None) -> _Solved:
+    def _solve(
+        self,
+        weight: Tensor,
+        query: LayerQuery,
+        statistics: InputStatistics | None,
+        target: Tensor | None,
+    ) -> _Solved:
         started = time.perf_counter()
         tokens, columns = statistics.tokens if statistics else None, weight.shape[1]
         if statistics:
-            pruned = statistics.prune(weight, with_damping(query, tokens, columns))
+            damped = with_damping(query, tokens, columns, statistics.is_validated)
+            pruned = statistics.prune(weight, damped, target)
         else:
             pruned = self.client.prune_layer(weight, **query)
         report = with_note(pruned.report, query, tokens, columns)

@@ -43,6 +43,7 @@ class InputStatistics:
         self._client = client
         self._hessian_upper = hessian_upper
         self._validation_upper = validation_upper
+        self.is_validated = validation_upper is not None
         self._is_shared = is_shared
         self._at_host = (
             SharedStatistics(client, hessian_upper, validation_upper) if isinstance(client, Pare) else None
@@ -52,18 +53,19 @@ class InputStatistics:
             client.put_hessian(hessian_upper, validation_upper) if is_shared and not self._at_host else None
         )
 
-    def prune(self, weight: Tensor, query: LayerQuery) -> PrunedLayer[Tensor]:
+    def prune(self, weight: Tensor, query: LayerQuery, target: Tensor | None = None) -> PrunedLayer[Tensor]:
         """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`."""
         if not self._is_shared:
             return self._client.prune_layer(
                 weight,
                 hessian_upper=self._hessian_upper,
                 validation_hessian_upper=self._validation_upper,
+                target=target,
                 **query,
             )
         if self._at_host:
-            return self._at_host.prune(weight, **query)
-        return self._client.prune_layer(weight, hessian=self._digest, **query)
+            return self._at_host.prune(weight, target=target, **query)
+        return self._client.prune_layer(weight, hessian=self._digest, target=target, **query)
 
     def delete(self) -> None:
         """Delete the statistics at the hosts."""
@@ -77,8 +79,13 @@ DEFAULT_DAMPING = 0.01
 MAX_DAMPING = 1.0
 
 
-def with_damping(query: LayerQuery, tokens: int | None, columns: int) -> LayerQuery:
-    """Return the parameters of a layer that `tokens` tokens reached. None means that all tokens did."""
+def with_damping(query: LayerQuery, tokens: int | None, columns: int, is_validated: bool) -> LayerQuery:
+    """Return the parameters of a layer that `tokens` tokens reached. None means that all tokens did.
+
+    An expert that no held-out token reached cannot choose its damping, and gets the default.
+    """
+    if tokens is not None and not is_validated and query.get("damping") == "auto":
+        query = {**query, "damping": DEFAULT_DAMPING}
     # A layer that no token reached has the identity as its Hessian, which needs no damping.
     if tokens is None or tokens == 0 or tokens >= columns or needs_no_statistics(query):
         return query
@@ -98,6 +105,7 @@ def with_note(report: Report, query: Mapping[str, object], tokens: int | None, c
         note = f"Only {tokens} calibration tokens reached this layer, which has {columns} columns"
         requested = query.get("damping", DEFAULT_DAMPING)
         if report["damping"] is not None and requested != MAX_DAMPING:
-            note += f", so its damping was raised from {requested} to {MAX_DAMPING:g}"
+            change = "is" if requested == "auto" else f"was raised from {requested} to"
+            note += f", so its damping {change} {MAX_DAMPING:g}"
         note += "."
     return {**report, "notes": [*report["notes"], note]}

@@ -1,12 +1,14 @@
 """The journal of a run: the finished layers on the disk, with which a run that was stopped continues.
 
     FOLDER/journal.json  the fingerprint of the run; the sparsities that `allocate=` chose; for each layer,
-                         its report and the digest of its file
+                         its report and the digest of its file; the same for each reconstructed block
     FOLDER/layers/       one safetensors file per finished layer, with its `weight` (out, in)
+    FOLDER/blocks/       one safetensors file per reconstructed block, with its trained parameters
     FOLDER/lock          locked while a process works on the run
 
-The weight of a layer is written before `journal.json` names it. A file whose digest is wrong is ignored, so
-that its layer is pruned again. A `journal.json` that is damaged or belongs to another run is refused.
+A file is written before `journal.json` names it. A file whose digest is wrong is ignored, so that its layer
+is pruned again, or its block reconstructed again. A `journal.json` that is damaged or belongs to another run
+is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import quote
@@ -24,7 +27,7 @@ from torch import Tensor
 
 from pare_llm.pruning.files import write_atomically
 from pare_llm.pruning.fingerprint import Fingerprint, differences
-from pare_llm.pruning.prune_report import Allocation
+from pare_llm.pruning.prune_report import Allocation, Reconstruction
 
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
@@ -47,6 +50,15 @@ class JournalEntry(TypedDict):
     """The number of tokens that reached an expert. None for other layers."""
 
 
+class BlockEntry(TypedDict):
+    """What the journal says about a reconstructed block."""
+
+    sha256: str
+    """The digest of the file with the trained parameters, in hexadecimal."""
+    reconstruction: dict[str, Any]
+    """The fields of `Reconstruction`."""
+
+
 class Journal:
     """An open journal. Use it in a `with` statement."""
 
@@ -59,11 +71,13 @@ class Journal:
         self._folder = folder
         self._fingerprint = dict(fingerprint)
         self._entries: dict[str, JournalEntry] = {}
+        self._blocks: dict[str, BlockEntry] = {}
         self.resumed = 0
         """How often the run was continued."""
         self.allocation: Allocation | None = None
         """The sparsities that the run has chosen for its layers."""
-        (folder / "layers").mkdir(parents=True, exist_ok=True)
+        for files in ("layers", "blocks"):
+            (folder / files).mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(folder)
         try:
             self._open()
@@ -76,15 +90,22 @@ class Journal:
         return {
             name: entry
             for name in names
-            if (entry := self._entries.get(name)) and _file_digest(self._layer_path(name)) == entry["sha256"]
+            if (entry := self._entries.get(name)) and self._is_intact("layers", name, entry["sha256"])
         }
 
     def read(self, name: str) -> Tensor:
         """Read the weight of a finished layer. Raise a ValueError if its file is damaged."""
-        content = self._layer_path(name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != self._entries[name]["sha256"]:
-            raise ValueError(f"{self._layer_path(name)}: has changed since its digest was checked")
-        return safetensors.torch.load(content)["weight"]
+        return self._load("layers", name, self._entries[name]["sha256"])["weight"]
+
+    def has_block(self, name: str) -> bool:
+        """Return whether a block was reconstructed and its file is intact."""
+        entry = self._blocks.get(name)
+        return entry is not None and self._is_intact("blocks", name, entry["sha256"])
+
+    def read_block(self, name: str) -> tuple[Reconstruction, dict[str, Tensor]]:
+        """Read a reconstructed block and its trained parameters. Raise a ValueError if they are damaged."""
+        entry = self._blocks[name]
+        return Reconstruction(**entry["reconstruction"]), self._load("blocks", name, entry["sha256"])
 
     def record(
         self,
@@ -97,15 +118,19 @@ class Journal:
         tokens: int | None = None,
     ) -> None:
         """Write a finished layer. When the method returns, the layer is on the disk."""
-        content = safetensors.torch.save({"weight": weight.detach().cpu().contiguous()})
-        write_atomically(self._layer_path(name), content)
         self._entries[name] = JournalEntry(
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=self._save("layers", name, {"weight": weight}),
             report=report,
             seconds=seconds,
             calibration_seconds=calibration_seconds,
             tokens=tokens,
         )
+        self._write()
+
+    def record_block(self, name: str, values: Mapping[str, Tensor], reconstruction: Reconstruction) -> None:
+        """Write the trained parameters of a block. When the method returns, they are on the disk."""
+        digest = self._save("blocks", name, values)
+        self._blocks[name] = BlockEntry(sha256=digest, reconstruction=asdict(reconstruction))
         self._write()
 
     def record_allocation(self, allocation: Allocation) -> None:
@@ -124,8 +149,24 @@ class Journal:
     def _path(self) -> Path:
         return self._folder / "journal.json"
 
-    def _layer_path(self, name: str) -> Path:
-        return self._folder / "layers" / f"{quote(name, safe='')}.safetensors"
+    def _file(self, kind: str, name: str) -> Path:
+        return self._folder / kind / f"{quote(name, safe='')}.safetensors"
+
+    def _save(self, kind: str, name: str, tensors: Mapping[str, Tensor]) -> str:
+        """Write the file of a layer or a block, and return its digest."""
+        on_cpu = {key: values.detach().cpu().contiguous() for key, values in tensors.items()}
+        content = safetensors.torch.save(on_cpu)
+        write_atomically(self._file(kind, name), content)
+        return hashlib.sha256(content).hexdigest()
+
+    def _load(self, kind: str, name: str, digest: str) -> dict[str, Tensor]:
+        content = self._file(kind, name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError(f"{self._file(kind, name)}: has changed since its digest was checked")
+        return safetensors.torch.load(content)
+
+    def _is_intact(self, kind: str, name: str, digest: str) -> bool:
+        return _file_digest(self._file(kind, name)) == digest
 
     def _open(self) -> None:
         if self._path.exists():
@@ -137,6 +178,7 @@ class Journal:
                     "Repeat the run with the same arguments, or use another folder"
                 )
             self._entries = stored["layers"]
+            self._blocks = stored.get("blocks", {})
             self.resumed = stored["resumed"] + 1
             if allocation := stored.get("allocation"):
                 self.allocation = Allocation(**allocation)
@@ -148,6 +190,7 @@ class Journal:
             "fingerprint": self._fingerprint,
             "resumed": self.resumed,
             "layers": self._entries,
+            "blocks": self._blocks,
             "allocation": self.allocation.to_dict() if self.allocation else None,
         }
         text = json.dumps({"sha256": _content_digest(content), **content}, indent=1)

@@ -11,24 +11,21 @@ import torch
 from torch import nn
 
 from pare_llm.layers.unwrap import unwrap
-from pare_llm.pruning.allocation.allocate import AllocationName
-from pare_llm.pruning.calibration.batches import BatchInput
+from pare_llm.pruning.calibration.batches import BatchInput, Validation
+from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
 from pare_llm.pruning.fingerprint import model_digest
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import BlocksInMemory
-from pare_llm.pruning.model.layer_choice import LayerChoice
 from pare_llm.pruning.model.require_weights import require_weights
-from pare_llm.pruning.parameters import Profile
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.run import PruneRun
-from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
     import torch.distributed as dist
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
+    from pare_llm.pruning.run_options import RunParameters
 
 
 def prune_(
@@ -36,19 +33,14 @@ def prune_(
     batches: Iterable[BatchInput],
     client: LayerClient | Sequence[Pare],
     *,
-    validation: Iterable[BatchInput] = (),
-    layers: LayerChoice | None = None,
-    ignore: LayerChoice | None = None,
-    profile: Profile | None = None,
-    allocate: AllocationName = "uniform",
-    true_sequential: bool = False,
+    validation: Validation = HELD_OUT_SHARE,
     blocks: Sequence[str | nn.Module] | None = None,
     journal: str | Path | None = None,
     group: dist.ProcessGroup | None = None,
     progress: bool = True,
     on_layer: Callable[[LayerResult], None] | None = None,
     states_device: torch.device | str = "cpu",
-    **query: Unpack[LayerQuery],
+    **parameters: Unpack[RunParameters],
 ) -> PruneReport:
     """Prune the linear layers of a model in place, block by block, as published with SparseGPT (arXiv
     2301.00774).
@@ -64,25 +56,15 @@ def prune_(
 
     Args:
         model: a causal language model of transformers, or any model whose blocks form a chain.
-        batches: the `input_ids` (batch, tokens) or the keyword arguments of each forward pass, read once.
-            Padding that an `attention_mask` (batch, tokens) marks with 0 is left out of the statistics. May
+        batches: the `input_ids` (windows, tokens) or the keyword arguments of each forward pass, read once.
+            Padding that an `attention_mask` (windows, tokens) marks with 0 is left out of the statistics. May
             be empty if the method is `magnitude`, without `refit` and `bits`.
-        validation: held-out batches in the same form, such as the second result of `hold_out`. Their
-            statistics are never fitted. They decide between the results of a solve, and the report has the
-            error of each layer on them. Every rank gives its own share.
+        validation: the share of the windows of all batches that is held out, from 0 to 0.5. By default one
+            window in eight, evenly spaced, and none if there are fewer than eight. A tensor of a batch is
+            divided if its first dimension counts the windows. Or held-out batches, in the form of `batches`,
+            of which every rank gives its own. Held-out windows are never fitted. They decide between the
+            results of a solve, and the report has the error of each layer on them.
         client: a `Pare` or `PareHosts`, or a list of `Pare`. The layers of a block are spread over all hosts.
-        layers: the layers to prune: patterns as `choose_layers` of `pare_llm.layers` describes them, or a
-            function of the name of a layer. By default all linear layers of the blocks, and each expert of a
-            mixture is several layers. Embeddings, the output head and routers are never pruned. Other
-            matrices of the blocks that stay dense are named in a warning and in the report.
-        ignore: the layers that stay dense, given in the same ways, as with `pare prune --skip`.
-        profile: other parameters for some layers: a JSON file, or its rules, as with `pare prune --profile`.
-            An example is `[{"match": "fc2", "sparsity": 0.3}, {"match": "*.0.*", "skip": True}]`.
-        allocate: how the zeros are spread over the layers, as with `pare prune --allocate`. `owl` gives
-            blocks with many outliers a lower sparsity, `error` minimises the mean relative error of the
-            layers, and the total stays exact. Both need a pass through the dense model first.
-        true_sequential: whether each group of layers that share an input is calibrated after the earlier
-            groups of its block are pruned. This takes one more forward pass for each group.
         blocks: the blocks, as names or modules in the order of the forward pass. By default the only
             `nn.ModuleList` of modules of one class.
         journal: a folder for the finished layers. If the run is stopped, the same call with a freshly loaded
@@ -92,33 +74,32 @@ def prune_(
         progress: whether to show a progress bar, if tqdm is installed.
         on_layer: called with the result of each layer, on every rank, after its weight was replaced.
         states_device: where the hidden states of all batches are stored.
-        **query: the parameters of all layers, which `LayerQuery` describes. As in the command `pare prune`,
-            the method is `alps` and the sparsity 0.5 unless others are given.
+        **parameters: the choice of the layers, their parameters and other options of the run, which
+            `RunParameters` describes. As in the command `pare prune`, the method is `alps` and the sparsity
+            0.5 unless others are given.
 
     Returns:
         the report of the run and of each layer.
 
     Raises:
         ValueError: if the blocks do not form a chain or are in several stacks, if no layer is chosen, if a
-            layer received no token, if some weights are not in memory, or if the journal is damaged or
-            belongs to a run with other arguments.
+            layer received no token, if some weights are not in memory, if options do not work together, or
+            if the journal is damaged or belongs to a run with other arguments.
         TypeError: if the model is quantised, or wrapped in FSDP1.
         PareError, ConnectionError: as `Pare.prune_layer`. The layers that were finished before stay pruned.
         RuntimeError: if the run failed on another rank. The message names the rank and its error.
     """
     network = unwrap(model)
     require_weights(network)
-    options = RunOptions(layers, ignore, profile, allocate, true_sequential)
     with ExitStack() as stack:
         run = PruneRun(
             network,
             batches,
             client,
             validation=validation,
-            options=options,
+            parameters=parameters,
             blocks=blocks,
             group=group,
-            query={**query},
         )
         run.open_journal(journal, lambda: model_digest(network), stack)
         hidden = run.capture(torch.device(states_device))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from html import escape
@@ -44,6 +45,22 @@ class LayerResult:
 
 
 @dataclass(frozen=True)
+class Reconstruction:
+    """What the reconstruction of one block achieved.
+
+    The errors are means of ‖out − y‖²/‖y‖² over the held-out tokens, or over all tokens if none is held out.
+    """
+
+    epochs: int
+    before: float
+    after: float
+    """The error of the parameters that were kept."""
+    kept_epoch: int
+    """The epoch whose parameters were kept. 0 means those before the reconstruction."""
+    seconds: float = 0
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """The facts about a run that do not depend on its layers."""
 
@@ -77,8 +94,10 @@ class PruneReport:
     """The result of `prune_`. In a notebook, the report shows itself as a table."""
 
     layers: Sequence[LayerResult]
-    """The pruned layers, in the order of the model."""
+    """The pruned layers, in the order of the model. Their reports are those before any reconstruction."""
     facts: RunFacts
+    reconstructions: Mapping[int, Reconstruction] = field(default_factory=dict)
+    """What the reconstruction of each block achieved, by the index of the block."""
 
     @property
     def entries(self) -> int:
@@ -97,14 +116,24 @@ class PruneReport:
 
     @property
     def seconds(self) -> float:
-        """The seconds of the forward passes and of the requests, which may have run at the same time."""
-        return sum(layer.seconds + layer.calibration_seconds for layer in self.layers)
+        """The seconds of the forward passes and of the requests, which may have run at the same time, and
+        those of the reconstruction.
+        """
+        return sum(self._phases.values())
+
+    @property
+    def _phases(self) -> dict[str, float]:
+        """The seconds of each phase."""
+        of_blocks = sum(each.seconds for each in self.reconstructions.values())
+        return {
+            "calibration": sum(layer.calibration_seconds for layer in self.layers),
+            "layers": sum(layer.seconds for layer in self.layers),
+            **({"reconstruction": of_blocks} if self.reconstructions else {}),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `pare.json`. `src/prune/report/run_report.ts` describes it."""
         facts, first = self.facts, self.layers[0].report
-        calibration = sum(layer.calibration_seconds for layer in self.layers)
-        layers = sum(layer.seconds for layer in self.layers)
         return {
             "version": __version__,
             "finished": facts.finished.replace("+00:00", "Z"),
@@ -125,7 +154,7 @@ class PruneReport:
             "backend": first["backend"],
             "adapter": first["adapter"],
             "resumed": facts.resumed,
-            "seconds": {"calibration": calibration, "layers": layers, "total": calibration + layers},
+            "seconds": {**self._phases, "total": self.seconds},
             "layers": [
                 {
                     **layer.report,
@@ -136,12 +165,23 @@ class PruneReport:
                 }
                 for layer in self.layers
             ],
+            **({"blocks": self._blocks()} if self.reconstructions else {}),
             "skipped": facts.skipped,
             "format": "dense",
             "bytes": {"dense": facts.model_bytes, "written": facts.model_bytes},
             "perplexity": [],
             **({} if facts.allocation is None else {"allocation": facts.allocation}),
         }
+
+    def _blocks(self) -> list[dict[str, Any]]:
+        """Return the reconstructed blocks, as `pare.json` has them."""
+        blocks: list[dict[str, Any]] = []
+        for index, of_block in self.reconstructions.items():
+            values = {name: value for name, value in asdict(of_block).items() if name != "seconds"}
+            for name in ("before", "after"):  # JSON has no infinity
+                values[name] = values[name] if math.isfinite(values[name]) else None
+            blocks.append({"block": index, "reconstruction": values})
+        return blocks
 
     def save(self, folder: str | Path) -> Path:
         """Write `pare.json` into `folder`, which is created if needed, and return its path.

@@ -67,6 +67,14 @@ class Ranks:
         dist.broadcast(sent.view(torch.uint8), src=self._global_rank(source), group=self.group)
         return sent.to(tensor.device)
 
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of the tensors of all ranks, which have the same shape and dtype."""
+        if self.count == 1:
+            return tensor
+        total = tensor.to(self._device, copy=True).contiguous()
+        dist.all_reduce(total, group=self.group)
+        return total.to(tensor.device)
+
     @property
     def _device(self) -> torch.device:
         """The device whose tensors the group can send."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from pare_llm.pruning.allocation.allocate import allocation_request
 from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_loop import BlockLoop
 from pare_llm.pruning.block_solver import BlockSolver
-from pare_llm.pruning.calibration.batches import BatchInput, read_batches
+from pare_llm.pruning.calibration.batches import BatchInput, Validation, read_batches
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.fingerprint import run_fingerprint
 from pare_llm.pruning.journal import Journal
@@ -27,6 +27,7 @@ from pare_llm.pruning.model.blocks import BlockStore, find_blocks
 from pare_llm.pruning.model.layer_choice import choose_layers
 from pare_llm.pruning.model.layers import linear_layers, matrices_outside
 from pare_llm.pruning.model.require_weights import require_dense
+from pare_llm.pruning.model.sharding import is_sharded
 from pare_llm.pruning.parameters import (
     layer_query,
     merge_parameters,
@@ -35,6 +36,8 @@ from pare_llm.pruning.parameters import (
 )
 from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport
 from pare_llm.pruning.ranks import Ranks
+from pare_llm.pruning.reconstruction.block_trainer import windows_per_batch
+from pare_llm.pruning.reconstruction.reconstruct import BlockReconstruction
 from pare_llm.pruning.run_facts import run_facts
 from pare_llm.pruning.run_options import RunOptions
 
@@ -55,15 +58,15 @@ class PruneRun:
         batches: Iterable[BatchInput],
         client: LayerClient | Sequence[Pare],
         *,
-        validation: Iterable[BatchInput] = (),
-        options: RunOptions,
+        validation: Validation,
+        parameters: Mapping[str, Any],
         blocks: Sequence[str | nn.Module] | None,
         group: dist.ProcessGroup | None,
-        query: dict[str, Any],
     ) -> None:
         """Read the batches and choose the layers. `prune_` describes the arguments."""
         self._model = model
         self.ranks = Ranks(group)
+        options, query = RunOptions.split(parameters)
         self._query = layer_query(query)
         # The recorder weighs the tokens, so the hosts get statistics that are sums already.
         self._token_weights: TokenWeights = self._query.get("token_weights", "unit")
@@ -78,10 +81,9 @@ class PruneRun:
         chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules())
         self.layers = list(chosen)
         self._allocation = allocation_request(options.allocate, chosen, self._query)
-        self._queries = {
-            layer.name: cast("LayerQuery", merge_parameters(sent, parameters))
-            for layer, parameters in chosen.items()
-        }
+        queries = {layer: merge_parameters(sent, parameters) for layer, parameters in chosen.items()}
+        options.require_possible(queries, is_sharded=is_sharded(model))
+        self._queries = {layer.name: cast("LayerQuery", query) for layer, query in queries.items()}
         others = matrices_outside(model, self.blocks, self.all_layers)
         if others and self.ranks.index == 0:
             warnings.warn(
@@ -89,7 +91,10 @@ class PruneRun:
                 stacklevel=3,
             )
         self._skipped = [layer.weight_name for layer in self.all_layers if layer not in chosen] + others
-        self._batches = self.ranks.together(lambda: read_batches(batches, validation))
+        self._batches = read_batches(batches, validation, self.ranks)
+        if options.reconstruct:
+            windows = windows_per_batch(self.ranks)
+            self._batches = [part for batch in self._batches for part in batch.split(windows)]
         self._journal: Journal | None = None
         self._is_journaled = False
         self._capture_seconds = 0.0
@@ -120,11 +125,15 @@ class PruneRun:
         """Run the model up to its first block. Return None without batches, if the run needs none."""
         fitted = sum(not batch.is_held_out for batch in self._batches)
         if not any(self.ranks.collect(fitted)):
-            needing = [query for query in self._queries.values() if not needs_no_statistics(query)]
-            if not needing and not self._allocation:
+            users = [f"{name}={value!r}" for name, value in self._options.needing_batches().items()]
+            users += [
+                f"the method {query['method']}"
+                for query in self._queries.values()
+                if not needs_no_statistics(query)
+            ]
+            if not users:
                 return None
-            user = f"the method {needing[0]['method']}" if needing else f"allocate={self._options.allocate!r}"
-            raise ValueError(f"batches: {user} needs at least one batch, got none")
+            raise ValueError(f"batches: {users[0]} needs at least one batch, got none")
         started = time.perf_counter()
         hidden = HiddenStates.capture(
             self._model, self.blocks, self._batches, device=states_device, ranks=self.ranks
@@ -144,6 +153,11 @@ class PruneRun:
         """Prune all layers. `name` is the name of the model in the report."""
         solver = BlockSolver(self._client, self._queries, self.ranks, self._journal, self._is_journaled)
         allocation = self._allocate(hidden, store, solver) if hidden and self._allocation else None
+        reconstruction = (
+            BlockReconstruction(self._options.reconstruct, self._batches, self.ranks, self._journal)
+            if self._options.reconstruct
+            else None
+        )
         with progress_bar(len(self.layers), is_shown=progress and self.ranks.index == 0) as advance:
 
             def report_layer(result: LayerResult) -> None:
@@ -162,6 +176,8 @@ class PruneRun:
                 store=store,
                 on_layer=report_layer,
                 true_sequential=self._options.true_sequential,
+                has_targets=self._options.target == "dense",
+                reconstruction=reconstruction,
                 token_weights=self._token_weights,
                 calibration_seconds=self._capture_seconds,
             ).run()
@@ -176,7 +192,7 @@ class PruneRun:
             resumed=self.ranks.share(self._journal.resumed if self._journal else 0, 0),
             allocation=allocation,
         )
-        return PruneReport(results, facts)
+        return PruneReport(results, facts, reconstruction.results if reconstruction else {})
 
     def _allocate(self, hidden: HiddenStates, store: BlockStore, solver: BlockSolver) -> Allocation:
         """Choose the sparsities of the layers, or read them from the journal."""

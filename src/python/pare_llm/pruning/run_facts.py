@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.model.blocks import Block
@@ -27,9 +27,8 @@ def run_facts(
     """Return the facts about a run. Every rank has to call this function."""
     config: Any = getattr(model, "config", None)
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    every = [
-        each for share in ranks.collect([(_token_shape(b), b.is_held_out) for b in batches]) for each in share
-    ]
+    own = [(batch.shape, batch.is_held_out) for batch in batches]
+    every = [each for share in ranks.collect(own) for each in share]
     shapes, held_out = [shape for shape, _ in every], [shape for shape, is_held_out in every if is_held_out]
     path = getattr(config, "_name_or_path", "")
     return RunFacts(
@@ -46,15 +45,6 @@ def run_facts(
         resumed=resumed,
         allocation=allocation.to_dict() if allocation else None,
     )
-
-
-def _token_shape(batch: Batch) -> tuple[int, int]:
-    """Return the numbers of sequences and of tokens per sequence."""
-    values = [batch.kwargs.get("input_ids"), *batch.args, *batch.kwargs.values()]
-    tensor = next((value for value in values if isinstance(value, Tensor)), None)
-    if tensor is None or tensor.ndim == 0:
-        return 0, 0
-    return tensor.shape[0], tensor.shape[1] if tensor.ndim > 1 else 1
 
 
 def _model_bytes(model: nn.Module) -> int:

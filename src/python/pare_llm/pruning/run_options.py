@@ -1,26 +1,76 @@
-"""The options of a run that choose layers and decide how they are calibrated."""
+"""The options of a run that choose layers, and that decide how they are calibrated and trained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+
+from pare_llm.client.layer_query import LayerQuery
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.model.layer_choice import LayerChoice
+from pare_llm.pruning.model.layers import Layer
 from pare_llm.pruning.parameters import Profile, ProfileRule, read_profile
+
+TargetSource = Literal["dense", "none"]
+"""Where the targets of the layers come from. `dense` stands for the dense model."""
+
+
+class RunParameters(LayerQuery, total=False):
+    """The options of a run, and the parameters of all its layers, which `LayerQuery` describes.
+
+    As in the command `pare prune`, the method is `alps` and the sparsity 0.5 unless others are given.
+    """
+
+    layers: LayerChoice | None
+    """The layers to prune: patterns as `choose_layers` of `pare_llm.layers` describes them, or a function of
+    the name of a layer. By default all linear layers of the blocks, and each expert of a mixture is several
+    layers. Embeddings, the output head and routers are never pruned. Other matrices of the blocks that stay
+    dense are named in a warning and in the report."""
+    ignore: LayerChoice | None
+    """The layers that stay dense, given in the same ways, as with `pare prune --skip`."""
+    profile: Profile | None
+    """Other parameters for some layers: a JSON file, or its rules, as with `pare prune --profile`. An example
+    is `[{"match": "fc2", "sparsity": 0.3}, {"match": "*.0.*", "skip": True}]`."""
+    allocate: AllocationName
+    """How the zeros are spread over the layers, as with `pare prune --allocate`. `owl` gives blocks with many
+    outliers a lower sparsity, `error` minimises the mean relative error of the layers, and the total stays
+    exact. Both need a pass through the dense model first."""
+    true_sequential: bool
+    """Whether each group of layers that share an input is calibrated after the earlier groups of its block
+    are pruned. This takes one more forward pass for each group."""
+    target: TargetSource
+    """What the outputs of a layer should be. `dense` moves its weights by `target_step` towards the outputs
+    of the dense model before it is pruned, so that it can make up for errors of the layers before it, as
+    with `pare prune --target`. The hidden states then take twice the memory. Defaults to `none`."""
+    reconstruct: int
+    """How many epochs the kept weights, the biases and the norms of each block are trained after its layers
+    were pruned, so that its outputs are near those of the dense block: with `target="dense"` on the inputs of
+    the dense model, else on its own. The epoch with the least error on the held-out windows is kept. Zeros
+    stay zero. Defaults to 0."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options, which `prune_` describes."""
+    """The options of `RunParameters` that are not parameters of the layers."""
 
     layers: LayerChoice | None = None
     ignore: LayerChoice | None = None
     profile: Profile | None = None
     allocate: AllocationName = "uniform"
     true_sequential: bool = False
+    target: TargetSource = "none"
+    reconstruct: int = 0
+
+    @classmethod
+    def split(cls, parameters: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
+        """Return the options among `RunParameters`, and the parameters of the layers."""
+        names = {field.name for field in fields(cls)}
+        options = {name: value for name, value in parameters.items() if name in names}
+        return cls(**options), {name: value for name, value in parameters.items() if name not in names}
 
     def rules(self) -> list[ProfileRule]:
         """Return the rules of the profile."""
@@ -28,12 +78,7 @@ class RunOptions:
 
     def fingerprint(self) -> dict[str, object]:
         """Return the options on which the bytes of the result depend, apart from the names of the layers."""
-        options = {
-            "profile": self.rules() or None,
-            "allocate": None if self.allocate == "uniform" else self.allocate,
-            "true_sequential": self.true_sequential or None,
-        }
-        return {name: value for name, value in options.items() if value is not None}
+        return {**self._changed(), **({"profile": rules} if (rules := self.rules()) else {})}
 
     def reported(self) -> Mapping[str, Any]:
         """Return the options as `pare.json` has them. Functions that choose layers are left out."""
@@ -42,10 +87,67 @@ class RunOptions:
             "layers": _patterns(self.layers),
             "skip": _patterns(self.ignore),
             "profile": Path(profile).name if isinstance(profile, (str, Path)) else profile,
-            "allocate": None if self.allocate == "uniform" else self.allocate,
-            "true_sequential": self.true_sequential or None,
         }
-        return {name: value for name, value in options.items() if value is not None}
+        return {**{name: value for name, value in options.items() if value is not None}, **self._changed()}
+
+    def _changed(self) -> dict[str, object]:
+        """Return the options with names of their own that differ from their defaults."""
+        names = ("allocate", "true_sequential", "target", "reconstruct")
+        defaults = RunOptions()
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value != getattr(defaults, name)}
+
+    def needing_batches(self) -> dict[str, object]:
+        """Return the options that do not work without calibration batches, whatever the method is."""
+        return {name: value for name, value in self._changed().items() if name != "true_sequential"}
+
+    def require_possible(self, queries: Mapping[Layer, Mapping[str, Any]], *, is_sharded: bool) -> None:
+        """Raise a ValueError that names an option and what it does not work with.
+
+        `queries` has the parameters of each layer that is pruned.
+        """
+        if self.target not in ("dense", "none"):
+            raise ValueError(f"target: must be dense or none, got {self.target!r}")
+        if self.target == "dense":
+            self._require_targets_possible(queries)
+        elif stepped := _with_parameter(queries, "target_step"):
+            raise ValueError(
+                f"target_step={queries[stepped]['target_step']}: needs target='dense', which gives "
+                f"{stepped.name} a target"
+            )
+        if not isinstance(self.reconstruct, int) or self.reconstruct < 0:
+            raise ValueError(
+                f"reconstruct: must be a number of epochs that is at least 0, got {self.reconstruct!r}"
+            )
+        if self.reconstruct and (rounded := _with_parameter(queries, "bits")):
+            raise ValueError(
+                f"reconstruct={self.reconstruct}: does not work with bits={queries[rounded]['bits']} of "
+                f"{rounded.name}, because the trained weights would leave the grid"
+            )
+        if self.reconstruct and torch.is_inference_mode_enabled():
+            raise ValueError(
+                f"reconstruct={self.reconstruct}: needs gradients, which torch.inference_mode does not allow"
+            )
+        if self.reconstruct and is_sharded:
+            raise ValueError(
+                f"reconstruct={self.reconstruct}: does not work with a model that fully_shard has sharded"
+            )
+
+    def _require_targets_possible(self, layers: Collection[Layer]) -> None:
+        if self.true_sequential:
+            raise ValueError(
+                "target='dense': does not work with true_sequential, because both streams run through the "
+                "dense block"
+            )
+        if expert := next((layer for layer in layers if layer.linear.expert is not None), None):
+            raise ValueError(
+                f"target='dense': does not work with mixtures of experts, and {expert.name} is a layer of "
+                "an expert"
+            )
+
+
+def _with_parameter(queries: Mapping[Layer, Mapping[str, Any]], name: str) -> Layer | None:
+    return next((layer for layer, query in queries.items() if query.get(name) is not None), None)
 
 
 def _patterns(choice: LayerChoice | None) -> Sequence[str] | None:

@@ -129,8 +129,13 @@ def _add_chunk(total: Tensor, chunk: Tensor, real: Tensor | None, token_weights:
         # Zeros add nothing to the sum. `masked_fill_` also replaces padding that is NaN or infinite.
         x = chunk.to(torch.float32, copy=True).masked_fill_(~real[:, None], 0)
     if token_weights == "unit":
-        x = x * (x.square().mean(dim=1, keepdim=True) + LEAST_SQUARE).rsqrt()
+        x = weigh_tokens(x)
     total.addmm_(x.t(), x)
+
+
+def weigh_tokens(x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Return y, by default x, times the factors by which `unit` scales the tokens x (tokens, in)."""
+    return (x if y is None else y) * (x.square().mean(dim=1, keepdim=True) + LEAST_SQUARE).rsqrt()
 
 
 @contextmanager

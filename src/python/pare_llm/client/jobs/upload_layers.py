@@ -36,6 +36,7 @@ class LayerToUpload(Generic[Array]):
     validation_hessian: Tensor | None = None
     validation_hessian_upper: Tensor | None = None
     target: Tensor | None = None
+    validation_target: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor | None]:
         """Return the tensors by their names in the HTTP contract."""
@@ -48,6 +49,7 @@ class LayerToUpload(Generic[Array]):
             "validation_hessian_upper": self.validation_hessian_upper,
             "mask": self.mask,
             "target": self.target,
+            "validation_target": self.validation_target,
         }
 
 

@@ -77,7 +77,7 @@ def _measure_errors(
         ) -> float:
             weight, of_layer = weights[name], known[name]
             query = _level_query(solver.queries[name], sparsity)
-            query = with_damping(query, of_layer.tokens, weight.shape[1])
+            query = with_damping(query, of_layer.tokens, weight.shape[1], of_layer.is_validated)
             return of_layer.prune(weight, query).report["relative_error"] or 0.0
 
         def solve(names: Sequence[str] = [layer.name for layer in own]) -> dict[str, list[float]]:
@@ -103,7 +103,8 @@ def _measure_errors(
 def _level_query(query: LayerQuery, sparsity: float) -> LayerQuery:
     """Return the parameters of one level, with SparseGPT for slower methods, whose errors grow similarly."""
     method = query["method"] if query["method"] in ("magnitude", "wanda") else "sparsegpt"
-    kept = {name: query[name] for name in ("blocksize", "damping") if name in query}
+    # No batches are held out here, by which a damping could be chosen.
+    kept = {name: query[name] for name in ("blocksize", "damping") if query.get(name, "auto") != "auto"}
     return cast("LayerQuery", {**kept, "method": method, "sparsity": sparsity, "error": True})
 
 

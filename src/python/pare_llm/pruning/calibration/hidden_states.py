@@ -1,6 +1,8 @@
 """The hidden states of all calibration batches, which move forward through the model block by block."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +38,19 @@ class HiddenStates:
         capture.run(model, batches, ranks)
         return cls(capture.states, capture.calls)
 
-    def observe(self, block: Block, before_batch: Callable[[int], None]) -> None:
-        """Run `block` on all batches and drop its outputs. Its inputs remain the current hidden states."""
-        self._run(block, before_batch, keep_outputs=False)
+    def observe(self, block: Block, watch: Callable[[int], AbstractContextManager[object]]) -> None:
+        """Run `block` on all batches and drop its outputs. Its inputs remain the current hidden states.
+
+        The forward pass of each batch runs inside the context that `watch` returns for its index.
+        """
+        with inference(block.module):
+            for index in range(len(self._calls)):
+                with watch(index):
+                    self._outputs(block, index)
 
     def observe_first(self, block: Block) -> None:
         """Run `block` on the first batch of this rank, if there is one, and drop its outputs."""
-        HiddenStates(self._states[:1], self._calls[:1]).observe(block, lambda _: None)
+        HiddenStates(self._states[:1], self._calls[:1]).observe(block, lambda _: nullcontext())
 
     def copy(self) -> "HiddenStates":
         """Return hidden states that begin at the same block and advance independently of these."""
@@ -50,18 +58,31 @@ class HiddenStates:
 
     def advance(self, block: Block) -> None:
         """Run `block` on all batches. Its outputs become the current hidden states."""
-        self._run(block, lambda _: None, keep_outputs=True)
+        for index in range(len(self._calls)):
+            self.advance_batch(block, index)
 
-    def _run(self, block: Block, before_batch: Callable[[int], None], *, keep_outputs: bool) -> None:
-        device = _device_of(block)
+    def advance_batch(self, block: Block, index: int) -> None:
+        """Run `block` on one batch. Its outputs become the current hidden states of this batch."""
         with inference(block.module):
-            for index, calls in enumerate(self._calls):
-                before_batch(index)
-                args, kwargs = calls[block.index].arguments(self._states[index].to(device))
-                outputs = output_states(call_module(block.module, *args, **kwargs), block.name)
-                if keep_outputs:
-                    self._states[index] = outputs.to(self._states[index].device)
+            self._states[index] = self._outputs(block, index).to(self._states[index].device)
+
+    def states(self, index: int) -> Tensor:
+        """Return the current hidden states of one batch."""
+        return self._states[index]
+
+    def batch(self, block: Block, index: int) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
+        """Return the hidden states of one batch, and all arguments of its call of `block`.
+
+        They are on the device of the block.
+        """
+        states = self._states[index].to(device_of(block))
+        return states, *self._calls[index][block.index].arguments(states)
+
+    def _outputs(self, block: Block, index: int) -> Tensor:
+        _, args, kwargs = self.batch(block, index)
+        return output_states(call_module(block.module, *args, **kwargs), block.name)
 
 
-def _device_of(block: Block) -> torch.device:
+def device_of(block: Block) -> torch.device:
+    """Return the device of the block's parameters."""
     return next((weight.device for weight in block.module.parameters()), torch.device("cpu"))

@@ -1,7 +1,8 @@
 """Records the Hessians of the layers of one block."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from pare_llm.layers.linear_layer import LinearLayer
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
+from pare_llm.pruning.calibration.target_statistics import TargetStatistics
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import Block
@@ -29,11 +31,12 @@ def record_hessians(
     batches: Sequence[Batch],
     ranks: Ranks,
     token_weights: TokenWeights = "none",
+    targets: TargetStatistics | None = None,
 ) -> HessianRecorder:
     """Run the block on the batches of all ranks, and return the sums over all ranks.
 
     Held-out batches are summed on their own. Tokens that the attention mask of a batch marks as padding are
-    left out. Every rank has to call this function.
+    left out. `targets` observes the same forward passes. Every rank has to call this function.
 
     Raises:
         ValueError: if no token of any batch reached a layer. An expert may be without tokens.
@@ -42,16 +45,15 @@ def record_hessians(
     names = [layer.local_name for layer in layers]
     recorder = HessianRecorder(block.module, names, token_weights=token_weights)
 
-    def set_mask(index: int) -> None:
+    @contextmanager
+    def watch(index: int) -> Iterator[None]:
         recorder.validating = batches[index].is_held_out
         recorder.attention_mask = batches[index].padding
-
-    def observe() -> None:
-        with recorder:
-            hidden.observe(block, set_mask)
+        with targets.observe(index) if targets else nullcontext(), recorder:
+            yield
 
     with gathered(gathering_scope(model, block.module)):
-        ranks.together(observe)
+        ranks.together(lambda: hidden.observe(block, watch))
     if ranks.count > 1:
         recorder.all_reduce(ranks.group)
     hessians = recorder.hessians

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+HELD_OUT_SHARE = 1 / 8
+"""The share of the calibration windows that is held out by default, as with `pare prune`."""
+
+
 def calibration_windows(
     tokenizer: PreTrainedTokenizerBase,
     text: str | Path | Mapping[str | Path, float] | Mapping[str, float],
@@ -50,10 +54,11 @@ def calibration_windows(
     return torch.cat(parts)
 
 
-def hold_out(windows: Tensor, share: float = 1 / 8) -> tuple[Tensor, Tensor]:
-    """Divide calibration windows into those to fit and evenly spaced held-out ones, for `validation`.
+def hold_out(windows: Tensor, share: float = HELD_OUT_SHARE) -> tuple[Tensor, Tensor]:
+    """Divide calibration windows into those to fit and evenly spaced held-out ones.
 
-    The held-out windows of one text are those of `pare prune --validation SHARE`.
+    The held-out windows of one text are those of `pare prune --validation SHARE`. `prune_` divides its
+    batches in the same way.
 
     Args:
         windows: (samples, seqlen), the windows.
@@ -66,12 +71,17 @@ def hold_out(windows: Tensor, share: float = 1 / 8) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: if the share is out of range.
     """
-    if not 0 <= share <= 0.5:
-        raise ValueError(f"share: must be from 0 to 0.5, got {share}")
-    count = math.floor(len(windows) * share)
     is_held_out = torch.zeros(len(windows), dtype=torch.bool)
-    is_held_out[[math.floor((i + 0.5) * len(windows) / count) for i in range(count)]] = True
+    is_held_out[held_out_positions(len(windows), share)] = True
     return windows[~is_held_out], windows[is_held_out]
+
+
+def held_out_positions(windows: int, share: float) -> list[int]:
+    """Return the positions of the held-out windows among `windows`. `hold_out` describes the error."""
+    if not 0 <= share <= 0.5:
+        raise ValueError(f"share of held-out windows: must be from 0 to 0.5, got {share}")
+    count = math.floor(windows * share)
+    return [math.floor((i + 0.5) * windows / count) for i in range(count)]
 
 
 def _divide_windows(samples: int, shares: Mapping[str, float]) -> dict[str, int]:

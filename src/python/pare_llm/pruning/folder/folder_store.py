@@ -1,6 +1,6 @@
 """The parameters of a checkpoint folder, of which one block is in memory at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,6 @@ from pare_llm.checkpoints.shard import torch_dtype
 from pare_llm.pruning.folder.block_names import BlockNames, StoredPart, require_stored_name
 from pare_llm.pruning.folder.output_files import OutputFiles
 from pare_llm.pruning.model.blocks import Block
-from pare_llm.pruning.model.layers import Layer
 
 
 class FolderStore:
@@ -24,7 +23,6 @@ class FolderStore:
         model: PreTrainedModel,
         source: CheckpointFolder,
         names: Sequence[BlockNames],
-        layers: Sequence[Layer],
         *,
         output: OutputFiles | None,
         device: torch.device,
@@ -33,14 +31,6 @@ class FolderStore:
         self._model = model
         self._source = source
         self._names = names
-        # The parameters that hold pruned weights, by the block and the name in the block.
-        pruned = {id(layer.linear.parameter) for layer in layers}
-        self._pruned = {
-            (block, name)
-            for block, module in {layer.block.index: layer.block.module for layer in layers}.items()
-            for name, values in module.state_dict(keep_vars=True).items()
-            if id(values) in pruned
-        }
         self._output = output
         self._device = device
         self._loaded: set[int] = set()
@@ -55,15 +45,18 @@ class FolderStore:
         block.module.load_state_dict(tensors, strict=False, assign=True)
         self._loaded.add(block.index)
 
-    def save(self, block: Block) -> None:
-        """Write the file of a block with its pruned weights, and free its parameters."""
+    def save(self, block: Block, changed: Collection[nn.Parameter]) -> None:
+        """Write the file of a block with its changed parameters, and free them all."""
         if self._output:
-            state = block.module.state_dict()
+            state = block.module.state_dict(keep_vars=True)
+            ids = {id(parameter) for parameter in changed}
             replaced = {
-                part.name: part.of(state[name]).to("cpu", torch_dtype(self._source.info(part.name).dtype))
+                part.name: part.of(state[name].detach()).to(
+                    "cpu", torch_dtype(self._source.info(part.name).dtype)
+                )
                 for name, parts in self._names[block.index].items()
                 for part in parts
-                if (block.index, name) in self._pruned
+                if id(state[name]) in ids
             }
             self._output.write_block(block.index, replaced)
         self.free(block)

@@ -13,24 +13,21 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pare_llm.checkpoints.folder import CONFIG_FILE, CheckpointFolder
-from pare_llm.pruning.allocation.allocate import AllocationName
-from pare_llm.pruning.calibration.batches import BatchInput
+from pare_llm.pruning.calibration.batches import BatchInput, Validation
+from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
 from pare_llm.pruning.folder.block_names import stored_block_names
 from pare_llm.pruning.folder.folder_store import FolderStore
 from pare_llm.pruning.folder.output_files import OutputFiles
 from pare_llm.pruning.layer_client import LayerClient
-from pare_llm.pruning.model.layer_choice import LayerChoice
-from pare_llm.pruning.parameters import Profile
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.run import PruneRun
-from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
     import torch.distributed as dist
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
+    from pare_llm.pruning.run_options import RunParameters
 
 
 def prune_folder(
@@ -39,12 +36,7 @@ def prune_folder(
     client: LayerClient | Sequence[Pare],
     out: str | Path,
     *,
-    validation: Iterable[BatchInput] = (),
-    layers: LayerChoice | None = None,
-    ignore: LayerChoice | None = None,
-    profile: Profile | None = None,
-    allocate: AllocationName = "uniform",
-    true_sequential: bool = False,
+    validation: Validation = HELD_OUT_SHARE,
     journal: str | Path | None = None,
     group: dist.ProcessGroup | None = None,
     progress: bool = True,
@@ -52,7 +44,7 @@ def prune_folder(
     model_dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     states_device: torch.device | str = "cpu",
-    **query: Unpack[LayerQuery],
+    **parameters: Unpack[RunParameters],
 ) -> PruneReport:
     """Prune a causal language model of transformers on the disk, with one block in memory at a time.
 
@@ -62,7 +54,7 @@ def prune_folder(
 
     - folder: the dense checkpoint: `config.json`, and safetensors files that store each parameter as it is.
     - out: the folder of the pruned checkpoint. It gets one file per block, `pare.json`, and copies of the
-      other files. Tensors that are not pruned are copied bit for bit, and the others keep their dtype.
+      other files. Tensors that did not change are copied bit for bit, and the others keep their dtype.
     - model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
       `config.json`.
     - device: where one block at a time is loaded.
@@ -78,16 +70,14 @@ def prune_folder(
         source = CheckpointFolder(folder)
         stack.callback(source.close)
         model = make_skeleton(folder, model_dtype, device)
-        options = RunOptions(layers, ignore, profile, allocate, true_sequential)
         run = PruneRun(
             model,
             batches,
             client,
             validation=validation,
-            options=options,
+            parameters=parameters,
             blocks=None,
             group=group,
-            query={**query},
         )
         names = stored_block_names(model, run.blocks, run.all_layers, source)
 
@@ -99,7 +89,7 @@ def prune_folder(
         run.open_journal(
             journal, lambda: f"{checkpoint_digest(source)} {model.dtype} on {device.type}", stack
         )
-        store = FolderStore(model, source, names, run.layers, output=output, device=device)
+        store = FolderStore(model, source, names, output=output, device=device)
         with store.rest_loaded(run.blocks):
             store.load(run.blocks[0])
             hidden = run.capture(torch.device(states_device))

@@ -1,6 +1,6 @@
 """Finds the transformer blocks of a model, which form a chain: each output is the next input."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,8 +78,8 @@ class BlockStore(Protocol):
     def load(self, block: Block) -> None:
         """Load the dense weights of a block into its module. Idempotent until the block is saved."""
 
-    def save(self, block: Block) -> None:
-        """Store the weights of a block, whose module is not needed any more."""
+    def save(self, block: Block, changed: Collection[nn.Parameter]) -> None:
+        """Store the `changed` parameters of a block, whose module is not needed any more."""
 
     def free(self, block: Block) -> None:
         """Free the dense weights of a block until they are loaded again. Idempotent."""
@@ -91,8 +91,8 @@ class BlocksInMemory:
     def load(self, block: Block) -> None:
         """Do nothing, because the weights are in the model."""
 
-    def save(self, block: Block) -> None:
-        """Leave the pruned weights in the model."""
+    def save(self, block: Block, changed: Collection[nn.Parameter]) -> None:
+        """Leave the changed parameters in the model."""
 
     def free(self, block: Block) -> None:
         """Leave the dense weights in the model."""

@@ -1,0 +1,35 @@
+/** Shrinks calibration statistics towards their diagonal, which weakens the correlations of the inputs and not their norms. */
+
+import type { Backend } from "../../device/backend.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { readDiagonal, writeDiagonal } from "./diagonal.ts";
+import { copyTiled } from "./submatrix.ts";
+import { scaleColumns } from "./tile_arithmetic.ts";
+
+/**
+ * Returns (1 − s)·H + s·diag(H), which is H with all entries outside of the diagonal times 1 − s.
+ * @param hessian H, (n, n) f32, upper storage. It is not changed
+ * @param shrinkage s, 0 ≤ s < 1. If it is 0, the result is a plain copy
+ * @returns a matrix in the form of `hessian`, which the caller frees
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError}
+ */
+export async function copyShrunk(
+  backend: Backend,
+  hessian: TiledMatrix,
+  shrinkage: number,
+): Promise<TiledMatrix> {
+  const copy = copyTiled(backend, hessian, hessian.edge);
+  if (shrinkage === 0) return copy;
+  try {
+    const factors = new Float32Array(hessian.cols).fill(1 - shrinkage);
+    const buffer = backend.createBuffer("1 − shrinkage", factors.byteLength);
+    backend.write(buffer, 0, new Uint8Array(factors.buffer));
+    scaleColumns(backend, copy, buffer);
+    buffer.destroy();
+    writeDiagonal(backend, copy, await readDiagonal(backend, hessian));
+    return copy;
+  } catch (error) {
+    copy.destroy();
+    throw error;
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * Chooses the damping of a layer by its validation statistics (`damping=auto`). Statistics H of few inputs, or of inputs unlike the later
+ * ones, make a solver compensate along correlations that other inputs do not have. Two changes of H weaken these correlations: λ·mean(diag
+ * H) on the diagonal, and a shrinkage s towards the diagonal, (1 − s)·H + s·diag(H). The candidates are tried with the pass of SparseGPT on
+ * a sample of the rows, and the one with the smallest validation loss is chosen. The method itself then runs once.
+ */
+
+import type { Backend } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { DEFAULT_DAMPING, MAX_DAMPING } from "../../protocol/limits.ts";
+import { readDiagonal } from "../linalg/diagonal.ts";
+import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
+import { copyShrunk } from "../linalg/shrink.ts";
+import { copyMatrix } from "../linalg/tile_arithmetic.ts";
+import type { LayerOperands, LayerParameters } from "../methods.ts";
+import { sampleRows } from "./row_sample.ts";
+import type { Layer } from "../solvers/solver.ts";
+import { solveSparseGpt } from "../solvers/sparsegpt.ts";
+import { ValidationLoss } from "../solvers/validation_loss.ts";
+import { largestWeight, scaleByPowerOfTwo, scaleExponent } from "../weight_scale.ts";
+
+/** The dampings λ and the shrinkages s that are tried, weakest first. A list ends early if a value is not better than the one before. */
+const DAMPINGS = [DEFAULT_DAMPING, 0.1, MAX_DAMPING], SHRINKAGES = [0.1, 0.3];
+
+export interface ChosenDamping {
+  /** The factor of the shrunk and damped statistics, which has the damping λ. The caller frees it. */
+  readonly factor: Factor;
+  readonly shrinkage: number;
+}
+
+/** A layer with a Hessian and validation statistics. */
+type TrialOperands = Required<Pick<LayerOperands, "layer" | "hessian" | "validation">>;
+
+/**
+ * Returns the damping with the smallest validation loss. Of equal losses, it is the one that was tried first.
+ * @param operands they are not changed, except for the undefined lower triangles of diagonal tiles
+ * @throws the errors of `factor`, `ValidationLoss.open` and `solveSparseGpt`
+ */
+export async function chooseDamping(
+  backend: Backend,
+  operands: TrialOperands,
+  parameters: LayerParameters,
+): Promise<ChosenDamping> {
+  const trials = await DampingTrials.open(backend, operands, parameters);
+  try {
+    const first = await trials.run(DAMPINGS[0], 0);
+    // The factorisation may have raised the damping. With the raised one, shrunk statistics are positive definite too.
+    const least = trials.best!.factor.damping;
+    const lists = [
+      DAMPINGS.filter((damping) => damping > least).map((damping) => ({ damping, shrinkage: 0 })),
+      SHRINKAGES.map((shrinkage) => ({ damping: least, shrinkage })),
+    ];
+    for (const list of lists) {
+      let previous = first;
+      for (const { damping, shrinkage } of list) {
+        const loss = await trials.run(damping, shrinkage);
+        if (!(loss < previous)) break;
+        previous = loss;
+      }
+    }
+    return trials.take();
+  } finally {
+    trials.destroy();
+  }
+}
+
+/** Scales weights by the power of two with which f32 can hold their losses. */
+async function scaleSample(backend: Backend, weight: TiledMatrix, validation: TiledMatrix): Promise<void> {
+  const largest = (await readDiagonal(backend, validation)).reduce((a, b) => Math.max(a, b), 0);
+  const exponent = scaleExponent(await largestWeight(backend, weight), largest);
+  if (exponent !== 0) scaleByPowerOfTwo(backend, weight, -exponent);
+}
+
+/** Tries dampings on a sample of the rows, and owns the best one. */
+class DampingTrials {
+  best: ChosenDamping & { readonly loss: number } | undefined;
+  readonly #backend: Backend;
+  readonly #operands: TrialOperands;
+  readonly #parameters: LayerParameters;
+  readonly #sample: Layer;
+  readonly #validation: ValidationLoss;
+  readonly #owned: ResourceSet;
+
+  private constructor(
+    backend: Backend,
+    operands: TrialOperands,
+    parameters: LayerParameters,
+    sample: Layer,
+    validation: ValidationLoss,
+    owned: ResourceSet,
+  ) {
+    this.#backend = backend;
+    this.#operands = operands;
+    this.#parameters = parameters;
+    this.#sample = sample;
+    this.#validation = validation;
+    this.#owned = owned;
+  }
+
+  static async open(backend: Backend, operands: TrialOperands, parameters: LayerParameters) {
+    const owned = new ResourceSet();
+    try {
+      const sample = owned.add(await sampleRows(backend, operands.layer)), { weight } = sample;
+      if (!parameters.quantization) await scaleSample(backend, weight, operands.validation);
+      const validation = owned.add(await ValidationLoss.open(backend, weight, operands.validation));
+      return new DampingTrials(backend, operands, parameters, sample, validation, owned);
+    } catch (error) {
+      owned.destroy();
+      throw error;
+    }
+  }
+
+  /** Tries one damping, and returns its validation loss. */
+  async run(damping: number, shrinkage: number): Promise<number> {
+    const backend = this.#backend, { weight } = this.#sample;
+    const { blocksize, quantization } = this.#parameters;
+    const statistics = await copyShrunk(backend, this.#operands.hessian, shrinkage);
+    const factor = await factorStatistics(backend, statistics, {
+      blocksize,
+      damping,
+      order: quantization?.order,
+    });
+    try {
+      copyMatrix(backend, this.#validation.weight, weight);
+      const options = { ...this.#parameters, relativeError: false };
+      const solution = await solveSparseGpt(backend, this.#sample, factor, options);
+      const loss = await this.#validation.measure(solution).finally(() => solution.destroy());
+      const isBest = !this.best || loss < this.best.loss;
+      (isBest ? this.best?.factor : factor)?.destroy();
+      if (isBest) this.best = { factor, shrinkage, loss };
+      return loss;
+    } catch (error) {
+      factor.destroy();
+      throw error;
+    }
+  }
+
+  /** Returns the best damping, which the caller now owns. */
+  take(): ChosenDamping {
+    const best = this.best!;
+    this.best = undefined;
+    return best;
+  }
+
+  destroy(): void {
+    this.best?.factor.destroy();
+    this.#owned.destroy();
+  }
+}
