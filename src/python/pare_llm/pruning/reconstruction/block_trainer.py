@@ -28,7 +28,7 @@ from pare_llm.statistics.padding import PaddingMask
 WINDOWS_PER_STEP = 8
 """The number of windows of all ranks whose gradients are added up for one step of the optimiser."""
 
-LEARNING_RATE = 2e-4
+LEARNING_RATE = 5e-4
 """The learning rate of the first step. It falls with a cosine over all steps."""
 
 LAST_LEARNING_RATE = LEARNING_RATE / 5
