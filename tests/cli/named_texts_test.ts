@@ -3,7 +3,7 @@
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { freePort } from "../../scripts/processes/child_edge.ts";
-import { applyProtocol, declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
+import { applyPresets, declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
 import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts";
 import { serveHub } from "../model/hub/fake_hub.ts";
 import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";
@@ -121,7 +121,7 @@ describe("--protocol sparsegpt", () => {
   const parse = (...words: readonly string[]) => {
     const command = declarePrune();
     command.parse(["model", "--out", "out", ...words], { from: "user" });
-    return applyProtocol(command.opts<PruneFlags>(), command);
+    return applyPresets(command.opts<PruneFlags>(), command);
   };
 
   it("sets the options of the published experiments, and leaves the sparsity to the command line", () => {

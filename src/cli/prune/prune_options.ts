@@ -30,6 +30,7 @@ import { TEXT_VALUES } from "../files/text_source.ts";
 import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
 import { UsageError } from "../errors.ts";
+import { GGUF_FILE, optionsForRuntime, RUNTIME_FORMATS, type RuntimeFormat } from "./runtime_format.ts";
 
 /** The names of the protocols. */
 const PROTOCOL_NAMES = ["sparsegpt"] as const;
@@ -57,6 +58,7 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
   readonly restart?: boolean;
   readonly plan?: boolean;
   readonly protocol?: ProtocolName;
+  readonly for?: RuntimeFormat;
 }
 
 /** The options as commander parses them. A protocol may stand for the calibration text. */
@@ -129,6 +131,13 @@ export function declarePrune(): Command {
         .choices(WEIGHT_FORMATS)
         .default("dense"),
     )
+    .addOption(
+      new Option(
+        "--for <format>",
+        `round to the grid of this type of GGUF, and also write ${GGUF_FILE}, which llama.cpp loads; sets --bits, --group-size, ` +
+          "--symmetric, --scale-dtype and --format",
+      ).choices(RUNTIME_FORMATS),
+    )
     .option("--overwrite", "replace a checkpoint in the output folder")
     .option("--restart", "discard the unfinished run in the output folder and start over")
     .option(
@@ -142,9 +151,33 @@ export function declarePrune(): Command {
     "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",
     "prune hf:facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
     "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
+    "prune ./llama --out rounded --calibration c4.jsonl --sparsity 0 --for gguf:q4_0",
   );
   return addCommonOptions(
     addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),
+  );
+}
+
+/** Values of options, by the names under which commander stores them. */
+type OptionValues = Readonly<Record<string, OptionValue | boolean | undefined>>;
+
+/**
+ * Returns the values that an option such as `--protocol` sets, or the equal values that are given.
+ * @param source the option with its value, for messages
+ * @throws {UsageError} if a given value differs
+ */
+function presetValues(flags: PruneFlags, command: Command, source: string, values: OptionValues): OptionValues {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, wanted]) => {
+      const given = flags[name as keyof PruneFlags] as OptionValue | undefined;
+      const isGiven = given !== undefined && command.getOptionValueSource(name) !== "default";
+      if (isGiven && !isSame(given, wanted as OptionValue)) {
+        const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
+        const option = name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+        throw new UsageError(`option --${option} ${given}: ${source} ${rule}`);
+      }
+      return [name, isGiven ? given : wanted];
+    }),
   );
 }
 
@@ -174,11 +207,15 @@ const PROTOCOLS: Readonly<Record<ProtocolName, Protocol>> = {
 };
 
 /**
- * Returns the options of the run. A protocol sets the options that the command line does not give. The file of a named text may be given,
- * as in `--calibration c4=FILE`.
- * @throws {UsageError} if an option contradicts the protocol, or if there is neither a protocol nor a calibration text
+ * Returns the options of the run. `--for` and a protocol set the options that the command line does not give. The file of a named text may
+ * be given, as in `--calibration c4=FILE`.
+ * @throws {UsageError} if an option contradicts `--for` or the protocol, or if there is neither a protocol nor a calibration text
  */
-export function applyProtocol(flags: PruneFlags, command: Command): PruneOptions {
+export function applyPresets(given: PruneFlags, command: Command): PruneOptions {
+  const runtime = given.for;
+  const flags = runtime === undefined
+    ? given
+    : { ...given, ...presetValues(given, command, `--for ${runtime}`, optionsForRuntime(runtime)) };
   if (flags.protocol === undefined) {
     const { calibration } = flags;
     if (calibration === undefined) {
@@ -186,16 +223,8 @@ export function applyProtocol(flags: PruneFlags, command: Command): PruneOptions
     }
     return { ...flags, calibration };
   }
-  const { options, text } = PROTOCOLS[flags.protocol], set: Record<string, unknown> = {};
-  for (const [name, wanted] of Object.entries(options)) {
-    const given = flags[name as keyof typeof options];
-    const isGiven = given !== undefined && command.getOptionValueSource(name) !== "default";
-    if (isGiven && !isSame(given, wanted)) {
-      const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
-      throw new UsageError(`option --${name} ${given}: --protocol ${flags.protocol} ${rule}`);
-    }
-    set[name] = isGiven ? given : wanted;
-  }
+  const { options, text } = PROTOCOLS[flags.protocol];
+  const set = presetValues(flags, command, `--protocol ${flags.protocol}`, options);
   const hasText = flags.text.some((value) => isSame(value, text));
   return { ...flags, ...set as Protocol["options"], text: hasText ? flags.text : [text, ...flags.text] };
 }

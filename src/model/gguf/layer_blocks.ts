@@ -1,0 +1,86 @@
+/** Decides how the weight of a linear layer becomes blocks of integers: with the codes that it has, or rounded to nearest. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import { gridsPerRow } from "../../tensor/quantization.ts";
+import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
+import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { gather, type ReadRows, type RowOrder } from "./row_source.ts";
+import { BLOCK_WEIGHTS, type Blocks, type BlockType, findBlocks, isFloat16 } from "./tensor_types.ts";
+
+/** Reads the blocks of the rows from `first` to `end − 1`. */
+export type ReadBlocks = (first: number, end: number) => Promise<Blocks>;
+
+/** A weight with its sizes. */
+export interface Weight {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly order?: RowOrder;
+  readonly read: ReadRows;
+  /** The number of rows that are read at a time. */
+  readonly rowsPerChunk: number;
+}
+
+/**
+ * Returns the blocks that are exactly the weight, or the reason why there are none, as the end of a sentence about the weight. A packed
+ * weight keeps its codes. A dense weight may be on a grid too, if the checkpoint is in F32, so that the products were not rounded.
+ */
+export async function exactBlocks(
+  source: TensorSource,
+  weight: Weight,
+  type: BlockType,
+): Promise<ReadBlocks | string> {
+  const parts = source instanceof DequantizedSource ? source.weights.get(weight.name) : undefined;
+  if (parts) return await packedBlocks(source as DequantizedSource, parts, weight, type);
+  for (let first = 0; first < weight.rows; first += weight.rowsPerChunk) {
+    const end = Math.min(weight.rows, first + weight.rowsPerChunk);
+    if (!findBlocks(type, await weight.read(first, end))) return "has weights on no such grid";
+  }
+  return async (first, end) => findBlocks(type, await weight.read(first, end))!;
+}
+
+async function packedBlocks(
+  source: DequantizedSource,
+  parts: QuantizedParts,
+  { rows, cols, order }: Weight,
+  type: BlockType,
+): Promise<ReadBlocks | string> {
+  const { bits, groupSize, symmetric } = parts, groups = gridsPerRow(parts, cols);
+  const groupWeights = groupSize || cols;
+  if (groupWeights % BLOCK_WEIGHTS !== 0 || bits > type.bits || !symmetric && bits === type.bits) {
+    return `has codes of ${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
+      symmetric ? "symmetric" : "asymmetric"
+    }`;
+  }
+  const { scales } = await source.readGrids(parts, 0, rows);
+  const wrong = scales.findIndex((scale) => !isFloat16(scale));
+  if (wrong >= 0) {
+    return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;
+  }
+  const read = async (first: number, end: number) => {
+    const codes = await source.readCodes(parts, first, end),
+      { zeros } = await source.readGrids(parts, first, end);
+    return Int8Array.from(codes, (code, i) => code - zeros[Math.floor(i / groupWeights)]);
+  };
+  return async (first, end) => {
+    const integers = await gather(order, first, end, cols, read, Int8Array), perRow = cols / BLOCK_WEIGHTS;
+    const factors = Float32Array.from({ length: integers.length / BLOCK_WEIGHTS }, (_, block) => {
+      const row = first + Math.floor(block / perRow), column = block % perRow * BLOCK_WEIGHTS;
+      return scales[(order?.(row) ?? row) * groups + Math.floor(column / groupWeights)];
+    });
+    return { integers, factors };
+  };
+}
+
+/** Reports that a weight does not fit a type. @param reason the result of {@link exactBlocks} */
+export function misfitError(folder: string, name: string, label: string, reason: string): ModelError {
+  return new ModelError(
+    `${folder}: ${name} ${reason}. ${label} holds ${
+      label[1]
+    } bits, symmetric, in groups of 32 with scales in F16: ` +
+      `prune with --bits ${label[1]} --symmetric --group-size 32 --scale-dtype F16 and ${
+        label === "Q5_0" ? "a checkpoint in F32" : "--format pack-quantized"
+      }, or add --round nearest`,
+  );
+}
