@@ -75,12 +75,10 @@ async function packedBlocks(
 
 /** Reports that a weight does not fit a type. @param reason the result of {@link exactBlocks} */
 export function misfitError(folder: string, name: string, label: string, reason: string): ModelError {
+  const bits = label[1];
   return new ModelError(
-    `${folder}: ${name} ${reason}. ${label} holds ${
-      label[1]
-    } bits, symmetric, in groups of 32 with scales in F16: ` +
-      `prune with --bits ${label[1]} --symmetric --group-size 32 --scale-dtype F16 and ${
-        label === "Q5_0" ? "a checkpoint in F32" : "--format pack-quantized"
-      }, or add --round nearest`,
+    `${folder}: ${name} ${reason}. ${label} holds ${bits} bits, symmetric, in groups of 32 with scales in F16: prune with ` +
+      `--for gguf:${label.toLowerCase()}, which sets --bits ${bits} --symmetric --group-size 32, --scale-dtype and --format, ` +
+      "or add --round nearest",
   );
 }
