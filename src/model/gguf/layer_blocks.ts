@@ -5,7 +5,7 @@ import { gridsPerRow } from "../../tensor/quantization.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
 import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import { gather, type ReadRows, type RowOrder } from "./row_source.ts";
+import { type ReadRows, type RowOrder, rowRanges } from "./row_source.ts";
 import { BLOCK_WEIGHTS, type Blocks, type BlockType, findBlocks, isFloat16 } from "./tensor_types.ts";
 
 /** Reads the blocks of the rows from `first` to `end − 1`. */
@@ -58,17 +58,17 @@ async function packedBlocks(
   if (wrong >= 0) {
     return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;
   }
-  const read = async (first: number, end: number) => {
-    const codes = await source.readCodes(parts, first, end),
-      { zeros } = await source.readGrids(parts, first, end);
-    return Int8Array.from(codes, (code, i) => code - zeros[Math.floor(i / groupWeights)]);
-  };
   return async (first, end) => {
-    const integers = await gather(order, first, end, cols, read, Int8Array), perRow = cols / BLOCK_WEIGHTS;
-    const factors = Float32Array.from({ length: integers.length / BLOCK_WEIGHTS }, (_, block) => {
-      const row = first + Math.floor(block / perRow), column = block % perRow * BLOCK_WEIGHTS;
-      return scales[(order?.(row) ?? row) * groups + Math.floor(column / groupWeights)];
-    });
+    const integers = new Int8Array((end - first) * cols), factors = new Float32Array(integers.length / BLOCK_WEIGHTS);
+    let at = 0;
+    for (const range of rowRanges(order, first, end)) {
+      const codes = await source.readCodes(parts, ...range), grids = await source.readGrids(parts, ...range);
+      for (let i = 0; i < codes.length; i++, at++) {
+        const grid = Math.floor(i / groupWeights);
+        integers[at] = codes[i] - grids.zeros[grid];
+        if (at % BLOCK_WEIGHTS === 0) factors[at / BLOCK_WEIGHTS] = grids.scales[grid];
+      }
+    }
     return { integers, factors };
   };
 }

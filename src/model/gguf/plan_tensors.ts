@@ -9,7 +9,7 @@ import { floatsToBytes } from "../../tensor/dtype.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { BlockTraits } from "../families/family.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
-import type { LinearSpec, NormSpec } from "../layer_specs.ts";
+import { type LinearSpec, type NormSpec, storedShape } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import type { Architecture } from "./architectures.ts";
 import type { TensorEntry } from "./container.ts";
@@ -70,12 +70,12 @@ export async function planTensors(
   options: TensorOptions,
 ): Promise<TensorPlan> {
   const { embedding, block, finalNorm, head } = spec;
-  const planner = new TensorPlanner(folder, weights, architecture, block.traits!, options);
+  const planner = new TensorPlanner(folder, { spec, weights }, architecture, options);
   const target = TENSOR_TYPES[options.type],
     blocks = storesRows(target, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
   const embeddings = typeof target.format === "string" ? target : blocks;
-  planner.addTable(embedding.tokens, "token_embd", embeddings);
-  if (embedding.positions) planner.addTable(embedding.positions.name, "position_embd", TENSOR_TYPES.f32);
+  planner.addTable(embedding.tokens, spec.vocabSize, "token_embd", embeddings);
+  if (embedding.positions) planner.addTable(embedding.positions.name, spec.maxTokens, "position_embd", TENSOR_TYPES.f32);
   if (embedding.norm) planner.addNorm(embedding.norm, "", "token_embd_norm");
   for (let index = 0; index < spec.blockCount; index++) {
     const prefix = block.prefix(index), place = (name: string) => `blk.${index}.${planner.placeOf(name)}`;
@@ -85,7 +85,7 @@ export async function planTensors(
   if (finalNorm) planner.addNorm(finalNorm, "", "output_norm");
   if (`${head.name}.weight` !== embedding.tokens) {
     if (architecture.sharesHead) throw planner.noPlaceError(head.name);
-    planner.addTable(`${head.name}.weight`, "output", embeddings);
+    planner.addTable(`${head.name}.weight`, spec.vocabSize, "output", embeddings);
   }
   return { tensors: planner.tensors, layers: planner.layers, embeddings };
 }
@@ -99,19 +99,15 @@ class TensorPlanner {
   readonly #weights: TensorSource;
   readonly #architecture: Architecture;
   readonly #traits: BlockTraits;
+  readonly #hidden: number;
   readonly #options: TensorOptions;
 
-  constructor(
-    folder: string,
-    weights: TensorSource,
-    architecture: Architecture,
-    traits: BlockTraits,
-    options: TensorOptions,
-  ) {
+  constructor(folder: string, { spec, weights }: Model, architecture: Architecture, options: TensorOptions) {
     this.#folder = folder;
     this.#weights = weights;
     this.#architecture = architecture;
-    this.#traits = traits;
+    this.#traits = spec.block.traits!;
+    this.#hidden = spec.hiddenSize;
     this.#options = options;
   }
 
@@ -128,13 +124,13 @@ class TensorPlanner {
   }
 
   /** Adds a table of tokens or positions, or the head. */
-  addTable(name: string, place: string, type: TensorType): void {
-    const [rows, cols] = this.#weights.info(name).shape, read = rowReader(this.#weights, name, cols);
+  addTable(name: string, rows: number, place: string, type: TensorType): void {
+    const cols = this.#hidden, read = rowReader(this.#weights, name, [rows, cols]);
     this.tensors.push(matrix(`${place}.weight`, type, { name, rows, cols, read }));
   }
 
   addNorm({ kind, name, size, weightOffset = 0 }: NormSpec, prefix: string, place: string): void {
-    const read = rowReader(this.#weights, `${prefix}${name}.weight`, size);
+    const read = rowReader(this.#weights, `${prefix}${name}.weight`, [size]);
     const offset = async () => (await read(0, 1)).map((weight) => weight + weightOffset);
     this.tensors.push(vector(`${place}.weight`, size, offset));
     if (kind === "layer") this.#addVector(`${prefix}${name}.bias`, size, `${place}.bias`);
@@ -143,7 +139,7 @@ class TensorPlanner {
   async addLinear(linear: LinearSpec, prefix: string, place: string): Promise<void> {
     const { inFeatures: cols, outFeatures: rows, isTransposed } = linear, layer = this.placeOf(linear.name);
     const order = rowOrderOf(layer, this.#architecture, this.#traits), name = `${prefix}${linear.name}`;
-    const read = rowReader(this.#weights, `${name}.weight`, cols, { order, isTransposed });
+    const read = rowReader(this.#weights, `${name}.weight`, storedShape(linear), { cols, order, isTransposed });
     const weight = { name: `${name}.weight`, rows, cols, order, read, rowsPerChunk: chunkRows(cols) };
     this.tensors.push(await this.#planWeight(`${place}.weight`, weight));
     if (!linear.bias) return;
@@ -152,7 +148,7 @@ class TensorPlanner {
   }
 
   #addVector(name: string, size: number, place: string, order?: RowOrder): void {
-    const read = rowReader(this.#weights, name, 1, { order });
+    const read = rowReader(this.#weights, name, [size], { cols: 1, order });
     this.tensors.push(vector(place, size, () => read(0, size)));
   }
 

@@ -1,8 +1,8 @@
 /** Reads rows of a tensor in the order in which llama.cpp expects them. */
 
-import { ModelError } from "../../base/files/file_error.ts";
-import { BYTES_PER_ELEMENT, bytesToFloats, isFloatDtype } from "../../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, bytesToFloats } from "../../tensor/dtype.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { checkTensor } from "../upload.ts";
 import type { BlockTraits } from "../families/family.ts";
 import type { Architecture } from "./architectures.ts";
 
@@ -55,18 +55,23 @@ export function rowRanges(
 export type ReadRows = (first: number, end: number) => Promise<Float32Array>;
 
 /**
- * Returns the reader of a tensor with rows of `cols` values.
+ * Returns the reader of a tensor.
+ * @param shape the shape of the tensor in the checkpoint
+ * @param cols the values of a row, by default the last extent
  * @param isTransposed whether the checkpoint stores the tensor as (cols, rows). The whole tensor is then in memory
- * @throws {ModelError} if the tensor has no float dtype
+ * @throws {ModelError} if the tensor has another shape, or no float dtype
  */
 export function rowReader(
   weights: TensorSource,
   name: string,
-  cols: number,
-  { order, isTransposed }: { readonly order?: RowOrder; readonly isTransposed?: boolean } = {},
+  shape: readonly number[],
+  { cols = shape.at(-1)!, order, isTransposed }: {
+    readonly cols?: number;
+    readonly order?: RowOrder;
+    readonly isTransposed?: boolean;
+  } = {},
 ): ReadRows {
-  const { dtype, shape } = weights.info(name);
-  if (!isFloatDtype(dtype)) throw new ModelError(`${name}: must be F32, F16 or BF16, not ${dtype}`);
+  const dtype = checkTensor(weights, name, shape);
   const bytes = BYTES_PER_ELEMENT[dtype] * cols;
   const read = async (first: number, end: number) =>
     bytesToFloats(await weights.read(name, first * bytes, (end - first) * bytes), dtype);
@@ -80,26 +85,14 @@ export function rowReader(
       );
     };
   }
-  return async (first, end) => await gather(order, first, end, cols, read, Float32Array);
+  return async (first, end) => {
+    const values = new Float32Array((end - first) * cols);
+    let at = 0;
+    for (const range of rowRanges(order, first, end)) {
+      const part = await read(...range);
+      values.set(part, at);
+      at += part.length;
+    }
+    return values;
+  };
 }
-
-/** Reads ranges of rows and joins them. */
-export async function gather<Values extends Float32Array | Int8Array>(
-  order: RowOrder | undefined,
-  first: number,
-  end: number,
-  cols: number,
-  read: ReadRange<Values>,
-  type: new (length: number) => Values,
-): Promise<Values> {
-  const joined = new type((end - first) * cols);
-  let at = 0;
-  for (const range of rowRanges(order, first, end)) {
-    const values = await read(...range);
-    joined.set(values, at);
-    at += values.length;
-  }
-  return joined;
-}
-
-type ReadRange<Values> = (first: number, end: number) => Promise<Values>;

@@ -4,6 +4,7 @@ import type { FileSystem } from "../../base/files/file_system.ts";
 import { writeFileAtomically } from "../../base/files/whole_file.ts";
 import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
 import type { ModelFolder } from "../model.ts";
+import { checkTensor } from "../upload.ts";
 import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
 import { type Architecture, findArchitecture } from "./architectures.ts";
 import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
@@ -45,11 +46,12 @@ export async function describeModel(
   { checkpoint: { folder, config }, model: { spec, weights } }: Pick<ModelFolder, "checkpoint" | "model">,
   fs: FileSystem,
 ): Promise<ModelDescription> {
-  const architecture = findArchitecture(config), [rows] = weights.info(spec.embedding.tokens).shape;
+  const architecture = findArchitecture(config), { vocabSize, hiddenSize, embedding } = spec;
+  checkTensor(weights, embedding.tokens, [vocabSize, hiddenSize]); // the file has one token per row
   return {
     architecture,
     network: describeNetwork(config, spec, architecture),
-    vocabulary: vocabularyEntries(await readTokenizerFiles(folder, fs), rows, config),
+    vocabulary: vocabularyEntries(await readTokenizerFiles(folder, fs), vocabSize, config),
   };
 }
 
