@@ -70,6 +70,40 @@ const FAMILIES: Readonly<Record<string, Settings>> = {
   "bloom": { model_type: "bloom", vocab_size: LLAMA.vocab_size, hidden_size: 32, n_layer: 3, n_head: 4 },
 };
 
+/** A tokenizer with a token for each byte, a few letters, and merges with and without the sign of a space. */
+const SENTENCEPIECE = {
+  version: "1.0",
+  added_tokens: [],
+  normalizer: {
+    type: "Sequence",
+    normalizers: [{ type: "Prepend", prepend: "▁" }, {
+      type: "Replace",
+      pattern: { String: " " },
+      content: "▁",
+    }],
+  },
+  pre_tokenizer: null,
+  post_processor: null,
+  decoder: null,
+  model: {
+    type: "BPE",
+    byte_fallback: true,
+    fuse_unk: true,
+    unk_token: "<unk>",
+    vocab: Object.fromEntries(
+      [
+        "<unk>",
+        ...Array.from(
+          { length: 256 },
+          (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
+        ),
+        ...["▁", "a", "b", "▁a", "ab", "▁ab", "ba"],
+      ].map((token, id) => [token, id]),
+    ),
+    merges: [["▁", "a"], ["b", "a"], ["a", "b"], ["▁a", "b"]],
+  },
+};
+
 const WINDOWS = sampleWindows(24);
 
 /** Returns the path of a new folder. llama.cpp needs the tokens of Phi-3 for a model that has `phi3` in its name. */
@@ -175,6 +209,15 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
       assert.ok(error <= TOLERANCE[hasGelu ? "gelu" : "silu"] * largest, `${error} of ${largest}`);
     });
   }
+
+  it("gives a text the tokens of a tokenizer of SentencePiece", async () => {
+    const folder = newFolder(peers()), text = "ab a  bab\nüab";
+    await makeModel(peers(), folder, { ...BASE, model_type: "llama", vocab_size: 280 });
+    await Deno.writeTextFile(`${folder}/tokenizer.json`, JSON.stringify(SENTENCEPIECE));
+    const tokens = [...encodeText(await loadTokenizer(folder, denoFileSystem), text, "txt")];
+    assert.ok(new Set(tokens).size >= 6, String(tokens));
+    assert.deepEqual((await run(folder, "f32", [], text)).tokens, tokens);
+  });
 
   for (const model of ["llama-sotu", "bloom-sotu"]) {
     it(`gives a text the tokens and the likelihood that transformers gives it: ${model}`, async () => {
