@@ -149,7 +149,7 @@ describe("pare export", () => {
     };
     await refused(
       LLAMA,
-      /layers\.0\.self_attn\.q_proj\.weight has weights on no such grid.*--for gguf:q4_0, .*or add --round nearest/,
+      /layers\.0\.self_attn\.q_proj\.weight has weights that no factors and integers of this type give exactly.*--for gguf:q4_0, .*or add --round nearest/,
     );
     await refused(OPT_SOTU, /model_type "opt" cannot be exported to GGUF; the types that can are: llama, /);
     assert.deepEqual(

@@ -46,7 +46,7 @@ const GATED = { "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_
 
 const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
 
-/** The layers of LLaMA, without the parts that are rarely shared. */
+/** The layers and norms of a block of LLaMA. */
 const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
 
 const LLAMA: Architecture = {

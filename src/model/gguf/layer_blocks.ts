@@ -1,4 +1,4 @@
-/** Decides how the weight of a linear layer becomes blocks of integers: with the codes that it has, or rounded to nearest. */
+/** Takes over the codes of a linear layer as the integers of blocks, or says why they do not fit. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { gridsPerRow } from "../../tensor/quantization.ts";
@@ -35,7 +35,7 @@ export async function exactBlocks(
   if (parts) return await packedBlocks(source as DequantizedSource, parts, weight, type);
   for (let first = 0; first < weight.rows; first += weight.rowsPerChunk) {
     const end = Math.min(weight.rows, first + weight.rowsPerChunk);
-    if (!findBlocks(type, await weight.read(first, end))) return "has weights on no such grid";
+    if (!findBlocks(type, await weight.read(first, end))) return "has weights that no factors and integers of this type give exactly";
   }
   return async (first, end) => findBlocks(type, await weight.read(first, end))!;
 }

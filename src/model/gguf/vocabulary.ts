@@ -38,7 +38,7 @@ interface AddedToken {
 interface Definition {
   readonly model: {
     readonly vocab: Readonly<Record<string, number>>;
-    readonly merges?: readonly unknown[];
+    readonly merges?: unknown;
     readonly unk_token?: string | null;
   };
   readonly added_tokens?: readonly AddedToken[];
@@ -60,7 +60,9 @@ export function vocabularyEntries(
     throw new ModelError(`${path}: a tokenizer of the type Unigram cannot be exported to GGUF`);
   }
   const { tokens, types } = listTokens(model, added, rows, path, isByteLevel);
-  const merges = (model.merges ?? []).map((merge) => mergeText(merge, path));
+  const { merges: stored = [] } = model;
+  if (!Array.isArray(stored)) throw new ModelError(`${path}: model.merges must be an array, not ${quoted(stored)}`);
+  const merges = stored.map((merge) => mergeText(merge, path));
   const template = defaultTemplate(settings.chat_template) ?? chatTemplate;
   const ids = new Map(tokens.map((token, id) => [token, id]));
   return [

@@ -102,6 +102,7 @@ describe("vocabularyEntries()", () => {
       { model: { ...model, merges: [["a", " b"]] } },
       /the merge \["a"," b"\] is not two tokens without spaces/,
     );
+    refused({ model: { ...model, merges: "ab" } }, /model\.merges must be an array, not "ab"/);
     refused({ model: { ...model, merges: [7] } }, /the merge 7 is not/);
     refused({ model: { type: "Unigram", vocab: [["a", 0]] } }, /type Unigram cannot be exported/);
   });
