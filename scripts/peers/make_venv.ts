@@ -1,14 +1,21 @@
 /**
  * Makes a virtual environment of Python, or completes one that exists. The argument is the name of the
  * environment, `readers`, `llm-compressor` or `schemathesis`. The default is `readers`. The variable PARE_PYTHON is the path
- * of the Python program that makes the environment. Its default is `python3`.
+ * of the Python program that makes the environment. Its default is `python3`. With the argument `llama-cpp`, npm installs llama.cpp.
  */
 
+import { INSTALL_LLAMA_CPP } from "./llama_cpp.ts";
 import { VENVS } from "./venv.ts";
 
 const [name = "readers"] = Deno.args;
+if (name === "llama-cpp") {
+  await run("npm", ...INSTALL_LLAMA_CPP);
+  Deno.exit(0);
+}
 if (!Object.hasOwn(VENVS, name)) {
-  console.error(`peers:venv ${name}: the environment must be ${Object.keys(VENVS).join(" or ")}`);
+  console.error(
+    `peers:venv ${name}: the environment must be ${[...Object.keys(VENVS), "llama-cpp"].join(" or ")}`,
+  );
   Deno.exit(2);
 }
 const { folder, python, requirements } = VENVS[name as keyof typeof VENVS];

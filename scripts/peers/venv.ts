@@ -23,7 +23,7 @@ export interface Venv {
 export const VENVS = {
   "readers": declareVenv("peers", {
     requirements: "requirements.txt",
-    modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval"],
+    modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval", "gguf"],
     command: "deno task venv",
   }),
   "llm-compressor": declareVenv("llm-compressor", {

@@ -8,6 +8,7 @@ import { VERSION } from "../protocol/version.ts";
 import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
 import { LAUNCHER_VARIABLE } from "./environment.ts";
 import { createEvalCommand } from "./eval.ts";
+import { createExportCommand } from "./export.ts";
 import { failureOf } from "./exit.ts";
 import { createGenerateCommand } from "./generate.ts";
 import { createJobsCommand } from "./jobs.ts";
@@ -36,6 +37,7 @@ export function createProgram(signal: AbortSignal): Command {
       createGenerateCommand,
       createLayerCommand,
       createUnpackCommand,
+      createExportCommand,
       createReportCommand,
       createJobsCommand,
       createServeCommand,

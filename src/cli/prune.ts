@@ -38,6 +38,7 @@ import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { GGUF_FILE, queryForRuntime, writeForRuntime } from "./prune/runtime_format.ts";
 import { remotePruner } from "./remote_client.ts";
 import { Output, type ProgressDisplay } from "./terminal/output.ts";
 
@@ -50,7 +51,7 @@ export function createPruneCommand(signal: AbortSignal): Command {
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
   const { out, calibration, text, profile } = options;
-  const query: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
+  const given: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
   const servers = serverUrls(options);
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
@@ -62,6 +63,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const { checkpoint, model } = opened;
   requireDense(opened);
   await requireOtherFolder(out, folder);
+  const query = options.for === undefined ? given : await queryForRuntime(options.for, given, opened, fs);
   const choice = await readChoice(model.spec, options, query, fs);
   const chosen = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   checkFormat(options.format, chosen, choice.queryOf);
@@ -74,7 +76,10 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
-    return printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
+    printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
+    const isWritten = (await fs.list(out))?.includes(GGUF_FILE);
+    if (options.for !== undefined && !isWritten) await writeForRuntime(options.for, out, output, signal);
+    return;
   }
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
@@ -109,6 +114,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
+  if (options.for !== undefined) await writeForRuntime(options.for, out, output, signal);
 }
 
 /** Checks that the weights of the checkpoint are dense, because the pruned copy has the same layout as the checkpoint. */

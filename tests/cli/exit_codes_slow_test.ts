@@ -73,6 +73,7 @@ describe("the exit code", () => {
         ["model", "eval", OPT_SOTU, "--compare", absent, "--text", text, "--seqlen", "32", "--windows", "1"],
         ["model", "sweep", absent, "--text", text, "--calibration", text, "--sparsities", "0.5"],
         ["model", "unpack", absent, ...out],
+        ["model", "export", absent, "--format", "gguf:f16", ...out],
         ["folder", "report", absent],
         ["argument", "layer", absent, ...out],
         ["option --calibration", ...pruneArgs(OPT_SOTU, `${folder}/none`, "--calibration", absent)],

@@ -2,7 +2,7 @@
 
 import { messageOf } from "../errors.ts";
 import { InUseError, ModelError } from "./file_error.ts";
-import type { FileSystem, WorkFileSystem } from "./file_system.ts";
+import type { FileSystem, WorkFileSystem, WritableFile } from "./file_system.ts";
 
 export const TEMPORARY_SUFFIX = ".partial";
 
@@ -38,24 +38,37 @@ export async function readJson(fs: FileSystem, path: string, maxBytes = MAX_JSON
   return parseJson(await readText(fs, path, maxBytes), path);
 }
 
-/**
- * Writes `pieces` one after the other to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the temporary file is
- * removed and `path` is unchanged.
- */
+/** Writes `pieces` one after the other, as {@link writeFileAtomically} does. */
 export async function writeAtomically(
   fs: FileSystem,
   path: string,
   ...pieces: readonly Uint8Array[]
 ): Promise<void> {
+  await writeFileAtomically(fs, path, async (file) => {
+    let end = 0;
+    for (const piece of pieces) {
+      await file.write(end, piece);
+      end += piece.byteLength;
+    }
+  });
+}
+
+/**
+ * Lets `write` fill a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the temporary file is
+ * removed and `path` is unchanged.
+ * @param mode the permission bits of a new file
+ */
+export async function writeFileAtomically(
+  fs: FileSystem,
+  path: string,
+  write: (file: WritableFile) => Promise<void>,
+  mode?: number,
+): Promise<void> {
   const temporary = path + TEMPORARY_SUFFIX;
-  const file = await fs.create(temporary);
+  const file = await fs.create(temporary, mode);
   try {
     try {
-      let end = 0;
-      for (const piece of pieces) {
-        await file.write(end, piece);
-        end += piece.byteLength;
-      }
+      await write(file);
       await file.sync();
     } finally {
       await file.close();

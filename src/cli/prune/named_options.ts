@@ -1,6 +1,6 @@
 /**
  * Names that stand for several options of `pare prune`. A preset trades time for quality, and every option on the command line overrides
- * it. A protocol repeats a published experiment, so an option that contradicts it is refused.
+ * it. A protocol repeats a published experiment, and `--for` names a format of weights, so an option that contradicts them is refused.
  */
 
 import type { Command } from "commander";
@@ -8,6 +8,7 @@ import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
 import { UsageError } from "../errors.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
+import { optionsForRuntime, type RuntimeFormat } from "./runtime_format.ts";
 import type { TargetSource } from "../../prune/run/job.ts";
 
 /** The options that presets and protocols set, as commander parses them. */
@@ -24,6 +25,7 @@ export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "to
   readonly windows?: number;
   readonly preset: PresetName;
   readonly protocol?: ProtocolName;
+  readonly for?: RuntimeFormat;
 }
 
 /** Options with the texts of the calibration. */
@@ -44,7 +46,7 @@ export const PRESETS = {
   best: [
     { set: { method: "alps", effort: "best" } },
     { set: { target: "dense" }, unless: ["server", "trueSequential", "plan"] },
-    { set: { reconstruct: 5 }, unless: ["bits"] },
+    { set: { reconstruct: 5 }, unless: ["bits", "for"] },
   ],
 } as const satisfies Readonly<Record<string, readonly OptionGroup[]>>;
 
@@ -106,18 +108,24 @@ export type ProtocolName = keyof typeof PROTOCOLS;
 export const PROTOCOL_NAMES = Object.keys(PROTOCOLS) as ProtocolName[];
 
 /**
- * Returns the options of the run, with those that its preset or its protocol sets.
- * @throws {UsageError} if there are both, if an option contradicts the protocol, or if there is no calibration text
+ * Returns the options of the run, with those that the names set.
+ * @throws {UsageError} if there is a preset beside a protocol, if an option contradicts a name, or if there is no calibration text
  */
-export function applyNames<Flags extends NamedOptions>(flags: Flags, command: Command): Named<Flags> {
-  const { preset, protocol } = flags;
+export function applyNames<Flags extends NamedOptions>(given: Flags, command: Command): Named<Flags> {
+  const { preset, protocol, for: runtime } = given;
   const isGiven = (name: string) =>
     command.getOptionValueSource(name) !== "default" && command.getOptionValue(name) !== undefined;
+  const flags = runtime === undefined
+    ? given
+    : { ...given, ...fixedValues(given, isGiven, `--for ${runtime}`, optionsForRuntime(runtime)) };
   if (protocol !== undefined) {
     if (isGiven("preset")) {
       throw new UsageError(`option --preset ${preset}: --protocol ${protocol} sets the same options`);
     }
-    return applyProtocol(flags, protocol, isGiven);
+    const { options, text }: Protocol = PROTOCOLS[protocol];
+    const set = fixedValues(given, isGiven, `--protocol ${protocol}`, options) as Protocol["options"];
+    const hasText = flags.text.some((value) => isSame(value, text));
+    return { ...flags, ...set, text: hasText ? flags.text : [text, ...flags.text] };
   }
   const groups: readonly OptionGroup[] = PRESETS[preset];
   const { calibration, ...others } = Object.assign(
@@ -133,30 +141,29 @@ export function applyNames<Flags extends NamedOptions>(flags: Flags, command: Co
 }
 
 /**
- * Returns the options with those of the protocol that the command line does not give. The file of a named text may be given, as in
+ * Returns the values that a name sets, or the equal values that are given. The file of a named text may be given, as in
  * `--calibration c4=FILE`.
- * @throws {UsageError} if an option contradicts the protocol
+ * @param source the option with its value, for messages
+ * @throws {UsageError} if a given value differs
  */
-function applyProtocol<Flags extends NamedOptions>(
-  flags: Flags,
-  name: ProtocolName,
+function fixedValues(
+  flags: NamedOptions,
   isGiven: (option: string) => boolean,
-): Named<Flags> {
-  const { options, text }: Protocol = PROTOCOLS[name], set: Record<string, unknown> = {};
-  for (const [option, wanted] of Object.entries(options)) {
-    const given = flags[option as keyof typeof options];
-    if (isGiven(option) && !isSame(given!, wanted)) {
-      const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
-      throw new UsageError(`option ${optionName(option)} ${given}: --protocol ${name} ${rule}`);
-    }
-    set[option] = isGiven(option) ? given : wanted;
-  }
-  const hasText = flags.text.some((value) => isSame(value, text));
-  return { ...flags, ...set as Protocol["options"], text: hasText ? flags.text : [text, ...flags.text] };
+  source: string,
+  values: Readonly<Record<string, OptionValue | undefined>>,
+): Readonly<Record<string, OptionValue | undefined>> {
+  const entries = Object.entries(values).map(([name, wanted]) => {
+    if (!isGiven(name)) return [name, wanted];
+    const given = flags[name as keyof NamedOptions]!;
+    if (isSame(given, wanted)) return [name, given];
+    const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
+    throw new UsageError(`option ${optionName(name)} ${given}: ${source} ${rule}`);
+  });
+  return Object.fromEntries(entries);
 }
 
-/** A value of an option that a protocol sets. */
-type OptionValue = string | number | readonly string[];
+/** A value of an option that a name sets. */
+type OptionValue = string | number | boolean | readonly string[];
 
 /** Whether a given value is the one of the protocol, or a file of the named text of the protocol. Lists are compared value by value. */
 function isSame(given: OptionValue, wanted: OptionValue | undefined): boolean {

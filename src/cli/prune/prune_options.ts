@@ -28,6 +28,7 @@ import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_options.ts";
+import { GGUF_FILE, RUNTIME_FORMATS } from "./runtime_format.ts";
 
 const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
@@ -121,6 +122,13 @@ export function declarePrune(): Command {
         .choices(WEIGHT_FORMATS)
         .default("dense"),
     )
+    .addOption(
+      new Option(
+        "--for <format>",
+        `round to the grid of this type of GGUF, and also write ${GGUF_FILE}, which llama.cpp loads; sets --bits, --group-size, ` +
+          "--symmetric, --scale-dtype and --format",
+      ).choices(RUNTIME_FORMATS),
+    )
     .option("--overwrite", "replace a checkpoint in the output folder")
     .option("--restart", "discard the unfinished run in the output folder and start over")
     .option(
@@ -134,6 +142,7 @@ export function declarePrune(): Command {
     "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",
     "prune hf:facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
     "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
+    "prune ./llama --out rounded --calibration c4.jsonl --sparsity 0 --for gguf:q4_0",
   );
   return addCommonOptions(
     addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),

@@ -90,6 +90,7 @@ function blockSpec(settings: BlockSettings, root: string): BlockSpec {
     prefix: (block) => `${root}h.${block}.`,
     norms: [attentionNorm, feedForwardNorm],
     groups: [qkv, dense, up, down],
+    traits: { heads, kvHeads: heads, headDim, intermediate: 4 * hidden, activation: "gelu_tanh" },
     forward(pass, x) {
       const normalizedInput = (norm: NormSpec) => {
         if (!residualAfterNorm) return normalize(pass, norm, x);

@@ -3,7 +3,8 @@
  * one transformer block from the functions in `pieces/`. It does not read weights.
  */
 
-import type { BlockPass } from "../pieces/block_pass.ts";
+import type { Activation, BlockPass } from "../pieces/block_pass.ts";
+import type { RotarySpec } from "../pieces/rotary.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
 import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
 
@@ -58,6 +59,26 @@ export interface EmbeddingSpec {
   readonly norm?: NormSpec;
 }
 
+/** The sizes and functions of a block. A program that runs the blocks must be given them. */
+export interface BlockTraits {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** The inputs of the last layer of the feed-forward network. */
+  readonly intermediate: number;
+  readonly activation: Activation;
+  /** Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. */
+  window?(index: number): number;
+  /** Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. */
+  rotary?(index: number): RotarySpec | undefined;
+  /** The factor of attention scores. Defaults to 1/√headDim. */
+  readonly scale?: number;
+  /** The limit of attention scores. */
+  readonly softCap?: number;
+  /** The factor of the outputs of each half of a block. Defaults to 1. */
+  readonly residualScale?: number;
+}
+
 /** A transformer block. The blocks of a model differ only in the prefix of their names and in the index that `forward` receives. */
 export interface BlockSpec {
   /** Returns the prefix of the names in `norms` and `groups`, such as `model.decoder.layers.3.`. */
@@ -69,6 +90,8 @@ export interface BlockSpec {
   readonly denseLayers?: readonly LinearSpec[];
   /** The number of experts to which each token goes. Undefined without a mixture of experts. */
   readonly expertsPerToken?: number;
+  /** What `forward` computes besides its layers, for the formats of other programs. Only families that can be exported have it. */
+  readonly traits?: BlockTraits;
   /**
    * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly once, but a
    * group of an expert only if tokens are routed to the expert. The groups of the last stage (see `stagesOf`) must add their outputs to

@@ -74,6 +74,7 @@ function blockSpec(config: Config, root: string): BlockSpec {
     prefix: (block) => `${root}h.${block}.`,
     norms: [attentionNorm, feedForwardNorm],
     groups: [qkv, out, up, down],
+    traits: { heads, kvHeads: heads, headDim, intermediate, activation: config.activation_function },
     forward(pass, x, index) {
       const [buffer] = applyGroup(pass, qkv, normalize(pass, attentionNorm, x));
       // Each row of the buffer has the queries of all heads, then the keys, then the values.

@@ -13,8 +13,12 @@ export interface RotarySpec {
   readonly name?: string;
   /** The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair. The other dimensions do not rotate. */
   readonly pairs: number;
+  /** The base of the frequencies: without scaling, pair i rotates by theta^(−i/pairs) radians per token. */
+  readonly theta: number;
   /** A factor by which the sines and cosines are multiplied. */
   readonly scale: number;
+  /** In LongRoPE, the number of tokens of the windows in training. The frequencies of longer windows differ. */
+  readonly trainedTokens?: number;
   /**
    * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the angle depends on `tokens`, the
    * length of the window.

@@ -9,21 +9,45 @@ import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { checkDefinition, isTokenId } from "./check_definition.ts";
 import { MAX_TOKENIZER_BYTES, readBpeFiles } from "./bpe_files.ts";
-import { parseJson, readJson, readText } from "../../base/files/whole_file.ts";
+import { MAX_JSON_BYTES, parseJson, readJson, readText } from "../../base/files/whole_file.ts";
 import { messageOf } from "../../base/errors.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 const SETTINGS_FILE = "tokenizer_config.json";
 /** The file with special tokens in older checkpoints. */
 const SPECIAL_FILE = "special_tokens_map.json";
+const CHAT_FILE = "chat_template.jinja";
 /** The file of a SentencePiece tokenizer. The library transformers can convert it to `TOKENIZER_FILE`. */
 const SENTENCEPIECE_FILE = "tokenizer.model";
 
 /** How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one document `{"text": …}` per line. */
 export type TextFormat = "txt" | "jsonl";
 
+/** The parsed files of a tokenizer. */
+export interface TokenizerFiles {
+  /** The object in tokenizer.json, or one of the same form that is made of the older files. */
+  readonly definition: Readonly<Record<string, unknown>>;
+  /** The object in tokenizer_config.json, merged with the special tokens in special_tokens_map.json. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** The file of the definition, for messages. */
+  readonly path: string;
+  /** The template of a chat, if it has a file of its own. */
+  readonly chatTemplate?: string;
+}
+
 /** Loads the tokenizer of a checkpoint folder. @throws {ModelError} if there is none, or if its files are malformed */
 export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tokenizer> {
+  const { definition, settings } = await readTokenizerFiles(folder, fs);
+  try {
+    return new Tokenizer(definition, settings);
+  } catch (cause) {
+    const reason = messageOf(cause);
+    throw new ModelError(`${folder}: has a tokenizer that cannot be used: ${reason}`, { cause });
+  }
+}
+
+/** Reads the files of the tokenizer of a checkpoint folder. @throws {ModelError} if there is none, or if its files are malformed */
+export async function readTokenizerFiles(folder: string, fs: FileSystem): Promise<TokenizerFiles> {
   const files = await fs.list(folder) ?? [];
   const settings: Record<string, unknown> = {};
   for (const name of [SPECIAL_FILE, SETTINGS_FILE]) {
@@ -33,12 +57,15 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
     ? await readDefinition(fs, `${folder}/${TOKENIZER_FILE}`)
     : await readBpeFiles(fs, folder, files, settings);
   if (!definition) throw missingTokenizer(folder, files);
-  try {
-    return new Tokenizer(definition, settings);
-  } catch (cause) {
-    const reason = messageOf(cause);
-    throw new ModelError(`${folder}: has a tokenizer that cannot be used: ${reason}`, { cause });
-  }
+  const chatTemplate = files.includes(CHAT_FILE)
+    ? await readText(fs, `${folder}/${CHAT_FILE}`, MAX_JSON_BYTES)
+    : undefined;
+  return {
+    definition: definition as Record<string, unknown>,
+    settings,
+    path: `${folder}/${TOKENIZER_FILE}`,
+    chatTemplate,
+  };
 }
 
 /** If the folder has the file of a SentencePiece tokenizer, the message says how to convert it. */

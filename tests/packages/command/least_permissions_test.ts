@@ -5,6 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { cp } from "node:fs/promises";
 import { realPath } from "../../../scripts/launcher/deno_arguments.ts";
 import { permissionFlags } from "../../../src/cli/permissions/permission_flags.ts";
 import { serveHub } from "../../model/hub/fake_hub.ts";
@@ -72,6 +73,14 @@ describe("with least permissions", () => {
     await pareOk(["unpack", "packed/p", "--out", "dense/p"]);
     await pareOk(["report", "new/p"]);
     await pareOk(["report", "new/p", "--out", "page.html"]);
+  });
+
+  it("works: prune for llama.cpp, and export", async () => {
+    const model = new URL("../../fixtures/models/llama-sotu", import.meta.url);
+    await cp(model, `${folder}/llama`, { recursive: true });
+    const options = [...CALIBRATION, "--sparsity", "0", "--method", "sparsegpt", "--for", "gguf:q4_0"];
+    await pareOk(["prune", "llama", "--out", "rounded", ...options]);
+    await pareOk(["export", "rounded", "--format", "gguf:q8_0", "--out", "rounded.gguf"]);
   });
 
   it("works: sweep with a table and a chart", async () => {

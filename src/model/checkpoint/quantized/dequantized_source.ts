@@ -10,7 +10,7 @@ import type { TensorSpec } from "../../../tensor/safetensors/encode.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import type { Shard } from "../weight_files.ts";
 import type { TensorShape, TensorSource } from "../tensor_source.ts";
-import { dequantizeRows, unpackColumns, unpackRows, wordBytes } from "./codes.ts";
+import { dequantizeRows, type RowGrids, unpackColumns, unpackRows, wordBytes } from "./codes.ts";
 import { TensorScan } from "../inspect/tensor_scan.ts";
 import { readGridKinds } from "./read_config.ts";
 import { PACK_QUANTIZED, weightFormat } from "./config.ts";
@@ -93,19 +93,36 @@ export class DequantizedSource implements TensorSource {
     return rows.subarray(begin, begin + byteLength);
   }
 
+  /** Reads the codes of the rows from `firstRow` to `endRow − 1`: (rows, cols). */
+  async readCodes(
+    { names, cols, bits }: QuantizedParts,
+    firstRow: number,
+    endRow: number,
+  ): Promise<Uint8Array> {
+    const bytes = wordBytes(cols, bits);
+    return unpackRows(
+      await this.#source.read(names.packed, firstRow * bytes, (endRow - firstRow) * bytes),
+      cols,
+      bits,
+    );
+  }
+
+  /** Reads the grids of the rows from `firstRow` to `endRow − 1`. */
+  async readGrids(parts: QuantizedParts, firstRow: number, endRow: number): Promise<RowGrids> {
+    const { names, dtype } = parts, bytes = gridsPerRow(parts, parts.cols) * BYTES_PER_ELEMENT[dtype];
+    const scales = await this.#source.read(names.scale, firstRow * bytes, (endRow - firstRow) * bytes);
+    return { scales: bytesToFloats(scales, dtype), zeros: await this.#readZeros(parts, firstRow, endRow) };
+  }
+
   /**
    * Computes the dense rows from `firstRow` to `endRow − 1`, in the dtype of the weight.
    * @throws {ModelError} if an entry is NaN or infinite
    */
   async #readRows(parts: QuantizedParts, firstRow: number, endRow: number): Promise<Uint8Array<ArrayBuffer>> {
-    const { names, cols, bits, dtype } = parts, rows = endRow - firstRow;
-    const packedBytes = wordBytes(cols, bits),
-      scaleBytes = gridsPerRow(parts, parts.cols) * BYTES_PER_ELEMENT[dtype];
-    const packed = await this.#source.read(names.packed, firstRow * packedBytes, rows * packedBytes);
-    const scales = await this.#source.read(names.scale, firstRow * scaleBytes, rows * scaleBytes);
-    const zeros = await this.#readZeros(parts, firstRow, endRow);
-    const grids = { scales: bytesToFloats(scales, dtype), zeros };
-    const dense = floatsToBytes(dequantizeRows(unpackRows(packed, cols, bits), grids, parts), dtype);
+    const { names, cols, dtype } = parts, rows = endRow - firstRow;
+    const codes = await this.readCodes(parts, firstRow, endRow),
+      grids = await this.readGrids(parts, firstRow, endRow);
+    const dense = floatsToBytes(dequantizeRows(codes, grids, parts), dtype);
     const scan = new TensorScan(dtype, [rows, cols]);
     scan.add(dense);
     const { firstNonFinite } = scan.result;

@@ -76,29 +76,30 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
   }
   const pairs = rotatedDims / 2;
   const base = Float64Array.from({ length: pairs }, (_, i) => theta ** (-i / pairs));
-  return ROPE_TYPES[ropeType as keyof typeof ROPE_TYPES]({ base, rope, config });
+  return ROPE_TYPES[ropeType as keyof typeof ROPE_TYPES]({ theta, base, rope, config });
 }
 
 interface RotarySettings {
+  readonly theta: number;
   /** The angle by which each pair of dimensions rotates per token, in radians, before scaling. */
   readonly base: Float64Array;
   readonly rope: RopeObject;
   readonly config: RotaryConfig;
 }
 
-function unscaled({ base }: RotarySettings): RotarySpec {
-  return { pairs: base.length, scale: 1, frequencies: () => base };
+function unscaled({ theta, base }: RotarySettings): RotarySpec {
+  return { pairs: base.length, theta, scale: 1, frequencies: () => base };
 }
 
 /** Divides all frequencies by one factor. */
-function linear({ base, rope, config }: RotarySettings): RotarySpec {
-  const factor = requiredSetting(rope, "factor");
-  return unscaled({ base: base.map((frequency) => frequency / factor), rope, config });
+function linear(settings: RotarySettings): RotarySpec {
+  const factor = requiredSetting(settings.rope, "factor");
+  return unscaled({ ...settings, base: settings.base.map((frequency) => frequency / factor) });
 }
 
 /** Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. */
-function llama3({ base, rope, config }: RotarySettings): RotarySpec {
-  const factor = requiredSetting(rope, "factor");
+function llama3(settings: RotarySettings): RotarySpec {
+  const { base, rope, config } = settings, factor = requiredSetting(rope, "factor");
   const low = requiredSetting(rope, "low_freq_factor"), high = requiredSetting(rope, "high_freq_factor");
   const trainedTokens = trainedLength(rope, config);
   const scaled = base.map((frequency) => {
@@ -106,14 +107,14 @@ function llama3({ base, rope, config }: RotarySettings): RotarySpec {
     const unscaledShare = Math.min(1, Math.max(0, (rotations - low) / (high - low)));
     return unscaledShare * frequency + (1 - unscaledShare) * frequency / factor;
   });
-  return unscaled({ base: scaled, rope, config });
+  return unscaled({ ...settings, base: scaled });
 }
 
 /**
  * LongRoPE (Ding et al., arXiv 2402.13753). Each pair has its own divisor. There is one list of divisors for
  * windows that are no longer than the windows in training, and another list for longer windows.
  */
-function longrope({ base, rope, config }: RotarySettings): RotarySpec {
+function longrope({ theta, base, rope, config }: RotarySettings): RotarySpec {
   const trainedTokens = trainedLength(rope, config);
   const factor = rope.factor ?? config.max_position_embeddings / trainedTokens;
   const scale = rope.attention_factor ??
@@ -127,7 +128,13 @@ function longrope({ base, rope, config }: RotarySettings): RotarySpec {
     }
     return base.map((frequency, i) => frequency / divisors[i]);
   });
-  return { pairs: base.length, scale, frequencies: (tokens) => tokens > trainedTokens ? long : short };
+  return {
+    pairs: base.length,
+    theta,
+    scale,
+    trainedTokens,
+    frequencies: (tokens) => tokens > trainedTokens ? long : short,
+  };
 }
 
 /** Returns the number of tokens of the windows in training. */

@@ -5,7 +5,7 @@
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import { attend } from "../../pieces/attention.ts";
-import type { BlockPass } from "../../pieces/block_pass.ts";
+import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
@@ -23,6 +23,7 @@ export interface NormsOfHalf {
 /** The parts of which a block consists. `LlamaTraits` describes those that have the same names. */
 export interface BlockParts {
   readonly sizes: LlamaSizes;
+  readonly activation: Activation;
   readonly attention: AttentionLayers;
   readonly feedForward: FeedForward;
   readonly attentionNorms: NormsOfHalf;
@@ -51,6 +52,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     groups: [attention.qkv, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
     expertsPerToken: feedForward.expertsPerToken,
+    traits: { ...parts, ...parts.sizes },
     forward(pass, x, index) {
       const scale = parts.residualScale;
       const attended = attendInBlock(parts, pass, inputOf(pass, attentionNorms, x), index);

@@ -116,6 +116,7 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
   });
   return {
     sizes,
+    activation,
     attention: fused ? fusedQkv(sizes) : separateQkv(sizes, biases),
     feedForward: traits.feedForward?.(sizes, activation) ??
       (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),

@@ -1,0 +1,105 @@
+"""Compares a GGUF file with the checkpoint from which it was made, tensor by tensor, by the library gguf.
+
+The program reads one request per line of standard input, which is a JSON object:
+
+    {"file": FILE, "folder": FOLDER, "round": WHETHER}
+
+The names of the tensors, the order of their rows and the values of packed weights are computed here, with no code of Pare. A
+tensor in Q4_0 or Q5_0 must dequantise to exactly the weights of the checkpoint, and with "round" it must have the bytes that
+`gguf.quants.quantize` makes of them. The same holds for Q8_0, except that the table of tokens and the head are always rounded.
+It answers each request with one line:
+
+    {"tensors": {NAME: {"type": TYPE, "differences": the number of different weights, or of different bytes}},
+     "missing": [NAMES of the checkpoint that have no tensor in the file],
+     "fields": {KEY: VALUE} for the metadata without lists}
+
+If the comparison fails, the answer is instead {"error": the traceback of the exception}.
+"""
+
+import json
+import pathlib
+
+import gguf
+import numpy as np
+import torch
+from answer_requests import answer_requests
+from safetensors import safe_open
+
+ROUNDED_TABLES = ("token_embd.weight", "output.weight")
+
+
+def compare(request: dict) -> dict:
+    reader = gguf.GGUFReader(request["file"])
+    fields = {key: field.contents() for key, field in reader.fields.items()}
+    config = json.loads(pathlib.Path(request["folder"], "config.json").read_text())
+    architecture = fields["general.architecture"]
+    blocks = fields[f"{architecture}.block_count"]
+    by_name = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}
+    names = gguf.get_tensor_name_map(by_name[architecture], blocks)
+    found = {tensor.name: tensor for tensor in reader.tensors}
+    tensors, missing = {}, []
+    for name, values in read_checkpoint(request["folder"]).items():
+        # The map lacks the prefix of some of BLOOM's names.
+        known = name.removeprefix("transformer.") if architecture == "bloom" else name
+        place = names.get_name(known, try_suffixes=(".weight", ".bias"))
+        if place not in found:
+            missing.append(name)
+            continue
+        tensor, wanted = found[place], rearrange(values, place.split(".")[-2], architecture, config)
+        if wanted.ndim == 1 and config["model_type"].startswith("gemma"):
+            wanted = wanted + np.float32(1)
+        quantized = tensor.tensor_type.name.startswith("Q")
+        if quantized and (request.get("round") or place in ROUNDED_TABLES):
+            differences = np.count_nonzero(tensor.data != gguf.quants.quantize(wanted, tensor.tensor_type))
+        else:
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            if not quantized:
+                wanted = gguf.quants.dequantize(gguf.quants.quantize(wanted, tensor.tensor_type), tensor.tensor_type)
+            assert values.shape == wanted.shape, (name, values.shape, wanted.shape)
+            differences = np.count_nonzero(values != wanted)
+        tensors[place] = {"type": tensor.tensor_type.name, "differences": int(differences)}
+    plain = {key: value for key, value in fields.items() if not isinstance(value, list)}
+    return {"tensors": tensors, "missing": missing, "fields": plain}
+
+
+def read_checkpoint(folder: str) -> dict[str, np.ndarray]:
+    """Reads all tensors as float32. Packed weights become (code - 2^(bits - 1)) * scale."""
+    stored = {}
+    for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            stored |= {name: file.get_tensor(name) for name in file.keys()}
+    dense = {}
+    for name, tensor in stored.items():
+        stem, _, kind = name.rpartition(".")
+        if kind == "weight_packed":
+            dense[f"{stem}.weight"] = unpack(tensor, stored[f"{stem}.weight_scale"], stored[f"{stem}.weight_shape"])
+        elif not kind.startswith("weight_"):
+            dense[name] = tensor.to(torch.float32).numpy()
+    return dense
+
+
+def unpack(packed: torch.Tensor, scale: torch.Tensor, shape: torch.Tensor) -> np.ndarray:
+    rows, cols = shape.tolist()
+    bits = 32 * packed.shape[1] // cols
+    words = packed.numpy().view(np.uint32)
+    codes = np.stack([words >> (bits * i) & (2**bits - 1) for i in range(32 // bits)], axis=-1).reshape(rows, cols)
+    groups = scale.shape[1]
+    scales = np.repeat(scale.to(torch.float32).numpy(), cols // groups, axis=1)
+    return ((codes.astype(np.float32) - 2 ** (bits - 1)) * scales).astype(np.float32)
+
+
+def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -> np.ndarray:
+    heads = config.get("num_attention_heads", config.get("n_head"))
+    rest = values.shape[1:]
+    if architecture in ("llama", "granite", "smollm3") and layer in ("attn_q", "attn_k"):
+        count = heads if layer == "attn_q" else config["num_key_value_heads"]
+        return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
+    if architecture == "bloom" and layer == "attn_qkv":
+        return values.reshape(heads, 3, -1, *rest).swapaxes(0, 1).reshape(values.shape)
+    if architecture == "gpt2" and layer in ("attn_qkv", "attn_output", "ffn_up", "ffn_down") and values.ndim == 2:
+        return values.T.copy()
+    return values
+
+
+if __name__ == "__main__":
+    answer_requests(compare)

@@ -1,0 +1,56 @@
+/**
+ * Computes the logits of GGUF files with llama.cpp. Node runs this program with the folder of the package `node-llama-cpp` as its argument.
+ * It reads one request per line of standard input, which is a JSON object:
+ *
+ *     {"file": FILE, "windows": [[id, ...], ...], "text": TEXT}
+ *
+ * "text" is optional. The program answers with one line:
+ *
+ *     {"logits": (windows, tokens, vocabulary), "tokens": [id, ...] of the text}
+ *
+ * If a request fails, the answer is {"error": the stack of the error}. Keys and values are kept in F32, which is not the default of
+ * llama.cpp, so that the logits show the errors of the file.
+ */
+
+import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
+
+const { getLlama } = await import(
+  pathToFileURL(`${process.argv[2]}/node_modules/node-llama-cpp/dist/index.js`)
+);
+const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: 1 });
+
+for await (const line of createInterface({ input: process.stdin })) {
+  try {
+    console.log(JSON.stringify(await answer(JSON.parse(line))));
+  } catch (error) {
+    console.log(JSON.stringify({ error: error.stack }));
+  }
+}
+await llama.dispose();
+
+async function answer({ file, windows, text }) {
+  const model = await llama.loadModel({ modelPath: file });
+  const logits = [];
+  for (const window of windows) {
+    const context = await model.createContext({
+      contextSize: Math.max(window.length + 8, 32),
+      flashAttention: false,
+      threads: 1, // more threads wait for each other in a loop, which takes seconds on a busy machine
+      experimentalKvCacheKeyType: "F32",
+      experimentalKvCacheValueType: "F32",
+    });
+    const results = await context.getSequence().controlledEvaluate(
+      window.map((id) => [id, { generateNext: { logits: true } }]),
+    );
+    logits.push(results.map(({ next }) => sortedById(next.logits)));
+    await context.dispose();
+  }
+  const tokens = text === undefined ? undefined : model.tokenize(text);
+  await model.dispose();
+  return { logits, tokens };
+}
+
+function sortedById(logits) {
+  return [...logits].sort(([a], [b]) => a - b).map(([, value]) => value);
+}

@@ -1,0 +1,182 @@
+/**
+ * The families of models that llama.cpp runs: the name of each architecture, and the names of its tensors. The names, and what llama.cpp
+ * computes, are defined by `gguf-py/gguf/tensor_mapping.py`, `conversion/` and `src/models/` in github.com/ggml-org/llama.cpp.
+ */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import type { ModelSpec } from "../families/family.ts";
+import type { Activation } from "../pieces/block_pass.ts";
+import { type Factors, headScale } from "./factors.ts";
+
+export interface Architecture {
+  readonly name: string;
+  /** The names in GGUF of the layers and norms of a block, by their names in the checkpoint. */
+  readonly layers: Readonly<Record<string, string>>;
+  /** The names in GGUF of the linear layers that may have a bias. */
+  readonly biases: readonly string[];
+  readonly activation: Activation;
+  /**
+   * The order of the rows that llama.cpp expects. `rotary` is for the rows of queries and keys: the two rows of a rotated pair are
+   * neighbours. `heads` is for one layer of queries, keys and values: the queries of all heads come first, then all keys, then all values.
+   */
+  readonly rowOrder?: "rotary" | "heads";
+  /** Whether a tensor may divide the frequencies of the rotation. */
+  readonly hasRotaryDivisors?: boolean;
+  /** Whether the head must share its weight with the table of tokens. */
+  readonly sharesHead?: boolean;
+  /** Whether blocks with an even index have a sliding window. Without it, llama.cpp attends to all earlier tokens. */
+  readonly hasWindows?: boolean;
+  /** Returns whether queries and keys rotate in a block. By default they do in every block, if they do in any. */
+  rotates?(index: number): boolean;
+  /** Returns the factors that llama.cpp uses, if the file has `wanted`. By default it has no factors. */
+  factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
+  /** Settings of config.json that must have these values, or be absent. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+const ATTENTION = {
+  "self_attn.q_proj": "attn_q",
+  "self_attn.k_proj": "attn_k",
+  "self_attn.v_proj": "attn_v",
+  "self_attn.o_proj": "attn_output",
+};
+const NORMS_BEFORE = { "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm" };
+const HEAD_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" };
+const GATED = { "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down" };
+
+const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
+
+/** The layers and norms of a block of LLaMA. */
+const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
+
+const LLAMA: Architecture = {
+  name: "llama",
+  layers: LLAMA_LAYERS,
+  biases: [...QKV_BIASES, "attn_output", "ffn_gate", "ffn_up", "ffn_down"],
+  activation: "silu",
+  rowOrder: "rotary",
+  hasRotaryDivisors: true,
+};
+
+const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
+
+/** The architectures by the `model_type` in config.json. */
+const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
+  llama: LLAMA,
+  mistral: LLAMA,
+  qwen2: { name: "qwen2", layers: LLAMA_LAYERS, biases: QKV_BIASES, activation: "silu" },
+  qwen3: { name: "qwen3", layers: { ...LLAMA_LAYERS, ...HEAD_NORMS }, biases: [], activation: "silu" },
+  phi3: {
+    name: "phi3",
+    layers: {
+      "self_attn.qkv_proj": "attn_qkv",
+      "self_attn.o_proj": "attn_output",
+      "mlp.gate_up_proj": "ffn_up",
+      "mlp.down_proj": "ffn_down",
+      ...NORMS_BEFORE,
+    },
+    biases: [],
+    activation: "silu",
+  },
+  gemma2: {
+    name: "gemma2",
+    layers: {
+      ...ATTENTION,
+      ...GATED,
+      "input_layernorm": "attn_norm",
+      "post_attention_layernorm": "post_attention_norm",
+      "pre_feedforward_layernorm": "ffn_norm",
+      "post_feedforward_layernorm": "post_ffw_norm",
+    },
+    biases: [],
+    activation: "gelu_tanh",
+    hasWindows: true,
+    sharesHead: true,
+    // llama.cpp knows the model with 27 billion parameters, whose scale is another one, by its number of blocks.
+    factors: (wanted, { hiddenSize, blockCount, block: { traits } }) => ({
+      attentionScale: blockCount === 46 ? (hiddenSize / traits!.heads) ** -0.5 : headScale(traits!.headDim),
+      embeddingScale: Math.sqrt(hiddenSize),
+      attentionSoftCap: wanted.attentionSoftCap ?? 50,
+      logitSoftCap: wanted.logitSoftCap ?? 30,
+    }),
+  },
+  olmo2: {
+    name: "olmo2",
+    layers: {
+      ...ATTENTION,
+      ...GATED,
+      ...HEAD_NORMS,
+      "post_attention_layernorm": "post_attention_norm",
+      "post_feedforward_layernorm": "post_ffw_norm",
+    },
+    biases: [],
+    activation: "silu",
+  },
+  granite: {
+    ...LLAMA,
+    name: "granite",
+    factors: ({ attentionScale, embeddingScale, residualScale, logitScale }) => (
+      { attentionScale, embeddingScale, residualScale, logitScale }
+    ),
+  },
+  smollm3: {
+    ...LLAMA,
+    name: "smollm3",
+    rotates: (index) => (index + 1) % 4 !== 0,
+  },
+  starcoder2: {
+    name: "starcoder2",
+    layers: { ...ATTENTION, ...NORMS_BEFORE, "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down" },
+    biases: [...QKV_BIASES, "attn_output", "ffn_up", "ffn_down"],
+    activation: "gelu_tanh",
+  },
+  gpt2: {
+    name: "gpt2",
+    layers: {
+      "attn.c_attn": "attn_qkv",
+      "attn.c_proj": "attn_output",
+      "mlp.c_fc": "ffn_up",
+      "mlp.c_proj": "ffn_down",
+      "ln_1": "attn_norm",
+      "ln_2": "ffn_norm",
+    },
+    biases: GPT_BIASES,
+    activation: "gelu_tanh",
+    settings: { scale_attn_weights: true, scale_attn_by_inverse_layer_idx: false },
+  },
+  bloom: {
+    name: "bloom",
+    layers: {
+      "self_attention.query_key_value": "attn_qkv",
+      "self_attention.dense": "attn_output",
+      "mlp.dense_h_to_4h": "ffn_up",
+      "mlp.dense_4h_to_h": "ffn_down",
+      "input_layernorm": "attn_norm",
+      "post_attention_layernorm": "ffn_norm",
+    },
+    biases: GPT_BIASES,
+    activation: "gelu_tanh",
+    rowOrder: "heads",
+    settings: { apply_residual_connection_post_layernorm: false },
+  },
+};
+
+/** Returns the architecture of a model. @throws {ModelError} if llama.cpp has none for the `model_type`, or lacks the value of a setting */
+export function findArchitecture(config: Readonly<Record<string, unknown>>): Architecture {
+  const type = String(config.model_type);
+  if (!Object.hasOwn(ARCHITECTURES, type)) {
+    throw new ModelError(
+      `config.json: model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${
+        Object.keys(ARCHITECTURES).join(", ")
+      }`,
+    );
+  }
+  const architecture = ARCHITECTURES[type];
+  for (const [name, needed] of Object.entries(architecture.settings ?? {})) {
+    const value = config[name] ?? needed;
+    if (value !== needed) {
+      throw new ModelError(`config.json: ${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
+    }
+  }
+  return architecture;
+}

@@ -1,0 +1,69 @@
+/** The factors and limits by which the network of a model differs from that of LLaMA, and their keys in GGUF. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import type { ModelSpec } from "../families/family.ts";
+import { f32, type MetadataEntry } from "./container.ts";
+
+export interface Factors {
+  readonly attentionScale: number;
+  readonly attentionSoftCap?: number;
+  readonly residualScale: number;
+  readonly embeddingScale: number;
+  readonly logitScale: number;
+  readonly logitSoftCap?: number;
+}
+
+/** The factor of attention scores in most families. */
+export function headScale(headDim: number): number {
+  return 1 / Math.sqrt(headDim);
+}
+
+/** Returns the factors of a model. */
+export function factorsOf({ block: { traits }, embedding, logits }: ModelSpec): Factors {
+  return {
+    attentionScale: traits?.scale ?? headScale(traits!.headDim),
+    attentionSoftCap: traits?.softCap,
+    residualScale: traits?.residualScale ?? 1,
+    embeddingScale: embedding.scale ?? 1,
+    logitScale: logits?.scale ?? 1,
+    logitSoftCap: logits?.softCap,
+  };
+}
+
+/** The largest relative difference of two equal factors that were computed in different ways. */
+const TOLERANCE = 1e-6;
+
+/**
+ * Compares the factors of a model with those that llama.cpp uses.
+ * @throws {ModelError} naming the first factor that differs
+ */
+export function checkFactors(wanted: Factors, used: Factors, architecture: string): void {
+  for (const name of Object.keys(wanted) as (keyof Factors)[]) {
+    const value = wanted[name], other = used[name];
+    if (value === other || Math.abs(Number(value) - Number(other)) <= TOLERANCE * Math.abs(Number(value))) {
+      continue;
+    }
+    throw new ModelError(
+      `config.json: gives ${name} ${
+        value ?? "none"
+      }, but the architecture ${architecture} of llama.cpp computes with ${other ?? "none"}`,
+    );
+  }
+}
+
+/** Returns the entries of the factors that differ from those of LLaMA. llama.cpp divides logits by their factor. */
+export function factorEntries(architecture: string, factors: Factors, headDim: number): MetadataEntry[] {
+  const { attentionScale, attentionSoftCap, residualScale, embeddingScale, logitScale, logitSoftCap } =
+    factors;
+  const keys: [string, number | undefined, number | undefined][] = [
+    ["attention.scale", attentionScale, headScale(headDim)],
+    ["attn_logit_softcapping", attentionSoftCap, undefined],
+    ["residual_scale", residualScale, 1],
+    ["embedding_scale", embeddingScale, 1],
+    ["logit_scale", 1 / logitScale, 1],
+    ["final_logit_softcapping", logitSoftCap, undefined],
+  ];
+  return keys.filter(([, value, usual]) => value !== undefined && value !== usual).map((
+    [key, value],
+  ) => [`${architecture}.${key}`, f32(value!)]);
+}

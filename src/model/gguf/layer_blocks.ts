@@ -1,0 +1,87 @@
+/** Takes over the codes of a linear layer as the integers of blocks, or says why they do not fit. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import { gridsPerRow } from "../../tensor/quantization.ts";
+import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
+import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { type ReadRows, type RowOrder, rowRanges } from "./row_source.ts";
+import { BLOCK_WEIGHTS, type Blocks, type BlockType, findBlocks, isFloat16 } from "./tensor_types.ts";
+
+/** Reads the blocks of the rows from `first` to `end − 1`. */
+export type ReadBlocks = (first: number, end: number) => Promise<Blocks>;
+
+/** A weight with its sizes. */
+export interface Weight {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly order?: RowOrder;
+  readonly read: ReadRows;
+  /** The number of rows that are read at a time. */
+  readonly rowsPerChunk: number;
+}
+
+/**
+ * Returns the blocks that are exactly the weight, or the reason why there are none, as the end of a sentence about the weight. A packed
+ * weight keeps its codes. A dense weight may be on a grid too, if the checkpoint is in F32, so that the products were not rounded.
+ */
+export async function exactBlocks(
+  source: TensorSource,
+  weight: Weight,
+  type: BlockType,
+): Promise<ReadBlocks | string> {
+  const parts = source instanceof DequantizedSource ? source.weights.get(weight.name) : undefined;
+  if (parts) return await packedBlocks(source as DequantizedSource, parts, weight, type);
+  for (let first = 0; first < weight.rows; first += weight.rowsPerChunk) {
+    const end = Math.min(weight.rows, first + weight.rowsPerChunk);
+    if (!findBlocks(type, await weight.read(first, end))) {
+      return "has weights that no factors and integers of this type give exactly";
+    }
+  }
+  return async (first, end) => findBlocks(type, await weight.read(first, end))!;
+}
+
+async function packedBlocks(
+  source: DequantizedSource,
+  parts: QuantizedParts,
+  { rows, cols, order }: Weight,
+  type: BlockType,
+): Promise<ReadBlocks | string> {
+  const { bits, groupSize, symmetric } = parts, groups = gridsPerRow(parts, cols);
+  const groupWeights = groupSize || cols;
+  if (groupWeights % BLOCK_WEIGHTS !== 0 || bits > type.bits || !symmetric && bits === type.bits) {
+    return `has codes of ${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
+      symmetric ? "symmetric" : "asymmetric"
+    }`;
+  }
+  const { scales } = await source.readGrids(parts, 0, rows);
+  const wrong = scales.findIndex((scale) => !isFloat16(scale));
+  if (wrong >= 0) {
+    return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;
+  }
+  return async (first, end) => {
+    const integers = new Int8Array((end - first) * cols),
+      factors = new Float32Array(integers.length / BLOCK_WEIGHTS);
+    let at = 0;
+    for (const range of rowRanges(order, first, end)) {
+      const codes = await source.readCodes(parts, ...range), grids = await source.readGrids(parts, ...range);
+      for (let i = 0; i < codes.length; i++, at++) {
+        const grid = Math.floor(i / groupWeights);
+        integers[at] = codes[i] - grids.zeros[grid];
+        if (at % BLOCK_WEIGHTS === 0) factors[at / BLOCK_WEIGHTS] = grids.scales[grid];
+      }
+    }
+    return { integers, factors };
+  };
+}
+
+/** Reports that a weight does not fit a type. @param reason the result of {@link exactBlocks} */
+export function misfitError(folder: string, name: string, label: string, reason: string): ModelError {
+  const bits = label[1];
+  return new ModelError(
+    `${folder}: ${name} ${reason}. ${label} holds ${bits} bits, symmetric, in groups of 32 with scales in F16: prune with ` +
+      `--for gguf:${label.toLowerCase()}, which sets --bits ${bits} --symmetric --group-size 32, --scale-dtype and --format, ` +
+      "or add --round nearest",
+  );
+}

@@ -1,0 +1,154 @@
+/** Describes the network of a model by the keys of GGUF. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import type { BlockTraits, ModelSpec } from "../families/family.ts";
+import type { RotarySpec } from "../pieces/rotary.ts";
+import type { Architecture } from "./architectures.ts";
+import { f32, type MetadataEntry, text, u32 } from "./container.ts";
+import { checkFactors, factorEntries, factorsOf } from "./factors.ts";
+import { constantVector, type PlannedTensor } from "./plan_tensors.ts";
+
+/** The length of windows of BLOOM in training, if config.json does not have it. */
+const BLOOM_TOKENS = 2048;
+
+export interface NetworkDescription {
+  readonly entries: readonly MetadataEntry[];
+  /** Tensors that describe the rotation. */
+  readonly tensors: readonly PlannedTensor[];
+}
+
+/**
+ * @param config the object in config.json
+ * @throws {ModelError} if llama.cpp cannot compute what the model computes
+ */
+export function describeNetwork(
+  config: Readonly<Record<string, unknown>>,
+  spec: ModelSpec,
+  architecture: Architecture,
+): NetworkDescription {
+  const { name } = architecture, { blockCount, hiddenSize, block: { traits }, finalNorm } = spec;
+  if (!traits || !finalNorm) {
+    throw new ModelError(`config.json: the model has no blocks that GGUF can describe`);
+  }
+  if (traits.activation !== architecture.activation) {
+    throw new ModelError(
+      `config.json: the activation is ${traits.activation}, but the architecture ${name} of llama.cpp has ${architecture.activation}`,
+    );
+  }
+  const factors = factorsOf(spec), none = { attentionScale: traits.headDim ** -0.5, residualScale: 1 };
+  const used = { ...none, embeddingScale: 1, logitScale: 1, ...architecture.factors?.(factors, spec) };
+  checkFactors(factors, used, name);
+  const key = (suffix: string) => `${name}.${suffix}`;
+  const rotary = describeRotary(spec, traits, architecture), windows = windowsOf(spec, traits);
+  const trained = Number.isFinite(spec.maxTokens)
+    ? spec.maxTokens
+    : Number(config.seq_length ?? BLOOM_TOKENS);
+  const epsilon = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
+  return {
+    tensors: rotary.tensors,
+    entries: [
+      [key("block_count"), u32(blockCount)],
+      [
+        key("context_length"),
+        u32(architecture.hasWindows ? trained : Math.min(trained, ...windows.filter(Boolean))),
+      ],
+      [key("embedding_length"), u32(hiddenSize)],
+      [key("feed_forward_length"), u32(traits.intermediate)],
+      [key("attention.head_count"), u32(traits.heads)],
+      [key("attention.head_count_kv"), u32(traits.kvHeads)],
+      [key("attention.key_length"), u32(traits.headDim)],
+      [key("attention.value_length"), u32(traits.headDim)],
+      [key(`attention.${epsilon}`), f32(finalNorm.eps)],
+      [key("vocab_size"), u32(spec.vocabSize)],
+      ...architecture.hasWindows
+        ? [[key("attention.sliding_window"), u32(alternatingWindow(windows, name))] as const]
+        : [],
+      ...factorEntries(name, factors, traits.headDim),
+      ...rotary.entries,
+    ],
+  };
+}
+
+/** Returns the window of each block. */
+function windowsOf({ blockCount }: ModelSpec, { window }: BlockTraits): number[] {
+  return Array.from({ length: blockCount }, (_, index) => window?.(index) ?? 0);
+}
+
+/** Returns the window of the blocks with an even index. @throws {ModelError} if another block has a window */
+function alternatingWindow(windows: readonly number[], architecture: string): number {
+  const wrong = windows.findIndex((window, index) =>
+    window !== (index % 2 === 0 ? windows[0] : 0) || windows[0] === 0
+  );
+  if (wrong < 0) return windows[0];
+  throw new ModelError(
+    `config.json: gives block ${wrong} the window ${
+      windows[wrong]
+    }, but the architecture ${architecture} of llama.cpp has windows in ` +
+      "the blocks 0, 2, 4 and so on",
+  );
+}
+
+function describeRotary(
+  spec: ModelSpec,
+  { rotary, headDim }: BlockTraits,
+  { name, rotates, hasRotaryDivisors }: Architecture,
+): NetworkDescription {
+  if (!rotary) return { entries: [], tensors: [] };
+  const rotations = Array.from({ length: spec.blockCount }, (_, index) => rotary(index));
+  const common = rotations.find((rotation) => rotation !== undefined);
+  const wrong = rotations.findIndex((rotation, index) =>
+    rotation !== (rotates?.(index) ?? true ? common : undefined)
+  );
+  if (!common || wrong >= 0) {
+    throw new ModelError(
+      `config.json: the rotation of block ${wrong} is not one of the architecture ${name} of llama.cpp`,
+    );
+  }
+  const entries: MetadataEntry[] = [
+    [`${name}.rope.dimension_count`, u32(2 * common.pairs)],
+    [`${name}.rope.freq_base`, f32(common.theta)],
+  ];
+  if (2 * common.pairs !== headDim && name !== "phi3") {
+    throw new ModelError(
+      `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
+    );
+  }
+  const [short, long] = [1, Infinity].map((tokens) => divisorsOf(common, tokens));
+  if (common.trainedTokens !== undefined) {
+    if (name !== "phi3") {
+      throw new ModelError(
+        `config.json: LongRoPE is not supported for the architecture ${name} of llama.cpp`,
+      );
+    }
+    return {
+      entries: [
+        ...entries,
+        [`${name}.rope.scaling.original_context_length`, u32(common.trainedTokens)],
+        [`${name}.rope.scaling.attn_factor`, f32(common.scale)],
+      ],
+      tensors: [
+        constantVector("rope_factors_long.weight", long),
+        constantVector("rope_factors_short.weight", short),
+      ],
+    };
+  }
+  if (short.every((divisor) => divisor === short[0])) {
+    if (short[0] === 1) return { entries, tensors: [] };
+    const scaling: MetadataEntry[] = [
+      [`${name}.rope.scaling.type`, text("linear")],
+      [`${name}.rope.scaling.factor`, f32(short[0])],
+    ];
+    return { entries: [...entries, ...scaling], tensors: [] };
+  }
+  if (!hasRotaryDivisors) {
+    throw new ModelError(
+      `config.json: the scaling of the rotation is not supported for the architecture ${name} of llama.cpp`,
+    );
+  }
+  return { entries, tensors: [constantVector("rope_freqs.weight", short)] };
+}
+
+/** Returns the numbers by which the frequencies without scaling are divided. */
+function divisorsOf({ theta, pairs, frequencies }: RotarySpec, tokens: number): Float32Array {
+  return Float32Array.from(frequencies(tokens), (frequency, i) => theta ** (-i / pairs) / frequency);
+}

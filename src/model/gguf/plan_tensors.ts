@@ -1,0 +1,259 @@
+/**
+ * Plans the tensors of a GGUF file. The linear layers of the blocks have the type that was asked for. The table of tokens and the head have
+ * it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases and positions are in F32. A type of blocks of 32
+ * weights cannot hold rows whose length is no multiple of 32. Such rows are in F16.
+ */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import { floatsToBytes } from "../../tensor/dtype.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import type { BlockTraits } from "../families/family.ts";
+import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
+import { type LinearSpec, type NormSpec, storedShape } from "../layer_specs.ts";
+import type { Model } from "../model.ts";
+import type { Architecture } from "./architectures.ts";
+import type { TensorEntry } from "./container.ts";
+import { exactBlocks, misfitError, type ReadBlocks, type Weight } from "./layer_blocks.ts";
+import { type RowOrder, rowOrderOf, rowReader } from "./row_source.ts";
+import {
+  type BlockType,
+  packBlocks,
+  roundBlocks,
+  rowBytes,
+  storesRows,
+  TENSOR_TYPES,
+  type TensorType,
+  type TensorTypeName,
+} from "./tensor_types.ts";
+
+export interface PlannedTensor extends TensorEntry {
+  readonly rows: number;
+  readonly rowsPerChunk: number;
+  /** Returns the bytes of the rows from `first` to `end − 1`. @throws {ModelError} if a value is not finite in the type */
+  encode(first: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** The linear layers of the blocks, by what becomes of their weights. The names are those of the checkpoint. */
+export interface LayerCounts {
+  /** The weights that keep their values. */
+  readonly exact: string[];
+  /** The weights that are rounded to nearest. */
+  readonly rounded: string[];
+  /** The weights in F16, because their rows are no multiple of 32, or because a packed checkpoint has no codes for them. */
+  readonly inF16: string[];
+}
+
+export interface TensorOptions {
+  readonly type: TensorTypeName;
+  /** Whether weights that do not fit the type are rounded to nearest. Otherwise they are an error. */
+  readonly round: boolean;
+}
+
+export interface TensorPlan {
+  readonly tensors: readonly PlannedTensor[];
+  readonly layers: LayerCounts;
+  /** The type of the table of tokens and of the head. */
+  readonly embeddings: TensorType;
+}
+
+/** The values that are read and encoded at a time. */
+const CHUNK_VALUES = 1 << 20;
+
+/**
+ * @param folder the folder of the checkpoint, for messages
+ * @throws {ModelError} if llama.cpp has no place for a tensor, or if the codes of a layer do not fit the type and `round` is not set
+ */
+export async function planTensors(
+  folder: string,
+  { spec, weights }: Model,
+  architecture: Architecture,
+  options: TensorOptions,
+): Promise<TensorPlan> {
+  const { embedding, block, finalNorm, head } = spec;
+  const planner = new TensorPlanner(folder, { spec, weights }, architecture, options);
+  const target = TENSOR_TYPES[options.type],
+    blocks = storesRows(target, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
+  const embeddings = typeof target.format === "string" ? target : blocks;
+  planner.addTable(embedding.tokens, spec.vocabSize, "token_embd", embeddings);
+  if (embedding.positions) {
+    planner.addTable(embedding.positions.name, spec.maxTokens, "position_embd", TENSOR_TYPES.f32);
+  }
+  if (embedding.norm) planner.addNorm(embedding.norm, "", "token_embd_norm");
+  for (let index = 0; index < spec.blockCount; index++) {
+    const prefix = block.prefix(index), place = (name: string) => `blk.${index}.${planner.placeOf(name)}`;
+    for (const norm of block.norms) planner.addNorm(norm, prefix, place(norm.name));
+    for (const linear of block.groups.flat()) await planner.addLinear(linear, prefix, place(linear.name));
+  }
+  if (finalNorm) planner.addNorm(finalNorm, "", "output_norm");
+  if (`${head.name}.weight` !== embedding.tokens) {
+    if (architecture.sharesHead) throw planner.noPlaceError(head.name);
+    planner.addTable(`${head.name}.weight`, spec.vocabSize, "output", embeddings);
+  }
+  return { tensors: planner.tensors, layers: planner.layers, embeddings };
+}
+
+/** Collects the tensors. Places are their names in GGUF, without `.weight` and `.bias`. */
+class TensorPlanner {
+  readonly tensors: PlannedTensor[] = [];
+  readonly layers: LayerCounts = { exact: [], rounded: [], inF16: [] };
+
+  readonly #folder: string;
+  readonly #weights: TensorSource;
+  readonly #architecture: Architecture;
+  readonly #traits: BlockTraits;
+  readonly #hidden: number;
+  readonly #options: TensorOptions;
+
+  constructor(folder: string, { spec, weights }: Model, architecture: Architecture, options: TensorOptions) {
+    this.#folder = folder;
+    this.#weights = weights;
+    this.#architecture = architecture;
+    this.#traits = spec.block.traits!;
+    this.#hidden = spec.hiddenSize;
+    this.#options = options;
+  }
+
+  /** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
+  placeOf(name: string): string {
+    if (Object.hasOwn(this.#architecture.layers, name)) return this.#architecture.layers[name];
+    throw this.noPlaceError(name);
+  }
+
+  noPlaceError(name: string): ModelError {
+    return new ModelError(
+      `${this.#folder}: the architecture ${this.#architecture.name} of llama.cpp has no place for ${name}`,
+    );
+  }
+
+  /** Adds a table of tokens or positions, or the head. */
+  addTable(name: string, rows: number, place: string, type: TensorType): void {
+    const cols = this.#hidden, read = rowReader(this.#weights, name, [rows, cols]);
+    this.tensors.push(matrix(`${place}.weight`, type, { name, rows, cols, read }));
+  }
+
+  addNorm({ kind, name, size, weightOffset = 0 }: NormSpec, prefix: string, place: string): void {
+    const read = rowReader(this.#weights, `${prefix}${name}.weight`, [size]);
+    const offset = async () => (await read(0, 1)).map((weight) => weight + weightOffset);
+    this.tensors.push(vector(`${place}.weight`, size, offset));
+    if (kind === "layer") this.#addVector(`${prefix}${name}.bias`, size, `${place}.bias`);
+  }
+
+  async addLinear(linear: LinearSpec, prefix: string, place: string): Promise<void> {
+    const { inFeatures: cols, outFeatures: rows, isTransposed } = linear, layer = this.placeOf(linear.name);
+    const order = rowOrderOf(layer, this.#architecture, this.#traits), name = `${prefix}${linear.name}`;
+    const read = rowReader(this.#weights, `${name}.weight`, storedShape(linear), {
+      cols,
+      order,
+      isTransposed,
+    });
+    const weight = { name: `${name}.weight`, rows, cols, order, read, rowsPerChunk: chunkRows(cols) };
+    this.tensors.push(await this.#planWeight(`${place}.weight`, weight));
+    if (!linear.bias) return;
+    if (!this.#architecture.biases.includes(layer)) throw this.noPlaceError(`${linear.name}.bias`);
+    this.#addVector(`${name}.bias`, rows, `${place}.bias`, order);
+  }
+
+  #addVector(name: string, size: number, place: string, order?: RowOrder): void {
+    const read = rowReader(this.#weights, name, [size], { cols: 1, order });
+    this.tensors.push(vector(place, size, () => read(0, size)));
+  }
+
+  async #planWeight(place: string, weight: Weight): Promise<PlannedTensor> {
+    const { name, cols } = weight, target = TENSOR_TYPES[this.#options.type], { format, label } = target;
+    if (typeof format === "string") {
+      this.layers.exact.push(name);
+      return matrix(place, target, weight);
+    }
+    if (storesRows(target, cols)) {
+      const exact = await exactBlocks(this.#weights, weight, format);
+      if (typeof exact !== "string") {
+        this.layers.exact.push(name);
+        return matrix(place, target, weight, exact);
+      }
+      if (this.#options.round) {
+        this.layers.rounded.push(name);
+        return matrix(place, target, weight);
+      }
+      const isDenseInPacked = this.#weights instanceof DequantizedSource && !this.#weights.weights.has(name);
+      if (!isDenseInPacked) throw misfitError(this.#folder, name, label, exact);
+    }
+    this.layers.inF16.push(name);
+    return matrix(place, TENSOR_TYPES.f16, weight);
+  }
+}
+
+/** The part of a weight that its bytes are made of. */
+type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read">;
+
+function chunkRows(cols: number): number {
+  return Math.max(1, Math.floor(CHUNK_VALUES / cols));
+}
+
+/** @param blocks reads the blocks of a weight that keeps its codes. Without it, values are rounded to nearest */
+function matrix(
+  place: string,
+  type: TensorType,
+  { name, rows, cols, read }: MatrixSource,
+  blocks?: ReadBlocks,
+): PlannedTensor {
+  const { format } = type;
+  const encode = async (first: number, end: number) => {
+    if (typeof format === "string") {
+      const values = await read(first, end);
+      checkRange(values, RANGES[format], name, type);
+      return floatsToBytes(values, format);
+    }
+    const found = await blocks?.(first, end) ?? roundRows(format, await read(first, end), name, type);
+    return packBlocks(format, found);
+  };
+  const byteLength = rows * rowBytes(type, cols);
+  return {
+    name: place,
+    type: type.code,
+    shape: [rows, cols],
+    byteLength,
+    rows,
+    rowsPerChunk: chunkRows(cols),
+    encode,
+  };
+}
+
+function roundRows(format: BlockType, values: Float32Array, name: string, type: TensorType) {
+  checkRange(values, RANGES.F32, name, type);
+  const blocks = roundBlocks(format, values);
+  checkRange(blocks.factors, RANGES.F16, name, type);
+  return blocks;
+}
+
+/** A tensor of one axis in F32. */
+function vector(place: string, size: number, read: () => Promise<Float32Array>): PlannedTensor {
+  const encode = async () => {
+    const values = await read();
+    checkRange(values, RANGES.F32, place, TENSOR_TYPES.f32);
+    return floatsToBytes(values, "F32");
+  };
+  return {
+    name: place,
+    type: TENSOR_TYPES.f32.code,
+    shape: [size],
+    byteLength: 4 * size,
+    rows: 1,
+    rowsPerChunk: 1,
+    encode,
+  };
+}
+
+/** The smallest magnitudes that are rounded to infinity. */
+const RANGES = { F32: Infinity, BF16: (2 - 2 ** -8) * 2 ** 127, F16: 65520 } as const;
+
+function checkRange(values: Float32Array, range: number, name: string, { label }: TensorType): void {
+  const wrong = values.find((value) => !(Math.abs(value) < range));
+  if (wrong !== undefined) {
+    throw new ModelError(`${name}: has the value ${wrong}, which is not finite in ${label}`);
+  }
+}
+
+/** Returns a tensor with the given values. */
+export function constantVector(place: string, values: Float32Array): PlannedTensor {
+  return vector(place, values.length, () => Promise.resolve(values));
+}

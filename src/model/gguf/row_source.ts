@@ -1,0 +1,98 @@
+/** Reads rows of a tensor in the order in which llama.cpp expects them. */
+
+import { BYTES_PER_ELEMENT, bytesToFloats } from "../../tensor/dtype.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { checkTensor } from "../upload.ts";
+import type { BlockTraits } from "../families/family.ts";
+import type { Architecture } from "./architectures.ts";
+
+/** Returns the row of the checkpoint that becomes row `row` of the file. */
+export type RowOrder = (row: number) => number;
+
+/**
+ * Returns the order of the rows of a layer, or undefined if it is that of the checkpoint.
+ * @param name the name of the layer in GGUF, such as `attn_q`
+ */
+export function rowOrderOf(
+  name: string,
+  { rowOrder }: Architecture,
+  { heads, headDim }: BlockTraits,
+): RowOrder | undefined {
+  if (rowOrder === "rotary" && (name === "attn_q" || name === "attn_k")) {
+    // Row 2i + j of a head is the dimension i of half j, because the dimensions i of both halves rotate together.
+    return (row) => {
+      const dimension = row % headDim;
+      return row - dimension + (dimension % 2) * headDim / 2 + Math.floor(dimension / 2);
+    };
+  }
+  if (rowOrder === "heads" && name === "attn_qkv") {
+    // From (heads, 3, headDim) to (3, heads, headDim).
+    return (row) => {
+      const part = Math.floor(row / (heads * headDim)), head = Math.floor(row / headDim) % heads;
+      return (head * 3 + part) * headDim + row % headDim;
+    };
+  }
+  return undefined;
+}
+
+/** Returns the maximal ranges of consecutive rows of the checkpoint that become the rows from `first` to `end − 1`, in their order. */
+export function rowRanges(
+  order: RowOrder | undefined,
+  first: number,
+  end: number,
+): [first: number, end: number][] {
+  if (!order) return [[first, end]];
+  const ranges: [number, number][] = [];
+  for (let row = first; row < end; row++) {
+    const source = order(row), last = ranges.at(-1);
+    if (last?.[1] === source) last[1]++;
+    else ranges.push([source, source + 1]);
+  }
+  return ranges;
+}
+
+/** Reads the values of the rows from `first` to `end − 1`, (rows, cols) f32. */
+export type ReadRows = (first: number, end: number) => Promise<Float32Array>;
+
+/**
+ * Returns the reader of a tensor.
+ * @param shape the shape of the tensor in the checkpoint
+ * @param cols the values of a row, by default the last extent
+ * @param isTransposed whether the checkpoint stores the tensor as (cols, rows). The whole tensor is then in memory
+ * @throws {ModelError} if the tensor has another shape, or no float dtype
+ */
+export function rowReader(
+  weights: TensorSource,
+  name: string,
+  shape: readonly number[],
+  { cols = shape.at(-1)!, order, isTransposed }: {
+    readonly cols?: number;
+    readonly order?: RowOrder;
+    readonly isTransposed?: boolean;
+  } = {},
+): ReadRows {
+  const dtype = checkTensor(weights, name, shape);
+  const bytes = BYTES_PER_ELEMENT[dtype] * cols;
+  const read = async (first: number, end: number) =>
+    bytesToFloats(await weights.read(name, first * bytes, (end - first) * bytes), dtype);
+  if (isTransposed) {
+    let whole: Promise<Float32Array> | undefined;
+    return async (first, end) => {
+      const rows = shape[1], values = await (whole ??= read(0, rows));
+      return Float32Array.from(
+        { length: (end - first) * cols },
+        (_, i) => values[i % cols * rows + first + Math.floor(i / cols)],
+      );
+    };
+  }
+  return async (first, end) => {
+    const values = new Float32Array((end - first) * cols);
+    let at = 0;
+    for (const range of rowRanges(order, first, end)) {
+      const part = await read(...range);
+      values.set(part, at);
+      at += part.length;
+    }
+    return values;
+  };
+}

@@ -1,0 +1,176 @@
+/**
+ * The types of tensors that Pare writes, as `ggml-common.h` in github.com/ggml-org/llama.cpp defines them. In the types `q*_0`, each 32
+ * weights of a row are a block of integers q with one factor d in F16, and d·q is a weight.
+ */
+
+import { type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
+
+/** The weights of a block of the types `q*_0`. */
+export const BLOCK_WEIGHTS = 32;
+
+/** The integers of a block are from −2^(bits − 1) to 2^(bits − 1) − 1. */
+export interface BlockType {
+  readonly bits: number;
+  /** The bytes of a block. The first two are d. */
+  readonly blockBytes: number;
+  /** Writes the 32 integers of a block after its factor. */
+  pack(integers: Int8Array, block: Uint8Array): void;
+  /** Rounds 32 weights to nearest as `gguf.quants.quantize` of the package `gguf` does. Returns d before its rounding to F16. */
+  round(weights: Float32Array, integers: Int8Array): number;
+}
+
+export interface TensorType {
+  /** The name that people use, such as `Q4_0`. */
+  readonly label: string;
+  /** The code in the entry of a tensor. */
+  readonly code: number;
+  /** The value of `general.file_type` for a file whose linear layers have this type. */
+  readonly fileType: number;
+  readonly format: BlockType | FloatDtype;
+}
+
+export const TENSOR_TYPES = {
+  q4_0: { label: "Q4_0", code: 2, fileType: 2, format: nibbles(4, packNibbles) },
+  q5_0: { label: "Q5_0", code: 6, fileType: 8, format: nibbles(5, packNibblesAndBits) },
+  q8_0: {
+    label: "Q8_0",
+    code: 8,
+    fileType: 7,
+    format: { bits: 8, blockBytes: 34, pack: (integers, block) => block.set(integers, 2), round: roundBytes },
+  },
+  f16: { label: "F16", code: 1, fileType: 1, format: "F16" },
+  bf16: { label: "BF16", code: 30, fileType: 32, format: "BF16" },
+  f32: { label: "F32", code: 0, fileType: 0, format: "F32" },
+} as const satisfies Readonly<Record<string, TensorType>>;
+
+export type TensorTypeName = keyof typeof TENSOR_TYPES;
+
+/** The bytes of a row of `cols` weights. The columns must be a multiple of the weights of a block. */
+export function rowBytes({ format }: TensorType, cols: number): number {
+  if (format === "F32") return 4 * cols;
+  return typeof format === "string" ? 2 * cols : cols / BLOCK_WEIGHTS * format.blockBytes;
+}
+
+/** Whether the type can store rows of `cols` weights. */
+export function storesRows({ format }: TensorType, cols: number): boolean {
+  return typeof format === "string" || cols % BLOCK_WEIGHTS === 0;
+}
+
+function nibbles(bits: number, pack: BlockType["pack"]): BlockType {
+  const middle = 2 ** (bits - 1);
+  return {
+    bits,
+    blockBytes: bits === 4 ? 18 : 22,
+    pack,
+    round(weights, integers) {
+      const d = Math.fround(largest(weights) / -middle), inverse = d === 0 ? 0 : Math.fround(1 / d);
+      for (let i = 0; i < BLOCK_WEIGHTS; i++) {
+        const code = Math.trunc(Math.fround(Math.fround(weights[i] * inverse) + (middle + 0.5)));
+        integers[i] = Math.min(2 * middle - 1, Math.max(0, code)) - middle;
+      }
+      return d;
+    },
+  };
+}
+
+function roundBytes(weights: Float32Array, integers: Int8Array): number {
+  const d = Math.fround(Math.abs(largest(weights)) / 127), inverse = d === 0 ? 0 : Math.fround(1 / d);
+  for (let i = 0; i < BLOCK_WEIGHTS; i++) {
+    const value = Math.fround(weights[i] * inverse), magnitude = Math.abs(value);
+    integers[i] = Math.sign(value) *
+      (Math.floor(magnitude) + Math.floor(2 * (magnitude - Math.floor(magnitude))));
+  }
+  return d;
+}
+
+/** Returns the first weight with the largest magnitude. */
+function largest(weights: Float32Array): number {
+  let found = 0;
+  for (let i = 0; i < BLOCK_WEIGHTS; i++) if (Math.abs(weights[i]) > Math.abs(found)) found = weights[i];
+  return found;
+}
+
+/** The first half of the codes are the lower nibbles of 16 bytes, and the second half the upper ones. */
+function packNibbles(integers: Int8Array, block: Uint8Array): void {
+  for (let i = 0; i < 16; i++) block[2 + i] = integers[i] + 8 | integers[i + 16] + 8 << 4;
+}
+
+/** Four bytes with the highest bits of the codes come before the nibbles. */
+function packNibblesAndBits(integers: Int8Array, block: Uint8Array): void {
+  block.fill(0, 2, 6);
+  for (let i = 0; i < BLOCK_WEIGHTS; i++) block[2 + (i >> 3)] |= (integers[i] + 16 >> 4) << (i & 7);
+  for (let i = 0; i < 16; i++) block[6 + i] = integers[i] + 16 & 15 | (integers[i + 16] + 16 & 15) << 4;
+}
+
+/** Integers with their factors, one per block. */
+export interface Blocks {
+  readonly integers: Int8Array;
+  readonly factors: Float32Array;
+}
+
+/** Packs the blocks of some rows. The factors must be finite in F16. */
+export function packBlocks(
+  { blockBytes, pack }: BlockType,
+  { integers, factors }: Blocks,
+): Uint8Array<ArrayBuffer> {
+  const packed = new Uint8Array(factors.length * blockBytes), halves = floatsToBytes(factors, "F16");
+  for (let i = 0; i < factors.length; i++) {
+    const block = packed.subarray(i * blockBytes, (i + 1) * blockBytes);
+    block.set(halves.subarray(2 * i, 2 * i + 2));
+    pack(integers.subarray(i * BLOCK_WEIGHTS, (i + 1) * BLOCK_WEIGHTS), block);
+  }
+  return packed;
+}
+
+/** Rounds some rows to nearest. */
+export function roundBlocks({ round }: BlockType, weights: Float32Array): Blocks {
+  const count = weights.length / BLOCK_WEIGHTS;
+  const integers = new Int8Array(weights.length), factors = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    const begin = i * BLOCK_WEIGHTS, end = begin + BLOCK_WEIGHTS;
+    factors[i] = round(weights.subarray(begin, end), integers.subarray(begin, end));
+  }
+  return { integers, factors };
+}
+
+/**
+ * Finds blocks whose weights are exactly those of some rows, each with a factor in F16. A block is tried with every multiple of its factor
+ * that its largest weight may be.
+ * @returns undefined if a block has no such integers
+ */
+export function findBlocks({ bits }: BlockType, weights: Float32Array): Blocks | undefined {
+  const count = weights.length / BLOCK_WEIGHTS, integers = new Int8Array(weights.length);
+  const factors = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    const begin = i * BLOCK_WEIGHTS, end = begin + BLOCK_WEIGHTS;
+    const factor = findFactor(weights.subarray(begin, end), integers.subarray(begin, end), 2 ** (bits - 1));
+    if (factor === undefined) return undefined;
+    factors[i] = factor;
+  }
+  return { integers, factors };
+}
+
+function findFactor(weights: Float32Array, integers: Int8Array, limit: number): number | undefined {
+  const extreme = largest(weights);
+  if (extreme === 0) return 0;
+  for (let multiple = 1; multiple <= limit; multiple++) {
+    for (const factor of [extreme / -multiple, extreme / multiple]) {
+      if (isFloat16(factor) && divide(weights, factor, integers, limit)) return factor;
+    }
+  }
+}
+
+/** Whether a number is finite and exact in F16. */
+export function isFloat16(value: number): boolean {
+  return Math.f16round(value) === value && Number.isFinite(value);
+}
+
+/** Writes weight/factor for each weight. Returns whether all quotients are integers of a block. */
+function divide(weights: Float32Array, factor: number, integers: Int8Array, limit: number): boolean {
+  for (let i = 0; i < BLOCK_WEIGHTS; i++) {
+    const integer = Math.round(weights[i] / factor);
+    if (integer * factor !== weights[i] || integer < -limit || integer >= limit) return false;
+    integers[i] = integer;
+  }
+  return true;
+}

@@ -1,0 +1,110 @@
+/** Writes a model as a GGUF file, which llama.cpp and the programs that are built on it load. */
+
+import type { FileSystem } from "../../base/files/file_system.ts";
+import { writeFileAtomically } from "../../base/files/whole_file.ts";
+import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
+import type { ModelFolder } from "../model.ts";
+import { checkTensor } from "../upload.ts";
+import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
+import { type Architecture, findArchitecture } from "./architectures.ts";
+import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
+import { describeNetwork, type NetworkDescription } from "./metadata.ts";
+import { type LayerCounts, type PlannedTensor, planTensors, type TensorOptions } from "./plan_tensors.ts";
+import { TENSOR_TYPES } from "./tensor_types.ts";
+import { vocabularyEntries } from "./vocabulary.ts";
+
+/** The version of the types of blocks. */
+const QUANTIZATION_VERSION = 2;
+
+export interface GgufOptions extends TensorOptions {
+  /** The name of the model, which programs show. */
+  readonly name: string;
+  readonly signal?: AbortSignal;
+  progress?(done: number, total: number, name: string): void;
+}
+
+export interface GgufResult {
+  readonly architecture: string;
+  readonly layers: LayerCounts;
+  /** The type of the table of tokens and of the head, such as `Q8_0`. */
+  readonly embeddings: string;
+  readonly bytes: number;
+}
+
+/** The parts of a GGUF file that do not depend on the types of its tensors. */
+interface ModelDescription {
+  readonly architecture: Architecture;
+  readonly network: NetworkDescription;
+  readonly vocabulary: readonly MetadataEntry[];
+}
+
+/**
+ * Describes a model by the keys of GGUF.
+ * @throws {ModelError} if llama.cpp has no architecture for the model, or if its tokenizer cannot be converted
+ */
+export async function describeModel(
+  { checkpoint: { folder, config }, model: { spec, weights } }: Pick<ModelFolder, "checkpoint" | "model">,
+  fs: FileSystem,
+): Promise<ModelDescription> {
+  const architecture = findArchitecture(config), { vocabSize, hiddenSize, embedding } = spec;
+  checkTensor(weights, embedding.tokens, [vocabSize, hiddenSize]); // the file has one token per row
+  return {
+    architecture,
+    network: describeNetwork(config, spec, architecture),
+    vocabulary: vocabularyEntries(await readTokenizerFiles(folder, fs), vocabSize, config),
+  };
+}
+
+/**
+ * Writes a model to the file `path`, tensor by tensor. If it fails, an existing file is unchanged.
+ * @throws {ModelError} in the cases of {@link describeModel} and {@link planTensors}
+ */
+export async function writeGguf(
+  { checkpoint, model }: ModelFolder,
+  path: string,
+  fs: FileSystem,
+  { name, signal, progress, ...options }: GgufOptions,
+): Promise<GgufResult> {
+  const { folder, shards } = checkpoint,
+    { architecture, network, vocabulary } = await describeModel({ checkpoint, model }, fs);
+  const { tensors, layers, embeddings } = await planTensors(folder, model, architecture, options);
+  const metadata: MetadataEntry[] = [
+    ["general.architecture", text(architecture.name)],
+    ["general.type", text("model")],
+    ["general.name", text(name)],
+    ["general.file_type", u32(TENSOR_TYPES[options.type].fileType)],
+    ["general.quantization_version", u32(QUANTIZATION_VERSION)],
+    ...network.entries,
+    ...vocabulary,
+  ];
+  const all = [...network.tensors, ...tensors], header = encodeHeader(metadata, all);
+  // Nobody can read the file who cannot read every weight file.
+  const modes = shards.map(({ mode }) => mode).filter((mode) => mode !== undefined);
+  const mode = modes.length === 0 ? undefined : modeOfCopy(modes.reduce((common, mode) => common & mode));
+  let position = header.length;
+  await writeFileAtomically(fs, path, async (file) => {
+    await file.write(0, header);
+    for (const [index, tensor] of all.entries()) {
+      await writeTensor(tensor, position, (at, bytes) => file.write(at, bytes), signal);
+      const end = position + tensor.byteLength;
+      position = align(end);
+      if (end < position) await file.write(end, new Uint8Array(position - end));
+      progress?.(index + 1, all.length, tensor.name);
+    }
+  }, mode);
+  return { architecture: architecture.name, layers, embeddings: embeddings.label, bytes: position };
+}
+
+async function writeTensor(
+  { rows, rowsPerChunk, encode }: PlannedTensor,
+  position: number,
+  write: (position: number, bytes: Uint8Array) => Promise<void>,
+  signal?: AbortSignal,
+): Promise<void> {
+  for (let first = 0; first < rows; first += rowsPerChunk) {
+    signal?.throwIfAborted();
+    const bytes = await encode(first, Math.min(rows, first + rowsPerChunk));
+    await write(position, bytes);
+    position += bytes.length;
+  }
+}

@@ -1,0 +1,171 @@
+/** Tests `pare export`. `tests/peers/gguf_test.ts` compares its files with the library gguf, and loads them with llama.cpp. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import type { DequantizedSource } from "../../src/model/checkpoint/quantized/dequantized_source.ts";
+import { openModelFolder } from "../../src/model/model.ts";
+import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
+import type { GridOptions } from "../../src/tensor/quantization.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { blockWeights, type GgufFile, readBlocks, readGguf } from "../support/read_gguf.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
+import { pareJson, runPare } from "./run_pare.ts";
+
+const folder = temporaryFolder();
+const LLAMA = OPT_SOTU.replace("opt-sotu", "llama-sotu");
+const Q_NAME = "model.layers.1.self_attn.q_proj.weight", DOWN_NAME = "model.layers.1.mlp.down_proj.weight";
+
+/** The result of the command. */
+interface Exported {
+  readonly layers: { readonly exact: string[]; readonly rounded: string[]; readonly inF16: string[] };
+}
+
+/** Writes a packed copy of llama-sotu. */
+async function packed(title: string, gridOf: (name: string) => GridOptions | undefined): Promise<string> {
+  const { quantized } = await writeQuantizedModel(LLAMA, `${folder}/${title}`, gridOf);
+  await Deno.copyFile(`${LLAMA}/tokenizer.json`, `${quantized}/tokenizer.json`);
+  return quantized;
+}
+
+async function exportTo(
+  file: string,
+  model: string,
+  type: string,
+  ...options: string[]
+): Promise<GgufFile & Exported> {
+  const args = ["export", model, "--format", `gguf:${type}`, "--out", file, ...options];
+  const result = await pareJson<Exported>(...args);
+  return { ...readGguf(await Deno.readFile(file)), layers: result.layers };
+}
+
+/** The codes of a packed weight as differences from the zero, and the scale of each, in the order of the checkpoint. */
+async function codesOf(
+  model: string,
+  name: string,
+): Promise<{ integers: number[]; scales: number[]; cols: number }> {
+  await using opened = await openModelFolder(model, denoFileSystem);
+  const source = opened.model.weights as DequantizedSource, parts = source.weights.get(name)!;
+  const codes = await source.readCodes(parts, 0, parts.rows),
+    { scales, zeros } = await source.readGrids(parts, 0, parts.rows);
+  const group = parts.groupSize || parts.cols;
+  return {
+    integers: Array.from(codes, (code, i) => code - zeros[Math.floor(i / group)]),
+    scales: Array.from(codes, (_, i) => scales[Math.floor(i / group)]),
+    cols: parts.cols,
+  };
+}
+
+const four: GridOptions = { bits: 4, groupSize: 32, symmetric: true };
+
+describe("pare export", () => {
+  it("takes over every code and scale, and puts rotated pairs of queries next to each other", async () => {
+    const model = await packed("four", () => four);
+    const { tensors, layers, metadata } = await exportTo(`${folder}/four.gguf`, model, "q4_0");
+    assert.deepEqual([layers.exact.length, layers.rounded, layers.inF16], [28, [], []]);
+    assert.equal(metadata.get("general.file_type"), 2);
+    const down = await codesOf(model, DOWN_NAME), found = readBlocks(tensors.get("blk.1.ffn_down.weight")!);
+    assert.deepEqual(found.codes.map((code) => code - 8), down.integers);
+    assert.deepEqual(found.factors, down.scales);
+    const { integers, cols } = await codesOf(model, Q_NAME),
+      q = readBlocks(tensors.get("blk.1.attn_q.weight")!);
+    const rows = Array.from(
+      { length: integers.length / cols },
+      (_, row) => integers.slice(row * cols, (row + 1) * cols),
+    );
+    const headDim = 32, order: number[] = [];
+    for (let head = 0; head < rows.length; head += headDim) {
+      for (let pair = 0; pair < headDim / 2; pair++) order.push(head + pair, head + pair + headDim / 2);
+    }
+    assert.deepEqual(q.codes.map((code) => code - 8), order.flatMap((row) => rows[row]));
+  });
+
+  it("takes over codes of other grids if the integers of the type include theirs", async () => {
+    const grids: [string, GridOptions, string][] = [
+      ["rows", { bits: 4, groupSize: 0, symmetric: true }, "q4_0"],
+      ["asymmetric", { bits: 4, groupSize: 64, symmetric: false }, "q5_0"],
+      ["eight", { bits: 8, groupSize: 32, symmetric: true }, "q8_0"],
+    ];
+    for (const [title, grid, type] of grids) {
+      const model = await packed(title, () => grid),
+        { tensors } = await exportTo(`${folder}/${title}.gguf`, model, type);
+      const { integers, scales } = await codesOf(model, DOWN_NAME);
+      const weights = blockWeights(tensors.get("blk.1.ffn_down.weight")!);
+      assert.ok(weights.every((weight, i) => weight === integers[i] * scales[i]), title);
+    }
+  });
+
+  it("refuses codes that do not fit, and names the layer, its grid and the options", async () => {
+    const model = await packed("mixed", (name) => name === DOWN_NAME ? { ...four, bits: 8 } : four);
+    const out = `${folder}/mixed.gguf`;
+    await Deno.writeTextFile(out, "earlier");
+    const { code, stderr } = await runPare("export", model, "--format", "gguf:q4_0", "--out", out);
+    assert.equal(code, 3);
+    assert.match(
+      stderr,
+      /layers\.1\.mlp\.down_proj\.weight has codes of 8 bits in groups of 32, symmetric\. Q4_0 holds 4 bits, .*--round nearest/,
+    );
+    assert.equal(await Deno.readTextFile(out), "earlier");
+    const { layers } = await exportTo(out, model, "q4_0", "--round", "nearest");
+    assert.deepEqual([layers.exact.length, layers.rounded], [27, [DOWN_NAME]]);
+  });
+
+  it("writes layers that a packed checkpoint has dense in F16", async () => {
+    const model = await packed("part", (name) => name === DOWN_NAME ? undefined : four);
+    const { layers, tensors } = await exportTo(`${folder}/part.gguf`, model, "q4_0");
+    assert.deepEqual([layers.exact.length, layers.inF16], [27, [DOWN_NAME]]);
+    assert.equal(tensors.get("blk.1.ffn_down.weight")!.type, 1);
+  });
+
+  it("writes every value of a dense checkpoint in F32, in F16 and in BF16", async () => {
+    await using opened = await openModelFolder(LLAMA, denoFileSystem);
+    const { data, dtype } = await opened.checkpoint.tensor(DOWN_NAME),
+      wanted = bytesToFloats(data, dtype as FloatDtype);
+    for (const type of ["f32", "bf16", "f16"] as const) {
+      const { tensors } = await exportTo(`${folder}/dense.gguf`, LLAMA, type);
+      const { bytes } = tensors.get("blk.1.ffn_down.weight")!;
+      const values = bytesToFloats(bytes.slice(), type.toUpperCase() as FloatDtype);
+      assert.ok(
+        values.every((value, i) => value === (type === "f16" ? Math.f16round(wanted[i]) : wanted[i])),
+        type,
+      );
+      assert.equal(tensors.get("blk.1.ffn_norm.weight")!.type, 0);
+    }
+  });
+
+  it("refuses to round a dense checkpoint silently, and families that llama.cpp does not know", async () => {
+    const refused = async (model: string, message: RegExp) => {
+      const { code, stderr } = await runPare(
+        "export",
+        model,
+        "--format",
+        "gguf:q4_0",
+        "--out",
+        `${folder}/none.gguf`,
+      );
+      assert.equal(code, 3);
+      assert.match(stderr, message);
+    };
+    await refused(
+      LLAMA,
+      /layers\.0\.self_attn\.q_proj\.weight has weights that no factors and integers of this type give exactly.*--for gguf:q4_0, .*or add --round nearest/,
+    );
+    await refused(OPT_SOTU, /model_type "opt" cannot be exported to GGUF; the types that can are: llama, /);
+    assert.deepEqual(
+      (await Array.fromAsync(Deno.readDir(folder), ({ name }) => name)).filter((name) => /none/.test(name)),
+      [],
+    );
+  });
+
+  it("gives nobody more rights to the file than to the weights", async () => {
+    const model = `${folder}/private`;
+    await Deno.mkdir(model);
+    for await (const { name } of Deno.readDir(LLAMA)) {
+      await Deno.copyFile(`${LLAMA}/${name}`, `${model}/${name}`);
+      await Deno.chmod(`${model}/${name}`, 0o400);
+    }
+    await exportTo(`${folder}/private.gguf`, model, "f16");
+    assert.equal((await Deno.stat(`${folder}/private.gguf`)).mode! & 0o777, 0o600);
+  });
+});

@@ -1,0 +1,80 @@
+/** Tests `pare prune --for`. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { readGguf } from "../support/read_gguf.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
+import { pareJson, runPare } from "./run_pare.ts";
+
+const folder = temporaryFolder();
+const MODELS = OPT_SOTU.replace("opt-sotu", "");
+const { calibration } = await writeSotuTexts(`${folder}/text`);
+
+/** The command that rounds a model for llama.cpp, without `--for`. */
+function command(model: string, out: string): string[] {
+  const short = [
+    "--samples",
+    "4",
+    "--seqlen",
+    "64",
+    "--sparsity",
+    "0",
+    "--method",
+    "sparsegpt",
+    "--backend",
+    "cpu",
+  ];
+  return ["prune", `${MODELS}${model}`, "--out", out, "--calibration", calibration, ...short];
+}
+
+describe("pare prune --for gguf:q4_0", () => {
+  it("writes the file that pare export makes of the checkpoint, and writes it again if it is missing", async () => {
+    const out = `${folder}/out`, args = [...command("llama-sotu", out), "--for", "gguf:q4_0"];
+    await pareJson(...args);
+    const written = await Deno.readFile(`${out}/model.gguf`), { tensors } = readGguf(written);
+    const types = [...tensors.values()].map(({ type }) => type);
+    assert.deepEqual([2, 8, 0, 1].map((type) => types.filter((found) => found === type).length), [
+      28,
+      1,
+      9,
+      0,
+    ]);
+    await pareJson("export", out, "--format", "gguf:q4_0", "--out", `${folder}/exported.gguf`);
+    assert.deepEqual(readGguf(await Deno.readFile(`${folder}/exported.gguf`)).tensors, tensors);
+    await Deno.remove(`${out}/model.gguf`);
+    const { already_finished } = await pareJson<{ already_finished: boolean }>(...args);
+    assert.equal(already_finished, true);
+    assert.deepEqual(await Deno.readFile(`${out}/model.gguf`), written);
+  });
+
+  it("refuses, before any work, what contradicts it", async () => {
+    const refused = async (model: string, options: string[], code: number, message: RegExp) => {
+      const finished = await runPare(...command(model, `${folder}/refused`), ...options);
+      assert.equal(finished.code, code, finished.stderr);
+      assert.match(finished.stderr, message);
+    };
+    const four = ["--for", "gguf:q4_0"];
+    await refused("llama-sotu", [...four, "--bits", "3"], 2, /option --bits 3: --for gguf:q4_0 sets it to 4/);
+    await refused(
+      "llama-sotu",
+      [...four, "--group-size", "64"],
+      2,
+      /option --group-size 64: --for gguf:q4_0 sets it to 32/,
+    );
+    await refused(
+      "llama-sotu",
+      [...four, "--scale-dtype", "F16"],
+      2,
+      /option --scale-dtype F16: --for gguf:q4_0 sets it to BF16/,
+    );
+    await refused(
+      "llama-sotu",
+      ["--for", "gguf:q5_0"],
+      2,
+      /only a checkpoint in F32 keeps weights of 5 bits exactly, .* in BF16/,
+    );
+    await refused("opt-sotu", four, 3, /model_type "opt" cannot be exported to GGUF/);
+  });
+});

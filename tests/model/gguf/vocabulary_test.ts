@@ -1,0 +1,146 @@
+/** Tests the conversion of tokenizers to the metadata of GGUF. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { preTokenizerName } from "../../../src/model/gguf/pre_tokenizers.ts";
+import { vocabularyEntries } from "../../../src/model/gguf/vocabulary.ts";
+import { TINY_TOKENIZER } from "../../support/tiny_tokenizer.ts";
+
+type Json = Record<string, unknown>;
+
+/** Returns the metadata by key, without `tokenizer.ggml.`. */
+function convert(
+  definition: Json,
+  { rows = 6, settings = {}, config = {} }: { rows?: number; settings?: Json; config?: Json } = {},
+) {
+  const entries = vocabularyEntries({ definition, settings, path: "tokenizer.json" }, rows, config);
+  return Object.fromEntries(entries.map(([key, { value }]) => [key.replace("tokenizer.ggml.", ""), value]));
+}
+
+/** A tokenizer as SentencePiece's are converted. The token `b` has no merge. */
+const SENTENCEPIECE = {
+  normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, { type: "Replace" }] },
+  pre_tokenizer: null,
+  added_tokens: [{ id: 1, content: "<s>", special: true }, { id: 7, content: "▁▁", special: false }],
+  post_processor: {
+    type: "TemplateProcessing",
+    single: [{ SpecialToken: { id: "<s>" } }, { Sequence: { id: "A" } }],
+  },
+  model: {
+    type: "BPE",
+    byte_fallback: true,
+    unk_token: "<unk>",
+    vocab: { "<unk>": 0, "<s>": 1, "<0x0A>": 2, "▁": 3, a: 4, "▁a": 5, b: 6 },
+    merges: [["▁", "a"]],
+  },
+};
+
+describe("vocabularyEntries()", () => {
+  it("converts a byte-level tokenizer, and pads the tokens to the rows of the table", () => {
+    assert.deepEqual(
+      convert(TINY_TOKENIZER, { settings: { bos_token: "</s>", eos_token: { content: "</s>" } } }),
+      {
+        model: "gpt2",
+        pre: "gpt-2",
+        tokens: ["</s>", "a", "b", "ab", "Ġ", "[PAD5]"],
+        token_type: [3, 1, 1, 1, 1, 5],
+        merges: ["a b"],
+        bos_token_id: 0,
+        eos_token_id: 0,
+        add_bos_token: true,
+        add_eos_token: false,
+      },
+    );
+  });
+
+  it("converts a tokenizer of SentencePiece, with the order of its merges as scores", () => {
+    assert.deepEqual(
+      convert(SENTENCEPIECE, {
+        rows: 8,
+        settings: { unk_token: "<unk>" },
+        config: { bos_token_id: 1, eos_token_id: [2, 5] },
+      }),
+      {
+        model: "llama",
+        pre: "default",
+        tokens: ["<unk>", "<s>", "<0x0A>", "▁", "a", "▁a", "b", "  "],
+        token_type: [2, 3, 6, 1, 1, 1, 1, 4],
+        scores: [0, 0, 0, -1e6, -1e6, -0, -1e6, 0],
+        add_space_prefix: true,
+        bos_token_id: 1,
+        eos_token_id: 2,
+        unknown_token_id: 0,
+        add_bos_token: true,
+        add_eos_token: false,
+      },
+    );
+  });
+
+  it("takes the template of a chat, the one with the name default among several", () => {
+    assert.equal(
+      convert(TINY_TOKENIZER, { settings: { chat_template: "{{ x }}" } })["tokenizer.chat_template"],
+      "{{ x }}",
+    );
+    const chat_template = [{ name: "tool", template: "t" }, { name: "default", template: "d" }];
+    assert.equal(convert(TINY_TOKENIZER, { settings: { chat_template } })["tokenizer.chat_template"], "d");
+  });
+
+  it("refuses tokens that llama.cpp would not load, and names them", () => {
+    const refused = (change: Json, message: RegExp) =>
+      assert.throws(() => convert({ ...TINY_TOKENIZER, ...change }), { name: "ModelError", message });
+    const { model } = TINY_TOKENIZER;
+    refused(
+      { added_tokens: [{ id: 6, content: "x" }] },
+      /the token "x" has the id 6, but the table of tokens has 6 rows/,
+    );
+    refused({ added_tokens: [{ id: 5, content: "ab" }] }, /the ids 3 and 5 have the same token "ab"/);
+    refused(
+      { added_tokens: [{ id: 0, content: "[PAD5]" }] },
+      /the ids 0 and 5 have the same token "\[PAD5\]"/,
+    );
+    refused(
+      { model: { ...model, merges: [["a", " b"]] } },
+      /the merge \["a"," b"\] is not two tokens without spaces/,
+    );
+    refused({ model: { ...model, merges: "ab" } }, /model\.merges must be an array, not "ab"/);
+    refused({ model: { ...model, merges: [7] } }, /the merge 7 is not/);
+    refused({ model: { type: "Unigram", vocab: [["a", 0]] } }, /type Unigram cannot be exported/);
+  });
+});
+
+describe("preTokenizerName()", () => {
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+  const split = (Regex: string) => ({
+    type: "Sequence",
+    pretokenizers: [{ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false }, byteLevel],
+  });
+
+  it("knows the rules of published models", () => {
+    const words = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|";
+    const rest = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    const digits = {
+      type: "Sequence",
+      pretokenizers: [{ type: "Digits", individual_digits: true }, { ...byteLevel, use_regex: true }],
+    };
+    assert.equal(preTokenizerName({ ...byteLevel, use_regex: true }, ""), "gpt-2");
+    assert.equal(preTokenizerName(digits, ""), "smollm");
+    assert.equal(preTokenizerName(split(`${words}\\p{N}{1,3}${rest}`), ""), "llama-bpe");
+    assert.equal(preTokenizerName(split(`${words}\\p{N}${rest}`), ""), "qwen2");
+    assert.equal(preTokenizerName(split(" ?[^(\\s|[.,!?…。，、।۔،])]+"), ""), "bloom");
+  });
+
+  it("refuses other rules, and shows them", () => {
+    for (
+      const rules of [null, 7, byteLevel, split("a+"), split("__proto__"), {
+        ...byteLevel,
+        use_regex: true,
+        add_prefix_space: true,
+      }]
+    ) {
+      assert.throws(() => preTokenizerName(rules, "tokenizer.json"), {
+        name: "ModelError",
+        message: /tokenizer\.json: pre_tokenizer has rules that cannot be exported to GGUF: /,
+      });
+    }
+  });
+});

@@ -1,0 +1,251 @@
+/**
+ * Tests that the library gguf reads from the files of `pare export` exactly the weights of the checkpoint, and that llama.cpp computes the
+ * logits that transformers computes. `deno task venv` and `deno task venv llama-cpp` install them.
+ */
+
+import { after, before, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { FAMILY_MODELS, LLAMA, sampleWindows, type Settings } from "../../scripts/fixtures/family_models.ts";
+import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
+import { LLAMA_CPP, llamaCppSkipReason } from "../../scripts/peers/llama_cpp.ts";
+import { LineProcess } from "../../scripts/processes/line_process.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
+import { pareJson } from "../cli/run_pare.ts";
+import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
+import { describePeers, type Peers } from "./describe_peers.ts";
+
+const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
+const SCRIPT = fileURLToPath(new URL("../../scripts/peers/llama_cpp.mjs", import.meta.url));
+
+/** The answer of `compare_gguf.py`. */
+interface Comparison {
+  readonly tensors: Readonly<Record<string, { readonly type: string; readonly differences: number }>>;
+  readonly missing: readonly string[];
+}
+
+/** Counts the tensors of each type. @throws if a tensor differs from the checkpoint or is missing */
+function typesOf({ tensors, missing }: Comparison): Record<string, number> {
+  assert.deepEqual(missing, []);
+  for (const [name, { differences }] of Object.entries(tensors)) assert.equal(differences, 0, name);
+  const types = Map.groupBy(Object.values(tensors), ({ type }) => type);
+  return Object.fromEntries([...types].map(([type, members]) => [type, members.length]));
+}
+
+/** Sizes of which the rows are whole blocks of 32 weights. */
+const BASE: Settings = { ...LLAMA, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 4 };
+const LLAMA3 = {
+  ...{ rope_type: "llama3", rope_theta: 100, factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
+  original_max_position_embeddings: 16,
+};
+const LONGROPE = { rope_type: "longrope", rope_theta: 100, short_factor: [1, 2, 3], long_factor: [2, 3, 5] };
+
+/** The models by title. Every family that can be exported has one, and every kind of rotation. */
+const FAMILIES: Readonly<Record<string, Settings>> = {
+  "llama": { ...BASE, model_type: "llama", tie_word_embeddings: false },
+  "llama with the rotation of LLaMA 3, and with biases": {
+    ...{ ...BASE, model_type: "llama", rope_parameters: LLAMA3 },
+    ...{ attention_bias: true, mlp_bias: true, tie_word_embeddings: true },
+  },
+  "llama with a slower rotation": {
+    ...{ ...BASE, model_type: "llama", rope_parameters: { rope_type: "linear", rope_theta: 100, factor: 3 } },
+  },
+  "mistral": { ...BASE, model_type: "mistral", sliding_window: null },
+  "qwen2": { ...BASE, model_type: "qwen2" },
+  "qwen3": { ...BASE, model_type: "qwen3", head_dim: 8 },
+  "phi3": { ...BASE, model_type: "phi3", original_max_position_embeddings: 64 },
+  "phi3 with LongRoPE": {
+    ...{ ...BASE, model_type: "phi3", hidden_size: 24, rope_parameters: LONGROPE },
+    // llama.cpp decides by the length of its context, 256 or more, between the two lists of factors.
+    ...{ original_max_position_embeddings: 300, max_position_embeddings: 512 },
+  },
+  "gemma2": { ...FAMILY_MODELS.gemma2.base, query_pre_attn_scalar: 6 },
+  "olmo2": FAMILY_MODELS.olmo2.base,
+  "granite": FAMILY_MODELS.granite.base,
+  "smollm3": { ...BASE, model_type: "smollm3", no_rope_layers: [1, 1, 1, 0] },
+  "starcoder2": { ...FAMILY_MODELS.starcoder2.base, sliding_window: null },
+  "gpt2": FAMILY_MODELS.gpt2.base,
+  "bloom": { model_type: "bloom", vocab_size: LLAMA.vocab_size, hidden_size: 32, n_layer: 3, n_head: 4 },
+};
+
+/** A tokenizer with a token for each byte, a few letters, and merges with and without the sign of a space. */
+const SENTENCEPIECE = {
+  version: "1.0",
+  added_tokens: [],
+  normalizer: {
+    type: "Sequence",
+    normalizers: [{ type: "Prepend", prepend: "▁" }, {
+      type: "Replace",
+      pattern: { String: " " },
+      content: "▁",
+    }],
+  },
+  pre_tokenizer: null,
+  post_processor: null,
+  decoder: null,
+  model: {
+    type: "BPE",
+    byte_fallback: true,
+    fuse_unk: true,
+    unk_token: "<unk>",
+    vocab: Object.fromEntries(
+      [
+        "<unk>",
+        ...Array.from(
+          { length: 256 },
+          (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
+        ),
+        ...["▁", "a", "b", "▁a", "ab", "▁ab", "ba"],
+      ].map((token, id) => [token, id]),
+    ),
+    merges: [["▁", "a"], ["b", "a"], ["a", "b"], ["▁a", "b"]],
+  },
+};
+
+const WINDOWS = sampleWindows(24);
+
+/** Returns the path of a new folder. llama.cpp needs the tokens of Phi-3 for a model that has `phi3` in its name. */
+function newFolder({ folder }: Peers): string {
+  return `${folder}/${crypto.randomUUID()}`;
+}
+
+/** Makes a random model with a tokenizer. Returns its logits, (windows, tokens, vocabulary). */
+async function makeModel(peers: Peers, folder: string, config: Settings): Promise<number[]> {
+  const { logits } = await peers.ask<{ logits: number[][][] }>("transformers_model", {
+    folder,
+    config,
+    windows: WINDOWS,
+  });
+  await Deno.writeTextFile(`${folder}/tokenizer.json`, JSON.stringify(TINY_TOKENIZER));
+  return logits.flat(2);
+}
+
+await describePeers("the library gguf, reading a file of pare export", (peers) => {
+  /** Exports the model in a folder and compares the file with the model. */
+  async function compare(
+    folder: string,
+    type: string,
+    ...options: string[]
+  ): Promise<Record<string, number>> {
+    const file = `${peers().folder}/${type}.gguf`;
+    await pareJson("export", folder, "--format", `gguf:${type}`, "--out", file, ...options);
+    return typesOf(await peers().ask("compare_gguf", { file, folder, round: options.includes("nearest") }));
+  }
+
+  for (const [title, config] of Object.entries(FAMILIES)) {
+    it(`finds every weight in F32, and what the library rounds itself: ${title}`, async () => {
+      const folder = newFolder(peers());
+      await makeModel(peers(), folder, config);
+      assert.deepEqual(Object.keys(await compare(folder, "f32")), ["F32"]);
+      for (const type of ["q4_0", "q5_0", "q8_0", "bf16"]) await compare(folder, type, "--round", "nearest");
+    });
+  }
+
+  for (
+    const [bits, type, model] of [[4, "q4_0", "llama-sotu"], [8, "q8_0", "llama-sotu"], [
+      4,
+      "q5_0",
+      "bloom-sotu",
+    ]] as const
+  ) {
+    it(`finds the codes of ${model} with ${bits} bits in ${type}, without a difference`, async () => {
+      const grid = { bits, groupSize: 32, symmetric: true };
+      const { quantized } = await writeQuantizedModel(
+        MODELS + model,
+        `${peers().folder}/${type}`,
+        () => grid,
+      );
+      await Deno.copyFile(`${MODELS}${model}/tokenizer.json`, `${quantized}/tokenizer.json`);
+      const types = await compare(quantized, type);
+      assert.equal(types[type.toUpperCase()], (model === "bloom-sotu" ? 16 : 28) + (type === "q8_0" ? 1 : 0));
+    });
+  }
+});
+
+/** The largest error of logits in F32, as a share of the largest logit. llama.cpp reads GELU from a table in F16. */
+const TOLERANCE = { silu: 2e-5, gelu: 2e-3 } as const;
+
+/** Returns the mean log likelihood of the tokens after the first. `logits` has those of all tokens. */
+function logLikelihood(tokens: readonly number[], logits: readonly (readonly number[])[]): number {
+  const terms = tokens.slice(1).map((token, i) => {
+    const largest = Math.max(...logits[i]);
+    return logits[i][token] - largest -
+      Math.log(logits[i].reduce((sum, logit) => sum + Math.exp(logit - largest), 0));
+  });
+  return terms.reduce((sum, term) => sum + term, 0) / terms.length;
+}
+
+const skip = await llamaCppSkipReason();
+
+await describePeers("llama.cpp, loading a file of pare export", (peers) => {
+  if (skip) return void it(`is skipped: ${skip}`, { skip }, () => {});
+  let llama: LineProcess;
+  before(() => {
+    llama = new LineProcess("node", [SCRIPT, LLAMA_CPP], { env: { GGML_NO_BACKTRACE: "1" } });
+  });
+  after(() => llama.stop());
+
+  /** Exports a model and runs it. */
+  async function run(folder: string, type: string, windows: number[][], text?: string, ...options: string[]) {
+    const file = `${peers().folder}/${type}.gguf`;
+    await pareJson("export", folder, "--format", `gguf:${type}`, "--out", file, ...options);
+    const answer: { logits: number[][][]; tokens: number[]; error?: string } = JSON.parse(
+      await llama.ask(JSON.stringify({ file, windows, text })),
+    );
+    assert.equal(answer.error, undefined);
+    return answer;
+  }
+
+  for (const [title, config] of Object.entries(FAMILIES)) {
+    it(`computes the logits of transformers: ${title}`, async () => {
+      const folder = newFolder(peers()), wanted = (await makeModel(peers(), folder, config)).flat();
+      const logits = (await run(folder, "f32", WINDOWS)).logits.flat(2);
+      const largest = Math.max(...wanted.map(Math.abs));
+      const error = Math.max(...wanted.map((logit, i) => Math.abs(logit - logits[i])));
+      const hasGelu = ["gemma2", "starcoder2", "gpt2", "bloom"].includes(title);
+      assert.equal(logits.length, wanted.length);
+      assert.ok(error <= TOLERANCE[hasGelu ? "gelu" : "silu"] * largest, `${error} of ${largest}`);
+    });
+  }
+
+  it("gives a text the tokens of a tokenizer of SentencePiece", async () => {
+    const folder = newFolder(peers()), text = "ab a  bab\nüab";
+    await makeModel(peers(), folder, { ...BASE, model_type: "llama", vocab_size: 280 });
+    await Deno.writeTextFile(`${folder}/tokenizer.json`, JSON.stringify(SENTENCEPIECE));
+    const tokens = [...encodeText(await loadTokenizer(folder, denoFileSystem), text, "txt")];
+    assert.ok(new Set(tokens).size >= 6, String(tokens));
+    assert.deepEqual((await run(folder, "f32", [], text)).tokens, tokens);
+  });
+
+  for (const model of ["llama-sotu", "bloom-sotu"]) {
+    it(`gives a text the tokens and the likelihood that transformers gives it: ${model}`, async () => {
+      const text = (await sotuText("evaluation")).slice(0, 400), folder = MODELS + model;
+      const tokens = [...encodeText(await loadTokenizer(folder, denoFileSystem), text, "txt")];
+      const wanted = await peers().ask<{ logits: number[][][] }>("transformers_model", {
+        folder,
+        windows: [tokens],
+      });
+      const dense = logLikelihood(tokens, wanted.logits[0]);
+      const inFile = await run(folder, "f16", [tokens], text);
+      assert.deepEqual(inFile.tokens, tokens);
+      const f16 = logLikelihood(tokens, inFile.logits[0]);
+      console.log(`${model}, ${tokens.length} tokens: ${dense} by transformers, ${f16} by llama.cpp in F16`);
+      assert.ok(Math.abs(f16 - dense) <= 5e-4, `${f16} beside ${dense}`);
+
+      // llama.cpp rounds the inputs of layers in Q4_0 to 8 bits.
+      const grid = { bits: 4, groupSize: 32, symmetric: true };
+      const written = await writeQuantizedModel(folder, `${peers().folder}/${model}`, () => grid);
+      await Deno.copyFile(`${folder}/tokenizer.json`, `${written.quantized}/tokenizer.json`);
+      const request = { folder: written.dense, windows: [tokens] };
+      const rounded = logLikelihood(
+        tokens,
+        (await peers().ask<typeof wanted>("transformers_model", request)).logits[0],
+      );
+      const q4 = logLikelihood(tokens, (await run(written.quantized, "q4_0", [tokens])).logits[0]);
+      console.log(`${model} with 4 bits: ${rounded} by transformers, ${q4} by llama.cpp in Q4_0`);
+      assert.ok(Math.abs(q4 - rounded) <= 5e-3, `${q4} beside ${rounded}`);
+    });
+  }
+});
