@@ -19,7 +19,7 @@ import { REAL_MODELS, realModelSkipReason } from "../peers/real_model.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
 import type { Bench } from "./bench.ts";
 import { lastLine, pareProcess } from "./llm_compressor/programs.ts";
-import { formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
+import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** A part of the name of a cell, its title in the tables, and its options of `pare prune`. */
 interface Part {
@@ -199,7 +199,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
   tables: {
     real: (results) => table(results, ({ model }) => model in REAL_MODELS),
     fixtures: (results) => table(results, ({ model }) => !(model in REAL_MODELS)),
-    summary: (results) => table(results, isInSummary),
+    summary: (results) => table(results, isInSummary, ["target", "method", ...KINDS]),
   },
 };
 
@@ -410,8 +410,15 @@ function isInSummary({ model, target, method, calibration }: CellParts): boolean
     [NEAREST, "published", "default", "best", ""].includes(method);
 }
 
-/** Renders one row per chosen cell, in the order of the declarations. Models start with the row of the dense model. */
-function table({ models, cells }: QualityResults, isChosen: (parts: CellParts) => boolean): string {
+/**
+ * Renders one row per chosen cell, in the order of the declarations. Models start with the row of the dense model.
+ * @param columns the titles of the columns. @default all
+ */
+function table(
+  { models, cells }: QualityResults,
+  isChosen: (parts: CellParts) => boolean,
+  columns?: readonly string[],
+): string {
   const chosen = models.filter(({ name: model }) =>
     isChosen({ model, target: "dense", method: "", calibration: "" })
   );
@@ -432,12 +439,13 @@ function table({ models, cells }: QualityResults, isChosen: (parts: CellParts) =
     const above = rows[rows.indexOf(row) - 1];
     return above?.[key] === row[key] && above.model === row.model ? "" : row[key];
   };
-  return markdownTable<Row>([
+  const all: Column<Row>[] = [
     ["model", first("model")],
     ["target", first("target")],
     ["method", ({ method }) => method],
     ["calibrated on", ({ calibration }) => calibration],
     ["error of the layers", ({ cell }) => cell.layerError?.toPrecision(3) ?? ""],
-    ...KINDS.map((kind) => [kind, ({ cell }: Row) => formatKind(cell.perplexities, kind)] as const),
-  ], rows);
+    ...KINDS.map((kind): Column<Row> => [kind, ({ cell }) => formatKind(cell.perplexities, kind)]),
+  ];
+  return markdownTable(all.filter(([title]) => columns?.includes(title) ?? true), rows);
 }
