@@ -50,7 +50,7 @@ def test_the_other_blocks_of_the_page_run(host: HostProcess, tmp_path: Path) -> 
     (call,) = (node for node in ast.walk(ast.parse(ray)) if isinstance(node, ast.Call))
     keywords = [keyword.arg for keyword in call.keywords]
     bound = inspect.signature(pare_llm.ray.prune).bind(*call.args, **dict.fromkeys(map(str, keywords)))
-    assert list(bound.arguments) == ["model_folder", "batches", "out", "journal", "query"]
+    assert list(bound.arguments) == ["model_folder", "batches", "out", "journal", "parameters"]
 
 
 def test_the_ten_lines_of_the_first_page_prune_a_model(host: HostProcess, tmp_path: Path) -> None:
