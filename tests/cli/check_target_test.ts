@@ -17,7 +17,10 @@ describe("checkTarget()", () => {
     query?: LayerQuery,
     hasServers?: boolean,
     expertRole?: string,
-  ) => checkTarget(options as PruneOptions, hasServers ?? false, [layer(expertRole)], () => query ?? {});
+  ) => {
+    const all = { preset: "default", ...options } as PruneOptions;
+    checkTarget(all, hasServers ?? false, [layer(expertRole)], () => query ?? {});
+  };
 
   it("accepts a target with and without a step, and a run without both", () => {
     check({ target: "none", plan: true, trueSequential: true, activations: "disk" }, {
