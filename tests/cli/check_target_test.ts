@@ -18,8 +18,8 @@ describe("checkTarget()", () => {
     hasServers?: boolean,
     expertRole?: string,
   ) => {
-    const given = { preset: "default", ...options } as PruneOptions;
-    checkTarget(given, hasServers ?? false, [layer(expertRole)], () => query ?? {});
+    const all = { preset: "default", ...options } as PruneOptions;
+    checkTarget(all, hasServers ?? false, [layer(expertRole)], () => query ?? {});
   };
 
   it("accepts a target with and without a step, and a run without both", () => {
