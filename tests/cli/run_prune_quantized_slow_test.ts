@@ -19,10 +19,10 @@ import { openModel } from "../../src/model/model.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { Killed, killedAfter } from "../support/failing_file_system.ts";
+import { firstCause, Killed, killedAfter } from "../support/failing_file_system.ts";
 import { quantize } from "../support/quantized_weights.ts";
 import { readTensors, withCheckpoint } from "../support/checkpoint_files.ts";
-import { temporaryFolder } from "../support/temporary_folder.ts";
+import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
@@ -89,21 +89,6 @@ function run(
   return pruneIntoFolder(what, { fs, backend: host.backend, pruner, onDamage });
 }
 
-/** Reads every file below the folder `root`. The keys are the paths relative to `root`. */
-async function contents(root: string, below = ""): Promise<Record<string, Uint8Array>> {
-  const files: Record<string, Uint8Array> = {};
-  for await (const { name, isDirectory } of Deno.readDir(root + below)) {
-    const path = `${below}/${name}`;
-    if (isDirectory) Object.assign(files, await contents(root, path));
-    else files[path] = await Deno.readFile(root + path);
-  }
-  return files;
-}
-
-function firstCause(error: unknown): unknown {
-  return error instanceof SuppressedError ? firstCause(error.suppressed) : error;
-}
-
 describe("pruneIntoFolder() with quantised output", () => {
   it("writes the quantised layers, and lists all other layers in the ignore list", async () => {
     const out = `${folder}/quantized`;
@@ -116,7 +101,7 @@ describe("pruneIntoFolder() with quantised output", () => {
     assert.equal(config.ignore[0], "lm_head");
     const tensors = await readTensors(out);
     for (const name of CHOSEN) assert.ok(!(name in tensors) && `${name}_packed` in tensors, name);
-    const files = Object.keys(await contents(out)).toSorted();
+    const files = [...(await readFolder(out)).keys()];
     assert.deepEqual(files, [
       "/config.json",
       "/model.safetensors",
@@ -161,7 +146,7 @@ describe("pruneIntoFolder() with quantised output", () => {
       ofRun.every((name) => /^(journal\.jsonl|run\.json|states-\d\.f32)(\.partial)?$/.test(name)),
       ofRun.join(),
     );
-    for (const [name, bytes] of Object.entries(await contents(out))) {
+    for (const [name, bytes] of await readFolder(out)) {
       assert.equal(written.get(`${out}${name}.partial`), bytes.byteLength, name);
     }
   });
@@ -178,7 +163,7 @@ describe("pruneIntoFolder() with quantised output", () => {
         killed = true;
       });
       if (killed) await run(job(out));
-      assert.deepEqual(await contents(out), await contents(expected), `stopped after ${stops} changes`);
+      assert.deepEqual(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
       await Deno.remove(out, { recursive: true });
       done = !killed;
     }

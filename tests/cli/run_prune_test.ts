@@ -1,6 +1,5 @@
 /**
- * Tests `pruneIntoFolder`, which is stopped at many different moments and then resumed. The result must always have
- * the same bytes. The tests run in this process, on a small random model.
+ * Tests `pruneIntoFolder` on a small random model. It is stopped at many moments and resumed, and must end in the same bytes.
  */
 
 import { after, describe, it } from "@std/testing/bdd";
@@ -15,13 +14,12 @@ import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { openModel } from "../../src/model/model.ts";
 import { editJournal } from "../support/edit_journal.ts";
-import { fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
-import { temporaryFolder } from "../support/temporary_folder.ts";
+import { firstCause, fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
+import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
 const PREFIX = "model.decoder.layers";
-
 const folder = temporaryFolder();
 await makeRandomOpt(`${folder}/model`, SHAPE);
 const checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem), model = openModel(checkpoint);
@@ -79,28 +77,9 @@ function run(what: FolderJob, fs?: WorkFileSystem, onUnfinished?: (folder: strin
     backend,
     pruner,
     onUnfinished,
-    onDamage: refuseDamage,
+    // A process that was stopped leaves no damage.
+    onDamage: (description) => assert.fail(`a run that was only stopped is called damaged: ${description}`),
   });
-}
-
-/** A process that was stopped leaves no damage. */
-function refuseDamage(description: string): never {
-  throw new Error(`a run that was only stopped is called damaged: ${description}`);
-}
-
-/** Reads every file in a folder and its subfolders. The keys are the paths relative to the folder. */
-async function contents(root: string, below = ""): Promise<Map<string, Uint8Array>> {
-  const files = new Map<string, Uint8Array>();
-  for await (const { name, isDirectory } of Deno.readDir(root + below)) {
-    const path = `${below}/${name}`;
-    if (!isDirectory) files.set(path, await Deno.readFile(root + path));
-    else for (const [inner, bytes] of await contents(root, path)) files.set(inner, bytes);
-  }
-  return new Map([...files].sort(([a], [b]) => a < b ? -1 : 1));
-}
-
-function exists(path: string): Promise<boolean> {
-  return Deno.stat(path).then(() => true, () => false);
 }
 
 describe("pruneIntoFolder()", () => {
@@ -162,7 +141,7 @@ describe("pruneIntoFolder()", () => {
           killed = true;
         });
         if (killed) await run(job(out, changes));
-        assert.deepEqual(await contents(out), await contents(expected), `stopped after ${stops} changes`);
+        assert.deepEqual(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
         await Deno.remove(out, { recursive: true });
         done = !killed;
       }
@@ -201,7 +180,7 @@ describe("pruneIntoFolder()", () => {
       };
       await pruneIntoFolder(job(out, RECONSTRUCTING), services);
       assert.ok(damage[0].includes(`${PREFIX}.${layers} damaged`), damage[0]);
-      assert.deepEqual(await contents(out), await contents(expected));
+      assert.deepEqual(await readFolder(out), await readFolder(expected));
     });
   }
 
@@ -217,7 +196,7 @@ describe("pruneIntoFolder()", () => {
       );
     }
     assert.ok(stops > 3, String(stops));
-    assert.deepEqual(await contents(out), await contents(expected));
+    assert.deepEqual(await readFolder(out), await readFolder(expected));
   });
 
   it("keeps the finished layers when the disk is full, and continues when there is space", async () => {
@@ -229,17 +208,17 @@ describe("pruneIntoFolder()", () => {
         run(job(out), fullAfter(denoFileSystem, bytes), () => unfinishedRuns++),
         { message: "no space left on device" },
       );
-      assert.ok(!(await exists(`${out}/config.json`)));
+      assert.ok(!(existsSync(`${out}/config.json`)));
     }
     assert.ok(unfinishedRuns > 3, `kept layers ${unfinishedRuns} times`);
     await run(job(out));
-    assert.deepEqual(await contents(out), await contents(expected));
+    assert.deepEqual(await readFolder(out), await readFolder(expected));
   });
 
   it("removes the output folder after a failure before the first layer", async () => {
     const out = `${folder}/nothing`;
     await assert.rejects(run(job(out, { windows: [] })), /at least one window/);
-    assert.equal(await exists(out), false);
+    assert.equal(existsSync(out), false);
   });
 
   it("resumes only the same run, names what differs in another run, and starts over with `restart`", async () => {
@@ -259,7 +238,7 @@ describe("pruneIntoFolder()", () => {
     });
     await run(job(expected, other));
     await run(job(out, { ...other, restart: true }));
-    assert.deepEqual(await contents(out), await contents(expected));
+    assert.deepEqual(await readFolder(out), await readFolder(expected));
   });
 
   it("names a damaged run file, and starts over with `restart`", async () => {
@@ -269,7 +248,7 @@ describe("pruneIntoFolder()", () => {
     await assert.rejects(run(job(out)), /run\.json: is not the file of a run; start over with --restart/);
     await run(job(out, { restart: true }));
     await run(job(expected));
-    assert.deepEqual(await contents(out), await contents(expected));
+    assert.deepEqual(await readFolder(out), await readFolder(expected));
   });
 
   it("removes with `restart` the hidden states that a killed allocation left", async () => {
@@ -311,14 +290,10 @@ describe("pruneIntoFolder()", () => {
         return new Map([["pare.json", ""]]);
       },
     }));
-    assert.ok(message && await exists(`${out}/config.json`));
+    assert.ok(message && existsSync(`${out}/config.json`));
   });
 });
 
 function fail(error: Error): never {
   throw error;
-}
-
-function firstCause(error: unknown): unknown {
-  return error instanceof SuppressedError ? firstCause(error.suppressed) : error;
 }

@@ -82,3 +82,8 @@ export function fullFromWrite(fs: WorkFileSystem, writes: number): WorkFileSyste
     edit: async (path) => watch(await fs.edit(path)),
   };
 }
+
+/** Returns the error that was thrown first, if further ones were thrown while resources were released. */
+export function firstCause(error: unknown): unknown {
+  return error instanceof SuppressedError ? firstCause(error.suppressed) : error;
+}

@@ -18,3 +18,14 @@ export async function withTemporaryFolder<T>(body: (folder: string) => Promise<T
     await Deno.remove(folder, { recursive: true });
   }
 }
+
+/** Reads every file in a folder and its subfolders. The keys are the paths relative to the folder, in order. */
+export async function readFolder(root: string, below = ""): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>();
+  for await (const { name, isDirectory } of Deno.readDir(root + below)) {
+    const path = `${below}/${name}`;
+    if (!isDirectory) files.set(path, await Deno.readFile(root + path));
+    else for (const [inner, bytes] of await readFolder(root, path)) files.set(inner, bytes);
+  }
+  return new Map([...files].sort(([a], [b]) => a < b ? -1 : 1));
+}

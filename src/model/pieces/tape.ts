@@ -26,8 +26,8 @@ export class Tape {
   ) {}
 
   /**
-   * Saves the contents of `buffer` for a step of the backward pass. They are copied only if the buffer changes, so whoever changes an
-   * activation in place must call {@link beforeChange}.
+   * Saves the contents of `buffer` for a step of the backward pass. A function that changes an activation in place calls
+   * {@link beforeChange} first, which copies the saved contents. All other buffers need no copy.
    */
   save(buffer: DeviceBuffer): SavedBuffer {
     const saved = { buffer };

@@ -14,7 +14,6 @@ import { storedShape } from "../layer_specs.ts";
 import { Tape } from "../pieces/tape.ts";
 import { TapeWorkspace } from "../pieces/tape_workspace.ts";
 import { Parameter } from "./parameter.ts";
-import { countTrainingBytes } from "./training_bytes.ts";
 
 /** A tensor of the checkpoint that is trained. */
 interface TrainedTensor {
@@ -141,11 +140,6 @@ export class BlockTrainer {
       if (offset !== 0) values.forEach((value, i) => values[i] = value - offset);
       yield [name, { dtype: "F32", shape, data }];
     }
-  }
-
-  /** Returns an upper bound of the bytes on the device for the parameters, gradients, moments, copies and activations of a block. */
-  static deviceBytes(spec: ModelSpec, windows: number, tokens: number): number {
-    return countTrainingBytes(spec, windows * tokens);
   }
 
   destroy(): void {

@@ -1,4 +1,4 @@
-/** Tests training, the remembered parameters, the tensors that are read back, and the device memory that is counted. */
+/** Tests training, the remembered parameters, the tensors that are read back, and that all device memory is freed. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -194,15 +194,11 @@ eachBackend("BlockTrainer", (backend) => {
 
 describe("the device memory of a BlockTrainer", () => {
   for (const [title, settings] of SETTINGS) {
-    it(`of ${title} is at most what is counted, at least half of it, and freed at the end`, async () => {
+    it(`of ${title} is freed at the end`, async () => {
       const block = trainingBlock(settings), backend = referenceBackend(), { counters } = backend;
       const trainer = await loadTrainer(backend, block);
       await train(backend, trainer, block, 2);
       trainer.remember();
-      const states = 2 * block.inputs.byteLength;
-      const counted = BlockTrainer.deviceBytes(block.spec, WINDOWS, TOKENS) + states;
-      assert.ok(counters.bytesPeak <= counted, `${counters.bytesPeak} bytes, counted ${counted}`);
-      assert.ok(counters.bytesPeak >= counted / 2, `${counters.bytesPeak} bytes, counted ${counted}`);
       trainer.destroy();
       assert.equal(counters.bytesLive, 0);
     });
