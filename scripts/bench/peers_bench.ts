@@ -61,6 +61,9 @@ const DEFAULT: PareWay = { title: "default", options: [] };
 /** The recipe with which the settings of llm-compressor are tried. */
 const TRIAL = { recipe: "sparsegpt" };
 
+/** The largest number of calibration windows of a trial. More windows take longer and do not change which setting is the fastest. */
+const TRIAL_WINDOWS = 16;
+
 /** A run, the folder of its checkpoint, and the time and memory of each repetition so far. */
 interface TimedRun {
   readonly run: PeerRun;
@@ -150,12 +153,15 @@ async function benchPeers(
   const { name, folder, seqlen, calibrationWindows: samples, evaluationWindows } = model;
   const texts = await model.textFiles(scratch), tokens = await model.tokens();
   const windowsFile = `${scratch}/calibration.json`, evaluationFile = `${scratch}/evaluation.json`;
-  await writeWindows(windowsFile, calibrationWindows(tokens.calibration, { windows: samples, seqlen }));
+  const windows = calibrationWindows(tokens.calibration, { windows: samples, seqlen });
+  await writeWindows(windowsFile, windows);
+  const trialFile = `${scratch}/trial.json`;
+  await writeWindows(trialFile, windows.slice(0, TRIAL_WINDOWS));
   await writeWindows(evaluationFile, firstWindows(tokens.evaluation, evaluationWindows, seqlen));
 
   const calibration = { folder, text: texts.calibration, samples, seqlen, windowsFile };
   const { best: setting, trials } = await chooseSetting(
-    { ...calibration, folder: trialFolder },
+    { ...calibration, folder: trialFolder, windowsFile: trialFile },
     `${scratch}/trial`,
     options.log,
   );
@@ -194,8 +200,8 @@ async function benchPeers(
       restored,
     });
   }
-  const windows = { seqlen, calibrationWindows: samples, evaluationWindows };
-  return { name, ...windows, dense, checks, runs, setting: setting.title, trials, versions };
+  const counts = { seqlen, calibrationWindows: samples, evaluationWindows };
+  return { name, ...counts, dense, checks, runs, setting: setting.title, trials, versions };
 }
 
 /** Runs llm-compressor once in each dtype and setting of threads, and returns the fastest combination. */
