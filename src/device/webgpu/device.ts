@@ -75,13 +75,31 @@ export function describeAdapter({ info }: Pick<GPUAdapter, "info">, runtime?: st
   return { name: runtime === undefined ? name : `${name} with ${runtime}`, software };
 }
 
-/** Returns whether the machine has a hardware GPU. `--backend auto` chooses WebGPU only if it has one. */
+/** The files of the GPU drivers of Linux: the kernel's own, NVIDIA's, that of WSL, ARM's and Qualcomm's. */
+const GPU_FILES = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0"];
+
+/**
+ * Returns whether the machine has a hardware GPU. `--backend auto` chooses WebGPU only if it has one. WebGPU is not asked if Linux has
+ * no file of a GPU driver, because the drivers that emulate a GPU take 70 MB of memory once they are loaded.
+ */
 export async function hasHardwareAdapter(runtime?: WebGpuRuntime): Promise<boolean> {
+  if (Deno.build.os === "linux" && !GPU_FILES.some(mayExist)) return false;
   try {
     return !describeAdapter(await requestAdapter(false, runtime)).software;
   } catch (error) {
     if (error instanceof NoAdapterError) return false;
     throw error;
+  }
+}
+
+/** Returns false if a file is known to be absent. A process that must not read it knows nothing. */
+function mayExist(path: string): boolean {
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return true;
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    return !(error instanceof Deno.errors.NotFound);
   }
 }
 
