@@ -20,7 +20,9 @@ const PYTHON = ".cache/peers/bin/python";
 export const SUITES = {
   fast: { description: "everything that takes seconds" },
   slow: { description: "whole models, commands in child processes, jobs of an edge, and planted faults" },
-  nightly: { description: "gigabytes of traffic through an edge" },
+  nightly: {
+    description: "gigabytes of traffic through an edge, and shaders that take minutes to compile",
+  },
   paired: {
     description: "the numerical tests on the cpu backend, with the V8 flags that serve and pare use",
     v8Flags: true,
