@@ -21,8 +21,8 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * Yields the items of `items`. When the signal is aborted, the generator throws the signal's reason at once. It then also
- * calls `items.return()`, but does not wait for the step that `items` is executing, and ignores an error of that step.
+ * Yields the items of `items`. When the signal is aborted, the generator throws the signal's reason at once. It then
+ * also calls `items.return()`, but neither waits for the step that `items` is executing nor reports its error.
  */
 export async function* untilAborted<T>(
   items: AsyncGenerator<T, void, undefined>,

@@ -22,7 +22,7 @@ export interface WritableFile {
 }
 
 export interface FileSystem {
-  /** Returns the sorted names of regular files and of links to such files, or undefined if the folder does not exist. */
+  /** Returns the sorted names of regular files and of links to them, or undefined if the folder does not exist. */
   list(folder: string): Promise<string[] | undefined>;
   open(path: string): Promise<ReadableFile>;
   /**

@@ -54,8 +54,8 @@ export async function writeAtomically(
 }
 
 /**
- * Lets `write` fill a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the
- * temporary file is removed and `path` is unchanged.
+ * Lets `write` fill a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails,
+ * the temporary file is removed and `path` is unchanged.
  * @param mode the permission bits of a new file
  */
 export async function writeFileAtomically(
@@ -107,7 +107,7 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
   }
 }
 
-/** The folder inside an output folder for the lock and the unfinished run of `pare prune`. A complete output has none. */
+/** The folder inside an output folder for the lock and the unfinished run of `pare prune`. Complete outputs lack it. */
 export const RUN_FOLDER = ".pare";
 
 /** The file in `RUN_FOLDER` that is locked. */

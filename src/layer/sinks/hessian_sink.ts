@@ -70,7 +70,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
     for (let j = 0; j <= i; j++) this.#checkMirror(buffer, strip, j, i, checks, locate);
   }
 
-  /** Queues the check that the strip's elements in tile (i, j), j ≤ i, equal their mirror images in the stored tile (j, i). */
+  /** Queues the check that the strip's elements in tile (i, j) equal their mirror images in the stored tile (j, i). */
   #checkMirror(
     buffer: DeviceBuffer,
     { row0, rows }: Strip,

@@ -1,6 +1,6 @@
 /**
- * Receives raw calibration inputs, a matrix X with one row per token, and computes the statistics H = XᵀX from them. The
- * rows of X are collected on the device in a buffer, the panel P. Whenever the panel is full, PᵀP is added to H.
+ * Receives raw calibration inputs, a matrix X with one row per token, and computes the statistics H = XᵀX from them.
+ * The rows of X are collected on the device in a buffer, the panel P. Whenever the panel is full, PᵀP is added to H.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";

@@ -1,6 +1,6 @@
 /**
- * Receives the mask of a layer, as bits or as bytes. The result is the set of forced entries, which are the entries that
- * the solver must prune because the mask is 0 there.
+ * Receives the mask of a layer, as bits or as bytes. The result is the set of forced entries, which are the entries
+ * that the solver must prune because the mask is 0 there.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -26,8 +26,8 @@ export class MaskSink implements TensorSink<ForcedEntries> {
   readonly #counts: ColumnCounts;
 
   /**
-   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉] with one bit per entry. Otherwise the mask is BOOL [rows, cols]
-   *   with one byte per entry
+   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉] with one bit per entry. Otherwise the mask is BOOL [rows,
+   *   cols] with one byte per entry
    * @throws {OutOfDeviceMemoryError}
    */
   constructor(backend: Backend, rows: number, cols: number, packed: boolean) {
@@ -92,8 +92,8 @@ const PLANES = 8;
 const ROWS_PER_FLUSH = 2 ** PLANES - 1;
 
 /**
- * Counts the ones in each column of a bit matrix with `cols` columns. Bit p of the counters of 32 columns is one word of
- * plane p, so that a few operations on words add 32 bits to their counters.
+ * Counts the ones in each column of a bit matrix with `cols` columns. Bit p of the counters of 32 columns is one word
+ * of plane p, so that a few operations on words add 32 bits to their counters.
  */
 export class ColumnCounts {
   readonly #words: number;

@@ -1,10 +1,10 @@
 /**
- * Strips are the pieces in which a tensor is moved between the CPU's memory and the device. A strip is a few consecutive
- * whole rows, usually a few megabytes. `splitIntoStrips` computes the strips of a tensor one after the other.
- * `StripAssembler` builds each strip from the chunks of a request body, which can have any size.
+ * Strips are the pieces in which a tensor is moved between the CPU's memory and the device. A strip is a few
+ * consecutive whole rows, usually a few megabytes. `splitIntoStrips` computes the strips of a tensor one after the
+ * other. `StripAssembler` builds each strip from the chunks of a request body, which can have any size.
  */
 
-/** The default size of a strip. Queueing it costs little compared with copying it, and it fits in the processor's cache. */
+/** The default size of a strip. Queueing it costs little beside copying it, and it fits in the processor's cache. */
 const DEFAULT_STRIP_BYTES = 4 * 2 ** 20;
 
 export interface Strip {
@@ -29,8 +29,8 @@ export interface StripRules {
 }
 
 /**
- * Yields the strips of the rows, in order. A row longer than `stripBytes` is a strip of its own. A strip is computed when
- * it is requested, because a request can announce far more rows than it sends.
+ * Yields the strips of the rows, in order. A row longer than `stripBytes` is a strip of its own. A strip is computed
+ * when it is requested, because a request can announce far more rows than it sends.
  */
 export function* splitIntoStrips(rules: StripRules): Generator<Strip, void, undefined> {
   const { rows, boundary = Infinity } = rules;
@@ -69,8 +69,8 @@ export class StripAssembler {
   #filledBytes = 0;
 
   /**
-   * @param memory the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read one after the
-   *   other may share it
+   * @param memory the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read one after
+   *   the other may share it
    */
   constructor(rules: StripRules, memory: StripMemory) {
     this.#strips = splitIntoStrips(rules);
@@ -81,8 +81,8 @@ export class StripAssembler {
   /**
    * Adds the next bytes of the tensor and yields each strip that they complete, padded with zeros to a multiple of 4
    * bytes. A strip is a view of `bytes` if all of it lies there and it needs no padding and is not changed in place.
-   * Otherwise it is a view of `StripMemory.bytes`, which the caller may replace before it resumes the iteration. A strip
-   * is valid until the iteration is resumed.
+   * Otherwise it is a view of `StripMemory.bytes`, which the caller may replace before it resumes the iteration. A
+   * strip is valid until the iteration is resumed.
    */
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array }> {
     for (let copied = 0; copied < bytes.byteLength;) {
