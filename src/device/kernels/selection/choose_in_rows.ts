@@ -1,6 +1,7 @@
 /**
- * Chooses which entries of each row to keep, by their scores |x·scale|, and writes the mask. The number of pruned entries is
- * given for each row, as for Wanda (Sun et al., arXiv 2306.11695). The method is the radix select of `select.ts`, row by row.
+ * Chooses which entries of each row to keep, by their scores |x·scale|, and writes the mask. The number of pruned
+ * entries is given for each row, as for Wanda (Sun et al., arXiv 2306.11695). The method is the radix select of
+ * `select.ts`, row by row.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -13,13 +14,14 @@ import code from "../../../../shaders/choose_in_rows.wgsl" with { type: "text" }
 const LANES = 256;
 
 /**
- * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r, and of equal
- * scores the first ones. All forced entries are pruned before the others, even if there are more than counts[row0 + r].
+ * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r, and
+ * of equal scores the first ones. All forced entries are pruned before the others, even if there are more than
+ * counts[row0 + r].
  *
- * `x` holds whole rows of a matrix, `ld` elements apart, from row `row0` on. The score of element (r, c) is
- * |x[r·ld + c]·scale[c]|. `forced` and `mask` have `words` u32 words per row of the matrix: bit c%32 of word
- * (row0 + r)·words + c/32 belongs to column c. `mask` receives 1 where an entry is kept, and 0 elsewhere and in the padding.
- * `forced` has 1 where an entry must be pruned, and is read only if `has_forced` = 1.
+ * `x` holds whole rows of a matrix, `ld` elements apart, from row `row0` on. The score of element (r, c) is |x[r·ld +
+ * c]·scale[c]|. `forced` and `mask` have `words` u32 words per row of the matrix: bit c%32 of word (row0 + r)·words +
+ * c/32 belongs to column c. `mask` receives 1 where an entry is kept, and 0 elsewhere and in the padding. `forced` has
+ * 1 where an entry must be pruned, and is read only if `has_forced` = 1.
  */
 export const chooseInRows = defineKernel({
   name: "choose_in_rows",
