@@ -15,12 +15,15 @@
 import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
 import { below, coarse, filled, words } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
-import { forcedFeature, RADIX_BINS } from "./select.ts";
-import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../../../shaders/choose.wgsl" with { type: "text" };
+import { forcedFeature, KEYS_PER_INVOCATION, RADIX_BINS } from "./select.ts";
+import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
+import own from "../../../../shaders/choose.wgsl" with { type: "text" };
 
-/** The constants of the same names in shaders/choose.wgsl. */
-const KEYS_PER_INVOCATION = 16, LANES = 64;
+const code = linear + shared + own;
+
+/** The invocations that share a row, as in the shader. */
+const LANES = 64;
 
 const params = {
   rows: "u32",
@@ -42,7 +45,7 @@ export const scoreHistogram = defineKernel({
   bindings: { x: "read", scale: "read", forced: "read", selection: "read", histogram: "read_write" },
   params: { ...params, level: "u32" },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "score_histogram",
     grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => loop(KEYS_PER_INVOCATION),
@@ -70,7 +73,7 @@ export const countScoreTies = defineKernel({
   bindings: { x: "read", scale: "read", forced: "read", selection: "read_write" },
   params,
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "count_score_ties",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => loop(Math.ceil(p.cols / LANES)),
@@ -99,7 +102,7 @@ export const chooseEntries = defineKernel({
   bindings: { x: "read", scale: "read", forced: "read", selection: "read_write", mask: "read_write" },
   params,
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "choose_entries",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => {
@@ -139,7 +142,7 @@ export const chooseInGroups = defineKernel({
   bindings: { x: "read", scale: "read", forced: "read", mask: "read_write" },
   params: { ...params, keep: "u32", group: "u32" },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "choose_in_groups",
     grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64),
     loops: (p) => loop(p.group, loop(p.group)),

@@ -7,11 +7,13 @@
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { below, signed, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
-import { forcedFeature, RADIX_BINS, RADIX_LEVELS } from "./select.ts";
-import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import { forcedFeature, RADIX_BINS, RADIX_LEVELS, SCAN } from "./select.ts";
+import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
 import code from "../../../../shaders/choose_in_rows.wgsl" with { type: "text" };
 
-const LANES = 256;
+/** The invocations of a workgroup, as in the shader. */
+const LANES = RADIX_BINS;
 
 /**
  * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r, and
@@ -28,12 +30,12 @@ export const chooseInRows = defineKernel({
   bindings: { x: "read", scale: "read", forced: "read", counts: "read", mask: "read_write" },
   params: { rows: "u32", cols: "u32", ld: "u32", row0: "u32", words: "u32", has_forced: "u32" },
   shader: {
-    code: shared + code,
+    code: linear + shared + code,
     entryPoint: "choose_in_rows",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => {
-      const scan = loop(Math.log2(RADIX_BINS)), words = loop(Math.ceil(p.words / LANES), loop(32));
-      return sequence(loop(RADIX_LEVELS, loop(Math.ceil(p.cols / LANES)), scan), words, scan, words);
+      const words = loop(Math.ceil(p.words / LANES), loop(32));
+      return sequence(loop(RADIX_LEVELS, loop(Math.ceil(p.cols / LANES)), SCAN), words, SCAN, words);
     },
   },
   cases: () =>
