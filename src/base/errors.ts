@@ -43,9 +43,8 @@ const TRANSIENT_REASONS: readonly (readonly [found: RegExp, reason: string])[] =
 const DENO_PREFIX = /^error sending request.*client error \(\w+\): /;
 
 /**
- * Returns the reason why a request failed, such as `connection refused`. `fetch` itself says only "fetch failed". The
- * reason is in the chain of causes, and every runtime words it differently. If no pattern matches, the result is the
- * message of the root cause.
+ * Returns the reason why a request failed, such as `connection refused`, from the chain of causes, because `fetch`
+ * itself says only "fetch failed". If no pattern matches, the result is the message of the root cause.
  */
 export function connectionReason(error: unknown): string {
   const chain = [...causes(error)], text = textOf(chain);

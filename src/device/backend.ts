@@ -1,9 +1,8 @@
 /**
  * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue of
  * kernels that run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly). Every algorithm
- * is written once over this interface. A backend is not a tensor library, because it infers no shapes and contains no
- * mathematics. Calls queue work and return at once. Only `read` and `finish`, and uploads that run far ahead, wait for
- * the device.
+ * is written once over this interface. A backend is not a tensor library: it infers no shapes and has no mathematics.
+ * Calls queue work and return at once. Only `read`, `finish`, and uploads that run far ahead wait for the device.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
@@ -57,8 +56,7 @@ export interface Backend {
   /**
    * Allocates `byteLength` bytes (rounded up to a multiple of 4).
    * @throws {OutOfDeviceMemoryError} naming the label, the size and the limit, if the buffer is over `maxBufferBytes`
-   *   or does not fit in free memory. Some backends notice the lack of memory late, and throw from the next `read` or
-   *   `finish`.
+   *   or does not fit in free memory. Some backends notice the latter late, and throw from the next `read` or `finish`
    */
   createBuffer(label: string, byteLength: number): DeviceBuffer;
 

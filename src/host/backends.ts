@@ -77,10 +77,7 @@ export interface BackendLibraries {
 
 /** Options of {@link selectBackend}. */
 export interface SelectOptions extends BackendLibraries {
-  /**
-   * Whether the weights of the checkpoint are bfloat16, so that rounding to bfloat16 changes only the activations.
-   * @default false
-   */
+  /** Whether the checkpoint has bfloat16 weights, so that rounding changes only the activations. @default false */
   readonly storesBfloat16?: boolean;
   /**
    * The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`,

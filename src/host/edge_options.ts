@@ -1,7 +1,6 @@
 /**
  * Reads the environment variables that connect a host to an edge, the public server in front of GPU hosts. The edge
- * gives its hosts tasks. A task is a layer whose tensors the host fetches from the blob store of the edge, an object
- * store such as R2.
+ * gives its hosts tasks. A task is a layer whose tensors the host fetches from an object store of the edge.
  *
  *     EDGE_HOST_SECRET    a secret of 32 bytes or more that the host and the edge share. It signs their requests to
  *                         each other. The host accepts tasks if this variable is set

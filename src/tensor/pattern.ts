@@ -80,11 +80,7 @@ export class PruningBudget {
     this.#sparsity = sparsity;
   }
 
-  /**
-   * Adds the next block to the count.
-   * @param forced the number of entries of the block that must be pruned in any case
-   * @returns the number of entries to prune in the block, including the forced ones
-   */
+  /** Adds the next block, of which `forced` entries must be pruned. Returns how many to prune, these included. */
   take(entries: number, forced: number): number {
     this.#seen += entries;
     const due = Math.round(this.#sparsity * this.#seen) - this.#pruned;

@@ -59,8 +59,7 @@ export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols:
 }
 
 /**
- * Checks that the options fit the block size and the group size of the pattern, which is 1 if the pattern is
- * unstructured.
+ * Checks that the options fit the block size and the group size of the pattern (1 if it is unstructured).
  * @throws {RangeError} that names the parameter, the rule and the value
  */
 export function checkQuantization(

@@ -203,8 +203,7 @@ class CpuBackend implements Backend {
     const buffer = this.#own(source);
     checkRange(buffer, byteOffset, byteLength);
     this.counters.bytesRead += byteLength;
-    // If no queued command uses the buffer, there is no need to wait for the queue, which may hold the solve of another
-    // layer.
+    // If no queued command uses the buffer, the read need not wait for the queue, which may hold another layer's solve.
     if (!this.#inUse(buffer)) {
       this.#executor.throwIfLost();
       return this.#heap.read(buffer.address + byteOffset, byteLength);

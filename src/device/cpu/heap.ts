@@ -1,7 +1,6 @@
 /**
  * The heap of a backend: the part of the WebAssembly memory after the module's own data, which holds the buffers. The
- * heap allocates memory, copies bytes in and out, and delays freeing until no queued command can use the memory any
- * more.
+ * heap allocates memory, copies bytes in and out, and frees memory when no queued command can use it any more.
  */
 
 import { Allocator } from "./allocator.ts";

@@ -7,8 +7,7 @@
  * instead of throwing an error. The access cannot reach anything outside the WebAssembly memory, because a shared
  * memory reserves the whole 32-bit address range, and the unused part of the range is not mapped.
  *
- * The flags only take effect when the process starts. A program can read them in the environment variable
- * DENO_V8_FLAGS.
+ * The flags only take effect when the process starts. A program reads them in the variable DENO_V8_FLAGS.
  */
 
 import { PAIRED } from "../backend.ts";

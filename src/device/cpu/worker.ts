@@ -99,8 +99,7 @@ class RingReader {
   #waitPast(cell: number): boolean {
     const cells = this.#cells;
     for (let polls = 0;; polls++) {
-      // `CommandQueue.stop` changes both cells, so a stop between this load and the wait below makes the wait return
-      // immediately.
+      // `CommandQueue.stop` changes both cells, so a stop between this load and the wait makes the wait return at once.
       const value = Atomics.load(cells, cell);
       if (Atomics.load(cells, STOP) !== 0) return false;
       if (((value - this.#position) | 0) > 0) return true;

@@ -1,7 +1,6 @@
 /**
  * The parts that the declarations of `prune_block.ts` and `quantize_block.ts` share. Both kernels loop over the columns
- * of a block (shaders/shared/column_loop.wgsl). The functions with `Loops` in their names count the iterations of its
- * loops.
+ * of a block (shaders/shared/column_loop.wgsl). The functions with `Loops` in their names count iterations.
  */
 
 import type { BindingAccess, Scalar } from "./kernel.ts";

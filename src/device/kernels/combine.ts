@@ -6,8 +6,8 @@ import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/combine.wgsl" with { type: "text" };
 
 /**
- * For r < rows and c < cols, with i = r·ld + c: y[i] ← kept_x·x[i] + kept_y·y[i] if the entry is kept, else
- * pruned_x·x[i] + pruned_y·y[i].
+ * For r < rows and c < cols, with i = r·ld + c:
+ * y[i] ← kept_x·x[i] + kept_y·y[i] if the entry is kept, else pruned_x·x[i] + pruned_y·y[i].
  *
  * The tile starts at row `row0` and column `first` of a matrix, whose mask has `words` u32 words per row. An entry is
  * kept if bit k%32 of word (row0 + r)·words + k/32 is 1, where k = first + c. All values of x and y must be finite,

@@ -33,9 +33,8 @@ export interface KernelCase<B extends string = string, P extends string = string
 }
 
 /**
- * Returns the roundings of a sum. Errors cancel in part, so the error grows with the root of the number of terms: it
- * stays below 8·√terms units except with a probability of 10⁻¹³ (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019,
- * theorem 2.4).
+ * Returns the roundings of a sum. Errors cancel in part, so the error stays below 8·√terms units, except with a
+ * probability of 10⁻¹³ (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4).
  */
 export function sumRoundings(terms: number): number {
   return Math.ceil(8 * Math.sqrt(terms));

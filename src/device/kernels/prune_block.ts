@@ -19,8 +19,7 @@
  * - `w`, f32: the original weights W of the block, at [r·ldw + w_offset + j]. The kernel replaces them by Δ = W − Q.
  * - `q`, f32: receives the pruned and updated weights Q at [r·ldw + w_offset + j].
  * - `mask`, u32 with `words` words per row of the matrix. With c = first + j, bit c%32 of word (row0 + r)·words + c/32
- *   becomes 1 if the entry is kept, and 0 if it is pruned. Other bits of a word belong to neighbouring blocks and do
- *   not change.
+ *   becomes 1 if the entry is kept, and 0 if it is pruned. The bits of neighbouring blocks do not change.
  * - `sums`, f32 with two elements per row: the kernel adds Σ err² to sums[2·(row0 + r)], and Σ Δ² to sums[2·(row0 + r)
  *   + 1]. Both sums are over the columns of the block.
  */

@@ -33,9 +33,8 @@ export const rowExtremes = defineKernel({
 
 /**
  * For i < count: replaces the extremes of some weights by the scale and the zero point of their grid. Before the
- * dispatch, scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The zero point is the code of the weight
- * 0. `symmetric` and `searched` are 0 or 1. `searched` is 1 if the grid is the start of a search (`search_grids.ts`).
- * `scale_dtype` is a number of `DTYPE_CODE`.
+ * dispatch, scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The zero point is the code of 0. If the
+ * grid is the start of a search (`search_grids.ts`), `searched` is 1. `scale_dtype` is a number of `DTYPE_CODE`.
  */
 export const fitGrids = defineKernel({
   name: "fit_grids",

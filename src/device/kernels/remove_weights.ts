@@ -34,15 +34,13 @@ export const WeightState = {
 } as const;
 
 /**
- * Runs the steps `start` … `start` + `steps` − 1 of each row r < `rows`. A row stops after limits[r] steps, counted
- * from step
- * 0. A row also stops when it has neither candidates nor forced weights left. Weights with equal scores are removed
- *   from left
- * to right. With `group` > 0, the candidates of a group of `group` consecutive columns become locked as soon as the
- * group has no more than `keep` weights left. A last group of g < `group` columns keeps ceil(keep·g/group).
+ * Runs the steps `start` … `start` + `steps` − 1 of each row r < `rows`. A row stops after its step limits[r] − 1, or
+ * when it has neither candidates nor forced weights left. Weights with equal scores are removed from left to right.
+ * With `group` > 0, the candidates of a group of `group` consecutive columns become locked as soon as the group has no
+ * more than `keep` weights left. A last group of g < `group` columns keeps ceil(keep·g/group).
  *
- * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, and `ld` is a multiple of
- * 4. The `states` of the padding must be 0.
+ * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, a multiple of 4. The
+ * `states` of the padding must be 0.
  *
  * - `inverse`, (cols, ld) f32: H⁻¹.
  * - `bounds`, (ld) f32: 1/H[j,j], which is a lower bound of d[j]. If rounding errors make d[j] smaller, it is set to

@@ -10,10 +10,7 @@ import code from "../../../shaders/row_dot.wgsl" with { type: "text" };
 /** Invocations per workgroup, as in the shader. */
 const SIZE = 64;
 
-/**
- * For r < rows: sums[sums_offset + r·sums_stride] += scale·Σ_c x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c], over
- * all c < cols.
- */
+/** sums[sums_offset + r·sums_stride] += scale·Σ_{c<cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c], r < rows. */
 export const rowDot = defineKernel({
   name: "row_dot",
   bindings: { x: "read", y: "read", sums: "read_write" },

@@ -1,7 +1,6 @@
 /**
  * The WebGPU backend. It runs on every adapter that the runtime offers, from the GPU of a data centre to Mesa's
- * emulation of a GPU on the CPU. This file checks the arguments of calls and maintains the counters. README.md lists
- * the others.
+ * emulation of a GPU on the CPU. This file checks the arguments of calls and maintains the counters.
  *
  * In Deno, `read` and `finish` block the event loop of the calling thread until the device is done. A server therefore
  * runs this backend in a worker (`worker.ts`).
@@ -161,10 +160,8 @@ export class WebGpuBackend implements Backend {
 
   /**
    * See {@link Backend.dispatch}.
-   * @throws {TypeError} if a binding or parameter is missing or not declared, or a buffer that the kernel writes is
-   *   bound twice
-   * @throws {RangeError} if the grid or a parameter is out of range, or if a software adapter could end the kernel's
-   *   loops early
+   * @throws {TypeError} if a binding or parameter is missing or not declared, or a written buffer is bound twice
+   * @throws {RangeError} if the grid or a parameter is out of range, or a software adapter could end loops early
    * @throws {Error} if the compiler has rejected the kernel
    */
   dispatch<B extends string, P extends string>(
@@ -197,10 +194,7 @@ export class WebGpuBackend implements Backend {
     }
   }
 
-  /**
-   * See {@link Backend.read}. If more than 64 MiB are read (`readChunkBytes`), `source` must not be written before the
-   * promise resolves.
-   */
+  /** See {@link Backend.read}. While more than 64 MiB are read (`readChunkBytes`), `source` must not be written. */
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     this.#faults.assertAlive();
     const buffer = asWebGpuBuffer(source, "read from");

@@ -1,7 +1,6 @@
 /**
- * A cache of bind groups. A bind group is WebGPU's object for the buffers that one dispatch uses. The blocked
- * algorithms use the same few sets of buffers again and again, so a bind group is reused until one of its buffers is
- * destroyed.
+ * A cache of bind groups. A bind group is WebGPU's object for the buffers that one dispatch uses. Algorithms use the
+ * same few sets of buffers again and again, so a bind group is reused until one of its buffers is destroyed.
  */
 
 import { type BindingLayout, PARAMS_BYTES } from "./pipeline_cache.ts";

@@ -57,8 +57,7 @@ export class PipelineCache {
   /**
    * Returns the compiled kernel for a dispatch with the parameters `params`, and compiles it on its first use. WebGPU
    * reports a compile error later. The error then fails the next wait for the device and every later call of `get`.
-   * @throws {Error} with the kernel's name and the compiler's message and source line, if the compiler has rejected the
-   *   kernel
+   * @throws {Error} with the kernel's name and the compiler's message and source line, if it has rejected the kernel
    */
   get(kernel: Kernel, params: Readonly<Record<string, number>>): CompiledKernel {
     return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params, this.#workgroupBytes));

@@ -93,8 +93,7 @@ export class ReadBack {
     const mapped = staging.map(byteLength);
     // The device is waited for anyway, so the memory of earlier writes is mapped again without a further wait.
     this.#queue.uploads.reclaim();
-    // `#consume` handles the rejection. If an earlier chunk fails, nobody awaits this one, and its error does not
-    // matter.
+    // `#consume` handles the rejection. If an earlier chunk fails, nobody awaits this one.
     mapped.catch(() => {});
     return { staging, byteLength, mapped };
   }

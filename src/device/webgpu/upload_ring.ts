@@ -2,8 +2,7 @@
  * The staging memory of writes. It is a ring of buffers that the CPU can map and the device can copy from. The ring
  * copies the bytes of a write once, into mapped memory, from which the device fetches them. A buffer of the ring is
  * mapped and unused, or it takes the writes of the open batch, or it was submitted with its batch, or it is being
- * mapped again. Buffers are created when they are needed. They are reused, because allocating memory that a GPU can
- * read is slow.
+ * mapped again. Buffers are created when needed, and reused, because allocating memory that a GPU can read is slow.
  */
 
 import { StagingBuffer } from "./staging_buffer.ts";
@@ -137,8 +136,7 @@ export class UploadRing {
 
   #create(): MappedBuffer | undefined {
     if (this.#count >= this.#maxBuffers) return undefined;
-    // If there is no memory for another buffer, `put` returns undefined. The error scope keeps the failure from being
-    // reported.
+    // If there is no memory for another buffer, `put` returns undefined, and the error scope hides the failure.
     this.#device.pushErrorScope("out-of-memory");
     const staging = new StagingBuffer(this.#device, UPLOAD_BUFFER_BYTES, "upload");
     this.#device.popErrorScope().catch(() => {});

@@ -48,8 +48,7 @@ export interface CaseFault {
 }
 
 /**
- * Runs a case and compares its outputs. All work is queued before the first `await`, so several cases can share a wait
- * for the device.
+ * Runs a case and compares its outputs. All work is queued before the first `await`, so several cases can share a wait.
  * @returns the first wrong output, or undefined if all are right
  * @throws {DeviceLostError} {OutOfDeviceMemoryError}
  */

@@ -112,8 +112,7 @@ export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
 const SMALLEST_PANEL = 256;
 
 /**
- * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. The total over all rows is
- * tr(M·H·Mᵀ).
+ * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. Their total is tr(M·H·Mᵀ).
  *
  * H is symmetric, so the columns are divided into panels, and the form is computed as Σ_p ⟨M_p·H_pp + 2·M_<p·H_<p,p,
  * M_p⟩. Here M_p are the columns of panel p, and M_<p are all columns before them. With many panels, that is half of

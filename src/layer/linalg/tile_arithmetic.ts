@@ -15,8 +15,7 @@ interface CombineFactors {
 
 /**
  * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the others. The
- * mask has one bit per entry in the layout of `Solution.mask`. All values of X and Y must be finite, even if their
- * factor is 0.
+ * mask has one bit per entry in the layout of `Solution.mask`. All values must be finite, even if their factor is 0.
  */
 export function combineMasked(
   backend: Backend,

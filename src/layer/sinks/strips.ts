@@ -17,10 +17,7 @@ export interface StripRules {
   readonly rows: number;
   /** The number of bytes of every row, or a function that returns the number of bytes of a row. */
   readonly rowBytes: number | ((row: number) => number);
-  /**
-   * The tile edge, or another number of rows. A strip ends at every multiple of it, and so lies in one row of tiles.
-   * @default Infinity
-   */
+  /** The tile edge or another number of rows. A strip ends at every multiple of it. @default Infinity */
   readonly boundary?: number;
   /** The largest strip in bytes. @default DEFAULT_STRIP_BYTES */
   readonly stripBytes?: number;

@@ -1,7 +1,7 @@
 /**
  * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights. `openSafetensors`
  * reads a stream and returns the bytes of each tensor as they arrive. `decode` reads a file that is already in memory.
- * Both return views of the input instead of copies. Neither converts or checks the values of the tensors.
+ * Both return views of the input, and neither converts or checks the values of the tensors.
  */
 
 import type { HostTensor } from "../host_tensor.ts";

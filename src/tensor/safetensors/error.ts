@@ -1,7 +1,4 @@
-/**
- * The error of the safetensors reader for an invalid file. The encoder throws RangeError or TypeError instead, because
- * its errors are the fault of the caller.
- */
+/** The error of the safetensors reader for an invalid file. The encoder throws a RangeError or a TypeError instead. */
 
 import { shortened } from "../../base/texts.ts";
 

@@ -82,8 +82,7 @@ function add_shared_gradient(args: AttentionBackwardArgs, variable: u32, item: u
   add_gradient(args, variable, block * ROWS, firstHead, endHead, item / args.kv_heads % args.batch);
 }
 
-// The indices of the first element of a head in the row of token t, in q, k, v and d_out. `row` is the row of the
-// token.
+// The indices of the first element of a head in row `row` of q, k, v and d_out.
 // @ts-ignore: decorator
 @inline function query_index(args: AttentionBackwardArgs, row: u32, head: u32): usize {
   return args.q_offset + row * args.ldq + head * args.head_stride;
@@ -101,8 +100,7 @@ function add_shared_gradient(args: AttentionBackwardArgs, variable: u32, item: u
   return row * args.ldo + head * args.head_dim;
 }
 
-// Adds the gradient of the rows from token r0 of a window on. The rows belong to the query heads firstHead … endHead −
-// 1.
+// Adds the gradient of the rows from token r0 of a window on, for the query heads firstHead … endHead − 1.
 function add_gradient(args: AttentionBackwardArgs, variable: u32, r0: u32, firstHead: u32, endHead: u32, batchIndex: u32): void {
   const tokens = args.tokens, dim = args.head_dim, window = args.window, isQuery = variable == Q;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo;

@@ -1,6 +1,5 @@
 // The CPU twins of the kernels in shaders/check.wgsl. Both check whole vectors first, and search for the exact index
-// only if a vector fails the check. A work item is a run of elements in check_finite, and some whole rows of the strip
-// in check_symmetry.
+// only if a vector fails. A work item is a run of elements in check_finite, and some whole rows in check_symmetry.
 
 import { rows_per_item, ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -126,8 +125,7 @@ function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left:
   let lowest = NOTHING_FOUND;
   for (let c = left; c < right; c += 4) {
     const j = col0 + c, width = min<u32>(4, right - c);
-    // In units of one element, element (r, j) of the strip is at strip + r·ldstrip, and its mirror image is at upper +
-    // r.
+    // Counted in elements, element (r, j) of the strip is at strip + r·ldstrip, and its mirror image at upper + r.
     const strip = args.strip + (<usize>j << 2);
     const upper = args.upper + (<usize>(c * ldupper + row0 - args.tile_col0) << 2);
     for (let r = top; r < bottom; r += 4) {

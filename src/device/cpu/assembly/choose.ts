@@ -193,8 +193,7 @@ export function choose_entries(args: ChooseEntriesArgs, item: u32): void {
 }
 
 // Sets the mask bits of the kept entries among the `count` keys in the scratch. The first key belongs to column
-// `column` of the matrix. `ties` is the number of ties to prune. Returns the number of ties that are still to be pruned
-// afterwards.
+// `column` of the matrix. Prunes the first `ties` ties. Returns how many of them later pieces must prune.
 function keep_entries(mask: usize, column: u32, count: u32, threshold: u32, ties: u32): u32 {
   let remaining = ties, word = mask + (<usize>(column >> 5) << 2), bit = column & 31, bits: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {

@@ -1,6 +1,5 @@
 // The CPU twin of shaders/choose_in_rows.wgsl. A work item is some whole rows. The keys of a row are first written to
-// the scratch. The scratch has room for rows of 2^20 − 256 entries, which is more than the largest layer that a request
-// may have.
+// the scratch, which has room for rows of 2^20 − 256 entries. Requests may not have such long rows.
 
 import { force_row, score_row } from "./shared/select_keys";
 import { row_items, rows_per_item } from "./shared/items";

@@ -5,8 +5,7 @@
 import { narrow_run, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
 import { ceil_divide } from "./shared/items";
 
-// The values of the argument `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value,
-// 2, is bf16.
+// The values of `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value, 2, is bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 

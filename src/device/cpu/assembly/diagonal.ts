@@ -74,8 +74,7 @@ export function mirror_upper(args: MirrorUpperArgs, item: u32): void {
   for (let j = first; j < end; j++) mirror_elements(tile, stride, first, j, j);
 }
 
-// Writes rows top … bottom−1 and columns left … right−1 of the lower triangle. The number of columns must be a multiple
-// of 4.
+// Writes rows top … bottom−1 and columns left … right−1 of the lower triangle. right − left must be divisible by 4.
 function mirror_block(tile: usize, stride: usize, left: u32, right: u32, top: u32, bottom: u32): void {
   let j = top;
   for (; j + 4 <= bottom; j += 4) {

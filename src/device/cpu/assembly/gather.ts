@@ -86,8 +86,7 @@ export function gather_symmetric(args: GatherSymmetricArgs, item: u32): void {
     const target = args.target + (<usize>(r * args.target_ld) << 2);
     for (let c: u32 = 0; c < cols; c++) {
       const j = element(order, c);
-      // If the source row is above the source tile, or the source column is left of it, the difference wraps around to
-      // a large number.
+      // If the source row is above the source tile, or the source column left of it, the difference wraps around.
       const a = min<u32>(i, j) - sourceRow0, b = max<u32>(i, j) - sourceFirst;
       if (a < sourceRows && b < sourceCols) store<u32>(target + (<usize>c << 2), element(source, a * sourceLd + b));
     }

@@ -1,7 +1,6 @@
-// The CPU twins of the kernels in shaders/gemm.wgsl. gemm_nn, gemm_nt and gemm_tn compute C ← alpha·op(A)·op(B) +
-// beta·C, where C is (m, n), op(A) is (m, k) and op(B) is (k, n). The two letters say whether A and B are transposed
-// (t) or not (n). The method is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
-// (2008).
+// The CPU twins of the kernels in shaders/gemm.wgsl. They compute C ← alpha·op(A)·op(B) + beta·C, where C is (m, n),
+// op(A) is (m, k) and op(B) is (k, n). The method is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix
+// Multiplication" (2008).
 //
 // A work item is a block of C. It cuts k into steps of at most KC. In each step it packs its columns of B, and then MC
 // rows of A at a time, into panels in the scratch. A micro-kernel multiplies two panels. Each thread packs for itself,
@@ -25,8 +24,7 @@ import { ceil_divide } from "./shared/items";
 // The packed rows of A, MC·KC floats, stay in a 512 KiB second-level cache.
 const KC: u32 = 384;
 const MC: u32 = 192;
-// The most rows and columns of C in a work item, and the smallest edge of its block for which packing is still
-// worthwhile.
+// The most rows and columns of C in a work item, and the smallest edge of its block with which packing is worthwhile.
 const MAX_ROWS: u32 = 512;
 const MAX_COLS: u32 = 1024;
 const MIN_EDGE: u32 = 64;
@@ -34,8 +32,7 @@ const MIN_EDGE: u32 = 64;
 // threads finish at about the same time.
 const ENOUGH_ITEMS: u32 = 16;
 
-// The layout of the scratch is: packed A, packed B, and one micro-tile for the edges of C. These are the offsets of the
-// last two.
+// The scratch has packed A, packed B, and one micro-tile for the edges of C. These are the offsets of the last two.
 const PACKED_B: usize = <usize>MC * KC * 4;
 const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 
@@ -144,8 +141,7 @@ export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: b
 
   const rows = rowEnd - row0, cBlock = c + row0 * ldc + (<usize>col0 << 2), shift = <i32>row0 - <i32>(col0 + below);
   const aFirst = <usize>row0 * (transA ? 1 : lda), bFirst = <usize>col0 * (transB ? ldb : 1);
-  // A library does nothing if it finds an argument invalid, so the arguments that it does not accept are left to the
-  // code below.
+  // A library does nothing if it finds an argument invalid, so the code below handles what it does not accept.
   const accepted = uses_library() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n;
   if (roundedA != 0 && accepted) {
     // A product of rounded operands is so fast that lists of non-zeros are not worthwhile.

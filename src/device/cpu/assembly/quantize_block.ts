@@ -72,8 +72,7 @@ export function quantize_block(args: QuantizeBlockArgs, item: u32): void {
   }
 }
 
-// Loads the grids of a bundle, which is eight rows. If the matrix ends within the bundle, the missing rows get the
-// scale 1.
+// Loads the grids of a bundle. If the matrix ends within the bundle, the missing rows get the scale 1.
 function load_grids(scales: usize, zeros: usize, row: u32, count: u32): void {
   for (let r: u32 = 0; r < BUNDLE_ROWS; r++) {
     const at = <usize>(row + r) << 2, lane = <usize>r << 2;

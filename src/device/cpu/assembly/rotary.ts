@@ -31,8 +31,7 @@ export function rotary(args: RotaryArgs, item: u32): void {
   }
 }
 
-// Rotates the pairs of one head in one row. A pair is element i and element i + `pairs`. In memory, the sines follow
-// the cosines.
+// Rotates the pairs of one head in one row. A pair is element i and element i + `pairs`. The sines follow the cosines.
 function rotate_head(x: usize, cosines: usize, pairs: u32): void {
   const second = x + (<usize>pairs << 2), sines = cosines + (<usize>pairs << 2);
   let i: usize = 0;

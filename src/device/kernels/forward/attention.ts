@@ -19,15 +19,14 @@ const SLICE = 4;
 const EDGE = 16;
 
 /**
- * For each token t, head h and dimension d: out[…, h·head_dim + d] ← Σ_s softmax_s(cap(scale·q·k_s) + slopes[h]·(s −
- * t))·v_s[d].
+ * For each token t, head h and dimension d:
+ * out[…, h·head_dim + d] ← Σ_s softmax_s(cap(scale·q·k_s) + slopes[h]·(s − t))·v_s[d].
  *
  * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens 0 …
- * past + tokens − 1. Only the last `tokens` of them have queries and outputs. The others are earlier tokens, whose keys
- * and values were computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is
- * positive, the attention is a sliding one: the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has
- * the ALiBi slopes, or zeros for no ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap). Otherwise it
- * is x.
+ * past + tokens − 1. Only the last `tokens` of them have queries and outputs. The keys and values of the others were
+ * computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the
+ * attention is a sliding one: the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi
+ * slopes, or zeros for no ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap), and otherwise x.
  *
  * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to its
  * token s. Head h of q starts at column q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several
@@ -35,8 +34,7 @@ const EDGE = 16;
  * k_offset + h'·head_stride of k and at column v_offset + h'·head_stride of v. All buffers hold f32. The largest score
  * is subtracted before exp, so that the softmax does not overflow.
  *
- * An adapter whose `rounds` is `bfloat16` may round q, k, v and the numerators of the softmax to bfloat16. The sums are
- * f32.
+ * An adapter whose `rounds` is `bfloat16` may round q, k, v and the softmax's numerators to bfloat16, but no sums.
  *
  * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to about 23,000
  * tokens with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
@@ -74,8 +72,7 @@ export const attention = defineKernel({
   },
   rounded: {
     count: 3,
-    // A pass of few tokens, as when a text is generated, reads much of the cache of keys and values but changes little
-    // of it.
+    // A pass of few tokens, as when a text is generated, reads much of the cached keys and values but changes few.
     isWorthwhile: ({ past }) => past === 0,
     // Rounding the numerators of the softmax changes their mean by at most 2⁻⁹ of the largest value.
     roundings: 2 ** 15,

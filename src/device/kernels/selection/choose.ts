@@ -1,6 +1,5 @@
 /**
- * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask. A dispatch handles one
- * tile.
+ * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask of a tile.
  * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among equal scores
  *   the entries that come first. The method and the buffer `selection` are those of `select.ts`, with the kernels
  *   `scoreHistogram`, `selectDigit`, `countScoreTies` and `rankTies`. Then `chooseEntries` writes the mask.
@@ -37,8 +36,7 @@ const params = {
 
 /**
  * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more
- * significant bytes equal those of selection[0]. The key of an entry is 0 if the entry is forced, and bits(score) + 1
- * otherwise.
+ * significant bytes equal those of selection[0]. The key of an entry is 0 if it is forced, and else bits(score) + 1.
  */
 export const scoreHistogram = defineKernel({
   name: "score_histogram",
@@ -106,8 +104,7 @@ export const chooseEntries = defineKernel({
     entryPoint: "choose_entries",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => {
-      // A chunk has one mask word per lane. A lane compares the 32 keys of its word. Then one lane counts the ties of
-      // all words.
+      // A chunk has one mask word per lane, which compares its 32 keys. Then one lane counts the ties of all words.
       const chunks = Math.ceil((p.cols + 31) / (32 * LANES));
       return loop(chunks, loop(32), loop(LANES), loop(32));
     },

@@ -9,8 +9,7 @@
  *
  * The buffer `selection` is u32 with 2 + rows elements:
  * - selection[0] has the digits of the threshold that are found so far. The others are 0.
- * - selection[1] counts the entries to choose among the keys that begin with these digits, and after the last pass the
- *   ties.
+ * - selection[1] counts the entries to choose among the keys that begin with these digits (finally, among the ties).
  * - selection[2 + r] is first the number of ties in row r, and finally the number of them to choose.
  */
 
@@ -57,8 +56,7 @@ export const scoreKeys = defineKernel({
 
 /**
  * For each digit d, adds to histogram[d] how many of the first `count` keys have the digit d in their byte `level` and
- * begin with the same more significant bytes as selection[0]. Level 0 is the most significant byte, so at level 0 every
- * key counts.
+ * begin with the same more significant bytes as selection[0]. Level 0 is the most significant byte.
  */
 export const keyHistogram = defineKernel({
   name: "key_histogram",
@@ -75,9 +73,8 @@ export const keyHistogram = defineKernel({
 
 /**
  * Finds the digit of the threshold at `level`, and sets `histogram` to 0. At level 0, selection[0] first becomes 0 and
- * selection[1] becomes `k`. The digit is the smallest d with histogram[0] + … + histogram[d] ≥ selection[1]. It is
- * stored in byte `level` of selection[0], and the counts of smaller digits are subtracted from selection[1]. With k = 0
- * both stay 0.
+ * selection[1] becomes `k`. The digit is the smallest d with histogram[0] + … + histogram[d] ≥ selection[1]. It becomes
+ * byte `level` of selection[0], and the counts of smaller digits are subtracted from selection[1].
  */
 export const selectDigit = defineKernel({
   name: "select_digit",

@@ -68,9 +68,8 @@ export const refineHistogram = defineKernel({
 });
 
 /**
- * Finds the threshold from the histogram of level 2, and writes `selection` for the keys, (rows, cols), as `rankTies`
- * does. If all ties are chosen, selection[0] is 1 more than the threshold instead, and the rest is 0. Then clears the
- * histograms.
+ * Finds the threshold from the histogram of level 2, writes `selection` for the keys, (rows, cols), as `rankTies` does,
+ * and clears the histograms. If all ties are chosen, selection[0] is 1 more than the threshold, and the rest is 0.
  */
 export const finishSelection = defineKernel({
   name: "finish_selection",
@@ -98,8 +97,7 @@ export const finishSelection = defineKernel({
         return { keys, digits, selection: words(606, 246) };
       },
     },
-    // A bin of the last level has up to 19 keys. Among 2_000 entries some ties are chosen. A sum of whole bins takes
-    // all ties.
+    // A bin of the last level has up to 19 keys. Among 2_000 entries some ties are chosen, and a sum of bins takes all.
     ...["no entries", "some ties", "all ties"].map((feature, i) => ({
       feature,
       params: { rows: 600, cols: 33 },

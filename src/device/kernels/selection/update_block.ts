@@ -77,8 +77,7 @@ export const updateBlock = defineKernel({
 
 /**
  * A block of (rows, cols) at row 3 and column 40 of a matrix. The rows of A and U are quads if `padding` is 4 and
- * `cols` is divisible by four. All sums are exact, because they are of multiples of 1/64, so the bits of all outputs
- * are known.
+ * `cols` is divisible by four. All sums are of multiples of 1/64 and so exact, and the bits of all outputs are known.
  */
 export function updateBlockCase(
   rows: number,

@@ -33,8 +33,7 @@ const BINDINGS = {
 
 /**
  * gradient ← gradient + ∂L/∂q, where `d_out` is ∂L/∂out of `attention`, in the layout of `out`, and `statistics` is the
- * result of `attention_statistics`. For each query t, key s ≤ t that it sees, and head h, with the names of
- * `attention`:
+ * result of `attention_statistics`. For each query t, key s ≤ t that it sees, and head h, named as in `attention`:
  *
  *     p = exp(cap(scale·q·k_s) + slopes[h]·(s − t) − statistics[log-sum-exp of t, h])
  *     g = p·(d_out·v_s − statistics[Σ d_out·out of t, h])·cap′(scale·q·k_s)·scale

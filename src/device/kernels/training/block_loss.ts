@@ -9,8 +9,7 @@ import code from "../../../../shaders/block_loss.wgsl" with { type: "text" };
 
 /**
  * For each contiguous row r of `cols` elements, with the output o and the target t: errors[r] ← ‖o − t‖²/‖t‖², and
- * gradient[r] ← scale·2·(o − t)/‖t‖². If the target is 0, the gradient is 0, and the error is 0 or, for another output,
- * 1.
+ * gradient[r] ← scale·2·(o − t)/‖t‖². If the target is 0, so is the gradient, and the error is 1, or 0 if o = 0.
  */
 export const blockLoss = defineKernel({
   name: "block_loss",

@@ -37,9 +37,8 @@ export const toFloat32 = defineKernel({
 
 /**
  * For i < count: element i of `target` ← source[source_offset + i]. `target` receives packed little-endian elements of
- * `dtype`. f16 and bf16 are rounded to the nearest element, ties to even. Overflow gives infinity, NaN stays NaN, and
- * subnormals are not flushed to zero. If `count` is odd and the elements have 2 bytes, the unused half of the last word
- * becomes 0.
+ * `dtype`. f16 and bf16 are rounded to nearest even. Overflow gives infinity, NaN stays NaN, and subnormals are not
+ * flushed to zero. If `count` is odd and the elements have 2 bytes, the unused half of the last word becomes 0.
  */
 export const fromFloat32 = defineKernel({
   name: "from_float32",

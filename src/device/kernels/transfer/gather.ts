@@ -1,7 +1,6 @@
 /**
  * Kernels that permute the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask.
- * `order`, u32, is a permutation of the columns of the whole matrix: column c of the result is column order[c] of the
- * source.
+ * `order`, u32, is a permutation of all columns of the matrix: column c of the result is column order[c] of the source.
  *
  * Matrices are stored in rectangular tiles. A dispatch of the first two kernels handles one tile of the source and one
  * tile of the target, and writes the elements of the target whose values are in this tile of the source. So the caller

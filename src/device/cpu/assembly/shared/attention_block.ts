@@ -27,8 +27,7 @@ export function scale_into(source: usize, count: u32, factor: f32, target: usize
   for (; i < count; i++) store<f32>(target + (i << 2), load<f32>(source + (i << 2)) * factor);
 }
 
-// Copies `count` query rows without gaps and multiplies them by `scale`. Then appends rows of zeros up to a multiple of
-// MICRO_ROWS.
+// Copies `count` query rows, times `scale`, without gaps, and appends rows of zeros up to a multiple of MICRO_ROWS.
 export function pack_queries(q: usize, ldq: u32, count: u32, dim: u32, scale: f32, target: usize): void {
   for (let r: u32 = 0; r < count; r++) scale_into(q + (<usize>(r * ldq) << 2), dim, scale, target + (r * dim << 2));
   memory.fill(target + (count * dim << 2), 0, (round_up(count, MICRO_ROWS) - count) * dim << 2);
@@ -154,9 +153,8 @@ export function cap_scores(row: usize, count: u32, cap: f32): void {
 // The denominator and the sums are first rescaled to the new maximum. Then Σ row is added to the denominator. If `from`
 // ≥ `to`, the query sees no key of the block, so `row` becomes zeros and nothing else changes.
 //
-// `row` holds `count` scores. `distance` is s − t for the first score. `sums` holds the row's Σ p·v, which has
-// `sumLength` elements, where p is a numerator of the softmax. `maximum` and `denominator` are the addresses of one
-// number each.
+// `row` holds `count` scores. `distance` is s − t for the first score. `sums` holds the `sumLength` elements of the
+// row's Σ p·v, where p is a numerator of the softmax. `maximum` and `denominator` point to one number each.
 export function update_softmax(
   row: usize,
   count: u32,

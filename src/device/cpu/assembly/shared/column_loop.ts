@@ -1,19 +1,16 @@
-// The loop over the columns of a block in prune_block.ts and quantize_block.ts. A work item is some rows of the block.
-// It computes bundles of eight rows with one lane per row (prune_bundle.ts). U is the upper triangular factor of the
-// inverse Hessian.
+// The loop over the columns of a block in prune_block.ts and quantize_block.ts. It handles bundles of eight rows with
+// one lane per row (prune_bundle.ts). U is the upper triangular factor of the inverse Hessian.
 //
 // The columns are computed in panels of a few columns. First, one matrix product applies the errors of all columns
 // before the panel to the panel. Then the columns of the panel are swept one by one.
 //
-// The type parameter `A` is the argument struct of a kernel. The structs of all these kernels have the fields that are
-// read here.
+// The type parameter `A` is the argument struct of a kernel, which has the fields that are read here.
 
 import { sum_lanes, one_bit } from "./lanes";
 import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";
 import { ceil_divide, round_up } from "./items";
 
-// The number of rows of a work item, a multiple of BUNDLE_ROWS. Packing U then takes only a twentieth of an item's
-// time.
+// The rows of a work item, a multiple of BUNDLE_ROWS. Packing U takes a twentieth of the time of so many rows.
 export const ROWS_PER_ITEM: u32 = 96;
 // The number of columns of a panel, unless a kernel needs another number. The eight accumulators of `subtract_before`
 // hold exactly this many columns.
@@ -74,8 +71,7 @@ export function choose_in_group(start: u32, width: u32, quota: u32): void {
 }
 
 // W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of the panel at `start`, four at a time. W has
-// the weights and Err the errors of the bundle. The packed U holds zeros in the columns that pad the panel to a
-// multiple of four.
+// the weights and Err the errors of the bundle. Columns of zeros pad the packed U to a multiple of four.
 export function subtract_before(size: u32, width: u32, start: u32): void {
   const rowBytes = <usize>round_up(width, 4) << 2;
   let panel = panel_of_u(size, width, start);

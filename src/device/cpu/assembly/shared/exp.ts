@@ -88,9 +88,8 @@ export function prepare_exp(): void {
   return v128.bitselect(near, signed, f32x4.lt(magnitude, f32x4.splat(0.625)));
 }
 
-// Returns ln x of a positive normal number. Infinity and NaN are returned unchanged. It splits x = 2^e·f with f in [√½,
-// √2) and sums the series of ln f = 2·artanh s, where s = (f − 1)/(f + 1). Eight terms have an error of 1e-14, because
-// |s| ≤ 0.172.
+// Returns ln x of a positive normal number. Infinity and NaN are returned unchanged. With x = 2^e·f and √½ ≤ f < √2, it
+// sums the series of ln f = 2·artanh s, s = (f − 1)/(f + 1). Eight terms have an error of 1e-14, because |s| ≤ 0.172.
 export function log_f64(x: f64): f64 {
   if (!(x < Infinity)) return x;
   let e = <i32>(reinterpret<u64>(x) >> 52) - 1023;

@@ -68,8 +68,7 @@ export function prepare_float16(): void {
   const sign = v128.and(i32x4.shr_u(words, 16), f16Sign);
   const magnitude = v128.and(words, f32Magnitude);
   const truncated = i32x4.shr_u(magnitude, 13);
-  // The largest f16 is 65504. A magnitude from 65520 on is rounded up, which carries into the exponent and gives
-  // infinity.
+  // The largest f16 is 65504. From 65520 on, rounding up carries into the exponent and gives infinity.
   const normal = i32x4.shr_u(i32x4.add(i32x4.sub(magnitude, rebiasAndRound), v128.and(truncated, one)), 13);
   const subnormal = i32x4.sub(f32x4.add(magnitude, subnormalRounding), subnormalRounding); // the f32 addition rounds
   let half = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, f16SmallestNormal));
@@ -97,8 +96,7 @@ export function prepare_float16(): void {
   return f16 ? narrow_f16(words) : narrow_bf16(words);
 }
 
-// target ← `count` f32 elements of source in f16 or bf16. After an odd number of elements, the other half of the last
-// word becomes 0.
+// target ← `count` f32 elements of source in f16 or bf16. If `count` is odd, the other half of the last word becomes 0.
 // @ts-ignore: decorator
 @inline export function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;

@@ -25,8 +25,7 @@ export function pack_panels(source: usize, ld: u32, count: u32, k: u32, width: u
   }
 }
 
-// target[panel][p][i] ← source[panel·width + i][p], for `count` rows or columns and k steps. `width` must be a multiple
-// of 4.
+// target[panel][p][i] ← source[panel·width + i][p], as above. `width` must be a multiple of 4.
 export function pack_panels_transposed(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
   const multipleOf4 = k & ~3;
   for (let first: u32 = 0; first < count; first += width) {

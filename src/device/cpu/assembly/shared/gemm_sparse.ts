@@ -10,8 +10,7 @@ import { pack_panels, pack_panels_transposed } from "./gemm_pack";
 import { is_paired, scratch } from "./instance";
 import { uses_library } from "./library";
 
-// The number of steps of k that are packed at a time. A panel of 64 columns and 128 steps fills a 32 KiB first-level
-// cache.
+// The steps of k that are packed at a time. A panel of 64 columns and 128 steps fills a 32 KiB first-level cache.
 const KC: u32 = 128;
 // The number of columns of a panel, which fill eight accumulators (registers). An accumulator has 256 bits if the
 // engine pairs instructions, and otherwise 128.
@@ -31,8 +30,7 @@ export function looks_sparse(source: usize, rowStep: usize, kStep: usize, count:
   for (let r: u32 = 0; r < SAMPLES; r++) {
     const row = source + (<usize>(r * count / SAMPLES) * rowStep << 2);
     for (let s: u32 = 0; s < SAMPLES; s++) {
-      // Multiplying by a large odd number spreads the sample over k, so that it does not fall into step with a regular
-      // pattern of zeros.
+      // The large odd factor spreads the sample over k, so that it does not fall into step with a pattern of zeros.
       const p = <u32>((<u64>(s * SAMPLES + r) * 0x9e3779b1 >> 8) % k);
       if (load<f32>(row + (<usize>p * kStep << 2)) == 0) zeros++;
     }
@@ -83,8 +81,7 @@ export function sums_panel_cols(): u32 {
 // that the non-zero multiplies. The second is the non-zero. `ends` receives the end address of each list.
 function list_non_zeros(s: usize, rowStep: usize, kStep: usize, rows: u32, k: u32, width: u32, lists: usize, ends: usize): void {
   const panelRowBytes = width << 2;
-  // Both branches read along the stored rows. If S is stored transposed, one cache line holds elements of sixteen rows
-  // of S.
+  // Both branches read along stored rows. If S is stored transposed, a cache line has elements of sixteen rows of S.
   for (let i0: u32 = 0; i0 < rows; i0 += 16) {
     const iEnd = min(rows, i0 + 16);
     for (let i = i0; i < iEnd; i++) store<u32>(ends + (i << 2), <u32>(lists + (<usize>i * KC << 3)));

@@ -24,10 +24,9 @@ export function heap_base(): usize {
   return __heap_base;
 }
 
-// Whether the engine merges two neighbouring 128-bit instructions into one 256-bit instruction. V8 calls this
-// revectorization. The matrix products then use micro-kernels that are twice as wide. Without merging, their
-// accumulators would not fit into the registers. Both variants give the same bits, because each sum adds its terms in
-// the same order.
+// Whether the engine merges two neighbouring 128-bit instructions into one 256-bit instruction (V8 calls this
+// revectorization). The matrix products then use micro-kernels that are twice as wide, whose accumulators would not fit
+// into the registers otherwise. Both variants add the terms of each sum in the same order, so they give the same bits.
 
 let paired: bool = false;
 

@@ -1,6 +1,5 @@
 // Operations on the lanes of vectors: reductions, mask bits as flags, and the transpose of 4 × 4 elements. Every sum of
-// four lanes adds lanes 0 and 2, adds lanes 1 and 3, and then adds the two results. All kernels use this order, so that
-// they round alike.
+// four lanes is (lane 0 + lane 2) + (lane 1 + lane 3), so that all kernels round alike.
 
 // The largest lane.
 // @ts-ignore: decorator

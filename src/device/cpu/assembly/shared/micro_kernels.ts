@@ -97,9 +97,8 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
 }
 
 // The micro-kernel for engines that pair instructions has eight accumulators of 256 bits. The engine can pair the
-// instructions only because of the order of the statements. The loads, multiply-adds and stores of one row are adjacent,
-// and an element of A is loaded once for the whole row. Without pairing, half of the sixteen 128-bit accumulators would
-// spill to memory.
+// instructions only because the loads, multiply-adds and stores of one row are adjacent statements, and an element of A
+// is loaded once for the whole row. Without pairing, half of the sixteen accumulators would spill to memory.
 
 // Computes one row of C ← alpha·(w0, w1, w2, w3) + beta·C. Reads C only if `readsC` is true.
 // @ts-ignore: decorator

@@ -3,8 +3,7 @@
 // branches. There are four bundles: weights, errors, flags, and a temporary one. The scratch also holds a packed copy
 // of the triangular factor U, in panels of the columns that are swept together.
 //
-// This file defines the layout of the scratch, and moves rows to bundles and back. The computation is in
-// column_loop.ts.
+// This file defines the layout of the scratch, and moves rows to bundles and back. column_loop.ts computes.
 
 import { round_up } from "./items";
 import { scratch } from "./instance";
@@ -59,8 +58,7 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 }
 
 // The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of
-// `width`. A row of a panel is `width` elements, padded to a multiple of 4. Only the strictly upper part of U is
-// packed.
+// `width`. A row of a panel is padded to a multiple of 4 elements. Only the strictly upper part of U is packed.
 // @ts-ignore: decorator
 @inline export function panel_of_u(size: u32, width: u32, start: u32): usize {
   return scratch() + 5 * BUNDLE_BYTES + (<usize>(start / width * size * round_up(width, 4)) << 2);
@@ -89,8 +87,7 @@ export function pack_u(u: usize, stride: usize, size: u32, width: u32): void {
   }
 }
 
-// Loads `rows` ≤ 8 rows of `cols` 32-bit elements into the bundle at `target`. Rows past `rows` become zeros. `stride`
-// is in bytes.
+// Loads `rows` ≤ 8 rows of `cols` 32-bit elements into the bundle at `target`. Rows past `rows` become zeros.
 export function load_bundle(source: usize, stride: usize, rows: u32, cols: u32, target: usize): void {
   for (let r: u32 = 0; r < BUNDLE_ROWS; r += 4) {
     let c: u32 = 0;
