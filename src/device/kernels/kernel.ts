@@ -69,11 +69,11 @@ export function defineKernel<B extends string, P extends string>(kernel: Kernel<
 }
 
 /** The largest extent of a grid along one axis, by WebGPU's default limits. */
-export const MAX_GRID_EXTENT = 65535;
+const MAX_GRID_EXTENT = 65535;
 
 /**
  * Returns the grid for a range of `count` elements if each workgroup handles `size` elements. A grid with more than
- * {@link MAX_GRID_EXTENT} workgroups is folded into two axes, and may then have a few workgroups past the end of the
+ * `MAX_GRID_EXTENT` workgroups is folded into two axes, and may then have a few workgroups past the end of the
  * range. Shaders compute the index of an element with `linear_index` of `shaders/shared/linear.wgsl`.
  */
 export function linearGrid(count: number, size: number): Grid {
