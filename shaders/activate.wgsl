@@ -1,6 +1,5 @@
-// The element-wise kernels of a model's forward pass. `bias_activate` adds a bias and applies an activation
-// function, in place. `gated_multiply` applies an activation function to one matrix, the gate, and multiplies
-// the result by another matrix, element by element. `soft_cap` caps the elements of a matrix, in place.
+// The elementwise kernels of a model's forward pass. src/device/kernels/forward/activate.ts describes them. Each
+// invocation handles one element.
 
 struct ActivateParams {
   rows: u32,

@@ -1,4 +1,4 @@
-// One step of Adam. src/device/kernels/training/adam.ts describes the buffers. Each invocation handles one parameter.
+// One step of Adam. src/device/kernels/training/adam.ts describes the buffers. Each invocation handles one weight.
 
 struct Params {
   count: u32,

@@ -1,16 +1,16 @@
-// Causal self-attention. Each invocation computes the output of one query of one head, and each workgroup handles 64 consecutive queries.
-// The workgroup stages a chunk of 16 keys in workgroup memory, then their values, and then moves on to the next chunk.
+// Causal self-attention. Each invocation computes the output of one query of one head, and each workgroup handles 64
+// consecutive queries. The workgroup stages a chunk of 16 keys in workgroup memory, then their values, and then moves
+// on to the next chunk.
 //
-// The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so
-// far, and rescales its sums when a chunk has a larger score. The sums of an invocation are too long for
-// registers, so they are read and written once per chunk and not once per key. The loops over the keys of a
-// chunk are written out, so that the number of loop iterations does not depend on whether the driver unrolls
-// loops. src/device/kernels/forward/attention.ts must know this number, because llvmpipe, the CPU emulation of a GPU
-// in Mesa 22.3, ends all loops of an invocation after 65,535 iterations.
+// The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so far, and
+// rescales its sums when a chunk has a larger score. The sums of an invocation are too long for registers, so they are
+// read and written once per chunk and not once per key. The loops over the keys of a chunk are written out, so that the
+// number of loop iterations does not depend on whether the driver unrolls loops. src/device/kernels/loop_count.ts says
+// why this number must be known.
 
 // Keys per chunk.
 const KEYS: u32 = 16;
-// A quad is four neighbouring dimensions of a head, with zeros past head_dim. A head has at most 256 dimensions.
+// The quads of the widest heads, which have 256 dimensions. A quad has zeros past head_dim.
 const MAX_QUADS: u32 = 64;
 // The keys of the current chunk, and later its values, with shape (KEYS, quads).
 var<workgroup> chunk: array<vec4f, KEYS * MAX_QUADS>;
@@ -56,7 +56,8 @@ fn max_score(largest: f32, scores: vec4f, is_visible: vec4<bool>) -> f32 {
   return max(max(max(max(largest, candidates.x), candidates.y), candidates.z), candidates.w);
 }
 
-// exp(score − largest) for visible keys, and 0 for others. The argument of exp is limited so that exp neither overflows nor underflows.
+// exp(score − largest) for visible keys, and 0 for others. exp gets a limited argument, so that it neither overflows
+// nor underflows.
 fn exponentials(scores: vec4f, largest: f32, is_visible: vec4<bool>) -> vec4f {
   return select(vec4f(0), exp(max(min(scores - largest, vec4f(0)), vec4f(-87))), is_visible);
 }

@@ -47,8 +47,8 @@ fn load_statistics(first: u32, queries: vec4u) -> vec4f {
 }
 
 // The factors of the pairs of a row with four columns. They are the softmax p for the gradient of the values, and
-// otherwise the gradients of the products q·k. `row` and `columns` are tokens, `products` are the products q·k, and `d_p`
-// the products d_out·v.
+// otherwise the gradients of the products q·k. `row` and `columns` are tokens, `products` are the products q·k, and
+// `d_p` the products d_out·v.
 fn pair_factors(variable: u32, products: vec4f, d_p: vec4f, row: u32, columns: vec4u, h: u32, b: u32) -> vec4f {
   let queries = select(columns, vec4u(row), variable == Q);
   let keys = select(vec4u(row), columns, variable == Q);
@@ -112,9 +112,9 @@ fn add_column(s: u32, i: u32, across: u32, down: u32) {
   }
 }
 
-// Adds the sums of all invocations for 16 quads of 64 rows to the gradient, from token t and dimension d on. `x0` … `x3`
-// are this invocation's quads of its four rows. They pass through workgroup memory, so that neighbouring invocations
-// write neighbouring elements.
+// Adds the sums of all invocations for 16 quads of 64 rows to the gradient, from token t and dimension d on. `x0` …
+// `x3` are this invocation's quads of its four rows. They pass through workgroup memory, so that neighbouring
+// invocations write neighbouring elements.
 fn add_to_gradient(x: Operand, t: u32, d: u32, local: u32, x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f) {
   let at = local / EDGE * 4 * EDGE + local % EDGE;
   workgroupBarrier(); // now every invocation has used what `factors` had

@@ -1,7 +1,8 @@
 // Computes two numbers of each query and head: the log-sum-exp of the scores, and Σ d_out·out. Each workgroup has 64
 // consecutive queries of one head. It goes through their keys in chunks of 64, and computes the scores in patches
-// (shared/attention_patch.wgsl). Each invocation keeps the largest score of each of its queries, and rescales its sum of
-// exponentials when a chunk has a larger score (Milakov and Gimelshein 2018). The invocations combine their sums at the end.
+// (shared/attention_patch.wgsl). Each invocation keeps the largest score of each of its queries, and rescales its sum
+// of exponentials when a chunk has a larger score (Milakov and Gimelshein 2018). The invocations combine their sums at
+// the end.
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;
 @group(0) @binding(1) var<storage, read> k: array<f32>;
@@ -36,7 +37,8 @@ fn largest_of(x: vec4f) -> f32 {
   return max(max(x.x, x.y), max(x.z, x.w));
 }
 
-// The sum of exp(score − largest) over the keys that are seen. The argument of exp is limited so that exp does not underflow.
+// The sum of exp(score − largest) over the keys that are seen. exp gets a limited argument, so that it does not
+// underflow.
 fn sum_exponentials(scores: vec4f, largest: f32) -> f32 {
   let terms = select(exp(max(scores - largest, vec4f(-87))), vec4f(0), scores == vec4f(LOWEST));
   return terms.x + terms.y + terms.z + terms.w;

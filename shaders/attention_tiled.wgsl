@@ -1,9 +1,8 @@
 // Causal self-attention for GPUs. Each workgroup computes the outputs of 64 consecutive queries of one head. It goes
 // through the keys in chunks of 64. The products of queries and keys, and of probabilities and values, are computed
-// in patches, like a matrix product. Each invocation has 4 queries, and 4 of the keys or some quads of the values. A
-// quad is four neighbouring dimensions of a head. All sums stay in registers, because the arrays and vectors that
-// hold them are indexed by constants only. If an index were a variable, a driver might move the whole array to
-// memory, which is far slower.
+// in patches, like a matrix product. Each invocation has 4 queries, and 4 of the keys or some quads of the values.
+// All sums stay in registers, because the arrays and vectors that hold them are indexed by constants only. If an
+// index were a variable, a driver might move the whole array to memory, which is far slower.
 //
 // The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so far of
 // each of its queries, and rescales its sums when a chunk has a larger score.
@@ -80,7 +79,7 @@ fn largest_of(x: vec4f) -> f32 {
   return max(max(x.x, x.y), max(x.z, x.w));
 }
 
-// exp(score − largest) for visible keys, and 0 for others. The argument of exp is limited so that exp does not underflow.
+// exp(score − largest) for visible keys, and 0 for others. exp gets a limited argument, so that it does not underflow.
 fn exponentials(scores: vec4f, largest: f32) -> vec4f {
   return select(exp(max(scores - largest, vec4f(-87))), vec4f(0), scores == vec4f(LOWEST));
 }

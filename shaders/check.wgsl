@@ -1,7 +1,7 @@
-// Checks data. `check_finite` looks for NaN, and for numbers of too large a magnitude, such as infinity. `check_symmetry` looks for elements below the
-// diagonal of a symmetric matrix that differ from their mirror images above it. Each check stores the lowest
-// index of a defect by an atomic minimum. An invocation executes the atomic only if it has found a defect, so
-// good input causes no contention.
+// Checks data. `check_finite` looks for NaN, and for numbers of too large a magnitude, such as infinity.
+// `check_symmetry` looks for elements below the diagonal of a symmetric matrix that differ from their mirror images
+// above it. Each check stores the lowest index of a defect by an atomic minimum. An invocation executes the atomic
+// only if it has found a defect, so good input causes no contention.
 
 struct FiniteParams {
   count: u32,
@@ -31,7 +31,7 @@ struct SymmetryParams {
 
 // Some whole rows of the matrix.
 @group(0) @binding(0) var<storage, read> strip: array<f32>;
-// A tile, which is a square part, of the upper triangle of the matrix.
+// A tile of the upper triangle of the matrix.
 @group(0) @binding(1) var<storage, read> upper: array<f32>;
 @group(0) @binding(2) var<storage, read> diagonal: array<f32>;
 @group(0) @binding(3) var<storage, read_write> first_asymmetric: array<atomic<u32>>;

@@ -1,8 +1,5 @@
-// Chooses which entries of a tile to keep. A tile is one of the rectangles in which a matrix is stored.
-// src/device/kernels/selection/choose.ts describes the method, the four kernels and their buffers.
-//
-// A key is a u32 with the same order as the scores. The threshold is the key of the last entry to prune, and its four
-// bytes are found one after the other. A tie is an entry whose key equals the threshold.
+// Chooses which entries of a tile to keep. src/device/kernels/selection/choose.ts describes the method, the four
+// kernels and their buffers. shared/select.wgsl is prepended to this file.
 
 struct Params {
   rows: u32,
@@ -62,10 +59,6 @@ struct GroupParams {
 @group(0) @binding(3) var<storage, read_write> group_mask: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> group_params: GroupParams;
 
-// One bin for each value of a byte.
-const BINS: u32 = 256;
-// The number of keys that one invocation of score_histogram counts.
-const KEYS_PER_INVOCATION: u32 = 16;
 // The number of invocations that share a row in count_score_ties and choose_entries.
 const LANES: u32 = 64;
 
@@ -86,7 +79,7 @@ fn key_of(p: Params, r: u32, c: u32) -> u32 {
       return 0;
     }
   }
-  return (bitcast<u32>(x[r * p.ld + c] * scale[column]) & 0x7fffffff) + 1;
+  return key_of_score(x[r * p.ld + c] * scale[column], false);
 }
 
 @compute @workgroup_size(BINS)
@@ -98,9 +91,8 @@ fn score_histogram(
   let h = histogram_params;
   let p = Params(h.rows, h.cols, h.ld, h.row0, h.first, h.words, h.has_forced);
   let shift = 24 - 8 * h.level;
-  // A bit mask of the bytes that are more significant than the byte at `level`. At level 0 the mask is empty.
-  let above = select(~0u << (32 - 8 * h.level), 0, h.level == 0);
-  let prefix = threshold[0];
+  let above = bytes_above(h.level);
+  let known = threshold[0];
   let start = linear_index(workgroup, grid, 0, BINS * KEYS_PER_INVOCATION) + local;
 
   atomicStore(&bins[local], 0);
@@ -109,7 +101,7 @@ fn score_histogram(
     let i = start + k * BINS;
     if i < p.rows * p.cols {
       let key = key_of(p, i / p.cols, i % p.cols);
-      if ((key ^ prefix) & above) == 0 {
+      if ((key ^ known) & above) == 0 {
         atomicAdd(&bins[(key >> shift) & 0xff], 1);
       }
     }

@@ -1,8 +1,6 @@
 // Chooses which entries of each row to keep. src/device/kernels/selection/choose_in_rows.ts describes the buffers, and
-// src/device/kernels/selection/select.ts the method. A workgroup handles one row.
-//
-// A key is a u32 with the same order as the scores. The threshold of a row is the key of its last entry to
-// prune, and its four bytes are found one after the other. A tie is an entry whose key equals the threshold.
+// src/device/kernels/selection/select.ts the method. A workgroup handles one row. shared/select.wgsl is prepended to
+// this file.
 
 struct Params {
   rows: u32,
@@ -20,14 +18,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> mask: array<u32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// The number of invocations per workgroup. It is also the number of bins of a histogram, which has one for
-// each value of a byte.
-const LANES: u32 = 256;
+// The number of invocations per workgroup. Each has one bin of the histogram.
+const LANES: u32 = BINS;
 // The number of bytes of a key.
 const LEVELS: u32 = 4;
 
-var<workgroup> bins: array<atomic<u32>, LANES>;
-var<workgroup> prefix: array<u32, LANES>;
+var<workgroup> bins: array<atomic<u32>, BINS>;
 // x has the bytes of the threshold that are known so far. y is the number of entries to prune among the keys
 // that begin with these bytes.
 var<workgroup> selection: vec2u;
@@ -38,32 +34,14 @@ fn key_of(r: u32, c: u32) -> u32 {
       return 0;
     }
   }
-  return (bitcast<u32>(x[r * params.ld + c] * scale[c]) & 0x7fffffff) + 1;
-}
-
-// Returns the sum of `value` over this invocation and all earlier invocations of the workgroup. The method is
-// the parallel scan of Hillis and Steele.
-fn inclusive_scan(local: u32, value: u32) -> u32 {
-  prefix[local] = value;
-  var sum = value;
-  for (var distance = 1u; distance < LANES; distance *= 2) {
-    workgroupBarrier();
-    if local >= distance {
-      sum += prefix[local - distance];
-    }
-    workgroupBarrier();
-    prefix[local] = sum;
-  }
-  workgroupBarrier();
-  return sum;
+  return key_of_score(x[r * params.ld + c] * scale[c], false);
 }
 
 // Finds the byte at `level` of the threshold of row r. `known` has the more significant bytes and the number
 // of entries to prune, as in `selection`. Returns both with the new byte included.
 fn narrow_threshold(r: u32, level: u32, known: vec2u, local: u32) -> vec2u {
   let shift = 24 - 8 * level;
-  // A bit mask of the bytes that are more significant than the byte at `level`. At level 0 the mask is empty.
-  let above = select(~0u << (32 - 8 * level), 0, level == 0);
+  let above = bytes_above(level);
   atomicStore(&bins[local], 0);
   if local == 0 {
     selection = known;

@@ -1,5 +1,4 @@
-// Two elementwise kernels on a tile, which is one of the rectangles in which a matrix is stored.
-// src/device/kernels/combine.ts describes both kernels. Each invocation handles one element.
+// Two elementwise kernels on a tile. src/device/kernels/combine.ts describes both. Each invocation handles one element.
 
 struct CombineParams {
   rows: u32,

@@ -1,6 +1,5 @@
 // The two updates of a conjugate-gradient step. src/device/kernels/conjugate_gradient.ts describes both kernels and
-// their buffers. Each invocation handles one element of a tile, which is one of the rectangles in which a
-// matrix is stored.
+// their buffers. Each invocation handles one element of a tile.
 
 struct StepParams {
   rows: u32,

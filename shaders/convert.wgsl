@@ -2,7 +2,7 @@
 // integer arithmetic on bits, because WGSL's conversions and float operations may flush subnormals to zero
 // and do not guarantee results for NaN and infinity.
 
-// Values of the `dtype` parameters, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. Any other value means bf16.
+// Values of the `dtype` parameters, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. Any other means bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 

@@ -1,6 +1,5 @@
-// Kernels on a diagonal tile of a symmetric matrix. A tile is a square part of the matrix in a buffer of its
-// own. `get_diagonal` reads the diagonal of the tile, `set_diagonal` overwrites it, and `mirror_upper` copies
-// the upper triangle of the tile onto the lower one.
+// Kernels on the diagonal of a symmetric matrix. src/device/kernels/diagonal.ts describes them. In get_diagonal and
+// set_diagonal, each invocation handles one element of the diagonal.
 
 struct GetDiagonalParams {
   count: u32,

@@ -1,6 +1,6 @@
-// Permutes the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask.
-// The kernels are described in src/device/kernels/transfer/gather.ts. A tile is one of the rectangles in which a
-// matrix is stored. Elements are declared as u32, because copying an f32 may change its bits.
+// Permutes the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask. The kernels
+// are described in src/device/kernels/transfer/gather.ts. Elements are declared as u32, because copying an f32 may
+// change its bits.
 
 struct ColumnsParams {
   rows: u32,

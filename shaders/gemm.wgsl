@@ -1,5 +1,5 @@
-// C ← α·op(A)·op(B) + β·C for discrete GPUs, where op(X) is X or its transpose. Each workgroup computes a patch of ROWS × COLS elements of
-// C, and each invocation computes 8×8 of them in registers.
+// C ← α·op(A)·op(B) + β·C for discrete GPUs, where op(X) is X or its transpose. Each workgroup computes a patch of
+// ROWS × COLS elements of C, and each invocation computes 8×8 of them in registers.
 //
 // The workgroup multiplies one slice at a time. A slice is 8 columns of op(A) and the matching 8 rows of op(B), and is
 // staged in workgroup memory. There are two buffers for slices. While the current slice is multiplied, the next one is

@@ -1,11 +1,10 @@
-// C ← α·op(A)·op(B) + β·C for software adapters, where op(X) is X or its transpose. A software adapter runs shaders on the CPU, where a load
-// costs far more than arithmetic, and workgroup memory is as slow as any other memory.
+// C ← α·op(A)·op(B) + β·C for software adapters, where op(X) is X or its transpose. A software adapter runs shaders on
+// the CPU, where a load costs far more than arithmetic, and workgroup memory is as slow as any other memory.
 //
-// A quad is four neighbouring columns. Each invocation computes two quads of 8 rows of C in registers, and
-// the 16 invocations of a workgroup compute a patch of 8×128 elements of C. All 16 invocations read the same
-// elements of op(A), which the adapter loads only once. A quad of B is a single load if its address is a
-// multiple of 16 bytes. For rows from m on and columns from n on, invocations compute with unrelated elements
-// and do not store the results.
+// Each invocation computes two quads of 8 rows of C in registers, and the 16 invocations of a workgroup compute a patch
+// of 8×128 elements of C. All 16 invocations read the same elements of op(A), which the adapter loads only once. A quad
+// of B is a single load if its address is a multiple of 16 bytes. For rows from m on and columns from n on, invocations
+// compute with unrelated elements and do not store the results.
 
 struct Params {
   m: u32, n: u32, k: u32,
@@ -31,11 +30,10 @@ const COLS = 8u * LANES;
 // row.
 alias Sums = array<vec4f, 16>;
 
-// Adds to `sums` the outer product of a column of op(A) and a row of op(B). The column has eight elements,
-// which are `step` apart, and starts at a[at]. The eight rows are written out, so that the caller's loop over
-// k contains no other loop, even if the driver does not unroll loops. An inner loop would multiply the number
-// of iterations, which some software adapters limit (see
-// src/device/kernels/loop_count.ts).
+// Adds to `sums` the outer product of a column of op(A) and a row of op(B). The column has eight elements, which are
+// `step` apart, and starts at a[at]. The eight rows are written out, so that the caller's loop over k contains no other
+// loop, even if the driver does not unroll loops. An inner loop would multiply the number of iterations, which some
+// software adapters limit (see src/device/kernels/loop_count.ts).
 fn accumulate(sums: ptr<function, Sums>, at: u32, step: u32, b0: vec4f, b1: vec4f) {
   let a0 = vec4f(a[at]);
   (*sums)[0] = fma(a0, b0, (*sums)[0]);

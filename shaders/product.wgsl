@@ -1,23 +1,25 @@
-// The variant of product_nn, product_nt and product_tn for GPUs with matrix units (tensor cores). It computes C ← α·op(A)·op(B) + β·C, and only
-// adapters with the feature chromium-experimental-subgroup-matrix of Dawn can run it.
+// The variant of product_nn, product_nt and product_tn for GPUs with matrix units (tensor cores). Only adapters with
+// the feature chromium-experimental-subgroup-matrix of Dawn can run it.
 //
-// Matrix units multiply units of 16 × 16 elements in f16, and add the products up in f32. An f32 number has more digits than an f16
-// number, so each element x is split into two f16 numbers: x·s = high + low, where s is a power of two. The product of two elements is
-// then high·high + high·low + low·high. The term low·low is left out, because it is below the rounding errors of f32. Each row of
-// op(A) and each column of op(B) has its own s, with which its largest element is from 128 to 256. So no element overflows, and
-// elements that are tiny beside the largest lose digits that do not matter for the sums.
+// Matrix units multiply units of 16 × 16 elements in f16, and add the products up in f32. An f32 number has more digits
+// than an f16 number, so each element x is split into two f16 numbers: x·s = high + low, where s is a power of two. The
+// product of two elements is then high·high + high·low + low·high. The term low·low is left out, because it is below
+// the rounding errors of f32. Each row of op(A) and each column of op(B) has its own s, with which its largest element
+// is from 128 to 256. So no element overflows, and elements that are tiny beside the largest lose digits that do not
+// matter for the sums.
 //
-// A matrix unit may round its sums less carefully than f32 arithmetic does. So the matrix units add up at most CHAIN steps of k. The
-// sum of such a chain is then added to C in f32.
+// A matrix unit may round its sums less carefully than f32 arithmetic does. So the matrix units add up at most CHAIN
+// steps of k. The sum of such a chain is then added to C in f32.
 //
-// A workgroup has four subgroups of 32 invocations. It computes a patch of 128 × 128 elements of C, and each subgroup computes a
-// quarter of the patch.
+// A workgroup has four subgroups of 32 invocations. It computes a patch of 128 × 128 elements of C, and each subgroup
+// computes a quarter of the patch.
 
 enable f16;
 enable chromium_experimental_subgroup_matrix;
 
-// The operations on matrix units need control flow and addresses that are the same for all invocations of a subgroup. The code
-// below meets this rule, but the compiler can only prove it for values that are the same for a whole workgroup.
+// The operations on matrix units need control flow and addresses that are the same for all invocations of a subgroup.
+// The code below meets this rule, but the compiler can only prove it for values that are the same for a whole
+// workgroup.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 
 struct Params {
@@ -45,8 +47,8 @@ const QUARTER = 64u;
 const UNIT = 16u;
 // The most steps of k that the matrix units add up.
 const CHAIN = 2048u;
-// The distance between two rows of op(A), or two columns of op(B), in workgroup memory. It is longer than a row, so that the rows
-// of a unit lie in different memory banks.
+// The distance between two rows of op(A), or two columns of op(B), in workgroup memory. It is longer than a row, so
+// that the rows of a unit lie in different memory banks.
 const STRIDE = 24u;
 
 var<workgroup> a_high: array<f16, PATCH * STRIDE>;
@@ -74,7 +76,8 @@ fn exponent_of(largest: f32) -> u32 {
   return clamp(bitcast<u32>(largest) >> 23u, 8u, 254u);
 }
 
-// The factor s for this biased exponent. Multiplied by s, a number with the exponent is from 128 to 256. The bias is 127.
+// The factor s for this biased exponent. Multiplied by s, a number with the exponent is from 128 to 256. The bias is
+// 127.
 fn scale_of(exponent: u32) -> f32 {
   return bitcast<f32>((261u - exponent) << 23u);
 }
@@ -84,8 +87,8 @@ fn unscale_of(exponent: u32) -> f32 {
   return bitcast<f32>((exponent - 7u) << 23u);
 }
 
-// Rounds `x` to the 11 binary digits of an f16 number. The result is not computed as f32(f16(x)), because a compiler may replace
-// that by x.
+// Rounds `x` to the 11 binary digits of an f16 number. The result is not computed as f32(f16(x)), because a compiler
+// may replace that by x.
 fn leading_digits(x: f32) -> f32 {
   return bitcast<f32>((bitcast<u32>(x) + 0x1000u) & 0xffffe000u);
 }
@@ -97,8 +100,8 @@ fn multiply(left_high: Left, left_low: Left, right_high: Right, right_low: Right
   return subgroupMatrixMultiplyAccumulate(left_high, right_high, middle);
 }
 
-// Adds a unit of sums to C. The first element of the patch is C[i0, j0], and the unit begins at (row, col) of the patch. If `is_first`
-// is true, the unit belongs to the first chain, and the old C is multiplied by β.
+// Adds a unit of sums to C. The first element of the patch is C[i0, j0], and the unit begins at (row, col) of the
+// patch. If `is_first` is true, the unit belongs to the first chain, and the old C is multiplied by β.
 fn add_unit(sum: Sum, i0: u32, j0: u32, row: u32, col: u32, local: u32, is_first: bool) {
   let mine = local / 32u * UNIT * UNIT;
   workgroupBarrier();

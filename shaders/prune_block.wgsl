@@ -1,8 +1,7 @@
-// Prunes one block, which is some consecutive columns of a weight matrix. The two kernels are described in
-// src/device/kernels/prune_block.ts. `prune_block` chooses the entries to prune before its loop over the columns.
-// `prune_block_n_m` chooses them when its loop reaches a group of columns, one group at a time. The functions
-// of the loop are in shared/column_loop.wgsl, which is prepended to this file. Lanes are the invocations that
-// share one row. Segments and spans are ranges of columns, which that file explains.
+// Prunes one block of columns of a weight matrix. The two kernels are described in src/device/kernels/prune_block.ts.
+// `prune_block` chooses the entries to prune before its loop over the columns. `prune_block_n_m` chooses them when its
+// loop reaches a group of columns, one group at a time. The functions of the loop are in shared/column_loop.wgsl, which
+// is prepended to this file.
 
 // The members of Params, and three more.
 struct GroupParams {
@@ -30,9 +29,8 @@ struct GroupParams {
 @group(0) @binding(6) var<storage, read> forced: array<u32>;
 @group(0) @binding(7) var<uniform> group_params: GroupParams;
 
-// Compares the keys of the row with the threshold, and records the results in `pruned` and `tied`. A key is a
-// u32 with the same order as the score of its entry. Several lanes read neighbouring keys at the same time, and set
-// single bits. A single lane writes whole words of 32 bits, one bit per key.
+// Compares the keys of the row with the threshold, and records the results in `pruned` and `tied`. Several lanes read
+// neighbouring keys at the same time, and set single bits. A single lane writes whole words of 32 bits, one per key.
 fn compare_keys(p: Params, lane: Lane) {
   if !lane.exists {
     return;
@@ -63,8 +61,8 @@ fn compare_keys(p: Params, lane: Lane) {
   }
 }
 
-// Prunes the first ties of the row, at most as many as element 2 + matrix_row of `selection` says, and
-// subtracts their number from that element. A tie is an entry whose key equals the threshold.
+// Prunes the first ties of the row, at most as many as element 2 + matrix_row of `selection` says, and subtracts their
+// number from that element.
 fn choose_ties(lane: Lane) {
   if !lane.exists || lane.index > 0 {
     return;

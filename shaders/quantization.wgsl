@@ -1,6 +1,6 @@
-// Computes the grids of whole rows of weights, and encodes weights that are rounded to a grid. A grid is the set
-// of values that weights are rounded to. The kernels are described in src/device/kernels/quantization.ts. The arithmetic
-// of a grid is in shared/quantization_grid.wgsl, which is prepended to this file.
+// Computes the grids of whole rows of weights, and encodes weights that are rounded to a grid. The kernels are
+// described in src/device/kernels/quantization.ts. The arithmetic of a grid is in shared/quantization_grid.wgsl, which
+// is prepended to this file.
 
 struct ExtremesParams {
   rows: u32,
@@ -41,7 +41,7 @@ struct EncodeParams {
 @group(0) @binding(3) var<storage, read_write> encode_target: array<u32>;
 @group(0) @binding(4) var<uniform> encode_params: EncodeParams;
 
-// The number of invocations (lanes) that share a row in row_extremes.
+// The number of lanes of a row in row_extremes.
 const LANES: u32 = 64;
 
 // The smallest and the largest element that each lane has read.

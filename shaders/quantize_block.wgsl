@@ -1,10 +1,6 @@
-// Prunes one block, which is some consecutive columns of a weight matrix, and rounds the weights that it keeps.
-// The kernel is described in src/device/kernels/quantize_block.ts. The functions of its loop over the columns are in
-// shared/column_loop.wgsl, and the arithmetic of the grid is in shared/quantization_grid.wgsl. Both files are
-// prepended to this file. Lanes are the invocations that share one row. Segments and spans are ranges of
-// columns, which shared/column_loop.wgsl explains. A group is the
-// m columns in which an n:m pattern keeps n. A grid is the set of values that weights are rounded to. A unit is a
-// run of columns whose weights must all be up to date when the loop reaches the first of them.
+// Prunes one block of columns of a weight matrix, and rounds the weights that it keeps. The kernel is described in
+// src/device/kernels/quantize_block.ts. The functions of its loop over the columns are in shared/column_loop.wgsl, and
+// the arithmetic of the grid is in shared/quantization_grid.wgsl. Both files are prepended to this file.
 
 // The members of Params in shared/column_loop.wgsl, and eight more.
 struct QuantizeParams {

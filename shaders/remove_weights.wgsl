@@ -1,6 +1,5 @@
-// Removes weights one at a time, independently in each row. src/device/kernels/remove_weights.ts describes the
-// method and the buffers. A workgroup handles one row. A quad is four neighbouring columns, and each
-// invocation always handles the same quads of the row.
+// Removes weights one at a time, independently in each row. src/device/kernels/remove_weights.ts describes the method
+// and the buffers. A workgroup handles one row, and each invocation always handles the same quads of the row.
 
 struct Params {
   rows: u32,

@@ -41,7 +41,8 @@ const SEGMENT: u32 = 8;
 // Columns of coefficients per chunk.
 const CHUNK: u32 = 32;
 
-// The sum for column s of the segment and row i of R (or for row s of the segment and column i of U) is at s · SIZE + i.
+// The sum for column s of the segment and row i of R (or for row s of the segment and column i of U) is at s · SIZE +
+// i.
 var<workgroup> sums: array<f32, SEGMENT * SIZE>;
 // The 8 coefficients of column t of the chunk are at 2t and 2t + 1.
 var<workgroup> staged: array<vec4f, CHUNK * 2>;

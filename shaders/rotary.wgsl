@@ -1,6 +1,5 @@
-// Applies the rotary position embedding in place. It rotates pairs of elements of each attention head by
-// angles that depend on the token's position. Each row of `table` has the cosines of all angles of one token,
-// followed by the sines. Each invocation rotates one pair.
+// Applies the rotary position embedding in place. src/device/kernels/forward/rotary.ts describes the buffers. Each
+// invocation rotates one pair.
 
 struct Params {
   rows: u32,

@@ -1,6 +1,5 @@
-// Searches the grids of whole rows of weights. A grid is the set of values that weights are rounded to. The kernels
-// and the search are described in src/device/kernels/search_grids.ts. The candidates of the search are in
-// shared/quantization_grid.wgsl, which is prepended to this file.
+// Searches the grids of whole rows of weights. src/device/kernels/search_grids.ts describes the kernels and the search.
+// The candidates of the search are in shared/quantization_grid.wgsl, which is prepended to this file.
 
 struct ErrorsParams {
   rows: u32,

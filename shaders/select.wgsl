@@ -1,9 +1,5 @@
-// Selects exactly the k smallest scores by radix select. The kernels are described in
-// src/device/kernels/selection/select.ts. Here, each of them has its own entry point and bindings.
-//
-// A key is a u32 with the same order as the scores. The threshold is the k-th smallest key. It is found one
-// byte at a time, from level 0, the most significant byte, to level 3. A tie is an entry whose key equals the
-// threshold. shared/select.wgsl has the code that select_block.wgsl uses too.
+// Selects exactly the k smallest scores by radix select. src/device/kernels/selection/select.ts describes the method
+// and the kernels. shared/select.wgsl is prepended to this file.
 
 struct ScoreParams {
   rows: u32,
@@ -93,8 +89,7 @@ fn key_histogram(
 ) {
   let level = histogram_params.level;
   let shift = 24 - 8 * level;
-  // A bit mask of all bytes that are more significant than the byte at `level`. At level 0 there are none.
-  let above = select(~0u << (32 - 8 * level), 0, level == 0);
+  let above = bytes_above(level);
   let threshold = histogram_selection[0];
   let start = linear_index(workgroup, grid, 0, BINS * KEYS_PER_INVOCATION) + local;
 
@@ -152,8 +147,8 @@ fn count_ties(
 
   atomicStore(&row_ties[local], 0);
   workgroupBarrier();
-  // The rows follow each other without gaps, so the workgroup reads them as one sequence of keys. Ties are rare, so there is little
-  // contention for the atomics.
+  // The rows follow each other without gaps, so the workgroup reads them as one sequence of keys. Ties are rare, so
+  // there is little contention for the atomics.
   for (var i = local; i < rows * cols; i += COUNT_ROWS) {
     if count_keys[first * cols + i] == threshold {
       atomicAdd(&row_ties[i / cols], 1);

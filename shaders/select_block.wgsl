@@ -1,10 +1,5 @@
-// Selects exactly the k smallest scores, like select.wgsl, if all of them are in one block. It takes four
-// dispatches instead of eleven. The first of them is update_block.wgsl. The kernels are described in
-// src/device/kernels/selection/select_block.ts. Here, each of them has its own entry point and bindings.
-//
-// The threshold, which is the k-th smallest key, is found 11 bits at a time, from level 0 to level 2, which has
-// the remaining 10 bits. A tie is an entry whose key equals the threshold. shared/select.wgsl and
-// shared/digits.wgsl are prepended to this file.
+// Selects exactly the k smallest scores if all of them are in one block. src/device/kernels/selection/select_block.ts
+// describes the method and the kernels. shared/select.wgsl and shared/digits.wgsl are prepended to this file.
 
 struct RefineParams {
   count: u32,

@@ -1,7 +1,6 @@
-// Copies elements from some rows of a packed upper triangle into a tile, which is a part of the matrix in a
-// buffer of its own. In the packed form, row i of the matrix has only its elements from column i on, and the
-// rows follow each other without gaps. Each invocation writes one element of the tile. Elements are declared
-// as u32, so that they are copied bit for bit.
+// Copies elements from some rows of a packed upper triangle into a tile. src/device/kernels/transfer/unpack_upper.ts
+// describes the packed form. Each invocation writes one element of the tile. Elements are declared as u32, so that they
+// are copied bit for bit.
 
 struct Params {
   n: u32,

@@ -3,8 +3,8 @@
 //
 // The update is the matrix product A·U, where U is upper triangular. Each workgroup computes a patch of 64×64
 // elements, and each invocation computes 4×4 of them in registers. The workgroup multiplies one slice at a time. A
-// slice is 16 columns of A and the matching 16 rows of U, staged in workgroup memory. A quad is four neighbouring
-// elements of a row. Elements past the edges count as zero.
+// slice is 16 columns of A and the matching 16 rows of U, staged in workgroup memory. Elements past the edges count
+// as zero.
 
 struct Params {
   rows: u32,

@@ -1,7 +1,5 @@
-// Sets the columns of a weight matrix that belong to dead inputs to zero. An input of a layer is dead if it
-// was zero for every token of the calibration text. `w` is a tile (a part) of the weight matrix, which begins
-// at column `first` of the matrix. Each invocation handles one element. Elements of other columns are not
-// written.
+// Sets the columns of a weight matrix that belong to dead inputs to zero. src/device/kernels/zero_columns.ts describes
+// the buffers. Each invocation handles one element. Elements of other columns are not written.
 
 struct Params {
   rows: u32,

@@ -1,10 +1,8 @@
-/** Runs a case of a kernel on a device. */
-
 import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
 import type { Kernel } from "../../src/device/kernels/kernel.ts";
 import type { KernelCase, Values } from "../../src/device/kernels/kernel_case.ts";
 
-/** Dispatches a case, and returns the contents of the buffers that the kernel writes. Operands that are the same array share a buffer. */
+/** Dispatches a case, and returns the results. Operands that are the same array share a buffer. */
 export async function dispatchCase(
   backend: Backend,
   kernel: Kernel,

@@ -9,7 +9,7 @@ import { runReference } from "../../tests/reference/run_reference.ts";
 
 /** Kernels whose exact outputs depend on comparisons of rounded numbers. */
 const DECIDING = ["prune_block_n_m", "quantize_block", "remove_weights", "fit_grids", "encode_codes"];
-/** The relative change of the operands under which the decisions must stay the same. It is far larger than rounding errors. */
+/** The relative change of the operands that must change no decision. It is far larger than rounding errors. */
 const DISTURBANCE = 2 ** -18;
 
 /** Returns the committed fingerprints, by the names of the cases and their outputs. */
@@ -20,7 +20,7 @@ export function expectedFingerprints(): Record<string, Record<string, ResultFing
   );
 }
 
-/** Returns the case of an adapter that rounds the operands to bfloat16. */
+/** Returns `checkCase` as an adapter computes it that rounds the operands to bfloat16. */
 function withRoundedOperands(checkCase: CheckCase): CheckCase {
   const round = (values: Values) =>
     Float32Array.from(values, (value) => decodeFloat16(encodeFloat16(value, BF16), BF16));
@@ -38,7 +38,7 @@ function withRoundedOperands(checkCase: CheckCase): CheckCase {
   };
 }
 
-/** Computes the fingerprints of one case. @throws {Error} if a decision of the kernel is so close that rounding errors could change it */
+/** Computes the fingerprints of one case. @throws {Error} if rounding errors could change a decision of the kernel */
 function expectedOutputs(checkCase: CheckCase): Record<string, ResultFingerprint> {
   const before = checkCase.buffers(), { name, subject } = checkCase;
   const outputs = fingerprints(checkCase, before, compute(checkCase, before));
@@ -73,7 +73,7 @@ function compute({ steps }: CheckCase, before: Readonly<Record<string, Values>>)
   return contents;
 }
 
-/** Changes every float a little, except those that a kernel compares exactly (zero points and codes are whole numbers). */
+/** Changes every float a little, except whole numbers, because zero points and codes must stay exact. */
 function disturb(before: Readonly<Record<string, Values>>, seed: number): Record<string, Values> {
   const next = generator(seed);
   const change = (value: number) =>
@@ -108,7 +108,7 @@ function fingerprints(
   );
 }
 
-/** Rounds to ten significant digits, which are far more than f32 has. */
-function shorten(value: number): number {
+/** Rounds to ten significant digits. A float has seven. */
+export function shorten(value: number): number {
   return Number(value.toPrecision(10));
 }

@@ -12,8 +12,9 @@ import {
   referenceSparseGpt,
 } from "../../tests/reference/sparsegpt.ts";
 import { referenceWanda } from "../../tests/reference/wanda.ts";
+import { shorten } from "./expected.ts";
 
-/** The relative change of the operands under which the mask must stay the same. It is larger than rounding errors. */
+/** The relative change of the weights that must not change the mask. It is larger than rounding errors. */
 const DISTURBANCE = 2 ** -20;
 
 /** Returns the fingerprints of all layers, by the names of the cases and their outputs. */
@@ -21,7 +22,7 @@ export function expectedLayers(): Record<string, Record<string, ResultFingerprin
   return Object.fromEntries(LAYER_CASES.map((layerCase) => [layerCase.name, expectedOutputs(layerCase)]));
 }
 
-/** @throws {Error} if the choice of an entry is so close that rounding errors could change it */
+/** @throws {Error} if rounding errors could change the mask */
 function expectedOutputs(layerCase: LayerCase): Record<string, ResultFingerprint> {
   const operands = layerCase.operands(), results = solve(layerCase, operands.weight, operands.hessian);
   for (const seed of [1, 2, 3]) {
@@ -82,17 +83,13 @@ function solveReference(layer: ReferenceLayer, parameters: LayerCase["parameters
 
 /** Factors the statistics with ten times more damping after each failure. */
 function factorWithRetries(
-  { hessian, cols }: ReferenceLayer,
+  layer: ReferenceLayer,
   damping: number,
 ): { factor: ReferenceFactor; damping: number } {
   try {
-    return { factor: referenceFactor(hessian, cols, damping), damping };
+    return { factor: referenceFactor(layer.hessian, layer.cols, damping), damping };
   } catch (error) {
     if (damping >= 1) throw error;
-    return factorWithRetries({ hessian, cols } as ReferenceLayer, Math.min(1, 10 * damping));
+    return factorWithRetries(layer, Math.min(1, 10 * damping));
   }
-}
-
-function shorten(value: number): number {
-  return Number(value.toPrecision(10));
 }

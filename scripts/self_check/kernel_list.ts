@@ -1,6 +1,6 @@
 /**
- * Writes the list of all kernels to `src/device/kernels/kernels.ts`, from the files that declare them. The list is a file, because
- * the bundles of the packages and of the Worker cannot read folders.
+ * Writes the list of all kernels to `src/device/kernels/kernels.ts`, from the files that declare them. The list is a
+ * file, because the bundles of the packages and of the Worker cannot read folders.
  */
 
 import { declarationFiles } from "../structure/kernels.ts";
@@ -12,8 +12,8 @@ export const KERNELS_FILE = new URL("kernels.ts", FOLDER);
 const LINE_WIDTH = 110;
 
 const HEADER = `/**
- * The list of all kernels, which \`deno task generate\` writes. The kernels that prune a layer come before those of a model's
- * forward pass and of its training.
+ * The list of all kernels, which \`deno task generate\` writes. The kernels that prune a layer come before those of a
+ * model's forward pass and of its training.
  */
 
 `;

@@ -1,8 +1,6 @@
 /**
- * Writes the list of kernels, and the numbers that the self-check of a device expects. Run it after a change of the
- * kernels' declarations, which contain the cases of the check:
- *
- *     deno task generate
+ * Writes the list of kernels, and the numbers that the self-check of a device expects. Run `deno task generate`, which
+ * runs this program, after a change of the kernels' declarations, because they contain the cases of the check.
  */
 
 import { KERNELS_FILE, renderKernelList } from "./kernel_list.ts";

@@ -1,6 +1,6 @@
 /**
- * Checks the devices of this machine, and prints how long the check takes. The first number of a device includes the time in
- * which JavaScript compiles the check itself:
+ * Checks the devices of this machine, and prints how long a check takes. The first check of a device includes the time
+ * in which JavaScript compiles the code of the check:
  *
  *     deno task self-check
  */

@@ -1,7 +1,7 @@
 // The activation functions of linear layers.
 
-// Values of the `activation` parameter, as in ACTIVATION_CODE of src/device/kernels/forward/activate.ts. Any other value
-// means the identity.
+// Values of the `activation` parameter, as in ACTIVATION_CODE of src/device/kernels/forward/activate.ts. Any other
+// value means the identity.
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
 const GELU: u32 = 3;
@@ -13,7 +13,7 @@ fn times_sigmoid(x: f32, z: f32) -> f32 {
   return x / (1 + exp(min(-z, 87)));
 }
 
-// The polynomial p(z) in formula 7.1.26 of Abramowitz and Stegun, which approximates erfc(z) = p(z)·exp(−z²) for z ≥ 0 with an
+// The polynomial p(z) in formula 7.1.26 of Abramowitz and Stegun, by which erfc(z) is p(z)·exp(−z²) for z ≥ 0 with an
 // absolute error of at most 1.5e-7. erfc is 1 minus the error function.
 fn erfc_polynomial(z: f32) -> f32 {
   let t = 1 / (1 + 0.3275911 * z);

@@ -1,5 +1,5 @@
-// What the shaders of attention and of its gradients have in common: which keys a query attends to. The parameters are
-// declared in another file.
+// The keys that a query attends to, for the shaders of attention and of its gradients. The file that this one is
+// appended to declares the parameters.
 
 // The number of queries per workgroup.
 const QUERIES: u32 = 64;

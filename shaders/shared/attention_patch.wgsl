@@ -1,7 +1,6 @@
-// What the shaders of the gradients of attention have in common: the parameters, and the dot products of 64 rows with
-// 64 columns. A row or a column is a token's part of an operand, such as its query of one head. The invocations form a
-// square, and each of them computes a patch of 4 × 4 products. A quad is four neighbouring dimensions of a head. The
-// shaders define `load_quad`.
+// The parameters of the shaders of the gradients of attention, and the dot products of 64 rows with 64 columns. A row
+// or a column is a token's part of an operand, such as its query of one head. The invocations form a square, and each
+// of them computes 4 × 4 of the products. The shaders define `load_quad`.
 
 struct Params {
   batch: u32,

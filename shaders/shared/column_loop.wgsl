@@ -1,17 +1,16 @@
-// Functions shared by the kernels of prune_block.wgsl and quantize_block.wgsl. A kernel handles one block,
-// which is some consecutive columns of a weight matrix. Its loop goes over the columns of the block. In
-// column j of a row w, it replaces the weight w[j] by its result q, which is 0 if the entry was chosen to be
-// pruned. It then subtracts the error err = (w[j] − q)/U[j,j] from the later columns: w[c] −= err·U[j,c] for
-// c > j. Here U is an upper triangular matrix. Other functions load the weights and store the results. The
-// members of Params and the bindings are explained in src/device/kernels/prune_block.ts.
+// Functions that the kernels of prune_block.wgsl and quantize_block.wgsl share. A kernel handles one block, and its
+// loop goes over the columns of the block. In column j of a row w, it replaces the weight w[j] by its result q, which
+// is 0 if the entry was chosen to be pruned. It then subtracts the error err = (w[j] − q)/U[j,j] from the later
+// columns: w[c] −= err·U[j,c] for c > j. Here U is an upper triangular matrix. Other functions load the weights and
+// store the results. The members of Params and the bindings are explained in src/device/kernels/prune_block.ts.
 //
-// Before the loop reaches a column, the kernels have chosen the entries to prune and recorded them as bits in
-// workgroup memory. The file that this one is prepended to defines two functions: `settle` computes q and err
-// of one entry, and `is_forced` says whether an entry of an n:m group must be pruned whatever its score.
+// Before the loop reaches a column, the kernels have chosen the entries to prune and recorded them as bits in workgroup
+// memory. The file that this one is prepended to defines two functions: `settle` computes q and err of one entry, and
+// `is_forced` says whether an entry of an n:m group must be pruned whatever its score.
 //
-// Each workgroup handles 8 rows of the block. Each row is shared by LANES invocations, which are called the
-// lanes of the row. The lanes handle the columns in segments of 4. Every lane computes all errors of a segment
-// in its own registers, and then updates its share of the later columns. So one barrier per segment is enough.
+// Each workgroup handles 8 rows of the block. Each row is shared by LANES invocations, which are called the lanes of
+// the row. The lanes handle the columns in segments of 4. Every lane computes all errors of a segment in its own
+// registers, and then updates its share of the later columns. So one barrier per segment is enough.
 
 struct Params {
   rows: u32,
@@ -56,8 +55,8 @@ const STRIDE: u32 = MAX_SIZE + 16;
 // Words that hold one bit per column.
 const WORDS: u32 = MAX_SIZE / 32;
 
-// The elements of `kept_weights`. If rows have only one lane, only a search for grids uses `kept_weights`, and KEPT is 1
-// in the kernels without a search.
+// The elements of `kept_weights`. If rows have only one lane, only a search for grids uses `kept_weights`, and KEPT is
+// 1 in the kernels without a search.
 override KEPT: u32 = ROWS * STRIDE;
 
 // The weights of the rows, with the updates made so far.
@@ -67,8 +66,7 @@ var<workgroup> weights: array<f32, ROWS * STRIDE>;
 var<workgroup> kept_weights: array<f32, KEPT>;
 // Bit j%32 of word j/32 of a row is set if column j of the block is pruned.
 var<workgroup> pruned: array<atomic<u32>, ROWS * WORDS>;
-// Bit j%32 of word j/32 of a row is set if the entry in column j is a tie. Only prune_block uses these bits. A tie
-// is an entry whose key (a u32 with the order of the scores) equals the threshold below which all are pruned.
+// Bit j%32 of word j/32 of a row is set if the entry in column j is a tie. Only prune_block uses these bits.
 var<workgroup> tied: array<atomic<u32>, ROWS * WORDS>;
 
 // An invocation and the row that it works on.
@@ -106,7 +104,7 @@ fn is_pruned(lane: Lane, j: u32) -> bool {
   return ((atomicLoad(&pruned[lane.local_row * WORDS + j / 32]) >> (j % 32)) & 1) == 1;
 }
 
-// Element `at` of the buffer `u`, which is declared as an array of quads (four neighbouring elements).
+// Element `at` of the buffer `u`, which is declared as an array of quads.
 fn u_at(at: u32) -> f32 {
   return u[at / 4][at % 4];
 }
@@ -156,8 +154,8 @@ fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
   }
 }
 
-// The key by which the entries of a group are ordered: 0 if the entry is forced, which means that it must be
-// pruned, and otherwise a positive number that grows with the entry's score |w[j]/U[j,j]|.
+// The key by which the entries of a group are ordered: 0 if the entry is forced, and otherwise a positive number that
+// grows with the entry's score |w[j]/U[j,j]|.
 fn group_key(p: Params, lane: Lane, j: u32) -> u32 {
   if is_forced(p, lane, j) {
     return 0;

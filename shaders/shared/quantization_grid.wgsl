@@ -1,5 +1,4 @@
-// Computes a grid, which is the set of values that weights are rounded to. src/tensor/quantization.ts
-// has the formulas.
+// Computes the grids to which weights are rounded. src/tensor/quantization.ts has the formulas.
 
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
@@ -67,8 +66,8 @@ struct Candidates {
   zeros: vec4f,
 }
 
-// Returns the candidates 4·quad … 4·quad + 3 of a stage of a search that has arrived at the grid `start`. Candidate 0 is
-// `start` itself. Stage 0 tries the scales of `start` times 12/10, 12/11 … 12/25. Stage 1 tries scales within 6 % of
+// Returns the candidates 4·quad … 4·quad + 3 of a stage of a search that has arrived at the grid `start`. Candidate 0
+// is `start` itself. Stage 0 tries the scales of `start` times 12/10, 12/11 … 12/25. Stage 1 tries scales within 6 % of
 // it, and for asymmetric grids also the neighbouring zeros.
 fn candidates_of(start: QuantizationGrid, stage: u32, quad: u32, rule: GridRule) -> Candidates {
   let n = 4 * quad + vec4u(0, 1, 2, 3);
@@ -92,8 +91,8 @@ fn candidate_grid(start: QuantizationGrid, stage: u32, n: u32, rule: GridRule) -
   return QuantizationGrid(candidates.scales[n % 4], candidates.zeros[n % 4]);
 }
 
-// Returns the squared errors of a weight that is rounded to the candidates, times the square of `importance`. `inverses` are
-// 1/scale.
+// Returns the squared errors of a weight that is rounded to the candidates, times the square of `importance`.
+// `inverses` are 1/scale.
 fn grid_errors_of(candidates: Candidates, inverses: vec4f, max_code: f32, weight: f32, importance: f32) -> vec4f {
   let steps = clamp(round(weight * inverses), -candidates.zeros, max_code - candidates.zeros);
   let errors = (weight - steps * candidates.scales) * importance;

@@ -1,5 +1,4 @@
-// The parts that select.wgsl, select_block.wgsl and update_block.wgsl share: the key of an entry, and a scan over a
-// workgroup of BINS invocations.
+// The parts that the shaders of selections share: the key of an entry, and a scan over a workgroup of BINS invocations.
 
 // One histogram bin for each value of a byte.
 const BINS: u32 = 256;
@@ -24,8 +23,13 @@ fn inclusive_scan(local: u32, value: u32) -> u32 {
   return sum;
 }
 
-// Returns the key of an entry: 0 if the entry is forced, which means that it must be pruned, and otherwise a
-// positive number with the same order as the magnitude of its score.
+// A bit mask of the bytes of a key that are more significant than the byte at `level`. At level 0 there are none.
+fn bytes_above(level: u32) -> u32 {
+  return select(~0u << (32 - 8 * level), 0, level == 0);
+}
+
+// Returns the key of an entry: 0 if the entry is forced, and otherwise a positive number with the same order as the
+// magnitude of its score.
 fn key_of_score(score: f32, is_forced: bool) -> u32 {
   return select((bitcast<u32>(score) & 0x7fffffff) + 1, 0, is_forced);
 }

@@ -1,4 +1,4 @@
-/** The texts and the meaning of caught errors. The type of a caught error is unknown, because JavaScript can throw any value. */
+/** Messages and reasons of caught errors. Their type is unknown, because JavaScript can throw any value. */
 
 /** Returns the message of `error`. A value that is not an Error is converted to a string. */
 export function messageOf(error: unknown): string {
@@ -10,12 +10,12 @@ export function stackOf(error: unknown): string {
   return error instanceof Error ? error.stack ?? String(error) : String(error);
 }
 
-/** Whether Deno refused an operation because the process was started without this permission. Another attempt is refused as well. */
+/** Whether Deno refused an operation because the process lacks the permission. Retries are refused too. */
 export function isNotPermitted(error: unknown): error is Error {
   return error instanceof Error && error.name === "NotCapable";
 }
 
-/** Texts of failures that every further attempt repeats, and the words in which Pare reports them. */
+/** Permanent failures: a pattern in the runtime's message, and the reason that Pare reports. */
 const PERMANENT_REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
   [
     /bad port|requests to port \d+ are blocked/i,
@@ -27,8 +27,8 @@ const PERMANENT_REASONS: readonly (readonly [found: RegExp, reason: string])[] =
   ],
 ];
 
-/** Texts of failures that may pass. Node gives codes, and Deno sentences. */
-const REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
+/** Transient failures. Node reports codes, and Deno reports sentences. */
+const TRANSIENT_REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
   [/ECONNREFUSED|connection refused/i, "connection refused"],
   [/ENOTFOUND|EAI_AGAIN|dns error|failed to lookup address/i, "the name of the server cannot be resolved"],
   [/ENETUNREACH|EHOSTUNREACH|network is unreachable|no route to host/i, "no route to host"],
@@ -43,16 +43,16 @@ const REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
 const DENO_PREFIX = /^error sending request.*client error \(\w+\): /;
 
 /**
- * Returns the reason why a request failed, such as `connection refused`. `fetch` itself says only "fetch failed". The reason is in the
- * chain of causes, and every runtime words it in its own way. An unknown error gives the message of its first cause.
+ * Returns the reason why a request failed, such as `connection refused`, from the chain of causes, because `fetch`
+ * itself says only "fetch failed". If no pattern matches, the result is the message of the root cause.
  */
 export function connectionReason(error: unknown): string {
   const chain = [...causes(error)], text = textOf(chain);
-  const known = [...PERMANENT_REASONS, ...REASONS].find(([found]) => found.test(text))?.[1];
-  return known ?? messageOf(chain.at(-1)).replace(DENO_PREFIX, "");
+  const match = [...PERMANENT_REASONS, ...TRANSIENT_REASONS].find(([found]) => found.test(text));
+  return match?.[1] ?? messageOf(chain.at(-1)).replace(DENO_PREFIX, "");
 }
 
-/** Whether every further attempt fails for the same reason. */
+/** Whether every retry fails for the same reason. */
 export function isPermanentFailure(error: unknown): boolean {
   const text = textOf([...causes(error)]);
   return PERMANENT_REASONS.some(([found]) => found.test(text));

@@ -1,12 +1,13 @@
 /**
- * Makes texts from outside safe. Names from a checkpoint, a server or a job can have control characters that move the cursor, change
- * colours or hide output of a terminal. Errors quote long texts in part, so that the answer to a hostile request stays small.
+ * Makes texts from outside safe. Names from a checkpoint, a server or a job can have control characters that move the
+ * cursor, change colours or hide output of a terminal. Errors quote long texts in part, so that the answer to a hostile
+ * request stays small.
  */
 
-/** Matches control characters, line separators, the characters that reverse the direction of text, and halves of surrogate pairs. */
+/** Matches control characters, line separators, marks of the text's direction, and halves of surrogate pairs. */
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
-/** Returns `text` in one line, with control characters as escapes of JSON such as `\u001b`. A line of JSON stays valid JSON. */
+/** Returns `text` in one line, with control characters as JSON escapes such as `\u001b`. JSON stays valid. */
 export function printableLine(text: string): string {
   return text.replace(
     UNPRINTABLE,
@@ -14,12 +15,12 @@ export function printableLine(text: string): string {
   );
 }
 
-/** Returns `text` with its lines and tabs, and with all other control characters escaped as by {@link printableLine}. */
+/** Returns `text` with its lines and tabs, and all other control characters escaped as by {@link printableLine}. */
 export function printableText(text: string): string {
   return text.replace(/[^\n\t]+/g, printableLine);
 }
 
-/** The largest quotes from a value and from a list. */
+/** The most characters that are quoted of a value, and the most items that are quoted of a list. */
 const MAX_QUOTED_CHARACTERS = 200, MAX_QUOTED_ITEMS = 20;
 
 /** Returns `text`, or its first `characters` characters and `…` if it is longer. The default is 200. */
@@ -32,7 +33,7 @@ export function firstItems<T>(items: readonly T[]): readonly T[] {
   return items.slice(0, MAX_QUOTED_ITEMS);
 }
 
-/** Joins `items` to a text such as `2, 3, 4`. From a longer list, it takes the first 20 items and says how many are left out. */
+/** Joins `items` to a text such as `2, 3, 4`. Of a list with more than 20 items, the rest is replaced by its number. */
 export function joinedItems(items: readonly unknown[], separator = ", "): string {
   const parts = firstItems(items).map((item) => shortened(String(item)));
   const omitted = items.length - parts.length;

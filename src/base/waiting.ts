@@ -1,5 +1,3 @@
-/** Functions that wait until something happens, a signal is aborted or a time is over. */
-
 /** Settles like `promise`, or rejects with the signal's reason as soon as the signal is aborted. */
 export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   if (!signal) return promise;
@@ -23,8 +21,8 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * Yields the items of `items`. When the signal is aborted, the generator throws the signal's reason at once. It then also calls
- * `items.return()`, but it does not wait for the step that `items` is executing, and it ignores an error of that step.
+ * Yields the items of `items`. When the signal is aborted, the generator throws the signal's reason at once. It then
+ * also calls `items.return()`, but neither waits for the step that `items` is executing nor reports its error.
  */
 export async function* untilAborted<T>(
   items: AsyncGenerator<T, void, undefined>,
@@ -48,7 +46,7 @@ export async function* untilAborted<T>(
   }
 }
 
-/** Waits until `promise` settles, at most `milliseconds`. Returns whether it has settled. An error of the promise is ignored. */
+/** Waits until `promise` settles, at most `milliseconds`. Returns whether it has settled. Its error is ignored. */
 export async function settlesWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timeout = new Promise<false>((resolve) => timer = setTimeout(() => resolve(false), milliseconds));
@@ -61,7 +59,7 @@ export async function settlesWithin(promise: Promise<unknown>, milliseconds: num
 
 const GROWTH = 1.5;
 
-/** Yields pauses in milliseconds without end. The first is `firstMs`, and each is 1.5 times the one before, up to `longestMs`. */
+/** Yields pauses in milliseconds without end: first `firstMs`, then 1.5 times the one before, up to `longestMs`. */
 export function* growingDelays(firstMs: number, longestMs: number): Generator<number, never, void> {
   for (let pauseMs = Math.min(firstMs, longestMs);; pauseMs = Math.min(GROWTH * pauseMs, longestMs)) {
     yield pauseMs;

@@ -1,8 +1,8 @@
 /**
- * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue of kernels that
- * run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly). Every algorithm is written once over
- * this interface, and a backend only supplies the kernels. A backend is not a tensor library, because it infers no shapes and
- * contains no mathematics. Calls queue work and return at once. Only `read` and `finish` wait for the device.
+ * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue of
+ * kernels that run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly). Every algorithm
+ * is written once over this interface. A backend is not a tensor library: it infers no shapes and has no mathematics.
+ * Calls queue work and return at once. Only `read`, `finish`, and uploads that run far ahead wait for the device.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
@@ -24,7 +24,7 @@ export interface HostMemory {
 }
 
 export interface Adapter {
-  /** A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)` or `WebAssembly SIMD, 2 threads`. */
+  /** A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)`, `WebAssembly SIMD, 2 threads`. */
   readonly name: string;
   /** Whether the adapter is a GPU interface that is emulated on the CPU. */
   readonly software: boolean;
@@ -55,25 +55,29 @@ export interface Backend {
 
   /**
    * Allocates `byteLength` bytes (rounded up to a multiple of 4).
-   * @throws {OutOfDeviceMemoryError} naming the label, the size and the limit, if the buffer is over `maxBufferBytes` or does
-   *   not fit in free memory. Some backends notice the lack of memory late, and throw from the next `read` or `finish`.
+   * @throws {OutOfDeviceMemoryError} naming the label, the size and the limit, if the buffer is over `maxBufferBytes`
+   *   or does not fit in free memory. Some backends notice the latter late, and throw from the next `read` or `finish`
    */
   createBuffer(label: string, byteLength: number): DeviceBuffer;
 
   /**
-   * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may reuse `bytes` as
-   * soon as the call returns, unless they lie in memory of `borrowMemory`.
+   * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may reuse
+   * `bytes` as soon as the call returns, unless they lie in memory of `borrowMemory`.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void;
 
   /**
-   * Lends memory of the host, which the caller fills and passes to one `write`, whole or in part. The write takes the memory,
-   * so the caller must not use it afterwards. Waits while too many written bytes are on their way to the device. Undefined if
-   * `write` always copies. @throws {DeviceLostError}
+   * Lends memory of the host, which the caller fills and passes to one `write`, whole or in part. The write takes the
+   * memory, so the caller must not use it afterwards. Waits while too many written bytes are on their way to the
+   * device. Undefined if `write` always copies.
+   * @throws {DeviceLostError}
    */
   borrowMemory?(byteLength: number): Promise<HostMemory>;
 
-  /** Waits while the staging memory has no room for such a write. Undefined if the backend has none. @throws as {@link read} */
+  /**
+   * Waits until the staging memory has room for a write of `byteLength` bytes. Undefined if there is no such memory.
+   * @throws the same errors as {@link read}
+   */
   stagingRoom?(byteLength: number): Promise<void>;
 
   /** Queues a copy between two buffers of the device. Offsets and length are multiples of 4. */
@@ -96,8 +100,8 @@ export interface Backend {
   ): void;
 
   /**
-   * Copies bytes from the device to the CPU's memory, with the values that the work queued so far gives them. `byteOffset` and
-   * `byteLength` are multiples of 4. The call need not wait for queued work on other buffers.
+   * Copies bytes from the device to the CPU's memory, with the values that the work queued so far gives them.
+   * `byteOffset` and `byteLength` are multiples of 4. The call need not wait for queued work on other buffers.
    * @throws {DeviceLostError} {Error} the first error of earlier work that the device has not reported yet
    */
   read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
@@ -108,7 +112,7 @@ export interface Backend {
   dispose(): Promise<void>;
 }
 
-/** A buffer exceeds the device's limit, or memory is full. A RangeError, because JavaScript's own allocations fail with one. */
+/** A buffer exceeds the device's limit, or memory is full. A RangeError, as for JavaScript's own allocations. */
 export class OutOfDeviceMemoryError extends RangeError {
   override name = "OutOfDeviceMemoryError";
 }
@@ -128,14 +132,14 @@ export interface NamedAdapter {
 export const PAIRED = " in pairs";
 
 /**
- * Returns the part of the name of a `cpu` adapter on which results depend. A library for products changes bits. Paired
- * instructions and the number of threads change only the speed of the backend, because every sum has a fixed order.
+ * Returns the name of a `cpu` adapter without the parts that change only its speed: paired instructions and the number
+ * of threads change no bits, because every sum has a fixed order. A library for products does.
  */
 export function roundingName(name: string): string {
   return name.replace(PAIRED, "").replace(/,[^,]*$/, "");
 }
 
-/** Describes on what the bits of a result depend. Two adapters with the same description give the same bits. */
+/** Describes an adapter. Two adapters with the same description give the same bits. */
 export function describeRounding({ backend, adapter }: NamedAdapter): string {
   return `${backend} (${backend === "cpu" ? roundingName(adapter) : adapter})`;
 }

@@ -1,6 +1,6 @@
 /**
- * The worker's side of a backend that runs in a Web Worker. The server opens the real backend. It then receives the calls that
- * a `RemoteBackend` in another thread (`remote_backend.ts`) sends over a message port, and runs them in order.
+ * The worker's side of a backend that runs in a Web Worker. The server opens the real backend, and runs the calls that
+ * a `RemoteBackend` in another thread (`remote_backend.ts`) sends over a message port, in order.
  */
 
 import { type Backend, type DeviceBuffer, DeviceLostError } from "./backend.ts";
@@ -22,8 +22,8 @@ export interface Port {
 }
 
 /**
- * Opens a backend and runs the calls that arrive at `port` on it, until the backend is disposed of. The first reply reports
- * whether the backend could be opened. The other side must wait for that reply before it sends a call.
+ * Opens a backend and runs the calls that arrive at `port` on it, until the backend is disposed of. The first reply
+ * reports whether the backend could be opened. The other side must wait for that reply before it sends a call.
  */
 export async function serveBackend(port: Port, open: () => Promise<Backend>): Promise<void> {
   const reply = (message: ReplyMessage, transfer: Transferable[] = []) =>
@@ -38,14 +38,7 @@ export async function serveBackend(port: Port, open: () => Promise<Backend>): Pr
   const server = new BackendServer(backend, reply);
   port.addEventListener("message", ({ data }) => void server.handle(data as RequestMessage));
   const { kind, adapter, maxBufferBytes, memoryBytes } = backend;
-  reply({
-    opened: {
-      kind,
-      maxBufferBytes,
-      memoryBytes,
-      adapter: { name: adapter.name, software: adapter.software },
-    },
-  });
+  reply({ opened: { kind, adapter, maxBufferBytes, memoryBytes } });
 }
 
 /** Runs the calls that arrive in messages. Buffers are identified by the ids that the other side chose. */
@@ -122,8 +115,8 @@ class BackendServer {
   }
 
   /**
-   * Sends the memory of a write back as soon as the backend has room for another write of that size. So the other side cannot
-   * run further ahead of the device than the staging memory allows.
+   * Sends the memory of a write back as soon as the backend has room for another write of that size. So the other side
+   * cannot run further ahead of the device than the staging memory allows.
    */
   async #returnMemory({ buffer: returned, byteLength }: Uint8Array<ArrayBuffer>): Promise<void> {
     let error: ErrorData | undefined;
@@ -153,8 +146,8 @@ class BackendServer {
 
   /**
    * Returns the buffer with this id.
-   * @throws {TypeError} if the buffer does not exist, which happens only if its allocation failed. The next awaited call then
-   *   reports the error of the allocation, because that error came first.
+   * @throws {TypeError} if its allocation failed. The next awaited call reports the error of the allocation instead,
+   *   because that error came first
    */
   #buffer(id: number): DeviceBuffer {
     const buffer = this.#buffers.get(id);

@@ -1,12 +1,12 @@
 /**
- * The host memory (the CPU's) through which bytes move to and from a device. A long upload is assembled in it, one piece after
- * the other. If the backend lends memory, each piece is assembled in lent memory, which `write` takes without copying it.
- * Otherwise all pieces share one array, because `write` copies each piece at once.
+ * The memory of the host, the CPU's, through which bytes move to and from a device. The pieces of a long upload are
+ * assembled in it. If the backend lends memory, each piece is assembled in lent memory, which `write` takes without
+ * copying it. Otherwise all pieces share one array, because `write` copies each piece at once.
  */
 
 import type { Backend, HostMemory } from "./backend.ts";
 
-/** Without lent memory and staging memory, an upload waits for the device after this many bytes, because each may be copied. */
+/** Without lent memory and staging memory, an upload waits for the device after this many bytes. */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
 export class UploadMemory implements Disposable {
@@ -34,8 +34,9 @@ export class UploadMemory implements Disposable {
   }
 
   /**
-   * Makes room for another piece, after a piece of `writtenBytes` bytes was written. Waits while earlier pieces occupy too much
-   * memory. @throws {DeviceLostError} {Error} the first error of earlier work, if this call had to wait for the device
+   * Makes room for another piece, after a piece of `writtenBytes` bytes was written. Waits while earlier pieces occupy
+   * too much memory.
+   * @throws {DeviceLostError} {Error} the first error of earlier work, if this call had to wait for the device
    */
   async next(writtenBytes: number): Promise<void> {
     const backend = this.#backend;
@@ -58,14 +59,14 @@ export class UploadMemory implements Disposable {
 }
 
 /**
- * The size of one read of a long range. On a GPU each read waits for the queue, so large reads are better. On the CPU small
- * ones are better, because the allocator reuses their memory and a short copy does not delay other requests.
+ * The size of one read of a long range. On a GPU each read waits for the queue, so large reads are better. On the CPU
+ * small ones are better, because the allocator reuses their memory and a short copy does not delay other requests.
  */
 export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
 
 /**
- * Frees the memory of `bytes`, which nobody uses any more. Its length is 0 afterwards. A thread that creates few objects
- * collects its garbage rarely, so without this call the arrays of many layers would occupy memory at the same time.
+ * Frees the memory of `bytes`, whose length is 0 afterwards. A thread that creates few objects collects its garbage
+ * rarely, so without this call the arrays of many layers would occupy memory at the same time.
  */
 export function freeArray(bytes: Uint8Array<ArrayBuffer>): void {
   bytes.buffer.transfer(0);

@@ -1,7 +1,7 @@
 /**
- * A pool of host memory for uploads through a message port. The side of the port that fills the memory owns the pool. Filled
- * memory moves to the other side without being copied, and comes back when the device has room for more. The pool limits the
- * memory on the other side, and so it limits how far an upload can run ahead of the device.
+ * A pool of host memory for uploads through a message port. The side of the port that fills the memory owns the pool.
+ * Filled memory moves to the other side without being copied, and comes back when the device has room for more. The
+ * pool limits the memory on the other side, and so it limits how far an upload can run ahead of the device.
  */
 
 import type { HostMemory } from "./backend.ts";
@@ -9,7 +9,7 @@ import type { HostMemory } from "./backend.ts";
 /** Borrowers wait while at least this many bytes are on the other side of the port. */
 const DEFAULT_SENT_BYTES = 128 * 2 ** 20;
 
-/** The size of the smallest memory that is allocated. A strip of a request fits into it, so requests of any size share the pool. */
+/** The least memory allocated at a time. A strip of any request fits into it, so all requests share the pool. */
 const LEAST_MEMORY_BYTES = 4 * 2 ** 20;
 
 /** The most unused memory that the pool holds for later uploads, in bytes. */
@@ -28,7 +28,7 @@ export class MemoryPool {
     this.#maxSentBytes = maxSentBytes;
   }
 
-  /** Lends memory of `byteLength` bytes. Waits while too much memory is on the other side. @throws the error of {@link fail} */
+  /** Lends `byteLength` bytes. Waits while too much memory is on the other side. @throws the error of {@link fail} */
   async borrow(byteLength: number): Promise<HostMemory> {
     while (this.#sentBytes >= this.#maxSentBytes && !this.#failure) {
       const turn = Promise.withResolvers<void>();
@@ -47,7 +47,7 @@ export class MemoryPool {
     };
   }
 
-  /** Records that `buffer` is sent to the other side. Returns false if the pool has not lent it, so that the caller must send a copy. */
+  /** Records that `buffer` is sent. Returns false if the pool has not lent it, so that the caller must send a copy. */
   send(buffer: ArrayBufferLike): buffer is ArrayBuffer {
     if (!this.#lent.delete(buffer as ArrayBuffer)) return false;
     this.#sentBytes += buffer.byteLength;

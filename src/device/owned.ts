@@ -1,7 +1,3 @@
-/**
- * `Owned` holds one resource until it is handed over to a caller. `ResourceSet` frees several resources in one call.
- */
-
 interface Destroyable {
   destroy(): void;
 }
@@ -26,6 +22,7 @@ export class Owned<T extends Destroyable> implements Destroyable {
   }
 }
 
+/** Several resources that are freed in one call. */
 export class ResourceSet implements Destroyable {
   readonly #resources: Destroyable[] = [];
 

@@ -1,7 +1,8 @@
 /**
- * A backend whose device is driven by a Web Worker. In Deno, waiting for a WebGPU device blocks the thread that waits, and a
- * server's event loop must keep running. Each call is sent to a backend server in the worker (`backend_server.ts`). Callers
- * see one difference: if memory is full, the error comes from the next `read` or `finish` and not from `createBuffer`.
+ * A backend whose device is driven by a Web Worker. In Deno, waiting for a WebGPU device blocks the thread that waits,
+ * and a server's event loop must keep running. Each call is sent to a backend server in the worker
+ * (`backend_server.ts`). Callers see one difference: if memory is full, the error comes from the next `read` or
+ * `finish` and not from `createBuffer`.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
@@ -32,7 +33,7 @@ export interface RemotePort extends Port {
   addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 }
 
-/** The maximum number of queued calls in one message. Sending a message costs more than running a call, so calls are batched. */
+/** The most queued calls in one message. They are batched, because sending a message costs more than running a call. */
 const CALLS_PER_MESSAGE = 128;
 
 /**

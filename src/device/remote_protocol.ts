@@ -1,12 +1,12 @@
 /**
- * The messages between a `RemoteBackend` (`remote_backend.ts`) and the backend server in a Web Worker (`backend_server.ts`).
- * Messages identify buffers by numbers and kernels by names, and carry errors as plain data. The messages are not validated,
- * because both sides are always the same build of Pare.
+ * The messages between a `RemoteBackend` (`remote_backend.ts`) and the backend server in a Web Worker
+ * (`backend_server.ts`). Messages identify buffers by numbers and kernels by names, and carry errors as plain data. The
+ * messages are not validated, because both sides are always the same build of Pare.
  */
 
 import type { Kernel } from "./kernels/kernel.ts";
 import { KERNELS } from "./kernels/kernels.ts";
-import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "./backend.ts";
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "./backend.ts";
 
 /** A backend call that the server runs without a reply. */
 export type QueuedCall =
@@ -52,18 +52,16 @@ export type RequestMessage =
   | { readonly awaited: AwaitedCall; readonly id: number };
 
 /**
- * A message from the server. The first message describes the opened backend, or has the error if the backend could not be
- * opened. A later message returns the memory of a write, or carries the result of the awaited call with the same id.
+ * A message from the server. The first message describes the opened backend, or has the error if the backend could not
+ * be opened. A later message returns the memory of a write, or carries the result of the awaited call with the same id.
  */
 export type ReplyMessage =
-  | {
-    readonly opened: Pick<Backend, "kind" | "maxBufferBytes" | "memoryBytes"> & { readonly adapter: Adapter };
-  }
+  | { readonly opened: Pick<Backend, "kind" | "adapter" | "maxBufferBytes" | "memoryBytes"> }
   | { readonly failed: ErrorData }
   | { readonly returned: ArrayBuffer; readonly error?: ErrorData }
   | { readonly id: number; readonly bytes?: Uint8Array<ArrayBuffer>; readonly error?: ErrorData };
 
-/** An error as plain data. A message cannot carry the error itself, because a structured clone loses the error's class. */
+/** An error as plain data, because a structured clone of an error loses the error's class. */
 export interface ErrorData {
   readonly name: string;
   readonly message: string;
@@ -76,7 +74,7 @@ export function toErrorData(error: unknown): ErrorData {
     : { name: "Error", message: String(error) };
 }
 
-/** Restores an error. Errors of the classes that callers catch get their class back. Any other becomes an Error with its name. */
+/** Restores an error with its class, if callers catch that class. Any other error becomes an Error with its name. */
 export function fromErrorData({ name, message }: ErrorData): Error {
   if (name === "DeviceLostError") return new DeviceLostError(message);
   if (name === "OutOfDeviceMemoryError") return new OutOfDeviceMemoryError(message);

@@ -1,25 +1,26 @@
 /**
- * A matrix on a device as a grid of square tiles, each in a buffer of its own, because a kernel cannot bind a buffer as large
- * as the largest matrices. Software adapters bind at most 128 MiB. The arithmetic is in `src/layer/linalg/`.
+ * A matrix on a device as a grid of square tiles, each in a buffer of its own, because a kernel cannot bind a buffer as
+ * large as the largest matrices. Software adapters bind at most 128 MiB. The arithmetic is in `src/layer/linalg/`.
  */
 
 import type { Backend, DeviceBuffer } from "./backend.ts";
 
 /**
- * The default number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB, which is under every adapter's limit for
- * a binding, and is large enough to keep a whole GPU busy.
+ * The default number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB, which is under every adapter's
+ * limit for a binding, and is large enough to keep a whole GPU busy.
  */
 export const DEFAULT_TILE_EDGE = 4096;
 
 /**
- * The largest tile edge. A tile of 16384² f32 takes 1 GiB, so all of a layer of OPT-175B with 12288 inputs and outputs is one
- * tile, and one dispatch handles all its rows.
+ * The largest tile edge. A tile of 16384² f32 takes 1 GiB. A layer of OPT-175B with 12288 inputs and outputs is then
+ * one tile, and one dispatch handles all its rows.
  */
 const MAX_TILE_EDGE = 16384;
 
 /**
- * Returns the tile edge for matrices on a backend: the largest power of two from `DEFAULT_TILE_EDGE` to `MAX_TILE_EDGE` with
- * which a tile fits in one buffer. On a CPU and on a software adapter larger tiles would not be faster, so it is the default.
+ * Returns the tile edge for matrices on a backend. On a GPU it is the largest power of two from `DEFAULT_TILE_EDGE` to
+ * `MAX_TILE_EDGE` with which a tile fits in one buffer. On a CPU and on a software adapter, larger tiles would not be
+ * faster than the default.
  */
 export function tileEdgeOn(
   { kind, adapter, maxBufferBytes }: Pick<Backend, "kind" | "adapter" | "maxBufferBytes">,
@@ -36,8 +37,8 @@ export interface Tile {
   readonly rows: number;
   readonly cols: number;
   /**
-   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so that every row
-   * starts on a boundary of 16 bytes. The padding has undefined contents.
+   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so that every
+   * row starts on a boundary of 16 bytes. The padding has undefined contents.
    */
   readonly ld: number;
   /** The matrix row and column of the tile's first element. */
@@ -112,7 +113,7 @@ export class TiledMatrix {
     };
   }
 
-  /** Returns the tile in row `i` and column `j` of the grid. @throws {RangeError} if it does not exist or is not stored */
+  /** Returns the tile in row `i` and column `j` of the grid. @throws {RangeError} if it is not stored */
   tile(i: number, j: number): Tile {
     const tile = i >= 0 && j >= 0 && i < this.tileRows && j < this.tileCols
       ? this.#tiles[i * this.tileCols + j]
@@ -163,8 +164,8 @@ export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise
 }
 
 /**
- * Whether every tile holds whole rows of the matrix without gaps, as a file does. If not, the kernel `copy2d` must split rows
- * into tiles when they are written, and gather them from tiles when they are read.
+ * Whether every tile holds whole rows of the matrix without gaps, as a file does. If not, the kernel `copy2d` must
+ * split rows into tiles when they are written, and gather them from tiles when they are read.
  */
 export function hasPackedRows(matrix: TiledMatrix): boolean {
   return matrix.tileCols === 1 && matrix.tile(0, 0).ld === matrix.cols;

@@ -1,6 +1,7 @@
 /**
- * Chooses, opens and checks the backend of a host. Other files use the open `Backend` without knowing its kind. Every backend that a host,
- * `pare eval` or `pare prune` uses comes from here, so a device that computes wrong results is refused everywhere.
+ * Chooses, opens and checks the backend of a host. Every backend that a host, `pare eval` or `pare prune` uses comes
+ * from here, so a device that computes wrong results is refused everywhere. The products of the `cpu` backend are the
+ * code that multiplies its matrices: Pare's own WebAssembly, or a library (`device/cpu/products/`).
  */
 
 import { type Backend, describeRounding } from "../device/backend.ts";
@@ -35,10 +36,10 @@ export {
 /** The values of the command-line option `--backend` and of the variable `PARE_BACKEND`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
 
-/** The requested backend. `auto` is WebGPU if the machine has a hardware GPU, else the CPU, because an emulated GPU is slower than the CPU. */
+/** The requested backend. `auto` is WebGPU if the machine has a hardware GPU, else the CPU. */
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
-/** The ways to open a backend. Tests replace them. */
+/** The functions that find and open a backend. Tests replace them. */
 export interface BackendOpeners {
   readonly hasHardwareAdapter: (runtime: WebGpuRuntime) => Promise<boolean>;
   readonly webgpu: (runtime: WebGpuRuntime) => Promise<Backend>;
@@ -58,13 +59,13 @@ const OPENERS: BackendOpeners = {
 /** The libraries that a backend uses. */
 export interface BackendLibraries {
   /**
-   * What multiplies matrices if the backend is `cpu`.
+   * The products of the backend `cpu`.
    * @default "own", so that a program computes the same bits on every machine
    */
   readonly products?: ProductsChoice;
   /**
    * The format to which the backend `cpu` rounds the operands of the forward pass and of the statistics.
-   * @default "bfloat16" with `storesBfloat16` where it is faster, else "float32"
+   * @default "bfloat16" if `storesBfloat16` is set and bfloat16 is faster, else "float32"
    */
   readonly precision?: Precision;
   /**
@@ -76,12 +77,12 @@ export interface BackendLibraries {
 
 /** Options of {@link selectBackend}. */
 export interface SelectOptions extends BackendLibraries {
-  /**
-   * Whether the weights of the checkpoint are bfloat16, so that rounding to bfloat16 changes only the activations.
-   * @default false
-   */
+  /** Whether the checkpoint has bfloat16 weights, so that rounding changes only the activations. @default false */
   readonly storesBfloat16?: boolean;
-  /** The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`, the same products are used again. */
+  /**
+   * The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`,
+   * the same products are used again.
+   */
   readonly recorded?: string;
   /**
    * Called with the products that the choice `auto` has made, and if the choice `auto` refuses the GPU or a library.
@@ -92,12 +93,12 @@ export interface SelectOptions extends BackendLibraries {
 }
 
 /**
- * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results. With
- * the choice `auto`, a GPU that fails the check is replaced by the CPU. With the products `auto`, a library with which the
- * CPU fails the check is not used.
+ * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results.
+ * With the choice `auto`, a GPU that fails the check is replaced by the CPU, as is a machine's emulated GPU, which is
+ * slower than the CPU. With the products `auto`, a library with which the CPU fails the check is not used.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
  * @throws {Error} if the requested products are not available, or the implementation of WebGPU is not
- * @throws {SelfCheckError} if the requested backend computes wrong results. The message names `products` if it is a path
+ * @throws {SelfCheckError} if the requested backend computes wrong results. The message names a library given by path
  */
 export async function selectBackend(choice: BackendChoice, options: SelectOptions = {}): Promise<Backend> {
   const { webgpu = DEFAULT_RUNTIME, log = () => {}, openers = OPENERS } = options;
@@ -116,13 +117,13 @@ export async function selectBackend(choice: BackendChoice, options: SelectOption
   return await openCpu();
 }
 
-/** Opens the backend `cpu` with the fastest products that pass the self-check. Products that were requested by their path must pass. */
+/** Opens the backend `cpu` with the fastest permitted products that pass the self-check. */
 async function openCheckedCpu(
   options: SelectOptions & Required<Pick<SelectOptions, "log" | "openers">>,
 ): Promise<Backend> {
   const { products = "own", log, openers } = options;
   const ranked = await openers.rankProducts(requestedProducts(options));
-  const names = ranked.map((way) => way.library?.name ?? OWN_PRODUCTS);
+  const names = ranked.map(({ library }) => library?.name ?? OWN_PRODUCTS);
   for (const [i, { library }] of ranked.entries()) {
     try {
       const backend = await openChecked(() => openers.cpu(library));
@@ -142,10 +143,12 @@ async function openCheckedCpu(
   throw new Error("there are no products to choose from");
 }
 
-/** The name of the products of Pare's own WebAssembly. */
 const OWN_PRODUCTS = "own kernels in float32";
 
-/** Lists the products that the options permit. If the run began with one of them, only this one is permitted. */
+/**
+ * Lists the products that the options permit, undefined for Pare's own. If an unfinished run began with one of them,
+ * only this one is permitted.
+ */
 function requestedProducts(
   { products = "own", precision, storesBfloat16 = false, recorded = "", openers = OPENERS }: SelectOptions,
 ): (ProductLibrary | undefined)[] {
@@ -156,7 +159,7 @@ function requestedProducts(
     describeRounding({ backend: "cpu", adapter: adapterName(0, library?.name) }) === recorded
   );
   if (same.length > 0) return same;
-  // If the options ask for other products, the fingerprint of the run names the difference.
+  // If the options ask for other products, the check of the run's fingerprint reports the difference.
   if (!isResumed || products !== "auto" || precision) return found;
   throw new Error(`the run began with ${recorded}, which this machine does not have`);
 }
@@ -186,7 +189,7 @@ async function openChecked(open: () => Promise<Backend>): Promise<Backend> {
 }
 
 async function openWebGpu(runtime: WebGpuRuntime): Promise<Backend> {
-  // The adapter is requested in this thread too, because a NoAdapterError from the worker would arrive without its class.
+  // The adapter is requested in this thread too, because a NoAdapterError from the worker would lose its class.
   await requestAdapter(false, runtime);
   return await connectBackend(
     new Worker(new URL("../device/webgpu/worker.ts", import.meta.url), { type: "module", name: runtime }),

@@ -1,7 +1,7 @@
 /**
- * A bounded FIFO queue for a scarce resource, such as the device or its memory. Only a fixed number of tasks run at once, and further tasks
- * wait in the order of their arrival. A task is refused if too many tasks are waiting already, or if it has waited too long. A task that is
- * aborted while it waits leaves the queue.
+ * A bounded FIFO queue for a scarce resource, such as the device or its memory. Only a fixed number of tasks run at
+ * once, and further tasks wait in the order of their arrival. A task is refused if too many tasks are waiting already,
+ * or if it has waited too long. A task that is aborted while it waits leaves the queue.
  */
 
 /** A task was refused because it would have to wait too long, or because there is no room for it at the moment. */
@@ -25,10 +25,7 @@ export interface BoundedQueueOptions {
 /** The weight of the newest task in the moving average of the durations. */
 const NEWEST_WEIGHT = 0.2;
 
-/**
- * The largest estimate in a refusal, in seconds. There is a limit because the average may come from layers that are much larger than the
- * next one.
- */
+/** The longest estimated wait, in seconds. The average may come from layers that are much larger than the next one. */
 const MAX_RETRY_SECONDS = 120;
 
 export class BoundedQueue {
@@ -116,9 +113,7 @@ export class BoundedQueue {
     );
   }
 
-  /**
-   * Gives the place to the task that has waited longest. The place is never free in between, so a new task cannot overtake the waiting one.
-   */
+  /** Gives the place directly to the task that has waited longest, so that a new task cannot overtake it. */
   #release(): void {
     const [next] = this.#waiting;
     if (next) {
@@ -129,7 +124,7 @@ export class BoundedQueue {
     this.#running--;
   }
 
-  /** The seconds that a new task would wait for a place, as a positive integer. It is estimated from the durations of earlier tasks. */
+  /** The expected wait of a new task in seconds, a positive integer, estimated from the durations of earlier tasks. */
   get retryAfterSeconds(): number {
     const { concurrency } = this.#options;
     const seconds = Math.ceil((this.#meanMilliseconds * (this.#waiting.size + 1)) / concurrency / 1000);

@@ -1,6 +1,6 @@
 /**
- * The device of a host. If the device is lost, it is reopened in the background, and every request that needs the device is refused
- * meanwhile. The stored statistics and the two queues depend on the open device, so they are rebuilt with it.
+ * The device of a host. If the device is lost, it is reopened in the background, and every request that needs the
+ * device is refused meanwhile. The stored statistics and the two queues are rebuilt with it.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
@@ -26,7 +26,7 @@ export class ShuttingDownError extends Error {
 }
 
 export interface DeviceOptions {
-  /** The device memory for stored statistics and their factors, in bytes. @default DEFAULT_STORE_BYTES of the kind of backend */
+  /** The device memory for stored statistics and factors, in bytes. @default DEFAULT_STORE_BYTES of the backend */
   readonly storeBytes?: number;
   /** The largest number of layers on the device at once. One of them is solved while others are read or answered. */
   readonly maxResidentLayers: number;
@@ -40,12 +40,9 @@ export interface DeviceOptions {
 export interface DeviceSession {
   readonly backend: Backend;
   readonly store: FactorStore;
-  /**
-   * Limits the layers in device memory. A layer holds a place from before the first byte of its request is read until the last byte of its
-   * answer is sent.
-   */
+  /** Limits the layers in device memory. README.md says how long a layer holds its place. */
   readonly residentQueue: BoundedQueue;
-  /** Limits the solves to one at a time. Only layers that hold a place in `residentQueue` wait here, so this queue is short. */
+  /** Limits the solves to one at a time. Only layers with a place in `residentQueue` wait here. */
   readonly solveQueue: BoundedQueue;
 }
 
@@ -97,8 +94,8 @@ export class Device {
   }
 
   /**
-   * Handles an error of a request that used `session`. If the device was lost, it is reopened. If the device ran out of memory while it
-   * also held other layers, the error is replaced by a `BusyError`, because the request may succeed later.
+   * Handles an error of a request that used `session`. If the device was lost, it is reopened. If the device ran out of
+   * memory while it also held other layers, the result is a `BusyError`, because the request may succeed later.
    * @returns the error to report to the client
    */
   handleFailure(error: unknown, session: DeviceSession): unknown {
@@ -160,7 +157,7 @@ export class Device {
         if (this.#isClosed) await backend.dispose();
         else this.#openSession(backend);
       } catch (error) {
-        // The next attempt may succeed. Until then, `#state` has the reason of the loss, or that the device is refused.
+        // The next attempt may succeed. Until then, requests get the reason of the loss, or why the device is refused.
         if (error instanceof SelfCheckError) {
           this.#state = { kind: "unusable", error: new NoDeviceError(error.message, { cause: error }) };
         }

@@ -1,13 +1,14 @@
 /**
- * Reads the environment variables that connect a host to an edge, the public server in front of GPU hosts. The edge gives its hosts tasks.
- * A task is a layer whose tensors the host fetches from the blob store of the edge, an object store such as R2.
+ * Reads the environment variables that connect a host to an edge, the public server in front of GPU hosts. The edge
+ * gives its hosts tasks. A task is a layer whose tensors the host fetches from an object store of the edge.
  *
- *     EDGE_HOST_SECRET    a secret of 32 bytes or more that the host and the edge share. It signs their requests to each other. The host
- *                         accepts tasks if this variable is set
- *     PARE_BLOB_ORIGINS   the origins of the edge's blob store, separated by commas, such as https://blobs.example.com. The host fetches
- *                         tensors from these origins and writes answers to them, and to no others. Required to accept tasks
+ *     EDGE_HOST_SECRET    a secret of 32 bytes or more that the host and the edge share. It signs their requests to
+ *                         each other. The host accepts tasks if this variable is set
+ *     PARE_BLOB_ORIGINS   the origins of the edge's blob store, separated by commas, such as https://blobs.example.com.
+ *                         The host fetches tensors from these origins and writes answers to them, and to no others.
+ *                         Required to accept tasks
  *     PARE_EDGE           the URL of the edge. The host registers there, so that the edge gives it tasks. Optional
- *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. Optional: by default the address at which the host listens
+ *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. By default the address at which the host listens
  */
 
 import { requireLongSecret } from "../protocol/tickets.ts";
@@ -19,13 +20,13 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
   readonly url?: string;
   /** The base URL at which the edge reaches this host. @default the address at which the host listens */
   readonly publicUrl?: string;
-  /** The time between two heartbeats, which are the messages that keep the host registered. @default HEARTBEAT_MILLISECONDS */
+  /** The time between two heartbeats, which keep the host registered. @default HEARTBEAT_MILLISECONDS */
   readonly heartbeatMilliseconds?: number;
   /** The time within which the edge must answer a heartbeat. @default heartbeatMilliseconds */
   readonly answerMilliseconds?: number;
 }
 
-/** The values of the environment variables. A variable that is not set is undefined. */
+/** The values of the environment variables, undefined for those that are not set. */
 export interface EdgeVariables {
   readonly secret: string | undefined;
   readonly blobOrigins: string | undefined;
@@ -34,7 +35,7 @@ export interface EdgeVariables {
 }
 
 /**
- * Parses the variables. It throws if one is missing or invalid, so that the host fails at its start and not at its first task.
+ * Parses the variables when the host starts, so that a mistake does not first show at the first task.
  * @returns the options, or undefined if neither a secret nor an edge is set
  * @throws {RangeError} with the name of the variable, its value unless it is the secret, and the rule that it breaks
  */
@@ -75,7 +76,7 @@ export interface EdgeLink {
   /** The URL origins from which the host may fetch tensors, and to which it may write answers. */
   readonly blobOrigins: readonly string[];
   /**
-   * The tasks that this host runs. A caller that must wait for them when the host shuts down passes a registry of its own.
+   * The tasks that this host runs. To wait for them when the host shuts down, pass a registry.
    * @default a new registry
    */
   readonly tasks?: TaskRegistry;

@@ -1,11 +1,11 @@
 /**
- * Stores calibration statistics (Hessians) on the device, so that several layers can share them. Each entry has one Hessian, the validation
- * statistics that were sent with it, if any, and the last Cholesky factor that was computed from the Hessian. The key of an entry is the
- * digest of the request body that carried the Hessian.
+ * Stores calibration statistics (Hessians) on the device, so that several layers can share them. Each entry has one
+ * Hessian, the validation statistics that were sent with it, if any, and the last Cholesky factor that was computed
+ * from the Hessian. The key of an entry is the digest of the request body that carried the Hessian.
  *
- * The entries have a common budget of device memory. If they exceed it, the store frees memory, least recently used first. It frees factors
- * before whole entries, because factors can be computed again. A request uses an entry through a loan, and an entry with a loan is never
- * freed.
+ * The entries have a common budget of device memory. If they exceed it, the store frees memory, least recently used
+ * first. It frees factors before whole entries, because factors can be computed again. A request uses an entry through
+ * a loan, and an entry with a loan is never freed.
  */
 
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
@@ -74,13 +74,13 @@ export class FactorStore {
     return [...this.#entries.keys()];
   }
 
-  /** Returns the order of the Hessian stored as `digest`, or undefined if there is none. This does not count as a use. */
+  /** Returns the order of the Hessian stored as `digest`, or undefined if there is none. Does not count as a use. */
   order(digest: Digest): number | undefined {
     return this.#entries.get(digest)?.hessian.cols;
   }
 
   /**
-   * Stores statistics. The store now owns them, even if this method throws. If `digest` is stored already, they are freed.
+   * Stores statistics. The store now owns them, even if this method throws. If `digest` is stored already, frees them.
    * @returns whether `digest` was new
    * @throws {StoreBudgetError} if the statistics alone exceed the budget. Nothing is evicted in this case
    */
@@ -101,7 +101,7 @@ export class FactorStore {
     return true;
   }
 
-  /** Lends stored statistics to a request. They are not freed before the loan is returned. @throws {HessianNotFoundError} */
+  /** Lends statistics to a request. They are not freed before the loan is returned. @throws {HessianNotFoundError} */
   borrow(digest: Digest): Loan {
     const entry = this.#entries.get(digest);
     if (!entry) throw new HessianNotFoundError(digest);
@@ -163,7 +163,7 @@ export class FactorStore {
     if (entry.loans === 0) free(entry);
   }
 
-  /** Frees entries that are not in use until the budget is met. The entry `protectedDigest` is freed last. */
+  /** Frees memory of entries without a loan until the budget is met. The entry `protectedDigest` comes last. */
   #evict(protectedDigest: Digest): void {
     const unused = [...this.#entries.values()].filter(({ loans }) => loans === 0);
     const order = [

@@ -1,6 +1,6 @@
 /**
- * The services that the HTTP resources of a host use, such as the device and the log. `startHostServices` builds them for
- * `routes/serve.ts`, which listens on a port.
+ * The services that the HTTP resources of a host use, such as the device and the log. `routes/serve.ts` builds them
+ * with `startHostServices`, and then listens on a port.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -47,9 +47,12 @@ export interface HostServices {
   readonly clock: () => number;
   readonly limits: HostLimits;
   readonly version: string;
-  /** Returns the script of the pages at `/docs`, compressed by gzip, or undefined if it was not built. Without this function there are no pages. */
+  /**
+   * Returns the script of the pages at `/docs`, compressed by gzip, or undefined if it was not built. Without this
+   * function there are no pages.
+   */
   readonly docsScript?: () => Promise<Uint8Array<ArrayBuffer> | undefined>;
-  /** The edge, a public server in front of GPU hosts, that may give tasks to this host. Without an edge the host has no resource for tasks. */
+  /** The connection to the edge that may give tasks to this host. Without it the host has no resource for tasks. */
   readonly edge?: EdgeLink;
 }
 
@@ -71,7 +74,7 @@ export interface HostSettings {
   readonly edge?: EdgeLink;
 }
 
-/** One layer is solved while another is read and a third is answered. */
+/** One layer is solved while a second is read and a third is answered. */
 const DEFAULT_MAX_RESIDENT_LAYERS = 3;
 
 const DEFAULT_QUEUE_DEPTH = 16;
@@ -85,8 +88,8 @@ const DEFAULT_LIMITS: HostLimits = {
 };
 
 /**
- * Opens the device and builds the services. The caller closes the device. If the device cannot be opened, the host starts anyway, and
- * `device.session()` throws the reason.
+ * Opens the device and builds the services. The caller closes the device. If the device cannot be opened, the host
+ * starts anyway, and `device.session()` throws the reason.
  */
 export async function startHostServices(
   open: () => Promise<Backend>,

@@ -1,14 +1,14 @@
 /**
- * The accepted API keys of a host in a file, so that keys can be added and removed without a restart. The host reads the whole file every
- * few seconds, because a secret that Kubernetes mounts is a link to a link, whose modification time says little, and because no signal
- * reaches the process of a container after a secret has changed.
+ * The accepted API keys of a host in a file, so that keys can be added and removed without a restart. The host reads
+ * the whole file every few seconds. It cannot wait for a change: Kubernetes mounts a secret as a link to a link, the
+ * link's modification time says little, and no signal reaches the process of a container after the secret has changed.
  */
 
 import { messageOf } from "../base/errors.ts";
 import { type Key, type KeySource, parseKeyFile } from "../protocol/keys.ts";
 import type { LogEntry } from "./metrics.ts";
 
-/** The time between two readings of the file, in milliseconds. SECURITY.md promises that a removed key is refused within ten seconds. */
+/** The milliseconds between two readings. SECURITY.md promises that a removed key is refused within ten seconds. */
 const READ_INTERVAL = 5000;
 
 interface KeyFileOptions {
@@ -45,8 +45,8 @@ export class KeyFile implements KeySource {
   }
 
   /**
-   * Reads the file again and again, and logs each change and each reason for which the file cannot be used. Returns a function that stops
-   * this.
+   * Reads the file again and again, and logs each change and each reason for which the file cannot be used.
+   * @returns a function that stops the reading
    */
   watch(log: (entry: LogEntry) => void): () => void {
     const { path, intervalMilliseconds = READ_INTERVAL } = this.#options;
@@ -72,7 +72,7 @@ export class KeyFile implements KeySource {
     };
   }
 
-  /** Reads the file and replaces the keys. Returns whether the text is another one than before. */
+  /** Reads the file and replaces the keys. Returns whether the text has changed. */
   async #readAgain(): Promise<boolean> {
     const text = await this.#options.read();
     if (text === this.#text) return false;

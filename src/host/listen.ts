@@ -1,16 +1,16 @@
-/** Chooses how the host listens: with limits of the connections if this version of Deno allows them, and otherwise without. `PlainListener` is the listener without limits. */
+/** Chooses the listener of a host: `Listener`, or `PlainListener` if Deno lacks the function that `Listener` needs. */
 
 import { type HttpListener, Listener, type ListenOptions, type ServeHttpOnConnection } from "./listener.ts";
 import { messageOf } from "../base/errors.ts";
 
-/** The internal functions of Deno that the host uses. They are not part of Deno's public interface, so a version may lack them. */
+/** The functions of Deno that the host uses without being part of Deno's public interface. A version may lack them. */
 export interface DenoInternals {
   readonly serveHttpOnConnection?: ServeHttpOnConnection;
 }
 
 /**
- * Listens for connections and serves HTTP on them. If Deno lacks the function that serves a single connection, a warning in the log says
- * which protections the host does not have.
+ * Listens for connections and serves HTTP on them. If Deno lacks the function that serves a single connection, a
+ * warning in the log says which protections the host does not have.
  * @throws the system's error if the port is not available
  */
 export function listen(options: ListenOptions, internals: DenoInternals = denoInternals()): HttpListener {
@@ -24,13 +24,13 @@ function denoInternals(): DenoInternals {
   return (Deno as unknown as Record<symbol, DenoInternals | undefined>)[internal] ?? {};
 }
 
-/** What a host lacks that uses this listener, for the log. */
-export const MISSING_PROTECTIONS = "the number of connections is not limited; connections that are idle, " +
+/** The protections that `PlainListener` lacks, for the log. */
+const MISSING_PROTECTIONS = "the number of connections is not limited; connections that are idle, " +
   "that send no header, or whose clients do not take small answers stay open; and the host stops listening " +
   "when the process has no file descriptor left";
 
-/** Listens for connections and serves HTTP on them, without limits of the connections. @throws the system's error if the port is not available */
-export class PlainListener implements HttpListener {
+/** Serves HTTP without limits of the connections. @throws the system's error if the port is not available */
+class PlainListener implements HttpListener {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #abort = new AbortController();
   #requests = 0;

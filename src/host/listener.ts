@@ -1,7 +1,7 @@
 /**
- * Accepts connections, and serves HTTP on each of them. The host accepts connections itself, because `Deno.serve` ends when the process
- * runs out of file descriptors, and because it can neither count connections nor close one that never sends a request. The HTTP
- * implementation is the one of `Deno.serve`. `node:http` can count connections and close idle ones, but in Deno 2.9 it never accepts
+ * Accepts connections, and serves HTTP on each of them by the implementation of `Deno.serve`. The host accepts
+ * connections itself, because `Deno.serve` ends when the process runs out of file descriptors, and can neither count
+ * connections nor close one that never sends a request. `node:http` can do both, but in Deno 2.9 it never accepts
  * another connection after the process has run out of file descriptors, and it reports no error.
  */
 
@@ -15,13 +15,14 @@ export interface ConnectionLimits {
   readonly headerMilliseconds: number;
   /** The time within which a connection must send the header of a request after one that succeeded. */
   readonly keepAliveMilliseconds: number;
-  /** The time within which a client must take an answer that has no minimum rate of its own. Such answers have a few megabytes at most. */
+  /** The time within which a client must take an answer that is not paced (`isPaced`), a few megabytes at most. */
   readonly answerMilliseconds: number;
 }
 
 /**
- * A host has places for 19 layers by default, so more connections are of no use. They fit into the 1024 file descriptors that many systems
- * allow. A header takes one packet, and clients that reuse connections open a new one without a delay worth mentioning.
+ * By default, a host has places for 19 layers: 3 on the device and 16 in the queue. 512 connections are ample for them,
+ * and fit into the 1024 file descriptors that many systems allow. The times are short, because a header takes one
+ * packet, and because a client that must open a new connection loses little time.
  */
 export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
   maxConnections: 512,
@@ -35,7 +36,7 @@ export interface ListenOptions {
   /** The port to listen on. 0 chooses a free port. */
   readonly port: number;
   readonly limits: ConnectionLimits;
-  /** Answers one request. It must not throw. `sent` settles when the client has taken the answer, or the connection is closed. */
+  /** Answers one request. Must not throw. `sent` settles when the client has the answer or the connection is closed. */
   readonly handler: (request: Request, sent: Promise<void>) => Promise<Response>;
   /** Whether the body of a response ends by itself if the client takes it too slowly. */
   readonly isPaced: (response: Response) => boolean;
@@ -47,11 +48,11 @@ export interface ListenOptions {
 interface Connection {
   readonly server: Deno.HttpServer;
   readonly cancellation: Cancellation;
-  /** The requests whose answers are not complete yet. Each promise resolves when its answer is, or when the connection has ended. */
+  /** The unfinished requests. A promise resolves when the answer is complete, or when the connection has ended. */
   readonly requests: Set<Promise<void>>;
   /** The time since which the connection has had no request. */
   idleSince: number;
-  /** Whether the latest request succeeded. A client whose request was refused may still be sending the body of this request. */
+  /** Whether the latest request succeeded. If a request was refused, its client may still be sending the body. */
   hasSucceeded: boolean;
 }
 
@@ -77,7 +78,7 @@ const CLIENT_ERRORS = [
 /** The codes of errors that mean that the process or the system has no file descriptor left. */
 const NO_DESCRIPTOR_CODES: readonly unknown[] = ["EMFILE", "ENFILE"];
 
-/** The number of idle connections that are closed when a connection could not be accepted. The process needs some descriptors for files too. */
+/** The idle connections that are closed if no descriptor is left. Files need some of the descriptors too. */
 const CLOSED_AT_ONCE = 16;
 
 /** The time between two searches for connections that are idle for too long, in milliseconds. */
@@ -89,7 +90,7 @@ const REFUSAL_LOG_INTERVAL = 60_000;
 export interface HttpListener {
   readonly port: number;
   readonly connections: number;
-  /** Accepts no more connections, and waits until all answers were sent, except those that their clients do not take. */
+  /** Accepts no more connections, and waits until all answers were sent, except those that clients do not take. */
   close(): Promise<void>;
   abort(): void;
 }
@@ -134,8 +135,8 @@ export class Listener implements HttpListener {
   }
 
   /**
-   * Closes a connection after its answers. The last of them may still be on its way to the client then, or the client may still be sending
-   * a body that was refused. Both may take as long as at any other time.
+   * Closes a connection after its answers. The last answer may then still be on its way to the client, or the client
+   * may still be sending a body that was refused. The usual limits apply to both.
    */
   async #drain(connection: Connection): Promise<void> {
     while (connection.requests.size > 0) await Promise.all(connection.requests);
@@ -159,7 +160,7 @@ export class Listener implements HttpListener {
       } catch (error) {
         if (this.#isClosed) return;
         if (CLIENT_ERRORS.some((ClientError) => error instanceof ClientError)) continue;
-        // Without a file descriptor, the next connection waits in the queue of the system. Closing idle connections makes room for it.
+        // The next connection waits in the queue of the system, and needs a descriptor.
         if (NO_DESCRIPTOR_CODES.includes((error as { code?: unknown }).code)) this.#closeIdle(CLOSED_AT_ONCE);
         this.#logRefusal(messageOf(error));
         await sleep(ACCEPT_PAUSE);
@@ -221,7 +222,7 @@ export class Listener implements HttpListener {
     }
   }
 
-  /** Closes up to `count` of the connections without a request, those first that have been idle longest. Returns whether there were any. */
+  /** Closes the `count` connections that have been idle longest, or all idle ones. Returns whether there was one. */
   #closeIdle(count: number): boolean {
     const idle = [...this.#connections].filter(({ requests, cancellation }) =>
       requests.size === 0 && !cancellation.isCancelled
@@ -239,8 +240,8 @@ export class Listener implements HttpListener {
   }
 }
 
-/** Closes one connection at once. */
-export class Cancellation {
+/** Closes one connection at once. Deno uses it as the AbortSignal of the connection. */
+class Cancellation {
   #cancel = () => {};
   isCancelled = false;
 

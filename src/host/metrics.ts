@@ -13,7 +13,7 @@ export interface RequestFigures {
   readonly bytesOut: number;
 }
 
-/** The bounds of the histogram of durations, in seconds. They range from a small layer on a GPU to the largest layer on a CPU. */
+/** The bounds of the histogram of durations in seconds, from a small layer on a GPU to the largest layer on a CPU. */
 const PHASE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
 export class HostMetrics {

@@ -1,7 +1,7 @@
 /**
- * Registers a host at an edge, the public server in front of GPU hosts, and keeps it registered by heartbeats. A heartbeat carries the
- * state of the host. The edge uses this state to choose a host for each layer. If the edge does not answer, the failure is logged once, and
- * the next heartbeat tries again. The host serves requests meanwhile.
+ * Registers a host at an edge, the public server in front of GPU hosts, and keeps it registered by heartbeats. A
+ * heartbeat carries the state of the host, by which the edge chooses a host for each layer. If the edge does not
+ * answer, the failure is logged once, and the next heartbeat tries again. The host serves requests meanwhile.
  */
 
 import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/resources/hosts.ts";
@@ -41,7 +41,7 @@ export function register(options: RegistrationOptions): Registration {
     const timeout = AbortSignal.timeout(answerMilliseconds);
     const response = await fetch(url, {
       ...init,
-      // `stop` aborts a pending heartbeat. The request that deregisters the host is sent after that, so only its timeout can end it.
+      // `stop` aborts a pending heartbeat, and then sends the request that deregisters the host.
       signal: heartbeat ? AbortSignal.any([timeout, stopController.signal]) : timeout,
     });
     const text = await response.text();

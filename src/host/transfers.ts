@@ -1,7 +1,7 @@
 /**
- * Limits transfers. `TransferRate` enforces the minimum rate at which a client must send a body or take an answer, and `UnsentAnswers`
- * limits the memory of small answers that are sent in one piece. For the rate, only the time in which the host waits for the client counts,
- * because a transfer may also stand still while the device is slow.
+ * Limits transfers. `TransferRate` decides whether a client sends a body or takes an answer too slowly, and
+ * `UnsentAnswers` limits the memory of small answers that are sent in one piece. For the rate, only the time in which
+ * the host waits for the client counts, because a transfer may also stand still while the device is slow.
  */
 
 export interface TransferRateOptions {
@@ -53,7 +53,7 @@ export class TransferRate {
 /** The number of checks in one window. A transfer that becomes too slow is noticed soon after the window. */
 const CHECKS_PER_WINDOW = 16;
 
-/** Calls `check` several times in every window. There is one timer per transfer, because a timer per chunk would take a tenth of its time. */
+/** Calls `check` several times in every window. A timer per chunk would take a tenth of the time of a transfer. */
 export function watchTransfer(windowMilliseconds: number, check: () => void): Disposable {
   const timer = setInterval(check, windowMilliseconds / CHECKS_PER_WINDOW);
   return { [Symbol.dispose]: () => clearInterval(timer) };
@@ -62,7 +62,7 @@ export function watchTransfer(windowMilliseconds: number, check: () => void): Di
 /** The size of the largest answer that is sent in one piece. A stream would send it in a few milliseconds. */
 export const MAX_WHOLE_BYTES = 4 * 2 ** 20;
 
-/** The most bytes of such answers in memory, over all connections. If an answer would exceed them, it is streamed from the device. */
+/** The most bytes of whole answers in memory, over all connections. Further answers are streamed from the device. */
 const MAX_UNSENT_BYTES = 64 * 2 ** 20;
 
 /** Counts the bytes of the whole answers that clients have not taken yet. */
@@ -76,10 +76,10 @@ export class UnsentAnswers {
   }
 
   /**
-   * Counts an answer of `bytes` bytes until `sent` settles, and returns true. If the answer must be streamed, it is not counted, and the
-   * result is false.
-   * @param sent settles when the client has taken the answer, or the connection is closed. It is undefined if the request comes from this
-   *   process. Such an answer is not counted, because the caller then owns its bytes
+   * Counts an answer of `bytes` bytes until `sent` settles, and returns true. If the answer must be streamed, it is not
+   * counted, and the result is false.
+   * @param sent settles when the client has taken the answer, or the connection is closed. Undefined if the request
+   *   comes from this process. Such an answer is not counted, because the caller then owns its bytes
    */
   tryAdd(bytes: number, sent: Promise<unknown> | undefined): boolean {
     if (bytes > MAX_WHOLE_BYTES || this.#bytes + bytes > this.#maxBytes) return false;

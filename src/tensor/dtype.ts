@@ -1,7 +1,8 @@
 /**
- * The element types (dtypes) of tensors under their safetensors names, the sizes of tensors as exact integers, and conversions on the CPU
- * between f32, f16 (IEEE 754 binary16) and bf16 (the upper half of an f32). Float16Array would be as fast, but it drops the payload of a
- * NaN. Typed arrays are assumed to be little-endian, as on every machine that runs WebGPU or WebAssembly.
+ * The element types (dtypes) of tensors under their safetensors names, the sizes of tensors as exact integers, and
+ * conversions on the CPU between f32, f16 (IEEE 754 binary16) and bf16 (the upper half of an f32). Float16Array would
+ * be as fast, but it drops the payload of a NaN. Typed arrays are assumed to be little-endian, as on every machine that
+ * runs WebGPU or WebAssembly.
  */
 
 /** The name of a dtype that Pare accepts in a safetensors file. */
@@ -52,8 +53,8 @@ export function isFloatDtype(dtype: Dtype): dtype is FloatDtype {
 
 /**
  * Returns the number of elements of a tensor with this shape. The scalar shape `[]` has 1 element.
- * @throws {RangeError} if an extent is not an integer from 0 to 2^53 − 1, or if the product of the extents, multiplied from the first to
- *   the last, reaches 2^53.
+ * @throws {RangeError} if an extent is not an integer from 0 to 2^53 − 1, or if the product of the extents, multiplied
+ *   from the first to the last, reaches 2^53
  */
 export function elementCount(shape: readonly number[]): number {
   let count = 1;
@@ -69,7 +70,7 @@ export function elementCount(shape: readonly number[]): number {
 
 /**
  * Returns the size in bytes of a dense tensor with this dtype and shape.
- * @throws {RangeError} in the cases of {@link elementCount}, or if the size is 2^53 bytes or more.
+ * @throws {RangeError} in the cases of {@link elementCount}, or if the size is 2^53 bytes or more
  */
 export function tensorBytes(dtype: Dtype, shape: readonly number[]): number {
   const bytes = elementCount(shape) * BYTES_PER_ELEMENT[dtype];
@@ -83,9 +84,9 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
 }
 
 /**
- * Converts raw little-endian elements of `dtype` to f32, exactly and into new memory. A NaN keeps its sign and its payload: a NaN in f16
- * becomes a quiet NaN, and the bits of a NaN in bf16 or F32 are copied.
- * @throws {RangeError} if the length of `data` is not a whole number of elements.
+ * Converts raw little-endian elements of `dtype` to f32, exactly and into new memory. A NaN keeps its sign and its
+ * payload. A NaN in f16 becomes quiet, and the bits of a NaN in bf16 or F32 are copied.
+ * @throws {RangeError} if the length of `data` is not a whole number of elements
  */
 export function bytesToFloats(data: Uint8Array, dtype: FloatDtype): Float32Array<ArrayBuffer> {
   const elementBytes = BYTES_PER_ELEMENT[dtype];
@@ -99,9 +100,9 @@ export function bytesToFloats(data: Uint8Array, dtype: FloatDtype): Float32Array
 }
 
 /**
- * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value that rounds past the largest
- * finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with the same sign and the upper bits of its payload. If `dtype`
- * is F32, all bits are copied.
+ * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value that rounds
+ * past the largest finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with the same sign and the
+ * upper bits of its payload. If `dtype` is F32, all bits are copied.
  */
 export function floatsToBytes(values: Float32Array, dtype: FloatDtype): Uint8Array<ArrayBuffer> {
   if (dtype === "F32") return new Uint8Array(values.slice().buffer);
@@ -141,7 +142,7 @@ function narrowFloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
       // rounds past 65504, the largest finite f16, becomes 0x7c00, which is infinity.
       half = (magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13;
     } else {
-      // Subnormal in f16, which means a multiple of 2^-24. Adding 2^52 in float64 rounds that multiple to an integer, ties to even.
+      // Subnormal in f16, so the result is a count of 2^-24. Adding 2^52 in float64 rounds the count, ties to even.
       half = Math.abs(values[i]) * TWO_POW_24 + TWO_POW_52 - TWO_POW_52;
     }
     halves[i] = ((words[i] >>> 16) & 0x8000) | half;

@@ -12,15 +12,16 @@ export interface HostTensor {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
-/** Returns the bytes of an F32 tensor as numbers. The result is a view if the bytes are 4-byte aligned, and otherwise a copy. */
+/** Returns the bytes of an F32 tensor as numbers: a view if the bytes are 4-byte aligned, and otherwise a copy. */
 export function asFloat32(data: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
   if (data.byteOffset % 4 === 0) return new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4);
   return new Float32Array(data.slice().buffer);
 }
 
 /**
- * A quantised weight with `rows` rows and `cols` columns, as `POST /v1/layers` returns it. Entry (i, j) is (code − zero)·scale, with the
- * scale and the zero of row i and of the group that contains column j. A pruned entry has the code of its zero, so it is exactly 0.
+ * A quantised weight with `rows` rows and `cols` columns, as `POST /v1/layers` returns it. Entry (i, j) is
+ * (code − zero)·scale, with the scale and the zero of row i and of the group that contains column j. A pruned entry has
+ * the code of its zero, so it is exactly 0.
  */
 export interface QuantizedWeight {
   /** The codes: U8 (rows, cols), from 0 to 2^bits − 1. */

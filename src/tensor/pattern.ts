@@ -3,8 +3,8 @@
 import { shortened } from "../base/texts.ts";
 
 /**
- * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group` consecutive columns (inputs) of a row;
- * its text form is `keep:group`, for example `2:4`.
+ * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group` consecutive columns
+ * (inputs) of a row. Its text form is `keep:group`, for example `2:4`.
  */
 export type Pattern =
   | { readonly kind: "unstructured" }
@@ -38,7 +38,7 @@ export function formatPattern(pattern: Pattern): PatternText {
   return pattern.kind === "unstructured" ? pattern.kind : `${pattern.keep}:${pattern.group}`;
 }
 
-/** Returns the number of entries that an n:m pattern prunes in a row. An incomplete last group of g entries keeps ceil(n·g/m). */
+/** Returns how many entries an n:m pattern prunes in a row. An incomplete last group of g entries keeps ceil(n·g/m). */
 export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): number {
   const { keep, group } = pattern;
   const rest = cols % group;
@@ -67,8 +67,8 @@ export function countBits(words: Uint32Array): number {
 }
 
 /**
- * Computes how many entries to prune in each block. After every block, round(s · entries so far) entries are pruned, so the next block
- * corrects the rounding error of the last. If a block has more forced entries than its share, later blocks prune fewer, as far as possible.
+ * Computes how many entries to prune in each block, so that round(sparsity · entries so far) entries are pruned after
+ * every block. If a block has more forced entries than its share, later blocks prune fewer, as far as possible.
  */
 export class PruningBudget {
   readonly #sparsity: number;
@@ -80,11 +80,7 @@ export class PruningBudget {
     this.#sparsity = sparsity;
   }
 
-  /**
-   * Adds the next block to the count.
-   * @param forced the number of its entries that must be pruned in any case
-   * @returns the number of entries to prune in the block, including the forced ones
-   */
+  /** Adds the next block, of which `forced` entries must be pruned. Returns how many to prune, these included. */
   take(entries: number, forced: number): number {
     this.#seen += entries;
     const due = Math.round(this.#sparsity * this.#seen) - this.#pruned;

@@ -1,18 +1,20 @@
 /**
- * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive columns of one row. It
- * has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The zero point `zero` is itself a code. Therefore 0 is
- * exactly a value of every grid, and pruned weights stay exact zeros.
+ * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive
+ * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The zero point
+ * `zero` is itself a code. Therefore 0 is exactly a value of every grid, and pruned weights stay exact zeros.
  *
- * With the ranges `minmax`, the grid of some weights w is the following, as in the published GPTQ code (arXiv 2210.17323):
+ * With the ranges `minmax`, the grid of some weights w is that of the published GPTQ code (arXiv 2210.17323):
  *
  * - Asymmetric: low = min(min w, 0), high = max(max w, 0), scale = (high − low)/(2^bits − 1), zero = round(−low/scale).
  * - Symmetric: scale = 2·max|w|/(2^bits − 1), zero = 2^(bits − 1).
- * With the ranges `search`, this grid is only the start of a search (`device/kernels/search_grids.ts`), which may clip a few weights so that
- * the steps are finer for all others. The start of a symmetric grid is then scale = −m/2^(bits − 1), where m is the weight with the largest
- * magnitude. So m itself is a value of the grid, as in the format `Q4_0` of GGUF, and the scale is negative if m is positive.
  *
- * The scale is 1 if the formula gives a magnitude below the smallest normal f32, for example if all weights are 0. Every scale is rounded to
- * `scaleDtype` before any weight is rounded to the grid.
+ * With the ranges `search`, a search (`device/kernels/search_grids.ts`) starts from a grid, and may clip a few weights
+ * so that the steps are finer for all others. Asymmetric grids start as above. A symmetric grid starts with scale =
+ * −m/2^(bits − 1), where m is the weight with the largest magnitude. So m itself is a value of the grid, as in the
+ * format `Q4_0` of GGUF, and the scale is negative if m is positive.
+ *
+ * The scale is 1 if the formula gives a magnitude below the smallest normal f32, for example if all weights are 0.
+ * Every scale is rounded to `scaleDtype` before any weight is rounded to the grid.
  *
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
  */
@@ -25,22 +27,23 @@ export interface GridOptions {
   readonly bits: number;
   /** The number of consecutive columns of a row that share a grid. 0 means that a whole row shares a grid. */
   readonly groupSize: number;
-  /** Whether the zero point is in the middle of the codes. The grid then has one value more below 0 than above 0. */
+  /** Whether the zero point is 2^(bits − 1). With a positive scale, one value more lies below 0 than above 0. */
   readonly symmetric: boolean;
 }
 
 /** How the weights that are kept are rounded. */
 export interface QuantizationOptions extends GridOptions {
   /**
-   * `minmax` is the published range of a grid, from the smallest weight to the largest. `search` chooses the range with the smallest
-   * weighted error. @default "minmax"
+   * `minmax` is the published range of a grid, from the smallest weight to the largest. `search` chooses the range with
+   * the smallest weighted error. @default "minmax"
    */
   readonly ranges?: "minmax" | "search";
-  /** The dtype in which every scale is a number. @default "F32" */
+  /** The dtype to which every scale is rounded. @default "F32" */
   readonly scaleDtype?: FloatDtype;
   /**
-   * The natural order is from the first column to the last, and the activation order by decreasing diagonal entries of the Hessian. The
-   * activation order rounds the columns with the largest activations while most columns are left to compensate for their errors.
+   * The natural order is from the first column to the last, and the activation order by decreasing diagonal entries of
+   * the Hessian. The activation order rounds the columns with the largest activations while most columns are left to
+   * compensate for their errors.
    */
   readonly order: "natural" | "activation";
 }
@@ -56,7 +59,7 @@ export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols:
 }
 
 /**
- * Checks that the options fit the block size and the group size of the pattern, which is 1 if the pattern is unstructured.
+ * Checks that the options fit the block size and the group size of the pattern (1 if it is unstructured).
  * @throws {RangeError} that names the parameter, the rule and the value
  */
 export function checkQuantization(

@@ -1,10 +1,10 @@
 import { BYTES_PER_ELEMENT } from "./dtype.ts";
 import type { HostTensor } from "./host_tensor.ts";
 
-/** The edge of the square tiles that are transposed one at a time. A tile of the source and one of the result fit into the CPU cache. */
+/** The edge of the squares that are transposed one at a time. Source and result of a square fit into the CPU cache. */
 const EDGE = 64;
 
-/** Returns the transpose of a matrix in host memory, with the same bits. @throws {RangeError} if the elements have neither 16 nor 32 bits */
+/** Returns the transpose of a matrix. @throws {RangeError} if the elements have neither 16 nor 32 bits */
 export function transpose({ dtype, shape: [rows, cols], data }: HostTensor): HostTensor {
   const elementBytes = BYTES_PER_ELEMENT[dtype];
   if (elementBytes !== 2 && elementBytes !== 4) {

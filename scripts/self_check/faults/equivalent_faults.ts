@@ -7,7 +7,7 @@ interface Equivalent {
   readonly kernels: readonly string[];
   /** The changed text and its replacement, as in `ShaderFault.description`. */
   readonly change: string;
-  /** The kind of adapter for which the shader is compiled. Undefined if the change is no fault on both kinds. */
+  /** The kind of adapter on which the change is no fault. Undefined if it is none on both kinds. */
   readonly tiling?: Tiling;
   readonly reason: string;
 }

@@ -1,5 +1,3 @@
-/** Plants faults in a backend, one after the other, and asks the self-check for its verdict on each. */
-
 import { type Backend, DeviceLostError } from "../../../src/device/backend.ts";
 import type { Kernel } from "../../../src/device/kernels/kernel.ts";
 import { casesOf } from "../../../src/host/self_check/cases.ts";
@@ -9,16 +7,16 @@ import { dispatchCase } from "../dispatch_case.ts";
 import { withDispatch } from "./with_dispatch.ts";
 
 /**
- * How the self-check judged a device with a fault. `uncompiled` means that the compiler rejected the faulty shader, and
- * `ineffective` that the fault changes no result.
+ * The result of a self-check of a device with a fault. `uncompiled` means that the compiler rejected the faulty shader,
+ * and `ineffective` that the fault changes no result.
  */
 export type Verdict = "refused" | "accepted" | "uncompiled" | "ineffective";
 
 /**
- * Runs the cases of one kernel on a backend with a fault in this kernel. The cases of other kernels are left out, because
- * the fault cannot change them.
+ * Runs the cases of one kernel on a backend with a fault in this kernel. The cases of other kernels are left out,
+ * because the fault cannot change them.
  */
-export async function judge(backend: Backend, kernel: Kernel): Promise<Verdict> {
+export async function checkFaulty(backend: Backend, kernel: Kernel): Promise<Verdict> {
   try {
     await selfCheck(backend, casesOf(kernel), []);
     return "accepted";
@@ -29,7 +27,7 @@ export async function judge(backend: Backend, kernel: Kernel): Promise<Verdict> 
   }
 }
 
-/** Whether a faulty kernel computes any other bits than the right one on the cases of the self-check. */
+/** Whether a faulty kernel and the right one compute different bits on the cases of the self-check. */
 export async function hasEffect(backend: Backend, kernel: Kernel, faulty: Kernel): Promise<boolean> {
   for (const { buffers, params } of kernel.cases()) {
     const right = await dispatchCase(backend, kernel, buffers(), params);
@@ -39,7 +37,7 @@ export async function hasEffect(backend: Backend, kernel: Kernel, faulty: Kernel
   return false;
 }
 
-/** Returns `backend`, which dispatches `faulty` in place of the kernel of the same name. */
+/** Returns a backend that dispatches `faulty` in place of the kernel of the same name. */
 export function withKernel(backend: Backend, faulty: Kernel): Backend {
   return withDispatch(backend, (kernel, buffers, params) => {
     backend.dispatch(kernel.name === faulty.name ? faulty : kernel, buffers, params);

@@ -1,14 +1,15 @@
 /**
- * Faults in the results of a kernel, for backends whose code cannot be changed. A backend with such a fault runs the kernel
- * and then falsifies one of its outputs.
+ * Faults in the results of a kernel, for backends whose code cannot be changed. A backend with such a fault runs the
+ * kernel and then falsifies one of its outputs.
  */
 
 import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 import type { Kernel } from "../../../src/device/kernels/kernel.ts";
+import { withOverrides } from "./with_dispatch.ts";
 
-/** The effect of a fault on an output. */
-export const RESULT_FAULTS = {
+/** Functions that falsify an output. */
+const RESULT_FAULTS = {
   "not run": (before: Words) => before.slice(),
   "loop cut short": cutShort,
   "stale tile": staleTile,
@@ -16,12 +17,12 @@ export const RESULT_FAULTS = {
   "one wrong element": oneWrongElement,
 } as const;
 
-export type ResultFault = keyof typeof RESULT_FAULTS;
+type ResultFault = keyof typeof RESULT_FAULTS;
 
 type Words = Uint32Array<ArrayBuffer>;
 
 /** A fault in one output of one kernel. */
-export interface PlantedResultFault {
+interface PlantedResultFault {
   readonly kernel: Kernel;
   readonly binding: string;
   readonly fault: ResultFault;
@@ -36,7 +37,7 @@ export function allResultFaults(): PlantedResultFault[] {
 }
 
 /**
- * Returns `backend` with a fault. The caller reads every buffer that the kernel writes at most once.
+ * Returns `backend` with a fault. The caller may read every buffer that the kernel writes once.
  * @param onEffect called if the fault has changed a result. A stale tile, for example, may equal the right one
  */
 export function withResultFault(
@@ -45,7 +46,7 @@ export function withResultFault(
   onEffect: () => void,
 ): Backend {
   const written = new Map<DeviceBuffer, Words>(), faulty = new Set<DeviceBuffer>();
-  const overrides: Partial<Backend> = {
+  return withOverrides(backend, {
     write(target, byteOffset, bytes) {
       if (byteOffset === 0) written.set(target, new Uint32Array(bytes.slice().buffer));
       backend.write(target, byteOffset, bytes);
@@ -63,12 +64,6 @@ export function withResultFault(
       const result = RESULT_FAULTS[fault](before, after, changed);
       if (result.some((word, i) => word !== after[i])) onEffect();
       return new Uint8Array(result.buffer);
-    },
-  };
-  return new Proxy(backend, {
-    get(target, name) {
-      const value = Reflect.get(overrides, name) ?? Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
     },
   });
 }
@@ -105,7 +100,7 @@ function oneWrongElement(_before: Words, after: Words, changed: readonly number[
   return result;
 }
 
-/** Multiplies a word by `factor` if it is the bits of a float of ordinary size, and adds 1 otherwise. */
+/** Multiplies a word by `factor` if it holds a float of ordinary size, and otherwise adds 1. */
 function alter(word: number, factor: number): number {
   if (magnitude(word) === 0) return word + 1;
   return new Uint32Array(

@@ -1,6 +1,6 @@
 /**
- * Plants faults in every kernel and counts how many of them the self-check refuses. On the `cpu` backend the results of the
- * kernels are falsified, and on WebGPU their shaders are changed.
+ * Plants faults in every kernel and counts how many of them the self-check refuses. On the `cpu` backend the results of
+ * the kernels are falsified, and on WebGPU their shaders are changed.
  */
 
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
@@ -8,7 +8,7 @@ import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 import { createWebGpuBackend } from "../../../src/device/webgpu/backend.ts";
 import { possibleShaders, type Tiling } from "../../../src/device/webgpu/tuning.ts";
 import { reasonWhyEquivalent } from "./equivalent_faults.ts";
-import { hasEffect, judge, type Verdict, withKernel } from "./plant.ts";
+import { checkFaulty, hasEffect, type Verdict, withKernel } from "./plant.ts";
 import { allResultFaults, withResultFault } from "./result_faults.ts";
 import { shaderFaults } from "./wgsl_faults.ts";
 
@@ -32,12 +32,12 @@ function add(tally: Tally, verdict: Verdict, description: string): void {
 export async function tallyResultFaults(): Promise<Tally> {
   const backend = await createCpuBackend(), tally = emptyTally();
   for (const planted of allResultFaults()) {
-    let hasEffect = false;
-    const faulty = withResultFault(backend, planted, () => hasEffect = true);
-    const verdict = await judge(faulty, planted.kernel);
+    let isEffective = false;
+    const faulty = withResultFault(backend, planted, () => isEffective = true);
+    const verdict = await checkFaulty(faulty, planted.kernel);
     add(
       tally,
-      hasEffect ? verdict : "ineffective",
+      isEffective ? verdict : "ineffective",
       `${planted.kernel.name}, ${planted.binding}: ${planted.fault}`,
     );
   }
@@ -50,7 +50,7 @@ export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
   const backend = await createWebGpuBackend({ tiling }), tally = emptyTally();
   for (const kernel of KERNELS) {
     for (const fault of shaderFaults(kernel, possibleShaders(kernel, tiling, {}, 0)[0])) {
-      let verdict = await judge(withKernel(backend, fault.kernel), kernel);
+      let verdict = await checkFaulty(withKernel(backend, fault.kernel), kernel);
       const isHarmless = async () =>
         reasonWhyEquivalent(fault, tiling) !== undefined ||
         // A device that runs the invocations of a workgroup one after the other may not need a barrier.

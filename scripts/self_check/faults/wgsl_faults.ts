@@ -1,6 +1,6 @@
 /**
- * Faults in the WGSL source of a kernel: constants that are wrong, loops that end one iteration early, and barriers that are
- * missing. Only the entry point and the functions that it reaches are changed, so that every fault is in code that runs.
+ * Faults in the WGSL source of a kernel: wrong constants, loops that end one iteration early, and missing barriers.
+ * Only the entry point and the functions that it reaches are changed, so that every fault is in code that runs.
  */
 
 import type { Kernel, ShaderVariant } from "../../../src/device/kernels/kernel.ts";
@@ -105,7 +105,7 @@ function wrongNumber(literal: string): string {
   return value === 0 ? "0.01" : (value * 1.25).toPrecision(8);
 }
 
-/** Returns a loop condition without the last iteration, or undefined if the form of the loop is not known. */
+/** Returns the condition of a loop that ends one iteration earlier, or undefined if its form is not known. */
 function shortened(condition: string, step: string): string | undefined {
   const match = condition.match(/^\s*(\w+)(.*?)(<=|>=|<|>)(.*)$/s);
   if (!match) return undefined;

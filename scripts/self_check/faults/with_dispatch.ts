@@ -3,25 +3,29 @@
 import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
 import type { Kernel } from "../../../src/device/kernels/kernel.ts";
 
-/** A kernel of any bindings and parameters, and what a caller of `dispatch` gives. */
-export type AnyDispatch = (
+/** `Backend.dispatch` for a kernel of any bindings and parameters. */
+type AnyDispatch = (
   kernel: Kernel,
   buffers: Readonly<Record<string, DeviceBuffer>>,
   params: Readonly<Record<string, number>>,
 ) => void;
 
-/** Returns `backend` with another `dispatch`. All other methods and members are those of `backend`. */
-export function withDispatch(backend: Backend, dispatch: AnyDispatch): Backend {
+/** Returns `backend` with the methods of `overrides` in place of its own. */
+export function withOverrides(backend: Backend, overrides: Partial<Backend>): Backend {
   return new Proxy(backend, {
     get(target, name) {
-      if (name === "dispatch") return dispatch;
-      const value = Reflect.get(target, name, target);
+      const value = Reflect.get(overrides, name) ?? Reflect.get(target, name, target);
       return typeof value === "function" ? value.bind(target) : value;
     },
   });
 }
 
-/** Returns `backend`, which calls `record` with the kernel before each dispatch. */
+/** Returns `backend` with another `dispatch`. */
+export function withDispatch(backend: Backend, dispatch: AnyDispatch): Backend {
+  return withOverrides(backend, { dispatch } as Partial<Backend>);
+}
+
+/** Returns a backend that calls `record` with the kernel before each dispatch to `backend`. */
 export function recordingBackend(backend: Backend, record: (kernel: Kernel) => void): Backend {
   return withDispatch(backend, (kernel, buffers, params) => {
     record(kernel);

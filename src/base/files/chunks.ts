@@ -6,8 +6,8 @@ import type { ReadableFile } from "./file_system.ts";
 const COPY_CHUNK_BYTES = 16 << 20;
 
 /**
- * Copies the bytes from 0 to `byteLength`. Each chunk is read, then written at the same offset. `signal` is checked before each chunk.
- * @throws the reason of `signal`, and any error of `read` and `write`
+ * Copies the bytes from 0 to `byteLength`. Each chunk is written at the offset from which it was read.
+ * @throws the reason of `signal`, which is checked before each chunk, and any error of `read` and `write`
  */
 export async function copyBytes(
   read: (offset: number, length: number) => Promise<Uint8Array>,

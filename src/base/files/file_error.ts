@@ -1,5 +1,3 @@
-/** The errors of operations on files. */
-
 /** The meaning of each error code, as the end of a sentence about a path. */
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file or folder",
@@ -16,7 +14,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EPIPE: "nobody reads it any more",
 };
 
-/** Codes of failures that may be over when the operation is tried again. */
+/** Codes of failures that a retry may not meet again. */
 const TRANSIENT_CODES: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE"]);
 
 /** Reports that the operating system refused an operation. The message names the path and the reason. */
@@ -45,22 +43,22 @@ export class FileError extends Error {
   }
 }
 
-/** Reports that another process uses a folder, a file or a port exclusively. The same operation succeeds when that process has ended. */
+/** Reports that another process uses a folder, a file or a port exclusively, until that process ends. */
 export class InUseError extends Error {
   override readonly name = "InUseError";
 }
 
 /**
- * Reports that an unfinished file does not have the bytes that were written to it. When the same command starts again, it finds the damage
- * and repeats the lost work.
+ * Reports that an unfinished file does not have the bytes that were written to it. When the user starts the same
+ * command again, the command finds the damage and repeats the lost work.
  */
 export class DamagedFileError extends Error {
   override readonly name = "DamagedFileError";
 }
 
 /**
- * Reports that a file of the user is missing, malformed or not supported. The message names the file and, where there is a remedy, says
- * what would be accepted. Entry points print the message without a stack.
+ * Reports that a file of the user is missing, malformed or not supported. The message names the file and, where there
+ * is a remedy, says what would be accepted. Entry points print the message without a stack.
  */
 export class ModelError extends Error {
   override readonly name = "ModelError";

@@ -1,6 +1,6 @@
 /**
- * The file system as an interface, so that tests can pass one that fails at a chosen moment. Paths are joined with "/". If the operating
- * system refuses an operation, a {@link FileError} names the path and the reason.
+ * The file system as an interface, so that tests can pass one that fails at a chosen moment. Paths are joined with "/".
+ * If the operating system refuses an operation, a {@link FileError} names the path and the reason.
  */
 
 export interface ReadableFile {
@@ -8,7 +8,7 @@ export interface ReadableFile {
   readonly byteLength: number;
   /** The permission bits of the file, such as 0o600. Undefined if the file system has none. */
   readonly mode?: number;
-  /** Reads exactly `byteLength` bytes at `offset`. Calls may overlap in time. @throws {RangeError} past the end of the file */
+  /** Reads exactly `byteLength` bytes at `offset`. Calls may overlap in time. @throws {RangeError} past the end */
   read(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
   /** Closes the file. Idempotent. */
   close(): Promise<void>;
@@ -22,7 +22,7 @@ export interface WritableFile {
 }
 
 export interface FileSystem {
-  /** Lists the names of the regular files and of links to such files, sorted. Returns undefined if there is no such folder. */
+  /** Returns the sorted names of regular files and of links to them, or undefined if the folder does not exist. */
   list(folder: string): Promise<string[] | undefined>;
   open(path: string): Promise<ReadableFile>;
   /**
@@ -44,19 +44,19 @@ export interface EditableFile extends ReadableFile, WritableFile {
   close(): Promise<void>;
 }
 
-/** A file system with the additional operations of a run that must survive being killed at any moment. */
+/** A file system with further operations, for a run that must survive being killed at any moment. */
 export interface WorkFileSystem extends FileSystem {
   /** Opens a file for reading and writing, with its current content. Creates an empty file if none exists. */
   edit(path: string): Promise<EditableFile>;
   /** Returns the time of the last change of a file, in milliseconds since 1970. */
   modified(path: string): Promise<number>;
-  /** Flushes the directory entries of `folder` to the disk, so that renamed and removed names survive a power failure. */
+  /** Flushes the directory entries of `folder` to the disk, so that renames and removals survive a power failure. */
   syncFolder(folder: string): Promise<void>;
   /** Removes a folder with its contents. Idempotent. */
   removeFolder(path: string): Promise<void>;
   /**
-   * Takes an exclusive lock on the file `path`, which is created if necessary. Disposing of the lock (idempotent), or the end of the
-   * process, releases it.
+   * Takes an exclusive lock on the file `path`, which is created if necessary. The lock is released when it is disposed
+   * of (idempotent), or when the process ends.
    * @returns undefined if the lock is already taken
    */
   lock(path: string): Promise<AsyncDisposable | undefined>;

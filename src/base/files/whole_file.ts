@@ -6,7 +6,7 @@ import type { FileSystem, WorkFileSystem, WritableFile } from "./file_system.ts"
 
 export const TEMPORARY_SUFFIX = ".partial";
 
-/** The default limit for JSON, which takes several times its length in memory. The longest known config.json has 2 MiB. */
+/** The default limit for JSON. It takes several times its length in memory. The longest known config.json has 2 MiB. */
 export const MAX_JSON_BYTES = 16 << 20;
 
 /** Reads all bytes of a file. @throws {ModelError} if the file is longer than `maxBytes` */
@@ -33,7 +33,7 @@ export async function readText(fs: FileSystem, path: string, maxBytes?: number):
   return decodeUtf8(await readBytes(fs, path, maxBytes), path);
 }
 
-/** Reads and parses a JSON file. @throws {ModelError} if the file is longer than `maxBytes`, or is not valid UTF-8 or not valid JSON */
+/** Reads and parses a JSON file. @throws {ModelError} if it is longer than `maxBytes`, or is not valid UTF-8 or JSON */
 export async function readJson(fs: FileSystem, path: string, maxBytes = MAX_JSON_BYTES): Promise<unknown> {
   return parseJson(await readText(fs, path, maxBytes), path);
 }
@@ -54,8 +54,8 @@ export async function writeAtomically(
 }
 
 /**
- * Lets `write` fill a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the temporary file is
- * removed and `path` is unchanged.
+ * Lets `write` fill a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails,
+ * the temporary file is removed and `path` is unchanged.
  * @param mode the permission bits of a new file
  */
 export async function writeFileAtomically(
@@ -107,7 +107,7 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
   }
 }
 
-/** The name of a folder inside of an output folder. It exists while a command writes the output. It has the unfinished run of `pare prune`. */
+/** The folder inside an output folder for the lock and the unfinished run of `pare prune`. Complete outputs lack it. */
 export const RUN_FOLDER = ".pare";
 
 /** The file in `RUN_FOLDER` that is locked. */
@@ -119,7 +119,8 @@ export const LOCK_FILE = "lock";
  */
 export async function lockFolder(fs: WorkFileSystem, out: string): Promise<AsyncDisposable> {
   await fs.makeFolder(out);
-  await fs.makeFolder(`${out}/${RUN_FOLDER}`, 0o700); // an unfinished run has weights and hidden states in it
+  // Private, because an unfinished run has weights and hidden states.
+  await fs.makeFolder(`${out}/${RUN_FOLDER}`, 0o700);
   const lock = await fs.lock(`${out}/${RUN_FOLDER}/${LOCK_FILE}`);
   if (lock) return lock;
   throw new InUseError(`${out}: another process is working on this folder`);

@@ -1,7 +1,7 @@
 /**
- * A best-fit allocator of address ranges. Free ranges are merged with their neighbours, so that the buffers of a layer reuse
- * the memory of the layer before, whose pages the operating system has already mapped. The allocator's own data lies outside
- * the memory that it allocates from.
+ * A best-fit allocator of address ranges. Free ranges are merged with their neighbours, so that the buffers of a layer
+ * reuse the memory of the layer before, where the operating system has already mapped pages. The allocator's own data
+ * lies outside the memory that it allocates from.
  */
 
 /** The alignment of every allocation: a cache line, so that two buffers never share one. */
@@ -26,7 +26,7 @@ export class Allocator {
   /**
    * @param start the first usable address
    * @param limit the first address past the usable ones
-   * @param grow grows the memory to at least `end` bytes; returns false if it cannot
+   * @param grow grows the memory to at least `end` bytes, or returns false
    */
   constructor(start: number, limit: number, grow: (end: number) => boolean) {
     this.#end = Math.ceil(start / ALIGNMENT) * ALIGNMENT;
@@ -34,10 +34,7 @@ export class Allocator {
     this.#grow = grow;
   }
 
-  /**
-   * Returns the address of `bytes` free bytes, or undefined if there is no room. The address is a multiple of {@link
-   * ALIGNMENT}.
-   */
+  /** Returns the address of `bytes` free bytes, a multiple of {@link ALIGNMENT}, or undefined if there is no room. */
   allocate(bytes: number): number | undefined {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
     const i = this.#bestFit(size) ?? this.#extend(size);
@@ -58,8 +55,8 @@ export class Allocator {
   }
 
   /**
-   * The index of the smallest free range of at least `size` bytes, or undefined if there is none. Among ranges of equal size it
-   * is the one with the lowest address.
+   * Returns the index of the smallest free range of at least `size` bytes, or undefined if there is none. Of equal
+   * ranges it is the one with the lowest address.
    */
   #bestFit(size: number): number | undefined {
     let best: number | undefined;
@@ -70,7 +67,7 @@ export class Allocator {
     return best;
   }
 
-  /** Grows the memory until the last free range has `size` bytes. Returns that range's index, or undefined if there is no room. */
+  /** Grows the memory until its last free range has `size` bytes. Returns its index, or undefined without room. */
   #extend(size: number): number | undefined {
     const last = this.#free.at(-1);
     const start = last && last.address + last.bytes === this.#end ? last.address : this.#end;

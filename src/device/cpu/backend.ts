@@ -1,7 +1,7 @@
 /**
- * The `cpu` backend: implements `Backend` with kernels in WebAssembly SIMD. All buffers lie in one WebAssembly memory, and an
- * `Executor` runs the commands on worker threads. The calling thread only queues commands and never waits for a kernel, unless
- * the backend has no threads (`threads: 0`) and runs the kernels on the calling thread itself.
+ * The `cpu` backend: implements `Backend` with kernels in WebAssembly SIMD. All buffers lie in one WebAssembly memory.
+ * The calling thread only queues commands, which an `Executor` runs on worker threads, or on the calling thread if
+ * there are none (`threads: 0`).
  */
 
 import {
@@ -16,7 +16,7 @@ import { DTYPE_CODE } from "../kernels/transfer/convert.ts";
 import { adapterName } from "./instruction_pairing.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
-import { createInlineExecutor, type Executor } from "./executor.ts";
+import { type Executor, InlineExecutor } from "./executor.ts";
 import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
@@ -24,9 +24,7 @@ import type { ProductLibrary } from "./products/product_library.ts";
 import { RoundedCopies } from "./products/rounded_copies.ts";
 import { createThreadPool } from "./thread_pool.ts";
 
-/**
- * The size limit of a buffer: half of the memory that wasm32 can address, so that the largest operand leaves room for others.
- */
+/** The size limit of a buffer: half of the memory that wasm32 can address, which leaves room for other operands. */
 const MAX_BUFFER_BYTES = 2 ** 31;
 
 /** Options of {@link createCpuBackend}. */
@@ -37,8 +35,8 @@ export interface CpuBackendOptions {
    */
   readonly threads?: number;
   /**
-   * The compiled module, for programs that may not compile WebAssembly themselves. It must import a plain memory if `threads`
-   * is 0, and a shared memory otherwise.
+   * The compiled module, for programs that may not compile WebAssembly themselves. It must import a plain memory if
+   * `threads` is 0, and a shared memory otherwise.
    * @default the module in `build/`
    */
   readonly module?: WebAssembly.Module;
@@ -47,8 +45,8 @@ export interface CpuBackendOptions {
 }
 
 /**
- * Creates a backend with its own threads and memory. Dispose of it when it is no longer needed, because its threads keep the
- * process alive.
+ * Creates a backend with its own threads and memory. Dispose of it when it is no longer needed, because its threads
+ * keep the process alive.
  * @throws {RangeError} if `threads` is not an integer of at least 0
  * @throws {OutOfDeviceMemoryError} if there is no memory for the threads
  * @throws {DeviceLostError} if a thread does not start
@@ -75,7 +73,7 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
   };
   const parts = { module, memory, kernels, names };
   const executor = threads === 0
-    ? createInlineExecutor({
+    ? new InlineExecutor({
       ...parts,
       args: allocate(4 * MAX_ARGS),
       scratch: allocate(kernels.scratchBytes),
@@ -205,7 +203,7 @@ class CpuBackend implements Backend {
     const buffer = this.#own(source);
     checkRange(buffer, byteOffset, byteLength);
     this.counters.bytesRead += byteLength;
-    // If no queued command uses the buffer, there is no need to wait for the queue, which may hold the solve of another layer.
+    // If no queued command uses the buffer, the read need not wait for the queue, which may hold another layer's solve.
     if (!this.#inUse(buffer)) {
       this.#executor.throwIfLost();
       return this.#heap.read(buffer.address + byteOffset, byteLength);
@@ -237,7 +235,7 @@ class CpuBackend implements Backend {
     this.#heap.retire(buffer.address, buffer.usedUntil);
   }
 
-  /** Returns the arguments that follow the declared ones: the address of the copy of each operand that is rounded, or 0. */
+  /** Returns the arguments after the declared ones: the address of the rounded copy of each operand, or 0. */
   #roundedAddresses(
     { rounded }: Kernel,
     operands: readonly CpuBuffer[],

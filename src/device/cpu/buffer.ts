@@ -1,9 +1,7 @@
-/** The buffers of the `cpu` backend, and the checks that operations make on them. */
-
 import type { DeviceBuffer } from "../backend.ts";
 
 /** The part of a backend that its buffers use. */
-export interface BufferOwner {
+interface BufferOwner {
   /** Frees the memory of a buffer once the queued commands no longer use it. */
   release(buffer: CpuBuffer): void;
 }

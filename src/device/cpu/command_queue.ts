@@ -1,7 +1,7 @@
 /**
- * The calling thread's side of the command ring (`command_ring.ts`): writes commands into free slots and publishes them to the
- * workers. Every 256th command is a fence. When all workers have passed a fence, the slots before it are free for new commands.
- * If the ring is full, commands wait in an overflow list until slots become free. The queue never blocks the calling thread.
+ * The calling thread's side of the command ring (`command_ring.ts`): writes commands into free slots and publishes them
+ * to the workers. Every 256th command is a fence. When all workers have passed a fence, the slots before it are free
+ * for new commands. If the ring is full, commands wait in an overflow list. The queue never blocks the calling thread.
  */
 
 import {
@@ -24,12 +24,12 @@ import {
 import type { KernelInstance } from "./module.ts";
 
 /**
- * The number of commands from one fence to the next. A full ring contains several fences, so slots always become free again.
+ * The number of commands from one fence to the next. A full ring has several fences, so its slots become free again.
  */
 const FENCE_INTERVAL = CAPACITY / 4;
 /** The number of commands that are published together, because waking the workers costs more than writing a command. */
 const BATCH = 8;
-/** A number that `stop` adds to the cells that workers wait on. It moves them past every position that a worker can be at. */
+/** `stop` adds this number to the cells that workers wait on. It moves the cells past the position of every worker. */
 const STOP_JUMP = 0x40000000;
 
 interface Command {
@@ -38,10 +38,7 @@ interface Command {
   readonly args: Int32Array;
 }
 
-/**
- * Queues commands for the workers. Signals and fences are commands too. The position of a command is the number of commands
- * before it.
- */
+/** Queues commands for the workers. Signals and fences are commands too. */
 export class CommandQueue {
   readonly #kernels: KernelInstance;
   readonly #ring: number;
@@ -82,15 +79,13 @@ export class CommandQueue {
     if (items > 0) this.#append(kernel, items, words);
   }
 
-  /**
-   * Queues a signal and publishes all commands. A signal makes a worker send a message when all commands before it are done.
-   */
+  /** Queues a signal, which makes a worker send a message when all commands before it are done, and publishes. */
   signal(): void {
     this.#append(SIGNAL, 1, 0);
     this.publish();
   }
 
-  /** Makes all commands in the ring visible to the workers. {@link push} does this too, once per {@link BATCH} commands. */
+  /** Makes all commands in the ring visible to the workers. {@link push} does this once per {@link BATCH} commands. */
   publish(): void {
     if (this.#stopped || this.#published === this.#written) return;
     this.#published = this.#written;
@@ -100,7 +95,7 @@ export class CommandQueue {
 
   /**
    * Frees slots and fills them with commands from the overflow list.
-   * @param fences the number of fences that all workers have passed; the slots before the last of them are free
+   * @param fences the number of fences that all workers have passed. The slots before the last of them are free
    */
   release(fences: number): void {
     this.#freed = fences * FENCE_INTERVAL;

@@ -1,15 +1,15 @@
 /**
  * The layout of the command ring: a ring buffer in shared memory that passes commands from the calling thread
- * (`command_queue.ts`) to the worker threads (`worker.ts`). It consists of three control cells, one slot per command, and the
- * arguments of the command that is being queued. A cell is a 32-bit integer.
+ * (`command_queue.ts`) to the worker threads (`worker.ts`). It consists of three control cells, one slot per command,
+ * and the arguments of the command that is being queued. A cell is a 32-bit integer.
  *
- * The position of a command is the number of commands before it. In the ring, positions wrap around at 2³², so two positions
- * are compared by the sign of their difference.
+ * The position of a command is the number of commands before it. In the ring, positions wrap around at 2³², so two
+ * positions are compared by the sign of their difference.
  */
 
 import type { ProductLibrary } from "./products/product_library.ts";
 
-/** The number of commands that fit in the ring. A power of two, so that wrapped positions still map to consecutive slots. */
+/** The number of commands that fit in the ring. A power of two, so that wrapped positions map to consecutive slots. */
 export const CAPACITY = 1024;
 /** The most words that the arguments of a command may have. */
 export const MAX_ARGS = 48;
@@ -34,10 +34,7 @@ export const ITEMS_DONE = 3;
 export const ARGS = 16;
 const SLOT_CELLS = ARGS + MAX_ARGS;
 
-/**
- * The first cell of the arguments of the command that is being queued. The arguments lie in shared memory so that the kernel
- * can count its work items from them.
- */
+/** The first cell of the arguments of the command that is being queued, from which the kernel counts its work items. */
 export const PENDING_ARGS = CONTROL_CELLS + CAPACITY * SLOT_CELLS;
 
 /** The number of cells of the whole layout. */
@@ -71,16 +68,9 @@ export type WorkerMessage =
   | { readonly kind: "ready" }
   /** The worker could not start. This is its last message. */
   | { readonly kind: "not started"; readonly reason: string }
-  /**
-   * The worker has reached a signal, a command that makes one worker send this message. All commands before the signal are
-   * done.
-   */
+  /** The worker has reached a {@link SIGNAL}. All commands before the signal are done. */
   | { readonly kind: "signal" }
-  /**
-   * The worker has passed another fence, a command that makes every worker send this message. `fences` is the number of fences
-   * that the worker has passed so far. When all workers have passed a fence, the calling thread reuses the ring slots of the
-   * commands before the fence.
-   */
+  /** The worker has passed another {@link FENCE}. `fences` is the number of fences that it has passed so far. */
   | { readonly kind: "fence"; readonly fences: number }
   /** The kernel with this index trapped. The worker stops. */
   | { readonly kind: "failed"; readonly kernel: number; readonly reason: string }

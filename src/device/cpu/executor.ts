@@ -1,7 +1,7 @@
 /**
- * The interface between the `cpu` backend and the code that runs its commands. A command is the index of a kernel and its
- * arguments; commands run one after the other. There are two executors: a pool of worker threads (`thread_pool.ts`) and the
- * calling thread itself (`createInlineExecutor`).
+ * The interface between the `cpu` backend and the code that runs its commands. A command is the index of a kernel and
+ * its arguments. There are two executors: a pool of worker threads (`thread_pool.ts`) and the calling thread itself
+ * (`InlineExecutor`).
  */
 
 import { DeviceLostError } from "../backend.ts";
@@ -9,9 +9,9 @@ import { MAX_ARGS } from "./command_ring.ts";
 import type { KernelInstance } from "./module.ts";
 import { messageOf } from "../../base/errors.ts";
 
-/** A queue of commands. The position of a command is the number of commands that were queued before it. */
+/** A queue of commands, which run one after the other. */
 export interface Executor {
-  /** The number of worker threads; 0 if commands run on the calling thread. */
+  /** The number of worker threads. 0 if commands run on the calling thread. */
   readonly threads: number;
   /** The number of commands queued so far, which is also the position of the next command. */
   readonly queued: number;
@@ -35,7 +35,7 @@ export interface Executor {
 }
 
 /** The kernels and the addresses of the memory that an inline executor uses. */
-export interface InlineLayout {
+interface InlineLayout {
   readonly memory: WebAssembly.Memory;
   readonly kernels: KernelInstance;
   /** Kernel names by index, for error messages. */
@@ -46,13 +46,8 @@ export interface InlineLayout {
   readonly scratch: number;
 }
 
-/** Creates an executor that runs every command on the calling thread. */
-export function createInlineExecutor(layout: InlineLayout): Executor {
-  layout.kernels.setScratch(layout.scratch);
-  return new InlineExecutor(layout);
-}
-
-class InlineExecutor implements Executor {
+/** Runs every command on the calling thread. */
+export class InlineExecutor implements Executor {
   readonly threads = 0;
   readonly #layout: InlineLayout;
   #queued = 0;
@@ -60,6 +55,7 @@ class InlineExecutor implements Executor {
 
   constructor(layout: InlineLayout) {
     this.#layout = layout;
+    layout.kernels.setScratch(layout.scratch);
   }
 
   get queued(): number {

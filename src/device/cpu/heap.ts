@@ -1,6 +1,6 @@
 /**
- * The heap of a backend: the part of the WebAssembly memory after the module's own data, which holds the buffers. The heap
- * allocates memory, copies bytes in and out, and delays freeing until no queued command can use the memory any more.
+ * The heap of a backend: the part of the WebAssembly memory after the module's own data, which holds the buffers. The
+ * heap allocates memory, copies bytes in and out, and frees memory when no queued command can use it any more.
  */
 
 import { Allocator } from "./allocator.ts";
@@ -8,18 +8,18 @@ import { Allocator } from "./allocator.ts";
 const PAGE_BYTES = 65536;
 
 /**
- * The largest number of pages that the heap uses: one page less than the 4 GiB that wasm32 can address. The end of the last
- * allocation is then still a 32-bit address, and a loop up to that address terminates.
+ * The largest number of pages that the heap uses: one page less than the 4 GiB that wasm32 can address. The end of the
+ * last allocation is then still a 32-bit address, and a loop up to that address terminates.
  */
 const MAX_PAGES = 65535;
 
-/** The largest size of the memory, in bytes. The module's own data and the scratch memory of the threads take a few MiB of it. */
+/** The largest size of the memory in bytes, of which the module's data and the threads' scratches take a few MiB. */
 export const MAX_HEAP_BYTES = MAX_PAGES * PAGE_BYTES;
 
 /**
- * The maximum size with which the memory is declared: all 4 GiB that wasm32 can address. An engine reserves the address range
- * of a shared memory up to this maximum. A stray access of a kernel then hits an unmapped page of that range, even if the
- * engine does not check the bounds of accesses.
+ * The maximum size with which the memory is declared: all 4 GiB that wasm32 can address. An engine reserves the address
+ * range of a shared memory up to this maximum. A stray access of a kernel then hits an unmapped page of that range,
+ * even if the engine does not check the bounds of accesses.
  */
 export const DECLARED_PAGES = 65536;
 
@@ -41,7 +41,7 @@ export class Heap {
   constructor(memory: WebAssembly.Memory, heapBase: number) {
     this.memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);
-    this.#allocator = new Allocator(heapBase, MAX_PAGES * PAGE_BYTES, (end) => this.#growTo(end));
+    this.#allocator = new Allocator(heapBase, MAX_HEAP_BYTES, (end) => this.#growTo(end));
   }
 
   /** Returns the address of `bytes` free bytes, or undefined if there is no room. */

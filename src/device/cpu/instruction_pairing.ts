@@ -1,13 +1,13 @@
 /**
- * Finds out whether V8 pairs instructions. Pairing merges two neighbouring 128-bit SIMD instructions of a WebAssembly module
- * into one 256-bit instruction. V8 calls this revectorization, and it doubles the speed of the matrix products.
+ * Finds out whether V8 pairs instructions. Pairing merges two neighbouring 128-bit SIMD instructions of a WebAssembly
+ * module into one 256-bit instruction. V8 calls this revectorization, and it doubles the speed of the matrix products.
  *
- * V8 pairs instructions only on x86-64, and only for memory accesses whose bounds it does not check. So the process needs two
- * flags: one that turns pairing on, and one that turns the checks off. Without bounds checks, a stray access of a kernel ends
- * the process instead of throwing an error. The access cannot reach anything outside the WebAssembly memory, because a shared
- * memory reserves the whole 32-bit address range, whose unused part is not mapped.
+ * V8 pairs instructions only on x86-64, and only for memory accesses without bounds checks. So the process needs two
+ * flags: one that turns pairing on, and one that turns the checks off. A stray access of a kernel then ends the process
+ * instead of throwing an error. The access cannot reach anything outside the WebAssembly memory, because a shared
+ * memory reserves the whole 32-bit address range, and the unused part of the range is not mapped.
  *
- * The flags only take effect when the process starts. A program can read them in the environment variable DENO_V8_FLAGS.
+ * The flags only take effect when the process starts. A program reads them in the variable DENO_V8_FLAGS.
  */
 
 import { PAIRED } from "../backend.ts";
@@ -15,7 +15,7 @@ import { PAIRED } from "../backend.ts";
 /** The V8 flags that a process must be started with. */
 export const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];
 
-/** Whether V8 pairs instructions in this process. False outside Deno, and if the process may not read the environment. */
+/** Whether V8 pairs instructions in this process. False outside Deno and without permission to read the environment. */
 export function pairsInstructions(): boolean {
   if (typeof Deno === "undefined") return false;
   const flags = v8Flags();

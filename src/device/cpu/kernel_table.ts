@@ -7,7 +7,7 @@ import type { Kernel, Scalar } from "../kernels/kernel.ts";
 import { MAX_ARGS } from "./command_ring.ts";
 
 /** A kernel's declaration together with its index in the module. */
-export interface ResolvedKernel {
+interface ResolvedKernel {
   readonly index: number;
   readonly name: string;
   readonly bindings: readonly (readonly [name: string, writes: boolean])[];

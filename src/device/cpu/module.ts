@@ -1,17 +1,17 @@
 /**
- * Loads the WebAssembly module of the kernels, which `deno task build` compiles from `assembly/`, and instantiates it. A kernel
- * is identified by its index in the sorted list of kernel names, so that all threads number the kernels alike.
+ * Loads the WebAssembly module of the kernels, which `deno task build` compiles from `assembly/`, and instantiates it.
+ * A kernel is identified by its index in the sorted list of kernel names, so that all threads number the kernels alike.
  */
 
 import { pairsInstructions } from "./instruction_pairing.ts";
 import type { ProductLibrary } from "./products/product_library.ts";
 
 /** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
-export type RunItem = (args: number, item: number) => void;
-/** Returns the number of work items that a dispatch splits into. The number depends only on the arguments at address `args`. */
-export type CountItems = (args: number) => number;
+type RunItem = (args: number, item: number) => void;
+/** Returns the number of work items of a dispatch. It depends only on the arguments at address `args`. */
+type CountItems = (args: number) => number;
 
-/** One instance of the module. Each thread has its own instance with its own globals; all instances share one memory. */
+/** One instance of the module. Each thread has an instance with its own globals, and all instances share one memory. */
 export interface KernelInstance {
   /** The functions that run one work item, by kernel index. */
   readonly run: readonly RunItem[];
@@ -35,7 +35,7 @@ export function kernelNames(module: WebAssembly.Module): string[] {
 
 /**
  * Instantiates the module with `memory`.
- * @param library the library that multiplies matrices; without one, the module multiplies them itself
+ * @param library the library that multiplies matrices. Without one, the module multiplies them itself
  */
 export function instantiate(
   module: WebAssembly.Module,

@@ -11,7 +11,7 @@ import type { WorkerMessage, WorkerStart } from "./command_ring.ts";
 import type { ProductLibrary } from "./products/product_library.ts";
 
 /** The kernels and the addresses of the memory that a thread pool uses. */
-export interface PoolLayout {
+interface PoolLayout {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   /** The calling thread's instance of the module, which counts the work items of each command. */
@@ -26,7 +26,7 @@ export interface PoolLayout {
   readonly library?: ProductLibrary;
 }
 
-/** Starts one worker per scratch memory and waits until all are ready. @throws {DeviceLostError} if a worker does not start */
+/** Starts one worker per scratch and waits until all are ready. @throws {DeviceLostError} if a worker does not start */
 export async function createThreadPool(layout: PoolLayout): Promise<Executor> {
   const pool = new ThreadPool(layout);
   try {
@@ -49,7 +49,7 @@ interface Thread {
   readonly worker: Worker;
   readonly ready: PromiseWithResolvers<void>;
   readonly stopped: PromiseWithResolvers<void>;
-  /** The number of fences that the worker has passed. A fence is a command that makes every worker send a message. */
+  /** The number of fences that the worker has passed. */
   fences: number;
 }
 
@@ -110,7 +110,7 @@ class ThreadPool implements Executor {
     this.#queue.push(kernel, args, words);
     if (this.#publishScheduled) return;
     this.#publishScheduled = true;
-    // Publishes an incomplete batch as soon as the caller awaits anything, so that the workers do not sit idle meanwhile.
+    // Publishes an incomplete batch as soon as the caller awaits anything, so that the workers are not idle meanwhile.
     queueMicrotask(() => {
       this.#publishScheduled = false;
       this.#queue.publish();
@@ -168,7 +168,7 @@ class ThreadPool implements Executor {
     for (const { position, resolve } of waiters) if (position <= completed) resolve();
   }
 
-  /** Stops the workers and rejects all waiters and all later calls, with the first error that {@link #fail} was called with. */
+  /** Stops the workers, and rejects all waiters and all later calls with the first `error`. */
   #fail(error: DeviceLostError): void {
     this.#failure ??= error;
     this.#queue.stop();

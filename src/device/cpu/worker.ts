@@ -1,8 +1,8 @@
 /**
- * A worker thread of the pool. All workers read the command ring (`command_ring.ts`) from the first command to the last. For
- * each command, a worker takes work items until none is left, and then waits until the other workers have finished their items
- * too. A worker does not return to its event loop between commands. It waits by polling for a few microseconds and then by
- * `Atomics.wait`, which uses no processor time.
+ * A worker thread of the pool. All workers read the command ring (`command_ring.ts`) from the first command to the
+ * last. For each command, a worker takes work items until none is left, and then waits until the other workers have
+ * finished their items too. A worker does not return to its event loop between commands. It waits by polling for a few
+ * microseconds and then by `Atomics.wait`, which uses no processor time.
  */
 
 import {
@@ -26,8 +26,8 @@ import { loadProducts } from "./products/product_library.ts";
 import { messageOf } from "../../base/errors.ts";
 
 /**
- * The number of times that a worker polls before it sleeps. These polls take 10–20 µs, which is about the cost of going to
- * sleep and waking up.
+ * The number of times that a worker polls before it sleeps. These polls take 10–20 µs, which is about the cost of going
+ * to sleep and waking up.
  */
 const POLLS = 4000;
 
@@ -75,7 +75,7 @@ class RingReader {
     }
   }
 
-  /** Takes and runs items of a command until none is left. The worker that finishes the last item completes the command. */
+  /** Runs items of a command until none is left. The worker that finishes the last one completes the command. */
   #runItems(slot: number, kernel: number): void {
     const cells = this.#cells, items = cells[slot + ITEM_COUNT];
     const run = this.#kernels.run[kernel], args = this.#ring + 4 * (slot + ARGS);
@@ -99,7 +99,7 @@ class RingReader {
   #waitPast(cell: number): boolean {
     const cells = this.#cells;
     for (let polls = 0;; polls++) {
-      // `CommandQueue.stop` changes both cells, so a stop between this load and the wait below makes the wait return immediately.
+      // `CommandQueue.stop` changes both cells, so a stop between this load and the wait makes the wait return at once.
       const value = Atomics.load(cells, cell);
       if (Atomics.load(cells, STOP) !== 0) return false;
       if (((value - this.#position) | 0) > 0) return true;

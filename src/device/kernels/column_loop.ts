@@ -1,6 +1,6 @@
 /**
- * The parts that the declarations of `prune_block.ts` and `quantize_block.ts` share. Both kernels loop over the columns of a
- * block (shaders/shared/column_loop.wgsl). The functions with `Loops` in their names count the iterations of its loops.
+ * The parts that the declarations of `prune_block.ts` and `quantize_block.ts` share. Both kernels loop over the columns
+ * of a block (shaders/shared/column_loop.wgsl). The functions with `Loops` in their names count iterations.
  */
 
 import type { BindingAccess, Scalar } from "./kernel.ts";
@@ -10,7 +10,7 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 /** The rows per workgroup and the columns per segment, as in the shader. */
 export const ROWS = 8;
 export const SEGMENT = 4;
-/** The largest number of columns in a block that fits into the workgroup memory and into the scratch memory of the CPU version. */
+/** The most columns of a block that fit into the workgroup memory, and into the scratch memory of the twin. */
 export const MAX_BLOCK_SIZE = 256;
 
 export const columnLoopBindings = {
@@ -41,7 +41,7 @@ export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
   readonly LANES: number;
   /** The columns per span. After each segment, only the later columns of the same span are updated immediately. */
   readonly SPAN: number;
-  /** The workgroup memory for the results of a workgroup, in elements. It is 1 for rows with one lane, unless grids are searched. */
+  /** The elements of workgroup memory for results. It is 1 for rows with one lane, unless grids are searched. */
   readonly KEPT: number;
 }
 
@@ -54,7 +54,7 @@ export const HARDWARE: ColumnLoopConstants = {
 /** The constants for software adapters, which run shaders on the CPU. */
 export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16, KEPT: 1 };
 
-/** Returns the columns of a span, like `span_size` in the shader. No unit of `unit` columns is divided between two spans. */
+/** Returns the columns of a span, like `span_size` in the shader. A span has whole units of `unit` columns. */
 export function spanSize(unit: number, { SPAN }: ColumnLoopConstants): number {
   return SPAN === MAX_BLOCK_SIZE ? SPAN : Math.max(Math.floor(SPAN / unit), 1) * unit;
 }
@@ -64,7 +64,7 @@ export function groupChoiceLoops(start: number, end: number, { LANES }: ColumnLo
   return loop(Math.ceil((end - start) / LANES), loop(end - start));
 }
 
-/** Counts the iterations of `load_row`, `store_row`, `store_mask` and `store_sums` in the shader, for `size` columns. */
+/** Counts the iterations of the shader's `load_row`, `store_row`, `store_mask` and `store_sums` for `size` columns. */
 export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
   return sequence(
@@ -77,8 +77,8 @@ export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCoun
 }
 
 /**
- * Counts the iterations of `update_span` in the shader, for the columns start … end−1. One of its two nests of loops runs,
- * depending on the alignment of the rows of U. The result is the larger count.
+ * Counts the iterations of `update_span` in the shader, for the columns start … end−1. One of its two nests of loops
+ * runs, depending on the alignment of the rows of U. The result is the larger count.
  */
 export function updateSpanLoops(start: number, end: number): LoopCount {
   const columns = start === 0 ? 0 : end - start;
@@ -89,7 +89,7 @@ export function updateSpanLoops(start: number, end: number): LoopCount {
   return unaligned.iterations > aligned.iterations ? unaligned : aligned;
 }
 
-/** Counts the loop over the segments of the columns start … end−1 in the shader, including the loops of `sweep_segment`. */
+/** Counts the loop over the segments of the columns start … end−1 in the shader, with the loops of `sweep_segment`. */
 export function segmentLoops(
   start: number,
   end: number,
@@ -111,12 +111,14 @@ export function cut(start: number, end: number, step: number): [start: number, e
   ]);
 }
 
-/** The rows of a case, and its first row in the matrix. The rows need three workgroups, and the last workgroup is not full. */
+/**
+ * The rows of a case, and its first row in the matrix. The rows need three workgroups, the last of which is not full.
+ */
 export const CASE_ROWS = 19, CASE_ROW0 = 2;
 
 /**
- * A block of `size` columns with well-conditioned U. The rows of an aligned U start at multiples of 16 bytes. `shift` is added
- * to the weights. The error of a column depends on the errors of all columns before it.
+ * A block of `size` columns with well-conditioned U. The rows of an aligned U start at multiples of 16 bytes. `shift`
+ * is added to the weights. The error of a column depends on the errors of all columns before it.
  */
 export function columnLoopCase(size: number, isAligned: boolean, shift = 0) {
   const first = isAligned ? 0 : 37, u_offset = isAligned ? 8 : 9;

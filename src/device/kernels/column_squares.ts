@@ -1,6 +1,6 @@
 /**
- * Sums of the squares of each column of a matrix. If the rows are the inputs of a linear layer, the sums are the diagonal of
- * the layer's Hessian Σ x·xᵀ.
+ * Sums of the squares of each column of a matrix. If the rows are the inputs of a linear layer, the sums are the
+ * diagonal of the layer's Hessian Σ x·xᵀ.
  */
 
 import { defineKernel } from "./kernel.ts";

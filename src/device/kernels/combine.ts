@@ -9,9 +9,9 @@ import code from "../../../shaders/combine.wgsl" with { type: "text" };
  * For r < rows and c < cols, with i = r·ld + c:
  * y[i] ← kept_x·x[i] + kept_y·y[i] if the entry is kept, else pruned_x·x[i] + pruned_y·y[i].
  *
- * The tile starts at row `row0` and column `first` of a matrix, whose mask has `words` u32 words per row. An entry is kept if
- * bit k%32 of word (row0 + r)·words + k/32 is 1, where k = first + c. All values of x and y must be finite, because a value is
- * multiplied even if its factor is 0.
+ * The tile starts at row `row0` and column `first` of a matrix, whose mask has `words` u32 words per row. An entry is
+ * kept if bit k%32 of word (row0 + r)·words + k/32 is 1, where k = first + c. All values of x and y must be finite,
+ * because a value is multiplied even if its factor is 0.
  */
 export const maskedCombine = defineKernel({
   name: "masked_combine",
@@ -37,8 +37,8 @@ export const maskedCombine = defineKernel({
 });
 
 /**
- * For r < rows and c < cols: x[r·ld + c] ← left[row0 + r]·x[r·ld + c]·right[first + c]. If `has_left` is 0, `left` is not read,
- * and its factors count as 1.
+ * For r < rows and c < cols: x[r·ld + c] ← left[row0 + r]·x[r·ld + c]·right[first + c]. If `has_left` is 0, `left` is
+ * not read, and its factors count as 1.
  */
 export const scaleTile = defineKernel({
   name: "scale_tile",

@@ -1,12 +1,12 @@
 /**
- * The two updates of a conjugate-gradient step, for many independent systems at once: each row of a matrix is a system of its
- * own. The products with the system's matrix and the dot products of rows are computed by other kernels (`gemm.ts`,
- * `row_dot.ts`). The names are those of the textbook: q is the iterate, r the residual, p the direction, and ap the direction
- * times the matrix.
+ * The two updates of a conjugate-gradient step, for many independent systems at once: each row of a matrix is a system
+ * of its own. The products with the system's matrix and the dot products of rows are computed by other kernels
+ * (`gemm.ts`, `row_dot.ts`). The names are those of the textbook: q is the iterate, r the residual, p the direction,
+ * and ap the direction times the matrix.
  *
- * All matrices are tiles, which are the rectangles in which a matrix is stored. They have the same position and the same
- * leading dimension `ld`. `sums`, f32, has `stride` elements per row of the whole matrix. The sums of row r of the tile start
- * at element (row0 + r)·stride, and `numerator` and `denominator` are positions among these sums.
+ * All matrices are tiles with the same position and the same leading dimension `ld`. `sums`, f32, has `stride` elements
+ * per row of the whole matrix. The sums of row r of the tile start at element (row0 + r)·stride, and `numerator` and
+ * `denominator` are positions among these sums.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -15,8 +15,8 @@ import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/conjugate_gradient.wgsl" with { type: "text" };
 
 /**
- * For r < rows and c < cols, with a = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not positive:
- * q ← q + a·p, and r ← r − a·ap where the entry is kept, else 0. The mask is described at `maskedCombine`.
+ * For r < rows and c < cols, with a = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not
+ * positive: q ← q + a·p, and r ← r − a·ap where the entry is kept, else 0. The mask is described at `maskedCombine`.
  */
 export const cgStep = defineKernel({
   name: "cg_step",
@@ -37,8 +37,8 @@ export const cgStep = defineKernel({
 });
 
 /**
- * For r < rows and c < cols, with b = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not positive:
- * p ← r + b·p.
+ * For r < rows and c < cols, with b = sums[numerator]/sums[denominator] of the row, or 0 if the denominator is not
+ * positive: p ← r + b·p.
  */
 export const cgDirection = defineKernel({
   name: "cg_direction",

@@ -6,8 +6,8 @@ import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/diagonal.wgsl" with { type: "text" };
 
 /**
- * For i < count: diagonal[first + i] ← tile[(row + i)·ld + col + i]. The diagonal that is read starts at row `row` and column
- * `col` of the buffer, which may also hold some rows of the matrix instead of a tile.
+ * For i < count: diagonal[first + i] ← tile[(row + i)·ld + col + i]. The diagonal that is read starts at row `row` and
+ * column `col` of the buffer, which may also hold some rows of the matrix instead of a tile.
  */
 export const getDiagonal = defineKernel({
   name: "get_diagonal",

@@ -1,4 +1,6 @@
-/** The matrix product C ← α·op(A)·op(B) + β·C in f32, where op(X) is X or its transpose, for three combinations of transposes. */
+/**
+ * The matrix product C ← α·op(A)·op(B) + β·C in f32. op(X) is X or its transpose, but A and B are not both transposed.
+ */
 
 import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
 import { filled, type KernelCase, signed, sumRoundings } from "./kernel_case.ts";
@@ -7,12 +9,12 @@ import code from "../../../shaders/gemm.wgsl" with { type: "text" };
 import softwareCode from "../../../shaders/gemm_software.wgsl" with { type: "text" };
 
 /**
- * C is (m, n), op(A) is (m, k) and op(B) is (k, n). Offsets are in elements. `lda`, `ldb` and `ldc` are the distances between
- * the rows of A, B and C in memory. C must not overlap A or B. With β = 0, C is not read.
+ * C is (m, n), op(A) is (m, k) and op(B) is (k, n). Offsets are in elements. `lda`, `ldb` and `ldc` are the distances
+ * between the rows of A, B and C in memory. C must not overlap A or B. With β = 0, C is not read.
  *
  * With `upper` = 1 + d, the caller needs only the elements C[i, j] with i ≤ j + d. The kernel may skip the others, so a
- * symmetric product (d = 0) takes about half the time. With `upper` = 0, all are needed. An implementation may skip zeros of A
- * or B, so 0·NaN and 0·∞ may count as 0.
+ * symmetric product (d = 0) takes about half the time. With `upper` = 0, all are needed. An implementation may skip
+ * zeros of A or B, so 0·NaN and 0·∞ may count as 0.
  *
  * On a software adapter k is at most {@link MAX_SOFTWARE_K}.
  */
@@ -39,12 +41,12 @@ type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
 
-/** The largest k on a software adapter, with which the loops over k and those that store C stay under `MAX_LOOP_ITERATIONS`. */
+/** The largest k on a software adapter. The loops over k and those that store C stay under `MAX_LOOP_ITERATIONS`. */
 export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
 
 /**
- * Declares `gemm.wgsl` with workgroups that each compute (rows, cols) elements of C. `rows` and `cols` are 64 or 128. Larger
- * workgroups read memory less often. With smaller workgroups, a small product uses more cores of the GPU.
+ * Declares `gemm.wgsl` with workgroups that each compute (rows, cols) elements of C. `rows` and `cols` are 64 or 128.
+ * Larger workgroups read memory less often. With smaller workgroups, a small product uses more cores of the GPU.
  */
 function hardwareShader(entryPoint: string, rows: number, cols: number): ShaderVariant<keyof typeof params> {
   return {
@@ -64,14 +66,14 @@ const PATCHES: Readonly<Record<string, readonly [rows: number, cols: number]>> =
 };
 
 /**
- * The workgroups that keep a whole GPU busy: two for each of the 132 processors of an NVIDIA H100. WebGPU does not say how many
- * processors a GPU has. A smaller GPU is busy with fewer workgroups, and loses little by the smaller patches.
+ * The workgroups that keep a whole GPU busy: two for each of the 132 processors of an NVIDIA H100. WebGPU does not say
+ * how many processors a GPU has. A smaller GPU is busy with fewer workgroups, and loses little by the smaller patches.
  */
-export const ENOUGH_WORKGROUPS = 264;
+const ENOUGH_WORKGROUPS = 264;
 
 /**
- * Returns the number of workgroups that compute something if each has a patch of (rows, cols) elements of C. A workgroup whose
- * patch contains no element that the caller needs returns at once, and does not count.
+ * Returns the number of workgroups that compute something if each has a patch of (rows, cols) elements of C. A
+ * workgroup whose patch contains no element that the caller needs returns at once, and does not count.
  */
 export function countPatches(
   { m, n, upper }: Pick<GemmParams, "m" | "n" | "upper">,
@@ -113,8 +115,8 @@ function declareGemm(name: string, seed: number): GemmKernel {
       code: softwareCode,
       entryPoint: name,
       grid: (p) => [Math.ceil(p.n / SOFTWARE_COLS), Math.ceil(p.m / SOFTWARE_ROWS), 1],
-      // The shader has two loops over k. Only one of them runs, depending on the alignment of B, and the other counts as
-      // `loop(0)`. Each of the two calls of `store` has a loop of 4.
+      // The shader has two loops over k. Only one of them runs, depending on the alignment of B, and the other counts
+      // as `loop(0)`. Each of the two calls of `store` has a loop of 4.
       loops: (p) => sequence(loop(p.k), loop(0), loop(SOFTWARE_ROWS, loop(4), loop(4))),
     },
   });
@@ -129,7 +131,7 @@ export const gemmNT: GemmKernel = declareGemm("gemm_nt", 2);
 /** C ← α·Aᵀ·B + β·C. A is stored as (k, m), B as (k, n). */
 export const gemmTN: GemmKernel = declareGemm("gemm_tn", 3);
 
-/** The sizes of the cases cover several workgroups and slices, and divide none of them evenly. The rows are multiples of four. */
+/** The sizes of the cases need several workgroups and slices, some of them partly full. `LD` is a multiple of 4. */
 const M = 133, N = 131, K = 70, LD = 140;
 
 /** Returns the operands of a product. With `sparse`, only every eighth row of A and B differs from 0. */

@@ -11,30 +11,30 @@ export type Grid = readonly [x: number, y: number, z: number];
 
 /** One WGSL implementation of a kernel. */
 export interface ShaderVariant<P extends string = string> {
-  /** WGSL source. Its bindings are in `@group(0)`, in the order of the declaration, followed by the uniform struct of parameters. */
+  /** WGSL source. Its bindings in `@group(0)` are those of the declaration, in order, and the struct of parameters. */
   readonly code: string;
   readonly entryPoint: string;
   /** The bytes of workgroup memory that the shader needs. Adapters that have less do not use it. */
   readonly workgroupBytes?: number;
-  /** Whether the shader runs only on adapters with matrix units that multiply 16 × 16 × 16 elements in f16 and add them up in f32. */
+  /** Whether the adapter must have matrix units, for products of 16 × 16 × 16 elements in f16 with sums in f32. */
   readonly usesMatrixUnits?: boolean;
   readonly constants?: Readonly<Record<string, number>>;
   /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */
   readonly grid: (params: Readonly<Record<P, number>>) => Grid;
-  /** The loop iterations of one invocation in the worst case, if the shader has loops and a software adapter may run it. */
+  /** Counts the loop iterations of an invocation, if the shader has loops and a software adapter may run it. */
   readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
 }
 
 /** How a kernel computes on an adapter whose `rounds` is `bfloat16`. */
 export interface RoundedOperands<P extends string = string> {
   /**
-   * The number of the first bindings that are rounded. The WebAssembly twin takes the addresses of their rounded copies after the
-   * declared arguments. An address is 0 if the operand is not rounded.
+   * The number of the first bindings that are rounded. The WebAssembly twin takes the addresses of their rounded copies
+   * after the declared arguments. An address is 0 if the operand is not rounded.
    */
   readonly count: number;
   /** Whether the operands of a dispatch are rounded. By default they always are. */
   readonly isWorthwhile?: (params: Readonly<Record<P, number>>) => boolean;
-  /** The error of further numbers that the kernel rounds, as a number of f32 roundings (`CaseOutput.roundings`). */
+  /** If the kernel rounds other numbers too, their error as a number of f32 roundings (`CaseOutput.roundings`). */
   readonly roundings?: number;
 }
 
@@ -53,8 +53,8 @@ export interface Kernel<B extends string = string, P extends string = string> {
   /** Further shaders that compute the same results, by name. `device/webgpu/tuning.ts` chooses the fastest. */
   readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
   /**
-   * Returns the name of the variant for a dispatch on a hardware adapter, or undefined for `shader`, if no variant is the
-   * fastest for all sizes. A tuning that names a variant is used for all sizes.
+   * Returns the name of the variant for a dispatch on a hardware adapter, or undefined for `shader`, if no variant is
+   * the fastest for all sizes. A tuning that names a variant is used for all sizes.
    */
   readonly variantFor?: (params: Readonly<Record<NoInfer<P>, number>>) => string | undefined;
   /** Present if an adapter whose `rounds` is `bfloat16` rounds operands of this kernel. */
@@ -69,16 +69,21 @@ export function defineKernel<B extends string, P extends string>(kernel: Kernel<
 }
 
 /** The largest extent of a grid along one axis, by WebGPU's default limits. */
-export const MAX_GRID_EXTENT = 65535;
+const MAX_GRID_EXTENT = 65535;
 
 /**
- * Returns the grid for a range of `count` elements if each workgroup handles `size` elements. A grid with more than {@link
- * MAX_GRID_EXTENT} workgroups is folded into two axes, and may then have a few workgroups past the end of the range. Shaders
- * compute the index of an element with `linear_index` of `shaders/shared/linear.wgsl`.
+ * Returns the grid for a range of `count` elements if each workgroup handles `size` elements. A grid with more than
+ * `MAX_GRID_EXTENT` workgroups is folded into two axes, and may then have a few workgroups past the end of the
+ * range. Shaders compute the index of an element with `linear_index` of `shaders/shared/linear.wgsl`.
  */
 export function linearGrid(count: number, size: number): Grid {
   const workgroups = Math.ceil(count / size);
   if (workgroups <= MAX_GRID_EXTENT) return [workgroups, 1, 1];
   const y = Math.ceil(workgroups / MAX_GRID_EXTENT);
   return [Math.ceil(workgroups / y), y, 1];
+}
+
+/** Returns a grid with one workgroup per row. */
+export function rowGrid({ rows }: { readonly rows: number }): Grid {
+  return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
 }

@@ -1,7 +1,7 @@
 /**
- * The cases of kernels: dispatches with fixed operands. The self-check of a device runs them, and so do the kernel's test, the
- * count of loop iterations and the planted faults. The same seed gives the same bits on every machine, because the generators
- * use integer arithmetic and exact divisions by powers of two only.
+ * The cases of kernels: dispatches with fixed operands. The self-check of a device runs them, and so do the kernel's
+ * test, the count of loop iterations and the planted faults. The same seed gives the same bits on every machine,
+ * because the generators use integer arithmetic and exact divisions by powers of two only.
  */
 
 export type Values = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
@@ -10,8 +10,8 @@ export type Values = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 export interface CaseOutput {
   readonly binding: string;
   /**
-   * The number of consecutive f32 roundings on the way to an element. Each of them changes the element by at most 2⁻²⁴ of the
-   * output's largest element, so this number times 2⁻²⁴ is the tolerance. Undefined if the bits must be equal.
+   * The number of consecutive f32 roundings on the way to an element. Each of them changes the element by at most 2⁻²⁴
+   * of the output's largest element, so this number times 2⁻²⁴ is the tolerance. Undefined if the bits must be equal.
    */
   readonly roundings?: number;
   /** Returns whether element i is compared. Without this function, all elements are compared. */
@@ -33,8 +33,8 @@ export interface KernelCase<B extends string = string, P extends string = string
 }
 
 /**
- * Returns the roundings of a sum. Errors cancel in part, so the error grows with the root of the number of terms: it stays
- * below 8·√terms units except with a probability of 10⁻¹³ (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4).
+ * Returns the roundings of a sum. Errors cancel in part, so the error stays below 8·√terms units, except with a
+ * probability of 10⁻¹³ (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4).
  */
 export function sumRoundings(terms: number): number {
   return Math.ceil(8 * Math.sqrt(terms));
@@ -46,7 +46,7 @@ export const EXPONENTIAL = 16;
 /** A tile in the middle of a matrix: its size, and the row and the column of the matrix at which it starts. */
 export type TilePlace = readonly [rows: number, cols: number, row0: number, first: number];
 
-/** Returns the parameters of a tile whose rows have padding. `words` is the number of words per row of the matrix's mask. */
+/** Returns the parameters of a tile whose rows have padding. `words` is the number of words per row of the mask. */
 export function tileParams([rows, cols, row0, first]: TilePlace) {
   return { rows, cols, ld: cols + 5, row0, first, words: Math.ceil((first + cols) / 32) };
 }

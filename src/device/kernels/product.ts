@@ -1,6 +1,6 @@
 /**
- * The products of a model's forward and backward passes and of its statistics. They are the products of `gemm.ts` with a weaker contract, so
- * that a GPU may compute them on its matrix units (tensor cores).
+ * The products of a model's forward and backward passes and of its statistics. They are the products of `gemm.ts` with
+ * a weaker contract, so that a GPU may compute them on its matrix units (tensor cores).
  */
 
 import { gemmCases, gemmNN, gemmNT, gemmTN } from "./gemm.ts";
@@ -16,11 +16,11 @@ export const MATRIX_VARIANT = "matrix";
 const PATCH = 128;
 
 /**
- * Declares the kernel `name` with the parameters and the shaders of `gemm`. An implementation may first round each element x of
- * op(A) or op(B) to the sum of two f16 numbers, scaled by a power of two. The rounding error is at most 2⁻²²·|x| + 2⁻³²·y,
- * where y is the largest magnitude in the row of op(A) or the column of op(B) that contains x. An adapter whose `rounds` is
- * `bfloat16` may round x to bfloat16 instead, with an error of at most 2⁻⁸·|x|. The sums are f32. No part of a factorisation
- * may use these kernels, because a factorisation amplifies errors.
+ * Declares the kernel `name` with the parameters and the shaders of `gemm`. An implementation may first round each
+ * element x of op(A) or op(B) to the sum of two f16 numbers, scaled by a power of two. The rounding error is at most
+ * 2⁻²²·|x| + 2⁻³²·y, where y is the largest magnitude in the row of op(A) or the column of op(B) that contains x. An
+ * adapter whose `rounds` is `bfloat16` may round x to bfloat16 instead, with an error of at most 2⁻⁸·|x|. The sums are
+ * f32. No part of a factorisation may use these kernels, because a factorisation amplifies errors.
  */
 function declareProduct(name: string, gemm: GemmKernel, seed: number): GemmKernel {
   const matrix: ShaderVariant<keyof GemmKernel["params"]> = {

@@ -1,6 +1,6 @@
 /**
- * The kernels that run before and after `quantize_block`: they compute the grids of whole rows, and encode rounded weights. The
- * formulas of a grid are in `src/tensor/quantization.ts`.
+ * The kernels that run before and after `quantize_block`: they compute the grids of whole rows, and encode rounded
+ * weights. The formulas of a grid are in `src/tensor/quantization.ts`.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -14,9 +14,9 @@ const code = linear + quantizationGrid + source;
 const LANES = 64;
 
 /**
- * For r < rows: lows[row0 + r] ← min(lows[row0 + r], w[r·ld + c] for all c < cols), and highs likewise with max. A matrix is
- * stored in tiles, which are rectangles, and one dispatch handles one tile. Both buffers must be 0 before the first tile of a
- * row. After its last tile, they hold the smallest and the largest of 0 and the weights of the row.
+ * For r < rows: lows[row0 + r] ← min(lows[row0 + r], w[r·ld + c] for all c < cols), and highs likewise with max. A
+ * dispatch handles one tile. Both buffers must be 0 before the first tile of a row. After its last tile, they hold the
+ * smallest and the largest of 0 and the weights of the row.
  */
 export const rowExtremes = defineKernel({
   name: "row_extremes",
@@ -32,10 +32,9 @@ export const rowExtremes = defineKernel({
 });
 
 /**
- * For i < count: replaces the extremes of some weights by the scale and the zero point of their grid. Before the dispatch,
- * scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The zero point is the code of the weight 0. `symmetric`
- * and `searched` are 0 or 1. `searched` is 1 if the grid is the start of a search (`search_grids.ts`). `scale_dtype` is a
- * number of `DTYPE_CODE`.
+ * For i < count: replaces the extremes of some weights by the scale and the zero point of their grid. Before the
+ * dispatch, scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The zero point is the code of 0. If the
+ * grid is the start of a search (`search_grids.ts`), `searched` is 1. `scale_dtype` is a number of `DTYPE_CODE`.
  */
 export const fitGrids = defineKernel({
   name: "fit_grids",
@@ -50,10 +49,10 @@ export const fitGrids = defineKernel({
 });
 
 /**
- * For i < count: byte i of `codes` ← the code of q[q_offset + i], which is exactly a value of its grid. The elements are whole
- * rows of a matrix with `cols` columns, from row `row0` on, without gaps between the rows. `scales` and `zeros` have `grids`
- * elements per row of the matrix. Each element belongs to `grid_size` columns, or to a whole row if `grid_size` is 0. The
- * unused bytes of the last word become 0.
+ * For i < count: byte i of `codes` ← the code of q[q_offset + i], which is exactly a value of its grid. The elements
+ * are whole rows of a matrix with `cols` columns, from row `row0` on, without gaps between the rows. `scales` and
+ * `zeros` have `grids` elements per row of the matrix. Each element belongs to `grid_size` columns, or to a whole row
+ * if `grid_size` is 0. The unused bytes of the last word become 0.
  */
 export const encodeCodes = defineKernel({
   name: "encode_codes",

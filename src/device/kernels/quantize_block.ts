@@ -1,7 +1,7 @@
 /**
- * Prunes one block of columns and rounds the weights that it keeps, in one pass over the columns (SparseGPT, arXiv 2301.00774,
- * section 3.5, and GPTQ, arXiv 2210.17323). The loop and the buffers are those of `prune_block.ts`. U is the upper triangular
- * factor of the inverse Hessian. In column j of a row, where w are the weights of the row with the updates so far:
+ * Prunes one block of columns and rounds the weights that it keeps, in one pass over the columns (SparseGPT, arXiv
+ * 2301.00774, section 3.5, and GPTQ, arXiv 2210.17323). The loop and the buffers are those of `prune_block.ts`. In
+ * column j of a row, where w are the weights of the row with the updates so far:
  *   q = 0 if the entry is pruned, else the value of the grid that is nearest to w[j];
  *   err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
  */
@@ -60,7 +60,7 @@ function quantizeBlockShader(
   };
 }
 
-/** Counts the iterations of `search_stage` in the shader for a grid of `columns` columns, which is 0 without a search. */
+/** Counts the iterations of `search_stage` in the shader for a grid of `columns` columns, or 0 without a search. */
 function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
   const quads = columns === 0 ? 0 : CANDIDATES / 4, parts = Math.max(1, Math.min(4, LANES / 4));
   const others = loop(columns === 0 ? 0 : parts - 1);
@@ -69,20 +69,21 @@ function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
 }
 
 /**
- * Prunes the entries whose mask bit is 0 before the dispatch. With `group` > 0 it also prunes in an n:m pattern: each row keeps
- * at most `keep` entries of each group of `group` consecutive columns, chosen by the rule of `prune_block_n_m`. The entries
- * whose mask bit was 0 are the forced entries of that rule. Afterwards the mask has 1 where an entry is kept.
+ * Prunes the entries whose mask bit is 0 before the dispatch. With `group` > 0 it also prunes in an n:m pattern: each
+ * row keeps at most `keep` entries of each group of `group` consecutive columns, chosen by the rule of
+ * `prune_block_n_m`. The entries whose mask bit was 0 are the forced entries of that rule. Afterwards the mask has 1
+ * where an entry is kept.
  *
- * A kept weight is rounded to a grid, which is a set of values with the codes 0 … `max_code`. `src/tensor/quantization.ts` has
- * the formulas. `scales` and `zeros`, f32, have `grids` elements per row of the matrix: element (row0 + r)·grids + g has the
- * scale or the zero point of grid g.
+ * A kept weight is rounded to a grid, which is a set of values with the codes 0 … `max_code`.
+ * `src/tensor/quantization.ts` has the formulas. `scales` and `zeros`, f32, have `grids` elements per row of the
+ * matrix: element (row0 + r)·grids + g has the scale or the zero point of grid g.
  *
  * - If `grid_size` = 0, `grids` is 1, and the kernel only reads both buffers (see `row_extremes`).
- * - If `grid_size` > 0, that many consecutive columns share a grid, and `first` is a multiple of it. When the loop reaches the
- *   first of these columns, the kernel computes their grid from their weights with the updates so far, pruned or not. Then it
- *   stores the grid. `grid_size` must be a multiple of `group`. If `searched` is 1, the kernel searches the grid, as
- *   `search_grids.ts` describes it, with the importance 1/U[j,j] of column j. Then entries that the mask has as pruned count
- *   as weights of 0. `scale_dtype` is a number of `DTYPE_CODE`.
+ * - If `grid_size` > 0, that many consecutive columns share a grid, and `first` is a multiple of it. When the loop
+ *   reaches the first of these columns, the kernel computes their grid from their weights with the updates so far,
+ *   pruned or not. Then it stores the grid. `grid_size` must be a multiple of `group`. If `searched` is 1, the kernel
+ *   searches the grid, as `search_grids.ts` describes it, with the importance 1/U[j,j] of column j. Then entries that
+ *   the mask has as pruned count as weights of 0. `scale_dtype` is a number of `DTYPE_CODE`.
  *
  * On a software adapter, n:m groups may have up to 128 columns.
  */

@@ -1,13 +1,14 @@
 /**
- * Removes weights of a matrix one at a time, independently in each row. This is the inner loop of ExactOBS (Frantar & Alistarh,
- * arXiv 2208.11580, algorithm 1). A step removes the weight w[p] with the smallest score |w[p]|/√d[p], where d is the diagonal
- * of the row's inverse Hessian G, and updates the other weights so that they compensate for it:
+ * Removes weights of a matrix one at a time, independently in each row. This is the inner loop of ExactOBS (Frantar &
+ * Alistarh, arXiv 2208.11580, algorithm 1). A step removes the weight w[p] with the smallest score |w[p]|/√d[p], where
+ * d is the diagonal of the row's inverse Hessian G, and updates the other weights so that they compensate for it:
  *
  *   w −= G[:,p]·w[p]/G[p,p];  G −= G[:,p]·G[p,:]/G[p,p].
  *
- * All rows start with the same G = H⁻¹, and no row stores its own G. A row stores the vectors v_i = G[:,p_i]/√G[p_i,p_i] of its
- * steps, because step i subtracts v_i·v_iᵀ from G, and computes the one column of G that step k needs:
- * G[:,p] = H⁻¹[:,p] − Σ_{i<k} v_i·v_i[p]. So step k reads k vectors, and does not read and write the whole of G.
+ * All rows start with the same G = H⁻¹, and no row stores its own G. A row stores the vectors v_i =
+ * G[:,p_i]/√G[p_i,p_i] of its steps, because step i subtracts v_i·v_iᵀ from G, and computes the one column of G that
+ * step k needs: G[:,p] = H⁻¹[:,p] − Σ_{i<k} v_i·v_i[p]. So step k reads k vectors, and does not read and write the
+ * whole of G.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -18,7 +19,7 @@ import code from "../../../shaders/remove_weights.wgsl" with { type: "text" };
 
 const SIZE = 256;
 
-/** The largest number of columns. The coefficients of all steps take 12 KiB of the 16 KiB of workgroup memory that every adapter has. */
+/** The most columns. The coefficients of all steps take 12 KiB. Every adapter has 16 KiB of workgroup memory. */
 export const MAX_REMOVAL_COLUMNS = 3072;
 
 export const WeightState = {
@@ -33,16 +34,17 @@ export const WeightState = {
 } as const;
 
 /**
- * Runs the steps `start` … `start` + `steps` − 1 of each row r < `rows`. A row stops after limits[r] steps, counted from step
- * 0. A row also stops when it has neither candidates nor forced weights left. Weights with equal scores are removed from left
- * to right. With `group` > 0, the candidates of a group of `group` consecutive columns become locked as soon as the group has
- * no more than `keep` weights left. A last group of g < `group` columns keeps ceil(keep·g/group).
+ * Runs the steps `start` … `start` + `steps` − 1 of each row r < `rows`. A row stops after its step limits[r] − 1, or
+ * when it has neither candidates nor forced weights left. Weights with equal scores are removed from left to right.
+ * With `group` > 0, the candidates of a group of `group` consecutive columns become locked as soon as the group has no
+ * more than `keep` weights left. A last group of g < `group` columns keeps ceil(keep·g/group).
  *
- * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, and `ld` is a multiple of 4. The
+ * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, a multiple of 4. The
  * `states` of the padding must be 0.
  *
  * - `inverse`, (cols, ld) f32: H⁻¹.
- * - `bounds`, (ld) f32: 1/H[j,j], which is a lower bound of d[j]. If rounding errors make d[j] smaller, it is set to the bound.
+ * - `bounds`, (ld) f32: 1/H[j,j], which is a lower bound of d[j]. If rounding errors make d[j] smaller, it is set to
+ *   the bound.
  * - `limits`, (rows) u32: the number of steps after which each row stops.
  * - `weights`, (rows, ld) f32: w.
  * - `diagonal`, (rows, ld) f32: d, which is the diagonal of H⁻¹ before step 0.
@@ -106,7 +108,7 @@ export function stepLoops(ld: number, k: number): LoopCount {
 
 const REMOVAL = { rows: 5, cols: 130, ld: 132, depth: 44 };
 
-/** A case with candidates, forced weights and removed weights. The inverse Hessian is a Toeplitz matrix that is diagonally dominant. */
+/** A case with weights of each state. The inverse Hessian is a diagonally dominant Toeplitz matrix. */
 function removalCase(
   feature: string,
   steps: Readonly<Record<"start" | "steps" | "keep" | "group", number>>,

@@ -1,6 +1,6 @@
 /**
- * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper triangular, and
- * then U = R⁻¹. `layer/linalg/reverse_cholesky.ts` uses this kernel to factor a whole matrix, block by block.
+ * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper triangular,
+ * and then U = R⁻¹. `layer/linalg/reverse_cholesky.ts` uses this kernel to factor a whole matrix, block by block.
  */
 
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
@@ -15,7 +15,7 @@ const CHUNK = 32;
 
 /** The invocations of `reverse_cholesky_packed.wgsl`, as in the shader. */
 const PACKED_LANES = 256;
-/** The largest block in workgroup memory. Its triangle takes 33 KiB. GPUs have at least 48 KiB, and most software adapters 32 KiB. */
+/** The largest block in workgroup memory. It takes 33 KiB. GPUs have at least 48 KiB, most software adapters 32 KiB. */
 const LARGEST_PACKED = 128;
 
 /**
@@ -25,9 +25,9 @@ const LARGEST_PACKED = 128;
  * - `r`, f32: receives R from `r_offset` on, with rows `ldr` elements apart, and zeros below the diagonal.
  * - `u`, f32: receives U from `u_offset` on, with rows `ldu` elements apart, and zeros below the diagonal.
  * - `diagonal`, f32: receives R[j,j] at `first + j`, for each column j of the block.
- * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status` becomes
- *   `first + j + 1`, and the contents of `r`, `u` and `diagonal` are unspecified. If several pivots fail, the last column
- *   counts, because it is factored first. If `status` is not 0 at the start, the kernel does nothing.
+ * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status`
+ *   becomes `first + j + 1`, and the contents of `r`, `u` and `diagonal` are unspecified. If several pivots fail, the
+ *   last column counts, because it is factored first. If `status` is not 0 at the start, the kernel does nothing.
  */
 export const reverseCholesky = defineKernel({
   name: "reverse_cholesky",
@@ -74,7 +74,7 @@ export const reverseCholesky = defineKernel({
   ],
 });
 
-/** Declares `reverse_cholesky_packed.wgsl`, which keeps the block of at most `largest` ≤ 256 columns in workgroup memory. */
+/** Declares `reverse_cholesky_packed.wgsl` for blocks of up to `largest` ≤ 256 columns, kept in workgroup memory. */
 export function packedShader(largest: number): ShaderVariant<"size"> {
   return {
     code: packedCode,
@@ -123,8 +123,8 @@ function countLoops(size: number, lanes: number): LoopCount {
 }
 
 /**
- * A symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its diagonal. The
- * bits of the results must be equal.
+ * A symmetric, diagonally dominant block of `size` columns at row 2 and column 3 of a buffer, with NaN below its
+ * diagonal. The bits of the results must be equal.
  */
 export function choleskyCase(size: number, ld: number, seed: number, status = 0) {
   const ldr = ld + 4, offset = 2 * ld + 3;

@@ -1,6 +1,8 @@
-/** Dot products of the rows of two matrices. With the same matrix as both operands, they are the squared norms of its rows. */
+/**
+ * Dot products of the rows of two matrices. With one matrix as both operands, they are the squared norms of its rows.
+ */
 
-import { defineKernel } from "./kernel.ts";
+import { defineKernel, rowGrid } from "./kernel.ts";
 import { positives, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../../shaders/row_dot.wgsl" with { type: "text" };
@@ -8,7 +10,7 @@ import code from "../../../shaders/row_dot.wgsl" with { type: "text" };
 /** Invocations per workgroup, as in the shader. */
 const SIZE = 64;
 
-/** For r < rows: sums[sums_offset + r·sums_stride] += scale·Σ_{c < cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c]. */
+/** sums[sums_offset + r·sums_stride] += scale·Σ_{c<cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c], r < rows. */
 export const rowDot = defineKernel({
   name: "row_dot",
   bindings: { x: "read", y: "read", sums: "read_write" },
@@ -26,7 +28,7 @@ export const rowDot = defineKernel({
   shader: {
     code,
     entryPoint: "row_dot",
-    grid: (p) => [p.rows > 65535 ? 65535 : p.rows, Math.ceil(p.rows / 65535), 1],
+    grid: rowGrid,
     loops: (p) => sequence(loop(Math.ceil(p.cols / SIZE)), loop(Math.log2(SIZE))),
   },
   cases: () => [rowDotCase(19, 301)],

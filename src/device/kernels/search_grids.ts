@@ -1,13 +1,13 @@
 /**
- * The search for the grids of whole rows of weights (after NeUQI, arXiv 2505.17595). It starts from the grid that `fit_grids` computes
- * with `searched` = 1, and has two stages. In each stage it compares 16 candidates by the error
+ * The search for the grids of whole rows of weights (after NeUQI, arXiv 2505.17595). It starts from the grid that
+ * `fit_grids` computes with `searched` = 1, and has two stages. In each stage it compares 16 candidates by the error
  *
  *     Σ_c (importance[c]·(w[c] − the value of the grid nearest to w[c]))²
  *
- * and continues with the candidate with the smallest error. Of equal errors, the first candidate is chosen, which is the grid
- * with which the stage began. Stage 0 tries its scale times 12/10, 12/11 … 12/25. Stage 1 tries scales that are up to 6 % larger
- * or smaller. For asymmetric grids it also tries the neighbouring zeros, with fewer scales. The candidates are in
- * shaders/shared/quantization_grid.wgsl.
+ * and continues with the first of those with the smallest error. Candidate 0 is the grid with which the stage began, so
+ * this grid stays unless another is better. Stage 0 tries its scale times 12/10, 12/11 … 12/25. Stage 1 tries scales
+ * that are up to 6 % larger or smaller. For asymmetric grids it also tries the neighbouring zeros, with fewer scales.
+ * The candidates are in shaders/shared/quantization_grid.wgsl.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -23,10 +23,10 @@ const code = linear + quantizationGrid + source;
 export const CANDIDATES = 16, PARTS = 16;
 
 /**
- * For r < rows and each candidate n: errors[(row0 + r)·16 + n] += the error of the candidate for the columns of w, which is a tile of
- * (rows, cols) whose first column is column `first` of the matrix. `scales` and `zeros` have the grid of each row of the matrix
- * with which the stage began, and `importance` has one number per column of the matrix. `scale_dtype` is a number of
- * `DTYPE_CODE`.
+ * For r < rows and each candidate n: errors[(row0 + r)·16 + n] += the error of the candidate for the columns of w,
+ * which is a tile of (rows, cols) whose first column is column `first` of the matrix. `scales` and `zeros` have the
+ * grid of each row of the matrix with which the stage began, and `importance` has one number per column of the matrix.
+ * `scale_dtype` is a number of `DTYPE_CODE`.
  */
 export const gridErrors = defineKernel({
   name: "grid_errors",
@@ -54,7 +54,10 @@ export const gridErrors = defineKernel({
     ),
 });
 
-/** For i < count: replaces the grid of row i by the candidate with the smallest error, and sets the errors of the row to 0. */
+/**
+ * For i < count: replaces the grid of row i by the first of the candidates with the smallest error, and sets the errors
+ * of the row to 0.
+ */
 export const chooseGrids = defineKernel({
   name: "choose_grids",
   bindings: { errors: "read_write", scales: "read_write", zeros: "read_write" },

@@ -6,9 +6,8 @@ import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/zero_columns.wgsl" with { type: "text" };
 
 /**
- * For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `w` is a tile (a part) of the weight matrix, and
- * column 0 of the tile is column `first` of the weight matrix. The rows of the tile are `ld` elements apart. `dead` has one u32
- * per column of the weight matrix.
+ * For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `w` is a tile of the weight matrix, whose
+ * column 0 is column `first` of the matrix. `dead` has one u32 per column of the matrix.
  */
 export const zeroColumns = defineKernel({
   name: "zero_columns",
@@ -18,7 +17,9 @@ export const zeroColumns = defineKernel({
   cases: () => [zeroColumnsCase(29, 70, 40)],
 });
 
-/** A tile of (rows, cols) at column `first`. Every third column is dead on average, or those of which `isDead` is true. */
+/**
+ * A tile of (rows, cols) at column `first`. On average every third input is dead, or those of which `isDead` is true.
+ */
 export function zeroColumnsCase(
   rows: number,
   cols: number,

@@ -1,10 +1,9 @@
 /**
- * The WebGPU backend. It runs on every adapter that the runtime offers, from the GPU of a data centre to Mesa's emulation of a
- * GPU on the CPU. This file checks the arguments of calls and maintains the counters. The other files of the folder compile
- * kernels, order and submit work, read bytes back, and report errors (see `README.md`).
+ * The WebGPU backend. It runs on every adapter that the runtime offers, from the GPU of a data centre to Mesa's
+ * emulation of a GPU on the CPU. This file checks the arguments of calls and maintains the counters.
  *
- * In Deno, `read` and `finish` block the event loop of the calling thread until the device is done. A server therefore runs
- * this backend in a worker (`worker.ts`).
+ * In Deno, `read` and `finish` block the event loop of the calling thread until the device is done. A server therefore
+ * runs this backend in a worker (`worker.ts`).
  */
 
 import {
@@ -28,8 +27,8 @@ import type { WebGpuOptions } from "./webgpu_options.ts";
 import { asWebGpuBuffer, checkByteRange, WebGpuBuffer } from "./webgpu_buffer.ts";
 
 /**
- * The default size of the staging memory of writes. A layer of 12288×12288 weights in 16 bits, with its packed statistics,
- * waits at most once for a GPU. An emulated GPU shares the memory of the CPU.
+ * The default size of the staging memory of writes. A layer of 12288×12288 weights in 16 bits, with its packed
+ * statistics, waits at most once for a GPU. An emulated GPU shares the memory of the CPU.
  */
 const UPLOAD_BYTES = { hardware: 512 * 2 ** 20, software: 128 * 2 ** 20 } as const;
 
@@ -126,8 +125,8 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * See {@link Backend.write}. The bytes stay in staging memory until the device has copied them. A caller that writes many
-   * gigabytes should await `stagingRoom` from time to time, to bound that memory.
+   * See {@link Backend.write}. The bytes stay in staging memory until the device has copied them. A caller that writes
+   * many gigabytes should await `stagingRoom` from time to time, to bound that memory.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
     this.#faults.assertAlive();
@@ -161,8 +160,8 @@ export class WebGpuBackend implements Backend {
 
   /**
    * See {@link Backend.dispatch}.
-   * @throws {TypeError} if a binding or parameter is missing or not declared, or a buffer that the kernel writes is bound twice
-   * @throws {RangeError} if the grid or a parameter is out of range, or if a software adapter could end the kernel's loops early
+   * @throws {TypeError} if a binding or parameter is missing or not declared, or a written buffer is bound twice
+   * @throws {RangeError} if the grid or a parameter is out of range, or a software adapter could end loops early
    * @throws {Error} if the compiler has rejected the kernel
    */
   dispatch<B extends string, P extends string>(
@@ -195,10 +194,7 @@ export class WebGpuBackend implements Backend {
     }
   }
 
-  /**
-   * See {@link Backend.read}. If more than 64 MiB are read (`readChunkBytes`), `source` must not be written before the promise
-   * resolves.
-   */
+  /** See {@link Backend.read}. While more than 64 MiB are read (`readChunkBytes`), `source` must not be written. */
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     this.#faults.assertAlive();
     const buffer = asWebGpuBuffer(source, "read from");
@@ -251,8 +247,8 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * Runs the dispatches that `work` queues in one compute pass. There may be at most one batch of them (see
-   * `submission_queue.ts`). Returns the time that the device took for the pass, in seconds.
+   * Runs the dispatches that `work` queues, at most one batch (`submission_queue.ts`), in one compute pass. Returns the
+   * time that the device took for the pass, in seconds.
    * @throws {TypeError} if the device cannot measure times
    */
   async timePass(work: () => void): Promise<number> {

@@ -1,7 +1,6 @@
 /**
- * A cache of bind groups. A bind group is WebGPU's object for the set of buffers that one dispatch uses. The blocked algorithms
- * use the same few sets of buffers again and again, so each bind group is created once and reused until one of its buffers is
- * destroyed.
+ * A cache of bind groups. A bind group is WebGPU's object for the buffers that one dispatch uses. Algorithms use the
+ * same few sets of buffers again and again, so a bind group is reused until one of its buffers is destroyed.
  */
 
 import { type BindingLayout, PARAMS_BYTES } from "./pipeline_cache.ts";
@@ -13,8 +12,8 @@ interface Entry {
 }
 
 /**
- * The bind groups of one device. The last entry of every bind group is the uniform buffer with the parameters of dispatches,
- * which each dispatch reads at an offset of its own (a dynamic offset).
+ * The bind groups of one device. The last entry of every bind group is the uniform buffer, in which each dispatch reads
+ * its parameters at an offset of its own (a dynamic offset).
  */
 export class BindGroupCache {
   readonly #device: GPUDevice;

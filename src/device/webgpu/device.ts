@@ -1,7 +1,7 @@
 /**
- * Finds a WebGPU adapter, describes it, and opens a device on it. WebGPU gives a device small default limits, even on hardware
- * that offers far more, unless larger ones are requested. So `openDevice` requests all limits and optional features of the
- * adapter that Pare uses.
+ * Finds a WebGPU adapter, describes it, and opens a device on it. Unless larger limits are requested, WebGPU gives a
+ * device small ones, even on hardware that offers far more. So `openDevice` requests all limits and optional features
+ * of the adapter that Pare uses.
  */
 
 import type { Adapter } from "../backend.ts";
@@ -35,8 +35,8 @@ const RAISED_LIMITS = [
 const OPTIONAL_FEATURES: readonly string[] = ["timestamp-query", "shader-f16", "subgroups"];
 
 /**
- * The names of drivers that emulate a GPU on the CPU. Some of their adapters do not set `isFallbackAdapter`, so they are
- * recognised by name.
+ * The names of drivers that emulate a GPU on the CPU. Some of their adapters do not set `isFallbackAdapter`, so they
+ * are recognised by name.
  */
 const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|softpipe|microsoft basic render/i;
 
@@ -103,7 +103,7 @@ function mayExist(path: string): boolean {
   }
 }
 
-/** Opens a device with the limits and features of `adapter` that Pare uses. WebGPU allows one device per adapter object. */
+/** Opens a device on `adapter`. WebGPU allows one device per adapter object. */
 export async function openDevice(adapter: GPUAdapter, runtime?: WebGpuRuntime): Promise<OpenDevice> {
   const device = await adapter.requestDevice({
     label: "pare",

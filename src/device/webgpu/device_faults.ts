@@ -1,7 +1,7 @@
 /**
- * Collects the errors that WebGPU reports outside of calls. Validation errors, failed allocations and the loss of the device
- * arrive through events and promises, long after the call that caused them has returned. `DeviceFaults` stores the first one
- * until a caller waits for the device (`read`, `finish`), and makes that wait fail. Nothing is retried.
+ * Collects the errors that WebGPU reports outside of calls. Validation errors, failed allocations and the loss of the
+ * device arrive through events and promises, long after the call that caused them has returned. `DeviceFaults` stores
+ * the first one until a caller waits for the device (`read`, `finish`), and makes that wait fail. Nothing is retried.
  */
 
 import { DeviceLostError } from "../backend.ts";
@@ -37,14 +37,14 @@ export class DeviceFaults {
     if (this.#lost) throw this.#lost;
   }
 
-  /** Stores `error` for the next wait. If an error is stored already, the new one is dropped as its likely consequence. */
+  /** Stores `error` for the next wait, unless an error is stored already, of which it is a likely consequence. */
   #store(error: Error): void {
     this.#firstError ??= error;
   }
 
   /**
-   * Closes the innermost error scope of `device`. If the scope caught an error, the next wait throws the error that `describe`
-   * makes of it.
+   * Closes the innermost error scope of `device`. If the scope caught an error, the next wait throws the error that
+   * `describe` makes of it.
    * @returns the described error, or undefined if the scope caught none. The promise rejects if the device is lost.
    */
   closeScope(device: GPUDevice, describe: (error: GPUError) => Error): Promise<Error | undefined> {
@@ -61,8 +61,9 @@ export class DeviceFaults {
   }
 
   /**
-   * Waits for `work` and for the error scopes closed so far, and returns the result of `work`. @throws {DeviceLostError} as soon
-   * as the device is lost @throws {Error} the stored error, which is then removed; otherwise the error of `work`
+   * Waits for `work` and for the error scopes closed so far, and returns the result of `work`.
+   * @throws {DeviceLostError} as soon as the device is lost
+   * @throws {Error} the stored error, which is then removed, or else the error of `work`
    */
   async settle<T>(work: Promise<T>): Promise<T> {
     const [outcome] = await Promise.allSettled([
@@ -79,8 +80,8 @@ export class DeviceFaults {
   }
 
   /**
-   * Settles like `work`, or rejects as soon as the device is lost. `Promise.race([work, device.lost])` would leak memory,
-   * because each race adds a reaction to `device.lost`.
+   * Settles like `work`, or rejects as soon as the device is lost. `Promise.race([work, device.lost])` would leak
+   * memory, because each race adds a reaction to `device.lost`.
    */
   #unlessLost<T>(work: Promise<T>): Promise<T> {
     if (this.#lost) {
@@ -95,8 +96,8 @@ export class DeviceFaults {
 }
 
 /**
- * Resolves to `value` after the runtime has reported the errors of earlier work. It reports them at the start of the next
- * iteration of the event loop, so the first immediate ends the current iteration, and the second one the next.
+ * Resolves to `value` after the runtime has reported the errors of earlier work. The runtime reports them at the start
+ * of the next iteration of the event loop. The first immediate ends the current iteration, and the second one the next.
  */
 export async function afterErrorReports<T>(value: T): Promise<T> {
   await setImmediate();

@@ -1,6 +1,6 @@
 /**
- * Encodes the parameters of a dispatch as the uniform struct of its shader. The struct contains the parameters in the order of
- * the kernel's declaration, with 4 bytes each.
+ * Encodes the parameters of a dispatch as the uniform struct of its shader. The struct contains the parameters in the
+ * order of the kernel's declaration, with 4 bytes each.
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
@@ -43,8 +43,8 @@ export class ParamsEncoder {
 }
 
 /**
- * Checks that `given` has no key that `declared` lacks. The caller has checked that all `count` keys of `declared` are in
- * `given`, so it suffices to compare the number of keys.
+ * Checks that `given` has no key that `declared` lacks. The caller has checked that all `count` keys of `declared` are
+ * in `given`, so it suffices to compare the number of keys.
  * @param what "binding" or "parameter", for the error message
  * @throws {TypeError} naming an undeclared key
  */

@@ -1,7 +1,7 @@
 /**
- * A cache of compiled kernels, in which each kernel is compiled once. The bind group layouts are derived from the kernels'
- * declarations. WebGPU could derive them from the shaders (`layout: "auto"`). But it would leave out bindings that an entry
- * point does not use, and the bind groups would no longer match the layouts.
+ * A cache of compiled kernels. The bind group layouts are derived from the kernels' declarations. WebGPU could derive
+ * them from the shaders (`layout: "auto"`). But it would leave out bindings that an entry point does not use, and the
+ * bind groups would no longer match the layouts.
  */
 
 import type { BindingAccess, Kernel, ShaderVariant } from "../kernels/kernel.ts";
@@ -9,8 +9,8 @@ import type { DeviceFaults } from "./device_faults.ts";
 import { chooseShader, possibleShaders, type Tiling, type Tuning } from "./tuning.ts";
 
 /**
- * The size of the parameters of one dispatch in the uniform buffer, in bytes. It is the alignment that WebGPU requires of
- * dynamic offsets, and it has room for 64 parameters.
+ * The size of the parameters of one dispatch in the uniform buffer, in bytes. It is the alignment that WebGPU requires
+ * of dynamic offsets, and it has room for 64 parameters.
  */
 export const PARAMS_BYTES = 256;
 
@@ -40,7 +40,7 @@ export class PipelineCache {
   readonly #tiling: Tiling;
   readonly #tuning: Tuning;
   readonly #workgroupBytes: number;
-  /** The compiled kernels by the shader of the kernel that was compiled. */
+  /** The compiled kernels by their shaders. */
   readonly #compiled = new Map<ShaderVariant, CompiledKernel>();
   readonly #warmUps = new Map<ShaderVariant, Promise<void>>();
   readonly #modules = new Map<string, GPUShaderModule>();
@@ -55,15 +55,15 @@ export class PipelineCache {
   }
 
   /**
-   * Returns the compiled kernel for a dispatch with the parameters `params`, and compiles it on its first use. WebGPU reports a
-   * compile error only later, which fails the next wait for the device and every later call of `get`.
-   * @throws {Error} with the kernel's name and the compiler's message and source line, if the compiler has rejected the kernel
+   * Returns the compiled kernel for a dispatch with the parameters `params`, and compiles it on its first use. WebGPU
+   * reports a compile error later. The error then fails the next wait for the device and every later call of `get`.
+   * @throws {Error} with the kernel's name and the compiler's message and source line, if it has rejected the kernel
    */
   get(kernel: Kernel, params: Readonly<Record<string, number>>): CompiledKernel {
     return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params, this.#workgroupBytes));
   }
 
-  /** Returns the kernel compiled with each shader that its dispatches can use. @throws the same errors as {@link get} */
+  /** Returns the kernel with each shader that its dispatches can use. @throws the same errors as {@link get} */
   all(kernel: Kernel): CompiledKernel[] {
     return possibleShaders(kernel, this.#tiling, this.#tuning, this.#workgroupBytes).map((shader) =>
       this.#get(kernel, shader)
@@ -109,15 +109,16 @@ export class PipelineCache {
       layout,
       pipeline,
       compiled: scope.then((error) => {
-        if (error) this.#markFailed(compiled, error, shader);
+        if (!error) return;
+        compiled.compileError = error;
+        // Another kernel of the same source then compiles the module again, so that its error has the source line too.
+        this.#modules.delete(shader.code);
       }, () => {}), // The scope rejects if the device is lost, which `settle` reports.
     };
     return compiled;
   }
 
-  /**
-   * Compiles a kernel without blocking. If the kernel does not compile, {@link get} compiles it again and reports the error.
-   */
+  /** Compiles a kernel without blocking. If that fails, {@link get} compiles it again and reports the error. */
   async #compileAsync(kernel: Kernel, shader: ShaderVariant): Promise<void> {
     if (this.#compiled.has(shader)) return;
     this.#device.pushErrorScope("validation");
@@ -147,12 +148,6 @@ export class PipelineCache {
       },
     };
     return { layout, descriptor };
-  }
-
-  #markFailed(compiled: CompiledKernel, error: Error, shader: ShaderVariant): void {
-    compiled.compileError = error;
-    // Another kernel of the same source then compiles the module again, so that its error also contains the source line.
-    this.#modules.delete(shader.code);
   }
 
   #module(kernel: Kernel, { code }: ShaderVariant): GPUShaderModule {
@@ -194,18 +189,13 @@ function describeCompileError(kernel: Kernel, { message }: GPUError): Error {
   return new Error(`kernel ${kernel.name} does not compile: ${message.trim()}`);
 }
 
-/**
- * The size of the placeholder buffers in bytes. No shader requires a larger binding, because the arrays in the shaders have no
- * fixed size.
- */
+/** The size of the placeholder buffers in bytes. Any shader takes it, because its arrays have no fixed size. */
 const BINDING_BYTES = 256;
 
-/** The size of the number of workgroups of one dispatch, along x, y and z, in bytes. */
+/** The size of the grid of an indirect dispatch in bytes: the numbers of workgroups along x, y and z. */
 const GRID_BYTES = 12;
 
-/**
- * Submits a dispatch of no workgroups for each kernel. `params` is the uniform buffer.
- */
+/** Submits a dispatch of no workgroups for each kernel. @param params the uniform buffer */
 export function warmUpPipelines(
   device: GPUDevice,
   kernels: readonly CompiledKernel[],

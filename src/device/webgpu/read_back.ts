@@ -1,7 +1,7 @@
 /**
- * Reads bytes from the device to the host, which is the CPU and its memory. The device copies the bytes into staging buffers,
- * which the host can map. Staging buffers have a bounded size and are pooled, because mapping new memory is slow. A long range
- * is read in chunks: while the host takes one chunk, the device copies the next one.
+ * Reads bytes from the device to the host. The device copies the bytes into staging buffers, which the host can map.
+ * Staging buffers have a bounded size and are pooled, because mapping new memory is slow. A long range is read in
+ * chunks: while the host takes one chunk, the device copies the next one.
  */
 
 import type { DeviceFaults } from "./device_faults.ts";
@@ -45,14 +45,14 @@ export class ReadBack {
     this.#chunkBytes = chunkBytes;
   }
 
-  /** Submits the queued work, and waits for 4 bytes that are copied after it. @throws the same errors as {@link read} */
+  /** Submits the queued work, and waits for 4 bytes that are copied after it. @throws as {@link read} */
   async wait(): Promise<void> {
     await this.#consume(this.#start(this.#queue.params, 0, 4), () => {});
   }
 
   /**
-   * Submits the queued work and returns a copy of the range, which is at least 4 bytes long. If the range is longer than one
-   * chunk, `source` must not be written until the promise resolves.
+   * Submits the queued work and returns a copy of the range, which is at least 4 bytes long. If the range is longer
+   * than one chunk, `source` must not be written until the promise resolves.
    * @throws {DeviceLostError} {Error} the first error of the work before the read
    */
   async read(source: WebGpuBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -93,7 +93,7 @@ export class ReadBack {
     const mapped = staging.map(byteLength);
     // The device is waited for anyway, so the memory of earlier writes is mapped again without a further wait.
     this.#queue.uploads.reclaim();
-    // `#consume` handles the rejection. If an earlier chunk fails, nobody awaits this one, and its error does not matter.
+    // `#consume` handles the rejection. If an earlier chunk fails, nobody awaits this one.
     mapped.catch(() => {});
     return { staging, byteLength, mapped };
   }

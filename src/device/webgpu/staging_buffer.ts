@@ -1,12 +1,12 @@
 /**
  * A staging buffer: memory that the device can copy and the CPU can map, with a fast way to wait for the mapping.
  *
- * `mapAsync` of Deno 2.9 waits for the device before it returns, but its promise resolves only at the runtime's next poll, 11
- * ms later, which is as long as the whole solve of a small layer. So after `mapAsync` has returned, this file first tries
- * `getMappedRange`, and awaits the promise only if that fails. The attempt is safe, because WebGPU returns a range only of a
- * buffer that is mapped. There is one exception: Deno 2.9 panics if the buffer was never mapped before, so the first mapping of
- * a buffer that was not mapped at its creation always awaits the promise. Other versions of Deno were not tested, so they
- * always await it too.
+ * `mapAsync` of Deno 2.9 waits for the device before it returns, but its promise resolves only at the runtime's next
+ * poll, 11 ms later, which is as long as the whole solve of a small layer. So after `mapAsync` has returned, this file
+ * first tries `getMappedRange`, and awaits the promise only if that fails. The attempt is safe, because WebGPU returns
+ * a range only of a buffer that is mapped. There is one exception: Deno 2.9 panics if the buffer was never mapped
+ * before. So the first mapping of a buffer that was not mapped at its creation awaits the promise, and so does every
+ * mapping in other versions of Deno, which were not tested.
  */
 
 import { afterErrorReports } from "./device_faults.ts";
@@ -29,7 +29,7 @@ export class StagingBuffer {
   /** Whether `getMappedRange` may be tried early. It is false until the first mapping is done. */
   #canTryEarly = false;
 
-  /** Creates the buffer. A buffer for uploads is mapped at once, and its owner gets the bytes from `gpu.getMappedRange()`. */
+  /** Creates the buffer. A buffer for uploads is mapped at once, and `gpu.getMappedRange()` returns its bytes. */
   constructor(device: GPUDevice, readonly byteLength: number, direction: StagingDirection = "read back") {
     const isUpload = direction === "upload";
     this.#mode = isUpload ? GPUMapMode.WRITE : GPUMapMode.READ;
@@ -44,18 +44,18 @@ export class StagingBuffer {
     });
   }
 
-  /** Maps the first `byteLength` bytes when the device has done all submitted work. They are valid until {@link unmap}. */
+  /** Maps the first `byteLength` bytes after all submitted work. They are valid until {@link unmap}. */
   async map(byteLength: number): Promise<ArrayBuffer> {
     const range = this.startMapping(byteLength);
     return range instanceof Promise ? await range : await afterErrorReports(range);
   }
 
-  /** Like {@link map}, but returns the bytes at once if they are mapped already. Errors of earlier work may be reported later. */
+  /** Like {@link map}, but returns mapped bytes at once, before errors of earlier work are reported. */
   startMapping(byteLength: number): ArrayBuffer | Promise<ArrayBuffer> {
     const mapped = this.gpu.mapAsync(this.#mode, 0, byteLength);
     const range = this.#canTryEarly ? this.#rangeIfMapped(byteLength) : undefined;
     if (range) {
-      mapped.catch(() => {}); // `unmap` rejects the promise if it is still pending. The range is valid, so this is no error.
+      mapped.catch(() => {}); // `unmap` rejects the promise if it is still pending, which is no error.
       return range;
     }
     return mapped.then(() => {

@@ -1,9 +1,9 @@
 /**
- * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies and clears are
- * encoded into an open command encoder, called a batch. A batch is submitted when it is full or when a caller waits for the
- * device. The bytes of a large write are put into mapped memory (`upload_ring.ts`), and the batch copies them from there. Few
- * bytes are passed to `writeBuffer` of WebGPU, which performs them before all commands that are not yet submitted. So a batch
- * is submitted first if it uses the buffer that is written.
+ * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies and clears
+ * are encoded into an open command encoder, called a batch. A batch is submitted when it is full or when a caller waits
+ * for the device. The bytes of a large write are put into mapped memory (`upload_ring.ts`), and the batch copies them
+ * from there. A small write is passed to `writeBuffer` of WebGPU, which performs it before all commands that are not
+ * yet submitted. So the open batch is submitted first if it uses the buffer that is written.
  */
 
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
@@ -13,10 +13,10 @@ import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 /** The most dispatches in a batch, which share the cost of one submission. */
 const DISPATCHES_PER_BATCH = 256;
 
-/** The most dispatches in the first batch after a wait. The idle device starts with it while later batches are encoded. */
+/** The most dispatches in the first batch after a wait. The idle device runs it while the next batch is encoded. */
 const DISPATCHES_IN_FIRST_BATCH = 64;
 
-/** The number of batches whose parameters fit in the uniform buffer. A new one is written while the device reads older ones. */
+/** The number of batches whose parameters fit in the uniform buffer. */
 const PARAMS_REGIONS = 4;
 
 const REGION_BYTES = DISPATCHES_PER_BATCH * PARAMS_BYTES;
@@ -148,15 +148,15 @@ export class SubmissionQueue {
   }
 
   /**
-   * Frees a buffer as soon as all commands that use it are submitted. WebGPU rejects a submission that uses a destroyed buffer.
-   * After the submission, WebGPU itself keeps the memory until the commands are done.
+   * Frees a buffer as soon as all commands that use it are submitted. WebGPU rejects a submission that uses a destroyed
+   * buffer. After the submission, WebGPU itself keeps the memory until the commands are done.
    */
   retire(buffer: WebGpuBuffer): void {
     if (buffer.lastBatch === this.#batch) this.#retired.push(buffer.gpu);
     else buffer.gpu.destroy();
   }
 
-  /** Submits the open batch before the caller waits. The next batch is a small one, so that the idle device gets work soon. */
+  /** Submits the open batch before the caller waits. The next batch is small, so that an idle device gets work soon. */
   submitBeforeWait(): void {
     this.submit();
     this.#batchSize = DISPATCHES_IN_FIRST_BATCH;

@@ -1,6 +1,6 @@
 /**
- * Measures the duration of kernels with the clock of the device, so that the measurement contains no waiting on the CPU. It is
- * for benchmarks only, because it submits the measured work separately from everything before and after it.
+ * Measures the duration of kernels with the clock of the device, so that the measurement contains no waiting on the
+ * CPU. It is for benchmarks only, because it submits the measured work separately from everything before and after it.
  */
 
 import type { SubmissionQueue } from "./submission_queue.ts";
@@ -9,8 +9,8 @@ import type { SubmissionQueue } from "./submission_queue.ts";
 const RESULT_BYTES = 16;
 
 /**
- * Returns the duration of the compute pass that `work` encodes into `queue`, in seconds. `work` must encode at most one batch
- * of dispatches.
+ * Returns the duration of the compute pass that `work` encodes into `queue`, in seconds. `work` must encode at most one
+ * batch of dispatches.
  * @throws {TypeError} if the device cannot measure times
  */
 export async function timePass(device: GPUDevice, queue: SubmissionQueue, work: () => void): Promise<number> {

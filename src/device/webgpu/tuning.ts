@@ -1,16 +1,18 @@
 /**
- * Chooses the shader of a kernel for an adapter. A kernel can have several shaders that compute the same result, and the
- * fastest one depends on the adapter. `deno task bench --gpu --save` measures them and stores the fastest in `tunings.json`. On
- * an adapter that is not in this file, each kernel uses its default shader for the adapter's kind.
+ * Chooses the shader of a kernel for an adapter. A kernel can have several shaders that compute the same result, and
+ * the fastest one depends on the adapter. `deno task bench --gpu --save` measures them and stores the fastest in
+ * `tunings.json`. On an adapter that is not in this file, each kernel uses its default shader for the adapter's kind.
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import savedTunings from "./tunings.json" with { type: "json" };
 
-/** The kind of adapter for which default shaders are made: a hardware GPU (`discrete`) or an emulated one (`software`). */
+/**
+ * The kind of adapter that a default shader is made for: a hardware GPU (`discrete`) or an emulated one (`software`).
+ */
 export type Tiling = "discrete" | "software";
 
-/** The chosen shader of each kernel: `discrete` or `software` for a default shader, or the name of one of its `variants`. */
+/** The shader chosen for each kernel: `discrete` or `software` for a default one, or a name from its `variants`. */
 export type Tuning = Readonly<Record<string, string>>;
 
 /** The properties that identify an adapter model. */
@@ -50,8 +52,8 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
 }
 
 /**
- * Returns the shader that `tuning` names for `kernel`, or else the default shader for `tiling`, which can depend on the
- * parameters (`Kernel.variantFor`). `workgroupBytes` is the adapter's workgroup memory.
+ * Returns the shader that `tuning` names for `kernel`, or else the default shader for `tiling`. The default can depend
+ * on the parameters (`Kernel.variantFor`) and on the adapter's workgroup memory, `workgroupBytes`.
  * @throws {RangeError} if the kernel has no shader with the name that `tuning` gives
  */
 export function chooseShader(

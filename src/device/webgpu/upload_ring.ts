@@ -1,8 +1,8 @@
 /**
- * The staging memory of writes. It is a ring of buffers that the CPU can map and the device can copy from. The ring copies the
- * bytes of a write once, into mapped memory, from which the device fetches them. A buffer of the ring is in one of four states.
- * It is mapped and unused, or it takes the writes of the open batch, or it was submitted with its batch, or it is being mapped
- * again. Buffers are created when they are needed. They are reused, because allocating memory that a GPU can read is slow.
+ * The staging memory of writes. It is a ring of buffers that the CPU can map and the device can copy from. The ring
+ * copies the bytes of a write once, into mapped memory, from which the device fetches them. A buffer of the ring is
+ * mapped and unused, or it takes the writes of the open batch, or it was submitted with its batch, or it is being
+ * mapped again. Buffers are created when needed, and reused, because allocating memory that a GPU can read is slow.
  */
 
 import { StagingBuffer } from "./staging_buffer.ts";
@@ -56,8 +56,8 @@ export class UploadRing {
   }
 
   /**
-   * Copies the first part of `bytes` into the ring, which is as much as fits into one buffer. The caller must add the device's
-   * copy from there to the open batch.
+   * Copies as many of the first `bytes` into the ring as fit into one buffer. The caller must add the device's copy
+   * from there to the open batch.
    * @returns undefined if all buffers are in use
    */
   put(bytes: Uint8Array): StagedBytes | undefined {
@@ -91,8 +91,8 @@ export class UploadRing {
   }
 
   /**
-   * Starts to map the buffers whose batches were submitted. In Deno 2.9 this waits until the device has done all submitted
-   * work, so it must be called when the device has just been waited for, or when a wait is needed anyway.
+   * Starts to map the buffers whose batches were submitted. In Deno 2.9 this waits until the device has done all
+   * submitted work, so it must be called when the device has just been waited for, or when a wait is needed anyway.
    */
   reclaim(): void {
     for (const staging of this.#submitted.splice(0)) {
@@ -115,8 +115,8 @@ export class UploadRing {
   }
 
   /**
-   * Destroys all buffers. The device must not be destroyed before its ring, because the memory of mapped buffers would be freed
-   * while JavaScript can still write to it.
+   * Destroys all buffers. The device must not be destroyed before its ring, because the memory of mapped buffers would
+   * be freed while JavaScript can still write to it.
    */
   destroy(): void {
     const mapped = [...this.#mapped, ...(this.#open ? [this.#open] : [])].map(({ staging }) => staging);
@@ -136,7 +136,7 @@ export class UploadRing {
 
   #create(): MappedBuffer | undefined {
     if (this.#count >= this.#maxBuffers) return undefined;
-    // If there is no memory for another buffer, `put` returns undefined. The error scope keeps the failure from being reported.
+    // If there is no memory for another buffer, `put` returns undefined, and the error scope hides the failure.
     this.#device.pushErrorScope("out-of-memory");
     const staging = new StagingBuffer(this.#device, UPLOAD_BUFFER_BYTES, "upload");
     this.#device.popErrorScope().catch(() => {});

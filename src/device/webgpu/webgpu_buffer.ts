@@ -20,7 +20,7 @@ export class WebGpuBuffer implements DeviceBuffer {
 
   /**
    * @param byteLength a positive multiple of 4
-   * @param onDestroy called once, when the buffer is destroyed; it must free the GPU memory
+   * @param onDestroy called once, when the buffer is destroyed. It must free the GPU memory
    */
   constructor(
     device: GPUDevice,

@@ -11,12 +11,12 @@ export interface WebGpuOptions {
   readonly forceSoftware?: boolean;
   /** The kind of adapter whose default shaders are used. For tests and benchmarks. @default the adapter's kind */
   readonly tiling?: Tiling;
-  /** Returns the shaders to use on an adapter in place of its default ones, such as the fastest measured ones (`tuningFor`). */
+  /** Returns the shaders to use on an adapter in place of its default ones, such as the fastest ones (`tuningFor`). */
   readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
-  /** Kernels to compile before the backend is returned, so that its first work does not have to wait for the compiler. */
+  /** Kernels to compile before the backend is returned, so that its first work does not wait for the compiler. */
   readonly warm?: readonly Kernel[];
   /** The number of bytes that are read back at a time, a multiple of 4. For tests. @default 64 MiB */
   readonly readChunkBytes?: number;
-  /** The most staging memory for writes, in bytes. If it is full, uploads wait. @default 512 MiB, or 128 MiB on a software adapter */
+  /** The most staging memory for writes in bytes. @default 512 MiB, or 128 MiB on a software adapter */
   readonly uploadBytes?: number;
 }

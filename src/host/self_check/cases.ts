@@ -13,7 +13,7 @@ import { KERNELS } from "../../device/kernels/kernels.ts";
 import { MODEL_CASES } from "./model_cases.ts";
 import type { CheckCase } from "./run_case.ts";
 
-/** Returns a case of one dispatch. Its buffers have the names of the bindings, and every buffer that the kernel writes is an output. */
+/** Returns a case of one dispatch. Its buffers have the names of the bindings, and the written ones are outputs. */
 function checkCase(kernel: Kernel, { feature, params, buffers, ...compared }: KernelCase): CheckCase {
   const { roundings, includes, outputs } = compared, names = Object.keys(kernel.bindings);
   const written = names.filter((name) => kernel.bindings[name] === "read_write").map((
@@ -31,7 +31,6 @@ function checkCase(kernel: Kernel, { feature, params, buffers, ...compared }: Ke
   };
 }
 
-/** Returns the cases of one kernel, each of one dispatch. */
 export function casesOf(kernel: Kernel): readonly CheckCase[] {
   return kernel.cases().map((kernelCase) => checkCase(kernel, kernelCase));
 }
@@ -39,7 +38,10 @@ export function casesOf(kernel: Kernel): readonly CheckCase[] {
 /** The number of inner columns: one whole slice of the shader, and the beginning of another. */
 const K = 17;
 
-/** The shapes (m, n) of C with which a GPU chooses each variant, apart from the smallest patches. */
+/**
+ * The shapes (m, n) of C for which a GPU chooses each variant except the one with the smallest patches: 264 of the
+ * patches (`ENOUGH_WORKGROUPS` in `gemm.ts`), and too few larger ones.
+ */
 const SHAPES = {
   "128x128": [9, 264 * 128],
   "64x128": [65, 132 * 128],
@@ -55,8 +57,8 @@ const PRODUCTS = [
 const OPTIONS = { a_offset: 0, b_offset: 0, c_offset: 0, alpha: 1, beta: 0, upper: 0 };
 
 /**
- * C ← op(A)·op(B), and then sums ← C·v. A GPU computes a large product with larger patches than a small one
- * (`src/device/kernels/gemm.ts`), by another variant of the shader. C would be too long to compare, so the sums are compared.
+ * Returns a case that computes C ← op(A)·op(B), and then sums ← C·v. C is so large that a GPU uses the variant of the
+ * shader for this patch. The sums are compared in place of C, which is too long.
  */
 function patchCase(
   { kernel, transA, transB }: (typeof PRODUCTS)[number],
@@ -87,5 +89,4 @@ const PATCH_CASES: readonly CheckCase[] = PRODUCTS.flatMap((kernel) =>
   (Object.keys(SHAPES) as (keyof typeof SHAPES)[]).map((patch) => patchCase(kernel, patch))
 );
 
-/** All cases: the kernels one by one, then large products, and then several kernels one after the other. */
 export const ALL_CASES: readonly CheckCase[] = [...KERNELS.flatMap(casesOf), ...PATCH_CASES, ...MODEL_CASES];

@@ -1,13 +1,12 @@
 /**
- * Condenses the output of a kernel to a few numbers, so that the expected results of all cases fit into a small file. Exact
- * outputs become one hash. Rounded outputs become sums, one for each 64 consecutive elements, in which every element has its
- * own factor between ±0.5 and ±1.5. So a wrong element changes the sum by at least half of its error.
+ * Condenses the output of a kernel to a few numbers, so that the expected results of all cases fit into a small file.
+ * Exact outputs become one hash. Rounded outputs become sums, one for each 64 consecutive elements. Every element
+ * of a sum has its own factor with a magnitude from 0.5 to 1.5, so an error changes the sum by at least half of itself.
  */
 
 import { generator, type Values } from "../../device/kernels/kernel_case.ts";
 
-/** The elements per sum. */
-export const ELEMENTS_PER_SUM = 64;
+const ELEMENTS_PER_SUM = 64;
 
 /** The hash of exact bits, or the largest magnitude and the sums of rounded floats. */
 export type ResultFingerprint = string | { readonly largest: number; readonly sums: readonly number[] };
@@ -42,8 +41,8 @@ export function sumElements(values: ArrayLike<number>, includes?: (index: number
   return sums;
 }
 
-/** The magnitudes of the factors of sum `index`. An error of ε in every element changes the sum by at most ε times this number. */
-function factorsOf(index: number, length: number, includes?: (index: number) => boolean): number {
+/** Returns Σ |factor| of sum `index`. An error of ε in every element changes the sum by at most ε times this number. */
+function sumOfFactors(index: number, length: number, includes?: (index: number) => boolean): number {
   const first = index * ELEMENTS_PER_SUM;
   return FACTORS.slice(0, length - first).reduce(
     (sum, factor, i) => includes && !includes(first + i) ? sum : sum + Math.abs(factor),
@@ -67,7 +66,7 @@ export function describeDifference(
   }
   const floats = new Float32Array(values.buffer, values.byteOffset, values.length);
   const sums = sumElements(floats, includes), tolerance = roundings * 2 ** -24 * expected.largest;
-  const allowed = sums.map((_, i) => tolerance * factorsOf(i, values.length, includes));
+  const allowed = sums.map((_, i) => tolerance * sumOfFactors(i, values.length, includes));
   const wrong = sums.findIndex((sum, i) => !(Math.abs(sum - expected.sums[i]) <= allowed[i]));
   if (wrong < 0 && sums.length === expected.sums.length) return undefined;
   const first = wrong * ELEMENTS_PER_SUM, last = Math.min(first + ELEMENTS_PER_SUM, values.length) - 1;

@@ -1,6 +1,6 @@
 /**
- * The small layers that the self-check solves as a whole, with the code that solves the layers of requests. The kernels were
- * checked one by one before. The layers check that they also work together, at both common block sizes.
+ * The small layers that the self-check solves as a whole, with the code that solves the layers of requests. They check
+ * that the kernels, which were checked one by one, also work together, at both common block sizes.
  */
 
 import type { DampedParameters } from "../../layer/methods.ts";
@@ -22,8 +22,8 @@ export interface LayerCase {
 }
 
 /**
- * The roundings of a solve. An error in the statistics grows by their condition number, which the damping bounds by about 100,
- * and each weight depends on the sums of hundreds of products.
+ * The roundings of a solve. An error in the statistics grows by their condition number, which the damping bounds by
+ * about 100, and each weight depends on the sums of hundreds of products.
  */
 const SOLVE_ROUNDINGS = 8192;
 
@@ -36,8 +36,8 @@ const OUTPUTS: LayerCase["outputs"] = {
 };
 
 /**
- * Returns W, and H = XᵀX/tokens − shift·I with random X. With fewer tokens than columns XᵀX is singular, so a positive shift
- * makes H indefinite.
+ * Returns W, and H = XᵀX/tokens − shift·I with random X. With fewer tokens than columns XᵀX is singular, so a positive
+ * shift makes H indefinite.
  */
 function operands(rows: number, cols: number, tokens: number, shift: number, seed: number) {
   const x = signed(tokens * cols, seed), sums = new Float64Array(cols * cols);
@@ -80,7 +80,6 @@ const PARAMETERS = {
   pattern: { kind: "unstructured" },
 } as const;
 
-/** All layers. */
 export const LAYER_CASES: readonly LayerCase[] = [
   {
     name: "a layer of sparsegpt with blocks of 128, whose statistics are not positive definite",

@@ -1,6 +1,6 @@
 /**
- * The cases that run many kernels one after the other: the blocks of tiny models, each with two windows of tokens. They find
- * faults that a single dispatch does not show, such as a kernel that reads what the kernel before it has not finished.
+ * The cases that run many kernels one after the other: the blocks of tiny models, each with two windows of tokens. They
+ * find faults that a single dispatch does not show, such as a kernel that reads a result before it is finished.
  */
 
 import {
@@ -23,8 +23,8 @@ const BATCH = 2, TOKENS = 19, ROWS = BATCH * TOKENS;
 const WIDTH = 48, HEADS = 4, HEAD_DIM = 12, KV_HEADS = 2, INNER = 80, VOCABULARY = 101;
 
 /**
- * The roundings on the way through a block. An element passes about a dozen kernels, and each of them multiplies the errors
- * before it by at most about two. The longest sums have 101 terms.
+ * The roundings on the way through a block. An element passes about a dozen kernels, and each of them multiplies
+ * earlier errors by at most about two. The longest sums have 101 terms.
  */
 const BLOCK_ROUNDINGS = 4096;
 
@@ -161,12 +161,13 @@ const outputs = {
   loss: { binding: "loss", roundings: BLOCK_ROUNDINGS },
 };
 
-/** A block with RMSNorm, rotary positions, shared keys, a sliding window and a gated feed-forward layer. */
 const rmsNormStates = step(rmsNorm, { x: "states", weight: "norm", y: "normed" }, {
   rows: ROWS,
   cols: WIDTH,
   eps: 1e-5,
 });
+
+/** A block with RMSNorm, rotary positions, shared keys, a sliding window and a gated feed-forward layer. */
 const rotaryBlock: CheckCase = {
   name: "the kernels of a block with rotary positions",
   subject: "the kernels of a block with rotary positions",
@@ -202,12 +203,13 @@ const rotaryBlock: CheckCase = {
   outputs,
 };
 
-/** A block with LayerNorm, ALiBi and a feed-forward layer with a bias and GELU. */
 const layerNormStates = step(layerNorm, { x: "states", weight: "norm", bias: "norm_bias", y: "normed" }, {
   rows: ROWS,
   cols: WIDTH,
   eps: 1e-5,
 });
+
+/** A block with LayerNorm, ALiBi and a feed-forward layer with a bias and GELU. */
 const alibiBlock: CheckCase = {
   name: "the kernels of a block with ALiBi",
   subject: "the kernels of a block with ALiBi",

@@ -1,5 +1,3 @@
-/** The type of a case of the self-check, and the function that runs a case on a device. */
-
 import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { Kernel, RoundedOperands } from "../../device/kernels/kernel.ts";
@@ -28,7 +26,7 @@ export interface CheckCase {
   readonly outputs: Readonly<Record<string, CaseOutput>>;
 }
 
-/** Returns how an adapter that rounds operands computes a case, or undefined if it does not round those of the case. */
+/** Returns how an adapter that rounds operands computes a case, or undefined if it rounds no operands of this case. */
 export function roundedOperands(
   { steps: [{ kernel: { rounded }, params }, ...others] }: CheckCase,
 ): RoundedOperands | undefined {
@@ -36,12 +34,12 @@ export function roundedOperands(
   return rounded.isWorthwhile?.(params) ?? true ? rounded : undefined;
 }
 
-/** Returns the key of the committed numbers of a case on an adapter. They differ if the adapter rounds the operands. */
+/** Returns the key of the committed numbers of a case. An adapter that rounds the operands has numbers of its own. */
 export function expectedName(checkCase: CheckCase, { rounds }: Pick<Adapter, "rounds">): string {
   return rounds && roundedOperands(checkCase) ? `${checkCase.name}, in ${rounds}` : checkCase.name;
 }
 
-/** A result that is wrong. */
+/** A wrong result. */
 export interface CaseFault {
   /** The name of the kernel, or the description of several kernels. */
   readonly subject: string;

@@ -1,5 +1,3 @@
-/** Solves one layer of the self-check on a device. */
-
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../device/tiled_matrix.ts";
@@ -12,7 +10,7 @@ import type { Values } from "../../device/kernels/kernel_case.ts";
 import type { LayerCase } from "./layer_cases.ts";
 
 /**
- * Solves a layer and compares the results.
+ * Solves a layer of the self-check and compares the results.
  * @returns the first wrong result, or undefined if all are right
  * @throws {DeviceLostError} {OutOfDeviceMemoryError}
  */

@@ -1,7 +1,6 @@
 /**
- * The self-check of a device. It runs every kernel on fixed operands and compares the results with committed numbers, which
- * float64 code has computed (`scripts/self_check/`). A driver or compiler with a defect can compute wrong results without an
- * error. Such a device must not prune a model, so it is refused before its first use.
+ * The self-check of a device. It runs every kernel on fixed operands and compares the results with committed numbers,
+ * which float64 code has computed (`scripts/self_check/`).
  */
 
 import type { Backend } from "../../device/backend.ts";

@@ -1,7 +1,7 @@
 /**
- * Reads and writes blobs, which are files in an object store, at signed URLs. A blob is read as a stream whose digest is checked at its
- * end. It is written as a stream of known length. Only the configured origins are used, and redirects are not followed, so a task cannot
- * make the host call any other address.
+ * Reads and writes blobs, which are files in an object store, at signed URLs. A blob is read as a stream, and its
+ * digest is checked at the end. It is written as a stream of known length. Only the configured origins are used, and
+ * redirects are not followed, so a task cannot make the host call any other address.
  */
 
 import { createHash } from "node:crypto";
@@ -19,8 +19,8 @@ import { shortened } from "../../base/texts.ts";
 export interface BlobBody {
   readonly totalBytes: number;
   /**
-   * The bytes. The iteration throws the refusal `digest_mismatch` if they do not have the requested digest, and `blob_unavailable` if they
-   * are incomplete.
+   * The bytes. The iteration throws the refusal `digest_mismatch` if they do not have the requested digest, and
+   * `blob_unavailable` if they are incomplete.
    */
   readonly bytes: AsyncIterable<Uint8Array>;
 }
@@ -34,7 +34,7 @@ export interface WrittenBlob {
 /** The longest time without any transfer. */
 const IDLE_MILLISECONDS = 60_000;
 
-/** The number of characters after which the rest of a store's error is dropped. An error quotes fewer. */
+/** The most characters of a store's error that are read. `shortened` quotes fewer. */
 const MAX_KEPT_CHARACTERS = 1000;
 
 export class BlobStore {
@@ -45,9 +45,15 @@ export class BlobStore {
     this.#origins = new Set(origins);
   }
 
-  /** Checks that blobs may be read from and written to `url`. @throws {Refusal} `forbidden` */
-  requireAllowed(url: string): void {
-    this.#requireAllowedUrl(url);
+  /** Parses the URL of a blob and checks that its origin is allowed. @throws {Refusal} `forbidden` */
+  requireAllowed(text: string): URL {
+    const url = new URL(text);
+    // The origin of a `blob:` URL is that of the URL inside it.
+    if (!/^https?:$/.test(url.protocol) || !this.#origins.has(url.origin)) {
+      const allowed = [...this.#origins].join(", ") || "none";
+      throw new Refusal("forbidden", `blob origin ${shortened(url.origin)}: must be one of ${allowed}`);
+    }
+    return url;
   }
 
   /**
@@ -56,7 +62,7 @@ export class BlobStore {
    * @throws the signal's reason when it is aborted
    */
   async open(source: { url: string; sha256: Digest }, signal: AbortSignal): Promise<BlobBody> {
-    const url = this.#requireAllowedUrl(source.url), name = shortened(url.origin + url.pathname);
+    const url = this.requireAllowed(source.url), name = shortened(url.origin + url.pathname);
     const response = await fetch(url, { redirect: "error", signal }).catch((cause) => {
       signal.throwIfAborted();
       throw unavailable(`${name}: ${messageOf(cause)}`, cause);
@@ -84,7 +90,7 @@ export class BlobStore {
     byteLength: number,
     signal: AbortSignal,
   ): Promise<WrittenBlob> {
-    const url = this.#requireAllowedUrl(target), name = shortened(url.origin + url.pathname);
+    const url = this.requireAllowed(target), name = shortened(url.origin + url.pathname);
     // `fetch` would send a stream in chunked encoding, which S3 does not accept.
     const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, {
       method: "PUT",
@@ -106,8 +112,8 @@ export class BlobStore {
         response.on("error", reject);
       });
     });
-    // The response is awaited only after the body, because an error of the body takes precedence. Until then, an early failure of the
-    // response must not count as an unhandled rejection.
+    // The response is awaited only after the body, because an error of the body takes precedence. Until then, an early
+    // failure of the response must not count as an unhandled rejection.
     responsePromise.catch(() => {});
     const hash = createHash("sha256");
     const source = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
@@ -132,16 +138,6 @@ export class BlobStore {
       throw unavailable(`${name}: ${messageOf(cause)}`, cause);
     }
     return { sha256: formatDigest(hash.digest()), bytes: byteLength };
-  }
-
-  #requireAllowedUrl(text: string): URL {
-    const url = new URL(text);
-    // The origin of a `blob:` URL is that of the URL inside it.
-    if (!/^https?:$/.test(url.protocol) || !this.#origins.has(url.origin)) {
-      const allowed = [...this.#origins].join(", ") || "none";
-      throw new Refusal("forbidden", `blob origin ${shortened(url.origin)}: must be one of ${allowed}`);
-    }
-    return url;
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * Runs one task of an edge, the public server in front of GPU hosts. A task fetches the tensors of a layer, solves the layer, and writes
- * the answer to a signed URL. The layer is solved by requests to the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which
- * are calls within the process. The answer is therefore the same as for a client of the host.
+ * Runs one task of an edge: fetches the tensors of a layer, solves the layer, and writes the answer to a signed URL.
+ * The layer is solved by requests to the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which are
+ * calls within the process. The answer is therefore the same as for a client of the host.
  */
 
 import { shortened } from "../../base/texts.ts";
@@ -24,14 +24,14 @@ export interface TaskContext {
 export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
 /**
- * The largest number of attempts. An attempt fails if the stored statistics are evicted before the layer that needs them is solved. The
- * next attempt stores them again.
+ * The largest number of attempts. An attempt fails if the stored statistics are evicted before the layer that needs
+ * them is solved. The next attempt stores them again.
  */
 const MAX_ATTEMPTS = 3;
 
 /**
  * Runs `task`.
- * @throws {Refusal} with the code of the application's refusal, or `forbidden`, `blob_unavailable` or `digest_mismatch` for a blob
+ * @throws {Refusal} with the code of the application's refusal, or of `BlobStore`
  * @throws the signal's reason when it is aborted
  */
 export async function runTask(
@@ -39,7 +39,7 @@ export async function runTask(
   context: TaskContext,
   signal: AbortSignal,
 ): Promise<FinishedTask> {
-  // A task takes a place on the device before it writes the result, so all URLs are checked at the beginning.
+  // All URLs are checked before the task takes a place on the device.
   for (const source of [task.weight, task.hessian, task.result]) {
     if (source) context.blobs.requireAllowed(source.url);
   }
@@ -47,7 +47,7 @@ export async function runTask(
   try {
     return await attemptTask(task, context, AbortSignal.any([signal, end.signal]));
   } finally {
-    // Ends downloads that were not read to their end, for example because the host refused the body.
+    // Ends unfinished downloads, for example after the host has refused the body.
     end.abort();
   }
 }
@@ -66,7 +66,7 @@ async function attemptTask(
   }
 }
 
-/** Stores the statistics at the host, unless they are stored already. @returns false if they are too large for the host's store */
+/** Stores the statistics at the host, unless it has them already. @returns false if they are too large for its store */
 async function storeHessian(
   source: NonNullable<TaskRequest["hessian"]>,
   task: TaskRequest,
@@ -102,7 +102,7 @@ async function solveLayer(
   return await host(bodyRequest("POST", `/v1/layers?${query}`, body, task, signal));
 }
 
-/** Writes the host's answer to the result URL of the task. If that fails, the answer gives its place on the device back. */
+/** Writes the host's answer to the result URL. If that fails, cancels the answer, which frees a place on the device. */
 async function uploadResult(
   response: Response,
   task: TaskRequest,
@@ -147,7 +147,7 @@ function bodyRequest(
  * @throws {SafetensorsError} if a header is malformed
  * @throws {Refusal} `shape_mismatch` if both files have a tensor with the same name
  */
-export async function joinFiles(first: BlobBody, second: BlobBody): Promise<BlobBody> {
+async function joinFiles(first: BlobBody, second: BlobBody): Promise<BlobBody> {
   const a = await openSafetensors(first.bytes, first);
   const b = await openSafetensors(second.bytes, second);
   const names = new Set(a.header.tensors.map(({ name }) => name));

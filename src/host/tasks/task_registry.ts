@@ -1,10 +1,11 @@
 /**
- * The tasks of one host process, by their ids. A task is a layer that an edge, the public server, gives to the host. The edge repeats the
- * request for a task in order to ask for its result, so a request with the id of a known task joins that task. Finished tasks are
- * remembered for a while. A failed task is forgotten as soon as its error has been reported, so the next request with its id starts it
- * again. Nothing is stored beyond the end of the process.
+ * The tasks of one host process, by their ids. The edge repeats the request for a task in order to ask for the result,
+ * so a request with the id of a known task joins that task. Finished tasks are remembered for a while. A failed task is
+ * forgotten as soon as its error has been reported, so the next request with its id starts it again. Nothing is stored
+ * beyond the end of the process.
  */
 
+import { settlesWithin } from "../../base/waiting.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { ShuttingDownError } from "../device.ts";
 import type { FinishedTask } from "./run_task.ts";
@@ -39,17 +40,12 @@ export class TaskRegistry {
     run: (signal: AbortSignal) => Promise<FinishedTask>,
   ): Promise<FinishedTask | undefined> {
     const { outcome } = this.#entries.get(id) ?? this.#start(id, run);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const timeout = new Promise<undefined>((resolve) =>
-      timer = setTimeout(() => resolve(undefined), waitMilliseconds)
-    );
+    if (!await settlesWithin(outcome, waitMilliseconds)) return undefined;
     try {
-      return await Promise.race([outcome, timeout]);
+      return await outcome;
     } catch (error) {
       this.#entries.delete(id);
       throw error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 

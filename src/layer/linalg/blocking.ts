@@ -1,4 +1,4 @@
-/** Divides the columns of a matrix into tiles, panels and blocks. README.md says what these words mean. */
+/** Divides the columns of a matrix into tiles, panels and blocks. README.md defines these words. */
 
 import { DEFAULT_TILE_EDGE } from "../../device/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../../device/kernels/column_loop.ts";
@@ -21,17 +21,18 @@ export function* splitIntoPanels(cols: number, edge: number, width: number): Gen
 }
 
 /**
- * The largest width of a panel, in columns. A product reads its left operand once per panel, so wide panels save traffic. A
- * panel of the tallest layer of OPT-175B is (49152, 512) f32, or 96 MiB. Every adapter can bind at least 128 MiB.
+ * The largest width of a panel, in columns. A product reads its left operand once per panel, so wide panels save
+ * traffic. A panel of the tallest layer of OPT-175B is (49152, 512) f32, or 96 MiB, and every adapter can bind 128 MiB.
  */
 const MAX_PANEL_WIDTH = 512;
 
-/** The largest width with tiles above the default edge, which only GPUs have. Products then have twice as many workgroups. */
+/** The largest width if tiles are above the default edge, as on GPUs. Twice as many workgroups keep a GPU busy. */
 const MAX_WIDE_PANEL_WIDTH = 1024;
 
 /**
  * Returns the largest multiple of `blocksize` that is at most `edge`, so that a tile consists of whole blocks. Returns
- * `blocksize` if `edge` is smaller. @throws {RangeError} if `blocksize` is not an integer from 1 to MAX_BLOCK_SIZE
+ * `blocksize` if `edge` is smaller.
+ * @throws {RangeError} if `blocksize` is not an integer from 1 to MAX_BLOCK_SIZE
  */
 export function tileEdgeFor(blocksize: number, edge: number = DEFAULT_TILE_EDGE): number {
   checkBlockSize(blocksize);
@@ -39,8 +40,9 @@ export function tileEdgeFor(blocksize: number, edge: number = DEFAULT_TILE_EDGE)
 }
 
 /**
- * Returns the width of a panel of `rows` rows, in columns. It is a multiple of `blocksize`, at most `edge`, and the panel fits
- * in one buffer. If not even one block fits, the width is one block, and allocating the panel throws OutOfDeviceMemoryError.
+ * Returns the width of a panel of `rows` rows, in columns. It is a multiple of `blocksize`, at most `edge`, and the
+ * panel fits in one buffer. If not even one block fits, the width is one block, and allocating the panel throws
+ * OutOfDeviceMemoryError.
  */
 export function panelWidth(
   rows: number,
@@ -53,7 +55,7 @@ export function panelWidth(
   return Math.max(1, Math.floor(width / blocksize)) * blocksize;
 }
 
-/** @throws {RangeError} naming `what` if `blocksize` is not from 1 to MAX_BLOCK_SIZE, or does not divide the tile `edge` */
+/** @throws {RangeError} naming `what` if `blocksize` is not from 1 to MAX_BLOCK_SIZE, or does not divide `edge` */
 export function checkBlocking(what: string, edge: number, blocksize: number): void {
   checkBlockSize(blocksize);
   if (edge % blocksize !== 0) {

@@ -1,13 +1,14 @@
 /**
- * Permutations of the columns of a layer. GPTQ (arXiv 2210.17323) can round the columns in the order of decreasing diagonal
- * entries of the Hessian H. Its published code calls this the activation order. The columns with the largest activations are
- * rounded first, while the most columns are left to compensate for their errors.
+ * Permutations of the columns of a layer. GPTQ (arXiv 2210.17323) can round the columns in the order of decreasing
+ * diagonal entries of the Hessian H, which its published code calls the activation order. The columns with the largest
+ * activations are then rounded while most columns are left to compensate for their errors.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "../../device/kernels/transfer/gather.ts";
+import { wordsPerRow } from "../../tensor/pattern.ts";
 import { allocateLike } from "./tile_arithmetic.ts";
 
 /** A permutation of n columns, in the memory of the CPU and on the device. */
@@ -24,7 +25,7 @@ export interface ColumnOrder {
   destroy(): void;
 }
 
-/** Returns the columns in the order of decreasing diagonal entries of H. Among equal entries, the lower column comes first. */
+/** Returns the columns in the order of decreasing diagonal entries of H. Of equal entries, the lower column first. */
 export function activationOrder(diagonal: Float32Array): Uint32Array<ArrayBuffer> {
   return Uint32Array.from(diagonal, (_, j) => j).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
 }
@@ -79,8 +80,8 @@ export function permuteColumns(
 }
 
 /**
- * Allocates a matrix, and queues target(r, c) = H(order[r], order[c]) for all its elements. H and the result are (n, n) f32 in
- * upper storage, with the same tiling. The caller owns the result.
+ * Allocates a matrix, and queues target(r, c) = H(order[r], order[c]) for all its elements. H and the result are (n, n)
+ * f32 in upper storage, with the same tiling. The caller owns the result.
  * @throws {OutOfDeviceMemoryError}
  */
 export function permuteSymmetric(backend: Backend, h: TiledMatrix, order: DeviceBuffer): TiledMatrix {
@@ -105,8 +106,8 @@ export function permuteSymmetric(backend: Backend, h: TiledMatrix, order: Device
 }
 
 /**
- * Allocates a mask, and queues a copy of `mask` to it with permuted columns. Both masks have ⌈cols/32⌉ u32 words per row. The
- * caller owns the result.
+ * Allocates a mask, and queues a copy of `mask` to it with permuted columns. Both masks have ⌈cols/32⌉ u32 words per
+ * row. The caller owns the result.
  * @throws {OutOfDeviceMemoryError}
  */
 export function permuteBits(
@@ -116,6 +117,6 @@ export function permuteBits(
   { rows, cols }: Pick<TiledMatrix, "rows" | "cols">,
 ): DeviceBuffer {
   const target = backend.createBuffer(`${mask.label} in another order`, mask.byteLength);
-  backend.dispatch(gatherBits, { source: mask, order, target }, { rows, cols, words: Math.ceil(cols / 32) });
+  backend.dispatch(gatherBits, { source: mask, order, target }, { rows, cols, words: wordsPerRow(cols) });
   return target;
 }

@@ -85,8 +85,8 @@ const SMALLEST_RETRY = 0.01;
 const LARGEST_RETRY = 1;
 
 /**
- * Returns the damping to try after `failed`, or undefined after the largest. It grows by a factor of 10, from at least 0.01,
- * because smaller dampings rarely make an f32 matrix positive definite and each attempt costs a whole factorisation.
+ * Returns the damping to try after `failed`, or undefined after the largest. It grows by a factor of 10, from at least
+ * 0.01, because smaller dampings rarely make an f32 matrix positive definite and each attempt costs a factorisation.
  */
 export function nextDamping(failed: number): number | undefined {
   if (failed >= LARGEST_RETRY) return undefined;

@@ -1,4 +1,4 @@
-/** The errors for calibration statistics H = Σ x·xᵀ that cannot be factored. They are found during the factorisation. */
+/** The errors for calibration statistics H = Σ x·xᵀ that cannot be factored. */
 
 /** A pivot of the damped statistics was not positive, even with the largest damping that was tried. */
 export class NotPositiveDefiniteError extends Error {

@@ -1,11 +1,11 @@
 /**
- * Factors the calibration statistics of a layer (steps 1 to 3 of `src/layer/solvers/README.md`): H + λ·mean(diag H)·I = R·Rᵀ
- * with R upper triangular.
+ * Factors the calibration statistics of a layer (steps 1 to 3 of `src/layer/solvers/README.md`):
+ * H + λ·mean(diag H)·I = R·Rᵀ with R upper triangular.
  */
 
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { checkBlocking } from "./blocking.ts";
 import { activationOrder, type ColumnOrder, permuteSymmetric, uploadOrder } from "./column_order.ts";
 import {
@@ -17,14 +17,14 @@ import {
   writeDiagonal,
 } from "./diagonal.ts";
 import { NotPositiveDefiniteError } from "./errors.ts";
-import { copyMatrix } from "./tile_arithmetic.ts";
+import { allocateLike, copyMatrix } from "./tile_arithmetic.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
 
 /** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
 export interface Factor {
   /** R, (n, n) f32 in upper storage. In its diagonal tiles, the elements below the diagonal blocks are undefined. */
   readonly r: TiledMatrix;
-  /** (n, blocksize) f32: the inverses R_kk⁻¹ of R's diagonal blocks, from row k·blocksize on, with zeros below their diagonals. */
+  /** (n, blocksize) f32: the inverses R_kk⁻¹ of R's diagonal blocks, each from row k·blocksize on. */
   readonly u: DeviceBuffer;
   /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
@@ -37,7 +37,7 @@ export interface Factor {
   readonly dampingAdded: number;
   /** The largest diagonal entry of H, without damping. */
   readonly largestDiagonal: number;
-  /** Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the columns have their natural order. */
+  /** Column c of the factor is that of column `order.columns[c]` of H. Undefined if the columns were not permuted. */
   readonly order?: ColumnOrder;
   readonly byteLength: number;
   /** Frees the device memory. Idempotent. */
@@ -50,18 +50,18 @@ interface FactorOptions {
   /** The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
   /**
-   * With `activation`, H is permuted by falling diagonal entry before it is factored (`activationOrder`), which takes the
-   * memory of a second H. @default "natural"
+   * With `activation`, H is permuted by falling diagonal entry (`activationOrder`) before it is factored, which takes
+   * the memory of a second H. @default "natural"
    */
   readonly order?: "natural" | "activation";
 }
 
-/** The largest statistics that are copied for retries: an order of 21,000. If they are larger, the first failure is final. */
+/** The largest statistics that are copied for retries, in bytes: an order of 21,000. Larger ones get no retry. */
 export const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
- * Factors `hessian`, (n, n) f32 upper storage, in place, and takes ownership of it. The matrix is freed if the function throws
- * or permutes the columns. If a pivot is not positive, `nextDamping` chooses more damping for the next attempt.
+ * Factors `hessian`, (n, n) f32 upper storage, in place, and takes ownership of it. The matrix is freed if the function
+ * throws or permutes the columns. If a pivot is not positive, `nextDamping` chooses more damping for the next attempt.
  * @throws {InvalidStatisticsError} {NotPositiveDefiniteError} if the last attempt failed
  * @throws {RangeError} if the tile edge is not a multiple of the block size
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
@@ -77,12 +77,12 @@ export async function factor(
   const allocate = (label: string, elements: number) => owned.add(backend.createBuffer(label, 4 * elements));
   try {
     checkBlocking(`statistics of order ${n}`, hessian.edge, blocksize);
-    const inputs = await readDiagonal(backend, hessian);
-    const natural = prepareDiagonal(inputs);
+    const entries = await readDiagonal(backend, hessian);
+    const natural = prepareDiagonal(entries);
     const order = options.order === "activation"
-      ? owned.add(uploadOrder(backend, activationOrder(inputs)))
+      ? owned.add(uploadOrder(backend, activationOrder(entries)))
       : undefined;
-    const prepared = order ? prepareDiagonal(inputs.map((_, c) => inputs[order.columns[c]])) : natural;
+    const prepared = order ? prepareDiagonal(entries.map((_, c) => entries[order.columns[c]])) : natural;
     const r = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
     if (order) hessian.destroy();
     const dead = prepared.dead && allocate("dead inputs", n);
@@ -100,7 +100,7 @@ export async function factor(
       blocksize,
       damping,
       dampingAdded: damping * prepared.mean,
-      largestDiagonal: inputs.reduce((a, b) => Math.max(a, b), 0),
+      largestDiagonal: entries.reduce((a, b) => Math.max(a, b), 0),
       order,
       byteLength: [r, u, diagonal, dead, order].reduce((sum, part) => sum + (part?.byteLength ?? 0), 0),
       destroy: () => owned.destroy(),
@@ -140,7 +140,7 @@ async function factorDamped(
   }
 }
 
-/** Returns the advice for the error message. `next` is the damping that a retry would use, or undefined after the last one. */
+/** Returns the advice for the error message. @param next the damping of the next retry, or undefined after the last */
 function adviceFor(next: number | undefined): string {
   return next === undefined
     ? "Larger dampings are not tried. Use more calibration tokens, or check that the statistics are Σ x·xᵀ."
@@ -154,13 +154,12 @@ async function readFailedColumn(backend: Backend, status: DeviceBuffer): Promise
   return value === 0 ? undefined : value - 1;
 }
 
-/** Copies the statistics for retries. Returns undefined if they are too large or the device has no memory for a copy. */
+/** Copies the statistics for retries. Returns undefined if they are too large or the device lacks memory for a copy. */
 function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefined {
   if (matrix.byteLength > LARGEST_RETRY_COPY) return undefined;
-  const { rows, cols, edge, storage } = matrix;
   let copy: TiledMatrix;
   try {
-    copy = new TiledMatrix(backend, { label: "copy of the statistics", rows, cols, edge, storage });
+    copy = allocateLike(backend, matrix, "copy of the statistics");
   } catch (error) {
     // Without a copy the first attempt can still succeed.
     if (error instanceof OutOfDeviceMemoryError) return undefined;

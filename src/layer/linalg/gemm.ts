@@ -1,13 +1,11 @@
-/**
- * Multiplies two submatrices with a gemm kernel. `gemm` (general matrix multiplication) is the name of this product in BLAS.
- */
+/** Multiplies submatrices. `gemm` (general matrix multiplication) is the name of the product in BLAS. */
 
 import type { Backend } from "../../device/backend.ts";
 import { gemmNN, gemmNT, type gemmTN } from "../../device/kernels/gemm.ts";
 import type { Submatrix } from "./submatrix.ts";
 import type { Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 
-/** The sizes and scalars of C ← α·op(A)·op(B) + β·C. op(A), which is A or Aᵀ, is (m, k), op(B) is (k, n), and C is (m, n). */
+/** The sizes and scalars of C ← α·op(A)·op(B) + β·C, with op(A), A or Aᵀ, (m, k), op(B), (k, n), and C, (m, n). */
 interface Product {
   readonly m: number;
   readonly n: number;
@@ -16,16 +14,16 @@ interface Product {
   readonly alpha?: number;
   /** β. With 0, the old values of C are not read. @default 0 */
   readonly beta?: number;
-  /** Whether only the elements of C with row ≤ column + `rowsAbove` are needed. The others may be computed. @default false */
+  /** Whether only elements of C with row ≤ column + `rowsAbove` are needed. Others may be computed. @default false */
   readonly upper?: boolean;
   /** The number of rows of C above the square whose upper triangle is needed. @default 0 */
   readonly rowsAbove?: number;
 }
 
 /**
- * Queues one product. `kernel` determines which operand is transposed. `gemmNN` uses A and B, `gemmNT` uses A and Bᵀ, and
- * `gemmTN` uses Aᵀ and B. C must not lie in the buffer of A or B, even if the submatrices do not overlap, because WebGPU
- * rejects a dispatch that binds one buffer both for reading and for writing.
+ * Queues one product. `kernel` determines which operand is transposed. `gemmNN` uses A and B, `gemmNT` uses A and Bᵀ,
+ * and `gemmTN` uses Aᵀ and B. C must not lie in the buffer of A or B, even if the submatrices do not overlap, because
+ * WebGPU rejects a dispatch that binds one buffer both for reading and for writing.
  */
 export function gemm(
   backend: Backend,
@@ -54,8 +52,9 @@ export function gemm(
 }
 
 /**
- * Queues C ← α·M·A + β·C for M and C, (rows, n), and A, (n, n) upper storage, all with the same tile edge. M and C are different
- * matrices. The caller fills in the lower triangles of A's diagonal tiles with `mirrorDiagonalTiles` before the call.
+ * Queues C ← α·M·A + β·C for M and C, (rows, n), and a symmetric A, (n, n) upper storage, all with the same tile edge.
+ * M and C are different matrices. The caller fills in the lower triangles of A's diagonal tiles with
+ * `mirrorDiagonalTiles` before the call.
  */
 export function symmetricProduct(
   backend: Backend,

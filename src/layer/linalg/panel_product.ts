@@ -1,8 +1,8 @@
 /**
- * Computes the product P = M·R, where R is upper triangular. P is computed one panel (a range of columns) at a time, so only
- * one panel of P is ever stored. Within a panel the caller goes from block to block, and chooses which columns of M enter each
- * block. The full product takes the columns up to and including the block. The SparseGPT solver's lazy batch update takes only
- * the columns left of the block. The elements of R below its diagonal blocks are undefined (`Factor.r`), and are never read.
+ * Computes the product P = M·R, where R is upper triangular, one panel of columns at a time. Only one panel of P is
+ * ever stored. Within a panel the caller goes from block to block, and chooses the columns of M that enter each block.
+ * The full product takes the columns up to and including the block. The lazy batch update of the SparseGPT solver takes
+ * only the columns left of the block. The elements of R below its diagonal blocks are undefined, and are never read.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -12,7 +12,7 @@ import { type IndexRange, panelWidth, splitIntoPanels } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
 import { type Submatrix, submatrixOf } from "./submatrix.ts";
 
-/** The product of M, (rows, n), and R, (n, n) in upper storage. Both have the same tile edge, a multiple of `blocksize`. */
+/** The product of M, (rows, n), and R, (n, n) in upper storage, with the same tile edge, a multiple of `blocksize`. */
 export class PanelProduct {
   /** (rows, width) f32: the current panel of P. */
   readonly buffer: DeviceBuffer;
@@ -44,8 +44,8 @@ export class PanelProduct {
   }
 
   /**
-   * Queues P(:, panel) = M(:, left)·R(left, panel), where `left` is all columns left of the panel. The first panel has no such
-   * columns, so its contents stay undefined.
+   * Queues P(:, panel) = M(:, left)·R(left, panel), where `left` is all columns left of the panel. The first panel has
+   * no such columns, so its contents stay undefined.
    */
   startPanel(panel: IndexRange): void {
     const tilesLeft = Math.ceil(panel.start / this.#m.edge);
@@ -57,8 +57,9 @@ export class PanelProduct {
   }
 
   /**
-   * Queues P(:, block) += M(:, inner)·R(inner, block), where `inner` starts at the panel's first column. It is called once per
-   * block, after `startPanel`. In the first panel the product is assigned and not added, because P is still undefined there.
+   * Queues P(:, block) += M(:, inner)·R(inner, block), where `inner` starts at the panel's first column. Must be called
+   * once per block, after `startPanel`. In the first panel, which `startPanel` leaves undefined, the product is
+   * assigned and not added.
    */
   addWithinPanel(panel: IndexRange, inner: IndexRange, block: IndexRange): void {
     this.#multiply(panel, inner, block, panel.start > 0);

@@ -1,9 +1,9 @@
 /**
- * Computes the quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ is the sum over the calibration inputs x of a layer. If M is a
- * change of the layer's weights, the form is the squared error that the change causes in the layer's outputs.
+ * Computes the quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ is the sum over the calibration inputs x of a layer. If M is
+ * a change of the layer's weights, the form is the squared error that the change causes in the layer's outputs.
  *
  * There are two ways to compute the form. `addFactoredForm` computes it as ‖M·R‖² from the factor R of H = R·Rᵀ.
- * `addQuadraticForm` computes it from H itself. Both functions add up one sum per row of M (`RowSums`) and do not modify M.
+ * `addQuadraticForm` computes it from H itself. Both functions add to one sum per row of M (`RowSums`).
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -15,8 +15,9 @@ import { panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
 import type { PanelProduct } from "./panel_product.ts";
 import { type Submatrix, submatrixOf } from "./submatrix.ts";
+import { tilePairs } from "./tile_arithmetic.ts";
 
-/** Sums for each row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0. */
+/** `columns` sums per row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0. */
 export class RowSums {
   readonly buffer: DeviceBuffer;
   readonly #backend: Backend;
@@ -32,8 +33,8 @@ export class RowSums {
   }
 
   /**
-   * For each row r of two (rows, cols) submatrices x and y, queues adding the dot product x(r, :)·y(r, :) to sum `column` of
-   * row row0 + r.
+   * For each row r of two (rows, cols) submatrices x and y, queues adding the dot product x(r, :)·y(r, :) to sum
+   * `column` of row row0 + r.
    */
   addDot(column: number, row0: number, x: Submatrix, y: Submatrix, rows: number, cols: number): void {
     this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
@@ -76,8 +77,9 @@ export function total(values: Float32Array): number {
 }
 
 /**
- * For each row r of M, queues adding ‖M(r, :)·R‖² to sum `column` of row r. Because R is the factor of the damped H, the total
- * over all rows is tr(M·H·Mᵀ) with the damped H. `product` must be the product of M and R.
+ * For each row r of M, queues adding ‖M(r, :)·R‖² to sum `column` of row r. R is the factor of the damped H, so the
+ * total over all rows is tr(M·H·Mᵀ) with the damped H.
+ * @param product the product of M and R
  */
 export function addFactoredForm(product: PanelProduct, sums: RowSums, column: number): void {
   for (const panel of product.panels()) {
@@ -92,14 +94,13 @@ export function addFactoredForm(product: PanelProduct, sums: RowSums, column: nu
 
 /** For each row r of two matrices, queues adding ⟨x(r, :), y(r, :)⟩ to sum `column` of row r. */
 export function addInnerProduct(x: TiledMatrix, y: TiledMatrix, sums: RowSums, column: number): void {
-  const tilesOfY = y.tiles();
-  for (const tileX of x.tiles()) {
-    const { row0, col0, rows, cols } = tileX, tileY = tilesOfY.next().value!;
+  for (const [tileX, tileY] of tilePairs(x, y)) {
+    const { row0, col0, rows, cols } = tileX;
     sums.addDot(column, row0, submatrixOf(tileX, row0, col0), submatrixOf(tileY, row0, col0), rows, cols);
   }
 }
 
-/** Queues copying the upper triangle of each diagonal tile of `h` to the tile's lower triangle, which is undefined before. */
+/** Queues copying the upper triangle of each diagonal tile of `h` to the tile's undefined lower triangle. */
 export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
   for (let i = 0; i < h.tileRows; i++) {
     const { buffer: tile, rows: size, ld } = h.tile(i, i);
@@ -107,17 +108,18 @@ export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
   }
 }
 
-/** The width of the narrowest panels of a quadratic form. Narrower ones would save few multiplications, and their products are slower. */
+/** The width of the narrowest panels of a quadratic form. The products of narrower ones are slower. */
 const SMALLEST_PANEL = 256;
 
 /**
- * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. The total over all rows is tr(M·H·Mᵀ).
+ * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. Their total is tr(M·H·Mᵀ).
  *
- * H is symmetric, so the columns are divided into panels, and the form is computed as Σ_p ⟨M_p·H_pp + 2·M_<p·H_<p,p, M_p⟩. Here M_p are
- * the columns of panel p, and M_<p are all columns before them. With many panels, that is half of the multiplications of M·H.
+ * H is symmetric, so the columns are divided into panels, and the form is computed as Σ_p ⟨M_p·H_pp + 2·M_<p·H_<p,p,
+ * M_p⟩. Here M_p are the columns of panel p, and M_<p are all columns before them. With many panels, that is half of
+ * the multiplications of M·H.
  *
- * H is (n, n) in upper storage with the tile edge of M, so only its tiles on and above the diagonal exist. The lower triangles of the
- * diagonal tiles must have been filled in by `mirrorDiagonalTiles`.
+ * H is (n, n) in upper storage with the tile edge of M. The lower triangles of its diagonal tiles must have been filled
+ * in by `mirrorDiagonalTiles`.
  */
 export function addQuadraticForm(
   backend: Backend,

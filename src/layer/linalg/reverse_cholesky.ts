@@ -1,11 +1,11 @@
 /**
- * Factors H = R·Rᵀ with R upper triangular, in place on the tiles of H. This is a Cholesky factorisation that runs from the
- * last column to the first. For a matrix of order n it takes n³/3 floating-point operations.
+ * Factors H = R·Rᵀ with R upper triangular, in place on the tiles of H. This is a Cholesky factorisation that runs from
+ * the last column to the first. For a matrix of order n it takes n³/3 floating-point operations.
  *
- * Columns are processed in panels, and each panel in blocks. For each panel, the contribution of all finished columns to its
- * right is subtracted first, with one long product per tile. The panel is then factored block by block. Products read finished
- * columns from the tiles and write to a separate buffer, the working panel S, because a kernel cannot read the buffer that it
- * writes. Elements below the diagonal blocks of H do not affect the result and are not modified.
+ * Columns are processed in panels, and each panel in blocks. For each panel, the contribution of all finished columns
+ * to its right is subtracted first, with one long product per tile. The panel is then factored block by block. Products
+ * read finished columns from the tiles and write to a separate buffer, the working panel S, because a kernel cannot
+ * read the buffer that it writes. Elements below the diagonal blocks of H are neither read nor modified.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -15,7 +15,7 @@ import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
 import { reverseCholesky } from "../../device/kernels/reverse_cholesky.ts";
 import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf, tileColumn } from "./submatrix.ts";
 
 /** Buffers for the results of the factorisation other than R. */
 export interface ReverseCholeskyOutputs {
@@ -23,13 +23,13 @@ export interface ReverseCholeskyOutputs {
   readonly u: DeviceBuffer;
   /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
-  /** One u32, which the caller sets to 0. If a pivot is not positive, the kernel sets it to 1 + the column of that pivot. */
+  /** One u32, which the caller sets to 0. If a pivot is not positive, it becomes 1 + the column of that pivot. */
   readonly status: DeviceBuffer;
 }
 
 /**
- * Queues the factorisation of `h`, (n, n) f32 in upper storage. Its tile edge must be a multiple of `blocksize`. R overwrites
- * H. If `outputs.status` is not 0 afterwards, R and the other outputs are undefined.
+ * Queues the factorisation of `h`, (n, n) f32 in upper storage. Its tile edge must be a multiple of `blocksize`. R
+ * overwrites H. If `outputs.status` is not 0 afterwards, R and the other outputs are undefined.
  * @throws {OutOfDeviceMemoryError} if the working panel cannot be allocated
  */
 export function reverseCholeskyTiled(
@@ -65,9 +65,9 @@ interface WorkingPanel {
   readonly ld: number;
   readonly columns: IndexRange;
   /**
-   * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, which emulate a GPU on the
-   * CPU. There a product with a transposed right operand (`gemmNT`) is half as fast, because each element of a SIMD vector
-   * comes from a different row. Rows whose distance is a power of two also compete for the same cache sets.
+   * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, which emulate a GPU on
+   * the CPU. There a product with a transposed right operand (`gemmNT`) is half as fast, because each element of a SIMD
+   * vector comes from a different row. Rows whose distance is a power of two also compete for the same cache sets.
    */
   readonly transposed: DeviceBuffer | undefined;
 }
@@ -77,14 +77,9 @@ function panelSubmatrix(s: WorkingPanel, row: number, col: number): Submatrix {
   return { buffer: s.buffer, offset: row * s.ld + (col - s.columns.start), ld: s.ld };
 }
 
-/** Returns the index of the tile column that contains `columns`. */
-function tileColumn(h: TiledMatrix, columns: IndexRange): number {
-  return Math.floor(columns.start / h.edge);
-}
-
 /**
- * Queues S = H(:, p) − Σ_q R(:, q)·R(p, q)ᵀ for the columns p of the panel. Each q is the part of one tile column that lies
- * right of the panel, so its columns are finished.
+ * Queues S = H(:, p) − Σ_q R(:, q)·R(p, q)ᵀ for the columns p of the panel. Each q is the part of one tile column that
+ * lies right of the panel, so its columns are finished.
  */
 function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
   const { start, end } = s.columns;
@@ -113,8 +108,8 @@ function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
 }
 
 /**
- * Returns R(p, q)ᵀ as the right operand of a product, and the kernel that uses it. The kernel transposes R(p, q) itself, unless
- * the buffer `transposed` exists. Then R(p, q)ᵀ is copied there once, for the products of all tile rows.
+ * Returns R(p, q)ᵀ as the right operand of a product, and the kernel that uses it. The kernel transposes R(p, q)
+ * itself, unless the buffer `transposed` exists. Then R(p, q)ᵀ is copied there once, for the products of all tile rows.
  */
 function rightOperand(
   backend: Backend,
@@ -187,8 +182,8 @@ function finishRowsAbove(
 }
 
 /**
- * Queues S(r, j) −= R(r, k)·R(j, k)ᵀ. Here r is the rows of tile row `i` above block k, and j is the panel's columns left of
- * block k.
+ * Queues S(r, j) −= R(r, k)·R(j, k)ᵀ. Here r is the rows of tile row `i` above block k, and j is the panel's columns
+ * left of block k.
  */
 function updatePanel(backend: Backend, h: TiledMatrix, i: number, s: WorkingPanel, k: IndexRange): void {
   const column = tileColumn(h, k), tile = h.tile(i, column), left = s.columns.start;

@@ -1,5 +1,3 @@
-/** Shrinks calibration statistics towards their diagonal, which weakens the correlations of the inputs and not their norms. */
-
 import type { Backend } from "../../device/backend.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { readDiagonal, writeDiagonal } from "./diagonal.ts";
@@ -7,7 +5,8 @@ import { copyTiled } from "./submatrix.ts";
 import { scaleColumns } from "./tile_arithmetic.ts";
 
 /**
- * Returns (1 − s)·H + s·diag(H), which is H with all entries outside of the diagonal times 1 − s.
+ * Returns (1 − s)·H + s·diag(H), which is H with all entries outside of the diagonal times 1 − s. This weakens the
+ * correlations of the inputs and not their norms.
  * @param hessian H, (n, n) f32, upper storage. It is not changed
  * @param shrinkage s, 0 ≤ s < 1. If it is 0, the result is a plain copy
  * @returns a matrix in the form of `hessian`, which the caller frees

@@ -1,9 +1,9 @@
 /**
  * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. The computation is two
- * triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y, from the first column to the last.
- * Both solves work on one panel of columns at a time. Most of the work is matrix products with the finished panels. The
- * diagonal blocks of R need no division, because the factor includes their inverses U_kk. The elements of R below its diagonal
- * blocks are never read.
+ * triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y, from the first column to the
+ * last. Both solves work on one panel of columns at a time. Most of the work is matrix products with the finished
+ * panels. The diagonal blocks of R need no division, because the factor includes their inverses U_kk. The elements of R
+ * below its diagonal blocks are never read.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -12,14 +12,13 @@ import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
 import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import type { Factor } from "./factor.ts";
 import { gemm } from "./gemm.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf, tileColumn } from "./submatrix.ts";
 
 /** The parts of a factor that a solve needs. */
-export type TriangularFactor = Pick<Factor, "r" | "u" | "blocksize">;
+type TriangularFactor = Pick<Factor, "r" | "u" | "blocksize">;
 
 /**
- * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n), in tiles of the same size as those of R. The tile size is a multiple of the
- * block size.
+ * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n) and has the tile edge of R, a multiple of the block size.
  * @throws {OutOfDeviceMemoryError} if the panel of intermediate results cannot be allocated
  */
 export function solveFactored(backend: Backend, b: TiledMatrix, factor: TriangularFactor): void {
@@ -38,7 +37,7 @@ interface WorkingPanel {
   readonly panel: IndexRange;
 }
 
-/** Queues Y(:, p) = (B(:, p) − Σ_{q > p} Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the panels right of p. */
+/** Queues Y(:, p) = (B(:, p) − Σ_q Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the panels right of p. */
 function solvePanelTransposed(
   backend: Backend,
   b: TiledMatrix,
@@ -61,7 +60,7 @@ function solvePanelTransposed(
   }
 }
 
-/** Queues X(:, p) = (Y(:, p) − Σ_{q < p} X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the panels left of p. */
+/** Queues X(:, p) = (Y(:, p) − Σ_q X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the panels left of p. */
 function solvePanel(backend: Backend, b: TiledMatrix, factor: TriangularFactor, s: WorkingPanel): void {
   const { panel } = s, size = panel.end - panel.start, own = tileColumn(b, panel);
   loadPanel(backend, b, s);
@@ -77,11 +76,6 @@ function solvePanel(backend: Backend, b: TiledMatrix, factor: TriangularFactor, 
     const r = submatrixOf(factor.r.tile(own, own), k.start, k.end);
     subtract(backend, gemmNN, b, k, r, at(s, k.end), panel.end - k.end);
   }
-}
-
-/** Returns the index of the tile column that contains `columns`. */
-function tileColumn(b: TiledMatrix, columns: IndexRange): number {
-  return Math.floor(columns.start / b.edge);
 }
 
 /** Returns the submatrix of S that starts at the column `col` of B, with all rows. */
@@ -105,8 +99,8 @@ function loadPanel(backend: Backend, b: TiledMatrix, s: WorkingPanel): void {
 }
 
 /**
- * Queues `target` −= B(:, q)·op(r), where op(r) is r for the kernel gemmNN and rᵀ for gemmNT. `target` has `columns` columns.
- * The columns q lie in one tile column.
+ * Queues `target` −= B(:, q)·op(r), where op(r) is r for the kernel gemmNN and rᵀ for gemmNT. `target` has `columns`
+ * columns. The columns q lie in one tile column.
  */
 function subtract(
   backend: Backend,
@@ -125,7 +119,7 @@ function subtract(
   }
 }
 
-/** Queues B(:, k) = S(:, k)·op(U_kk), which finishes block k. The operation op depends on the kernel as in `subtract`. */
+/** Queues B(:, k) = S(:, k)·op(U_kk), which finishes block k, with op as in `subtract`. */
 function finishBlock(
   backend: Backend,
   kernel: typeof gemmNN,

@@ -1,6 +1,6 @@
 /**
- * `Submatrix` describes a rectangular part of a matrix that lies in one device buffer. Kernels take their operands in this
- * form. The file also has functions that copy a submatrix, or a whole matrix, on the device.
+ * `Submatrix` describes a rectangular part of a matrix that lies in one device buffer. Kernels take their operands in
+ * this form. The file also has functions that copy a submatrix, or a whole matrix, on the device.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -24,6 +24,11 @@ export function submatrixOf(tile: Tile, row: number, col: number): Submatrix {
     offset: (row - tile.row0) * tile.ld + (col - tile.col0),
     ld: tile.ld,
   };
+}
+
+/** Returns the index of the tile column that contains `columns`. */
+export function tileColumn(matrix: TiledMatrix, columns: IndexRange): number {
+  return Math.floor(columns.start / matrix.edge);
 }
 
 /** Queues copying a (rows, cols) submatrix from `source` to `target`. The two must lie in different buffers. */
@@ -65,7 +70,7 @@ export function scatterRows(
   }
 }
 
-/** Yields the tiles that have some of the given rows, each with the first such row and their number. */
+/** Yields the tiles that have some of the given rows, each with the first of these rows and their number. */
 function* partsOfRows(matrix: TiledMatrix, rows: IndexRange) {
   for (const tile of matrix.tiles()) {
     const row = Math.max(tile.row0, rows.start);
@@ -75,8 +80,8 @@ function* partsOfRows(matrix: TiledMatrix, rows: IndexRange) {
 }
 
 /**
- * Allocates a matrix with tiles of edge `edge`, and queues copying `source` to it. Both matrices have the same shape and storage. In
- * upper storage only the tiles on and above the diagonal exist. The caller owns the new matrix.
+ * Allocates a matrix with tiles of edge `edge`, and queues copying `source` to it. Both matrices have the same shape
+ * and storage. The caller owns the new matrix.
  * @throws {OutOfDeviceMemoryError}
  */
 export function copyTiled(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {

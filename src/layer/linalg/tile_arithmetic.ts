@@ -1,14 +1,12 @@
-/**
- * Elementwise arithmetic on whole matrices, which are stored in square tiles. All matrices of one call have the same shape and
- * the same tile size.
- */
+/** Elementwise arithmetic on whole matrices. All matrices of one call have the same shape and the same tile edge. */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { maskedCombine, scaleTile } from "../../device/kernels/combine.ts";
+import { wordsPerRow } from "../../tensor/pattern.ts";
 
 /** The factors of X and Y in a masked combination, for the entries that the mask keeps and for those that it prunes. */
-export interface CombineFactors {
+interface CombineFactors {
   readonly keptX: number;
   readonly keptY: number;
   readonly prunedX: number;
@@ -16,8 +14,8 @@ export interface CombineFactors {
 }
 
 /**
- * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the others. The mask has
- * one bit per entry in the layout of `Solution.mask`. All values of X and Y must be finite, even those whose factor is 0.
+ * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the others. The
+ * mask has one bit per entry in the layout of `Solution.mask`. All values must be finite, even if their factor is 0.
  */
 export function combineMasked(
   backend: Backend,
@@ -26,8 +24,8 @@ export function combineMasked(
   mask: DeviceBuffer,
   factors: CombineFactors,
 ): void {
-  const words = Math.ceil(y.cols / 32);
-  for (const [tileX, tileY] of pairs(x, y)) {
+  const words = wordsPerRow(y.cols);
+  for (const [tileX, tileY] of tilePairs(x, y)) {
     const { rows, cols, ld, row0, col0: first } = tileY;
     backend.dispatch(maskedCombine, { x: tileX.buffer, mask, y: tileY.buffer }, {
       rows,
@@ -74,19 +72,19 @@ function scaleTiles(backend: Backend, x: TiledMatrix, factors: DeviceBuffer, has
 
 /** Queues `target` ← `source`. */
 export function copyMatrix(backend: Backend, source: TiledMatrix, target: TiledMatrix): void {
-  for (const [from, to] of pairs(source, target)) {
+  for (const [from, to] of tilePairs(source, target)) {
     backend.copy(from.buffer, 0, to.buffer, 0, from.buffer.byteLength);
   }
 }
 
-/** Allocates a matrix with the shape and tiling of `model`. Its contents are undefined. @throws {OutOfDeviceMemoryError} */
+/** Allocates a matrix with the shape and tiling of `model`, and undefined contents. @throws {OutOfDeviceMemoryError} */
 export function allocateLike(backend: Backend, model: TiledMatrix, label: string): TiledMatrix {
   const { rows, cols, edge, storage } = model;
   return new TiledMatrix(backend, { label, rows, cols, edge, storage });
 }
 
 /** Yields the pairs of tiles that have the same position in two matrices. */
-function* pairs(x: TiledMatrix, y: TiledMatrix) {
+export function* tilePairs(x: TiledMatrix, y: TiledMatrix) {
   const tilesOfY = y.tiles();
   for (const tile of x.tiles()) yield [tile, tilesOfY.next().value!] as const;
 }

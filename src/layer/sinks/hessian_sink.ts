@@ -1,7 +1,7 @@
 /**
- * Receives a Hessian, which is the matrix H = Σ x·xᵀ of the calibration inputs x. The result is a matrix in upper storage, which has only
- * the tiles on and above the diagonal. A client can send the Hessian in two forms. `HessianSink` receives the whole matrix [n, n], which
- * must be symmetric. `PackedHessianSink` receives the upper triangle, packed row by row.
+ * Receives a Hessian, the matrix H = Σ x·xᵀ of the calibration inputs x, in upper storage: only the tiles on and above
+ * the diagonal exist. A client can send the Hessian in two forms. `HessianSink` receives the whole matrix [n, n], and
+ * checks that it is symmetric. `PackedHessianSink` receives the upper triangle, packed row by row.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -16,21 +16,20 @@ import type { Strip, StripRules } from "./strips.ts";
 import type { DeferredChecks, TensorSink, Uploader } from "./upload.ts";
 
 /**
- * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a client computes the two triangles separately in f32, the
- * difference is about 1e-6. A matrix with a difference of more than 1e-3 is not Σ x·xᵀ.
+ * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a client computes the two triangles
+ * separately in f32, the difference is about 1e-6. A matrix with a difference of more than 1e-3 is not Σ x·xᵀ.
  */
 const SYMMETRY_TOLERANCE = 1e-3;
 
-/** Receives all rows of an (order, order) F32 matrix, and checks that the matrix is symmetric. */
+/** Receives all rows of an (order, order) F32 matrix. */
 export class HessianSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip: number;
   readonly #backend: Backend;
   readonly #order: number;
-  readonly #matrix: Owned<TiledMatrix>;
-  readonly #diagonal: DeviceBuffer; // (order) f32: the diagonal, as far as its rows have been received
-
   readonly #name: string;
+  readonly #matrix: Owned<TiledMatrix>;
+  readonly #diagonal: DeviceBuffer; // (order) f32: the diagonal of the rows that have been received
 
   /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, order: number, edge: number, name = "hessian") {
@@ -71,10 +70,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
     for (let j = 0; j <= i; j++) this.#checkMirror(buffer, strip, j, i, checks, locate);
   }
 
-  /**
-   * Queues the check that elements of the strip equal their mirror images. The elements are those in tile (i, j), which is on or left of
-   * the diagonal. Their mirror images are in tile (j, i), which is stored.
-   */
+  /** Queues the check that the strip's elements in tile (i, j) equal their mirror images in the stored tile (j, i). */
   #checkMirror(
     buffer: DeviceBuffer,
     { row0, rows }: Strip,
@@ -118,9 +114,8 @@ export class PackedHessianSink implements TensorSink<TiledMatrix> {
   readonly checksPerStrip = 1;
   readonly #backend: Backend;
   readonly #order: number;
-  readonly #matrix: Owned<TiledMatrix>;
-
   readonly #name: string;
+  readonly #matrix: Owned<TiledMatrix>;
 
   /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, order: number, edge: number, name = "hessian_upper") {

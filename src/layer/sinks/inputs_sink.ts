@@ -1,6 +1,6 @@
 /**
- * Receives raw calibration inputs, a matrix X with one row per token, and computes the statistics H = XᵀX from them. The rows of X are
- * collected on the device in a buffer, the panel P. Whenever the panel is full, PᵀP is added to H.
+ * Receives raw calibration inputs, a matrix X with one row per token, and computes the statistics H = XᵀX from them.
+ * The rows of X are collected on the device in a buffer, the panel P. Whenever the panel is full, PᵀP is added to H.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -12,19 +12,19 @@ import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink, Uploader } from "./upload.ts";
 
 /**
- * The number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many rows before the arithmetic takes longer
- * than the memory traffic. 1024 rows are enough, and more rows gain nothing.
+ * The number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many rows before the
+ * arithmetic takes longer than the memory traffic. 1024 rows are enough, and more rows gain nothing.
  */
 const PANEL_TOKENS = 1024;
 
 /**
- * The smallest and the largest panel in bytes. Few columns make a panel of 1024 rows small, and thousands of small panels would occupy the
- * calling thread, so their panels have more rows. The largest panel is half of the smallest binding limit of any adapter, so a panel with
- * more than 16384 columns has fewer rows.
+ * The smallest and the largest panel in bytes. If X has few columns, a panel gets more than 1024 rows, because queueing
+ * thousands of small panels would occupy the calling thread. If X has more than 16384 columns, a panel gets fewer rows,
+ * because the largest panel is 64 MiB, half of the smallest binding limit of any adapter.
  */
 const MIN_PANEL_BYTES = 2 ** 20, MAX_PANEL_BYTES = 64 * 2 ** 20;
 
-/** Receives (tokens, cols) inputs. The result is H = Σ xᵀ·x over the rows x of the inputs, (cols, cols) f32, upper storage. */
+/** Receives X, (tokens, cols). The result is H, (cols, cols) f32, upper storage, weighted by `tokenWeights`. */
 export class InputsSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 1;

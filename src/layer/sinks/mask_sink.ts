@@ -1,6 +1,6 @@
 /**
- * Receives the mask of a layer, as bits or as bytes. The result is the set of forced entries, which the solver must prune. They are the
- * entries where the mask is 0.
+ * Receives the mask of a layer, as bits or as bytes. The result is the set of forced entries, which are the entries
+ * that the solver must prune because the mask is 0 there.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -11,8 +11,8 @@ import type { TensorSink } from "./upload.ts";
 import type { Strip, StripRules } from "./strips.ts";
 
 /**
- * The largest strip of a mask in bytes. A strip is a range of whole rows. Its bits are counted on the calling thread, and counting two
- * million bits blocks the thread for about two milliseconds.
+ * The largest strip of a mask in bytes. The bits of a strip are counted on the calling thread, and counting two million
+ * bits blocks the thread for about two milliseconds.
  */
 const MASK_STRIP_BYTES = 2 ** 18;
 
@@ -26,8 +26,8 @@ export class MaskSink implements TensorSink<ForcedEntries> {
   readonly #counts: ColumnCounts;
 
   /**
-   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉] with one bit per entry. Otherwise the mask is BOOL [rows, cols] with one byte per
-   *   entry
+   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉] with one bit per entry. Otherwise the mask is BOOL [rows,
+   *   cols] with one byte per entry
    * @throws {OutOfDeviceMemoryError}
    */
   constructor(backend: Backend, rows: number, cols: number, packed: boolean) {
@@ -85,11 +85,16 @@ function packBytes(bytes: Uint8Array, words: Uint32Array): void {
   }
 }
 
-const PLANES = 8; // The number of bits per counter
+/** The number of bits per counter. */
+const PLANES = 8;
 
-const ROWS_PER_FLUSH = 2 ** PLANES - 1; // The number of rows after which a counter may be full
+/** The number of rows after which a counter may be full. */
+const ROWS_PER_FLUSH = 2 ** PLANES - 1;
 
-/** The counts of the columns of a bit matrix with `cols` columns. */
+/**
+ * Counts the ones in each column of a bit matrix with `cols` columns. Bit p of the counters of 32 columns is one word
+ * of plane p, so that a few operations on words add 32 bits to their counters.
+ */
 export class ColumnCounts {
   readonly #words: number;
   readonly #planes: Uint32Array;

@@ -1,13 +1,10 @@
 /**
- * Strips are the pieces in which a tensor is moved between the CPU's memory and the device. A strip is a few consecutive whole rows,
- * usually a few megabytes. `splitIntoStrips` computes the strips of a tensor one after the other. `StripAssembler` builds each strip from
- * the chunks of a request body, which can have any size.
+ * Strips are the pieces in which a tensor is moved between the CPU's memory and the device. A strip is a few
+ * consecutive whole rows, usually a few megabytes. `splitIntoStrips` computes the strips of a tensor one after the
+ * other. `StripAssembler` builds each strip from the chunks of a request body, which can have any size.
  */
 
-/**
- * The default size of a strip. It is so large that queueing costs little compared with copying, and so small that a strip fits in the
- * processor's cache.
- */
+/** The default size of a strip. Queueing it costs little beside copying it, and it fits in the processor's cache. */
 const DEFAULT_STRIP_BYTES = 4 * 2 ** 20;
 
 export interface Strip {
@@ -20,20 +17,17 @@ export interface StripRules {
   readonly rows: number;
   /** The number of bytes of every row, or a function that returns the number of bytes of a row. */
   readonly rowBytes: number | ((row: number) => number);
-  /**
-   * A number of rows such as the tile edge. A strip ends at every multiple of this number, so that it lies in one tile row.
-   * @default Infinity
-   */
+  /** The tile edge or another number of rows. A strip ends at every multiple of it. @default Infinity */
   readonly boundary?: number;
   /** The largest strip in bytes. @default DEFAULT_STRIP_BYTES */
   readonly stripBytes?: number;
-  /** Whether the receiver of the strips changes their bytes. Then they always lie in the memory of the assembler. @default false */
+  /** Whether the receiver changes the bytes of the strips. The assembler then passes copies of them. @default false */
   readonly isChanged?: boolean;
 }
 
 /**
- * Yields the strips of the rows, in order. A row longer than `stripBytes` is a strip of its own. A strip is computed when it is requested,
- * because a request can announce far more rows than it sends.
+ * Yields the strips of the rows, in order. A row longer than `stripBytes` is a strip of its own. A strip is computed
+ * when it is requested, because a request can announce far more rows than it sends.
  */
 export function* splitIntoStrips(rules: StripRules): Generator<Strip, void, undefined> {
   const { rows, boundary = Infinity } = rules;
@@ -72,8 +66,8 @@ export class StripAssembler {
   #filledBytes = 0;
 
   /**
-   * @param memory the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read one after the other may share
-   *   it
+   * @param memory the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read one after
+   *   the other may share it
    */
   constructor(rules: StripRules, memory: StripMemory) {
     this.#strips = splitIntoStrips(rules);
@@ -82,9 +76,10 @@ export class StripAssembler {
   }
 
   /**
-   * Adds the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are padded with zeros to a multiple of
-   * 4, and are valid until the next strip and as long as `bytes`. A strip that lies in `bytes` as a whole is not copied, unless it needs
-   * padding or is changed in place. Before it resumes the iteration, the caller may replace `StripMemory.bytes`.
+   * Adds the next bytes of the tensor and yields each strip that they complete, padded with zeros to a multiple of 4
+   * bytes. A strip is a view of `bytes` if all of it lies there and it needs no padding and is not changed in place.
+   * Otherwise it is a view of `StripMemory.bytes`, which the caller may replace before it resumes the iteration. A
+   * strip is valid until the iteration is resumed.
    */
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array }> {
     for (let copied = 0; copied < bytes.byteLength;) {
@@ -117,8 +112,8 @@ export class StripAssembler {
 }
 
 /**
- * Returns the buffer size in bytes that the largest strip needs, padding included. For rows of different lengths the result is an upper
- * bound. The first row must then be the longest.
+ * Returns the buffer size in bytes that the largest strip needs, padding included. For rows of different lengths the
+ * result is an upper bound, and the first row must be the longest.
  */
 export function stripBufferBytes(
   { rows, rowBytes, boundary = Infinity, stripBytes = DEFAULT_STRIP_BYTES }: StripRules,

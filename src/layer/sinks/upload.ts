@@ -1,6 +1,7 @@
 /**
- * Moves the tensors of a request to the device, in strips, while the bytes arrive. On the device, the strips are converted to f32 and
- * checked for values that are not finite. `DeferredChecks` collects the results of the checks, so that the CPU rarely waits for them.
+ * Moves the tensors of a request to the device, in strips, while the bytes arrive. On the device, the strips are
+ * converted to f32 and checked for values that are not finite. `DeferredChecks` collects the results of the checks, so
+ * that the CPU rarely waits for them.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -12,9 +13,9 @@ import { NonFiniteError } from "../errors.ts";
 import { type Strip, StripAssembler, stripBufferBytes, type StripRules } from "./strips.ts";
 
 /**
- * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails, its kernel stores the index
- * of the first invalid element in the slot. A function turns this index into the error to throw. All slots are read back at the end of the
- * body, and before that whenever all are in use.
+ * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails, its
+ * kernel stores the index of the first invalid element in the slot. The slots are read back at the end of the body, and
+ * before that whenever all are in use.
  */
 export class DeferredChecks {
   /** (capacity) u32, one slot per check. It is the `first` binding of the check kernels. */
@@ -51,8 +52,8 @@ export class DeferredChecks {
   }
 
   /**
-   * Waits for all checks that were added, and frees their slots. The slots of passed checks need no other value, because a kernel writes to
-   * its slot only if its check fails.
+   * Waits for all checks that were added, and frees their slots. A slot needs no reset, because a kernel writes to it
+   * only if the check fails.
    * @throws the error of the first failed check, in the order of `add`
    */
   async throwFirstFailure(): Promise<void> {
@@ -123,7 +124,7 @@ export class Uploader {
     this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, params);
   }
 
-  /** Like `upload`, but uploads to a staging buffer and returns it. The buffer's contents are valid until the next upload. */
+  /** Like `upload`, but uploads to a staging buffer and returns it. Its contents are valid until the next upload. */
   uploadToStaging(
     tensor: UploadedTensor,
     bytes: Uint8Array,
@@ -141,8 +142,8 @@ export class Uploader {
   }
 
   /**
-   * Returns `buffer` if it is large enough. Otherwise frees it and returns a new one. The strips of a tensor have similar sizes, so a new
-   * buffer is rarely needed.
+   * Returns `buffer` if it is large enough. Otherwise frees it and returns a new one. The strips of a tensor have
+   * similar sizes, so a new buffer is rarely needed.
    */
   #ensureBuffer(buffer: DeviceBuffer | undefined, label: string, byteLength: number): DeviceBuffer {
     if (buffer && buffer.byteLength >= byteLength) return buffer;
@@ -153,7 +154,7 @@ export class Uploader {
 }
 
 /**
- * The least number of checks whose results may be pending. When all slots are in use, reading waits. The number must not follow from the
+ * The least number of slots for checks. When all slots are in use, reading waits. The number does not follow from the
  * sizes in the header, because a request can announce more than it sends.
  */
 export const MIN_CHECK_SLOTS = 4096;
@@ -203,7 +204,7 @@ export async function ingest(
   }
 }
 
-/** Builds a `Result` on the device from the strips of one tensor. Whoever creates a sink must call `destroy`, even after `take`. */
+/** Builds a `Result` on the device from the strips of one tensor. Its creator calls `destroy`, even after `take`. */
 export interface TensorSink<Result> {
   /** The rules by which the tensor is split into the strips that `accept` expects, in order. */
   readonly stripRules: StripRules;
@@ -211,8 +212,8 @@ export interface TensorSink<Result> {
   readonly checksPerStrip: number;
   /**
    * Queues the upload of the next strip.
-   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The sink may pass them to one write of the backend, and may
-   *   change them if its rules say so. They are not valid after the call
+   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The sink may pass them to one write of
+   *   the backend, and may change them if `stripRules.isChanged` is set. They are not valid after the call
    */
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void;
   /** Returns the result after the last strip. The caller now owns it. */

@@ -1,5 +1,3 @@
-/** Receives the weight or the target of a layer in F32, F16 or BF16, a few rows at a time, and builds a matrix of f32 tiles from it. */
-
 import type { Backend } from "../../device/backend.ts";
 import { Owned } from "../../device/owned.ts";
 import { hasPackedRows, TiledMatrix } from "../../device/tiled_matrix.ts";
@@ -9,7 +7,7 @@ import type { FloatTensor } from "../body_tensors.ts";
 import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink, Uploader } from "./upload.ts";
 
-/** Receives a (rows, cols) tensor. The result is the tensor as a (rows, cols) f32 matrix. */
+/** Receives the weight or the target of a layer, (rows, cols) in F32, F16 or BF16. The result is an f32 matrix. */
 export class WeightSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 1;

@@ -1,7 +1,7 @@
 /**
- * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights. `openSafetensors` reads a stream and
- * returns the bytes of each tensor as they arrive. `decode` reads a file that is already in memory. Both return views of the input instead
- * of copies. Neither converts or checks the values of the tensors.
+ * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights. `openSafetensors`
+ * reads a stream and returns the bytes of each tensor as they arrive. `decode` reads a file that is already in memory.
+ * Both return views of the input, and neither converts or checks the values of the tensors.
  */
 
 import type { HostTensor } from "../host_tensor.ts";
@@ -17,11 +17,11 @@ import {
 /** Options of {@link openSafetensors}. */
 export interface DecodeOptions {
   /**
-   * The length of the whole file in bytes, if it is known (from Content-Length, for example). If the header needs another length, the file
-   * is then refused before any data is read.
+   * The length of the whole file in bytes, if it is known (from Content-Length, for example). A file whose header needs
+   * another length is then refused before any data is read.
    */
   readonly totalBytes?: number;
-  /** The longest accepted JSON header, in bytes. This bounds the memory that a hostile header can use. @default MAX_HEADER_BYTES */
+  /** The longest accepted JSON header in bytes, against hostile headers. @default MAX_HEADER_BYTES */
   readonly maxHeaderBytes?: number;
 }
 
@@ -34,12 +34,12 @@ export interface TensorChunk {
   readonly bytes: Uint8Array;
 }
 
-/** A safetensors stream whose header has been read. Its data is still to be read. */
+/** A safetensors stream whose header has been read, and whose data is still to be read. */
 export interface SafetensorsStream {
   readonly header: SafetensorsHeader;
   /**
-   * Reads the data in file order. The method can be called only once. An empty tensor has no chunk. Leaving the loop early closes the
-   * source. Rethrows the errors of the source.
+   * Reads the data in file order. The method can be called only once. An empty tensor has no chunk. Leaving the loop
+   * early closes the source. Rethrows the errors of the source.
    * @throws {SafetensorsError} `truncated` if the source ends too early, `malformed` if bytes follow the last tensor
    * @throws {TypeError} at the second call
    */
@@ -49,10 +49,10 @@ export interface SafetensorsStream {
 }
 
 /**
- * Reads the header of a file that arrives in chunks of any size, from a ReadableStream for example. If the header is refused, the source is
- * closed. Rethrows the errors of the source.
- * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format, `truncated` if the file ends within the header or, with
- *   `totalBytes`, is too short for the tensors
+ * Reads the header of a file that arrives in chunks of any size, from a ReadableStream for example. If the header is
+ * refused, the source is closed. Rethrows the errors of the source.
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format, `truncated` if the file ends within
+ *   the header or, with `totalBytes`, is too short for the tensors
  */
 export async function openSafetensors(
   source: AsyncIterable<Uint8Array>,
@@ -144,7 +144,7 @@ function requireBytes(part: string, actual: number, needed: number): void {
 }
 
 /** Reads from an iterable of byte chunks. */
-export class ByteSource {
+class ByteSource {
   /** The number of bytes returned so far. */
   position = 0;
   #chunk: Uint8Array = new Uint8Array(0);
@@ -155,7 +155,7 @@ export class ByteSource {
     this.#iterator = source[Symbol.asyncIterator]();
   }
 
-  /** Returns 1 to `maxBytes` of the next bytes, as a view, or undefined at the end. Rethrows the errors of the source. */
+  /** Returns 1 to `maxBytes` of the next bytes, as a view, or undefined at the end. */
   async readSome(maxBytes: number): Promise<Uint8Array | undefined> {
     while (this.#chunk.byteLength === 0) {
       const next = await this.#pull();

@@ -1,9 +1,8 @@
 /**
- * Writes safetensors files. `encodeHeader` writes only the header, for a caller that streams the data after it. `encode` writes a whole
- * file in memory. As in the reference implementation (Hugging Face's library), the header is padded with spaces, so that the data section
- * begins at a multiple of 8 bytes. The reference implementation also sorts the tensors by dtype, but these functions write them in the
- * given order. A tensor that follows one with an odd number of bytes is therefore unaligned. If a reader needs aligned views of the file,
- * pass the tensors with wide dtypes first.
+ * Writes safetensors files. `encodeHeader` writes only the header, for a caller that streams the data after it.
+ * `encode` writes a whole file in memory. As in the reference implementation (Hugging Face's library), the header is
+ * padded with spaces, so that the data section begins at a multiple of 8 bytes. But tensors are not sorted by dtype,
+ * so one may be unaligned after one with an odd number of bytes. For aligned views, pass wide dtypes first.
  */
 
 import { type Dtype, tensorBytes } from "../dtype.ts";
@@ -24,14 +23,14 @@ export interface EncodedHeader {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** The length of the data section, in bytes. */
   readonly dataBytes: number;
-  /** The position of each tensor in the data section, in the given order. The tensors follow each other without gaps. */
+  /** The position of each tensor in the data section, in the given order and without gaps. */
   readonly tensors: readonly TensorInfo[];
 }
 
 /**
  * Encodes the header of a file with these tensors, in the given order, and these `metadata` strings.
  * @throws {TypeError} if a tensor name is repeated or reserved, or if a name or a metadata string is not valid Unicode
- * @throws {RangeError} if a shape is invalid, the data needs 2^53 bytes or more, or the header is too long for the format
+ * @throws {RangeError} if a shape is invalid, the data needs 2^53 bytes or more, or the header is too long
  */
 export function encodeHeader(
   tensors: Iterable<TensorSpec>,
@@ -58,8 +57,8 @@ export function encodeHeader(
 /**
  * Encodes a whole file in memory.
  * @throws {TypeError} in the cases of {@link encodeHeader}
- * @throws {RangeError} in the cases of {@link encodeHeader}, or if the data of a tensor does not have the length that its dtype and shape
- *   need
+ * @throws {RangeError} in the cases of {@link encodeHeader}, or if the data of a tensor does not have the length that
+ *   its dtype and shape need
  */
 export function encode(
   tensors: ReadonlyMap<string, HostTensor> | Readonly<Record<string, HostTensor>>,

@@ -1,7 +1,4 @@
-/**
- * The error of the safetensors reader for an invalid file. The reader passes on errors of the byte source unchanged. The encoder throws
- * RangeError or TypeError instead, because its errors are the fault of the caller.
- */
+/** The error of the safetensors reader for an invalid file. The encoder throws a RangeError or a TypeError instead. */
 
 import { shortened } from "../../base/texts.ts";
 
@@ -41,12 +38,12 @@ export class SafetensorsError extends Error {
   }
 }
 
-/** Formats a value from a file as JSON for an error message. Cuts long values, so that a hostile file cannot make a message long. */
+/** Formats a value from a file as JSON for an error message, shortened, so that a hostile file cannot make it long. */
 export function quote(value: unknown): string {
   return shortened(JSON.stringify(value) ?? "undefined");
 }
 
-/** Makes the error for a file of `actual` bytes that needs `needed` bytes for the part `part`, a word for the message. */
+/** Makes the error for a file of `actual` bytes whose part `part` needs `needed` bytes. */
 export function truncated(
   part: string,
   actual: number,

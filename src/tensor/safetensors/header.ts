@@ -1,7 +1,7 @@
 /**
- * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors): its length as a little-endian u64, and a JSON object
- * with the dtype, the shape and the position of every tensor. Every rule of the format is checked, so the rest of the program can trust the
- * offsets and shapes. The rules for which tensors a request must contain are in `layer/body_tensors.ts`.
+ * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors): its length as a little-endian u64,
+ * and a JSON object with the dtype, the shape and the position of every tensor. Every rule of the format is checked, so
+ * the rest of the program can trust the offsets and shapes. `layer/body_tensors.ts` checks which tensors a request has.
  */
 
 import { type Dtype, isDtype, tensorBytes } from "../dtype.ts";
@@ -11,7 +11,7 @@ import { isObject, parseHeaderJson } from "./header_json.ts";
 /** The size in bytes of the length field at the start of a file. */
 export const LENGTH_BYTES = 8;
 
-/** The longest accepted header of a request body, in bytes. It is ample for the few tensors of a layer, and quick to parse. */
+/** The longest accepted header of a request body, in bytes. It is ample for the few tensors of a layer. */
 export const MAX_HEADER_BYTES = 1 << 20;
 
 /** The longest accepted header of a checkpoint file, in bytes. This is the limit of the reference implementation. */
@@ -22,7 +22,7 @@ export const METADATA_KEY = "__metadata__";
 
 /** A header that follows every rule of the format. */
 export interface SafetensorsHeader {
-  /** The tensors in the order of their data. The first one begins at 0, and each later one begins where the previous one ends. */
+  /** The tensors in the order of their data. The first begins at 0, and each other where the one before it ends. */
   readonly tensors: readonly TensorInfo[];
   /** The strings of `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -58,8 +58,8 @@ function isText(bytes: Uint8Array): boolean {
  * Parses and checks a header.
  * @param json the bytes after the length field
  * @param dataBytes the actual length of the data section in bytes. If it is given, the header must match it
- * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format or the tensors need fewer bytes than `dataBytes`,
- *   `truncated` if they need more
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format or the tensors need fewer bytes than
+ *   `dataBytes`, `truncated` if they need more
  */
 export function parseHeader(json: Uint8Array, dataBytes?: number): SafetensorsHeader {
   const { [METADATA_KEY]: metadata = {}, ...entries } = parseHeaderJson(json);
@@ -89,7 +89,7 @@ function parseMetadata(metadata: unknown): Record<string, string> {
   return metadata as Record<string, string>;
 }
 
-/** Checks that the tensors, in the order of their data, have no gaps and no overlaps. Returns the length of the data section. */
+/** Checks that the sorted tensors have no gaps and no overlaps. Returns the length of the data section. */
 function checkLayout(tensors: readonly TensorInfo[]): number {
   let position = 0;
   for (const { name, begin, end } of tensors) {
@@ -133,10 +133,10 @@ export interface TensorInfo {
 
 /**
  * Parses the entry of the tensor `name`.
- * @throws {SafetensorsError} `malformed`, with `tensor` set, if a key is missing or unknown, the dtype is not supported, a number is not a
- *   safe integer, or the length of the data is not what dtype and shape need
+ * @throws {SafetensorsError} `malformed`, with `tensor` set, if a key is missing or unknown, the dtype is not
+ *   supported, a number is not a safe integer, or the length of the data is not what dtype and shape need
  */
-export function parseTensorInfo(name: string, entry: unknown): TensorInfo {
+function parseTensorInfo(name: string, entry: unknown): TensorInfo {
   if (!name.isWellFormed()) throw malformedEntry(name, "has a name that is not valid Unicode");
   if (!isObject(entry)) throw malformedEntry(name, `must be an object, not ${quote(entry)}`);
   const { dtype, shape, data_offsets: offsets, ...unknown } = entry;

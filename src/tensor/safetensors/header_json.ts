@@ -1,9 +1,9 @@
 /**
- * Parses the bytes of a safetensors header to a JSON object. The parser is at least as strict as the reference implementation, which is
- * Hugging Face's library. It refuses three things that JSON.parse accepts:
+ * Parses the bytes of a safetensors header to a JSON object. The parser is at least as strict as the reference
+ * implementation, which is Hugging Face's library. It refuses three things that JSON.parse accepts:
  *
- * - A repeated key. JSON.parse uses the last value and other parsers use the first, so two readers could see different tensors in the same
- *   file.
+ * - A repeated key. JSON.parse uses the last value and other parsers use the first, so two readers could see different
+ *   tensors in the same file.
  * - A number that is not written as a plain non-negative integer, such as 1e400, -0 or 1.0000000000000000001.
  * - Nesting that is deeper than the format needs. This also protects JSON.parse from extremely deep input.
  */
@@ -11,13 +11,13 @@
 import { quote, SafetensorsError } from "./error.ts";
 import { messageOf } from "../../base/errors.ts";
 
-/** The nesting depth of the format. The header is an object of entries, an entry is an object, and its shape is an array. */
+/** The nesting depth of the format: the header, an entry of the header, and the shape of the entry. */
 const MAX_DEPTH = 3;
 
 /**
  * Parses a header, without its length field, to a JSON object.
- * @throws {SafetensorsError} `malformed` if the bytes are not valid UTF-8 or JSON, do not begin with `{`, or contain one of the three
- *   things that the first comment of this file lists
+ * @throws {SafetensorsError} `malformed` if the bytes are not valid UTF-8 or JSON, do not begin with `{`, or contain
+ *   one of the three things that the first comment of this file lists
  */
 export function parseHeaderJson(bytes: Uint8Array): Record<string, unknown> {
   if (bytes[0] !== 0x7b) throw malformed("must start with '{'", 8);
@@ -50,8 +50,8 @@ function parse(text: string): unknown {
 }
 
 /**
- * Checks in one pass over the text that no key is repeated, that all numbers are plain, and that the nesting is not too deep. The check
- * accepts some text that is not valid JSON, because `parse` refuses such text afterwards.
+ * Checks in one pass over the text that no key is repeated, that all numbers are plain, and that the nesting is not too
+ * deep. The check accepts some text that is not valid JSON, because `parse` refuses such text afterwards.
  */
 function checkTokens(text: string): void {
   // The keys read so far in each open object, with the innermost object last. The set of an array stays empty.
@@ -115,7 +115,7 @@ function isDigit(character: string): boolean {
   return character >= "0" && character <= "9";
 }
 
-/** Returns the byte offset in the file of the character at index `at` of the header, which follows 8 bytes of length. */
+/** Returns the offset in the file of the header's character at index `at`. The header follows 8 bytes of length. */
 function byteAt(text: string, at: number): number {
   return 8 + new TextEncoder().encode(text.slice(0, at)).byteLength;
 }

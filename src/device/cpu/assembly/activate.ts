@@ -1,7 +1,5 @@
-// The CPU twins of the kernels in shaders/activate.wgsl: they compute the same. bias_activate adds a bias and applies the
-// activation function in place. Its work items, which threads run in parallel, are runs of elements that may begin and end
-// inside a row. gated_multiply multiplies `up` by the activated `gate`. Its work items are whole rows. soft_cap limits the
-// elements of a matrix, and its work items are runs of elements.
+// The CPU twins of the kernels in shaders/activate.wgsl. A work item is a run of elements, which may begin and end
+// inside a row. In gated_multiply, it is some whole rows.
 
 import { activate4 } from "./shared/activation";
 import { prepare_exp, tanh4 } from "./shared/exp";

@@ -1,6 +1,5 @@
-// The CPU twins of the kernels in shaders/activate_backward.wgsl. src/device/kernels/training/activate_backward.ts describes
-// the buffers. The work items of activate_backward, which threads run in parallel, are runs of elements. Those of gate_backward
-// are whole rows.
+// The CPU twins of the kernels in shaders/activate_backward.wgsl. src/device/kernels/training/activate_backward.ts
+// describes the buffers. A work item is a run of elements in activate_backward, and some whole rows in gate_backward.
 
 import { activate4, erfc4, GELU, GELU_TANH, RELU, SILU } from "./shared/activation";
 import { exp4, prepare_exp } from "./shared/exp";

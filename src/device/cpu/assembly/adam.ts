@@ -1,5 +1,5 @@
-// The CPU twin of shaders/adam.wgsl: one step of Adam. src/device/kernels/training/adam.ts describes the buffers. The work
-// items, which threads run in parallel, are runs of parameters.
+// The CPU twin of shaders/adam.wgsl: one step of Adam. src/device/kernels/training/adam.ts describes the buffers. The
+// work items are runs of weights.
 
 import { ceil_divide } from "./shared/items";
 

@@ -1,16 +1,17 @@
-// The CPU twin of shaders/attention.wgsl, with the same result: causal attention with an online softmax (Milakov & Gimelshein,
-// arXiv 1805.02867). A work item, which one thread runs, is 64 query rows of one head. It visits the keys that these rows see
-// in blocks of 64, and does three steps for each block:
+// The CPU twin of shaders/attention.wgsl: causal attention with an online softmax (Milakov & Gimelshein, arXiv
+// 1805.02867). A work item is 64 query rows of one head. It visits the keys that these rows see in blocks of 64, and
+// does three steps for each block:
 //
 //   1. It computes the scores q·kᵀ as a matrix product.
 //   2. It turns the scores into the numerators p of the softmax.
 //   3. It computes the matrix product of p and the values v, and adds the product to the rows' sums.
 //
-// attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that both products use
-// the same micro-kernel (a small product whose results stay in registers). If the backend has loaded a library for products
-// (library.ts), the library computes both products.
+// shared/attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that
+// both products use the same micro-kernel. If the backend has loaded a library for products (shared/library.ts), the
+// library computes both products.
 
-import { cap_scores, first_key, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
+import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
+import { micro_cols } from "./shared/micro_kernels";
 import { prepare_exp } from "./shared/exp";
 import { narrow_run, prepare_float16 } from "./shared/float16";
 import { ceil_divide, round_up } from "./shared/items";
@@ -85,7 +86,7 @@ export function attention(args: RoundedAttentionArgs, item: u32): void {
   const query = scratch(); // (rowsOfItem, dim), scaled
   const keys = query + (rowsOfItem * dim << 2); // (KEYS/panel, dim, panel)
   const values = keys + (KEYS * dim << 2); // (paddedDim/panel, KEYS, panel)
-  const scores = values + (KEYS * paddedDim << 2); // (rowsOfItem, KEYS); overwritten by the numerators p of the softmax
+  const scores = values + (KEYS * paddedDim << 2); // (rowsOfItem, KEYS); later the numerators p of the softmax
   const sums = scores + (rowsOfItem * KEYS << 2); // (rowsOfItem, paddedDim): Σ p·v of the blocks so far
   const maxima = sums + (rowsOfItem * paddedDim << 2); // (rowsOfItem): the largest score so far
   const denominators = maxima + (rowsOfItem << 2); // (rowsOfItem): Σ p so far
@@ -154,15 +155,15 @@ function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, d
   }
 }
 
-// Does the three steps for the query rows of an item with products of the library. The library reads keys and values where they
-// are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k` and `v` are those of the
-// first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
+// Does the three steps for the query rows of an item with products of the library. The library reads keys and values
+// where they are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k` and `v`
+// are those of the first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
 function add_values_by_library(
   rounded: bool, q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32,
   window: u32, softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
 ): void {
   const size: usize = rounded ? 1 : 2;
-  const scores = denominators + (queries << 2); // (queries, LIBRARY_KEYS); overwritten by the numerators p of the softmax
+  const scores = denominators + (queries << 2); // (queries, LIBRARY_KEYS); later the numerators p of the softmax
   const numerators = rounded ? scores + (queries * LIBRARY_KEYS << 2) : scores; // p as the library multiplies it
   if (rounded) prepare_float16();
   for (let s0 = first_key(t0, window), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {

@@ -1,15 +1,16 @@
-// The CPU twin of shaders/attention_backward.wgsl, with the same result: the gradients of attention with respect to q, k or v. A
-// work item, which one thread runs, is 64 rows of one head, which are queries, keys or values. It visits the tokens that these
-// rows see, or that see these rows, in blocks of 64 columns, and does three steps for each block:
+// The CPU twin of shaders/attention_backward.wgsl: the gradients of attention with respect to q, k or v. A work item is
+// 64 rows of one head, which are queries, keys or values. It visits the tokens that these rows see, or that see these
+// rows, in blocks of 64 columns, and does three steps for each block:
 //
 //   1. It computes the products q·kᵀ, and those of the gradients d_out and the values.
 //   2. It turns the products into the factors of the columns.
 //   3. It multiplies the factors by the columns, and adds the product to the rows' sums.
 //
-// The products use the packing and the micro-kernel of shared/attention_block.ts. The functions here call the token of a row r
-// and that of a column c.
+// The products use the packing and the micro-kernel of shared/attention_block.ts. The functions here call the token of
+// a row r and that of a column c.
 
-import { first_key, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
+import { first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
+import { micro_cols } from "./shared/micro_kernels";
 import { exp4, prepare_exp, tanh4 } from "./shared/exp";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -81,7 +82,7 @@ function add_shared_gradient(args: AttentionBackwardArgs, variable: u32, item: u
   add_gradient(args, variable, block * ROWS, firstHead, endHead, item / args.kv_heads % args.batch);
 }
 
-// The indices of the first element of a head in the row of token t, in q, k, v and d_out. `row` is the row of the token.
+// The indices of the first element of a head in row `row` of q, k, v and d_out.
 // @ts-ignore: decorator
 @inline function query_index(args: AttentionBackwardArgs, row: u32, head: u32): usize {
   return args.q_offset + row * args.ldq + head * args.head_stride;
@@ -99,7 +100,7 @@ function add_shared_gradient(args: AttentionBackwardArgs, variable: u32, item: u
   return row * args.ldo + head * args.head_dim;
 }
 
-// Adds the gradient of the rows from token r0 of a window on. The rows belong to the query heads firstHead … endHead − 1.
+// Adds the gradient of the rows from token r0 of a window on, for the query heads firstHead … endHead − 1.
 function add_gradient(args: AttentionBackwardArgs, variable: u32, r0: u32, firstHead: u32, endHead: u32, batchIndex: u32): void {
   const tokens = args.tokens, dim = args.head_dim, window = args.window, isQuery = variable == Q;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo;
@@ -110,11 +111,11 @@ function add_gradient(args: AttentionBackwardArgs, variable: u32, r0: u32, first
   const packedRows = scratch(); // (ROWS, dim): queries or keys, scaled
   const rowPartners = packedRows + (ROWS * dim << 2); // (ROWS, dim): d_out of the queries, or values of the keys
   const columns = rowPartners + (ROWS * dim << 2); // (KEYS/panel, dim, panel): keys or queries
-  const columnPartners = columns + (KEYS * dim << 2); // (KEYS/panel, dim, panel): values of the keys, or d_out of the queries
+  const columnPartners = columns + (KEYS * dim << 2); // (KEYS/panel, dim, panel): values, or d_out of the queries
   const added = columnPartners + (KEYS * dim << 2); // (paddedDim/panel, KEYS, panel): the columns that are added up
-  const factors = added + (KEYS * paddedDim << 2); // (ROWS, KEYS): products of queries and keys; overwritten by the factors
+  const factors = added + (KEYS * paddedDim << 2); // (ROWS, KEYS): products of queries and keys; later the factors
   const products = factors + (ROWS * KEYS << 2); // (ROWS, KEYS): d_out·v
-  const statistics = products + (ROWS * KEYS << 2); // (2, KEYS): statistics of the rows or the columns, whichever are queries
+  const statistics = products + (ROWS * KEYS << 2); // (2, KEYS): statistics of the queries among rows or columns
   const sums = statistics + (2 * KEYS << 2); // (ROWS, paddedDim)
   memory.fill(sums, 0, ROWS * paddedDim << 2);
 
@@ -188,18 +189,18 @@ function add_gradient(args: AttentionBackwardArgs, variable: u32, r0: u32, first
   return isEndless ? count : end > c ? min<u32>(count, end - c) : 0;
 }
 
-// Copies the statistics of `count` queries of a head. `row` is the row of the first query. The copies have KEYS log-sum-exps, and
-// then KEYS means Σ d_out·out.
+// Copies the statistics of `count` queries of a head. `row` is the row of the first query. The copies have KEYS
+// log-sum-exps, and then KEYS means Σ d_out·out.
 function pack_statistics(args: AttentionBackwardArgs, head: u32, row: u32, count: u32, target: usize): void {
   const rows = <usize>args.batch * args.tokens, source = args.statistics + (head * rows + row << 2);
   memory.copy(target, source, count << 2);
   memory.copy(target + (KEYS << 2), source + (args.heads * rows << 2), count << 2);
 }
 
-// Turns the products of one row into the factors of the columns from … to − 1, and up to three more. For the gradient of the
-// values, the factors are the softmax p. Otherwise they are the gradients of the scaled products scale·q·k. Columns that are
-// not in low … high − 1 get zeros. `statistics` points to the log-sum-exp of the row if the row is a query, and otherwise to
-// those of the columns. The means are KEYS elements later.
+// Turns the products of one row into the factors of the columns from … to − 1, and up to three more. For the gradient
+// of the values, the factors are the softmax p. Otherwise they are the gradients of the scaled products scale·q·k.
+// Columns that are not in low … high − 1 get zeros. `statistics` points to the log-sum-exp of the row if the row is a
+// query, and otherwise to those of the columns. The means are KEYS elements later.
 function finish_factors(
   variable: u32, factors: usize, products: usize, from: u32, to: u32, low: u32, high: u32, slope: f32, distance: f32, step: f32,
   statistics: usize, softCap: f32,

@@ -1,8 +1,9 @@
-// The CPU twin of shaders/attention_statistics.wgsl, with the same result: the log-sum-exp of the scores of each query and head,
-// and Σ d_out·out. A work item, which one thread runs, is 64 query rows of one head. It computes the scores of one block of 64
-// keys after the other with the steps of shared/attention_block.ts, like attention.ts.
+// The CPU twin of shaders/attention_statistics.wgsl: the log-sum-exp of the scores of each query and head, and Σ
+// d_out·out. A work item is 64 query rows of one head. It computes the scores of one block of 64 keys after the other
+// with the steps of shared/attention_block.ts, like attention.ts.
 
-import { cap_scores, first_key, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, update_softmax } from "./shared/attention_block";
+import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, update_softmax } from "./shared/attention_block";
+import { micro_cols } from "./shared/micro_kernels";
 import { log_f64, prepare_exp } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -47,7 +48,8 @@ export function attention_statistics(args: AttentionStatisticsArgs, item: u32): 
   const t0 = (ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads)) * QUERIES;
   const head = item % heads, firstRow = (item / heads) % args.batch * tokens;
   const queries = min<u32>(QUERIES, tokens - t0);
-  const maxima = scratch(), denominators = maxima + (QUERIES << 2); // (QUERIES): the largest score so far, and Σ exp(score − it)
+  // Of each query, the largest score so far, and Σ exp(score − it).
+  const maxima = scratch(), denominators = maxima + (QUERIES << 2);
   add_scores(args, head, firstRow, t0, queries, maxima, denominators, denominators + (QUERIES << 2));
 
   const first = <usize>(firstRow + t0), rows = <usize>args.batch * tokens;
@@ -61,8 +63,8 @@ export function attention_statistics(args: AttentionStatisticsArgs, item: u32): 
   }
 }
 
-// Computes the largest score and Σ exp(score − it) for `queries` query rows from token t0 of a window on. `firstRow` is the row
-// of the first token of the window, and `memory` is free.
+// Computes the largest score and Σ exp(score − it) for `queries` query rows from token t0 of a window on. `firstRow` is
+// the row of the first token of the window, and `memory` is free.
 function add_scores(
   args: AttentionStatisticsArgs, head: u32, firstRow: u32, t0: u32, queries: u32, maxima: usize, denominators: usize, memory: usize,
 ): void {

@@ -1,8 +1,5 @@
-// The CPU twins of the kernels in shaders/check.wgsl: they compute the same. check_finite finds NaN and numbers of too large a
-// magnitude, such as infinity. check_symmetry compares a strip, which is some consecutive rows of a symmetric matrix, with the
-// mirror images of its elements. Both kernels check whole vectors first, and search for the exact index only if a vector fails
-// the check. A work item, which one thread runs, is a run of elements in check_finite, and some whole rows of the strip in
-// check_symmetry.
+// The CPU twins of the kernels in shaders/check.wgsl. Both check whole vectors first, and search for the exact index
+// only if a vector fails. A work item is a run of elements in check_finite, and some whole rows in check_symmetry.
 
 import { rows_per_item, ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -11,12 +8,12 @@ import { transpose_4x4 } from "./shared/lanes";
 const MAGNITUDE: i32 = 0x7fffffff;
 const NOTHING_FOUND: u32 = 0xffffffff;
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
-// The number of f32 in a cache line. A work item has at least this many rows of the strip. The mirror images of a column of the
-// strip are neighbours in memory, so the item then reads whole cache lines of them.
+// The number of f32 in a cache line. A work item has at least this many rows of the strip. The mirror images of a
+// column of the strip are neighbours in memory, so the item then reads whole cache lines of them.
 const LINE: u32 = 16;
-// The number of rows that are compared together, over one cache line of columns. If the leading dimension is a power of two,
-// the lines of all rows fall into one set of the first-level cache, which holds at most twelve lines. With eight rows, each
-// line is compared completely before it is evicted.
+// The number of rows that are compared together, over one cache line of columns. If the leading dimension is a power of
+// two, the lines of all rows fall into one set of the first-level cache, which holds at most twelve lines. With eight
+// rows, each line is compared completely before it is evicted.
 const BLOCK_ROWS: u32 = 8;
 
 @unmanaged class CheckFiniteArgs {
@@ -120,15 +117,15 @@ export function check_symmetry(args: CheckSymmetryArgs, item: u32): void {
   if (lowest != NOTHING_FOUND) atomic_min(args.first + (<usize>args.slot << 2), lowest);
 }
 
-// Returns the lowest index in the strip of an asymmetric element, or NOTHING_FOUND if there is none. It checks rows top …
-// bottom−1 of the strip and columns left … right−1, counted from column col0 of the matrix.
+// Returns the lowest index in the strip of an asymmetric element, or NOTHING_FOUND if there is none. It checks rows top
+// … bottom−1 of the strip and columns left … right−1, counted from column col0 of the matrix.
 function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left: u32, right: u32): u32 {
   const row0 = args.row0, col0 = args.col0, ldstrip = args.ldstrip, ldupper = args.ldupper;
   const diagonal = args.diagonal, tolerance = args.tolerance;
   let lowest = NOTHING_FOUND;
   for (let c = left; c < right; c += 4) {
     const j = col0 + c, width = min<u32>(4, right - c);
-    // In units of one element, element (r, j) of the strip is at strip + r·ldstrip, and its mirror image is at upper + r.
+    // Counted in elements, element (r, j) of the strip is at strip + r·ldstrip, and its mirror image at upper + r.
     const strip = args.strip + (<usize>j << 2);
     const upper = args.upper + (<usize>(c * ldupper + row0 - args.tile_col0) << 2);
     for (let r = top; r < bottom; r += 4) {
@@ -159,8 +156,8 @@ function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left:
   return load<f32>(x + (<usize>i << 2));
 }
 
-// Whether any element of a 4×4 block strictly below the diagonal is asymmetric. `strip` is the address of the block's first
-// element, which is matrix element (i, j). `mirror` is the address of matrix element (j, i).
+// Whether any element of a 4×4 block strictly below the diagonal is asymmetric. `strip` is the address of the block's
+// first element, which is matrix element (i, j). `mirror` is the address of matrix element (j, i).
 // @ts-ignore: decorator
 @inline function is_asymmetric_block(
   strip: usize,

@@ -1,16 +1,13 @@
-// The CPU versions of the kernels in shaders/choose.wgsl. src/device/kernels/selection/choose.ts describes the method and the
-// buffers. A work item, which one thread runs, is some whole rows of the tile. Each row is handled in pieces of at most PIECE
-// columns. The keys of a piece are first written to the scratch memory of the thread, and then counted or compared. A key is a
-// u32 with the same order as the scores. The threshold is the key of the last entry to prune, and a tie is an entry whose key
-// equals the threshold.
+// The CPU twins of the kernels in shaders/choose.wgsl. src/device/kernels/selection/choose.ts describes the method and
+// the buffers. A work item is some whole rows of the tile. Each row is handled in pieces of at most PIECE columns. The
+// keys of a piece are first written to the scratch, and then counted or compared.
 
+import { count_equal, force_row, score_row } from "./shared/select_keys";
 import { row_items, rows_per_item } from "./shared/items";
-import { one_bit } from "./shared/lanes";
 import { scratch } from "./shared/instance";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const PIECE: u32 = 1024;
-const BINS: u32 = 256;
 const HISTOGRAM_BYTES: usize = 1024;
 // The byte offset of the keys of a piece in the scratch, which starts with four histograms.
 const KEYS: usize = 4 * HISTOGRAM_BYTES;
@@ -79,28 +76,10 @@ const KEYS: usize = 4 * HISTOGRAM_BYTES;
 // Writes the keys of the elements (r, c) … (r, c + count − 1) of the tile to the scratch. The type parameter `A` is the
 // argument struct of any of the kernels.
 function write_keys<A>(args: A, r: u32, c: u32, count: u32): void {
-  let x = args.x + (<usize>(r * args.ld + c) << 2), scale = args.scale + (<usize>(args.first + c) << 2);
-  let key = scratch() + KEYS;
-  const magnitude = i32x4.splat(0x7fffffff), one = i32x4.splat(1);
-  let i: u32 = 0;
-  for (; i + 4 <= count; i += 4) {
-    const score = f32x4.mul(v128.load(x), v128.load(scale));
-    v128.store(key, i32x4.add(v128.and(score, magnitude), one));
-    x += 16;
-    scale += 16;
-    key += 16;
-  }
-  for (; i < count; i++) {
-    store<u32>(key, (reinterpret<u32>(load<f32>(x) * load<f32>(scale)) & 0x7fffffff) + 1);
-    x += 4;
-    scale += 4;
-    key += 4;
-  }
+  const x = args.x + (<usize>(r * args.ld + c) << 2), column = args.first + c, keys = scratch() + KEYS;
+  score_row(x, args.scale + (<usize>column << 2), keys, count);
   if (args.has_forced == 0) return;
-  const forced = args.forced + (<usize>((args.row0 + r) * args.words) << 2);
-  for (i = 0; i < count; i++) {
-    if (one_bit(forced, args.first + c + i)) store<u32>(scratch() + KEYS + (<usize>i << 2), 0);
-  }
+  force_row(args.forced + (<usize>((args.row0 + r) * args.words) << 2), column, keys, count);
 }
 
 // @ts-ignore: decorator
@@ -133,8 +112,8 @@ export function score_histogram(args: ScoreHistogramArgs, item: u32): void {
   }
 }
 
-// Adds `by` to bin `digit` of the histogram with index `copy`. Four neighbouring keys are counted in four histograms, because
-// two increments of the same bin would have to wait for each other.
+// Adds `by` to bin `digit` of the histogram with index `copy`. Four neighbouring keys are counted in four histograms,
+// because two increments of the same bin would have to wait for each other.
 // @ts-ignore: decorator
 @inline function increment(copy: usize, digit: u32, by: u32): void {
   const bin = scratch() + copy * HISTOGRAM_BYTES + (<usize>digit << 2);
@@ -152,8 +131,8 @@ function count_top_bytes(count: u32): void {
   for (; i < count; i++) increment(0, key_at(i) >> 24, 1);
 }
 
-// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`. Few keys do, so four
-// keys are compared at once.
+// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`. Few keys do,
+// so four keys are compared at once.
 function count_under_prefix(count: u32, threshold: u32, shift: u32): void {
   const prefix = threshold >> (shift + 8), prefixes = i32x4.splat(prefix);
   let i: u32 = 0;
@@ -177,7 +156,7 @@ export function count_score_ties_items(args: CountScoreTiesArgs): u32 {
 }
 
 export function count_score_ties(args: CountScoreTiesArgs, item: u32): void {
-  const cols = args.cols, threshold = load<u32>(args.selection), thresholds = i32x4.splat(threshold);
+  const cols = args.cols, threshold = load<u32>(args.selection);
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
   const start = item * step, end = min<u32>(args.rows, start + step);
   for (let r = start; r < end; r++) {
@@ -185,11 +164,7 @@ export function count_score_ties(args: CountScoreTiesArgs, item: u32): void {
     for (let c: u32 = 0; c < cols; c += PIECE) {
       const count = min<u32>(PIECE, cols - c);
       write_keys(args, r, c, count);
-      let i: u32 = 0;
-      for (; i + 4 <= count; i += 4) {
-        found += popcnt<u32>(i32x4.bitmask(i32x4.eq(v128.load(scratch() + KEYS + (<usize>i << 2)), thresholds)));
-      }
-      for (; i < count; i++) found += u32(key_at(i) == threshold);
+      found += count_equal(scratch() + KEYS, count, threshold);
     }
     const ties = args.selection + (<usize>(2 + args.row0 + r) << 2);
     store<u32>(ties, load<u32>(ties) + found);
@@ -217,8 +192,8 @@ export function choose_entries(args: ChooseEntriesArgs, item: u32): void {
   }
 }
 
-// Sets the mask bits of the kept entries among the `count` keys in the scratch. The first key belongs to column `column` of the
-// matrix. `ties` is the number of ties to prune. Returns the number of ties that are still to be pruned afterwards.
+// Sets the mask bits of the kept entries among the `count` keys in the scratch. The first key belongs to column
+// `column` of the matrix. Prunes the first `ties` ties. Returns how many of them later pieces must prune.
 function keep_entries(mask: usize, column: u32, count: u32, threshold: u32, ties: u32): u32 {
   let remaining = ties, word = mask + (<usize>(column >> 5) << 2), bit = column & 31, bits: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
@@ -259,8 +234,8 @@ export function choose_in_groups(args: ChooseInGroupsArgs, item: u32): void {
   }
 }
 
-// Sets the mask bits of the entries that a group keeps. The group has the keys with the indices `start` … `end` − 1 in the
-// scratch. The key with index 0 belongs to column `column` of the matrix.
+// Sets the mask bits of the entries that a group keeps. The group has the keys with the indices `start` … `end` − 1 in
+// the scratch. The key with index 0 belongs to column `column` of the matrix.
 function keep_in_group(mask: usize, column: u32, start: u32, end: u32, keep: u32, group: u32): void {
   const size = end - start, pruned = size - (keep * size + group - 1) / group;
   for (let i = start; i < end; i++) {

@@ -1,10 +1,8 @@
-// The CPU version of shaders/choose_in_rows.wgsl, with the same result. A work item, which one thread runs, is some whole rows.
-// The keys of a row are first written to the scratch memory of the thread. The scratch has room for rows of 2^20 − 256 entries,
-// which is more than the largest layer that a request may have. A key is a u32 with the same order as the scores. The threshold
-// is the key of the last entry to prune, and a tie is an entry whose key equals the threshold.
+// The CPU twin of shaders/choose_in_rows.wgsl. A work item is some whole rows. The keys of a row are first written to
+// the scratch, which has room for rows of 2^20 − 256 entries. Requests may not have such long rows.
 
+import { force_row, score_row } from "./shared/select_keys";
 import { row_items, rows_per_item } from "./shared/items";
-import { one_bit } from "./shared/lanes";
 import { scratch } from "./shared/instance";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -58,16 +56,9 @@ export function choose_in_rows(args: ChooseInRowsArgs, item: u32): void {
 
 // Writes the keys of row r to the scratch.
 function write_keys(args: ChooseInRowsArgs, r: u32): void {
-  const cols = args.cols, x = args.x + (<usize>(r * args.ld) << 2), scale = args.scale;
-  for (let c: u32 = 0; c < cols; c++) {
-    const score = load<f32>(x + (<usize>c << 2)) * load<f32>(scale + (<usize>c << 2));
-    store<u32>(key_address(c), (reinterpret<u32>(score) & 0x7fffffff) + 1);
-  }
+  score_row(args.x + (<usize>(r * args.ld) << 2), args.scale, key_address(0), args.cols);
   if (args.has_forced == 0) return;
-  const forced = args.forced + (<usize>((args.row0 + r) * args.words) << 2);
-  for (let c: u32 = 0; c < cols; c++) {
-    if (one_bit(forced, c)) store<u32>(key_address(c), 0);
-  }
+  force_row(args.forced + (<usize>((args.row0 + r) * args.words) << 2), 0, key_address(0), args.cols);
 }
 
 // Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.

@@ -1,6 +1,6 @@
-// The CPU version of shaders/column_squares.wgsl. It computes the sum of the squares of each column. A work item, which one
-// thread runs, is 16 columns. Their 16 sums fit into four SIMD vectors. The rows are summed in groups of 64, and then the sums
-// of the groups are added. Therefore the rounding error of a long column stays small.
+// The CPU twin of shaders/column_squares.wgsl. It computes the sum of the squares of each column. A work item is 16
+// columns. Their 16 sums fit into four SIMD vectors. The rows are summed in groups of 64, and then the sums of the
+// groups are added. Therefore the rounding error of a long column stays small.
 
 import { ceil_divide } from "./shared/items";
 

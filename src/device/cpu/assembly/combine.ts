@@ -1,5 +1,5 @@
-// The CPU versions of the kernels in shaders/combine.wgsl. src/device/kernels/combine.ts describes the buffers. A work item,
-// which one thread runs, is some whole rows.
+// The CPU twins of the kernels in shaders/combine.wgsl. src/device/kernels/combine.ts describes the buffers. A work
+// item is some whole rows.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { flags_of, four_bits, one_bit } from "./shared/lanes";

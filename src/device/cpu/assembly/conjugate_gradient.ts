@@ -1,5 +1,5 @@
-// The CPU versions of the kernels in shaders/conjugate_gradient.wgsl. src/device/kernels/conjugate_gradient.ts describes the
-// buffers. A work item, which one thread runs, is some whole rows.
+// The CPU twins of the kernels in shaders/conjugate_gradient.wgsl. src/device/kernels/conjugate_gradient.ts describes
+// the buffers. A work item is some whole rows.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { flags_of, four_bits, one_bit } from "./shared/lanes";
@@ -37,8 +37,8 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 16;
   denominator: u32;
 }
 
-// Returns the ratio of two of the sums of a row, or 0 if the denominator is not positive. A row without kept entries has the
-// denominator 0.
+// Returns the ratio of two of the sums of a row, or 0 if the denominator is not positive. A row without kept entries
+// has the denominator 0.
 function ratio(sums: usize, numerator: u32, denominator: u32): f32 {
   const divisor = load<f32>(sums + (<usize>denominator << 2));
   return divisor > 0 ? load<f32>(sums + (<usize>numerator << 2)) / divisor : 0;

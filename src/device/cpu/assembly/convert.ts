@@ -1,12 +1,11 @@
-// The CPU twins of the kernels in shaders/convert.wgsl: they compute the same. They convert packed f32, f16 or bf16 elements to
-// f32 and back. Eight elements are converted at a time, and the last few are converted one at a time by the same functions.
-// float16.ts knows the bit formats. A work item, which one thread runs, is a run of elements.
+// The CPU twins of the kernels in shaders/convert.wgsl. They convert packed f32, f16 or bf16 elements to f32 and back,
+// eight at a time, and the last few one at a time by the same functions. shared/float16.ts knows the bit formats. A
+// work item is a run of elements.
 
 import { narrow_run, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
 import { ceil_divide } from "./shared/items";
 
-// The values of the argument `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value, 2, is
-// bf16.
+// The values of `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value, 2, is bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 

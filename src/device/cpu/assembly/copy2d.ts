@@ -1,5 +1,5 @@
-// The CPU twins of the kernels in shaders/copy2d.wgsl: they compute the same. copy2d copies a rectangle of a matrix, and
-// copy_transposed copies its transpose. A work item, which one thread runs, is some whole rows of the target.
+// The CPU twins of the kernels in shaders/copy2d.wgsl. copy2d copies a rectangle of a matrix, and copy_transposed
+// copies its transpose. A work item is some whole rows of the target.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { transpose_4x4 } from "./shared/lanes";

@@ -1,6 +1,6 @@
-// The CPU twin of shaders/cross_entropy.wgsl, with the same result: the loss log Σ exp(x) − x[target] of each row of logits. A
-// row has one element for each token of the vocabulary, and that is too many to be summed in f32. So runs of 128 elements are
-// summed in f32, and the sums of the runs are added in f64. A work item, which one thread runs, is some whole rows.
+// The CPU twin of shaders/cross_entropy.wgsl: the loss log Σ exp(x) − x[target] of each row of logits. A row has one
+// element for each token of the vocabulary, and that is too many to be summed in f32. So runs of 128 elements are
+// summed in f32, and the sums of the runs are added in f64. A work item is some whole rows.
 
 import { exp4, log_f64, prepare_exp } from "./shared/exp";
 import { row_items, rows_per_item } from "./shared/items";

@@ -1,12 +1,11 @@
-// The CPU twins of the kernels in shaders/diagonal.wgsl: they compute the same. get_diagonal and set_diagonal are one work item
-// each, which one thread runs. mirror_upper copies the upper triangle to the lower triangle, and its work item is some whole
-// rows of the lower triangle.
+// The CPU twins of the kernels in shaders/diagonal.wgsl. get_diagonal and set_diagonal are one work item each. A work
+// item of mirror_upper is some whole rows of the lower triangle.
 
 import { ceil_divide } from "./shared/items";
 import { transpose_4x4 } from "./shared/lanes";
 
-// The number of f32 in a cache line. A work item of mirror_upper has this many rows of the lower triangle, and transposes
-// square blocks with this edge.
+// The number of f32 in a cache line. A work item of mirror_upper has this many rows of the lower triangle, and
+// transposes square blocks with this edge.
 const EDGE: u32 = 16;
 
 @unmanaged class GetDiagonalArgs {
@@ -75,7 +74,7 @@ export function mirror_upper(args: MirrorUpperArgs, item: u32): void {
   for (let j = first; j < end; j++) mirror_elements(tile, stride, first, j, j);
 }
 
-// Writes rows top … bottom−1 and columns left … right−1 of the lower triangle. The number of columns must be a multiple of 4.
+// Writes rows top … bottom−1 and columns left … right−1 of the lower triangle. right − left must be divisible by 4.
 function mirror_block(tile: usize, stride: usize, left: u32, right: u32, top: u32, bottom: u32): void {
   let j = top;
   for (; j + 4 <= bottom; j += 4) {

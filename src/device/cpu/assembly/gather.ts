@@ -1,6 +1,5 @@
-// The CPU versions of the kernels in shaders/gather.wgsl, with the same results. They permute the columns of a matrix, the rows
-// and columns of a symmetric matrix, and the columns of a mask. A work item, which one thread runs, is some whole rows of the
-// target. A tile is one of the rectangles in which a matrix is stored.
+// The CPU twins of the kernels in shaders/gather.wgsl. They permute the columns of a matrix, the rows and columns of a
+// symmetric matrix, and the columns of a mask. A work item is some whole rows of the target.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { one_bit } from "./shared/lanes";
@@ -87,8 +86,7 @@ export function gather_symmetric(args: GatherSymmetricArgs, item: u32): void {
     const target = args.target + (<usize>(r * args.target_ld) << 2);
     for (let c: u32 = 0; c < cols; c++) {
       const j = element(order, c);
-      // If the source row is above the source tile, or the source column is left of it, the difference wraps around to a large
-      // number.
+      // If the source row is above the source tile, or the source column left of it, the difference wraps around.
       const a = min<u32>(i, j) - sourceRow0, b = max<u32>(i, j) - sourceFirst;
       if (a < sourceRows && b < sourceCols) store<u32>(target + (<usize>c << 2), element(source, a * sourceLd + b));
     }

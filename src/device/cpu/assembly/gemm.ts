@@ -1,41 +1,38 @@
-// The CPU twins of the kernels in shaders/gemm.wgsl: they compute the same. gemm_nn, gemm_nt and gemm_tn compute
-// C ← alpha·op(A)·op(B) + beta·C, where C is (m, n), op(A) is (m, k) and op(B) is (k, n). The two letters say whether A and B are
-// transposed (t) or not (n). The method is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
-// (2008).
+// The CPU twins of the kernels in shaders/gemm.wgsl. They compute C ← alpha·op(A)·op(B) + beta·C, where C is (m, n),
+// op(A) is (m, k) and op(B) is (k, n). The method is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix
+// Multiplication" (2008).
 //
-// A work item, which one thread runs, is a block of C. It cuts k into steps of at most KC. In each step it packs its columns of
-// B, and then MC rows of A at a time, into panels in the scratch (the thread's private memory). The micro-kernel multiplies two
-// panels: it computes a micro-tile, 4 × 8 or 4 × 16 elements of C, in registers. Each thread packs for itself, so threads never
-// wait for each other. Several threads may pack the same part of an operand, but this costs little because work items are
-// large.
+// A work item is a block of C. It cuts k into steps of at most KC. In each step it packs its columns of B, and then MC
+// rows of A at a time, into panels in the scratch. A micro-kernel multiplies two panels. Each thread packs for itself,
+// so threads never wait for each other. Several threads may pack the same part of an operand, but this costs little
+// because work items are large.
 //
-// If the backend has loaded a library (library.ts), the library multiplies the block of an item instead.
+// If the backend has loaded a library (shared/library.ts), the library multiplies the block of an item instead.
 //
-// If an item's rows of op(A) are largely zeros, the item computes its block with gemm_sparse.ts instead. In gemm_nt without
-// `upper`, it also does so if its columns of op(B) are largely zeros.
+// If an item's rows of op(A) are largely zeros, the item computes its block with shared/gemm_sparse.ts instead. In
+// gemm_nt without `upper`, it also does so if its columns of op(B) are largely zeros.
 
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
-import { multiply_4x16, NR_PAIRED, MR, multiply_4x8, NR_UNPAIRED } from "./shared/micro_kernels";
+import { micro_cols, MR, multiply_4x16, multiply_4x8, NR_PAIRED } from "./shared/micro_kernels";
 import { is_paired, scratch } from "./shared/instance";
 import { multiply_by_library, uses_library } from "./shared/library";
 import { ceil_divide } from "./shared/items";
 
-// A panel of B has KC·NR floats, where NR is the number of columns of a micro-tile. It stays in a 32 KiB first-level cache
-// while panels of A, which have KC·MR floats (MR is the number of rows of a micro-tile), pass through the cache. The packed
-// rows of A, MC·KC floats, stay in a 512 KiB second-level cache.
+// A panel of B has KC·NR floats, where NR is the number of columns of a micro-tile. It stays in a 32 KiB first-level
+// cache while panels of A, which have KC·MR floats (MR is the number of rows of a micro-tile), pass through the cache.
+// The packed rows of A, MC·KC floats, stay in a 512 KiB second-level cache.
 const KC: u32 = 384;
 const MC: u32 = 192;
-// The most rows and columns of C in a work item, and the smallest edge of its block for which packing is still worthwhile.
+// The most rows and columns of C in a work item, and the smallest edge of its block with which packing is worthwhile.
 const MAX_ROWS: u32 = 512;
 const MAX_COLS: u32 = 1024;
 const MIN_EDGE: u32 = 64;
-// Blocks are halved until there are at least this many items, or until the edges are small. With enough items, all threads
-// finish at about the same time.
+// Blocks are halved until there are at least this many items, or until the edges are small. With enough items, all
+// threads finish at about the same time.
 const ENOUGH_ITEMS: u32 = 16;
 
-// The layout of the scratch is: packed A, packed B, and one micro-tile for the edges of C. These are the offsets of the last
-// two.
+// The scratch has packed A, packed B, and one micro-tile for the edges of C. These are the offsets of the last two.
 const PACKED_B: usize = <usize>MC * KC * 4;
 const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 
@@ -61,20 +58,14 @@ let blockCols: u32 = 0;
   upper: u32;
 }
 
-// The number of columns of a micro-tile.
-// @ts-ignore: decorator
-@inline function micro_cols(): u32 {
-  return is_paired() ? NR_PAIRED : NR_UNPAIRED;
-}
-
 // @ts-ignore: decorator
 @inline function multiply(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   if (is_paired()) multiply_4x16(k, a, b, c, ldc, alpha, beta);
   else multiply_4x8(k, a, b, c, ldc, alpha, beta);
 }
 
-// Divides `count` into as few parts of at most `size` as possible, and makes the parts about equal. Returns the size of a part,
-// rounded up to a multiple of `unit`, so it may exceed `size`.
+// Divides `count` into as few parts of at most `size` as possible, and makes the parts about equal. Returns the size of
+// a part, rounded up to a multiple of `unit`, so it may exceed `size`.
 // @ts-ignore: decorator
 @inline function even_part(count: u32, size: u32, unit: u32): u32 {
   return ceil_divide(ceil_divide(count, ceil_divide(count, size)), unit) * unit;
@@ -87,9 +78,8 @@ function choose_block(m: u32, n: u32): void {
     else cols = ceil_divide(cols, 2);
   }
   blockRows = even_part(m, rows, MR);
-  // The paired variant is for engines that merge two 128-bit instructions into one (instance.ts). Both variants use a multiple
-  // of NR_PAIRED here, so that their blocks are the same. They then sample the same elements for zeros, choose the same method
-  // for each block, and give the same bits.
+  // Both variants use a multiple of NR_PAIRED here, so that their blocks are the same. They then sample the same
+  // elements for zeros, choose the same method for each block, and give the same bits.
   blockCols = even_part(n, cols, NR_PAIRED);
 }
 
@@ -100,8 +90,8 @@ export function count_gemm_items(args: GemmArgs): u32 {
   return ceil_divide(m, blockRows) * ceil_divide(n, blockCols);
 }
 
-// C ← alpha·A·B + beta·C for a micro-tile that extends past the edge of C. Computes the whole micro-tile in the scratch and
-// then stores its first `rows` rows and `cols` columns.
+// C ← alpha·A·B + beta·C for a micro-tile that extends past the edge of C. Computes the whole micro-tile in the scratch
+// and then stores its first `rows` rows and `cols` columns.
 function multiply_edge(k: u32, a: usize, b: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32): void {
   const tile = scratch() + EDGE_TILE, width = micro_cols();
   multiply(k, a, b, tile, width << 2, alpha, 0);
@@ -115,8 +105,8 @@ function multiply_edge(k: u32, a: usize, b: usize, c: usize, ldc: usize, rows: u
   }
 }
 
-// Multiplies the packed rows of A, (rows, k), by the packed columns of B, (k, cols), into C at (row0, col0). With `upper`,
-// micro-tiles whose elements all have i > j + below are skipped.
+// Multiplies the packed rows of A, (rows, k), by the packed columns of B, (k, cols), into C at (row0, col0). With
+// `upper`, micro-tiles whose elements all have i > j + below are skipped.
 function multiply_packed(
   k: u32, c: usize, ldc: usize, row0: u32, rows: u32, col0: u32, cols: u32, alpha: f32, beta: f32, upper: bool,
   below: u32,
@@ -151,7 +141,7 @@ export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: b
 
   const rows = rowEnd - row0, cBlock = c + row0 * ldc + (<usize>col0 << 2), shift = <i32>row0 - <i32>(col0 + below);
   const aFirst = <usize>row0 * (transA ? 1 : lda), bFirst = <usize>col0 * (transB ? ldb : 1);
-  // A library does nothing if it finds an argument invalid, so the arguments that it does not accept are left to the code below.
+  // A library does nothing if it finds an argument invalid, so the code below handles what it does not accept.
   const accepted = uses_library() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n;
   if (roundedA != 0 && accepted) {
     // A product of rounded operands is so fast that lists of non-zeros are not worthwhile.
@@ -160,9 +150,9 @@ export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: b
     return;
   }
 
-  // If the item's rows of op(A) are largely zeros, the rows become lists of non-zeros. Otherwise, if B is transposed, `upper`
-  // is not set and the item's columns of op(B) are largely zeros, the columns become lists, and the transposed product is
-  // computed.
+  // If the item's rows of op(A) are largely zeros, the rows become lists of non-zeros. Otherwise, if B is transposed,
+  // `upper` is not set and the item's columns of op(B) are largely zeros, the columns become lists, and the transposed
+  // product is computed.
   const rowStep: usize = transA ? 1 : lda, kStep: usize = transA ? lda : 1;
   const aBlock = a + (aFirst << 2), bBlock = b + (bFirst << 2);
   if (looks_sparse(aBlock, rowStep, kStep, rows, k)) {
@@ -198,8 +188,8 @@ export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: b
   } while (k0 < k);
 }
 
-// C ← alpha·Z + beta·C, where Z is the result of `sparse_product`, (rows, cols) in panels, and C is (rows, cols). With `upper`,
-// elements of C with first + i > j may be left as they are.
+// C ← alpha·Z + beta·C, where Z is the result of `sparse_product`, (rows, cols) in panels, and C is (rows, cols). With
+// `upper`, elements of C with first + i > j may be left as they are.
 function store_sums(z: usize, rows: u32, cols: u32, c: usize, ldc: usize, alpha: f32, beta: f32, upper: bool, first: i32): void {
   const width = sums_panel_cols(), alphas = f32x4.splat(alpha), betas = f32x4.splat(beta);
   for (let i: u32 = 0; i < rows; i++, c += ldc) {

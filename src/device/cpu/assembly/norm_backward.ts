@@ -1,5 +1,5 @@
-// The CPU twin of shaders/norm_backward.wgsl, with sums in f64. src/device/kernels/training/norm_backward.ts describes the
-// buffers. A work item, which one thread runs, is some whole rows.
+// The CPU twin of shaders/norm_backward.wgsl, with sums in f64. src/device/kernels/training/norm_backward.ts describes
+// the buffers. A work item is some whole rows.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";

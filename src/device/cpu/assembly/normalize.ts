@@ -1,6 +1,6 @@
-// The CPU twins of the kernels in shaders/normalize.wgsl: they compute the same. layer_norm computes the mean of a row, and
-// then the mean of the squared deviations from the mean. rms_norm computes the mean of the squares. All these sums are in f64.
-// A work item, which one thread runs, is some whole rows.
+// The CPU twins of the kernels in shaders/normalize.wgsl. layer_norm computes the mean of a row, and then the mean of
+// the squared deviations from the mean. rms_norm computes the mean of the squares. All these sums are in f64. A work
+// item is some whole rows.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { mean_square_deviation, row_mean } from "./shared/row_moments";
@@ -52,8 +52,8 @@ export function layer_norm(args: LayerNormArgs, item: u32): void {
 function normalize_row(x: usize, weight: usize, bias: usize, y: usize, cols: u32, eps: f32): void {
   const mean = row_mean(x, cols);
   const scale = <f32>(1 / sqrt<f64>(mean_square_deviation(x, cols, mean) + <f64>eps));
-  // The mean is subtracted as the sum of two f32 numbers. One f32 number would be too coarse: if the mean is much larger than
-  // the deviations, rounding it would change every element.
+  // The mean is subtracted as the sum of two f32 numbers. One f32 number would be too coarse: if the mean is much
+  // larger than the deviations, rounding it would change every element.
   const center = <f32>mean;
   const rest = <f32>(mean - <f64>center);
   let c: u32 = 0;

@@ -1,10 +1,10 @@
-// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. They are those of gemm.ts, but multiply
-// rounded copies of A and B if the backend passes them (src/device/cpu/products/rounded_copies.ts).
+// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. They are those of gemm.ts, but
+// multiply rounded copies of A and B if the backend passes them (src/device/cpu/products/rounded_copies.ts).
 
 import { count_gemm_items, GemmArgs, run_gemm_item } from "./gemm";
 
-// The arguments of the declaration, followed by the addresses of A and B in bf16. The addresses are 0 if the backend has
-// no library that multiplies bf16.
+// The arguments of the declaration, followed by the addresses of A and B in bf16. The addresses are 0 if the backend
+// has no library that multiplies bf16.
 @unmanaged class ProductArgs extends GemmArgs {
   a_rounded: usize;
   b_rounded: usize;

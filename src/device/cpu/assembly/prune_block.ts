@@ -1,6 +1,5 @@
-// The CPU twins of the kernels in shaders/prune_block.wgsl: they compute the same. src/device/kernels/prune_block.ts describes
-// the method and the buffers. A work item, which one thread runs, is some rows of a block of columns. The loop over the columns
-// is in column_loop.ts.
+// The CPU twins of the kernels in shaders/prune_block.wgsl. src/device/kernels/prune_block.ts describes the method and
+// the buffers. A work item is some rows of a block of columns. The loop over the columns is in shared/column_loop.ts.
 
 import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
 import { BUNDLE_ROWS, COLUMN_BYTES, load_bundle, pruned, temporary } from "./shared/prune_bundle";
@@ -97,9 +96,9 @@ export function prune_block_n_m(args: PruneBlockNMArgs, item: u32): void {
   }
 }
 
-// Replaces the sort keys in `pruned` by flags. An entry is pruned if its key is below the threshold. Entries whose key equals
-// the threshold are ties, which are pruned from left to right until the row's number of ties in `selection` is used up. All
-// columns are decided at once, because the keys do not change during the sweep.
+// Replaces the sort keys in `pruned` by flags. An entry is pruned if its key is below the threshold. Entries whose key
+// equals the threshold are ties, which are pruned from left to right until the row's number of ties in `selection` is
+// used up. All columns are decided at once, because the keys do not change during the sweep.
 function choose_by_key(selection: usize, row: u32, count: u32, size: u32): void {
   const threshold = i32x4.splat(load<u32>(selection));
   const ties = selection + (<usize>(2 + row) << 2);

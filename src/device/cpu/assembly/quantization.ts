@@ -1,6 +1,5 @@
-// The CPU versions of the kernels in shaders/quantization.wgsl, with the same results. They compute the grids of whole rows,
-// and encode rounded weights. A grid is the set of values that weights are rounded to. A work item, which one thread runs, is
-// some rows, some grids or some whole words of codes.
+// The CPU twins of the kernels in shaders/quantization.wgsl. They compute the grids of whole rows, and encode rounded
+// weights. A work item is some rows, some grids or some whole words of codes.
 
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { grid_scale, grid_zero } from "./shared/quantization_grid";
@@ -103,8 +102,8 @@ export function encode_codes(args: EncodeCodesArgs, item: u32): void {
     encode_run(q, codes, i, stop, load<f32>(args.scales + at), load<f32>(args.zeros + at));
     i = stop;
   }
-  // Fills the last word with zeros. Only the last item can end within a word, because the number of elements of every other
-  // item is a multiple of four.
+  // Fills the last word with zeros. Only the last item can end within a word, because the number of elements of every
+  // other item is a multiple of four.
   for (; i % 4 != 0; i++) store<u8>(codes + i, 0);
 }
 

@@ -1,8 +1,8 @@
-// The CPU version of shaders/quantize_block.wgsl, with the same result. src/device/kernels/quantize_block.ts describes the
-// method and the buffers. A work item, which one thread runs, is some rows of a block of columns. The loop over the columns is
-// in column_loop.ts. That loop applies the errors of earlier columns to one panel of columns at a time. Here a panel is the
-// columns that share a grid, because a grid is computed from up-to-date weights. With one grid per row, a panel is a group of
-// the n:m pattern, or PANEL columns if there is no such pattern.
+// The CPU twin of shaders/quantize_block.wgsl. src/device/kernels/quantize_block.ts describes the method and the
+// buffers. A work item is some rows of a block of columns. The loop over the columns is in shared/column_loop.ts. It
+// applies the errors of earlier columns to one panel of columns at a time. Here a panel is the columns that share a
+// grid, because a grid is computed from up-to-date weights. With one grid per row, a panel is a group of the n:m
+// pattern, or PANEL columns if there is no such pattern.
 
 import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
 import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
@@ -72,7 +72,7 @@ export function quantize_block(args: QuantizeBlockArgs, item: u32): void {
   }
 }
 
-// Loads the grids of a bundle, which is eight rows. If the matrix ends within the bundle, the missing rows get the scale 1.
+// Loads the grids of a bundle. If the matrix ends within the bundle, the missing rows get the scale 1.
 function load_grids(scales: usize, zeros: usize, row: u32, count: u32): void {
   for (let r: u32 = 0; r < BUNDLE_ROWS; r++) {
     const at = <usize>(row + r) << 2, lane = <usize>r << 2;
@@ -81,8 +81,8 @@ function load_grids(scales: usize, zeros: usize, row: u32, count: u32): void {
   }
 }
 
-// Computes and stores the grid of the columns start … stop−1 for each row of a bundle. For a search, a pruned entry counts as a
-// weight of 0, which adds no error.
+// Computes and stores the grid of the columns start … stop−1 for each row of a bundle. For a search, a pruned entry
+// counts as a weight of 0, which adds no error.
 function fit_grid(args: QuantizeBlockArgs, row: u32, count: u32, start: u32, stop: u32): void {
   const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, searched = args.searched == 1, grids = args.grids;
   for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {

@@ -1,5 +1,5 @@
-// The CPU version of shaders/remove_weights.wgsl, with the same result. src/device/kernels/remove_weights.ts describes the
-// method and the buffers. A work item, which one thread runs, is one row.
+// The CPU twin of shaders/remove_weights.wgsl. src/device/kernels/remove_weights.ts describes the method and the
+// buffers. A work item is one row.
 
 import { scratch } from "./shared/instance";
 
@@ -52,8 +52,8 @@ export function remove_weights(args: RemoveWeightsArgs, item: u32): void {
   return buffer + ((<usize>r * args.ld) << 2);
 }
 
-// Returns the column of the weight to remove, which has the smallest key of row r. Keys have the same order as the scores.
-// Forced weights have key 0, which is less than the key of every score.
+// Returns the column of the weight to remove, which has the smallest key of row r. Keys have the same order as the
+// scores. Forced weights have key 0, which is less than the key of every score.
 function choose_weight(args: RemoveWeightsArgs, r: u32): u32 {
   const states = row_of(args, args.states, r), weights = row_of(args, args.weights, r);
   const diagonal = row_of(args, args.diagonal, r), cols = args.cols;
@@ -92,8 +92,8 @@ function remove_weight(args: RemoveWeightsArgs, r: u32, k: u32, p: u32): void {
   const diagonal = row_of(args, args.diagonal, r), bounds = args.bounds;
   const history = args.vectors + (<usize>r * args.depth) * bytes, v = history + k * bytes;
   const root = f32(Math.sqrt(load<f32>(diagonal + at))), error = load<f32>(weights + at) / root;
-  // v starts as H⁻¹[:, p]. Subtracting the contributions of the earlier steps makes it G[:, p]. They are subtracted eight at a
-  // time, so that v is loaded and stored only once per eight vectors.
+  // v starts as H⁻¹[:, p]. Subtracting the contributions of the earlier steps makes it G[:, p]. They are subtracted
+  // eight at a time, so that v is loaded and stored only once per eight vectors.
   memory.copy(v, args.inverse + <usize>p * bytes, bytes);
   let i: u32 = 0;
   for (; i + 8 <= k; i += 8) subtract_eight(v, history + i * bytes, at, bytes);
@@ -123,8 +123,7 @@ function subtract_one(column: usize, vector: usize, at: usize, bytes: usize): vo
   }
 }
 
-// Subtracts the contributions of eight consecutive steps. The vector of the
-// first of these steps is at `vector`.
+// Subtracts the contributions of eight consecutive steps. The vector of the first of these steps is at `vector`.
 function subtract_eight(column: usize, vector: usize, at: usize, bytes: usize): void {
   const v1 = vector + bytes, v2 = v1 + bytes, v3 = v2 + bytes, v4 = v3 + bytes;
   const v5 = v4 + bytes, v6 = v5 + bytes, v7 = v6 + bytes;

@@ -1,11 +1,10 @@
-// The CPU twin of shaders/reverse_cholesky.wgsl: it computes the same. It factors one diagonal block H = R·Rᵀ, where R is upper
-// triangular, and computes U = R⁻¹. It has one work item, so one thread runs it. The rest of the factorisation waits for the
-// block, and the block is too small to be divided.
+// The CPU twin of shaders/reverse_cholesky.wgsl. It factors one diagonal block H = R·Rᵀ, where R is upper triangular,
+// and computes U = R⁻¹. It is one work item, because the block is too small to be divided.
 //
-// The kernel works on a copy of H in the scratch (the thread's private memory). The copy is extended by the identity to a
-// multiple of TILE rows and columns, so that no loop needs a special case for the edges. The factor of the identity is the
-// identity. Both R and U are computed left-looking, in panels of four. R is computed four columns at a time, from the last to
-// the first, and U four rows at a time, also from the last to the first.
+// The kernel works on a copy of H in the scratch. The copy is extended by the identity to a multiple of TILE rows and
+// columns, so that no loop needs a special case for the edges. The factor of the identity is the identity. Both R and U
+// are computed left-looking, in panels of four. R is computed four columns at a time, from the last to the first, and U
+// four rows at a time, also from the last to the first.
 
 import { round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -44,7 +43,8 @@ export function reverse_cholesky(args: ReverseCholeskyArgs, _item: u32): void {
   const u = args.u + (<usize>args.u_offset << 2), uStride = <usize>args.ldu << 2;
 
   const padded = round_up(size, TILE);
-  // Half a cache line is added to each row. If rows were a power of two apart, the elements of a column would share a few sets of the cache.
+  // Half a cache line is added to each row. If rows were a power of two apart, the elements of a column would share a
+  // few sets of the cache.
   const stride = (<usize>padded + 8) << 2;
   const factor = scratch(), inverse = factor + padded * stride;
   load_identity(factor, stride, padded);
@@ -92,8 +92,8 @@ function copy_upper(source: usize, sourceStride: usize, target: usize, targetStr
   return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
 }
 
-// Replaces H by R, with H = R·Rᵀ. Returns 0, or one plus the column of the first pivot that is not positive. Columns are
-// factored from the last to the first.
+// Replaces H by R, with H = R·Rᵀ. Returns 0, or one plus the column of the first pivot that is not positive. Columns
+// are factored from the last to the first.
 function factor_block(r: usize, stride: usize, size: u32): u32 {
   for (let start: i32 = size - PANEL; start >= 0; start -= PANEL) {
     for (let i: i32 = 0; i < start + PANEL; i += 2) subtract_products(r, stride, size, i, start);
@@ -104,7 +104,8 @@ function factor_block(r: usize, stride: usize, size: u32): u32 {
   return 0;
 }
 
-// R[i, J] ← H[i, J] − Σ_l R[i, l]·R[J, l] for rows i and i + 1. J is the panel of columns at `start`, and l runs over the columns after it.
+// R[i, J] ← H[i, J] − Σ_l R[i, l]·R[J, l] for rows i and i + 1. J is the panel of columns at `start`, and l runs over
+// the columns after it.
 function subtract_products(r: usize, stride: usize, size: u32, i: u32, start: u32): void {
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0;
   let b0 = a0, b1 = a0, b2 = a0, b3 = a0;
@@ -184,8 +185,8 @@ function invert_block(r: usize, u: usize, stride: usize, size: u32): void {
   }
 }
 
-// U[I, C] ← R[I, I]⁻¹·(U[I, C] − Σ_k R[I, k]·U[k, C]). I is the panel of 4 rows from `start` on, and C is the 8 columns from
-// `c` on. k runs from the row after I to the last column of C, because U is zero below that row in the columns C.
+// U[I, C] ← R[I, I]⁻¹·(U[I, C] − Σ_k R[I, k]·U[k, C]). I is the panel of 4 rows from `start` on, and C is the 8 columns
+// from `c` on. k runs from the row after I to the last column of C, because U is zero below that row in the columns C.
 function invert_tile(r: usize, u: usize, stride: usize, start: u32, c: u32): void {
   const target = element_address(u, stride, start, c);
   let a0 = v128.load(target), a1 = v128.load(target, 16);

@@ -1,5 +1,4 @@
-// The CPU twin of shaders/rotary.wgsl, with the same result: rotary position embeddings. A work item, which one thread runs, is
-// some whole rows.
+// The CPU twin of shaders/rotary.wgsl: rotary position embeddings. A work item is some whole rows.
 
 import { row_items, rows_per_item } from "./shared/items";
 
@@ -32,8 +31,7 @@ export function rotary(args: RotaryArgs, item: u32): void {
   }
 }
 
-// Rotates the pairs of one head in one row. A pair is element i and element i + `pairs`. In memory, the sines follow the
-// cosines.
+// Rotates the pairs of one head in one row. A pair is element i and element i + `pairs`. The sines follow the cosines.
 function rotate_head(x: usize, cosines: usize, pairs: u32): void {
   const second = x + (<usize>pairs << 2), sines = cosines + (<usize>pairs << 2);
   let i: usize = 0;

@@ -1,6 +1,5 @@
-// The CPU twin of shaders/row_dot.wgsl, with the same result: the dot products of the rows of two matrices. A dot product is
-// accumulated in sixteen partial sums, which are added pairwise at the end. A work item, which one thread runs, is some whole
-// rows.
+// The CPU twin of shaders/row_dot.wgsl: the dot products of the rows of two matrices. A dot product is accumulated in
+// sixteen partial sums, which are added pairwise at the end. A work item is some whole rows.
 
 import { row_items, rows_per_item } from "./shared/items";
 import { sum_lanes } from "./shared/lanes";

@@ -1,6 +1,6 @@
-// The CPU twins of the kernels in shaders/rows.wgsl, with the same results. They copy and add whole rows of activations.
-// src/device/kernels/forward/rows.ts describes the buffers. A work item, which one thread runs, is some whole rows of the
-// source or, for gather_rows, of the target.
+// The CPU twins of the kernels in shaders/rows.wgsl. They copy and add whole rows of activations.
+// src/device/kernels/forward/rows.ts describes the buffers. A work item is some whole rows of the source or, for
+// gather_rows, of the target.
 
 import { row_items, rows_per_item } from "./shared/items";
 

@@ -1,5 +1,5 @@
-// The CPU versions of the kernels in shaders/search_grids.wgsl, with the same results. src/device/kernels/search_grids.ts
-// describes the search. A work item, which one thread runs, is some rows.
+// The CPU twins of the kernels in shaders/search_grids.wgsl. src/device/kernels/search_grids.ts describes the search. A
+// work item is some rows.
 
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { sum_lanes } from "./shared/lanes";
@@ -58,8 +58,8 @@ export function grid_errors(args: GridErrorsArgs, item: u32): void {
   }
 }
 
-// Adds the errors of two grids, A and B, for the columns of a row to the two sums at `sums`. All lanes of a vector of scales or
-// zeros are equal.
+// Adds the errors of two grids, A and B, for the columns of a row to the two sums at `sums`. All lanes of a vector of
+// scales or zeros are equal.
 function add_row_errors(
   sums: usize, row: usize, importance: usize, cols: u32, scaleA: v128, scaleB: v128, zeroA: v128, zeroB: v128, max_code: f32,
 ): void {

@@ -1,7 +1,5 @@
-// The CPU twins of the kernels in shaders/select.wgsl: they compute the same. They select the entries with the smallest scores;
-// src/device/kernels/selection/select.ts describes the method and the buffers. score_keys, key_histogram and count_ties are
-// split into many work items, which threads run in parallel. select_digit and rank_ties are short scans, so each of them is one
-// work item.
+// The CPU twins of the kernels in shaders/select.wgsl. src/device/kernels/selection/select.ts describes the method and
+// the buffers. select_digit and rank_ties are short scans, so each of them is one work item.
 
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";

@@ -1,6 +1,5 @@
-// The CPU twins of the kernels in shaders/select_block.wgsl: they compute the same. They select the entries with the smallest
-// scores of one block; src/device/kernels/selection/select_block.ts describes the method and the buffers. refine_histogram is
-// split into many work items, which threads run in parallel. finish_selection is a short scan, so it is one work item.
+// The CPU twins of the kernels in shaders/select_block.wgsl. src/device/kernels/selection/select_block.ts describes the
+// method and the buffers. finish_selection is a short scan, so it is one work item.
 
 import { add_digits, clear_digits, count_digit, DIGIT_BINS, DIGIT_BYTES, count_equal } from "./shared/select_keys";
 import { ceil_divide } from "./shared/items";

@@ -1,6 +1,5 @@
-// The CPU twin of shaders/unpack_upper.wgsl: it computes the same. It copies elements of a strip, which is some consecutive
-// rows of a packed upper triangle, into a tile of the matrix. The elements of one row are contiguous in the strip and in the
-// tile, so each row takes one copy. A work item, which one thread runs, is some rows of the strip.
+// The CPU twin of shaders/unpack_upper.wgsl. The elements of a row are contiguous in the packed strip and in the tile,
+// so each row takes one copy. A work item is some rows of the strip.
 
 import { row_items, rows_per_item } from "./shared/items";
 

@@ -1,6 +1,6 @@
-// The CPU twin of shaders/update_block.wgsl: it computes the same. It adds the lazy batch update to a block of weights,
-// computes the keys of the result, and counts their first digits. The cpu backend solves layers without this kernel, because on
-// a CPU the separate steps are as fast. So the product is a simple loop over the rows of U.
+// The CPU twin of shaders/update_block.wgsl. It adds the lazy batch update to a block of weights, computes the keys of
+// the result, and counts their first digits. The cpu backend solves layers without this kernel, because on a CPU the
+// separate steps are as fast. So the product is a simple loop over the rows of U.
 
 import { add_digits, clear_digits, count_digit, force_row, score_row } from "./shared/select_keys";
 import { row_items, rows_per_item } from "./shared/items";

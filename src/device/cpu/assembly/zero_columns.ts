@@ -1,6 +1,5 @@
-// The CPU twin of shaders/zero_columns.wgsl: it computes the same. It sets the columns of dead inputs to zero. An input is dead
-// if it is zero for every calibration token. A work item, which one thread runs, is some whole rows. It reads the flag of each
-// column once for all its rows, because few columns are dead.
+// The CPU twin of shaders/zero_columns.wgsl. It sets the columns of dead inputs to zero. A work item is some whole
+// rows. It reads the flag of each column once for all its rows, because few columns are dead.
 
 import { row_items, rows_per_item } from "./shared/items";
 

@@ -5,10 +5,7 @@ import { loadProducts, type Precision, type ProductLibrary } from "./product_lib
 /** `auto` uses the fastest library that is found, `own` uses none, and anything else is the path of a library. */
 export type ProductsChoice = string;
 
-/**
- * The usual places of libraries, by `Deno.build.os` and vendor. The first library of each vendor that exists and may be loaded
- * is measured.
- */
+/** The usual paths of libraries, by `Deno.build.os` and vendor. The first usable library of each vendor is measured. */
 const PLACES: Readonly<Partial<Record<typeof Deno.build.os, readonly (readonly string[])[]>>> = {
   linux: [
     [
@@ -34,21 +31,21 @@ const PLACES: Readonly<Partial<Record<typeof Deno.build.os, readonly (readonly s
   ],
 };
 
-/** All usual places of libraries, by `Deno.build.os`. */
+/** The usual paths of all libraries, by `Deno.build.os`. */
 export const USUAL_PLACES: Readonly<Partial<Record<string, readonly string[]>>> = Object.fromEntries(
   Object.entries(PLACES).map(([os, vendors]) => [os, vendors.flat()]),
 );
 
 /** The products that a backend may use. */
-export interface ProductsRequest {
+interface ProductsRequest {
   readonly products: ProductsChoice;
   /** The precisions that may be used. The weights of a bfloat16 checkpoint lose nothing in bfloat16. */
   readonly precisions: readonly Precision[];
 }
 
 /**
- * Returns what can be used: a library, or undefined for Pare's own WebAssembly, which multiplies in float32. The list has one
- * entry for each combination of library and precision. A place for which this process has no permission counts as empty.
+ * Returns the usable libraries, once for each precision that they have, and undefined for Pare's own WebAssembly, which
+ * multiplies in float32. Skips the paths for which this process has no permission.
  * @throws {Error} if `products` is a path and the library cannot be loaded, or if there is nothing for the request
  */
 export function findProducts({ products, precisions }: ProductsRequest): (ProductLibrary | undefined)[] {
@@ -66,20 +63,20 @@ export function findProducts({ products, precisions }: ProductsRequest): (Produc
   );
 }
 
-/** Returns the libraries of the first place from which one can be loaded. */
+/** Returns the library at the first usable path, once for each precision. */
 function firstOf(places: readonly string[], precisions: readonly Precision[]): ProductLibrary[] {
   for (const path of places) {
     if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
     try {
       return loadPrecisions(path, precisions);
     } catch {
-      // The library is absent, or is not usable on this machine. The next place may have another one.
+      // The library is absent, or is not usable on this machine. The next path may have another one.
     }
   }
   return [];
 }
 
-/** Loads a library once per precision. Precisions that the library does not have are left out, unless it has none of them. */
+/** Loads a library once for each precision that it has. @throws its first error, if it has none of them */
 function loadPrecisions(path: string, precisions: readonly Precision[]): ProductLibrary[] {
   const loaded: ProductLibrary[] = [], errors: unknown[] = [];
   for (const precision of precisions) {

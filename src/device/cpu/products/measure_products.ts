@@ -1,12 +1,10 @@
-/** Measures the ways to multiply matrices, and puts the fastest first. */
-
 import type { Backend } from "../../backend.ts";
 import { productNT, productTN } from "../../kernels/product.ts";
 import { createCpuBackend } from "../backend.ts";
 import { loadModule } from "../module.ts";
 import type { ProductLibrary } from "./product_library.ts";
 
-/** A way to multiply matrices. */
+/** Code that multiplies matrices. */
 export interface Products {
   /** Absent for Pare's own WebAssembly. */
   readonly library?: ProductLibrary;
@@ -14,9 +12,9 @@ export interface Products {
   readonly gflops?: number;
 }
 
-/** A library is used only if it is faster than Pare's own WebAssembly by this factor. Otherwise it would only make runs depend on the machine. */
+/** How many times as fast as Pare's own WebAssembly a library must be, because it makes runs depend on the machine. */
 const WORTHWHILE = 1.25;
-/** The time that all measurements together take, in milliseconds. */
+/** The duration of all measurements together, unless {@link LEAST_RUNS} take longer. */
 const MILLISECONDS = 200;
 /** The least number of runs of each product. During the first ones, V8 still compiles the kernels. */
 const LEAST_RUNS = 12;
@@ -32,8 +30,9 @@ const SHAPES = [
 const FLOPS = SHAPES.reduce((sum, { m, n, k, upper }) => sum + m * n * k * (upper ? 1 : 2), 0);
 
 /**
- * Measures `libraries` and returns them from the fastest to the slowest. They take turns, and the fastest run of each product
- * counts, because other programs only slow a run down.
+ * Measures `libraries` and returns them from the fastest to the slowest. They take turns, and the fastest run of each
+ * product counts, because other programs only slow a run down. Pare's own WebAssembly, undefined, is preferred to a
+ * library that is not faster by {@link WORTHWHILE}.
  */
 export async function rankProducts(libraries: readonly (ProductLibrary | undefined)[]): Promise<Products[]> {
   if (libraries.length < 2) return libraries.map((library) => ({ library }));

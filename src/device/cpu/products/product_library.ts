@@ -1,18 +1,18 @@
 /**
- * A library of the machine that multiplies matrices. The kernels `gemm_*`, `product_*` and `attention` call it through Deno's
- * FFI on their own memory, so no matrix is copied.
+ * A library of the machine that multiplies matrices. The kernels `gemm_*`, `product_*` and `attention` call it through
+ * Deno's FFI on their own memory, so no matrix is copied.
  *
- * Each work item of a kernel calls the library with its own block of C, and the library uses only the thread that calls it. The
- * bits of a product therefore depend on the library, but not on the number of threads.
+ * Each work item of a kernel calls the library with its own block of C, and the library uses only the thread that calls
+ * it. The bits of a product therefore depend on the library, but not on the number of threads.
  *
- * The functions of `Deno.UnsafePointer` need the permission to call every library. This folder does without them, so that
- * `--allow-ffi=PATH` is enough.
+ * The functions of `Deno.UnsafePointer` need the permission to call every library. This folder does without them, so
+ * that `--allow-ffi=PATH` is enough.
  */
 
 import { messageOf } from "../../../base/errors.ts";
 import { restrictAndName, VENDOR_SYMBOLS } from "./vendors.ts";
 
-/** The formats to which the products of the forward pass and of the statistics may round their operands. Sums are float32. */
+/** The formats to which products of the forward pass and of the statistics may round operands. Sums are float32. */
 export const PRECISIONS = ["float32", "bfloat16"] as const;
 
 export type Precision = (typeof PRECISIONS)[number];
@@ -39,7 +39,7 @@ const SYMBOLS = {
     optional: true,
   },
   dnnl_sgemm: ONEDNN_GEMM,
-  /** Is not in oneDNN's header, but every version since 1.1 exports it, because oneDNN's own tests call it. */
+  /** Not in oneDNN's header, but every version since 1.1 exports it, because oneDNN's own tests call it. */
   dnnl_gemm_bf16bf16f32: ONEDNN_GEMM,
   /** Of the C library. Returns the address of its first argument. */
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
@@ -47,7 +47,7 @@ const SYMBOLS = {
 
 type Symbols = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
 
-/** The functions `env.sgemm` and `env.bgemm` that the WebAssembly module imports. `assembly/library.ts` explains the arguments. */
+/** The functions `env.sgemm` and `env.bgemm` that the WebAssembly module imports (`assembly/shared/library.ts`). */
 export type Gemm = (
   transA: number,
   transB: number,
@@ -69,17 +69,17 @@ export interface ProductLibrary {
   /** The path from which the library was loaded. A worker loads the library from the same path. */
   readonly path: string;
   readonly precision: Precision;
-  /** Vendor, version, processor and precision, such as `OpenBLAS 0.3.29 SkylakeX`. Products of libraries with the same name have the same bits. */
+  /** Vendor, version, processor and precision, such as `OpenBLAS 0.3.29 SkylakeX`. Equal names mean equal bits. */
   readonly name: string;
-  /** Returns the products of matrices in `memory`. Addresses are those of the WebAssembly module. `bgemm` is present if the precision is bfloat16. */
+  /** Returns the products of matrices in `memory`, by addresses in it. `bgemm` exists if the precision is bfloat16. */
   readonly gemm: (memory: WebAssembly.Memory) => { readonly sgemm: Gemm; readonly bgemm?: Gemm };
 }
 
 /**
  * Loads the library at `path`.
  * @throws {Deno.errors.NotCapable} without the permission `--allow-ffi=PATH`
- * @throws {Error} if the file is not a library, if it multiplies no float32 matrices, if its vendor is not known, or if it
- * does not multiply bfloat16 matrices although `precision` asks for it
+ * @throws {Error} if the file is not a library, multiplies no float32 matrices or is of an unknown vendor, or if
+ *   `precision` is bfloat16 and the library does not multiply it
  */
 export function loadProducts(path: string, precision: Precision): ProductLibrary {
   let symbols: Symbols;

@@ -1,13 +1,13 @@
 /**
- * The bfloat16 copies of the operands that a library multiplies. An operand is rounded once, by a queued command, and its copy is
- * used until the operand changes. The weights of a block and the input that several layers and their statistics share are so
- * rounded once instead of once per product.
+ * The bfloat16 copies of the operands that a library multiplies. An operand is rounded by a queued command, and its
+ * copy is used until the operand changes. So the weights of a block, and an input that several layers and their
+ * statistics share, are rounded once instead of once per product.
  */
 
 import type { CpuBuffer } from "../buffer.ts";
 
-/** Where the copies are allocated, and how they are made. */
-export interface RoundedCopiesOwner {
+/** The functions of a backend that allocate, free and make the copies. */
+interface RoundedCopiesOwner {
   allocate(label: string, bytes: number): number;
   /** Frees `address` when the commands that are queued so far are done. */
   retire(address: number, bytes: number): void;
@@ -22,7 +22,7 @@ interface Copy {
   isCurrent: boolean;
 }
 
-/** The memory of all copies together. The copies that were used least recently are freed to make room. */
+/** The most memory of all copies together. The copies that were used least recently are freed to make room. */
 const MAX_BYTES = 256 << 20;
 
 export class RoundedCopies {
@@ -36,8 +36,8 @@ export class RoundedCopies {
   }
 
   /**
-   * Returns the addresses of the copies of the operands of one kernel. Returns zeros if the copies need more than {@link MAX_BYTES}
-   * together, in which case the kernel computes in float32. This depends only on the sizes of the operands.
+   * Returns the addresses of the copies of the operands of one kernel. If these copies alone need more than
+   * {@link MAX_BYTES}, it returns zeros, and the kernel computes in float32.
    */
   addresses(operands: readonly CpuBuffer[]): number[] {
     const distinct = new Set(operands);

@@ -1,9 +1,9 @@
 /**
- * The libraries for products that Pare knows. A library is recognised by the functions that only its vendor has. They restrict
- * the library to the thread that calls it, and return the name that reports contain.
+ * The libraries for products that Pare knows. A library is recognised by functions that only its vendor has. The same
+ * functions restrict the library to the thread that calls it, and return the version for the library's name in reports.
  */
 
-/** Functions outside the BLAS standard, of which a library has those of its own vendor. */
+/** Functions outside the BLAS standard. A library has those of its own vendor. */
 export const VENDOR_SYMBOLS = {
   openblas_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
   openblas_get_config: { parameters: [], result: "pointer", optional: true },
@@ -36,7 +36,7 @@ const MAX_NAME_BYTES = 256;
 const MKL_REPRODUCIBLE = 2;
 /** BLAS_THREADING_SINGLE_THREADED of Accelerate. */
 const ACCELERATE_SINGLE_THREADED = 1;
-/** The version of oneDNN is a struct of 32-bit words: three numbers, padding, the address of a text, and the runtime of threads. */
+/** The 32-bit words of oneDNN's version: three numbers, padding, the address of a text, and the runtime of threads. */
 const ONEDNN_VERSION_WORDS = 7;
 const ONEDNN_RUNTIME_WORD = 6;
 /** DNNL_RUNTIME_OMP. */
@@ -44,14 +44,14 @@ const ONEDNN_OPENMP = 2;
 /** M_TRIM_THRESHOLD of glibc: the free bytes at the end of a heap that the allocator does not return to the system. */
 const MALLOC_TRIM_THRESHOLD = -1;
 /**
- * More than oneDNN allocates for a product. With the default of 128 KiB, the system takes the memory back and clears it again in
- * every product, which then takes a quarter longer.
+ * More than oneDNN allocates for a product. With the default of 128 KiB, the system takes the memory back and clears it
+ * again in every product, which then takes a quarter longer.
  */
 const KEPT_BYTES = 16 << 20;
 
 /**
- * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor for which the
- * library chose its code, without commas. Returns undefined if the library is of no known vendor.
+ * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor for which
+ * the library chose its code, without commas. Returns undefined if the library is of no known vendor.
  */
 export function restrictAndName(library: VendorSymbols): string | undefined {
   if (library.openblas_set_num_threads && library.openblas_get_config) {
@@ -98,7 +98,7 @@ function copyString(library: VendorSymbols, text: Deno.PointerValue): string {
   return decodeString(copy);
 }
 
-/** Decodes a string that ends at its first zero byte. Commas separate the parts of an adapter's name, so they are removed. */
+/** Decodes a string up to its first zero byte, without commas, because they separate the parts of an adapter's name. */
 function decodeString(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0))).replaceAll(",", "");
 }

@@ -13,8 +13,8 @@ const code = shared + activation + softCapFunction + activateCode;
 export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4 } as const;
 
 /**
- * In place, for r < rows and c < cols: x[r·cols + c] ← activation(x[r·cols + c] + bias[c]). With `has_bias` = 0, no bias is
- * added and `bias` is not read.
+ * In place, for r < rows and c < cols: x[r·cols + c] ← activation(x[r·cols + c] + bias[c]). With `has_bias` = 0, no
+ * bias is added and `bias` is not read.
  */
 export const biasActivate = defineKernel({
   name: "bias_activate",
@@ -74,7 +74,7 @@ export const softCap = defineKernel({
   ],
 });
 
-/** Makes a case for each activation function and two ranges of its arguments: where it is curved, and where it is flat or straight. */
+/** Makes two cases for each activation function: where it is curved, and where it is flat or straight. */
 export function activationCases<C>(
   make: (activation: number, range: number) => C,
 ): (C & { readonly feature: string })[] {

@@ -22,22 +22,22 @@ const EDGE = 16;
  * For each token t, head h and dimension d:
  * out[…, h·head_dim + d] ← Σ_s softmax_s(cap(scale·q·k_s) + slopes[h]·(s − t))·v_s[d].
  *
- * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens 0 … past +
- * tokens − 1. Only the last `tokens` of them have queries and outputs. The others are earlier tokens, whose keys and values
- * were computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the
- * attention is a sliding one: the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or
- * zeros for no ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap). Otherwise it is x.
+ * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens 0 …
+ * past + tokens − 1. Only the last `tokens` of them have queries and outputs. The keys and values of the others were
+ * computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the
+ * attention is a sliding one: the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi
+ * slopes, or zeros for no ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap), and otherwise x.
  *
- * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to its token s.
- * Head h of q starts at column
- * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head of k and v. Head h
- * uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column k_offset + h'·head_stride of k and at column v_offset +
- * h'·head_stride of v. All buffers hold f32. The largest score is subtracted before exp, so that the softmax does not overflow.
+ * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to its
+ * token s. Head h of q starts at column q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several
+ * heads of q may share a head of k and v. Head h uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column
+ * k_offset + h'·head_stride of k and at column v_offset + h'·head_stride of v. All buffers hold f32. The largest score
+ * is subtracted before exp, so that the softmax does not overflow.
  *
- * An adapter whose `rounds` is `bfloat16` may round q, k, v and the numerators of the softmax to bfloat16. The sums are f32.
+ * An adapter whose `rounds` is `bfloat16` may round q, k, v and the softmax's numerators to bfloat16, but no sums.
  *
- * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to about 23,000 tokens
- * with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
+ * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to about 23,000
+ * tokens with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
  */
 export const attention = defineKernel({
   name: "attention",
@@ -63,8 +63,7 @@ export const attention = defineKernel({
   },
   shader: tiledShader(4),
   variants: { "64 dimensions": tiledShader(1), "128 dimensions": tiledShader(2) },
-  variantFor: ({ head_dim }) =>
-    head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined,
+  variantFor: variantForHeads,
   softwareShader: {
     code: bindings + shared + softCap + code,
     entryPoint: "attention",
@@ -73,7 +72,7 @@ export const attention = defineKernel({
   },
   rounded: {
     count: 3,
-    // A pass of few tokens, as when a text is generated, reads much of the cache of keys and values but changes little of it.
+    // A pass of few tokens, as when a text is generated, reads much of the cached keys and values but changes few.
     isWorthwhile: ({ past }) => past === 0,
     // Rounding the numerators of the softmax changes their mean by at most 2⁻⁹ of the largest value.
     roundings: 2 ** 15,
@@ -98,13 +97,18 @@ type AttentionParams = Readonly<
   Record<"batch" | "tokens" | "past" | "heads" | "head_dim" | "window", number>
 >;
 
+/** Returns the name of the shader for the narrowest heads that fit, or undefined for heads of over 128 dimensions. */
+export function variantForHeads({ head_dim }: Pick<AttentionParams, "head_dim">): string | undefined {
+  return head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined;
+}
+
 function grid({ tokens, heads, batch }: AttentionParams): Grid {
   return [Math.ceil(tokens / QUERIES), heads, batch];
 }
 
 /**
- * Declares `attention_tiled.wgsl` for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller widths, each
- * invocation needs fewer registers.
+ * Declares `attention_tiled.wgsl` for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller
+ * widths, each invocation needs fewer registers.
  */
 function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
   return {
@@ -138,7 +142,9 @@ function countLoops(p: AttentionParams): LoopCount {
   );
 }
 
-/** The size of a case. The defaults are one window, two heads with keys of their own, and no earlier tokens, window or cap. */
+/**
+ * The size of a case: by default one window, two heads with keys of their own, and no earlier tokens, window or cap.
+ */
 type AttentionSize =
   & Readonly<Record<"tokens" | "head_dim", number>>
   & Readonly<Partial<Record<"batch" | "past" | "heads" | "kv_heads" | "window" | "soft_cap", number>>>;

@@ -1,6 +1,6 @@
 /** The negative log-likelihood of the next token, computed from a model's logits. */
 
-import { defineKernel } from "../kernel.ts";
+import { defineKernel, rowGrid } from "../kernel.ts";
 import { below, EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import code from "../../../../shaders/cross_entropy.wgsl" with { type: "text" };
@@ -9,8 +9,8 @@ import code from "../../../../shaders/cross_entropy.wgsl" with { type: "text" };
 const SIZE = 256;
 
 /**
- * For r < rows: loss[r] ← log Σ_{c < cols} exp(logits[r·ld + c]) − logits[r·ld + targets[r]], in nats. The largest logit of the
- * row is subtracted before exp, so that the sum does not overflow.
+ * For r < rows: loss[r] ← log Σ_{c < cols} exp(logits[r·ld + c]) − logits[r·ld + targets[r]], in nats. The largest
+ * logit of the row is subtracted before exp, so that the sum does not overflow.
  */
 export const crossEntropy = defineKernel({
   name: "cross_entropy",
@@ -19,7 +19,7 @@ export const crossEntropy = defineKernel({
   shader: {
     code,
     entryPoint: "cross_entropy",
-    grid: (p) => [Math.min(p.rows, 65535), Math.ceil(p.rows / 65535), 1],
+    grid: rowGrid,
     loops: (p) => {
       const columns = loop(Math.ceil(p.cols / SIZE)), tree = loop(Math.log2(SIZE));
       return sequence(columns, tree, columns, tree);

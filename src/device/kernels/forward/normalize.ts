@@ -1,6 +1,6 @@
 /** Kernels that normalise the rows of a matrix of activations. */
 
-import { defineKernel, type Grid, MAX_GRID_EXTENT } from "../kernel.ts";
+import { defineKernel, rowGrid } from "../kernel.ts";
 import { filled, positives, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
@@ -12,8 +12,8 @@ const code = shared + normalizeCode;
 export const SIZE = 256;
 
 /**
- * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased variance,
- * as in torch.nn.LayerNorm.
+ * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased
+ * variance, as in torch.nn.LayerNorm.
  */
 export const layerNorm = defineKernel({
   name: "layer_norm",
@@ -55,8 +55,8 @@ export const rmsNorm = defineKernel({
 });
 
 /**
- * For each row r: y[r] ← y[r]/√(mean of squares of x[r] + eps). The rows of x have `cols` elements, and those of y have `y_cols`. So y has
- * the weights that `rmsNorm` gives to the rows of x.
+ * For each row r: y[r] ← y[r]/√(mean of squares of x[r] + eps). The rows of x have `cols` elements, and those of y have
+ * `y_cols`. So y has the weights that `rmsNorm` gives to the rows of x.
  */
 export const divideByRms = defineKernel({
   name: "divide_by_rms",
@@ -73,11 +73,6 @@ export const divideByRms = defineKernel({
   },
   cases: () => [divideByRmsCase(7, 777, 301)],
 });
-
-/** Returns a grid with one workgroup per row. */
-export function rowGrid({ rows }: { readonly rows: number }): Grid {
-  return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
-}
 
 /** A case whose elements are `change` of numbers between 0.5 and 1.5. Some elements follow the last row. */
 export function layerNormCase(rows: number, cols: number, change = (value: number) => value) {

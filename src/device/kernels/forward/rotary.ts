@@ -1,7 +1,7 @@
 /**
- * Rotary position embedding of queries or keys (Su et al., arXiv 2104.09864). It rotates pairs of elements of each head by
- * angles that depend on the token's position. As in the transformers library, the two elements of a pair lie half of the
- * rotated dimensions apart.
+ * Rotary position embedding of queries or keys (Su et al., arXiv 2104.09864). It rotates pairs of elements of each head
+ * by angles that depend on the token's position. As in the transformers library, the two elements of a pair lie half of
+ * the rotated dimensions apart.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -10,10 +10,10 @@ import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" 
 import code from "../../../../shaders/rotary.wgsl" with { type: "text" };
 
 /**
- * In place, for r < rows, h < heads and i < pairs: rotates a point whose coordinates are the element
- * x[offset + r·ld + h·head_stride + i] and the element `pairs` positions after it. The angle is the angle of pair i for token r mod tokens. Row t
- * of `table`, (tokens, 2·pairs) f32, has the cosines of all angles of token t, followed by their sines. The dimensions of a
- * head from 2·pairs on do not change.
+ * In place, for r < rows, h < heads and i < pairs: rotates the point whose coordinates are the element x[offset + r·ld
+ * + h·head_stride + i] and the element `pairs` positions after it, by the angle of pair i for token r mod tokens. Row t
+ * of `table`, (tokens, 2·pairs) f32, has the cosines of all angles of token t, followed by their sines. The dimensions
+ * of a head from 2·pairs on do not change.
  */
 export const rotary = defineKernel({
   name: "rotary",

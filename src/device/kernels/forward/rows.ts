@@ -1,4 +1,4 @@
-/** Kernels that copy and add whole rows of activations. A mixture of experts hands the rows of its tokens to an expert and back. */
+/** Kernels that copy and add rows of activations, as a mixture of experts needs them for the tokens of an expert. */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { below, permutation, positives, signed, words } from "../kernel_case.ts";
@@ -18,8 +18,8 @@ export const gatherRows = defineKernel({
 
 /**
  * For r < rows and c < cols: y[t·cols + c] ← y[t·cols + c] + f·x[r·cols + c], where t is index[offset + r] and f is
- * scale·factors[offset + r]. The indices of the rows must differ. With `has_index` = 0, t is r and f is `scale`, and `index`
- * and `factors` are not read.
+ * scale·factors[offset + r]. The indices of the rows must differ. With `has_index` = 0, t is r and f is `scale`, and
+ * `index` and `factors` are not read.
  */
 export const addRows = defineKernel({
   name: "add_rows",

@@ -1,25 +1,28 @@
 /**
- * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask. A dispatch handles one tile.
- * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among equal scores the
- *   entries that come first. The method and the buffer `selection` are those of `select.ts`, with the kernels
+ * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask of a tile.
+ * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among equal scores
+ *   the entries that come first. The method and the buffer `selection` are those of `select.ts`, with the kernels
  *   `scoreHistogram`, `selectDigit`, `countScoreTies` and `rankTies`. Then `chooseEntries` writes the mask.
  * - In an n:m pattern, `chooseInGroups` keeps the entries with the largest scores in each group of consecutive columns.
  *
  * The tile starts at row `row0` and column `first` of the matrix. Its element (r, c) is x[r·ld + c], with the score
  * |x[r·ld + c]·scale[first + c]|. `forced` and the mask have `words` u32 words per row of the matrix: bit k%32 of word
- * (row0 + r)·words + k/32 belongs to column k = first + c. The mask has 1 where an entry is kept, and the caller sets it to 0
- * before the first tile. `forced` has 1 where an entry must be pruned, and is read only if `has_forced` = 1.
+ * (row0 + r)·words + k/32 belongs to column k = first + c. The mask has 1 where an entry is kept, and the caller sets
+ * it to 0 before the first tile. `forced` has 1 where an entry must be pruned, and is read only if `has_forced` = 1.
  */
 
 import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
 import { below, coarse, filled, words } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
-import { forcedFeature, RADIX_BINS } from "./select.ts";
-import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../../../shaders/choose.wgsl" with { type: "text" };
+import { forcedFeature, KEYS_PER_INVOCATION, RADIX_BINS } from "./select.ts";
+import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
+import own from "../../../../shaders/choose.wgsl" with { type: "text" };
 
-/** The constants of the same names in shaders/choose.wgsl. */
-const KEYS_PER_INVOCATION = 16, LANES = 64;
+const code = linear + shared + own;
+
+/** The invocations that share a row, as in the shader. */
+const LANES = 64;
 
 const params = {
   rows: "u32",
@@ -32,15 +35,15 @@ const params = {
 } as const satisfies Record<string, Scalar>;
 
 /**
- * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more significant bytes
- * equal those of selection[0]. The key of an entry is 0 if the entry is forced, and bits(score) + 1 otherwise.
+ * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more
+ * significant bytes equal those of selection[0]. The key of an entry is 0 if it is forced, and else bits(score) + 1.
  */
 export const scoreHistogram = defineKernel({
   name: "score_histogram",
   bindings: { x: "read", scale: "read", forced: "read", selection: "read", histogram: "read_write" },
   params: { ...params, level: "u32" },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "score_histogram",
     grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => loop(KEYS_PER_INVOCATION),
@@ -62,13 +65,13 @@ export const scoreHistogram = defineKernel({
     })),
 });
 
-/** For r < rows: selection[2 + row0 + r] += the number of keys of row r of the tile that equal the threshold selection[0]. */
+/** For r < rows: selection[2 + row0 + r] += how many keys of row r of the tile equal the threshold selection[0]. */
 export const countScoreTies = defineKernel({
   name: "count_score_ties",
   bindings: { x: "read", scale: "read", forced: "read", selection: "read_write" },
   params,
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "count_score_ties",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => loop(Math.ceil(p.cols / LANES)),
@@ -88,20 +91,20 @@ export const countScoreTies = defineKernel({
 });
 
 /**
- * Sets the mask bits of the kept entries of the tile. An entry is pruned if its key is less than the threshold selection[0].
- * Of the entries of row r whose key equals it, the first selection[2 + row0 + r] are pruned, and that number is decremented
- * for each of them. Therefore the tiles of a row must be handled from left to right.
+ * Sets the mask bits of the kept entries of the tile. An entry is pruned if its key is less than the threshold
+ * selection[0]. Of the entries of row r whose key equals it, the first selection[2 + row0 + r] are pruned, and that
+ * number is decremented for each of them. Therefore the tiles of a row must be handled from left to right.
  */
 export const chooseEntries = defineKernel({
   name: "choose_entries",
   bindings: { x: "read", scale: "read", forced: "read", selection: "read_write", mask: "read_write" },
   params,
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "choose_entries",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => {
-      // A chunk has one mask word per lane. A lane compares the 32 keys of its word. Then one lane counts the ties of all words.
+      // A chunk has one mask word per lane, which compares its 32 keys. Then one lane counts the ties of all words.
       const chunks = Math.ceil((p.cols + 31) / (32 * LANES));
       return loop(chunks, loop(32), loop(LANES), loop(32));
     },
@@ -127,16 +130,16 @@ export const chooseEntries = defineKernel({
 });
 
 /**
- * Sets the mask bits of the kept entries of the tile in an n:m pattern. Each group of `group` consecutive columns keeps the
- * `keep` entries with the largest scores, and among equal scores those in higher columns, but no forced entry. A last group of
- * g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
+ * Sets the mask bits of the kept entries of the tile in an n:m pattern. Each group of `group` consecutive columns keeps
+ * the `keep` entries with the largest scores, and among equal scores those in higher columns, but no forced entry. A
+ * last group of g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
  */
 export const chooseInGroups = defineKernel({
   name: "choose_in_groups",
   bindings: { x: "read", scale: "read", forced: "read", mask: "read_write" },
   params: { ...params, keep: "u32", group: "u32" },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "choose_in_groups",
     grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64),
     loops: (p) => loop(p.group, loop(p.group)),

@@ -1,14 +1,15 @@
 /**
- * Exact selection of the entries with the k smallest scores, by radix select on the device, for scores in blocks of columns.
- * `scoreKeys` turns each score into a u32 key with the same order. The threshold, which is the k-th smallest key, is found in
- * four passes, one for each byte (digit) from the most significant to the least. In each pass, `keyHistogram` counts the keys
- * by that digit, and `selectDigit` stores the digit of the threshold. Entries whose key is the threshold are called ties. They
- * are chosen in row-major order until k entries are chosen in all: `countTies` counts the ties of each row, and `rankTies`
- * computes how many of them are chosen. `select_block.ts` has other kernels for scores that are all in one block.
+ * Exact selection of the entries with the k smallest scores, by radix select on the device, for scores in blocks of
+ * columns. `scoreKeys` turns each score into a u32 key with the same order. The threshold, which is the k-th smallest
+ * key, is found in four passes, one for each byte (digit) from the most significant to the least. In each pass,
+ * `keyHistogram` counts the keys by that digit, and `selectDigit` stores the digit of the threshold. Entries whose key
+ * is the threshold are called ties. They are chosen in row-major order until k entries are chosen in all: `countTies`
+ * counts the ties of each row, and `rankTies` computes how many of them are chosen. `select_block.ts` has other kernels
+ * for scores that are all in one block.
  *
  * The buffer `selection` is u32 with 2 + rows elements:
  * - selection[0] has the digits of the threshold that are found so far. The others are 0.
- * - selection[1] counts the entries to choose among the keys that begin with these digits, and after the last pass the ties.
+ * - selection[1] counts the entries to choose among the keys that begin with these digits (finally, among the ties).
  * - selection[2 + r] is first the number of ties in row r, and finally the number of them to choose.
  */
 
@@ -33,13 +34,13 @@ export const SCAN = loop(Math.log2(RADIX_BINS));
 const code = linear + shared + own;
 
 /**
- * For r < rows and c < cols: keys[r·cols + c] ← 0 if the entry is forced, and otherwise
- * bits(|work[r·ld + c]·scale[first + c]|) + 1. Non-negative floats have the same order as their bits.
+ * For r < rows and c < cols: keys[r·cols + c] ← 0 if the entry is forced, and otherwise bits(|work[r·ld +
+ * c]·scale[first + c]|) + 1. Non-negative floats have the same order as their bits.
  *
- * `scale`, (columns of the matrix) f32, has R[j,j] for each column j, where H = R·Rᵀ is the Hessian. The score |w·R[j,j]| has
- * the same order as (w·R[j,j])², the score in the SparseGPT paper, and does not underflow as early. `forced` marks the entries
- * that must be pruned. It has `words` u32 words per row of the matrix. Bit c%32 of word c/32 is set if the entry in column c of
- * the matrix is forced. `forced` is read only if `has_forced` = 1.
+ * `scale`, (columns of the matrix) f32, has R[j,j] for each column j, where H = R·Rᵀ is the Hessian. The score
+ * |w·R[j,j]| has the same order as (w·R[j,j])², the score in the SparseGPT paper, and does not underflow as early.
+ * `forced` marks the entries that must be pruned. It has `words` u32 words per row of the matrix. Bit c%32 of word c/32
+ * is set if the entry in column c of the matrix is forced. `forced` is read only if `has_forced` = 1.
  */
 export const scoreKeys = defineKernel({
   name: "score_keys",
@@ -54,8 +55,8 @@ export const scoreKeys = defineKernel({
 });
 
 /**
- * For each digit d, adds to histogram[d] how many of the first `count` keys have the digit d in their byte `level` and begin
- * with the same more significant bytes as selection[0]. Level 0 is the most significant byte, so at level 0 every key counts.
+ * For each digit d, adds to histogram[d] how many of the first `count` keys have the digit d in their byte `level` and
+ * begin with the same more significant bytes as selection[0]. Level 0 is the most significant byte.
  */
 export const keyHistogram = defineKernel({
   name: "key_histogram",
@@ -72,8 +73,8 @@ export const keyHistogram = defineKernel({
 
 /**
  * Finds the digit of the threshold at `level`, and sets `histogram` to 0. At level 0, selection[0] first becomes 0 and
- * selection[1] becomes `k`. The digit is the smallest d with histogram[0] + … + histogram[d] ≥ selection[1]. It is stored in
- * byte `level` of selection[0], and the counts of smaller digits are subtracted from selection[1]. With k = 0 both stay 0.
+ * selection[1] becomes `k`. The digit is the smallest d with histogram[0] + … + histogram[d] ≥ selection[1]. It becomes
+ * byte `level` of selection[0], and the counts of smaller digits are subtracted from selection[1].
  */
 export const selectDigit = defineKernel({
   name: "select_digit",
@@ -92,8 +93,8 @@ export const selectDigit = defineKernel({
 });
 
 /**
- * For r < rows: selection[2 + r] ← the number of keys[r·cols + c], with c < cols, that equal selection[0]. With `accumulate` =
- * 1, the number is added to selection[2 + r] instead.
+ * For r < rows: selection[2 + r] ← the number of keys[r·cols + c], with c < cols, that equal selection[0]. With
+ * `accumulate` = 1, the number is added to selection[2 + r] instead.
  */
 export const countTies = defineKernel({
   name: "count_ties",
@@ -113,8 +114,8 @@ export const countTies = defineKernel({
 });
 
 /**
- * For r < rows: selection[2 + r] ← clamp(selection[1] − p, 0, selection[2 + r]), where p is the number of ties in all rows
- * before r. The result is the number of ties of row r to choose.
+ * For r < rows: selection[2 + r] ← clamp(selection[1] − p, 0, selection[2 + r]), where p is the number of ties in all
+ * rows before r. The result is the number of ties of row r to choose.
  */
 export const rankTies = defineKernel({
   name: "rank_ties",
@@ -149,7 +150,7 @@ export function scoreKeysCase(rows: number, cols: number, first: number, has_for
   };
 }
 
-/** Each byte of the threshold is one of the eight byte values of the keys. The prefixes are masks of its first bytes. */
+/** Each byte of the threshold is one of the eight values that the bytes of keys have. Masks select its first bytes. */
 const COARSE_BYTES = 0x83838383, THRESHOLD = 0x81028100, PREFIXES = [0, 0xff000000, 0xffff0000, 0xffffff00];
 
 /** A case of `count` keys, of which many begin with the same bytes as the threshold. */

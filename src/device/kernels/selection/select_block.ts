@@ -1,8 +1,8 @@
 /**
- * The selection of `select.ts` in four dispatches instead of eleven, for scores that are all in one block. The digits of the
- * threshold have 11, 11 and 10 bits. `updateBlock` of `update_block.ts` computes the keys and counts their first digits.
- * `refineHistogram`, which runs twice, finds one digit of the threshold and counts the next digits. `finishSelection` finds
- * the last digit, and counts and ranks the ties if not all of them are chosen.
+ * The selection of `select.ts` in four dispatches instead of eleven, for scores that are all in one block. The digits
+ * of the threshold have 11, 11 and 10 bits. `updateBlock` of `update_block.ts` computes the keys and counts their first
+ * digits. `refineHistogram`, which runs twice, finds one digit of the threshold and counts the next digits.
+ * `finishSelection` finds the last digit, and counts and ranks the ties if not all of them are chosen.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -17,9 +17,10 @@ import own from "../../../../shaders/select_block.wgsl" with { type: "text" };
 const code = linear + shared + digits + own;
 
 /**
- * The u32 elements of the buffer `digits`: one histogram of 2048 bins for each of three levels, and then two elements for each
- * of the searches after levels 0 and 1. The two are the digits of the threshold that are found, and the number of entries to
- * choose among the keys that begin with them. All are 0 before the first selection. `finishSelection` clears the histograms.
+ * The u32 elements of the buffer `digits`: one histogram of 2048 bins for each of three levels, and then two elements
+ * for each of the searches after levels 0 and 1. The two are the digits of the threshold that are found, and the number
+ * of entries to choose among the keys that begin with them. All are 0 before the first selection. `finishSelection`
+ * clears the histograms.
  */
 export const DIGITS_LENGTH = 3 * 2048 + 4;
 
@@ -30,9 +31,9 @@ const KEYS_PER_STEP = 8;
 const SEARCH = sequence(LANE_BINS, SCAN, LANE_BINS);
 
 /**
- * Finds the digit of the threshold at level − 1 from its histogram in `digits`, where `level` is 1 or 2, and stores the state
- * of the search in `digits`. At level 1, the selection is of `k` entries. Then adds to the histogram of `level` the digits of
- * the keys that begin with the digits that are known.
+ * Finds the digit of the threshold at level − 1 from its histogram in `digits`, where `level` is 1 or 2, and stores the
+ * state of the search in `digits`. At level 1, the selection is of `k` entries. Then adds to the histogram of `level`
+ * the digits of the keys that begin with the digits that are known.
  */
 export const refineHistogram = defineKernel({
   name: "refine_histogram",
@@ -67,8 +68,8 @@ export const refineHistogram = defineKernel({
 });
 
 /**
- * Finds the threshold from the histogram of level 2, and writes `selection` for the keys, (rows, cols), as `rankTies` does. If
- * all ties are chosen, selection[0] is 1 more than the threshold instead, and the rest is 0. Then clears the histograms.
+ * Finds the threshold from the histogram of level 2, writes `selection` for the keys, (rows, cols), as `rankTies` does,
+ * and clears the histograms. If all ties are chosen, selection[0] is 1 more than the threshold, and the rest is 0.
  */
 export const finishSelection = defineKernel({
   name: "finish_selection",
@@ -96,7 +97,7 @@ export const finishSelection = defineKernel({
         return { keys, digits, selection: words(606, 246) };
       },
     },
-    // A bin of the last level has up to 19 keys. Among 2_000 entries some ties are chosen. A sum of whole bins takes all ties.
+    // A bin of the last level has up to 19 keys. Among 2_000 entries some ties are chosen, and a sum of bins takes all.
     ...["no entries", "some ties", "all ties"].map((feature, i) => ({
       feature,
       params: { rows: 600, cols: 33 },

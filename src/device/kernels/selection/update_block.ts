@@ -1,8 +1,8 @@
 /**
- * Combines the lazy batch update of a block with the first step of the selection in `select_block.ts`. In the lazy batch update
- * (arXiv 2301.00774), SparseGPT adds the errors of all earlier blocks to the weights of a block. The kernel also computes the
- * keys of the updated weights and the histogram of their first digits. On a GPU each dispatch waits for the one before it, so
- * one dispatch is faster than several.
+ * Combines the lazy batch update of a block with the first step of the selection in `select_block.ts`. In the lazy
+ * batch update (arXiv 2301.00774), SparseGPT adds the errors of all earlier blocks to the weights of a block. The
+ * kernel also computes the keys of the updated weights and the histogram of their first digits. On a GPU each dispatch
+ * waits for the one before it, so one dispatch is faster than several.
  */
 
 import { defineKernel } from "../kernel.ts";
@@ -13,20 +13,22 @@ import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" 
 import digits from "../../../../shaders/shared/digits.wgsl" with { type: "text" };
 import own from "../../../../shaders/update_block.wgsl" with { type: "text" };
 
-/** As in shaders/update_block.wgsl: the edge of the square that a workgroup computes, and the columns of A per slice. */
+/**
+ * The edge of the square that a workgroup computes, and the columns of A per slice, as in shaders/update_block.wgsl.
+ */
 const PATCH = 64;
 const DEPTH = 16;
 
 /**
  * For r < rows and c < cols, with R = row0 + r and j = first + c:
  * - work[R·ldwork + c] ← w[w_offset + r·ldw + c] + Σ_{p < depth} a[a_offset + r·lda + p]·u[u_offset + p·ldu + c].
- * - keys[R·cols + c] ← the key of the score |work|·scale[j] as in `scoreKeys`, or 0 if the entry is forced, which is bit j%32
- *   of forced[R·words + j/32]. `forced` is read only if `has_forced` is 1.
+ * - keys[R·cols + c] ← the key of the score |work|·scale[j] as in `scoreKeys`, or 0 if the entry is forced, which is
+ *   bit j%32 of forced[R·words + j/32]. `forced` is read only if `has_forced` is 1.
  * - digits[d] += the number of keys that have d in their upper 11 bits.
  *
- * U, (cols, cols), is upper triangular. Its elements below the diagonal are zeros, which an implementation may or may not read.
- * `depth` is `cols`, or 0 without earlier blocks, and then A and U are not read. A and W have only the `rows` rows of the
- * dispatch, which are rows of the matrix from row0 on.
+ * U, (cols, cols), is upper triangular. Its elements below the diagonal are zeros, which an implementation may or may
+ * not read. `depth` is `cols`, or 0 without earlier blocks, and then A and U are not read. A and W have only the `rows`
+ * rows of the dispatch, which are rows of the matrix from row0 on.
  */
 export const updateBlock = defineKernel({
   name: "update_block",
@@ -74,8 +76,8 @@ export const updateBlock = defineKernel({
 });
 
 /**
- * A block of (rows, cols) at row 3 and column 40 of a matrix. The rows of A and U are quads if `padding` is 4 and `cols` is
- * divisible by four. All sums are exact, because they are of multiples of 1/64, so the bits of all outputs are known.
+ * A block of (rows, cols) at row 3 and column 40 of a matrix. The rows of A and U are quads if `padding` is 4 and
+ * `cols` is divisible by four. All sums are of multiples of 1/64 and so exact, and the bits of all outputs are known.
  */
 export function updateBlockCase(
   rows: number,

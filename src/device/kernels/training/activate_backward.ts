@@ -10,8 +10,8 @@ import gradientCode from "../../../../shaders/activate_backward.wgsl" with { typ
 const code = linear + activation + gradientCode;
 
 /**
- * In place, for i < count: gradient[i] ← gradient[i]·activation′(x[i]). `activation` is a value of ACTIVATION_CODE. The derivative of relu
- * at 0 is 0.
+ * In place, for i < count: gradient[i] ← gradient[i]·activation′(x[i]). `activation` is a value of ACTIVATION_CODE. The
+ * derivative of relu at 0 is 0.
  */
 export const activateBackward = defineKernel({
   name: "activate_backward",
@@ -22,10 +22,11 @@ export const activateBackward = defineKernel({
 });
 
 /**
- * The backward pass of `gatedMultiply`, whose result is y = activation(gate)·up. For r < rows and c < cols, adds to an element of `target`
- * the gradient g = gradient[r·cols + c] of the same element of y, times the derivative of y. With `of_up` = 1, the element of target is
- * up_offset + r·ld_up + c, and the derivative is activation(gate). With `of_up` = 0, the element of target is gate_offset + r·ld_gate + c,
- * and the derivative is activation′(gate)·up. So `target` has the layout of the buffer of `up` or of `gate`.
+ * The backward pass of `gatedMultiply`, whose result is y = activation(gate)·up. For r < rows and c < cols, adds to an
+ * element of `target` the gradient g = gradient[r·cols + c] of the same element of y, times the derivative of y. With
+ * `of_up` = 1, the element of target is up_offset + r·ld_up + c, and the derivative is activation(gate). With `of_up` =
+ * 0, the element of target is gate_offset + r·ld_gate + c, and the derivative is activation′(gate)·up. So `target` has
+ * the layout of the buffer of `up` or of `gate`.
  */
 export const gateBackward = defineKernel({
   name: "gate_backward",

@@ -9,9 +9,9 @@ import adamCode from "../../../../shaders/adam.wgsl" with { type: "text" };
 const DECAY_RATES = [0.9, 0.999] as const;
 
 /**
- * For i < count, with the gradient g of weight w: first ← 0.9·first + 0.1·g, second ← 0.999·second + 0.001·g², and
- * w ← w − rate·first/(correction·√second + 1e-8). With `keeps_zeros` = 1, a weight that is 0 does not change. {@link adamStep} returns
- * `rate` and `correction`.
+ * For i < count, with the gradient g of weight w: first ← 0.9·first + 0.1·g, second ← 0.999·second + 0.001·g², and w ←
+ * w − rate·first/(correction·√second + 1e-8). With `keeps_zeros` = 1, a weight that is 0 does not change. {@link
+ * adamStep} returns `rate` and `correction`.
  */
 export const adam = defineKernel({
   name: "adam",
@@ -25,7 +25,7 @@ export const adam = defineKernel({
   ],
 });
 
-/** Returns the parameters of step `step`, the first of which is 1. They undo that the moments were 0 before the first step. */
+/** Returns the parameters of step `step` ≥ 1. They correct for moments that were 0 before the first step. */
 export function adamStep(learningRate: number, step: number): { rate: number; correction: number } {
   const [first, second] = DECAY_RATES.map((rate) => 1 - rate ** step);
   return { rate: learningRate / first, correction: 1 / Math.sqrt(second) };

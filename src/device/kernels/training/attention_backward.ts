@@ -1,6 +1,6 @@
 /** The gradients of causal self-attention with respect to its queries, keys and values. */
 
-import { attentionCase } from "../forward/attention.ts";
+import { attentionCase, variantForHeads } from "../forward/attention.ts";
 import { defineKernel, type Kernel, type ShaderVariant } from "../kernel.ts";
 import { EXPONENTIAL, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
@@ -32,17 +32,17 @@ const BINDINGS = {
 } as const;
 
 /**
- * gradient ← gradient + ∂L/∂q, where `d_out` is ∂L/∂out of `attention`, in the layout of `out`, and `statistics` is the result of
- * `attention_statistics`. For each query t, key s ≤ t that it sees, and head h, with the names of `attention`:
+ * gradient ← gradient + ∂L/∂q, where `d_out` is ∂L/∂out of `attention`, in the layout of `out`, and `statistics` is the
+ * result of `attention_statistics`. For each query t, key s ≤ t that it sees, and head h, named as in `attention`:
  *
  *     p = exp(cap(scale·q·k_s) + slopes[h]·(s − t) − statistics[log-sum-exp of t, h])
  *     g = p·(d_out·v_s − statistics[Σ d_out·out of t, h])·cap′(scale·q·k_s)·scale
  *     ∂L/∂q_t = Σ_s g·k_s,   ∂L/∂k_s = Σ_{t, h} g·q_t,   ∂L/∂v_s = Σ_{t, h} p·d_out_t
  *
- * The sums over h are over the heads that share the head of k and v. `gradient` has the layout of q, with `q_offset`, `ldq` and
- * `head_stride`, and its other elements are not changed. It must not be one of the other buffers. The parameters are those of
- * `attention` for the same operands, without earlier tokens. All buffers hold f32, `head_dim` is at most 256, and every sum has
- * a fixed order.
+ * The sums over h are over the heads that share the head of k and v. `gradient` has the layout of q, with `q_offset`,
+ * `ldq` and `head_stride`, and its other elements are not changed. It must not be one of the other buffers. The
+ * parameters are those of `attention` for the same operands, without earlier tokens. All buffers hold f32, `head_dim`
+ * is at most 256, and every sum has a fixed order.
  */
 export const attentionQueriesBackward = defineKernel({
   name: "attention_queries_backward",
@@ -61,7 +61,7 @@ export const attentionKeysBackward = defineKernel({
   cases: () => casesOf("k"),
 });
 
-/** gradient ← gradient + ∂L/∂v in the layout of v, as {@link attentionQueriesBackward} describes. The contents of v are not read. */
+/** gradient ← gradient + ∂L/∂v in the layout of v, as {@link attentionQueriesBackward} describes. v is not read. */
 export const attentionValuesBackward = defineKernel({
   name: "attention_values_backward",
   bindings: BINDINGS,
@@ -71,8 +71,9 @@ export const attentionValuesBackward = defineKernel({
 });
 
 /**
- * Declares attention_backward.wgsl for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller widths, each
- * invocation needs fewer registers. Software adapters compile one shader for all sizes, because compiling takes them seconds.
+ * Declares attention_backward.wgsl for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller
+ * widths, each invocation needs fewer registers. Software adapters compile one shader for all sizes, because compiling
+ * takes them seconds.
  */
 function shaders(
   entryPoint: string,
@@ -94,8 +95,7 @@ function shaders(
   return {
     shader: ofWidth(4),
     variants: { "64 dimensions": ofWidth(1), "128 dimensions": ofWidth(2) },
-    variantFor: ({ head_dim }) =>
-      head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined,
+    variantFor: variantForHeads,
     softwareShader: { ...ofWidth(4), loops: (p) => countLoops(p, operand) },
   };
 }
@@ -121,8 +121,8 @@ function casesOf(operand: Operand) {
 }
 
 /**
- * A case of the gradient with respect to one operand, with padding after each head and each row. The statistics are random. Most
- * scores are between −3 and 3, so that every visible key has an effect on the sums.
+ * A case of the gradient with respect to one operand, with padding after each head and each row. The statistics are
+ * random. Most scores are between −3 and 3, so that every visible key has an effect on the sums.
  */
 export function attentionBackwardCase(operand: Operand, ...args: Parameters<typeof attentionCase>) {
   const { params: { past: _, ...params }, buffers } = attentionCase(...args);

@@ -1,4 +1,4 @@
-/** What the declarations of the kernels for the gradients of attention share. */
+/** Constants, parameters and loop counts that the kernels for the gradients of attention share. */
 
 import type { Scalar } from "../kernel.ts";
 import { loop, type LoopCount } from "../loop_count.ts";

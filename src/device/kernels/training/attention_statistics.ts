@@ -11,13 +11,12 @@ import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "tex
 import code from "../../../../shaders/attention_statistics.wgsl" with { type: "text" };
 
 /**
- * For each row r of q, and each head h:
- * statistics[h·rows + r] ← log Σ_s exp(score_s), where the sum and the scores are those of the softmax in `attention`, and
- * statistics[(heads + h)·rows + r] ← Σ_d d_out[r, h, d]·out[r, h, d].
+ * For each row r of q, and each head h, with the scores and the sum over s of the softmax in `attention`:
+ * statistics[h·rows + r] ← log Σ_s exp(score_s), statistics[(heads + h)·rows + r] ← Σ_d d_out[r, h, d]·out[r, h, d].
  *
- * Here rows = batch·tokens. `out` is the result of `attention` for the same operands without earlier tokens, and `d_out` is the
- * gradient of a loss with respect to `out`, in the layout of `out`. The parameters are those of `attention`, and v_offset and ldv
- * are ignored. All buffers hold f32. `head_dim` is at most 256.
+ * Here rows = batch·tokens. `out` is the result of `attention` for the same operands without earlier tokens, and
+ * `d_out` is the gradient of a loss with respect to `out`, in the layout of `out`. The parameters are those of
+ * `attention`, and v_offset and ldv are ignored. All buffers hold f32. `head_dim` is at most 256.
  */
 export const attentionStatistics = defineKernel({
   name: "attention_statistics",

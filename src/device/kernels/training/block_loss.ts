@@ -1,7 +1,7 @@
 /** The loss by which the outputs of a block are compared with their targets. All tokens count equally. */
 
-import { rowGrid, SIZE } from "../forward/normalize.ts";
-import { defineKernel } from "../kernel.ts";
+import { SIZE } from "../forward/normalize.ts";
+import { defineKernel, rowGrid } from "../kernel.ts";
 import { filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import sums from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
@@ -9,7 +9,7 @@ import code from "../../../../shaders/block_loss.wgsl" with { type: "text" };
 
 /**
  * For each contiguous row r of `cols` elements, with the output o and the target t: errors[r] ← ‖o − t‖²/‖t‖², and
- * gradient[r] ← scale·2·(o − t)/‖t‖². If the target is 0, the gradient is 0, and the error is 0 or, for another output, 1.
+ * gradient[r] ← scale·2·(o − t)/‖t‖². If the target is 0, so is the gradient, and the error is 1, or 0 if o = 0.
  */
 export const blockLoss = defineKernel({
   name: "block_loss",
@@ -27,7 +27,7 @@ export const blockLoss = defineKernel({
   cases: () => [blockLossCase(9, 777)],
 });
 
-/** A case whose last two rows have the target 0. The output of the last row is 0 too. Some elements follow the last row. */
+/** A case whose last two rows have the target 0, and whose last row has the output 0. Some elements follow it. */
 export function blockLossCase(rows: number, cols: number) {
   const count = rows * cols, zeros = (rows - 2) * cols;
   return {

@@ -1,17 +1,18 @@
 /** The backward pass of the norms of a model (`forward/normalize.ts`). */
 
-import { rowGrid, SIZE } from "../forward/normalize.ts";
-import { defineKernel } from "../kernel.ts";
+import { SIZE } from "../forward/normalize.ts";
+import { defineKernel, rowGrid } from "../kernel.ts";
 import { positives, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import sums from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
 import code from "../../../../shaders/norm_backward.wgsl" with { type: "text" };
 
 /**
- * The backward pass of `layerNorm` (`is_centered` = 1) or `rmsNorm` (0), whose result is y = n∘weight + bias for each contiguous row of
- * `cols` elements. Here n is the normalised row of x. With the gradient g of y, s = 1/√(variance or mean of squares + eps), and the mean
- * m(·) over a row: x_gradient ← x_gradient + s·(g∘weight − m(g∘weight) − n·m(g∘weight∘n)), where an RMSNorm lacks the term m(g∘weight).
- * Then `gradient` ← g∘n, whose column sums are the gradient of the weight.
+ * The backward pass of `layerNorm` (`is_centered` = 1) or `rmsNorm` (0), whose result is y = n∘weight + bias for each
+ * contiguous row of `cols` elements. Here n is the normalised row of x. With the gradient g of y, s = 1/√(variance or
+ * mean of squares + eps), and the mean m(·) over a row: x_gradient ← x_gradient + s·(g∘weight − m(g∘weight) −
+ * n·m(g∘weight∘n)), where an RMSNorm lacks the term m(g∘weight). Then `gradient` ← g∘n, whose column sums are the
+ * gradient of the weight.
  */
 export const normBackward = defineKernel({
   name: "norm_backward",

@@ -1,6 +1,6 @@
 /**
- * Kernels that check input data on the device. Each check stores the lowest index of a defect in its own element of the buffer
- * `first`. That element is called the slot of the check.
+ * Kernels that check input data on the device. Each check stores the lowest index of a defect in an element of the
+ * buffer `first`, the slot of the check.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -10,12 +10,12 @@ import type { FloatDtype } from "../../../tensor/dtype.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/check.wgsl" with { type: "text" };
 
-/** The value of a slot if the check found no defect, to which the caller sets the slot before the check. */
+/** The value to which the caller sets a slot before the check. The slot keeps it if the check finds no defect. */
 export const NOTHING_FOUND = 0xffffffff;
 
 /**
- * The bits of the smallest positive f32 that becomes infinite when it is rounded to a dtype. It is halfway between the largest
- * number of the dtype and the next power of two.
+ * The bits of the smallest positive f32 that becomes infinite when it is rounded to a dtype. It is halfway between the
+ * largest number of the dtype and the next power of two.
  */
 export const OVERFLOW_BITS: Readonly<Record<FloatDtype, number>> = {
   F32: 0x7f800000,
@@ -27,9 +27,9 @@ export const OVERFLOW_BITS: Readonly<Record<FloatDtype, number>> = {
 const PER_INVOCATION = 8;
 
 /**
- * For every i < count such that element i is NaN, or its magnitude has bits of at least `limit`: first[slot] ← min(first[slot],
- * i). The elements are rows of `cols`, which are `ld` elements apart: element i is x[offset + ⌊i/cols⌋·ld + i mod cols].
- * `limit` is one of `OVERFLOW_BITS`.
+ * For every i < count such that element i is NaN, or its magnitude has bits of at least `limit`: first[slot] ←
+ * min(first[slot], i). The elements are rows of `cols`, which are `ld` elements apart: element i is x[offset +
+ * ⌊i/cols⌋·ld + i mod cols]. `limit` is one of `OVERFLOW_BITS`.
  */
 export const checkFinite = defineKernel({
   name: "check_finite",
@@ -71,11 +71,10 @@ export const checkFinite = defineKernel({
 });
 
 /**
- * Compares elements below the diagonal of a symmetric matrix with their mirror images in one tile of its
- * upper triangle. A tile is a part of the matrix in a buffer of its own. `strip` holds the whole rows
- * row0 … row0+rows−1 of the matrix, `ldstrip` elements apart. `upper` is the tile that starts at row `col0`
- * and column `tile_col0` of the matrix, with rows `ldupper` elements apart. `diagonal` is the diagonal of the
- * matrix.
+ * Compares elements below the diagonal of a symmetric matrix with their mirror images in one tile of its upper
+ * triangle. `strip` holds the whole rows row0 … row0+rows−1 of the matrix, `ldstrip` elements apart. `upper` is the
+ * tile that starts at row `col0` and column `tile_col0` of the matrix, with rows `ldupper` elements apart. `diagonal`
+ * is the diagonal of the matrix.
  *
  * For r < rows and c < cols, with i = row0 + r and j = col0 + c: if i > j and
  * |strip[r·ldstrip + j] − upper[c·ldupper + (i − tile_col0)]| > tolerance·√(diagonal[i]·diagonal[j]), then
@@ -107,8 +106,8 @@ export const checkSymmetry = defineKernel({
 });
 
 /**
- * A case with the rows 15 … 23 of a symmetric matrix of order 40, and columns 4 … 23. The strip differs from the tile by three
- * quarters of the allowed difference, and at the places in `defects` by twice of it.
+ * A case with the rows 15 … 23 of a symmetric matrix of order 40, and columns 4 … 23. The strip differs from the tile
+ * by three quarters of the allowed difference, and at the places in `defects` by twice of it.
  */
 function symmetryCase(defects: readonly (readonly [row: number, column: number])[]) {
   const order = 40, tolerance = 0.125, [row0, rows, col0, cols, tile_col0] = [15, 9, 4, 20, 10];

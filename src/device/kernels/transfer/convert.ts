@@ -10,8 +10,8 @@ import code from "../../../../shaders/convert.wgsl" with { type: "text" };
 export const DTYPE_CODE: Readonly<Record<FloatDtype, number>> = { F32: 0, F16: 1, BF16: 2 };
 
 /**
- * For i < count: target[target_offset + i] ← element source_offset + i of `source`, exactly. `source` has packed little-endian
- * elements of `dtype`.
+ * For i < count: target[target_offset + i] ← element source_offset + i of `source`, exactly. `source` has packed
+ * little-endian elements of `dtype`.
  */
 export const toFloat32 = defineKernel({
   name: "to_float32",
@@ -36,8 +36,8 @@ export const toFloat32 = defineKernel({
 });
 
 /**
- * For i < count: element i of `target` ← source[source_offset + i]. `target` receives packed little-endian elements of `dtype`.
- * f16 and bf16 are rounded to the nearest element, ties to even. Overflow gives infinity, NaN stays NaN, and subnormals are not
+ * For i < count: element i of `target` ← source[source_offset + i]. `target` receives packed little-endian elements of
+ * `dtype`. f16 and bf16 are rounded to nearest even. Overflow gives infinity, NaN stays NaN, and subnormals are not
  * flushed to zero. If `count` is odd and the elements have 2 bytes, the unused half of the last word becomes 0.
  */
 export const fromFloat32 = defineKernel({
@@ -71,7 +71,7 @@ function finiteHalves(count: number, seed: number): Uint32Array<ArrayBuffer> {
   return words(count, seed).map((word) => finite(word & 0xffff) | finite(word >>> 16) << 16);
 }
 
-/** Returns floats whose magnitudes go from the subnormal f16 numbers to beyond the largest f16 number, and some ties. */
+/** Returns floats from the subnormal f16 numbers to beyond the largest f16 number in magnitude, and some ties. */
 function wideFloats(count: number, seed: number): Float32Array<ArrayBuffer> {
   const factors = signed(count, seed);
   return factors.map((factor, i) =>

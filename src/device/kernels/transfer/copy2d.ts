@@ -16,7 +16,7 @@ const params = {
   target_ld: "u32",
 } as const satisfies Record<string, Scalar>;
 
-/** For r < rows and c < cols: target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c], bit for bit. */
+/** For r < rows and c < cols: target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c]. */
 export const copy2d = defineKernel({
   name: "copy2d",
   bindings,
@@ -25,7 +25,7 @@ export const copy2d = defineKernel({
   cases: () => [copyCase(37, 41)],
 });
 
-/** For r < rows and c < cols: target[target_offset + c·target_ld + r] ← source[source_offset + r·source_ld + c], bit for bit. */
+/** For r < rows and c < cols: target[target_offset + c·target_ld + r] ← source[source_offset + r·source_ld + c]. */
 export const copyTransposed = defineKernel({
   name: "copy_transposed",
   bindings,

@@ -1,10 +1,10 @@
 /**
- * Kernels that permute the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask. `order`,
- * u32, is a permutation of the columns of the whole matrix: column c of the result is column order[c] of the source.
+ * Kernels that permute the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask.
+ * `order`, u32, is a permutation of all columns of the matrix: column c of the result is column order[c] of the source.
  *
- * Matrices are stored in rectangular tiles. A dispatch of the first two kernels handles one tile of the source and one tile of
- * the target, and writes the elements of the target whose values are in this tile of the source. So the caller dispatches all
- * pairs of tiles.
+ * Matrices are stored in rectangular tiles. A dispatch of the first two kernels handles one tile of the source and one
+ * tile of the target, and writes the elements of the target whose values are in this tile of the source. So the caller
+ * dispatches all pairs of tiles.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -14,8 +14,8 @@ import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" 
 import code from "../../../../shaders/gather.wgsl" with { type: "text" };
 
 /**
- * For r < rows and c < cols, with s = order[first + c] − source_first: if 0 ≤ s < source_cols, then
- * target[r·target_ld + c] ← source[r·source_ld + s]. `first` and `source_first` are the columns of the matrix at which the tiles start.
+ * For r < rows and c < cols, with s = order[first + c] − source_first: if 0 ≤ s < source_cols, then target[r·target_ld
+ * + c] ← source[r·source_ld + s]. `first` and `source_first` are the columns of the matrix at which the tiles start.
  */
 export const gatherColumns = defineKernel({
   name: "gather_columns",
@@ -38,10 +38,10 @@ export const gatherColumns = defineKernel({
 });
 
 /**
- * For r < rows and c < cols, let a be the smaller and b the larger of order[row0 + r] and order[first + c]. If element (a, b)
- * of the matrix is in the source tile, it is copied to target[r·target_ld + c]. The tile of the target starts at row `row0` and
- * column `first` of the matrix, and the tile of the source starts at row `source_row0` and column `source_first`. Only the
- * upper triangle of the source is read.
+ * For r < rows and c < cols, let a be the smaller and b the larger of order[row0 + r] and order[first + c]. If element
+ * (a, b) of the matrix is in the source tile, it is copied to target[r·target_ld + c]. The tile of the target starts at
+ * row `row0` and column `first` of the matrix, and the tile of the source starts at row `source_row0` and column
+ * `source_first`. Only the upper triangle of the source is read.
  */
 export const gatherSymmetric = defineKernel({
   name: "gather_symmetric",
@@ -67,8 +67,8 @@ export const gatherSymmetric = defineKernel({
 });
 
 /**
- * For r < rows and c < cols: bit c%32 of target[r·words + c/32] ← bit s%32 of source[r·words + s/32], where s is order[c].
- * `words` is ⌈cols/32⌉. The padding bits of the target become 0.
+ * For r < rows and c < cols: bit c%32 of target[r·words + c/32] ← bit s%32 of source[r·words + s/32], where s is
+ * order[c]. `words` is ⌈cols/32⌉. The padding bits of the target become 0.
  */
 export const gatherBits = defineKernel({
   name: "gather_bits",
@@ -83,7 +83,9 @@ export const gatherBits = defineKernel({
   cases: () => [gatherBitsCase(29, 70)],
 });
 
-/** A case whose target tile starts at column `first`, and whose source tile has `source_cols` columns from `source_first` on. */
+/**
+ * A case whose target tile starts at column `first`, and whose source tile of `source_cols` columns at `source_first`.
+ */
 export function gatherColumnsCase(
   rows: number,
   cols: number,

@@ -6,11 +6,11 @@ import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" 
 import code from "../../../../shaders/unpack_upper.wgsl" with { type: "text" };
 
 /**
- * `source` has `rows` consecutive rows of the packed upper triangle of a matrix of order n, from row `first_row` on. In the
- * packed form, row i has only the elements of columns i … n−1, and the rows follow each other without gaps.
+ * `source` has `rows` consecutive rows of the packed upper triangle of a matrix of order n, from row `first_row` on. In
+ * the packed form, row i has only the elements of columns i … n−1, and the rows follow each other without gaps.
  *
- * For r < rows and c < cols, with i = first_row + r and j = first_col + c: if j ≥ i, then
- * target[target_offset + r·ld + c] ← element (i, j). Other elements of `target` do not change. `source` must have fewer than 2³² elements.
+ * For r < rows and c < cols, with i = first_row + r and j = first_col + c: if j ≥ i, then target[target_offset + r·ld +
+ * c] ← element (i, j). Other elements of `target` do not change. `source` must have fewer than 2³² elements.
  */
 export const unpackUpper = defineKernel({
   name: "unpack_upper",

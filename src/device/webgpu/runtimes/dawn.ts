@@ -1,7 +1,7 @@
 /**
- * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`, which has one native addon per platform.
- * The addon is loaded by its path and not by an import, so Deno needs the package only if a user asks for Dawn. The program
- * needs the permissions to read the package and to load this one addon.
+ * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`, which has one native addon per
+ * platform. The addon is loaded by its path and not by an import, so Deno needs the package only if a user asks for
+ * Dawn. The program needs the permissions to read the package and to load this one addon.
  */
 
 import { existsSync, readFileSync, realpathSync } from "node:fs";
@@ -14,7 +14,7 @@ import { messageOf } from "../../../base/errors.ts";
 /** The version of the package with which Pare is tested. Other versions are used too, and reports name them. */
 export const TESTED_DAWN = "0.6.2";
 
-/** Makes Dawn list its experimental features, which include matrix units. A device still has only the features that Pare requests. */
+/** Makes Dawn list its experimental features, such as matrix units. A device still has only the requested features. */
 const ALLOW_EXPERIMENTS = "enable-dawn-features=allow_unsafe_apis";
 
 export interface DawnFiles {
@@ -28,7 +28,7 @@ export interface DawnFiles {
 
 export interface Dawn {
   readonly gpu: GPU;
-  /** `Dawn (webgpu VERSION)`. The compiler of Dawn decides how results are rounded, so the name contains the version. */
+  /** `Dawn (webgpu VERSION)`. The name has the version, because the compiler decides how results are rounded. */
   readonly name: string;
 }
 
@@ -52,7 +52,7 @@ export function findDawn(
 
 let loaded: Dawn | undefined;
 
-/** Loads Dawn, once per thread. @throws {Error} if the package is not installed, or has no addon that this machine can load */
+/** Loads Dawn, once per thread. @throws {Error} if it is not installed, or has no addon that this machine can load */
 export function loadDawn(): Dawn {
   // A worker has no main module, but its own module is a part of the program too.
   return loaded ??= openDawn(findDawn(fileURLToPath(Deno.mainModule ?? location.href), isReadable));

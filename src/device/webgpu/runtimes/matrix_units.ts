@@ -40,7 +40,7 @@ export function hasMatrixUnits({ features, info, limits }: MatrixAdapter): boole
     );
 }
 
-/** Returns the tuning that selects the shaders for matrix units. It is empty if the device was opened without the feature. */
+/** Returns the tuning that selects the shaders for matrix units, empty if the device was opened without the feature. */
 export function matrixTuning({ features }: { readonly features: { has(feature: string): boolean } }): Tuning {
   if (!features.has(MATRIX_FEATURE)) return {};
   return Object.fromEntries([productNN, productNT, productTN].map(({ name }) => [name, MATRIX_VARIANT]));

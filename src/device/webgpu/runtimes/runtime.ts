@@ -12,11 +12,11 @@ export const DEFAULT_RUNTIME: WebGpuRuntime = "deno";
 export interface OpenRuntime {
   /** Undefined if the environment has no WebGPU. */
   readonly gpu: GPU | undefined;
-  /** The name of the implementation, which is a part of its adapters' names. Undefined for Deno's own implementation. */
+  /** The name of the implementation, for the names of its adapters. Undefined for Deno's own implementation. */
   readonly name?: string;
 }
 
-/** Loads the implementation if necessary, and returns it. @throws {Error} if Dawn is not installed or cannot be loaded */
+/** Returns the implementation, and loads it if necessary. @throws {Error} if Dawn cannot be loaded */
 export function openRuntime(runtime: WebGpuRuntime = DEFAULT_RUNTIME): OpenRuntime {
   return runtime === "dawn" ? loadDawn() : { gpu: navigator.gpu };
 }

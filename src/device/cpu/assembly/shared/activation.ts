@@ -1,4 +1,4 @@
-// The activation functions of the four lanes of a vector. A work item must call prepare_exp() of shared/exp.ts before them.
+// The activation functions of the four lanes of a vector. A work item must call prepare_exp() (exp.ts) before them.
 
 import { exp4, times_sigmoid4 } from "./exp";
 
@@ -31,8 +31,8 @@ export const SILU: u32 = 4;
 @inline export function activate4(x: v128, activation: u32): v128 {
   if (activation == RELU) return f32x4.pmax(x, f32x4.splat(0));
   if (activation == GELU_TANH) {
-    // GELU multiplies x by (1 + tanh u)/2 with u = √(2/π)·(x + 0.044715·x³). This factor equals σ(2u), where σ is the logistic
-    // sigmoid. σ(2u) is computed because 1 + tanh u would cancel if tanh u is near −1.
+    // GELU multiplies x by (1 + tanh u)/2 with u = √(2/π)·(x + 0.044715·x³). This factor equals σ(2u), where σ is the
+    // logistic sigmoid. σ(2u) is computed because 1 + tanh u would cancel if tanh u is near −1.
     const cubic = f32x4.mul(f32x4.mul(x, x), f32x4.mul(x, f32x4.splat(0.044715)));
     return times_sigmoid4(x, f32x4.mul(f32x4.add(x, cubic), f32x4.splat(1.5957691216)));
   }

@@ -1,6 +1,6 @@
 // The steps of attention over one block of keys. They pack queries, keys and values into panels, multiply them with a
-// micro-kernel (a small product whose results stay in registers), and update the softmax between the two products. attention.ts
-// chooses the blocks and their order. attention_statistics.ts and attention_backward.ts use the same steps.
+// micro-kernel, and update the softmax between the two products. attention.ts chooses the blocks and their order.
+// attention_statistics.ts and attention_backward.ts use the same steps.
 
 import { exp4, tanh4 } from "./exp";
 import { max_lane, sum_lanes, transpose_4x4 } from "./lanes";
@@ -9,16 +9,8 @@ import { round_up } from "./items";
 
 // The number of keys in a block.
 export const KEYS: u32 = 64;
-// The number of rows of a product that the micro-kernel computes.
+// The number of rows of a product that the micro-kernel computes. The number of columns is micro_cols().
 export const MICRO_ROWS: u32 = 4;
-
-// The number of columns of a product that the micro-kernel computes, which is also the width of a panel. The registers hold 4 ×
-// 16 results if the engine pairs instructions, which means that it merges two 128-bit instructions into one of 256 bits
-// (instance.ts). Otherwise they hold 4 × 8 results.
-// @ts-ignore: decorator
-@inline export function micro_cols(): u32 {
-  return is_paired() ? 16 : 8;
-}
 
 // The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys.
 // @ts-ignore: decorator
@@ -35,15 +27,14 @@ export function scale_into(source: usize, count: u32, factor: f32, target: usize
   for (; i < count; i++) store<f32>(target + (i << 2), load<f32>(source + (i << 2)) * factor);
 }
 
-// Copies `count` query rows without gaps and multiplies them by `scale`. Then appends rows of zeros up to a multiple of
-// MICRO_ROWS.
+// Copies `count` query rows, times `scale`, without gaps, and appends rows of zeros up to a multiple of MICRO_ROWS.
 export function pack_queries(q: usize, ldq: u32, count: u32, dim: u32, scale: f32, target: usize): void {
   for (let r: u32 = 0; r < count; r++) scale_into(q + (<usize>(r * ldq) << 2), dim, scale, target + (r * dim << 2));
   memory.fill(target + (count * dim << 2), 0, (round_up(count, MICRO_ROWS) - count) * dim << 2);
 }
 
-// Packs keys into panels of `width` keys, transposed: target[p][d][i] ← k[width·p + i][d], where p is a panel, d a dimension of
-// the head, and i a key of the panel. Keys past `count` become zeros.
+// Packs keys into panels of `width` keys, transposed: target[p][d][i] ← k[width·p + i][d], where p is a panel, d a
+// dimension of the head, and i a key of the panel. Keys past `count` become zeros.
 export function pack_keys(k: usize, ldk: u32, count: u32, dim: u32, width: u32, target: usize): void {
   const stride = <usize>ldk << 2, step = <usize>width << 2;
   for (let s: u32 = 0; s < round_up(count, width); s += 4) {
@@ -61,8 +52,8 @@ export function pack_keys(k: usize, ldk: u32, count: u32, dim: u32, width: u32, 
   }
 }
 
-// Packs values into panels of `width` columns: target[p][s][i] ← v[s][width·p + i], where p is a panel, s a key, and i a column
-// of the panel. Columns past `dim` become zeros. `width` is 8 or 16.
+// Packs values into panels of `width` columns: target[p][s][i] ← v[s][width·p + i], where p is a panel, s a key, and i
+// a column of the panel. Columns past `dim` become zeros. `width` is 8 or 16.
 export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32, target: usize): void {
   for (let s: u32 = 0; s < count; s++) {
     const from = v + (<usize>(s * ldv) << 2);
@@ -82,8 +73,8 @@ export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32
   }
 }
 
-// C ← A·B, or C ← C + A·B with `accumulate`. A is (4, depth), C is (4, micro_cols()), and B is one panel, (depth, micro_cols())
-// without gaps. Leading dimensions are in elements.
+// C ← A·B, or C ← C + A·B with `accumulate`. A is (4, depth), C is (4, micro_cols()), and B is one panel, (depth,
+// micro_cols()) without gaps. Leading dimensions are in elements.
 // @ts-ignore: decorator
 @inline export function multiply(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
   if (is_paired()) multiply_4x16(a, lda, b, depth, c, ldc, accumulate);
@@ -153,17 +144,17 @@ export function cap_scores(row: usize, count: u32, cap: f32): void {
   }
 }
 
-// Updates the online softmax of one query row with the scores of one block of keys. In the formulae, t is the token of the
-// query, and s is the token of a key.
+// Updates the online softmax of one query row with the scores of one block of keys. In the formulae, t is the token of
+// the query, and s is the token of a key.
 //
 //   score ← score + slope·(s − t) for the keys from index `from` to `to` − 1 of the block, −∞ for the others
 //   row ← exp(score − maximum), where maximum is the largest score of this block and all blocks before it
 //
-// The denominator and the sums are first rescaled to the new maximum. Then Σ row is added to the denominator. If `from` ≥ `to`,
-// the query sees no key of the block, so `row` becomes zeros and nothing else changes.
+// The denominator and the sums are first rescaled to the new maximum. Then Σ row is added to the denominator. If `from`
+// ≥ `to`, the query sees no key of the block, so `row` becomes zeros and nothing else changes.
 //
-// `row` holds `count` scores. `distance` is s − t for the first score. `sums` holds the row's Σ p·v, which has `sumLength`
-// elements, where p is a numerator of the softmax. `maximum` and `denominator` are the addresses of one number each.
+// `row` holds `count` scores. `distance` is s − t for the first score. `sums` holds the `sumLength` elements of the
+// row's Σ p·v, where p is a numerator of the softmax. `maximum` and `denominator` point to one number each.
 export function update_softmax(
   row: usize,
   count: u32,

@@ -1,22 +1,19 @@
-// The loop over the columns of a block, for the CPU versions of the kernels in prune_block.ts and quantize_block.ts. A work
-// item, which one thread runs, is some rows of the block. It computes bundles of eight rows with one SIMD lane per row
-// (prune_bundle.ts). U is the upper triangular factor of the inverse Hessian.
+// The loop over the columns of a block in prune_block.ts and quantize_block.ts. It handles bundles of eight rows with
+// one lane per row (prune_bundle.ts). U is the upper triangular factor of the inverse Hessian.
 //
-// The columns are computed in panels of a few columns. First, one matrix product applies the errors of all columns before the
-// panel to the panel. Then the columns of the panel are swept one by one.
+// The columns are computed in panels of a few columns. First, one matrix product applies the errors of all columns
+// before the panel to the panel. Then the columns of the panel are swept one by one.
 //
-// The type parameter `A` is the argument struct of a kernel. The structs of all these kernels have the fields that are read
-// here.
+// The type parameter `A` is the argument struct of a kernel, which has the fields that are read here.
 
 import { sum_lanes, one_bit } from "./lanes";
 import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";
 import { ceil_divide, round_up } from "./items";
 
-// The number of rows of a work item. It is a multiple of BUNDLE_ROWS. It is large
-// enough that packing U takes only a twentieth of an item's time.
+// The rows of a work item, a multiple of BUNDLE_ROWS. Packing U takes a twentieth of the time of so many rows.
 export const ROWS_PER_ITEM: u32 = 96;
-// The number of columns of a panel, unless a kernel needs another number. The eight accumulators of `subtract_before` hold
-// exactly this many columns.
+// The number of columns of a panel, unless a kernel needs another number. The eight accumulators of `subtract_before`
+// hold exactly this many columns.
 export const PANEL: u32 = 4;
 
 // Returns the number of work items of a dispatch.
@@ -41,8 +38,8 @@ export function load_weights<A>(args: A, row: u32, count: u32): void {
   load_bundle(work, <usize>args.ldwork << 2, count, args.size, weights(0));
 }
 
-// Flags the entries of a bundle that must be pruned, which are the entries whose bit in `bits` is `value`. `bits` points to the
-// first word of the bundle's first row.
+// Flags the entries of a bundle that must be pruned, which are the entries whose bit in `bits` is `value`. `bits`
+// points to the first word of the bundle's first row.
 export function load_forced(bits: usize, stride: usize, count: u32, first: u32, size: u32, value: u32): void {
   for (let r: u32 = 0; r < count; r++) {
     for (let j: u32 = 0; j < size; j++) {
@@ -51,9 +48,9 @@ export function load_forced(bits: usize, stride: usize, count: u32, first: u32, 
   }
 }
 
-// Flags the `quota` entries of the group with the smallest scores as pruned. The group is `width` columns from `start` on. The
-// rank of an entry is the number of entries before it in the order of the scores. The rank of an entry is found by comparing it
-// with every other entry of the group.
+// Flags the `quota` entries of the group with the smallest scores as pruned. The group is `width` columns from `start`
+// on. The rank of an entry is the number of entries before it in the order of the scores. It is found by comparing the
+// entry with every other entry of the group.
 export function choose_in_group(start: u32, width: u32, quota: u32): void {
   for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
     for (let j = start; j < start + width; j++) {
@@ -73,8 +70,8 @@ export function choose_in_group(start: u32, width: u32, quota: u32): void {
   }
 }
 
-// W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of the panel at `start`, four at a time. W has the
-// weights and Err the errors of the bundle. The packed U holds zeros in the columns that pad the panel to a multiple of four.
+// W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of the panel at `start`, four at a time. W has
+// the weights and Err the errors of the bundle. Columns of zeros pad the packed U to a multiple of four.
 export function subtract_before(size: u32, width: u32, start: u32): void {
   const rowBytes = <usize>round_up(width, 4) << 2;
   let panel = panel_of_u(size, width, start);
@@ -117,8 +114,8 @@ export function subtract_before(size: u32, width: u32, start: u32): void {
 // Computes the results of the columns first … last−1 of the panel at `start`, from left to right:
 //   q = 0 if the entry is pruned, else w[j];  err = (w[j] − q)/U[j,j];
 //   w[c] −= err·U[j,c] for the columns c > j of the panel.
-// If `rounds` is true, a weight that is kept is rounded to the grid of its row. Callers pass a constant, so the compiler makes
-// one function for each value of `rounds`.
+// If `rounds` is true, a weight that is kept is rounded to the grid of its row. Callers pass a constant, so the
+// compiler makes one function for each value of `rounds`.
 // @ts-ignore: decorator
 @inline export function sweep_columns(
   size: u32, width: u32, start: u32, first: u32, last: u32, rounds: bool, max_code: f32,
@@ -154,8 +151,8 @@ export function subtract_before(size: u32, width: u32, start: u32): void {
   }
 }
 
-// Returns the weights w of four rows, rounded to the grids of the rows. `half` is a byte offset: 0 for the first four rows of
-// the bundle, and 16 for the other four.
+// Returns the weights w of four rows, rounded to the grids of the rows. `half` is a byte offset: 0 for the first four
+// rows of the bundle, and 16 for the other four.
 // @ts-ignore: decorator
 @inline function round_to_grid(w: v128, half: usize, max_code: f32): v128 {
   const scale = v128.load(row_scales() + half), zero = v128.load(row_zeros() + half);
@@ -165,8 +162,8 @@ export function subtract_before(size: u32, width: u32, start: u32): void {
   return f32x4.add(f32x4.mul(f32x4.sub(clamped, zero), scale), f32x4.splat(0));
 }
 
-// Stores the results of a bundle after its sweep: the new weights Q, the change Δ = W − Q, the mask, and the sums of the
-// squares of the errors and of Δ.
+// Stores the results of a bundle after its sweep: the new weights Q, the change Δ = W − Q, the mask, and the sums of
+// the squares of the errors and of Δ.
 export function store_rows<A>(args: A, row: u32, count: u32): void {
   const size = args.size, ldw = args.ldw, words = args.words, matrixRow = args.row0 + row;
   const offset = <usize>(row * ldw + args.w_offset) << 2;

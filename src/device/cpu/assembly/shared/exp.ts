@@ -1,18 +1,18 @@
-// The exponential and the hyperbolic tangent of the four lanes of a vector, and the logarithm of one f64 number. exp4 is
-// inlined, because a call per vector would cost as much as the polynomial. The logarithm is computed here because the standard
-// library's version reads a table. The table would be a data segment, and every thread's instance of the module would write it
-// into the shared memory again when the instance starts.
+// The exponential and the hyperbolic tangent of the four lanes of a vector, and the logarithm of one f64 number. exp4
+// is inlined, because a call per vector would cost as much as the polynomial. The logarithm is computed here because
+// the standard library's version reads a table. The table would be a data segment, and every thread's instance of the
+// module would write it into the shared memory again when the instance starts.
 //
 // The constants are globals, which prepare_exp() sets at the start of a work item. V8 builds a v128.const from three
-// instructions at every use, but it reads a global with one load. This halves the time of the whole function. pmin and pmax are
-// used because min and max take seven instructions each.
+// instructions at every use, but it reads a global with one load. This halves the time of the whole function. pmin and
+// pmax are used because min and max take seven instructions each.
 
-// The limits of exp4. For x below LOWEST, e^x is less than 2^-125, and exp4 returns 0. For x above HIGHEST, exp4 returns
-// e^HIGHEST = 2.4e38.
+// The limits of exp4. For x below LOWEST, e^x is less than 2^-125, and exp4 returns 0. For x above HIGHEST, exp4
+// returns e^HIGHEST = 2.4e38.
 const LOWEST: f32 = -86.9;
 const HIGHEST: f32 = 88.37;
-// Adding this number to x/ln 2 rounds the quotient to an integer n. The low bits of the sum are then n + 127, the exponent
-// field of 2^n.
+// Adding this number to x/ln 2 rounds the quotient to an integer n. The low bits of the sum are then n + 127, the
+// exponent field of 2^n.
 const ROUNDING: f32 = 12582912 + 127;
 
 let lowest: v128 = i32x4.splat(0);
@@ -48,8 +48,8 @@ export function prepare_exp(): void {
   one = f32x4.splat(1);
 }
 
-// Returns e^x with a relative error of 2e-7, and NaN for NaN. It splits x = n·ln 2 + r, where n is an integer and |r| ≤ ln 2/2,
-// and evaluates a polynomial for e^r.
+// Returns e^x with a relative error of 2e-7, and NaN for NaN. It splits x = n·ln 2 + r, where n is an integer and |r| ≤
+// ln 2/2, and evaluates a polynomial for e^r.
 // @ts-ignore: decorator
 @inline export function exp4(x: v128): v128 {
   const clamped = f32x4.pmin(f32x4.pmax(x, lowest), highest); // this order of operands preserves NaN
@@ -71,8 +71,8 @@ export function prepare_exp(): void {
   return f32x4.div(x, f32x4.add(exp4(f32x4.neg(z)), one));
 }
 
-// Returns tanh x with a relative error of a few units in the last place. Near zero it is the odd polynomial of tanhf in Cephes,
-// because 1 − 2/(e^2x + 1) would cancel there.
+// Returns tanh x with a relative error of a few units in the last place. Near zero it is the odd polynomial of tanhf in
+// Cephes, because 1 − 2/(e^2x + 1) would cancel there.
 // @ts-ignore: decorator
 @inline export function tanh4(x: v128): v128 {
   const square = f32x4.mul(x, x);
@@ -88,8 +88,8 @@ export function prepare_exp(): void {
   return v128.bitselect(near, signed, f32x4.lt(magnitude, f32x4.splat(0.625)));
 }
 
-// Returns ln x of a positive normal number. Infinity and NaN are returned unchanged. It splits x = 2^e·f with f in [√½, √2) and
-// sums the series of ln f = 2·artanh s, where s = (f − 1)/(f + 1). Eight terms have an error of 1e-14, because |s| ≤ 0.172.
+// Returns ln x of a positive normal number. Infinity and NaN are returned unchanged. With x = 2^e·f and √½ ≤ f < √2, it
+// sums the series of ln f = 2·artanh s, s = (f − 1)/(f + 1). Eight terms have an error of 1e-14, because |s| ≤ 0.172.
 export function log_f64(x: f64): f64 {
   if (!(x < Infinity)) return x;
   let e = <i32>(reinterpret<u64>(x) >> 52) - 1023;

@@ -1,9 +1,9 @@
-// Conversion between f32 and f16 (IEEE binary16) or bf16, for the four lanes of a vector at a time. A 16-bit element is the low
-// half of its lane. Conversion to f32 is exact, and conversion from f32 rounds to nearest even. Subnormals and infinities are
-// preserved. A NaN becomes quiet, and keeps its sign and the upper bits of its payload.
+// Conversion between f32 and f16 (IEEE binary16) or bf16, for the four lanes of a vector at a time. A 16-bit element is
+// the low half of its lane. Conversion to f32 is exact, and conversion from f32 rounds to nearest even. Subnormals and
+// infinities are preserved. A NaN becomes quiet, and keeps its sign and the upper bits of its payload.
 //
-// The constants are globals, which prepare_float16() sets at the start of a work item. V8 builds a v128.const from three
-// instructions at every use, but it reads a global with one load. This saves a third of the time.
+// The constants are globals, which prepare_float16() sets at the start of a work item. V8 builds a v128.const from
+// three instructions at every use, but it reads a global with one load. This saves a third of the time.
 
 let f16Sign: v128 = i32x4.splat(0);
 let one: v128 = i32x4.splat(0);
@@ -40,11 +40,11 @@ export function prepare_float16(): void {
   rebias = i32x4.splat((127 - 15) << 23);
   f16SmallestNormal = i32x4.splat(0x38800000); // 2^-14
   f16Overflow = i32x4.splat(0x47800000); // 2^16
-  // Subtracting this number rebiases the exponent and adds 0xfff, which is one less than half a unit of f16. Adding the last
-  // bit that f16 keeps as well makes ties round to even.
+  // Subtracting this number rebiases the exponent and adds 0xfff, which is one less than half a unit of f16. Adding the
+  // last bit that f16 keeps as well makes ties round to even.
   rebiasAndRound = i32x4.splat(((127 - 15) << 23) - 0xfff);
-  // Between 0.5 and 1, neighbouring f32 numbers are 2^-24 apart, like the subnormals of f16. So adding 0.5 rounds a number to a
-  // multiple of 2^-24.
+  // Between 0.5 and 1, neighbouring f32 numbers are 2^-24 apart, like the subnormals of f16. So adding 0.5 rounds a
+  // number to a multiple of 2^-24.
   subnormalRounding = f32x4.splat(0.5);
   bf16BelowHalf = i32x4.splat(0x7fff);
 }
@@ -54,8 +54,8 @@ export function prepare_float16(): void {
   const sign = i32x4.shl(v128.and(halves, f16Sign), 16);
   const magnitude = v128.and(i32x4.shl(halves, 13), shiftedMagnitude);
   const normal = i32x4.add(magnitude, rebias);
-  // If a subnormal is given the exponent field of 2^-14, its value is exactly 2^-14 too large, so 2^-14 is subtracted again.
-  // This avoids arithmetic on f32 subnormals, which some processors do slowly.
+  // If a subnormal is given the exponent field of 2^-14, its value is exactly 2^-14 too large, so 2^-14 is subtracted
+  // again. This avoids arithmetic on f32 subnormals, which some processors do slowly.
   const subnormal = f32x4.sub(i32x4.add(magnitude, f16SmallestNormal), f16SmallestNormal);
   let word = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, shiftedSmallestNormal));
   word = v128.or(word, v128.and(i32x4.ge_s(magnitude, shiftedInfinity), f32Infinity));
@@ -64,11 +64,11 @@ export function prepare_float16(): void {
 }
 
 // @ts-ignore: decorator
-@inline export function narrow_f16(words: v128): v128 {
+@inline function narrow_f16(words: v128): v128 {
   const sign = v128.and(i32x4.shr_u(words, 16), f16Sign);
   const magnitude = v128.and(words, f32Magnitude);
   const truncated = i32x4.shr_u(magnitude, 13);
-  // The largest f16 is 65504. A magnitude from 65520 on is rounded up, which carries into the exponent and gives infinity.
+  // The largest f16 is 65504. From 65520 on, rounding up carries into the exponent and gives infinity.
   const normal = i32x4.shr_u(i32x4.add(i32x4.sub(magnitude, rebiasAndRound), v128.and(truncated, one)), 13);
   const subnormal = i32x4.sub(f32x4.add(magnitude, subnormalRounding), subnormalRounding); // the f32 addition rounds
   let half = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, f16SmallestNormal));
@@ -84,7 +84,7 @@ export function prepare_float16(): void {
 }
 
 // @ts-ignore: decorator
-@inline export function narrow_bf16(words: v128): v128 {
+@inline function narrow_bf16(words: v128): v128 {
   const upper = i32x4.shr_u(words, 16);
   const rounded = i32x4.shr_u(i32x4.add(i32x4.add(words, bf16BelowHalf), v128.and(upper, one)), 16);
   const nan = i32x4.gt_s(v128.and(words, f32Magnitude), f32Infinity);
@@ -96,7 +96,7 @@ export function prepare_float16(): void {
   return f16 ? narrow_f16(words) : narrow_bf16(words);
 }
 
-// target ← `count` f32 elements of source in f16 or bf16. After an odd number of elements, the other half of the last word becomes 0.
+// target ← `count` f32 elements of source in f16 or bf16. If `count` is odd, the other half of the last word becomes 0.
 // @ts-ignore: decorator
 @inline export function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;

@@ -1,7 +1,7 @@
-// Packs an operand of the product A·B into panels, the order in which the micro-kernel (the innermost loop of the product)
-// reads it. A panel holds `width` neighbouring rows of A or columns of B. It is stored by steps: first the `width` elements of
-// step 0 of the inner dimension, then those of step 1, up to step k − 1. If fewer than `width` rows or columns are left, zeros
-// fill the panel. In this file, p counts the steps, and i counts the rows of A or the columns of B in a panel.
+// Packs an operand of the product A·B into panels, the order in which the micro-kernel reads it. A panel holds `width`
+// neighbouring rows of A or columns of B. It is stored by steps: first the `width` elements of step 0 of the inner
+// dimension, then those of step 1, up to step k − 1. If fewer than `width` rows or columns are left, zeros fill the
+// panel. In this file, p counts the steps, and i counts the rows of A or the columns of B in a panel.
 
 import { transpose_4x4 } from "./lanes";
 
@@ -11,7 +11,8 @@ import { transpose_4x4 } from "./lanes";
   return base + ((<usize>row * ld + col) << 2);
 }
 
-// target[panel][p][i] ← source[p][panel·width + i], for `count` rows or columns and k steps. `width` must be 4, 8, 16 or a multiple of 32.
+// target[panel][p][i] ← source[p][panel·width + i], for `count` rows or columns and k steps. `width` must be 4, 8, 16
+// or a multiple of 32.
 export function pack_panels(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
   for (let first: u32 = 0; first < count; first += width) {
     const cols = min(width, count - first), panel = element_address(source, 0, first, ld);
@@ -24,7 +25,7 @@ export function pack_panels(source: usize, ld: u32, count: u32, k: u32, width: u
   }
 }
 
-// target[panel][p][i] ← source[panel·width + i][p], for `count` rows or columns and k steps. `width` must be a multiple of 4.
+// target[panel][p][i] ← source[panel·width + i][p], as above. `width` must be a multiple of 4.
 export function pack_panels_transposed(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
   const multipleOf4 = k & ~3;
   for (let first: u32 = 0; first < count; first += width) {

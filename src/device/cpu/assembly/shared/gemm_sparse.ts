@@ -1,37 +1,36 @@
-// The product C = S·D where S is largely zeros: a pruned weight, or activations after a ReLU. Each row of S becomes a list of
-// its non-zeros. D is packed into panels, which are groups of neighbouring columns. Each non-zero adds a multiple of one row of
-// a panel to a row of sums, so the work shrinks with the number of zeros. The terms of a sum are added in ascending order of k,
-// the inner dimension. `looks_sparse` decides by a fixed sample of elements, so the same operands always take the same path.
+// The product C = S·D where S is largely zeros: a pruned weight, or activations after a ReLU. Each row of S becomes a
+// list of its non-zeros. D is packed into panels. Each non-zero adds a multiple of one row of a panel to a row of sums,
+// so the work shrinks with the number of zeros. The terms of a sum are added in ascending order of k, the inner
+// dimension. `looks_sparse` decides by a fixed sample of elements, so the same operands always take the same path.
 //
-// The scratch, a thread's private memory, holds the sums, the packed panels of D, the lists, and the end of each list. For the
-// largest block of C, 512 × 1024 or 1024 × 512, these need at most 2 MiB, 512 KiB, 1 MiB and 4 KiB, which is less than
-// SCRATCH_BYTES.
+// The scratch holds the sums, the packed panels of D, the lists, and the end of each list. For the largest block of C,
+// 512 × 1024 or 1024 × 512, these need at most 2 MiB, 512 KiB, 1 MiB and 4 KiB, which is less than scratch_bytes().
 
 import { pack_panels, pack_panels_transposed } from "./gemm_pack";
 import { is_paired, scratch } from "./instance";
 import { uses_library } from "./library";
 
-// The number of steps of k that are packed at a time. A panel of 64 columns and 128 steps fills a 32 KiB first-level cache.
+// The steps of k that are packed at a time. A panel of 64 columns and 128 steps fills a 32 KiB first-level cache.
 const KC: u32 = 128;
-// The number of columns of a panel, which fill eight accumulators (registers). An accumulator has 256 bits if the engine pairs
-// instructions, which means that it merges two 128-bit instructions into one (instance.ts). Otherwise it has 128 bits.
+// The number of columns of a panel, which fill eight accumulators (registers). An accumulator has 256 bits if the
+// engine pairs instructions, and otherwise 128.
 const PAIRED_COLS: u32 = 64;
 const UNPAIRED_COLS: u32 = 32;
-// The sample is SAMPLES elements from each of SAMPLES rows. The lists are worthwhile if ENOUGH_ZEROS of these elements are
-// zero. A library can be twice as fast as the micro-kernels, so beside a library the lists must skip more zeros.
+// The sample is SAMPLES elements from each of SAMPLES rows. The lists are worthwhile if ENOUGH_ZEROS of these elements
+// are zero. A library can be twice as fast as the micro-kernels, so beside a library the lists must skip more zeros.
 const SAMPLES: u32 = 16;
 const ENOUGH_ZEROS: u32 = 96;
 const ENOUGH_ZEROS_FOR_LIBRARY: u32 = 208;
 
-// Whether so many elements of a sample of the operand are zeros that the lists are faster. Element (i, p) of the operand is at
-// source + i·rowStep + p·kStep, in elements, for i < count and p < k. Returns false for a small operand.
+// Whether so many elements of a sample of the operand are zeros that the lists are faster. Element (i, p) of the
+// operand is at source + i·rowStep + p·kStep, in elements, for i < count and p < k. Returns false for a small operand.
 export function looks_sparse(source: usize, rowStep: usize, kStep: usize, count: u32, k: u32): bool {
   if (count < SAMPLES || k <= KC) return false;
   let zeros: u32 = 0;
   for (let r: u32 = 0; r < SAMPLES; r++) {
     const row = source + (<usize>(r * count / SAMPLES) * rowStep << 2);
     for (let s: u32 = 0; s < SAMPLES; s++) {
-      // Multiplying by a large odd number spreads the sample over k, so that it does not fall into step with a regular pattern of zeros.
+      // The large odd factor spreads the sample over k, so that it does not fall into step with a pattern of zeros.
       const p = <u32>((<u64>(s * SAMPLES + r) * 0x9e3779b1 >> 8) % k);
       if (load<f32>(row + (<usize>p * kStep << 2)) == 0) zeros++;
     }
@@ -39,10 +38,10 @@ export function looks_sparse(source: usize, rowStep: usize, kStep: usize, count:
   return zeros >= (uses_library() ? ENOUGH_ZEROS_FOR_LIBRARY : ENOUGH_ZEROS);
 }
 
-// Computes Z(i, j) = Σ_p S(i, p)·D(p, j). S is (rows, k) and sparse, and its element (i, p) is at s + i·sRowStep + p·sKStep, in
-// elements. D is (k, cols) and dense, or stored as (cols, k) if `dTransposed` is set, and its leading dimension is ldd. Returns
-// the address of Z, which is at the start of the scratch and laid out as (panels, rows, panel columns). With `upper`, only the
-// elements with first + i ≤ j need be computed.
+// Computes Z(i, j) = Σ_p S(i, p)·D(p, j). S is (rows, k) and sparse, and its element (i, p) is at s + i·sRowStep +
+// p·sKStep, in elements. D is (k, cols) and dense, or stored as (cols, k) if `dTransposed` is set, and its leading
+// dimension is ldd. Returns the address of Z, which is at the start of the scratch and laid out as (panels, rows, panel
+// columns). With `upper`, only the elements with first + i ≤ j need be computed.
 export function sparse_product(
   s: usize, sRowStep: usize, sKStep: usize, rows: u32,
   d: usize, ldd: u32, dTransposed: bool, cols: u32,
@@ -78,11 +77,11 @@ export function sums_panel_cols(): u32 {
   return is_paired() ? PAIRED_COLS : UNPAIRED_COLS;
 }
 
-// Writes one list per row of S. An entry has two words. The first is the byte offset, within a panel of D, of the row that the
-// non-zero multiplies. The second is the non-zero. `ends` receives the end address of each list.
+// Writes one list per row of S. An entry has two words. The first is the byte offset, within a panel of D, of the row
+// that the non-zero multiplies. The second is the non-zero. `ends` receives the end address of each list.
 function list_non_zeros(s: usize, rowStep: usize, kStep: usize, rows: u32, k: u32, width: u32, lists: usize, ends: usize): void {
   const panelRowBytes = width << 2;
-  // Both branches read along the stored rows. If S is stored transposed, one cache line holds elements of sixteen rows of S.
+  // Both branches read along stored rows. If S is stored transposed, a cache line has elements of sixteen rows of S.
   for (let i0: u32 = 0; i0 < rows; i0 += 16) {
     const iEnd = min(rows, i0 + 16);
     for (let i = i0; i < iEnd; i++) store<u32>(ends + (i << 2), <u32>(lists + (<usize>i * KC << 3)));
@@ -105,8 +104,8 @@ function list_non_zeros(s: usize, rowStep: usize, kStep: usize, rows: u32, k: u3
   }
 }
 
-// Writes the entry in any case, and moves the end past it only if the value is not 0. A branch instead would be mispredicted
-// half of the time. Returns the new end.
+// Writes the entry in any case, and moves the end past it only if the value is not 0. A branch instead would be
+// mispredicted half of the time. Returns the new end.
 // @ts-ignore: decorator
 @inline function append_non_zero(end: usize, offset: u32, value: f32): usize {
   store<u32>(end, offset);

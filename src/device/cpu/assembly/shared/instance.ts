@@ -1,8 +1,8 @@
-// A thread's private memory, where a kernel puts packed panels, histograms and other temporary data while it runs one work
-// item. Every thread has its own instance of the module. The backend gives each instance one region, which is 64-byte aligned
-// and SCRATCH_BYTES long. The contents are undefined at the start of each item.
+// The settings of an instance of the module, which belongs to one thread: the address of its scratch, and whether the
+// engine pairs instructions. A kernel puts packed panels, histograms and other temporary data into the scratch while it
+// runs one work item. The scratch is 64-byte aligned. Its contents are undefined at the start of each item.
 
-export const SCRATCH_BYTES: u32 = 4 << 20;
+const SCRATCH_BYTES: u32 = 4 << 20;
 
 let base: usize = 0;
 
@@ -24,15 +24,14 @@ export function heap_base(): usize {
   return __heap_base;
 }
 
-// Whether the engine merges two neighbouring 128-bit instructions into one 256-bit instruction (V8 calls this revectorization).
-// If the engine does, the matrix products use micro-kernels (innermost loops) that are twice as wide. Without merging, the
-// accumulators of these micro-kernels would not fit into the registers. Both variants give the same bits, because each sum adds
-// its terms in the same order.
+// Whether the engine merges two neighbouring 128-bit instructions into one 256-bit instruction (V8 calls this
+// revectorization). The matrix products then use micro-kernels that are twice as wide, whose accumulators would not fit
+// into the registers otherwise. Both variants add the terms of each sum in the same order, so they give the same bits.
 
 let paired: bool = false;
 
-// The backend calls this function once per instance of the module, before any kernel runs. Only the backend knows the flags
-// that the engine was started with.
+// The backend calls this function once per instance of the module, before any kernel runs. Only the backend knows the
+// flags that the engine was started with.
 export function set_paired(on: bool): void {
   paired = on;
 }

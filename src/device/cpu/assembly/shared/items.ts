@@ -1,4 +1,4 @@
-// Integer division and rounding, both upwards.
+// Integer division and rounding, both upwards, and the split of a kernel's rows into work items.
 
 // @ts-ignore: decorator
 @inline export function ceil_divide(count: u32, size: u32): u32 {
@@ -11,8 +11,8 @@
   return (x + multiple - 1) & ~(multiple - 1);
 }
 
-// Splits a kernel that works row by row into work items of whole rows, which threads run in parallel. Running an item should
-// take about 20 µs. Taking an item then costs next to nothing in comparison, and all threads finish at about the same time.
+// A work item of whole rows should take about 20 µs. Taking it then costs next to nothing in comparison, and all
+// threads finish at about the same time.
 
 // The number of rows in an item of about `elements` elements, if a row has `cols` elements. It is at least 1.
 // @ts-ignore: decorator

@@ -1,5 +1,5 @@
-// Reductions over the lanes (elements) of a vector. Every sum of four lanes adds lanes 0 and 2, adds lanes 1 and 3, and then
-// adds the two results. All kernels use this order, so that they round alike.
+// Operations on the lanes of vectors: reductions, mask bits as flags, and the transpose of 4 × 4 elements. Every sum of
+// four lanes is (lane 0 + lane 2) + (lane 1 + lane 3), so that all kernels round alike.
 
 // The largest lane.
 // @ts-ignore: decorator
@@ -27,8 +27,6 @@
   return f64x2.extract_lane(x, 0) + f64x2.extract_lane(x, 1);
 }
 
-// Reads the bits of a mask as SIMD flags, for kernels that handle four neighbouring columns at a time.
-
 // Returns a vector of four flags. In lane i all bits are 1 if bit i of `bits` is 1, and 0 otherwise.
 // @ts-ignore: decorator
 @inline export function flags_of(bits: u32): v128 {
@@ -36,8 +34,8 @@
   return i32x4.eq(v128.and(i32x4.splat(bits), flag), flag);
 }
 
-// Returns the mask bits of the columns `column` … `column` + 3 in the lowest four bits of the result. The other bits are
-// undefined. `row` is the address of a row of mask words.
+// Returns the mask bits of the columns `column` … `column` + 3 in the lowest four bits of the result. The other bits
+// are undefined. `row` is the address of a row of mask words.
 // @ts-ignore: decorator
 @inline export function four_bits(row: usize, column: u32): u32 {
   const word = row + (<usize>(column >> 5) << 2), bit = column & 31;
@@ -51,9 +49,8 @@
   return (load<u32>(row + (<usize>(column >> 5) << 2)) >> (column & 31)) & 1;
 }
 
-// Transposes 4 × 4 blocks of 32-bit elements in registers.
-
-// target ← sourceᵀ. Source and target may be the same block, because everything is loaded before anything is stored.
+// target ← sourceᵀ for a block of 4 × 4 elements of 32 bits. Source and target may be the same block, because
+// everything is loaded before anything is stored.
 // @ts-ignore: decorator
 @inline export function transpose_4x4(source: usize, sourceStride: usize, target: usize, targetStride: usize): void {
   const row0 = v128.load(source);

@@ -1,14 +1,21 @@
-// The micro-kernel (innermost loop) of the matrix product for engines that do not pair instructions, which would mean merging
-// two 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 8 elements of C, in registers.
-// Packing pads the operands at the edges, so the micro-kernel checks nothing.
+// The micro-kernels of the matrix product. Each keeps a micro-tile, 4 × 8 or, if the engine pairs instructions, 4 × 16
+// elements of C, in registers. Packing pads the operands at the edges, so the micro-kernels check nothing.
 //
 // Manuals for x86 recommend 6 × 8. But an engine that checks each access against the size of the memory needs three
-// instructions per load. So it is cheaper to load a column of A as one vector and to copy its lanes with shuffles. Eight
-// accumulators cover the latency of two multiply-adds per cycle.
+// instructions per load. So it is cheaper to load a column of A as one vector and to copy its lanes with shuffles.
+// Eight accumulators cover the latency of two multiply-adds per cycle.
 
-// The number of rows of a micro-tile in both micro-kernels, and of columns in this one.
+import { is_paired } from "./instance";
+
+// The number of rows of a micro-tile, and the numbers of columns.
 export const MR: u32 = 4;
-export const NR_UNPAIRED: u32 = 8;
+const NR_UNPAIRED: u32 = 8;
+export const NR_PAIRED: u32 = 16;
+
+// @ts-ignore: decorator
+@inline export function micro_cols(): u32 {
+  return is_paired() ? NR_PAIRED : NR_UNPAIRED;
+}
 
 // Computes one row of C ← alpha·(left, right) + beta·C. Reads C only if `readsC` is true.
 // @ts-ignore: decorator
@@ -22,8 +29,8 @@ export const NR_UNPAIRED: u32 = 8;
   v128.store(c, y, 16);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 8 elements. `c`
-// points to 4 rows of 8 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 8
+// elements. `c` points to 4 rows of 8 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
 export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0);
@@ -89,14 +96,9 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
   blend(c + 3 * ldc, c30, c31, alphas, betas, readsC);
 }
 
-// The micro-kernel (innermost loop) of the matrix product for engines that pair instructions, which means that they merge two
-// 128-bit instructions into one of 256 bits (instance.ts). It keeps a micro-tile, 4 × 16 elements of C, in eight accumulators
-// of 256 bits. The engine can pair the instructions only because of the order of the statements. The loads, multiply-adds and
-// stores of one row are adjacent, and an element of A is loaded once for the whole row. Without pairing, half of the sixteen
-// 128-bit accumulators would spill to memory.
-
-// The number of columns of a micro-tile. It has MR rows, as in multiply_4x8.
-export const NR_PAIRED: u32 = 16;
+// The micro-kernel for engines that pair instructions has eight accumulators of 256 bits. The engine can pair the
+// instructions only because the loads, multiply-adds and stores of one row are adjacent statements, and an element of A
+// is loaded once for the whole row. Without pairing, half of the sixteen accumulators would spill to memory.
 
 // Computes one row of C ← alpha·(w0, w1, w2, w3) + beta·C. Reads C only if `readsC` is true.
 // @ts-ignore: decorator
@@ -114,8 +116,8 @@ export const NR_PAIRED: u32 = 16;
   v128.store(c, x3, 48);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 16 elements. `c`
-// points to 4 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 16
+// elements. `c` points to 4 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
 export function multiply_4x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);

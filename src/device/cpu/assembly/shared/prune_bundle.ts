@@ -1,9 +1,9 @@
-// A bundle is eight rows of a block of columns, stored column by column in the scratch (a thread's private memory). A column of
-// a bundle is 32 bytes: one 32-bit element of each of the eight rows. So a SIMD lane holds one row, and the loop over the
-// columns needs no branches. There are four bundles: weights, errors, flags, and a temporary one. The scratch also holds a
-// packed copy of the triangular factor U, in panels of the columns that are swept together.
+// A bundle is eight rows of a block of columns, stored column by column in the scratch. A column of a bundle is 32
+// bytes: one 32-bit element of each of the eight rows. So a lane holds one row, and the loop over the columns needs no
+// branches. There are four bundles: weights, errors, flags, and a temporary one. The scratch also holds a packed copy
+// of the triangular factor U, in panels of the columns that are swept together.
 //
-// This file defines the layout of the scratch, and moves rows to bundles and back. The computation is in column_loop.ts.
+// This file defines the layout of the scratch, and moves rows to bundles and back. column_loop.ts computes.
 
 import { round_up } from "./items";
 import { scratch } from "./instance";
@@ -57,8 +57,8 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return row_scales() + COLUMN_BYTES;
 }
 
-// The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of `width`.
-// A row of a panel is `width` elements, padded to a multiple of 4. Only the strictly upper part of U is packed.
+// The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of
+// `width`. A row of a panel is padded to a multiple of 4 elements. Only the strictly upper part of U is packed.
 // @ts-ignore: decorator
 @inline export function panel_of_u(size: u32, width: u32, start: u32): usize {
   return scratch() + 5 * BUNDLE_BYTES + (<usize>(start / width * size * round_up(width, 4)) << 2);
@@ -87,7 +87,7 @@ export function pack_u(u: usize, stride: usize, size: u32, width: u32): void {
   }
 }
 
-// Loads `rows` ≤ 8 rows of `cols` 32-bit elements into the bundle at `target`. Rows past `rows` become zeros. `stride` is in bytes.
+// Loads `rows` ≤ 8 rows of `cols` 32-bit elements into the bundle at `target`. Rows past `rows` become zeros.
 export function load_bundle(source: usize, stride: usize, rows: u32, cols: u32, target: usize): void {
   for (let r: u32 = 0; r < BUNDLE_ROWS; r += 4) {
     let c: u32 = 0;
@@ -126,9 +126,9 @@ export function store_bundle(source: usize, rows: u32, cols: u32, target: usize,
   }
 }
 
-// Writes the mask bits of the bundle: 1 where an entry is kept and 0 where it is pruned. `mask` points to the first mask word
-// of the bundle's first row, `stride` is the bytes between mask rows, and `first` is the matrix column of the block's first
-// column.
+// Writes the mask bits of the bundle: 1 where an entry is kept and 0 where it is pruned. `mask` points to the first
+// mask word of the bundle's first row, `stride` is the bytes between mask rows, and `first` is the matrix column of the
+// block's first column.
 export function store_mask(mask: usize, stride: usize, rows: u32, first: u32, size: u32): void {
   let j: u32 = 0;
   while (j < size) {

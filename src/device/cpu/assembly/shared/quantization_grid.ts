@@ -1,7 +1,6 @@
-// Computes grids, for four rows or groups at a time. A grid is the set of values that weights are rounded to.
-// src/tensor/quantization.ts has the formulas. `low` ≤ 0 and `high` ≥ 0 are the smallest and the largest of the weights and of
-// 0, and `max_code` is the largest code. If `searched` is true, the grid is the start of a search
-// (src/device/kernels/search_grids.ts).
+// Computes the grids of four rows or groups at a time. src/tensor/quantization.ts has the formulas. `low` ≤ 0 and
+// `high` ≥ 0 are the smallest and the largest of the weights and of 0, and `max_code` is the largest code. If
+// `searched` is true, the grid is the start of a search (src/device/kernels/search_grids.ts).
 
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
@@ -34,9 +33,9 @@ export const CANDIDATES: u32 = 16;
   return f32x4.min(f32x4.nearest(f32x4.div(f32x4.abs(low), scale)), f32x4.splat(max_code));
 }
 
-// Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the scales and
-// are neither 0 nor infinite.
-export function round_scale(scale: v128, dtype: u32): v128 {
+// Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the
+// scales and are neither 0 nor infinite.
+function round_scale(scale: v128, dtype: u32): v128 {
   if (dtype != SCALES_F16 && dtype != SCALES_BF16) return scale;
   const sign = v128.and(scale, i32x4.splat(0x80000000)), magnitude = f32x4.abs(scale), one = i32x4.splat(1);
   if (dtype == SCALES_BF16) {
@@ -53,8 +52,8 @@ export function round_scale(scale: v128, dtype: u32): v128 {
   return v128.or(f32x4.min(rounded, f32x4.splat(65504)), sign);
 }
 
-// Returns the scales of candidate n of a stage of the search that has arrived at the given scales. shaders/shared/quantization_grid.wgsl
-// describes the candidates.
+// Returns the scales of candidate n of a stage of the search that has arrived at the given scales.
+// shaders/shared/quantization_grid.wgsl describes the candidates.
 export function candidate_scale(start: v128, stage: u32, n: u32, symmetric: bool, scale_dtype: u32): v128 {
   if (n == 0) return start;
   let k: u32 = 10 + (n + 2) % CANDIDATES, factor: f32 = 12 / <f32>k;
@@ -77,8 +76,8 @@ export function candidate_scale(start: v128, stage: u32, n: u32, symmetric: bool
   return f32x4.min(f32x4.max(f32x4.add(start, f32x4.splat(shift)), f32x4.splat(0)), f32x4.splat(max_code));
 }
 
-// Adds the squares of the errors of four rounded weights times the squares of their importance to `sum`. `inverse` is 1/scale. A weight is
-// rounded to a multiple of the scale from `lowest` to `highest` times the scale.
+// Adds the squares of the errors of four rounded weights times the squares of their importance to `sum`. `inverse` is
+// 1/scale. A weight is rounded to a multiple of the scale from `lowest` to `highest` times the scale.
 // @ts-ignore: decorator
 @inline export function add_grid_error(
   sum: v128, scale: v128, inverse: v128, lowest: v128, highest: v128, weight: v128, importance: v128,

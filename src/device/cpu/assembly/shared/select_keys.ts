@@ -1,6 +1,6 @@
-import { scratch } from "./instance";
+// The loops over the keys of a row, and the histograms of 11-bit digits, that the selections share.
 
-// The loops over the keys of one row that select.ts and select_block.ts share.
+import { scratch } from "./instance";
 
 // Computes the keys of `cols` entries that are not forced.
 export function score_row(work: usize, scale: usize, keys: usize, cols: u32): void {
@@ -21,7 +21,8 @@ export function score_row(work: usize, scale: usize, keys: usize, cols: u32): vo
   }
 }
 
-// Sets the keys of the forced entries, which must be pruned, to 0. `forced` points to the first mask word of the matrix row.
+// Sets the keys of the forced entries among the `cols` entries from column `first` on to 0. `forced` points to the
+// first mask word of the matrix row.
 export function force_row(forced: usize, first: u32, keys: usize, cols: u32): void {
   let c: u32 = 0;
   while (c < cols) {
@@ -53,8 +54,7 @@ export function count_equal(keys: usize, cols: u32, threshold: u32): u32 {
   return found;
 }
 
-// The histogram of a digit of 11 bits, which select_block.ts and update_block.ts count in the scratch (the thread's private
-// memory).
+// The histogram of a digit of 11 bits, which select_block.ts and update_block.ts count in the scratch.
 
 export const DIGIT_BINS: u32 = 2048;
 export const DIGIT_BYTES: usize = 8192;

@@ -1,5 +1,5 @@
-// The two commands of the queue that have no declaration in src/device/kernels: copying and zeroing bytes. They are split into
-// chunks, so that all threads share a large copy.
+// The two commands of the queue that have no declaration in src/device/kernels: copying and zeroing bytes. They are
+// split into chunks, so that all threads share a large copy.
 
 import { ceil_divide } from "./items";
 
