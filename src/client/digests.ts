@@ -1,4 +1,4 @@
-/** Computes digests. `@noble/hashes` replaces Web Crypto for large bodies, and in pages over plain HTTP, which have no Web Crypto. */
+/** Computes digests with Web Crypto, or with `@noble/hashes` where Web Crypto cannot. README.md names these cases. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { type Digest, formatDigest } from "../protocol/digest.ts";

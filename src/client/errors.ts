@@ -1,4 +1,4 @@
-/** The errors that the SDK throws when a request fails. `answers/require_success.ts` makes them of HTTP responses. */
+/** The errors that the SDK throws when a request fails. */
 
 /** The members of a problem document (RFC 9457) that the SDK reads. */
 export interface ProblemFields {

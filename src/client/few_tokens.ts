@@ -19,13 +19,13 @@ interface Shortage {
   query?: LayerQuery;
 }
 
-/** The layers of a model with few tokens, of all groups that `see` was called with. */
+/** The layers of a model with few tokens, of all groups that were recorded. */
 export class FewTokens {
   readonly #shortages = new Map<string, Shortage>();
   readonly #unvalidated = new Set<string>();
 
   /** Records the layers of a group. Must be called before a method is called for one of these layers. */
-  see({ tokens, validationHessian, layers }: LayerGroup<unknown>): void {
+  record({ tokens, validationHessian, layers }: LayerGroup<unknown>): void {
     if (tokens === undefined) return;
     for (const { name, weight: { shape: [, columns] } } of layers) {
       if (tokens < columns) this.#shortages.set(name, { tokens, columns });

@@ -38,7 +38,7 @@ export class HostPool<Host extends LayerHost> {
   /**
    * Solves the groups of one round and yields each layer once, in any order.
    * @throws {PareError} if a host refuses a layer permanently
-   * @throws {MalformedAnswerError} if an answer is not the layer that was asked for
+   * @throws {MalformedAnswerError} if an answer is not the requested layer
    * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
    */
   async *solveRound(
@@ -84,7 +84,7 @@ export class HostPool<Host extends LayerHost> {
     }
   }
 
-  /** Returns the solved layer. If its host is lost, puts the layer back and returns undefined. @throws every other error of the request */
+  /** Returns the solved layer. If its host is lost, puts the layer back and returns undefined. @throws any other error of the request */
   #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): RoundLayer | undefined {
     const { host, task } = outcome;
     if ("error" in outcome) {

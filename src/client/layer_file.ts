@@ -27,7 +27,7 @@ export interface LayerTensors {
   readonly validation_hessian_upper?: HostTensor;
   /** An optional target: the sum of y·xᵀ over the inputs x and the outputs y that the layer should have, (out, in), F32. */
   readonly target?: HostTensor;
-  /** The same sum over the inputs of `validation_hessian`, (out, in), F32. It takes part in the decisions between results. */
+  /** The sum of y·xᵀ over the inputs of `validation_hessian`, (out, in), F32. With it, the results of a solve are compared with y. */
   readonly validation_target?: HostTensor;
   /** An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
   readonly mask?: HostTensor;

@@ -5,7 +5,7 @@ import type { SharedStatistics } from "./shared_statistics.ts";
 export interface LayerTask<Host> {
   readonly group: LayerGroup;
   readonly layer: SourceLayer;
-  /** The statistics of the group at each host that was given one of its layers. All tasks of the group share this map. */
+  /** The statistics of the group at each host that has got a layer of the group. All tasks of the group share this map. */
   readonly statistics: Map<Host, SharedStatistics>;
   /** Names of the layers of the group that are not solved yet. All tasks of the group share this set. */
   readonly unsolved: Set<string>;

@@ -26,8 +26,8 @@ export interface LayerGroup<Hessian = HostTensor> {
    */
   readonly hessian?: Hessian;
   /**
-   * Σ x·xᵀ over inputs that are not in `hessian`, in the same form. If it is given, it decides between the results of a solve, because their
-   * errors on inputs that were fitted say less about other inputs.
+   * Σ x·xᵀ over inputs that are not in `hessian`, in the same form. If it is given, it decides between the results of a solve, because the
+   * errors on the inputs of `hessian`, to which the results were fitted, are too small.
    */
   readonly validationHessian?: Hessian;
   /**

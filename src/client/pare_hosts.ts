@@ -1,4 +1,4 @@
-/** Prunes a model at several hosts. The bytes are those of a single host only if all hosts have the same backend and the same adapter. */
+/** Prunes a model at several hosts. If all hosts have the same backend and the same adapter, the result has the bytes of a single host. */
 
 import type { CallOptions, TransportOptions } from "./transport.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
@@ -7,7 +7,7 @@ import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
 import { pruneRounds } from "./prune_rounds.ts";
 
-/** The longest check whether a lost host is reachable again, in milliseconds. No layer is sent before its end. */
+/** The longest check whether a lost host is reachable again, in milliseconds. No layer is sent before the check has ended. */
 const RECHECK_TIMEOUT_MS = 2000;
 
 /** Options of {@link PareHosts}. */

@@ -18,7 +18,7 @@ export interface RoundLayer<Hessian = HostTensor> {
   readonly report: Report;
 }
 
-/** Solves one round and yields each layer once, in any order. Requests a group only when it can solve it, because a group holds statistics. */
+/** Solves one round and yields each layer once, in any order. To save memory, it requests a group only when it can solve the group. */
 export type SolveRound<Hessian = HostTensor> = (
   groups: AsyncGenerator<LayerGroup<Hessian>, void, undefined>,
   queryOf: QueryOf,
@@ -58,7 +58,7 @@ async function* groupsOfRound<Hessian>(
   fewTokens: FewTokens,
 ): AsyncGenerator<LayerGroup<Hessian>, void, undefined> {
   for (let group: LayerGroup<Hessian> | undefined = firstGroup; group;) {
-    fewTokens.see(group);
+    fewTokens.record(group);
     yield group;
     if (!group.hasMoreInRound) return;
     const next: IteratorResult<LayerGroup<Hessian>, void> = await laterGroups.next();

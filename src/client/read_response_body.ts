@@ -30,7 +30,7 @@ export async function readResponseBody(
 /** The size of the array into which a body of unknown length is read at first, in bytes. */
 const FIRST_CAPACITY = 2 ** 16;
 
-/** Reads at most `maxBytes` bytes of a body whose length is unknown, and says whether they are the whole body. */
+/** Reads at most `maxBytes` bytes of a body whose length is unknown. `isWhole` says whether they are the whole body. */
 export async function readPrefix(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   maxBytes: number,

@@ -14,7 +14,7 @@ import {
 import type { LayerGroup } from "./model_source.ts";
 
 /**
- * Counts the bytes that the requests for the layers of a group send at most, without headers. Each host stores shared statistics.
+ * Returns the largest number of bytes in the bodies of the requests for the layers of a group, where each host stores the statistics.
  * @param matrices the number of matrices of statistics: 2 with validation statistics, else 1
  */
 export function countRequestBytes(
@@ -48,7 +48,7 @@ export interface LayerHost {
 export class SharedStatistics {
   readonly #host: LayerHost;
   readonly #statistics: PackedStatistics;
-  /** Whether the statistics are still to be stored at the host. */
+  /** Whether the next request must store the statistics at the host first. */
   #isUploadPending: boolean;
   /** The digest of the stored statistics. Undefined if each request carries the statistics itself. */
   #digest: string | undefined;

@@ -27,7 +27,7 @@ export interface TransportOptions {
   readonly onJob?: (id: string, layers: number) => void;
 }
 
-/** A request. It may be sent several times, because all requests of the HTTP contract can be repeated safely. */
+/** A request. It may be sent several times, because all requests of the HTTP contract are idempotent. */
 export interface TransportRequest {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly path: string;
@@ -43,7 +43,7 @@ export interface TransportRequest {
 /** The default of `maxAnswerBytes`. The largest answer in JSON is a job, which has at most 4096 layers of a few KiB each. */
 const MAX_JSON_BYTES = 2 ** 25;
 const MAX_BACKOFF_MS = 30_000;
-/** The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its error is thrown at once. */
+/** The longest Retry-After that is waited for. If a server asks for a longer pause, its error is thrown at once. */
 const MAX_RETRY_AFTER_SECONDS = 300;
 
 export class Transport {
@@ -106,7 +106,7 @@ export class Transport {
     return await readResponseBody(response, maxAnswerBytes);
   }
 
-  /** Converts the failure of a request. In a page, a server that never answered most likely permits no requests, so there is no retry. */
+  /** Converts the failure of a request. In a page, a server that has never answered probably permits no requests, so there is no retry. */
   #connectionError(cause: unknown): ConnectionError {
     const { origin } = this.#baseUrl, page = pageOrigin();
     if (page === undefined || page === origin || this.#hasAnswered) {
@@ -160,7 +160,7 @@ function pageOrigin(): string | undefined {
   return document === undefined ? undefined : location?.origin;
 }
 
-/** Whether the same request may succeed later, within a pause that the SDK is willing to wait for. */
+/** Whether the same request may succeed later, and the server asks for no longer pause than {@link MAX_RETRY_AFTER_SECONDS}. */
 function isTransient(error: Error): error is TransientError {
   if (error instanceof ConnectionError) return error.isTransient;
   return error instanceof PareError && error.isTransient && retryAfter(error) <= MAX_RETRY_AFTER_SECONDS;

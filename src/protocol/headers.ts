@@ -36,7 +36,7 @@ export function requireNoEncoding(header: string | undefined): void {
 /** The header that carries the id of a request, in the request and in the answer. */
 export const REQUEST_ID_HEADER = "X-Request-Id";
 
-/** Matches ids that are safe in logs and headers. */
+/** The form of an id that is safe in logs and headers. */
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 
 /** Returns the id that the client has sent, if it is safe, and otherwise a new one. @param header the value of the client's `X-Request-Id` */

@@ -29,7 +29,7 @@ export interface Key {
   readonly scopes: ReadonlySet<Scope>;
 }
 
-/** The accepted keys of a server at this moment. If there are none, the server accepts every request. */
+/** The keys that a server accepts at this moment, which may change later. If there are none, the server accepts every request. */
 export interface KeySource {
   readonly current: readonly Key[];
 }

@@ -3,13 +3,13 @@
 /** The largest block size, in columns. The smallest adapters have 16 KiB of workgroup memory for the rows of a block. */
 export const MAX_BLOCKSIZE = 256;
 
-/** In columns, as in the code published with SparseGPT. */
+/** The block size in columns of the code published with SparseGPT. */
 export const DEFAULT_BLOCKSIZE = 128;
 
 /** The default `percdamp` of the code published with SparseGPT. */
 export const DEFAULT_DAMPING = 0.01;
 
-/** The damping up to which a failed factorisation is retried. Above it, the damping would outweigh the statistics. */
+/** The largest damping with which a failed factorisation is retried. A larger one would outweigh the statistics. */
 export const MAX_DAMPING = 1;
 
 /** The steps of the methods that always refit. Thirty steps recover less than 1 % more of the error than ten. */
@@ -52,18 +52,20 @@ export const LEAST_BYTES_PER_SECOND = 500;
 export const BODY_WINDOW_SECONDS = 15;
 
 /**
- * The seconds over which a host measures the rate of an answer while another request waits for its place. It is longer than for a body,
+ * The seconds over which a host measures the rate of an answer while another request waits for its place. They are more than for a body,
  * because the operating system takes an answer in bursts of several hundred kilobytes.
  */
 export const ANSWER_WINDOW_SECONDS = 60;
 
-/** The seconds over which the rate of an answer is measured while no other request waits. The system may take bytes every half hour. */
+/**
+ * The seconds over which the rate of an answer is measured while no other request waits. At the minimum rate, half an hour may pass between
+ * two bursts.
+ */
 export const ANSWER_PATIENCE_SECONDS = 3600;
 
 /**
- * The seconds for which a request waits for a place on the device. With the default queue of a host, clients that send nothing lose all
- * their places within this time, because 3 of at most 16 leave the queue every `BODY_WINDOW_SECONDS`. Proxies often end requests after 100
- * to 120 seconds.
+ * The seconds for which a request waits for a place on the device. Clients that send nothing cannot block a host for longer, because of the
+ * 16 requests in its queue by default, 3 lose their places every `BODY_WINDOW_SECONDS`. Proxies often end requests after 100 to 120 seconds.
  */
 export const QUEUE_SECONDS = 120;
 

@@ -79,7 +79,6 @@ const roundingFields = {
   }),
 };
 
-/** The names of these parameters. */
 export const ROUNDING_PARAMETERS = Object.keys(roundingFields) as (keyof typeof roundingFields)[];
 
 /** The parameters that a layer has in a request of its own and in a job. Numbers and booleans may be given as text. */
@@ -146,7 +145,7 @@ export const layerQuerySchema = z.strictObject({
   }),
 }).superRefine(reportBrokenRules);
 
-/** The schema of the parameters of a layer in a job. The job names the statistics of a layer in another member. Unknown names are refused. */
+/** The schema of the parameters of a layer in a job, which names stored statistics in another member. Unknown names are refused. */
 export const jobParametersSchema = z.strictObject(sharedFields).superRefine(reportBrokenRules);
 
 /** Valid parameters, with the defaults that do not depend on other parameters. */
@@ -206,7 +205,7 @@ function isRoundingParameter(name: string): boolean {
   return (ROUNDING_PARAMETERS as string[]).includes(name);
 }
 
-/** The largest multiple of `group` up to the default block size, or `group` itself if it is larger. */
+/** Returns the largest multiple of `group` up to the default block size, or `group` itself if it is larger. */
 function defaultBlocksize(group: number): number {
   return Math.max(1, Math.floor(DEFAULT_BLOCKSIZE / group)) * group;
 }

@@ -1,4 +1,4 @@
-/** Builds the npm package `pare-llm-client`, which is the SDK. It depends on no other package, because its files contain the libraries. */
+/** Builds the npm package `pare-llm-client`, which is the SDK bundled with its libraries. */
 
 import { VERSION } from "../../../src/protocol/version.ts";
 import { librariesOf, licencesText, modulesOfBundle } from "../../licences/libraries.ts";
@@ -6,7 +6,7 @@ import { ROOT } from "../command/places.ts";
 import { buildBrowserBundle, bundleClient } from "./bundle_client.ts";
 import { MAIN_DECLARATION, writeDeclarations } from "./write_declarations.ts";
 
-/** The types of the package, for the main file and for the file for browsers. */
+/** The declarations for the main file and for the file for browsers. */
 const TYPES = `./dist/types/${MAIN_DECLARATION}`;
 
 const PACKAGE = {

@@ -7,7 +7,6 @@ const ROOT = new URL("../../../", import.meta.url).pathname;
 const BANNER =
   `/*! pare-llm-client ${VERSION}, MIT licence. Contains zod, @noble/hashes, p-retry and is-network-error, MIT licence. */\n`;
 
-/** Options of {@link bundleClient}. */
 interface BundleOptions {
   /** Whether names and white space are shortened. */
   readonly minify: boolean;

@@ -21,7 +21,7 @@ const sourceUrls: Plugin = {
   },
 };
 
-/** Bundles the launcher, which Node runs, into one file. */
+/** Bundles the launcher, `pare.ts`, into one file. */
 export async function bundleLauncher(outfile: string): Promise<void> {
   await build({
     absWorkingDir: ROOT,

@@ -1,4 +1,4 @@
-/** Checks that an answer is the layer that was asked for, because a host or an edge may be another version, may be broken, or may lie. */
+/** Checks that an answer is the requested layer, because a host or an edge may have another version, may be broken, or may lie. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { parsePattern, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
@@ -15,10 +15,9 @@ import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { checkQuantized } from "./check_quantized.ts";
 import { malformedLayer, requireForm } from "./parse_answer.ts";
 
-/** A layer as it was asked for. */
 export interface RequestedLayer {
   readonly query: LayerQuery;
-  /** The tensors of the request. If they are unknown, the report of the answer says how large the layer is. */
+  /** The tensors of the request. If they are unknown, the shape is taken from the report of the answer. */
   readonly tensors?: LayerTensors;
 }
 
@@ -30,7 +29,7 @@ const MAX_KEPT_ZEROS = 0.1;
 
 /**
  * Checks shapes and dtypes, that every number is finite, and that the mask, the report and the query agree about the pruned entries.
- * The positions that a method chooses and the values of kept weights are not checked, because that would mean to solve the layer again.
+ * Which entries a method prunes, and the values of kept weights, are not checked, because the layer would have to be solved again.
  * @throws {MalformedAnswerError} naming the first difference
  */
 export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
@@ -160,7 +159,7 @@ function hasOriginalValues(
   return true;
 }
 
-/** Whether the answer says that some rows have their original weights, and the request may have the statistics that lead to such rows. */
+/** Whether some rows have their original weights by the report, which needs validation statistics in the request or at the host. */
 function mayHaveNearestRows({ report }: PrunedLayer, { query, tensors }: RequestedLayer): boolean {
   const isValidated = tensors?.validation_hessian !== undefined ||
     tensors?.validation_hessian_upper !== undefined;
@@ -189,7 +188,7 @@ function maskReader(mask: HostTensor | undefined, cols: number): (row: number, c
   return (row, col) => (data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
 }
 
-/** Returns a function that says whether an input was always 0 by the statistics of the request. All its weights may become 0. */
+/** Returns a function that says whether an input was always 0 by the statistics of the request. A method may set all its weights to 0. */
 function deadInputs(tensors: LayerTensors | undefined, cols: number): (col: number) => boolean {
   const { hessian, hessian_upper: upper, inputs } = tensors ?? {};
   if (hessian) return (col) => isZeroElement(hessian, col * (cols + 1));

@@ -14,7 +14,7 @@ import { malformedLayer } from "./parse_answer.ts";
 /** The number of bytes that an answer may need for its header, which has the names of its tensors and the report. */
 const MAX_HEADER_BYTES = 2 ** 20;
 
-/** Returns the largest length in bytes of the answer for a layer whose weight has this dtype and shape before pruning. */
+/** Returns the largest length in bytes of the answer. @param weight the dtype and the shape of the weight before pruning */
 export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
   const entries = weight.shape.reduce((product, extent) => product * extent, 1);
   const width = BYTES_PER_ELEMENT[wantedDtype(query, weight.dtype)];
@@ -23,7 +23,7 @@ export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtyp
 }
 
 /**
- * Decodes an answer, and checks that it is the layer that was asked for.
+ * Decodes an answer, and checks that it is the requested layer.
  * @throws {MalformedAnswerError} if `body` is not a safetensors file, lacks a tensor or the report, or as {@link checkPruned}
  */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>, requested: RequestedLayer): PrunedLayer {
@@ -47,7 +47,6 @@ function decodeFile(body: Uint8Array<ArrayBuffer>): DecodedFile {
   }
 }
 
-/** The tensors of an answer that make up its quantised weight. */
 const QUANTIZED_NAMES = ["codes", "scales", "zeros"];
 
 function readQuantized(tensors: ReadonlyMap<string, HostTensor>): QuantizedWeight {

@@ -1,10 +1,10 @@
-/** Downloads a blob and verifies its bytes, because an edge trusts a host's own statement of the digest of a result. */
+/** Downloads a blob and verifies its digest, because the edge has not verified the digest that a host gives for a result. */
 
 import type { CallOptions, Transport } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { MalformedAnswerError } from "../errors.ts";
 
-/** How often a blob is downloaded. If the first bytes were damaged on their way, the second ones are right. */
+/** How often a blob is downloaded at most. If the bytes were damaged in transit, the second attempt succeeds. */
 const ATTEMPTS = 2;
 
 /**

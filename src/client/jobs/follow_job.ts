@@ -1,4 +1,4 @@
-/** The loop that follows a job. It asks the server for the job again and again until the job has ended. */
+/** The loop that asks for a job until the job has ended. */
 
 import { sleep } from "../../base/waiting.ts";
 import { MalformedAnswerError } from "../errors.ts";
@@ -16,7 +16,7 @@ export interface JobPolling {
 }
 
 /**
- * Yields each layer of a job once, as soon as it is done or failed, until the job has ended.
+ * Yields each layer of a job once, as soon as its state is final, until the job has ended.
  * @param job the state of the job before the first pause
  * @throws {MalformedAnswerError} if the job gets other layers, or ends without the outcome of a layer
  * @throws the signal's reason as soon as the signal is aborted during a pause

@@ -1,4 +1,4 @@
-/** Follows a job. A job without progress is submitted again with the same key, which has an effect only if the edge does not run it. */
+/** Follows a job. A job without progress is submitted again with the same key, which has no effect if the edge still runs the job. */
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
@@ -32,7 +32,7 @@ export interface JobSubmission {
 }
 
 /**
- * Yields each layer of `job` once, as soon as it is done or failed, until the job has ended.
+ * Yields each layer of `job` once, as soon as its state is final, until the job has ended.
  * @throws {PareError} {ConnectionError} as `Jobs.get` and `Jobs.submit`
  */
 export async function* followOrResubmit(

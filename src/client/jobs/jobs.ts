@@ -1,4 +1,4 @@
-/** Durable jobs at an edge. A job names the uploaded tensors of its layers by their digests, and continues without this client. */
+/** The jobs of an edge. A job names the uploaded tensors of its layers by their digests, and continues if this client ends. */
 
 import * as z from "zod/mini";
 import { growingDelays } from "../../base/waiting.ts";
@@ -106,12 +106,12 @@ export class Jobs {
     );
   }
 
-  /** Cancels a job. Layers that are still queued or running fail with the code `cancelled`. */
+  /** Cancels a job. Layers that are still queued or running get the state and the error code `cancelled`. */
   async cancel(id: string, options: CallOptions = {}): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }
 
-  /** Yields each layer once, as soon as it is done or failed, until the job has ended. A failed layer does not end the loop. */
+  /** Yields each layer once, as soon as its state is final, until the job has ended. A failed layer does not end the loop. */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<LayerState, void, void> {
     const { pollMs = DEFAULT_POLL_MS, signal } = options;
     const nextJob = () => this.get(id, { signal });
@@ -136,7 +136,7 @@ export class Jobs {
   }
 }
 
-/** Returns the form of a weight with the shape in `report` and the widest dtype. */
+/** Returns the shape of the layer in `report`, with the widest dtype. */
 function largestWeight({ rows, cols }: Report): Pick<HostTensor, "dtype" | "shape"> {
   return { dtype: "F32", shape: [rows, cols] };
 }
@@ -153,7 +153,7 @@ function parseJob(body: Uint8Array<ArrayBuffer>): Job {
   throw new MalformedAnswerError("answer of /v1/jobs: is not a job");
 }
 
-/** Whether a layer has an outcome if its state says so, and only then. */
+/** Whether a layer has a report and a result if its state is `done`, and an error if and only if it is `failed` or `cancelled`. */
 function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
   if (state === "done") return report !== null && result !== null && error === null;
   const isSettled = state === "failed" || state === "cancelled";

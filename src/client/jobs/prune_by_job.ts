@@ -68,7 +68,7 @@ export interface SolvedJobLayer extends PrunedLayer {
   readonly name: string;
 }
 
-/** The error codes of a layer that may succeed in another job. `cancelled` is not among them, because somebody ended that job. */
+/** The error codes of layers that may succeed in another job. A `cancelled` layer is not submitted again, because somebody ended its job. */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set([
   "no_device",
   "device_lost",
@@ -112,7 +112,7 @@ export class JobFailedError extends Error {
 /**
  * Prunes `layers` at an edge and yields each of them once, in the order in which they are done.
  * @throws {JobFailedError} when the job has ended, if any layer failed
- * @throws {MalformedAnswerError} if a result is not the layer that was asked for
+ * @throws {MalformedAnswerError} if a result is not the requested layer
  * @throws {PareError} {ConnectionError} as `Uploads.uploadBlob` and the methods of `Jobs`
  */
 export async function* pruneByJob(
@@ -135,7 +135,7 @@ export async function* pruneByJob(
 
 const LAYER_NAME = "layer";
 
-/** Whether a request failed at the body limit of an edge, which names the URL of its uploads, or of a proxy, which sends no problem+json. */
+/** Whether a request exceeded the body limit of an edge (whose problem names the URL of uploads) or of a proxy (which sends no problem). */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;
   return error.uploads !== undefined || error.code === "unknown";

@@ -1,6 +1,5 @@
 /**
- * Encodes a context and a continuation as token ids, by the rule of lm-evaluation-harness for causal models, so that likelihoods are
- * comparable with published ones. No special tokens are added.
+ * Encodes a context and a continuation as token ids, by the rule of lm-evaluation-harness for causal models. No special tokens are added.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
@@ -39,13 +38,12 @@ export function encodeRequest(
   return { tokens: allTokens.subarray(Math.max(0, last - maxTokens), last), targets };
 }
 
-/** A request joins a bucket only if its length is at least this share of the longest request in the bucket. This limits the padding. */
+/** The shortest request of a bucket has at least this share of the length of the longest one, which limits the padding. */
 const MIN_LENGTH_RATIO = 0.75;
 
 /**
- * Divides the indices of `lengths` into buckets of similar length. The requests of a bucket are padded to the same length and run through
- * the model together, which loads the weights of the whole model once per bucket. Few buckets load less data, and many buckets need less
- * padding. The longest requests come first, both in the list of buckets and in each bucket.
+ * Divides the indices of `lengths` into buckets of similar length. The weights of the whole model are loaded once per bucket, so fewer
+ * buckets load less data, but need more padding. The longest requests come first, both in the list of buckets and in each bucket.
  * @param maxTokens the limit for the tokens of a bucket, including the padding. A request that exceeds the limit has a bucket of its own
  */
 export function bucketByLength(lengths: readonly number[], maxTokens = Infinity): number[][] {

@@ -1,6 +1,6 @@
 /**
- * Computes the log-likelihood of continuations under a model: the sum over their tokens of log p, where p is the probability that the model
- * gives to the token. Requests of similar length run together. Only the logits that predict a token of a continuation are computed.
+ * Computes the log-likelihood of continuations under a model. Requests of similar length run together, and the head computes only the
+ * logits that predict a token of a continuation.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -19,8 +19,8 @@ export interface Likelihood {
   /** The sum of log p over the tokens of the continuation, in nats. */
   readonly logLikelihood: number;
   /**
-   * Whether greedy decoding would generate the continuation, which means that every token is the most likely one. Among equally likely
-   * tokens, greedy decoding chooses the lowest id. Undefined if the option `greedy` was not set.
+   * Whether greedy decoding would generate the continuation. Of equally likely tokens, greedy decoding chooses the one with the lowest id.
+   * Undefined if the option `greedy` was not set.
    */
   readonly greedy?: boolean;
 }
@@ -93,8 +93,8 @@ async function runBucket(
       },
       onBatchDone,
       ({ first, count }) =>
-        bucket.slice(first, first + count).map(({ tokens, targets: { length: count } }, window) => (
-          { first: window * length + tokens.length - count, count }
+        bucket.slice(first, first + count).map(({ tokens, targets }, window) => (
+          { first: window * length + tokens.length - targets.length, count: targets.length }
         )),
     );
     return sumPerRequest(bucket, losses, matches);

@@ -1,6 +1,6 @@
 /**
- * Measures the perplexity of a model as the SparseGPT paper does. A text is cut into windows that do not overlap, and the model predicts
- * every token of a window but the first. Perplexity is exp(mean of −log p), where p is the probability that the model gives to the token.
+ * Measures the perplexity of a model as the SparseGPT paper does: exp(mean of −log p), where p is the probability that the model gives to
+ * the next token of a window. README.md has the whole definition.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -63,9 +63,9 @@ export async function computePerplexity(
 }
 
 /**
- * Counts the windows that a perplexity is computed of: the first `maxWindows` complete windows.
+ * Returns the number of windows from which a perplexity is computed: that of all complete windows, but at most `maxWindows`.
  * @param tokenCount the number of tokens of the text
- * @throws {RangeError} if there are fewer complete windows, or if a window has fewer than 2 tokens
+ * @throws {RangeError} if the text has no complete window or fewer than `maxWindows`, or if `seqlen` is less than 2
  */
 export function countWindows(tokenCount: number, seqlen: number, maxWindows = Infinity): number {
   if (seqlen < 2) throw new RangeError(`perplexity: needs windows of 2 tokens or more, got ${seqlen}`);

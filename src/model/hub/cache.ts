@@ -11,9 +11,8 @@ import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { readText } from "../../base/files/whole_file.ts";
 import type { HubReference } from "./reference.ts";
 
-/** The file system of the cache, which can also create links. */
 export interface CacheFileSystem extends WorkFileSystem {
-  /** Creates a link at `path` to `target` in the same cache. If the system does not support links, `target` is moved to `path` instead. */
+  /** Creates a link at `path` to `target`. If the system does not support links, `target` is moved to `path` instead. */
   link(target: string, path: string): Promise<void>;
 }
 
@@ -90,7 +89,7 @@ export class RepositoryCache {
     return `${this.snapshotFolder(commit)}/${path}`;
   }
 
-  /** Adds the blob at the path `blob` to a snapshot as the file `path` of the repository. */
+  /** Adds the blob that is stored at the path `blob` to a snapshot, as the file `path` of the repository. */
   async addToSnapshot(commit: string, path: string, blob: string): Promise<void> {
     await this.fs.makeFolder(dirname(this.filePath(commit, path)));
     await this.fs.link(blob, this.filePath(commit, path));

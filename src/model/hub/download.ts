@@ -118,7 +118,7 @@ export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
 }
 
 /** @param expected the digest from the listing. Its length decides between SHA-256 and git's SHA-1 */
-export async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
+async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
   const isGit = expected.length === 40;
   const hash = createHash(isGit ? "sha1" : "sha256");
   if (isGit) hash.update(`blob ${file.byteLength}\0`);

@@ -76,8 +76,8 @@ export class HubAccess {
 
   /**
    * Calls `attempt` again after a {@link HubUnreachable}, at most 4 times.
-   * @param progress a measure of the progress of all attempts, such as the bytes received. Failed attempts that made progress are not
-   * counted
+   * @param progress returns a number that grows with the progress of all attempts, such as the bytes received. A failed attempt that made
+   * progress does not count as one of the 4
    */
   retry<T>(attempt: () => Promise<T>, progress: () => number = () => 0): Promise<T> {
     let lastProgress = progress();
@@ -141,7 +141,7 @@ export class HubAccess {
   }
 }
 
-/** The form of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred. */
+/** The form of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred files. */
 const FILE_LIST: AnswerForm = {
   schema: z.array(z.object({ type: z.string(), path: z.string(), size: z.int().check(z.minimum(0)) })),
   maxPages: 20,

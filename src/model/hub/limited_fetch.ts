@@ -13,7 +13,7 @@ const PUBLIC_HUB = "https://huggingface.co";
 /** The largest accepted answer in JSON. A page of the listing has up to 1000 files and takes about 300 kB. */
 const MAX_ANSWER_BYTES = 16 << 20;
 
-/** Returns `fetch` without the access token in requests to other servers than the hub. The server of a download needs no token. */
+/** Returns a `fetch` that removes the access token from requests to other servers than the hub, such as the servers of downloads. */
 export function withoutForeignToken(
   send: typeof fetch,
   hubUrl: string | undefined,
@@ -41,7 +41,7 @@ export interface AnswerForm {
 }
 
 /**
- * Returns `fetch` for requests to the hub's API, whose answers are checked.
+ * Returns a `fetch` that checks the answers of the hub's API.
  * @throws {ModelError} (the returned function) if there are more pages than `maxPages`, if a page is longer than 16 MiB, or if
  * it does not match the schema
  */

@@ -20,7 +20,7 @@ export function isHubReference(text: string): boolean {
   return text.startsWith(PREFIX);
 }
 
-/** The revision is `main` if the reference has none. @throws {ModelError} if `text` does not have the form `hf:OWNER/NAME[@REVISION]` */
+/** Parses `hf:OWNER/NAME[@REVISION]`. The default revision is `main`. @throws {ModelError} if `text` has another form */
 export function parseReference(text: string): HubReference {
   const [repo, ...revisions] = text.slice(PREFIX.length).split("@");
   const [revision = DEFAULT_REVISION] = revisions;

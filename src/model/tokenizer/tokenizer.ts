@@ -25,7 +25,7 @@ export type TextFormat = "txt" | "jsonl";
 
 /** The parsed files of a tokenizer. */
 export interface TokenizerFiles {
-  /** The object in tokenizer.json, or one of the same form that is made of the older files. */
+  /** The object in tokenizer.json, or an object of the same form that is made from vocab.json and merges.txt. */
   readonly definition: Readonly<Record<string, unknown>>;
   /** The object in tokenizer_config.json, merged with the special tokens in special_tokens_map.json. */
   readonly settings: Readonly<Record<string, unknown>>;
@@ -118,7 +118,7 @@ function encode(tokenizer: Tokenizer, text: string): Uint32Array {
   throw new ModelError(`the text needs the token ${token}, for which the tokenizer has no id`);
 }
 
-/** The library checks most parts of a definition only when it uses them. */
+/** Throws a ModelError if the library fails, because it checks most parts of a definition only when it uses them. */
 function runTokenizer(tokenizer: Tokenizer, text: string): { ids: number[]; tokens: string[] } {
   try {
     return tokenizer.encode(text);

@@ -29,7 +29,6 @@ const CONDITIONAL_RESPONSES = {
   412: { description: "If-Match does not have the ETag of the blob" },
 };
 
-/** Reads a blob. */
 export const READ_BLOB = {
   method: "get",
   path: "/v1/blobs/{digest}",
@@ -60,7 +59,6 @@ export const READ_BLOB = {
   problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
 
-/** Asks whether a blob is stored. */
 export const HAS_BLOB = {
   ...READ_BLOB,
   method: "head",

@@ -9,7 +9,7 @@ export interface BodyTensor {
   readonly shape: string;
   /** The accepted dtypes, or the dtype of an answer. */
   readonly dtype: string;
-  /** What the tensor has, and in which order. */
+  /** The contents of the tensor, and their order. */
   readonly contents: string;
 }
 
