@@ -1,6 +1,6 @@
 /**
- * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured, the edge refuses the requests that
- * it would serve itself, unless `EDGE_OPEN` is set. The other requests are forwarded, and the host checks them.
+ * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured and `EDGE_OPEN` is not set, the edge
+ * refuses the requests that it would serve itself. The other requests are forwarded, and the host checks their keys.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
@@ -11,12 +11,12 @@ import type { EdgeBindings, EdgeEnv } from "./bindings.ts";
 
 const RATE_PERIOD_SECONDS = 60;
 
-/** The treatment of a request if no keys are configured: it is refused, or the host checks it. */
+/** The treatment of a request if no keys are configured and `EDGE_OPEN` is not set: it is refused, or the host checks its key. */
 type KeylessPolicy = "refuse" | "leave to host";
 
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or unknown, or if no keys are configured and
- * `keyless` is "refuse". It answers 403 if the key lacks the scope, and 429 if the key is over its rate limit.
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or unknown, 403 if the key lacks the scope, and
+ * 429 if the key is over its rate limit.
  */
 export function requireEdgeKey(
   scope: Scope,
@@ -30,7 +30,7 @@ export function requireEdgeKey(
 
 /**
  * If the edge is open to requests without a key, answers 400 unless the header `Host` and the URL name loopback or one of `PARE_HOSTS`.
- * Otherwise a page of the internet could point its own name to an edge on the user's machine.
+ * `protocol/host_names.ts` describes the attack that this prevents.
  */
 export const requireOpenEdgeName: MiddlewareHandler<EdgeEnv> = async (c, next) => {
   if (isOpen(c.env)) {

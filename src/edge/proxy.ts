@@ -19,8 +19,7 @@ export const PROXY_PROBLEMS = ["internal", "no_device"] as const satisfies Probl
 
 /**
  * The headers that the host receives. All others describe the client or the connection to the edge, such as cookies, `Forwarded` and
- * `Proxy-Authorization`. `Origin` is left out too: the edge answers for the origins that it allows, and with the header the host would add
- * those of its own list.
+ * `Proxy-Authorization`. `Origin` is left out, because the edge itself allows origins, and the host would add those of its own list.
  */
 const FORWARDED_HEADERS: readonly string[] = [
   "accept",
@@ -39,7 +38,7 @@ const FORWARDED_HEADERS: readonly string[] = [
   "user-agent",
 ];
 
-/** The paths whose whole answer must arrive in time. Other answers may be long, so only their start is limited. */
+/** The paths whose whole answer must arrive in time. Other answers may be long, so only their headers must arrive in time. */
 const PROBES: readonly string[] = ["/healthz", "/readyz", "/metrics"];
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
@@ -78,13 +77,13 @@ export async function proxyToHost(
   return response;
 }
 
-/** Returns the URL of the request at the host. Resolving the path against the host's URL could name another host, if it begins with `//`. */
+/** Returns the URL of the request at the host. The path is not resolved against the host's URL, because a path with `//` could name another. */
 function targetOf(c: Context<EdgeEnv>, host: string): URL {
   const { pathname, search } = new URL(c.req.url);
   return Object.assign(new URL(host), { pathname, search });
 }
 
-/** Sends the request to the host. A request without a body is aborted if the host does not answer in time. */
+/** Sends the request to the host. If the request has no body, it is aborted when the host does not answer in time. */
 async function fetchInTime(
   c: Context<EdgeEnv>,
   target: URL,
@@ -92,7 +91,7 @@ async function fetchInTime(
 ): Promise<Response> {
   const { raw } = c.req, seconds = wholeNumber(c.env, "EDGE_HOST_TIMEOUT", DEFAULT_TIMEOUT_SECONDS, 1);
   const late = new AbortController();
-  // A solve takes as long as it takes, so requests with a body have no limit.
+  // A request with a body may be a solve, which can take minutes.
   const timer = raw.body ? undefined : setTimeout(() => {
     late.abort(new Error(`the host did not answer within ${seconds} s`));
   }, seconds * 1000);

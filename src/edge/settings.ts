@@ -10,7 +10,7 @@ import { Refusal } from "../protocol/refusal.ts";
 /** The largest number of rows or columns of a layer that the Worker solves itself. With 1024 × 1024, that takes a fraction of a second. */
 export const MAX_SMALL_FEATURES = 1024;
 
-/** The most bytes of bodies of small layers in memory at once. A Worker has 128 MB, and a solve needs as much memory again as its body. */
+/** The largest sum of bodies in memory at once, in bytes. A Worker has 128 MB, and a solve needs as much memory again as its body. */
 export const MAX_SMALL_BYTES_IN_FLIGHT = 32 * 2 ** 20;
 
 /** The largest body of a small layer in bytes. A 1024 × 1024 layer with its statistics takes 9 MiB. The rest is room for raw `inputs`. */
@@ -29,7 +29,7 @@ type NumericVariable =
 
 /**
  * Returns the variable `name` as a whole number, or `fallback` if it is not set.
- * @throws {RangeError} if the value is not a whole number of at least `minimum`, because a default in its place could lift a limit unnoticed
+ * @throws {RangeError} if the value is not a whole number of at least `minimum`. With the default in its place, nobody would notice the mistake
  */
 export function wholeNumber(
   env: EdgeBindings,
@@ -51,7 +51,7 @@ export function requireHostSecret(env: EdgeBindings): string {
   return env.EDGE_HOST_SECRET;
 }
 
-/** Returns the registry of hosts, which is one object for the whole deployment. @throws {Refusal} `unsupported` without the binding HOSTS */
+/** Returns the registry of hosts of the whole deployment. @throws {Refusal} `unsupported` without the binding HOSTS */
 export function findRegistry({ HOSTS }: EdgeBindings): Remote<HostRegistry> {
   return requireBound(HOSTS, "has no registry of hosts, because HOSTS").getByName("hosts");
 }

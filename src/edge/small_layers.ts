@@ -3,9 +3,8 @@
  * them. No other part of the edge reads tensors.
  *
  * The whole body is read into memory before the solve begins, and the answer is complete before it is sent. The bytes of all bodies in
- * memory are bounded. If a body does not fit, the answer is 429 `busy`. In between, the solve waits for no I/O, so it ends before the
- * Worker handles another event. Solves therefore do not compete for the Worker's 128 MB, and a connection that breaks cannot leave memory
- * in use.
+ * memory are bounded. If a body does not fit, the answer is 429 `busy`. The solve itself waits for no I/O, so it ends before the Worker
+ * handles another event. Solves therefore do not compete for the Worker's 128 MB, and a broken connection cannot keep memory in use.
  *
  * A deployed Worker's clock stands still while it computes, so `seconds` in the report is 0 there.
  */
@@ -119,7 +118,6 @@ async function* singleChunk(
   yield await Promise.resolve(bytes);
 }
 
-/** A budget of bytes. */
 export class ByteBudget {
   #free: number;
 

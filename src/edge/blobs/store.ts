@@ -1,6 +1,6 @@
 /**
- * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. The pointer `blobs/HEX` has the key of the bytes in its metadata.
- * It is written only after the bytes have been verified, so nobody finds wrong bytes under a digest.
+ * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. An empty object `blobs/HEX`, the pointer, has the key of the bytes
+ * in its metadata. The pointer is written only after the bytes have been verified, so nobody finds wrong bytes under a digest.
  */
 
 import type { EdgeBindings } from "../bindings.ts";
@@ -63,8 +63,8 @@ export function isFresh(env: EdgeBindings, { stored }: StoredBlob): boolean {
 }
 
 /**
- * Makes the bytes at `key`, whose digest is verified, the blob with this digest. If a blob exists that is not on its last day, the new bytes
- * are deleted, and that blob is returned.
+ * Makes the bytes at `key`, whose digest is verified, the blob with this digest. If such a blob exists already and is not on its last day,
+ * deletes the new bytes and returns the existing blob.
  * @throws {Refusal} `not_found` if the bytes were deleted before they became a blob
  */
 async function publishBlob(
@@ -126,7 +126,7 @@ export function readPointer(pointer: R2Object): StoredBlob | undefined {
   };
 }
 
-/** The extension of Web Crypto that only the Workers runtime has. */
+/** The class of Web Crypto that only the Workers runtime has. */
 interface StreamingCrypto {
   readonly DigestStream: new (
     algorithm: "SHA-256",

@@ -1,7 +1,4 @@
-/**
- * The routes of `/v1/hosts`. GPU hosts register themselves here, and operators list the hosts that are alive. A host's request carries a
- * ticket instead of an API key. A ticket is a signature with the secret that edge and hosts share.
- */
+/** The routes of `/v1/hosts`. GPU hosts register themselves here with tickets, and operators list the hosts that are alive. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -38,7 +35,6 @@ const deregister = createRoute({
   responses: { 204: { description: "The host is no longer registered" } },
 });
 
-/** Mounts the resources. */
 export function hostRoutes(app: EdgeApp): void {
   app.use("/v1/hosts", requireEdgeKey("metrics"));
   app.use("/v1/hosts/:id", async (c, next) => {

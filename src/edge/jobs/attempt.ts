@@ -12,7 +12,7 @@ import { askHost, cancelTask } from "./host_client.ts";
 import type { JobBlobs, JobContext } from "./job_context.ts";
 import type { Attempt } from "./job_record.ts";
 
-/** The longest time of one task, including the transfer of its tensors. After that, the layer is tried at another host. */
+/** The longest time of one task, including the transfer of its tensors. A task that takes longer is cancelled, and the attempt fails. */
 const ATTEMPT_MILLISECONDS = 30 * 60_000;
 
 /** The first and the longest pause, in milliseconds, between two requests for a free host or for the state of a task. */
@@ -60,7 +60,7 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   }
 }
 
-/** Ends an attempt that found only busy hosts. The last one records the error of the layer. @throws {HostBusyError} if another may follow */
+/** Ends an attempt that found only busy hosts. The last attempt records the error. @throws {HostBusyError} if another attempt may follow */
 async function endBusyAttempt(
   error: HostBusyError,
   position: number,

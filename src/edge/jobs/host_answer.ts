@@ -1,4 +1,4 @@
-/** Reads and checks the answer of a GPU host about a task. Another server may be at the address of the host. */
+/** Reads and checks the answer of a GPU host about a task. The answer may come from another server at the address of the host. */
 
 import { z } from "zod";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
@@ -23,7 +23,7 @@ export class HostBusyError extends Error {
 /** A host could not be reached, or cannot work. The failure is transient, because another host may succeed. */
 export class HostFailedError extends Error {
   override name = "HostFailedError";
-  /** Whether no working host seems to be at the address. A host that answers with a problem is alive, and stays available to other clients. */
+  /** Whether the host must be deregistered, because it does not answer, or because its answer is not that of the registered host. */
   readonly isGone: boolean;
 
   constructor(message: string, { isGone = false, ...options }: ErrorOptions & { isGone?: boolean } = {}) {
@@ -69,7 +69,7 @@ export async function readTaskAnswer(response: Response, name: string): Promise<
     // The detail of the host has the internal address of the blob.
     throw new TaskRefusedError(code, "the host read a blob whose bytes do not have its digest");
   }
-  // Status 401 means that the host has restarted. The ticket names the id of the earlier process.
+  // Status 401 means that the host has restarted, because the ticket names the id of the earlier process.
   throw new HostFailedError(`${name}: ${status} ${code} ${detail}`, { isGone: status === 401 });
 }
 

@@ -15,8 +15,7 @@ import {
 } from "./job_record.ts";
 
 /**
- * The record of one job, with the functions that need a clock. The Durable Objects of the binding `JOB_RECORDS` have the methods of this
- * class. `JobRecord` describes the methods that both classes have.
+ * The methods of the Durable Objects of the binding `JOB_RECORDS`. `JobRecord` describes the methods that both classes have.
  */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];

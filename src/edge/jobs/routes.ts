@@ -30,13 +30,12 @@ import { routeConfig } from "../../protocol/resources/operation.ts";
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
 
-/** A Workflow that has not called the record of its job for this long does not run. An attempt calls it at least every half minute. */
+/** A Workflow that has not called the record of its job for this long does not run. It normally calls the record every ten seconds. */
 const DEFAULT_SILENCE_SECONDS = 60;
 
 /** The largest request in bytes. It has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
-/** Mounts the resources. */
 export function jobRoutes(app: EdgeApp): void {
   // The pattern also matches /v1/jobs itself.
   app.use("/v1/jobs/*", requireEdgeKey("jobs"), requireJsonBody(MAX_JOB_BYTES, "the job"));
@@ -77,7 +76,7 @@ export function jobRoutes(app: EdgeApp): void {
 
 /**
  * Creates the record of the job and then its Workflow. A repeated request creates a missing Workflow, and restarts one without progress.
- * @throws {Refusal} `unsupported` without a binding, `not_found` without a blob, or `idempotency_conflict` if the job has another request
+ * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob is, or `idempotency_conflict` if the job has another request
  */
 async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
@@ -105,8 +104,7 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
 const MAX_CONCURRENT_LOOKUPS = 6;
 
 /**
- * Checks that the blobs of a new job exist and will exist for at least another day. Otherwise a layer would fail only after a host had been
- * chosen for it.
+ * Checks that the blobs of a new job exist and will exist for at least another day, so that the client learns of a missing blob at once.
  * @throws {Refusal} `not_found` with the digest in the member `blob`, and the layer that names the blob
  */
 async function requireBlobs(env: EdgeBindings, { layers }: JobRequest): Promise<void> {

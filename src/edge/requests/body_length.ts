@@ -8,7 +8,7 @@ import type { EdgeEnv } from "../bindings.ts";
 import { wholeNumber } from "../settings.ts";
 import { clientLeft } from "./read_body.ts";
 
-/** The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes about 600 kB. */
+/** The largest JSON body in bytes. The largest body of a regular client lists 10,000 uploaded parts in about 600 kB. */
 export const MAX_JSON_BODY_BYTES = 2 ** 20;
 
 /** Returns middleware that checks the size of a JSON body, and refuses invalid UTF-8, whose bytes the parser would replace. */
@@ -61,7 +61,7 @@ export function requireBodyLength(c: Context<EdgeEnv>): number {
 }
 
 /**
- * Does {@link requireBodyLength}, and checks that the body has at most `limit` bytes. `subject` names the body in the error.
+ * Checks the body as {@link requireBodyLength} does, and that it has at most `limit` bytes. `subject` names the body in the error.
  * @throws {Refusal} `length_required`, or `too_large` with `limit`
  */
 export function limitBody(c: Context<EdgeEnv>, limit: number, subject: string): void {

@@ -1,6 +1,6 @@
 /**
  * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13), and its Range header (section
- * 14.2). The resources of the edge have no times of modification, so conditions on dates never hold.
+ * 14.2). The resources of the edge have no times of modification, so `If-Modified-Since` and `If-Unmodified-Since` are ignored.
  */
 
 import type { HonoRequest } from "hono";
@@ -26,7 +26,7 @@ export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | und
   return ifNoneMatch.trim() === "*" || tags.includes(etag) ? 304 : undefined;
 }
 
-/** Returns the header `Range`, unless `If-Range` has another ETag, because the client then has a part of other bytes. */
+/** Returns the header `Range`. Undefined if `If-Range` has another ETag, because the client then has a part of other bytes. */
 export function honouredRange(request: HonoRequest, etag: string): string | undefined {
   const condition = request.header("If-Range");
   return condition === undefined || condition.trim() === etag ? request.header("Range") : undefined;

@@ -1,6 +1,6 @@
 /**
- * Refuses methods that a known path does not have, before anything else happens to the request. Otherwise the edge would forward such a
- * request to a host, or answer that the path is unknown.
+ * Refuses methods that a known path does not have. Otherwise the edge would forward such a request to a host, or answer that the path is
+ * unknown.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
