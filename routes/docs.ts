@@ -1,6 +1,6 @@
 /**
  * `GET /docs`: the contract as a page, shown by Scalar, and the script of Scalar. The host itself serves the script, so the page needs no
- * other server. An edge serves the page itself, so the page shows the document of the edge. Only the script comes from the host.
+ * other server.
  */
 
 import type { Context } from "hono";

@@ -1,8 +1,4 @@
-/**
- * The middleware of a host. `requestId`, `securityHeaders` and `logRequests` run for every request. `requireKey` protects a resource with
- * API keys. `requireTicket` protects the resource that only an edge uses. An edge is the public server in front of GPU hosts, and it signs
- * a ticket for each request that it sends to a host.
- */
+/** The middleware of a host. `app.ts` chooses the paths to which it applies. */
 
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
@@ -18,8 +14,8 @@ import { stackOf } from "../src/base/errors.ts";
 import type { HostEnv } from "./host_app.ts";
 
 /**
- * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. The id is the one that the client has sent, if
- * that is safe in logs and headers, and otherwise a new one.
+ * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. If the client has sent a well-formed id, it is
+ * used.
  */
 export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
   const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
@@ -30,8 +26,7 @@ export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
 
 /**
  * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The two differ if the
- * request line has a whole URL. Requests of this process have no such header, and those of a connection need none if every name is
- * accepted.
+ * request line has a whole URL. A request without the header passes if it comes from this process, or if every name is accepted.
  */
 export function hostName(names: readonly string[] | undefined): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
@@ -44,10 +39,7 @@ export function hostName(names: readonly string[] | undefined): MiddlewareHandle
   };
 }
 
-/**
- * Forbids browsers to guess another media type than the declared one, to show an answer in a frame of another page, and to send the address
- * of a page of the host to others. An answer that is no page may load nothing. A page has a policy of its own, which stays.
- */
+/** Adds the security headers of `src/pages/page_headers.ts`. A page has headers of its own, which stay. */
 export const securityHeaders: MiddlewareHandler<HostEnv> = async (c, next) => {
   await next();
   addSecurityHeaders(c.res.headers);
@@ -100,7 +92,7 @@ export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<Hos
  * for one body only.
  * @param secret the secret that host and edge share
  * @param audience the id of this host
- * @param bodyMilliseconds the time within which the body must arrive, which is at most 64 KiB
+ * @param bodyMilliseconds the time within which the whole body must arrive
  * @param now returns milliseconds since 1970
  */
 export function requireTicket(

@@ -1,6 +1,6 @@
 /**
- * Starts a host, the server that prunes layers on one device. `serve` opens the device, listens for requests, and returns the URL and a
- * function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
+ * Starts a host, the server that prunes layers on one device. If this file is run as a program, it reads its options from environment
+ * variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
  *     PARE_PRODUCTS          auto, own, or the path of a library (`--products` of `pare serve`)
@@ -15,7 +15,7 @@
  *                            of loopback, and beyond loopback every name
  *     PARE_CORS_ORIGINS      the origins of the pages that may use the API from a browser (`src/protocol/cors.ts`). Default: none
  *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
- *                            the connection to an edge, the public server in front of GPU hosts (`src/host/edge_options.ts`)
+ *                            the connection to an edge (`src/host/edge_options.ts`)
  */
 
 import type { Backend } from "../src/device/backend.ts";
@@ -49,7 +49,7 @@ import { readKeySettings } from "./key_settings.ts";
 
 export interface ServeOptions
   extends Omit<HostSettings, "edge" | "docsScript" | "keyFile">, BackendLibraries {
-  /** The file of the accepted keys, which the host reads again every few seconds. Takes the place of `keys`. @default none */
+  /** The file of the accepted keys, which the host reads again every few seconds. Replaces `keys`. @default none */
   readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
@@ -179,7 +179,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
 }
 
-/** Whether an answer is a stream that ends by itself if its client is too slow (`answer_stream.ts`). Smaller answers are sent in one piece. */
+/** Whether an answer is a stream that fails by itself if its client is too slow (`answer_stream.ts`). Smaller answers are sent in one piece. */
 export function isPaced({ headers }: Response): boolean {
   return headers.get("Content-Type") === SAFETENSORS_TYPE &&
     Number(headers.get("Content-Length")) > MAX_WHOLE_BYTES;

@@ -27,7 +27,7 @@ export interface TransportOptions {
   readonly onJob?: (id: string, layers: number) => void;
 }
 
-/** A request. It may be sent several times, because all requests of the HTTP contract are idempotent. */
+/** A request. It may be sent several times, because all requests of the HTTP contract can be repeated safely. */
 export interface TransportRequest {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly path: string;
