@@ -1,9 +1,6 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/**
- * The page `/docs`, which shows the contract with Scalar. A host serves the script of Scalar itself, so the page needs no other server. An
- * edge passes requests for this script on to its host.
- */
+/** The page `/docs`, which shows the contract with Scalar. A host serves Scalar's script itself, and an edge fetches it from its host. */
 
 import { renderPage, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";

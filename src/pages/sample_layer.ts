@@ -10,7 +10,7 @@ const ROWS = 128, COLS = 256, TOKENS = 512;
 /** The inputs of a token are mixtures of this many factors, as the activations of a trained network are. */
 const FACTORS = 24;
 
-/** The mask of the first 64 rows and columns after SparseGPT at 50 %, one bit per weight, as a host answers it. A test compares both. */
+/** The mask of the first 64 rows and columns after SparseGPT at 50 %, one bit per weight. A test compares it with the answer of a host. */
 const CORNER_MASK =
   "t62hOiOzPXy37++lEPdzPEQuKtSvgHqM1GuZcbt27cX8me+7tSd27jt07xUwD6NeZ7pZAPbuPhdqyWlkKBZMhOvEo//5Sf1Es27p" +
   "hCAI7EIwEXGNcJHAfLDqKibwreDsRIS1ujCDOykqVbEgQJFtYHgGHU85yxEBOezgaXaR4myBACxACXMiTUZXPihsaz66hyO94Tc5" +

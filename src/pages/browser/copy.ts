@@ -18,7 +18,7 @@ for (const snippet of document.querySelectorAll(".snippet")) {
   });
 }
 
-/** Copies the text of an element. Browsers offer the clipboard to pages of loopback and of https only, so the text is selected otherwise. */
+/** Copies the text of an element. Only pages of loopback and of https have the clipboard, so on other pages the text is selected first. */
 async function copy(element: HTMLElement): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(element.textContent);

@@ -30,7 +30,12 @@ export function formatSeconds(seconds: number): string {
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`;
 }
 
-/** Formats how long ago something was, in whole seconds. */
+/** Returns the start of an id, which distinguishes a few hosts or jobs. */
+export function shortId(id: string): string {
+  return id.slice(0, 8);
+}
+
+/** Formats the time since an event. */
 export function formatAge(milliseconds: number): string {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
   return seconds < 1 ? "now" : `${formatSeconds(seconds)} ago`;

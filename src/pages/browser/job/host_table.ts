@@ -2,7 +2,7 @@
 
 import type { EdgeHost } from "../../../protocol/messages.ts";
 import { make, makeCell, setText } from "../dom.ts";
-import { formatAge } from "../format.ts";
+import { formatAge, shortId } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
 
 interface HostState extends EdgeHost {
@@ -47,9 +47,4 @@ function createRow(): Row<HostState> {
       seen.parentElement?.classList.toggle("lost", isLost);
     },
   };
-}
-
-/** Returns the start of an id, which is enough to tell a few hosts apart. */
-export function shortId(id: string): string {
-  return id.slice(0, 8);
 }

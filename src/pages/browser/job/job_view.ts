@@ -2,13 +2,13 @@
 
 import type { Job, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
 import { byId, setText } from "../dom.ts";
+import { shortId } from "../format.ts";
 import { type JobEvent, jobEvents } from "./job_events.ts";
 import { hasEnded } from "../../../protocol/job_state.ts";
 import { showState } from "./job_table.ts";
 import { LayerTable } from "./layer_table.ts";
 import { showProblem } from "../problem.ts";
 
-/** The functions that the page gives to the view. */
 export interface JobViewOptions {
   /** Returns the client of the edge. */
   readonly jobs: () => Jobs;
@@ -34,7 +34,7 @@ export class JobView {
     this.#again.addEventListener("click", () => void this.#act(() => this.#submitAgain()));
   }
 
-  /** Follows the job with this id until it has ended, or until another call. Without an id the section is hidden. */
+  /** Follows the job with this id until it has ended, or until the next call. Without an id, hides the section. */
   async follow(id: string | undefined): Promise<void> {
     this.#following?.abort();
     this.#section.hidden = id === undefined;
@@ -43,7 +43,7 @@ export class JobView {
     this.#table.show([]);
     showProblem(this.#problem, undefined);
     if (id === undefined) return;
-    setText(byId("job-title", HTMLElement), `Job ${id.slice(0, 8)}`);
+    setText(byId("job-title", HTMLElement), `Job ${shortId(id)}`);
     this.#showHead();
     this.#showConnection("connecting");
     const following = this.#following = new AbortController();
@@ -65,7 +65,7 @@ export class JobView {
     if (event.type === "job") {
       this.#job = event.job;
       const { id, name, layers } = event.job;
-      setText(byId("job-title", HTMLElement), name === null ? `Job ${id.slice(0, 8)}` : `Job ${name}`);
+      setText(byId("job-title", HTMLElement), `Job ${name ?? shortId(id)}`);
       for (const layer of layers) this.#layers.set(layer.name, layer);
       this.#table.show(layers);
     } else {
@@ -116,7 +116,7 @@ export class JobView {
     if (!this.#job) return;
     const { name, id } = this.#job;
     const job = await this.#options.jobs().submit(this.#unsolved().map(requestOf), {
-      name: `${name ?? id.slice(0, 8)}, again`,
+      name: `${name ?? shortId(id)}, again`,
     });
     this.#options.onChange(job.id);
   }

@@ -9,7 +9,7 @@ export interface LayerInput {
   readonly tensors: LayerTensors;
 }
 
-/** The tensors of a request. A file with any others is no layer. */
+/** The tensors of a request that the playground accepts. */
 const NAMES = ["weight", "hessian", "hessian_upper", "inputs", "mask"];
 
 /** The largest header that is read. The format allows no larger one. */

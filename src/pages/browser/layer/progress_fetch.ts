@@ -1,7 +1,4 @@
-/**
- * Sends a request with XMLHttpRequest, because `fetch` does not report how much of a body has been sent. The SDK accepts the function in place
- * of `fetch`.
- */
+/** Sends requests of the SDK with XMLHttpRequest, because `fetch` does not report how much of a body has been sent. */
 
 /** The progress of one request. */
 export interface Progress {

@@ -10,10 +10,10 @@ import { maskSection } from "./mask_picture.ts";
 /** The end of the names of files with layers. */
 const EXTENSION = /\.safetensors$/;
 
-/** The URL of the latest download. It is revoked at the next one, because the browser keeps the bytes of the file for it. */
+/** The URL of the latest download. The next download revokes it, because the browser holds the bytes of the file until then. */
 let downloadUrl: string | undefined;
 
-/** Magnitude's error. `pending`: it is not known yet. `same`: the result itself is magnitude's. `null`: no error is known. */
+/** Magnitude's error. `pending`: it is being computed. `same`: the result itself is magnitude's. `null`: it could not be computed. */
 export type Baseline = number | null | "pending" | "same";
 
 /** The element of the errors in the latest result. */

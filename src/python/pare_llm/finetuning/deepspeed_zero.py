@@ -97,7 +97,7 @@ def _zero_partitioned_gradients(weights: list[tuple[nn.Parameter, PackedMask]]) 
 
 @torch.no_grad()
 def _zero_partitions(weights: list[tuple[nn.Parameter, PackedMask]]) -> None:
-    """Set the masked entries of the f32 partitions to zero. `KeptZeros.apply` does so in the model's dtype."""
+    """Set the masked entries of the f32 partitions to zero. `KeptZeros.apply` masks the other partitions."""
     if not weights:
         return
     from deepspeed.utils import safe_get_local_fp32_param, safe_set_local_fp32_param
