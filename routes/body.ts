@@ -24,7 +24,7 @@ export interface RequestBody {
 /** The parts of a host that a body needs. */
 type BodyServices = Pick<HostServices, "limits" | "clock">;
 
-/** Checks the headers and returns the body. @throws {Refusal} `unsupported_media_type`, `length_required`, `too_large` */
+/** Checks the headers of the body. @throws {Refusal} `unsupported_media_type`, `length_required`, `too_large` */
 export function requestBody(c: Context<HostEnv>, services: BodyServices): RequestBody {
   requireSafetensorsType(c.req.header("Content-Type"));
   requireNoEncoding(c.req.header("Content-Encoding"));
@@ -127,7 +127,7 @@ export function openBodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): B
   };
 }
 
-/** Returns a reader that fills the caller's buffers. Returns undefined unless `body` is a byte stream, such as the body of a connection. */
+/** Returns a reader that fills the caller's buffers, or undefined unless `body` is a byte stream. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });
@@ -146,7 +146,7 @@ function plainReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader 
 /** The number of bytes between two pauses. Their transfer takes ten to thirty milliseconds. */
 const BYTES_BETWEEN_PAUSES = 16 * 2 ** 20;
 
-/** Pauses for two to three milliseconds, with a timer of 0 ms. With `setImmediate` alone, the event loop accepts no new connections. */
+/** Pauses for 2 to 3 ms, with a timer of 0 ms. With `setImmediate` alone, the event loop accepts no new connections. */
 export function longPause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }

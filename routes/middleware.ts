@@ -51,7 +51,7 @@ export const namedParameters: MiddlewareHandler<HostEnv> = async (c, next) => {
   await next();
 };
 
-/** Returns middleware that writes one log entry per request and updates the metrics, as soon as the headers of the answer are ready. */
+/** Returns middleware that logs a request and counts it in the metrics, when the headers of the answer are ready. */
 export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
     const start = clock();

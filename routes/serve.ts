@@ -54,15 +54,15 @@ export interface ServeOptions
   /** @default "auto" */
   readonly backend?: BackendChoice;
   readonly open?: () => Promise<Backend>;
-  /** The address to listen on. Without keys it must be one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */
+  /** The address to listen on, without keys one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */
   readonly hostname?: string;
   /** The port to listen on. 0 chooses a free port. @default 8000 */
   readonly port?: number;
-  /** Called once per request, and for events such as a registration. @default a function that prints each entry as a line of JSON */
+  /** Called once per request, and for events such as a registration. @default prints each entry as a line of JSON */
   readonly log?: (entry: LogEntry) => void;
   /** The limits of the connections. @default DEFAULT_CONNECTION_LIMITS */
   readonly connections?: Partial<ConnectionLimits>;
-  /** The time for which a host that shuts down lets requests finish. After that, it closes their connections. @default 1000 * DRAIN_SECONDS */
+  /** The time for which requests may go on when the host shuts down. @default 1000 * DRAIN_SECONDS */
   readonly drainMilliseconds?: number;
   /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;
@@ -71,7 +71,7 @@ export interface ServeOptions
 export interface Host {
   /** `http://HOST:PORT`, without a slash at the end. */
   readonly url: string;
-  /** Refuses new layers, finishes the current ones within the drain time, stops listening and frees the device. Idempotent. */
+  /** Refuses new layers, finishes the others within the drain time, and frees the device and the port. Idempotent. */
   shutdown(): Promise<void>;
 }
 
@@ -179,7 +179,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
 }
 
-/** Whether an answer is a stream that fails by itself if its client is too slow (`answer_stream.ts`). Smaller answers are sent in one piece. */
+/** Whether an answer is a stream of `answerStream`, which fails by itself if its client is too slow. */
 export function isPaced({ headers }: Response): boolean {
   return headers.get("Content-Type") === SAFETENSORS_TYPE &&
     Number(headers.get("Content-Length")) > MAX_WHOLE_BYTES;

@@ -53,7 +53,7 @@ export function metricsRoutes(app: HostApp, metrics: HostMetrics): void {
   });
 }
 
-/** Adds the resource to the application. The document describes all resources that `app` has at the time of the request. */
+/** The document describes all resources that `app` has at the time of the request. */
 export function openApiRoutes(app: HostApp): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", KEY_SCHEME);
   // The header `Pare-Report` refers to the schema by its name. The registry accepts only schemas that were made after the import of its

@@ -88,7 +88,7 @@ export function taskRoutes(
   });
 }
 
-/** Returns the seconds in `wait=SECONDS` of a Prefer header (RFC 7240), or 0. Other preferences are ignored, as the RFC requires. */
+/** Returns the seconds in `wait=SECONDS` of a Prefer header (RFC 7240), or 0. The RFC says to ignore all others. */
 function waitSeconds(prefer: string | undefined): number {
   const [, seconds] = /(?:^|[,;\s])wait=(\d{1,4})\b/.exec(prefer ?? "") ?? [];
   return Math.min(Number(seconds ?? 0), MAX_TASK_WAIT_SECONDS);

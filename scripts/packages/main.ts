@@ -1,4 +1,4 @@
-/** `deno task build npm`: builds the npm packages into build/npm/NAME. `npm pack` makes the tarball of a package in its folder. */
+/** `deno task build npm`: builds the npm packages into build/npm/NAME, where `npm pack` makes a tarball. */
 
 import { buildClientPackage } from "./client/build_client_package.ts";
 import { buildCommandPackage } from "./command/build_command_package.ts";

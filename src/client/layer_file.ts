@@ -1,4 +1,4 @@
-/** The tensors of one layer before and after pruning, and the body of a request to prune it. `answers/layer_answer.ts` reads the answer. */
+/** The tensors of one layer before and after pruning, and the body of a request to prune it. */
 
 import type { Report } from "../protocol/messages.ts";
 import type { LayerGroup } from "./model_source.ts";
@@ -25,11 +25,11 @@ export interface LayerTensors {
   readonly validation_hessian?: HostTensor;
   /** The upper triangle of `validation_hessian`, packed row by row: (in·(in+1)/2), F32. */
   readonly validation_hessian_upper?: HostTensor;
-  /** An optional target: the sum of y·xᵀ over the inputs x and the outputs y that the layer should have, (out, in), F32. */
+  /** An optional target: Σ y·xᵀ over the inputs x and the outputs y that the layer should have, (out, in), F32. */
   readonly target?: HostTensor;
-  /** The sum of y·xᵀ over the inputs of `validation_hessian`, (out, in), F32. With it, the results of a solve are compared with y. */
+  /** Σ y·xᵀ over the inputs of `validation_hessian`, (out, in), F32. With it, results are compared with y. */
   readonly validation_target?: HostTensor;
-  /** An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
+  /** An optional mask of (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. A weight with the entry 0 is set to zero. */
   readonly mask?: HostTensor;
 }
 
@@ -53,7 +53,7 @@ export interface PrunedLayer {
   readonly report: Report;
 }
 
-/** Encodes `tensors` as a safetensors file. Returns its header and the data of each tensor, in order and without a copy. */
+/** Encodes a safetensors file. Returns its header and the data of each tensor, in order and without a copy. */
 export function encodeParts(
   tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
 ): Uint8Array<ArrayBuffer>[] {

@@ -1,4 +1,4 @@
-/** The client of one Pare server, a host or an edge. It computes nothing on tensors, so it runs wherever `fetch` exists. */
+/** The client of one Pare server, a host or an edge. It computes nothing on tensors. */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { receivedReady } from "./answers/received.ts";
@@ -137,7 +137,7 @@ export class Pare implements ModelPruner {
     }
   }
 
-  /** Asks the host for its device. A host that is still starting is asked again. @throws {PareError} `no_device` or `device_lost` */
+  /** Asks the host for its device, again while it starts. @throws {PareError} `no_device`, `device_lost` */
   async describeHost(options: CallOptions = {}): Promise<HostDescription> {
     const path = "/readyz";
     const answer = await this.#transport.send({ method: "GET", path, signal: options.signal });

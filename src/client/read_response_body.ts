@@ -57,13 +57,13 @@ function overlong(maxBytes: number): MalformedAnswerError {
   return new MalformedAnswerError(`the body of the answer is longer than ${maxBytes} bytes`);
 }
 
-/** Returns the Content-Length. Undefined if there is none or the body is compressed, because the header then counts compressed bytes. */
+/** Returns the Content-Length. Undefined if there is none, or if it counts compressed bytes. */
 function declaredLength(headers: Headers): number | undefined {
   const length = headers.get("Content-Length");
   return length === null || headers.has("Content-Encoding") ? undefined : Number(length);
 }
 
-/** Returns a reader that fills an array of its caller (BYOB), or undefined if the runtime or `body` has no such reader. */
+/** Returns a reader that fills arrays of its caller (BYOB), or undefined if the runtime or `body` has none. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });

@@ -1,4 +1,4 @@
-/** The statistics of one layer group at one host. If several layers share a Hessian, the host stores it until the group is solved. */
+/** The statistics of one layer group at one host, which stores them until the group is solved. */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -33,7 +33,7 @@ function packedUpperBytes(n: number): number {
 
 /** Options of `putHessian`. */
 export interface StatisticsOptions extends CallOptions {
-  /** The validation statistics of the same layers, in the form of the Hessian. They decide between the results of a solve. */
+  /** The validation statistics of the same layers, in the same form. They decide between the results of a solve. */
   readonly validationHessianUpper?: HostTensor;
 }
 
@@ -109,7 +109,7 @@ export class SharedStatistics {
       await this.#host.putHessian(hessian_upper, { ...options, validationHessianUpper });
   }
 
-  /** Stores the statistics and returns their digest. Returns undefined if there are none, or if they are too large to be stored. */
+  /** Stores the statistics and returns their digest. Undefined if there are none, or if they are too large. */
   async #tryStore(options: CallOptions): Promise<string | undefined> {
     try {
       return await this.#store(options);

@@ -11,7 +11,7 @@ import type { EdgeBindings, EdgeEnv } from "./bindings.ts";
 
 const RATE_PERIOD_SECONDS = 60;
 
-/** The treatment of a request if no keys are configured and `EDGE_OPEN` is not set: it is refused, or the host checks its key. */
+/** The treatment of a request without keys and without `EDGE_OPEN`: it is refused, or the host checks its key. */
 type KeylessPolicy = "refuse" | "leave to host";
 
 /**
@@ -63,7 +63,7 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
   await limitRate(c, undefined);
 }
 
-/** Returns the client that {@link requireEdgeKey} has authorised. Jobs and uploads belong to the client that began them. */
+/** Returns the client that {@link requireEdgeKey} has authorised, to which its jobs and uploads belong. */
 export function requireClient(c: Context<EdgeEnv>): string {
   const client = c.get("client");
   if (client === undefined) throw new TypeError("the request was not authorised before its handler ran");

@@ -60,7 +60,7 @@ export class JobIndexObject extends durableObject(
   ({ storage }, env) => new JobIndex(storage.sql, Date.now, () => jobLifetime(env)),
 ) {}
 
-/** Returns the lifetime of the records of jobs in milliseconds. @throws {RangeError} if `EDGE_JOB_DAYS` is not a positive whole number */
+/** Returns the lifetime of the records of jobs in milliseconds. @throws {RangeError} if `EDGE_JOB_DAYS` is invalid */
 function jobLifetime(env: EdgeBindings): number {
   return wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1) * DAY_MILLISECONDS;
 }

@@ -1,4 +1,4 @@
-/** Deletes expired blobs, uploads that were not completed within a day, and bytes without a pointer (`blobs/store.ts`), once per day. */
+/** Deletes expired blobs, uploads that took more than a day, and bytes without a pointer (`blobs/store.ts`). */
 
 import pMap from "p-map";
 import type { EdgeBindings } from "./bindings.ts";
@@ -14,7 +14,7 @@ import {
   UPLOAD_PREFIX,
 } from "./blobs/store.ts";
 
-/** The largest number of pages of 1000 objects that a run examines per prefix. It bounds the time and the number of calls of R2. */
+/** The largest number of pages of 1000 objects per prefix. It bounds the time of a run and its calls of R2. */
 const MAX_LIST_PAGES = 100;
 
 /** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
@@ -77,7 +77,7 @@ async function deleteOlder(
   return { removed, isComplete: false };
 }
 
-/** Deletes blobs. Their pointers are looked up again, because an upload after the listing may have replaced a pointer. */
+/** Deletes blobs. Their pointers are looked up again, because a new upload may have replaced a pointer. */
 async function deleteBlobs(bucket: R2Bucket, listed: readonly R2Object[], before: number): Promise<void> {
   const pointers = await pMap(listed, ({ key }) => bucket.head(key), { concurrency: MAX_CONCURRENT_LOOKUPS });
   const expired = pointers.filter((pointer) => pointer !== null)

@@ -1,4 +1,4 @@
-/** The resources of a host that the Worker can serve itself: the probes, small layers, and the refusal of statistics. */
+/** The resources of a host that the Worker can serve itself: probes, small layers, and the refusal of statistics. */
 
 import { createRoute } from "@hono/zod-openapi";
 import { routeConfig } from "../protocol/resources/operation.ts";

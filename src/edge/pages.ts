@@ -45,7 +45,7 @@ export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
   });
 }
 
-/** Returns the facts about the server that every page shows. If the edge has no keys, it accepts every request only with `EDGE_OPEN`. */
+/** Returns the facts about the server that every page shows. */
 function factsOf({ env: { PARE_KEYS, EDGE_OPEN }, req }: Context<EdgeEnv>): ServerFacts {
   const keys = PARE_KEYS ? "needed" : EDGE_OPEN === "true" ? "not needed" : "unset";
   return { kind: "edge", version: VERSION, origin: new URL(req.url).origin, keys };
@@ -67,7 +67,7 @@ async function readDevice(app: EdgeApp, c: Context<EdgeEnv>): Promise<HomeState[
   return { reason: typeof detail === "string" ? detail : `the host answered with status ${response.status}` };
 }
 
-/** Returns the origin of the bucket, to which the scripts send the parts of large layers, unless it is that of the edge. */
+/** Returns the origin of the bucket, to which scripts send large layers, unless it is that of the edge. */
 function uploadOrigins({ env, req }: Context<EdgeEnv>): string[] {
   const bucket = env.BLOBS_S3_URL ? URL.parse(env.BLOBS_S3_URL)?.origin : undefined;
   return bucket === undefined || bucket === new URL(req.url).origin ? [] : [bucket];

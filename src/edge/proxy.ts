@@ -1,4 +1,4 @@
-/** Forwards requests to the GPU host `EDGE_HOST`. Bodies are streamed, so the Worker's memory does not grow with them. */
+/** Forwards requests to the host `EDGE_HOST`. Bodies are streamed, so the Worker's memory does not grow with them. */
 
 import type { Context } from "hono";
 import { proxy } from "hono/proxy";
@@ -38,7 +38,7 @@ const FORWARDED_HEADERS: readonly string[] = [
   "user-agent",
 ];
 
-/** The paths whose whole answer must arrive in time. Other answers may be long, so only their headers must arrive in time. */
+/** The paths whose whole answer must arrive in time. Of other answers, which may be long, only the headers must. */
 const PROBES: readonly string[] = ["/healthz", "/readyz", "/metrics"];
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
@@ -77,7 +77,7 @@ export async function proxyToHost(
   return response;
 }
 
-/** Returns the URL of the request at the host. The path is not resolved against the host's URL, because a path with `//` could name another. */
+/** Returns the URL at the host. The path is not resolved against the host's, because `//` could name another host. */
 function targetOf(c: Context<EdgeEnv>, host: string): URL {
   const { pathname, search } = new URL(c.req.url);
   return Object.assign(new URL(host), { pathname, search });
@@ -123,7 +123,7 @@ function forwardedHeaders(c: Context<EdgeEnv>): Record<string, string> {
   return headers;
 }
 
-/** Logs why the host cannot be used, and returns the refusal for the client, which does not show the address of the host. */
+/** Logs why the host cannot be used. Returns the refusal for the client, without the address of the host. */
 function unreachable(c: Context<EdgeEnv>, error: string, cause?: unknown): Refusal {
   logFailure({ request_id: c.get("requestId"), host: error });
   const detail =

@@ -61,7 +61,7 @@ export interface R2Bucket {
 
 export type SqlValue = string | number | null;
 
-/** The SQLite database of one object. Writes without an `await` between them are atomic, and durable before the object answers. */
+/** The SQLite database of one object. Writes without an `await` between them are atomic. */
 export interface SqlStorage {
   exec(query: string, ...values: SqlValue[]): { toArray(): Record<string, SqlValue>[] };
 }

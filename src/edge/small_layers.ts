@@ -71,7 +71,7 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
   };
 }
 
-/** Forwards a layer that is too large for the Worker. @throws {Refusal} `no_device` with the reason and the limits if there is no host */
+/** Forwards a layer that is too large for the Worker. @throws {Refusal} `no_device` if there is no host */
 async function proxyOrRefuse(
   c: Context<EdgeEnv>,
   reason: string,

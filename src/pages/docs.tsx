@@ -1,6 +1,6 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/** The page `/docs`, which shows the contract with Scalar. A host serves Scalar's script itself, and an edge fetches it from its host. */
+/** The page `/docs`, which shows the contract with Scalar. The host, also that of an edge, serves Scalar's script. */
 
 import { renderPage, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";

@@ -1,6 +1,6 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/** The frame that all pages share: the head of the document, the navigation, the field for an API key, and commands to copy. */
+/** The frame of all pages: the head of the document, the navigation, the field for an API key, and commands to copy. */
 
 import type { Child, PropsWithChildren } from "hono/jsx";
 import { filePath, type PageFiles } from "./page_files.ts";
@@ -32,7 +32,7 @@ export interface PageParts {
   readonly hasMain?: boolean;
   /** The name of the style among the files of the pages. @default "style.css" */
   readonly style?: string;
-  /** The names of the scripts among the files of the pages. A name that begins with a slash is the path of another script. */
+  /** The names of the scripts among the files of the pages. A name that begins with a slash is a path. */
   readonly scripts?: readonly string[];
 }
 
@@ -140,7 +140,7 @@ export function KeyField({ facts: { keys } }: { facts: ServerFacts }) {
   );
 }
 
-/** A command or a program, with a button that copies it. `copy.js` shows the button. @param label names the text for screen readers */
+/** A command or a program, with a button that `copy.js` shows. @param label names the text for screen readers */
 export function Snippet({ label, text }: { label: string; text: string }) {
   return (
     <div class="snippet">

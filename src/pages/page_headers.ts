@@ -1,6 +1,6 @@
 /** The security headers of the pages, and of every other answer. */
 
-/** The headers of every answer. They matter if a browser shows an answer that is not a page, such as a problem or a blob. */
+/** The headers of every answer. They matter if a browser shows a problem or a blob. */
 const EVERY_ANSWER: Readonly<Record<string, string>> = {
   "X-Content-Type-Options": "nosniff",
   "Referrer-Policy": "no-referrer",

@@ -28,7 +28,7 @@ export function parseOrigins(text: string): string[] {
   return entries;
 }
 
-/** Returns the options of Hono's middleware `cors` for pages of these origins. Credentials such as cookies are not allowed, because no server uses them. */
+/** Returns the options of Hono's middleware `cors` for pages of these origins. No server uses cookies. */
 export function corsOptions(origins: string[]) {
   return {
     origin: origins,

@@ -8,7 +8,7 @@ import { shortened } from "../base/texts.ts";
 import { entriesOf } from "./keys.ts";
 import { Refusal } from "./refusal.ts";
 
-/** A name or an address, and optionally a port. Other text, such as a path, would change the URL by which the request is routed. */
+/** A name or an address, and optionally a port. Other text, such as a path, would change how the request is routed. */
 const HOST_HEADER = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/i;
 
 /**

@@ -20,7 +20,7 @@ export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"
 
 export type Scope = (typeof SCOPES)[number];
 
-/** Other accepted names of scopes. The scope `solve` may be written `layers`, because it gives access to `/v1/layers`. */
+/** Other accepted names of scopes. `solve` may be written `layers`, because it gives access to `/v1/layers`. */
 const SCOPE_ALIASES: Readonly<Record<string, Scope>> = { layers: "solve" };
 
 export interface Key {
@@ -29,7 +29,7 @@ export interface Key {
   readonly scopes: ReadonlySet<Scope>;
 }
 
-/** The keys that a server accepts at this moment, which may change later. If there are none, the server accepts every request. */
+/** The keys that a server accepts at this moment. If there are none, it accepts every request. */
 export interface KeySource {
   readonly current: readonly Key[];
 }
@@ -70,7 +70,7 @@ function parseKey(entry: string, place: string): Key {
   return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
 }
 
-/** Returns the accepted key of `Authorization: Bearer KEY`, or undefined. The digest is compared with every key in constant time. */
+/** Returns the accepted key of `Authorization: Bearer KEY`, or undefined. Digests are compared in constant time. */
 async function findKey(
   keys: readonly Key[],
   authorization: string | undefined,

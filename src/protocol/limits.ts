@@ -1,6 +1,6 @@
-/** The limits and defaults of the contract, each with its reason. Host and edge enforce them, and clients may read them. */
+/** The limits and defaults of the contract, each with its reason. Host and edge enforce them. */
 
-/** The largest block size, in columns. The smallest adapters have 16 KiB of workgroup memory for the rows of a block. */
+/** The largest block size in columns. The smallest adapters have 16 KiB of workgroup memory for the rows of a block. */
 export const MAX_BLOCKSIZE = 256;
 
 /** The block size in columns of the code published with SparseGPT. */
@@ -15,7 +15,7 @@ export const MAX_DAMPING = 1;
 /** The steps of the methods that always refit. Thirty steps recover less than 1 % more of the error than ten. */
 export const DEFAULT_REFIT_STEPS = 10;
 
-/** α of a step towards a target. The whole step fits the calibration text too closely, and half of it has most of the gain. */
+/** α of a step towards a target. The whole step fits the calibration text too closely. Half has most of the gain. */
 export const DEFAULT_TARGET_STEP = 0.5;
 
 /** More conjugate-gradient steps gain nothing in float32, and would occupy the device for minutes. */
@@ -27,7 +27,7 @@ export const MAX_REFIT_STEPS = 1000;
  */
 export const MAX_FEATURES = 262_144;
 
-/** The largest number of rows of `inputs`, 64 times the published calibration. A sum in f32 stops growing after 2^24 equal addends. */
+/** The largest number of rows of `inputs`, because a sum in f32 stops growing after 2^24 equal addends. */
 export const MAX_TOKENS = 2 ** 24;
 
 /**
@@ -48,7 +48,7 @@ export const DEVICE_REOPEN_SECONDS = 5;
  */
 export const LEAST_BYTES_PER_SECOND = 500;
 
-/** The seconds over which a host measures the rate of a body. A connection that loses packets is seldom silent for longer. */
+/** The seconds over which a host measures the rate of a body. A bad connection is seldom silent for longer. */
 export const BODY_WINDOW_SECONDS = 15;
 
 /**
@@ -69,10 +69,10 @@ export const ANSWER_PATIENCE_SECONDS = 3600;
  */
 export const QUEUE_SECONDS = 120;
 
-/** The seconds for running requests at shutdown. Large layers take minutes, and the recipes for deployment allow 600 seconds. */
+/** The seconds for running requests at shutdown. Large layers take minutes, and deployments allow 600 seconds. */
 export const DRAIN_SECONDS = 540;
 
-/** The seconds in Retry-After while a host shuts down, or while it has no device. Another host can usually be started in this time. */
+/** The Retry-After of a host that shuts down or has no device, in seconds. Another host can usually start meanwhile. */
 export const RESTART_SECONDS = 30;
 
 /** The seconds in which an edge must receive a body that it reads itself: at most 16 MiB, half a minute at 4 Mbit/s. */

@@ -74,7 +74,7 @@ export function methodsThat(
   return METHOD_NAMES.filter((name) => fulfil(METHODS[name])).join(` ${conjunction} `);
 }
 
-/** Whether the result does not depend on the statistics of the inputs. A refit and a rounding use statistics, whatever the method. */
+/** Whether the result does not depend on the statistics of the inputs. A refit and a rounding always use them. */
 export function needsNoStatistics({ method = DEFAULT_METHOD, refit, bits }: LayerQuery): boolean {
   const declaration: Partial<typeof METHODS[MethodName]> = METHODS[method] ?? {}; // a newer server may have more methods
   return declaration.statistics === "none" && !(refit ?? declaration.refitSteps) && bits === undefined;

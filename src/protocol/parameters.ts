@@ -145,7 +145,7 @@ export const layerQuerySchema = z.strictObject({
   }),
 }).superRefine(reportBrokenRules);
 
-/** The schema of the parameters of a layer in a job, which names stored statistics in another member. Unknown names are refused. */
+/** The schema of the parameters of a layer in a job, which names its statistics in another member. */
 export const jobParametersSchema = z.strictObject(sharedFields).superRefine(reportBrokenRules);
 
 /** Valid parameters, with the defaults that do not depend on other parameters. */

@@ -5,7 +5,7 @@
 
 import { BODY_WINDOW_SECONDS, EDGE_BODY_SECONDS, LEAST_BYTES_PER_SECOND } from "./limits.ts";
 
-/** Every code with its HTTP status, its title, and the cause as a sentence without its first capital and its full stop. */
+/** Every code with its HTTP status, its title, and its cause, a sentence without its first capital and full stop. */
 export const PROBLEMS = {
   malformed_safetensors: {
     status: 400,

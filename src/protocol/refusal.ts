@@ -60,7 +60,7 @@ export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal
   );
 }
 
-/** Refuses a parameter without a name, because the libraries that parse queries ignore it. @throws {Refusal} `invalid_parameter` */
+/** Refuses a parameter without a name, which the parsers of queries ignore. @throws {Refusal} `invalid_parameter` */
 export function requireNamedParameters(query: URLSearchParams): void {
   if (query.has("")) throw refusalFor([{ parameter: "", detail: "is not a parameter" }]);
 }

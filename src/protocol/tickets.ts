@@ -13,10 +13,10 @@ const TICKET_SCHEME = "Pare-Ticket";
 /** The receiver in the tickets that hosts send to an edge. A host is named by its id, but an edge has no id. */
 export const EDGE_AUDIENCE = "edge";
 
-/** The lifetime of a ticket. It suffices for slow connections and differing clocks, and a stolen ticket soon expires. */
+/** The lifetime of a ticket. It allows for slow connections and differing clocks, and a stolen ticket soon expires. */
 export const TICKET_MILLISECONDS = 60_000;
 
-/** The most milliseconds by which the sender's clock may be ahead. This bounds the time for which a nonce must be remembered. */
+/** The most milliseconds by which the sender's clock may be ahead. It bounds how long nonces are remembered. */
 const SKEW_MILLISECONDS = 30_000;
 
 /** The length of the shortest accepted secret, in bytes. It equals the length of the MAC. */
@@ -118,7 +118,7 @@ export interface Nonces {
   rememberNonce(nonce: string, expires: number, now: number): boolean | Promise<boolean>;
 }
 
-/** Keeps nonces in memory until their tickets expire. If the memory is full of unexpired nonces, further tickets are refused. */
+/** Keeps nonces in memory until their tickets expire. If the memory is full, further tickets are refused. */
 export class NonceMemory implements Nonces {
   readonly #expiries = new Map<string, number>();
   readonly #limit: number;
@@ -139,7 +139,7 @@ export class NonceMemory implements Nonces {
   }
 }
 
-/** Returns the text that the MAC covers, one line per part. Audience, method and path are JSON, so they contain no line feed. */
+/** Returns the text that the MAC covers, one line per part. The parts of the request are JSON without line feeds. */
 async function signedText(
   { audience, method, path, body }: TicketSubject,
   expires: number,

@@ -27,7 +27,7 @@ const PACKAGE = {
   files: ["dist", "THIRD_PARTY_LICENSES"],
 };
 
-/** Writes the package into `folder`. @throws {Error} if the bundler or the compiler fails, or if a library in the bundle has no licence */
+/** Writes the package. @throws {Error} if the bundler or the compiler fails, or if a bundled library has no licence */
 export async function buildClientPackage(folder: string): Promise<void> {
   await Deno.mkdir(`${folder}/dist`);
   await bundleClient(`${folder}/dist/mod.js`, { minify: false });

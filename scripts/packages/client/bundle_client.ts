@@ -31,7 +31,7 @@ export async function bundleClient(outFile: string, { minify }: BundleOptions): 
   await Deno.writeTextFile(outFile, BANNER + await Deno.readTextFile(outFile));
 }
 
-/** Writes the SDK as one minified ES module, which a page can load without a build step. @throws {Error} as `bundleClient` */
+/** Writes the SDK as one minified ES module for pages without a build step. @throws {Error} as `bundleClient` */
 export function buildBrowserBundle(outFile: string): Promise<void> {
   return bundleClient(outFile, { minify: true });
 }

@@ -66,7 +66,7 @@ async function compile(folder: string): Promise<void> {
   }
 }
 
-/** Copies the main declaration file and the files that it imports, directly or indirectly. The other files describe internals. */
+/** Copies the main declaration file and all files that it imports, even indirectly. Other files describe internals. */
 async function copyReachable(from: string, to: string): Promise<void> {
   const pending = [MAIN_DECLARATION], found = new Set(pending);
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {

@@ -30,7 +30,7 @@ export function rewriteImportMeta(source: string, path: string): string {
   return rewritten;
 }
 
-/** Returns the name in `dist/` of a file of the repository. The name may be the placeholder `${name}` of a template string. */
+/** Returns the name in `dist/` of a file of the repository, which may be the placeholder `${name}` of a template. */
 function packagedName(target: string, from: string): string {
   const name = ENTRIES[target] ??
     (target.startsWith(ASSET_FOLDER) ? target.slice(ASSET_FOLDER.length) : undefined);

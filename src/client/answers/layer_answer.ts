@@ -1,4 +1,4 @@
-/** Reads the answer to a request that pruned a layer. The answer is a safetensors file with the report in its metadata. */
+/** Reads the answer with a pruned layer, which is a safetensors file with the report in its metadata. */
 
 import type { Report } from "../../protocol/messages.ts";
 import { receivedReport } from "./received.ts";
@@ -14,7 +14,7 @@ import { malformedLayer } from "./parse_answer.ts";
 /** The number of bytes that an answer may need for its header, which has the names of its tensors and the report. */
 const MAX_HEADER_BYTES = 2 ** 20;
 
-/** Returns the largest length in bytes of the answer. @param weight the dtype and the shape of the weight before pruning */
+/** Returns the largest length of the answer in bytes. @param weight the form of the weight before pruning */
 export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
   const entries = weight.shape.reduce((product, extent) => product * extent, 1);
   const width = BYTES_PER_ELEMENT[wantedDtype(query, weight.dtype)];

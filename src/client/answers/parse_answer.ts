@@ -1,4 +1,4 @@
-/** Parses JSON answers with `zod/mini`, which works under a strict Content-Security-Policy, because it evaluates no text as code. */
+/** Parses JSON answers with `zod/mini`, which evaluates no text as code, as strict Content-Security-Policies require. */
 
 import type * as z from "zod/mini";
 import { MalformedAnswerError } from "../errors.ts";

@@ -1,4 +1,4 @@
-/** Converts failed responses to errors of the SDK. A server is not trusted, so its texts are shortened and made printable. */
+/** Converts failed responses to errors. A server is not trusted, so its texts are shortened and made printable. */
 
 import { printableLine, shortened, tryParseJson } from "../../base/texts.ts";
 import { MalformedAnswerError, PareError, type ProblemFields } from "../errors.ts";
@@ -7,7 +7,7 @@ import { readPrefix } from "../read_response_body.ts";
 /** The largest part of an error answer that is read, in bytes. The problems of a Pare server are much shorter. */
 const MAX_PROBLEM_BYTES = 2 ** 16;
 
-/** The largest number of characters of a member of a problem. The details of a Pare server have several hundred characters at most. */
+/** The largest number of characters of a member of a problem. A Pare server sends several hundred at most. */
 const MAX_FIELD_LENGTH = 2000;
 
 /**

@@ -1,4 +1,4 @@
-/** Downloads a blob and verifies its digest, because the edge has not verified the digest that a host gives for a result. */
+/** Downloads a blob, and verifies its digest. */
 
 import type { CallOptions, Transport } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";

@@ -40,14 +40,14 @@ export async function* followJob(
   }
 }
 
-/** Checks that a job has the layers `wanted`, in any order. @throws {MalformedAnswerError} if a layer is missing, or if there are others */
+/** Checks that a job has the layers `wanted`, in any order. @throws {MalformedAnswerError} if they differ */
 export function requireLayers({ id, layers }: Job, wanted: readonly { readonly name: string }[]): void {
   const names = new Set(layers.map(({ name }) => name));
   if (layers.length === wanted.length && wanted.every(({ name }) => names.has(name))) return;
   throw new MalformedAnswerError(`job ${id}: the edge names other layers than those that were submitted`);
 }
 
-/** Checks that every layer of a job that has ended has an outcome. @throws {MalformedAnswerError} naming the first that has none */
+/** Checks that every layer of an ended job has an outcome. @throws {MalformedAnswerError} naming one that has none */
 function requireEnded({ id, state, layers }: Job): void {
   const open = layers.find((layer) => !hasEnded(layer.state));
   if (open) {

@@ -1,4 +1,4 @@
-/** Follows a job. A job without progress is submitted again with the same key, which has no effect if the edge still runs the job. */
+/** Follows a job, and submits it again with the same key if it makes no progress. A job that runs is not restarted. */
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
@@ -17,7 +17,7 @@ export interface PollOptions {
 
 /** Options of {@link followOrResubmit}. */
 export interface FollowOrResubmitOptions extends PollOptions, CallOptions {
-  /** Whether the edge was unreachable since the last call, and so may have restarted. The job is then submitted again at once. */
+  /** Whether the edge was unreachable since the last call, and may have restarted. The job is then submitted again. */
   readonly wasUnreachable?: () => boolean;
 }
 

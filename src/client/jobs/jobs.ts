@@ -1,4 +1,4 @@
-/** The jobs of an edge. A job names the uploaded tensors of its layers by their digests, and continues if this client ends. */
+/** The jobs of an edge. A job names the tensors of its layers by their digests, and continues if this client ends. */
 
 import * as z from "zod/mini";
 import { growingDelays } from "../../base/waiting.ts";
@@ -20,7 +20,7 @@ import { DEFAULT_POLL_MS, followJob, requireLayers } from "./follow_job.ts";
 export interface JobLayerRequest {
   /** Name of the layer, unique in the job. */
   readonly name: string;
-  /** The digest (`sha256:HEX`) of a blob with the tensor `weight`. The blob also has the statistics unless `hessian` is given. */
+  /** The digest `sha256:HEX` of a blob with the tensor `weight`, and with the statistics unless `hessian` is given. */
   readonly weight: string;
   /**
    * The digest of a blob with the tensor `hessian` or `hessian_upper`, and the validation statistics if there are some. Layers that name the
@@ -33,9 +33,9 @@ export interface JobLayerRequest {
 
 /** Options of submitting a job. */
 export interface SubmitOptions extends CallOptions {
-  /** The key of the job. A submission of the same layers with the same key returns the same job. @default a random key for each call */
+  /** The key of the job. The same layers with the same key are the same job. @default a random key for each call */
   readonly idempotencyKey?: string;
-  /** A name for people, which need not be unique. It belongs to the job, so a repeated submission must give it again. */
+  /** A name for people, which need not be unique. A repeated submission must give the same name. */
   readonly name?: string;
 }
 
@@ -57,7 +57,7 @@ export interface FollowOptions extends CallOptions {
 
 /** Options of downloading a result. */
 export interface ResultOptions extends CallOptions {
-  /** The submitted layer, with which the result is compared. Without it, the edge and the host are trusted for size and parameters. */
+  /** The submitted layer, with which the result is compared. By default, the edge's size and parameters are trusted. */
   readonly request?: { readonly tensors: LayerTensors; readonly parameters?: Omit<LayerQuery, "hessian"> };
 }
 
@@ -92,7 +92,7 @@ export class Jobs {
     return job;
   }
 
-  /** Returns a page of the jobs that were submitted with the same API key, the newest first. `cursor` is null on the last page. */
+  /** Returns a page of the jobs of the API key, the newest first. `cursor` is null on the last page. */
   async list({ state, limit, cursor, signal }: ListOptions = {}): Promise<JobList> {
     const query = searchParamsOf({ state, limit, cursor });
     const answer = await this.#transport.send({ method: "GET", path: "/v1/jobs", query, signal });
@@ -111,7 +111,7 @@ export class Jobs {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }
 
-  /** Yields each layer once, as soon as its state is final, until the job has ended. A failed layer does not end the loop. */
+  /** Yields each layer once, as soon as its state is final, until the job has ended, also if a layer fails. */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<LayerState, void, void> {
     const { pollMs = DEFAULT_POLL_MS, signal } = options;
     const nextJob = () => this.get(id, { signal });
@@ -141,7 +141,7 @@ function largestWeight({ rows, cols }: Report): Pick<HostTensor, "dtype" | "shap
   return { dtype: "F32", shape: [rows, cols] };
 }
 
-/** Returns 32 random hexadecimal digits. A page that was loaded over plain HTTP from another machine has no `crypto.randomUUID`. */
+/** Returns 32 random hexadecimal digits. A page over plain HTTP from another machine has no `crypto.randomUUID`. */
 function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -153,7 +153,7 @@ function parseJob(body: Uint8Array<ArrayBuffer>): Job {
   throw new MalformedAnswerError("answer of /v1/jobs: is not a job");
 }
 
-/** Whether a layer has a report and a result if its state is `done`, and an error if and only if it is `failed` or `cancelled`. */
+/** Whether a layer has a result if it is done, and an error exactly if it has failed or was cancelled. */
 function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
   if (state === "done") return report !== null && result !== null && error === null;
   const isSettled = state === "failed" || state === "cancelled";

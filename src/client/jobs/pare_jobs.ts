@@ -1,4 +1,4 @@
-/** Prunes models by jobs. A restarted client finds the job of its killed predecessor, because the job's key is computed from the layers. */
+/** Prunes models by jobs. The key of a job is computed from its layers, so a restarted client finds its job again. */
 
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
@@ -93,7 +93,7 @@ export class PareJobs implements ModelPruner {
     }
   }
 
-  /** Yields each layer once, as soon as it is done. Layers that failed transiently or have a wrong result are submitted in another job. */
+  /** Yields each layer once, as soon as it is done. Failed layers and wrong results are submitted in another job. */
   async *#solve(
     requests: readonly JobLayerRequest[],
     name: string | undefined,
@@ -148,7 +148,7 @@ export class PareJobs implements ModelPruner {
     return wasUnreachable;
   }
 
-  /** Downloads the result of a layer. Returns undefined if the result of an old job is not stored any more, and the error of a wrong result. */
+  /** Downloads a result. Returns undefined if that of an old job is no longer stored, and the error if it is wrong. */
   async #resultOf(
     layer: LayerState,
     requestOf: RequestOf,
@@ -168,7 +168,7 @@ export class PareJobs implements ModelPruner {
   }
 }
 
-/** Computes the idempotency key of a job. `submissionIndex` counts the jobs over these layers from 0, so that each job has its own key. */
+/** Computes the idempotency key of a job. `submissionIndex` counts the jobs with these layers from 0. */
 async function idempotencyKeyOf(
   job: { readonly name?: string; readonly layers: readonly JobLayerRequest[] },
   submissionIndex: number,

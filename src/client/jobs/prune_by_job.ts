@@ -1,4 +1,4 @@
-/** Prunes layers by one job at an edge: uploads their tensors, submits the job, and downloads each result when it is done. */
+/** Prunes layers by one job: uploads their tensors, submits the job, and downloads each result when it is done. */
 
 import { joinedItems, printableLine } from "../../base/texts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -18,7 +18,7 @@ export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameter
   readonly tensors: LayerTensors;
 }
 
-/** Uploads the blobs of `layers` one after the other, and returns the layers with their digests. @throws as `Uploads.uploadBlob` */
+/** Uploads the blobs of `layers` one by one, and returns the layers for a job. @throws as `Uploads.uploadBlob` */
 export async function uploadLayers(
   uploads: Uploads,
   layers: readonly LayerToUpload[],
@@ -68,7 +68,7 @@ export interface SolvedJobLayer extends PrunedLayer {
   readonly name: string;
 }
 
-/** The error codes of layers that may succeed in another job. A `cancelled` layer is not submitted again, because somebody ended its job. */
+/** The error codes of layers that may succeed in another job. `cancelled` is none, because somebody ended that job. */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set([
   "no_device",
   "device_lost",
@@ -135,7 +135,7 @@ export async function* pruneByJob(
 
 const LAYER_NAME = "layer";
 
-/** Whether a request exceeded the body limit of an edge (whose problem names the URL of uploads) or of a proxy (which sends no problem). */
+/** Whether a request exceeded a body limit. An edge then names its URL for uploads, and a proxy sends no problem. */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;
   return error.uploads !== undefined || error.code === "unknown";
@@ -166,7 +166,7 @@ export async function pruneLargeLayer(
   throw new MalformedAnswerError("job: ended without a result of its layer");
 }
 
-/** Returns the HTTP status of a code. A job also has codes that are not problems of the contract, such as `cancelled`. */
+/** Returns the HTTP status of a code. Codes of jobs that are not in the contract, such as `cancelled`, have 500. */
 function statusOf(code: string): number {
   return Object.hasOwn(PROBLEMS, code) ? PROBLEMS[code as keyof typeof PROBLEMS].status : 500;
 }

@@ -1,4 +1,4 @@
-/** Signs URLs of objects in the bucket (AWS Signature Version 4), so that tensors pass between clients, hosts and the bucket directly. */
+/** Signs URLs of objects in the bucket (AWS Signature Version 4), so that tensors need not pass through the Worker. */
 
 import { AwsV4Signer } from "aws4fetch";
 import { Refusal } from "../../protocol/refusal.ts";

@@ -36,7 +36,7 @@ export function requireBucket(env: EdgeBindings): R2Bucket {
   return env.BLOBS;
 }
 
-/** Returns the lifetime of blobs in milliseconds. @throws {RangeError} if `EDGE_BLOB_DAYS` is not a whole number of at least 2 */
+/** Returns the lifetime of blobs in milliseconds. @throws {RangeError} if `EDGE_BLOB_DAYS` is invalid */
 export function blobLifetime(env: EdgeBindings): number {
   return wholeNumber(env, "EDGE_BLOB_DAYS", DEFAULT_BLOB_DAYS, 2) * DAY_MILLISECONDS;
 }
@@ -45,13 +45,13 @@ export function newObjectKey(): string {
   return OBJECT_PREFIX + crypto.randomUUID();
 }
 
-/** Returns the blob with this digest, or undefined if it does not exist. Its bytes are not looked up, and may be missing. */
+/** Returns the blob with this digest, or undefined if there is none. Its bytes may be missing. */
 export async function findBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const pointer = await requireBucket(env).head(pointerKey(digest));
   return pointer ? readPointer(pointer) : undefined;
 }
 
-/** Returns the blob with this digest if its bytes exist and it will exist for at least another day ({@link GRACE_MILLISECONDS}). */
+/** Returns the blob with this digest if its bytes exist and will exist for at least {@link GRACE_MILLISECONDS}. */
 export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const blob = await findBlob(env, digest);
   return blob && isFresh(env, blob) && await requireBucket(env).head(blob.key) ? blob : undefined;
@@ -114,7 +114,7 @@ function pointerKey(digest: Digest): string {
   return BLOB_PREFIX + digest.replace(/^sha256:/, "");
 }
 
-/** Returns the blob that a pointer names. Undefined if its metadata is incomplete, so that the next upload replaces the pointer. */
+/** Returns the blob of a pointer, or undefined if its metadata is incomplete. The next upload then replaces it. */
 export function readPointer(pointer: R2Object): StoredBlob | undefined {
   const { key, size } = pointer.customMetadata ?? {};
   if (key === undefined || size === undefined) return undefined;

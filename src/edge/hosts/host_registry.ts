@@ -54,7 +54,7 @@ export class HostRegistry implements Nonces {
     this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
   }
 
-  /** Removes a host that deregisters or has failed, and its reservations. The host gets no layers until its next heartbeat. */
+  /** Removes a host and its reservations. If it has failed, it gets no layers until its next heartbeat. */
   deregister(id: string): void {
     this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
     this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);

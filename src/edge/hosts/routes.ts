@@ -1,4 +1,4 @@
-/** The routes of `/v1/hosts`. GPU hosts register themselves here with tickets, and operators list the hosts that are alive. */
+/** The routes of `/v1/hosts`. Hosts register themselves here with tickets, and operators list the hosts. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -56,7 +56,7 @@ export function hostRoutes(app: EdgeApp): void {
   );
 }
 
-/** Checks the ticket of a host's request. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */
+/** Checks a host's ticket. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = requireHostSecret(c.env);
   limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");

@@ -12,7 +12,7 @@ export interface HostTransport {
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
-/** The seconds for which a host may delay its answer. They are few, because a Worker waits for the headers of at most six answers at once. */
+/** The seconds for which a host may delay its answer, few because a Worker waits for at most six answers at once. */
 const WAIT_SECONDS = 2;
 
 /** If a host has not answered after this number of milliseconds, it has failed. */

@@ -178,7 +178,7 @@ export class JobRecord {
     return Number(row.count);
   }
 
-  /** Whether the job exists. The tables are created only with the job, so a request for an unknown job stores nothing. */
+  /** Whether the job exists. Its tables are created with it, so a request for an unknown job stores nothing. */
   #exists(): boolean {
     return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }

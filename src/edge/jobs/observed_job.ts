@@ -97,7 +97,7 @@ export class ObservedJob {
     this.#notifyWaiting();
   }
 
-  /** Returns the milliseconds since the Workflow of the job last called this object, or since the runtime loaded the object. */
+  /** Returns the milliseconds since the Workflow last called this object, or since the runtime loaded the object. */
   millisecondsSinceProgress(): number {
     return Date.now() - this.#progressTime;
   }

@@ -1,4 +1,4 @@
-/** The routes of `/v1/jobs`. The id of a job is derived from its idempotency key, so a repeated request finds the same job. */
+/** The routes of `/v1/jobs`. A job's id comes from its idempotency key, so repeated requests find the same job. */
 
 import pMap from "p-map";
 import { createRoute } from "@hono/zod-openapi";
@@ -30,7 +30,7 @@ import { routeConfig } from "../../protocol/resources/operation.ts";
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
 
-/** A Workflow that has not called the record of its job for this long does not run. It normally calls the record every ten seconds. */
+/** A Workflow that has not called its job's record for this long has stopped. It normally calls every ten seconds. */
 const DEFAULT_SILENCE_SECONDS = 60;
 
 /** The largest request in bytes. It has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
@@ -122,7 +122,7 @@ async function requireBlobs(env: EdgeBindings, { layers }: JobRequest): Promise<
   await pMap(users, requireBlob, { concurrency: MAX_CONCURRENT_LOOKUPS });
 }
 
-/** Whether the Workflow of a job has stopped before the job has ended. A queued Workflow has not started yet, so it has not stopped. */
+/** Whether the Workflow of a job stopped before the job had ended. A queued Workflow has not started yet. */
 async function isAbandoned(
   env: EdgeBindings,
   record: Remote<ObservedJob>,
@@ -165,7 +165,7 @@ async function hexDigest(value: unknown): Promise<string> {
 /** The number of records that are asked for their summaries at once. */
 const MAX_CONCURRENT_RECORDS = 32;
 
-/** Returns a page of a client's jobs, with their current states. @throws {Refusal} `unsupported` if a binding is missing */
+/** Returns a page of a client's jobs in their current states. @throws {Refusal} `unsupported` without a binding */
 export async function listJobs(env: EdgeBindings, client: string, query: JobListQuery): Promise<JobList> {
   const index = findJobIndex(env, client), ids = await index.unfinished();
   const summaries = await pMap(ids, (id) => findJob(env, id).summary(), {

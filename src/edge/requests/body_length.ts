@@ -1,4 +1,4 @@
-/** Checks the size of bodies by their Content-Length. Cloudflare would refuse large bodies too, but cannot name the URL for uploads. */
+/** Checks the size of bodies by their Content-Length, and names the URL for uploads if they are too large. */
 
 import type { Context, MiddlewareHandler } from "hono";
 import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
@@ -11,7 +11,7 @@ import { clientLeft } from "./read_body.ts";
 /** The largest JSON body in bytes. The largest body of a regular client lists 10,000 uploaded parts in about 600 kB. */
 export const MAX_JSON_BODY_BYTES = 2 ** 20;
 
-/** Returns middleware that checks the size of a JSON body, and refuses invalid UTF-8, whose bytes the parser would replace. */
+/** Returns middleware that limits a JSON body, and refuses invalid UTF-8, whose bytes the parser would replace. */
 export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
     limitBody(c, limit, subject);

@@ -1,4 +1,4 @@
-/** Reads whole request bodies, and recognises clients that disconnect in the middle of a body, which is not a fault of the edge. */
+/** Reads whole request bodies, and recognises clients that disconnect in the middle of a body. */
 
 import type { Context } from "hono";
 import { EDGE_BODY_SECONDS } from "../../protocol/limits.ts";

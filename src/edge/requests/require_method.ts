@@ -9,7 +9,7 @@ import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeApp, EdgeEnv } from "../bindings.ts";
 import { edgeProblemResponse } from "../problems.ts";
 
-/** Returns middleware that answers 405 with the header Allow. It knows every resource that is mounted on or described by `app`. */
+/** Returns middleware that answers 405 with the header Allow, for all resources that `app` has or describes. */
 export function requireMethod(app: EdgeApp): MiddlewareHandler<EdgeEnv> {
   let router: TrieRouter<string> | undefined;
   return async (c, next) => {

@@ -16,7 +16,7 @@ const DEFAULT_PART_BYTES = 64 * 2 ** 20;
 /** The smallest part in bytes that R2 accepts, except for the last one. */
 const MIN_PART_BYTES = 5 * 2 ** 20;
 
-/** The lifetime of the signed URLs in seconds. At 1 MB/s, 16 GiB take less than five hours, so there is time to repeat some parts. */
+/** The lifetime of the signed URLs in seconds. At 1 MB/s, 16 GiB take less than five hours. */
 const URL_SECONDS = 6 * 3600;
 
 /** The codes of the R2 errors that a client causes: the upload or a part does not exist, or parts have wrong sizes. */

@@ -1,4 +1,4 @@
-/** The record of an upload in progress. It is stored in the bucket, because the instances of the Worker share no memory. */
+/** The record of an upload in progress, in the bucket, because the instances of the Worker share no memory. */
 
 import { z } from "zod";
 import { digestSchema } from "../../protocol/resources/fields.ts";

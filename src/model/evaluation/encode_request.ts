@@ -38,7 +38,7 @@ export function encodeRequest(
   return { tokens: allTokens.subarray(Math.max(0, last - maxTokens), last), targets };
 }
 
-/** The shortest request of a bucket has at least this share of the length of the longest one, which limits the padding. */
+/** The smallest share of the length of a bucket's longest request that its shortest may have. It limits the padding. */
 const MIN_LENGTH_RATIO = 0.75;
 
 /**

@@ -28,7 +28,7 @@ export interface Likelihood {
 export interface LikelihoodOptions {
   /** Whether to compute `greedy`, which takes longer because the logits are read back. Defaults to false. */
   readonly greedy?: boolean;
-  /** Called after each batch. `done` and `total` count every request once per transformer block and once for the head. */
+  /** Called after each batch. `done` and `total` count every request once per block and once for the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   readonly signal?: AbortSignal;
@@ -63,7 +63,7 @@ export async function computeLogLikelihoods(
   return likelihoods;
 }
 
-/** Computes the likelihoods of a bucket. The first request is the longest, and all requests are padded to its length. */
+/** Computes the likelihoods of a bucket. All requests are padded to the length of the first, which is the longest. */
 async function runBucket(
   model: Model,
   backend: Backend,

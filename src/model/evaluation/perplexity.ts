@@ -95,7 +95,7 @@ async function totalLoss(
   return total;
 }
 
-/** Returns the token that each row predicts. The last row of a window predicts no token, so its entry is 0 and its loss must be ignored. */
+/** Returns the token that each row predicts, or 0 for the last row of a window, whose loss must be ignored. */
 function nextTokens(
   windows: readonly Uint32Array[],
   tokens: number,

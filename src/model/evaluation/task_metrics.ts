@@ -1,4 +1,4 @@
-/** Computes the metrics of a zero-shot task from log-likelihoods. The definitions are those of lm-evaluation-harness. */
+/** Computes the metrics of a zero-shot task from log-likelihoods, as lm-evaluation-harness defines them. */
 
 import type { Likelihood } from "./log_likelihoods.ts";
 import type { Example, Scoring } from "./task.ts";

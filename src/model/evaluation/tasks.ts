@@ -6,7 +6,7 @@ import type { Example, Task } from "./task.ts";
 /** The schema of a text that is not empty. */
 const text = z.string().min(1, "must not be empty");
 
-/** The schema of one of `values`. It accepts a number, or a string of its decimal digits, as CSV files and files of answers have it. */
+/** The schema of one of `values`, as a number or, as in CSV files, as a string of its decimal digits. */
 function oneOf(...values: readonly number[]) {
   return z.union([z.number(), z.string()], { error: "must be a number" })
     .transform((value) => typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value)

@@ -12,7 +12,7 @@ import { readText } from "../../base/files/whole_file.ts";
 import type { HubReference } from "./reference.ts";
 
 export interface CacheFileSystem extends WorkFileSystem {
-  /** Creates a link at `path` to `target`. If the system does not support links, `target` is moved to `path` instead. */
+  /** Creates a link at `path` to `target`. If the system does not support links, moves `target` to `path`. */
   link(target: string, path: string): Promise<void>;
 }
 
@@ -28,7 +28,7 @@ export interface CacheEnvironment {
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
-/** The path of the cache folder, by the rules of `huggingface_hub`. @throws {ModelError} if no variable determines the path */
+/** Returns the cache folder by the rules of `huggingface_hub`. @throws {ModelError} if no variable determines it */
 export function cacheFolder(env: CacheEnvironment): string {
   const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
   if (given) return given;

@@ -1,4 +1,4 @@
-/** Makes a file of a data set on the Hugging Face hub available on this machine. The file is pinned to a commit, so it never changes. */
+/** Downloads a file of a data set from the Hugging Face hub. The file is pinned to a commit, so it never changes. */
 
 import { dirname } from "node:path/posix";
 import { ModelError } from "../../base/files/file_error.ts";

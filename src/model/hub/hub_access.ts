@@ -29,7 +29,7 @@ export interface HubOptions {
   readonly signal?: AbortSignal;
   /** The wait before the second attempt, in milliseconds. Each further wait is twice as long. @default 500 */
   readonly backoffMs?: number;
-  /** The longest time in milliseconds without a response, or without a byte of a download, before the request is aborted. @default 60000 */
+  /** The milliseconds without a response or a byte of a download before a request is aborted. @default 60000 */
   readonly stallMs?: number;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: Error, waitMs: number) => void;
@@ -141,7 +141,7 @@ export class HubAccess {
   }
 }
 
-/** The form of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred files. */
+/** The form of a listing. A page of the hub has up to 1000 files, and the largest models have a few hundred. */
 const FILE_LIST: AnswerForm = {
   schema: z.array(z.object({ type: z.string(), path: z.string(), size: z.int().check(z.minimum(0)) })),
   maxPages: 20,

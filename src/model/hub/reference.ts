@@ -20,7 +20,7 @@ export function isHubReference(text: string): boolean {
   return text.startsWith(PREFIX);
 }
 
-/** Parses `hf:OWNER/NAME[@REVISION]`. The default revision is `main`. @throws {ModelError} if `text` has another form */
+/** Parses `hf:OWNER/NAME[@REVISION]`, by default with the revision `main`. @throws {ModelError} for another form */
 export function parseReference(text: string): HubReference {
   const [repo, ...revisions] = text.slice(PREFIX.length).split("@");
   const [revision = DEFAULT_REVISION] = revisions;

@@ -85,7 +85,7 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
   }
 }
 
-/** Returns the folder of the cached snapshot of a reference, or undefined if its configuration or one of its weight files is missing. */
+/** Returns the folder of a cached snapshot, or undefined if its configuration or one of its weight files is missing. */
 async function findCompleteSnapshot(
   cache: RepositoryCache,
   wanted: HubReference,

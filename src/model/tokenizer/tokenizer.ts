@@ -20,7 +20,7 @@ const CHAT_FILE = "chat_template.jinja";
 /** The file of a SentencePiece tokenizer. The library transformers can convert it to `TOKENIZER_FILE`. */
 const SENTENCEPIECE_FILE = "tokenizer.model";
 
-/** How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one document `{"text": …}` per line. */
+/** The form of a text. A `txt` file is one document, and a `jsonl` file has one document `{"text": …}` per line. */
 export type TextFormat = "txt" | "jsonl";
 
 /** The parsed files of a tokenizer. */
@@ -46,7 +46,7 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
   }
 }
 
-/** Reads the files of the tokenizer of a checkpoint folder. @throws {ModelError} if there is none, or if its files are malformed */
+/** Reads the files of a tokenizer. @throws {ModelError} if there is none, or if its files are malformed */
 export async function readTokenizerFiles(folder: string, fs: FileSystem): Promise<TokenizerFiles> {
   const files = await fs.list(folder) ?? [];
   const settings: Record<string, unknown> = {};
@@ -136,7 +136,7 @@ export function readDocument(line: string, number: number): string {
   return value.text;
 }
 
-/** Reads tokenizer.json. @throws {ModelError} if it is malformed, or if it has token ids or types that are not supported */
+/** Reads tokenizer.json. @throws {ModelError} if it is malformed, or has token ids or types that are not supported */
 async function readDefinition(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
   const definition = await readObject(fs, path);
   checkDefinition(definition, path);

@@ -1,4 +1,4 @@
-/** Finds and makes elements. Texts become text nodes and attribute values, so no text of a server or of a file can become markup. */
+/** Finds and makes elements. Texts become text nodes and attribute values, so no text can become markup. */
 
 /** A child of an element. `undefined` is skipped. */
 export type Child = Node | string | undefined;

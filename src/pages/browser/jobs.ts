@@ -1,4 +1,4 @@
-/** The script of the page `/jobs`. It asks the edge for hosts and jobs every few seconds, and follows one job over its event stream. */
+/** The script of the page `/jobs`. It lists hosts and jobs every few seconds, and follows one job by its events. */
 
 import { type JobList, Jobs, type JobState } from "../../client/mod.ts";
 import type { EdgeHost } from "../../protocol/messages.ts";

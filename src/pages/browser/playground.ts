@@ -93,7 +93,7 @@ function takeFile(chosen: File | undefined): Promise<void> | undefined {
   return chosen && takeLayer(chosen.name, () => chosen);
 }
 
-/** Prunes the layer, if there is one, after a pause. Until the new result arrives, the old one is dimmed and cannot be downloaded. */
+/** Prunes the layer, if there is one, after a pause. Until then, the old result is dimmed and cannot be downloaded. */
 function pruneAgain(pause = 0): Promise<void> | undefined {
   const input = layer;
   return input && operate(async (signal) => {

@@ -13,7 +13,7 @@ export const MAX_FACTORS = 256;
 /** The interval of a host's heartbeats. */
 export const HEARTBEAT_MILLISECONDS = 10_000;
 
-/** Addresses that name no host: the wildcard address, and link-local addresses, where a cloud serves the credentials of its machines. */
+/** The wildcard address, and link-local addresses, where a cloud serves the credentials of its machines. */
 const FORBIDDEN_ADDRESS =
   /^(0\.0\.0\.0|169\.254\.\d+\.\d+|\[::\]|\[fe[89ab][0-9a-f]:.*\]|\[::ffff:(a9fe:.*|0:0)\])$/;
 

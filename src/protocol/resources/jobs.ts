@@ -13,13 +13,13 @@ import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY 
 /** The largest number of characters in the name of a job or of a layer. */
 const MAX_NAME_CHARACTERS = 512;
 
-/** The largest number of layers in a job. OPT-175B has 576. Each layer is a step of a Cloudflare Workflow, which may have 10,000 steps. */
+/** The largest number of layers in a job. OPT-175B has 576. Each is a step of a Workflow, which may have 10,000. */
 export const MAX_JOB_LAYERS = 4096;
 
 /** The parameters of a job's layer, with all defaults if the layer has none. */
 export const layerParametersSchema = jobParametersSchema.default(() => jobParametersSchema.parse({}));
 
-/** A name. Half of a surrogate pair is refused, because UTF-8 cannot store it, so that two different names would become the same. */
+/** A name. UTF-8 cannot store half of a surrogate pair, so two names could become the same if it was accepted. */
 const nameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).refine((name) => name.isWellFormed(), {
   error: "must not have half of a surrogate pair",
 });

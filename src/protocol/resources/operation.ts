@@ -53,7 +53,7 @@ export const WITH_KEY: { key: string[] }[] = [{ key: [] }];
 /** The security of an operation that needs no API key. */
 export const WITHOUT_KEY: { key: string[] }[] = [];
 
-/** The query of an operation without parameters. It refuses every parameter, so that a misspelt one never goes unnoticed. */
+/** The query of an operation without parameters. It refuses every parameter, so that a misspelt one is noticed. */
 export const NO_QUERY = z.strictObject({});
 
 /** The problems of every operation that needs an API key. */

@@ -20,7 +20,7 @@ export class HostTable {
     this.#rows = new KeyedRows(body, ({ id }) => id, createRow);
   }
 
-  /** Shows the hosts that are alive, and those that are lost. @param now the time of the edge in milliseconds since 1970 */
+  /** Shows the hosts that are alive or lost. @param now the time of the edge in milliseconds since 1970 */
   show(alive: readonly EdgeHost[], now: number): void {
     for (const host of alive) this.#seen.set(host.id, host);
     const ids = new Set(alive.map(({ id }) => id));

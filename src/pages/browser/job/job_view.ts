@@ -1,4 +1,4 @@
-/** Shows one job live: its state, and a row per layer. The job can be cancelled, and the layers without a result can be submitted again. */
+/** Shows one job live, with one row per layer. The job can be cancelled, and layers can be submitted again. */
 
 import type { Job, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
 import { byId, setText } from "../dom.ts";

@@ -1,4 +1,4 @@
-/** The rows of a table whose items are refreshed. A row stays in place while its item exists, so that the keyboard focus is not lost. */
+/** The rows of a table whose items are refreshed. A row stays while its item exists, so that it keeps the focus. */
 
 /** One row, and the function that shows a newer state of its item. */
 export interface Row<T> {

@@ -55,7 +55,7 @@ interface MaskPart {
   readonly cols: number;
 }
 
-/** Draws the first `rows` and `cols` of a mask U8 [out, ⌈in/8⌉]. Kept weights are coloured, and pruned ones are transparent. */
+/** Draws a part of a mask U8 [out, ⌈in/8⌉]. Kept weights are coloured, and pruned ones are transparent. */
 function drawMask(mask: HostTensor, { rows, cols }: MaskPart, label: string): HTMLCanvasElement {
   const block = blockOf({ rows, cols });
   const width = Math.ceil(cols / block), height = Math.ceil(rows / block);
