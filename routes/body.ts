@@ -1,6 +1,6 @@
 /**
- * Reads the safetensors body of a request. `requestBody` checks the headers, the size of the body and its rate. `openBodyReader` reads the
- * bytes, with one buffer for all reads if the stream supports that.
+ * Reads the safetensors body of a request. `requestBody` checks the headers, the size of the body and its rate.
+ * `openBodyReader` reads the bytes, with one buffer for all reads if the stream supports that.
  */
 
 import type { Context } from "hono";
@@ -15,8 +15,9 @@ export interface RequestBody {
   /** The length of the body in bytes, from the header Content-Length. */
   readonly totalBytes: number;
   /**
-   * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal `truncated_body` if
-   * the body is incomplete, `too_slow` if it arrives below the minimum rate, and `too_large` if it has too many bytes.
+   * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal
+   * `truncated_body` if the body is incomplete, `too_slow` if it arrives below the minimum rate, and `too_large` if it
+   * has too many bytes.
    */
   readonly source: AsyncIterable<Uint8Array>;
 }
@@ -87,8 +88,8 @@ async function* limitedBody(
     if (cause instanceof Refusal) throw cause;
     throw new Refusal("truncated_body", `the connection ended after byte ${total}`, { cause });
   } finally {
-    // Makes the runtime stop reading. The call fails if the connection is closed, which does not matter. A body that is too slow is not
-    // cancelled, because Deno 2.9 would then keep its connection open after the answer.
+    // Makes the runtime stop reading. The call fails if the connection is closed, which does not matter. A body that is
+    // too slow is not cancelled, because Deno 2.9 would then keep its connection open after the answer.
     if (!isTooSlow) await reader.cancel().catch(() => {});
   }
 }
@@ -100,7 +101,8 @@ const READ_BUFFER_BYTES = 2 ** 20;
 
 export interface BodyReader {
   /**
-   * Returns the next bytes, which are valid until the next call. Returns undefined at the end of the body, and after `cancel`.
+   * Returns the next bytes, which are valid until the next call. Returns undefined at the end of the body, and after
+   * `cancel`.
    * @throws the error of the connection if it ends early
    */
   read(): Promise<Uint8Array<ArrayBuffer> | undefined>;
@@ -152,9 +154,10 @@ export function longPause(): Promise<void> {
 }
 
 /**
- * Pauses for less than a millisecond. It waits for the digest of an empty array, which is computed on another thread, and then for the next
- * iteration of the event loop. It does both twice, because a single iteration may fall between two checks of the timers. It is not used
- * while an answer is sent, because new connections would then wait several times as long as with `longPause`.
+ * Pauses for less than a millisecond. It waits for the digest of an empty array, which is computed on another thread,
+ * and then for the next iteration of the event loop. It does both twice, because a single iteration may fall between
+ * two checks of the timers. It is not used while an answer is sent, because new connections would then wait several
+ * times as long as with `longPause`.
  */
 export async function shortPause(): Promise<void> {
   for (let round = 0; round < 2; round++) {

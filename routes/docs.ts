@@ -1,6 +1,6 @@
 /**
- * `GET /docs`: the contract as a page, shown by Scalar, and the script of Scalar. The host itself serves the script, so the page needs no
- * other server.
+ * `GET /docs`: the contract as a page, shown by Scalar, and the script of Scalar. The host itself serves the script, so
+ * the page needs no other server.
  */
 
 import type { Context } from "hono";

@@ -14,8 +14,8 @@ import { stackOf } from "../src/base/errors.ts";
 import type { HostEnv } from "./host_app.ts";
 
 /**
- * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. If the client has sent a well-formed id, it is
- * used.
+ * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. If the client has sent a
+ * well-formed id, it is used.
  */
 export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
   const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
@@ -25,8 +25,9 @@ export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
 };
 
 /**
- * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The two differ if the
- * request line has a whole URL. A request without the header passes if it comes from this process, or if every name is accepted.
+ * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The
+ * two differ if the request line has a whole URL. A request without the header passes if it comes from this process, or
+ * if every name is accepted.
  */
 export function hostName(names: readonly string[] | undefined): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
@@ -76,8 +77,8 @@ export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHa
 }
 
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if it lacks the scope.
- * If there are no keys, every request passes. Such a host listens on loopback only.
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if
+ * it lacks the scope. If there are no keys, every request passes. Such a host listens on loopback only.
  */
 export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
@@ -88,8 +89,8 @@ export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<Hos
 }
 
 /**
- * Returns middleware that answers 401 unless the request has a valid ticket of the edge. It reads the whole body, because a ticket is valid
- * for one body only.
+ * Returns middleware that answers 401 unless the request has a valid ticket of the edge. It reads the whole body,
+ * because a ticket is valid for one body only.
  * @param secret the secret that host and edge share
  * @param audience the id of this host
  * @param bodyMilliseconds the time within which the whole body must arrive

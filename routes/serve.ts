@@ -1,19 +1,18 @@
 /**
- * Starts a host, the server that prunes layers on one device. If this file is run as a program, it reads its options from environment
- * variables:
+ * Starts a host, the server that prunes layers on one device. If this file is run as a program, it reads its options
+ * from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
  *     PARE_PRODUCTS          auto, own, or the path of a library (`--products` of `pare serve`)
  *     PARE_PRECISION         float32 or bfloat16 (`--precision` of `pare serve`)
  *     PARE_WEBGPU            deno or dawn, the implementation of WebGPU (`--webgpu` of `pare serve`)
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
- *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys PARE_HOST must be an
- *                            address of loopback
- *     PARE_KEYS_FILE         a file of such keys, one per line, which is read again when it changes (`src/host/key_file.ts`). Replaces
- *                            PARE_KEYS
- *     PARE_HOSTS             the names by which clients may address the host (`src/protocol/host_names.ts`). Default: on loopback the names
- *                            of loopback, and beyond loopback every name
- *     PARE_CORS_ORIGINS      the origins of the pages that may use the API from a browser (`src/protocol/cors.ts`). Default: none
+ *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys,
+ *                            PARE_HOST must be an address of loopback
+ *     PARE_KEYS_FILE         a file of such keys in place of PARE_KEYS, which is read again when it changes
+ *     PARE_HOSTS             the names of the host (`src/protocol/host_names.ts`). Default: on loopback the names of
+ *                            loopback, and beyond loopback every name
+ *     PARE_CORS_ORIGINS      the origins of pages that may use the API (`src/protocol/cors.ts`). Default: none
  *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
  *                            the connection to an edge (`src/host/edge_options.ts`)
  */
@@ -158,7 +157,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const drain = async () => {
     await edge?.tasks.close();
     device.stopAccepting();
-    // The listener lets answers finish, but aborts requests whose body is still arriving. So all requests are awaited first.
+    // The listener lets answers finish, but aborts requests whose body is still arriving. All requests end first.
     await Promise.allSettled(inFlight);
     await listener.close();
   };
@@ -186,8 +185,9 @@ export function isPaced({ headers }: Response): boolean {
 }
 
 /**
- * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. The names protect a host
- * without keys from web pages that point their own name to its address. A host beyond loopback has keys, which such a page does not know.
+ * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. The names
+ * protect a host without keys from web pages that point their own name to its address. A host beyond loopback has keys,
+ * which such a page does not know.
  */
 function acceptedHostNames(
   hostname: string,

@@ -1,7 +1,8 @@
 /**
- * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors of a task from signed URLs, solves the layer, and writes
- * the result to a signed URL. The request is answered as soon as the task is done, or when the seconds in `Prefer: wait=SECONDS` are over.
- * In the second case, the edge repeats the request. Every request needs a ticket (`src/protocol/tickets.ts`).
+ * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors of a task from signed URLs, solves
+ * the layer, and writes the result to a signed URL. The request is answered as soon as the task is done, or when the
+ * seconds in `Prefer: wait=SECONDS` are over. In the second case, the edge repeats the request. Every request needs a
+ * ticket (`src/protocol/tickets.ts`).
  */
 
 import { createRoute, z } from "@hono/zod-openapi";

@@ -1,7 +1,8 @@
 /**
- * Gives layers with fewer tokens than columns the largest damping, because their Hessian is singular and noisy. Of 0.01, 0.1 and 1, this
- * damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768 columns; perplexity at 50 %). An expert that
- * no held-out token reached cannot choose its damping, and gets the default in place of `auto`.
+ * Gives layers with fewer tokens than columns the largest damping, because their Hessian is singular and noisy. Of
+ * 0.01, 0.1 and 1, this damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768
+ * columns; perplexity at 50 %). An expert that no held-out token reached cannot choose its damping, and gets the
+ * default in place of `auto`.
  */
 
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";

@@ -6,8 +6,8 @@ import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
 /**
- * The tensors of one layer with `out` output and `in` input features. Exactly one of `hessian`, `hessian_upper` and `inputs` must be given,
- * unless the method needs no statistics or the query names statistics that the host has stored.
+ * The tensors of one layer with `out` output and `in` input features. Exactly one of `hessian`, `hessian_upper` and
+ * `inputs` must be given, unless the method needs no statistics or the query names statistics that the host has stored.
  */
 export interface LayerTensors {
   /** The weights: (out, in), F32, F16 or BF16. */
@@ -19,8 +19,8 @@ export interface LayerTensors {
   /** The calibration inputs: (tokens, in), F32, F16 or BF16. */
   readonly inputs?: HostTensor;
   /**
-   * An optional sum of x·xᵀ over inputs that are not in the statistics, times any positive factor: (in, in), F32. It decides between the
-   * results of a solve.
+   * An optional sum of x·xᵀ over inputs that are not in the statistics, times any positive factor: (in, in), F32. It
+   * decides between the results of a solve.
    */
   readonly validation_hessian?: HostTensor;
   /** The upper triangle of `validation_hessian`, packed row by row: (in·(in+1)/2), F32. */

@@ -1,5 +1,5 @@
 /**
- * The public interface of Pare's SDK for TypeScript. Everything that a program outside this repository needs is exported here.
+ * The public interface of Pare's SDK for TypeScript.
  *
  * @example
  * ```ts

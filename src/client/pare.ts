@@ -43,7 +43,7 @@ export class Pare implements ModelPruner {
    * Prunes one layer. If the layer exceeds the body limit of an edge, its tensors are uploaded, and a job prunes it.
    * @throws {PareError} if the server refuses the layer, with the server's code and detail
    * @throws {ConnectionError} if the server cannot be reached
-   * @throws {MalformedAnswerError} if the answer is malformed, has a number that is not finite, or is not the requested layer
+   * @throws {MalformedAnswerError} if the answer is malformed or is not the requested layer
    */
   async pruneLayer(
     tensors: LayerTensors,
@@ -76,7 +76,7 @@ export class Pare implements ModelPruner {
 
   /**
    * Stores calibration statistics that several layers share, so that the host factors them once.
-   * @param hessianUpper the upper triangle of the (n, n) Hessian, packed row by row: F32 [n(n+1)/2] for n input features
+   * @param hessianUpper the upper triangle of the (n, n) Hessian, row by row: F32 [n(n+1)/2] for n input features
    * @returns the digest of the stored statistics. To use them for a layer, give this digest as `hessian` in its query
    * @throws {PareError} `too_large` if the host cannot store statistics of this size
    */

@@ -14,7 +14,7 @@ import {
 import type { LayerGroup } from "./model_source.ts";
 
 /**
- * Returns the largest number of bytes in the bodies of the requests for the layers of a group, where each host stores the statistics.
+ * Returns the largest number of bytes in the requests for a group, where each host stores the statistics.
  * @param matrices the number of matrices of statistics: 2 with validation statistics, else 1
  */
 export function countRequestBytes(

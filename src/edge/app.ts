@@ -1,6 +1,4 @@
-/**
- * Builds the Hono application of the edge. The application runs wherever `fetch` exists. `worker.ts` connects it to the Workers runtime.
- */
+/** Builds the Hono application of the edge, which runs wherever `fetch` exists, as in the Worker (`worker.ts`). */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";

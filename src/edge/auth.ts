@@ -1,6 +1,6 @@
 /**
- * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured and `EDGE_OPEN` is not set, the edge
- * refuses the requests that it would serve itself. The other requests are forwarded, and the host checks their keys.
+ * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured and `EDGE_OPEN`
+ * is not set, the edge refuses the requests that it would serve itself. The host checks the keys of the others.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
@@ -15,8 +15,8 @@ const RATE_PERIOD_SECONDS = 60;
 type KeylessPolicy = "refuse" | "leave to host";
 
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or unknown, 403 if the key lacks the scope, and
- * 429 if the key is over its rate limit.
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or unknown, 403 if the key
+ * lacks the scope, and 429 if the key is over its rate limit.
  */
 export function requireEdgeKey(
   scope: Scope,
@@ -29,8 +29,8 @@ export function requireEdgeKey(
 }
 
 /**
- * If the edge is open to requests without a key, answers 400 unless the header `Host` and the URL name loopback or one of `PARE_HOSTS`.
- * `protocol/host_names.ts` describes the attack that this prevents.
+ * If the edge is open to requests without a key, answers 400 unless the header `Host` and the URL name loopback or one
+ * of `PARE_HOSTS`. `protocol/host_names.ts` describes the attack that this prevents.
  */
 export const requireOpenEdgeName: MiddlewareHandler<EdgeEnv> = async (c, next) => {
   if (isOpen(c.env)) {

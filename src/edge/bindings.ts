@@ -1,6 +1,7 @@
 /**
- * The bindings, variables and secrets of the Worker. All of them are optional. A numeric variable that is not set has a default. Without
- * `RATE` there is no rate limit. If another one is missing, only the requests that need it are refused, with an error that names it.
+ * The bindings, variables and secrets of the Worker. All of them are optional. A numeric variable that is not set has a
+ * default. Without `RATE` there is no rate limit. If another one is missing, only the requests that need it are
+ * refused, with an error that names it.
  */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";

@@ -1,6 +1,6 @@
 /**
- * The classes that `wrangler.toml` names. They extend classes of the module `cloudflare:workers`, which only the Workers runtime has. Their
- * methods are therefore those of plain classes in other files, which tests can call.
+ * The classes that `wrangler.toml` names. They extend classes of the module `cloudflare:workers`, which only the
+ * Workers runtime has. Their methods are therefore those of plain classes in other files, which tests can call.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
@@ -16,8 +16,8 @@ import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 const DEFAULT_JOB_DAYS = 7;
 
 /**
- * Returns a Durable Object class that forwards every method of `Methods` to the object that `create` returns. The methods are on the
- * prototype, because the Worker can call only those.
+ * Returns a Durable Object class that forwards every method of `Methods` to the object that `create` returns. The
+ * methods are on the prototype, because the Worker can call only those.
  */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },

@@ -93,7 +93,7 @@ async function deleteUploads(bucket: R2Bucket, expired: readonly R2Object[]): Pr
     const record = await findRecord(bucket, name.slice(UPLOAD_PREFIX.length));
     // A record that cannot be read has no upload to abort. It must not keep later records from being deleted.
     if (!record) continue;
-    // The call fails if the upload was completed and has no parts. After any other failure, R2 itself deletes the parts within a week.
+    // The call fails if the upload was completed. After other failures, R2 deletes the parts within a week.
     await bucket.resumeMultipartUpload(record.key, record.multipart).abort().catch(() => {});
   }
   await bucket.delete(expired.map(({ key }) => key));

@@ -1,6 +1,7 @@
 /**
- * Serves the pages of the edge: `/`, `/playground`, `/jobs`, `/docs`, and the files that they load. The edge does not forward requests for
- * them, because its pages differ from those of a host. Only the script of Scalar, which shows the contract at `/docs`, comes from the host.
+ * Serves the pages of the edge: `/`, `/playground`, `/jobs`, `/docs`, and the files that they load. The edge does not
+ * forward requests for them, because its pages differ from those of a host. Only the script of Scalar, which shows the
+ * contract at `/docs`, comes from the host.
  */
 
 import type { Context } from "hono";

@@ -1,6 +1,6 @@
 /**
- * Converts the error of a failed request to an answer of type `application/problem+json`. An error that is not part of the HTTP contract is a
- * fault of the edge. It is logged with the request id, and the answer does not show it.
+ * Converts the error of a failed request to an answer of type `application/problem+json`. An error that is not part of
+ * the HTTP contract is a fault of the edge. It is logged with the request id, and the answer does not show it.
  */
 
 import type { Context } from "hono";

@@ -18,8 +18,9 @@ const HOST_RETRY_SECONDS = 5;
 export const PROXY_PROBLEMS = ["internal", "no_device"] as const satisfies ProblemCode[];
 
 /**
- * The headers that the host receives. All others describe the client or the connection to the edge, such as cookies, `Forwarded` and
- * `Proxy-Authorization`. `Origin` is left out, because the edge itself allows origins, and the host would add those of its own list.
+ * The headers that the host receives. All others describe the client or the connection to the edge, such as cookies,
+ * `Forwarded` and `Proxy-Authorization`. `Origin` is left out, because the edge itself allows origins, and the host
+ * would add those of its own list.
  */
 const FORWARDED_HEADERS: readonly string[] = [
   "accept",
@@ -46,8 +47,8 @@ const DEFAULT_TIMEOUT_SECONDS = 10;
 /**
  * Forwards the request and returns the host's answer.
  * @param body the body of the request, if the caller has read it already
- * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set, cannot be reached, does not answer in time or
- * redirects the request
+ * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set, cannot be reached, does
+ * not answer in time or redirects the request
  */
 export async function proxyToHost(
   c: Context<EdgeEnv>,
@@ -118,7 +119,7 @@ function forwardedHeaders(c: Context<EdgeEnv>): Record<string, string> {
     if (value !== undefined) headers[name] = value;
   }
   const { EDGE_HOST_KEY: key } = c.env;
-  // The host's key is only for requests that the edge itself has authorised. Other requests are forwarded with the client's own header.
+  // The host's key is only for requests that the edge itself has authorised. The others have the client's own header.
   if (key && c.get("isAuthorized")) headers.authorization = `Bearer ${key}`;
   return headers;
 }

@@ -29,7 +29,7 @@ type NumericVariable =
 
 /**
  * Returns the variable `name` as a whole number, or `fallback` if it is not set.
- * @throws {RangeError} if the value is not a whole number of at least `minimum`. With the default in its place, nobody would notice the mistake
+ * @throws {RangeError} if the value is not a whole number of at least `minimum`. A default would hide the mistake
  */
 export function wholeNumber(
   env: EdgeBindings,

@@ -1,8 +1,8 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
 /**
- * The start page of a server, as plain text for command lines and as HTML for browsers: what the server is, the state of its device, whether
- * keys are needed, first commands, and the resources.
+ * The start page of a server, as plain text for command lines and as HTML for browsers: what the server is, the state
+ * of its device, whether keys are needed, first commands, and the resources.
  */
 
 import type { Ready } from "../protocol/messages.ts";

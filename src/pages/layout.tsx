@@ -15,8 +15,8 @@ export interface ServerFacts {
   /** The origin of the server, as its client sees it. */
   readonly origin: string;
   /**
-   * Whether requests need an API key. `unset`: the server accepts no key yet, because its operator has set none, and refuses the requests
-   * that would need one.
+   * Whether requests need an API key. `unset`: the server accepts no key yet, because its operator has set none, and
+   * refuses the requests that would need one.
    */
   readonly keys: "needed" | "not needed" | "unset";
 }

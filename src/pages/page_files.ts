@@ -1,6 +1,6 @@
 /**
- * The files that the pages load: the style, the icon, the scripts and the sample layer. `deno task build` writes all of them but the sample
- * layer to `build/pages/files.json`, which a host reads and the Worker of an edge imports.
+ * The files that the pages load: the style, the icon, the scripts and the sample layer. `deno task build` writes all of
+ * them but the sample layer to `build/pages/files.json`, which a host reads and the Worker of an edge imports.
  */
 
 import { sampleLayer } from "./sample_layer.ts";

@@ -16,8 +16,8 @@ export function addSecurityHeaders(headers: Headers): void {
 }
 
 /**
- * Returns the headers of a page. Its policy allows only files of its own server. Scripts and styles within the HTML are forbidden, and so are
- * scripts that parse text as HTML.
+ * Returns the headers of a page. Its policy allows only files of its own server. Scripts and styles within the HTML are
+ * forbidden, and so are scripts that parse text as HTML.
  * @param connect further origins to which the scripts may send requests, such as that of a bucket for uploads
  */
 export function pageHeaders(connect: readonly string[] = []): Record<string, string> {
@@ -31,8 +31,9 @@ export function pageHeaders(connect: readonly string[] = []): Record<string, str
 }
 
 /**
- * Returns the headers of the page `/docs`. Scalar, which shows the contract there, inserts its styles as elements and attributes, and parses
- * text as HTML, so the policy must allow both. It does not allow Scalar to evaluate text as code, which Scalar can do without.
+ * Returns the headers of the page `/docs`. Scalar, which shows the contract there, inserts its styles as elements and
+ * attributes, and parses text as HTML, so the policy must allow both. It does not allow Scalar to evaluate text as
+ * code, which Scalar can do without.
  */
 export function docsHeaders(): Record<string, string> {
   return headersOf({

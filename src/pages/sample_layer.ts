@@ -1,6 +1,6 @@
 /**
- * The sample layer of the playground and of the curl line: 128 outputs, 256 inputs, and the statistics of correlated inputs. Only sums,
- * products and comparisons make its numbers, so every machine makes the same bytes.
+ * The sample layer of the playground and of the curl line: 128 outputs, 256 inputs, and the statistics of correlated
+ * inputs. Only sums, products and comparisons make its numbers, so every machine makes the same bytes.
  */
 
 import { encode } from "../tensor/safetensors/encode.ts";
@@ -71,8 +71,8 @@ function hessianUpper(): Float32Array<ArrayBuffer> {
 }
 
 /**
- * Returns a generator of pseudorandom numbers with mean 0 and variance 1: sums of twelve uniform numbers, less 6. The uniform numbers are
- * those of mulberry32 by Tommy Ettinger (public domain).
+ * Returns a generator of pseudorandom numbers with mean 0 and variance 1: sums of twelve uniform numbers, less 6. The
+ * uniform numbers are those of mulberry32 by Tommy Ettinger (public domain).
  */
 function bellNumbers(seed: number): () => number {
   let state = seed;

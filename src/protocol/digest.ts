@@ -1,6 +1,6 @@
 /**
- * Digests `sha256:HEX`, which name stored bodies. Web Crypto, with which `sha256` hashes bytes in memory, cannot hash a stream. The caller of
- * `hashedStream` therefore supplies a hash object.
+ * Digests `sha256:HEX`, which name stored bodies. Web Crypto, with which `sha256` hashes bytes in memory, cannot hash a
+ * stream. The caller of `hashedStream` therefore supplies a hash object.
  */
 
 const PREFIX = "sha256:";

@@ -1,6 +1,6 @@
 /**
- * The HTTP headers of the contract: `Content-Type` of a body, `X-Request-Id` of a request and its answer, and the headers of an answered
- * layer, `Pare-Report` and `Server-Timing`.
+ * The HTTP headers of the contract: `Content-Type` of a body, `X-Request-Id` of a request and its answer, and the
+ * headers of an answered layer, `Pare-Report` and `Server-Timing`.
  */
 
 import { shortened } from "../base/texts.ts";

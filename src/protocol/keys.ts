@@ -1,6 +1,6 @@
 /**
- * The API keys of a host or an edge: a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`, or a file of such entries. HEX is the sha-256 of
- * a key, so that no server stores the keys themselves.
+ * The API keys of a host or an edge: a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`, or a file of such entries.
+ * HEX is the sha-256 of a key, so that no server stores the keys themselves.
  */
 
 import { sha256 } from "./digest.ts";
@@ -65,7 +65,8 @@ function parseKey(entry: string, place: string): Key {
   const scopes = match[2]?.split("+").map((name) => {
     const scope = SCOPE_ALIASES[name] ?? name;
     if (isScope(scope)) return scope;
-    throw new RangeError(`${place}: must have scopes out of ${SCOPES.join(", ")}`); // a key may stand here by mistake, so nothing is quoted
+    // Nothing is quoted, because a key may stand here by mistake.
+    throw new RangeError(`${place}: must have scopes out of ${SCOPES.join(", ")}`);
   });
   return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
 }

@@ -22,8 +22,8 @@ export const DEFAULT_TARGET_STEP = 0.5;
 export const MAX_REFIT_STEPS = 1000;
 
 /**
- * The largest number of rows or columns of a layer. The widest layer of OPT-175B has 49152 columns. With this limit one row of f32 takes at
- * most 1 MiB, so whole rows fit in CPU memory and in a storage binding of every adapter.
+ * The largest number of rows or columns of a layer. The widest layer of OPT-175B has 49152 columns. With this limit one
+ * row of f32 takes at most 1 MiB, so whole rows fit in CPU memory and in a storage binding of every adapter.
  */
 export const MAX_FEATURES = 262_144;
 
@@ -31,8 +31,8 @@ export const MAX_FEATURES = 262_144;
 export const MAX_TOKENS = 2 ** 24;
 
 /**
- * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32 (2.42 + 9.66 GB),
- * but not for most whole checkpoints, which a client might send by mistake.
+ * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32
+ * (2.42 + 9.66 GB), but not for most whole checkpoints, which a client might send by mistake.
  */
 export const MAX_BODY_BYTES = 16 * 2 ** 30;
 
@@ -43,8 +43,8 @@ export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 export const DEVICE_REOPEN_SECONDS = 5;
 
 /**
- * The minimum rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a place on the device, so
- * a client may not keep it alive with single bytes. The slowest mobile connections are several times as fast.
+ * The minimum rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a
+ * place on the device, so a client may not keep it alive with single bytes. The slowest mobile connections are faster.
  */
 export const LEAST_BYTES_PER_SECOND = 500;
 
@@ -52,20 +52,21 @@ export const LEAST_BYTES_PER_SECOND = 500;
 export const BODY_WINDOW_SECONDS = 15;
 
 /**
- * The seconds over which a host measures the rate of an answer while another request waits for its place. They are more than for a body,
- * because the operating system takes an answer in bursts of several hundred kilobytes.
+ * The seconds over which a host measures the rate of an answer while another request waits for its place. They are more
+ * than for a body, because the operating system takes an answer in bursts of several hundred kilobytes.
  */
 export const ANSWER_WINDOW_SECONDS = 60;
 
 /**
- * The seconds over which the rate of an answer is measured while no other request waits. At the minimum rate, half an hour may pass between
- * two bursts.
+ * The seconds over which the rate of an answer is measured while no other request waits. At the minimum rate, half an
+ * hour may pass between two bursts.
  */
 export const ANSWER_PATIENCE_SECONDS = 3600;
 
 /**
- * The seconds for which a request waits for a place on the device. Clients that send nothing cannot block a host for longer, because of the
- * 16 requests in its queue by default, 3 lose their places every `BODY_WINDOW_SECONDS`. Proxies often end requests after 100 to 120 seconds.
+ * The seconds for which a request waits for a place on the device. Clients that send nothing cannot block a host for
+ * longer, because of the 16 requests in its queue by default, 3 lose their places every `BODY_WINDOW_SECONDS`. Proxies
+ * often end requests after 100 to 120 seconds.
  */
 export const QUEUE_SECONDS = 120;
 

@@ -1,6 +1,6 @@
 /**
- * The table of the pruning methods. The schemas, the rules of the parameters, the client, the options of the command line and the
- * playground follow from it. `layer/methods.ts` has the solver of each method.
+ * The table of the pruning methods. The schemas, the rules of the parameters, the client, the options of the command
+ * line and the playground follow from it. `layer/methods.ts` has the solver of each method.
  */
 
 import type { LayerQuery } from "./layer_query.ts";
@@ -54,9 +54,9 @@ export const METHOD_NAMES = Object.keys(METHODS) as MethodName[];
 export const DEFAULT_METHOD: MethodName = "sparsegpt";
 
 /**
- * The method of `pare prune`. ALPS leaves about half of the error of SparseGPT, and a whole run at the published calibration size takes
- * 11 % longer (`scripts/bench/README.md`), because most of its time goes into the statistics. A request for one layer brings its
- * statistics, so its default is the faster method.
+ * The method of `pare prune`. ALPS leaves about half of the error of SparseGPT, and a whole run at the published
+ * calibration size takes 11 % longer (`scripts/bench/README.md`), because most of its time goes into the statistics. A
+ * request for one layer brings its statistics, so its default is the faster method.
  */
 export const DEFAULT_MODEL_METHOD: MethodName = "alps";
 
@@ -76,6 +76,7 @@ export function methodsThat(
 
 /** Whether the result does not depend on the statistics of the inputs. A refit and a rounding always use them. */
 export function needsNoStatistics({ method = DEFAULT_METHOD, refit, bits }: LayerQuery): boolean {
-  const declaration: Partial<typeof METHODS[MethodName]> = METHODS[method] ?? {}; // a newer server may have more methods
+  // A newer server may have more methods.
+  const declaration: Partial<typeof METHODS[MethodName]> = METHODS[method] ?? {};
   return declaration.statistics === "none" && !(refit ?? declaration.refitSteps) && bits === undefined;
 }

@@ -1,7 +1,7 @@
 /**
- * The parameters of one layer, as a server checks them. They come from the query string of `POST /v1/layers`, or from the member
- * `parameters` of a layer in a job (`POST /v1/jobs`). The schema `layerQuerySchema` checks them, and `resolveParameters` fills in the
- * defaults that depend on other parameters.
+ * The parameters of one layer, as a server checks them. They come from the query string of `POST /v1/layers`, or from
+ * the member `parameters` of a layer in a job (`POST /v1/jobs`). The schema `layerQuerySchema` checks them, and
+ * `resolveParameters` fills in the defaults that depend on other parameters.
  */
 
 import { z } from "zod";

@@ -1,6 +1,6 @@
 /**
- * The table of the error codes of the HTTP contract. The host and the edge in front of it map their errors to codes in `layer/errors.ts`,
- * `routes/errors.ts` and `edge/problems.ts`.
+ * The table of the error codes of the HTTP contract. The host and the edge in front of it map their errors to codes in
+ * `layer/errors.ts`, `routes/errors.ts` and `edge/problems.ts`.
  */
 
 import { BODY_WINDOW_SECONDS, EDGE_BODY_SECONDS, LEAST_BYTES_PER_SECOND } from "./limits.ts";

@@ -1,6 +1,7 @@
 /**
- * The error for a request that is refused with a problem of the HTTP contract, and its conversion to an answer and back. Folders that do
- * not import the contract throw errors of their own, which `layer/errors.ts` and `routes/errors.ts` convert to refusals.
+ * The error for a request that is refused with a problem of the HTTP contract, and its conversion to an answer and
+ * back. Folders that do not import the contract throw errors of their own, which `layer/errors.ts` and
+ * `routes/errors.ts` convert to refusals.
  */
 
 import { firstItems, joinedItems, shortened } from "../base/texts.ts";

@@ -1,8 +1,9 @@
 /**
- * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is valid for one
- * request to one receiver, once, within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`. The nonce is a random
- * number that is used only once. MAC is an HMAC-SHA256 over the receiver, the method, the path, the sha-256 of the body, the expiry time
- * and the nonce. The key of the HMAC is a secret that edge and hosts share. All points in time are in milliseconds since 1970.
+ * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is
+ * valid for one request to one receiver, once, within a minute. It is sent as `Authorization: Pare-Ticket
+ * EXPIRES.NONCE.MAC`. The nonce is a random number that is used only once. MAC is an HMAC-SHA256 over the receiver, the
+ * method, the path, the sha-256 of the body, the expiry time and the nonce. The key of the HMAC is a secret that edge
+ * and hosts share. All points in time are in milliseconds since 1970.
  */
 
 import { sha256 } from "./digest.ts";
@@ -81,7 +82,7 @@ export async function signTicket(secret: string, subject: TicketSubject, now: nu
 /**
  * Checks the ticket of a request, and remembers its nonce in `nonces`.
  * @param header the value of the request's Authorization header
- * @throws {Refusal} `unauthorized` if the ticket is missing, malformed, expired, already used, or made for another request or receiver
+ * @throws {Refusal} `unauthorized` if the ticket is missing, malformed, expired, used, or made for another request
  * @throws {RangeError} if the secret is too short
  */
 export async function verifyTicket(

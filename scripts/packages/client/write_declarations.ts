@@ -1,6 +1,6 @@
 /**
- * Writes the declarations of the SDK's types with the TypeScript compiler, one file per source file. Deno's bundler could write all
- * declarations into one file, but that file would also declare functions that the SDK does not export.
+ * Writes the declarations of the SDK's types with the TypeScript compiler, one file per source file. Deno's bundler
+ * could write all declarations into one file, but that file would also declare functions that the SDK does not export.
  */
 
 import { dirname, join } from "node:path";
@@ -11,8 +11,8 @@ const ROOT = new URL("../../../", import.meta.url).pathname;
 const TYPESCRIPT = "npm:typescript@5.9.3/tsc";
 
 /**
- * The options of the compiler. It uses the types of browsers instead of Deno's, and refuses TypeScript syntax that Node cannot strip, so it
- * also checks that the sources run everywhere.
+ * The options of the compiler. It uses the types of browsers instead of Deno's, and refuses TypeScript syntax that Node
+ * cannot strip, so it also checks that the sources run everywhere.
  */
 const COMPILER_OPTIONS = {
   strict: true,

@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
 
 /**
- * The modules that start the program or a worker, each with the name of its bundle in `dist/`. All bundles are in one folder, so the URLs in
- * a module are the same whichever bundle contains the module.
+ * The modules that start the program or a worker, each with the name of its bundle in `dist/`. All bundles are in one
+ * folder, so the URLs in a module are the same whichever bundle contains the module.
  */
 export const ENTRIES: Readonly<Record<string, string>> = {
   "src/cli/main.ts": "main.js",

@@ -28,8 +28,9 @@ const DEFAULT_SPARSITY = 0.5;
 const MAX_KEPT_ZEROS = 0.1;
 
 /**
- * Checks shapes and dtypes, that every number is finite, and that the mask, the report and the query agree about the pruned entries.
- * Which entries a method prunes, and the values of kept weights, are not checked, because the layer would have to be solved again.
+ * Checks shapes and dtypes, that every number is finite, and that the mask, the report and the query agree about the
+ * pruned entries. Which entries a method prunes, and the values of kept weights, are not checked, because the layer
+ * would have to be solved again.
  * @throws {MalformedAnswerError} naming the first difference
  */
 export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
@@ -110,7 +111,7 @@ interface EntryRules {
 
 /**
  * Checks each entry of the weight, and counts them.
- * @throws {MalformedAnswerError} if an entry is not finite, a pruned one is not 0, or the mask breaks the pattern or the request's mask
+ * @throws {MalformedAnswerError} if an entry is not finite, a pruned one is not 0, or the mask breaks a rule
  */
 function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCounts {
   const { rows, cols, before, original, forced, pattern } = rules;

@@ -18,13 +18,13 @@ const MAX_HEADER_BYTES = 2 ** 20;
 export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
   const entries = weight.shape.reduce((product, extent) => product * extent, 1);
   const width = BYTES_PER_ELEMENT[wantedDtype(query, weight.dtype)];
-  // A mask has at most one byte per entry. Rounded weights also have a code of one byte, and at most one grid of 8 bytes, per entry.
+  // A mask has at most one byte per entry. Rounded weights also have a code of 1 byte, and at most 8 bytes of grids.
   return MAX_HEADER_BYTES + entries * (width + 1 + (query.bits === undefined ? 0 : 1 + 8));
 }
 
 /**
  * Decodes an answer, and checks that it is the requested layer.
- * @throws {MalformedAnswerError} if `body` is not a safetensors file, lacks a tensor or the report, or as {@link checkPruned}
+ * @throws {MalformedAnswerError} if `body` is not a safetensors file with a report, or as {@link checkPruned}
  */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>, requested: RequestedLayer): PrunedLayer {
   const { header, tensors } = decodeFile(body);

@@ -1,4 +1,6 @@
-/** Parses JSON answers with `zod/mini`, which evaluates no text as code, as strict Content-Security-Policies require. */
+/**
+ * Parses JSON answers with `zod/mini`, which evaluates no text as code, as strict Content-Security-Policies require.
+ */
 
 import type * as z from "zod/mini";
 import { MalformedAnswerError } from "../errors.ts";

@@ -9,7 +9,8 @@ const ATTEMPTS = 2;
 
 /**
  * Returns the bytes of the blob with this digest, `sha256:HEX`.
- * @throws {MalformedAnswerError} if the bytes have another digest in every attempt, or if there are more than `maxAnswerBytes`
+ * @throws {MalformedAnswerError} if the bytes have another digest in every attempt, or if there are more than
+ * `maxAnswerBytes`
  * @throws {PareError} `not_found` if the edge does not store the blob
  */
 export async function downloadBlob(

@@ -23,8 +23,8 @@ export interface JobLayerRequest {
   /** The digest `sha256:HEX` of a blob with the tensor `weight`, and with the statistics unless `hessian` is given. */
   readonly weight: string;
   /**
-   * The digest of a blob with the tensor `hessian` or `hessian_upper`, and the validation statistics if there are some. Layers that name the
-   * same blob share one factorisation.
+   * The digest of a blob with the tensor `hessian` or `hessian_upper`, and the validation statistics if there are some.
+   * Layers that name the same blob share one factorisation.
    */
   readonly hessian?: string;
   /** The parameters of the layer. The server fills in defaults for those that are absent. */
@@ -75,7 +75,7 @@ export class Jobs {
   /**
    * Submits a job and returns it without waiting for its end.
    * @throws {MalformedAnswerError} if the edge answers with other layers than the submitted ones
-   * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to a job with other layers
+   * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if another job has the key
    */
   async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
     const { idempotencyKey = randomKey(), name, signal } = options;
@@ -119,9 +119,9 @@ export class Jobs {
   }
 
   /**
-   * Downloads the tensors and the report of a layer that is done. Bytes that do not have the digest of the result are downloaded once more.
+   * Downloads the tensors and the report of a layer that is done. Bytes with another digest are downloaded again.
    * @throws {TypeError} if the layer is not done
-   * @throws {MalformedAnswerError} if the bytes do not have the digest of the result in the second attempt either, or as `Pare.pruneLayer`
+   * @throws {MalformedAnswerError} if the second bytes have another digest too, or as `Pare.pruneLayer`
    * @throws {PareError} `not_found` if the edge no longer stores the result
    */
   async result(layer: LayerState, { request, ...options }: ResultOptions = {}): Promise<PrunedLayer> {
@@ -161,9 +161,9 @@ function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
 }
 
 /**
- * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts, as do a host, an edge without a registry,
- * and an edge where the API key lacks the scope `metrics`.
- * @throws {PareError} {ConnectionError} {TypeError} if the server still fails in the last attempt, or if the answer is malformed
+ * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts, as do a host, an
+ * edge without a registry, and an edge where the API key lacks the scope `metrics`.
+ * @throws {PareError} {ConnectionError} {TypeError} if the last attempt fails, or if the answer is malformed
  */
 export async function listEdgeHosts(
   edge: TransportOptions,

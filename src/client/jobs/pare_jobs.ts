@@ -50,8 +50,8 @@ export class PareJobs implements ModelPruner {
   }
 
   /**
-   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers of a round are in memory at
-   * the same time.
+   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers of a
+   * round are in memory at the same time.
    * @throws {JobFailedError} if a layer is refused, or if it fails transiently in several jobs
    * @throws {MalformedAnswerError} if the results of several jobs are not the requested layers
    * @throws {PareError} {ConnectionError} if the edge refuses a request or cannot be reached

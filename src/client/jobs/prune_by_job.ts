@@ -10,8 +10,8 @@ import { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } fr
 import { Uploads } from "./uploads.ts";
 
 /**
- * A layer whose tensors are in memory. Layers share one blob of statistics, which is factored once, if their `hessian_upper` is the same
- * object and so are their validation statistics.
+ * A layer whose tensors are in memory. Layers share one blob of statistics, which is factored once, if their
+ * `hessian_upper` is the same object and so are their validation statistics.
  */
 export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
   /** The tensors of the layer. */

@@ -58,8 +58,8 @@ export class Uploads {
   /**
    * Uploads `source` unless the edge already stores it.
    * @returns the digest of the bytes, `sha256:HEX`, by which a job names them
-   * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the bytes have another digest
-   * @throws {ConnectionError} if a part still fails after the last attempt. The option `resume` then sends only the missing parts
+   * @throws {PareError} if the edge or the bucket refuses a request, or if the bytes have another digest
+   * @throws {ConnectionError} if a part still fails after the last attempt. `resume` then sends only the missing parts
    */
   async uploadBlob(
     source: BlobSource | Uint8Array<ArrayBuffer>,

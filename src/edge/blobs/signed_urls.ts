@@ -5,7 +5,8 @@ import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 
 /**
- * Returns a URL that permits a GET or a PUT of the object `key` for `expiresSeconds` from now. `query` has the parameters of the operation.
+ * Returns a URL that permits a GET or a PUT of the object `key` for `expiresSeconds` from now. `query` has the
+ * parameters of the operation.
  * @throws {Refusal} `unsupported`, naming the variable that is not set
  */
 export async function signedUrl(

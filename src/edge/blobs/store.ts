@@ -1,6 +1,7 @@
 /**
- * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. An empty object `blobs/HEX`, the pointer, has the key of the bytes
- * in its metadata. The pointer is written only after the bytes have been verified, so nobody finds wrong bytes under a digest.
+ * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. An empty object `blobs/HEX`, the pointer,
+ * has the key of the bytes in its metadata. The pointer is written only after the bytes have been verified, so nobody
+ * finds wrong bytes under a digest.
  */
 
 import type { EdgeBindings } from "../bindings.ts";
@@ -15,8 +16,8 @@ export const BLOB_PREFIX = "blobs/", OBJECT_PREFIX = "objects/", UPLOAD_PREFIX =
 const DEFAULT_BLOB_DAYS = 7;
 
 /**
- * On the last day of its lifetime a blob is reported as missing, so a client that finds a blob has at least a day to use it. Uploads and
- * signed URLs also expire within this time.
+ * On the last day of its lifetime a blob is reported as missing, so a client that finds a blob has at least a day to
+ * use it. Uploads and signed URLs also expire within this time.
  */
 export const GRACE_MILLISECONDS = DAY_MILLISECONDS;
 
@@ -63,8 +64,8 @@ export function isFresh(env: EdgeBindings, { stored }: StoredBlob): boolean {
 }
 
 /**
- * Makes the bytes at `key`, whose digest is verified, the blob with this digest. If such a blob exists already and is not on its last day,
- * deletes the new bytes and returns the existing blob.
+ * Makes the bytes at `key`, whose digest is verified, the blob with this digest. If such a blob exists already and is
+ * not on its last day, deletes the new bytes and returns the existing blob.
  * @throws {Refusal} `not_found` if the bytes were deleted before they became a blob
  */
 async function publishBlob(
@@ -89,7 +90,7 @@ async function publishBlob(
 }
 
 /**
- * Hashes the bytes at `key` and makes them the blob with this digest. If the bytes have another digest, they are deleted.
+ * Hashes the bytes at `key` and makes them the blob with this digest. Bytes with another digest are deleted.
  * @throws {Refusal} `digest_mismatch` with `expected` and `got`, or `not_found` if there are no bytes
  */
 export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string): Promise<StoredBlob> {

@@ -1,6 +1,7 @@
 /**
- * The registry of GPU hosts, which are alive while they send heartbeats. It also chooses the host for each layer of a job: the least busy
- * one, preferably with a free place and with the layer's statistics, which the host may also get for another reserved layer.
+ * The registry of GPU hosts, which are alive while they send heartbeats. It also chooses the host for each layer of a
+ * job: the least busy one, preferably with a free place and with the layer's statistics, which the host may also get
+ * for another reserved layer.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";

@@ -1,6 +1,6 @@
 /**
- * The record of one job, with the attempts and the outcome of each layer. Each change increases the version number of the job. A layer with
- * an outcome is _settled_ and does not change any more.
+ * The record of one job, with the attempts and the outcome of each layer. Each change increases the version number of
+ * the job. A layer with an outcome is _settled_ and does not change any more.
  */
 
 import type { Digest } from "../../protocol/digest.ts";

@@ -1,6 +1,6 @@
 /**
- * The record of a job together with everything that depends on time: waiting for a change of the record, the time since the last progress,
- * and deletion at the end of the lifetime.
+ * The record of a job together with everything that depends on time: waiting for a change of the record, the time since
+ * the last progress, and deletion at the end of the lifetime.
  */
 
 import type { JobRequest } from "../../protocol/resources/jobs.ts";
@@ -15,7 +15,7 @@ import {
 } from "./job_record.ts";
 
 /**
- * The methods of the Durable Objects of the binding `JOB_RECORDS`. `JobRecord` describes the methods that both classes have.
+ * The methods of the Durable Objects of the binding `JOB_RECORDS`. `JobRecord` describes those that both classes have.
  */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];
@@ -48,8 +48,8 @@ export class ObservedJob {
   }
 
   /**
-   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or undefined if there
-   * is no job.
+   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or
+   * undefined if there is no job.
    */
   async waitForChanges(version: number, milliseconds: number): Promise<VersionedJob | undefined> {
     const changes = this.#record.changesAfter(version);

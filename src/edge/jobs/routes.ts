@@ -75,8 +75,9 @@ export function jobRoutes(app: EdgeApp): void {
 }
 
 /**
- * Creates the record of the job and then its Workflow. A repeated request creates a missing Workflow, and restarts one without progress.
- * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob is, or `idempotency_conflict` if the job has another request
+ * Creates the record of a job and its Workflow. A repeated request creates a missing Workflow, or restarts a stopped
+ * one.
+ * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob is, or `idempotency_conflict`
  */
 async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
@@ -104,7 +105,7 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
 const MAX_CONCURRENT_LOOKUPS = 6;
 
 /**
- * Checks that the blobs of a new job exist and will exist for at least another day, so that the client learns of a missing blob at once.
+ * Checks that the blobs of a new job exist and will exist for at least another day.
  * @throws {Refusal} `not_found` with the digest in the member `blob`, and the layer that names the blob
  */
 async function requireBlobs(env: EdgeBindings, { layers }: JobRequest): Promise<void> {

@@ -40,8 +40,8 @@ function requireUtf8(body: ArrayBuffer): void {
 
 /**
  * Returns the Content-Length of the request in bytes, or 0 if it has no body.
- * @throws {Refusal} `unsupported_media_type` if the body is compressed, `length_required`, or `too_large` with `limit` and the URL of
- * `uploads` if the deployment has a bucket
+ * @throws {Refusal} `unsupported_media_type` if the body is compressed, `length_required`, or `too_large` with `limit`
+ * and the URL of `uploads` if the deployment has a bucket
  */
 export function requireBodyLength(c: Context<EdgeEnv>): number {
   if (!c.req.raw.body) return 0;
@@ -61,7 +61,7 @@ export function requireBodyLength(c: Context<EdgeEnv>): number {
 }
 
 /**
- * Checks the body as {@link requireBodyLength} does, and that it has at most `limit` bytes. `subject` names the body in the error.
+ * Checks the body as {@link requireBodyLength} does, and that it has at most `limit` bytes. Errors name `subject`.
  * @throws {Refusal} `length_required`, or `too_large` with `limit`
  */
 export function limitBody(c: Context<EdgeEnv>, limit: number, subject: string): void {

@@ -1,6 +1,6 @@
 /**
- * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13), and its Range header (section
- * 14.2). The resources of the edge have no times of modification, so `If-Modified-Since` and `If-Unmodified-Since` are ignored.
+ * Evaluates the conditional headers and the Range header of a request (RFC 9110, sections 13 and 14.2). Headers with
+ * times of modification are ignored, because the resources of the edge have none.
  */
 
 import type { HonoRequest } from "hono";

@@ -1,6 +1,5 @@
 /**
- * Refuses methods that a known path does not have. Otherwise the edge would forward such a request to a host, or answer that the path is
- * unknown.
+ * Refuses methods that a known path does not have, instead of forwarding them or answering that the path is unknown.
  */
 
 import type { Context, MiddlewareHandler } from "hono";

@@ -47,7 +47,7 @@ export async function describeUpload(env: EdgeBindings, client: string, id: stri
 
 /**
  * Joins the parts, and makes the result a blob if its size and digest are right. Otherwise deletes the upload.
- * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, or `invalid_parameter` if `parts` are not its parts
+ * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, `invalid_parameter` for bad parts
  */
 export async function completeUpload(
   env: EdgeBindings,
@@ -75,8 +75,8 @@ export async function completeUpload(
 }
 
 /**
- * Deletes an upload and its parts. Joined parts stay, because another request may be about to make them a blob. If none does, garbage
- * collection deletes them.
+ * Deletes an upload and its parts. Joined parts stay, because another request may be about to make them a blob. If none
+ * does, garbage collection deletes them.
  * @throws {Refusal} `not_found` if `client` has no such upload
  */
 export async function abortUpload(env: EdgeBindings, client: string, id: string): Promise<void> {

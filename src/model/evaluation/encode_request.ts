@@ -1,5 +1,6 @@
 /**
- * Encodes a context and a continuation as token ids, by the rule of lm-evaluation-harness for causal models. No special tokens are added.
+ * Encodes a context and a continuation as token ids, by the rule of lm-evaluation-harness for causal models. No special
+ * tokens are added.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
@@ -12,11 +13,12 @@ export interface LikelihoodRequest {
 }
 
 /**
- * Encodes a request. White space at the end of the context counts as part of the continuation. Context and continuation are
- * encoded as one text. If the context alone has n tokens, the continuation starts after the first n tokens of the text. If the
- * request is too long, tokens are removed from the start of the context.
+ * Encodes a request. White space at the end of the context counts as part of the continuation. Context and continuation
+ * are encoded as one text. If the context alone has n tokens, the continuation starts after the first n tokens of the
+ * text. If the request is too long, tokens are removed from the start of the context.
  * @param maxTokens the limit for the tokens of a window
- * @throws {RangeError} if the context or the continuation has no tokens, or if the continuation alone has more than `maxTokens`
+ * @throws {RangeError} if the context or the continuation has no tokens, or if the continuation alone has more than
+ * `maxTokens`
  */
 export function encodeRequest(
   tokenizer: Tokenizer,
@@ -42,9 +44,10 @@ export function encodeRequest(
 const MIN_LENGTH_RATIO = 0.75;
 
 /**
- * Divides the indices of `lengths` into buckets of similar length. The weights of the whole model are loaded once per bucket, so fewer
- * buckets load less data, but need more padding. The longest requests come first, both in the list of buckets and in each bucket.
- * @param maxTokens the limit for the tokens of a bucket, including the padding. A request that exceeds the limit has a bucket of its own
+ * Divides the indices of `lengths` into buckets of similar length. The weights of the whole model are loaded once per
+ * bucket, so fewer buckets load less data, but need more padding. The longest requests come first, both in the list of
+ * buckets and in each bucket.
+ * @param maxTokens the limit for the tokens of a bucket with the padding. A longer request has a bucket of its own
  */
 export function bucketByLength(lengths: readonly number[], maxTokens = Infinity): number[][] {
   const buckets: number[][] = [];

@@ -1,6 +1,6 @@
 /**
- * Computes the log-likelihood of continuations under a model. Requests of similar length run together, and the head computes only the
- * logits that predict a token of a continuation.
+ * Computes the log-likelihood of continuations under a model. Requests of similar length run together, and the head
+ * computes only the logits that predict a token of a continuation.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -19,8 +19,8 @@ export interface Likelihood {
   /** The sum of log p over the tokens of the continuation, in nats. */
   readonly logLikelihood: number;
   /**
-   * Whether greedy decoding would generate the continuation. Of equally likely tokens, greedy decoding chooses the one with the lowest id.
-   * Undefined if the option `greedy` was not set.
+   * Whether greedy decoding would generate the continuation. Of equally likely tokens, greedy decoding chooses the one
+   * with the lowest id. Undefined if the option `greedy` was not set.
    */
   readonly greedy?: boolean;
 }

@@ -1,6 +1,6 @@
 /**
- * Measures the perplexity of a model as the SparseGPT paper does: exp(mean of −log p), where p is the probability that the model gives to
- * the next token of a window. README.md has the whole definition.
+ * Measures the perplexity of a model as the SparseGPT paper does: exp(mean of −log p), where p is the probability that
+ * the model gives to the next token of a window. README.md has the whole definition.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -31,7 +31,7 @@ export interface Perplexity {
 /**
  * Computes the perplexity of `model` on a text.
  * @param tokens the token ids of the whole text
- * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of the model, or if the text has too few tokens
+ * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of the model, or if the text is too short
  * @throws the reason of the signal, if it is aborted
  */
 export async function computePerplexity(
@@ -63,7 +63,8 @@ export async function computePerplexity(
 }
 
 /**
- * Returns the number of windows from which a perplexity is computed: that of all complete windows, but at most `maxWindows`.
+ * Returns the number of windows from which a perplexity is computed: that of all complete windows, but at most
+ * `maxWindows`.
  * @param tokenCount the number of tokens of the text
  * @throws {RangeError} if the text has no complete window or fewer than `maxWindows`, or if `seqlen` is less than 2
  */
@@ -115,7 +116,7 @@ function hasNextToken(row: number, tokens: number): boolean {
 }
 
 /**
- * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the token by the logits of the row.
+ * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability by the logits.
  * @param targets (rows) token ids
  * @returns (rows) f32
  */

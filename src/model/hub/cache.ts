@@ -1,8 +1,8 @@
 /**
- * Reads and writes the folder in which Hugging Face's tools cache downloads, so a file that another tool has downloaded is not downloaded
- * again. Each repository has a folder `models--OWNER--NAME/` or `datasets--OWNER--NAME/` with three parts. `blobs/` holds the files, each
- * under its digest. `snapshots/COMMIT/` holds the files of one commit under their own names, as links to blobs. `refs/REVISION` holds the
- * commit to which a branch or a tag pointed at the last download.
+ * Reads and writes the folder in which Hugging Face's tools cache downloads, so a file that another tool has downloaded
+ * is not downloaded again. Each repository has a folder `models--OWNER--NAME/` or `datasets--OWNER--NAME/` with three
+ * parts. `blobs/` holds the files, each under its digest. `snapshots/COMMIT/` holds the files of one commit under their
+ * own names, as links to blobs. `refs/REVISION` holds the commit of a branch or a tag at the last download.
  */
 
 import { basename, dirname } from "node:path/posix";
@@ -108,8 +108,8 @@ export class RepositoryCache {
   }
 
   /**
-   * The commit to which a revision pointed at the last download. Undefined if it was never downloaded. A revision that is a commit is
-   * returned as it is.
+   * The commit to which a revision pointed at the last download. Undefined if it was never downloaded. A revision that
+   * is a commit is returned as it is.
    */
   async readCommit({ revision }: HubReference): Promise<string | undefined> {
     if (isCommit(revision)) return revision;

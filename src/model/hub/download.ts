@@ -1,6 +1,7 @@
 /**
- * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob. The bytes are written to `BLOB.incomplete`, so that
- * an interrupted download can be resumed, also by a later process. When the length and the digest of the file are correct, it is renamed.
+ * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob. The bytes are written to
+ * `BLOB.incomplete`, so that an interrupted download can be resumed, also by a later process. When the length and the
+ * digest of the file are correct, it is renamed.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
@@ -18,10 +19,10 @@ export interface HubFile {
 
 /**
  * Downloads a file into the snapshot of its commit, unless the cache has its blob.
- * @param onReceived called during the download with the number of bytes received so far, including those from earlier attempts
+ * @param onReceived called during the download with the number of bytes received in all attempts so far
  * @throws {InUseError} if another process is downloading the file
- * @throws {ModelError} if the listing has no well-formed digest, if the hub refuses the request or does not have a file that it lists, or
- * if the bytes do not match the listed length and digest
+ * @throws {ModelError} if the listing has no well-formed digest, if the hub refuses the request or does not have a file
+ * that it lists, or if the bytes do not match the listed length and digest
  * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk
  */
 export async function fetchFile(
@@ -107,7 +108,7 @@ const HASH_CHUNK_BYTES = 8 << 20;
 
 /**
  * The digest that the hub lists for a file, in lowercase hexadecimal.
- * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file name
+ * @throws {ModelError} if the listing has no well-formed digest. It is checked because it becomes a file name
  */
 export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
   const digest = lfs?.oid ?? oid ?? "";

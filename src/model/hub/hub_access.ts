@@ -1,7 +1,7 @@
 /**
- * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken connection or a status 503,
- * becomes a {@link HubUnreachable}, which `retry` repeats. A permanent failure, such as a missing model or token, becomes a ModelError with
- * advice for the user.
+ * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken
+ * connection or a status 503, becomes a {@link HubUnreachable}, which `retry` repeats. A permanent failure, such as a
+ * missing model or token, becomes a ModelError with advice for the user.
  */
 
 import pRetry from "p-retry";
@@ -52,7 +52,10 @@ export class HubAccess {
   /** Aborts the current request. Requests are sent one after another. */
   #current = new AbortController();
 
-  /** @param reference the model reference, for error messages @throws {ModelError} if the access token does not begin with `hf_` */
+  /**
+   * @param reference the model reference, for error messages
+   * @throws {ModelError} if the access token does not begin with `hf_`
+   */
   constructor(reference: string, options: HubOptions) {
     const { hubUrl, accessToken, signal, backoffMs = BACKOFF_MS, stallMs = STALL_MS } = options;
     if (accessToken && !accessToken.startsWith("hf_")) {
@@ -76,8 +79,8 @@ export class HubAccess {
 
   /**
    * Calls `attempt` again after a {@link HubUnreachable}, at most 4 times.
-   * @param progress returns a number that grows with the progress of all attempts, such as the bytes received. A failed attempt that made
-   * progress does not count as one of the 4
+   * @param progress returns a number that grows with the progress of all attempts, such as the bytes received. A failed
+   * attempt that made progress does not count as one of the 4
    */
   retry<T>(attempt: () => Promise<T>, progress: () => number = () => 0): Promise<T> {
     let lastProgress = progress();

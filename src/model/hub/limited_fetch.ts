@@ -42,8 +42,8 @@ export interface AnswerForm {
 
 /**
  * Returns a `fetch` that checks the answers of the hub's API.
- * @throws {ModelError} (the returned function) if there are more pages than `maxPages`, if a page is longer than 16 MiB, or if
- * it does not match the schema
+ * @throws {ModelError} (the returned function) if there are more pages than `maxPages`, if a page is longer than 16
+ * MiB, or if it does not match the schema
  */
 export function checkedFetch(send: typeof fetch, { schema, maxPages, name }: AnswerForm): typeof fetch {
   let pages = 0;

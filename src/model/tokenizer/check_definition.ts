@@ -1,6 +1,6 @@
 /**
- * Checks the parts of a tokenizer.json that determine token ids, before the tokenizer library reads them. The library accepts any value as
- * an id, and guesses the kind of a model if it does not know the type.
+ * Checks the parts of a tokenizer.json that determine token ids, before the tokenizer library reads them. The library
+ * accepts any value as an id, and guesses the kind of a model if it does not know the type.
  */
 
 import { isObject } from "../../tensor/safetensors/header_json.ts";

@@ -1,6 +1,6 @@
 /**
- * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from vocab.json and
- * merges.txt in older checkpoints. Special tokens are added only if the post-processor of the tokenizer adds them.
+ * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from
+ * vocab.json and merges.txt in older checkpoints. Special tokens are added only by its post-processor.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -79,8 +79,8 @@ function missingTokenizer(folder: string, files: readonly string[]): ModelError 
 }
 
 /**
- * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as "\n", as in Python's
- * text mode, because published perplexities were measured that way.
+ * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as
+ * "\n", as in Python's text mode, because published perplexities were measured that way.
  * @throws {ModelError} if a line of a `.jsonl` file is not `{"text": …}`. The message names the file and the line
  */
 export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSystem): Promise<Uint32Array> {
@@ -107,7 +107,7 @@ export function encodeText(tokenizer: Tokenizer, text: string, format: TextForma
 
 /**
  * Returns the token ids of a text.
- * @throws {ModelError} if a token of the text has no id, or if the tokenizer fails because a part of its definition is malformed
+ * @throws {ModelError} if a token of the text has no id, or if the tokenizer fails because its definition is malformed
  */
 function encode(tokenizer: Tokenizer, text: string): Uint32Array {
   const { ids, tokens } = runTokenizer(tokenizer, text);

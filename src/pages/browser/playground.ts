@@ -1,6 +1,6 @@
 /**
- * The script of the page `/playground`. It prunes the sample layer when the page opens, and prunes again whenever the user changes a setting
- * or chooses another layer.
+ * The script of the page `/playground`. It prunes the sample layer when the page opens, and prunes again whenever the
+ * user changes a setting or chooses another layer.
  */
 
 import { sleep } from "../../base/waiting.ts";

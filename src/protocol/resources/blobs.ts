@@ -35,8 +35,7 @@ export const READ_BLOB = {
   operationId: "readBlob",
   summary: "Read a blob",
   description:
-    "Answers with the bytes. The digest of an upload was verified by the edge, and the digest of the result of a job was computed by " +
-    "the host that wrote the result.",
+    "Answers with the bytes. The edge verified the digest when the blob was stored.",
   tags: ["Blobs"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY, headers },

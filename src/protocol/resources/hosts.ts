@@ -1,6 +1,6 @@
 /**
- * `/v1/hosts` at an edge. Hosts register there by heartbeats, and operators list the hosts that are alive. Only the list is part of the
- * public contract.
+ * `/v1/hosts` at an edge. Hosts register there by heartbeats, and operators list the hosts that are alive. Only the
+ * list is part of the public contract.
  */
 
 import { z } from "zod";

@@ -1,6 +1,6 @@
 /**
- * `/v1/jobs` at an edge. A job is a list of layers that the edge solves at its hosts. The tensors of the layers are stored at the edge as
- * blobs, which are files named by their digests.
+ * `/v1/jobs` at an edge. A job is a list of layers that the edge solves at its hosts. The tensors of the layers are
+ * stored at the edge as blobs, which are files named by their digests.
  */
 
 import { z } from "zod";

@@ -1,6 +1,6 @@
 /**
- * `POST /v1/layers`, which prunes one layer, and the report of the layer. An answer has the report twice, in its metadata
- * (`__metadata__.report`) and in the header `Pare-Report`.
+ * `POST /v1/layers`, which prunes one layer, and the report of the layer. An answer has the report twice, in its
+ * metadata (`__metadata__.report`) and in the header `Pare-Report`.
  */
 
 import { z } from "zod";

@@ -1,6 +1,7 @@
 /**
- * Describes the operations of the HTTP contract: the method, the path, the schemas of a request and of its answers, and the problems. Each
- * operation is one constant in this folder. The host and the edge validate requests by these constants, and publish them as OpenAPI.
+ * Describes the operations of the HTTP contract: the method, the path, the schemas of a request and of its answers, and
+ * the problems. Each operation is one constant in this folder. The host and the edge validate requests by these
+ * constants, and publish them as OpenAPI.
  */
 
 import { z } from "zod";
@@ -82,8 +83,8 @@ export function json<T extends z.ZodType>(schema: T) {
 }
 
 /**
- * Returns an operation as the configuration of a route. The problems become answers, one per status, and every answer gets the header with
- * the id of the request.
+ * Returns an operation as the configuration of a route. The problems become answers, one per status, and every answer
+ * gets the header with the id of the request.
  * @param more further codes with which the server can refuse the operation
  */
 export function routeConfig<T extends Operation>(operation: T, more: readonly ProblemCode[] = []) {

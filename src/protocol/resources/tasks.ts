@@ -1,6 +1,6 @@
 /**
- * The messages of `/v1/tasks` between an edge and a host. A task is one layer of a job. It has signed URLs, from which the host reads the
- * tensors of the layer, and to which it writes the answer.
+ * The messages of `/v1/tasks` between an edge and a host. A task is one layer of a job. It has signed URLs, from which
+ * the host reads the tensors of the layer, and to which it writes the answer.
  */
 
 import { z } from "zod";

@@ -1,6 +1,4 @@
-/**
- * `/v1/uploads` at an edge. Clients upload a body that is too large for one request in parts, each with a PUT to a signed URL.
- */
+/** `/v1/uploads` at an edge. Clients upload large bodies in parts, each with a PUT to a signed URL. */
 
 import { z } from "zod";
 import { digestSchema, SDK_TEXTS } from "./fields.ts";

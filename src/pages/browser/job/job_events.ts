@@ -1,6 +1,6 @@
 /**
- * Reads the event stream of a job. `EventSource` cannot send an API key, so the stream is read with `fetch`. If the connection breaks, it is
- * opened again, and the edge then begins with the whole job.
+ * Reads the event stream of a job. `EventSource` cannot send an API key, so the stream is read with `fetch`. If the
+ * connection breaks, it is opened again, and the edge then begins with the whole job.
  */
 
 import { type Job, type LayerState, PareError } from "../../../client/mod.ts";

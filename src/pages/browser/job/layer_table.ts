@@ -1,6 +1,6 @@
 /**
- * The table of the layers of one job. The layers of one block of the model form a group. The heading of the group has the name of the block,
- * and opens and closes the group. The rows show the rest of each layer's name.
+ * The table of the layers of one job. The layers of one block of the model form a group. The heading of the group has
+ * the name of the block, and opens and closes the group. The rows show the rest of each layer's name.
  */
 
 import type { LayerState } from "../../../client/mod.ts";
