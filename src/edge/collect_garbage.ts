@@ -8,6 +8,7 @@ import {
   BLOB_PREFIX,
   blobLifetime,
   GRACE_MILLISECONDS,
+  MAX_CONCURRENT_LOOKUPS,
   OBJECT_PREFIX,
   readPointer,
   requireBucket,
@@ -16,9 +17,6 @@ import {
 
 /** The largest number of pages of 1000 objects per prefix. It bounds the time of a run and its calls of R2. */
 const MAX_LIST_PAGES = 100;
-
-/** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
-const MAX_CONCURRENT_LOOKUPS = 6;
 
 export interface Collected {
   readonly blobs: number;

@@ -5,6 +5,7 @@
  */
 
 import type { Context } from "hono";
+import { settlesWithin } from "../base/waiting.ts";
 import { docsHtml } from "../pages/docs.tsx";
 import { homeHtml, type HomeState, homeText } from "../pages/home.tsx";
 import { jobsHtml } from "../pages/jobs.tsx";
@@ -54,11 +55,11 @@ function factsOf({ env: { PARE_KEYS, EDGE_OPEN }, req }: Context<EdgeEnv>): Serv
 
 /** Returns the answer of `/readyz`, or the reason why there is no device. */
 async function readDevice(app: EdgeApp, c: Context<EdgeEnv>): Promise<HomeState["device"]> {
-  const { promise: timeout, resolve: stopWaiting } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => stopWaiting(undefined), READY_MILLISECONDS);
-  const response = await Promise.race([app.request("/readyz", {}, c.env), timeout]);
-  clearTimeout(timer);
-  if (!response) return { reason: `the host has not answered within ${READY_MILLISECONDS / 1000} s` };
+  const arriving = Promise.resolve(app.request("/readyz", {}, c.env));
+  if (!await settlesWithin(arriving, READY_MILLISECONDS)) {
+    return { reason: `the host has not answered within ${READY_MILLISECONDS / 1000} s` };
+  }
+  const response = await arriving;
   const answer: unknown = await response.json().catch(() => undefined);
   const ready = readySchema.safeParse(answer);
   if (response.ok && ready.success) return ready.data;

@@ -6,7 +6,7 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { EdgeEnv } from "./bindings.ts";
-import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
+import { disconnectRefusal, hasDisconnected } from "./requests/read_body.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { problemAnswer, Refusal } from "../protocol/refusal.ts";
 import { stackOf } from "../base/errors.ts";
@@ -18,7 +18,7 @@ const DEFAULT_RETRY_SECONDS = 5;
 export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Response {
   const requestId = c.get("requestId");
   const refusal = refusalOf(error) ??
-    (hasClientLeft(c) ? clientLeft(error) : logInternalError(error, requestId));
+    (hasDisconnected(c) ? disconnectRefusal(error) : logInternalError(error, requestId));
   const { body, status, headers } = problemAnswer(refusal, requestId);
   if (status === PROBLEMS.no_device.status) headers["Retry-After"] ??= String(DEFAULT_RETRY_SECONDS);
   return c.body(body, status, headers);

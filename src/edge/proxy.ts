@@ -8,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import { requireBodyLength } from "./requests/body_length.ts";
 import type { EdgeEnv } from "./bindings.ts";
 import { logFailure } from "./problems.ts";
-import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
+import { disconnectRefusal, hasDisconnected } from "./requests/read_body.ts";
 import { wholeNumber } from "./settings.ts";
 
 /** The Retry-After, in seconds, of the error that is sent if the host cannot be reached. */
@@ -63,7 +63,7 @@ export async function proxyToHost(
   try {
     response = await fetchInTime(c, target, body);
   } catch (cause) {
-    if (hasClientLeft(c)) throw clientLeft(cause);
+    if (hasDisconnected(c)) throw disconnectRefusal(cause);
     // The runtime does not say whose connection broke in the middle of a forwarded body.
     const subject = c.req.raw.body ? `${target.origin}, or the client` : target.origin;
     throw unreachable(c, `${subject}: ${messageOf(cause)}`, cause);

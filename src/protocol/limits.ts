@@ -3,6 +3,9 @@
 /** The largest block size in columns. The smallest adapters have 16 KiB of workgroup memory for the rows of a block. */
 export const MAX_BLOCKSIZE = 256;
 
+/** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
+export const DEFAULT_SPARSITY = 0.5;
+
 /** The block size in columns of the code published with SparseGPT. */
 export const DEFAULT_BLOCKSIZE = 128;
 

@@ -13,6 +13,7 @@ import {
   DEFAULT_BLOCKSIZE,
   DEFAULT_DAMPING,
   DEFAULT_REFIT_STEPS,
+  DEFAULT_SPARSITY,
   DEFAULT_TARGET_STEP,
   MAX_BLOCKSIZE,
   MAX_DAMPING,
@@ -87,7 +88,8 @@ const sharedFields = {
     description: `The solver: ${METHOD_NAMES.map((name) => `${name} (${METHODS[name].summary})`).join("; ")}`,
   }),
   sparsity: numeric(z.number(FRACTION_RULE).min(0, FRACTION_RULE).lt(1, FRACTION_RULE)).optional().meta({
-    description: "The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern",
+    description:
+      `The fraction of weights to prune. Defaults to ${DEFAULT_SPARSITY}. May be omitted with an n:m pattern`,
   }),
   pattern: patternText.default("unstructured").meta({
     description:
@@ -150,9 +152,6 @@ export const jobParametersSchema = z.strictObject(sharedFields).superRefine(repo
 
 /** Valid parameters, with the defaults that do not depend on other parameters. */
 export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
-
-/** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
-const DEFAULT_SPARSITY = 0.5;
 
 /** The parameters of a layer, with every default filled in. */
 export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {

@@ -1,8 +1,7 @@
 /** Bundles the SDK, `src/client/mod.ts`, and the libraries that it uses into one file. */
 
 import { VERSION } from "../../../src/protocol/version.ts";
-
-const ROOT = new URL("../../../", import.meta.url).pathname;
+import { ROOT } from "../command/places.ts";
 
 const BANNER =
   `/*! pare-llm-client ${VERSION}, MIT licence. Contains zod, @noble/hashes, p-retry and is-network-error, MIT licence. */\n`;

@@ -4,8 +4,7 @@
  */
 
 import { dirname, join } from "node:path";
-
-const ROOT = new URL("../../../", import.meta.url).pathname;
+import { ROOT } from "../command/places.ts";
 
 /** The compiler. It runs from Deno's cache instead of node_modules. */
 const TYPESCRIPT = "npm:typescript@5.9.3/tsc";
@@ -24,7 +23,7 @@ const COMPILER_OPTIONS = {
   allowImportingTsExtensions: true,
   declaration: true,
   emitDeclarationOnly: true,
-  rootDir: `${ROOT}src`,
+  rootDir: `${ROOT}/src`,
   skipLibCheck: true,
   erasableSyntaxOnly: true,
   verbatimModuleSyntax: true,
@@ -53,7 +52,7 @@ export async function writeDeclarations(folder: string): Promise<void> {
 async function compile(folder: string): Promise<void> {
   const configuration = {
     compilerOptions: { ...COMPILER_OPTIONS, outDir: `${folder}/out` },
-    files: [`${ROOT}src/client/mod.ts`],
+    files: [`${ROOT}/src/client/mod.ts`],
   };
   await Deno.writeTextFile(`${folder}/tsconfig.json`, JSON.stringify(configuration));
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -1,6 +1,7 @@
 /** Checks that an answer is the requested layer, because a server may be another version, may be broken, or may lie. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { DEFAULT_SPARSITY } from "../../protocol/limits.ts";
 import { parsePattern, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
 import {
   BYTES_PER_ELEMENT,
@@ -20,9 +21,6 @@ export interface RequestedLayer {
   /** The tensors of the request. If they are unknown, the shape is taken from the report of the answer. */
   readonly tensors?: LayerTensors;
 }
-
-/** The default of the parameter `sparsity` without a pattern n:m. */
-const DEFAULT_SPARSITY = 0.5;
 
 /** The largest fraction of kept weights that may be 0 without rounding. An update rarely cancels a normal number. */
 const MAX_KEPT_ZEROS = 0.1;

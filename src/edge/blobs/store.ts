@@ -21,6 +21,9 @@ const DEFAULT_BLOB_DAYS = 7;
  */
 export const GRACE_MILLISECONDS = DAY_MILLISECONDS;
 
+/** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
+export const MAX_CONCURRENT_LOOKUPS = 6;
+
 export interface StoredBlob {
   readonly digest: Digest;
   /** The key of the object with the bytes. */

@@ -8,7 +8,7 @@ import { json, routeConfig } from "../../protocol/resources/operation.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../requests/body_length.ts";
-import { clientLeft } from "../requests/read_body.ts";
+import { cacheBody } from "../requests/read_body.ts";
 import type { EdgeApp, EdgeEnv } from "../bindings.ts";
 import { findRegistry, requireHostSecret } from "../settings.ts";
 
@@ -60,12 +60,7 @@ export function hostRoutes(app: EdgeApp): void {
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = requireHostSecret(c.env);
   limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");
-  // The request caches the body, because the handler parses it later.
-  const body = new Uint8Array(
-    await c.req.arrayBuffer().catch((cause) => {
-      throw clientLeft(cause);
-    }),
-  );
+  const body = new Uint8Array(await cacheBody(c));
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
   await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));
 }

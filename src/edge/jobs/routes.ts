@@ -8,7 +8,7 @@ import type { EdgeApp, EdgeBindings } from "../bindings.ts";
 import { streamJobEvents } from "./events.ts";
 import type { VersionedJob } from "./job_record.ts";
 import type { ObservedJob } from "./observed_job.ts";
-import { findBlob, isFresh } from "../blobs/store.ts";
+import { findBlob, isFresh, MAX_CONCURRENT_LOOKUPS } from "../blobs/store.ts";
 import { requireJsonBody } from "../requests/body_length.ts";
 import { earlyStatus } from "../requests/preconditions.ts";
 import type { Remote, WorkflowInstance } from "../runtime.ts";
@@ -100,9 +100,6 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
   }
   await JOBS.create({ id, params: { job: id } });
 }
-
-/** The number of blobs that are looked up at once. A Worker can wait for six answers of R2 at a time. */
-const MAX_CONCURRENT_LOOKUPS = 6;
 
 /**
  * Checks that the blobs of a new job exist and will exist for at least another day.

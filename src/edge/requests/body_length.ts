@@ -6,7 +6,7 @@ import { requireNoEncoding } from "../../protocol/headers.ts";
 import { Refusal, tooLarge } from "../../protocol/refusal.ts";
 import type { EdgeEnv } from "../bindings.ts";
 import { wholeNumber } from "../settings.ts";
-import { clientLeft } from "./read_body.ts";
+import { cacheBody } from "./read_body.ts";
 
 /** The largest JSON body in bytes. The largest body of a regular client lists 10,000 uploaded parts in about 600 kB. */
 export const MAX_JSON_BODY_BYTES = 2 ** 20;
@@ -15,13 +15,7 @@ export const MAX_JSON_BODY_BYTES = 2 ** 20;
 export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
     limitBody(c, limit, subject);
-    if (c.req.raw.body) {
-      // The request caches the body, because the handler parses it later.
-      const body = await c.req.arrayBuffer().catch((cause) => {
-        throw clientLeft(cause);
-      });
-      requireUtf8(body);
-    }
+    if (c.req.raw.body) requireUtf8(await cacheBody(c));
     await next();
   };
 }

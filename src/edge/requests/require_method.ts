@@ -13,10 +13,10 @@ export function requireMethod(app: EdgeApp): MiddlewareHandler<EdgeEnv> {
   let router: TrieRouter<string> | undefined;
   return async (c, next) => {
     router ??= routerOf(app);
-    const known = new Set(router.match("ALL", c.req.path)[0].map(([method]) => method));
-    if (known.has("GET")) known.add("HEAD");
-    if (known.size === 0 || known.has(c.req.method)) return await next();
-    return notAllowed(c, [...known].toSorted().join(", "));
+    const methods = new Set(router.match("ALL", c.req.path)[0].map(([method]) => method));
+    if (methods.has("GET")) methods.add("HEAD");
+    if (methods.size === 0 || methods.has(c.req.method)) return await next();
+    return notAllowed(c, [...methods].toSorted().join(", "));
   };
 }
 
