@@ -137,7 +137,7 @@ export class Pare implements ModelPruner {
     }
   }
 
-  /** Asks the host for its device, again while it starts. @throws {PareError} `no_device`, `device_lost` */
+  /** Asks the host for its device, repeatedly while the host starts. @throws {PareError} `no_device`, `device_lost` */
   async describeHost(options: CallOptions = {}): Promise<HostDescription> {
     const path = "/readyz";
     const answer = await this.#transport.send({ method: "GET", path, signal: options.signal });

@@ -106,7 +106,10 @@ export class Transport {
     return await readResponseBody(response, maxAnswerBytes);
   }
 
-  /** Converts a failure. It is permanent in a page if the server has never answered, and so permits no requests. */
+  /**
+   * Converts a failure. In a page, a server that has never answered probably permits no requests of the page, so the
+   * failure is permanent.
+   */
   #connectionError(cause: unknown): ConnectionError {
     const { origin } = this.#baseUrl, page = pageOrigin();
     if (page === undefined || page === origin || this.#hasAnswered) {

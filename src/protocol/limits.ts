@@ -61,15 +61,15 @@ export const BODY_WINDOW_SECONDS = 15;
 export const ANSWER_WINDOW_SECONDS = 60;
 
 /**
- * The seconds over which the rate of an answer is measured while no other request waits. At the minimum rate, half an
- * hour may pass between two bursts.
+ * The seconds over which the rate of an answer is measured while no other request waits. At the minimum rate, the
+ * operating system may take a burst only every half hour.
  */
 export const ANSWER_PATIENCE_SECONDS = 3600;
 
 /**
  * The seconds for which a request waits for a place on the device. Clients that send nothing cannot block a host for
- * longer, because of the 16 requests in its queue by default, 3 lose their places every `BODY_WINDOW_SECONDS`. Proxies
- * often end requests after 100 to 120 seconds.
+ * longer: of the 16 requests in a full queue, 3 lose their places every `BODY_WINDOW_SECONDS`. Proxies often end
+ * requests after 100 to 120 seconds.
  */
 export const QUEUE_SECONDS = 120;
 

@@ -68,7 +68,7 @@ export interface SolvedJobLayer extends PrunedLayer {
   readonly name: string;
 }
 
-/** The error codes of layers that may succeed in another job. `cancelled` is none, because somebody ended that job. */
+/** The error codes of layers that may succeed in another job. `cancelled` is not one, as somebody ended that job. */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set([
   "no_device",
   "device_lost",
