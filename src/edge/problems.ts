@@ -14,7 +14,6 @@ import { stackOf } from "../base/errors.ts";
 /** The Retry-After in seconds of an answer with status 503 whose refusal has none. */
 const DEFAULT_RETRY_SECONDS = 5;
 
-/** Returns the response for `error`. */
 export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Response {
   const requestId = c.get("requestId");
   const refusal = refusalOf(error) ??

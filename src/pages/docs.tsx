@@ -5,10 +5,8 @@
 import { renderPage, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
 
-/** The path of Scalar's script. */
 export const SCALAR_PATH = "/docs/scalar.js";
 
-/** Returns the page as HTML. */
 export function docsHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>

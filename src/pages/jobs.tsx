@@ -7,7 +7,6 @@ import { pruneCommand } from "./commands.ts";
 import { KeyField, renderPage, Section, type ServerFacts, Snippet } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
 
-/** Returns the page as HTML. */
 export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>

@@ -21,7 +21,6 @@ export interface ServerFacts {
   readonly keys: "needed" | "not needed" | "unset";
 }
 
-/** The parts of a page. */
 export interface PageParts {
   /** The path of the page, which marks its link in the navigation. */
   readonly path: string;
@@ -151,7 +150,6 @@ export function Snippet({ label, text }: { label: string; text: string }) {
   );
 }
 
-/** A section with a heading. */
 export function Section({ id, title, children }: PropsWithChildren<{ id: string; title: Child }>) {
   return (
     <section aria-labelledby={id}>

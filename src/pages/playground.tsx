@@ -32,7 +32,6 @@ const BITS: Options = [
   ["2", "to 2 bits"],
 ];
 
-/** Returns the page as HTML. */
 export function playgroundHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>

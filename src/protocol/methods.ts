@@ -63,7 +63,6 @@ export const DEFAULT_MODEL_METHOD: MethodName = "alps";
 /** How much work a method with the parameter `effort` may spend on the mask. */
 export type Effort = "fast" | "default" | "best";
 
-/** The values of the parameter `effort`. */
 export const EFFORTS = ["fast", "default", "best"] as const satisfies readonly Effort[];
 
 /** Returns the names of the methods whose declaration fulfils a condition, as text. */

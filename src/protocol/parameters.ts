@@ -22,13 +22,11 @@ import {
 import { DEFAULT_METHOD, type Effort, EFFORTS, METHOD_NAMES, METHODS, methodsThat } from "./methods.ts";
 import { brokenRules, type RuleParameters } from "./parameter_rules.ts";
 
-/** Accepts a whole number. */
 function integer(min: number, max: number) {
   const rule = `must be a whole number from ${min} to ${max}`;
   return numeric(z.int(rule).min(min, rule).max(max, rule));
 }
 
-/** Accepts one of several texts. */
 function oneOf<const T extends readonly string[]>(...values: T) {
   return z.enum(values, `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`);
 }

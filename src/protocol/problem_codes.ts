@@ -151,7 +151,6 @@ export const PROBLEMS = {
   },
 } as const satisfies Record<string, { status: number; title: string; cause: string }>;
 
-/** The code of a problem. */
 export type ProblemCode = keyof typeof PROBLEMS;
 
 /** Returns the codes as a Markdown table. */

@@ -131,7 +131,6 @@ export type Problem = z.infer<typeof problemSchema>;
 /** The members of a problem besides the standard ones. */
 export type ProblemMembers = Readonly<Record<string, unknown>>;
 
-/** Returns the problem document for `code`. */
 export function makeProblem(
   code: ProblemCode,
   detail: string,

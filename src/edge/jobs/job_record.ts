@@ -33,7 +33,6 @@ export type JobMatch = "absent" | "same" | "conflict";
 
 const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };
 
-/** The record of one job, stored in SQL. */
 export class JobRecord {
   readonly #sql: SqlStorage;
   readonly #now: () => number;

@@ -145,7 +145,6 @@ async function requireJob(env: EdgeBindings, client: string, id: string): Promis
   return job;
 }
 
-/** Returns the headers of an answer with a job. */
 function jobHeaders({ job: { state }, version }: VersionedJob): Record<string, string> {
   return {
     ETag: `"${version}"`,

@@ -9,7 +9,6 @@ import type { JobContext } from "./job_context.ts";
 /** The number of layers that run at once. More layers than places at the hosts would only wait and cost requests. */
 const MAX_CONCURRENT_LAYERS = 32;
 
-/** The retries of a layer. */
 const LAYER_STEP: StepConfig = {
   retries: { limit: MAX_ATTEMPTS - 1, delay: "2 seconds", backoff: "exponential" },
   timeout: "60 minutes",

@@ -46,7 +46,6 @@ export async function cacheBody(c: Context<EdgeEnv>): Promise<ArrayBuffer> {
   });
 }
 
-/** Whether the client has closed the connection. */
 export function hasDisconnected(c: Context<EdgeEnv>): boolean {
   return c.req.raw.signal.aborted;
 }

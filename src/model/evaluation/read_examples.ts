@@ -11,7 +11,6 @@ import { parseJson, readText } from "../../base/files/whole_file.ts";
 import type { Example, Task } from "./task.ts";
 import { messageOf } from "../../base/errors.ts";
 
-/** An example with its location. */
 export interface LocatedExample extends Example {
   /** `FILE: line N` */
   readonly location: string;

@@ -7,7 +7,6 @@ import { fetchFile } from "./download.ts";
 import { HubAccess, listFolder } from "./hub_access.ts";
 import type { ResolveOptions } from "./resolve_model.ts";
 
-/** A file of a data set at one commit. */
 export interface DatasetFile {
   /** The name of the data set, in the form `OWNER/NAME`. */
   readonly repo: string;

@@ -11,7 +11,6 @@ import type { Repository, RepositoryCache } from "./cache.ts";
 import type { HubAccess } from "./hub_access.ts";
 import { createHash } from "node:crypto";
 
-/** A file of one commit of a repository. */
 export interface HubFile {
   readonly commit: string;
   readonly entry: ListFileEntry;

@@ -7,7 +7,6 @@ import type * as z from "zod/mini";
 import { ModelError } from "../../base/files/file_error.ts";
 import { tryParseJson } from "../../base/texts.ts";
 
-/** The address of the public hub. */
 const PUBLIC_HUB = "https://huggingface.co";
 
 /** The largest accepted answer in JSON. A page of the listing has up to 1000 files and takes about 300 kB. */

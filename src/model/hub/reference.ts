@@ -2,7 +2,6 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 
-/** A model on the hub at one revision. */
 export interface HubReference {
   readonly repo: string;
   /** The name of a branch or a tag, or a commit hash. */

@@ -23,7 +23,6 @@ const SENTENCEPIECE_FILE = "tokenizer.model";
 /** The form of a text. A `txt` file is one document, and a `jsonl` file has one document `{"text": …}` per line. */
 export type TextFormat = "txt" | "jsonl";
 
-/** The parsed files of a tokenizer. */
 export interface TokenizerFiles {
   /** The object in tokenizer.json, or an object of the same form that is made from vocab.json and merges.txt. */
   readonly definition: Readonly<Record<string, unknown>>;

@@ -10,12 +10,10 @@ export function formatNumber(value: number, digits = 3): string {
     : String(Number(value.toPrecision(digits)));
 }
 
-/** Formats a fraction as a percentage. */
 export function formatShare(share: number): string {
   return `${Number((100 * share).toFixed(1))} %`;
 }
 
-/** Formats a number of bytes. */
 export function formatBytes(bytes: number): string {
   const units = ["bytes", "KiB", "MiB", "GiB"];
   const power = Math.min(units.length - 1, bytes < 1024 ? 0 : Math.floor(Math.log2(bytes) / 10));

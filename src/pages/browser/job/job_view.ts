@@ -16,7 +16,6 @@ export interface JobViewOptions {
   readonly onChange: (submitted?: string) => void;
 }
 
-/** The section of the page that shows one job. */
 export class JobView {
   readonly #options: JobViewOptions;
   readonly #section = byId("job", HTMLElement);

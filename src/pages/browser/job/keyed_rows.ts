@@ -6,7 +6,6 @@ export interface Row<T> {
   update(item: T): void;
 }
 
-/** The rows of one table. */
 export class KeyedRows<T> {
   readonly #body: HTMLElement;
   readonly #keyOf: (item: T) => string;

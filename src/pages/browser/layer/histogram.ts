@@ -59,7 +59,6 @@ export interface Distribution {
   readonly zeros: number;
 }
 
-/** Counts weights in `bins` bins. */
 export function distributionOf(weights: Float32Array, limit: number, bins: number): Distribution {
   const counts = new Uint32Array(bins);
   let zeros = 0;
