@@ -34,8 +34,7 @@ export const READ_BLOB = {
   path: "/v1/blobs/{digest}",
   operationId: "readBlob",
   summary: "Read a blob",
-  description:
-    "Answers with the bytes. The edge verified the digest when the blob was stored.",
+  description: "Answers with the bytes. The edge verified the digest when the blob was stored.",
   tags: ["Blobs"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY, headers },
