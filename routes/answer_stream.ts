@@ -1,7 +1,7 @@
 /**
- * Streams the answer to a layer at the client's pace. However the stream ends, the layer's memory is freed exactly once. An answer occupies
- * a place on the device until it ends, so a client that takes too little of it loses it: soon if another request waits for the place, and
- * late otherwise.
+ * Streams the answer to a layer at the client's pace. However the stream ends, the layer's memory is freed exactly
+ * once. An answer occupies a place on the device until it ends. The answer to a slow client is therefore aborted, soon
+ * if another request waits for the place, and much later otherwise.
  */
 
 import type { HostLimits } from "../src/host/host_services.ts";
@@ -24,14 +24,14 @@ export type AnswerLimits = Pick<
 >;
 
 /**
- * The largest number of bytes that are given to the connection at once. Bytes count as taken when the connection asks for more, so this
- * number must be small. With larger pieces, a transfer over a fast connection takes longer.
+ * The largest number of bytes that are given to the connection at once. Bytes count as taken when the connection asks
+ * for more, so a large piece would make the measured rate coarse. It would also slow down fast transfers.
  */
 const PIECE_BYTES = 64 * 2 ** 10;
 
 /**
- * Returns a stream of the answer. It fails if the client takes fewer than `leastBytesPerSecond` over a window while another request waits,
- * or over the much longer patience.
+ * Returns a stream of the answer. It fails if the client takes fewer than `leastBytesPerSecond` during
+ * `answerWindowMilliseconds` while another request waits, or during the much longer `answerPatienceMilliseconds`.
  * @param clock returns milliseconds, from any origin
  */
 export function answerStream(
@@ -86,8 +86,8 @@ export function answerStream(
 }
 
 /**
- * Returns a stream of `bytes` in one piece. Its answer is complete when the client has taken nearly all bytes. The answer of an array would
- * be complete as soon as Deno has queued the array.
+ * Returns a stream of `bytes` in one piece. Deno reports such an answer as sent when the client has taken nearly all
+ * bytes. An answer that is an array would be reported as soon as the array is queued.
  */
 export function streamOf(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
   return new ReadableStream({

@@ -25,10 +25,7 @@ import { shortened } from "../src/base/texts.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters, Refusal } from "../src/protocol/refusal.ts";
 
-/**
- * Returns the application, with all middleware and resources.
- * @param pageFiles the built files of the pages. Without them there is no playground
- */
+/** @param pageFiles the built files of the pages. Without them there is no playground */
 export function createApp(services: HostServices, pageFiles?: PageFiles): HostApp {
   const { keys, hostNames, corsOrigins, metrics } = services;
   const app = new OpenAPIHono<HostEnv>({
@@ -68,8 +65,7 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
   layerRoutes(app, services);
   hessianRoutes(app, services);
   if (services.edge) {
-    // A task is a layer that the edge, the public server in front of GPU hosts, gives to this host. The edge authorises it by a ticket. The
-    // host then solves the layer by requests to this inner application, which need no key.
+    // The edge authorises a task by a ticket. The host then sends the layer to this application, which needs no key.
     const inner = createApp({ ...services, keys: { current: [] }, corsOrigins: [], edge: undefined });
     taskRoutes(app, services.edge, services.limits, (request) => inner.fetch(request));
   }

@@ -1,6 +1,6 @@
 /**
- * Reads the safetensors body of a request. `requestBody` checks the headers, and then limits the size of the body and its minimum rate.
- * `openBodyReader` below it reads the bytes of a stream. It reuses one buffer for all reads if the stream supports that.
+ * Reads the safetensors body of a request. `requestBody` checks the headers, the size of the body and its rate.
+ * `openBodyReader` reads the bytes, with one buffer for all reads if the stream supports that.
  */
 
 import type { Context } from "hono";
@@ -15,8 +15,9 @@ export interface RequestBody {
   /** The length of the body in bytes, from the header Content-Length. */
   readonly totalBytes: number;
   /**
-   * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal `truncated_body` if
-   * the body is incomplete, `too_slow` if it arrives below the minimum rate, and `too_large` if it has too many bytes.
+   * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal
+   * `truncated_body` if the body is incomplete, `too_slow` if it arrives below the minimum rate, and `too_large` if it
+   * has too many bytes.
    */
   readonly source: AsyncIterable<Uint8Array>;
 }
@@ -24,7 +25,7 @@ export interface RequestBody {
 /** The parts of a host that a body needs. */
 type BodyServices = Pick<HostServices, "limits" | "clock">;
 
-/** Checks the headers and returns the body. @throws {Refusal} `unsupported_media_type`, `length_required`, `too_large` */
+/** Checks the headers of the body. @throws {Refusal} `unsupported_media_type`, `length_required`, `too_large` */
 export function requestBody(c: Context<HostEnv>, services: BodyServices): RequestBody {
   requireSafetensorsType(c.req.header("Content-Type"));
   requireNoEncoding(c.req.header("Content-Encoding"));
@@ -87,8 +88,8 @@ async function* limitedBody(
     if (cause instanceof Refusal) throw cause;
     throw new Refusal("truncated_body", `the connection ended after byte ${total}`, { cause });
   } finally {
-    // Makes the runtime stop reading. This fails if the connection is closed, which does not matter. After a body that is too slow, the
-    // connection ends with the answer. Deno 2.9 would keep it open if the body was cancelled first.
+    // Makes the runtime stop reading. The call fails if the connection is closed, which does not matter. A body that is
+    // too slow is not cancelled, because Deno 2.9 would then keep its connection open after the answer.
     if (!isTooSlow) await reader.cancel().catch(() => {});
   }
 }
@@ -100,7 +101,8 @@ const READ_BUFFER_BYTES = 2 ** 20;
 
 export interface BodyReader {
   /**
-   * Returns the next bytes, which are valid until the next call. Returns undefined at the end of the body, and after `cancel`.
+   * Returns the next bytes, which are valid until the next call. Returns undefined at the end of the body, and after
+   * `cancel`.
    * @throws the error of the connection if it ends early
    */
   read(): Promise<Uint8Array<ArrayBuffer> | undefined>;
@@ -127,7 +129,7 @@ export function openBodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): B
   };
 }
 
-/** Returns a reader that fills the caller's buffers. Returns undefined unless `body` is a byte stream, such as the body of a connection. */
+/** Returns a reader that fills the caller's buffers, or undefined unless `body` is a byte stream. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });
@@ -137,7 +139,7 @@ function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStre
   }
 }
 
-/** Returns a reader that passes on the chunks of the stream. It is for streams that cannot fill a buffer of the caller. */
+/** Returns a reader for streams that cannot fill a buffer of the caller. */
 function plainReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader {
   const reader = body.getReader();
   return { read: async () => (await reader.read()).value, cancel: () => reader.cancel() };
@@ -146,15 +148,16 @@ function plainReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader 
 /** The number of bytes between two pauses. Their transfer takes ten to thirty milliseconds. */
 const BYTES_BETWEEN_PAUSES = 16 * 2 ** 20;
 
-/** Pauses for two to three milliseconds, with a timer of 0 ms. `setImmediate` alone does not let the event loop look for connections. */
+/** Pauses for 2 to 3 ms, with a timer of 0 ms. With `setImmediate` alone, the event loop accepts no new connections. */
 export function longPause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
 /**
- * Pauses for less than a millisecond. It waits for the digest of an empty array, which is computed on another thread, and then for the next
- * iteration of the event loop. It does both twice, because a single iteration may fall between two checks of the timers. This pause is too
- * short while an answer is sent: new connections then wait several times as long as with `longPause`.
+ * Pauses for less than a millisecond. It waits for the digest of an empty array, which is computed on another thread,
+ * and then for the next iteration of the event loop. It does both twice, because a single iteration may fall between
+ * two checks of the timers. It is not used while an answer is sent, because new connections would then wait several
+ * times as long as with `longPause`.
  */
 export async function shortPause(): Promise<void> {
   for (let round = 0; round < 2; round++) {

@@ -1,6 +1,6 @@
 /**
- * `GET /docs`: the contract as a page, shown by Scalar, and the script of Scalar. The host itself serves the script, so the page needs no
- * other server. An edge serves the page itself, so the page shows the document of the edge. Only the script comes from the host.
+ * `GET /docs`: the contract as a page, shown by Scalar, and the script of Scalar. The host itself serves the script, so
+ * the page needs no other server.
  */
 
 import type { Context } from "hono";
@@ -13,7 +13,7 @@ import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import { requirePages, serverFacts } from "./pages.ts";
 
-/** Seconds for which a browser may use the script without asking again. The script changes only with the version of the host. */
+/** The seconds for which a browser may keep the script. It changes only with the version of the host. */
 const SCRIPT_SECONDS = 86_400;
 
 export function docsRoutes(app: HostApp, services: HostServices, files?: PageFiles): void {

@@ -1,6 +1,6 @@
 /**
- * Maps every error of a host to a problem of the HTTP contract. Each problem has a fixed status. An error that is not listed here is a
- * fault of the host. The host logs the error with the request id, but does not show it in the answer.
+ * Maps every error of a host to a problem of the HTTP contract. Each problem has a fixed status. An error that is not
+ * listed here is a fault of the host. The host logs the error with the request id, but does not show it in the answer.
  */
 
 import type { Context } from "hono";

@@ -1,4 +1,4 @@
-/** `/v1/hessians/sha256:HEX`: stores statistics (Hessians) that several layers share, so that clients send them only once. */
+/** `/v1/hessians/sha256:HEX`: stores statistics that several layers share, so that clients send them only once. */
 
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";

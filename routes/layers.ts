@@ -45,7 +45,7 @@ async function pruneLayer(
   const { clock, limits, metrics, device } = services;
   const { signal } = c.req.raw;
   const start = clock();
-  // Frees everything in reverse order when the function returns or throws. A streamed answer takes over the resources until its end.
+  // Frees everything in reverse order when the function returns or throws. A streamed answer takes over the resources.
   using cleanup = new DisposableStack();
   let loan: Loan | undefined;
   if (parameters.hessian !== undefined) {

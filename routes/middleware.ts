@@ -1,8 +1,4 @@
-/**
- * The middleware of a host. `requestId`, `securityHeaders` and `logRequests` run for every request. `requireKey` protects a resource with
- * API keys. `requireTicket` protects the resource that only an edge uses. An edge is the public server in front of GPU hosts, and it signs
- * a ticket for each request that it sends to a host.
- */
+/** The middleware of a host. `app.ts` chooses the paths to which it applies. */
 
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
@@ -18,8 +14,8 @@ import { stackOf } from "../src/base/errors.ts";
 import type { HostEnv } from "./host_app.ts";
 
 /**
- * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. The id is the one that the client has sent, if
- * that is safe in logs and headers, and otherwise a new one.
+ * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. If the client has sent a
+ * well-formed id, it is used.
  */
 export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
   const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
@@ -29,9 +25,9 @@ export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
 };
 
 /**
- * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The two differ if the
- * request line has a whole URL. Requests of this process have no such header, and those of a connection need none if every name is
- * accepted.
+ * Returns middleware that answers 400 unless the header `Host` and the authority of the URL have one of `names`. The
+ * two differ if the request line has a whole URL. A request without the header passes if it comes from this process, or
+ * if every name is accepted.
  */
 export function hostName(names: readonly string[] | undefined): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
@@ -44,10 +40,7 @@ export function hostName(names: readonly string[] | undefined): MiddlewareHandle
   };
 }
 
-/**
- * Forbids browsers to guess another media type than the declared one, to show an answer in a frame of another page, and to send the address
- * of a page of the host to others. An answer that is no page may load nothing. A page has a policy of its own, which stays.
- */
+/** Adds the security headers of `src/pages/page_headers.ts`. A page has headers of its own, which stay. */
 export const securityHeaders: MiddlewareHandler<HostEnv> = async (c, next) => {
   await next();
   addSecurityHeaders(c.res.headers);
@@ -59,7 +52,7 @@ export const namedParameters: MiddlewareHandler<HostEnv> = async (c, next) => {
   await next();
 };
 
-/** Returns middleware that writes one log entry per request and updates the metrics, as soon as the headers of the answer are ready. */
+/** Returns middleware that logs a request and counts it in the metrics, when the headers of the answer are ready. */
 export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
     const start = clock();
@@ -84,8 +77,8 @@ export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHa
 }
 
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if it lacks the scope.
- * If there are no keys, every request passes. Such a host listens on loopback only.
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if
+ * it lacks the scope. If there are no keys, every request passes. Such a host listens on loopback only.
  */
 export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
@@ -96,11 +89,11 @@ export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<Hos
 }
 
 /**
- * Returns middleware that answers 401 unless the request has a valid ticket of the edge. It reads the whole body, because a ticket is valid
- * for one body only.
+ * Returns middleware that answers 401 unless the request has a valid ticket of the edge. It reads the whole body,
+ * because a ticket is valid for one body only.
  * @param secret the secret that host and edge share
  * @param audience the id of this host
- * @param bodyMilliseconds the time within which the body must arrive, which is at most 64 KiB
+ * @param bodyMilliseconds the time within which the whole body must arrive
  * @param now returns milliseconds since 1970
  */
 export function requireTicket(

@@ -50,7 +50,7 @@ export function requirePages(c: Context<HostEnv>, files: PageFiles | undefined):
   );
 }
 
-/** Returns the part of the state that changes: the device, its memory and its queue. */
+/** Returns the state of the device, of its memory and of its capacity. */
 function deviceState(services: HostServices): Pick<HomeState, "device" | "memory" | "capacity"> {
   const { device } = services, session = device.current();
   if (!session) return { device: { reason: device.unavailableReason()?.message ?? "there is no device" } };

@@ -1,21 +1,20 @@
 /**
- * Starts a host, the server that prunes layers on one device. `serve` opens the device, listens for requests, and returns the URL and a
- * function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
+ * Starts a host, the server that prunes layers on one device. If this file is run as a program, it reads its options
+ * from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
  *     PARE_PRODUCTS          auto, own, or the path of a library (`--products` of `pare serve`)
  *     PARE_PRECISION         float32 or bfloat16 (`--precision` of `pare serve`)
  *     PARE_WEBGPU            deno or dawn, the implementation of WebGPU (`--webgpu` of `pare serve`)
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
- *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys PARE_HOST must be an
- *                            address of loopback
- *     PARE_KEYS_FILE         a file of such keys, one per line, which is read again when it changes (`src/host/key_file.ts`). Replaces
- *                            PARE_KEYS
- *     PARE_HOSTS             the names by which clients may address the host (`src/protocol/host_names.ts`). Default: on loopback the names
- *                            of loopback, and beyond loopback every name
- *     PARE_CORS_ORIGINS      the origins of the pages that may use the API from a browser (`src/protocol/cors.ts`). Default: none
+ *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys,
+ *                            PARE_HOST must be an address of loopback
+ *     PARE_KEYS_FILE         a file of such keys in place of PARE_KEYS, which is read again when it changes
+ *     PARE_HOSTS             the names of the host (`src/protocol/host_names.ts`). Default: on loopback the names of
+ *                            loopback, and beyond loopback every name
+ *     PARE_CORS_ORIGINS      the origins of pages that may use the API (`src/protocol/cors.ts`). Default: none
  *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
- *                            the connection to an edge, the public server in front of GPU hosts (`src/host/edge_options.ts`)
+ *                            the connection to an edge (`src/host/edge_options.ts`)
  */
 
 import type { Backend } from "../src/device/backend.ts";
@@ -49,20 +48,20 @@ import { readKeySettings } from "./key_settings.ts";
 
 export interface ServeOptions
   extends Omit<HostSettings, "edge" | "docsScript" | "keyFile">, BackendLibraries {
-  /** The file of the accepted keys, which the host reads again every few seconds. Takes the place of `keys`. @default none */
+  /** The file of the accepted keys, which the host reads again every few seconds. Replaces `keys`. @default none */
   readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
   readonly open?: () => Promise<Backend>;
-  /** The address to listen on. Without keys it must be one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */
+  /** The address to listen on, without keys one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */
   readonly hostname?: string;
   /** The port to listen on. 0 chooses a free port. @default 8000 */
   readonly port?: number;
-  /** Called once per request, and for events such as a registration. @default a function that prints each entry as a line of JSON */
+  /** Called once per request, and for events such as a registration. @default prints each entry as a line of JSON */
   readonly log?: (entry: LogEntry) => void;
   /** The limits of the connections. @default DEFAULT_CONNECTION_LIMITS */
   readonly connections?: Partial<ConnectionLimits>;
-  /** The time for which a host that shuts down lets requests finish. After that, it closes their connections. @default 1000 * DRAIN_SECONDS */
+  /** The time for which requests may go on when the host shuts down. @default 1000 * DRAIN_SECONDS */
   readonly drainMilliseconds?: number;
   /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;
@@ -71,7 +70,7 @@ export interface ServeOptions
 export interface Host {
   /** `http://HOST:PORT`, without a slash at the end. */
   readonly url: string;
-  /** Refuses new layers, finishes the current ones within the drain time, stops listening and frees the device. Idempotent. */
+  /** Refuses new layers, finishes the others within the drain time, and frees the device and the port. Idempotent. */
   shutdown(): Promise<void>;
 }
 
@@ -158,7 +157,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const drain = async () => {
     await edge?.tasks.close();
     device.stopAccepting();
-    // The listener lets answers finish, but aborts requests whose body is still arriving. So all requests are awaited first.
+    // The listener lets answers finish, but aborts requests whose body is still arriving. All requests end first.
     await Promise.allSettled(inFlight);
     await listener.close();
   };
@@ -179,15 +178,16 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
 }
 
-/** Whether an answer is a stream that ends by itself if its client is too slow (`answer_stream.ts`). Smaller answers are sent in one piece. */
+/** Whether an answer is a stream of `answerStream`, which fails by itself if its client is too slow. */
 export function isPaced({ headers }: Response): boolean {
   return headers.get("Content-Type") === SAFETENSORS_TYPE &&
     Number(headers.get("Content-Length")) > MAX_WHOLE_BYTES;
 }
 
 /**
- * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. The names protect a host
- * without keys from web pages that point their own name to its address. A host beyond loopback has keys, which such a page does not know.
+ * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. The names
+ * protect a host without keys from web pages that point their own name to its address. A host beyond loopback has keys,
+ * which such a page does not know.
  */
 function acceptedHostNames(
   hostname: string,

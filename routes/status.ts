@@ -1,7 +1,7 @@
 /**
- * The resources that describe the server. `GET /healthz` answers while the process is up. `GET /readyz` answers 200 while the device can be
- * used, and describes the device. `GET /metrics` has counters and gauges as Prometheus text. `GET /openapi.json` is the HTTP contract,
- * generated from the schemas that check the requests.
+ * The resources that describe the server. `GET /healthz` answers while the process is up. `GET /readyz` answers 200
+ * while the device can be used, and describes the device. `GET /metrics` has counters and gauges as Prometheus text.
+ * `GET /openapi.json` is the HTTP contract, generated from the schemas that check the requests.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
@@ -53,11 +53,11 @@ export function metricsRoutes(app: HostApp, metrics: HostMetrics): void {
   });
 }
 
-/** Adds the resource to the application. The document describes all resources that `app` has at the time of the request. */
+/** The document describes all resources that `app` has at the time of the request. */
 export function openApiRoutes(app: HostApp): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", KEY_SCHEME);
-  // The header `Pare-Report` refers to the schema by its name. The registry accepts only schemas that were made after the import of its
-  // library, so the schema is made again.
+  // The header `Pare-Report` refers to the schema by its name. The registry accepts only schemas that were made after
+  // the import of its library, so the schema is made again.
   app.openAPIRegistry.register(
     "Report",
     z.object(reportSchema.shape).meta({ description: REPORT_DESCRIPTION }),

@@ -1,8 +1,8 @@
 /**
- * `/v1/tasks`: layers that an edge, the public server in front of GPU hosts, gives to this host. The host reads the tensors of a task from
- * signed URLs, solves the layer, and writes the result to a signed URL. The request is answered as soon as the task is done, or when the
- * seconds in `Prefer: wait=SECONDS` are over. In the second case, the edge repeats the request. Every request needs a ticket, which is a
- * token that the edge signs for this request only.
+ * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors of a task from signed URLs, solves
+ * the layer, and writes the result to a signed URL. The request is answered as soon as the task is done, or when the
+ * seconds in `Prefer: wait=SECONDS` are over. In the second case, the edge repeats the request. Every request needs a
+ * ticket (`src/protocol/tickets.ts`).
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
@@ -50,7 +50,7 @@ const cancel = createRoute({
   responses: { 204: { description: "The task is cancelled, or did not exist" } },
 });
 
-/** Adds the resource to the application. @param host the application that solves the layers. It must accept requests without an API key */
+/** @param host the application that solves the layers. It must accept requests without an API key */
 export function taskRoutes(
   app: HostApp,
   link: EdgeLink,
@@ -89,7 +89,7 @@ export function taskRoutes(
   });
 }
 
-/** Returns the seconds in `wait=SECONDS` of a Prefer header (RFC 7240), or 0. Other preferences are ignored, as the RFC requires. */
+/** Returns the seconds in `wait=SECONDS` of a Prefer header (RFC 7240), or 0. The RFC says to ignore all others. */
 function waitSeconds(prefer: string | undefined): number {
   const [, seconds] = /(?:^|[,;\s])wait=(\d{1,4})\b/.exec(prefer ?? "") ?? [];
   return Math.min(Number(seconds ?? 0), MAX_TASK_WAIT_SECONDS);

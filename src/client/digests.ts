@@ -1,11 +1,11 @@
-/** Computes digests. `@noble/hashes` replaces Web Crypto for large bodies, and in pages over plain HTTP, which have no Web Crypto. */
+/** Computes digests with Web Crypto, or with `@noble/hashes` where Web Crypto cannot. README.md names these cases. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { type Digest, formatDigest } from "../protocol/digest.ts";
 
 const CHUNK_BYTES = 8 * 2 ** 20;
 
-/** The largest source in bytes that Web Crypto hashes as a whole. `@noble/hashes` is five times slower, but holds only one chunk in memory. */
+/** The largest source in bytes that Web Crypto hashes. `@noble/hashes` takes five times as long, but reads chunks. */
 const MAX_WHOLE_BYTES = 512 * 2 ** 20;
 
 export async function digestOfBytes(bytes: Uint8Array<ArrayBuffer>): Promise<Digest> {
@@ -36,7 +36,7 @@ async function bytesOf(source: BlobSource, start: number, end: number): Promise<
   return new Uint8Array(await (await source.slice(start, end)).arrayBuffer());
 }
 
-/** Bytes that can be read in ranges, any number of times. A `Blob` has this interface, and a file can be wrapped in it. */
+/** Bytes that can be read in ranges, any number of times. A `Blob` has this interface. */
 export interface BlobSource {
   /** Length in bytes. */
   readonly size: number;

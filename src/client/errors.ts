@@ -1,4 +1,4 @@
-/** The errors that the SDK throws when a request fails. `answers/require_success.ts` makes them of HTTP responses. */
+/** The errors that the SDK throws when a request fails. */
 
 /** The members of a problem document (RFC 9457) that the SDK reads. */
 export interface ProblemFields {
@@ -22,7 +22,7 @@ export class PareError extends Error {
   override readonly name = "PareError";
   /** The HTTP status. */
   readonly status: number;
-  /** The error code of the answer, such as `not_positive_definite`. It is `unknown` if the body was not problem+json. */
+  /** The error code of the answer, such as `not_positive_definite`, or `unknown` if the body was not problem+json. */
   readonly code: string;
   /** The server's description of the problem. */
   readonly detail: string;
@@ -58,11 +58,11 @@ export interface ConnectionErrorOptions extends ErrorOptions {
   readonly isTransient?: boolean;
 }
 
-/** The server could not be reached, or the connection broke before the whole answer arrived. `cause` is the original error. */
+/** The server could not be reached, or the connection broke before the answer ended. `cause` is the original error. */
 export class ConnectionError extends Error {
   /** The name of the class. It is the same after a program is minified. */
   override readonly name = "ConnectionError";
-  /** Whether the same request may succeed later. False for a port to which the runtime does not connect, for example. */
+  /** Whether the same request may succeed later. False, for example, for a port to which the runtime never connects. */
   readonly isTransient: boolean;
 
   /** Makes an error. The message says why the connection failed. */

@@ -1,7 +1,8 @@
 /**
- * Gives layers with fewer tokens than columns the largest damping, because their Hessian is singular and noisy. Of 0.01, 0.1 and 1, this
- * damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768 columns; perplexity at 50 %). An expert that
- * no held-out token reached cannot choose its damping, and gets the default in place of `auto`.
+ * Gives layers with fewer tokens than columns the largest damping, because their Hessian is singular and noisy. Of
+ * 0.01, 0.1 and 1, this damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768
+ * columns; perplexity at 50 %). An expert that no held-out token reached cannot choose its damping, and gets the
+ * default in place of `auto`.
  */
 
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";
@@ -19,13 +20,13 @@ interface Shortage {
   query?: LayerQuery;
 }
 
-/** The layers of a model with few tokens, of all groups that `see` was called with. */
+/** The layers of a model with few tokens, of all groups that were recorded. */
 export class FewTokens {
   readonly #shortages = new Map<string, Shortage>();
   readonly #unvalidated = new Set<string>();
 
   /** Records the layers of a group. Must be called before a method is called for one of these layers. */
-  see({ tokens, validationHessian, layers }: LayerGroup<unknown>): void {
+  record({ tokens, validationHessian, layers }: LayerGroup<unknown>): void {
     if (tokens === undefined) return;
     for (const { name, weight: { shape: [, columns] } } of layers) {
       if (tokens < columns) this.#shortages.set(name, { tokens, columns });

@@ -1,4 +1,4 @@
-/** Solves the layers of one calibration round at several hosts at the same time. If a host is lost, its layer is sent to another host. */
+/** Solves the layers of one calibration round at several hosts. If a host is lost, another one solves its layer. */
 
 import type { CallOptions } from "./transport.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
@@ -12,7 +12,7 @@ import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 export interface HostPoolOptions<Host> {
   /** Called when a host still fails transiently after all retries. The host gets no more layers in this round. */
   readonly onHostLost?: (host: Host, error: Error) => void;
-  /** Asks whether a lost host can solve layers again. Called before each round. Without this function, lost hosts are never used again. */
+  /** Asks, before each round, whether a lost host works again. By default, lost hosts are never used again. */
   readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
 }
 
@@ -38,7 +38,7 @@ export class HostPool<Host extends LayerHost> {
   /**
    * Solves the groups of one round and yields each layer once, in any order.
    * @throws {PareError} if a host refuses a layer permanently
-   * @throws {MalformedAnswerError} if an answer is not the layer that was asked for
+   * @throws {MalformedAnswerError} if an answer is not the requested layer
    * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
    */
   async *solveRound(
@@ -84,7 +84,7 @@ export class HostPool<Host extends LayerHost> {
     }
   }
 
-  /** Returns the solved layer. If its host is lost, puts the layer back and returns undefined. @throws every other error of the request */
+  /** Returns the solved layer. If its host is lost, puts it back and returns undefined. @throws any other error */
   #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): RoundLayer | undefined {
     const { host, task } = outcome;
     if ("error" in outcome) {
@@ -97,7 +97,7 @@ export class HostPool<Host extends LayerHost> {
     return { group: task.group, name: task.layer.name, weight, quantized, report };
   }
 
-  /** Records that a layer is solved. After the last layer of its group, deletes the statistics at all hosts that store them. */
+  /** Records that a layer is solved. After the last layer of its group, deletes the stored statistics at all hosts. */
   async #finish({ layer, statistics, unsolved }: LayerTask<Host>, options: CallOptions): Promise<void> {
     unsolved.delete(layer.name);
     if (unsolved.size > 0) return;
@@ -112,7 +112,7 @@ export class HostPool<Host extends LayerHost> {
     }));
   }
 
-  /** Marks `host` as lost after a transient error, if another host can take over its layer. Returns whether `host` is lost. */
+  /** Marks `host` as lost after a transient error, if there are other hosts. Returns whether `host` is lost. */
   #markLost(host: Host, error: unknown): boolean {
     const isLoss = (error instanceof ConnectionError || error instanceof PareError) && error.isTransient;
     if (!isLoss || this.#hosts.length === 1) return false;

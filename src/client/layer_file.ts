@@ -1,4 +1,4 @@
-/** The tensors of one layer before and after pruning, and the body of a request to prune it. `answers/layer_answer.ts` reads the answer. */
+/** The tensors of one layer before and after pruning, and the body of a request to prune it. */
 
 import type { Report } from "../protocol/messages.ts";
 import type { LayerGroup } from "./model_source.ts";
@@ -6,8 +6,8 @@ import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
 /**
- * The tensors of one layer with `out` output and `in` input features. Exactly one of `hessian`, `hessian_upper` and `inputs` must be given,
- * unless the method needs no statistics or the query names statistics that the host has stored.
+ * The tensors of one layer with `out` output and `in` input features. Exactly one of `hessian`, `hessian_upper` and
+ * `inputs` must be given, unless the method needs no statistics or the query names statistics that the host has stored.
  */
 export interface LayerTensors {
   /** The weights: (out, in), F32, F16 or BF16. */
@@ -19,17 +19,17 @@ export interface LayerTensors {
   /** The calibration inputs: (tokens, in), F32, F16 or BF16. */
   readonly inputs?: HostTensor;
   /**
-   * An optional sum of x·xᵀ over inputs that are not in the statistics, times any positive factor: (in, in), F32. It decides between the
-   * results of a solve.
+   * An optional sum of x·xᵀ over inputs that are not in the statistics, times any positive factor: (in, in), F32. It
+   * decides between the results of a solve.
    */
   readonly validation_hessian?: HostTensor;
   /** The upper triangle of `validation_hessian`, packed row by row: (in·(in+1)/2), F32. */
   readonly validation_hessian_upper?: HostTensor;
-  /** An optional target: the sum of y·xᵀ over the inputs x and the outputs y that the layer should have, (out, in), F32. */
+  /** An optional target: Σ y·xᵀ over the inputs x and the outputs y that the layer should have, (out, in), F32. */
   readonly target?: HostTensor;
-  /** The same sum over the inputs of `validation_hessian`, (out, in), F32. It takes part in the decisions between results. */
+  /** Σ y·xᵀ over the inputs of `validation_hessian`, (out, in), F32. With it, results are compared with y. */
   readonly validation_target?: HostTensor;
-  /** An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
+  /** An optional mask of (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. A weight with the entry 0 is set to zero. */
   readonly mask?: HostTensor;
 }
 
@@ -53,7 +53,7 @@ export interface PrunedLayer {
   readonly report: Report;
 }
 
-/** Encodes `tensors` as a safetensors file. Returns its header and the data of each tensor, in order and without a copy. */
+/** Encodes a safetensors file. Returns its header and the data of each tensor, in order and without a copy. */
 export function encodeParts(
   tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
 ): Uint8Array<ArrayBuffer>[] {

@@ -5,13 +5,13 @@ import type { SharedStatistics } from "./shared_statistics.ts";
 export interface LayerTask<Host> {
   readonly group: LayerGroup;
   readonly layer: SourceLayer;
-  /** The statistics of the group at each host that was given one of its layers. All tasks of the group share this map. */
+  /** The statistics of the group at each host that has got one of its layers. All tasks of the group share this map. */
   readonly statistics: Map<Host, SharedStatistics>;
   /** Names of the layers of the group that are not solved yet. All tasks of the group share this set. */
   readonly unsolved: Set<string>;
 }
 
-/** The layers of one calibration round that wait for a host. A group is requested from the model only when a host is free. */
+/** The layers of one calibration round that wait for a host. A group is requested only when a host is free. */
 export class LayerTaskQueue<Host> {
   readonly #groups: AsyncGenerator<LayerGroup, void, undefined>;
   #hasMoreGroups = true;
@@ -26,7 +26,7 @@ export class LayerTaskQueue<Host> {
     return !this.#hasMoreGroups && this.#waiting.length === 0;
   }
 
-  /** Removes and returns the next layer, preferably one whose statistics are stored at `host`. Returns undefined if no layer is left. */
+  /** Removes and returns the next layer, preferably one whose statistics are at `host`. Undefined if there is none. */
   async next(host: Host): Promise<LayerTask<Host> | undefined> {
     while (this.#waiting.length === 0 && this.#hasMoreGroups) {
       const { done, value } = await this.#groups.next();

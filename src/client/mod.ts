@@ -1,5 +1,5 @@
 /**
- * The public interface of Pare's SDK for TypeScript. Everything that a program outside this repository needs is exported here.
+ * The public interface of Pare's SDK for TypeScript.
  *
  * @example
  * ```ts
@@ -47,16 +47,22 @@ export {
   PareError,
   type ProblemFields,
 } from "./errors.ts";
-export type { CallOptions } from "./transport.ts";
 export type { StatisticsOptions } from "./shared_statistics.ts";
-export type { TransportOptions } from "./transport.ts";
+export type { CallOptions, TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";
 export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 export type { LayerQuery } from "../protocol/layer_query.ts";
 export type { Effort, MethodName } from "../protocol/methods.ts";
-export type { ModelPruner, ModelQuery, QueryOf } from "./model_pruner.ts";
+export type {
+  DoneEvent,
+  LayerEvent,
+  ModelPruner,
+  ModelQuery,
+  PruneEvent,
+  QueryOf,
+  StartEvent,
+} from "./model_pruner.ts";
 export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
-export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./model_pruner.ts";
 
 export type {
   EdgeHost,
@@ -72,8 +78,7 @@ export type { JobState } from "../protocol/job_state.ts";
 export type { Digest } from "../protocol/digest.ts";
 export type { PatternText } from "../tensor/pattern.ts";
 
-export { floatsFromTensor, tensorFromFloats } from "./tensors.ts";
-export { hessianUpper } from "./tensors.ts";
+export { floatsFromTensor, hessianUpper, tensorFromFloats } from "./tensors.ts";
 export { decode, type DecodedFile, type DecodeOptions } from "../tensor/safetensors/decode.ts";
 export { encode } from "../tensor/safetensors/encode.ts";
 export {
@@ -81,8 +86,6 @@ export {
   type SafetensorsErrorKind,
   type SafetensorsFault,
 } from "../tensor/safetensors/error.ts";
-export type { SafetensorsHeader } from "../tensor/safetensors/header.ts";
-export type { TensorInfo } from "../tensor/safetensors/header.ts";
+export type { SafetensorsHeader, TensorInfo } from "../tensor/safetensors/header.ts";
 export type { Dtype, FloatDtype } from "../tensor/dtype.ts";
-export type { HostTensor } from "../tensor/host_tensor.ts";
-export type { QuantizedWeight } from "../tensor/host_tensor.ts";
+export type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";

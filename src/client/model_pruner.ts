@@ -1,4 +1,4 @@
-/** The interface of a client that prunes whole models, and its events. `Pare`, `PareHosts` and `PareJobs` implement it. */
+/** The interface and the events of a client that prunes whole models. */
 
 import type { ModelSource } from "./model_source.ts";
 import type { CallOptions } from "./transport.ts";

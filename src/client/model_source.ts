@@ -10,8 +10,9 @@ export interface ModelSource<Hessian = HostTensor> {
   /** Total number of layers in all groups. */
   readonly layerCount: number;
   /**
-   * Yields all groups once, in the order in which they must be pruned. A round is one group, or several that `hasMoreInRound` joins. All
-   * layers of a round must be replaced before the next round is requested. If the caller leaves the loop early, the source frees its resources.
+   * Yields all groups once, in the order in which they must be pruned. A round is one group, or several that
+   * `hasMoreInRound` joins. All layers of a round must be replaced before the next round is requested. If the caller
+   * leaves the loop early, the source frees its resources.
    */
   groups(): AsyncGenerator<LayerGroup<Hessian>, void, undefined>;
 }
@@ -21,25 +22,26 @@ export interface LayerGroup<Hessian = HostTensor> {
   /** Index of the transformer block that contains the layers, from 0. */
   readonly block: number;
   /**
-   * Σ x·xᵀ over the calibration inputs x, times any positive factor: F32 [n(n+1)/2], the upper triangle packed row by row, where n is the
-   * number of input features of the layers. Absent for methods that need no statistics.
+   * Σ x·xᵀ over the calibration inputs x, times any positive factor: F32 [n(n+1)/2], the upper triangle packed row by
+   * row, where n is the number of input features of the layers. Absent for methods that need no statistics.
    */
   readonly hessian?: Hessian;
   /**
-   * Σ x·xᵀ over inputs that are not in `hessian`, in the same form. If it is given, it decides between the results of a solve, because their
-   * errors on inputs that were fitted say less about other inputs.
+   * Σ x·xᵀ over inputs that are not in `hessian`, in the same form. If it is given, it decides between the results of a
+   * solve, because the errors on the inputs of `hessian`, to which the results were fitted, are too small.
    */
   readonly validationHessian?: Hessian;
   /**
-   * The number of calibration tokens in `hessian`, if only some reach the layers, as for an expert. If it is smaller than the number of
-   * input features, the layers get more damping and a note in their reports. If it is 0, `hessian` must be the identity.
+   * The number of calibration tokens in `hessian`, if only some reach the layers, as for an expert. If it is smaller
+   * than the number of input features, the layers get more damping and a note in their reports. If it is 0, `hessian`
+   * must be the identity.
    */
   readonly tokens?: number;
   /** The layers. */
   readonly layers: readonly SourceLayer[];
   /**
-   * Whether the next group belongs to the same calibration round, so that it may be requested and pruned before the layers of this group
-   * are replaced. A caller that does so holds the statistics of several groups in memory.
+   * Whether the next group belongs to the same calibration round, so that it may be requested and pruned before the
+   * layers of this group are replaced. A caller that does so holds the statistics of several groups in memory.
    */
   readonly hasMoreInRound?: boolean;
   /**

@@ -1,4 +1,4 @@
-/** The client of one Pare server, a host or an edge. It computes nothing on tensors, so it runs wherever `fetch` exists. */
+/** The client of one Pare server, a host or an edge. It computes nothing on tensors. */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { receivedReady } from "./answers/received.ts";
@@ -43,7 +43,7 @@ export class Pare implements ModelPruner {
    * Prunes one layer. If the layer exceeds the body limit of an edge, its tensors are uploaded, and a job prunes it.
    * @throws {PareError} if the server refuses the layer, with the server's code and detail
    * @throws {ConnectionError} if the server cannot be reached
-   * @throws {MalformedAnswerError} if the answer is malformed, has a number that is not finite, or is not the layer that was asked for
+   * @throws {MalformedAnswerError} if the answer is malformed or is not the requested layer
    */
   async pruneLayer(
     tensors: LayerTensors,
@@ -76,7 +76,7 @@ export class Pare implements ModelPruner {
 
   /**
    * Stores calibration statistics that several layers share, so that the host factors them once.
-   * @param hessianUpper the upper triangle of the (n, n) Hessian, packed row by row: F32 [n(n+1)/2] for n input features
+   * @param hessianUpper the upper triangle of the (n, n) Hessian, row by row: F32 [n(n+1)/2] for n input features
    * @returns the digest of the stored statistics. To use them for a layer, give this digest as `hessian` in its query
    * @throws {PareError} `too_large` if the host cannot store statistics of this size
    */
@@ -96,7 +96,7 @@ export class Pare implements ModelPruner {
     return digest;
   }
 
-  /** Deletes stored statistics. Idempotent: statistics that do not exist cause no error. */
+  /** Deletes stored statistics. Statistics that do not exist cause no error. */
   async deleteHessian(digest: string, options: CallOptions = {}): Promise<void> {
     try {
       await this.#transport.send({
@@ -137,7 +137,7 @@ export class Pare implements ModelPruner {
     }
   }
 
-  /** Asks the host for its device, as soon as it has started. @throws {PareError} `no_device`, `device_lost` or `unauthorized` */
+  /** Asks the host for its device, repeatedly while the host starts. @throws {PareError} `no_device`, `device_lost` */
   async describeHost(options: CallOptions = {}): Promise<HostDescription> {
     const path = "/readyz";
     const answer = await this.#transport.send({ method: "GET", path, signal: options.signal });

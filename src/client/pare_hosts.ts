@@ -1,4 +1,4 @@
-/** Prunes a model at several hosts. The bytes are those of a single host only if all hosts have the same backend and the same adapter. */
+/** Prunes a model at several hosts. If all have the same adapter, the result has the bytes of a single host. */
 
 import type { CallOptions, TransportOptions } from "./transport.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
@@ -7,12 +7,12 @@ import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
 import { pruneRounds } from "./prune_rounds.ts";
 
-/** The longest check whether a lost host is reachable again, in milliseconds. No layer is sent before its end. */
+/** The longest check whether a lost host is reachable again, in milliseconds. Layers wait for the check. */
 const RECHECK_TIMEOUT_MS = 2000;
 
 /** Options of {@link PareHosts}. */
 export interface PareHostsOptions {
-  /** Called when a host is lost after all retries. Other hosts get its layers until a check before a later round reaches it again. */
+  /** Called when a host is lost after all retries. It gets no layers until a check before a later round reaches it. */
   readonly onHostLost?: (baseUrl: string, error: Error) => void;
 }
 

@@ -1,4 +1,4 @@
-/** The loop over a model that `Pare`, `PareHosts` and `PareJobs` share. It divides the groups of the model into calibration rounds. */
+/** The loop over the calibration rounds of a model, which all clients share. */
 
 import { untilAborted } from "../base/waiting.ts";
 import type { Report } from "../protocol/messages.ts";
@@ -18,7 +18,7 @@ export interface RoundLayer<Hessian = HostTensor> {
   readonly report: Report;
 }
 
-/** Solves one round and yields each layer once, in any order. Requests a group only when it can solve it, because a group holds statistics. */
+/** Solves one round and yields each layer once, in any order. To save memory, it requests groups only when needed. */
 export type SolveRound<Hessian = HostTensor> = (
   groups: AsyncGenerator<LayerGroup<Hessian>, void, undefined>,
   queryOf: QueryOf,
@@ -51,14 +51,14 @@ export async function* pruneRounds<Hessian>(
   yield { type: "done", layers: done, seconds: (performance.now() - started) / 1000 };
 }
 
-/** Yields `firstGroup` and the groups of `laterGroups` that belong to the same round, and records them in `fewTokens`. */
+/** Yields `firstGroup` and those of `laterGroups` that are in the same round, and records them in `fewTokens`. */
 async function* groupsOfRound<Hessian>(
   firstGroup: LayerGroup<Hessian>,
   laterGroups: AsyncGenerator<LayerGroup<Hessian>, void, undefined>,
   fewTokens: FewTokens,
 ): AsyncGenerator<LayerGroup<Hessian>, void, undefined> {
   for (let group: LayerGroup<Hessian> | undefined = firstGroup; group;) {
-    fewTokens.see(group);
+    fewTokens.record(group);
     yield group;
     if (!group.hasMoreInRound) return;
     const next: IteratorResult<LayerGroup<Hessian>, void> = await laterGroups.next();

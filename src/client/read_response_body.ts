@@ -30,7 +30,7 @@ export async function readResponseBody(
 /** The size of the array into which a body of unknown length is read at first, in bytes. */
 const FIRST_CAPACITY = 2 ** 16;
 
-/** Reads at most `maxBytes` bytes of a body whose length is unknown, and says whether they are the whole body. */
+/** Reads at most `maxBytes` bytes of a body whose length is unknown. `isWhole` says whether they are the whole body. */
 export async function readPrefix(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   maxBytes: number,
@@ -57,13 +57,13 @@ function overlong(maxBytes: number): MalformedAnswerError {
   return new MalformedAnswerError(`the body of the answer is longer than ${maxBytes} bytes`);
 }
 
-/** Returns the Content-Length. Undefined if there is none or the body is compressed, because the header then counts compressed bytes. */
+/** Returns the Content-Length. Undefined if there is none, or if it counts compressed bytes. */
 function declaredLength(headers: Headers): number | undefined {
   const length = headers.get("Content-Length");
   return length === null || headers.has("Content-Encoding") ? undefined : Number(length);
 }
 
-/** Returns a reader that fills an array of its caller (BYOB), or undefined if the runtime or `body` has no such reader. */
+/** Returns a reader that fills arrays of its caller (BYOB), or undefined if the runtime or `body` has none. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });

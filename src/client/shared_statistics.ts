@@ -1,4 +1,4 @@
-/** The statistics of one layer group at one host. If several layers share a Hessian, the host stores it until the group is solved. */
+/** The statistics of one layer group at one host, which stores them until the group is solved. */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -14,7 +14,7 @@ import {
 import type { LayerGroup } from "./model_source.ts";
 
 /**
- * Counts the bytes that the requests for the layers of a group send at most, without headers. Each host stores shared statistics.
+ * Returns the largest number of bytes in the requests for a group, where each host stores the statistics.
  * @param matrices the number of matrices of statistics: 2 with validation statistics, else 1
  */
 export function countRequestBytes(
@@ -33,7 +33,7 @@ function packedUpperBytes(n: number): number {
 
 /** Options of `putHessian`. */
 export interface StatisticsOptions extends CallOptions {
-  /** The validation statistics of the same layers, in the form of the Hessian. They decide between the results of a solve. */
+  /** The validation statistics of the same layers, in the same form. They decide between the results of a solve. */
   readonly validationHessianUpper?: HostTensor;
 }
 
@@ -48,7 +48,7 @@ export interface LayerHost {
 export class SharedStatistics {
   readonly #host: LayerHost;
   readonly #statistics: PackedStatistics;
-  /** Whether the statistics are still to be stored at the host. */
+  /** Whether the next request must store the statistics at the host first. */
   #isUploadPending: boolean;
   /** The digest of the stored statistics. Undefined if each request carries the statistics itself. */
   #digest: string | undefined;
@@ -109,7 +109,7 @@ export class SharedStatistics {
       await this.#host.putHessian(hessian_upper, { ...options, validationHessianUpper });
   }
 
-  /** Stores the statistics and returns their digest. Returns undefined if there are none, or if they are too large to be stored. */
+  /** Stores the statistics and returns their digest. Undefined if there are none, or if they are too large. */
   async #tryStore(options: CallOptions): Promise<string | undefined> {
     try {
       return await this.#store(options);

@@ -17,7 +17,7 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
  * const weight = tensorFromFloats(new Float32Array(64 * 96), [64, 96]);
  * ```
  *
- * @param values the elements, the last axis first: element (i, j) of a matrix of `cols` columns has the index i·cols + j
+ * @param values the elements. Element (i, j) of a matrix with `cols` columns has the index i·cols + j
  * @param shape the extents, outermost first. A weight has the shape [out, in], inputs have [tokens, in]
  * @param dtype the dtype of the tensor. F16 and BF16 round to nearest, ties to even. @default "F32"
  * @throws {RangeError} if `shape` does not have as many elements as `values`
@@ -46,16 +46,16 @@ export function floatsFromTensor({ dtype, data }: HostTensor): Float32Array<Arra
 }
 
 /**
- * Computes the tensor `hessian_upper` of a request: the upper triangle of Σ x·xᵀ over all tokens, packed row by row. The sums are
- * accumulated in float64 and rounded once. The time grows with tokens·in², about one second per 10⁹ products. For a wide layer with many
- * tokens, send the tokens as the tensor `inputs` instead, so that the host computes the statistics.
+ * Computes the tensor `hessian_upper` of a request: the upper triangle of Σ x·xᵀ over all tokens, packed row by row.
+ * The sums are accumulated in float64 and rounded once. The time grows with tokens·in², about one second per 10⁹
+ * products. For a wide layer with many tokens, send the tokens as the tensor `inputs` instead.
  *
  * @example
  * ```ts
  * const hessian_upper = hessianUpper([tensorFromFloats(activations, [tokens, 96])]);
  * ```
  *
- * @param batches the inputs x of the layer, in any number of parts: (tokens, in), F32, F16 or BF16. `in` is the same in all parts
+ * @param batches the inputs x of the layer, in any number of parts: (tokens, in), F32, F16 or BF16, with the same `in`
  * @returns F32 (in·(in+1)/2). Entry (i, j) of the Hessian, i ≤ j, has the index i·in − i·(i−1)/2 + j − i
  * @throws {RangeError} if a part is not a matrix, if two parts differ in `in`, or if there are no tokens
  * @throws {TypeError} if a part has another dtype

@@ -1,4 +1,4 @@
-/** Sends HTTP requests to one server. A request is repeated after a transient failure, until the whole answer has arrived. */
+/** Sends HTTP requests to one server, and repeats them after transient failures. */
 
 import { abortable, sleep } from "../base/waiting.ts";
 import { requireSuccess } from "./answers/require_success.ts";
@@ -15,15 +15,15 @@ export interface TransportOptions {
   readonly apiKey?: string;
   /** The function that sends a request. @default the global `fetch` */
   readonly fetch?: (request: Request) => Promise<Response> | Response;
-  /** The request handler of a server in this process. It is called instead of `fetch`, and bodies are passed to it without a copy. */
+  /** The request handler of a server in this process. It replaces `fetch`, and gets bodies without a copy. */
   readonly application?: (request: Request) => Promise<Response> | Response;
   /** Number of attempts after the first one, if a request fails transiently. @default 5 */
   readonly retries?: number;
-  /** First pause between attempts in milliseconds, which doubles each time. A Retry-After header can make it longer. @default 500 */
+  /** First pause between attempts in milliseconds, which doubles. Retry-After can make it longer. @default 500 */
   readonly backoffMs?: number;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: TransientError, waitMs: number) => void;
-  /** Called after each submission of a job, with its id and the number of its layers. A job may be submitted more than once. */
+  /** Called with the id and the number of layers of each submitted job. A job may be submitted more than once. */
   readonly onJob?: (id: string, layers: number) => void;
 }
 
@@ -32,7 +32,7 @@ export interface TransportRequest {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly query?: URLSearchParams;
-  /** The parts of the body, in order. Its media type is that of safetensors unless `headers` has another Content-Type. */
+  /** The parts of the body, in order. It is a safetensors file unless `headers` has another Content-Type. */
   readonly body?: readonly Uint8Array<ArrayBuffer>[];
   readonly headers?: Readonly<Record<string, string>>;
   /** The largest accepted length of the body of the answer, in bytes. @default 32 MiB */
@@ -40,10 +40,10 @@ export interface TransportRequest {
   readonly signal?: AbortSignal;
 }
 
-/** The default of `maxAnswerBytes`. The largest answer in JSON is a job, which has at most 4096 layers of a few KiB each. */
+/** The largest answer in JSON, in bytes. It is a job, which has at most 4096 layers of a few KiB each. */
 const MAX_JSON_BYTES = 2 ** 25;
 const MAX_BACKOFF_MS = 30_000;
-/** The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its error is thrown at once. */
+/** The longest Retry-After that is waited for. If a server asks for a longer pause, its error is thrown at once. */
 const MAX_RETRY_AFTER_SECONDS = 300;
 
 export class Transport {
@@ -106,7 +106,10 @@ export class Transport {
     return await readResponseBody(response, maxAnswerBytes);
   }
 
-  /** Converts the failure of a request. In a page, a server that never answered most likely permits no requests, so there is no retry. */
+  /**
+   * Converts a failure. In a page, a server that has never answered probably permits no requests of the page, so the
+   * failure is permanent.
+   */
   #connectionError(cause: unknown): ConnectionError {
     const { origin } = this.#baseUrl, page = pageOrigin();
     if (page === undefined || page === origin || this.#hasAnswered) {
@@ -160,7 +163,7 @@ function pageOrigin(): string | undefined {
   return document === undefined ? undefined : location?.origin;
 }
 
-/** Whether the same request may succeed later, within a pause that the SDK is willing to wait for. */
+/** Whether the same request may succeed later, within {@link MAX_RETRY_AFTER_SECONDS}. */
 function isTransient(error: Error): error is TransientError {
   if (error instanceof ConnectionError) return error.isTransient;
   return error instanceof PareError && error.isTransient && retryAfter(error) <= MAX_RETRY_AFTER_SECONDS;
@@ -177,15 +180,15 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** The size of the pieces of a body. Deno copies a piece before it sends it, so the server receives one while Deno copies the next. */
+/** The size of the pieces of a body. Deno copies a piece before it sends it, and copies the next one meanwhile. */
 const PIECE_BYTES = 2 ** 20;
 
-/** Returns a Blob of the bytes of `parts`, in order. `fetch` sends a Blob with a Content-Length, and a stream without one. */
+/** Returns a Blob of `parts`, in order. `fetch` sends a Blob with a Content-Length, and a stream without one. */
 export function bodyBlob(parts: readonly Uint8Array<ArrayBuffer>[]): Blob {
   return new Blob(parts.flatMap(splitIntoPieces));
 }
 
-/** Returns a stream of `parts` for a request in this process. A Blob would copy them, and hold the copies until garbage collection. */
+/** Returns a stream of `parts` for a request in this process. A Blob would copy them. */
 export function bodyStream(
   parts: readonly Uint8Array<ArrayBuffer>[],
 ): ReadableStream<Uint8Array<ArrayBuffer>> {

@@ -1,8 +1,4 @@
-/**
- * Builds the Hono application of the edge. The edge itself serves uploads, blobs (stored bytes), jobs and the registry of hosts. It
- * forwards all other requests of the HTTP contract to a GPU host. The application runs wherever `fetch` exists. `worker.ts` connects it to
- * the Workers runtime.
- */
+/** Builds the Hono application of the edge, which runs wherever `fetch` exists, as in the Worker (`worker.ts`). */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
@@ -26,17 +22,13 @@ import { requireMethod } from "./requests/require_method.ts";
 import type { LayerHandler } from "./small_layers.ts";
 import { uploadRoutes } from "./uploads/routes.ts";
 
-/** Optional parts of the application. */
 export interface EdgeParts {
-  /**
-   * Handles `POST /v1/layers` if `EDGE_SOLVE` is "true". Otherwise, or if there is no such handler, every layer is forwarded to a GPU host.
-   */
+  /** Handles `POST /v1/layers` if `EDGE_SOLVE` is "true". In all other cases, layers are forwarded to a GPU host. */
   readonly smallLayers?: LayerHandler;
   /** The built files of the pages. Without them there are no pages but `/`. */
   readonly pageFiles?: PageFiles;
 }
 
-/** Builds the application. */
 export function createEdge({ smallLayers, pageFiles }: EdgeParts = {}): EdgeApp {
   const app = new OpenAPIHono<EdgeEnv>({
     defaultHook: (result) => {

@@ -1,6 +1,6 @@
 /**
- * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured, the edge refuses the requests that
- * it would serve itself, unless `EDGE_OPEN` is set. The other requests are forwarded, and the host checks them.
+ * Checks the API key of a request to the edge, and the rate limit of the key. If no keys are configured and `EDGE_OPEN`
+ * is not set, the edge refuses the requests that it would serve itself. The host checks the keys of the others.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
@@ -11,12 +11,12 @@ import type { EdgeBindings, EdgeEnv } from "./bindings.ts";
 
 const RATE_PERIOD_SECONDS = 60;
 
-/** The treatment of a request if no keys are configured: it is refused, or the host checks it. */
+/** The treatment of a request without keys and without `EDGE_OPEN`: it is refused, or the host checks its key. */
 type KeylessPolicy = "refuse" | "leave to host";
 
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or unknown, or if no keys are configured and
- * `keyless` is "refuse". It answers 403 if the key lacks the scope, and 429 if the key is over its rate limit.
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or unknown, 403 if the key
+ * lacks the scope, and 429 if the key is over its rate limit.
  */
 export function requireEdgeKey(
   scope: Scope,
@@ -29,8 +29,8 @@ export function requireEdgeKey(
 }
 
 /**
- * If the edge is open to requests without a key, answers 400 unless the header `Host` and the URL name loopback or one of `PARE_HOSTS`.
- * Otherwise a page of the internet could point its own name to an edge on the user's machine.
+ * If the edge is open to requests without a key, answers 400 unless the header `Host` and the URL name loopback or one
+ * of `PARE_HOSTS`. `protocol/host_names.ts` describes the attack that this prevents.
  */
 export const requireOpenEdgeName: MiddlewareHandler<EdgeEnv> = async (c, next) => {
   if (isOpen(c.env)) {
@@ -63,7 +63,7 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
   await limitRate(c, undefined);
 }
 
-/** Returns the client that {@link requireEdgeKey} has authorised. Jobs and uploads belong to the client that began them. */
+/** Returns the client that {@link requireEdgeKey} has authorised, to which its jobs and uploads belong. */
 export function requireClient(c: Context<EdgeEnv>): string {
   const client = c.get("client");
   if (client === undefined) throw new TypeError("the request was not authorised before its handler ran");

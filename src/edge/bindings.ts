@@ -1,6 +1,7 @@
 /**
- * The bindings, variables and secrets of the Worker. All of them are optional. A numeric variable that is not set has a default. Without
- * `RATE` there is no rate limit. If another one is missing, only the requests that need it are refused, with an error that names it.
+ * The bindings, variables and secrets of the Worker. All of them are optional. A numeric variable that is not set has a
+ * default. Without `RATE` there is no rate limit. If another one is missing, only the requests that need it are
+ * refused, with an error that names it.
  */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
@@ -11,21 +12,21 @@ import type { DurableObjectNamespace, R2Bucket, RateLimit, Remote, Workflow } fr
 
 /** The environment that the runtime passes to the Worker. Variables and secrets are strings. */
 export interface EdgeBindings {
-  /** The origin of the GPU host to which the edge forwards requests. Without it, only jobs and `EDGE_SOLVE` can solve layers. */
+  /** The origin of the host to which requests are forwarded. Without it, only jobs and `EDGE_SOLVE` solve layers. */
   readonly EDGE_HOST?: string;
   /** The number of seconds in which `EDGE_HOST` must begin to answer a request without a body. Default: 10. */
   readonly EDGE_HOST_TIMEOUT?: string;
-  /** Secret: the key that the edge sends to `EDGE_HOST` in place of a client's key, once the edge itself has authorised the client. */
+  /** Secret: the key that the edge sends to `EDGE_HOST` in place of the key of a client that it has authorised. */
   readonly EDGE_HOST_KEY?: string;
   /** Secret: signs the requests that the edge and its hosts send to each other (`protocol/tickets.ts`). */
   readonly EDGE_HOST_SECRET?: string;
-  /** Secret: the sha-256 digests of clients' keys and the scopes of each key, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
+  /** Secret: the sha-256 of each client's key with its scopes, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
   readonly PARE_KEYS?: string;
-  /** The origins of the pages that may use the API from a browser, separated by commas (`protocol/cors.ts`). Default: none. */
+  /** The origins of pages that may use the API, separated by commas (`protocol/cors.ts`). Default: none. */
   readonly PARE_CORS_ORIGINS?: string;
   /** "true": accept requests without a key if `PARE_KEYS` is not set. Meant for an edge on one's own machine. */
   readonly EDGE_OPEN?: string;
-  /** The names by which clients may address an edge with `EDGE_OPEN`, besides those of loopback (`protocol/host_names.ts`). Default: none. */
+  /** The names of an edge with `EDGE_OPEN` besides those of loopback (`protocol/host_names.ts`). Default: none. */
   readonly PARE_HOSTS?: string;
 
   /** The size in bytes of the largest request body that the edge accepts. Default: 100 MB. */
@@ -75,7 +76,7 @@ export interface EdgeEnv {
     requestId: string;
     /** Set if the edge itself has authorised the request, by a key with the scope or because `EDGE_OPEN` is set. */
     isAuthorized?: true;
-    /** Identifies the client of an authorised request: the sha-256 of its key, or `open` if `EDGE_OPEN` is set and there are no keys. */
+    /** The client of an authorised request: the sha-256 of its key, or `open` if there are no keys. */
     client?: string;
   };
 }

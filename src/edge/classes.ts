@@ -1,6 +1,6 @@
 /**
- * The classes that `wrangler.toml` names. They extend classes of `cloudflare:workers`, which exists in the Workers runtime only. Their methods
- * are therefore written elsewhere, as plain classes and functions that tests can call.
+ * The classes that `wrangler.toml` names. They extend classes of the module `cloudflare:workers`, which only the
+ * Workers runtime has. Their methods are therefore those of plain classes in other files, which tests can call.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
@@ -15,7 +15,10 @@ import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 
 const DEFAULT_JOB_DAYS = 7;
 
-/** Returns a Durable Object class. Its methods are on the prototype, where the Worker can call them, and forward to the result of `create`. */
+/**
+ * Returns a Durable Object class that forwards every method of `Methods` to the object that `create` returns. The
+ * methods are on the prototype, because the Worker can call only those.
+ */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },
   create: (state: DurableObjectState, env: EdgeBindings) => T,
@@ -57,7 +60,7 @@ export class JobIndexObject extends durableObject(
   ({ storage }, env) => new JobIndex(storage.sql, Date.now, () => jobLifetime(env)),
 ) {}
 
-/** Returns the lifetime of the records of jobs in milliseconds. @throws {RangeError} if `EDGE_JOB_DAYS` is not a whole number of at least 1 */
+/** Returns the lifetime of the records of jobs in milliseconds. @throws {RangeError} if `EDGE_JOB_DAYS` is invalid */
 function jobLifetime(env: EdgeBindings): number {
   return wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1) * DAY_MILLISECONDS;
 }

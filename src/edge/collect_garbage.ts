@@ -1,4 +1,4 @@
-/** Deletes expired blobs, uploads that were not completed within a day, and bytes without a pointer (`blobs/store.ts`), once per day. */
+/** Deletes expired blobs, uploads that took more than a day, and bytes without a pointer (`blobs/store.ts`). */
 
 import pMap from "p-map";
 import type { EdgeBindings } from "./bindings.ts";
@@ -8,17 +8,15 @@ import {
   BLOB_PREFIX,
   blobLifetime,
   GRACE_MILLISECONDS,
+  MAX_CONCURRENT_LOOKUPS,
   OBJECT_PREFIX,
   readPointer,
   requireBucket,
   UPLOAD_PREFIX,
 } from "./blobs/store.ts";
 
-/** The largest number of pages of 1000 objects that a run examines per prefix, from the start. It bounds the time and the calls of R2. */
+/** The largest number of pages of 1000 objects per prefix. It bounds the time of a run and its calls of R2. */
 const MAX_LIST_PAGES = 100;
-
-/** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
-const MAX_CONCURRENT_LOOKUPS = 6;
 
 export interface Collected {
   readonly blobs: number;
@@ -77,7 +75,7 @@ async function deleteOlder(
   return { removed, isComplete: false };
 }
 
-/** Deletes blobs. Their pointers are looked up again, because a new upload after the listing has a pointer with the same key. */
+/** Deletes blobs. Their pointers are looked up again, because a new upload may have replaced a pointer. */
 async function deleteBlobs(bucket: R2Bucket, listed: readonly R2Object[], before: number): Promise<void> {
   const pointers = await pMap(listed, ({ key }) => bucket.head(key), { concurrency: MAX_CONCURRENT_LOOKUPS });
   const expired = pointers.filter((pointer) => pointer !== null)
@@ -93,7 +91,7 @@ async function deleteUploads(bucket: R2Bucket, expired: readonly R2Object[]): Pr
     const record = await findRecord(bucket, name.slice(UPLOAD_PREFIX.length));
     // A record that cannot be read has no upload to abort. It must not keep later records from being deleted.
     if (!record) continue;
-    // The call fails if the upload was completed and has no parts. After any other failure, R2 itself deletes the parts within a week.
+    // The call fails if the upload was completed. After other failures, R2 deletes the parts within a week.
     await bucket.resumeMultipartUpload(record.key, record.multipart).abort().catch(() => {});
   }
   await bucket.delete(expired.map(({ key }) => key));

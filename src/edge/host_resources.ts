@@ -1,4 +1,4 @@
-/** The resources of a host that the Worker can serve itself: the probes, small layers, and the refusal of statistics. */
+/** The resources of a host that the Worker can serve itself: probes, small layers, and the refusal of statistics. */
 
 import { createRoute } from "@hono/zod-openapi";
 import { routeConfig } from "../protocol/resources/operation.ts";
@@ -38,7 +38,7 @@ export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefi
   });
 }
 
-/** Mounts `GET /healthz` and `/readyz`. An edge without a host describes the Worker, which may be able to solve small layers. */
+/** Mounts `GET /healthz` and `/readyz`. They describe the host, or the Worker itself if there is no host. */
 export function edgeHealthRoutes(app: EdgeApp): void {
   app.get("/healthz", async (c, next) => c.env.EDGE_HOST ? await proxyToHost(c) : await next());
   app.openapi(

@@ -10,7 +10,7 @@ import type { ProblemCode } from "../protocol/problem_codes.ts";
 import type { EdgeApp, EdgeBindings } from "./bindings.ts";
 import { PROXY_PROBLEMS } from "./proxy.ts";
 
-/** The problems that the edge adds to a forwarded operation that needs an API key, whose requests are limited. */
+/** The problems that the edge adds to a forwarded operation with an API key, whose requests are limited. */
 const KEYED_PROBLEMS: readonly ProblemCode[] = [...PROXY_PROBLEMS, "busy"];
 
 /** The problems that the edge adds if the request may also have a body. */

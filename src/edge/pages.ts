@@ -1,9 +1,11 @@
 /**
- * Serves the pages of the edge: `/`, `/playground`, `/jobs`, `/docs`, and the files that they load. The edge does not forward requests for
- * them, because its pages differ from those of a host. Only the script of Scalar, which shows the contract at `/docs`, comes from the host.
+ * Serves the pages of the edge: `/`, `/playground`, `/jobs`, `/docs`, and the files that they load. The edge does not
+ * forward requests for them, because its pages differ from those of a host. Only the script of Scalar, which shows the
+ * contract at `/docs`, comes from the host.
  */
 
 import type { Context } from "hono";
+import { settlesWithin } from "../base/waiting.ts";
 import { docsHtml } from "../pages/docs.tsx";
 import { homeHtml, type HomeState, homeText } from "../pages/home.tsx";
 import { jobsHtml } from "../pages/jobs.tsx";
@@ -45,7 +47,7 @@ export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
   });
 }
 
-/** Returns the facts about the server that every page shows. If the edge has no keys, it accepts every request only with `EDGE_OPEN`. */
+/** Returns the facts about the server that every page shows. */
 function factsOf({ env: { PARE_KEYS, EDGE_OPEN }, req }: Context<EdgeEnv>): ServerFacts {
   const keys = PARE_KEYS ? "needed" : EDGE_OPEN === "true" ? "not needed" : "unset";
   return { kind: "edge", version: VERSION, origin: new URL(req.url).origin, keys };
@@ -53,11 +55,11 @@ function factsOf({ env: { PARE_KEYS, EDGE_OPEN }, req }: Context<EdgeEnv>): Serv
 
 /** Returns the answer of `/readyz`, or the reason why there is no device. */
 async function readDevice(app: EdgeApp, c: Context<EdgeEnv>): Promise<HomeState["device"]> {
-  const { promise: timeout, resolve: stopWaiting } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => stopWaiting(undefined), READY_MILLISECONDS);
-  const response = await Promise.race([app.request("/readyz", {}, c.env), timeout]);
-  clearTimeout(timer);
-  if (!response) return { reason: `the host has not answered within ${READY_MILLISECONDS / 1000} s` };
+  const arriving = Promise.resolve(app.request("/readyz", {}, c.env));
+  if (!await settlesWithin(arriving, READY_MILLISECONDS)) {
+    return { reason: `the host has not answered within ${READY_MILLISECONDS / 1000} s` };
+  }
+  const response = await arriving;
   const answer: unknown = await response.json().catch(() => undefined);
   const ready = readySchema.safeParse(answer);
   if (response.ok && ready.success) return ready.data;
@@ -67,7 +69,7 @@ async function readDevice(app: EdgeApp, c: Context<EdgeEnv>): Promise<HomeState[
   return { reason: typeof detail === "string" ? detail : `the host answered with status ${response.status}` };
 }
 
-/** Returns the origin of the bucket, to which the scripts send the parts of large layers, unless it is that of the edge. */
+/** Returns the origin of the bucket, to which scripts send large layers, unless it is that of the edge. */
 function uploadOrigins({ env, req }: Context<EdgeEnv>): string[] {
   const bucket = env.BLOBS_S3_URL ? URL.parse(env.BLOBS_S3_URL)?.origin : undefined;
   return bucket === undefined || bucket === new URL(req.url).origin ? [] : [bucket];

@@ -1,12 +1,12 @@
 /**
- * Converts the error of a failed request to an answer of type `application/problem+json`. If the error is not one of the HTTP contract, it
- * is a fault of the edge. Such an error is logged with the request id, and the answer does not show it.
+ * Converts the error of a failed request to an answer of type `application/problem+json`. An error that is not part of
+ * the HTTP contract is a fault of the edge. It is logged with the request id, and the answer does not show it.
  */
 
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { EdgeEnv } from "./bindings.ts";
-import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
+import { disconnectRefusal, hasDisconnected } from "./requests/read_body.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { problemAnswer, Refusal } from "../protocol/refusal.ts";
 import { stackOf } from "../base/errors.ts";
@@ -14,11 +14,10 @@ import { stackOf } from "../base/errors.ts";
 /** The Retry-After in seconds of an answer with status 503 whose refusal has none. */
 const DEFAULT_RETRY_SECONDS = 5;
 
-/** Returns the response for `error`. */
 export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Response {
   const requestId = c.get("requestId");
   const refusal = refusalOf(error) ??
-    (hasClientLeft(c) ? clientLeft(error) : logInternalError(error, requestId));
+    (hasDisconnected(c) ? disconnectRefusal(error) : logInternalError(error, requestId));
   const { body, status, headers } = problemAnswer(refusal, requestId);
   if (status === PROBLEMS.no_device.status) headers["Retry-After"] ??= String(DEFAULT_RETRY_SECONDS);
   return c.body(body, status, headers);

@@ -1,4 +1,4 @@
-/** Forwards requests to the GPU host `EDGE_HOST`. Bodies are streamed, so the Worker's memory does not grow with them. */
+/** Forwards requests to the host `EDGE_HOST`. Bodies are streamed, so the Worker's memory does not grow with them. */
 
 import type { Context } from "hono";
 import { proxy } from "hono/proxy";
@@ -8,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import { requireBodyLength } from "./requests/body_length.ts";
 import type { EdgeEnv } from "./bindings.ts";
 import { logFailure } from "./problems.ts";
-import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
+import { disconnectRefusal, hasDisconnected } from "./requests/read_body.ts";
 import { wholeNumber } from "./settings.ts";
 
 /** The Retry-After, in seconds, of the error that is sent if the host cannot be reached. */
@@ -18,9 +18,9 @@ const HOST_RETRY_SECONDS = 5;
 export const PROXY_PROBLEMS = ["internal", "no_device"] as const satisfies ProblemCode[];
 
 /**
- * The headers that the host receives. All others describe the client or the connection to the edge, such as cookies, `Forwarded` and
- * `Proxy-Authorization`. `Origin` is left out too: the edge answers for the origins that it allows, and with the header the host would add
- * those of its own list.
+ * The headers that the host receives. All others describe the client or the connection to the edge, such as cookies,
+ * `Forwarded` and `Proxy-Authorization`. `Origin` is left out, because the edge itself allows origins, and the host
+ * would add those of its own list.
  */
 const FORWARDED_HEADERS: readonly string[] = [
   "accept",
@@ -39,7 +39,7 @@ const FORWARDED_HEADERS: readonly string[] = [
   "user-agent",
 ];
 
-/** The paths whose whole answer must arrive in time. Other answers may be long, so only their start is limited. */
+/** The paths whose whole answer must arrive in time. Of other answers, which may be long, only the headers must. */
 const PROBES: readonly string[] = ["/healthz", "/readyz", "/metrics"];
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
@@ -47,8 +47,8 @@ const DEFAULT_TIMEOUT_SECONDS = 10;
 /**
  * Forwards the request and returns the host's answer.
  * @param body the body of the request, if the caller has read it already
- * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set, cannot be reached, does not answer in time or
- * redirects the request
+ * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set, cannot be reached, does
+ * not answer in time or redirects the request
  */
 export async function proxyToHost(
   c: Context<EdgeEnv>,
@@ -63,7 +63,7 @@ export async function proxyToHost(
   try {
     response = await fetchInTime(c, target, body);
   } catch (cause) {
-    if (hasClientLeft(c)) throw clientLeft(cause);
+    if (hasDisconnected(c)) throw disconnectRefusal(cause);
     // The runtime does not say whose connection broke in the middle of a forwarded body.
     const subject = c.req.raw.body ? `${target.origin}, or the client` : target.origin;
     throw unreachable(c, `${subject}: ${messageOf(cause)}`, cause);
@@ -78,13 +78,13 @@ export async function proxyToHost(
   return response;
 }
 
-/** Returns the URL of the request at the host. Resolving the path against the host's URL could name another host, if it begins with `//`. */
+/** Returns the URL at the host. The path is not resolved against the host's, because `//` could name another host. */
 function targetOf(c: Context<EdgeEnv>, host: string): URL {
   const { pathname, search } = new URL(c.req.url);
   return Object.assign(new URL(host), { pathname, search });
 }
 
-/** Sends the request to the host. A request without a body is aborted if the host does not answer in time. */
+/** Sends the request to the host. If the request has no body, it is aborted when the host does not answer in time. */
 async function fetchInTime(
   c: Context<EdgeEnv>,
   target: URL,
@@ -92,7 +92,7 @@ async function fetchInTime(
 ): Promise<Response> {
   const { raw } = c.req, seconds = wholeNumber(c.env, "EDGE_HOST_TIMEOUT", DEFAULT_TIMEOUT_SECONDS, 1);
   const late = new AbortController();
-  // A solve takes as long as it takes, so requests with a body have no limit.
+  // A request with a body may be a solve, which can take minutes.
   const timer = raw.body ? undefined : setTimeout(() => {
     late.abort(new Error(`the host did not answer within ${seconds} s`));
   }, seconds * 1000);
@@ -119,12 +119,12 @@ function forwardedHeaders(c: Context<EdgeEnv>): Record<string, string> {
     if (value !== undefined) headers[name] = value;
   }
   const { EDGE_HOST_KEY: key } = c.env;
-  // The host's key is only for requests that the edge itself has authorised. Other requests are forwarded with the client's own header.
+  // The host's key is only for requests that the edge itself has authorised. The others have the client's own header.
   if (key && c.get("isAuthorized")) headers.authorization = `Bearer ${key}`;
   return headers;
 }
 
-/** Logs why the host cannot be used, and returns the refusal for the client, which does not show the address of the host. */
+/** Logs why the host cannot be used. Returns the refusal for the client, without the address of the host. */
 function unreachable(c: Context<EdgeEnv>, error: string, cause?: unknown): Refusal {
   logFailure({ request_id: c.get("requestId"), host: error });
   const detail =

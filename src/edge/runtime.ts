@@ -1,8 +1,10 @@
 /**
- * The types of the Workers runtime that the edge uses. Cloudflare's package declares globals that contradict those of the DOM.
+ * The types of the Workers runtime that the edge uses. Cloudflare's package declares globals that contradict those of
+ * the DOM.
  *
- * A Durable Object is a single-threaded object with a database, which all instances of the Worker call by name. An error of a method loses its
- * class on the way. Outcomes that a caller must distinguish are therefore returned, not thrown.
+ * A Durable Object is a single-threaded object with a database, which all instances of the Worker call by name. An
+ * error that a method throws loses its class on the way to the caller. Outcomes that a caller must distinguish are
+ * therefore returned.
  */
 
 /** An object of a bucket, without its bytes. */
@@ -61,7 +63,7 @@ export interface R2Bucket {
 
 export type SqlValue = string | number | null;
 
-/** The SQLite database of one object. Writes without an `await` between them are atomic, and durable before the object answers. */
+/** The SQLite database of one object. Writes without an `await` between them are atomic. */
 export interface SqlStorage {
   exec(query: string, ...values: SqlValue[]): { toArray(): Record<string, SqlValue>[] };
 }

@@ -1,4 +1,4 @@
-/** The settings of a deployment: its numeric variables, its Durable Objects, and the limits of the layers that the Worker solves itself. */
+/** The settings of a deployment: numeric variables, Durable Objects, and the limits of small layers. */
 
 import type { EdgeBindings } from "./bindings.ts";
 import type { HostRegistry } from "./hosts/host_registry.ts";
@@ -7,13 +7,13 @@ import type { ObservedJob } from "./jobs/observed_job.ts";
 import type { Remote } from "./runtime.ts";
 import { Refusal } from "../protocol/refusal.ts";
 
-/** The largest number of rows or columns of a layer that the Worker solves itself. With 1024 × 1024, that takes a fraction of a second. */
+/** The largest number of rows or columns of a small layer. A solve of 1024 × 1024 takes a fraction of a second. */
 export const MAX_SMALL_FEATURES = 1024;
 
-/** The most bytes of bodies of small layers in memory at once. A Worker has 128 MB, and a solve needs as much memory again as its body. */
+/** The largest sum of bodies in memory, in bytes. A Worker has 128 MB, and a solve needs as much memory as its body. */
 export const MAX_SMALL_BYTES_IN_FLIGHT = 32 * 2 ** 20;
 
-/** The largest body of a small layer in bytes. A 1024 × 1024 layer with its statistics takes 9 MiB. The rest is room for raw `inputs`. */
+/** The largest body of a small layer in bytes. A 1024 × 1024 layer with its Hessian takes 9 MiB, and `inputs` more. */
 export const MAX_SMALL_BYTES = 16 * 2 ** 20;
 
 export const DAY_MILLISECONDS = 86_400_000;
@@ -29,7 +29,7 @@ type NumericVariable =
 
 /**
  * Returns the variable `name` as a whole number, or `fallback` if it is not set.
- * @throws {RangeError} if the value is not a whole number of at least `minimum`, because a default in its place could lift a limit unnoticed
+ * @throws {RangeError} if the value is not a whole number of at least `minimum`. A default would hide the mistake
  */
 export function wholeNumber(
   env: EdgeBindings,
@@ -51,12 +51,12 @@ export function requireHostSecret(env: EdgeBindings): string {
   return env.EDGE_HOST_SECRET;
 }
 
-/** Returns the registry of hosts, which is one object for the whole deployment. @throws {Refusal} `unsupported` without the binding HOSTS */
+/** Returns the registry of hosts of the whole deployment. @throws {Refusal} `unsupported` without the binding HOSTS */
 export function findRegistry({ HOSTS }: EdgeBindings): Remote<HostRegistry> {
   return requireBound(HOSTS, "has no registry of hosts, because HOSTS").getByName("hosts");
 }
 
-/** Returns the record of a job, which is empty if there is no such job. @throws {Refusal} `unsupported` without the binding JOB_RECORDS */
+/** Returns the record of a job, which may be empty. @throws {Refusal} `unsupported` without the binding JOB_RECORDS */
 export function findJob({ JOB_RECORDS }: EdgeBindings, id: string): Remote<ObservedJob> {
   return requireBound(JOB_RECORDS, "runs no jobs, because JOB_RECORDS").getByName(id);
 }

@@ -1,11 +1,11 @@
 /**
- * Solves small layers in the edge with the `cpu` backend on the Worker's only thread. A deployment without a GPU host can therefore serve
- * them. No other part of the edge reads tensors.
+ * Solves small layers in the edge with the `cpu` backend on the Worker's only thread. A deployment without a GPU host
+ * can therefore serve them. No other part of the edge reads tensors.
  *
- * The whole body is read into memory before the solve begins, and the answer is complete before it is sent. The bytes of all bodies in
- * memory are bounded. If a body does not fit, the answer is 429 `busy`. In between, the solve waits for no I/O, so it ends before the
- * Worker handles another event. Solves therefore do not compete for the Worker's 128 MB, and a connection that breaks cannot leave memory
- * in use.
+ * The whole body is read into memory before the solve begins, and the answer is complete before it is sent. The bytes
+ * of all bodies in memory are bounded. If a body does not fit, the answer is 429 `busy`. The solve itself waits for no
+ * I/O, so it ends before the Worker handles another event. Solves therefore do not compete for the Worker's 128 MB, and
+ * a broken connection cannot keep memory in use.
  *
  * A deployed Worker's clock stands still while it computes, so `seconds` in the report is 0 there.
  */
@@ -35,8 +35,8 @@ const LIMITS_TEXT =
 export type LayerHandler = (c: Context<EdgeEnv>, query: ParsedLayerQuery) => Promise<Response>;
 
 /**
- * Returns a handler that solves small layers and forwards larger ones. `kernels` is the WebAssembly module of the `cpu` backend that runs
- * on one thread and needs no shared memory.
+ * Returns a handler that solves small layers and forwards larger ones. `kernels` is the WebAssembly module of the `cpu`
+ * backend that runs on one thread and needs no shared memory.
  */
 export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
   let backend: Promise<Backend> | undefined;
@@ -65,14 +65,14 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
       backend ??= createCpuBackend({ threads: 0, module: kernels });
       return await solve(await backend, body, parameters);
     } catch (error) {
-      // After a trap in a kernel the state of the backend's memory is unknown, so the next request creates a new backend.
+      // After a trap in a kernel, the state of the memory is unknown, so the next request creates a new backend.
       if (error instanceof DeviceLostError) backend = undefined;
       throw layerRefusal(error) ?? error;
     }
   };
 }
 
-/** Forwards a layer that is too large for the Worker. @throws {Refusal} `no_device` with the reason and the limits if there is no host */
+/** Forwards a layer that is too large for the Worker. @throws {Refusal} `no_device` if there is no host */
 async function proxyOrRefuse(
   c: Context<EdgeEnv>,
   reason: string,
@@ -119,7 +119,6 @@ async function* singleChunk(
   yield await Promise.resolve(bytes);
 }
 
-/** A budget of bytes. */
 export class ByteBudget {
   #free: number;
 

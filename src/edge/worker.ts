@@ -1,6 +1,6 @@
 /**
- * The entry point of the Cloudflare Worker. It exports the handlers of requests and of the cron trigger, and the classes that
- * `wrangler.toml` names.
+ * The entry point of the Cloudflare Worker. It exports the handlers of requests and of the cron trigger, and the
+ * classes that `wrangler.toml` names.
  */
 
 import { createEdge } from "./app.ts";

@@ -1,4 +1,4 @@
-/** The commands and programs that the pages show. All of them run as they are, but for the names of keys, models and files. */
+/** The commands and programs of the pages. They run as they are, except for the names of keys, models and files. */
 
 import type { ServerFacts } from "./layout.tsx";
 import { SAMPLE_PATH } from "./page_files.ts";

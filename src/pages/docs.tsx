@@ -1,17 +1,12 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/**
- * The page `/docs`, which shows the contract with Scalar. A host serves the script of Scalar itself, so the page needs no other server. An
- * edge passes requests for this script on to its host.
- */
+/** The page `/docs`, which shows the contract with Scalar. The host, also that of an edge, serves Scalar's script. */
 
 import { renderPage, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
 
-/** The path of Scalar's script. */
 export const SCALAR_PATH = "/docs/scalar.js";
 
-/** Returns the page as HTML. */
 export function docsHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>

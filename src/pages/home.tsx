@@ -1,8 +1,8 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
 /**
- * The start page of a server, as plain text for command lines and as HTML for browsers: what the server is, the state of its device, whether
- * keys are needed, first commands, and the resources.
+ * The start page of a server, as plain text for command lines and as HTML for browsers: what the server is, the state
+ * of its device, whether keys are needed, first commands, and the resources.
  */
 
 import type { Ready } from "../protocol/messages.ts";
@@ -12,7 +12,6 @@ import { renderPage, Section, type ServerFacts, type ServerKind, Snippet } from 
 import type { PageFiles } from "./page_files.ts";
 import { sampleMask } from "./sample_layer.ts";
 
-/** The state that the page shows. */
 export interface HomeState extends ServerFacts {
   /** The answer of `GET /readyz`, or the reason why the device cannot be used. */
   readonly device: Ready | { readonly reason: string };
@@ -53,7 +52,6 @@ const PURPOSES: Readonly<Record<ServerKind, string>> = {
     "This server is an edge: it stands in front of hosts, which have the devices. It passes single layers on to a host, and adds API keys, uploads of large layers, and durable jobs.",
 };
 
-/** Returns the page as plain text. */
 export function homeText(state: HomeState): string {
   const lines = resources(state.kind).map(([method, path, purpose]) =>
     `${method.padEnd(5)}${path.padEnd(26)}${purpose}`
@@ -72,7 +70,6 @@ export function homeText(state: HomeState): string {
   ].join("\n");
 }
 
-/** Returns the page as HTML. */
 export function homeHtml(state: HomeState, files?: PageFiles): string {
   const { kind } = state;
   const main = (

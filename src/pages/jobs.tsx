@@ -1,15 +1,12 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/** The page `/jobs` of an edge, the public server in front of GPU hosts: hosts, jobs, and the layers of one job as they are solved. */
+/** The page `/jobs` of an edge: hosts, jobs, and the layers of one job as they are solved. */
 
+import { JOB_STATES } from "../protocol/job_state.ts";
 import { pruneCommand } from "./commands.ts";
 import { KeyField, renderPage, Section, type ServerFacts, Snippet } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
 
-/** The states of jobs, which the list can be limited to. */
-const STATES = ["queued", "running", "done", "failed", "cancelled"];
-
-/** Returns the page as HTML. */
 export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>
@@ -34,7 +31,7 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
             State{" "}
             <select id="state">
               <option value="">all</option>
-              {STATES.map((state) => <option>{state}</option>)}
+              {JOB_STATES.map((state) => <option>{state}</option>)}
             </select>
           </label>
         </div>

@@ -1,6 +1,6 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/** The frame that all pages share: the head of the document, the navigation, the field for an API key, and commands to copy. */
+/** The frame of all pages: the head of the document, the navigation, the field for an API key, and commands to copy. */
 
 import type { Child, PropsWithChildren } from "hono/jsx";
 import { filePath, type PageFiles } from "./page_files.ts";
@@ -15,13 +15,12 @@ export interface ServerFacts {
   /** The origin of the server, as its client sees it. */
   readonly origin: string;
   /**
-   * Whether requests need an API key. `unset`: the server accepts no key yet, because its operator has set none, and refuses the requests
-   * that would need one.
+   * Whether requests need an API key. `unset`: the server accepts no key yet, because its operator has set none, and
+   * refuses the requests that would need one.
    */
   readonly keys: "needed" | "not needed" | "unset";
 }
 
-/** The parts of a page. */
 export interface PageParts {
   /** The path of the page, which marks its link in the navigation. */
   readonly path: string;
@@ -32,7 +31,7 @@ export interface PageParts {
   readonly hasMain?: boolean;
   /** The name of the style among the files of the pages. @default "style.css" */
   readonly style?: string;
-  /** The names of the scripts among the files of the pages. A name that begins with a slash is the path of another script. */
+  /** The names of the scripts among the files of the pages. A name that begins with a slash is a path. */
   readonly scripts?: readonly string[];
 }
 
@@ -140,7 +139,7 @@ export function KeyField({ facts: { keys } }: { facts: ServerFacts }) {
   );
 }
 
-/** A command or a program, with a button that copies it. `copy.js` shows the button. @param label names the text for screen readers */
+/** A command or a program, with a button that `copy.js` shows. @param label names the text for screen readers */
 export function Snippet({ label, text }: { label: string; text: string }) {
   return (
     <div class="snippet">
@@ -151,7 +150,6 @@ export function Snippet({ label, text }: { label: string; text: string }) {
   );
 }
 
-/** A section with a heading. */
 export function Section({ id, title, children }: PropsWithChildren<{ id: string; title: Child }>) {
   return (
     <section aria-labelledby={id}>

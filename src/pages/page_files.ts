@@ -1,6 +1,6 @@
 /**
- * The files that the pages load: the style, the icon, the scripts and the sample layer. `deno task build` writes them to
- * `build/pages/files.json`, which a host reads and the Worker of an edge imports.
+ * The files that the pages load: the style, the icon, the scripts and the sample layer. `deno task build` writes all of
+ * them but the sample layer to `build/pages/files.json`, which a host reads and the Worker of an edge imports.
  */
 
 import { sampleLayer } from "./sample_layer.ts";
@@ -16,7 +16,7 @@ export interface PageFiles {
 /** The folder of the files in URLs. */
 const FOLDER = "/assets/";
 
-/** The path of the sample layer. It is a request for `POST /v1/layers`. */
+/** The path of the sample layer, which is a body for `POST /v1/layers`. */
 export const SAMPLE_PATH = `${FOLDER}sample.safetensors`;
 
 const MEDIA_TYPES: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 /** The security headers of the pages, and of every other answer. */
 
-/** The headers of every answer. They matter if a browser shows an answer that is no page, such as a problem or a blob. */
+/** The headers of every answer. They matter if a browser shows a problem or a blob. */
 const EVERY_ANSWER: Readonly<Record<string, string>> = {
   "X-Content-Type-Options": "nosniff",
   "Referrer-Policy": "no-referrer",
@@ -16,8 +16,8 @@ export function addSecurityHeaders(headers: Headers): void {
 }
 
 /**
- * Returns the headers of a page. Its policy allows the files of its own server, and nothing within the page itself: no script, no style, and
- * no text that is made into markup.
+ * Returns the headers of a page. Its policy allows only files of its own server. Scripts and styles within the HTML are
+ * forbidden, and so are scripts that parse text as HTML.
  * @param connect further origins to which the scripts may send requests, such as that of a bucket for uploads
  */
 export function pageHeaders(connect: readonly string[] = []): Record<string, string> {
@@ -31,8 +31,9 @@ export function pageHeaders(connect: readonly string[] = []): Record<string, str
 }
 
 /**
- * Returns the headers of the page `/docs`. Scalar, which shows the contract there, inserts its styles as elements and attributes, and makes
- * text into markup, so its policy must allow both. Scalar checks whether it may evaluate text as code, and does without if it may not.
+ * Returns the headers of the page `/docs`. Scalar, which shows the contract there, inserts its styles as elements and
+ * attributes, and parses text as HTML, so the policy must allow both. It does not allow Scalar to evaluate text as
+ * code, which Scalar can do without.
  */
 export function docsHeaders(): Record<string, string> {
   return headersOf({

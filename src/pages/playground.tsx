@@ -32,7 +32,6 @@ const BITS: Options = [
   ["2", "to 2 bits"],
 ];
 
-/** Returns the page as HTML. */
 export function playgroundHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>
@@ -70,7 +69,7 @@ function Controls() {
         </label>
         <p id="file-note" class="note">
           Tensors: <code>weight</code> [out, in], and <code>hessian</code>, <code>hessian_upper</code> or{" "}
-          <code>inputs</code>. The file is sent to this server only.
+          <code>inputs</code>. The file is sent only to this server and its storage.
         </p>
         <button type="button" id="sample" class="quiet">Take the sample layer</button>
         <p id="layer" class="layer" role="status">No layer yet.</p>

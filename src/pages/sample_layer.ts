@@ -1,6 +1,6 @@
 /**
- * The sample layer of the playground and of the curl line: 128 outputs, 256 inputs, and the statistics of correlated inputs. Only sums,
- * products and comparisons make its numbers, so every machine makes the same bytes.
+ * The sample layer of the playground and of the curl line: 128 outputs, 256 inputs, and the statistics of correlated
+ * inputs. Only sums, products and comparisons make its numbers, so every machine makes the same bytes.
  */
 
 import { encode } from "../tensor/safetensors/encode.ts";
@@ -10,7 +10,7 @@ const ROWS = 128, COLS = 256, TOKENS = 512;
 /** The inputs of a token are mixtures of this many factors, as the activations of a trained network are. */
 const FACTORS = 24;
 
-/** The mask of the first 64 rows and columns after SparseGPT at 50 %, one bit per weight, as a host answers it. A test compares both. */
+/** The mask of the first 64 rows and columns after SparseGPT at 50 %, one bit per weight. A test solves the layer. */
 const CORNER_MASK =
   "t62hOiOzPXy37++lEPdzPEQuKtSvgHqM1GuZcbt27cX8me+7tSd27jt07xUwD6NeZ7pZAPbuPhdqyWlkKBZMhOvEo//5Sf1Es27p" +
   "hCAI7EIwEXGNcJHAfLDqKibwreDsRIS1ujCDOykqVbEgQJFtYHgGHU85yxEBOezgaXaR4myBACxACXMiTUZXPihsaz66hyO94Tc5" +
@@ -25,7 +25,7 @@ const CORNER = 64;
 
 let bytes: Uint8Array<ArrayBuffer> | undefined;
 
-/** Returns a safetensors file with `weight` F32 [128, 256] and `hessian_upper` F32 [32896]. The same bytes are returned each time. */
+/** Returns a safetensors file with `weight` F32 [128, 256] and `hessian_upper` F32 [32896]. */
 export function sampleLayer(): Uint8Array<ArrayBuffer> {
   return bytes ??= encode({
     weight: { dtype: "F32", shape: [ROWS, COLS], data: bytesOf(weights()) },
@@ -33,7 +33,7 @@ export function sampleLayer(): Uint8Array<ArrayBuffer> {
   });
 }
 
-/** Returns a part of the mask of the pruned sample: one text of `1` (kept) and `0` per row, from the first row and column. */
+/** Returns the first rows and columns of the mask of the pruned sample, one text of `1` (kept) and `0` per row. */
 export function sampleMask(): string[] {
   const bits = [...Uint8Array.fromBase64(CORNER_MASK)].flatMap((byte) =>
     [...byte.toString(2).padStart(8, "0")].reverse()
@@ -71,8 +71,8 @@ function hessianUpper(): Float32Array<ArrayBuffer> {
 }
 
 /**
- * Returns a generator of pseudorandom numbers with mean 0 and variance 1: sums of twelve uniform numbers, less 6. The uniform numbers are
- * those of mulberry32 by Tommy Ettinger (public domain).
+ * Returns a generator of pseudorandom numbers with mean 0 and variance 1: sums of twelve uniform numbers, less 6. The
+ * uniform numbers are those of mulberry32 by Tommy Ettinger (public domain).
  */
 function bellNumbers(seed: number): () => number {
   let state = seed;

@@ -1,6 +1,6 @@
 /**
- * Cross-origin requests (CORS) of the two servers. Both the host, which prunes layers, and the edge in front of it read the allowed origins
- * from `PARE_CORS_ORIGINS`. Without origins, browsers let no page of another origin use the API.
+ * Cross-origin requests (CORS). Host and edge read the allowed origins from `PARE_CORS_ORIGINS`. Without it, browsers
+ * let no page of another origin use the API.
  */
 
 import { shortened } from "../base/texts.ts";
@@ -12,8 +12,8 @@ const PREFLIGHT_SECONDS = 600;
 
 /**
  * Parses `PARE_CORS_ORIGINS`, a comma-separated list of origins such as `https://app.example.com`.
- * @throws {RangeError} naming the position of an entry that is not an origin. `*` is none, because it would let every page on the internet
- *   use a host that listens on loopback without keys
+ * @throws {RangeError} naming the position of an entry that is not an origin. `*` is refused, because it would let
+ *   every page on the internet use a host that listens on loopback without keys
  */
 export function parseOrigins(text: string): string[] {
   const entries = entriesOf(text);
@@ -28,7 +28,7 @@ export function parseOrigins(text: string): string[] {
   return entries;
 }
 
-/** Returns the options of Hono's middleware `cors` for pages of these origins. Credentials such as cookies are not allowed, because no server uses them. */
+/** Returns the options of Hono's middleware `cors` for pages of these origins. No server uses cookies. */
 export function corsOptions(origins: string[]) {
   return {
     origin: origins,

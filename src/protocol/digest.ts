@@ -1,6 +1,6 @@
 /**
- * Digests `sha256:HEX`, which name stored bodies. `sha256` hashes bytes in memory with Web Crypto. Web Crypto cannot hash a stream, so the
- * caller of `hashedStream` supplies a hash object, and writes the result as a digest with `formatDigest`.
+ * Digests `sha256:HEX`, which name stored bodies. Web Crypto, with which `sha256` hashes bytes in memory, cannot hash a
+ * stream. The caller of `hashedStream` therefore supplies a hash object.
  */
 
 const PREFIX = "sha256:";
@@ -13,7 +13,7 @@ export function formatDigest(hash: Uint8Array): Digest {
   return PREFIX + Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Returns the 32-byte sha-256 of `bytes`, computed by Web Crypto. */
+/** Returns the 32-byte sha-256 of `bytes`. */
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }

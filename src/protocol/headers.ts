@@ -1,6 +1,6 @@
 /**
- * The HTTP headers of the contract: `Content-Type` of a body, `X-Request-Id` of a request and its answer, and the headers of an answered
- * layer, `Pare-Report` and `Server-Timing`.
+ * The HTTP headers of the contract: `Content-Type` of a body, `X-Request-Id` of a request and its answer, and the
+ * headers of an answered layer, `Pare-Report` and `Server-Timing`.
  */
 
 import { shortened } from "../base/texts.ts";
@@ -12,7 +12,7 @@ export const SAFETENSORS_TYPE = "application/vnd.safetensors";
 /** The media type of arbitrary bytes. It is accepted for safetensors files too. */
 export const OCTET_STREAM_TYPE = "application/octet-stream";
 
-/** Whether a Content-Type header is accepted for a safetensors body. Parameters of the header, such as `charset`, are ignored. */
+/** Whether a Content-Type header is accepted for a safetensors body. Its parameters, such as `charset`, are ignored. */
 export function isSafetensorsType(header: string | null | undefined): boolean {
   const type = header?.split(";", 1)[0].trim().toLowerCase();
   return type === SAFETENSORS_TYPE || type === OCTET_STREAM_TYPE;
@@ -27,7 +27,7 @@ export function requireSafetensorsType(header: string | undefined): void {
   );
 }
 
-/** Checks the Content-Encoding header of a body, which must not be compressed. @throws {Refusal} `unsupported_media_type` */
+/** Checks that a body is not compressed by its Content-Encoding. @throws {Refusal} `unsupported_media_type` */
 export function requireNoEncoding(header: string | undefined): void {
   if (header === undefined || header.trim().toLowerCase() === "identity") return;
   throw new Refusal("unsupported_media_type", `Content-Encoding ${shortened(header)}: must be identity`);
@@ -36,10 +36,10 @@ export function requireNoEncoding(header: string | undefined): void {
 /** The header that carries the id of a request, in the request and in the answer. */
 export const REQUEST_ID_HEADER = "X-Request-Id";
 
-/** Matches ids that are safe in logs and headers. */
+/** The form of an id that is safe in logs and headers. */
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 
-/** Returns the id that the client has sent, if it is safe, and otherwise a new one. @param header the value of the client's `X-Request-Id` */
+/** Returns the id in the client's `X-Request-Id` if it is safe, and otherwise a new one. */
 export function requestIdOf(header: string | undefined): string {
   return header !== undefined && SAFE_ID.test(header) ? header : crypto.randomUUID();
 }
@@ -53,7 +53,7 @@ export function reportHeaders(report: Report): Record<string, string> {
   };
 }
 
-/** Encodes a value as JSON in ASCII, because headers cannot carry other characters. The name of an adapter may contain them. */
+/** Encodes a value as JSON in ASCII, because headers cannot carry other characters, such as in an adapter's name. */
 function asciiJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,

@@ -1,18 +1,20 @@
 /**
- * The names by which clients may address a host, in the header `Host`. The check protects a host that listens on loopback without keys from
- * pages of the internet: such a page could point its own name to 127.0.0.1 (DNS rebinding), and the browser would then regard the host as a
- * server of the page. Its requests still carry the name of the page.
+ * The names by which clients may address a host, in the header `Host`. The check protects a host that listens on
+ * loopback without keys from pages on the internet. The owner of a page can point the page's name to 127.0.0.1 (DNS
+ * rebinding), so that the browser regards the host as the server of the page. The requests of the page still carry its
+ * own name, which is refused.
  */
 
 import { shortened } from "../base/texts.ts";
 import { entriesOf } from "./keys.ts";
 import { Refusal } from "./refusal.ts";
 
-/** A name or an address, and optionally a port. Anything else, such as a path, would become a part of the URL that is routed. */
+/** A name or an address, and optionally a port. Other text, such as a path, would change how the request is routed. */
 const HOST_HEADER = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/i;
 
 /**
- * Parses `PARE_HOSTS`, a comma-separated list of names and addresses without ports, such as `pare.example.com,10.0.0.7,[fd00::7]`.
+ * Parses `PARE_HOSTS`, a comma-separated list of names and addresses without ports, such as
+ * `pare.example.com,10.0.0.7,[fd00::7]`.
  * @throws {RangeError} naming the position of a malformed entry
  */
 export function parseHostNames(text: string): string[] {

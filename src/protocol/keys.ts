@@ -1,6 +1,6 @@
 /**
- * The API keys of a host or an edge: a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`, or a file of such entries. HEX is the sha-256 of
- * a key, so that no server stores the keys themselves.
+ * The API keys of a host or an edge: a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`, or a file of such entries.
+ * HEX is the sha-256 of a key, so that no server stores the keys themselves.
  */
 
 import { sha256 } from "./digest.ts";
@@ -20,7 +20,7 @@ export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"
 
 export type Scope = (typeof SCOPES)[number];
 
-/** Other accepted names of scopes. The scope `solve` may be written `layers`, because it gives access to `/v1/layers`. */
+/** Other accepted names of scopes. `solve` may be written `layers`, because it gives access to `/v1/layers`. */
 const SCOPE_ALIASES: Readonly<Record<string, Scope>> = { layers: "solve" };
 
 export interface Key {
@@ -29,7 +29,7 @@ export interface Key {
   readonly scopes: ReadonlySet<Scope>;
 }
 
-/** The accepted keys of a server at this moment. If there are none, the server accepts every request. */
+/** The keys that a server accepts at this moment. If there are none, it accepts every request. */
 export interface KeySource {
   readonly current: readonly Key[];
 }
@@ -65,12 +65,13 @@ function parseKey(entry: string, place: string): Key {
   const scopes = match[2]?.split("+").map((name) => {
     const scope = SCOPE_ALIASES[name] ?? name;
     if (isScope(scope)) return scope;
-    throw new RangeError(`${place}: must have scopes out of ${SCOPES.join(", ")}`); // a key may stand here by mistake, so nothing is quoted
+    // Nothing is quoted, because a key may stand here by mistake.
+    throw new RangeError(`${place}: must have scopes out of ${SCOPES.join(", ")}`);
   });
   return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
 }
 
-/** Returns the accepted key of `Authorization: Bearer KEY`, or undefined. The digest is compared with every key in constant time. */
+/** Returns the accepted key of `Authorization: Bearer KEY`, or undefined. Digests are compared in constant time. */
 async function findKey(
   keys: readonly Key[],
   authorization: string | undefined,

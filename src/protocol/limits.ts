@@ -1,38 +1,41 @@
-/** The limits and defaults of the contract, each with its reason. Host and edge enforce them, and clients may read them. */
+/** The limits and defaults of the contract, each with its reason. Host and edge enforce them. */
 
-/** The largest block size, in columns. The smallest adapters have 16 KiB of workgroup memory for the rows of a block. */
+/** The largest block size in columns. The smallest adapters have 16 KiB of workgroup memory for the rows of a block. */
 export const MAX_BLOCKSIZE = 256;
 
-/** In columns, as in the code published with SparseGPT. */
+/** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
+export const DEFAULT_SPARSITY = 0.5;
+
+/** The block size in columns of the code published with SparseGPT. */
 export const DEFAULT_BLOCKSIZE = 128;
 
 /** The default `percdamp` of the code published with SparseGPT. */
 export const DEFAULT_DAMPING = 0.01;
 
-/** The damping up to which a failed factorisation is retried. Above it, the damping would outweigh the statistics. */
+/** The largest damping with which a failed factorisation is retried. A larger one would outweigh the statistics. */
 export const MAX_DAMPING = 1;
 
 /** The steps of the methods that always refit. Thirty steps recover less than 1 % more of the error than ten. */
 export const DEFAULT_REFIT_STEPS = 10;
 
-/** α of a step towards a target. The whole step fits the calibration text too closely, and half of it has most of the gain. */
+/** α of a step towards a target. The whole step fits the calibration text too closely. Half has most of the gain. */
 export const DEFAULT_TARGET_STEP = 0.5;
 
 /** More conjugate-gradient steps gain nothing in float32, and would occupy the device for minutes. */
 export const MAX_REFIT_STEPS = 1000;
 
 /**
- * The largest number of rows or columns of a layer. The widest layer of OPT-175B has 49152 columns. With this limit one row of f32 takes at
- * most 1 MiB, so whole rows fit in CPU memory and in a storage binding of every adapter.
+ * The largest number of rows or columns of a layer. The widest layer of OPT-175B has 49152 columns. With this limit one
+ * row of f32 takes at most 1 MiB, so whole rows fit in CPU memory and in a storage binding of every adapter.
  */
 export const MAX_FEATURES = 262_144;
 
-/** The largest number of rows of `inputs`, 64 times the published calibration. A sum in f32 stops growing after 2^24 equal addends. */
+/** The largest number of rows of `inputs`, because a sum in f32 stops growing after 2^24 equal addends. */
 export const MAX_TOKENS = 2 ** 24;
 
 /**
- * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32 (2.42 + 9.66 GB),
- * but not for most whole checkpoints, which a client might send by mistake.
+ * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32
+ * (2.42 + 9.66 GB), but not for most whole checkpoints, which a client might send by mistake.
  */
 export const MAX_BODY_BYTES = 16 * 2 ** 30;
 
@@ -43,34 +46,37 @@ export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 export const DEVICE_REOPEN_SECONDS = 5;
 
 /**
- * The minimum rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a place on the device, so
- * a client may not keep it alive with single bytes. The slowest mobile connections are several times as fast.
+ * The minimum rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a
+ * place on the device, so a client may not keep it alive with single bytes. The slowest mobile connections are faster.
  */
 export const LEAST_BYTES_PER_SECOND = 500;
 
-/** The seconds over which a host measures the rate of a body. A connection that loses packets is seldom silent for longer. */
+/** The seconds over which a host measures the rate of a body. A bad connection is seldom silent for longer. */
 export const BODY_WINDOW_SECONDS = 15;
 
 /**
- * The seconds over which a host measures the rate of an answer while another request waits for its place. It is longer than for a body,
- * because the operating system takes an answer in bursts of several hundred kilobytes.
+ * The seconds over which a host measures the rate of an answer while another request waits for its place. They are more
+ * than for a body, because the operating system takes an answer in bursts of several hundred kilobytes.
  */
 export const ANSWER_WINDOW_SECONDS = 60;
 
-/** The seconds over which the rate of an answer is measured while no other request waits. The system may take bytes every half hour. */
+/**
+ * The seconds over which the rate of an answer is measured while no other request waits. At the minimum rate, the
+ * operating system may take a burst only every half hour.
+ */
 export const ANSWER_PATIENCE_SECONDS = 3600;
 
 /**
- * The seconds for which a request waits for a place on the device. With the default queue of a host, clients that send nothing lose all
- * their places within this time, because 3 of at most 16 leave the queue every `BODY_WINDOW_SECONDS`. Proxies often end requests after 100
- * to 120 seconds.
+ * The seconds for which a request waits for a place on the device. Clients that send nothing cannot block a host for
+ * longer: of the 16 requests in a full queue, 3 lose their places every `BODY_WINDOW_SECONDS`. Proxies often end
+ * requests after 100 to 120 seconds.
  */
 export const QUEUE_SECONDS = 120;
 
-/** The seconds for running requests at shutdown. Large layers take minutes, and the recipes for deployment allow 600 seconds. */
+/** The seconds for running requests at shutdown. Large layers take minutes, and deployments allow 600 seconds. */
 export const DRAIN_SECONDS = 540;
 
-/** The seconds in Retry-After while a host shuts down, or while it has no device. Another host can usually be started in this time. */
+/** The Retry-After of a host that shuts down or has no device, in seconds. Another host can usually start meanwhile. */
 export const RESTART_SECONDS = 30;
 
 /** The seconds in which an edge must receive a body that it reads itself: at most 16 MiB, half a minute at 4 Mbit/s. */

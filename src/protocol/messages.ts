@@ -145,7 +145,7 @@ export interface LayerState {
   readonly weight: string;
   /** The blob with the statistics, if the job names one. */
   readonly hessian: string | null;
-  /** The parameters of the job, with the defaults of those that it does not give. */
+  /** The parameters of the layer, with the defaults of those that the job does not give. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>;
   /** `done`, `failed` and `cancelled` are final. */
   readonly state: "queued" | "running" | "done" | "failed" | "cancelled";

@@ -1,6 +1,6 @@
 /**
- * The table of the pruning methods. The schemas, the rules of the parameters, the client, the options of the command line and the
- * playground follow from it. `layer/methods.ts` has the solver of each method.
+ * The table of the pruning methods. The schemas, the rules of the parameters, the client, the options of the command
+ * line and the playground follow from it. `layer/methods.ts` has the solver of each method.
  */
 
 import type { LayerQuery } from "./layer_query.ts";
@@ -48,22 +48,21 @@ export const METHODS: Readonly<Record<MethodName, MethodDeclaration>> = {
   },
 };
 
-/** The names of the methods. */
 export const METHOD_NAMES = Object.keys(METHODS) as MethodName[];
 
 /** The method of a request that names none. */
 export const DEFAULT_METHOD: MethodName = "sparsegpt";
 
 /**
- * The method of `pare prune`. ALPS leaves about half of the error of SparseGPT, and a whole run at the published calibration size takes 11
- * % longer (`scripts/bench/README.md`). A request for one layer has no statistics to compute, so it has another default.
+ * The method of `pare prune`. ALPS leaves about half of the error of SparseGPT, and a whole run at the published
+ * calibration size takes 11 % longer (`scripts/bench/README.md`), because most of its time goes into the statistics. A
+ * request for one layer brings its statistics, so its default is the faster method.
  */
 export const DEFAULT_MODEL_METHOD: MethodName = "alps";
 
 /** How much work a method with the parameter `effort` may spend on the mask. */
 export type Effort = "fast" | "default" | "best";
 
-/** The values of the parameter `effort`. */
 export const EFFORTS = ["fast", "default", "best"] as const satisfies readonly Effort[];
 
 /** Returns the names of the methods whose declaration fulfils a condition, as text. */
@@ -74,8 +73,9 @@ export function methodsThat(
   return METHOD_NAMES.filter((name) => fulfil(METHODS[name])).join(` ${conjunction} `);
 }
 
-/** Whether the statistics of the inputs change nothing in the pruned weights. The refit and the rounding need statistics, whatever the method. */
+/** Whether the result does not depend on the statistics of the inputs. A refit and a rounding always use them. */
 export function needsNoStatistics({ method = DEFAULT_METHOD, refit, bits }: LayerQuery): boolean {
-  const declaration: Partial<typeof METHODS[MethodName]> = METHODS[method] ?? {}; // a newer server may have more methods
+  // A newer server may have more methods.
+  const declaration: Partial<typeof METHODS[MethodName]> = METHODS[method] ?? {};
   return declaration.statistics === "none" && !(refit ?? declaration.refitSteps) && bits === undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * The rules that connect several parameters of a layer. Combinations without a meaning are refused, so that no parameter is ever ignored
- * silently. Each rule names the parameter to change.
+ * The rules that connect several parameters of a layer. Combinations without a meaning are refused, so that no
+ * parameter is ever ignored silently. Each rule names the parameter to change.
  */
 
 import { type MethodName, METHODS, methodsThat } from "./methods.ts";
@@ -29,14 +29,12 @@ export interface BrokenRule {
   readonly message: string;
 }
 
-/**
- * The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows for rounded decimals such as
- * 0.333333.
- */
+/** The largest accepted difference between `sparsity` and that of an n:m pattern, for decimals such as 0.333333. */
 const SPARSITY_TOLERANCE = 1e-5;
 
 /**
- * Yields the rules that `query` breaks. A malformed pattern breaks no rule here, because the schema of the parameter `pattern` reports it.
+ * Yields the rules that `query` breaks. A malformed pattern breaks no rule here, because the schema of the parameter
+ * `pattern` reports it.
  */
 export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
   const { method, effort, refit } = query, { hasEffort, refitOf } = METHODS[method];

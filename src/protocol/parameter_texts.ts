@@ -8,7 +8,7 @@ export interface ParameterText {
   readonly name: keyof LayerQuery;
   readonly description: string;
   readonly type: "string" | "boolean" | "number" | "integer";
-  /** The accepted texts, if there are only a few. A number may have texts in place of some values. */
+  /** The accepted texts. Empty if any text is accepted. A number may also accept a text, such as `auto`. */
   readonly choices: readonly string[];
   /** The accepted numbers, such as `0 to 256`. */
   readonly range?: string;

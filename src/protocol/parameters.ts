@@ -1,7 +1,7 @@
 /**
- * The parameters of one layer, as a server checks them. They come from the query string of `POST /v1/layers`, or from the member
- * `parameters` of a layer in a job (`POST /v1/jobs`). The schema `layerQuerySchema` checks them, and `resolveParameters` fills in the
- * defaults that depend on other parameters.
+ * The parameters of one layer, as a server checks them. They come from the query string of `POST /v1/layers`, or from
+ * the member `parameters` of a layer in a job (`POST /v1/jobs`). The schema `layerQuerySchema` checks them, and
+ * `resolveParameters` fills in the defaults that depend on other parameters.
  */
 
 import { z } from "zod";
@@ -13,6 +13,7 @@ import {
   DEFAULT_BLOCKSIZE,
   DEFAULT_DAMPING,
   DEFAULT_REFIT_STEPS,
+  DEFAULT_SPARSITY,
   DEFAULT_TARGET_STEP,
   MAX_BLOCKSIZE,
   MAX_DAMPING,
@@ -21,13 +22,11 @@ import {
 import { DEFAULT_METHOD, type Effort, EFFORTS, METHOD_NAMES, METHODS, methodsThat } from "./methods.ts";
 import { brokenRules, type RuleParameters } from "./parameter_rules.ts";
 
-/** Accepts a whole number. */
 function integer(min: number, max: number) {
   const rule = `must be a whole number from ${min} to ${max}`;
   return numeric(z.int(rule).min(min, rule).max(max, rule));
 }
 
-/** Accepts one of several texts. */
 function oneOf<const T extends readonly string[]>(...values: T) {
   return z.enum(values, `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`);
 }
@@ -79,7 +78,6 @@ const roundingFields = {
   }),
 };
 
-/** The names of these parameters. */
 export const ROUNDING_PARAMETERS = Object.keys(roundingFields) as (keyof typeof roundingFields)[];
 
 /** The parameters that a layer has in a request of its own and in a job. Numbers and booleans may be given as text. */
@@ -88,7 +86,8 @@ const sharedFields = {
     description: `The solver: ${METHOD_NAMES.map((name) => `${name} (${METHODS[name].summary})`).join("; ")}`,
   }),
   sparsity: numeric(z.number(FRACTION_RULE).min(0, FRACTION_RULE).lt(1, FRACTION_RULE)).optional().meta({
-    description: "The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern",
+    description:
+      `The fraction of weights to prune. Defaults to ${DEFAULT_SPARSITY}. May be omitted with an n:m pattern`,
   }),
   pattern: patternText.default("unstructured").meta({
     description:
@@ -146,14 +145,11 @@ export const layerQuerySchema = z.strictObject({
   }),
 }).superRefine(reportBrokenRules);
 
-/** The schema of the parameters of a layer in a job. The job names the statistics of a layer in another member. Unknown names are refused. */
+/** The schema of the parameters of a layer in a job, which names its statistics in another member. */
 export const jobParametersSchema = z.strictObject(sharedFields).superRefine(reportBrokenRules);
 
 /** Valid parameters, with the defaults that do not depend on other parameters. */
 export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
-
-/** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
-const DEFAULT_SPARSITY = 0.5;
 
 /** The parameters of a layer, with every default filled in. */
 export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
@@ -206,7 +202,7 @@ function isRoundingParameter(name: string): boolean {
   return (ROUNDING_PARAMETERS as string[]).includes(name);
 }
 
-/** The largest multiple of `group` up to the default block size, or `group` itself if it is larger. */
+/** Returns the largest multiple of `group` up to the default block size, or `group` itself if it is larger. */
 function defaultBlocksize(group: number): number {
   return Math.max(1, Math.floor(DEFAULT_BLOCKSIZE / group)) * group;
 }

@@ -1,11 +1,11 @@
 /**
- * The table of the error codes of the HTTP contract. The host and the edge in front of it map their errors to codes in `layer/errors.ts`,
- * `routes/errors.ts` and `edge/problems.ts`.
+ * The table of the error codes of the HTTP contract. The host and the edge in front of it map their errors to codes in
+ * `layer/errors.ts`, `routes/errors.ts` and `edge/problems.ts`.
  */
 
 import { BODY_WINDOW_SECONDS, EDGE_BODY_SECONDS, LEAST_BYTES_PER_SECOND } from "./limits.ts";
 
-/** Every code with its HTTP status, its title, and the cause as a sentence without its first capital and its full stop. */
+/** Every code with its HTTP status, its title, and its cause, a sentence without its first capital and full stop. */
 export const PROBLEMS = {
   malformed_safetensors: {
     status: 400,
@@ -151,7 +151,6 @@ export const PROBLEMS = {
   },
 } as const satisfies Record<string, { status: number; title: string; cause: string }>;
 
-/** The code of a problem. */
 export type ProblemCode = keyof typeof PROBLEMS;
 
 /** Returns the codes as a Markdown table. */

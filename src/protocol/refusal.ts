@@ -1,6 +1,7 @@
 /**
- * The error for a request that is refused with a problem of the HTTP contract, and its conversion to an answer and back. Folders that do
- * not import the contract throw errors of their own, which `layer/errors.ts` and `routes/errors.ts` convert to refusals.
+ * The error for a request that is refused with a problem of the HTTP contract, and its conversion to an answer and
+ * back. Folders that do not import the contract throw errors of their own, which `layer/errors.ts` and
+ * `routes/errors.ts` convert to refusals.
  */
 
 import { firstItems, joinedItems, shortened } from "../base/texts.ts";
@@ -60,7 +61,7 @@ export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal
   );
 }
 
-/** Checks that every parameter of a query has a name. The libraries that read queries ignore one without. @throws {Refusal} `invalid_parameter` */
+/** Refuses a parameter without a name, which the parsers of queries ignore. @throws {Refusal} `invalid_parameter` */
 export function requireNamedParameters(query: URLSearchParams): void {
   if (query.has("")) throw refusalFor([{ parameter: "", detail: "is not a parameter" }]);
 }
@@ -97,7 +98,7 @@ export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswe
   };
 }
 
-/** Returns the refusal with which a server of this version has answered. Consumes the response. */
+/** Reads a problem document, which a server of this version has sent, as a refusal. */
 export async function readRefusal(response: Response): Promise<Refusal> {
   const { code, detail, type: _type, title: _title, status: _status, request_id: _id, ...members }: Problem =
     await response.json();
@@ -130,7 +131,6 @@ export type Problem = z.infer<typeof problemSchema>;
 /** The members of a problem besides the standard ones. */
 export type ProblemMembers = Readonly<Record<string, unknown>>;
 
-/** Returns the document of the problem `code`, with `members` in addition to the standard ones. */
 export function makeProblem(
   code: ProblemCode,
   detail: string,

@@ -1,8 +1,9 @@
 /**
- * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is valid for one
- * request to one receiver, once, within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`. The nonce is a random
- * number that is used only once. MAC is an HMAC-SHA256 over the receiver, the method, the path, the sha-256 of the body, the expiry time
- * and the nonce. The key of the HMAC is a secret that edge and hosts share. A ticket does not encrypt the request. TLS does that.
+ * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is
+ * valid for one request to one receiver, once, within a minute. It is sent as `Authorization: Pare-Ticket
+ * EXPIRES.NONCE.MAC`. The nonce is a random number that is used only once. MAC is an HMAC-SHA256 over the receiver, the
+ * method, the path, the sha-256 of the body, the expiry time and the nonce. The key of the HMAC is a secret that edge
+ * and hosts share. All points in time are in milliseconds since 1970.
  */
 
 import { sha256 } from "./digest.ts";
@@ -13,10 +14,10 @@ const TICKET_SCHEME = "Pare-Ticket";
 /** The receiver in the tickets that hosts send to an edge. A host is named by its id, but an edge has no id. */
 export const EDGE_AUDIENCE = "edge";
 
-/** Long enough for slow connections and differing clocks, and short enough that a stolen ticket soon expires. */
+/** The lifetime of a ticket. It allows for slow connections and differing clocks, and a stolen ticket soon expires. */
 export const TICKET_MILLISECONDS = 60_000;
 
-/** The most milliseconds by which the sender's clock may be ahead. This bounds the time for which a nonce must be remembered. */
+/** The most milliseconds by which the sender's clock may be ahead. It bounds how long nonces are remembered. */
 const SKEW_MILLISECONDS = 30_000;
 
 /** The length of the shortest accepted secret, in bytes. It equals the length of the MAC. */
@@ -81,8 +82,7 @@ export async function signTicket(secret: string, subject: TicketSubject, now: nu
 /**
  * Checks the ticket of a request, and remembers its nonce in `nonces`.
  * @param header the value of the request's Authorization header
- * @param now milliseconds since 1970
- * @throws {Refusal} `unauthorized` if the ticket is missing, malformed, expired, already used, or made for another request or receiver
+ * @throws {Refusal} `unauthorized` if the ticket is missing, malformed, expired, used, or made for another request
  * @throws {RangeError} if the secret is too short
  */
 export async function verifyTicket(
@@ -113,13 +113,13 @@ export async function verifyTicket(
   }
 }
 
-/** Remembers the nonces of used tickets. All points in time in this file are in milliseconds since 1970. */
+/** Remembers the nonces of used tickets. */
 export interface Nonces {
-  /** Remembers `nonce` until `expires`. @returns false if the nonce was used before, or if the memory is full */
+  /** Remembers `nonce` until `expires`. Returns false if the nonce was used before, or if the memory is full. */
   rememberNonce(nonce: string, expires: number, now: number): boolean | Promise<boolean>;
 }
 
-/** Keeps nonces in memory until their tickets expire. If the memory is full of valid ones, further tickets are refused. */
+/** Keeps nonces in memory until their tickets expire. If the memory is full, further tickets are refused. */
 export class NonceMemory implements Nonces {
   readonly #expiries = new Map<string, number>();
   readonly #limit: number;
@@ -140,7 +140,7 @@ export class NonceMemory implements Nonces {
   }
 }
 
-/** Returns the text that the MAC covers, one line per part. Audience, method and path are JSON, so they contain no line feed. */
+/** Returns the text that the MAC covers, one line per part. The parts of the request are JSON without line feeds. */
 async function signedText(
   { audience, method, path, body }: TicketSubject,
   expires: number,

@@ -1,4 +1,4 @@
-/** Builds the npm package `pare-llm-client`, which is the SDK. It depends on no other package, because its files contain the libraries. */
+/** Builds the npm package `pare-llm-client`, which is the SDK bundled with its libraries. */
 
 import { VERSION } from "../../../src/protocol/version.ts";
 import { librariesOf, licencesText, modulesOfBundle } from "../../licences/libraries.ts";
@@ -6,7 +6,7 @@ import { ROOT } from "../command/places.ts";
 import { buildBrowserBundle, bundleClient } from "./bundle_client.ts";
 import { MAIN_DECLARATION, writeDeclarations } from "./write_declarations.ts";
 
-/** The types of the package, for the main file and for the file for browsers. */
+/** The declarations for the main file and for the file for browsers. */
 const TYPES = `./dist/types/${MAIN_DECLARATION}`;
 
 const PACKAGE = {
@@ -27,7 +27,7 @@ const PACKAGE = {
   files: ["dist", "THIRD_PARTY_LICENSES"],
 };
 
-/** Writes the package into `folder`. @throws {Error} if the bundler or the compiler fails, or if a library in the bundle has no licence */
+/** Writes the package. @throws {Error} if the bundler or the compiler fails, or if a bundled library has no licence */
 export async function buildClientPackage(folder: string): Promise<void> {
   await Deno.mkdir(`${folder}/dist`);
   await bundleClient(`${folder}/dist/mod.js`, { minify: false });

@@ -1,13 +1,11 @@
 /** Bundles the SDK, `src/client/mod.ts`, and the libraries that it uses into one file. */
 
 import { VERSION } from "../../../src/protocol/version.ts";
-
-const ROOT = new URL("../../../", import.meta.url).pathname;
+import { ROOT } from "../command/places.ts";
 
 const BANNER =
   `/*! pare-llm-client ${VERSION}, MIT licence. Contains zod, @noble/hashes, p-retry and is-network-error, MIT licence. */\n`;
 
-/** Options of {@link bundleClient}. */
 interface BundleOptions {
   /** Whether names and white space are shortened. */
   readonly minify: boolean;
@@ -32,7 +30,7 @@ export async function bundleClient(outFile: string, { minify }: BundleOptions): 
   await Deno.writeTextFile(outFile, BANNER + await Deno.readTextFile(outFile));
 }
 
-/** Writes the SDK as one minified ES module, which a page can load without a build step. @throws {Error} as `bundleClient` */
+/** Writes the SDK as one minified ES module for pages without a build step. @throws {Error} as `bundleClient` */
 export function buildBrowserBundle(outFile: string): Promise<void> {
   return bundleClient(outFile, { minify: true });
 }

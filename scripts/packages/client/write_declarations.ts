@@ -1,18 +1,17 @@
 /**
- * Writes the declarations of the SDK's types, one file per source file, with the TypeScript compiler. The bundler of Deno could write them into
- * one file, but that file would also declare functions that the SDK does not export.
+ * Writes the declarations of the SDK's types with the TypeScript compiler, one file per source file. Deno's bundler
+ * could write all declarations into one file, but that file would also declare functions that the SDK does not export.
  */
 
 import { dirname, join } from "node:path";
-
-const ROOT = new URL("../../../", import.meta.url).pathname;
+import { ROOT } from "../command/places.ts";
 
 /** The compiler. It runs from Deno's cache instead of node_modules. */
 const TYPESCRIPT = "npm:typescript@5.9.3/tsc";
 
 /**
- * The options of the compiler. The types of browsers are used instead of Deno's, and syntax that Node cannot remove is refused, so the compiler
- * also checks that the sources run everywhere.
+ * The options of the compiler. It uses the types of browsers instead of Deno's, and refuses TypeScript syntax that Node
+ * cannot strip, so it also checks that the sources run everywhere.
  */
 const COMPILER_OPTIONS = {
   strict: true,
@@ -24,7 +23,7 @@ const COMPILER_OPTIONS = {
   allowImportingTsExtensions: true,
   declaration: true,
   emitDeclarationOnly: true,
-  rootDir: `${ROOT}src`,
+  rootDir: `${ROOT}/src`,
   skipLibCheck: true,
   erasableSyntaxOnly: true,
   verbatimModuleSyntax: true,
@@ -37,7 +36,7 @@ export const MAIN_DECLARATION = "client/mod.d.ts";
 const RELATIVE_IMPORT = /(from |import\()"(\.[^"]+)\.ts"/g;
 
 /**
- * Writes the declarations of `src/client/mod.ts` and of all files that they name into `folder`.
+ * Writes the declarations of `src/client/mod.ts`, and of the files that its declarations import, into `folder`.
  * @throws {Error} with the messages of the compiler if it fails
  */
 export async function writeDeclarations(folder: string): Promise<void> {
@@ -53,7 +52,7 @@ export async function writeDeclarations(folder: string): Promise<void> {
 async function compile(folder: string): Promise<void> {
   const configuration = {
     compilerOptions: { ...COMPILER_OPTIONS, outDir: `${folder}/out` },
-    files: [`${ROOT}src/client/mod.ts`],
+    files: [`${ROOT}/src/client/mod.ts`],
   };
   await Deno.writeTextFile(`${folder}/tsconfig.json`, JSON.stringify(configuration));
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -66,7 +65,7 @@ async function compile(folder: string): Promise<void> {
   }
 }
 
-/** Copies the main declaration and those that it names, directly or indirectly. The others describe internals, and name libraries. */
+/** Copies the main declaration file and all files that it imports, even indirectly. Other files describe internals. */
 async function copyReachable(from: string, to: string): Promise<void> {
   const pending = [MAIN_DECLARATION], found = new Set(pending);
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {

@@ -22,7 +22,7 @@ const MANIFEST = {
 };
 
 /**
- * Writes the package into `folder`, which is empty. `dist/main.js` is the program, which Deno runs, and `bin/pare.mjs` starts it.
+ * Writes the package into the empty `folder`. `dist/main.js` is the program, and `bin/pare.mjs` starts it with Deno.
  * @throws {Error} if the program cannot be bundled, or if an asset has not been built
  */
 export async function buildCommandPackage(folder: string): Promise<void> {

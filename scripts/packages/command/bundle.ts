@@ -1,4 +1,4 @@
-/** Bundles the program: the modules of the repository and of npm become a few JavaScript files without imports of packages. */
+/** Bundles the program with its libraries into a few JavaScript files. */
 
 import { build, type Plugin } from "esbuild";
 import { relative } from "node:path";
@@ -21,7 +21,7 @@ const sourceUrls: Plugin = {
   },
 };
 
-/** Bundles the launcher, which Node runs, into one file. */
+/** Bundles the launcher, `pare.ts`, into one file. */
 export async function bundleLauncher(outfile: string): Promise<void> {
   await build({
     absWorkingDir: ROOT,
@@ -36,7 +36,7 @@ export async function bundleLauncher(outfile: string): Promise<void> {
   });
 }
 
-/** Bundles the program into the folder `outdir`. Returns the paths of the modules in the bundles, relative to the root of the repository. */
+/** Bundles the program into the folder `outdir`. Returns the paths of all bundled modules, relative to the root. */
 export async function bundleProgram(outdir: string): Promise<string[]> {
   const { metafile } = await build({
     absWorkingDir: ROOT,

@@ -1,6 +1,7 @@
 /**
- * The program `pare` of the npm package, bundled to bin/pare.mjs. It starts the Deno that the npm package `deno` brings. If Deno itself runs
- * it, for example after `deno install`, it starts the same Deno again, with the permissions of the command.
+ * The launcher `pare` of the npm package, bundled to bin/pare.mjs. It starts the Deno that the npm package `deno`
+ * brings. If the launcher itself runs in Deno, for example after `deno install`, it starts the same Deno again, with
+ * the permissions of the command.
  */
 
 import { createRequire } from "node:module";

@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
 
 /**
- * The modules that the program loads by URL or that start a process, and the name of the bundle of each of them in `dist/`. The
- * bundles lie side by side, because a module of the program may end up in any of them.
+ * The modules that start the program or a worker, each with the name of its bundle in `dist/`. All bundles are in one
+ * folder, so the URLs in a module are the same whichever bundle contains the module.
  */
 export const ENTRIES: Readonly<Record<string, string>> = {
   "src/cli/main.ts": "main.js",

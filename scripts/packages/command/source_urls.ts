@@ -1,6 +1,6 @@
 /**
- * Rewrites `import.meta` in the modules of the program. In a bundle, `import.meta` is that of the bundle, so a URL relative to the
- * module of the source would be wrong.
+ * Rewrites `import.meta` in the modules of the program. In a bundle, `import.meta` is that of the bundle, so a URL
+ * relative to the module of the source would be wrong.
  */
 
 import { dirname, join } from "node:path/posix";
@@ -12,7 +12,8 @@ const MODULE_URL = /new URL\((["`])([^"`]+)\1, import\.meta\.url\)/g;
 const ASSET_FOLDER = "build/";
 
 /**
- * Returns the source of a module with the URLs and the entry checks of its bundle.
+ * Returns the source of a module with the URLs that are right in the bundle. `import.meta.main` becomes false in every
+ * module but the entry, because it would be true in all modules of the main bundle.
  * @param path the module, relative to the root of the repository
  * @throws {Error} if the module names a file that the package does not have, or uses `import.meta` in another way
  */
@@ -29,7 +30,7 @@ export function rewriteImportMeta(source: string, path: string): string {
   return rewritten;
 }
 
-/** Returns the name in `dist/` of a file of the repository. A name may contain the placeholder of a template string. */
+/** Returns the name in `dist/` of a file of the repository, which may be the placeholder `${name}` of a template. */
 function packagedName(target: string, from: string): string {
   const name = ENTRIES[target] ??
     (target.startsWith(ASSET_FOLDER) ? target.slice(ASSET_FOLDER.length) : undefined);

@@ -1,6 +1,7 @@
-/** Checks that an answer is the layer that was asked for, because a host or an edge may be another version, may be broken, or may lie. */
+/** Checks that an answer is the requested layer, because a server may be another version, may be broken, or may lie. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { DEFAULT_SPARSITY } from "../../protocol/limits.ts";
 import { parsePattern, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
 import {
   BYTES_PER_ELEMENT,
@@ -15,22 +16,19 @@ import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
 import { checkQuantized } from "./check_quantized.ts";
 import { malformedLayer, requireForm } from "./parse_answer.ts";
 
-/** A layer as it was asked for. */
 export interface RequestedLayer {
   readonly query: LayerQuery;
-  /** The tensors of the request. If they are unknown, the report of the answer says how large the layer is. */
+  /** The tensors of the request. If they are unknown, the shape is taken from the report of the answer. */
   readonly tensors?: LayerTensors;
 }
 
-/** The default of the parameter `sparsity` without a pattern n:m. */
-const DEFAULT_SPARSITY = 0.5;
-
-/** The largest fraction of kept weights that may be 0 without rounding. An update rarely cancels a normal number nearly exactly. */
+/** The largest fraction of kept weights that may be 0 without rounding. An update rarely cancels a normal number. */
 const MAX_KEPT_ZEROS = 0.1;
 
 /**
- * Checks shapes and dtypes, that every number is finite, and that the mask, the report and the query agree about the pruned entries.
- * The positions that a method chooses and the values of kept weights are not checked, because that would mean to solve the layer again.
+ * Checks shapes and dtypes, that every number is finite, and that the mask, the report and the query agree about the
+ * pruned entries. Which entries a method prunes, and the values of kept weights, are not checked, because the layer
+ * would have to be solved again.
  * @throws {MalformedAnswerError} naming the first difference
  */
 export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
@@ -86,11 +84,11 @@ export function wantedDtype({ dtype = "same" }: LayerQuery, before: Dtype): Dtyp
 interface EntryCounts {
   /** The number of entries that the mask prunes. */
   readonly pruned: number;
-  /** The number of entries that the mask keeps and that were normal numbers before. 0 if the weight before is unknown. */
+  /** The number of kept entries that were normal numbers before. 0 if the weight before is unknown. */
   readonly kept: number;
   /** The number of those entries that are 0 now, by column. */
   readonly zeros: Uint32Array;
-  /** The number of those zeros outside of columns of zeros. A method sets a whole column to zero if its input was always 0. */
+  /** The number of those zeros outside of zero columns. A method sets a column to zero if its input was always 0. */
   readonly scatteredZeros: number;
   /** Whether the whole weight is 0. */
   readonly hasOnlyZeros: boolean;
@@ -102,7 +100,7 @@ interface EntryRules {
   readonly cols: number;
   /** The elements of the weight before pruning, in the dtype of the answer. */
   readonly before: Uint16Array | Uint32Array | undefined;
-  /** `before`, if the report says that some rows have their original weights. A column of zeros may have values in such rows. */
+  /** `before`, if some rows have their original weights by the report. They may have values in zero columns. */
   readonly original: Uint16Array | Uint32Array | undefined;
   /** The mask of the request, whose zeros must be pruned. */
   readonly forced: HostTensor | undefined;
@@ -111,7 +109,7 @@ interface EntryRules {
 
 /**
  * Checks each entry of the weight, and counts them.
- * @throws {MalformedAnswerError} if an entry is not finite, a pruned one is not 0, or the mask breaks the pattern or the request's mask
+ * @throws {MalformedAnswerError} if an entry is not finite, a pruned one is not 0, or the mask breaks a rule
  */
 function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCounts {
   const { rows, cols, before, original, forced, pattern } = rules;
@@ -160,7 +158,7 @@ function hasOriginalValues(
   return true;
 }
 
-/** Whether the answer says that some rows have their original weights, and the request may have the statistics that lead to such rows. */
+/** Whether some rows have their original weights by the report, which is possible only with validation statistics. */
 function mayHaveNearestRows({ report }: PrunedLayer, { query, tensors }: RequestedLayer): boolean {
   const isValidated = tensors?.validation_hessian !== undefined ||
     tensors?.validation_hessian_upper !== undefined;
@@ -189,7 +187,7 @@ function maskReader(mask: HostTensor | undefined, cols: number): (row: number, c
   return (row, col) => (data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
 }
 
-/** Returns a function that says whether an input was always 0 by the statistics of the request. All its weights may become 0. */
+/** Returns a function that says whether an input was always 0, so that a method may set all its weights to 0. */
 function deadInputs(tensors: LayerTensors | undefined, cols: number): (col: number) => boolean {
   const { hessian, hessian_upper: upper, inputs } = tensors ?? {};
   if (hessian) return (col) => isZeroElement(hessian, col * (cols + 1));

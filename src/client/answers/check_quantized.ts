@@ -7,7 +7,7 @@ import type { PrunedLayer } from "../layer_file.ts";
 import { malformedLayer, requireForm } from "./parse_answer.ts";
 
 /**
- * Checks that the codes and the grids stand for the weight of the answer, whose own check has succeeded.
+ * Checks that the codes and the grids give the weight of the answer. The weight itself must have been checked before.
  * @throws {MalformedAnswerError} naming the first difference
  */
 export function checkQuantized({ weight, quantized }: PrunedLayer, query: LayerQuery): void {

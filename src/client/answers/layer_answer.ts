@@ -1,4 +1,4 @@
-/** Reads the answer to a request that pruned a layer. The answer is a safetensors file with the report in its metadata. */
+/** Reads the answer with a pruned layer, which is a safetensors file with the report in its metadata. */
 
 import type { Report } from "../../protocol/messages.ts";
 import { receivedReport } from "./received.ts";
@@ -14,17 +14,17 @@ import { malformedLayer } from "./parse_answer.ts";
 /** The number of bytes that an answer may need for its header, which has the names of its tensors and the report. */
 const MAX_HEADER_BYTES = 2 ** 20;
 
-/** Returns the largest length in bytes of the answer for a layer whose weight has this dtype and shape before pruning. */
+/** Returns the largest length of the answer in bytes. @param weight the form of the weight before pruning */
 export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
   const entries = weight.shape.reduce((product, extent) => product * extent, 1);
   const width = BYTES_PER_ELEMENT[wantedDtype(query, weight.dtype)];
-  // A mask has at most one byte per entry. Rounded weights also have a code of one byte, and at most one grid of 8 bytes, per entry.
+  // A mask has at most one byte per entry. Rounded weights also have a code of 1 byte, and at most 8 bytes of grids.
   return MAX_HEADER_BYTES + entries * (width + 1 + (query.bits === undefined ? 0 : 1 + 8));
 }
 
 /**
- * Decodes an answer, and checks that it is the layer that was asked for.
- * @throws {MalformedAnswerError} if `body` is not a safetensors file, lacks a tensor or the report, or as {@link checkPruned}
+ * Decodes an answer, and checks that it is the requested layer.
+ * @throws {MalformedAnswerError} if `body` is not a safetensors file with a report, or as {@link checkPruned}
  */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>, requested: RequestedLayer): PrunedLayer {
   const { header, tensors } = decodeFile(body);
@@ -47,7 +47,6 @@ function decodeFile(body: Uint8Array<ArrayBuffer>): DecodedFile {
   }
 }
 
-/** The tensors of an answer that make up its quantised weight. */
 const QUANTIZED_NAMES = ["codes", "scales", "zeros"];
 
 function readQuantized(tensors: ReadonlyMap<string, HostTensor>): QuantizedWeight {

@@ -1,4 +1,6 @@
-/** Parses JSON answers with `zod/mini`, which evaluates no text as code, so that a strict Content-Security-Policy permits it. */
+/**
+ * Parses JSON answers with `zod/mini`, which evaluates no text as code, as strict Content-Security-Policies require.
+ */
 
 import type * as z from "zod/mini";
 import { MalformedAnswerError } from "../errors.ts";
@@ -21,7 +23,7 @@ export function parseAnswer<T>(
   }
 }
 
-/** Returns the error. `fault` says what is wrong, as a clause about the answer. */
+/** @param fault the rest of the sentence "answer of /v1/layers: …" */
 export function malformedLayer(fault: string, cause?: unknown): MalformedAnswerError {
   return new MalformedAnswerError(`answer of /v1/layers: ${fault}`, { cause });
 }

@@ -1,13 +1,13 @@
-/** Converts failed responses to errors of the SDK. A server is not trusted, so its texts are shortened and made printable. */
+/** Converts failed responses to errors. A server is not trusted, so its texts are shortened and made printable. */
 
 import { printableLine, shortened, tryParseJson } from "../../base/texts.ts";
 import { MalformedAnswerError, PareError, type ProblemFields } from "../errors.ts";
 import { readPrefix } from "../read_response_body.ts";
 
-/** The largest number of bytes of an error answer that are read. The problems of a Pare server are much shorter. */
+/** The largest part of an error answer that is read, in bytes. The problems of a Pare server are much shorter. */
 const MAX_PROBLEM_BYTES = 2 ** 16;
 
-/** The largest number of characters of a member of a problem. The details of a Pare server have several hundred characters at most. */
+/** The largest number of characters of a member of a problem. A Pare server sends several hundred at most. */
 const MAX_FIELD_LENGTH = 2000;
 
 /**
@@ -40,7 +40,7 @@ export async function errorFromResponse(response: Response): Promise<PareError> 
   );
 }
 
-/** Reads a problem. Returns undefined if the type is not JSON or, as in error pages of proxies, the body is not a JSON object. */
+/** Reads a problem. Returns undefined if the body is not a JSON object, such as the error page of a proxy. */
 function parseProblem(contentType: string | null, text: string): ProblemFields | undefined {
   if (!contentType?.includes("json")) return undefined;
   const body = tryParseJson(text);

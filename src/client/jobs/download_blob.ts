@@ -1,15 +1,16 @@
-/** Downloads a blob and verifies its bytes, because an edge trusts a host's own statement of the digest of a result. */
+/** Downloads a blob, and verifies its digest. */
 
 import type { CallOptions, Transport } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { MalformedAnswerError } from "../errors.ts";
 
-/** How often a blob is downloaded. If the first bytes were damaged on their way, the second ones are right. */
+/** How often a blob is downloaded at most. If the bytes were damaged in transit, the second attempt succeeds. */
 const ATTEMPTS = 2;
 
 /**
  * Returns the bytes of the blob with this digest, `sha256:HEX`.
- * @throws {MalformedAnswerError} if the bytes have another digest in every attempt, or if there are more than `maxAnswerBytes`
+ * @throws {MalformedAnswerError} if the bytes have another digest in every attempt, or if there are more than
+ * `maxAnswerBytes`
  * @throws {PareError} `not_found` if the edge does not store the blob
  */
 export async function downloadBlob(

@@ -1,4 +1,4 @@
-/** The loop that follows a job. It asks the server for the job again and again until the job has ended. */
+/** The loop that asks for a job until the job has ended. */
 
 import { sleep } from "../../base/waiting.ts";
 import { MalformedAnswerError } from "../errors.ts";
@@ -16,7 +16,7 @@ export interface JobPolling {
 }
 
 /**
- * Yields each layer of a job once, as soon as it is done or failed, until the job has ended.
+ * Yields each layer of a job once, as soon as its state is final, until the job has ended.
  * @param job the state of the job before the first pause
  * @throws {MalformedAnswerError} if the job gets other layers, or ends without the outcome of a layer
  * @throws the signal's reason as soon as the signal is aborted during a pause
@@ -40,14 +40,14 @@ export async function* followJob(
   }
 }
 
-/** Checks that a job has the layers `wanted`, in any order. @throws {MalformedAnswerError} if a layer is missing, or if there are others */
+/** Checks that a job has the layers `wanted`, in any order. @throws {MalformedAnswerError} if they differ */
 export function requireLayers({ id, layers }: Job, wanted: readonly { readonly name: string }[]): void {
   const names = new Set(layers.map(({ name }) => name));
   if (layers.length === wanted.length && wanted.every(({ name }) => names.has(name))) return;
   throw new MalformedAnswerError(`job ${id}: the edge names other layers than those that were submitted`);
 }
 
-/** Checks that every layer of a job that has ended has an outcome. @throws {MalformedAnswerError} naming the first that has none */
+/** Checks that every layer of an ended job has an outcome. @throws {MalformedAnswerError} naming one that has none */
 function requireEnded({ id, state, layers }: Job): void {
   const open = layers.find((layer) => !hasEnded(layer.state));
   if (open) {

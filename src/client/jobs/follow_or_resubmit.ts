@@ -1,4 +1,4 @@
-/** Follows a job. A job without progress is submitted again with the same key, which has an effect only if the edge does not run it. */
+/** Follows a job, and submits it again with the same key if it makes no progress. A job that runs is not restarted. */
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
@@ -17,7 +17,7 @@ export interface PollOptions {
 
 /** Options of {@link followOrResubmit}. */
 export interface FollowOrResubmitOptions extends PollOptions, CallOptions {
-  /** Whether the edge was unreachable since the last call, and so may have restarted. The job is then submitted again at once. */
+  /** Whether the edge was unreachable since the last call, and may have restarted. The job is then submitted again. */
   readonly wasUnreachable?: () => boolean;
 }
 
@@ -32,7 +32,7 @@ export interface JobSubmission {
 }
 
 /**
- * Yields each layer of `job` once, as soon as it is done or failed, until the job has ended.
+ * Yields each layer of `job` once, as soon as its state is final, until the job has ended.
  * @throws {PareError} {ConnectionError} as `Jobs.get` and `Jobs.submit`
  */
 export async function* followOrResubmit(

@@ -1,4 +1,4 @@
-/** Durable jobs at an edge. A job names the uploaded tensors of its layers by their digests, and continues without this client. */
+/** The jobs of an edge. A job names the tensors of its layers by their digests, and continues if this client ends. */
 
 import * as z from "zod/mini";
 import { growingDelays } from "../../base/waiting.ts";
@@ -20,11 +20,11 @@ import { DEFAULT_POLL_MS, followJob, requireLayers } from "./follow_job.ts";
 export interface JobLayerRequest {
   /** Name of the layer, unique in the job. */
   readonly name: string;
-  /** The digest (`sha256:HEX`) of a blob with the tensor `weight`. The blob also has the statistics unless `hessian` is given. */
+  /** The digest `sha256:HEX` of a blob with the tensor `weight`, and with the statistics unless `hessian` is given. */
   readonly weight: string;
   /**
-   * The digest of a blob with the tensor `hessian` or `hessian_upper`, and the validation statistics if there are some. Layers that name the
-   * same blob share one factorisation.
+   * The digest of a blob with the tensor `hessian` or `hessian_upper`, and the validation statistics if there are some.
+   * Layers that name the same blob share one factorisation.
    */
   readonly hessian?: string;
   /** The parameters of the layer. The server fills in defaults for those that are absent. */
@@ -33,9 +33,9 @@ export interface JobLayerRequest {
 
 /** Options of submitting a job. */
 export interface SubmitOptions extends CallOptions {
-  /** The key of the job. A submission of the same layers with the same key returns the same job. @default a random key for each call */
+  /** The key of the job. The same layers with the same key are the same job. @default a random key for each call */
   readonly idempotencyKey?: string;
-  /** A name for people, which need not be unique. It belongs to the job, so a repeated submission must give it again. */
+  /** A name for people, which need not be unique. A repeated submission must give the same name. */
   readonly name?: string;
 }
 
@@ -57,7 +57,7 @@ export interface FollowOptions extends CallOptions {
 
 /** Options of downloading a result. */
 export interface ResultOptions extends CallOptions {
-  /** The submitted layer, with which the result is compared. Without it, the edge and the host are trusted for size and parameters. */
+  /** The submitted layer, with which the result is compared. By default, the edge's size and parameters are trusted. */
   readonly request?: { readonly tensors: LayerTensors; readonly parameters?: Omit<LayerQuery, "hessian"> };
 }
 
@@ -75,7 +75,7 @@ export class Jobs {
   /**
    * Submits a job and returns it without waiting for its end.
    * @throws {MalformedAnswerError} if the edge answers with other layers than the submitted ones
-   * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to a job with other layers
+   * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if another job has the key
    */
   async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
     const { idempotencyKey = randomKey(), name, signal } = options;
@@ -92,7 +92,7 @@ export class Jobs {
     return job;
   }
 
-  /** Returns a page of the jobs that were submitted with the same API key, the newest first. `cursor` is null on the last page. */
+  /** Returns a page of the jobs of the API key, the newest first. `cursor` is null on the last page. */
   async list({ state, limit, cursor, signal }: ListOptions = {}): Promise<JobList> {
     const query = searchParamsOf({ state, limit, cursor });
     const answer = await this.#transport.send({ method: "GET", path: "/v1/jobs", query, signal });
@@ -106,12 +106,12 @@ export class Jobs {
     );
   }
 
-  /** Cancels a job. Layers that are still queued or running fail with the code `cancelled`. */
+  /** Cancels a job. Layers that are still queued or running get the state and the error code `cancelled`. */
   async cancel(id: string, options: CallOptions = {}): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }
 
-  /** Yields each layer once, as soon as it is done or failed, until the job has ended. A failed layer does not end the loop. */
+  /** Yields each layer once, as soon as its state is final, until the job has ended, also if a layer fails. */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<LayerState, void, void> {
     const { pollMs = DEFAULT_POLL_MS, signal } = options;
     const nextJob = () => this.get(id, { signal });
@@ -119,9 +119,9 @@ export class Jobs {
   }
 
   /**
-   * Downloads the tensors and the report of a layer that is done. Bytes that do not have the digest of the result are downloaded once more.
+   * Downloads the tensors and the report of a layer that is done. Bytes with another digest are downloaded again.
    * @throws {TypeError} if the layer is not done
-   * @throws {MalformedAnswerError} if the bytes do not have the digest of the result in the second attempt either, or as `Pare.pruneLayer`
+   * @throws {MalformedAnswerError} if the second bytes have another digest too, or as `Pare.pruneLayer`
    * @throws {PareError} `not_found` if the edge no longer stores the result
    */
   async result(layer: LayerState, { request, ...options }: ResultOptions = {}): Promise<PrunedLayer> {
@@ -136,12 +136,12 @@ export class Jobs {
   }
 }
 
-/** Returns the form of a weight with the shape in `report` and the widest dtype. */
+/** Returns the shape of the layer in `report`, with the widest dtype. */
 function largestWeight({ rows, cols }: Report): Pick<HostTensor, "dtype" | "shape"> {
   return { dtype: "F32", shape: [rows, cols] };
 }
 
-/** Returns 32 random hexadecimal digits. A page that was loaded over plain HTTP from another machine has no `crypto.randomUUID`. */
+/** Returns 32 random hexadecimal digits. A page over plain HTTP from another machine has no `crypto.randomUUID`. */
 function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -153,7 +153,7 @@ function parseJob(body: Uint8Array<ArrayBuffer>): Job {
   throw new MalformedAnswerError("answer of /v1/jobs: is not a job");
 }
 
-/** Whether a layer has an outcome if its state says so, and only then. */
+/** Whether a layer has a result if it is done, and an error exactly if it has failed or was cancelled. */
 function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
   if (state === "done") return report !== null && result !== null && error === null;
   const isSettled = state === "failed" || state === "cancelled";
@@ -161,9 +161,9 @@ function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
 }
 
 /**
- * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts, as do a host, an edge without a registry,
- * and an edge where the API key lacks the scope `metrics`.
- * @throws {PareError} {ConnectionError} {TypeError} if the server still fails in the last attempt, or if the answer is malformed
+ * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts, as do a host, an
+ * edge without a registry, and an edge where the API key lacks the scope `metrics`.
+ * @throws {PareError} {ConnectionError} {TypeError} if the last attempt fails, or if the answer is malformed
  */
 export async function listEdgeHosts(
   edge: TransportOptions,

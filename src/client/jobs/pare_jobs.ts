@@ -1,4 +1,4 @@
-/** Prunes models by durable jobs. A client that was killed finds its job again, because the job's key is computed from the layers. */
+/** Prunes models by jobs. The key of a job is computed from its layers, so a restarted client finds its job again. */
 
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { Job, LayerState } from "../../protocol/messages.ts";
@@ -17,7 +17,7 @@ import { Uploads } from "./uploads.ts";
 /** Number of jobs over the same layers that may fail transiently before the failure is thrown. */
 const MAX_FAILED_JOBS = 2;
 
-/** Returns the layer `name` as it was submitted. */
+/** Returns the tensors and the parameters with which the layer `name` was submitted. */
 type RequestOf = (name: string) => ResultOptions["request"];
 
 /** Options of {@link PareJobs}. */
@@ -50,10 +50,10 @@ export class PareJobs implements ModelPruner {
   }
 
   /**
-   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers of a round are in memory at
-   * the same time.
+   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers of a
+   * round are in memory at the same time.
    * @throws {JobFailedError} if a layer is refused, or if it fails transiently in several jobs
-   * @throws {MalformedAnswerError} if the results of several jobs are not the layers that were asked for
+   * @throws {MalformedAnswerError} if the results of several jobs are not the requested layers
    * @throws {PareError} {ConnectionError} if the edge refuses a request or cannot be reached
    */
   pruneModel(
@@ -93,7 +93,7 @@ export class PareJobs implements ModelPruner {
     }
   }
 
-  /** Yields each layer once, as soon as it is done. Layers that failed transiently or have a wrong result are submitted again in another job. */
+  /** Yields each layer once, as soon as it is done. Failed layers and wrong results are submitted in another job. */
   async *#solve(
     requests: readonly JobLayerRequest[],
     name: string | undefined,
@@ -148,7 +148,7 @@ export class PareJobs implements ModelPruner {
     return wasUnreachable;
   }
 
-  /** Downloads the result of a layer. Returns undefined if an old job's result is no longer stored, and an error if it is not the layer. */
+  /** Downloads a result. Returns undefined if that of an old job is no longer stored, and the error if it is wrong. */
   async #resultOf(
     layer: LayerState,
     requestOf: RequestOf,
@@ -168,7 +168,7 @@ export class PareJobs implements ModelPruner {
   }
 }
 
-/** Computes the idempotency key of a job. `submissionIndex` counts the jobs over these layers from 0, so that each has another key. */
+/** Computes the idempotency key of a job. `submissionIndex` counts the jobs with these layers from 0. */
 async function idempotencyKeyOf(
   job: { readonly name?: string; readonly layers: readonly JobLayerRequest[] },
   submissionIndex: number,

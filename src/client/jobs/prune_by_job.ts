@@ -1,4 +1,4 @@
-/** Prunes layers by one job at an edge: uploads their tensors, submits the job, and downloads each result when it is done. */
+/** Prunes layers by one job: uploads their tensors, submits the job, and downloads each result when it is done. */
 
 import { joinedItems, printableLine } from "../../base/texts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -10,15 +10,15 @@ import { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } fr
 import { Uploads } from "./uploads.ts";
 
 /**
- * A layer whose tensors are in memory. Layers share one blob of statistics, which is factored once, if their `hessian_upper` is the same
- * object and so are their validation statistics.
+ * A layer whose tensors are in memory. Layers share one blob of statistics, which is factored once, if their
+ * `hessian_upper` is the same object and so are their validation statistics.
  */
 export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
   /** The tensors of the layer. */
   readonly tensors: LayerTensors;
 }
 
-/** Uploads the blobs of `layers` one after the other, and returns the layers with their digests. @throws as `Uploads.uploadBlob` */
+/** Uploads the blobs of `layers` one by one, and returns the layers for a job. @throws as `Uploads.uploadBlob` */
 export async function uploadLayers(
   uploads: Uploads,
   layers: readonly LayerToUpload[],
@@ -68,7 +68,7 @@ export interface SolvedJobLayer extends PrunedLayer {
   readonly name: string;
 }
 
-/** The error codes of a layer that may succeed in another job. `cancelled` is not among them, because somebody ended that job. */
+/** The error codes of layers that may succeed in another job. `cancelled` is not one, as somebody ended that job. */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set([
   "no_device",
   "device_lost",
@@ -112,7 +112,7 @@ export class JobFailedError extends Error {
 /**
  * Prunes `layers` at an edge and yields each of them once, in the order in which they are done.
  * @throws {JobFailedError} when the job has ended, if any layer failed
- * @throws {MalformedAnswerError} if a result is not the layer that was asked for
+ * @throws {MalformedAnswerError} if a result is not the requested layer
  * @throws {PareError} {ConnectionError} as `Uploads.uploadBlob` and the methods of `Jobs`
  */
 export async function* pruneByJob(
@@ -135,7 +135,7 @@ export async function* pruneByJob(
 
 const LAYER_NAME = "layer";
 
-/** Whether a request failed at the body limit of an edge, which names the URL of its uploads, or of a proxy, which sends no problem+json. */
+/** Whether a request exceeded a body limit. An edge then names its URL for uploads, and a proxy sends no problem. */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;
   return error.uploads !== undefined || error.code === "unknown";
@@ -166,7 +166,7 @@ export async function pruneLargeLayer(
   throw new MalformedAnswerError("job: ended without a result of its layer");
 }
 
-/** Returns the HTTP status of a code. A job also has codes that are not problems of the contract, such as `cancelled`. */
+/** Returns the HTTP status of a code. Codes of jobs that are not in the contract, such as `cancelled`, have 500. */
 function statusOf(code: string): number {
   return Object.hasOwn(PROBLEMS, code) ? PROBLEMS[code as keyof typeof PROBLEMS].status : 500;
 }

@@ -1,4 +1,4 @@
-/** Uploads bodies in parts, several at the same time, to signed URLs of an edge's bucket, so that the bytes do not pass through the edge. */
+/** Uploads bodies in parts, several at once, to signed URLs of an edge's bucket, so that the bytes bypass the edge. */
 
 import * as z from "zod/mini";
 import type { CompletedUpload, Upload } from "../../protocol/messages.ts";
@@ -34,7 +34,7 @@ export interface UploadOptions {
   readonly digest?: Digest;
   /** Number of parts that are sent at the same time. @default 3 */
   readonly concurrency?: number;
-  /** An earlier upload of the same bytes to resume. If the edge no longer has it, the upload starts from the beginning. */
+  /** An earlier upload of the same bytes to resume. If the edge no longer has it, a new upload begins. */
   readonly resume?: UploadProgress;
   /** Called after each part has arrived. */
   readonly onPart?: (progress: UploadProgress) => void;
@@ -58,8 +58,8 @@ export class Uploads {
   /**
    * Uploads `source` unless the edge already stores it.
    * @returns the digest of the bytes, `sha256:HEX`, by which a job names them
-   * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the bytes have another digest
-   * @throws {ConnectionError} if a part still fails after the last attempt. The option `resume` then sends only the missing parts
+   * @throws {PareError} if the edge or the bucket refuses a request, or if the bytes have another digest
+   * @throws {ConnectionError} if a part still fails after the last attempt. `resume` then sends only the missing parts
    */
   async uploadBlob(
     source: BlobSource | Uint8Array<ArrayBuffer>,
@@ -107,7 +107,7 @@ export class Uploads {
     }
   }
 
-  /** Sends the parts that `uploadedParts` lacks, and returns all parts. If a part fails for good, the other requests are aborted. */
+  /** Sends the missing parts, and returns all parts. If a part fails for good, the other requests are aborted. */
   async #putParts(
     source: BlobSource,
     upload: Upload,
@@ -138,7 +138,7 @@ export class Uploads {
     return [...parts.values()];
   }
 
-  /** Sends one part and returns its ETag. `urls` maps part numbers to signed URLs, and is renewed if a URL has expired. */
+  /** Sends one part and returns its ETag. `urls` has the signed URLs, and is renewed if a URL has expired. */
   #putPart(
     number: number,
     bytes: Blob,
@@ -201,7 +201,7 @@ export class Uploads {
   }
 }
 
-/** Whether a part can be sent again. The bucket sends 500 when it fails itself, and 403 when the signed URL has expired. */
+/** Whether a part can be sent again. The bucket sends 500 if it fails itself, and 403 if the signed URL has expired. */
 function isTransientPartError(error: Error): error is TransientError {
   if (error instanceof ConnectionError) return error.isTransient;
   return error instanceof PareError && (error.isTransient || error.status === 500 || error.status === 403);

@@ -1,7 +1,4 @@
-/**
- * `HEAD` and `GET /v1/blobs/sha256:HEX` read blobs. A blob is a sequence of bytes that is stored under its sha-256. Uploads and jobs create
- * blobs.
- */
+/** `HEAD` and `GET /v1/blobs/sha256:HEX` read blobs, which uploads and jobs create. */
 
 import { createRoute } from "@hono/zod-openapi";
 import { OCTET_STREAM_TYPE } from "../../protocol/headers.ts";
@@ -13,7 +10,6 @@ import type { EdgeApp } from "../bindings.ts";
 import { earlyStatus, honouredRange, parseRange } from "../requests/preconditions.ts";
 import { deletedBytes, findBlob, findFreshBlob, requireBucket } from "./store.ts";
 
-/** Mounts the resource. */
 export function blobRoutes(app: EdgeApp): void {
   app.use("/v1/blobs/*", requireEdgeKey("read"));
   // Hono answers HEAD by the handler of GET.

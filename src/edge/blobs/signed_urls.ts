@@ -1,11 +1,12 @@
-/** Signs URLs of objects in the bucket (AWS Signature Version 4), so that tensors pass between clients, hosts and the bucket directly. */
+/** Signs URLs of objects in the bucket (AWS Signature Version 4), so that tensors need not pass through the Worker. */
 
 import { AwsV4Signer } from "aws4fetch";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 
 /**
- * Returns a URL with which its holder may GET or PUT the object `key` for `expiresSeconds` from now. `query` has parameters of the operation.
+ * Returns a URL that permits a GET or a PUT of the object `key` for `expiresSeconds` from now. `query` has the
+ * parameters of the operation.
  * @throws {Refusal} `unsupported`, naming the variable that is not set
  */
 export async function signedUrl(

@@ -1,6 +1,7 @@
 /**
- * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. The pointer `blobs/HEX` has the key of the bytes in its metadata.
- * It is written only after the bytes have been verified, so nobody finds wrong bytes under a digest.
+ * Stores blobs in an R2 bucket. The bytes are in an object `objects/UUID`. An empty object `blobs/HEX`, the pointer,
+ * has the key of the bytes in its metadata. The pointer is written only after the bytes have been verified, so nobody
+ * finds wrong bytes under a digest.
  */
 
 import type { EdgeBindings } from "../bindings.ts";
@@ -15,10 +16,13 @@ export const BLOB_PREFIX = "blobs/", OBJECT_PREFIX = "objects/", UPLOAD_PREFIX =
 const DEFAULT_BLOB_DAYS = 7;
 
 /**
- * On the last day of its lifetime a blob is reported as missing, so a client that finds a blob has at least a day to use it. Uploads and
- * signed URLs also expire within this time.
+ * On the last day of its lifetime a blob is reported as missing, so a client that finds a blob has at least a day to
+ * use it. Uploads and signed URLs also expire within this time.
  */
 export const GRACE_MILLISECONDS = DAY_MILLISECONDS;
+
+/** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
+export const MAX_CONCURRENT_LOOKUPS = 6;
 
 export interface StoredBlob {
   readonly digest: Digest;
@@ -36,7 +40,7 @@ export function requireBucket(env: EdgeBindings): R2Bucket {
   return env.BLOBS;
 }
 
-/** Returns the lifetime of blobs in milliseconds. @throws {RangeError} if `EDGE_BLOB_DAYS` is not a whole number of at least 2 */
+/** Returns the lifetime of blobs in milliseconds. @throws {RangeError} if `EDGE_BLOB_DAYS` is invalid */
 export function blobLifetime(env: EdgeBindings): number {
   return wholeNumber(env, "EDGE_BLOB_DAYS", DEFAULT_BLOB_DAYS, 2) * DAY_MILLISECONDS;
 }
@@ -45,13 +49,13 @@ export function newObjectKey(): string {
   return OBJECT_PREFIX + crypto.randomUUID();
 }
 
-/** Returns the blob with this digest, or undefined if it does not exist. Its bytes are not looked up, and may be missing. */
+/** Returns the blob with this digest, or undefined if there is none. Its bytes may be missing. */
 export async function findBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const pointer = await requireBucket(env).head(pointerKey(digest));
   return pointer ? readPointer(pointer) : undefined;
 }
 
-/** Returns the blob with this digest if its bytes exist and it will exist for at least another day ({@link GRACE_MILLISECONDS}). */
+/** Returns the blob with this digest if its bytes exist and will exist for at least {@link GRACE_MILLISECONDS}. */
 export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const blob = await findBlob(env, digest);
   return blob && isFresh(env, blob) && await requireBucket(env).head(blob.key) ? blob : undefined;
@@ -63,8 +67,8 @@ export function isFresh(env: EdgeBindings, { stored }: StoredBlob): boolean {
 }
 
 /**
- * Makes the bytes at `key`, whose digest is verified, the blob with this digest. If a blob exists that is not on its last day, the new bytes
- * are deleted, and that blob is returned.
+ * Makes the bytes at `key`, whose digest is verified, the blob with this digest. If such a blob exists already and is
+ * not on its last day, deletes the new bytes and returns the existing blob.
  * @throws {Refusal} `not_found` if the bytes were deleted before they became a blob
  */
 async function publishBlob(
@@ -89,7 +93,7 @@ async function publishBlob(
 }
 
 /**
- * Hashes the bytes at `key` and makes them the blob with this digest. If the bytes have another digest, they are deleted.
+ * Hashes the bytes at `key` and makes them the blob with this digest. Bytes with another digest are deleted.
  * @throws {Refusal} `digest_mismatch` with `expected` and `got`, or `not_found` if there are no bytes
  */
 export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string): Promise<StoredBlob> {
@@ -114,7 +118,7 @@ function pointerKey(digest: Digest): string {
   return BLOB_PREFIX + digest.replace(/^sha256:/, "");
 }
 
-/** Returns the blob that a pointer names. Undefined if its metadata is incomplete, so that the next upload replaces the pointer. */
+/** Returns the blob of a pointer, or undefined if its metadata is incomplete. The next upload then replaces it. */
 export function readPointer(pointer: R2Object): StoredBlob | undefined {
   const { key, size } = pointer.customMetadata ?? {};
   if (key === undefined || size === undefined) return undefined;
@@ -126,7 +130,7 @@ export function readPointer(pointer: R2Object): StoredBlob | undefined {
   };
 }
 
-/** The extension of Web Crypto that only the Workers runtime has. */
+/** The class of Web Crypto that only the Workers runtime has. */
 interface StreamingCrypto {
   readonly DigestStream: new (
     algorithm: "SHA-256",

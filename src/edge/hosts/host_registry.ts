@@ -1,6 +1,7 @@
 /**
- * The registry of GPU hosts, which are alive while they send heartbeats, and the choice of the host for each layer of a job. A layer goes to
- * the least busy host that has its statistics, or will have them from a reserved layer.
+ * The registry of GPU hosts, which are alive while they send heartbeats. It also chooses the host for each layer of a
+ * job: the least busy one, preferably with a free place and with the layer's statistics, which the host may also get
+ * for another reserved layer.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";
@@ -15,7 +16,7 @@ export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;
 /** A host that has sent no heartbeat for this long is removed from the database. */
 const REMOVE_MILLISECONDS = 600_000;
 
-/** A reservation expires after this time, in case it was never released. No attempt at a layer takes longer. */
+/** A reservation that was never released expires after this time. No attempt at a layer takes longer. */
 const RESERVATION_MILLISECONDS = 3_600_000;
 
 export interface ChosenHost {
@@ -24,7 +25,7 @@ export interface ChosenHost {
 }
 
 interface Candidate extends EdgeHost {
-  /** How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by its capacity. */
+  /** The number of the host's layers or of its reservations, whichever is larger, divided by its capacity. */
   readonly load: number;
   readonly hasStatistics: boolean;
 }
@@ -54,7 +55,7 @@ export class HostRegistry implements Nonces {
     this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
   }
 
-  /** Removes a host that deregisters or has failed, and its reservations. The host gets no layers until its next heartbeat. */
+  /** Removes a host and its reservations. If it has failed, it gets no layers until its next heartbeat. */
   deregister(id: string): void {
     this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
     this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);
@@ -97,7 +98,7 @@ export class HostRegistry implements Nonces {
     this.#sql.exec("DELETE FROM reservations WHERE task = ?", task);
   }
 
-  /** Remembers the nonce of a ticket for all instances of the Worker. Returns false if it was used before, or if there is no room for it. */
+  /** Remembers the nonces of tickets for all instances of the Worker. */
   rememberNonce(nonce: string, expires: number, now: number): boolean {
     return this.#nonces.rememberNonce(nonce, expires, now);
   }

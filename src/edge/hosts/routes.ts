@@ -1,7 +1,4 @@
-/**
- * The routes of `/v1/hosts`. GPU hosts register themselves here, and operators list the hosts that are alive. A host's request carries a
- * ticket instead of an API key. A ticket is a signature with the secret that edge and hosts share.
- */
+/** The routes of `/v1/hosts`. Hosts register themselves here with tickets, and operators list the hosts. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -11,7 +8,7 @@ import { json, routeConfig } from "../../protocol/resources/operation.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../requests/body_length.ts";
-import { clientLeft } from "../requests/read_body.ts";
+import { cacheBody } from "../requests/read_body.ts";
 import type { EdgeApp, EdgeEnv } from "../bindings.ts";
 import { findRegistry, requireHostSecret } from "../settings.ts";
 
@@ -38,7 +35,6 @@ const deregister = createRoute({
   responses: { 204: { description: "The host is no longer registered" } },
 });
 
-/** Mounts the resources. */
 export function hostRoutes(app: EdgeApp): void {
   app.use("/v1/hosts", requireEdgeKey("metrics"));
   app.use("/v1/hosts/:id", async (c, next) => {
@@ -60,16 +56,11 @@ export function hostRoutes(app: EdgeApp): void {
   );
 }
 
-/** Checks the ticket of a host's request. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */
+/** Checks a host's ticket. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = requireHostSecret(c.env);
   limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");
-  // The request caches the body, because the handler parses it later.
-  const body = new Uint8Array(
-    await c.req.arrayBuffer().catch((cause) => {
-      throw clientLeft(cause);
-    }),
-  );
+  const body = new Uint8Array(await cacheBody(c));
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
   await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));
 }

@@ -1,4 +1,4 @@
-/** One attempt to solve one layer of a job. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded. */
+/** One attempt at a layer. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded. */
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Digest } from "../../protocol/digest.ts";
@@ -12,10 +12,10 @@ import { askHost, cancelTask } from "./host_client.ts";
 import type { JobBlobs, JobContext } from "./job_context.ts";
 import type { Attempt } from "./job_record.ts";
 
-/** The longest time of one task, including the transfer of its tensors. After that, the layer is tried at another host. */
+/** The longest time of a task, including the transfer of its tensors. After that, the attempt fails. */
 const ATTEMPT_MILLISECONDS = 30 * 60_000;
 
-/** The first and the longest pause, in milliseconds, between two requests for a free host or for the state of a task. */
+/** The first and the longest pause between two requests for a free host or for the state of a task, in milliseconds. */
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
 /** The largest number of attempts at a layer. If five hosts fail on a layer, the layer itself is the likely cause. */
@@ -60,7 +60,7 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   }
 }
 
-/** Ends an attempt that found only busy hosts. The last one records the error of the layer. @throws {HostBusyError} if another may follow */
+/** Ends an attempt that found only busy hosts. @throws {HostBusyError} if another attempt may follow */
 async function endBusyAttempt(
   error: HostBusyError,
   position: number,
@@ -72,7 +72,7 @@ async function endBusyAttempt(
   await record.settleLayer(position, { error: { code: "busy", detail } });
 }
 
-/** Lets the host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
+/** Lets a host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
 async function solveAt(
   host: ChosenHost,
   taskId: string,
@@ -127,7 +127,7 @@ async function awaitTask(
   }
 }
 
-/** Returns the signed URL and the digest of a blob that a task reads. @throws {TaskRefusedError} if the blob does not exist */
+/** Returns the signed URL and the digest of a blob. @throws {TaskRefusedError} if the blob does not exist */
 async function signedSource(blobs: JobBlobs, digest: Digest): Promise<TaskRequest["weight"]> {
   const url = await blobs.readUrl(digest);
   if (url === undefined) throw new TaskRefusedError("not_found", `blob ${digest} is not stored`);

@@ -1,6 +1,6 @@
 /**
- * Streams the state of a job as server-sent events. The first and the last event, `job`, have the whole job. In between, an event `layer`
- * is sent for each layer that changes.
+ * Streams the state of a job as server-sent events. The first and the last event, `job`, have the whole job. In
+ * between, an event `layer` is sent for each layer that changes.
  */
 
 import type { SSEStreamingApi } from "hono/streaming";

@@ -1,4 +1,4 @@
-/** Reads and checks the answer of a GPU host about a task. Another server may be at the address of the host. */
+/** Reads and checks the answer of a host about a task. Another server may be at the address of the host. */
 
 import { z } from "zod";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
@@ -23,7 +23,7 @@ export class HostBusyError extends Error {
 /** A host could not be reached, or cannot work. The failure is transient, because another host may succeed. */
 export class HostFailedError extends Error {
   override name = "HostFailedError";
-  /** Whether no working host seems to be at the address. A host that answers with a problem is alive, and stays available to other clients. */
+  /** Whether the host must be deregistered, because the answer is missing or is not that of the registered host. */
   readonly isGone: boolean;
 
   constructor(message: string, { isGone = false, ...options }: ErrorOptions & { isGone?: boolean } = {}) {
@@ -35,7 +35,7 @@ export class HostFailedError extends Error {
 /** The largest answer in bytes. The answer about a finished task takes less than 2 KiB. */
 const MAX_ANSWER_BYTES = 64 * 2 ** 10;
 
-/** The codes that are permanent: the layer or its parameters are at fault. Their details describe the client's own data. */
+/** The permanent codes. The layer or its parameters are at fault, and the detail describes the client's own data. */
 const LAYER_CODES: readonly string[] = [
   "malformed_safetensors",
   "truncated_body",
@@ -50,7 +50,7 @@ const LAYER_CODES: readonly string[] = [
 
 const hostProblemSchema = z.object({ code: z.string(), detail: z.string() });
 
-/** Reads the state of a task from the answer of the host `name`. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
+/** Reads the state of a task from an answer. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
 export async function readTaskAnswer(response: Response, name: string): Promise<TaskAnswer> {
   const { status } = response, text = await readText(response, name), json = tryParseJson(text);
   if (response.ok) {
@@ -69,7 +69,7 @@ export async function readTaskAnswer(response: Response, name: string): Promise<
     // The detail of the host has the internal address of the blob.
     throw new TaskRefusedError(code, "the host read a blob whose bytes do not have its digest");
   }
-  // Status 401 means that the host has restarted. The ticket names the id of the earlier process.
+  // Status 401 means that the host has restarted, because the ticket names the id of the earlier process.
   throw new HostFailedError(`${name}: ${status} ${code} ${detail}`, { isGone: status === 401 });
 }
 

@@ -6,14 +6,13 @@ import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { HostFailedError, readTaskAnswer } from "./host_answer.ts";
 
-/** The secret and the function with which hosts are called. */
 export interface HostTransport {
   /** The secret with which the edge signs the ticket of each request. */
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
-/** The seconds for which a host may delay its answer. A Worker waits for the headers of at most six answers at a time, so they are few. */
+/** The seconds for which a host may delay its answer, few because a Worker waits for at most six answers at once. */
 const WAIT_SECONDS = 2;
 
 /** If a host has not answered after this number of milliseconds, it has failed. */

@@ -1,4 +1,4 @@
-/** The services with which the Workflow runs one job. Tests replace them. */
+/** The services that the Workflow of a job uses. Tests replace them. */
 
 import type { Digest } from "../../protocol/digest.ts";
 import { sleep } from "../../base/waiting.ts";
@@ -12,7 +12,6 @@ import type { Remote } from "../runtime.ts";
 import type { HostTransport } from "./host_client.ts";
 import type { ObservedJob } from "./observed_job.ts";
 
-/** The services of one job. */
 export interface JobContext {
   readonly job: string;
   readonly record: Remote<ObservedJob>;
@@ -32,7 +31,7 @@ export interface JobBlobs {
   /** Returns the key of a new object and a signed URL to write it. */
   writeUrl(): Promise<{ key: string; url: string }>;
   /**
-   * Makes the object at `key` the blob with this digest, which is verified, because a host has computed it.
+   * Makes the object at `key` the blob with this digest. The digest is verified, because a host has computed it.
    * @returns false if the object does not exist, has another size than `bytes`, or has another digest
    */
   publish(key: string, digest: Digest, bytes: number): Promise<boolean>;

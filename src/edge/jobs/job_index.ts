@@ -1,10 +1,10 @@
-/** The newest known summaries of one client's jobs. Only those of unfinished jobs have to be renewed (`listJobs` in `routes.ts`). */
+/** The summaries of one client's jobs. Only those of unfinished jobs have to be renewed (`listJobs` in `routes.ts`). */
 
 import type { JobList, JobSummary } from "../../protocol/messages.ts";
 import type { JobListQuery } from "../../protocol/resources/jobs.ts";
 import type { SqlStorage } from "../runtime.ts";
 
-/** The jobs of one client, stored in SQL. The Durable Objects of the binding `JOB_INDEXES` have the methods of this class. */
+/** The jobs of one client, stored in SQL. The Durable Objects of the binding `JOB_INDEXES` have these methods. */
 export class JobIndex {
   readonly #sql: SqlStorage;
   readonly #now: () => number;
@@ -55,7 +55,7 @@ export class JobIndex {
     return rows.map(({ id }) => String(id));
   }
 
-  /** Returns a page of jobs, newest first. A cursor has the time and the id of a job, so that new jobs do not move the pages. */
+  /** Returns a page of jobs, newest first. A cursor has the time and id of a job, so new jobs do not move the pages. */
   page({ state, limit, cursor }: JobListQuery): JobList {
     const [created, id] = cursor?.split("-") ?? [Number.MAX_SAFE_INTEGER, ""];
     const rows = this.#sql.exec(

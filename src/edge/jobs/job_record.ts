@@ -1,6 +1,6 @@
 /**
- * The record of one job. The record stores the attempts and the outcome of each layer. Each change
- * increases the version number of the job. A layer with an outcome is _settled_ and does not change any more. `run_job.ts` runs the job.
+ * The record of one job, with the attempts and the outcome of each layer. Each change increases the version number of
+ * the job. A layer with an outcome is _settled_ and does not change any more.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -24,7 +24,7 @@ export interface Attempt {
   readonly layer: JobLayer;
   /** The number of the attempt, counted from 1. */
   readonly number: number;
-  /** The id of the host of the attempt before, if there was one. That attempt failed or was interrupted. */
+  /** The id of the host of the previous attempt, which failed or was interrupted. */
   readonly lastHost?: string;
 }
 
@@ -33,7 +33,6 @@ export type JobMatch = "absent" | "same" | "conflict";
 
 const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };
 
-/** The record of one job, stored in SQL. */
 export class JobRecord {
   readonly #sql: SqlStorage;
   readonly #now: () => number;
@@ -122,7 +121,7 @@ export class JobRecord {
     return { layer: JSON.parse(String(row.spec)), number, lastHost };
   }
 
-  /** Records the host to which the current attempt at a layer is given. */
+  /** Records the host of the current attempt at a layer. */
   assignHost(position: number, host: string): void {
     if (!this.isWanted(position)) return;
     const [row] = this.#sql.exec("SELECT host FROM layers WHERE position = ?", position).toArray();
@@ -131,7 +130,7 @@ export class JobRecord {
     this.#sql.exec("UPDATE layers SET host = ?, version = ? WHERE position = ?", host, version, position);
   }
 
-  /** Whether the layer is still to be solved. False once the layer is settled. Cancelling the job settles its layers. */
+  /** Whether the layer is not settled yet. */
   isWanted(position: number): boolean {
     if (!this.#exists()) return false;
     const [row] = this.#sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
@@ -178,7 +177,7 @@ export class JobRecord {
     return Number(row.count);
   }
 
-  /** Whether the job exists. The tables are created only with the job, so a request for an unknown job stores nothing. */
+  /** Whether the job exists. Its tables are created with it, so a request for an unknown job stores nothing. */
   #exists(): boolean {
     return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }

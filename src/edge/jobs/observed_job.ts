@@ -1,6 +1,6 @@
 /**
- * The record of a job together with everything that depends on time: waiting for a change of the record, the time since the last progress,
- * and deletion at the end of the lifetime.
+ * The record of a job together with everything that depends on time: waiting for a change of the record, the time since
+ * the last progress, and deletion at the end of the lifetime.
  */
 
 import type { JobRequest } from "../../protocol/resources/jobs.ts";
@@ -15,8 +15,7 @@ import {
 } from "./job_record.ts";
 
 /**
- * The record of one job, with the functions that need a clock. The Durable Objects of the binding `JOB_RECORDS` have the methods of this
- * class. `JobRecord` describes the methods that both classes have.
+ * The methods of the Durable Objects of the binding `JOB_RECORDS`. `JobRecord` describes those that both classes have.
  */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];
@@ -49,8 +48,8 @@ export class ObservedJob {
   }
 
   /**
-   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or undefined if there
-   * is no job.
+   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or
+   * undefined if there is no job.
    */
   async waitForChanges(version: number, milliseconds: number): Promise<VersionedJob | undefined> {
     const changes = this.#record.changesAfter(version);
@@ -98,7 +97,7 @@ export class ObservedJob {
     this.#notifyWaiting();
   }
 
-  /** Returns the milliseconds since the Workflow of the job last called this object, or since the runtime loaded the object. */
+  /** Returns the milliseconds since the Workflow last called this object, or since the runtime loaded the object. */
   millisecondsSinceProgress(): number {
     return Date.now() - this.#progressTime;
   }

@@ -1,4 +1,4 @@
-/** The routes of `/v1/jobs`. The id of a job is derived from its idempotency key, so a repeated request finds the same job. */
+/** The routes of `/v1/jobs`. A job's id comes from its idempotency key, so repeated requests find the same job. */
 
 import pMap from "p-map";
 import { createRoute } from "@hono/zod-openapi";
@@ -8,7 +8,7 @@ import type { EdgeApp, EdgeBindings } from "../bindings.ts";
 import { streamJobEvents } from "./events.ts";
 import type { VersionedJob } from "./job_record.ts";
 import type { ObservedJob } from "./observed_job.ts";
-import { findBlob, isFresh } from "../blobs/store.ts";
+import { findBlob, isFresh, MAX_CONCURRENT_LOOKUPS } from "../blobs/store.ts";
 import { requireJsonBody } from "../requests/body_length.ts";
 import { earlyStatus } from "../requests/preconditions.ts";
 import type { Remote, WorkflowInstance } from "../runtime.ts";
@@ -30,13 +30,12 @@ import { routeConfig } from "../../protocol/resources/operation.ts";
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
 
-/** A Workflow that has not called the record of its job for this long does not run. An attempt calls it at least every half minute. */
+/** A Workflow that has not called its job's record for this long has stopped. It normally calls every ten seconds. */
 const DEFAULT_SILENCE_SECONDS = 60;
 
 /** The largest request in bytes. It has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
-/** Mounts the resources. */
 export function jobRoutes(app: EdgeApp): void {
   // The pattern also matches /v1/jobs itself.
   app.use("/v1/jobs/*", requireEdgeKey("jobs"), requireJsonBody(MAX_JOB_BYTES, "the job"));
@@ -76,8 +75,9 @@ export function jobRoutes(app: EdgeApp): void {
 }
 
 /**
- * Creates the record of the job and then its Workflow. A repeated request creates a missing Workflow, and restarts one without progress.
- * @throws {Refusal} `unsupported` without a binding, `not_found` without a blob, or `idempotency_conflict` if the job has another request
+ * Creates the record of a job and its Workflow. A repeated request creates a missing Workflow, or restarts a stopped
+ * one.
+ * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob is, or `idempotency_conflict`
  */
 async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
@@ -101,12 +101,8 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
   await JOBS.create({ id, params: { job: id } });
 }
 
-/** The number of blobs that are looked up at once. A Worker can wait for six answers of R2 at a time. */
-const MAX_CONCURRENT_LOOKUPS = 6;
-
 /**
- * Checks that the blobs of a new job exist and will exist for at least another day. Otherwise a layer would fail only after a host had been
- * chosen for it.
+ * Checks that the blobs of a new job exist and will exist for at least another day.
  * @throws {Refusal} `not_found` with the digest in the member `blob`, and the layer that names the blob
  */
 async function requireBlobs(env: EdgeBindings, { layers }: JobRequest): Promise<void> {
@@ -124,7 +120,7 @@ async function requireBlobs(env: EdgeBindings, { layers }: JobRequest): Promise<
   await pMap(users, requireBlob, { concurrency: MAX_CONCURRENT_LOOKUPS });
 }
 
-/** Whether the Workflow of a job has stopped before the job has ended. A queued Workflow has not started yet, so it has not stopped. */
+/** Whether the Workflow of a job stopped before the job had ended. A queued Workflow has not started yet. */
 async function isAbandoned(
   env: EdgeBindings,
   record: Remote<ObservedJob>,
@@ -149,7 +145,6 @@ async function requireJob(env: EdgeBindings, client: string, id: string): Promis
   return job;
 }
 
-/** Returns the headers of an answer with a job. */
 function jobHeaders({ job: { state }, version }: VersionedJob): Record<string, string> {
   return {
     ETag: `"${version}"`,
@@ -167,7 +162,7 @@ async function hexDigest(value: unknown): Promise<string> {
 /** The number of records that are asked for their summaries at once. */
 const MAX_CONCURRENT_RECORDS = 32;
 
-/** Returns a page of a client's jobs, with their current states. @throws {Refusal} `unsupported` if a binding is missing */
+/** Returns a page of a client's jobs in their current states. @throws {Refusal} `unsupported` without a binding */
 export async function listJobs(env: EdgeBindings, client: string, query: JobListQuery): Promise<JobList> {
   const index = findJobIndex(env, client), ids = await index.unfinished();
   const summaries = await pMap(ids, (id) => findJob(env, id).summary(), {

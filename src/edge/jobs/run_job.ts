@@ -1,4 +1,4 @@
-/** Runs a job as a Workflow with one step per layer. An interrupted run continues with the layers that have no outcome in the job's record. */
+/** Runs a job as a Workflow with one step per layer. An interrupted run continues with the unsettled layers. */
 
 import { messageOf } from "../../base/errors.ts";
 import { logFailure } from "../problems.ts";
@@ -6,10 +6,9 @@ import type { StepConfig, WorkflowStep } from "../runtime.ts";
 import { attemptLayer, MAX_ATTEMPTS } from "./attempt.ts";
 import type { JobContext } from "./job_context.ts";
 
-/** The number of layers that run at once. More layers than places at the hosts would only wait there and be polled for. */
+/** The number of layers that run at once. More layers than places at the hosts would only wait and cost requests. */
 const MAX_CONCURRENT_LAYERS = 32;
 
-/** The retries of a layer. */
 const LAYER_STEP: StepConfig = {
   retries: { limit: MAX_ATTEMPTS - 1, delay: "2 seconds", backoff: "exponential" },
   timeout: "60 minutes",

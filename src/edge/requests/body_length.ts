@@ -1,4 +1,4 @@
-/** Checks the size of bodies by their Content-Length. Cloudflare would refuse large bodies too, but cannot name the URL for uploads. */
+/** Checks the size of bodies by their Content-Length, and names the URL for uploads if they are too large. */
 
 import type { Context, MiddlewareHandler } from "hono";
 import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
@@ -6,22 +6,16 @@ import { requireNoEncoding } from "../../protocol/headers.ts";
 import { Refusal, tooLarge } from "../../protocol/refusal.ts";
 import type { EdgeEnv } from "../bindings.ts";
 import { wholeNumber } from "../settings.ts";
-import { clientLeft } from "./read_body.ts";
+import { cacheBody } from "./read_body.ts";
 
-/** The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes about 600 kB. */
+/** The largest JSON body in bytes. The largest body of a regular client lists 10,000 uploaded parts in about 600 kB. */
 export const MAX_JSON_BODY_BYTES = 2 ** 20;
 
-/** Returns middleware that checks the size of a JSON body, and refuses invalid UTF-8, whose bytes the parser would replace. */
+/** Returns middleware that limits a JSON body, and refuses invalid UTF-8, whose bytes the parser would replace. */
 export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
     limitBody(c, limit, subject);
-    if (c.req.raw.body) {
-      // The request caches the body, because the handler parses it later.
-      const body = await c.req.arrayBuffer().catch((cause) => {
-        throw clientLeft(cause);
-      });
-      requireUtf8(body);
-    }
+    if (c.req.raw.body) requireUtf8(await cacheBody(c));
     await next();
   };
 }
@@ -40,8 +34,8 @@ function requireUtf8(body: ArrayBuffer): void {
 
 /**
  * Returns the Content-Length of the request in bytes, or 0 if it has no body.
- * @throws {Refusal} `unsupported_media_type` if the body is compressed, `length_required`, or `too_large` with `limit` and the URL of
- * `uploads` if the deployment has a bucket
+ * @throws {Refusal} `unsupported_media_type` if the body is compressed, `length_required`, or `too_large` with `limit`
+ * and the URL of `uploads` if the deployment has a bucket
  */
 export function requireBodyLength(c: Context<EdgeEnv>): number {
   if (!c.req.raw.body) return 0;
@@ -61,7 +55,7 @@ export function requireBodyLength(c: Context<EdgeEnv>): number {
 }
 
 /**
- * Does {@link requireBodyLength}, and checks that the body has at most `limit` bytes. `subject` names the body in the error.
+ * Checks the body as {@link requireBodyLength} does, and that it has at most `limit` bytes. Errors name `subject`.
  * @throws {Refusal} `length_required`, or `too_large` with `limit`
  */
 export function limitBody(c: Context<EdgeEnv>, limit: number, subject: string): void {

@@ -1,6 +1,6 @@
 /**
- * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13), and its Range header (section
- * 14.2). The resources of the edge have no times of modification, so conditions on dates never hold.
+ * Evaluates the conditional headers and the Range header of a request (RFC 9110, sections 13 and 14.2). Headers with
+ * times of modification are ignored, because the resources of the edge have none.
  */
 
 import type { HonoRequest } from "hono";
@@ -26,7 +26,7 @@ export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | und
   return ifNoneMatch.trim() === "*" || tags.includes(etag) ? 304 : undefined;
 }
 
-/** Returns the header `Range`, unless `If-Range` has another ETag, because the client then has a part of other bytes. */
+/** Returns the header `Range`, or undefined if the client has a part of other bytes by its `If-Range`. */
 export function honouredRange(request: HonoRequest, etag: string): string | undefined {
   const condition = request.header("If-Range");
   return condition === undefined || condition.trim() === etag ? request.header("Range") : undefined;
@@ -42,7 +42,7 @@ export interface ByteRange {
   readonly length: number;
 }
 
-/** Returns the range that the header requests of `size` bytes, undefined for the whole body, or "unsatisfiable" outside of the body. */
+/** Returns the range of `size` bytes, undefined for the whole body, or "unsatisfiable" outside of the body. */
 export function parseRange(
   header: string | undefined,
   size: number,

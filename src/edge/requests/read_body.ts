@@ -1,4 +1,4 @@
-/** Reads whole request bodies, and recognises clients that disconnect in the middle of a body. They are not a fault of the edge. */
+/** Reads whole request bodies, and recognises clients that disconnect in the middle of a body. */
 
 import type { Context } from "hono";
 import { EDGE_BODY_SECONDS } from "../../protocol/limits.ts";
@@ -29,7 +29,7 @@ export async function readBody(
       filled += chunk.value.byteLength;
     }
   } catch (cause) {
-    if (!isLate) throw clientLeft(cause);
+    if (!isLate) throw disconnectRefusal(cause);
   } finally {
     clearTimeout(timer);
   }
@@ -39,12 +39,18 @@ export async function readBody(
   throw new Refusal("truncated_body", arrived);
 }
 
-/** Whether the client has closed the connection. */
-export function hasClientLeft(c: Context<EdgeEnv>): boolean {
+/** Returns the body of the request, and caches it for the handler. @throws {Refusal} `truncated_body` if it ends early */
+export async function cacheBody(c: Context<EdgeEnv>): Promise<ArrayBuffer> {
+  return await c.req.arrayBuffer().catch((cause) => {
+    throw disconnectRefusal(cause);
+  });
+}
+
+export function hasDisconnected(c: Context<EdgeEnv>): boolean {
   return c.req.raw.signal.aborted;
 }
 
-/** Returns the refusal for a client that has disconnected. Nobody reads the answer, but the log has its code. */
-export function clientLeft(cause: unknown): Refusal {
+/** Returns the refusal for a client that has disconnected, which is not logged as a fault of the edge. */
+export function disconnectRefusal(cause: unknown): Refusal {
   return new Refusal("truncated_body", "the client disconnected before the end of its request", { cause });
 }

@@ -1,6 +1,5 @@
 /**
- * Refuses methods that a known path does not have, before anything else happens to the request. Otherwise the edge would forward such a
- * request to a host, or answer that the path is unknown.
+ * Refuses methods that a known path does not have, instead of forwarding them or answering that the path is unknown.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
@@ -9,15 +8,15 @@ import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeApp, EdgeEnv } from "../bindings.ts";
 import { edgeProblemResponse } from "../problems.ts";
 
-/** Returns middleware that answers 405 with the header Allow. It knows every resource that is mounted on or described by `app`. */
+/** Returns middleware that answers 405 with the header Allow, for all resources that `app` has or describes. */
 export function requireMethod(app: EdgeApp): MiddlewareHandler<EdgeEnv> {
   let router: TrieRouter<string> | undefined;
   return async (c, next) => {
     router ??= routerOf(app);
-    const known = new Set(router.match("ALL", c.req.path)[0].map(([method]) => method));
-    if (known.has("GET")) known.add("HEAD");
-    if (known.size === 0 || known.has(c.req.method)) return await next();
-    return notAllowed(c, [...known].toSorted().join(", "));
+    const methods = new Set(router.match("ALL", c.req.path)[0].map(([method]) => method));
+    if (methods.has("GET")) methods.add("HEAD");
+    if (methods.size === 0 || methods.has(c.req.method)) return await next();
+    return notAllowed(c, [...methods].toSorted().join(", "));
   };
 }
 

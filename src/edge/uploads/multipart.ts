@@ -1,4 +1,4 @@
-/** Implements uploads with the multipart uploads of R2. Every step is idempotent, so a client can repeat a request whose answer was lost. */
+/** Implements uploads with the multipart uploads of R2. A client can repeat every request whose answer was lost. */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Upload } from "../../protocol/messages.ts";
@@ -16,10 +16,10 @@ const DEFAULT_PART_BYTES = 64 * 2 ** 20;
 /** The smallest part in bytes that R2 accepts, except for the last one. */
 const MIN_PART_BYTES = 5 * 2 ** 20;
 
-/** The lifetime of the signed URLs in seconds. At 1 MB/s, 16 GiB take less than five hours, so there is time to repeat some parts. */
+/** The lifetime of the signed URLs in seconds. At 1 MB/s, 16 GiB take less than five hours. */
 const URL_SECONDS = 6 * 3600;
 
-/** The codes of the R2 errors that a client causes. The upload or a part does not exist, or parts have wrong sizes. */
+/** The codes of the R2 errors that a client causes: the upload or a part does not exist, or parts have wrong sizes. */
 const CLIENT_ERROR_CODES = /\((10024|10025|10011|10048)\)\s*$/;
 
 /**
@@ -47,7 +47,7 @@ export async function describeUpload(env: EdgeBindings, client: string, id: stri
 
 /**
  * Joins the parts, and makes the result a blob if its size and digest are right. Otherwise deletes the upload.
- * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, or `invalid_parameter` if `parts` are not its parts
+ * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, `invalid_parameter` for bad parts
  */
 export async function completeUpload(
   env: EdgeBindings,
@@ -75,8 +75,8 @@ export async function completeUpload(
 }
 
 /**
- * Deletes an upload and its parts. Joined parts stay, because a request that completes the upload may be about to make them a blob. If no
- * request does, garbage collection deletes them.
+ * Deletes an upload and its parts. Joined parts stay, because another request may be about to make them a blob. If none
+ * does, garbage collection deletes them.
  * @throws {Refusal} `not_found` if `client` has no such upload
  */
 export async function abortUpload(env: EdgeBindings, client: string, id: string): Promise<void> {

@@ -1,7 +1,4 @@
-/**
- * The routes of `/v1/uploads`, for uploads of large bodies. Clients send the parts to signed URLs of the bucket, so the bytes do not pass
- * through the Worker.
- */
+/** The routes of `/v1/uploads`. Clients send the parts to signed URLs of the bucket, past the Worker. */
 
 import { createRoute } from "@hono/zod-openapi";
 import { requireClient, requireEdgeKey } from "../auth.ts";
@@ -18,7 +15,6 @@ import {
   RENEW_UPLOAD,
 } from "../../protocol/resources/uploads.ts";
 
-/** Mounts the resources. */
 export function uploadRoutes(app: EdgeApp): void {
   // The pattern also matches /v1/uploads itself.
   app.use("/v1/uploads/*", requireEdgeKey("uploads"), requireJsonBody(MAX_JSON_BODY_BYTES, "the body"));
@@ -47,7 +43,7 @@ export function uploadRoutes(app: EdgeApp): void {
   });
 }
 
-/** Checks the declared size of a blob that is stored already. @throws {Refusal} `invalid_parameter` if the size is wrong */
+/** Checks the declared size of a blob that exists already. @throws {Refusal} `invalid_parameter` if it is wrong */
 function requireSize(stored: number, declared: number): void {
   if (stored === declared) return;
   const detail = `must be ${stored}, because the blob with this digest has ${stored} bytes`;

@@ -1,4 +1,4 @@
-/** The record of an upload in progress. It is stored in the bucket, because the instances of the Worker share no memory. */
+/** The record of an upload in progress, in the bucket, because the instances of the Worker share no memory. */
 
 import { z } from "zod";
 import { digestSchema } from "../../protocol/resources/fields.ts";
@@ -34,7 +34,7 @@ export async function findRecord(bucket: R2Bucket, id: string): Promise<UploadRe
   return object ? recordSchema.safeParse(tryParseJson(await object.text())).data : undefined;
 }
 
-/** Returns the record of upload `id`. @throws {Refusal} `not_found` if `client` has none, so that no client finds the uploads of another */
+/** Returns the record of upload `id`. @throws {Refusal} `not_found` also if the upload belongs to another client */
 export async function readRecord(bucket: R2Bucket, client: string, id: string): Promise<UploadRecord> {
   const record = await findRecord(bucket, id);
   if (record?.client !== client) throw new Refusal("not_found", `there is no upload ${id}`);

@@ -1,6 +1,6 @@
 /**
- * Encodes a context and a continuation as token ids, by the rule of lm-evaluation-harness for causal models, so that likelihoods are
- * comparable with published ones. No special tokens are added.
+ * Encodes a context and a continuation as token ids, by the rule of lm-evaluation-harness for causal models. No special
+ * tokens are added.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
@@ -13,11 +13,12 @@ export interface LikelihoodRequest {
 }
 
 /**
- * Encodes a request. White space at the end of the context counts as part of the continuation. Context and continuation are
- * encoded as one text. If the context alone has n tokens, the continuation starts after the first n tokens of the text. If the
- * request is too long, tokens are removed from the start of the context.
+ * Encodes a request. White space at the end of the context counts as part of the continuation. Context and continuation
+ * are encoded as one text. If the context alone has n tokens, the continuation starts after the first n tokens of the
+ * text. If the request is too long, tokens are removed from the start of the context.
  * @param maxTokens the limit for the tokens of a window
- * @throws {RangeError} if the context or the continuation has no tokens, or if the continuation alone has more than `maxTokens`
+ * @throws {RangeError} if the context or the continuation has no tokens, or if the continuation alone has more than
+ * `maxTokens`
  */
 export function encodeRequest(
   tokenizer: Tokenizer,
@@ -39,14 +40,14 @@ export function encodeRequest(
   return { tokens: allTokens.subarray(Math.max(0, last - maxTokens), last), targets };
 }
 
-/** A request joins a bucket only if its length is at least this share of the longest request in the bucket. This limits the padding. */
+/** The smallest share of the length of a bucket's longest request that its shortest may have. It limits the padding. */
 const MIN_LENGTH_RATIO = 0.75;
 
 /**
- * Divides the indices of `lengths` into buckets of similar length. The requests of a bucket are padded to the same length and run through
- * the model together, which loads the weights of the whole model once per bucket. Few buckets load less data, and many buckets need less
- * padding. The longest requests come first, both in the list of buckets and in each bucket.
- * @param maxTokens the limit for the tokens of a bucket, including the padding. A request that exceeds the limit has a bucket of its own
+ * Divides the indices of `lengths` into buckets of similar length. The weights of the whole model are loaded once per
+ * bucket, so fewer buckets load less data, but need more padding. The longest requests come first, both in the list of
+ * buckets and in each bucket.
+ * @param maxTokens the limit for the tokens of a bucket with the padding. A longer request has a bucket of its own
  */
 export function bucketByLength(lengths: readonly number[], maxTokens = Infinity): number[][] {
   const buckets: number[][] = [];

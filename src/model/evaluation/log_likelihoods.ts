@@ -1,6 +1,6 @@
 /**
- * Computes the log-likelihood of continuations under a model: the sum over their tokens of log p, where p is the probability that the model
- * gives to the token. Requests of similar length run together. Only the logits that predict a token of a continuation are computed.
+ * Computes the log-likelihood of continuations under a model. Requests of similar length run together, and the head
+ * computes only the logits that predict a token of a continuation.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -19,8 +19,8 @@ export interface Likelihood {
   /** The sum of log p over the tokens of the continuation, in nats. */
   readonly logLikelihood: number;
   /**
-   * Whether greedy decoding would generate the continuation, which means that every token is the most likely one. Among equally likely
-   * tokens, greedy decoding chooses the lowest id. Undefined if the option `greedy` was not set.
+   * Whether greedy decoding would generate the continuation. Of equally likely tokens, greedy decoding chooses the one
+   * with the lowest id. Undefined if the option `greedy` was not set.
    */
   readonly greedy?: boolean;
 }
@@ -28,7 +28,7 @@ export interface Likelihood {
 export interface LikelihoodOptions {
   /** Whether to compute `greedy`, which takes longer because the logits are read back. Defaults to false. */
   readonly greedy?: boolean;
-  /** Called after each batch. `done` and `total` count every request once per transformer block and once for the head. */
+  /** Called after each batch. `done` and `total` count every request once per block and once for the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   readonly signal?: AbortSignal;
@@ -63,7 +63,7 @@ export async function computeLogLikelihoods(
   return likelihoods;
 }
 
-/** Computes the likelihoods of a bucket. The first request is the longest, and all requests are padded to its length. */
+/** Computes the likelihoods of a bucket. All requests are padded to the length of the first, which is the longest. */
 async function runBucket(
   model: Model,
   backend: Backend,
@@ -93,8 +93,8 @@ async function runBucket(
       },
       onBatchDone,
       ({ first, count }) =>
-        bucket.slice(first, first + count).map(({ tokens, targets: { length: count } }, window) => (
-          { first: window * length + tokens.length - count, count }
+        bucket.slice(first, first + count).map(({ tokens, targets }, window) => (
+          { first: window * length + tokens.length - targets.length, count: targets.length }
         )),
     );
     return sumPerRequest(bucket, losses, matches);

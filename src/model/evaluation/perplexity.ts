@@ -1,6 +1,6 @@
 /**
- * Measures the perplexity of a model as the SparseGPT paper does. A text is cut into windows that do not overlap, and the model predicts
- * every token of a window but the first. Perplexity is exp(mean of −log p), where p is the probability that the model gives to the token.
+ * Measures the perplexity of a model as the SparseGPT paper does: exp(mean of −log p), where p is the probability that
+ * the model gives to the next token of a window. README.md has the whole definition.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -31,7 +31,7 @@ export interface Perplexity {
 /**
  * Computes the perplexity of `model` on a text.
  * @param tokens the token ids of the whole text
- * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of the model, or if the text has too few tokens
+ * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of the model, or if the text is too short
  * @throws the reason of the signal, if it is aborted
  */
 export async function computePerplexity(
@@ -63,9 +63,10 @@ export async function computePerplexity(
 }
 
 /**
- * Counts the windows that a perplexity is computed of: the first `maxWindows` complete windows.
+ * Returns the number of windows from which a perplexity is computed: that of all complete windows, but at most
+ * `maxWindows`.
  * @param tokenCount the number of tokens of the text
- * @throws {RangeError} if there are fewer complete windows, or if a window has fewer than 2 tokens
+ * @throws {RangeError} if the text has no complete window or fewer than `maxWindows`, or if `seqlen` is less than 2
  */
 export function countWindows(tokenCount: number, seqlen: number, maxWindows = Infinity): number {
   if (seqlen < 2) throw new RangeError(`perplexity: needs windows of 2 tokens or more, got ${seqlen}`);
@@ -95,7 +96,7 @@ async function totalLoss(
   return total;
 }
 
-/** Returns the token that each row predicts. The last row of a window predicts no token, so its entry is 0 and its loss must be ignored. */
+/** Returns the token that each row predicts, or 0 for the last row of a window, whose loss must be ignored. */
 function nextTokens(
   windows: readonly Uint32Array[],
   tokens: number,
@@ -115,7 +116,7 @@ function hasNextToken(row: number, tokens: number): boolean {
 }
 
 /**
- * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the token by the logits of the row.
+ * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability by the logits.
  * @param targets (rows) token ids
  * @returns (rows) f32
  */

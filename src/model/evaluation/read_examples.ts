@@ -1,6 +1,6 @@
 /**
- * Reads the examples of a zero-shot task from a file. The file is CSV with a header line if its name ends in `.csv`, and otherwise JSON
- * Lines. Blank lines are skipped. Every example records its file and line, so that later errors can name them.
+ * Reads the examples of a zero-shot task from a file. The file is CSV with a header line if its name ends in `.csv`,
+ * and otherwise JSON Lines. Blank lines are skipped. Every example records its file and line for later errors.
  */
 
 import { parse as parseCsv } from "csv-parse/sync";
@@ -11,7 +11,6 @@ import { parseJson, readText } from "../../base/files/whole_file.ts";
 import type { Example, Task } from "./task.ts";
 import { messageOf } from "../../base/errors.ts";
 
-/** An example with its location. */
 export interface LocatedExample extends Example {
   /** `FILE: line N` */
   readonly location: string;
@@ -27,7 +26,7 @@ const fieldsSchema = z.record(z.string(), z.unknown());
 /**
  * Reads the examples in the file `path`, in order.
  * @param limit the largest number of examples to return
- * @throws {ModelError} if the file has no examples, or if a line is malformed. The message names the file, the line and the field
+ * @throws {ModelError} if the file has no examples, or if a line is malformed. The message names the place
  */
 export async function readExamples(
   task: Task,

@@ -1,6 +1,6 @@
 /**
- * The declaration of a zero-shot task: how a line of its data set becomes a context with choices, and which metrics it has. Prompts and
- * metrics are those of lm-evaluation-harness.
+ * The declaration of a zero-shot task: how a line of its data set becomes a context with choices, and which metrics it
+ * has. Prompts and metrics are those of lm-evaluation-harness.
  */
 
 export interface Example {
@@ -12,8 +12,9 @@ export interface Example {
 }
 
 /**
- * With `choices`, the metric is the share of examples whose most likely choice is right. With `last word`, each example has one choice, and
- * the metrics are its perplexity and the share of examples for which greedy decoding would generate it.
+ * With `choices`, the metric is the share of examples whose most likely choice is right. With `last word`, each example
+ * has one choice, and the metrics are its perplexity and the share of examples for which greedy decoding would generate
+ * it.
  */
 export type Scoring = "choices" | "last word";
 
@@ -21,8 +22,8 @@ export interface Task {
   readonly name: string;
   readonly scoring: Scoring;
   /**
-   * The file with the right answers, one per line, if a form of the data set has one. An answer becomes the field `field` of its example.
-   * `path` returns the path of the file for a file of examples.
+   * The file with the right answers, one per line, if a form of the data set has one. An answer becomes the field
+   * `field` of its example. `path` returns the path of the file for a file of examples.
    */
   readonly answers?: { readonly field: string; path(examples: string): string };
   /**

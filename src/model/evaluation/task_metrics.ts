@@ -1,4 +1,4 @@
-/** Computes the metrics of a zero-shot task from log-likelihoods. The definitions are those of lm-evaluation-harness. */
+/** Computes the metrics of a zero-shot task from log-likelihoods, as lm-evaluation-harness defines them. */
 
 import type { Likelihood } from "./log_likelihoods.ts";
 import type { Example, Scoring } from "./task.ts";
@@ -22,8 +22,9 @@ export function computeTaskMetrics(
 }
 
 /**
- * Computes the shares of examples whose best choice is right. For `acc`, the best choice has the highest log-likelihood. For `acc_norm`, it
- * has the highest log-likelihood per Unicode character, without the space before the choice. Of equal choices, the first is the best.
+ * Computes the shares of examples whose best choice is right. For `acc`, the best choice has the highest
+ * log-likelihood. For `acc_norm`, it has the highest log-likelihood per Unicode character, without the space before the
+ * choice. Of equal choices, the first is the best.
  */
 function choiceMetrics(
   examples: readonly Example[],
@@ -41,8 +42,9 @@ function choiceMetrics(
 }
 
 /**
- * Computes the perplexity per word, and the share of words that greedy decoding would generate. The standard error of the perplexity is the
- * perplexity times the standard error of the mean log-likelihood. lm-evaluation-harness estimates the same quantity from bootstrap samples.
+ * Computes the perplexity per word, and the share of words that greedy decoding would generate. The standard error of
+ * the perplexity is the perplexity times the standard error of the mean log-likelihood. lm-evaluation-harness estimates
+ * the same quantity from bootstrap samples.
  */
 function lastWordMetrics(likelihoods: readonly (readonly Likelihood[])[]): TaskMetrics {
   const loss = mean(likelihoods.map(([{ logLikelihood }]) => -logLikelihood));

@@ -6,7 +6,7 @@ import type { Example, Task } from "./task.ts";
 /** The schema of a text that is not empty. */
 const text = z.string().min(1, "must not be empty");
 
-/** The schema of one of `values`. It accepts a number, or a string of its decimal digits, as CSV files and files of answers have it. */
+/** The schema of one of `values`, as a number or, as in CSV files, as a string of its decimal digits. */
 function oneOf(...values: readonly number[]) {
   return z.union([z.number(), z.string()], { error: "must be a number" })
     .transform((value) => typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value)
@@ -15,8 +15,8 @@ function oneOf(...values: readonly number[]) {
 }
 
 /**
- * The task LAMBADA (Paperno et al., 2016): predict the last word of a passage. A line is `{"text": …}`, in the original files
- * and in OpenAI's version. The last word is the text after the last space, including punctuation.
+ * The task LAMBADA (Paperno et al., 2016): predict the last word of a passage. A line is `{"text": …}`, in the original
+ * files and in OpenAI's version. The last word is the text after the last space, including punctuation.
  */
 const lambadaSchema = z.object({
   text: text.refine((passage) => !passage.endsWith(" "), "must not end with a space")
@@ -34,8 +34,8 @@ const lambada: Task = {
 };
 
 /**
- * The task PIQA (Bisk et al., 2020): choose which of two solutions reaches a goal. A line is `{"goal", "sol1", "sol2", "label"}`. The
- * original file `valid.jsonl` has no labels. Its labels are in the file `valid-labels.lst` in the same folder.
+ * The task PIQA (Bisk et al., 2020): choose which of two solutions reaches a goal. A line is `{"goal", "sol1", "sol2",
+ * "label"}`. The original file `valid.jsonl` has no labels. Its labels are in `valid-labels.lst` in the same folder.
  */
 const piqaSchema = z.object({ goal: z.string(), sol1: text, sol2: text, label: oneOf(0, 1) });
 
@@ -50,9 +50,9 @@ const piqa: Task = {
 };
 
 /**
- * The tasks ARC easy and ARC challenge (Clark et al., 2018): science questions from school exams, with three to five choices. A
- * line of the original files is `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`. A line of the files on
- * the Hugging Face hub is `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`.
+ * The tasks ARC easy and ARC challenge (Clark et al., 2018): science questions from school exams, with three to five
+ * choices. A line of the original files is `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`. A
+ * line of the files on the Hugging Face hub is `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`.
  */
 const arcOriginal = z.object({
   question: z.object({
@@ -104,8 +104,9 @@ function buildArcExample(
 }
 
 /**
- * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The fields have the names
- * of the published CSV files, or the names of the data set on the Hugging Face hub. lm-evaluation-harness reports only `acc` for this task.
+ * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The
+ * fields have the names of the published CSV files, or the names of the data set on the Hugging Face hub.
+ * lm-evaluation-harness reports only `acc` for this task.
  */
 const storyOriginal = z.object({
   InputSentence1: text,

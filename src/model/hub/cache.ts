@@ -1,8 +1,8 @@
 /**
- * Reads and writes the folder in which Hugging Face's tools cache downloads, so a file that another tool has downloaded is not downloaded
- * again. Each repository has a folder `models--OWNER--NAME/` or `datasets--OWNER--NAME/` with three parts. `blobs/` holds the files, each
- * under its digest. `snapshots/COMMIT/` holds the files of one commit under their own names, as links to blobs. `refs/REVISION` holds the
- * commit to which a branch or a tag pointed at the last download.
+ * Reads and writes the folder in which Hugging Face's tools cache downloads, so a file that another tool has downloaded
+ * is not downloaded again. Each repository has a folder `models--OWNER--NAME/` or `datasets--OWNER--NAME/` with three
+ * parts. `blobs/` holds the files, each under its digest. `snapshots/COMMIT/` holds the files of one commit under their
+ * own names, as links to blobs. `refs/REVISION` holds the commit of a branch or a tag at the last download.
  */
 
 import { basename, dirname } from "node:path/posix";
@@ -11,9 +11,8 @@ import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { readText } from "../../base/files/whole_file.ts";
 import type { HubReference } from "./reference.ts";
 
-/** The file system of the cache, which can also create links. */
 export interface CacheFileSystem extends WorkFileSystem {
-  /** Creates a link at `path` to `target` in the same cache. If the system does not support links, `target` is moved to `path` instead. */
+  /** Creates a link at `path` to `target`. If the system does not support links, moves `target` to `path`. */
   link(target: string, path: string): Promise<void>;
 }
 
@@ -29,7 +28,7 @@ export interface CacheEnvironment {
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
-/** The path of the cache folder, by the rules of `huggingface_hub`. @throws {ModelError} if no variable determines the path */
+/** Returns the cache folder by the rules of `huggingface_hub`. @throws {ModelError} if no variable determines it */
 export function cacheFolder(env: CacheEnvironment): string {
   const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
   if (given) return given;
@@ -90,7 +89,7 @@ export class RepositoryCache {
     return `${this.snapshotFolder(commit)}/${path}`;
   }
 
-  /** Adds the blob at the path `blob` to a snapshot as the file `path` of the repository. */
+  /** Adds the blob that is stored at the path `blob` to a snapshot, as the file `path` of the repository. */
   async addToSnapshot(commit: string, path: string, blob: string): Promise<void> {
     await this.fs.makeFolder(dirname(this.filePath(commit, path)));
     await this.fs.link(blob, this.filePath(commit, path));
@@ -109,8 +108,8 @@ export class RepositoryCache {
   }
 
   /**
-   * The commit to which a revision pointed at the last download. Undefined if it was never downloaded. A revision that is a commit is
-   * returned as it is.
+   * The commit to which a revision pointed at the last download. Undefined if it was never downloaded. A revision that
+   * is a commit is returned as it is.
    */
   async readCommit({ revision }: HubReference): Promise<string | undefined> {
     if (isCommit(revision)) return revision;

@@ -1,4 +1,4 @@
-/** Makes a file of a data set on the Hugging Face hub available on this machine. The file is pinned to a commit, so it never changes. */
+/** Downloads a file of a data set from the Hugging Face hub. The file is pinned to a commit, so it never changes. */
 
 import { dirname } from "node:path/posix";
 import { ModelError } from "../../base/files/file_error.ts";
@@ -7,7 +7,6 @@ import { fetchFile } from "./download.ts";
 import { HubAccess, listFolder } from "./hub_access.ts";
 import type { ResolveOptions } from "./resolve_model.ts";
 
-/** A file of a data set at one commit. */
 export interface DatasetFile {
   /** The name of the data set, in the form `OWNER/NAME`. */
   readonly repo: string;
@@ -17,10 +16,11 @@ export interface DatasetFile {
 }
 
 /**
- * Returns the path of a file in the cache, and downloads it first if the cache does not have it. The length and the digest of a download
- * are compared with those that the hub lists for the commit.
+ * Returns the path of a file in the cache, and downloads it first if the cache does not have it. The length and the
+ * digest of a download are compared with those that the hub lists for the commit.
  * @param reference the name of the text on the command line, for error messages
- * @throws {ModelError} if the hub refuses access or does not have the file, or if the cache does not have it while `offline` is set
+ * @throws {ModelError} if the hub refuses access or does not have the file, or if the cache does not have it while
+ * `offline` is set
  * @throws {HubUnreachable} if the hub cannot be reached and the cache does not have the file
  * @throws {InUseError} if another process is downloading the file
  */

@@ -1,6 +1,7 @@
 /**
- * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob. The bytes are written to `BLOB.incomplete`, so that
- * an interrupted download can be resumed, also by a later process. When the length and the digest of the file are correct, it is renamed.
+ * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob. The bytes are written to
+ * `BLOB.incomplete`, so that an interrupted download can be resumed, also by a later process. When the length and the
+ * digest of the file are correct, it is renamed.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
@@ -10,7 +11,6 @@ import type { Repository, RepositoryCache } from "./cache.ts";
 import type { HubAccess } from "./hub_access.ts";
 import { createHash } from "node:crypto";
 
-/** A file of one commit of a repository. */
 export interface HubFile {
   readonly commit: string;
   readonly entry: ListFileEntry;
@@ -18,10 +18,10 @@ export interface HubFile {
 
 /**
  * Downloads a file into the snapshot of its commit, unless the cache has its blob.
- * @param onReceived called during the download with the number of bytes received so far, including those from earlier attempts
+ * @param onReceived called during the download with the number of bytes received in all attempts so far
  * @throws {InUseError} if another process is downloading the file
- * @throws {ModelError} if the listing has no well-formed digest, if the hub refuses the request or does not have a file that it lists, or
- * if the bytes do not match the listed length and digest
+ * @throws {ModelError} if the listing has no well-formed digest, if the hub refuses the request or does not have a file
+ * that it lists, or if the bytes do not match the listed length and digest
  * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk
  */
 export async function fetchFile(
@@ -107,7 +107,7 @@ const HASH_CHUNK_BYTES = 8 << 20;
 
 /**
  * The digest that the hub lists for a file, in lowercase hexadecimal.
- * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file name
+ * @throws {ModelError} if the listing has no well-formed digest. It is checked because it becomes a file name
  */
 export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
   const digest = lfs?.oid ?? oid ?? "";
@@ -118,7 +118,7 @@ export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
 }
 
 /** @param expected the digest from the listing. Its length decides between SHA-256 and git's SHA-1 */
-export async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
+async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
   const isGit = expected.length === 40;
   const hash = createHash(isGit ? "sha1" : "sha256");
   if (isGit) hash.update(`blob ${file.byteLength}\0`);

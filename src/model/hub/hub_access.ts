@@ -1,7 +1,7 @@
 /**
- * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken connection or a status 503,
- * becomes a {@link HubUnreachable}, which `retry` repeats. A permanent failure, such as a missing model or token, becomes a ModelError with
- * advice for the user.
+ * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken
+ * connection or a status 503, becomes a {@link HubUnreachable}, which `retry` repeats. A permanent failure, such as a
+ * missing model or token, becomes a ModelError with advice for the user.
  */
 
 import pRetry from "p-retry";
@@ -29,7 +29,7 @@ export interface HubOptions {
   readonly signal?: AbortSignal;
   /** The wait before the second attempt, in milliseconds. Each further wait is twice as long. @default 500 */
   readonly backoffMs?: number;
-  /** The longest time in milliseconds without a response, or without a byte of a download, before the request is aborted. @default 60000 */
+  /** The milliseconds without a response or a byte of a download before a request is aborted. @default 60000 */
   readonly stallMs?: number;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: Error, waitMs: number) => void;
@@ -52,7 +52,10 @@ export class HubAccess {
   /** Aborts the current request. Requests are sent one after another. */
   #current = new AbortController();
 
-  /** @param reference the model reference, for error messages @throws {ModelError} if the access token does not begin with `hf_` */
+  /**
+   * @param reference the model reference, for error messages
+   * @throws {ModelError} if the access token does not begin with `hf_`
+   */
   constructor(reference: string, options: HubOptions) {
     const { hubUrl, accessToken, signal, backoffMs = BACKOFF_MS, stallMs = STALL_MS } = options;
     if (accessToken && !accessToken.startsWith("hf_")) {
@@ -76,8 +79,8 @@ export class HubAccess {
 
   /**
    * Calls `attempt` again after a {@link HubUnreachable}, at most 4 times.
-   * @param progress a measure of the progress of all attempts, such as the bytes received. Failed attempts that made progress are not
-   * counted
+   * @param progress returns a number that grows with the progress of all attempts, such as the bytes received. A failed
+   * attempt that made progress does not count as one of the 4
    */
   retry<T>(attempt: () => Promise<T>, progress: () => number = () => 0): Promise<T> {
     let lastProgress = progress();
@@ -141,7 +144,7 @@ export class HubAccess {
   }
 }
 
-/** The form of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred. */
+/** The form of a listing. A page of the hub has up to 1000 files, and the largest models have a few hundred. */
 const FILE_LIST: AnswerForm = {
   schema: z.array(z.object({ type: z.string(), path: z.string(), size: z.int().check(z.minimum(0)) })),
   maxPages: 20,

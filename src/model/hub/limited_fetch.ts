@@ -7,13 +7,12 @@ import type * as z from "zod/mini";
 import { ModelError } from "../../base/files/file_error.ts";
 import { tryParseJson } from "../../base/texts.ts";
 
-/** The address of the public hub. */
 const PUBLIC_HUB = "https://huggingface.co";
 
 /** The largest accepted answer in JSON. A page of the listing has up to 1000 files and takes about 300 kB. */
 const MAX_ANSWER_BYTES = 16 << 20;
 
-/** Returns `fetch` without the access token in requests to other servers than the hub. The server of a download needs no token. */
+/** Returns a `fetch` that removes the access token from requests to other servers, such as those of downloads. */
 export function withoutForeignToken(
   send: typeof fetch,
   hubUrl: string | undefined,
@@ -41,9 +40,9 @@ export interface AnswerForm {
 }
 
 /**
- * Returns `fetch` for requests to the hub's API, whose answers are checked.
- * @throws {ModelError} (the returned function) if there are more pages than `maxPages`, if a page is longer than 16 MiB, or if
- * it does not match the schema
+ * Returns a `fetch` that checks the answers of the hub's API.
+ * @throws {ModelError} (the returned function) if there are more pages than `maxPages`, if a page is longer than 16
+ * MiB, or if it does not match the schema
  */
 export function checkedFetch(send: typeof fetch, { schema, maxPages, name }: AnswerForm): typeof fetch {
   let pages = 0;

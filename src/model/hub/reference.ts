@@ -2,7 +2,6 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 
-/** A model on the hub at one revision. */
 export interface HubReference {
   readonly repo: string;
   /** The name of a branch or a tag, or a commit hash. */
@@ -20,7 +19,7 @@ export function isHubReference(text: string): boolean {
   return text.startsWith(PREFIX);
 }
 
-/** The revision is `main` if the reference has none. @throws {ModelError} if `text` does not have the form `hf:OWNER/NAME[@REVISION]` */
+/** Parses `hf:OWNER/NAME[@REVISION]`, by default with the revision `main`. @throws {ModelError} for another form */
 export function parseReference(text: string): HubReference {
   const [repo, ...revisions] = text.slice(PREFIX.length).split("@");
   const [revision = DEFAULT_REVISION] = revisions;

@@ -1,6 +1,6 @@
 /**
- * Makes a model on the Hugging Face hub available as a folder of the cache that Hugging Face's tools share. Only the configuration, the
- * tokenizer, and the weights in one format are downloaded.
+ * Makes a model on the Hugging Face hub available as a folder of the cache that Hugging Face's tools share. Only the
+ * configuration, the tokenizer, and the weights in one format are downloaded.
  */
 
 import * as z from "zod/mini";
@@ -54,11 +54,12 @@ export interface ResolveOptions extends HubOptions {
 }
 
 /**
- * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and downloads its missing files first.
- * No request is sent if the revision is a commit and the cache has all of its files. Otherwise the hub is asked for the commit of a branch
- * or a tag. If the hub cannot be reached, the cached commit is used.
- * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or is not in the cache while
- * `offline` is set
+ * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and downloads its
+ * missing files first. No request is sent if the revision is a commit whose configuration and weights are in the cache.
+ * Otherwise the hub is asked for the commit of the revision. If the hub is unreachable, the last downloaded commit is
+ * used.
+ * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or is not
+ * in the cache while `offline` is set
  * @throws {HubUnreachable} if the hub cannot be reached and the cache does not have the model
  * @throws {InUseError} if another process is downloading a file of the model
  */
@@ -85,7 +86,7 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
   }
 }
 
-/** Finds the cached snapshot of a reference. Returns undefined if its configuration or one of its weight files is missing. */
+/** Returns the folder of a cached snapshot, or undefined if its configuration or one of its weight files is missing. */
 async function findCompleteSnapshot(
   cache: RepositoryCache,
   wanted: HubReference,
@@ -106,7 +107,6 @@ async function findCompleteSnapshot(
   }
 }
 
-/** The form of the description of a repository. */
 const REPOSITORY: AnswerForm = {
   schema: z.object({ sha: z.string() }),
   maxPages: 1,

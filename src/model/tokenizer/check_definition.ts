@@ -1,6 +1,6 @@
 /**
- * Checks the parts of a tokenizer.json from which token ids come, before the tokenizer library reads them. The library accepts any value
- * as an id, and guesses the kind of a model whose type it does not know.
+ * Checks the parts of a tokenizer.json that determine token ids, before the tokenizer library reads them. The library
+ * accepts any value as an id, and guesses the kind of a model if it does not know the type.
  */
 
 import { isObject } from "../../tensor/safetensors/header_json.ts";
@@ -25,7 +25,7 @@ export function checkDefinition(definition: Readonly<Record<string, unknown>>, p
   const { model, added_tokens: added = [] } = definition;
   if (!isObject(model)) throw new ModelError(`${path}: model must be an object`);
   const { type, vocab } = model;
-  // Files that were written before 2020 have no type. They are read if the vocabulary shows it.
+  // Files that were written before 2020 have no type. They are accepted if the vocabulary or the merges show the type.
   const isOld = type === undefined && (Array.isArray(vocab) || "merges" in model);
   if (!isOld && !MODEL_TYPES.includes(type)) {
     throw new ModelError(`${path}: model.type must be ${MODEL_TYPES.join(", ")}, got ${quoted(type)}`);

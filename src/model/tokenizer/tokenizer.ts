@@ -1,6 +1,6 @@
 /**
- * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from vocab.json and
- * merges.txt in older checkpoints. Special tokens are added only if the post-processor of the tokenizer adds them.
+ * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from
+ * vocab.json and merges.txt in older checkpoints. Special tokens are added only by its post-processor.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -20,12 +20,11 @@ const CHAT_FILE = "chat_template.jinja";
 /** The file of a SentencePiece tokenizer. The library transformers can convert it to `TOKENIZER_FILE`. */
 const SENTENCEPIECE_FILE = "tokenizer.model";
 
-/** How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one document `{"text": …}` per line. */
+/** The form of a text. A `txt` file is one document, and a `jsonl` file has one document `{"text": …}` per line. */
 export type TextFormat = "txt" | "jsonl";
 
-/** The parsed files of a tokenizer. */
 export interface TokenizerFiles {
-  /** The object in tokenizer.json, or one of the same form that is made of the older files. */
+  /** The object in tokenizer.json, or an object of the same form that is made from vocab.json and merges.txt. */
   readonly definition: Readonly<Record<string, unknown>>;
   /** The object in tokenizer_config.json, merged with the special tokens in special_tokens_map.json. */
   readonly settings: Readonly<Record<string, unknown>>;
@@ -46,7 +45,7 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
   }
 }
 
-/** Reads the files of the tokenizer of a checkpoint folder. @throws {ModelError} if there is none, or if its files are malformed */
+/** Reads the files of a tokenizer. @throws {ModelError} if there is none, or if its files are malformed */
 export async function readTokenizerFiles(folder: string, fs: FileSystem): Promise<TokenizerFiles> {
   const files = await fs.list(folder) ?? [];
   const settings: Record<string, unknown> = {};
@@ -79,8 +78,8 @@ function missingTokenizer(folder: string, files: readonly string[]): ModelError 
 }
 
 /**
- * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as "\n", as in Python's
- * text mode, because published perplexities were measured that way.
+ * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as
+ * "\n", as in Python's text mode, because published perplexities were measured that way.
  * @throws {ModelError} if a line of a `.jsonl` file is not `{"text": …}`. The message names the file and the line
  */
 export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSystem): Promise<Uint32Array> {
@@ -107,7 +106,7 @@ export function encodeText(tokenizer: Tokenizer, text: string, format: TextForma
 
 /**
  * Returns the token ids of a text.
- * @throws {ModelError} if a token of the text has no id, or if the tokenizer fails because a part of its definition is malformed
+ * @throws {ModelError} if a token of the text has no id, or if the tokenizer fails because its definition is malformed
  */
 function encode(tokenizer: Tokenizer, text: string): Uint32Array {
   const { ids, tokens } = runTokenizer(tokenizer, text);
@@ -118,7 +117,7 @@ function encode(tokenizer: Tokenizer, text: string): Uint32Array {
   throw new ModelError(`the text needs the token ${token}, for which the tokenizer has no id`);
 }
 
-/** The library checks most parts of a definition only when it uses them. */
+/** Throws a ModelError if the library fails, because it checks most parts of a definition only when it uses them. */
 function runTokenizer(tokenizer: Tokenizer, text: string): { ids: number[]; tokens: string[] } {
   try {
     return tokenizer.encode(text);
@@ -136,7 +135,7 @@ export function readDocument(line: string, number: number): string {
   return value.text;
 }
 
-/** Reads tokenizer.json. @throws {ModelError} if it is malformed, or if it has token ids or types that are not supported */
+/** Reads tokenizer.json. @throws {ModelError} if it is malformed, or has token ids or types that are not supported */
 async function readDefinition(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
   const definition = await readObject(fs, path);
   checkDefinition(definition, path);

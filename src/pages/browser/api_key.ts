@@ -1,7 +1,4 @@
-/**
- * The field for an API key, which a page has if its server may need one. The key is stored in the session storage of the browser tab, and
- * nowhere else.
- */
+/** The field for an API key. The key is stored in the session storage of the browser tab, and nowhere else. */
 
 import type { TransportOptions } from "../../client/mod.ts";
 import { byId, setText } from "./dom.ts";

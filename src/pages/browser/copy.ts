@@ -18,7 +18,7 @@ for (const snippet of document.querySelectorAll(".snippet")) {
   });
 }
 
-/** Copies the text of an element. Browsers offer the clipboard to pages of loopback and of https only, so the text is selected otherwise. */
+/** Copies the text of an element. Pages over plain HTTP have no clipboard, so the text is selected first there. */
 async function copy(element: HTMLElement): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(element.textContent);

@@ -1,4 +1,4 @@
-/** The script of the page `/docs`. It starts Scalar, whose script has run before, unless that could not be loaded. */
+/** The script of the page `/docs`. It starts Scalar, or says that Scalar's own script could not be loaded. */
 
 import { byId } from "./dom.ts";
 

@@ -1,4 +1,4 @@
-/** Finds and makes elements. Texts become text nodes and attribute values, so no text of a server or of a file can become markup. */
+/** Finds and makes elements. Texts become text nodes and attribute values, so no text can become markup. */
 
 /** A child of an element. `undefined` is skipped. */
 export type Child = Node | string | undefined;
@@ -10,7 +10,6 @@ export function byId<T extends HTMLElement>(id: string, type: new () => T): T {
   return found;
 }
 
-/** Creates an HTML element with attributes and children. */
 export function make<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Readonly<Record<string, string>> = {},
@@ -22,7 +21,6 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Creates an SVG element with attributes and children. */
 export function makeSvg(
   tag: string,
   attributes: Readonly<Record<string, string | number>> = {},
@@ -48,7 +46,6 @@ export function makeCell(
   return make("td", { "data-label": label, ...attributes }, ...children);
 }
 
-/** Creates a figure with a caption. */
 export function makeFigure(picture: Element, caption: string): HTMLElement {
   return make("figure", {}, picture, make("figcaption", {}, caption));
 }

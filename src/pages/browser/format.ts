@@ -10,12 +10,10 @@ export function formatNumber(value: number, digits = 3): string {
     : String(Number(value.toPrecision(digits)));
 }
 
-/** Formats a fraction as a percentage. */
 export function formatShare(share: number): string {
   return `${Number((100 * share).toFixed(1))} %`;
 }
 
-/** Formats a number of bytes. */
 export function formatBytes(bytes: number): string {
   const units = ["bytes", "KiB", "MiB", "GiB"];
   const power = Math.min(units.length - 1, bytes < 1024 ? 0 : Math.floor(Math.log2(bytes) / 10));
@@ -30,7 +28,12 @@ export function formatSeconds(seconds: number): string {
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`;
 }
 
-/** Formats how long ago something was, in whole seconds. */
+/** Returns the start of an id, which distinguishes a few hosts or jobs. */
+export function shortId(id: string): string {
+  return id.slice(0, 8);
+}
+
+/** Formats the time since an event. */
 export function formatAge(milliseconds: number): string {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
   return seconds < 1 ? "now" : `${formatSeconds(seconds)} ago`;

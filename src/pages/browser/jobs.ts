@@ -1,11 +1,11 @@
-/** The script of the page `/jobs`. It asks the edge for hosts and jobs every few seconds, and follows one job over its event stream. */
+/** The script of the page `/jobs`. It lists hosts and jobs every few seconds, and follows one job by its events. */
 
 import { type JobList, Jobs, type JobState } from "../../client/mod.ts";
 import type { EdgeHost } from "../../protocol/messages.ts";
 import { connectKeyField, serverOptions } from "./api_key.ts";
 import { byId } from "./dom.ts";
 import { HostTable } from "./job/host_table.ts";
-import { get } from "./job/job_events.ts";
+import { fetchWithKey } from "./job/job_events.ts";
 import { jobTable } from "./job/job_table.ts";
 import { JobView } from "./job/job_view.ts";
 import { showProblem } from "./problem.ts";
@@ -34,7 +34,7 @@ function client(): Jobs {
 
 async function refreshHosts(): Promise<void> {
   try {
-    const response = await get("/v1/hosts", {});
+    const response = await fetchWithKey("/v1/hosts", {});
     const list: { hosts: EdgeHost[] } = await response.json();
     hosts.show(list.hosts, Date.parse(response.headers.get("Date") ?? "") || Date.now());
     byId("hosts-empty", HTMLElement).hidden = list.hosts.length > 0;

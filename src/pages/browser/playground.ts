@@ -1,6 +1,6 @@
 /**
- * The script of the page `/playground`. It prunes the sample layer when the page opens, and again whenever the user changes a setting or
- * chooses another layer. It uses the SDK, and no request leaves for another server.
+ * The script of the page `/playground`. It prunes the sample layer when the page opens, and prunes again whenever the
+ * user changes a setting or chooses another layer.
  */
 
 import { sleep } from "../../base/waiting.ts";
@@ -93,7 +93,7 @@ function takeFile(chosen: File | undefined): Promise<void> | undefined {
   return chosen && takeLayer(chosen.name, () => chosen);
 }
 
-/** Prunes the layer, if there is one, after a pause. Until then, the latest result is dimmed and cannot be downloaded. */
+/** Prunes the layer, if there is one, after a pause. Until then, the old result is dimmed and cannot be downloaded. */
 function pruneAgain(pause = 0): Promise<void> | undefined {
   const input = layer;
   return input && operate(async (signal) => {
@@ -134,7 +134,7 @@ async function solve(input: LayerInput, signal: AbortSignal): Promise<void> {
   show(baseline.error);
 }
 
-/** Returns the parameters of the form, by the names of its controls. A control that is empty or disabled gives none. */
+/** Returns the parameters of the form, by the names of its controls, without controls that are empty or disabled. */
 function readQuery(): LayerQuery {
   const given = [...new FormData(form)].filter(([, value]) => typeof value === "string" && value !== "");
   return Object.fromEntries(

@@ -1,4 +1,4 @@
-/** Shows errors: those of the API with the text of the problem, its code and the id of the request. */
+/** Shows errors. An error of the API is shown with the code of the problem and the id of the request. */
 
 import { PareError } from "../../client/mod.ts";
 import { make } from "./dom.ts";
@@ -11,8 +11,7 @@ export function showProblem(place: HTMLElement, error: unknown): void {
   place.replaceChildren(...text === "" ? [] : [make("p", { class: "problem" }, text)]);
 }
 
-/** Returns the text of an error. */
-export function problemText(error: unknown): string {
+function problemText(error: unknown): string {
   if (error instanceof PareError) {
     const request = error.requestId === undefined ? "" : ` (request ${error.requestId})`;
     return `${error.code}: ${error.detail}${request}`;

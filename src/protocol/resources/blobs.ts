@@ -29,15 +29,12 @@ const CONDITIONAL_RESPONSES = {
   412: { description: "If-Match does not have the ETag of the blob" },
 };
 
-/** Reads a blob. */
 export const READ_BLOB = {
   method: "get",
   path: "/v1/blobs/{digest}",
   operationId: "readBlob",
   summary: "Read a blob",
-  description:
-    "Answers with the bytes. The digest of an upload was verified by the edge, and the digest of the result of a job was computed by " +
-    "the host that wrote the result.",
+  description: "Answers with the bytes. The edge verified the digest when the blob was stored.",
   tags: ["Blobs"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY, headers },
@@ -60,7 +57,6 @@ export const READ_BLOB = {
   problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
 
-/** Asks whether a blob is stored. */
 export const HAS_BLOB = {
   ...READ_BLOB,
   method: "head",

@@ -2,7 +2,6 @@
 
 import { VERSION } from "../version.ts";
 
-/** The tags of both servers. */
 const SHARED_TAGS = [
   { name: "Layers", description: "Prune layers" },
   { name: "Statistics", description: "Store statistics that several layers share" },

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 
-/** The descriptions of members whose names say enough for the OpenAPI documents. Only the types of the SDK show them. */
+/** The descriptions of members that only the types of the SDK show, because their names suffice in OpenAPI. */
 export const SDK_TEXTS = z.registry<{ description: string }>();
 
 /** Returns `schema` with a description for the SDK only. */
@@ -23,7 +23,7 @@ export const idSchema = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/);
 // No two repetitions can match the same digits. Otherwise the time would grow with the square of the number of digits.
 const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i;
 
-/** Returns a schema that accepts numbers and their decimal text, because a query string has only text. The number must fit `schema`. */
+/** Returns a schema for numbers that fit `schema`, also as decimal text, because a query string has only text. */
 export function numeric<T extends z.ZodType>(schema: T) {
   return z.preprocess(
     (value) => typeof value === "string" && DECIMAL.test(value) ? Number(value) : value,

@@ -30,7 +30,6 @@ const LOOKUP_PROBLEMS = [
   "shutting_down",
 ] as const satisfies ProblemCode[];
 
-/** Finds stored statistics. */
 export const FIND_HESSIAN = {
   method: "get",
   path,
@@ -43,7 +42,6 @@ export const FIND_HESSIAN = {
   problems: LOOKUP_PROBLEMS,
 } satisfies Operation;
 
-/** Asks whether statistics are stored. */
 export const HAS_HESSIAN = {
   ...FIND_HESSIAN,
   method: "head",
@@ -53,7 +51,6 @@ export const HAS_HESSIAN = {
   responses: { 200: { description: "The statistics are stored" } },
 } satisfies Operation;
 
-/** Stores statistics. */
 export const STORE_HESSIAN = {
   method: "put",
   path,
@@ -80,7 +77,6 @@ export const STORE_HESSIAN = {
   problems: [...TENSOR_PROBLEMS, "digest_mismatch"],
 } satisfies Operation;
 
-/** Deletes statistics. */
 export const DELETE_HESSIAN = {
   method: "delete",
   path,

@@ -1,6 +1,6 @@
 /**
- * `/v1/hosts`, a resource of the edge, which is the public server in front of GPU hosts. Hosts register there by heartbeats, and operators
- * list the hosts that are alive. Only the list is part of the public contract.
+ * `/v1/hosts` at an edge. Hosts register there by heartbeats, and operators list the hosts that are alive. Only the
+ * list is part of the public contract.
  */
 
 import { z } from "zod";
@@ -13,11 +13,11 @@ export const MAX_FACTORS = 256;
 /** The interval of a host's heartbeats. */
 export const HEARTBEAT_MILLISECONDS = 10_000;
 
-/** Addresses that name no host: the wildcard address, and link-local addresses, where a cloud serves the credentials of its machines. */
+/** The wildcard address, and link-local addresses, where a cloud serves the credentials of its machines. */
 const FORBIDDEN_ADDRESS =
   /^(0\.0\.0\.0|169\.254\.\d+\.\d+|\[::\]|\[fe[89ab][0-9a-f]:.*\]|\[::ffff:(a9fe:.*|0:0)\])$/;
 
-/** Whether an edge may send tasks to the URL. The parser of URLs has normalised every notation of an address. */
+/** Whether an edge may send tasks to the URL. `URL.parse` writes every notation of an address in the same form. */
 function isHostUrl(text: string): boolean {
   const url = URL.parse(text);
   return url !== null && url.username === "" && url.password === "" && !FORBIDDEN_ADDRESS.test(url.hostname);
@@ -44,7 +44,6 @@ export const heartbeatSchema = z.strictObject({
   }),
 }).meta({ id: "HostState" });
 
-/** The state of a host. */
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
 const aliveHostSchema = heartbeatSchema.extend({
@@ -54,7 +53,6 @@ const aliveHostSchema = heartbeatSchema.extend({
   description: "A host that is alive, with the state from its last heartbeat",
 });
 
-/** Lists the hosts that are alive. */
 export const LIST_HOSTS = {
   method: "get",
   path: "/v1/hosts",

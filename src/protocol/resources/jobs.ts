@@ -1,6 +1,6 @@
 /**
- * `/v1/jobs` at an edge, the public server in front of GPU hosts. A job is a list of layers that the edge solves at its hosts. The tensors
- * of the layers are stored at the edge as blobs. A blob is a file that is named by its digest.
+ * `/v1/jobs` at an edge. A job is a list of layers that the edge solves at its hosts. The tensors of the layers are
+ * stored at the edge as blobs, which are files named by their digests.
  */
 
 import { z } from "zod";
@@ -13,13 +13,13 @@ import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY 
 /** The largest number of characters in the name of a job or of a layer. */
 const MAX_NAME_CHARACTERS = 512;
 
-/** The largest number of layers in a job. OPT-175B has 576. Each layer is a step of a Cloudflare Workflow, which may have 10,000 steps. */
+/** The largest number of layers in a job. OPT-175B has 576. Each is a step of a Workflow, which may have 10,000. */
 export const MAX_JOB_LAYERS = 4096;
 
 /** The parameters of a job's layer, with all defaults if the layer has none. */
 export const layerParametersSchema = jobParametersSchema.default(() => jobParametersSchema.parse({}));
 
-/** A name. Half of a surrogate pair is refused, because UTF-8 cannot store it: two names that differ only there would become the same. */
+/** A name. UTF-8 cannot store half of a surrogate pair, so two names could become the same if it was accepted. */
 const nameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).refine((name) => name.isWellFormed(), {
   error: "must not have half of a surrogate pair",
 });
@@ -32,7 +32,6 @@ const jobNameSchema = nameSchema.meta({
   description: "A name for people. It need not be unique",
 });
 
-/** One layer of a job. */
 const jobLayerSchema = z.strictObject({
   name: layerNameSchema,
   weight: digestSchema.meta({ description: "A safetensors file like the body of POST /v1/layers" }),
@@ -63,7 +62,6 @@ export const jobRequestSchema = z.strictObject({
 
 const jobStateSchema = described(z.enum(JOB_STATES), "`done`, `failed` and `cancelled` are final");
 
-/** The code of the reason why a layer has no result: an error code of the HTTP API (`problem_codes.ts`), or `cancelled`. */
 const jobErrorSchema = described(
   z.object({
     code: described(z.string(), "An error code of the HTTP API, or `cancelled`"),
@@ -72,7 +70,6 @@ const jobErrorSchema = described(
   "The reason why a layer has no result",
 );
 
-/** The state of one layer of a job, and what was asked for. */
 const layerStateSchema = z.object({
   name: layerNameSchema,
   weight: digestSchema.meta({ description: "The blob with the weight, as the job names it" }),
@@ -80,7 +77,7 @@ const layerStateSchema = z.object({
     description: "The blob with the statistics, if the job names one",
   }),
   parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).meta({
-    description: "The parameters of the job, with the defaults of those that it does not give",
+    description: "The parameters of the layer, with the defaults of those that the job does not give",
   }),
   state: jobStateSchema,
   attempts: described(z.int().min(0), "The number of times that a host was asked to solve the layer"),
@@ -93,7 +90,7 @@ const layerStateSchema = z.object({
   error: described(jobErrorSchema.nullable(), "Null unless the state is `failed` or `cancelled`"),
 }).meta({ id: "LayerState", description: "The state of one layer of a job" });
 
-/** The members that a job and its entry in the list of jobs have in common. */
+/** The members that a job and its summary have in common. */
 const jobHeadSchema = z.object({
   id: described(z.string(), "The id of the job"),
   name: jobNameSchema.nullable(),
@@ -110,7 +107,6 @@ export const jobSchema = jobHeadSchema.extend({
   description: "A job with its layers",
 });
 
-/** One job in the answer of `GET /v1/jobs`. */
 const jobSummarySchema = jobHeadSchema.extend({
   layers: z.object({
     queued: z.int().min(0),
@@ -141,10 +137,8 @@ export const jobListSchema = z.object({
   cursor: z.string().nullable().meta({ description: "The cursor of the next page. Null on the last page" }),
 }).meta({ id: "JobList", description: "A page of jobs, newest first" });
 
-/** A request to start a job. */
 export type JobRequest = z.output<typeof jobRequestSchema>;
 
-/** One layer of a requested job. */
 export type JobLayer = z.output<typeof jobLayerSchema>;
 
 /** The query of `GET /v1/jobs`, with its defaults. */
@@ -164,7 +158,6 @@ const JOB_HEADERS = {
   },
 };
 
-/** Starts a job. */
 export const START_JOB = {
   method: "post",
   path: "/v1/jobs",
@@ -198,7 +191,6 @@ export const START_JOB = {
   problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS, "not_found", "idempotency_conflict"],
 } satisfies Operation;
 
-/** Lists jobs. */
 export const LIST_JOBS = {
   method: "get",
   path: "/v1/jobs",
@@ -212,7 +204,6 @@ export const LIST_JOBS = {
   problems: EDGE_PROBLEMS,
 } satisfies Operation;
 
-/** Reads a job. */
 export const READ_JOB = {
   method: "get",
   path: "/v1/jobs/{id}",
@@ -246,7 +237,6 @@ export const READ_JOB = {
   problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
 
-/** Cancels a job. */
 export const CANCEL_JOB = {
   method: "delete",
   path: "/v1/jobs/{id}",

@@ -1,6 +1,6 @@
 /**
- * `POST /v1/layers`, which prunes one layer, and the report of the layer. An answer has the report twice, in its metadata
- * (`__metadata__.report`) and in the header `Pare-Report`.
+ * `POST /v1/layers`, which prunes one layer, and the report of the layer. An answer has the report twice, in its
+ * metadata (`__metadata__.report`) and in the header `Pare-Report`.
  */
 
 import { z } from "zod";
@@ -19,10 +19,8 @@ import {
 
 const seconds = z.number().min(0);
 
-/** The description of the report in the OpenAPI documents. */
 export const REPORT_DESCRIPTION = "The report of a solved layer";
 
-/** The schema of the report of one solved layer. */
 export const reportSchema = z.object({
   method: z.string().meta({ description: "The requested method", example: DEFAULT_METHOD }),
   rows: z.int().min(1).meta({ description: "out_features" }),
@@ -123,7 +121,6 @@ export const TENSOR_PROBLEMS = [
   "shutting_down",
 ] as const satisfies ProblemCode[];
 
-/** Prunes one layer. */
 export const PRUNE_LAYER = {
   method: "post",
   path: "/v1/layers",

@@ -1,7 +1,7 @@
 /**
- * Describes the operations of the HTTP contract: the method, the path, the schemas of a request and of its answers, and the problems. Each
- * operation is one constant in this folder. The host and the edge validate requests by these constants, and publish them as OpenAPI. This
- * file knows nothing about the libraries that do both.
+ * Describes the operations of the HTTP contract: the method, the path, the schemas of a request and of its answers, and
+ * the problems. Each operation is one constant in this folder. The host and the edge validate requests by these
+ * constants, and publish them as OpenAPI.
  */
 
 import { z } from "zod";
@@ -54,13 +54,13 @@ export const WITH_KEY: { key: string[] }[] = [{ key: [] }];
 /** The security of an operation that needs no API key. */
 export const WITHOUT_KEY: { key: string[] }[] = [];
 
-/** The query of an operation without parameters. It refuses every parameter, so that a misspelt one never goes unnoticed. */
+/** The query of an operation without parameters. It refuses every parameter, so that a misspelt one is noticed. */
 export const NO_QUERY = z.strictObject({});
 
 /** The problems of every operation that needs an API key. */
 export const KEY_PROBLEMS = ["unauthorized", "forbidden"] as const satisfies ProblemCode[];
 
-/** The problems of every operation of the resources that only an edge has. */
+/** The problems of every operation that only an edge has. */
 export const EDGE_PROBLEMS = [
   "invalid_parameter",
   "invalid_host",
@@ -70,7 +70,7 @@ export const EDGE_PROBLEMS = [
   "internal",
 ] as const satisfies ProblemCode[];
 
-/** The problems of an operation with a JSON body, besides those of its content. */
+/** The problems of an operation with a JSON body, besides `invalid_parameter`. */
 export const JSON_PROBLEMS = [
   "length_required",
   "too_large",
@@ -83,8 +83,8 @@ export function json<T extends z.ZodType>(schema: T) {
 }
 
 /**
- * Returns an operation as the configuration of a route: every answer has the header with the id of the request, and there is one answer for
- * each status of the problems.
+ * Returns an operation as the configuration of a route. The problems become answers, one per status, and every answer
+ * gets the header with the id of the request.
  * @param more further codes with which the server can refuse the operation
  */
 export function routeConfig<T extends Operation>(operation: T, more: readonly ProblemCode[] = []) {

@@ -26,7 +26,6 @@ export const readySchema = z.object({
   description: "A server whose device can be used, with its limits and the current length of its queue",
 });
 
-/** Tells whether the process is up. */
 export const HEALTHZ = {
   method: "get",
   path: "/healthz",
@@ -41,7 +40,6 @@ export const HEALTHZ = {
   problems: ["invalid_parameter", "invalid_host"],
 } satisfies Operation;
 
-/** Describes the device while it can be used. */
 export const READYZ = {
   method: "get",
   path: "/readyz",
@@ -56,7 +54,6 @@ export const READYZ = {
   problems: ["invalid_parameter", "invalid_host", "internal", "no_device", "device_lost", "shutting_down"],
 } satisfies Operation;
 
-/** Publishes counters and gauges. */
 export const METRICS = {
   method: "get",
   path: "/metrics",
@@ -74,7 +71,6 @@ export const METRICS = {
   problems: ["invalid_parameter", "invalid_host", ...KEY_PROBLEMS, "internal"],
 } satisfies Operation;
 
-/** Publishes the contract. */
 export const OPENAPI = {
   method: "get",
   path: "/openapi.json",

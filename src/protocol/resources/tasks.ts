@@ -1,6 +1,6 @@
 /**
- * The messages of `/v1/tasks` between an edge, the public server in front of GPU hosts, and a host. A task is one layer of a job that the
- * edge gives to the host. It has signed URLs, from which the host reads the tensors and to which it writes the answer.
+ * The messages of `/v1/tasks` between an edge and a host. A task is one layer of a job. It has signed URLs, from which
+ * the host reads the tensors of the layer, and to which it writes the answer.
  */
 
 import { z } from "zod";
@@ -8,7 +8,7 @@ import { digestSchema, idSchema } from "./fields.ts";
 import { layerParametersSchema } from "./jobs.ts";
 import { reportSchema } from "./layers.ts";
 
-/** The longest time in seconds for which a host delays its answer until the task is done (`Prefer: wait=`). */
+/** The longest time in seconds for which a host waits for the end of a task before it answers (`Prefer: wait=`). */
 export const MAX_TASK_WAIT_SECONDS = 60;
 
 /** A file to read at a signed URL, with its digest. */
@@ -23,7 +23,7 @@ export const taskRequestSchema = z.strictObject({
   parameters: layerParametersSchema,
 }).meta({ id: "TaskRequest" });
 
-/** The answer about a task that is running or done. A task that has failed is answered with its problem. */
+/** The answer about a task that is running or done. If the task has failed, the answer is its problem instead. */
 export const taskAnswerSchema = z.discriminatedUnion("state", [
   z.object({ state: z.literal("running") }),
   z.object({
@@ -33,8 +33,6 @@ export const taskAnswerSchema = z.discriminatedUnion("state", [
   }),
 ]).meta({ id: "TaskAnswer" });
 
-/** A task as an edge sends it to a host. */
 export type TaskRequest = z.output<typeof taskRequestSchema>;
 
-/** The answer about a task that is running or done. */
 export type TaskAnswer = z.infer<typeof taskAnswerSchema>;

@@ -9,7 +9,7 @@ export interface BodyTensor {
   readonly shape: string;
   /** The accepted dtypes, or the dtype of an answer. */
   readonly dtype: string;
-  /** What the tensor has, and in which order. */
+  /** The contents of the tensor, and their order. */
   readonly contents: string;
 }
 
@@ -90,7 +90,7 @@ export const LAYER_REQUEST_TENSORS: readonly BodyTensor[] = [
   },
 ];
 
-/** The tensors of a body of `PUT /v1/hessians/{digest}`, which has one of the first two, and may have one of the others. */
+/** The tensors of a body of `PUT /v1/hessians/{digest}`: one of the first two, and optionally one of the others. */
 export const STATISTICS_TENSORS: readonly BodyTensor[] = [
   HESSIAN,
   HESSIAN_UPPER,

@@ -1,7 +1,4 @@
-/**
- * `/v1/uploads` at an edge, the public server in front of GPU hosts. Clients upload a body that is too large for one request in parts, each
- * with a PUT to a signed URL.
- */
+/** `/v1/uploads` at an edge. Clients upload large bodies in parts, each with a PUT to a signed URL. */
 
 import { z } from "zod";
 import { digestSchema, SDK_TEXTS } from "./fields.ts";
@@ -19,7 +16,6 @@ export const uploadRequestSchema = z.strictObject({
   }).meta({ description: "The sha-256 of the whole body", example: "0".repeat(64) }),
 });
 
-/** An upload in progress. */
 export const uploadSchema = z.object({
   upload: z.string().meta({ description: "The id of the upload" }),
   part_size: z.int().min(1).meta({ description: "The size in bytes of every part except the last" }),
@@ -41,7 +37,6 @@ export const completeRequestSchema = z.strictObject({
   parts: z.array(uploadedPartSchema).min(1).max(MAX_PARTS),
 });
 
-/** The uploaded parts. */
 export type UploadedParts = Readonly<z.infer<typeof completeRequestSchema>["parts"]>;
 
 /** The answer to a completed upload. */
@@ -50,7 +45,6 @@ export const completedSchema = z.object({ blob: digestSchema }).meta({ id: "Comp
 
 const params = z.object({ id: z.uuid().meta({ description: "The id of the upload" }) });
 
-/** Begins an upload. */
 export const BEGIN_UPLOAD = {
   method: "post",
   path: "/v1/uploads",
@@ -76,7 +70,6 @@ export const BEGIN_UPLOAD = {
   problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS],
 } satisfies Operation;
 
-/** Renews the URLs of an upload. */
 export const RENEW_UPLOAD = {
   method: "get",
   path: "/v1/uploads/{id}",
@@ -89,7 +82,6 @@ export const RENEW_UPLOAD = {
   problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
 
-/** Completes an upload. */
 export const COMPLETE_UPLOAD = {
   method: "post",
   path: "/v1/uploads/{id}/complete",
@@ -104,7 +96,6 @@ export const COMPLETE_UPLOAD = {
   problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS, "not_found", "digest_mismatch"],
 } satisfies Operation;
 
-/** Abandons an upload. */
 export const ABANDON_UPLOAD = {
   method: "delete",
   path: "/v1/uploads/{id}",

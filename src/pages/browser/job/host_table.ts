@@ -2,7 +2,7 @@
 
 import type { EdgeHost } from "../../../protocol/messages.ts";
 import { make, makeCell, setText } from "../dom.ts";
-import { formatAge } from "../format.ts";
+import { formatAge, shortId } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
 
 interface HostState extends EdgeHost {
@@ -20,7 +20,7 @@ export class HostTable {
     this.#rows = new KeyedRows(body, ({ id }) => id, createRow);
   }
 
-  /** Shows the hosts that are alive, and those that are lost. @param now the time of the edge in milliseconds since 1970 */
+  /** Shows the hosts that are alive or lost. @param now the time of the edge in milliseconds since 1970 */
   show(alive: readonly EdgeHost[], now: number): void {
     for (const host of alive) this.#seen.set(host.id, host);
     const ids = new Set(alive.map(({ id }) => id));
@@ -47,9 +47,4 @@ function createRow(): Row<HostState> {
       seen.parentElement?.classList.toggle("lost", isLost);
     },
   };
-}
-
-/** Returns the start of an id, which is enough to tell a few hosts apart. */
-export function shortId(id: string): string {
-  return id.slice(0, 8);
 }

@@ -1,12 +1,12 @@
 /**
- * Reads the event stream of a job. `EventSource` cannot send an API key, so the stream is read with `fetch`. If the connection breaks, it is
- * opened again, and the edge then begins with the whole job.
+ * Reads the event stream of a job. `EventSource` cannot send an API key, so the stream is read with `fetch`. If the
+ * connection breaks, it is opened again, and the edge then begins with the whole job.
  */
 
 import { type Job, type LayerState, PareError } from "../../../client/mod.ts";
 import { currentKey } from "../api_key.ts";
 
-/** One event: the whole job, or a layer that has changed. */
+/** One event: the whole job, a layer that has changed, or the opening or the end of the connection. */
 export type JobEvent =
   | { readonly type: "job"; readonly job: Job }
   | { readonly type: "layer"; readonly layer: LayerState }
@@ -19,7 +19,7 @@ const RECONNECT_MILLISECONDS = 2000;
 export async function* jobEvents(id: string, signal: AbortSignal): AsyncGenerator<JobEvent, void, void> {
   while (!signal.aborted) {
     try {
-      const response = await get(
+      const response = await fetchWithKey(
         `/v1/jobs/${encodeURIComponent(id)}`,
         { Accept: "text/event-stream" },
         signal,
@@ -39,7 +39,7 @@ export async function* jobEvents(id: string, signal: AbortSignal): AsyncGenerato
 }
 
 /** Sends `GET path` with the key of the page. @throws {PareError} if the server refuses the request */
-export async function get(
+export async function fetchWithKey(
   path: string,
   headers: Record<string, string>,
   signal?: AbortSignal,

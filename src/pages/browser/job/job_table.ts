@@ -3,7 +3,7 @@
 import type { JobState, JobSummary } from "../../../client/mod.ts";
 import { hasEnded } from "../../../protocol/job_state.ts";
 import { make, makeCell, setText } from "../dom.ts";
-import { formatAge } from "../format.ts";
+import { formatAge, shortId } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
 
 /** Makes the table. @param cancel called with the id of a job to cancel */
@@ -12,7 +12,7 @@ export function jobTable(body: HTMLElement, cancel: (id: string) => void): Keyed
 }
 
 function createRow({ id, name, created }: JobSummary, cancel: (id: string) => void): Row<JobSummary> {
-  const title = name ?? id.slice(0, 8);
+  const title = name ?? shortId(id);
   const chip = make("span"), progress = make("progress", { max: "1", "aria-label": `Progress of ${title}` });
   const count = make("span", { class: "number" }), age = makeCell("Age");
   const button = make(
@@ -30,7 +30,7 @@ function createRow({ id, name, created }: JobSummary, cancel: (id: string) => vo
         "th",
         { scope: "row" },
         link,
-        make("span", { class: "mono sub" }, name === null ? "" : id.slice(0, 8)),
+        make("span", { class: "mono sub" }, name === null ? "" : shortId(id)),
       ),
       makeCell("State", {}, chip),
       makeCell("Layers", {}, make("span", { class: "pair" }, progress, count)),

@@ -1,14 +1,14 @@
-/** Shows one job live: its state, and a row per layer. The job can be cancelled, and the layers without a result can be submitted again. */
+/** Shows one job live, with one row per layer. The job can be cancelled, and layers can be submitted again. */
 
 import type { Job, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
 import { byId, setText } from "../dom.ts";
+import { shortId } from "../format.ts";
 import { type JobEvent, jobEvents } from "./job_events.ts";
 import { hasEnded } from "../../../protocol/job_state.ts";
 import { showState } from "./job_table.ts";
 import { LayerTable } from "./layer_table.ts";
 import { showProblem } from "../problem.ts";
 
-/** The functions that the page gives to the view. */
 export interface JobViewOptions {
   /** Returns the client of the edge. */
   readonly jobs: () => Jobs;
@@ -16,7 +16,6 @@ export interface JobViewOptions {
   readonly onChange: (submitted?: string) => void;
 }
 
-/** The section of the page that shows one job. */
 export class JobView {
   readonly #options: JobViewOptions;
   readonly #section = byId("job", HTMLElement);
@@ -34,7 +33,7 @@ export class JobView {
     this.#again.addEventListener("click", () => void this.#act(() => this.#submitAgain()));
   }
 
-  /** Follows the job with this id until it has ended, or until another call. Without an id the section is hidden. */
+  /** Follows the job with this id until it has ended, or until the next call. Without an id, hides the section. */
   async follow(id: string | undefined): Promise<void> {
     this.#following?.abort();
     this.#section.hidden = id === undefined;
@@ -43,7 +42,7 @@ export class JobView {
     this.#table.show([]);
     showProblem(this.#problem, undefined);
     if (id === undefined) return;
-    setText(byId("job-title", HTMLElement), `Job ${id.slice(0, 8)}`);
+    setText(byId("job-title", HTMLElement), `Job ${shortId(id)}`);
     this.#showHead();
     this.#showConnection("connecting");
     const following = this.#following = new AbortController();
@@ -65,7 +64,7 @@ export class JobView {
     if (event.type === "job") {
       this.#job = event.job;
       const { id, name, layers } = event.job;
-      setText(byId("job-title", HTMLElement), name === null ? `Job ${id.slice(0, 8)}` : `Job ${name}`);
+      setText(byId("job-title", HTMLElement), `Job ${name ?? shortId(id)}`);
       for (const layer of layers) this.#layers.set(layer.name, layer);
       this.#table.show(layers);
     } else {
@@ -116,7 +115,7 @@ export class JobView {
     if (!this.#job) return;
     const { name, id } = this.#job;
     const job = await this.#options.jobs().submit(this.#unsolved().map(requestOf), {
-      name: `${name ?? id.slice(0, 8)}, again`,
+      name: `${name ?? shortId(id)}, again`,
     });
     this.#options.onChange(job.id);
   }

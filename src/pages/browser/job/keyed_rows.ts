@@ -1,4 +1,4 @@
-/** The rows of a table whose items are refreshed. A row stays in place while its item exists, so that the keyboard focus is not lost. */
+/** The rows of a table whose items are refreshed. A row stays while its item exists, so that it keeps the focus. */
 
 /** One row, and the function that shows a newer state of its item. */
 export interface Row<T> {
@@ -6,7 +6,6 @@ export interface Row<T> {
   update(item: T): void;
 }
 
-/** The rows of one table. */
 export class KeyedRows<T> {
   readonly #body: HTMLElement;
   readonly #keyOf: (item: T) => string;

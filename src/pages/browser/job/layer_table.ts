@@ -1,12 +1,11 @@
 /**
- * The table of the layers of one job. The layers of one block of the model form a group with a heading, which opens and closes the group, and
- * their names begin after that of the block.
+ * The table of the layers of one job. The layers of one block of the model form a group. The heading of the group has
+ * the name of the block, and opens and closes the group. The rows show the rest of each layer's name.
  */
 
 import type { LayerState } from "../../../client/mod.ts";
 import { make, makeCell, setText } from "../dom.ts";
-import { formatNumber, formatSeconds, formatShare } from "../format.ts";
-import { shortId } from "./host_table.ts";
+import { formatNumber, formatSeconds, formatShare, shortId } from "../format.ts";
 import { hasEnded } from "../../../protocol/job_state.ts";
 import { showState } from "./job_table.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";

@@ -59,7 +59,6 @@ export interface Distribution {
   readonly zeros: number;
 }
 
-/** Counts weights in `bins` bins. */
 export function distributionOf(weights: Float32Array, limit: number, bins: number): Distribution {
   const counts = new Uint32Array(bins);
   let zeros = 0;
@@ -71,8 +70,8 @@ export function distributionOf(weights: Float32Array, limit: number, bins: numbe
 }
 
 /**
- * Returns a round limit beyond which few weights lie: four times the root of the mean square, or the largest size if that is less. It is an
- * even number of tenths of its power of ten, so that half of it is round too.
+ * Returns a round limit beyond which few weights lie: four times the root of the mean square, or the largest size if
+ * that is less. It is an even number of tenths of its power of ten, so that half of it is round too.
  */
 export function limitOf(weights: Float32Array): number {
   let squares = 0, largest = 0;

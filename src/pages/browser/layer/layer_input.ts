@@ -9,7 +9,7 @@ export interface LayerInput {
   readonly tensors: LayerTensors;
 }
 
-/** The tensors of a request. A file with any others is no layer. */
+/** The tensors of a request that the playground accepts. */
 const NAMES = ["weight", "hessian", "hessian_upper", "inputs", "mask"];
 
 /** The largest header that is read. The format allows no larger one. */
@@ -18,7 +18,7 @@ const MAX_HEADER_BYTES = 100_000_000;
 /** Enough bytes of a malformed file to find the fault of its header. */
 const MALFORMED_BYTES = 1 << 20;
 
-/** Reads a layer. @throws {SafetensorsError} if the file is malformed @throws {TypeError} if its tensors are not those of a layer */
+/** Reads a layer. @throws {SafetensorsError} {TypeError} if the file is malformed, or if it is not a layer */
 export async function readLayerFile(name: string, file: Blob): Promise<LayerInput> {
   // The shards of a model are larger than the memory of a browser tab, so the header is read first.
   const names = await namesInHeader(file);

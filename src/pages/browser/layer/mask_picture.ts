@@ -6,7 +6,7 @@ import { make, makeFigure } from "../dom.ts";
 /** The longest edge of a picture in points. */
 const LONGEST_EDGE = 512;
 
-/** The longer edge of a canvas in pixels, about. It is longer than that of the picture on the page. */
+/** The approximate longer edge of a canvas in pixels, which is more than the picture has on the page. */
 const CANVAS_EDGE = 1400;
 
 /** The part of the mask that the close-up shows. */
@@ -55,7 +55,7 @@ interface MaskPart {
   readonly cols: number;
 }
 
-/** Draws the first `rows` and `cols` of a mask U8 [out, ⌈in/8⌉]. Kept weights are coloured, and pruned ones are transparent. */
+/** Draws a part of a mask U8 [out, ⌈in/8⌉]. Kept weights are coloured, and pruned ones are transparent. */
 function drawMask(mask: HostTensor, { rows, cols }: MaskPart, label: string): HTMLCanvasElement {
   const block = blockOf({ rows, cols });
   const width = Math.ceil(cols / block), height = Math.ceil(rows / block);

@@ -1,9 +1,5 @@
-/**
- * Sends a request with XMLHttpRequest, because `fetch` does not report how much of a body has been sent. The SDK accepts the function in place
- * of `fetch`.
- */
+/** Sends requests of the SDK with XMLHttpRequest, because `fetch` does not report how much of a body has been sent. */
 
-/** The progress of one request. */
 export interface Progress {
   /** `send`: the body is on its way. `wait`: the server works. `receive`: the answer is on its way. */
   readonly phase: "send" | "wait" | "receive";

@@ -1,4 +1,4 @@
-/** Shows a pruned layer: its error and magnitude's, the mask, the weights before and after, the whole report, and a download. */
+/** Shows a pruned layer: its error beside magnitude's, the mask, the weights, the report, and a download. */
 
 import { encode, floatsFromTensor, type PrunedLayer, type Report } from "../../../client/mod.ts";
 import { make, makeFigure } from "../dom.ts";
@@ -10,16 +10,16 @@ import { maskSection } from "./mask_picture.ts";
 /** The end of the names of files with layers. */
 const EXTENSION = /\.safetensors$/;
 
-/** The URL of the latest download. It is revoked at the next one, because the browser keeps the bytes of the file for it. */
+/** The URL of the latest download. The browser holds its bytes until the next download revokes it. */
 let downloadUrl: string | undefined;
 
-/** Magnitude's error. `pending`: it is not known yet. `same`: the result itself is magnitude's. `null`: no error is known. */
+/** Magnitude's error. `pending`: it is being computed. `same`: the result is magnitude's. `null`: it is unknown. */
 export type Baseline = number | null | "pending" | "same";
 
 /** The element of the errors in the latest result. */
 let errors: HTMLElement;
 
-/** Shows the result of `layer` in `place`. `showErrors` fills in the errors. @param method the name of the method for people */
+/** Shows the result of `layer` in `place`. `showErrors` adds the errors. @param method the name for people */
 export function showResult(place: HTMLElement, layer: LayerInput, result: PrunedLayer, method: string): void {
   const { report } = result, { pattern, sparsity } = report;
   errors = make("div");

@@ -1,6 +1,6 @@
-"""Checks that a solved layer is what was asked for, because a host may be broken, or may lie.
+"""Checks that a solved layer is the requested one, because a host may be broken, or may lie.
 
-The values of the kept weights are not checked further, because that would mean to solve the layer again.
+The values of the kept weights are not checked further, because the layer would have to be solved again.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from pare_llm.client.answers import Report
     from pare_llm.client.jobs.upload_layers import LayerToUpload
     from pare_llm.client.layer_file import PrunedLayer
-    from pare_llm.client.tensor_library import TensorLibrary
 
-# The entries that are checked at a time, so that the temporary arrays are small.
+# The number of entries that are checked at a time, so that the temporary arrays are small.
 _CHUNK_ENTRIES = 2**16
 
-# A longer header is not what a host writes.
+# The bytes that an answer may need for its header, which has the names of its tensors and the report.
 _MAX_HEADER_BYTES = 2**20
 
-# The longest answer about a layer that is not known. It is the longest body that a host accepts.
+# The longest accepted answer if the requested layer is not known. A host accepts no longer request either.
 _MAX_LAYER_BYTES = 16 * 2**30
 
-# The bits of infinity. Those of a finite number without its sign are less, and those of a NaN are more.
-_INFINITY_BITS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
+# The bits of the exponent of each dtype. All of them are 1 in infinities and NaNs, and 0 in zeros and in
+# subnormal numbers.
+_EXPONENT_BITS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 
 _DEFAULT_SPARSITY = 0.5
 
@@ -49,7 +49,7 @@ def max_answer_bytes(layer: LayerToUpload[Any] | None) -> int:
 def check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | None) -> None:
     """Check the dtypes and shapes of an answer. A ValueError names the tensor, its form and the right one."""
     weight = tensors["weight"]
-    if len(weight.shape) != 2 or 0 in weight.shape or weight.dtype not in _INFINITY_BITS:
+    if len(weight.shape) != 2 or 0 in weight.shape or weight.dtype not in _EXPONENT_BITS:
         raise _refusal(f"the weight is {weight.dtype} {list(weight.shape)}, but must be a matrix of floats")
     rows, cols = weight.shape
     grids = tensors["scales"].shape if "scales" in tensors else ()
@@ -102,7 +102,7 @@ def check_values(
     if layer is not None:
         _require_zeros(pruned_entries, layer, rows, cols)
         if nonzero < kept:
-            check_kept_zeros(pruned, dtype, library, layer)
+            _check_kept_zeros(pruned, dtype, library, layer)
 
 
 def _require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:
@@ -115,7 +115,7 @@ def _require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int,
 def _magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
     """Return the bits of floats without their sign bit, which is the highest. All floats must be finite."""
     magnitude = bits & ((1 << (8 * BYTES_PER_ELEMENT[dtype] - 1)) - 1)
-    if magnitude.max() >= _INFINITY_BITS[dtype]:
+    if magnitude.max() >= _EXPONENT_BITS[dtype]:
         raise _refusal(f"the tensor {name} has a number that is not finite")
     return magnitude
 
@@ -173,14 +173,11 @@ def _refusal(problem: str) -> ValueError:
     return ValueError(f"answer of /v1/layers: {problem}")
 
 
-# The bits of the exponent of each dtype. They are 0 in zeros and in subnormal numbers, which may become 0.
-_EXPONENT_BITS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
-
 # The fraction of the kept weights that may have become 0. An update rarely cancels a weight nearly exactly.
 _MAX_KEPT_ZEROS = 0.1
 
 
-def check_kept_zeros(
+def _check_kept_zeros(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any]
 ) -> None:
     """Raise a ValueError if all weights are 0, or too many kept weights that were normal numbers before.
@@ -197,7 +194,7 @@ def check_kept_zeros(
     if not has_value.any():
         dead = _dead_inputs(layer)
         if any(count > 0 and not (dead and dead[col]) for col, count in enumerate(zeros)):
-            raise ValueError("answer of /v1/layers: every weight is 0, although the mask keeps some")
+            raise _refusal("every weight is 0, although the mask keeps some")
     if _may_have_nearest_rows(pruned.report, layer):
         if layer.target is not None:
             return  # the target has moved the weights, so these rows have other weights than before
@@ -206,11 +203,11 @@ def check_kept_zeros(
     in_use = has_value.any(0).tolist()
     scattered = sum(count for count, value in zip(zeros, in_use, strict=True) if value)
     if layer.parameters.get("bits") is None and scattered > 1 + _MAX_KEPT_ZEROS * kept:
-        raise ValueError(f"answer of /v1/layers: {scattered} weights are 0, although the mask keeps them")
+        raise _refusal(f"{scattered} weights are 0, although the mask keeps them")
 
 
 def _may_have_nearest_rows(report: Report, layer: LayerToUpload[Any]) -> bool:
-    """Whether some rows have their original weights by the report, and the request may lead to such rows."""
+    """Whether some rows have their original weights by the report, which needs validation statistics."""
     is_validated = layer.validation_hessian is not None or layer.validation_hessian_upper is not None
     # A request without statistics may name stored ones, with which validation statistics may be stored.
     names_stored = layer.hessian is None and layer.hessian_upper is None and layer.inputs is None

@@ -1,4 +1,4 @@
-"""The errors that a server answers with. Other failures raise `ConnectionError` or `TimeoutError`."""
+"""The errors of requests that a server refuses. Others raise `ConnectionError` or `TimeoutError`."""
 
 import json
 import re
@@ -56,8 +56,8 @@ class PareError(Exception):
         detail: the server's description of the problem.
         request_id: identifies the request in the server's log.
         retry_after: seconds until the server wants the next attempt, if its answer had a Retry-After header.
-        uploads: the URL where an edge accepts larger bodies. An edge is Pare's Cloudflare Worker in front of
-            hosts. The URL is set only if the code is `too_large` and the server is an edge.
+        uploads: the URL where an edge accepts larger bodies. Set only if the code is `too_large` and the
+            server is an edge, which is Pare's Cloudflare Worker in front of hosts.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ def error_from_answer(
 
 
 def _redirection(status: int, headers: Mapping[str, str]) -> str | None:
-    """Describe a redirection. None is followed, because the request has the key and the bytes of a layer."""
+    """Describe a redirection. It is not followed, because the request has the key and a layer."""
     if not 300 <= status < 400:
         return None
     location = printable(headers.get("Location") or "an unknown URL", _MAX_QUOTED_LENGTH)

@@ -93,7 +93,7 @@ def encode_parts(tensors: Mapping[str, Tensor | None]) -> Body:
 def decode_answer(
     body: bytearray, library: TensorLibrary[Array], layer: LayerToUpload[Array] | None = None
 ) -> PrunedLayer[Array]:
-    """Decode the answer for `layer`, and check it. Without `layer`, it is only compared with itself.
+    """Decode the answer for `layer`, and check it. Without `layer`, only its own parts are compared.
 
     Raises:
         ValueError: if `body` is not a safetensors file, lacks a tensor or the report, or is another layer.

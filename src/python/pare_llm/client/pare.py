@@ -82,7 +82,7 @@ class Pare(ServerClient):
             target: (out, in) float32, the sum of y·xᵀ over the calibration inputs x and the outputs y that
                 the layer should have, times the factor of the statistics.
             validation_target: (out, in) float32, the same sum over the inputs of the validation statistics,
-                times their factor. It takes part in the decisions between results.
+                times their factor. With it, the results of the solve are compared with y.
             **query: the parameters of the layer. `LayerQuery` describes them.
 
         Returns:
@@ -93,9 +93,9 @@ class Pare(ServerClient):
             ConnectionError: if the server cannot be reached.
             TimeoutError: if the timeout of the client passes.
             TypeError: if a tensor has a dtype that the server does not accept.
-            ValueError: if the answer is malformed or is not what was asked for, such as another shape or
-                dtype, numbers that are not finite, or other zeros than the mask, the report or the request
-                says.
+            ValueError: if the answer is malformed or is not the requested layer, for example if it has
+                another shape or dtype, numbers that are not finite, or zeros that contradict the mask, the
+                report or the request.
         """
         digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
         layer = LayerToUpload(
@@ -157,7 +157,7 @@ class Pare(ServerClient):
         return digest
 
     def delete_hessian(self, digest: str) -> None:
-        """Delete stored statistics. Idempotent: statistics that do not exist cause no error."""
+        """Delete stored statistics. Statistics that do not exist cause no error."""
         try:
             self._transport.send("DELETE", f"/v1/hessians/{digest}")
         except PareError as error:
@@ -179,10 +179,10 @@ class Pare(ServerClient):
                 raise
 
     def describe_host(self) -> HostDescription:
-        """Ask the host for its device, as soon as it has started.
+        """Ask the host for its device. A host that is still starting is asked again.
 
         Raises:
-            PareError: `no_device`, `device_lost` or `unauthorized`.
+            PareError: `no_device` or `device_lost`.
         """
         path = "/readyz"
         answer = parse_answer(

@@ -1,8 +1,8 @@
 """The client of several hosts, which are Pare servers.
 
 The client has the methods of `Pare`, and each host solves one layer at a time. Call `prune_layer` in as many
-threads as there are hosts to use all of them. The results have the same bytes as those of a single host only
-if all hosts have the same backend and the same adapter.
+threads as there are hosts to use all of them. If all hosts have the same backend and the same adapter, the
+results have the bytes of a single host.
 """
 
 from __future__ import annotations

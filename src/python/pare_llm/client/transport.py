@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MAX_BACKOFF_MS = 30_000
 
-# The longest Retry-After that is waited for. A server that asks for a longer pause counts as down.
+# The longest Retry-After that is waited for. If a server asks for more, its error is raised at once.
 _MAX_RETRY_AFTER_SECONDS = 300
 
 
@@ -183,7 +183,7 @@ def _parse_base_url(text: str) -> SplitResult:
 
 
 def _is_transient(error: PareError | ConnectionError) -> bool:
-    """Whether the same request may succeed later, within a pause that the client is willing to wait for."""
+    """Whether the same request may succeed later, and the server asks for no longer pause than the limit."""
     if isinstance(error, ConnectionError):
         return True
     return error.is_transient and _retry_after(error) <= _MAX_RETRY_AFTER_SECONDS

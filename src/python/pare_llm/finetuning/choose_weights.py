@@ -21,8 +21,8 @@ def choose_weights(
 ) -> list[ModelWeight]:
     """List the weights that `layers` or the report in `folder` names, or else all weights of linear layers.
 
-    A weight that holds several layers is listed with those that were named. A ValueError says that both are
-    given, or that a name has no weight, has several, or has one that is never masked.
+    If a weight holds several layers, only the named ones are listed. Raises a ValueError if both `layers` and
+    `folder` are given, or if a name matches no weight, several weights, or one that is never masked.
     """
     weights = model_weights(model)
     if layers is not None and folder is not None:
@@ -49,7 +49,7 @@ def pruned_layers(folder: str | PathLike[str]) -> list[str]:
 
 
 def _restrict(weights: list[ModelWeight], names: set[str]) -> list[ModelWeight]:
-    """List the weights that have one of the names, with those of their layers that have one."""
+    """List the weights that have one of the names, each with only the layers that have one of the names."""
     chosen: list[ModelWeight] = []
     for weight in weights:
         layers = {name: layer for name, layer in weight.layers.items() if name in names}
@@ -61,7 +61,10 @@ def _restrict(weights: list[ModelWeight], names: set[str]) -> list[ModelWeight]:
 
 
 def _match(weights: list[ModelWeight], pattern: str) -> list[str]:
-    """List the names of layers that match `pattern`. If there are none, list those of the other weights."""
+    """List the linear layers that match `pattern`. If there are none, list other weights that match it.
+
+    Raises a ValueError if nothing matches, or if all matches are never masked.
+    """
     linear = [weight for weight in weights if weight.layers and weight.refusal is None]
     try:
         return _matching_names(linear, pattern)
@@ -89,10 +92,10 @@ def _other_matches(weights: list[ModelWeight], pattern: str) -> list[str]:
 
 
 def _find_all(weights: list[ModelWeight], names: list[str], report: Path) -> set[str]:
-    """Find the layers with the names of a checkpoint. No two names may have the same layer.
+    """Find the layers that have the names in the report. No two names may match the same layer.
 
-    Either name may lack the first parts of the other, because transformers loads a checkpoint with or without
-    the prefix of the base model.
+    The name in the report may lack the first parts of the name in the model, and the other way round, because
+    transformers loads a checkpoint with or without the prefix of the base model.
     """
     by_name: dict[str, tuple[str, ModelWeight]] = {}
     by_end: dict[str, list[str]] = {}

@@ -5,9 +5,9 @@ each process updates a fragment of the f32 copy. The mask covers the whole weigh
 before DeepSpeed's own hooks see it.
 
 ZeRO-3 leaves one partition of the weight on each process, and the mask covers this partition. The gradient is
-masked in DeepSpeed's local partition between backward and the step, so before DeepSpeed clips it. Small
-weights that ZeRO-3 keeps gathered are copied from the partitions inside the step. Their masked entries stay
-zero if the optimizer treats each entry by itself, as Adam and SGD do and Muon does not.
+masked in DeepSpeed's local partition after backward, before the step clips it. ZeRO-3 copies small weights,
+which it keeps gathered, from the partitions inside the step. Their masked entries stay zero if the optimizer
+treats each entry by itself. Adam and SGD do, and Muon does not.
 """
 
 from collections.abc import Callable
@@ -70,8 +70,8 @@ def _masked_copy(mask: PackedMask) -> Callable[[Tensor], Tensor]:
 def _zero_fragments(weights: list[tuple[nn.Parameter, PackedMask]]) -> None:
     """Set the masked entries of the f32 copy to zero.
 
-    The fragment of this process is what `deepspeed.utils.safe_set_full_fp32_param` writes to. It is written
-    directly, because `safe_get_full_fp32_param` would sum the whole weight over all processes.
+    The function writes to the fragment of this process, as `deepspeed.utils.safe_set_full_fp32_param` does.
+    Its counterpart `safe_get_full_fp32_param` is not used, because it sums the weight over all processes.
     """
     for parameter, mask in weights:
         fragment = getattr(parameter, "_hp_mapping", None)  # None if this process has no part of the weight
@@ -97,7 +97,7 @@ def _zero_partitioned_gradients(weights: list[tuple[nn.Parameter, PackedMask]]) 
 
 @torch.no_grad()
 def _zero_partitions(weights: list[tuple[nn.Parameter, PackedMask]]) -> None:
-    """Set the masked entries of the f32 partitions to zero, but not those in the model's dtype."""
+    """Set the masked entries of the f32 partitions to zero. `KeptZeros.apply` masks the other partitions."""
     if not weights:
         return
     from deepspeed.utils import safe_get_local_fp32_param, safe_set_local_fp32_param

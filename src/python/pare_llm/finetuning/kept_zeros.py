@@ -47,7 +47,7 @@ class Verification:
         return not self.failures
 
     def __str__(self) -> str:
-        """Return the sum of all weights, each failure, and the matrices that were not checked, in lines."""
+        """Return the total number of zeros, each failure, and the unchecked matrices, in lines."""
         zeros = sum(count.zeros for count in self.counts.values())
         entries = sum(count.entries for count in self.counts.values())
         summary = f"{zeros} of {entries} entries of {len(self.counts)} weights are zero"
@@ -70,9 +70,10 @@ class KeptZeros:
     """
 
     def __init__(self, model: nn.Module, weights: list[ModelWeight], *, named: bool) -> None:
-        """Make the masks of `weights` that have zeros. Weights that were `named` must have one.
+        """Make the masks of those `weights` that have zeros. `named` says whether the user named the weights.
 
-        Raises a ValueError if no entry is masked, or if a weight has no values, or unnamed only zeros.
+        Raises a ValueError if no entry is masked, if a weight is on the meta device, if a named weight has no
+        zero, or if a weight that was not named has only zeros.
         """
         self._model = model
         self.parameters: dict[str, nn.Parameter] = {}
@@ -110,8 +111,8 @@ class KeptZeros:
     def hook_gradients(self) -> None:
         """Set the masked gradients to zero whenever backward has accumulated the gradient of a weight."""
         for name, parameter in self.parameters.items():
-            # A hook can only be registered on a parameter that requires a gradient. It stays on a frozen
-            # parameter, and works if the parameter is trained later.
+            # A hook can only be registered on a parameter that requires a gradient. If the parameter is
+            # frozen, the hook stays, and works when the parameter is trained later.
             required = parameter.requires_grad
             hook = partial(_zero_gradient, self.masks[name])
             parameter.requires_grad_()
@@ -138,7 +139,7 @@ class KeptZeros:
     def verify(self) -> Verification:
         """Check that every masked entry is zero now. Counts the entries that this process stores.
 
-        A weight fails, too, if the model has another parameter in its place since the masks were made.
+        A weight also fails if its parameter has been replaced since the masks were made.
         """
         result = Verification(failures=dict.fromkeys(self._replaced_parameters(), _REPLACED))
         for name, mask in self.masks.items():

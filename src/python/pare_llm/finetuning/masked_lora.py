@@ -30,12 +30,11 @@ def mask_lora_(
 
     A masked adapter computes x·(mask ⊙ (B·A)·scaling)ᵀ instead of x·(B·A)ᵀ·scaling, so training uses the
     weights that `merge_keep_zeros` leaves in the model. The parameters and the files of the adapter stay
-    those of LoRA. The forward pass needs one more product with a matrix of size [out, in] per layer. That
-    matrix is computed again in backward and not stored.
+    those of LoRA. The forward pass of each layer also computes the masked B·A, a matrix of size [out, in]. It
+    is not stored, but computed again in backward.
 
     The function masks the adapters that the model has now. Call it again after `add_adapter`, and after a
-    saved adapter was loaded. While the model is trained, dropout applies to the input of the adapter as in
-    LoRA.
+    saved adapter was loaded. Dropout applies to the input of the adapter, as in LoRA.
 
     Args:
         model: A model with LoRA layers of peft, such as a PeftModel.

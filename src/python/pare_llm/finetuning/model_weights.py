@@ -1,4 +1,4 @@
-"""Lists the parameters of a model with the linear layers whose weights they hold."""
+"""Lists the parameters of a model, each with the linear layers whose weights it holds."""
 
 from dataclasses import dataclass
 

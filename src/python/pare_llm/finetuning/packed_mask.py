@@ -10,7 +10,7 @@ _CHUNK = 1 << 23
 
 
 class PackedMask:
-    """The entries of a tensor that were not zero when the mask was made. All other entries are masked.
+    """A mask of the entries of a tensor that were zero when the mask was made.
 
     Bit `i % 8` of byte `i // 8` (least significant bit first) belongs to entry i of the flattened tensor. The
     bit is 1 if the entry was not zero. The entry -0.0 counts as zero, and NaN does not.
@@ -71,12 +71,12 @@ def _pack(kept: Tensor) -> Tensor:
     return (padded << places).sum(1, dtype=torch.uint8)
 
 
-# For each device, a table with one 64-bit word per byte, which stores the eight booleans of the byte.
+# For each device, a table with one 64-bit word per byte value, which holds the eight booleans of the byte.
 _TABLES: dict[torch.device, Tensor] = {}
 
 
 def _masked_entries(device: torch.device) -> Tensor:
-    """Return the table of a device, with the shape [256]. True means that the bit is 0."""
+    """Return the table of a device, with the shape [256]. A boolean is True if its bit is 0."""
     if device not in _TABLES:
         rows = [[not byte >> place & 1 for place in range(8)] for byte in range(256)]
         _TABLES[device] = torch.tensor(rows, dtype=torch.bool, device=device).view(torch.int64).view(-1)

@@ -17,7 +17,7 @@ class KeepZeros(TrainerCallback):
     """A callback for `Trainer(callbacks=[KeepZeros()])`, also of libraries that extend the Trainer.
 
     `on_train_begin` makes the masks. By then the Trainer has loaded the checkpoint to resume from, and has
-    wrapped the model for several processes. The gradients are masked in backward, so before the Trainer clips
+    wrapped the model for several processes. The gradients are masked in backward, before the Trainer clips
     them. `on_optimizer_step`, which the Trainer calls immediately after each step of the optimizer, sets the
     masked weights to zero. `on_train_end` removes the hooks.
 

@@ -25,13 +25,13 @@ from pare_llm.client.http.read_body import read_body, read_start
 from pare_llm.client.http.retry import Deadline
 from pare_llm.client.http.watched_connection import SecureWatchedConnection, Watch, WatchedConnection
 
-# The idle connections to one server that are kept. Those of more threads are closed after their request.
+# The number of idle connections to one server that stay open. Others are closed after their request.
 _MAX_IDLE = 64
 
-# The longest JSON answer. A job with 20,000 layers has about 20 MB.
+# The longest JSON answer. A job has at most 4096 layers of a few KiB each.
 _MAX_MESSAGE_BYTES = 2**26
 
-# The bytes of a refusal that are read. The texts of a refusal have a few thousand.
+# The longest part of a refusal that is read, in bytes. The texts of a refusal have a few thousand.
 _MAX_REFUSAL_BYTES = 2**16
 
 # A peer that has vanished is noticed after 60 + 4·15 seconds, also while a host solves a layer for many

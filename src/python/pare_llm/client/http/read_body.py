@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-# The bytes that are read at a time. urllib3 returns them in a buffer of its own, which is copied.
+# The number of bytes that are read at a time. urllib3 returns them in a buffer of its own, which is copied.
 _READ_BYTES = 2**20
 
 

@@ -80,7 +80,7 @@ def digest_of_blob(source: BlobSource) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-# How often a blob is downloaded. If the first bytes were damaged on their way, the second ones are right.
+# How often a blob is downloaded at most. If the bytes were damaged in transit, the second attempt succeeds.
 _ATTEMPTS = 2
 
 

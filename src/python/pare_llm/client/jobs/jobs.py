@@ -93,11 +93,11 @@ class Jobs(ServerClient):
         return _parse_job(self._transport.send("GET", f"/v1/jobs/{job_id}"))
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a job. Layers that are still queued or running fail with the code `cancelled`."""
+        """Cancel a job. Layers that are still queued or running get the state and the code `cancelled`."""
         self._transport.send("DELETE", f"/v1/jobs/{job_id}")
 
     def follow(self, job_id: str, *, poll_ms: float = DEFAULT_POLL_MS) -> Iterator[LayerState]:
-        """Yield each layer of a job once, as soon as it is done or failed, until the job has ended.
+        """Yield each layer of a job once, as soon as its state is final, until the job has ended.
 
         A failed layer is yielded with its error and does not end the loop.
 
@@ -130,9 +130,9 @@ class Jobs(ServerClient):
             like: a tensor whose library and device the result takes. The default is NumPy.
 
         Raises:
-            ValueError: if the layer is not done, or if the result is malformed: another digest, which is
-                downloaded once more first, numbers that are not finite, or zeros other than those of its mask
-                and its report. `prune_by_job` also compares the result with the layer that it has sent.
+            ValueError: if the layer is not done, if two downloads of the result have another digest than the
+                result, if a number is not finite, or if the zeros are not those of the mask and the report.
+                `prune_by_job` also compares the result with the layer that it has sent.
             PareError: `not_found` if the edge no longer stores the result.
         """
         library: TensorLibrary[Any] = NumpyLibrary() if like is None else library_of(like)
@@ -141,7 +141,7 @@ class Jobs(ServerClient):
     def _result_in(
         self, library: TensorLibrary[Array], layer: LayerState, asked: LayerToUpload[Array] | None = None
     ) -> PrunedLayer[Array]:
-        """Download a result, and compare it with the layer that was asked for, if it is known."""
+        """Download a result, and compare it with the requested layer, if that is known."""
         if layer["result"] is None:
             raise ValueError(f"layer {layer['name']}: has no result, because its state is {layer['state']}")
         blob = download_blob(self._transport, layer["result"], max_answer_bytes(asked))

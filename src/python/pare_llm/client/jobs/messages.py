@@ -28,7 +28,7 @@ class JobLayerRequest(_RequiredLayerMembers, total=False):
 
 
 class JobError(TypedDict):
-    """The reason why a layer failed: an error code of the HTTP API, or `cancelled`."""
+    """The reason why a layer has no result. `code` is an error code of the HTTP API, or `cancelled`."""
 
     code: str
     detail: str

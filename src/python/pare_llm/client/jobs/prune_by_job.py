@@ -26,7 +26,7 @@ class LayerFailure(NamedTuple):
     detail: str
 
 
-# The error codes of a layer that may succeed in another job. Somebody wanted a `cancelled` job to end.
+# The error codes of layers that may succeed in another job. Somebody ended the job of a `cancelled` layer.
 _TRANSIENT_LAYER_CODES = frozenset({"no_device", "device_lost", "shutting_down", "busy"})
 
 
@@ -111,9 +111,9 @@ def prune_with(
 
 
 def is_over_edge_body_limit(error: PareError) -> bool:
-    """Whether a request failed at the body limit of an edge, so that its tensors can be uploaded instead.
+    """Whether a request exceeded the body limit of an edge, so that its tensors can be uploaded instead.
 
-    The error of an edge has the URL of its uploads, and that of a proxy in front of it is not problem+json.
+    The error of an edge has the URL of its uploads. A proxy in front of the edge sends no problem+json.
     """
     return error.status == 413 and (error.uploads is not None or error.code == "unknown")
 
