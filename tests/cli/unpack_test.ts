@@ -31,7 +31,7 @@ describe("pare unpack", () => {
   it("updates the report of the run, and refuses to replace its result", async () => {
     const out = `${folder}/dense`;
     const { bytes } = await pareJson<{ bytes: { written: number } }>("unpack", quantized, "--out", out);
-    assert.deepEqual(await filesIn(out), [...FILES, "report.html"]);
+    assert.deepEqual(await filesIn(out), ["README.md", ...FILES, "report.html"]);
     const run = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
     assert.deepEqual([run.format, run.bytes.written, run.fingerprint], ["dense", bytes.written, undefined]);
     assert.equal(bytes.written, (await Deno.stat(`${out}/model.safetensors`)).size);
@@ -49,7 +49,7 @@ describe("pare unpack", () => {
       }
     }
     await pareJson(...args);
-    assert.deepEqual(await filesIn(out), [...FILES, "report.html"]);
+    assert.deepEqual(await filesIn(out), ["README.md", ...FILES, "report.html"]);
   });
 
   it("gives nobody more rights to the copy of a weight file", async () => {
