@@ -6,7 +6,7 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { serveWritableHub, TOKEN, type WritableHub } from "../support/writable_hub.ts";
 import { pushFolder, type PushOptions } from "../../src/model/hub/push_folder.ts";
-import { pareJson, runPare, runPareWith } from "./run_pare.ts";
+import { pareJson, runPare } from "./run_pare.ts";
 
 const folder = temporaryFolder(), pruned = `${folder}/pruned`, model = `${folder}/model`;
 
@@ -50,8 +50,16 @@ describe("pare push", () => {
   before(() => void (hub = serveWritableHub()));
   after(() => hub[Symbol.asyncDispose]());
 
-  const run = (words: readonly string[], env: Record<string, string> = {}) =>
-    runPareWith({ HF_ENDPOINT: hub.url, HF_TOKEN: TOKEN, ...env }, "push", ...words);
+  /** Runs the command with the variables of the stand-in. */
+  async function run(words: readonly string[], env: Record<string, string> = {}) {
+    const variables = { HF_ENDPOINT: hub.url, HF_TOKEN: TOKEN, HF_HUB_OFFLINE: "", ...env };
+    for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
+    try {
+      return await runPare("push", ...words);
+    } finally {
+      for (const name of Object.keys(variables)) Deno.env.delete(name);
+    }
+  }
 
   /** Runs a command that must fail, and returns its message. */
   async function failure(code: number, words: readonly string[], env?: Record<string, string>) {

@@ -1,13 +1,13 @@
 /**
  * A stand-in for the Hugging Face hub to which models can be uploaded: an HTTP server on the loopback interface. It implements the part of
  * the hub's API that `pare push` uses, and checks the requests as the hub does. Files of 1 kB or more are objects of Git LFS, and those of
- * 8 kB or more are uploaded in parts.
+ * 1 MB or more are uploaded in parts.
  */
 
 import { createHash } from "node:crypto";
 
 /** The sizes in bytes from which files are LFS objects and are uploaded in parts, and the size of a part. */
-const LFS_BYTES = 1000, MULTIPART_BYTES = 8000, PART_BYTES = 5000;
+const LFS_BYTES = 1000, MULTIPART_BYTES = 1_000_000, PART_BYTES = 900_000;
 
 /** The token that may write. */
 export const TOKEN = "hf_writes";
@@ -40,7 +40,7 @@ interface PathInfo {
 
 /** Starts the stand-in on a free port. */
 export function serveWritableHub(): WritableHub {
-  const objects = new Map<string, Uint8Array>(), parts = new Map<string, Uint8Array>();
+  const objects = new Map<string, Uint8Array>(), parts = new Map<string, Uint8Array<ArrayBuffer>>();
   const hub: Omit<WritableHub, "url"> = {
     repositories: new Map(),
     requests: [],
@@ -53,7 +53,8 @@ export function serveWritableHub(): WritableHub {
     const [, kind, id, part] = /^\/lfs\/(object|complete)\/([0-9a-f]{64})(?:\/(\d+))?$/.exec(pathname) ?? [];
     if (kind === "complete") {
       const { parts: named }: { parts: { partNumber: number; etag: string }[] } = await request.json();
-      return store(objects, id, join(named.map(({ partNumber }) => parts.get(`${id}/${partNumber}`)!)));
+      const blob = new Blob(named.map(({ partNumber }) => parts.get(`${id}/${partNumber}`)!));
+      return store(objects, id, await blob.bytes());
     }
     if (kind === "object") {
       hub.onUpload?.();
@@ -126,10 +127,6 @@ function store(objects: Map<string, Uint8Array>, oid: string, bytes: Uint8Array)
   if (createHash("sha256").update(bytes).digest("hex") !== oid) return refusal(422, "wrong digest");
   objects.set(oid, bytes);
   return Response.json({});
-}
-
-function join(parts: readonly Uint8Array[]): Uint8Array {
-  return Uint8Array.from(parts.flatMap((part) => [...part]));
 }
 
 function refusal(status: number, error: string): Response {

@@ -54,7 +54,7 @@ export async function pushFolder(options: PushOptions): Promise<CommitOutput["co
     const events = commitIter({
       ...access.client,
       ...{ accessToken, fetch, repo, title: "Upload a model that was pruned with Pare", abortSignal: signal },
-      useXet: false,
+      useXet: false, // uploads as objects of Git LFS, which every hub accepts
       operations: files.map((path) => ({
         operation: "addOrUpdate",
         path,
