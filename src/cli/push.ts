@@ -93,7 +93,9 @@ async function filesOf(folder: string): Promise<PushedFile[]> {
     const missing = new Set(partial.map((name) => name.slice(0, -TEMPORARY_SUFFIX.length)));
     if (!names.includes(CONFIG_FILE)) missing.add(CONFIG_FILE);
     throw new ModelError(
-      `${folder}: has an unfinished run, which has still to write ${[...missing].join(", ")}; repeat its command first`,
+      `${folder}: has an unfinished run, which has still to write ${
+        [...missing].join(", ")
+      }; repeat its command first`,
     );
   }
   await (await openCheckpoint(folder, fs)).close();

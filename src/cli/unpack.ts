@@ -15,7 +15,12 @@ import {
   requireWritableFolder,
 } from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
-import { readModelCard, readRunReport, runReportFiles, withoutFingerprint } from "./files/run_report_files.ts";
+import {
+  readModelCard,
+  readRunReport,
+  runReportFiles,
+  withoutFingerprint,
+} from "./files/run_report_files.ts";
 import { baseOfCard } from "../prune/report/base_card.ts";
 
 /** The options as commander parses them. */

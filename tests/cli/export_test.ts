@@ -32,12 +32,12 @@ async function packed(title: string, gridOf: (name: string) => GridOptions | und
 }
 
 /** Makes a copy of a random model of `tests/fixtures/families` with a tokenizer. Returns its folder. */
-async function randomModel(family: string): Promise<string> {
-  const model = `${folder}/${family}`;
+async function randomModel(family: string, settings: Record<string, unknown> = {}): Promise<string> {
+  const source = FAMILY_FIXTURES + family, model = `${folder}/${family}`;
+  const config = JSON.parse(await Deno.readTextFile(`${source}/config.json`));
   await Deno.mkdir(model);
-  for (const name of ["config.json", "model.safetensors"]) {
-    await Deno.copyFile(`${FAMILY_FIXTURES}${family}/${name}`, `${model}/${name}`);
-  }
+  await Deno.copyFile(`${source}/model.safetensors`, `${model}/model.safetensors`);
+  await Deno.writeTextFile(`${model}/config.json`, JSON.stringify({ ...config, ...settings }));
   await Deno.writeTextFile(`${model}/tokenizer.json`, JSON.stringify(TINY_TOKENIZER));
   return model;
 }
@@ -190,7 +190,10 @@ describe("pare export", () => {
       /norm_topk_prob must be true for the architecture qwen3moe of llama\.cpp, not false/,
     );
     await refused(await randomModel("olmoe"), /4 heads of 4 dimensions and 2 key heads, .* olmoe /);
-    await refused(await randomModel("gemma3_text"), /the rotation of block 0 is not one of the architecture gemma3 /);
+    await refused(
+      await randomModel("gemma3_text", { query_pre_attn_scalar: 6 }),
+      /the rotation of block 0 is not one of the architecture gemma3 /,
+    );
     await refused(OPT_SOTU, /model_type "opt" cannot be exported to GGUF; the types that can are: llama, /);
     assert.deepEqual(
       (await Array.fromAsync(Deno.readDir(folder), ({ name }) => name)).filter((name) => /none/.test(name)),

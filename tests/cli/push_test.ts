@@ -36,9 +36,12 @@ function names(): string[] {
 describe("the model card of pare prune", () => {
   it("has the licence and the text of the base model, and describes the run", async () => {
     const card = await Deno.readTextFile(`${pruned}/README.md`);
-    assert.match(card, /^---\nlibrary_name: "transformers"\nlicense: "cc0-1\.0"\ntags:\n- pare\n- pruned\n---\n/);
+    assert.match(
+      card,
+      /^---\nlibrary_name: "transformers"\nlicense: "cc0-1\.0"\ntags:\n- pare\n- pruned\n---\n/,
+    );
     assert.match(card, /\n\| fc2 \| 4 \| 50\.0 % \|/);
-    assert.match(card, /\n\| Calibration text \| sha256\\:[0-9a-f]{64} \|\n/);
+    assert.match(card, /\n\| Calibration text \| sha256:[0-9a-f]{64} \|\n/);
     assert.match(card, /\n## Card of the base model\n\n# Speeches\n$/);
     assert.ok(!card.includes(folder), "the card has no path of this machine");
     await pareJson("verify", pruned);
@@ -108,12 +111,18 @@ describe("pare push", () => {
       /me\/public: exists and is not private/,
     );
     hub.repositories.get("me/public")!.files.set("pytorch_model.bin", new Uint8Array(1));
-    assert.match(await failure(3, [pruned, "me/public"]), /has the weight files pytorch_model\.bin, which loaders/);
+    assert.match(
+      await failure(3, [pruned, "me/public"]),
+      /has the weight files pytorch_model\.bin, which loaders/,
+    );
   });
 
   it("refuses a missing or wrong token, a wrong name, and another owner, and says what helps", async () => {
     assert.match(await failure(2, [pruned, "me/x"], { HF_TOKEN: "" }), /HF_TOKEN is not set: it must be/);
-    assert.match(await failure(3, [pruned, "me/x"], { HF_TOKEN: "hf_other" }), /401: .*may not write to me\/x/);
+    assert.match(
+      await failure(3, [pruned, "me/x"], { HF_TOKEN: "hf_other" }),
+      /401: .*may not write to me\/x/,
+    );
     assert.match(await failure(3, [pruned, "you/x"]), /403: .*it needs write access/);
     assert.match(await failure(2, [pruned, "../x"]), /repository \.\.\/x: must have the form OWNER\/NAME/);
     assert.match(await failure(2, [pruned, "me/x"], { HF_HUB_OFFLINE: "1" }), /HF_HUB_OFFLINE is set/);
@@ -126,7 +135,10 @@ describe("pare push", () => {
     await Deno.writeTextFile(`${unfinished}/.pare/run.json`, '{"fingerprint":{}}');
     await Deno.writeTextFile(`${unfinished}/model.safetensors.partial`, "");
     const words = [unfinished, "me/x", "--dry-run"];
-    assert.match(await failure(3, words), /unfinished run, .* write model\.safetensors, config\.json; repeat/);
+    assert.match(
+      await failure(3, words),
+      /unfinished run, .* write model\.safetensors, config\.json; repeat/,
+    );
     await Deno.remove(`${unfinished}/.pare`, { recursive: true });
     assert.match(await failure(3, words), /unfinished: .*config\.json/);
   });
@@ -147,7 +159,9 @@ describe("pushFolder()", () => {
     hub.uploadStatuses.push(200, 503, 200, 500);
     const retries: string[] = [];
     await push(hub, { onRetry: ({ message }) => retries.push(message) });
-    assert.ok(retries.length >= 1 && retries.every((message) => /the hub responded|cannot be reached/.test(message)));
+    assert.ok(
+      retries.length >= 1 && retries.every((message) => /the hub responded|cannot be reached/.test(message)),
+    );
     assert.equal(hub.repositories.get("me/model")!.commits.length, 1);
   });
 

@@ -229,7 +229,10 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
       const largest = Math.max(...wanted.map(Math.abs));
       const error = Math.max(...wanted.map((logit, i) => Math.abs(logit - logits[i])));
       assert.equal(logits.length, wanted.length);
-      assert.ok(error <= TOLERANCE[GELU.test(String(config.model_type)) ? "gelu" : "silu"] * largest, `${error} of ${largest}`);
+      assert.ok(
+        error <= TOLERANCE[GELU.test(String(config.model_type)) ? "gelu" : "silu"] * largest,
+        `${error} of ${largest}`,
+      );
     });
   }
 

@@ -67,7 +67,9 @@ export function serveWritableHub(): WritableHub {
       parts.set(`${id}/${part}`, bytes);
       return new Response(null, { headers: { ETag: `"${part}"` } });
     }
-    if (request.headers.get("authorization") !== `Bearer ${TOKEN}`) return refusal(401, "Invalid credentials");
+    if (request.headers.get("authorization") !== `Bearer ${TOKEN}`) {
+      return refusal(401, "Invalid credentials");
+    }
     if (pathname === "/api/repos/create") {
       const { name, organization, visibility } = await request.json(), full = `${organization}/${name}`;
       if (organization !== "me") return refusal(403, `You may not create ${full}`);
@@ -76,7 +78,8 @@ export function serveWritableHub(): WritableHub {
       return Response.json({ url: `${origin}/${full}`, id: "1" });
     }
     const [, name, action] =
-      /^(?:\/api\/models)?\/(me\/[^/]+?)(?:\.git)?\/(revision|tree|preupload|commit|info)\//.exec(pathname) ?? [];
+      /^(?:\/api\/models)?\/(me\/[^/]+?)(?:\.git)?\/(revision|tree|preupload|commit|info)\//.exec(pathname) ??
+        [];
     const repository = hub.repositories.get(name);
     if (!repository) return refusal(404, "Repository not found");
     switch (action) {
@@ -92,8 +95,10 @@ export function serveWritableHub(): WritableHub {
         return Response.json({ files: files.map(({ path, size }) => ({ path, uploadMode: modeOf(size) })) });
       }
       case "info": {
-        const { objects: wanted, transfers }: { objects: { oid: string; size: number }[]; transfers: string[] } =
-          await request.json();
+        const { objects: wanted, transfers }: {
+          objects: { oid: string; size: number }[];
+          transfers: string[];
+        } = await request.json();
         if (transfers.join() !== "basic,multipart") return refusal(400, "unexpected transfers");
         const answers = wanted.map(({ oid, size }) => ({
           ...{ oid, size },

@@ -31,7 +31,9 @@ export async function readRunReport({ folder, files }: Folder): Promise<RunRepor
 /** Reads the model card in the folder of a checkpoint. Returns an empty text if there is none. @throws {ModelError} if it is longer than 16 MiB */
 export async function readModelCard({ folder, files }: Folder): Promise<string> {
   if (!files.includes(MODEL_CARD_FILE)) return "";
-  return new TextDecoder().decode(await readBytes(denoFileSystem, `${folder}/${MODEL_CARD_FILE}`, MAX_CARD_BYTES));
+  return new TextDecoder().decode(
+    await readBytes(denoFileSystem, `${folder}/${MODEL_CARD_FILE}`, MAX_CARD_BYTES),
+  );
 }
 
 /**

@@ -67,7 +67,10 @@ export type Role =
 const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes NAME itself
 
 /** The servers to which the hub sends uploads of large files. */
-const UPLOAD_HOSTS = ["hf-hub-lfs-us-east-1.s3-accelerate.amazonaws.com", "hf-hub-lfs-us-east-1.s3.amazonaws.com"];
+const UPLOAD_HOSTS = [
+  "hf-hub-lfs-us-east-1.s3-accelerate.amazonaws.com",
+  "hf-hub-lfs-us-east-1.s3.amazonaws.com",
+];
 
 /** Matches the folder of a commit in the hub's cache, whose files are links to a folder beside it. */
 const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]?$/;
@@ -109,7 +112,10 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Gra
     const page = fileAccess(join(folder, REPORT_PAGE_FILE), around);
     return { ...page, read: withRealPath(folder, around) };
   },
-  "repository": (_name, { env }) => ({ net: [...hubHosts(env), ...env.HF_ENDPOINT ? [] : UPLOAD_HOSTS], env: HUB_VARIABLES }),
+  "repository": (_name, { env }) => ({
+    net: [...hubHosts(env), ...env.HF_ENDPOINT ? [] : UPLOAD_HOSTS],
+    env: HUB_VARIABLES,
+  }),
   "server": (url) => ({ net: hostOf(url) }),
   "library": (choice, { cwd, libraries }) => {
     if (choice === "own") return {};

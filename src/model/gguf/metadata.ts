@@ -6,7 +6,8 @@ import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architectures.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf } from "./factors.ts";
-import { constantVector, type PlannedTensor } from "./plan_tensors.ts";
+import { constantVector } from "./plan_tensors.ts";
+import type { PlannedTensor } from "./planned_tensor.ts";
 
 /** The length of windows of BLOOM in training, if config.json does not have it. */
 const BLOOM_TOKENS = 2048;
@@ -93,7 +94,9 @@ function commonWindow(windows: readonly number[], architecture: Architecture): n
   );
   if (wrong < 0) return windows[0];
   throw new ModelError(
-    `config.json: gives block ${wrong} the window ${windows[wrong]}, but in the architecture ${architecture.name} of llama.cpp ` +
+    `config.json: gives block ${wrong} the window ${
+      windows[wrong]
+    }, but in the architecture ${architecture.name} of llama.cpp ` +
       `all blocks have the same window, except those whose index plus 1 is a multiple of ${architecture.windowPeriod}`,
   );
 }

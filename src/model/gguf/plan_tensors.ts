@@ -12,8 +12,8 @@ import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts
 import { type LinearSpec, type NormSpec, roleOf, storedShape } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import type { Architecture } from "./architectures.ts";
-import type { TensorEntry } from "./container.ts";
 import { exactBlocks, misfitError, type ReadBlocks, type Weight } from "./layer_blocks.ts";
+import type { PlannedTensor } from "./planned_tensor.ts";
 import { type RowOrder, rowOrderOf, rowReader } from "./row_source.ts";
 import { stackExperts } from "./stack_experts.ts";
 import {
@@ -26,13 +26,6 @@ import {
   type TensorType,
   type TensorTypeName,
 } from "./tensor_types.ts";
-
-export interface PlannedTensor extends TensorEntry {
-  readonly rows: number;
-  readonly rowsPerChunk: number;
-  /** Returns the bytes of the rows from `first` to `end − 1`. @throws {ModelError} if a value is not finite in the type */
-  encode(first: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
-}
 
 /** The linear layers of the blocks, by what becomes of their weights. The names are those of the checkpoint. */
 export interface LayerCounts {

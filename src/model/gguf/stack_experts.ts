@@ -1,7 +1,7 @@
 /** Puts the weights of a layer of all experts into one tensor, (experts, rows, cols), which is the form that llama.cpp reads. */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import type { PlannedTensor } from "./plan_tensors.ts";
+import type { PlannedTensor } from "./planned_tensor.ts";
 
 /**
  * @param place the name of the tensor in GGUF

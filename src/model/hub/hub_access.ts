@@ -66,7 +66,9 @@ export class HubAccess {
       hubUrl,
       accessToken: accessToken || undefined,
       fetch: (input, init) => {
-        const signals = [init?.signal, signal, this.#current.signal].filter((given) => given instanceof AbortSignal);
+        const signals = [init?.signal, signal, this.#current.signal].filter((given) =>
+          given instanceof AbortSignal
+        );
         return fetch(input, { ...init, signal: AbortSignal.any(signals) });
       },
     };
@@ -139,9 +141,10 @@ export class HubAccess {
     const message = `${this.#reference}: the hub responded with status ${status}: ${reason}`;
     if (status === 404) return new ModelError(`${message}. There is no such model or revision`, { cause });
     if (status === 401 || status === 403) {
-      const advice = this.#advice ?? (this.client.accessToken
-        ? "The token in HF_TOKEN gives no access to the model: accept its terms on its page, or use another token"
-        : "The model does not exist, is private, or has terms that must be accepted: accept them and set HF_TOKEN");
+      const advice = this.#advice ??
+        (this.client.accessToken
+          ? "The token in HF_TOKEN gives no access to the model: accept its terms on its page, or use another token"
+          : "The model does not exist, is private, or has terms that must be accepted: accept them and set HF_TOKEN");
       return new ModelError(`${message}. ${advice}`, { cause });
     }
     if (status !== undefined && status < 500 && status !== 429) return new ModelError(message, { cause });

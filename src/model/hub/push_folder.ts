@@ -41,7 +41,8 @@ const LOADED_FILE = /\.(safetensors|bin)(\.index\.json)?$/;
 export async function pushFolder(options: PushOptions): Promise<CommitOutput["commit"]> {
   const { repo: name, folder, files, accessToken, signal } = options;
   const repo: Repository = { type: "model", name };
-  const advice = `The token in HF_TOKEN may not write to ${name}: it needs write access, and the owner must be yours`;
+  const advice =
+    `The token in HF_TOKEN may not write to ${name}: it needs write access, and the owner must be yours`;
   const access = new HubAccess(name, { advice, ...options });
   if (!await createRepository(access, repo, options)) await refuseOtherWeights(access, repo, files);
   let sentBytes = 0, current = "";
@@ -119,7 +120,9 @@ async function refuseOtherWeights(
   const others = [...existing.keys()].filter((name) => LOADED_FILE.test(name) && !files.includes(name));
   if (others.length === 0) return;
   throw new ModelError(
-    `${repo.name}: has the weight files ${others.join(", ")}, which loaders could prefer to those of the folder; ` +
+    `${repo.name}: has the weight files ${
+      others.join(", ")
+    }, which loaders could prefer to those of the folder; ` +
       "delete them on the hub, or push to another repository",
   );
 }

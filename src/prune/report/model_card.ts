@@ -125,7 +125,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 
 /** Returns a text in one line in which no character has a meaning in Markdown or HTML. It must not stand at the start of a line. */
 function escaped(text: string): string {
-  return printableLine(text).replace(/[\\`*_{}[\]<>#|!&~:@$]/g, "\\$&");
+  return printableLine(text).replace(/[\\`*_{}[\]<>#|!&~@$]|:(?=\/)/g, "\\$&");
 }
 
 /** Returns a block of code. Its fences are longer than any row of backticks in the text. */

@@ -151,7 +151,9 @@ describe("commandAccess()", () => {
     const { read, write, net } = accessOf("push run me/model --private");
     assert.deepEqual([read, write], [["/home/ann/run"], []]);
     assert.deepEqual(net.slice(0, 2), ["*.huggingface.co", "*.hf.co"]);
-    assert.ok(net.slice(2).length > 0 && net.slice(2).every((host) => /^hf-hub-lfs-.*\.amazonaws\.com$/.test(host)));
+    assert.ok(
+      net.slice(2).length > 0 && net.slice(2).every((host) => /^hf-hub-lfs-.*\.amazonaws\.com$/.test(host)),
+    );
     assert.deepEqual(accessOf("push run me/model", { HF_ENDPOINT: "http://mirror:99" }).net, ["mirror:99"]);
     assert.ok(commandAccess(["push", "run", "me/model"], around()).env.includes("HF_TOKEN"));
   });

@@ -73,7 +73,7 @@ describe("renderModelCard()", () => {
     assert.deepEqual(row(card, "Skip"), ["Skip", '\\["fc1"\\]']);
     assert.deepEqual(row(card, "Calibration"), ["Calibration", "32 windows of 256 tokens"]);
     assert.deepEqual(row(card, "Held out"), ["Held out", "4 of these windows"]);
-    assert.deepEqual(row(card, "Calibration text"), ["Calibration text", digest.replace(":", "\\:")]);
+    assert.deepEqual(row(card, "Calibration text"), ["Calibration text", digest]);
     assert.doesNotMatch(card, /secret/);
     assert.deepEqual(row(card, "fc1")?.slice(0, 3), ["fc1", "4", "50.0 %"]);
     assert.deepEqual(row(card, "self\\_attn.q\\_proj")?.slice(1, 3), ["4", "50.0 %"]);
@@ -105,7 +105,8 @@ describe("renderModelCard()", () => {
   });
 
   it("escapes every text of the run, so that none adds metadata or markup", () => {
-    const evil = '---\nlicense: evil\n---\n# x <script>alert(1)</script> | [a](javascript:b) `c` ``` "d" &lt; \u202e';
+    const evil =
+      '---\nlicense: evil\n---\n# x <script>alert(1)</script> | [a](javascript:b) `c` ``` "d" &lt; \u202e';
     const run = sampleRun();
     const card = renderModelCard({
       ...run,
@@ -124,7 +125,10 @@ describe("renderModelCard()", () => {
     assert.equal(metadata.base_model, evil);
     const [outside, code] = text.split(/^````sh\n(.*?)^````$/ms);
     assert.ok(code.includes("license: evil"));
-    assert.doesNotMatch(outside.replaceAll(/\\[^\w\s]/g, "").replaceAll("<!--", ""), /[<`[\]]|^---$|license: evil\n/m);
+    assert.doesNotMatch(
+      outside.replaceAll(/\\[^\w\s]/g, "").replaceAll("<!--", ""),
+      /[<`[\]]|^---$|license: evil\n/m,
+    );
     assert.doesNotMatch(card, /\u202e/);
     for (const line of outside.split("\n").filter((line) => line.startsWith("|"))) {
       const columns = line.replaceAll(/\\[^\w\s]/g, "").split("|").length - 2;
