@@ -4,10 +4,10 @@ The program reads one request per line of standard input, which is a JSON object
 
     {"file": FILE, "folder": FOLDER, "round": WHETHER}
 
-The names of the tensors, the order of their rows and the values of packed weights are computed here, with no code of Pare. A
-tensor in Q4_0 or Q5_0 must dequantise to exactly the weights of the checkpoint, and with "round" it must have the bytes that
-`gguf.quants.quantize` makes of them. The same holds for Q8_0, except that the table of tokens and the head are always rounded.
-It answers each request with one line:
+The names of the tensors, the order of their rows and the values of packed weights are computed here, with no code of Pare. The
+weights of all experts of a layer are one tensor. A tensor in Q4_0 or Q5_0 must dequantise to exactly the weights of the
+checkpoint, and with "round" it must have the bytes that `gguf.quants.quantize` makes of them. The same holds for Q8_0, except
+that the table of tokens and the head are always rounded. It answers each request with one line:
 
     {"tensors": {NAME: {"type": TYPE, "differences": the number of different weights, or of different bytes}},
      "missing": [NAMES of the checkpoint that have no tensor in the file],
@@ -18,6 +18,7 @@ If the comparison fails, the answer is instead {"error": the traceback of the ex
 
 import json
 import pathlib
+import re
 
 import gguf
 import numpy as np
@@ -38,7 +39,7 @@ def compare(request: dict) -> dict:
     names = gguf.get_tensor_name_map(by_name[architecture], blocks)
     found = {tensor.name: tensor for tensor in reader.tensors}
     tensors, missing = {}, []
-    for name, values in read_checkpoint(request["folder"]).items():
+    for name, values in stack_experts(read_checkpoint(request["folder"])).items():
         # The map lacks the prefix of some of BLOOM's names.
         known = name.removeprefix("transformer.") if architecture == "bloom" else name
         place = names.get_name(known, try_suffixes=(".weight", ".bias"))
@@ -78,6 +79,19 @@ def read_checkpoint(folder: str) -> dict[str, np.ndarray]:
     return dense
 
 
+def stack_experts(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Puts the tensors `experts.0.NAME`, `experts.1.NAME` and so on into one tensor `experts.NAME`."""
+    stacks: dict[str, dict[int, np.ndarray]] = {}
+    for name, values in tensors.items():
+        number = re.search(r"\bexperts\.(\d+)\.", name)
+        stack = stacks.setdefault(re.sub(r"\bexperts\.\d+\.", "experts.", name), {})
+        stack[int(number[1]) if number else -1] = values
+    return {
+        name: stack[-1] if -1 in stack else np.stack([stack[number] for number in sorted(stack)])
+        for name, stack in stacks.items()
+    }
+
+
 def unpack(packed: torch.Tensor, scale: torch.Tensor, shape: torch.Tensor) -> np.ndarray:
     rows, cols = shape.tolist()
     bits = 32 * packed.shape[1] // cols
@@ -94,7 +108,7 @@ def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -
     if architecture in ("llama", "granite", "smollm3") and layer in ("attn_q", "attn_k"):
         count = heads if layer == "attn_q" else config["num_key_value_heads"]
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
-    if architecture == "bloom" and layer == "attn_qkv":
+    if architecture in ("bloom", "gptneox") and layer == "attn_qkv":
         return values.reshape(heads, 3, -1, *rest).swapaxes(0, 1).reshape(values.shape)
     if architecture == "gpt2" and layer in ("attn_qkv", "attn_output", "ffn_up", "ffn_down") and values.ndim == 2:
         return values.T.copy()

@@ -15,6 +15,7 @@ import { createJobsCommand } from "./jobs.ts";
 import { createLayerCommand } from "./layer.ts";
 import { finishHelp } from "./options/help.ts";
 import { createPruneCommand } from "./prune.ts";
+import { createPushCommand } from "./push.ts";
 import { createReportCommand } from "./report.ts";
 import { createServeCommand } from "./serve.ts";
 import { createSweepCommand } from "./sweep.ts";
@@ -38,6 +39,7 @@ export function createProgram(signal: AbortSignal): Command {
       createLayerCommand,
       createUnpackCommand,
       createExportCommand,
+      createPushCommand,
       createReportCommand,
       createJobsCommand,
       createServeCommand,

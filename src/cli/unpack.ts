@@ -15,7 +15,13 @@ import {
   requireWritableFolder,
 } from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
-import { readRunReport, runReportFiles, withoutFingerprint } from "./files/run_report_files.ts";
+import {
+  readModelCard,
+  readRunReport,
+  runReportFiles,
+  withoutFingerprint,
+} from "./files/run_report_files.ts";
+import { baseOfCard } from "../prune/report/base_card.ts";
 
 /** The options as commander parses them. */
 interface UnpackCommandOptions extends CommonOptions {
@@ -49,13 +55,14 @@ async function unpack(folder: string, options: UnpackCommandOptions, signal: Abo
   await requireEmptyFolder(out, overwrite);
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
   const run = withoutFingerprint(await readRunReport(checkpoint));
+  const baseCard = baseOfCard(await readModelCard(checkpoint));
   const output = new Output(options.json ?? false);
   const progress = cleanup.adopt(output.progress("unpacking"), (bar) => bar.stop());
   const { unpacked, bytes } = await unpackCheckpoint(checkpoint, out, denoFileSystem, {
     overwrite,
     signal,
     progress: (done, total, name) => progress.step(done, total, name),
-    rewriteFiles: ({ bytes }) => runReportFiles(run, "dense", bytes.written),
+    rewriteFiles: ({ bytes }) => runReportFiles(run, { format: "dense", written: bytes.written }, baseCard),
   });
   progress.stop();
   output.result({ unpacked, bytes, out }, [

@@ -7,10 +7,12 @@ import type { DequantizedSource } from "../../src/model/checkpoint/quantized/deq
 import { openModelFolder } from "../../src/model/model.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
+import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { blockWeights, type GgufFile, readBlocks, readGguf } from "../support/read_gguf.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
+import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
 const folder = temporaryFolder();
@@ -27,6 +29,17 @@ async function packed(title: string, gridOf: (name: string) => GridOptions | und
   const { quantized } = await writeQuantizedModel(LLAMA, `${folder}/${title}`, gridOf);
   await Deno.copyFile(`${LLAMA}/tokenizer.json`, `${quantized}/tokenizer.json`);
   return quantized;
+}
+
+/** Makes a copy of a random model of `tests/fixtures/families` with a tokenizer. Returns its folder. */
+async function randomModel(family: string, settings: Record<string, unknown> = {}): Promise<string> {
+  const source = FAMILY_FIXTURES + family, model = `${folder}/${family}`;
+  const config = JSON.parse(await Deno.readTextFile(`${source}/config.json`));
+  await Deno.mkdir(model);
+  await Deno.copyFile(`${source}/model.safetensors`, `${model}/model.safetensors`);
+  await Deno.writeTextFile(`${model}/config.json`, JSON.stringify({ ...config, ...settings }));
+  await Deno.writeTextFile(`${model}/tokenizer.json`, JSON.stringify(TINY_TOKENIZER));
+  return model;
 }
 
 async function exportTo(
@@ -134,6 +147,27 @@ describe("pare export", () => {
     }
   });
 
+  it("writes the weights of all experts of a layer as one tensor, and the router in F32", async () => {
+    const model = await randomModel("mixtral");
+    const { tensors, layers, metadata } = await exportTo(`${folder}/mixtral.gguf`, model, "f32");
+    await using opened = await openModelFolder(model, denoFileSystem);
+    const { shape, bytes } = tensors.get("blk.1.ffn_down_exps.weight")!, wanted: number[] = [];
+    for (const expert of [0, 1, 2, 3]) {
+      const name = `model.layers.1.block_sparse_moe.experts.${expert}.w2.weight`;
+      const { data, dtype } = await opened.checkpoint.tensor(name);
+      wanted.push(...bytesToFloats(data, dtype as FloatDtype));
+    }
+    assert.deepEqual(shape, [4, 16, 20]);
+    assert.deepEqual([...bytesToFloats(bytes.slice(), "F32")], wanted);
+    assert.equal(layers.exact.length, 2 * (4 + 4 * 3));
+    assert.deepEqual(
+      ["expert_count", "expert_used_count"].map((key) => metadata.get(`llama.${key}`)),
+      [4, 2],
+    );
+    const packed = await exportTo(`${folder}/mixtral.gguf`, model, "bf16");
+    assert.equal(packed.tensors.get("blk.0.ffn_gate_inp.weight")!.type, 0);
+  });
+
   it("refuses to round a dense checkpoint silently, and families that llama.cpp does not know", async () => {
     const refused = async (model: string, message: RegExp) => {
       const { code, stderr } = await runPare(
@@ -150,6 +184,15 @@ describe("pare export", () => {
     await refused(
       LLAMA,
       /layers\.0\.self_attn\.q_proj\.weight has weights that no factors and integers of this type give exactly.*--for gguf:q4_0, .*or add --round nearest/,
+    );
+    await refused(
+      await randomModel("qwen3_moe"),
+      /norm_topk_prob must be true for the architecture qwen3moe of llama\.cpp, not false/,
+    );
+    await refused(await randomModel("olmoe"), /4 heads of 4 dimensions and 2 key heads, .* olmoe /);
+    await refused(
+      await randomModel("gemma3_text", { query_pre_attn_scalar: 6 }),
+      /the rotation of block 0 is not one of the architecture gemma3 /,
     );
     await refused(OPT_SOTU, /model_type "opt" cannot be exported to GGUF; the types that can are: llama, /);
     assert.deepEqual(

@@ -8,6 +8,7 @@ import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
 import { diskWarnings } from "../../src/cli/prune/plan/machine_warnings.ts";
+import { REPORT_FILES } from "../../src/prune/report/file_names.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, pareJson, runPare } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
@@ -57,7 +58,7 @@ describe("pare prune --plan", () => {
       const { disk } = await pareJson<RunPlan>(...pruneArgs(out, ...options, "--plan"));
       const { code, stderr } = await runPare(...pruneArgs(out, ...options));
       assert.equal(code, 0, stderr);
-      for (const report of ["pare.json", "report.html"]) Deno.removeSync(`${out}/${report}`);
+      for (const report of REPORT_FILES) Deno.removeSync(`${out}/${report}`);
       const difference = Math.abs(bytesOf(out) / disk.output - 1);
       assert.ok(difference < 0.01, `${disk.output} bytes planned, ${bytesOf(out)} written`);
     });

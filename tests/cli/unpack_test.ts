@@ -4,6 +4,8 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { lockFolder } from "../../src/base/files/whole_file.ts";
+import { BASE_HEADING, END_OF_CARD } from "../../src/prune/report/base_card.ts";
+import { bytesText } from "../../src/prune/report/format.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { pareJson, runPare } from "./run_pare.ts";
@@ -31,7 +33,7 @@ describe("pare unpack", () => {
   it("updates the report of the run, and refuses to replace its result", async () => {
     const out = `${folder}/dense`;
     const { bytes } = await pareJson<{ bytes: { written: number } }>("unpack", quantized, "--out", out);
-    assert.deepEqual(await filesIn(out), [...FILES, "report.html"]);
+    assert.deepEqual(await filesIn(out), ["README.md", ...FILES, "report.html"]);
     const run = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
     assert.deepEqual([run.format, run.bytes.written, run.fingerprint], ["dense", bytes.written, undefined]);
     assert.equal(bytes.written, (await Deno.stat(`${out}/model.safetensors`)).size);
@@ -49,7 +51,20 @@ describe("pare unpack", () => {
       }
     }
     await pareJson(...args);
-    assert.deepEqual(await filesIn(out), [...FILES, "report.html"]);
+    assert.deepEqual(await filesIn(out), ["README.md", ...FILES, "report.html"]);
+  });
+
+  it("describes the dense files in the model card, and keeps the card of the base model", async () => {
+    const packed = `${folder}/carded`, out = `${folder}/carded-dense`;
+    await Deno.mkdir(packed);
+    for (const name of FILES) await Deno.copyFile(`${quantized}/${name}`, `${packed}/${name}`);
+    const old = `---\nlicense: mit\n---\n\nPacked.\n\n${END_OF_CARD}\n\n${BASE_HEADING}\n\nA model.\n`;
+    await Deno.writeTextFile(`${packed}/README.md`, old);
+    const { bytes } = await pareJson<{ bytes: { written: number } }>("unpack", packed, "--out", out);
+    const card = await Deno.readTextFile(`${out}/README.md`);
+    assert.match(card, /^---\nlibrary_name: "transformers"\nlicense: "mit"\n/);
+    assert.ok(card.includes(`\nThe weight files have ${bytesText(bytes.written)}, `), card);
+    assert.ok(card.endsWith(`\n\n${BASE_HEADING}\n\nA model.\n`) && !card.includes("Packed."), card);
   });
 
   it("gives nobody more rights to the copy of a weight file", async () => {

@@ -75,6 +75,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "layer": ["--out <file>"],
   "unpack": ["--out <folder>"],
   "export": ["--format <format>", "--out <file>"],
+  "push": [],
   "report": [],
   "jobs list": ["--server <url>"],
   "jobs show": ["--server <url>"],

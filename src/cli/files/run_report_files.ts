@@ -1,9 +1,12 @@
-/** Reads the report that `pare prune` wrote into a checkpoint folder, and updates it when the weights are packed or unpacked. */
+/** Reads the report that `pare prune` wrote into a checkpoint folder, and writes its files, also when the weights are unpacked. */
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
-import { formatJson, readJson } from "../../base/files/whole_file.ts";
+import { repositoryOf } from "../../model/hub/reference.ts";
+import { formatJson, readBytes, readJson } from "../../base/files/whole_file.ts";
 import { ModelError } from "../../base/files/file_error.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import type { BaseCard } from "../../prune/report/base_card.ts";
+import { MODEL_CARD_FILE, REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import { renderModelCard } from "../../prune/report/model_card.ts";
 import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
@@ -11,15 +14,26 @@ import { denoFileSystem } from "./deno_file_system.ts";
 /** The longest `pare.json` that is read. It has about 700 bytes per layer, and the largest mixtures of experts have 70,000 layers. */
 const MAX_REPORT_BYTES = 256 << 20;
 
+/** The longest model card that is read. Long cards have some 100 KB. */
+const MAX_CARD_BYTES = 16 << 20;
+
+type Folder = Pick<Checkpoint, "folder" | "files">;
+
 /** Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none. @throws {ModelError} if it is malformed */
-export async function readRunReport(
-  { folder, files }: Pick<Checkpoint, "folder" | "files">,
-): Promise<RunReport | undefined> {
+export async function readRunReport({ folder, files }: Folder): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
   const parsed = runReportSchema.safeParse(await readJson(denoFileSystem, path, MAX_REPORT_BYTES));
   if (parsed.success) return parsed.data;
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
+}
+
+/** Reads the model card in the folder of a checkpoint. Returns an empty text if there is none. @throws {ModelError} if it is longer than 16 MiB */
+export async function readModelCard({ folder, files }: Folder): Promise<string> {
+  if (!files.includes(MODEL_CARD_FILE)) return "";
+  return new TextDecoder().decode(
+    await readBytes(denoFileSystem, `${folder}/${MODEL_CARD_FILE}`, MAX_CARD_BYTES),
+  );
 }
 
 /**
@@ -30,16 +44,22 @@ export function withoutFingerprint(run: RunReport | undefined): RunReport | unde
   return run && { ...run, fingerprint: undefined };
 }
 
+/** How the weights are now stored. */
+export interface StoredWeights {
+  readonly format: RunReport["format"];
+  /** The bytes of the weight files. */
+  readonly written: number;
+}
+
 /**
- * Returns the updated texts of `pare.json` and `report.html`, by file name. Returns an empty map if there is no report.
+ * Returns the texts of `pare.json`, `report.html` and `README.md`, by file name. Returns an empty map if there is no report.
  * @param run the report, undefined if the checkpoint has none
- * @param format the format in which the weights are now stored
- * @param written the bytes that the weight files now take
+ * @param baseCard the model card of the model that was pruned
  */
 export async function runReportFiles(
   run: RunReport | undefined,
-  format: RunReport["format"],
-  written: number,
+  { format, written }: StoredWeights,
+  baseCard: BaseCard,
 ): Promise<Map<string, string>> {
   if (!run) return new Map();
   const { renderReport } = await import("../../prune/report/render.tsx"); // the drawing library loads slowly
@@ -47,5 +67,6 @@ export async function runReportFiles(
   return new Map([
     [RUN_REPORT_FILE, formatJson(changed)],
     [REPORT_PAGE_FILE, renderReport(changed)],
+    [MODEL_CARD_FILE, renderModelCard(changed, { baseModel: repositoryOf(run.model.name), baseCard })],
   ]);
 }

@@ -4,6 +4,7 @@
  */
 
 import { type CacheFileSystem, cacheFolder } from "../../model/hub/cache.ts";
+import type { HubOptions } from "../../model/hub/hub_access.ts";
 import type { ResolveOptions } from "../../model/hub/resolve_model.ts";
 import { retryLine } from "../remote_client.ts";
 import type { Output } from "../terminal/output.ts";
@@ -30,13 +31,9 @@ export async function useHub<T>(
     return await download({
       fs: hubFiles,
       cacheDir: cacheFolder(env),
-      fetch,
-      hubUrl: env.HF_ENDPOINT || undefined,
-      accessToken: env.HF_TOKEN,
-      offline: /^(1|on|yes|true)$/i.test(env.HF_HUB_OFFLINE ?? ""),
-      signal,
+      ...hubOptions(env, output, signal),
+      offline: isOffline(env),
       remark: (line) => output.remark(line),
-      onRetry: ({ message }, waitMs) => output.remark(retryLine(message, waitMs)),
       progress: ({ file, done, files, bytes, byteLength }) => {
         if (file !== currentFile) bar.step(done, files, file);
         currentFile = file;
@@ -48,8 +45,24 @@ export async function useHub<T>(
   }
 }
 
+/** Returns the options for every request to the hub. */
+export function hubOptions(env: HubVariables, output: Output, signal: AbortSignal): HubOptions {
+  return {
+    fetch,
+    hubUrl: env.HF_ENDPOINT || undefined,
+    accessToken: env.HF_TOKEN,
+    signal,
+    onRetry: ({ message }, waitMs) => output.remark(retryLine(message, waitMs)),
+  };
+}
+
+/** Whether the environment forbids requests to the hub. */
+export function isOffline({ HF_HUB_OFFLINE = "" }: HubVariables): boolean {
+  return /^(1|on|yes|true)$/i.test(HF_HUB_OFFLINE);
+}
+
 /** Reads the environment variables. They are read one by one, because the command may have no permission for others. */
-function readHubVariables(): HubVariables {
+export function readHubVariables(): HubVariables {
   return Object.fromEntries(HUB_VARIABLES.map((name) => [name, Deno.env.get(name)]));
 }
 

@@ -58,12 +58,19 @@ export type Role =
   | "output folder"
   | "output file"
   | "report folder"
+  | "repository"
   | "server"
   | "library"
   | "webgpu runtime";
 
 /** The public hub, and the servers of the Hugging Face company to which it redirects downloads. */
 const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes NAME itself
+
+/** The servers to which the hub sends uploads of large files. */
+const UPLOAD_HOSTS = [
+  "hf-hub-lfs-us-east-1.s3-accelerate.amazonaws.com",
+  "hf-hub-lfs-us-east-1.s3.amazonaws.com",
+];
 
 /** Matches the folder of a commit in the hub's cache, whose files are links to a folder beside it. */
 const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]?$/;
@@ -105,6 +112,10 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Gra
     const page = fileAccess(join(folder, REPORT_PAGE_FILE), around);
     return { ...page, read: withRealPath(folder, around) };
   },
+  "repository": (_name, { env }) => ({
+    net: [...hubHosts(env), ...env.HF_ENDPOINT ? [] : UPLOAD_HOSTS],
+    env: HUB_VARIABLES,
+  }),
   "server": (url) => ({ net: hostOf(url) }),
   "library": (choice, { cwd, libraries }) => {
     if (choice === "own") return {};
@@ -167,6 +178,11 @@ function modelAccess(reference: string, around: Surroundings): Grants {
   }
 }
 
+/** Returns the hosts of the hub that the environment sets, or of the public hub. */
+function hubHosts({ HF_ENDPOINT }: Surroundings["env"]): readonly string[] {
+  return HF_ENDPOINT ? hostOf(HF_ENDPOINT) : HUB_HOSTS;
+}
+
 /** The access to a repository of the hub, which is downloaded to the folder of this repository in the cache. */
 function hubAccess(repository: Repository, around: Surroundings): Grants {
   const { env } = around;
@@ -175,11 +191,10 @@ function hubAccess(repository: Repository, around: Surroundings): Grants {
     const folders = [join(cache, name), join(cache, ".locks", name)].flatMap((path) =>
       withRealPath(path, around)
     );
-    const net = env.HF_ENDPOINT ? hostOf(env.HF_ENDPOINT) : HUB_HOSTS;
     return {
       read: folders,
       write: folders.map((folder) => firstMissing(folder, around)),
-      net,
+      net: hubHosts(env),
       env: HUB_VARIABLES,
     };
   } catch {

@@ -72,6 +72,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   },
   "unpack": { arguments: ["model"], options: { out: "output folder" } },
   "export": { arguments: ["model"], options: { out: "output file" } },
+  "push": { arguments: ["model", "repository"] },
   "report": { arguments: ["report folder"], options: { out: "output file" } },
   "jobs list": JOBS,
   "jobs show": JOBS,
@@ -102,6 +103,8 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "true-sequential",
   "jobs",
   "no-jobs",
+  "private",
+  "dry-run",
 ]);
 
 /**

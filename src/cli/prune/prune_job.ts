@@ -12,11 +12,12 @@ import { planOutput } from "../../prune/run/plan_output.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
 import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import { readBaseCard } from "../../prune/report/base_card.ts";
+import { REPORT_FILES } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import type { Model } from "../../model/model.ts";
 import { readEvaluationText } from "../files/text_source.ts";
-import { runReportFiles } from "../files/run_report_files.ts";
+import { readModelCard, runReportFiles } from "../files/run_report_files.ts";
 import type { ProgressDisplay } from "../terminal/output.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
@@ -59,6 +60,7 @@ export async function pruneJob(
     tokenized.push({ text: text.label, tokens });
     evaluatedWindows.push(countWindows(tokens.length, seqlen, windows));
   }
+  const baseCard = readBaseCard(await readModelCard(checkpoint));
   const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const output = {
@@ -76,7 +78,7 @@ export async function pruneJob(
     queryOf: choice.queryOf,
     allocation: choice.allocation,
     loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
-    reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
+    reportFileNames: REPORT_FILES,
     reportFiles: async (run, pruned, write) => {
       const started = performance.now();
       const perplexity = await comparePerplexity({ dense: model, pruned }, tokenized, {
@@ -95,7 +97,8 @@ export async function pruneJob(
         warnings: tokenWarnings({ ...calibration, queryOf: choice.queryOf }, sized),
       });
       const { plan } = planOutput(output, fs);
-      return runReportFiles(report, options.format, countWeightFileBytes(plan.weightFiles));
+      const written = countWeightFileBytes(plan.weightFiles);
+      return runReportFiles(report, { format: options.format, written }, baseCard);
     },
   };
 }

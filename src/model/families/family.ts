@@ -4,6 +4,7 @@
  */
 
 import type { Activation, BlockPass } from "../pieces/block_pass.ts";
+import type { RoutingRule } from "../pieces/routing.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
 import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
@@ -77,6 +78,13 @@ export interface BlockTraits {
   readonly softCap?: number;
   /** The factor of the outputs of each half of a block. Defaults to 1. */
   readonly residualScale?: number;
+  /** The mixture of experts in the place of the feed-forward network, if the block has one. */
+  readonly mixture?: MixtureTraits;
+}
+
+export interface MixtureTraits extends RoutingRule {
+  /** The inputs of the last layer of each expert. */
+  readonly intermediate: number;
 }
 
 /** A transformer block. The blocks of a model differ only in the prefix of their names and in the index that `forward` receives. */

@@ -83,6 +83,14 @@ function blockSpec(config: Config): BlockSpec {
     prefix: (block) => `${ROOT}layers.${block}.`,
     norms: [attentionNorm, feedForwardNorm],
     groups: [qkv, out, up, down],
+    traits: {
+      heads,
+      kvHeads: heads,
+      headDim,
+      intermediate,
+      activation: config.hidden_act,
+      rotary: () => rotary,
+    },
     forward(pass, x) {
       const [buffer] = applyGroup(pass, qkv, normalize(pass, attentionNorm, x));
       // Each row of the buffer has the layout [heads, 3, headDim].

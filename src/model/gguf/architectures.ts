@@ -10,7 +10,7 @@ import { type Factors, headScale } from "./factors.ts";
 
 export interface Architecture {
   readonly name: string;
-  /** The names in GGUF of the layers and norms of a block, by their names in the checkpoint. */
+  /** The names in GGUF of the layers and norms of a block, by their names in the checkpoint. The layers of experts are named by their roles. */
   readonly layers: Readonly<Record<string, string>>;
   /** The names in GGUF of the linear layers that may have a bias. */
   readonly biases: readonly string[];
@@ -24,14 +24,24 @@ export interface Architecture {
   readonly hasRotaryDivisors?: boolean;
   /** Whether the head must share its weight with the table of tokens. */
   readonly sharesHead?: boolean;
-  /** Whether blocks with an even index have a sliding window. Without it, llama.cpp attends to all earlier tokens. */
-  readonly hasWindows?: boolean;
+  /** Whether a part of each head may rotate. */
+  readonly hasPartialRotation?: boolean;
+  /** If this number is given, every block has a sliding window but those whose index plus 1 is a multiple of it. Otherwise no block has one. */
+  readonly windowPeriod?: number;
+  /** The base of the frequencies in blocks with a window, if these blocks have a rotation of their own. It is not scaled. */
+  readonly windowTheta?: number;
+  /** Whether the factors of the experts of a token are divided by their sum. */
+  readonly normalizesExperts?: boolean;
+  /** Whether the layers of attention must be square: one key head per query head, and all heads together as wide as the hidden states. */
+  readonly needsSquareAttention?: boolean;
   /** Returns whether queries and keys rotate in a block. By default they do in every block, if they do in any. */
   rotates?(index: number): boolean;
   /** Returns the factors that llama.cpp uses, if the file has `wanted`. By default it has no factors. */
   factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
   /** Settings of config.json that must have these values, or be absent. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
+  readonly switches?: readonly string[];
 }
 
 const ATTENTION = {
@@ -49,6 +59,26 @@ const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
 /** The layers and norms of a block of LLaMA. */
 const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
 
+/** The layers and norms of a block of LLaMA with a mixture of experts. */
+const MIXTURE_LAYERS = {
+  ...ATTENTION,
+  ...NORMS_BEFORE,
+  "mlp.gate": "ffn_gate_inp",
+  "mlp.experts.gate_proj": "ffn_gate_exps",
+  "mlp.experts.up_proj": "ffn_up_exps",
+  "mlp.experts.down_proj": "ffn_down_exps",
+};
+
+/** The layers and norms of a block of Gemma 2. */
+const GEMMA_LAYERS = {
+  ...ATTENTION,
+  ...GATED,
+  "input_layernorm": "attn_norm",
+  "post_attention_layernorm": "post_attention_norm",
+  "pre_feedforward_layernorm": "ffn_norm",
+  "post_feedforward_layernorm": "post_ffw_norm",
+};
+
 const LLAMA: Architecture = {
   name: "llama",
   layers: LLAMA_LAYERS,
@@ -59,6 +89,15 @@ const LLAMA: Architecture = {
 };
 
 const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
+
+/** The factors of Gemma. llama.cpp knows the model with 27 billion parameters, whose scale is another one, by its number of blocks. */
+function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: number): Partial<Factors> {
+  const { heads, headDim } = block.traits!;
+  return {
+    attentionScale: headScale(blockCount === largest ? hiddenSize / heads : headDim),
+    embeddingScale: Math.sqrt(hiddenSize),
+  };
+}
 
 /** The architectures by the `model_type` in config.json. */
 const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
@@ -77,28 +116,30 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     },
     biases: [],
     activation: "silu",
+    hasPartialRotation: true,
   },
   gemma2: {
     name: "gemma2",
-    layers: {
-      ...ATTENTION,
-      ...GATED,
-      "input_layernorm": "attn_norm",
-      "post_attention_layernorm": "post_attention_norm",
-      "pre_feedforward_layernorm": "ffn_norm",
-      "post_feedforward_layernorm": "post_ffw_norm",
-    },
+    layers: GEMMA_LAYERS,
     biases: [],
     activation: "gelu_tanh",
-    hasWindows: true,
+    windowPeriod: 2,
     sharesHead: true,
-    // llama.cpp knows the model with 27 billion parameters, whose scale is another one, by its number of blocks.
-    factors: (wanted, { hiddenSize, blockCount, block: { traits } }) => ({
-      attentionScale: blockCount === 46 ? (hiddenSize / traits!.heads) ** -0.5 : headScale(traits!.headDim),
-      embeddingScale: Math.sqrt(hiddenSize),
+    factors: (wanted, spec) => ({
+      ...gemmaFactors(spec, 46),
       attentionSoftCap: wanted.attentionSoftCap ?? 50,
       logitSoftCap: wanted.logitSoftCap ?? 30,
     }),
+  },
+  gemma3_text: {
+    name: "gemma3",
+    layers: { ...GEMMA_LAYERS, ...HEAD_NORMS },
+    biases: [],
+    activation: "gelu_tanh",
+    windowPeriod: 6,
+    windowTheta: 10_000,
+    sharesHead: true,
+    factors: (_, spec) => gemmaFactors(spec, 62),
   },
   olmo2: {
     name: "olmo2",
@@ -158,6 +199,50 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     activation: "gelu_tanh",
     rowOrder: "heads",
     settings: { apply_residual_connection_post_layernorm: false },
+  },
+  gpt_neox: {
+    name: "gptneox",
+    layers: {
+      "attention.query_key_value": "attn_qkv",
+      "attention.dense": "attn_output",
+      "mlp.dense_h_to_4h": "ffn_up",
+      "mlp.dense_4h_to_h": "ffn_down",
+      ...NORMS_BEFORE,
+    },
+    biases: GPT_BIASES,
+    activation: "gelu_tanh",
+    rowOrder: "heads",
+    hasPartialRotation: true,
+    settings: { attention_bias: true, tie_word_embeddings: false },
+    switches: ["use_parallel_residual"],
+  },
+  mixtral: {
+    ...LLAMA,
+    layers: {
+      ...ATTENTION,
+      ...NORMS_BEFORE,
+      "block_sparse_moe.gate": "ffn_gate_inp",
+      "block_sparse_moe.experts.w1": "ffn_gate_exps",
+      "block_sparse_moe.experts.w3": "ffn_up_exps",
+      "block_sparse_moe.experts.w2": "ffn_down_exps",
+    },
+    biases: [],
+    normalizesExperts: true,
+  },
+  qwen3_moe: {
+    name: "qwen3moe",
+    layers: { ...MIXTURE_LAYERS, ...HEAD_NORMS },
+    biases: [],
+    activation: "silu",
+    normalizesExperts: true,
+  },
+  olmoe: {
+    name: "olmoe",
+    layers: { ...MIXTURE_LAYERS, ...HEAD_NORMS },
+    biases: [],
+    activation: "silu",
+    needsSquareAttention: true,
+    settings: { tie_word_embeddings: false },
   },
 };
 

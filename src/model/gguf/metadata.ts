@@ -4,9 +4,10 @@ import { ModelError } from "../../base/files/file_error.ts";
 import type { BlockTraits, ModelSpec } from "../families/family.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architectures.ts";
-import { f32, type MetadataEntry, text, u32 } from "./container.ts";
+import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf } from "./factors.ts";
-import { constantVector, type PlannedTensor } from "./plan_tensors.ts";
+import { constantVector } from "./plan_tensors.ts";
+import type { PlannedTensor } from "./planned_tensor.ts";
 
 /** The length of windows of BLOOM in training, if config.json does not have it. */
 const BLOOM_TOKENS = 2048;
@@ -30,11 +31,14 @@ export function describeNetwork(
   if (!traits || !finalNorm) {
     throw new ModelError(`config.json: the model has no blocks that GGUF can describe`);
   }
-  if (traits.activation !== architecture.activation) {
+  // llama.cpp has only the approximation of GELU, which differs from the exact function by less than its table of values in F16 does.
+  const activation = traits.activation === "gelu" ? "gelu_tanh" : traits.activation;
+  if (activation !== architecture.activation) {
     throw new ModelError(
       `config.json: the activation is ${traits.activation}, but the architecture ${name} of llama.cpp has ${architecture.activation}`,
     );
   }
+  checkSizes(spec, traits, architecture);
   const factors = factorsOf(spec), none = { attentionScale: traits.headDim ** -0.5, residualScale: 1 };
   const used = { ...none, embeddingScale: 1, logitScale: 1, ...architecture.factors?.(factors, spec) };
   checkFactors(factors, used, name);
@@ -50,7 +54,7 @@ export function describeNetwork(
       [key("block_count"), u32(blockCount)],
       [
         key("context_length"),
-        u32(architecture.hasWindows ? trained : Math.min(trained, ...windows.filter(Boolean))),
+        u32(architecture.windowPeriod ? trained : Math.min(trained, ...windows.filter(Boolean))),
       ],
       [key("embedding_length"), u32(hiddenSize)],
       [key("feed_forward_length"), u32(traits.intermediate)],
@@ -60,9 +64,13 @@ export function describeNetwork(
       [key("attention.value_length"), u32(traits.headDim)],
       [key(`attention.${epsilon}`), f32(finalNorm.eps)],
       [key("vocab_size"), u32(spec.vocabSize)],
-      ...architecture.hasWindows
-        ? [[key("attention.sliding_window"), u32(alternatingWindow(windows, name))] as const]
+      ...architecture.windowPeriod
+        ? [[key("attention.sliding_window"), u32(commonWindow(windows, architecture))] as const]
         : [],
+      ...mixtureEntries(name, traits),
+      ...(architecture.switches ?? []).map((setting) =>
+        [key(setting), bool(config[setting] !== false)] as const
+      ),
       ...factorEntries(name, factors, traits.headDim),
       ...rotary.entries,
     ],
@@ -74,30 +82,67 @@ function windowsOf({ blockCount }: ModelSpec, { window }: BlockTraits): number[]
   return Array.from({ length: blockCount }, (_, index) => window?.(index) ?? 0);
 }
 
-/** Returns the window of the blocks with an even index. @throws {ModelError} if another block has a window */
-function alternatingWindow(windows: readonly number[], architecture: string): number {
+/** Whether the architecture has a sliding window in block `index`. */
+function hasWindow({ windowPeriod }: Architecture, index: number): boolean {
+  return windowPeriod !== undefined && (index + 1) % windowPeriod !== 0;
+}
+
+/** Returns the window of all blocks that have one. @throws {ModelError} if they are not those of the architecture */
+function commonWindow(windows: readonly number[], architecture: Architecture): number {
   const wrong = windows.findIndex((window, index) =>
-    window !== (index % 2 === 0 ? windows[0] : 0) || windows[0] === 0
+    window !== (hasWindow(architecture, index) ? windows[0] : 0) || windows[0] === 0
   );
   if (wrong < 0) return windows[0];
   throw new ModelError(
     `config.json: gives block ${wrong} the window ${
       windows[wrong]
-    }, but the architecture ${architecture} of llama.cpp has windows in ` +
-      "the blocks 0, 2, 4 and so on",
+    }, but in the architecture ${architecture.name} of llama.cpp ` +
+      `all blocks have the same window, except those whose index plus 1 is a multiple of ${architecture.windowPeriod}`,
   );
+}
+
+/** @throws {ModelError} if the layers of attention or the factors of experts are not those of the architecture */
+function checkSizes(
+  { hiddenSize }: ModelSpec,
+  { heads, kvHeads, headDim, mixture }: BlockTraits,
+  { name, needsSquareAttention, normalizesExperts = false }: Architecture,
+): void {
+  if (needsSquareAttention && (heads !== kvHeads || heads * headDim !== hiddenSize)) {
+    throw new ModelError(
+      `config.json: has ${heads} heads of ${headDim} dimensions and ${kvHeads} key heads, but the architecture ${name} of ` +
+        `llama.cpp needs as many key heads as heads, and ${hiddenSize} dimensions in all heads together`,
+    );
+  }
+  if (mixture && mixture.isNormalized !== normalizesExperts) {
+    throw new ModelError(
+      `config.json: norm_topk_prob must be ${normalizesExperts} for the architecture ${name} of llama.cpp, not ${mixture.isNormalized}`,
+    );
+  }
+}
+
+function mixtureEntries(architecture: string, { mixture }: BlockTraits): MetadataEntry[] {
+  if (!mixture) return [];
+  return [
+    [`${architecture}.expert_count`, u32(mixture.experts)],
+    [`${architecture}.expert_used_count`, u32(mixture.expertsPerToken)],
+    [`${architecture}.expert_feed_forward_length`, u32(mixture.intermediate)],
+  ];
 }
 
 function describeRotary(
   spec: ModelSpec,
   { rotary, headDim }: BlockTraits,
-  { name, rotates, hasRotaryDivisors }: Architecture,
+  architecture: Architecture,
 ): NetworkDescription {
   if (!rotary) return { entries: [], tensors: [] };
+  const { name, rotates, hasRotaryDivisors, hasPartialRotation, windowTheta } = architecture;
+  const isOwn = (index: number) => windowTheta !== undefined && hasWindow(architecture, index);
   const rotations = Array.from({ length: spec.blockCount }, (_, index) => rotary(index));
-  const common = rotations.find((rotation) => rotation !== undefined);
+  const common = rotations.find((rotation, index) => rotation !== undefined && !isOwn(index)) ?? rotations[0];
   const wrong = rotations.findIndex((rotation, index) =>
-    rotation !== (rotates?.(index) ?? true ? common : undefined)
+    isOwn(index)
+      ? rotation?.theta !== windowTheta || divisorsOf(rotation!, Infinity).some((divisor) => divisor !== 1)
+      : rotation !== (rotates?.(index) ?? true ? common : undefined)
   );
   if (!common || wrong >= 0) {
     throw new ModelError(
@@ -108,7 +153,7 @@ function describeRotary(
     [`${name}.rope.dimension_count`, u32(2 * common.pairs)],
     [`${name}.rope.freq_base`, f32(common.theta)],
   ];
-  if (2 * common.pairs !== headDim && name !== "phi3") {
+  if (2 * common.pairs !== headDim && !hasPartialRotation) {
     throw new ModelError(
       `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
     );

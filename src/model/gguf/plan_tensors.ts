@@ -9,12 +9,13 @@ import { floatsToBytes } from "../../tensor/dtype.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { BlockTraits } from "../families/family.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
-import { type LinearSpec, type NormSpec, storedShape } from "../layer_specs.ts";
+import { type LinearSpec, type NormSpec, roleOf, storedShape } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import type { Architecture } from "./architectures.ts";
-import type { TensorEntry } from "./container.ts";
 import { exactBlocks, misfitError, type ReadBlocks, type Weight } from "./layer_blocks.ts";
+import type { PlannedTensor } from "./planned_tensor.ts";
 import { type RowOrder, rowOrderOf, rowReader } from "./row_source.ts";
+import { stackExperts } from "./stack_experts.ts";
 import {
   type BlockType,
   packBlocks,
@@ -25,13 +26,6 @@ import {
   type TensorType,
   type TensorTypeName,
 } from "./tensor_types.ts";
-
-export interface PlannedTensor extends TensorEntry {
-  readonly rows: number;
-  readonly rowsPerChunk: number;
-  /** Returns the bytes of the rows from `first` to `end − 1`. @throws {ModelError} if a value is not finite in the type */
-  encode(first: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
-}
 
 /** The linear layers of the blocks, by what becomes of their weights. The names are those of the checkpoint. */
 export interface LayerCounts {
@@ -74,20 +68,27 @@ export async function planTensors(
   const target = TENSOR_TYPES[options.type],
     blocks = storesRows(target, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
   const embeddings = typeof target.format === "string" ? target : blocks;
-  planner.addTable(embedding.tokens, spec.vocabSize, "token_embd", embeddings);
+  const table = [spec.vocabSize, spec.hiddenSize] as const;
+  planner.addTable(embedding.tokens, table, "token_embd", embeddings);
   if (embedding.positions) {
-    planner.addTable(embedding.positions.name, spec.maxTokens, "position_embd", TENSOR_TYPES.f32);
+    const shape = [spec.maxTokens, spec.hiddenSize] as const;
+    planner.addTable(embedding.positions.name, shape, "position_embd", TENSOR_TYPES.f32);
   }
   if (embedding.norm) planner.addNorm(embedding.norm, "", "token_embd_norm");
   for (let index = 0; index < spec.blockCount; index++) {
     const prefix = block.prefix(index), place = (name: string) => `blk.${index}.${planner.placeOf(name)}`;
     for (const norm of block.norms) planner.addNorm(norm, prefix, place(norm.name));
-    for (const linear of block.groups.flat()) await planner.addLinear(linear, prefix, place(linear.name));
+    for (const [role, layers] of Map.groupBy(block.groups.flat(), roleOf)) {
+      await planner.addLayers(layers, prefix, place(role));
+    }
+    for (const { name, inFeatures, outFeatures } of block.denseLayers ?? []) {
+      planner.addTable(`${prefix}${name}.weight`, [outFeatures, inFeatures], place(name), TENSOR_TYPES.f32);
+    }
   }
   if (finalNorm) planner.addNorm(finalNorm, "", "output_norm");
   if (`${head.name}.weight` !== embedding.tokens) {
     if (architecture.sharesHead) throw planner.noPlaceError(head.name);
-    planner.addTable(`${head.name}.weight`, spec.vocabSize, "output", embeddings);
+    planner.addTable(`${head.name}.weight`, table, "output", embeddings);
   }
   return { tensors: planner.tensors, layers: planner.layers, embeddings };
 }
@@ -101,7 +102,6 @@ class TensorPlanner {
   readonly #weights: TensorSource;
   readonly #architecture: Architecture;
   readonly #traits: BlockTraits;
-  readonly #hidden: number;
   readonly #options: TensorOptions;
 
   constructor(folder: string, { spec, weights }: Model, architecture: Architecture, options: TensorOptions) {
@@ -109,7 +109,6 @@ class TensorPlanner {
     this.#weights = weights;
     this.#architecture = architecture;
     this.#traits = spec.block.traits!;
-    this.#hidden = spec.hiddenSize;
     this.#options = options;
   }
 
@@ -125,9 +124,9 @@ class TensorPlanner {
     );
   }
 
-  /** Adds a table of tokens or positions, or the head. */
-  addTable(name: string, rows: number, place: string, type: TensorType): void {
-    const cols = this.#hidden, read = rowReader(this.#weights, name, [rows, cols]);
+  /** Adds a matrix that is not pruned: a table of tokens or positions, the head, or a router. */
+  addTable(name: string, [rows, cols]: readonly [number, number], place: string, type: TensorType): void {
+    const read = rowReader(this.#weights, name, [rows, cols]);
     this.tensors.push(matrix(`${place}.weight`, type, { name, rows, cols, read }));
   }
 
@@ -138,8 +137,18 @@ class TensorPlanner {
     if (kind === "layer") this.#addVector(`${prefix}${name}.bias`, size, `${place}.bias`);
   }
 
-  async addLinear(linear: LinearSpec, prefix: string, place: string): Promise<void> {
-    const { inFeatures: cols, outFeatures: rows, isTransposed } = linear, layer = this.placeOf(linear.name);
+  /** Adds the layers of one role: one layer, or that of each expert. */
+  async addLayers(layers: readonly LinearSpec[], prefix: string, place: string): Promise<void> {
+    const planned: PlannedTensor[] = [];
+    for (const layer of layers) planned.push(await this.#planLinear(layer, prefix, place));
+    const isStacked = layers[0].expertRole !== undefined;
+    this.tensors.push(...isStacked ? [stackExperts(`${place}.weight`, planned)] : planned);
+  }
+
+  /** Plans the weight of a layer, and adds its bias. */
+  async #planLinear(linear: LinearSpec, prefix: string, place: string): Promise<PlannedTensor> {
+    const { inFeatures: cols, outFeatures: rows, isTransposed } = linear,
+      layer = this.placeOf(roleOf(linear));
     const order = rowOrderOf(layer, this.#architecture, this.#traits), name = `${prefix}${linear.name}`;
     const read = rowReader(this.#weights, `${name}.weight`, storedShape(linear), {
       cols,
@@ -147,10 +156,11 @@ class TensorPlanner {
       isTransposed,
     });
     const weight = { name: `${name}.weight`, rows, cols, order, read, rowsPerChunk: chunkRows(cols) };
-    this.tensors.push(await this.#planWeight(`${place}.weight`, weight));
-    if (!linear.bias) return;
-    if (!this.#architecture.biases.includes(layer)) throw this.noPlaceError(`${linear.name}.bias`);
-    this.#addVector(`${name}.bias`, rows, `${place}.bias`, order);
+    if (linear.bias) {
+      if (!this.#architecture.biases.includes(layer)) throw this.noPlaceError(`${linear.name}.bias`);
+      this.#addVector(`${name}.bias`, rows, `${place}.bias`, order);
+    }
+    return await this.#planWeight(`${place}.weight`, weight);
   }
 
   #addVector(name: string, size: number, place: string, order?: RowOrder): void {

@@ -9,7 +9,8 @@ import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
 import { type Architecture, findArchitecture } from "./architectures.ts";
 import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
 import { describeNetwork, type NetworkDescription } from "./metadata.ts";
-import { type LayerCounts, type PlannedTensor, planTensors, type TensorOptions } from "./plan_tensors.ts";
+import { type LayerCounts, planTensors, type TensorOptions } from "./plan_tensors.ts";
+import type { PlannedTensor } from "./planned_tensor.ts";
 import { TENSOR_TYPES } from "./tensor_types.ts";
 import { vocabularyEntries } from "./vocabulary.ts";
 

@@ -31,6 +31,8 @@ export interface HubOptions {
   readonly backoffMs?: number;
   /** The milliseconds without a response or a byte of a download before a request is aborted. @default 60000 */
   readonly stallMs?: number;
+  /** What helps if the hub refuses access. @default advice on reading a model */
+  readonly advice?: string;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: Error, waitMs: number) => void;
 }
@@ -48,6 +50,7 @@ export class HubAccess {
   readonly #signal?: AbortSignal;
   readonly #backoffMs: number;
   readonly #stallMs: number;
+  readonly #advice?: string;
   readonly #onRetry: HubOptions["onRetry"];
   /** Aborts the current request. Requests are sent one after another. */
   #current = new AbortController();
@@ -66,7 +69,9 @@ export class HubAccess {
       hubUrl,
       accessToken: accessToken || undefined,
       fetch: (input, init) => {
-        const signals = signal ? [signal, this.#current.signal] : [this.#current.signal];
+        const signals = [init?.signal, signal, this.#current.signal].filter((given) =>
+          given instanceof AbortSignal
+        );
         return fetch(input, { ...init, signal: AbortSignal.any(signals) });
       },
     };
@@ -74,6 +79,7 @@ export class HubAccess {
     this.#signal = signal;
     this.#backoffMs = backoffMs;
     this.#stallMs = stallMs;
+    this.#advice = options.advice;
     this.#onRetry = options.onRetry;
   }
 
@@ -114,13 +120,20 @@ export class HubAccess {
       this.#current = new AbortController();
     }, this.#stallMs);
     try {
-      return await Promise.race([send(), stalled.promise]);
+      return await this.attempt(() => Promise.race([send(), stalled.promise]));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Runs requests whose times the caller limits. @throws the errors of {@link request} */
+  async attempt<T>(send: () => Promise<T>): Promise<T> {
+    try {
+      return await send();
     } catch (cause) {
       this.#signal?.throwIfAborted();
       if (isNotPermitted(cause)) throw cause;
       throw this.#classify(cause);
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -131,9 +144,10 @@ export class HubAccess {
     const message = `${this.#reference}: the hub responded with status ${status}: ${reason}`;
     if (status === 404) return new ModelError(`${message}. There is no such model or revision`, { cause });
     if (status === 401 || status === 403) {
-      const advice = this.client.accessToken
-        ? "The token in HF_TOKEN gives no access to the model: accept its terms on its page, or use another token"
-        : "The model does not exist, is private, or has terms that must be accepted: accept them and set HF_TOKEN";
+      const advice = this.#advice ??
+        (this.client.accessToken
+          ? "The token in HF_TOKEN gives no access to the model: accept its terms on its page, or use another token"
+          : "The model does not exist, is private, or has terms that must be accepted: accept them and set HF_TOKEN");
       return new ModelError(`${message}. ${advice}`, { cause });
     }
     if (status !== undefined && status < 500 && status !== 429) return new ModelError(message, { cause });

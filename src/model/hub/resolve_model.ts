@@ -27,6 +27,7 @@ const SMALL_FILES = [
   "tokenizer.model",
   "chat_template.jinja",
   "LICENSE",
+  "README.md", // the model card
 ];
 
 export interface HubProgress {

@@ -18,22 +18,16 @@ import {
   drawTimeChart,
   timeDescription,
 } from "./charts.ts";
-import { countText, numberText, shareText } from "./format.ts";
 import { KeyFigures } from "./key_figures.tsx";
 import { LayerTables } from "./layer_table.tsx";
 import { RepeatCommand, RunDetails } from "./run_details.tsx";
 import { RUN_REPORT_FILE } from "./file_names.ts";
 import type { RunReport } from "./run_report.ts";
-import { layersWithFewTokens, meanError, roundedBits, sparsityOf } from "./summary.ts";
+import { layersWithFewTokens, runTitle, summarySentence } from "./summary.ts";
 
 /** Renders the page as HTML text. The same run always gives the same text. */
 export function renderReport(run: RunReport): string {
-  const bits = roundedBits(run), isPruned = run.layers.some(({ zeros }) => zeros > 0);
-  const done = [
-    ...isPruned || bits === undefined ? ["pruned"] : [],
-    ...bits === undefined ? [] : ["rounded"],
-  ];
-  const title = `${run.model.name}, ${done.join(" and ")}`;
+  const title = runTitle(run);
   const page = (
     <html lang="en">
       <head>
@@ -113,14 +107,4 @@ function fewTokensNote({ layers }: RunReport): string[] {
     `${unreached} of them by none. Their statistics say little, so they were pruned with the largest damping, or by ` +
     "magnitude if no token reached them. A longer calibration text reaches more experts.",
   ];
-}
-
-/** The sentence under the heading: the method, the sparsity, the rounding and the mean error. */
-function summarySentence(run: RunReport): string {
-  const { layers, model } = run, bits = roundedBits(run), error = meanError(layers);
-  const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
-  return `${methods || "nothing pruned"}: ${shareText(sparsityOf(layers))} of the weights in ` +
-    `${countText(layers.length)} layers of ${model.blocks} blocks are zero` +
-    (bits === undefined ? "" : `, and the others are rounded to ${bits} bits`) +
-    (error === null ? "." : `. The mean relative error of a layer is ${numberText(error)}.`);
 }

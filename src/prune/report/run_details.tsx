@@ -3,6 +3,7 @@
 /** The settings and the environment of a run, as pairs of a name and a value. They are all that is needed to repeat the run. */
 
 import type { RunReport } from "./run_report.ts";
+import { parameterPairs } from "./summary.ts";
 
 /** The pairs as a description list, including the names of the weights that were not pruned. */
 export function RunDetails({ run }: { run: RunReport }) {
@@ -10,9 +11,7 @@ export function RunDetails({ run }: { run: RunReport }) {
   const seed = calibration.seed === null ? "evenly spaced" : `drawn with seed ${calibration.seed}`;
   const pairs: [string, string][] = [
     ["Model", `${model.name}: ${model.model_type}, ${model.blocks} blocks of width ${model.hidden_size}`],
-    ...Object.entries(run.parameters).map((
-      [name, value],
-    ): [string, string] => [titleOf(name), valueText(value)]),
+    ...parameterPairs(run),
     ...allocation ? [["Allocation", allocation.notes.join(" ")] as [string, string]] : [],
     [
       "Calibration",
@@ -43,13 +42,4 @@ export function RepeatCommand({ command }: Pick<RunReport, "command">) {
       <pre class="scroll" tabindex={0} aria-label="Command"><code>{command}</code></pre>
     </div>
   );
-}
-
-/** Returns the name of a parameter as a title: `group_size` becomes `Group size`. */
-function titleOf(parameter: string): string {
-  return parameter.charAt(0).toUpperCase() + parameter.slice(1).replaceAll("_", " ");
-}
-
-function valueText(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
 }

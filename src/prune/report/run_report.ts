@@ -62,6 +62,8 @@ export const runReportSchema = z.object({
   parameters: z.record(z.string(), z.unknown()),
   calibration: z.object({
     text: z.string(),
+    /** The digests of the texts, with their names if they are named texts. Absent if an earlier version or the Python package pruned the model. */
+    digest: z.string().optional(),
     /** The number of windows, with those that are held out. */
     samples: z.int(),
     /** The number of windows that are held out. Absent if an earlier version or the Python package pruned the model. */

@@ -1,5 +1,6 @@
-/** Totals over the layers of a run, and short names for its layers. */
+/** Totals over the layers of a run, short names for its layers, and texts that describe the whole run. */
 
+import { countText, numberText, shareText } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 
 export interface Totals {
@@ -43,4 +44,34 @@ export function sparsityOf(layers: readonly LayerRun[]): number {
 /** The bits to which the parameters of a run say that the kept weights are rounded. Undefined without rounding. */
 export function roundedBits({ parameters: { bits } }: Pick<RunReport, "parameters">): number | undefined {
   return typeof bits === "number" ? bits : undefined;
+}
+
+/** Returns what was done to the weights of a run. */
+export function changesOf(run: RunReport): ("pruned" | "rounded")[] {
+  const isRounded = roundedBits(run) !== undefined || run.format === "pack-quantized";
+  const isPruned = !isRounded || run.layers.some(({ zeros }) => zeros > 0);
+  return [...isPruned ? ["pruned"] as const : [], ...isRounded ? ["rounded"] as const : []];
+}
+
+/** The name of the model, and what was done to its weights: `opt-sotu, pruned and rounded`. */
+export function runTitle(run: RunReport): string {
+  return `${run.model.name}, ${changesOf(run).join(" and ")}`;
+}
+
+/** A sentence on the method, the sparsity, the rounding and the mean error. */
+export function summarySentence(run: RunReport): string {
+  const { layers, model } = run, bits = roundedBits(run), error = meanError(layers);
+  const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
+  return `${methods || "nothing pruned"}: ${shareText(sparsityOf(layers))} of the weights in ` +
+    `${countText(layers.length)} layers of ${model.blocks} blocks are zero` +
+    (bits === undefined ? "" : `, and the others are rounded to ${bits} bits`) +
+    (error === null ? "." : `. The mean relative error of a layer is ${numberText(error)}.`);
+}
+
+/** The parameters of a run as pairs of a title and a value: `group_size` becomes `Group size`. */
+export function parameterPairs({ parameters }: RunReport): [title: string, value: string][] {
+  return Object.entries(parameters).map(([name, value]) => [
+    name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " "),
+    typeof value === "string" ? value : JSON.stringify(value),
+  ]);
 }

@@ -139,7 +139,7 @@ export async function commandFingerprint(
   return {
     "pare's version": VERSION,
     ...await checkpointFingerprint(checkpoint, fs),
-    "the calibration text": (await Promise.all(texts.calibration.map(sharedDigest))).join("; "),
+    [CALIBRATION_TEXT]: (await Promise.all(texts.calibration.map(sharedDigest))).join("; "),
     ...Object.fromEntries(given.map(([name, value]) => [`--${name.replaceAll("_", "-")}`, String(value)])),
   };
 }
@@ -149,6 +149,9 @@ async function textDigest({ name, path }: TextFile, fs: WorkFileSystem): Promise
   const digest = await fileDigest(path, fs);
   return name === undefined ? digest : `${name}, ${digest}`;
 }
+
+/** The name of the digests of the calibration texts in the fingerprint of a run. */
+export const CALIBRATION_TEXT = "the calibration text";
 
 /** The name of the backend of the forward passes in the fingerprint of a run. */
 export const FORWARD_BACKEND = "the forward's backend";

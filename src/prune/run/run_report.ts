@@ -11,7 +11,7 @@ import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
 import { calibrationLabels, NAMED_SEED } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
-import type { RunFingerprint, RunSettings } from "./fingerprint.ts";
+import { CALIBRATION_TEXT, type RunFingerprint, type RunSettings } from "./fingerprint.ts";
 import type { AllocationEntry, JournalEntry, LayerEntry } from "./journal.ts";
 import { validationWarnings } from "./warnings.ts";
 import type { PruneRun } from "./prune_run.ts";
@@ -73,6 +73,7 @@ export function runReport(
     parameters,
     calibration: {
       text: labels.join(", "),
+      digest: fingerprint[CALIBRATION_TEXT],
       samples: options.samples,
       validation_samples: validationSamples,
       seqlen,

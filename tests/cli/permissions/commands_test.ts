@@ -7,7 +7,7 @@ import { createProgram } from "../../../src/cli/main.ts";
 import { COMMANDS, SWITCHES } from "../../../src/cli/permissions/commands.ts";
 
 /** The placeholders of options and arguments that name files, folders, texts, models or servers. */
-const NAMES_SOMETHING = /<(file|folder|model|name=file|text|protocol|url|path|library|runtime)>/;
+const NAMES_SOMETHING = /<(file|folder|model|repository|name=file|text|protocol|url|path|library|runtime)>/;
 
 /** The options that name something but grant nothing by themselves. */
 const HARMLESS = ["public-url"]; // the edge connects to this URL, and the host does not

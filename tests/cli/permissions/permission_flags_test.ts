@@ -147,6 +147,17 @@ describe("commandAccess()", () => {
     assert.deepEqual(accessOf("eval hf:../b", env), { read: [], write: [], net: [] });
   });
 
+  it("reads the folder that push uploads, and connects to the hub and to its storage of large files", () => {
+    const { read, write, net } = accessOf("push run me/model --private");
+    assert.deepEqual([read, write], [["/home/ann/run"], []]);
+    assert.deepEqual(net.slice(0, 2), ["*.huggingface.co", "*.hf.co"]);
+    assert.ok(
+      net.slice(2).length > 0 && net.slice(2).every((host) => /^hf-hub-lfs-.*\.amazonaws\.com$/.test(host)),
+    );
+    assert.deepEqual(accessOf("push run me/model", { HF_ENDPOINT: "http://mirror:99" }).net, ["mirror:99"]);
+    assert.ok(commandAccess(["push", "run", "me/model"], around()).env.includes("HF_TOKEN"));
+  });
+
   it("reads the folder to which the files of a cached commit are links", () => {
     const cached = "/data/hub/models--a--b/snapshots/123";
     assert.deepEqual(accessOf(`verify ${cached}`).read, ["/data/hub/models--a--b"]);

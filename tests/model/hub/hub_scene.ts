@@ -20,7 +20,7 @@ export const FILES = {
   "model.safetensors": WEIGHTS,
   "pytorch_model.bin": "not wanted",
   "tf_model.h5": "not wanted",
-  "README.md": "not wanted",
+  "notes.md": "not wanted",
 };
 
 /**

@@ -35,6 +35,11 @@ describe("resolveModel()", () => {
       await (await openCheckpoint(folder, hubFiles)).close();
     }));
 
+  it("downloads the model card, which has the licence", () =>
+    withHub({ ...FILES, "README.md": "---\nlicense: mit\n---\n" }, async ({ resolve }) => {
+      assert.ok(names(await resolve("hf:some/model")).includes("README.md"));
+    }));
+
   it("accepts a tag or a commit as the revision, and downloads a file only once if two commits share it", () =>
     withHub(FILES, async ({ hub, cacheDir, model, resolve }) => {
       await resolve("hf:some/model");

@@ -9,6 +9,7 @@ import { cp } from "node:fs/promises";
 import { realPath } from "../../../scripts/launcher/deno_arguments.ts";
 import { permissionFlags } from "../../../src/cli/permissions/permission_flags.ts";
 import { serveHub } from "../../model/hub/fake_hub.ts";
+import { serveWritableHub, TOKEN } from "../../support/writable_hub.ts";
 import { type Ended, type Installation, installCommand, runIn } from "./installed_command.ts";
 
 const CALIBRATION = [
@@ -130,6 +131,12 @@ describe("with least permissions", () => {
     await pareOk([...words, "--backend", "cpu"], env);
     await pareOk([...words, "--backend", "cpu"], { ...env, HF_HUB_OFFLINE: "1" });
     await pareOk(["verify", `hf/hub/models--some--model/snapshots/${commit}`]);
+  });
+
+  it("works: push to the hub", async () => {
+    await using hub = serveWritableHub();
+    await pareOk(["push", "new/p", "me/model"], { HF_ENDPOINT: hub.url, HF_TOKEN: TOKEN });
+    assert.equal(hub.repositories.get("me/model")!.commits.length, 1);
   });
 
   it("refuses a checkpoint whose files are links to other folders", async () => {

@@ -11,15 +11,14 @@ import { allColumns } from "../../pieces/columns_view.ts";
 import { applyGate, applyGroup, applyLinear } from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { addToRows, copyRows } from "../../pieces/rows.ts";
-import { type Routes, routeTokens, type RoutingRule } from "../../pieces/routing.ts";
+import { type Routes, routeTokens } from "../../pieces/routing.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf } from "../../layer_specs.ts";
+import type { MixtureTraits } from "../family.ts";
 import type { FeedForward } from "./feed_forward.ts";
 
 /** The sizes, the names and the rule of a mixture of experts. */
-export interface ExpertsSpec extends RoutingRule {
+export interface ExpertsSpec extends MixtureTraits {
   readonly hidden: number;
-  /** The number of inputs of the last layer of an expert. */
-  readonly intermediate: number;
   readonly activation: Activation;
   /** The name of the mixture in a block, which comes before `.gate` and `.experts`. */
   readonly name: string;
@@ -38,7 +37,7 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   return {
     groups: [...experts.map(({ gateUp }) => gateUp), ...experts.map(({ down }) => down)],
     denseLayers: [router],
-    expertsPerToken: spec.expertsPerToken,
+    mixture: spec,
     async apply(pass, x, stream, options) {
       const scores = pass.workspace.buffer("router scores", pass.rows * spec.experts);
       applyLinear(pass, router, x, 0, pass.rows, scores);

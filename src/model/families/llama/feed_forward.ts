@@ -9,14 +9,15 @@ import { allColumns } from "../../pieces/columns_view.ts";
 import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
 import { type LinearGroup, type LinearSpec, linearSpec } from "../../layer_specs.ts";
+import type { MixtureTraits } from "../family.ts";
 import type { LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
 export interface FeedForward {
   /** Its linear layers, as in `BlockSpec.groups`. */
   readonly groups: readonly LinearGroup[];
   readonly denseLayers?: readonly LinearSpec[];
-  /** As in `BlockSpec`. */
-  readonly expertsPerToken?: number;
+  /** As in `BlockTraits`. */
+  readonly mixture?: MixtureTraits;
   /** Queues the network on `x`, and adds its outputs to `stream`. Both are (rows, hidden) f32. */
   apply(
     pass: BlockPass,

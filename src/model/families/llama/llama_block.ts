@@ -51,8 +51,8 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     norms: norms.filter((norm) => norm !== undefined),
     groups: [attention.qkv, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
-    expertsPerToken: feedForward.expertsPerToken,
-    traits: { ...parts, ...parts.sizes },
+    expertsPerToken: feedForward.mixture?.expertsPerToken,
+    traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
       const scale = parts.residualScale;
       const attended = attendInBlock(parts, pass, inputOf(pass, attentionNorms, x), index);
