@@ -1,31 +1,19 @@
-/** `pare export MODEL --format gguf:TYPE --out FILE` writes a model in a format of other programs. The codes of a quantised model stay as they are. */
+/** `pare export MODEL --format FORMAT --out PATH` writes a model in a format of other programs. The codes of a quantised model stay as they are. */
 
 import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { openModelFolder } from "../model/model.ts";
-import { TENSOR_TYPES, type TensorTypeName } from "../model/gguf/tensor_types.ts";
-import { type GgufResult, writeGguf } from "../model/gguf/write_gguf.ts";
-import { bytesText } from "../prune/report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
+import { EXPORT_FORMATS, type FormatName, FORMATS } from "./export/formats.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
 import { requireWritableFile } from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
 
-const GGUF_PREFIX = "gguf:";
-
-/** The values of `--format`. */
-export const EXPORT_FORMATS = Object.keys(TENSOR_TYPES).map((type) => GGUF_PREFIX + type);
-
-/** Returns the type of tensors that a value of `--format` names. */
-export function tensorTypeOf(format: string): TensorTypeName {
-  return format.slice(GGUF_PREFIX.length) as TensorTypeName;
-}
-
 /** The options as commander parses them. */
 interface ExportOptions extends CommonOptions {
-  readonly format: string;
+  readonly format: FormatName;
   readonly out: string;
   readonly round?: "nearest";
 }
@@ -62,33 +50,12 @@ async function exportModel(name: string, options: ExportOptions, signal: AbortSi
   const folder = await modelFolder(name, output, signal);
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
-  const result = await writeGguf(opened, out, denoFileSystem, {
-    type: tensorTypeOf(format),
+  const { facts, lines } = await FORMATS[format].write(opened, out, {
     round: round === "nearest",
     name: folder === name ? basename(await denoFileSystem.realPath(folder)) : name,
     signal,
     progress: (done, total, tensor) => progress.step(done, total, tensor),
   });
   progress.stop();
-  output.result({ ...result, format, out }, [...exportLines(result, tensorTypeOf(format)), `wrote ${out}`]);
-}
-
-/** Describes a written file in lines. */
-export function exportLines(
-  { architecture, layers, embeddings, bytes }: GgufResult,
-  type: TensorTypeName,
-): string[] {
-  const { exact, rounded, inF16 } = layers, { label, format } = TENSOR_TYPES[type];
-  const taken = typeof format === "string" ? "converted" : "with their own codes";
-  const counts = [
-    `${exact.length} ${taken}`,
-    ...rounded.length > 0 ? [`${rounded.length} rounded to nearest`] : [],
-  ];
-  return [
-    `${architecture}, ${bytesText(bytes)}: ${exact.length + rounded.length} layers in ${label} (${
-      counts.join(", ")
-    }), ` +
-    `embeddings in ${embeddings}`,
-    ...inF16.length === 0 ? [] : [`in F16 instead: ${inF16.join(", ")}`],
-  ];
+  output.result({ ...facts, format, out }, [...lines, `wrote ${out}`]);
 }

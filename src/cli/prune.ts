@@ -38,7 +38,7 @@ import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { GGUF_FILE, queryForRuntime, writeForRuntime } from "./prune/runtime_format.ts";
+import { hasRuntimeOutput, queryForRuntime, writeForRuntime } from "./prune/runtime_format.ts";
 import { remotePruner } from "./remote_client.ts";
 import { Output, type ProgressDisplay } from "./terminal/output.ts";
 
@@ -50,7 +50,7 @@ export function createPruneCommand(signal: AbortSignal): Command {
 }
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
-  const { out, calibration, text, profile } = options;
+  const { out, calibration, text, profile, for: runtime } = options;
   const given: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
   const servers = serverUrls(options);
   await requireFiles({ profile });
@@ -63,7 +63,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const { checkpoint, model } = opened;
   requireDense(opened);
   await requireOtherFolder(out, folder);
-  const query = options.for === undefined ? given : await queryForRuntime(options.for, given, opened, fs);
+  const query = runtime === undefined ? given : await queryForRuntime(runtime, given, opened, fs);
   const choice = await readChoice(model.spec, options, query, fs);
   const chosen = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   checkFormat(options.format, chosen, choice.queryOf);
@@ -77,8 +77,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
-    const isWritten = (await fs.list(out))?.includes(GGUF_FILE);
-    if (options.for !== undefined && !isWritten) await writeForRuntime(options.for, out, output, signal);
+    if (runtime !== undefined && !await hasRuntimeOutput(runtime, out, fs)) {
+      await writeForRuntime(runtime, out, output, signal);
+    }
     return;
   }
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
@@ -114,7 +115,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
-  if (options.for !== undefined) await writeForRuntime(options.for, out, output, signal);
+  if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
 }
 
 /** Checks that the weights of the checkpoint are dense, because the pruned copy has the same layout as the checkpoint. */

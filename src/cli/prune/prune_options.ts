@@ -28,7 +28,7 @@ import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_options.ts";
-import { GGUF_FILE, RUNTIME_FORMATS } from "./runtime_format.ts";
+import { RUNTIME_FORMATS } from "../export/formats.ts";
 
 const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
@@ -125,7 +125,7 @@ export function declarePrune(): Command {
     .addOption(
       new Option(
         "--for <format>",
-        `round to the grid of this type of GGUF, and also write ${GGUF_FILE}, which llama.cpp loads; sets --bits, --group-size, ` +
+        "round to the grid of this format, and also write its file, which llama.cpp loads, into the output folder; sets --bits, --group-size, " +
           "--symmetric, --scale-dtype and --format",
       ).choices(RUNTIME_FORMATS),
     )
