@@ -70,7 +70,9 @@ describe("pare export --format gptq", () => {
     assert.deepEqual(config, JSON.parse(await Deno.readTextFile(`${LLAMA}/config.json`)));
     assert.deepEqual([...(await readFolder(out)).keys()], [
       "/config.json",
-      "/model.safetensors",
+      "/model-00001-of-00002.safetensors",
+      "/model-00002-of-00002.safetensors",
+      "/model.safetensors.index.json",
       "/pare.json",
       "/report.html",
     ]);

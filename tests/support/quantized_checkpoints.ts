@@ -17,8 +17,8 @@ import { linearLayers } from "../../src/prune/block_plan.ts";
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
-import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { readTensors } from "./checkpoint_files.ts";
 import { quantize } from "./quantized_weights.ts";
 import { uniform } from "./random.ts";
 
@@ -145,9 +145,8 @@ export async function integersOf(folder: string, name: string): Promise<PackedIn
  * @returns the names of the packed weights
  */
 export async function writeProducts(quantized: string, target: string): Promise<string[]> {
-  const { header, tensors } = decode(await Deno.readFile(`${quantized}/model.safetensors`));
   const products = new Map<string, HostTensor>(), names: string[] = [];
-  for (const [name, { dtype, shape, data }] of tensors) {
+  for (const [name, { dtype, shape, data }] of Object.entries(await readTensors(quantized))) {
     const stem = stemOfQuantizedPart(name);
     if (stem === undefined) {
       const values = bytesToFloats(data, dtype as FloatDtype);
@@ -164,7 +163,7 @@ export async function writeProducts(quantized: string, target: string): Promise<
     }
   }
   await Deno.mkdir(target);
-  await Deno.writeFile(`${target}/model.safetensors`, encode(products, header.metadata));
+  await Deno.writeFile(`${target}/model.safetensors`, encode(products, { format: "pt" }));
   const config = makeDenseConfig(JSON.parse(await Deno.readTextFile(`${quantized}/config.json`)));
   await Deno.writeTextFile(`${target}/config.json`, JSON.stringify({ ...config, torch_dtype: "float32" }));
   return names;
