@@ -47,7 +47,7 @@ export function storableChoice(
   weights: TensorSource,
 ): { readonly choice: LayerChoice; readonly perRow: readonly string[] } {
   const perRow: string[] = [];
-  const queries = new Map(layers.map((layer) => {
+  const queries = new Map(layers.map((layer): [string, LayerQuery] => {
     const { name, cols } = layer, query = storableQuery(choice.queryOf(name), commonDtype([layer], weights));
     const grid = gridOfQuery(query), hasFittingGroups = !grid?.groupSize || cols % grid.groupSize === 0;
     if (!grid?.symmetric || hasFittingGroups) return [name, query];
