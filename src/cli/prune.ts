@@ -70,7 +70,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const query = isPacked ? storableQuery(named, commonDtype(all, checkpoint)) : named;
   const read = await readChoice(model.spec, options, query, fs);
   const chosen = all.filter(({ name }) => read.chosen.has(name));
-  const { choice, perRow } = isPacked ? storableChoice(read, chosen, checkpoint) : { choice: read, perRow: [] };
+  const { choice, perRow } = isPacked
+    ? storableChoice(read, chosen, checkpoint)
+    : { choice: read, perRow: [] };
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, servers.length > 0, chosen, choice.queryOf);
@@ -117,7 +119,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     );
   }
   if (perRow.length > 0) {
-    output.remark(`one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`);
+    output.remark(
+      `one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`,
+    );
   }
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
