@@ -26,6 +26,11 @@ export const VENVS = {
     modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval", "gguf"],
     command: "deno task venv",
   }),
+  "runtimes": declareVenv("runtimes", {
+    requirements: "requirements_runtimes.txt",
+    modules: ["onnxruntime_genai", "onnx_ir"],
+    command: "deno task venv runtimes",
+  }),
   "llm-compressor": declareVenv("llm-compressor", {
     requirements: "requirements_llm_compressor.txt",
     modules: ["llmcompressor"],
