@@ -16,7 +16,8 @@ export interface Venv {
 }
 
 /**
- * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes. `llm-compressor` has the
+ * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes, and `onnx` is the same environment with the
+ * model builder of onnxruntime-genai. `gptqmodel` has the library that reads the layout `gptq`. `llm-compressor` has the
  * program with that name, which a bench compares with Pare. It needs older versions of the libraries. `schemathesis` has the
  * program with that name, which attacks the servers with requests that it generates from their OpenAPI documents.
  */
@@ -26,10 +27,15 @@ export const VENVS = {
     modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval", "gguf"],
     command: "deno task venv",
   }),
-  "runtimes": declareVenv("runtimes", {
-    requirements: "requirements_runtimes.txt",
-    modules: ["onnxruntime_genai", "onnx_ir"],
-    command: "deno task venv runtimes",
+  "onnx": declareVenv("peers", {
+    requirements: "requirements.txt",
+    modules: ["torch", "transformers", "onnxruntime_genai", "onnx_ir"],
+    command: "deno task venv",
+  }),
+  "gptqmodel": declareVenv("gptqmodel", {
+    requirements: "requirements_gptqmodel.txt",
+    modules: ["torch", "transformers", "gptqmodel"],
+    command: "deno task venv gptqmodel",
   }),
   "llm-compressor": declareVenv("llm-compressor", {
     requirements: "requirements_llm_compressor.txt",

@@ -52,12 +52,14 @@ await describePeers("GPTQModel, loading a folder of pare export", (peers) => {
       assert.ok(answer.max_logit_difference <= 0.02 * answer.largest_logit, JSON.stringify(answer));
     });
   }
-}, VENVS.runtimes);
+}, VENVS.gptqmodel);
 
 await describePeers("ONNX Runtime, running a model of pare_llm.export_onnx", (peers) => {
   for (const [bits, groupSize] of [[4, 32], [8, 64]]) {
     it(`generates the tokens of transformers: ${bits} bits in groups of ${groupSize}`, async () => {
-      const model = `${MODELS}llama-sotu`, out = `${peers().folder}/rounded ${bits}`, dense = `${out} products`;
+      const model = `${MODELS}llama-sotu`,
+        out = `${peers().folder}/rounded ${bits}`,
+        dense = `${out} products`;
       const { calibration } = await writeSotuTexts(peers().folder);
       await pareJson(
         ...["prune", model, "--out", out, "--calibration", calibration, "--samples", "8", "--seqlen", "128"],
@@ -74,4 +76,4 @@ await describePeers("ONNX Runtime, running a model of pare_llm.export_onnx", (pe
       assert.deepEqual(answer.onnx, answer.transformers);
     });
   }
-}, VENVS.runtimes);
+}, VENVS.onnx);

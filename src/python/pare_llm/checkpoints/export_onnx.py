@@ -69,7 +69,9 @@ def export_onnx(
 def _require_libraries() -> None:
     for library in ("onnx_ir", "onnxruntime", "onnxruntime_genai", "transformers"):
         if importlib.util.find_spec(library) is None:
-            message = f'pare_llm.export_onnx needs {library}, which is not installed: pip install "pare-llm[onnx]"'
+            message = (
+                f'pare_llm.export_onnx needs {library}, which is not installed: pip install "pare-llm[onnx]"'
+            )
             raise ModuleNotFoundError(message, name=library)
 
 
@@ -82,7 +84,9 @@ def _build(folder: Path, out: Path, accuracy_level: int) -> None:
     command += [f"accuracy_level={accuracy_level}", *_BUILDER_OPTIONS]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"the model builder of onnxruntime-genai failed on {folder}:\n{done.stdout[-4000:]}")
+        raise RuntimeError(
+            f"the model builder of onnxruntime-genai failed on {folder}:\n{done.stdout[-4000:]}"
+        )
     shutil.rmtree(cache, ignore_errors=True)
 
 
@@ -140,7 +144,7 @@ def _layer(checkpoint: CheckpointFolder, stem: str) -> _Rows:
 
 def _graph_rows(model: Path, bits: int) -> Iterator[tuple[str, _Rows]]:
     """Yield the name and the rows of each node with codes. Raises ValueError if a zero is not 2^(bits - 1)."""
-    import onnx_ir
+    import onnx_ir  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     for node in onnx_ir.load(model).graph:
         if "Quant" in node.op_type:
