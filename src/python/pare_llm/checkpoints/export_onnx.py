@@ -21,8 +21,8 @@ from pare_llm.checkpoints.folder import CheckpointFolder
 
 MODEL_FILE = "model.onnx"
 
-# The builder would otherwise round the head and the embedding to 4 bits, run code from the folder, and ask the
-# hub for a token.
+# The builder would otherwise round the head and the embedding to 4 bits, run code from the folder, and ask
+# the hub for a token.
 _BUILDER_OPTIONS = (
     "nodes_to_exclude=/lm_head/MatMul,/model/embed_tokens/Gather",
     "hf_remote=false",
@@ -33,18 +33,19 @@ _BUILDER_OPTIONS = (
 def export_onnx(
     folder: str | os.PathLike[str], out: str | os.PathLike[str], *, accuracy_level: int = 4
 ) -> Path:
-    """Make a model for onnxruntime-genai on a CPU of a checkpoint in the layout `gptq`. Return the path of its graph.
+    """Make a model for onnxruntime-genai on a CPU of a checkpoint in the layout `gptq`.
 
-    `pare export FOLDER --format gptq` writes such checkpoints. `out` must not exist, and gets `model.onnx` with
-    its data, `genai_config.json` and the tokenizer. The layers of the blocks keep their codes and scales. The
-    embedding, the norms and the head are in float32. `accuracy_level` is the attribute of `MatMulNBits`: with 4,
-    the default of the builder for CPUs, the inputs of the layers are rounded to 8 bits, which is faster; with 1
-    they stay in float32.
+    `pare export FOLDER --format gptq` writes such checkpoints. `out` must not exist. It gets `model.onnx`
+    with its data, `genai_config.json` and the tokenizer, and the path of `model.onnx` is returned. The layers
+    of the blocks keep their codes and scales. The embedding, the norms and the head are in float32.
+
+    `accuracy_level` is the attribute of the nodes `MatMulNBits`. With 4, the default of the builder for CPUs,
+    the inputs of the layers are rounded to 8 bits, which is faster. With 1 they stay in float32.
 
     Raises ModuleNotFoundError if onnxruntime-genai is not installed, FileExistsError if `out` exists,
-    RuntimeError with the output of the builder if it fails, for example for a model that it does not know, and
-    ValueError if the checkpoint has another layout, or if a code, zero or scale of the graph differs from the
-    checkpoint. Then `out` does not exist.
+    RuntimeError with the output of the builder if it fails, for example for a model that it does not know,
+    and ValueError if the checkpoint has another layout, or if a code, zero or scale of the graph differs from
+    the checkpoint. Then `out` does not exist.
     """
     out = Path(out)
     if out.exists():
@@ -126,9 +127,8 @@ def _compare(checkpoint: CheckpointFolder, bits: int, model: Path) -> None:
             candidates = sorted(stem for stem in left if block is not None and f".{block[1]}." in stem)
             found = next((stem for stem in candidates if _layer(checkpoint, stem).equals(rows, first)), None)
             if found is None:
-                raise ValueError(
-                    f"{model}: {name} differs from {', '.join(candidates) or 'the checkpoint'} from row {first} on"
-                )
+                layers = ", ".join(candidates) or "the checkpoint"
+                raise ValueError(f"{model}: {name} differs from {layers} from row {first} on")
             left.remove(found)
             first += checkpoint.info(f"{found}.qweight").shape[1]
     if left:
@@ -143,7 +143,7 @@ def _layer(checkpoint: CheckpointFolder, stem: str) -> _Rows:
 
 
 def _graph_rows(model: Path, bits: int) -> Iterator[tuple[str, _Rows]]:
-    """Yield the name and the rows of each node with codes. Raises ValueError if a zero is not 2^(bits - 1)."""
+    """Yield the name and the rows of each node with codes, whose zeros must be 2^(bits - 1)."""
     import onnx_ir  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     for node in onnx_ir.load(model).graph:
