@@ -1,94 +1,77 @@
-/** `pare export MODEL --format gguf:TYPE --out FILE` writes a model in a format of other programs. The codes of a quantised model stay as they are. */
+/** `pare export MODEL --format FORMAT --out PATH` writes a model in a format of other programs. The codes of a quantised model stay as they are. */
 
 import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { openModelFolder } from "../model/model.ts";
-import { TENSOR_TYPES, type TensorTypeName } from "../model/gguf/tensor_types.ts";
-import { type GgufResult, writeGguf } from "../model/gguf/write_gguf.ts";
-import { bytesText } from "../prune/report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
+import { EXPORT_FORMATS, type FormatName, FORMATS } from "./export/formats.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
-import { requireWritableFile } from "./files/output_path.ts";
+import {
+  requireEmptyFolder,
+  requireOtherFolder,
+  requireWritableFile,
+  requireWritableFolder,
+} from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
-
-const GGUF_PREFIX = "gguf:";
-
-/** The values of `--format`. */
-export const EXPORT_FORMATS = Object.keys(TENSOR_TYPES).map((type) => GGUF_PREFIX + type);
-
-/** Returns the type of tensors that a value of `--format` names. */
-export function tensorTypeOf(format: string): TensorTypeName {
-  return format.slice(GGUF_PREFIX.length) as TensorTypeName;
-}
 
 /** The options as commander parses them. */
 interface ExportOptions extends CommonOptions {
-  readonly format: string;
+  readonly format: FormatName;
   readonly out: string;
   readonly round?: "nearest";
+  readonly overwrite?: boolean;
 }
 
 /** Returns the command `pare export`. `signal` stops it. */
 export function createExportCommand(signal: AbortSignal): Command {
   const command = new Command("export")
-    .description("write a model as a GGUF file, which llama.cpp loads, with the codes that the model has")
+    .description("write a model in a format of another program, with the codes that the model has")
     .argument("<model>", MODEL_ARGUMENT)
     .addOption(
-      new Option("--format <format>", "the format of the file, and the type of its linear layers").choices(
-        EXPORT_FORMATS,
-      )
-        .makeOptionMandatory(),
+      new Option(
+        "--format <format>",
+        "gguf:TYPE, a file for llama.cpp whose linear layers have this type; or a folder, gptq or pack-quantized",
+      ).choices(EXPORT_FORMATS).makeOptionMandatory(),
     )
-    .requiredOption("--out <file>", "where to write the file")
+    .requiredOption("--out <path>", "where to write the file or the folder")
     .addOption(
       new Option(
         "--round <rule>",
-        "round layers whose weights do not fit the type, each weight to the nearest value; otherwise they are an error",
+        "round layers whose weights do not fit the format, each weight to the nearest value; otherwise they are an error",
       ).choices(["nearest"]),
-    );
-  addExample(command, "export pruned --format gguf:q4_0 --out model.gguf");
+    )
+    .option("--overwrite", "replace a checkpoint in the output folder");
+  addExample(
+    command,
+    "export pruned --format gguf:q4_0 --out model.gguf",
+    "export pruned --format gptq --out pruned-gptq",
+  );
   return addCommonOptions(command).action((model: string, options: ExportOptions) =>
     exportModel(model, options, signal)
   );
 }
 
 async function exportModel(name: string, options: ExportOptions, signal: AbortSignal): Promise<void> {
-  const { format, out, round } = options;
-  await requireWritableFile("--out", out);
+  const { format, out, round, overwrite } = options, { output: kind, write } = FORMATS[format];
+  if (kind === "file") await requireWritableFile("--out", out);
+  else await requireWritableFolder("--out", out);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
+  if (kind === "folder") {
+    await requireOtherFolder(out, folder);
+    await requireEmptyFolder(out, overwrite);
+  }
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
-  const result = await writeGguf(opened, out, denoFileSystem, {
-    type: tensorTypeOf(format),
+  const { facts, lines } = await write(opened, out, {
     round: round === "nearest",
     name: folder === name ? basename(await denoFileSystem.realPath(folder)) : name,
     signal,
     progress: (done, total, tensor) => progress.step(done, total, tensor),
   });
   progress.stop();
-  output.result({ ...result, format, out }, [...exportLines(result, tensorTypeOf(format)), `wrote ${out}`]);
-}
-
-/** Describes a written file in lines. */
-export function exportLines(
-  { architecture, layers, embeddings, bytes }: GgufResult,
-  type: TensorTypeName,
-): string[] {
-  const { exact, rounded, inF16 } = layers, { label, format } = TENSOR_TYPES[type];
-  const taken = typeof format === "string" ? "converted" : "with their own codes";
-  const counts = [
-    `${exact.length} ${taken}`,
-    ...rounded.length > 0 ? [`${rounded.length} rounded to nearest`] : [],
-  ];
-  return [
-    `${architecture}, ${bytesText(bytes)}: ${exact.length + rounded.length} layers in ${label} (${
-      counts.join(", ")
-    }), ` +
-    `embeddings in ${embeddings}`,
-    ...inF16.length === 0 ? [] : [`in F16 instead: ${inF16.join(", ")}`],
-  ];
+  output.result({ ...facts, format, out }, [...lines, `wrote ${out}`]);
 }

@@ -7,6 +7,7 @@
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { ModelError } from "../base/files/file_error.ts";
+import { PACK_QUANTIZED } from "../model/checkpoint/quantized/config.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
@@ -17,7 +18,7 @@ import { numberText } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { modelFolder } from "./files/model_folder.ts";
-import { requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
+import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
 import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { openBackend } from "./open_backend.ts";
@@ -38,7 +39,8 @@ import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { GGUF_FILE, queryForRuntime, writeForRuntime } from "./prune/runtime_format.ts";
+import { hasRuntimeOutput, queryForRuntime, targetOf, writeForRuntime } from "./prune/runtime_format.ts";
+import { commonDtype, storableChoice, storableQuery } from "./prune/storable_grids.ts";
 import { remotePruner } from "./remote_client.ts";
 import { Output, type ProgressDisplay } from "./terminal/output.ts";
 
@@ -50,7 +52,7 @@ export function createPruneCommand(signal: AbortSignal): Command {
 }
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
-  const { out, calibration, text, profile } = options;
+  const { out, calibration, text, profile, for: runtime } = options;
   const given: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
   const servers = serverUrls(options);
   await requireFiles({ profile });
@@ -63,9 +65,14 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const { checkpoint, model } = opened;
   requireDense(opened);
   await requireOtherFolder(out, folder);
-  const query = options.for === undefined ? given : await queryForRuntime(options.for, given, opened, fs);
-  const choice = await readChoice(model.spec, options, query, fs);
-  const chosen = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
+  const named = runtime === undefined ? given : await queryForRuntime(runtime, given, opened, fs);
+  const all = linearLayers(model.spec), isPacked = options.format === PACK_QUANTIZED;
+  const query = isPacked ? storableQuery(named, commonDtype(all, checkpoint)) : named;
+  const read = await readChoice(model.spec, options, query, fs);
+  const chosen = all.filter(({ name }) => read.chosen.has(name));
+  const { choice, perRow } = isPacked
+    ? storableChoice(read, chosen, checkpoint)
+    : { choice: read, perRow: [] };
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, servers.length > 0, chosen, choice.queryOf);
@@ -77,10 +84,12 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
-    const isWritten = (await fs.list(out))?.includes(GGUF_FILE);
-    if (options.for !== undefined && !isWritten) await writeForRuntime(options.for, out, output, signal);
+    if (runtime !== undefined && !await hasRuntimeOutput(runtime, out, fs)) {
+      await writeForRuntime(runtime, out, output, signal);
+    }
     return;
   }
+  if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
@@ -109,12 +118,17 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
       `no window is held out: --validation ${options.validation} needs at least ${least} --samples`,
     );
   }
+  if (perRow.length > 0) {
+    output.remark(
+      `one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`,
+    );
+  }
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
-  if (options.for !== undefined) await writeForRuntime(options.for, out, output, signal);
+  if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
 }
 
 /** Checks that the weights of the checkpoint are dense, because the pruned copy has the same layout as the checkpoint. */

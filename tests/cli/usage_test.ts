@@ -74,7 +74,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "sweep": ["--calibration <text>", "--text <text>"],
   "layer": ["--out <file>"],
   "unpack": ["--out <folder>"],
-  "export": ["--format <format>", "--out <file>"],
+  "export": ["--format <format>", "--out <path>"],
   "push": [],
   "report": [],
   "jobs list": ["--server <url>"],

@@ -8,7 +8,8 @@ import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
 import { UsageError } from "../errors.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
-import { optionsForRuntime, type RuntimeFormat } from "./runtime_format.ts";
+import type { FormatName } from "../export/formats.ts";
+import { targetOf } from "./runtime_format.ts";
 import type { TargetSource } from "../../prune/run/job.ts";
 
 /** The options that presets and protocols set, as commander parses them. */
@@ -25,7 +26,7 @@ export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "to
   readonly windows?: number;
   readonly preset: PresetName;
   readonly protocol?: ProtocolName;
-  readonly for?: RuntimeFormat;
+  readonly for?: FormatName;
 }
 
 /** Options with the texts of the calibration. */
@@ -115,9 +116,7 @@ export function applyNames<Flags extends NamedOptions>(given: Flags, command: Co
   const { preset, protocol, for: runtime } = given;
   const isGiven = (name: string) =>
     command.getOptionValueSource(name) !== "default" && command.getOptionValue(name) !== undefined;
-  const flags = runtime === undefined
-    ? given
-    : { ...given, ...fixedValues(given, isGiven, `--for ${runtime}`, optionsForRuntime(runtime)) };
+  const flags = runtime === undefined ? given : { ...given, ...runtimeValues(given, isGiven, runtime) };
   if (protocol !== undefined) {
     if (isGiven("preset")) {
       throw new UsageError(`option --preset ${preset}: --protocol ${protocol} sets the same options`);
@@ -158,6 +157,26 @@ function fixedValues(
     if (isSame(given, wanted)) return [name, given];
     const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
     throw new UsageError(`option ${optionName(name)} ${given}: ${source} ${rule}`);
+  });
+  return Object.fromEntries(entries);
+}
+
+/**
+ * Returns the values that `--for` sets, or those that are given, if the format allows them.
+ * @throws {UsageError} if a given value is none of those that the format allows
+ */
+function runtimeValues(
+  flags: NamedOptions,
+  isGiven: (option: string) => boolean,
+  runtime: FormatName,
+): Readonly<Record<string, string | boolean>> {
+  const entries = Object.entries(targetOf(runtime).options).map(([name, values]) => {
+    if (!isGiven(name)) return [name, values[0]];
+    const given = flags[name as keyof NamedOptions] as string | boolean;
+    if (values.includes(given)) return [name, given];
+    throw new UsageError(
+      `option ${optionName(name)} ${given}: --for ${runtime} sets it to ${values.join(" or ")}`,
+    );
   });
   return Object.fromEntries(entries);
 }

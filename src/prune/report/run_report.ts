@@ -83,7 +83,7 @@ export const runReportSchema = z.object({
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
   /** The format of the weight files. */
-  format: z.enum(["dense", "pack-quantized"]),
+  format: z.enum(["dense", "pack-quantized", "gptq"]),
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),
