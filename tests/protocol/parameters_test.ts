@@ -148,6 +148,12 @@ describe("layer parameters", () => {
       [{ bits: 4, group_size: 257 }, ["group_size"]],
       [{ bits: 4, group_size: 64, blocksize: 128, pattern: "2:4", symmetric: true }, []],
       [{ bits: 4, order: "activation" }, []],
+      [{ scale_bits: 6 }, ["scale_bits"]],
+      [{ bits: 4, scale_bits: 6 }, ["scale_bits"]],
+      [{ bits: 4, group_size: 96, scale_bits: 6 }, ["scale_bits"]],
+      [{ bits: 4, group_size: 32, scale_bits: 3 }, ["scale_bits"]],
+      [{ bits: 4, group_size: 32, scale_bits: 6, blocksize: 128 }, ["blocksize"]],
+      [{ bits: 4, group_size: 32, scale_bits: 3, symmetric: true }, []],
     ];
     for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
   });
