@@ -8,7 +8,12 @@ import { addExample } from "./options/help.ts";
 import { EXPORT_FORMATS, type FormatName, FORMATS } from "./export/formats.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
-import { requireWritableFile } from "./files/output_path.ts";
+import {
+  requireEmptyFolder,
+  requireOtherFolder,
+  requireWritableFile,
+  requireWritableFolder,
+} from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The options as commander parses them. */
@@ -16,41 +21,52 @@ interface ExportOptions extends CommonOptions {
   readonly format: FormatName;
   readonly out: string;
   readonly round?: "nearest";
+  readonly overwrite?: boolean;
 }
 
 /** Returns the command `pare export`. `signal` stops it. */
 export function createExportCommand(signal: AbortSignal): Command {
   const command = new Command("export")
-    .description("write a model as a GGUF file, which llama.cpp loads, with the codes that the model has")
+    .description("write a model in a format of another program, with the codes that the model has")
     .argument("<model>", MODEL_ARGUMENT)
     .addOption(
-      new Option("--format <format>", "the format of the file, and the type of its linear layers").choices(
-        EXPORT_FORMATS,
-      )
-        .makeOptionMandatory(),
+      new Option(
+        "--format <format>",
+        "gguf:TYPE, a file for llama.cpp whose linear layers have this type; or a folder, gptq or pack-quantized",
+      ).choices(EXPORT_FORMATS).makeOptionMandatory(),
     )
-    .requiredOption("--out <file>", "where to write the file")
+    .requiredOption("--out <path>", "where to write the file or the folder")
     .addOption(
       new Option(
         "--round <rule>",
-        "round layers whose weights do not fit the type, each weight to the nearest value; otherwise they are an error",
+        "round layers whose weights do not fit the format, each weight to the nearest value; otherwise they are an error",
       ).choices(["nearest"]),
-    );
-  addExample(command, "export pruned --format gguf:q4_0 --out model.gguf");
+    )
+    .option("--overwrite", "replace a checkpoint in the output folder");
+  addExample(
+    command,
+    "export pruned --format gguf:q4_0 --out model.gguf",
+    "export pruned --format gptq --out pruned-gptq",
+  );
   return addCommonOptions(command).action((model: string, options: ExportOptions) =>
     exportModel(model, options, signal)
   );
 }
 
 async function exportModel(name: string, options: ExportOptions, signal: AbortSignal): Promise<void> {
-  const { format, out, round } = options;
-  await requireWritableFile("--out", out);
+  const { format, out, round, overwrite } = options, { output: kind, write } = FORMATS[format];
+  if (kind === "file") await requireWritableFile("--out", out);
+  else await requireWritableFolder("--out", out);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
+  if (kind === "folder") {
+    await requireOtherFolder(out, folder);
+    await requireEmptyFolder(out, overwrite);
+  }
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
-  const { facts, lines } = await FORMATS[format].write(opened, out, {
+  const { facts, lines } = await write(opened, out, {
     round: round === "nearest",
     name: folder === name ? basename(await denoFileSystem.realPath(folder)) : name,
     signal,

@@ -7,6 +7,7 @@
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { ModelError } from "../base/files/file_error.ts";
+import { PACK_QUANTIZED } from "../model/checkpoint/quantized/config.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
@@ -17,7 +18,7 @@ import { numberText } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { modelFolder } from "./files/model_folder.ts";
-import { requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
+import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
 import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { openBackend } from "./open_backend.ts";
@@ -38,7 +39,8 @@ import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { hasRuntimeOutput, queryForRuntime, writeForRuntime } from "./prune/runtime_format.ts";
+import { hasRuntimeOutput, queryForRuntime, targetOf, writeForRuntime } from "./prune/runtime_format.ts";
+import { commonDtype, storableChoice, storableQuery } from "./prune/storable_grids.ts";
 import { remotePruner } from "./remote_client.ts";
 import { Output, type ProgressDisplay } from "./terminal/output.ts";
 
@@ -63,9 +65,12 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const { checkpoint, model } = opened;
   requireDense(opened);
   await requireOtherFolder(out, folder);
-  const query = runtime === undefined ? given : await queryForRuntime(runtime, given, opened, fs);
-  const choice = await readChoice(model.spec, options, query, fs);
-  const chosen = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
+  const named = runtime === undefined ? given : await queryForRuntime(runtime, given, opened, fs);
+  const all = linearLayers(model.spec), isPacked = options.format === PACK_QUANTIZED;
+  const query = isPacked ? storableQuery(named, commonDtype(all, checkpoint)) : named;
+  const read = await readChoice(model.spec, options, query, fs);
+  const chosen = all.filter(({ name }) => read.chosen.has(name));
+  const { choice, perRow } = isPacked ? storableChoice(read, chosen, checkpoint) : { choice: read, perRow: [] };
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, servers.length > 0, chosen, choice.queryOf);
@@ -82,6 +87,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     }
     return;
   }
+  if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
@@ -109,6 +115,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     output.remark(
       `no window is held out: --validation ${options.validation} needs at least ${least} --samples`,
     );
+  }
+  if (perRow.length > 0) {
+    output.remark(`one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`);
   }
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });

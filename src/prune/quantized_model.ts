@@ -4,8 +4,8 @@
  * calibrated with the model that is written.
  */
 
-import { quantizedNames, type QuantizedPart, stemOf } from "../model/checkpoint/quantized/layout.ts";
-import { packWeight } from "../model/checkpoint/quantized/pack_weight.ts";
+import { stemOf } from "../model/checkpoint/quantized/layout.ts";
+import { namedTensors, packWeight } from "../model/checkpoint/quantized/pack_weight.ts";
 import type { LayerGroup } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
@@ -69,9 +69,8 @@ function packAnswer(
     throw new Error(`${name}: the server answered no codes, although the layer has --bits ${grid.bits}`);
   }
   try {
-    const { tensors, dense } = packWeight(quantized, grid, dtype), names = quantizedNames(stemOf(name));
-    const parts = Object.entries(tensors) as [QuantizedPart, HostTensor][];
-    return { tensors: new Map(parts.map(([part, tensor]) => [names[part], tensor])), dense };
+    const { tensors, dense } = packWeight(quantized, grid, dtype);
+    return { tensors: namedTensors(stemOf(name), tensors), dense };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new RangeError(`${name}: ${error.message}`, { cause: error });

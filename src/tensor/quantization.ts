@@ -130,3 +130,10 @@ function checkScaleBits(
     );
   }
 }
+
+/** Describes grids for messages, for example `4 bits in groups of 32, symmetric`. */
+export function describeGrid({ bits, groupSize, symmetric }: GridOptions): string {
+  return `${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
+    symmetric ? "symmetric" : "asymmetric"
+  }`;
+}

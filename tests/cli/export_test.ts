@@ -3,12 +3,11 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import type { DequantizedSource } from "../../src/model/checkpoint/quantized/dequantized_source.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { integersOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { blockWeights, type GgufFile, readBlocks, readGguf } from "../support/read_gguf.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { pareJson, runPare } from "./run_pare.ts";
@@ -40,23 +39,6 @@ async function exportTo(
   return { ...readGguf(await Deno.readFile(file)), layers: result.layers };
 }
 
-/** The codes of a packed weight as differences from the zero, and the scale of each, in the order of the checkpoint. */
-async function codesOf(
-  model: string,
-  name: string,
-): Promise<{ integers: number[]; scales: number[]; cols: number }> {
-  await using opened = await openModelFolder(model, denoFileSystem);
-  const source = opened.model.weights as DequantizedSource, parts = source.weights.get(name)!;
-  const codes = await source.readCodes(parts, 0, parts.rows),
-    { scales, zeros } = await source.readGrids(parts, 0, parts.rows);
-  const group = parts.groupSize || parts.cols;
-  return {
-    integers: Array.from(codes, (code, i) => code - zeros[Math.floor(i / group)]),
-    scales: Array.from(codes, (_, i) => scales[Math.floor(i / group)]),
-    cols: parts.cols,
-  };
-}
-
 const four: GridOptions = { bits: 4, groupSize: 32, symmetric: true };
 
 describe("pare export", () => {
@@ -65,10 +47,10 @@ describe("pare export", () => {
     const { tensors, layers, metadata } = await exportTo(`${folder}/four.gguf`, model, "q4_0");
     assert.deepEqual([layers.exact.length, layers.rounded, layers.inF16], [28, [], []]);
     assert.equal(metadata.get("general.file_type"), 2);
-    const down = await codesOf(model, DOWN_NAME), found = readBlocks(tensors.get("blk.1.ffn_down.weight")!);
+    const down = await integersOf(model, DOWN_NAME), found = readBlocks(tensors.get("blk.1.ffn_down.weight")!);
     assert.deepEqual(found.codes.map((code) => code - 8), down.integers);
     assert.deepEqual(found.factors, down.scales);
-    const { integers, cols } = await codesOf(model, Q_NAME),
+    const { integers, cols } = await integersOf(model, Q_NAME),
       q = readBlocks(tensors.get("blk.1.attn_q.weight")!);
     const rows = Array.from(
       { length: integers.length / cols },
@@ -90,7 +72,7 @@ describe("pare export", () => {
     for (const [title, grid, type] of grids) {
       const model = await packed(title, () => grid),
         { tensors } = await exportTo(`${folder}/${title}.gguf`, model, type);
-      const { integers, scales } = await codesOf(model, DOWN_NAME);
+      const { integers, scales } = await integersOf(model, DOWN_NAME);
       const weights = blockWeights(tensors.get("blk.1.ffn_down.weight")!);
       assert.ok(weights.every((weight, i) => weight === integers[i] * scales[i]), title);
     }

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { readGguf } from "../support/read_gguf.ts";
-import { temporaryFolder } from "../support/temporary_folder.ts";
+import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
 const folder = temporaryFolder();
@@ -76,5 +76,42 @@ describe("pare prune --for gguf:q4_0", () => {
       /only a checkpoint in F32 keeps weights of 5 bits exactly, .* in BF16/,
     );
     await refused("opt-sotu", four, 3, /model_type "opt" cannot be exported to GGUF/);
+  });
+});
+
+describe("pare prune --for gptq", () => {
+  const out = `${folder}/for gptq`;
+  const args = [...command("opt-sotu", out), "--for", "gptq", "--bits", "8", "--group-size", "64"];
+
+  it("writes the folder that pare export makes of the checkpoint, and writes it again if it is missing or old", async () => {
+    await pareJson(...args);
+    const written = await readFolder(`${out}/gptq`);
+    const { quantization_config: { bits, group_size } } = JSON.parse(
+      await Deno.readTextFile(`${out}/gptq/config.json`),
+    );
+    assert.deepEqual([bits, group_size], [8, 64]);
+    await pareJson("export", out, "--format", "gptq", "--out", `${folder}/exported`);
+    assert.deepEqual(await readFolder(`${folder}/exported`), written);
+    await Deno.remove(`${out}/gptq`, { recursive: true });
+    await pareJson(...args);
+    assert.deepEqual(await readFolder(`${out}/gptq`), written);
+    await Deno.writeTextFile(`${out}/gptq/config.json`, "{}");
+    await Deno.utime(`${out}/gptq/config.json`, 0, 0); // the output of an earlier run, which was replaced
+    await pareJson(...args);
+    assert.deepEqual(await readFolder(`${out}/gptq`), written);
+  });
+
+  it("refuses other bits and groups, and a folder that is there already", async () => {
+    const refused = async (changed: readonly string[], message: RegExp) => {
+      const { code, stderr } = await runPare(...changed);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    };
+    await refused(args.with(-3, "3"), /option --bits 3: --for gptq sets it to 4 or 8/);
+    await refused(args.with(-1, "48"), /option --group-size 48: --for gptq sets it to 32 or 64 or 128/);
+    const taken = `${folder}/taken`;
+    await Deno.mkdir(`${taken}/gptq`, { recursive: true });
+    await Deno.writeTextFile(`${taken}/gptq/mine`, "");
+    await refused(args.map((word) => word === out ? taken : word), /taken\/gptq: is not empty/);
   });
 });

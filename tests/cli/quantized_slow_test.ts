@@ -92,13 +92,13 @@ describe("pare prune --format pack-quantized", () => {
 
   it("prints the line by which transformers loads the result, also if a profile chooses the grids", async () => {
     const option = "quantization_config=CompressedTensorsConfig(dequantize=True)";
-    const profile = `${folder}/symmetric.json`;
-    await Deno.writeTextFile(profile, '[{ "match": "*", "symmetric": true }]');
+    const profile = `${folder}/asymmetric.json`;
+    await Deno.writeTextFile(profile, '[{ "match": "*", "symmetric": false }]');
     for (
-      const [out, flags, needsOption] of [["asymmetric", [], true], [
-        "symmetric",
+      const [out, flags, needsOption] of [["symmetric", [], false], [
+        "asymmetric",
         ["--profile", profile],
-        false,
+        true,
       ]] as const
     ) {
       const args = [

@@ -74,7 +74,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "sweep": ["--calibration <text>", "--text <text>"],
   "layer": ["--out <file>"],
   "unpack": ["--out <folder>"],
-  "export": ["--format <format>", "--out <file>"],
+  "export": ["--format <format>", "--out <path>"],
   "report": [],
   "jobs list": ["--server <url>"],
   "jobs show": ["--server <url>"],

@@ -10,8 +10,10 @@ import { describePeers } from "./describe_peers.ts";
 
 const FORMATS = {
   "a dense checkpoint": [],
-  "a quantised checkpoint with asymmetric grids": ["--bits", "4", "--format", "pack-quantized"],
-  "a quantised checkpoint with symmetric grids": ["--bits", "4", "--symmetric", "--format", "pack-quantized"],
+  "a quantised checkpoint": ["--bits", "4", "--format", "pack-quantized"],
+  "a quantised checkpoint with asymmetric grids": [
+    ...["--bits", "4", "--group-size", "0", "--format", "pack-quantized"],
+  ],
 };
 
 /** Runs the loaded model. */

@@ -5,15 +5,20 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { openCopy } from "../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
-import { quantizedNames, stemOf } from "../../src/model/checkpoint/quantized/layout.ts";
-import { type PackedWeight, packWeight } from "../../src/model/checkpoint/quantized/pack_weight.ts";
+import { makeDenseConfig } from "../../src/model/checkpoint/quantized/config.ts";
+import type { DequantizedSource } from "../../src/model/checkpoint/quantized/dequantized_source.ts";
+import { stemOf } from "../../src/model/checkpoint/quantized/layout.ts";
+import { namedTensors, type PackedWeight, packWeight } from "../../src/model/checkpoint/quantized/pack_weight.ts";
 import { planQuantized } from "../../src/model/checkpoint/quantized/plan_quantized.ts";
-import { openModel } from "../../src/model/model.ts";
+import { stemOfQuantizedPart } from "../../src/model/checkpoint/quantized/quantized_parts.ts";
+import { openModel, openModelFolder } from "../../src/model/model.ts";
 import { denseModules, moduleName } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
-import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { readTensors } from "./checkpoint_files.ts";
 import { quantize } from "./quantized_weights.ts";
 import { uniform } from "./random.ts";
 
@@ -29,9 +34,8 @@ export function packNamed(
   name: string,
   { quantized, grid, dtype }: GriddedWeight,
 ): { readonly packed: PackedWeight; readonly tensors: ReadonlyMap<string, HostTensor> } {
-  const packed = packWeight(quantized, grid, dtype), names = quantizedNames(stemOf(name));
-  const tensors = Object.entries(packed.tensors) as [keyof typeof names, HostTensor][];
-  return { packed, tensors: new Map(tensors.map(([part, tensor]) => [names[part], tensor])) };
+  const packed = packWeight(quantized, grid, dtype);
+  return { packed, tensors: namedTensors(stemOf(name), packed.tensors) };
 }
 
 /** Copies the dense checkpoint in `source` to `target`, with the given `weights` in the layout `pack-quantized`. */
@@ -113,4 +117,54 @@ export async function writeQuantizedModel(
   } finally {
     await checkpoint.close();
   }
+}
+
+/** A packed weight as integers: an entry of the weight is its integer times its scale. All lists are in the order of the checkpoint. */
+export interface PackedIntegers {
+  readonly integers: readonly number[];
+  readonly scales: readonly number[];
+  readonly cols: number;
+}
+
+/** Reads a packed weight of the model in `folder`. The integers are the differences of the codes from their zeros. */
+export async function integersOf(folder: string, name: string): Promise<PackedIntegers> {
+  await using opened = await openModelFolder(folder, denoFileSystem);
+  const source = opened.model.weights as DequantizedSource, parts = source.weights.get(name)!;
+  const codes = await source.readCodes(parts, 0, parts.rows),
+    { scales, zeros } = await source.readGrids(parts, 0, parts.rows);
+  const group = parts.groupSize || parts.cols;
+  return {
+    integers: Array.from(codes, (code, i) => code - zeros[Math.floor(i / group)]),
+    scales: Array.from(codes, (_, i) => scales[Math.floor(i / group)]),
+    cols: parts.cols,
+  };
+}
+
+/**
+ * Writes a dense copy in F32 of a packed model, whose weights are the exact products of integers and scales.
+ * @returns the names of the packed weights
+ */
+export async function writeProducts(quantized: string, target: string): Promise<string[]> {
+  const products = new Map<string, HostTensor>(), names: string[] = [];
+  for (const [name, { dtype, shape, data }] of Object.entries(await readTensors(quantized))) {
+    const stem = stemOfQuantizedPart(name);
+    if (stem === undefined) {
+      const values = bytesToFloats(data, dtype as FloatDtype);
+      products.set(name, { dtype: "F32", shape, data: floatsToBytes(values, "F32") });
+    } else if (name.endsWith("_packed")) {
+      const weight = `${stem}.weight`, { integers, scales, cols } = await integersOf(quantized, weight);
+      const values = Float32Array.from(integers, (integer, i) => integer * scales[i]);
+      products.set(weight, {
+        dtype: "F32",
+        shape: [values.length / cols, cols],
+        data: floatsToBytes(values, "F32"),
+      });
+      names.push(weight);
+    }
+  }
+  await Deno.mkdir(target);
+  await Deno.writeFile(`${target}/model.safetensors`, encode(products, { format: "pt" }));
+  const config = makeDenseConfig(JSON.parse(await Deno.readTextFile(`${quantized}/config.json`)));
+  await Deno.writeTextFile(`${target}/config.json`, JSON.stringify({ ...config, torch_dtype: "float32" }));
+  return names;
 }

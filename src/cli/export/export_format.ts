@@ -37,7 +37,7 @@ export interface FormatTarget {
   /** The values that options of `pare prune` may have, by option. The first one is set if the option is not given. */
   readonly options: Readonly<Record<string, readonly (string | boolean)[]>>;
   /** Checks before the run that the model can be written. @throws {ModelError} if it cannot */
-  check(opened: ModelFolder, fs: FileSystem): Promise<void>;
+  check(opened: ModelFolder, fs: FileSystem): void | Promise<void>;
   /** Returns the line that says how the output at `path` is run. */
   howToRun(path: string): string;
 }

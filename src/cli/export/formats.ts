@@ -3,15 +3,36 @@
  * add an entry. A type of tensors in GGUF files is an entry of `TENSOR_TYPES`.
  */
 
+import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
+import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
 import { TENSOR_TYPES, type TensorTypeName } from "../../model/gguf/tensor_types.ts";
+import { GROUP_SIZES } from "../../model/packed/choose_grid.ts";
+import { GPTQ } from "../../model/packed/gptq.ts";
+import { PACK_QUANTIZED_LAYOUT } from "../../model/packed/pack_quantized.ts";
+import { packedWeights } from "../../model/packed/packed_weights.ts";
 import type { ExportFormat } from "./export_format.ts";
 import { ggufFormat } from "./gguf.ts";
+import { packedFormat } from "./packed.ts";
 
 const GGUF = Object.fromEntries(
   Object.keys(TENSOR_TYPES).map((type) => [`gguf:${type}`, ggufFormat(type as TensorTypeName)]),
 ) as Record<`gguf:${TensorTypeName}`, ExportFormat>;
 
-export const FORMATS = { ...GGUF } as const satisfies Readonly<Record<string, ExportFormat>>;
+export const FORMATS = {
+  ...GGUF,
+  "gptq": packedFormat(GPTQ, {
+    path: "gptq",
+    options: {
+      bits: PACKED_BITS.map(String),
+      groupSize: GROUP_SIZES.map(String).reverse(),
+      symmetric: [true],
+      format: [PACK_QUANTIZED],
+    },
+    check: ({ checkpoint, model }) => void packedWeights(checkpoint.folder, model, GPTQ),
+    howToRun: (path) => `serve it with vLLM: vllm serve ${JSON.stringify(path)}`,
+  }),
+  [PACK_QUANTIZED]: packedFormat(PACK_QUANTIZED_LAYOUT),
+} as const satisfies Readonly<Record<string, ExportFormat>>;
 
 export type FormatName = keyof typeof FORMATS;
 

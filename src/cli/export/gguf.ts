@@ -20,12 +20,12 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
       const result = await writeGguf(opened, out, denoFileSystem, { ...options, type });
       return { facts: { ...result }, lines: describe(result, type) };
     },
-    target: typeof format === "string" ? undefined : targetOf(format.bits),
+    target: typeof format === "string" ? undefined : ggufTarget(format.bits),
   };
 }
 
 /** The format `pack-quantized` has no codes of 5 bits, so the run keeps dense weights. */
-function targetOf(bits: number): FormatTarget {
+function ggufTarget(bits: number): FormatTarget {
   return {
     path: GGUF_FILE,
     options: {

@@ -57,6 +57,7 @@ export type Role =
   | "model"
   | "output folder"
   | "output file"
+  | "output path"
   | "report folder"
   | "server"
   | "library"
@@ -101,6 +102,7 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Gra
     return { read: folders, write: folders, sys: ["statfs"] }; // statfs tells the free space of the disk
   },
   "output file": fileAccess,
+  "output path": (path, around) => union([fileAccess(path, around), GRANTS["output folder"](path, around)]),
   "report folder": (folder, around) => {
     const page = fileAccess(join(folder, REPORT_PAGE_FILE), around);
     return { ...page, read: withRealPath(folder, around) };

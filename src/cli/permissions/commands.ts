@@ -71,7 +71,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
     defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
   },
   "unpack": { arguments: ["model"], options: { out: "output folder" } },
-  "export": { arguments: ["model"], options: { out: "output file" } },
+  "export": { arguments: ["model"], options: { out: "output path" } },
   "report": { arguments: ["report folder"], options: { out: "output file" } },
   "jobs list": JOBS,
   "jobs show": JOBS,

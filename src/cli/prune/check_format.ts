@@ -6,7 +6,7 @@ import type { LinearSpec } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
-import type { GridOptions } from "../../tensor/quantization.ts";
+import { describeGrid, type GridOptions } from "../../tensor/quantization.ts";
 import { UsageError } from "../errors.ts";
 
 /**
@@ -67,12 +67,6 @@ function checkKinds(first: GriddedLayer, other: GriddedLayer): void {
       `asymmetric ones wrongly, but ${first.name} has ${describeGrid(first.grid)} and ${other.name} has ` +
       `${describeGrid(other.grid)}; add --symmetric, or give all layers the same kind`,
   );
-}
-
-function describeGrid({ bits, groupSize, symmetric }: GridOptions): string {
-  return `${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
-    symmetric ? "symmetric" : "asymmetric"
-  }`;
 }
 
 /** Returns the grid of a layer. @throws {UsageError} if pack-quantized cannot store it */

@@ -116,8 +116,8 @@ export function declarePrune(): Command {
     .addOption(
       new Option(
         "--format <format>",
-        `dense, which every program reads; or ${PACK_QUANTIZED}, which needs --bits 4 or 8, and which transformers 5 loads by ` +
-          "plain from_pretrained with --symmetric, and otherwise with CompressedTensorsConfig(dequantize=True)",
+        `dense, which every program reads; or ${PACK_QUANTIZED}, which needs --bits 4 or 8; without --group-size, its grids are symmetric ` +
+          "and for groups of 32 inputs, which plain from_pretrained of transformers 5 loads",
       )
         .choices(WEIGHT_FORMATS)
         .default("dense"),
@@ -125,8 +125,8 @@ export function declarePrune(): Command {
     .addOption(
       new Option(
         "--for <format>",
-        "round to the grid of this format, and also write its file, which llama.cpp loads, into the output folder; sets --bits, --group-size, " +
-          "--symmetric, --scale-dtype and --format",
+        "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
+          "--bits, --group-size, --symmetric, --scale-dtype and --format",
       ).choices(RUNTIME_FORMATS),
     )
     .option("--overwrite", "replace a checkpoint in the output folder")

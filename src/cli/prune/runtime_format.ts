@@ -5,9 +5,10 @@
 
 import { basename, dirname } from "node:path";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
-import type { FileSystem } from "../../base/files/file_system.ts";
+import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { type ModelFolder, openModelFolder } from "../../model/model.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
+import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { FormatTarget } from "../export/export_format.ts";
 import { type FormatName, FORMATS } from "../export/formats.ts";
@@ -50,11 +51,15 @@ export async function queryForRuntime(
   return { ...query, scale_dtype: scaleDtype };
 }
 
-/** Whether the folder of a finished run has the output. The last file of a folder is its configuration. */
-export async function hasRuntimeOutput(runtime: FormatName, out: string, fs: FileSystem): Promise<boolean> {
+/**
+ * Whether the folder of a finished run has the output of this run. An output that is older than the report belongs to an earlier run. The last
+ * file of a folder is its configuration.
+ */
+export async function hasRuntimeOutput(runtime: FormatName, out: string, fs: WorkFileSystem): Promise<boolean> {
   const { path } = targetOf(runtime),
     last = FORMATS[runtime].output === "file" ? path : `${path}/${CONFIG_FILE}`;
-  return (await fs.list(dirname(`${out}/${last}`)))?.includes(basename(last)) ?? false;
+  const isThere = (await fs.list(dirname(`${out}/${last}`)))?.includes(basename(last)) ?? false;
+  return isThere && await fs.modified(`${out}/${last}`) >= await fs.modified(`${out}/${RUN_REPORT_FILE}`);
 }
 
 /** Writes the output into the folder of a finished run, and says so. */

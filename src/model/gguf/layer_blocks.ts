@@ -1,12 +1,13 @@
 /** Takes over the codes of a linear layer as the integers of blocks, or says why they do not fit. */
 
 import { ModelError } from "../../base/files/file_error.ts";
+import { isFloat16 } from "../../tensor/find_scale.ts";
 import { gridsPerRow } from "../../tensor/quantization.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
 import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { type ReadRows, type RowOrder, rowRanges } from "./row_source.ts";
-import { BLOCK_WEIGHTS, type Blocks, type BlockType, findBlocks, isFloat16 } from "./tensor_types.ts";
+import { BLOCK_WEIGHTS, type Blocks, type BlockType, findBlocks } from "./tensor_types.ts";
 
 /** Reads the blocks of the rows from `first` to `end − 1`. */
 export type ReadBlocks = (first: number, end: number) => Promise<Blocks>;

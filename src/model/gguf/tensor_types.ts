@@ -4,6 +4,7 @@
  */
 
 import { type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
+import { findScale, largest } from "../../tensor/find_scale.ts";
 
 /** The weights of a block of the types `q*_0`. */
 export const BLOCK_WEIGHTS = 32;
@@ -83,13 +84,6 @@ function roundBytes(weights: Float32Array, integers: Int8Array): number {
   return d;
 }
 
-/** Returns the first weight with the largest magnitude. */
-function largest(weights: Float32Array): number {
-  let found = 0;
-  for (let i = 0; i < BLOCK_WEIGHTS; i++) if (Math.abs(weights[i]) > Math.abs(found)) found = weights[i];
-  return found;
-}
-
 /** The first half of the codes are the lower nibbles of 16 bytes, and the second half the upper ones. */
 function packNibbles(integers: Int8Array, block: Uint8Array): void {
   for (let i = 0; i < 16; i++) block[2 + i] = integers[i] + 8 | integers[i + 16] + 8 << 4;
@@ -134,8 +128,7 @@ export function roundBlocks({ round }: BlockType, weights: Float32Array): Blocks
 }
 
 /**
- * Finds blocks whose weights are exactly those of some rows, each with a factor in F16. A block is tried with every multiple of its factor
- * that its largest weight may be.
+ * Finds blocks whose weights are exactly those of some rows, each with a factor in F16.
  * @returns undefined if a block has no such integers
  */
 export function findBlocks({ bits }: BlockType, weights: Float32Array): Blocks | undefined {
@@ -143,34 +136,9 @@ export function findBlocks({ bits }: BlockType, weights: Float32Array): Blocks |
   const factors = new Float32Array(count);
   for (let i = 0; i < count; i++) {
     const begin = i * BLOCK_WEIGHTS, end = begin + BLOCK_WEIGHTS;
-    const factor = findFactor(weights.subarray(begin, end), integers.subarray(begin, end), 2 ** (bits - 1));
+    const factor = findScale(weights.subarray(begin, end), integers.subarray(begin, end), bits);
     if (factor === undefined) return undefined;
     factors[i] = factor;
   }
   return { integers, factors };
-}
-
-function findFactor(weights: Float32Array, integers: Int8Array, limit: number): number | undefined {
-  const extreme = largest(weights);
-  if (extreme === 0) return 0;
-  for (let multiple = 1; multiple <= limit; multiple++) {
-    for (const factor of [extreme / -multiple, extreme / multiple]) {
-      if (isFloat16(factor) && divide(weights, factor, integers, limit)) return factor;
-    }
-  }
-}
-
-/** Whether a number is finite and exact in F16. */
-export function isFloat16(value: number): boolean {
-  return Math.f16round(value) === value && Number.isFinite(value);
-}
-
-/** Writes weight/factor for each weight. Returns whether all quotients are integers of a block. */
-function divide(weights: Float32Array, factor: number, integers: Int8Array, limit: number): boolean {
-  for (let i = 0; i < BLOCK_WEIGHTS; i++) {
-    const integer = Math.round(weights[i] / factor);
-    if (integer * factor !== weights[i] || integer < -limit || integer >= limit) return false;
-    integers[i] = integer;
-  }
-  return true;
 }

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pare_llm.checkpoints.export_onnx import export_onnx as export_onnx
     from pare_llm.checkpoints.model import from_pretrained as from_pretrained
     from pare_llm.checkpoints.tensors import load as load
     from pare_llm.checkpoints.tensors import load_state_dict as load_state_dict
@@ -85,6 +86,7 @@ _MODULES: dict[str, str] = {
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
     "calibration_windows": "pare_llm.pruning.calibration.windows",
+    "export_onnx": "pare_llm.checkpoints.export_onnx",
     "from_pretrained": "pare_llm.checkpoints.model",
     "hold_out": "pare_llm.pruning.calibration.windows",
     "keep_zeros": "pare_llm.finetuning.keep_zeros",

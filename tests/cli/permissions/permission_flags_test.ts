@@ -110,6 +110,11 @@ describe("commandAccess()", () => {
       "/home/ann/run/report.html.partial",
       "/home/ann/run/.pare-probe",
     ]);
+    assert.deepEqual(accessOf("export m --format gguf:q4_0 --out o.gguf").write, [
+      "/home/ann/o.gguf",
+      "/home/ann/o.gguf.partial",
+      "/home/ann/.pare-probe",
+    ]);
   });
 
   it("downloads the named texts that a command uses, and reads the files that stand for them", () => {

@@ -75,12 +75,13 @@ describe("with least permissions", () => {
     await pareOk(["report", "new/p", "--out", "page.html"]);
   });
 
-  it("works: prune for llama.cpp, and export", async () => {
+  it("works: prune for llama.cpp, and export to a file and to a folder", async () => {
     const model = new URL("../../fixtures/models/llama-sotu", import.meta.url);
     await cp(model, `${folder}/llama`, { recursive: true });
     const options = [...CALIBRATION, "--sparsity", "0", "--method", "sparsegpt", "--for", "gguf:q4_0"];
     await pareOk(["prune", "llama", "--out", "rounded", ...options]);
     await pareOk(["export", "rounded", "--format", "gguf:q8_0", "--out", "rounded.gguf"]);
+    await pareOk(["export", "rounded", "--format", "gptq", "--out", "new/gptq"]);
   });
 
   it("works: sweep with a table and a chart", async () => {

@@ -12,7 +12,13 @@ import { bytesToFloats, type FloatDtype, floatsToBytes, sameShape } from "../../
 import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../tensor/host_tensor.ts";
 import { type GridOptions, gridsPerRow } from "../../../tensor/quantization.ts";
 import { dequantizeRows, packColumns, packRows } from "./codes.ts";
-import { type QuantizedPart, type QuantizedShape, requireStorable, wordCount } from "./layout.ts";
+import {
+  type QuantizedPart,
+  quantizedNames,
+  type QuantizedShape,
+  requireStorable,
+  wordCount,
+} from "./layout.ts";
 
 /** The tensors of one weight in the layout. The zero point is absent if the grid is symmetric. */
 export type QuantizedTensors =
@@ -69,6 +75,12 @@ export function packWeight(
   };
   const values = dequantizeRows(codes.data, { scales: roundedScales, zeros: zeroCodes }, shape);
   return { shape, tensors, dense: { dtype, shape: [rows, cols], data: floatsToBytes(values, dtype) } };
+}
+
+/** Returns the tensors of a weight by their names in a checkpoint. @param stem the name of the weight without `.weight` */
+export function namedTensors(stem: string, tensors: QuantizedTensors): ReadonlyMap<string, HostTensor> {
+  const names = quantizedNames(stem), parts = Object.entries(tensors) as [QuantizedPart, HostTensor][];
+  return new Map(parts.map(([part, tensor]) => [names[part], tensor]));
 }
 
 function requireTensor(name: string, tensor: HostTensor, dtype: string, shape: readonly number[]): void {

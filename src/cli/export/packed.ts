@@ -1,0 +1,38 @@
+/** The formats that are folders of a checkpoint with codes. */
+
+import { writePacked } from "../../model/packed/write_packed.ts";
+import type { PackedLayout } from "../../model/packed/packed_layout.ts";
+import { bytesText } from "../../prune/report/format.ts";
+import { describeGrid } from "../../tensor/quantization.ts";
+import { denoFileSystem } from "../files/deno_file_system.ts";
+import { lockOutput } from "../files/output_path.ts";
+import { readRunReport, runReportFiles, withoutFingerprint } from "../files/run_report_files.ts";
+import type { ExportFormat, FormatTarget } from "./export_format.ts";
+
+/** Returns the format of folders in a layout. */
+export function packedFormat(
+  layout: PackedLayout,
+  target?: FormatTarget,
+): ExportFormat {
+  return {
+    output: "folder",
+    target,
+    async write(opened, out, options) {
+      await using _lock = await lockOutput(out);
+      const run = withoutFingerprint(await readRunReport(opened.checkpoint));
+      const { grid, exact, rounded, bytes } = await writePacked(opened, out, denoFileSystem, {
+        ...options,
+        layout,
+        rewriteFiles: (bytes) => runReportFiles(run, layout.name, bytes),
+      });
+      const counts = [
+        `${exact.length} with their own codes`,
+        ...rounded.length > 0 ? [`${rounded.length} rounded to nearest`] : [],
+      ];
+      const line = `${layout.name}, ${bytesText(bytes)}: ${exact.length + rounded.length} layers in ${
+        describeGrid({ ...grid, symmetric: true })
+      } (${counts.join(", ")})`;
+      return { facts: { grid, layers: { exact, rounded }, bytes }, lines: [line] };
+    },
+  };
+}

@@ -1,0 +1,58 @@
+/**
+ * The grids of `--format pack-quantized`, unless the options name others. Plain transformers 5 loads symmetric grids only, and llama.cpp's
+ * converter needs groups of 32 inputs.
+ */
+
+import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
+import type { SizedLayer } from "../../prune/block_plan.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { type FloatDtype, isFloatDtype } from "../../tensor/dtype.ts";
+import { parsePattern } from "../../tensor/pattern.ts";
+import { gridOfQuery } from "../../prune/quantized_model.ts";
+import type { LayerChoice } from "./choice_options.ts";
+
+const GROUP_SIZE = 32;
+
+/**
+ * Fills in the parameters that say how a layer is rounded. If there is no group size, and the order of rounding allows groups, the grids are
+ * symmetric and for groups of 32 columns, or for rows if a group of the pattern or the block size does not fit them. The dtype of the scales
+ * is that in which they are stored.
+ * @param dtype the dtype of the weights. Undefined if they have several
+ */
+export function storableQuery(query: LayerQuery, dtype: FloatDtype | undefined): LayerQuery {
+  const { bits, group_size, order, pattern, blocksize, scale_dtype = dtype } = query;
+  if (bits === undefined) return query;
+  const parsed = pattern === undefined ? undefined : parsePattern(pattern);
+  const patternGroup = parsed?.kind === "n:m" ? parsed.group : 1;
+  const isDivisible = GROUP_SIZE % patternGroup === 0 && (blocksize ?? GROUP_SIZE) % GROUP_SIZE === 0;
+  const isNamed = group_size !== undefined || order === "activation";
+  const grid = isNamed ? {} : { group_size: isDivisible ? GROUP_SIZE : 0, symmetric: true };
+  return { ...query, ...grid, ...scale_dtype && { scale_dtype } };
+}
+
+/** Returns the dtype of all layers, or undefined if they have several. */
+export function commonDtype(layers: readonly SizedLayer[], weights: TensorSource): FloatDtype | undefined {
+  const [dtype, ...others] = new Set(layers.map(({ name }) => weights.info(name).dtype));
+  return others.length === 0 && isFloatDtype(dtype) ? dtype : undefined;
+}
+
+/**
+ * Applies {@link storableQuery} to the parameters of each layer, to which rules of a profile may have added the bits. If the groups of symmetric
+ * grids do not divide the rows of a layer, it gets one grid per row.
+ * @returns the choice, and the names of the layers that get one grid per row for this reason
+ */
+export function storableChoice(
+  choice: LayerChoice,
+  layers: readonly SizedLayer[],
+  weights: TensorSource,
+): { readonly choice: LayerChoice; readonly perRow: readonly string[] } {
+  const perRow: string[] = [];
+  const queries = new Map(layers.map((layer): [string, LayerQuery] => {
+    const { name, cols } = layer, query = storableQuery(choice.queryOf(name), commonDtype([layer], weights));
+    const grid = gridOfQuery(query), hasFittingGroups = !grid?.groupSize || cols % grid.groupSize === 0;
+    if (!grid?.symmetric || hasFittingGroups) return [name, query];
+    perRow.push(name);
+    return [name, { ...query, group_size: 0 }];
+  }));
+  return { choice: { ...choice, queryOf: (name) => queries.get(name) ?? choice.queryOf(name) }, perRow };
+}

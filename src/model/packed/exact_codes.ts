@@ -1,0 +1,118 @@
+/** Takes over a linear layer as the codes of symmetric grids, or says why it is not on such grids. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import { findScale, isFloat16, largest } from "../../tensor/find_scale.ts";
+import { describeGrid } from "../../tensor/quantization.ts";
+import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
+import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { rowReader } from "../gguf/row_source.ts";
+
+/** Symmetric grids, of which each group of consecutive columns of a row has its own. */
+export interface SymmetricGrid {
+  readonly bits: number;
+  readonly groupSize: number;
+}
+
+/** A weight (rows, cols) of a checkpoint. */
+export interface WeightShape {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** The codes of a weight. An entry of the weight is (code − 2^(bits − 1))·scale. */
+export interface SymmetricCodes {
+  /** (rows, cols) */
+  readonly codes: Uint8Array<ArrayBuffer>;
+  /** The scale of each group, a number in F16 that is not 0: (rows, groups). */
+  readonly scales: Float32Array<ArrayBuffer>;
+}
+
+/** The weights of a dense tensor that are read at a time. */
+const CHUNK_VALUES = 1 << 20;
+
+/**
+ * Returns codes that are exactly the weight, or the reason why there are none, as the end of a sentence about the weight. A packed weight keeps
+ * its codes. The weights of a dense layer that was rounded are exact products in F32, so that their grid can be found again.
+ * @param grid its groups divide the columns
+ */
+export async function exactCodes(
+  source: TensorSource,
+  weight: WeightShape,
+  grid: SymmetricGrid,
+): Promise<SymmetricCodes | string> {
+  const parts = source instanceof DequantizedSource ? source.weights.get(weight.name) : undefined;
+  if (parts) return await packedCodes(source as DequantizedSource, parts, grid);
+  const found = await eachGroup(source, weight, grid, findScale);
+  return found ?? "has weights that no scales in F16 and codes of 4 or 8 bits give exactly";
+}
+
+/**
+ * Rounds each group of a weight to nearest. The weight with the largest magnitude in a group is a value of its grid.
+ * @throws {ModelError} if a weight is not finite, or too large for a scale in F16
+ */
+export async function nearestCodes(
+  source: TensorSource,
+  weight: WeightShape,
+  grid: SymmetricGrid,
+): Promise<SymmetricCodes> {
+  const rounded = await eachGroup(source, weight, grid, (weights, integers, bits) => {
+    const limit = 2 ** (bits - 1), scale = Math.f16round(largest(weights) / -limit);
+    if (!weights.every(Number.isFinite) || !Number.isFinite(scale)) return undefined;
+    for (let i = 0; i < weights.length; i++) {
+      const integer = scale === 0 ? 0 : Math.round(weights[i] / scale);
+      integers[i] = Math.min(limit - 1, Math.max(-limit, integer));
+    }
+    return scale;
+  });
+  if (rounded) return rounded;
+  throw new ModelError(`${weight.name}: has a weight that is not finite, or too large for a scale in F16`);
+}
+
+/** Writes the integers of a group, and returns its scale. Returns undefined if there are none. */
+type FitGroup = (weights: Float32Array, integers: Int8Array, bits: number) => number | undefined;
+
+/** Returns the codes of all groups of a dense weight, or undefined if a group has none. */
+async function eachGroup(
+  source: TensorSource,
+  { name, rows, cols }: WeightShape,
+  { bits, groupSize }: SymmetricGrid,
+  fit: FitGroup,
+): Promise<SymmetricCodes | undefined> {
+  const read = rowReader(source, name, [rows, cols]), chunkRows = Math.max(1, Math.floor(CHUNK_VALUES / cols));
+  const codes = new Uint8Array(rows * cols), scales = new Float32Array(codes.length / groupSize);
+  const integers = new Int8Array(groupSize), zero = 2 ** (bits - 1);
+  let at = 0;
+  for (let first = 0; first < rows; first += chunkRows) {
+    const values = await read(first, Math.min(rows, first + chunkRows));
+    for (let begin = 0; begin < values.length; begin += groupSize, at++) {
+      const scale = fit(values.subarray(begin, begin + groupSize), integers, bits);
+      if (scale === undefined) return undefined;
+      scales[at] = scale || 1; // programs divide by the scales, and a group without weights has any scale
+      for (let i = 0; i < groupSize; i++) codes[at * groupSize + i] = integers[i] + zero;
+    }
+  }
+  return { codes, scales };
+}
+
+async function packedCodes(
+  source: DequantizedSource,
+  parts: QuantizedParts,
+  { bits, groupSize }: SymmetricGrid,
+): Promise<SymmetricCodes | string> {
+  const { rows, cols } = parts, storedSize = parts.groupSize || cols;
+  if (parts.bits !== bits || !parts.symmetric || storedSize % groupSize !== 0) {
+    return `has codes of ${describeGrid(parts)}`;
+  }
+  const { scales: stored } = await source.readGrids(parts, 0, rows), groups = cols / groupSize;
+  const scales = Float32Array.from(
+    { length: rows * groups },
+    (_, i) => stored[Math.floor(i * groupSize / storedSize)], // a grid of the checkpoint has whole groups, and a row whole grids
+  );
+  const wrong = scales.findIndex((scale) => !isFloat16(scale) || scale === 0);
+  if (wrong >= 0) {
+    return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is 0 or no number in F16`;
+  }
+  return { codes: await source.readCodes(parts, 0, rows) as Uint8Array<ArrayBuffer>, scales };
+}

@@ -1,0 +1,42 @@
+/** A layout in which other programs read quantised layers. */
+
+import type { FloatDtype } from "../../tensor/dtype.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
+import { PACK_QUANTIZED } from "../checkpoint/quantized/config.ts";
+import type { SymmetricCodes, SymmetricGrid, WeightShape } from "./exact_codes.ts";
+
+/** A weight and its place in the network. */
+export interface PackedWeight extends WeightShape {
+  readonly dtype: FloatDtype;
+  /** The name of the layer in the checkpoint, which is that of the weight without `.weight`. */
+  readonly stem: string;
+  /** The name of the layer's module in the network. */
+  readonly module: string;
+}
+
+/** The names of all layouts. */
+export const PACKED_LAYOUTS = ["gptq", PACK_QUANTIZED] as const;
+
+export interface PackedLayout {
+  readonly name: (typeof PACKED_LAYOUTS)[number];
+  /** The options of `pare prune` for a model that fits the layout. */
+  readonly options: string;
+  /** Returns the reason why the layout cannot store a weight, as the end of a sentence about the weight. */
+  misfit(weight: PackedWeight): string | undefined;
+  /** Returns the tensors that replace a weight. */
+  specs(weight: PackedWeight, grid: SymmetricGrid): TensorSpec[];
+  /** Returns the same tensors with their values, by name. */
+  pack(weight: PackedWeight, grid: SymmetricGrid, codes: SymmetricCodes): ReadonlyMap<string, HostTensor>;
+  /**
+   * Returns config.json.
+   * @param config that of the dense checkpoint
+   * @param ignore the modules of the linear layers that stay dense
+   */
+  config(
+    config: Readonly<Record<string, unknown>>,
+    weights: readonly PackedWeight[],
+    grid: SymmetricGrid,
+    ignore: readonly string[],
+  ): Record<string, unknown>;
+}

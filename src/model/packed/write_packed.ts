@@ -1,0 +1,99 @@
+/** Writes a copy of a checkpoint in which all linear layers of the blocks are codes. The codes of a quantised checkpoint stay as they are. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import type { WorkFileSystem } from "../../base/files/file_system.ts";
+import { makeDenseConfig, weightFormat } from "../checkpoint/quantized/config.ts";
+import { openDense } from "../checkpoint/quantized/dequantized_source.ts";
+import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
+import { countWeightFileBytes } from "../checkpoint/weight_files.ts";
+import { openCopy } from "../checkpoint/write/open_copy.ts";
+import { planLayout } from "../checkpoint/write/write_plan.ts";
+import type { ModelFolder } from "../model.ts";
+import { denseModules } from "../module_names.ts";
+import { chooseGrid, GROUP_SIZES } from "./choose_grid.ts";
+import { exactCodes, nearestCodes, type SymmetricGrid } from "./exact_codes.ts";
+import type { PackedLayout } from "./packed_layout.ts";
+import { packedWeights } from "./packed_weights.ts";
+
+export interface PackedOptions {
+  readonly layout: PackedLayout;
+  /** Whether weights that are on no grid of the layout are rounded to nearest. Otherwise they are an error. */
+  readonly round: boolean;
+  readonly signal?: AbortSignal;
+  /** Called after each layer. */
+  progress?(done: number, total: number, name: string): void;
+  /** Returns texts by file name. These files are written instead of being copied. @param bytes the size of the weight files */
+  rewriteFiles?(bytes: number): Promise<ReadonlyMap<string, string>>;
+}
+
+export interface PackedResult {
+  readonly grid: SymmetricGrid;
+  /** The names of the weights that keep their values. */
+  readonly exact: readonly string[];
+  /** The names of the weights that were rounded to nearest. */
+  readonly rounded: readonly string[];
+  /** The bytes of the weight files. */
+  readonly bytes: number;
+}
+
+/**
+ * Writes the copy into `folder`, and replaces a checkpoint in it. If it fails, a checkpoint that was there is unchanged. At most one layer is in
+ * memory at a time, with one byte per weight.
+ * @throws {ModelError} if the checkpoint has the layout already, if the layout has no place for a layer, or if a layer is on no grid of the layout
+ * and `round` is not set. The message names the layer and the options for a layer that fits
+ */
+export async function writePacked(
+  { checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">,
+  folder: string,
+  fs: WorkFileSystem,
+  { layout, round, signal, progress, rewriteFiles }: PackedOptions,
+): Promise<PackedResult> {
+  if (weightFormat(checkpoint) === layout.name) {
+    throw new ModelError(`${checkpoint.folder}: is in the format ${layout.name} already`);
+  }
+  const weights = packedWeights(checkpoint.folder, model, layout);
+  const { grid, exact, misfits } = await chooseGrid(model.weights, weights);
+  for (const weight of weights) {
+    const reason = misfits.get(weight.name);
+    if (reason !== undefined && !round) throw misfitError(checkpoint.folder, weight.name, reason, layout);
+  }
+  const { tensors, tensorsOf } = await openDense(checkpoint);
+  const byName = new Map(weights.map((weight) => [weight.name, weight]));
+  const ignore = denseModules(model.spec, (name) => byName.has(name));
+  const plan = planLayout(checkpoint, fs, {
+    tensors,
+    tensorsOf: (shard) =>
+      tensorsOf(shard).flatMap((info) => {
+        const weight = byName.get(info.name);
+        return weight ? layout.specs(weight, grid) : [info];
+      }),
+    config: layout.config(makeDenseConfig(checkpoint.config), weights, grid, ignore),
+  });
+  const bytes = countWeightFileBytes(plan.weightFiles), extras = await rewriteFiles?.(bytes) ?? new Map();
+  const copy = await openCopy(plan, folder, fs, { overwrite: true, extraFiles: [...extras.keys()] });
+  try {
+    for (const [index, weight] of weights.entries()) {
+      signal?.throwIfAborted();
+      const codes = misfits.has(weight.name)
+        ? await nearestCodes(tensors, weight, grid)
+        : await exactCodes(tensors, weight, grid);
+      if (typeof codes === "string") throw new ModelError(`${checkpoint.folder}: ${weight.name} has changed`);
+      for (const [name, tensor] of layout.pack(weight, grid, codes)) await copy.replace(name, tensor);
+      progress?.(index + 1, weights.length, weight.name);
+    }
+    const complete = await copy.complete({ signal, makeExtras: () => Promise.resolve(extras) });
+    await complete.publish();
+  } catch (error) {
+    await copy.abort();
+    throw error;
+  }
+  return { grid, exact, rounded: [...misfits.keys()], bytes };
+}
+
+function misfitError(folder: string, name: string, reason: string, { name: layout, options }: PackedLayout) {
+  const bits = PACKED_BITS.join(" or "), sizes = GROUP_SIZES.toSorted((a, b) => a - b).join(", ");
+  return new ModelError(
+    `${folder}: ${name} ${reason}. ${layout} holds codes of ${bits} bits, symmetric, in groups of ${sizes}, the same for all layers, with ` +
+      `scales in F16: prune with ${options}, or add --round nearest`,
+  );
+}

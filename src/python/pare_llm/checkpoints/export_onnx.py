@@ -1,0 +1,150 @@
+"""Makes a model for ONNX Runtime of a checkpoint in the layout `gptq`.
+
+The model builder of onnxruntime-genai makes the graph. It decodes the weights and rounds them again, so every
+code is compared with the checkpoint afterwards. A node `MatMulNBits` of the graph has the codes of one layer
+(out, in), or of several layers with the same input, one below the other.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pare_llm.checkpoints.folder import CheckpointFolder
+
+MODEL_FILE = "model.onnx"
+
+# The builder would round the head to 4 bits, would run code from the folder, and would ask the hub for a token.
+_BUILDER_OPTIONS = {
+    "int4_nodes_to_exclude": ["/lm_head/MatMul"],
+    "hf_remote": False,
+    "hf_token": "false",
+}
+
+
+def export_onnx(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """Make a model for onnxruntime-genai on a CPU of a checkpoint in the layout `gptq`. Return the path of its graph.
+
+    `pare export FOLDER --format gptq` writes such checkpoints. `out` must not exist, and gets `model.onnx` with
+    its data, `genai_config.json` and the tokenizer. The layers of the blocks keep their codes and scales. The
+    embedding, the norms and the head are in float32.
+
+    Raises ModuleNotFoundError if onnxruntime-genai is not installed, FileExistsError if `out` exists, and
+    ValueError if the checkpoint has another layout, or if a code, zero or scale of the graph differs from the
+    checkpoint. Then `out` does not exist.
+    """
+    out = Path(out)
+    if out.exists():
+        raise FileExistsError(f"{out}: exists already; choose another folder")
+    build = _import_builder()
+    checkpoint = CheckpointFolder(Path(folder))
+    try:
+        bits = _read_bits(checkpoint)
+        partial = out.with_name(f"{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            with contextlib.redirect_stdout(sys.stderr):
+                build(
+                    "", str(checkpoint.path), str(partial), "int4", "cpu", str(partial / "cache"), **_BUILDER_OPTIONS
+                )
+            shutil.rmtree(partial / "cache", ignore_errors=True)
+            _compare(checkpoint, bits, partial / MODEL_FILE)
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        checkpoint.close()
+    return out / MODEL_FILE
+
+
+def _import_builder() -> Callable[..., None]:
+    try:
+        from onnxruntime_genai.models.builder import create_model
+    except ModuleNotFoundError as error:
+        message = (
+            f"pare_llm.export_onnx needs {error.name}, which is not installed: pip install \"pare-llm[onnx]\""
+        )
+        raise ModuleNotFoundError(message, name=error.name) from error
+    build: Callable[..., None] = create_model
+    return build
+
+
+def _read_bits(checkpoint: CheckpointFolder) -> int:
+    description = checkpoint.config.get("quantization_config")
+    members = description if isinstance(description, dict) else {}
+    if members.get("quant_method") != "gptq" or members.get("bits") not in (4, 8):
+        raise ValueError(
+            f"{checkpoint.path}: is not in the layout gptq with 4 or 8 bits; "
+            "`pare export FOLDER --format gptq --out OUT` writes it"
+        )
+    return int(members["bits"])
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of codes: the bytes of each row (rows, bytes) uint8, and its scales (rows, groups) float32."""
+
+    codes: torch.Tensor
+    scales: torch.Tensor
+
+    def equals(self, other: "_Rows", first: int) -> bool:
+        """Whether these rows are the rows of `other` from `first` on."""
+        end = first + self.codes.shape[0]
+        return torch.equal(self.codes, other.codes[first:end]) and torch.equal(
+            self.scales, other.scales[first:end]
+        )
+
+
+def _compare(checkpoint: CheckpointFolder, bits: int, model: Path) -> None:
+    """Raise ValueError unless the graph has the rows of every layer of the checkpoint, and no others."""
+    left = {name.removesuffix(".qweight") for name in checkpoint.names() if name.endswith(".qweight")}
+    for name, rows in _graph_rows(model, bits):
+        block = re.search(r"layers\.(\d+)", name)
+        first = 0
+        while first < rows.codes.shape[0]:
+            candidates = sorted(stem for stem in left if block is not None and f".{block[1]}." in stem)
+            found = next((stem for stem in candidates if _layer(checkpoint, stem).equals(rows, first)), None)
+            if found is None:
+                raise ValueError(
+                    f"{model}: {name} differs from {', '.join(candidates) or 'the checkpoint'} from row {first} on"
+                )
+            left.remove(found)
+            first += checkpoint.info(f"{found}.qweight").shape[1]
+    if left:
+        raise ValueError(f"{model}: has no codes of {', '.join(sorted(left))}")
+
+
+def _layer(checkpoint: CheckpointFolder, stem: str) -> _Rows:
+    """Read the codes and scales of a layer, which the checkpoint has transposed."""
+    words = checkpoint.read(f"{stem}.qweight").view(checkpoint.info(f"{stem}.qweight").shape)
+    scales = checkpoint.read(f"{stem}.scales").view(checkpoint.info(f"{stem}.scales").shape)
+    return _Rows(words.T.contiguous().view(torch.uint8), scales.T.float())
+
+
+def _graph_rows(model: Path, bits: int) -> Iterator[tuple[str, _Rows]]:
+    """Yield the name and the rows of each node with codes. Raises ValueError if a zero is not 2^(bits - 1)."""
+    import onnx_ir
+
+    for node in onnx_ir.load(model).graph:
+        if node.op_type != "MatMulNBits":
+            continue
+        values = [value and torch.from_numpy(value.const_value.numpy().copy()) for value in node.inputs[1:4]]
+        codes, scales, *zeros = [value for value in values if value is not None]
+        rows, blocks = codes.shape[:2]
+        if zeros and bool((_numbers(zeros[0].view(rows, -1), bits)[:, :blocks] != 2 ** (bits - 1)).any()):
+            raise ValueError(f"{model}: {node.name} has a zero that is not {2 ** (bits - 1)}")
+        yield node.name, _Rows(codes.view(rows, -1), scales.view(rows, blocks).float())
+
+
+def _numbers(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits, of which the first is in the lower bits."""
+    if bits == 8:
+        return packed
+    return torch.stack([packed & 15, packed >> 4], dim=-1).flatten(1)
