@@ -28,7 +28,7 @@ interface Rounding extends GridRule {
   readonly pattern: Pattern;
 }
 
-type GridRule = Pick<QuantizationOptions, "bits" | "symmetric" | "ranges" | "scaleDtype" | "scaleBits">| "symmetric" | "ranges" | "scaleDtype">;
+type GridRule = Pick<QuantizationOptions, "bits" | "symmetric" | "ranges" | "scaleDtype" | "scaleBits">;
 
 /** Returns the parameters of kernels that compute grids. */
 export function gridParams({ bits, symmetric, ranges, scaleDtype = "F32" }: GridRule) {

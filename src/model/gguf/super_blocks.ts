@@ -5,6 +5,7 @@
  * weight is an integer times d. The grids that the parameter `scale_bits` describes are such grids (`tensor/quantization.ts`).
  */
 
+import { isFloat16 } from "../../tensor/find_scale.ts";
 import { scaleLimit, SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
 
 /** The grids of a K type. */
@@ -39,15 +40,10 @@ export function findSuperBlock(grid: SuperBlockGrid, weights: Float32Array): Sup
   if (extreme === 0) return superBlockOf(grid, weights, 1);
   for (let parts = 1; extreme * parts <= largestUnit * divisor; parts++) {
     const factor = divisor / parts;
-    if (!isFactor(factor, grid.symmetric ? 1 : middle)) continue;
+    if (![factor, grid.symmetric ? factor : middle * factor].every(isFloat16)) continue; // d, and dmin in a type with minimums
     const found = superBlockOf(grid, weights, factor);
     if (found) return found;
   }
-}
-
-/** Whether d and dmin = multiple·d are finite and exact in F16. */
-function isFactor(factor: number, multiple: number): boolean {
-  return [factor, factor * multiple].every((value) => Math.f16round(value) === value && Number.isFinite(value));
 }
 
 /** The greatest common divisor of numbers, or a number below `least`. The remainder of two floats is exact. */
