@@ -40,7 +40,7 @@ export interface TensorType {
   readonly code: number;
   /** The value of `general.file_type` for a file whose linear layers have this type. */
   readonly fileType: number;
-  readonly format: BlockType | SuperBlockType | FloatDtype;| FloatDtype;
+  readonly format: BlockType | SuperBlockType | FloatDtype;
 }
 
 export const TENSOR_TYPES = {
