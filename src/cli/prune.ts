@@ -126,7 +126,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     );
   }
   if (perRow.length > 0) {
-    output.remark(`one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`);
+    output.remark(
+      `one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`,
+    );
   }
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });

@@ -47,7 +47,8 @@ describe("pare export", () => {
     const { tensors, layers, metadata } = await exportTo(`${folder}/four.gguf`, model, "q4_0");
     assert.deepEqual([layers.exact.length, layers.rounded, layers.inF16], [28, [], []]);
     assert.equal(metadata.get("general.file_type"), 2);
-    const down = await integersOf(model, DOWN_NAME), found = readBlocks(tensors.get("blk.1.ffn_down.weight")!);
+    const down = await integersOf(model, DOWN_NAME),
+      found = readBlocks(tensors.get("blk.1.ffn_down.weight")!);
     assert.deepEqual(found.codes.map((code) => code - 8), down.integers);
     assert.deepEqual(found.factors, down.scales);
     const { integers, cols } = await integersOf(model, Q_NAME),

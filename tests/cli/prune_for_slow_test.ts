@@ -34,13 +34,24 @@ function command(model: string, out: string): string[] {
 
 describe("pare prune --for", () => {
   it("keeps the weights of a model in BF16 in F32 if the type needs it, and lists the rows that are no whole super-blocks", async () => {
-    for (const [type, code, fallback] of [["q5_0", 6, 6], ["q6_k", 14, 8], ["q4_k", 12, 6], ["q3_k", 11, 2]] as const) {
-      const out = `${folder}/${type}`, options = ["--for", `gguf:${type}`, "--imatrix", `${folder}/imatrix.gguf`];
+    for (
+      const [type, code, fallback] of [["q5_0", 6, 6], ["q6_k", 14, 8], ["q4_k", 12, 6], [
+        "q3_k",
+        11,
+        2,
+      ]] as const
+    ) {
+      const out = `${folder}/${type}`,
+        options = ["--for", `gguf:${type}`, "--imatrix", `${folder}/imatrix.gguf`];
       const { stderr } = await runPare(...command("llama-sotu", out), ...options);
       const { tensors } = readGguf(await Deno.readFile(`${out}/model.gguf`));
       const down = tensors.get("blk.2.ffn_down.weight")!, up = tensors.get("blk.2.ffn_up.weight")!;
       assert.deepEqual([down.type, up.type], [code, fallback], stderr);
-      assert.equal(/rows are no multiple of 256: .*layers.3.mlp.up_proj/.test(stderr), type !== "q5_0", stderr);
+      assert.equal(
+        /rows are no multiple of 256: .*layers.3.mlp.up_proj/.test(stderr),
+        type !== "q5_0",
+        stderr,
+      );
       await using opened = await openModelFolder(out, denoFileSystem);
       const { data, dtype } = await opened.checkpoint.tensor("model.layers.2.mlp.down_proj.weight");
       assert.equal(dtype, "F32");

@@ -25,7 +25,11 @@ describe("storableQuery()", () => {
     for (
       const query of [{ group_size: 64 }, { group_size: 0 }, { order: "activation" }] satisfies LayerQuery[]
     ) {
-      assert.deepEqual(storableQuery({ bits: 4, ...query }, "F16"), { bits: 4, ...query, scale_dtype: "F16" });
+      assert.deepEqual(storableQuery({ bits: 4, ...query }, "F16"), {
+        bits: 4,
+        ...query,
+        scale_dtype: "F16",
+      });
     }
     assert.equal(storableQuery({ bits: 4, scale_dtype: "F32" }, "F16").scale_dtype, "F32");
     assert.deepEqual(storableQuery({ sparsity: 0.5 }, "F16"), { sparsity: 0.5 });
@@ -54,7 +58,11 @@ describe("storableChoice()", () => {
 
   function queries(query: LayerQuery) {
     const choice = { chosen: new Map(), skipped: [], queryOf: () => query } as unknown as LayerChoice;
-    const { choice: { queryOf }, perRow } = storableChoice(choice, layers, weights as unknown as TensorSource);
+    const { choice: { queryOf }, perRow } = storableChoice(
+      choice,
+      layers,
+      weights as unknown as TensorSource,
+    );
     return { queries: layers.map(({ name }) => queryOf(name)), perRow };
   }
 

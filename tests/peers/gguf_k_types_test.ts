@@ -36,7 +36,18 @@ async function roundedModel({ folder, ask }: Peers, type: string): Promise<strin
   await ask("transformers_model", { folder: model, config: CONFIG, windows: [[1, 2]], dtype: "bfloat16" });
   await Deno.writeTextFile(`${model}/tokenizer.json`, JSON.stringify(TINY_TOKENIZER));
   await Deno.writeTextFile(text, Array.from({ length: 2000 }, () => "ab "[Math.floor(3 * next())]).join(""));
-  const options = ["--calibration", text, "--samples", "8", "--seqlen", "32", "--sparsity", "0", "--method", "sparsegpt"];
+  const options = [
+    "--calibration",
+    text,
+    "--samples",
+    "8",
+    "--seqlen",
+    "32",
+    "--sparsity",
+    "0",
+    "--method",
+    "sparsegpt",
+  ];
   await pareJson("prune", model, "--out", out, ...options, "--backend", "cpu", "--for", `gguf:${type}`);
   return out;
 }
@@ -65,7 +76,8 @@ await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
 
       if (skip) return console.log(`llama.cpp is not asked: ${skip}`);
       const windows = sampleWindows(24);
-      const wanted = (await peers().ask<{ logits: number[][][] }>("transformers_model", { folder, windows })).logits.flat(2);
+      const wanted = (await peers().ask<{ logits: number[][][] }>("transformers_model", { folder, windows }))
+        .logits.flat(2);
       const answer = JSON.parse(await llama.ask(JSON.stringify({ file, windows })));
       assert.equal(answer.error, undefined);
       const logits: number[] = answer.logits.flat(2), largest = Math.max(...wanted.map(Math.abs));

@@ -6,7 +6,15 @@
  */
 
 import { quadraticForm } from "./hessian.ts";
-import { codeOf, factorOf, type Followed, followedGrid, gridOf, type ScaleLevels, searchGrid } from "./quantization.ts";
+import {
+  codeOf,
+  factorOf,
+  type Followed,
+  followedGrid,
+  gridOf,
+  type ScaleLevels,
+  searchGrid,
+} from "./quantization.ts";
 import { type Groups, type ReferenceFactor, referenceFactor, type ReferenceLayer } from "./sparsegpt.ts";
 
 /** The settings of the pass. */
@@ -101,7 +109,7 @@ export function referenceGptq(
       prune(block, Math.round(sparsity * rows * end) - pruned);
       pruned += block.filter((i) => !mask[i]).length;
     }
-    if (limit && j % 256 === 0) for (const r of allRows) levels[r] = { limit, factor: factorOfRow(r, j) };
+    if (limit && j % 256 === 0) { for (const r of allRows) levels[r] = { limit, factor: factorOfRow(r, j) }; }
     if (j % width === 0) {
       for (const r of allRows) {
         const entries = entriesOf(r, j, Math.min(j + width, cols));

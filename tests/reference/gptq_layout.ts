@@ -18,7 +18,8 @@ export function decodeGptq({ qweight, qzeros, scales, g_idx }: GptqTensors, bits
   const rows = qweight.shape[1], cols = g_idx.shape[0], perWord = 32 / bits;
   const word = ({ shape, data }: PackedTensor, row: number, col: number) =>
     new DataView(data.buffer, data.byteOffset).getUint32(4 * (row * shape[1] + col), true);
-  const field = (bitsOfWord: number, index: number) => Math.floor(bitsOfWord / 2 ** (bits * index)) % 2 ** bits;
+  const field = (bitsOfWord: number, index: number) =>
+    Math.floor(bitsOfWord / 2 ** (bits * index)) % 2 ** bits;
   const values = new Float64Array(rows * cols);
   for (let row = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++) {

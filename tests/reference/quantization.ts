@@ -60,7 +60,11 @@ export function gridOf(
 }
 
 /** The scale of a grid before it is rounded. The scale of a search is from the weight with the largest magnitude. */
-function exactScale(weights: readonly number[], { bits, symmetric }: SearchOptions, isSearched = false): number {
+function exactScale(
+  weights: readonly number[],
+  { bits, symmetric }: SearchOptions,
+  isSearched = false,
+): number {
   const low = Math.min(0, ...weights), high = Math.max(0, ...weights), codes = 2 ** bits - 1;
   if (!symmetric) return (high - low) / codes;
   if (isSearched) return (-low >= high ? -low : -high) / 2 ** (bits - 1);

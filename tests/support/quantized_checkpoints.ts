@@ -8,7 +8,11 @@ import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
 import { makeDenseConfig } from "../../src/model/checkpoint/quantized/config.ts";
 import type { DequantizedSource } from "../../src/model/checkpoint/quantized/dequantized_source.ts";
 import { stemOf } from "../../src/model/checkpoint/quantized/layout.ts";
-import { namedTensors, type PackedWeight, packWeight } from "../../src/model/checkpoint/quantized/pack_weight.ts";
+import {
+  namedTensors,
+  type PackedWeight,
+  packWeight,
+} from "../../src/model/checkpoint/quantized/pack_weight.ts";
 import { planQuantized } from "../../src/model/checkpoint/quantized/plan_quantized.ts";
 import { stemOfQuantizedPart } from "../../src/model/checkpoint/quantized/quantized_parts.ts";
 import { openModel, openModelFolder } from "../../src/model/model.ts";

@@ -69,7 +69,13 @@ export function readGguf(bytes: Uint8Array): GgufFile {
   const data = Math.ceil(at / 32) * 32;
   const tensors = infos.map(({ name, shape, type, offset }): [string, GgufTensor] => {
     const count = shape.reduce((product, extent) => product * extent), block = BLOCKS[type];
-    const perWeight = block ? block.bytes / 32 : SUPER_BLOCKS[type] ? SUPER_BLOCKS[type].bytes / 256 : type === 0 ? 4 : 2;
+    const perWeight = block
+      ? block.bytes / 32
+      : SUPER_BLOCKS[type]
+      ? SUPER_BLOCKS[type].bytes / 256
+      : type === 0
+      ? 4
+      : 2;
     const length = count * perWeight;
     if (offset % 32 !== 0 || data + offset + length > bytes.length) {
       throw new Error(`${name}: ends after the file`);
@@ -171,7 +177,9 @@ function weightsOfQ6K(block: DataView): number[] {
     for (let l = 0; l < 32; l++) {
       const low = block.getUint8(64 * half + l), next = block.getUint8(64 * half + l + 32);
       const high = block.getUint8(128 + 32 * half + l);
-      const codes = [low & 15, next & 15, low >> 4, next >> 4].map((code, i) => code | (high >> 2 * i & 3) << 4);
+      const codes = [low & 15, next & 15, low >> 4, next >> 4].map((code, i) =>
+        code | (high >> 2 * i & 3) << 4
+      );
       for (const [i, code] of codes.entries()) {
         const scale = block.getInt8(192 + 8 * half + 2 * i + Math.floor(l / 16));
         y[128 * half + 32 * i + l] = weightOf(d, scale, code - 32);

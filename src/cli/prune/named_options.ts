@@ -116,9 +116,7 @@ export function applyNames<Flags extends NamedOptions>(given: Flags, command: Co
   const { preset, protocol, for: runtime } = given;
   const isGiven = (name: string) =>
     command.getOptionValueSource(name) !== "default" && command.getOptionValue(name) !== undefined;
-  const flags = runtime === undefined
-    ? given
-    : { ...given, ...runtimeValues(given, isGiven, runtime) };
+  const flags = runtime === undefined ? given : { ...given, ...runtimeValues(given, isGiven, runtime) };
   if (protocol !== undefined) {
     if (isGiven("preset")) {
       throw new UsageError(`option --preset ${preset}: --protocol ${protocol} sets the same options`);

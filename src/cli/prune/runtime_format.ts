@@ -86,7 +86,11 @@ export function choiceForRuntime(
  * Whether the folder of a finished run has the output of this run. An output that is older than the report belongs to an earlier run. The last
  * file of a folder is its configuration.
  */
-export async function hasRuntimeOutput(runtime: FormatName, out: string, fs: WorkFileSystem): Promise<boolean> {
+export async function hasRuntimeOutput(
+  runtime: FormatName,
+  out: string,
+  fs: WorkFileSystem,
+): Promise<boolean> {
   const { path } = targetOf(runtime),
     last = FORMATS[runtime].output === "file" ? path : `${path}/${CONFIG_FILE}`;
   const isThere = (await fs.list(dirname(`${out}/${last}`)))?.includes(basename(last)) ?? false;

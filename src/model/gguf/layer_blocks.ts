@@ -14,7 +14,6 @@ import {
   packBlocks,
   packExactly,
   type SuperBlockType,
-  type TensorType,
 } from "./tensor_types.ts";
 
 /** Reads the packed blocks of the rows from `first` to `end − 1`. */
@@ -41,8 +40,10 @@ export async function exactBlocks(
   type: BlockType | SuperBlockType,
 ): Promise<ReadPacked | string> {
   const parts = source instanceof DequantizedSource ? source.weights.get(weight.name) : undefined;
-  if (parts && hasSuperBlocks(type)) return `has codes of ${describeGrid(parts)}, with a scale of its own for each grid`;
-  if (parts) return await packedBlocks(source as DequantizedSource, parts, weight, type);
+  if (parts) {
+    if (hasSuperBlocks(type)) return `has codes of ${describeGrid(parts)}, with a scale of its own for each grid`;
+    return await packedBlocks(source as DequantizedSource, parts, weight, type);
+  }
   for (let first = 0; first < weight.rows; first += weight.rowsPerChunk) {
     const end = Math.min(weight.rows, first + weight.rowsPerChunk);
     if (!packExactly(type, await weight.read(first, end))) {
@@ -88,12 +89,13 @@ async function packedBlocks(
 export function misfitError(
   folder: string,
   name: string,
-  { label, format }: TensorType & { readonly format: BlockType | SuperBlockType },
+  label: string,
+  format: BlockType | SuperBlockType,
   reason: string,
 ): ModelError {
-  const isSuper = hasSuperBlocks(format), grid = isSuper ? format : { ...format, groupSize: BLOCK_WEIGHTS, symmetric: true };
-  const scales = isSuper ? `integers of ${format.scaleBits} bits as scales` : "scales in F16";
-  const otherwise = isSuper ? "let llama-quantize round a file of gguf:f16" : "add --round nearest";
+  const [grid, scales, otherwise] = hasSuperBlocks(format)
+    ? [format, `integers of ${format.scaleBits} bits as scales`, "let llama-quantize round a file of gguf:f16"]
+    : [{ bits: format.bits, groupSize: BLOCK_WEIGHTS, symmetric: true }, "scales in F16", "add --round nearest"];
   return new ModelError(
     `${folder}: ${name} ${reason}. ${label} holds ${describeGrid(grid)}, with ${scales}: prune with ` +
       `--for gguf:${label.toLowerCase()}, which sets the grid, or ${otherwise}`,

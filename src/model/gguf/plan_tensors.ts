@@ -177,7 +177,7 @@ class TensorPlanner {
         return matrix(place, target, weight);
       }
       const isDenseInPacked = this.#weights instanceof DequantizedSource && !this.#weights.weights.has(name);
-      if (!isDenseInPacked) throw misfitError(this.#folder, name, { ...wanted, format: wanted.format as typeof format }, exact);
+      if (!isDenseInPacked) throw misfitError(this.#folder, name, target.label, format, exact);
     }
     this.layers.inF16.push(name);
     return matrix(place, TENSOR_TYPES.f16, weight);

@@ -80,7 +80,8 @@ async function eachGroup(
   { bits, groupSize }: SymmetricGrid,
   fit: FitGroup,
 ): Promise<SymmetricCodes | undefined> {
-  const read = rowReader(source, name, [rows, cols]), chunkRows = Math.max(1, Math.floor(CHUNK_VALUES / cols));
+  const read = rowReader(source, name, [rows, cols]),
+    chunkRows = Math.max(1, Math.floor(CHUNK_VALUES / cols));
   const codes = new Uint8Array(rows * cols), scales = new Float32Array(codes.length / groupSize);
   const integers = new Int8Array(groupSize), zero = 2 ** (bits - 1);
   let at = 0;
@@ -112,7 +113,9 @@ async function packedCodes(
   );
   const wrong = scales.findIndex((scale) => !isFloat16(scale) || scale === 0);
   if (wrong >= 0) {
-    return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is 0 or no number in F16`;
+    return `has the scale ${scales[wrong]} in row ${
+      Math.floor(wrong / groups)
+    }, which is 0 or no number in F16`;
   }
   return { codes: await source.readCodes(parts, 0, rows) as Uint8Array<ArrayBuffer>, scales };
 }

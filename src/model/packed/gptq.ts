@@ -16,7 +16,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { packRows } from "../checkpoint/quantized/codes.ts";
 import { QUANTIZATION_KEY } from "../checkpoint/quantized/config.ts";
 import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
-import type { SymmetricCodes, SymmetricGrid } from "./exact_codes.ts";
+import type { SymmetricGrid } from "./exact_codes.ts";
 import type { PackedLayout, PackedWeight } from "./packed_layout.ts";
 
 /** The zeros of 8 rows are one word of `qzeros` if they have 4 bits. */
@@ -26,7 +26,9 @@ export const GPTQ: PackedLayout = {
   name: "gptq",
   options: "--for gptq, which sets --bits 4 --group-size 32 --symmetric, --scale-dtype and --format",
   misfit: ({ rows }) =>
-    rows % ROWS_PER_WORD === 0 ? undefined : `has ${rows} rows, but gptq needs a multiple of ${ROWS_PER_WORD}`,
+    rows % ROWS_PER_WORD === 0
+      ? undefined
+      : `has ${rows} rows, but gptq needs a multiple of ${ROWS_PER_WORD}`,
   specs,
   pack(weight, grid, { codes, scales }) {
     const { rows, cols } = weight, { bits, groupSize } = grid, groups = cols / groupSize;

@@ -16,7 +16,11 @@ const SMALLEST_GROUP = Math.min(...GROUP_SIZES);
  * @param folder the folder of the checkpoint, for messages
  * @throws {ModelError} if the layout has no place for a layer
  */
-export function packedWeights(folder: string, { spec, weights }: Model, layout: PackedLayout): PackedWeight[] {
+export function packedWeights(
+  folder: string,
+  { spec, weights }: Model,
+  layout: PackedLayout,
+): PackedWeight[] {
   const { blockCount, block } = spec;
   return Array.from({ length: blockCount }, (_, index) =>
     block.groups.flat().map((linear) => {

@@ -177,11 +177,20 @@ eachTiling("quantize_block", (backend) => {
     }
   }
 
-  for (const [bits, symmetric, gridSize, scaleLimit] of [[6, true, 16, 127], [3, true, 16, 31], [4, false, 32, 63], [2, false, 16, 15]] as const) {
+  for (
+    const [bits, symmetric, gridSize, scaleLimit] of [[6, true, 16, 127], [3, true, 16, 31], [
+      4,
+      false,
+      32,
+      63,
+    ], [2, false, 16, 15]] as const
+  ) {
     for (const searched of [false, true]) {
       it(`computes ${bits}-bit grids of ${gridSize} columns, whose scales are at most ${scaleLimit} times a factor of the block (searched: ${searched})`, async () => {
         const rounding = { bits, symmetric, gridSize, searched, scaleDtype: 1, scaleLimit };
-        for (const [rows, size] of SHAPES) await check(backend(), makeBlockCase(rows, size, { first: 256 }), rounding);
+        for (const [rows, size] of SHAPES) {
+          await check(backend(), makeBlockCase(rows, size, { first: 256 }), rounding);
+        }
         await check(backend(), makeBlockCase(9, 70, { first: 256 }), {
           ...rounding,
           isAllowed: (_, column) => column % 3 === 0,

@@ -6,7 +6,14 @@ import { packExactly, TENSOR_TYPES } from "../../../src/model/gguf/tensor_types.
 import { uniform } from "../../support/random.ts";
 import { superBlockWeights } from "../../support/read_gguf.ts";
 
-for (const { label, code, format } of [TENSOR_TYPES.q2_k, TENSOR_TYPES.q3_k, TENSOR_TYPES.q4_k, TENSOR_TYPES.q6_k]) {
+for (
+  const { label, code, format } of [
+    TENSOR_TYPES.q2_k,
+    TENSOR_TYPES.q3_k,
+    TENSOR_TYPES.q4_k,
+    TENSOR_TYPES.q6_k,
+  ]
+) {
   const { bits, groupSize, symmetric, scaleBits } = format, middle = 2 ** (bits - 1);
   const limit = 2 ** (symmetric ? scaleBits - 1 : scaleBits) - 1;
 

@@ -12,7 +12,10 @@ import { packedWeights } from "../../../src/model/packed/packed_weights.ts";
 function modelWith(linear: LinearSpec): Model {
   const block = { prefix: (index: number) => `layers.${index}.`, groups: [[linear]] };
   const shape = [linear.outFeatures, linear.inFeatures];
-  return { spec: { blockCount: 1, block }, weights: { info: () => ({ dtype: "BF16", shape }) } } as unknown as Model;
+  return {
+    spec: { blockCount: 1, block },
+    weights: { info: () => ({ dtype: "BF16", shape }) },
+  } as unknown as Model;
 }
 
 describe("packedWeights()", () => {
@@ -31,9 +34,21 @@ describe("packedWeights()", () => {
     const refused = (linear: LinearSpec, layout: typeof GPTQ, message: RegExp) =>
       assert.throws(() => packedWeights("m", modelWith(linear), layout), { name: "ModelError", message });
     const expert = { ...linearSpec("experts.1.w1", 64, 8), expertRole: "w1" };
-    refused(expert, GPTQ, /^m: layers\.0\.experts\.1\.w1\.weight belongs to an expert, which gptq does not support/);
-    refused(linearSpec("fc", 48, 8), GPTQ, /fc\.weight has rows of 48 weights, but gptq needs a multiple of 32/);
+    refused(
+      expert,
+      GPTQ,
+      /^m: layers\.0\.experts\.1\.w1\.weight belongs to an expert, which gptq does not support/,
+    );
+    refused(
+      linearSpec("fc", 48, 8),
+      GPTQ,
+      /fc\.weight has rows of 48 weights, but gptq needs a multiple of 32/,
+    );
     refused(linearSpec("fc", 64, 12), GPTQ, /fc\.weight has 12 rows, but gptq needs a multiple of 8/);
-    refused(linearSpec("fc", 64, 8), PACK_QUANTIZED_LAYOUT, /is in BF16, but only weights in F32 are exact products/);
+    refused(
+      linearSpec("fc", 64, 8),
+      PACK_QUANTIZED_LAYOUT,
+      /is in BF16, but only weights in F32 are exact products/,
+    );
   });
 });

@@ -13,8 +13,8 @@ import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../tenso
 import { type GridOptions, gridsPerRow } from "../../../tensor/quantization.ts";
 import { dequantizeRows, packColumns, packRows } from "./codes.ts";
 import {
-  type QuantizedPart,
   quantizedNames,
+  type QuantizedPart,
   type QuantizedShape,
   requireStorable,
   wordCount,

@@ -74,7 +74,10 @@ describe("pare export --format gptq", () => {
       "/model-00002-of-00002.safetensors",
       "/model.safetensors.index.json",
       "/pare.json",
+      "/reference.json",
       "/report.html",
+      "/tokenizer.json",
+      "/tokenizer_config.json",
     ]);
     const run = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
     assert.deepEqual([run.format, run.bytes.written, run.fingerprint], ["gptq", result.bytes, undefined]);
@@ -97,10 +100,14 @@ describe("pare export --format gptq", () => {
 
   it("finds the codes of a dense checkpoint in F32 again", async () => {
     for (const bits of [4, 8]) {
-      const model = await packed(`known ${bits}`, () => ({ ...four, bits })), dense = `${folder}/dense ${bits}`;
+      const model = await packed(`known ${bits}`, () => ({ ...four, bits })),
+        dense = `${folder}/dense ${bits}`;
       const names = await writeProducts(model, dense), out = `${dense} gptq`;
       const result = await pareJson<Exported>("export", dense, "--format", "gptq", "--out", out);
-      assert.deepEqual([result.grid, result.layers.exact], [{ bits, groupSize: 32 }, names]);
+      assert.deepEqual([result.grid, result.layers.exact.toSorted()], [
+        { bits, groupSize: 32 },
+        names.toSorted(),
+      ]);
       await assertProducts(out, result, model);
     }
   });
@@ -181,14 +188,18 @@ describe("pare export --format gptq", () => {
 
 describe("pare export --format pack-quantized", () => {
   it("packs a dense checkpoint in F32 to the tensors of the packed one", async () => {
-    const model = await packed("source", () => four), dense = `${folder}/products`, out = `${folder}/repacked`;
+    const model = await packed("source", () => four),
+      dense = `${folder}/products`,
+      out = `${folder}/repacked`;
     await writeProducts(model, dense);
     const { layers } = await pareJson<Exported>("export", dense, "--format", "pack-quantized", "--out", out);
     assert.equal(layers.exact.length, 28);
     for (const name of layers.exact) {
       const wanted = await integersOf(model, name), found = await integersOf(out, name);
       assert.ok(
-        found.integers.every((integer, i) => integer * found.scales[i] === wanted.integers[i] * wanted.scales[i]),
+        found.integers.every((integer, i) =>
+          integer * found.scales[i] === wanted.integers[i] * wanted.scales[i]
+        ),
         name,
       );
     }
