@@ -8,6 +8,10 @@ const MIN_SCALE: f32 = 1.1754943508222875e-38;
 const SCALES_F16: u32 = 1;
 const SCALES_BF16: u32 = 2;
 
+// Added to a number of steps before it is rounded down. Candidates of a search often lie in the middle of two integers, and
+// then every device must choose the larger one.
+const TIE: f32 = 0.501;
+
 // The candidates that are compared in each of the two stages of a search.
 const CANDIDATES: u32 = 16;
 
@@ -62,7 +66,7 @@ fn round_scales(scales: vec4f, zeros: vec4f, rule: GridRule) -> vec4f {
   let units = select(vec4u(middle) / max(lowest_bits, vec4u(1)), vec4u(1), has_zero);
   let reach = min(vec4u(rule.scale_limit), vec4u(rule.scale_limit * middle) / max(codes, vec4u(1)));
   let most = select(reach, vec4u(rule.scale_limit), has_zero) / units;
-  let steps = clamp(round(abs(scales) / (rule.factor * vec4f(units))), vec4f(1), vec4f(most));
+  let steps = clamp(floor(abs(scales) / (rule.factor * vec4f(units)) + TIE), vec4f(1), vec4f(most));
   let rounded = steps * vec4f(units) * rule.factor;
   return select(rounded, -rounded, scales < vec4f());
 }

@@ -93,9 +93,9 @@ function multipleOf(scale: number, zero: number, bits: number, { factor, limit }
     const m = n * zero / 2 ** (bits - 1);
     return Number.isInteger(m) && m <= limit;
   });
-  const distance = (n: number) => Math.abs(n * factor - Math.abs(scale));
-  const nearest = allowed.reduce((best, n) => distance(n) < distance(best) ? n : best);
-  return Math.sign(scale) * nearest * factor;
+  // They are the multiples of the first one. In the middle of two, the larger one is chosen.
+  const [unit] = allowed, nearest = Math.floor(Math.abs(scale) / factor / unit + 0.501) * unit;
+  return Math.sign(scale) * Math.max(unit, Math.min(allowed.at(-1)!, nearest)) * factor;
 }
 
 /**

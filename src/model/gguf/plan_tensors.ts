@@ -75,7 +75,7 @@ export async function planTensors(
   const { embedding, block, finalNorm, head } = spec;
   const planner = new TensorPlanner(folder, { spec, weights }, architecture, options);
   const target = TENSOR_TYPES[options.type],
-    blocks = storesRows(target, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
+    blocks = storesRows(TENSOR_TYPES.q8_0, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
   const embeddings = typeof target.format === "string" ? target : blocks;
   planner.addTable(embedding.tokens, spec.vocabSize, "token_embd", embeddings);
   if (embedding.positions) {

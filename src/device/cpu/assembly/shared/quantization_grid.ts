@@ -7,6 +7,9 @@
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
 // Values of `scale_dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. Any other value means f32.
 const SCALES_F16: u32 = 1, SCALES_BF16: u32 = 2;
+// Added to a number of steps before it is rounded down. Candidates of a search often lie in the middle of two integers, and then every
+// device must choose the larger one.
+const TIE: f32 = 0.501;
 // The candidates that are compared in each of the two stages of a search.
 export const CANDIDATES: u32 = 16;
 
@@ -52,7 +55,7 @@ export function round_to_multiple(scale: v128, zero: v128, factor: v128, limit: 
   const unit = v128.bitselect(one, f32x4.div(f32x4.splat(middle), lowestBit), f32x4.eq(zero, f32x4.splat(0)));
   const reach = f32x4.min(f32x4.splat(<f32>limit), f32x4.floor(f32x4.div(f32x4.splat(<f32>limit * middle), zero)));
   const most = f32x4.floor(f32x4.div(reach, unit));
-  const steps = f32x4.nearest(f32x4.div(f32x4.abs(scale), f32x4.mul(factor, unit)));
+  const steps = f32x4.floor(f32x4.add(f32x4.div(f32x4.abs(scale), f32x4.mul(factor, unit)), f32x4.splat(TIE)));
   const rounded = f32x4.mul(f32x4.mul(f32x4.min(f32x4.max(steps, one), most), unit), factor);
   return v128.or(rounded, v128.and(scale, i32x4.splat(0x80000000)));
 }
