@@ -79,7 +79,8 @@ await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
       assert.equal(answer.error, undefined);
       const [wanted, found] = [logits[0], answer.logits[0]].map((each) => logLikelihood(tokens, each));
       console.log(`${type}: ${wanted} by transformers, ${found} by llama.cpp`);
-      assert.ok(Math.abs(found - wanted) <= 5e-3, `${found} beside ${wanted}`);
+      // llama.cpp rounds the inputs of K types to 8 bits, with one factor for 256 of them.
+      assert.ok(Math.abs(found - wanted) <= 1e-2, `${found} beside ${wanted}`);
     });
   }
 });
