@@ -15,11 +15,16 @@ The linear layers multiply in the dtype of the dense checkpoint. If the comparis
     {"error": the traceback of the exception}
 """
 
-import gptqmodel
+import contextlib
+import sys
+
 import torch
 import transformers
 from answer_requests import answer_requests
-from gptqmodel import BACKEND, GPTQModel
+
+with contextlib.redirect_stdout(sys.stderr):  # the library prints while it is imported
+    import gptqmodel
+    from gptqmodel import BACKEND, GPTQModel
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 /**
  * Makes a virtual environment of Python, or completes one that exists. The argument is the name of the
- * environment, `readers`, `llm-compressor` or `schemathesis`. The default is `readers`. The variable PARE_PYTHON is the path
+ * environment, one of those in `venv.ts`. The default is `readers`. The variable PARE_PYTHON is the path
  * of the Python program that makes the environment. Its default is `python3`. With the argument `llama-cpp`, npm installs llama.cpp.
  */
 

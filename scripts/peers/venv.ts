@@ -16,23 +16,34 @@ export interface Venv {
 }
 
 /**
- * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes. `llm-compressor` has the
+ * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes, and `onnx` is the same environment with the
+ * model builder of onnxruntime-genai. `gptqmodel` has the library that reads the layout `gptq`. `llm-compressor` has the
  * program with that name, which a bench compares with Pare. It needs older versions of the libraries. `schemathesis` has the
  * program with that name, which attacks the servers with requests that it generates from their OpenAPI documents.
  */
 export const VENVS = {
   "readers": declareVenv("peers", {
-    requirements: "requirements.txt",
+    requirements: "peers.txt",
     modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval", "gguf"],
     command: "deno task venv",
   }),
+  "onnx": declareVenv("peers", {
+    requirements: "peers.txt",
+    modules: ["torch", "transformers", "onnxruntime_genai", "onnx_ir"],
+    command: "deno task venv",
+  }),
+  "gptqmodel": declareVenv("gptqmodel", {
+    requirements: "gptqmodel.txt",
+    modules: ["torch", "transformers", "gptqmodel"],
+    command: "deno task venv gptqmodel",
+  }),
   "llm-compressor": declareVenv("llm-compressor", {
-    requirements: "requirements_llm_compressor.txt",
+    requirements: "llm_compressor.txt",
     modules: ["llmcompressor"],
     command: "deno task venv llm-compressor",
   }),
   "schemathesis": declareVenv("schemathesis", {
-    requirements: "requirements_schemathesis.txt",
+    requirements: "schemathesis.txt",
     modules: ["schemathesis"],
     command: "deno task venv schemathesis",
   }),
@@ -63,5 +74,10 @@ function declareVenv(
 ): Venv {
   const folder = fileURLToPath(new URL(`../../.cache/${name}`, import.meta.url));
   const python = Deno.build.os === "windows" ? `${folder}/Scripts/python.exe` : `${folder}/bin/python`;
-  return { folder, python, requirements: fileURLToPath(new URL(requirements, import.meta.url)), ...rest };
+  return {
+    folder,
+    python,
+    requirements: fileURLToPath(new URL(`requirements/${requirements}`, import.meta.url)),
+    ...rest,
+  };
 }

@@ -29,7 +29,8 @@ export const FORMATS = {
       format: [PACK_QUANTIZED],
     },
     check: ({ checkpoint, model }) => void packedWeights(checkpoint.folder, model, GPTQ),
-    howToRun: (path) => `serve it with vLLM: vllm serve ${JSON.stringify(path)}`,
+    howToRun: (path) =>
+      `load it in Python: from gptqmodel import GPTQModel; model = GPTQModel.load(${JSON.stringify(path)})`,
   }),
   [PACK_QUANTIZED]: packedFormat(PACK_QUANTIZED_LAYOUT),
 } as const satisfies Readonly<Record<string, ExportFormat>>;

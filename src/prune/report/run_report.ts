@@ -1,7 +1,6 @@
 /** The format of `pare.json`, the report of a run, which stands in the folder of the pruned model. */
 
 import { z } from "zod";
-import { PACKED_LAYOUTS } from "../../model/packed/packed_layout.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import { runSecondsSchema } from "./run_seconds.ts";
 
@@ -82,7 +81,7 @@ export const runReportSchema = z.object({
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
   /** The format of the weight files. */
-  format: z.enum(["dense", ...PACKED_LAYOUTS]),
+  format: z.enum(["dense", "pack-quantized", "gptq"]),
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),

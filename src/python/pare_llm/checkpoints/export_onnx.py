@@ -5,12 +5,13 @@ code is compared with the checkpoint afterwards. A node `MatMulNBits` of the gra
 (out, in), or of several layers with the same input, one below the other.
 """
 
-import contextlib
+import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,41 +21,43 @@ from pare_llm.checkpoints.folder import CheckpointFolder
 
 MODEL_FILE = "model.onnx"
 
-# The builder would round the head to 4 bits, would run code from the folder, and would ask the hub for a token.
-_BUILDER_OPTIONS = {
-    "int4_nodes_to_exclude": ["/lm_head/MatMul"],
-    "hf_remote": False,
-    "hf_token": "false",
-}
+# The builder would otherwise round the head and the embedding to 4 bits, run code from the folder, and ask
+# the hub for a token.
+_BUILDER_OPTIONS = (
+    "nodes_to_exclude=/lm_head/MatMul,/model/embed_tokens/Gather",
+    "hf_remote=false",
+    "hf_token=false",
+)
 
 
-def export_onnx(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
-    """Make a model for onnxruntime-genai on a CPU of a checkpoint in the layout `gptq`. Return the path of its graph.
+def export_onnx(
+    folder: str | os.PathLike[str], out: str | os.PathLike[str], *, accuracy_level: int = 4
+) -> Path:
+    """Make a model for onnxruntime-genai on a CPU of a checkpoint in the layout `gptq`.
 
-    `pare export FOLDER --format gptq` writes such checkpoints. `out` must not exist, and gets `model.onnx` with
-    its data, `genai_config.json` and the tokenizer. The layers of the blocks keep their codes and scales. The
-    embedding, the norms and the head are in float32.
+    `pare export FOLDER --format gptq` writes such checkpoints. `out` must not exist. It gets `model.onnx`
+    with its data, `genai_config.json` and the tokenizer, and the path of `model.onnx` is returned. The layers
+    of the blocks keep their codes and scales. The embedding, the norms and the head are in float32.
 
-    Raises ModuleNotFoundError if onnxruntime-genai is not installed, FileExistsError if `out` exists, and
-    ValueError if the checkpoint has another layout, or if a code, zero or scale of the graph differs from the
-    checkpoint. Then `out` does not exist.
+    `accuracy_level` is the attribute of the nodes `MatMulNBits`. With 4, the default of the builder for CPUs,
+    the inputs of the layers are rounded to 8 bits, which is faster. With 1 they stay in float32.
+
+    Raises ModuleNotFoundError if onnxruntime-genai is not installed, FileExistsError if `out` exists,
+    RuntimeError with the output of the builder if it fails, for example for a model that it does not know,
+    and ValueError if the checkpoint has another layout, or if a code, zero or scale of the graph differs from
+    the checkpoint. Then `out` does not exist.
     """
     out = Path(out)
     if out.exists():
         raise FileExistsError(f"{out}: exists already; choose another folder")
-    build = _import_builder()
+    _require_libraries()
     checkpoint = CheckpointFolder(Path(folder))
     try:
         bits = _read_bits(checkpoint)
         partial = out.with_name(f"{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
-            with contextlib.redirect_stdout(sys.stderr):
-                build(
-                    "", str(checkpoint.path), str(partial), "int4", "cpu", str(partial / "cache"), **_BUILDER_OPTIONS
-                )
-            shutil.rmtree(partial / "cache", ignore_errors=True)
+            _build(checkpoint.path, partial, accuracy_level)
             _compare(checkpoint, bits, partial / MODEL_FILE)
             partial.rename(out)
         finally:
@@ -64,16 +67,28 @@ def export_onnx(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
     return out / MODEL_FILE
 
 
-def _import_builder() -> Callable[..., None]:
-    try:
-        from onnxruntime_genai.models.builder import create_model
-    except ModuleNotFoundError as error:
-        message = (
-            f"pare_llm.export_onnx needs {error.name}, which is not installed: pip install \"pare-llm[onnx]\""
+def _require_libraries() -> None:
+    for library in ("onnx_ir", "onnxruntime", "onnxruntime_genai", "transformers"):
+        if importlib.util.find_spec(library) is None:
+            message = (
+                f'pare_llm.export_onnx needs {library}, which is not installed: pip install "pare-llm[onnx]"'
+            )
+            raise ModuleNotFoundError(message, name=library)
+
+
+def _build(folder: Path, out: Path, accuracy_level: int) -> None:
+    """Run the model builder, whose command line changes less than its functions."""
+    out.mkdir(parents=True)
+    cache = out / "cache"
+    command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(folder), "-o", str(out)]
+    command += ["-p", "int4", "-e", "cpu", "-c", str(cache), "--extra_options"]
+    command += [f"accuracy_level={accuracy_level}", *_BUILDER_OPTIONS]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"the model builder of onnxruntime-genai failed on {folder}:\n{done.stdout[-4000:]}"
         )
-        raise ModuleNotFoundError(message, name=error.name) from error
-    build: Callable[..., None] = create_model
-    return build
+    shutil.rmtree(cache, ignore_errors=True)
 
 
 def _read_bits(checkpoint: CheckpointFolder) -> int:
@@ -112,9 +127,8 @@ def _compare(checkpoint: CheckpointFolder, bits: int, model: Path) -> None:
             candidates = sorted(stem for stem in left if block is not None and f".{block[1]}." in stem)
             found = next((stem for stem in candidates if _layer(checkpoint, stem).equals(rows, first)), None)
             if found is None:
-                raise ValueError(
-                    f"{model}: {name} differs from {', '.join(candidates) or 'the checkpoint'} from row {first} on"
-                )
+                layers = ", ".join(candidates) or "the checkpoint"
+                raise ValueError(f"{model}: {name} differs from {layers} from row {first} on")
             left.remove(found)
             first += checkpoint.info(f"{found}.qweight").shape[1]
     if left:
@@ -129,10 +143,12 @@ def _layer(checkpoint: CheckpointFolder, stem: str) -> _Rows:
 
 
 def _graph_rows(model: Path, bits: int) -> Iterator[tuple[str, _Rows]]:
-    """Yield the name and the rows of each node with codes. Raises ValueError if a zero is not 2^(bits - 1)."""
-    import onnx_ir
+    """Yield the name and the rows of each node with codes, whose zeros must be 2^(bits - 1)."""
+    import onnx_ir  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     for node in onnx_ir.load(model).graph:
+        if "Quant" in node.op_type:
+            raise ValueError(f"{model}: {node.name} has codes ({node.op_type}) where the checkpoint has none")
         if node.op_type != "MatMulNBits":
             continue
         values = [value and torch.from_numpy(value.const_value.numpy().copy()) for value in node.inputs[1:4]]
