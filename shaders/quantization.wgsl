@@ -93,7 +93,7 @@ fn fit_grids(
     return;
   }
   // Before the dispatch, fit_scales has the smallest weights and fit_zeros the largest.
-  let rule = GridRule(f32(p.max_code), p.symmetric == 1, p.searched == 1, p.scale_dtype);
+  let rule = GridRule(f32(p.max_code), p.symmetric == 1, p.searched == 1, p.scale_dtype, 0, 0);
   let fitted = quantization_grid(fit_scales[i], fit_zeros[i], rule);
   fit_scales[i] = fitted.scale;
   fit_zeros[i] = fitted.zero;

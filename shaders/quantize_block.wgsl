@@ -2,7 +2,7 @@
 // src/device/kernels/quantize_block.ts. The functions of its loop over the columns are in shared/column_loop.wgsl, and
 // the arithmetic of the grid is in shared/quantization_grid.wgsl. Both files are prepended to this file.
 
-// The members of Params in shared/column_loop.wgsl, and eight more.
+// The members of Params in shared/column_loop.wgsl, and nine more.
 struct QuantizeParams {
   rows: u32,
   size: u32,
@@ -22,6 +22,7 @@ struct QuantizeParams {
   symmetric: u32,
   searched: u32,
   scale_dtype: u32,
+  scale_limit: u32,
 }
 
 @group(0) @binding(6) var<storage, read_write> scales: array<f32>;
@@ -71,9 +72,30 @@ fn load_mask(p: Params, lane: Lane) {
   }
 }
 
+// Returns the weight in column c as a grid sees it. For a search, a pruned entry is 0, so that it adds no error.
+fn grid_weight(q: QuantizeParams, lane: Lane, c: u32) -> f32 {
+  return select(weights[lane.local_row * STRIDE + c], 0, q.searched == 1 && is_pruned(lane, c));
+}
+
+// Returns the factor of the scales of the row, with which no group of the block needs a larger integer than the limit.
+fn fit_factor(q: QuantizeParams, lane: Lane, rule: GridRule) -> f32 {
+  var factor = 0.0;
+  for (var first = 0u; first < q.size; first += q.grid_size) {
+    var low = 0.0;
+    var high = 0.0;
+    for (var c = first; c < min(first + q.grid_size, q.size); c++) {
+      let weight = grid_weight(q, lane, c);
+      low = min(low, weight);
+      high = max(high, weight);
+    }
+    factor = max(factor, least_factor(low, high, rule));
+  }
+  return round_to_dtype(vec4f(select(factor, 1, factor < MIN_SCALE)), q.scale_dtype).x;
+}
+
 // Computes the grid of the row's weights in the columns start … end−1 from their extremes. Every lane computes the
 // whole grid. For a search, the function also stores the weights in `kept_weights`, where the results of these columns
-// are written later. A pruned entry is stored as 0, so that it adds no error.
+// are written later.
 fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule) {
   if !lane.exists {
     return;
@@ -81,12 +103,9 @@ fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule)
   var low = 0.0;
   var high = 0.0;
   for (var c = start; c < end; c++) {
-    var weight = weights[lane.local_row * STRIDE + c];
-    if q.searched == 1 {
-      weight = select(weight, 0, is_pruned(lane, c));
-      if (c - start) % LANES == lane.index {
-        kept_weights[lane.local_row * STRIDE + c] = weight;
-      }
+    let weight = grid_weight(q, lane, c);
+    if q.searched == 1 && (c - start) % LANES == lane.index {
+      kept_weights[lane.local_row * STRIDE + c] = weight;
     }
     low = min(low, weight);
     high = max(high, weight);
@@ -157,7 +176,10 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
     grid = QuantizationGrid(scales[lane.matrix_row], zeros[lane.matrix_row]);
   }
   workgroupBarrier();
-  let rule = GridRule(f32(q.max_code), q.symmetric == 1, q.searched == 1, q.scale_dtype);
+  var rule = GridRule(f32(q.max_code), q.symmetric == 1, q.searched == 1, q.scale_dtype, q.scale_limit, 0);
+  if q.scale_limit > 0 && lane.exists {
+    rule.factor = fit_factor(q, lane, rule);
+  }
   var totals = vec2f();
   let unit = select(select(SEGMENT, q.group, q.group > 0), q.grid_size, q.grid_size > 0);
   let group = select(unit, q.group, q.group > 0);

@@ -13,7 +13,11 @@ that the table of tokens and the head are always rounded. It answers each reques
      "missing": [NAMES of the checkpoint that have no tensor in the file],
      "fields": {KEY: VALUE} for the metadata without lists}
 
-If the comparison fails, the answer is instead {"error": the traceback of the exception}.
+Without "folder", the file may be an importance matrix, and nothing is compared. The answer is then
+
+    {"tensors": {NAME: [NUMBER, ...]}, "fields": {KEY: VALUE}}
+
+If a request fails, the answer is instead {"error": the traceback of the exception}.
 """
 
 import json
@@ -29,9 +33,15 @@ from safetensors import safe_open
 ROUNDED_TABLES = ("token_embd.weight", "output.weight")
 
 
-def compare(request: dict) -> dict:
+def answer(request: dict) -> dict:
     reader = gguf.GGUFReader(request["file"])
     fields = {key: field.contents() for key, field in reader.fields.items()}
+    if "folder" in request:
+        return compare(request, reader, fields)
+    return {"tensors": {tensor.name: tensor.data.flatten().tolist() for tensor in reader.tensors}, "fields": fields}
+
+
+def compare(request: dict, reader: gguf.GGUFReader, fields: dict) -> dict:
     config = json.loads(pathlib.Path(request["folder"], "config.json").read_text())
     architecture = fields["general.architecture"]
     blocks = fields[f"{architecture}.block_count"]
@@ -116,4 +126,4 @@ def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -
 
 
 if __name__ == "__main__":
-    answer_requests(compare)
+    answer_requests(answer)

@@ -7,6 +7,10 @@ const MIN_SCALE: f32 = 1.1754943508222875e-38;
 const SCALES_F16: u32 = 1;
 const SCALES_BF16: u32 = 2;
 
+// Added to a number of steps before it is rounded down. Candidates of a search often lie in the middle of two integers, and
+// then every device must choose the larger one.
+const TIE: f32 = 0.501;
+
 // The candidates that are compared in each of the two stages of a search.
 const CANDIDATES: u32 = 16;
 
@@ -24,11 +28,14 @@ struct GridRule {
   // Whether the grid is the start of a search.
   searched: bool,
   scale_dtype: u32,
+  // If this is not 0, a scale is an integer from 1 to it, or its negative, times `factor`.
+  scale_limit: u32,
+  factor: f32,
 }
 
 // Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the
 // scales and are neither 0 nor infinite.
-fn round_scales(scales: vec4f, dtype: u32) -> vec4f {
+fn round_to_dtype(scales: vec4f, dtype: u32) -> vec4f {
   if dtype != SCALES_F16 && dtype != SCALES_BF16 {
     return scales;
   }
@@ -45,19 +52,51 @@ fn round_scales(scales: vec4f, dtype: u32) -> vec4f {
   return select(rounded, -rounded, scales < vec4f());
 }
 
-// Returns the grid of weights that lie between `low` ≤ 0 and `high` ≥ 0.
-// The function uses abs(low) instead of −low, which would be −0 if `low` is 0.
-fn quantization_grid(low: f32, high: f32, rule: GridRule) -> QuantizationGrid {
-  let middle = (rule.max_code + 1) / 2;
-  var quotient = (high - low) / rule.max_code;
-  if rule.symmetric && rule.searched {
-    quotient = select(-high / middle, abs(low) / middle, abs(low) >= high);
-  } else if rule.symmetric {
-    quotient = 2 * max(abs(low), high) / rule.max_code;
+// Rounds the scales of grids with these zeros to numbers of the dtype, or to integers times the factor.
+// src/tensor/quantization.ts says which integers are allowed.
+fn round_scales(scales: vec4f, zeros: vec4f, rule: GridRule) -> vec4f {
+  if rule.scale_limit == 0 {
+    return round_to_dtype(scales, rule.scale_dtype);
   }
-  let scale = round_scales(vec4f(select(quotient, 1, abs(quotient) < MIN_SCALE)), rule.scale_dtype).x;
-  let zero = min(round(abs(low) / scale), rule.max_code);
-  return QuantizationGrid(scale, select(zero, middle, rule.symmetric));
+  let middle = u32(rule.max_code + 1) / 2;
+  let codes = vec4u(zeros);
+  let lowest_bits = codes & (~codes + 1);
+  let has_zero = codes == vec4u();
+  let units = select(vec4u(middle) / max(lowest_bits, vec4u(1)), vec4u(1), has_zero);
+  let reach = min(vec4u(rule.scale_limit), vec4u(rule.scale_limit * middle) / max(codes, vec4u(1)));
+  let most = select(reach, vec4u(rule.scale_limit), has_zero) / units;
+  let steps = clamp(floor(abs(scales) / (rule.factor * vec4f(units)) + TIE), vec4f(1), vec4f(most));
+  let rounded = steps * vec4f(units) * rule.factor;
+  return select(rounded, -rounded, scales < vec4f());
+}
+
+// Returns the scale of the grid of weights between `low` ≤ 0 and `high` ≥ 0 before it is rounded. It is 0 if all weights are.
+fn exact_scale(low: f32, high: f32, rule: GridRule) -> f32 {
+  let middle = (rule.max_code + 1) / 2;
+  if rule.symmetric && rule.searched {
+    return select(-high / middle, abs(low) / middle, abs(low) >= high);
+  }
+  if rule.symmetric {
+    return 2 * max(abs(low), high) / rule.max_code;
+  }
+  return (high - low) / rule.max_code;
+}
+
+// Returns a lower bound of the factor with which the integers of these weights do not exceed the limit.
+fn least_factor(low: f32, high: f32, rule: GridRule) -> f32 {
+  return max(abs(exact_scale(low, high, rule)), 2 * abs(low) / (rule.max_code + 1)) / f32(rule.scale_limit);
+}
+
+// Returns the grid of weights that lie between `low` ≤ 0 and `high` ≥ 0. The function uses abs(low) instead of −low,
+// which would be −0 if `low` is 0. With two levels, the scale is rounded last, because the zero decides which integers
+// are allowed.
+fn quantization_grid(low: f32, high: f32, rule: GridRule) -> QuantizationGrid {
+  let quotient = exact_scale(low, high, rule);
+  let base = select(quotient, 1, abs(quotient) < MIN_SCALE);
+  let scale = select(base, round_to_dtype(vec4f(base), rule.scale_dtype).x, rule.scale_limit == 0);
+  let nearest = min(round(abs(low) / scale), rule.max_code);
+  let zero = select(nearest, (rule.max_code + 1) / 2, rule.symmetric);
+  return QuantizationGrid(round_scales(vec4f(scale), vec4f(zero), rule).x, zero);
 }
 
 // Four candidates of a search.
@@ -80,7 +119,7 @@ fn candidates_of(start: QuantizationGrid, stage: u32, quad: u32, rule: GridRule)
     factors = 1 + (vec4f(k % 5) - 2) / 40;
     zeros = clamp(zeros + vec4f(k / 5) - 1, vec4f(), vec4f(rule.max_code));
   }
-  let scales = round_scales(start.scale * factors, rule.scale_dtype);
+  let scales = round_scales(start.scale * factors, zeros, rule);
   let unchanged = (n == vec4u()) | (abs(scales) < vec4f(MIN_SCALE));
   return Candidates(select(scales, vec4f(start.scale), unchanged), zeros);
 }

@@ -8,6 +8,7 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { ModelError } from "../base/files/file_error.ts";
 import { PACK_QUANTIZED } from "../model/checkpoint/quantized/config.ts";
+import { describeModel } from "../model/gguf/write_gguf.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
@@ -18,7 +19,12 @@ import { numberText } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { modelFolder } from "./files/model_folder.ts";
-import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
+import {
+  requireEmptyFolder,
+  requireOtherFolder,
+  requireWritableFile,
+  requireWritableFolder,
+} from "./files/output_path.ts";
 import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { openBackend } from "./open_backend.ts";
@@ -30,6 +36,7 @@ import { checkFormat } from "./prune/check_format.ts";
 import { checkReconstruct } from "./prune/check_reconstruct.ts";
 import { checkTarget } from "./prune/check_target.ts";
 import { readChoice } from "./prune/choice_options.ts";
+import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
 import { tokenWarnings } from "../prune/run/warnings.ts";
@@ -39,7 +46,14 @@ import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { hasRuntimeOutput, queryForRuntime, targetOf, writeForRuntime } from "./prune/runtime_format.ts";
+import {
+  choiceForRuntime,
+  hasRuntimeOutput,
+  modelForRuntime,
+  queryForRuntime,
+  targetOf,
+  writeForRuntime,
+} from "./prune/runtime_format.ts";
 import { commonDtype, storableChoice, storableQuery } from "./prune/storable_grids.ts";
 import { remotePruner } from "./remote_client.ts";
 import { Output, type ProgressDisplay } from "./terminal/output.ts";
@@ -52,24 +66,27 @@ export function createPruneCommand(signal: AbortSignal): Command {
 }
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
-  const { out, calibration, text, profile, for: runtime } = options;
-  const given: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
+  const { out, calibration, text, profile, for: runtime, imatrix } = options;
+  const written: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
   const servers = serverUrls(options);
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);
+  if (imatrix !== undefined) await requireWritableFile("--imatrix", imatrix);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
-  const opened = cleanup.use(await openModelFolder(folder, fs));
-  const { checkpoint, model } = opened;
-  requireDense(opened);
+  const stored = cleanup.use(await openModelFolder(folder, fs));
+  requireDense(stored);
+  const opened = runtime === undefined ? stored : modelForRuntime(runtime, stored),
+    { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);
-  const named = runtime === undefined ? given : await queryForRuntime(runtime, given, opened, fs);
+  const named = runtime === undefined ? written : await queryForRuntime(runtime, written, stored, fs);
   const all = linearLayers(model.spec), isPacked = options.format === PACK_QUANTIZED;
   const query = isPacked ? storableQuery(named, commonDtype(all, checkpoint)) : named;
-  const read = await readChoice(model.spec, options, query, fs);
-  const chosen = all.filter(({ name }) => read.chosen.has(name));
+  const given = await readChoice(model.spec, options, query, fs);
+  const chosen = all.filter(({ name }) => given.chosen.has(name));
+  const read = runtime === undefined ? given : choiceForRuntime(runtime, given, chosen);
   const { choice, perRow } = isPacked
     ? storableChoice(read, chosen, checkpoint)
     : { choice: read, perRow: [] };
@@ -79,6 +96,17 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   checkReconstruct(options, chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
+  if (imatrix !== undefined) await describeModel(stored, fs);
+  const calibrationTexts = { ...options, calibration: texts.calibration, seqlen };
+  const openDevice = async (recorded?: string) =>
+    cleanup.adopt(
+      await openBackend(options.backend, {
+        ...options,
+        recorded,
+        storesBfloat16: storesBfloat16(stored.model),
+      }),
+      (opened) => opened.dispose(),
+    );
   const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
   if (finished) {
@@ -87,6 +115,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     if (runtime !== undefined && !await hasRuntimeOutput(runtime, out, fs)) {
       await writeForRuntime(runtime, out, output, signal);
     }
+    if (imatrix !== undefined) {
+      await writeImportance(imatrix, out, calibrationTexts, { backend: await openDevice(), output, signal });
+    }
     return;
   }
   if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
@@ -94,10 +125,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
-  const backend = cleanup.adopt(
-    await openBackend(options.backend, { ...options, recorded, storesBfloat16: storesBfloat16(model) }),
-    (opened) => opened.dispose(),
-  );
+  const backend = await openDevice(recorded);
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const parameters = reportedParameters({ query, options });
@@ -129,6 +157,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
   if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
+  if (imatrix !== undefined) {
+    await writeImportance(imatrix, out, calibrationTexts, { backend, output, signal });
+  }
 }
 
 /** Checks that the weights of the checkpoint are dense, because the pruned copy has the same layout as the checkpoint. */

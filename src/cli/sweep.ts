@@ -94,8 +94,8 @@ export function createSweepCommand(signal: AbortSignal): Command {
 }
 
 async function sweep(name: string, options: SweepOptions, signal: AbortSignal): Promise<void> {
-  const { bits, groupSize, symmetric, order, ranges, scaleDtype } = options;
-  const rounding = layerQuery({ bits, groupSize, symmetric, order, ranges, scaleDtype });
+  const { bits, groupSize, symmetric, order, ranges, scaleDtype, scaleBits } = options;
+  const rounding = layerQuery({ bits, groupSize, symmetric, order, ranges, scaleDtype, scaleBits });
   const points = sweepPoints(options, rounding);
   for (const { pattern } of points) checkAllocation(options.allocate, pattern);
   const { samples, windows, csv, svg } = options;

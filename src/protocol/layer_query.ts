@@ -26,6 +26,8 @@ export interface LayerQuery {
   readonly ranges?: "search" | "minmax";
   /** The dtype to which each scale is rounded before the weights are rounded. Defaults to F32. */
   readonly scale_dtype?: "F32" | "F16" | "BF16";
+  /** Make each scale a whole number of this many bits times one factor per 256 columns, as in the K types of GGUF. scale_dtype is then the dtype of the factor. The group size must divide 256. Accepts 2 to 8. */
+  readonly scale_bits?: number;
   /** The order of the columns when quantising. activation starts with the largest inputs. Defaults to natural. */
   readonly order?: "natural" | "activation";
   /** Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to 10 for adaprune and alps, else 0. Accepts 0 to 1000. */

@@ -5,6 +5,7 @@
 
 import { type MethodName, METHODS, methodsThat } from "./methods.ts";
 import { parsePattern, type Pattern } from "../tensor/pattern.ts";
+import { SUPER_BLOCK_COLUMNS } from "../tensor/quantization.ts";
 
 export interface RuleParameters {
   readonly method: MethodName;
@@ -17,6 +18,7 @@ export interface RuleParameters {
   readonly order: string;
   readonly ranges: string;
   readonly scale_dtype: string;
+  readonly scale_bits?: number;
   readonly refit?: number;
   readonly effort?: string;
   readonly token_weights: string;
@@ -74,7 +76,7 @@ function* brokenPatternRules(
 }
 
 function* quantisationWithoutBits(
-  { group_size, symmetric, order, ranges, scale_dtype }: RuleParameters,
+  { group_size, symmetric, order, ranges, scale_dtype, scale_bits }: RuleParameters,
 ): Generator<BrokenRule> {
   const given = [
     ["group_size", group_size, group_size !== 0],
@@ -82,6 +84,7 @@ function* quantisationWithoutBits(
     ["order", order, order !== "natural"],
     ["ranges", ranges, ranges !== "search"],
     ["scale_dtype", scale_dtype, scale_dtype !== "F32"],
+    ["scale_bits", scale_bits, scale_bits !== undefined],
   ] as const;
   for (const [parameter, value, isGiven] of given) {
     if (isGiven) yield { parameter, message: `${value} describes a quantisation grid, so it needs bits` };
@@ -100,6 +103,7 @@ function* brokenQuantisationRules(
       message: `activation cannot be combined with ${reason}, whose groups are neighbouring columns`,
     };
   }
+  if (query.scale_bits !== undefined) yield* brokenScaleRules(query, query.scale_bits);
   if (size === 0) return;
   if (pattern?.kind === "n:m" && size % pattern.group !== 0) {
     const message = `${size} is not a multiple of ${pattern.group}, the group of pattern ${query.pattern}`;
@@ -107,6 +111,24 @@ function* brokenQuantisationRules(
   }
   if (blocksize !== undefined && blocksize % size !== 0) {
     yield { parameter: "blocksize", message: `${blocksize} is not a multiple of group_size ${size}` };
+  }
+}
+
+function* brokenScaleRules(
+  { bits, symmetric, group_size, blocksize }: RuleParameters,
+  scaleBits: number,
+): Generator<BrokenRule> {
+  const parameter = "scale_bits", columns = SUPER_BLOCK_COLUMNS;
+  if (group_size === 0 || columns % group_size !== 0) {
+    const message = `${scaleBits} needs a group_size that divides ${columns}, and group_size is ${group_size}`;
+    yield { parameter, message };
+  }
+  if (!symmetric && scaleBits < bits!) {
+    yield { parameter, message: `${scaleBits} is smaller than bits ${bits}, which asymmetric grids do not allow` };
+  }
+  if (blocksize !== undefined && blocksize !== columns) {
+    const message = `${blocksize} is not ${columns}, the columns that share a factor with scale_bits`;
+    yield { parameter: "blocksize", message };
   }
 }
 

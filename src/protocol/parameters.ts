@@ -6,7 +6,7 @@
 
 import { z } from "zod";
 import { formatPattern, MAX_GROUP, parsePattern, type Pattern, type PatternText } from "../tensor/pattern.ts";
-import { MAX_BITS, MIN_BITS, type QuantizationOptions } from "../tensor/quantization.ts";
+import { MAX_BITS, MIN_BITS, type QuantizationOptions, SUPER_BLOCK_COLUMNS } from "../tensor/quantization.ts";
 import { digestSchema, numeric } from "./resources/fields.ts";
 import type { LayerQuery } from "./layer_query.ts";
 import {
@@ -72,6 +72,10 @@ const roundingFields = {
   }),
   scale_dtype: oneOf("F32", "F16", "BF16").default("F32").meta({
     description: "The dtype to which each scale is rounded before the weights are rounded",
+  }),
+  scale_bits: integer(MIN_BITS, MAX_BITS).optional().meta({
+    description:
+      `Make each scale a whole number of this many bits times one factor per ${SUPER_BLOCK_COLUMNS} columns, as in the K types of GGUF. scale_dtype is then the dtype of the factor. The group size must divide ${SUPER_BLOCK_COLUMNS}`,
   }),
   order: oneOf("natural", "activation").default("natural").meta({
     description: "The order of the columns when quantising. activation starts with the largest inputs",
@@ -168,18 +172,21 @@ export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
 
 /** Fills in the defaults that depend on other parameters. */
 export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
-  const { method, bits, group_size: groupSize, symmetric, order, ranges, scale_dtype: scaleDtype } = query;
+  const { method, bits, group_size: groupSize, symmetric, order, ranges } = query;
+  const { scale_dtype: scaleDtype, scale_bits: scaleBits } = query;
   const pattern = parsePattern(query.pattern);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
     ...query,
     sparsity: pattern.kind === "n:m" ? 1 - pattern.keep / pattern.group : query.sparsity ?? DEFAULT_SPARSITY,
     pattern,
-    blocksize: query.blocksize ?? defaultBlocksize(Math.max(group, groupSize)),
+    blocksize: query.blocksize ?? defaultBlocksize(scaleBits === undefined ? Math.max(group, groupSize) : SUPER_BLOCK_COLUMNS),
     relativeError: query.error,
     refitSteps: query.refit ?? METHODS[method].refitSteps ?? 0,
     effort: query.effort ?? "default",
-    quantization: bits === undefined ? undefined : { bits, groupSize, symmetric, order, ranges, scaleDtype },
+    quantization: bits === undefined
+      ? undefined
+      : { bits, groupSize, symmetric, order, ranges, scaleDtype, scaleBits },
   };
 }
 

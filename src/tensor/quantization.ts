@@ -17,11 +17,20 @@
  * Every scale is rounded to `scaleDtype` before any weight is rounded to the grid.
  *
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
+ *
+ * With `scaleBits`, the scales have two levels, as in the K types of GGUF. The 256 columns of a super-block share a factor d, and the scale
+ * of each group is n·d with an integer n of this many bits, which is signed in a symmetric grid. A file stores the smallest value of an
+ * asymmetric grid as −m·middle·d with an integer m ≤ 2^scaleBits − 1, where middle = 2^(bits − 1). So n·zero is a multiple m of the middle,
+ * and 0 stays a value of the grid. d is computed when the pass reaches the super-block. It is the smallest number for which the integers of
+ * the groups, as their weights are then, do not exceed the largest integer, rounded to `scaleDtype`.
  */
 
 import type { FloatDtype } from "./dtype.ts";
 
 export const MIN_BITS = 2, MAX_BITS = 8;
+
+/** The columns that share the factor of scales with two levels. */
+export const SUPER_BLOCK_COLUMNS = 256;
 
 export interface GridOptions {
   readonly bits: number;
@@ -38,8 +47,10 @@ export interface QuantizationOptions extends GridOptions {
    * the smallest weighted error. @default "minmax"
    */
   readonly ranges?: "minmax" | "search";
-  /** The dtype to which every scale is rounded. @default "F32" */
+  /** The dtype in which every scale is a number, or with `scaleBits` the common factor. @default "F32" */
   readonly scaleDtype?: FloatDtype;
+  /** The bits of the integers of scales with two levels. By default the scales have one level. */
+  readonly scaleBits?: number;
   /**
    * The natural order is from the first column to the last, and the activation order by decreasing diagonal entries of
    * the Hessian. The activation order rounds the columns with the largest activations while most columns are left to
@@ -53,6 +64,13 @@ export function maxCode({ bits }: Pick<GridOptions, "bits">): number {
   return 2 ** bits - 1;
 }
 
+/** The largest magnitude of the integers of scales with two levels, or 0 if the scales have one level. */
+export function scaleLimit(
+  { scaleBits, symmetric }: Pick<QuantizationOptions, "scaleBits" | "symmetric">,
+): number {
+  return scaleBits === undefined ? 0 : 2 ** (symmetric ? scaleBits - 1 : scaleBits) - 1;
+}
+
 /** The number of grids in one row of `cols` columns. The last group of a row may have fewer columns. */
 export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols: number): number {
   return groupSize === 0 ? 1 : Math.ceil(cols / groupSize);
@@ -63,7 +81,7 @@ export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols:
  * @throws {RangeError} that names the parameter, the rule and the value
  */
 export function checkQuantization(
-  { bits, groupSize, order }: QuantizationOptions,
+  { bits, groupSize, order, scaleBits, symmetric }: QuantizationOptions,
   { blocksize, patternGroup }: { readonly blocksize: number; readonly patternGroup: number },
 ): void {
   if (!Number.isInteger(bits) || bits < MIN_BITS || bits > MAX_BITS) {
@@ -72,6 +90,7 @@ export function checkQuantization(
   if (!Number.isInteger(groupSize) || groupSize < 0) {
     throw new RangeError(`group_size ${groupSize}: must be a positive integer, or 0 for whole rows`);
   }
+  if (scaleBits !== undefined) checkScaleBits({ bits, groupSize, scaleBits, symmetric, blocksize });
   if (groupSize > 0 && blocksize % groupSize !== 0) {
     throw new RangeError(`group_size ${groupSize}: must divide the block size, which is ${blocksize}`);
   }
@@ -88,6 +107,31 @@ export function checkQuantization(
   if (order === "activation" && groupSize > 0) {
     throw new RangeError(
       `order activation: needs group_size 0, because it takes the columns of a group apart, but group_size is ${groupSize}`,
+    );
+  }
+}
+
+function checkScaleBits(
+  { bits, groupSize, scaleBits, symmetric, blocksize }:
+    & GridOptions
+    & { readonly scaleBits: number; readonly blocksize: number },
+): void {
+  if (!Number.isInteger(scaleBits) || scaleBits < MIN_BITS || scaleBits > MAX_BITS) {
+    throw new RangeError(`scale_bits ${scaleBits}: must be an integer from ${MIN_BITS} to ${MAX_BITS}`);
+  }
+  if (!symmetric && scaleBits < bits) {
+    throw new RangeError(
+      `scale_bits ${scaleBits}: must be at least bits, which is ${bits}, for asymmetric grids`,
+    );
+  }
+  if (groupSize === 0 || SUPER_BLOCK_COLUMNS % groupSize !== 0) {
+    throw new RangeError(
+      `scale_bits ${scaleBits}: needs a group_size that divides ${SUPER_BLOCK_COLUMNS}, but group_size is ${groupSize}`,
+    );
+  }
+  if (blocksize !== SUPER_BLOCK_COLUMNS) {
+    throw new RangeError(
+      `scale_bits ${scaleBits}: needs the block size ${SUPER_BLOCK_COLUMNS}, but it is ${blocksize}`,
     );
   }
 }

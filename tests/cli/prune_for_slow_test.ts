@@ -3,8 +3,11 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { openModelFolder } from "../../src/model/model.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { readGguf } from "../support/read_gguf.ts";
+import { blockWeights, readGguf, superBlockWeights } from "../support/read_gguf.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
@@ -29,7 +32,37 @@ function command(model: string, out: string): string[] {
   return ["prune", `${MODELS}${model}`, "--out", out, "--calibration", calibration, ...short];
 }
 
-describe("pare prune --for gguf:q4_0", () => {
+describe("pare prune --for", () => {
+  it("keeps the weights of a model in BF16 in F32 if the type needs it, and lists the rows that are no whole super-blocks", async () => {
+    for (
+      const [type, code, fallback] of [["q5_0", 6, 6], ["q6_k", 14, 8], ["q4_k", 12, 6], [
+        "q3_k",
+        11,
+        2,
+      ]] as const
+    ) {
+      const out = `${folder}/${type}`,
+        options = ["--for", `gguf:${type}`, "--imatrix", `${folder}/imatrix.gguf`];
+      const { stderr } = await runPare(...command("llama-sotu", out), ...options);
+      const { tensors } = readGguf(await Deno.readFile(`${out}/model.gguf`));
+      const down = tensors.get("blk.2.ffn_down.weight")!, up = tensors.get("blk.2.ffn_up.weight")!;
+      assert.deepEqual([down.type, up.type], [code, fallback], stderr);
+      assert.equal(
+        /rows are no multiple of 256: .*layers.3.mlp.up_proj/.test(stderr),
+        type !== "q5_0",
+        stderr,
+      );
+      await using opened = await openModelFolder(out, denoFileSystem);
+      const { data, dtype } = await opened.checkpoint.tensor("model.layers.2.mlp.down_proj.weight");
+      assert.equal(dtype, "F32");
+      const weights = type === "q5_0" ? blockWeights(down) : superBlockWeights(down);
+      assert.ok(bytesToFloats(data, "F32").every((weight, i) => weight === weights[i]), type);
+      const imatrix = readGguf(await Deno.readFile(`${folder}/imatrix.gguf`));
+      assert.equal(imatrix.metadata.get("general.type"), "imatrix");
+      assert.deepEqual(imatrix.tensors.get("blk.2.ffn_down.weight.in_sum2")!.shape, [512]);
+    }
+  });
+
   it("writes the file that pare export makes of the checkpoint, and writes it again if it is missing", async () => {
     const out = `${folder}/out`, args = [...command("llama-sotu", out), "--for", "gguf:q4_0"];
     await pareJson(...args);
@@ -71,9 +104,15 @@ describe("pare prune --for gguf:q4_0", () => {
     );
     await refused(
       "llama-sotu",
-      ["--for", "gguf:q5_0"],
+      ["--for", "gguf:q6_k", "--skip", "*.3.mlp.down_proj"],
       2,
-      /only a checkpoint in F32 keeps weights of 5 bits exactly, .* in BF16/,
+      /option --for gguf:q6_k: rounds all linear layers, but model.layers.3.mlp.down_proj.weight is skipped/,
+    );
+    await refused(
+      "llama-sotu",
+      ["--for", "gguf:q4_k", "--symmetric"],
+      2,
+      /option --symmetric true: --for gguf:q4_k sets it to false/,
     );
     await refused("opt-sotu", four, 3, /model_type "opt" cannot be exported to GGUF/);
   });

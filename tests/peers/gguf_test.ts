@@ -13,6 +13,7 @@ import { LineProcess } from "../../scripts/processes/line_process.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { pareJson } from "../cli/run_pare.ts";
+import { logLikelihood } from "../support/log_likelihood.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { describePeers, type Peers } from "./describe_peers.ts";
@@ -190,16 +191,6 @@ const TOLERANCE = { silu: 2e-5, gelu: 2e-3 } as const;
 
 /** Matches the families whose activation is GELU. */
 const GELU = /^(gemma|starcoder2|gpt|bloom)/;
-
-/** Returns the mean log likelihood of the tokens after the first. `logits` has those of all tokens. */
-function logLikelihood(tokens: readonly number[], logits: readonly (readonly number[])[]): number {
-  const terms = tokens.slice(1).map((token, i) => {
-    const largest = Math.max(...logits[i]);
-    return logits[i][token] - largest -
-      Math.log(logits[i].reduce((sum, logit) => sum + Math.exp(logit - largest), 0));
-  });
-  return terms.reduce((sum, term) => sum + term, 0) / terms.length;
-}
 
 const skip = await llamaCppSkipReason();
 

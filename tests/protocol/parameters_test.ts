@@ -47,11 +47,12 @@ describe("layer parameters", () => {
     assert.equal(resolve({ bits: 4, group_size: 48 }).blocksize, 96);
     assert.equal(resolve({ bits: 4, group_size: 200 }).blocksize, 200);
     assert.equal(resolve({ bits: 4, group_size: 64, pattern: "2:4" }).blocksize, 128);
+    assert.equal(resolve({ bits: 4, group_size: 32, scale_bits: 6 }).blocksize, 256);
     const given = { bits: "4", group_size: "64", symmetric: "true" };
     const quantization = { bits: 4, groupSize: 64, symmetric: true, order: "natural" };
-    const searched = { ...quantization, ranges: "search", scaleDtype: "F32" };
+    const searched = { ...quantization, ranges: "search", scaleDtype: "F32", scaleBits: undefined };
     assert.deepEqual(resolve(given).quantization, searched);
-    const published = { ...quantization, ranges: "minmax", scaleDtype: "F16" };
+    const published = { ...searched, ranges: "minmax", scaleDtype: "F16" };
     assert.deepEqual(resolve({ ...given, ranges: "minmax", scale_dtype: "F16" }).quantization, published);
   });
 
@@ -147,6 +148,12 @@ describe("layer parameters", () => {
       [{ bits: 4, group_size: 257 }, ["group_size"]],
       [{ bits: 4, group_size: 64, blocksize: 128, pattern: "2:4", symmetric: true }, []],
       [{ bits: 4, order: "activation" }, []],
+      [{ scale_bits: 6 }, ["scale_bits"]],
+      [{ bits: 4, scale_bits: 6 }, ["scale_bits"]],
+      [{ bits: 4, group_size: 96, scale_bits: 6 }, ["scale_bits"]],
+      [{ bits: 4, group_size: 32, scale_bits: 3 }, ["scale_bits"]],
+      [{ bits: 4, group_size: 32, scale_bits: 6, blocksize: 128 }, ["blocksize"]],
+      [{ bits: 4, group_size: 32, scale_bits: 3, symmetric: true }, []],
     ];
     for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
   });

@@ -7,10 +7,12 @@
 import { bitOf, type Contents, eachElement, packed, type Params, setBit } from "./kernel_reference.ts";
 import {
   codeOf,
+  factorOf,
   type Followed,
   followedGrid,
   gridOf,
   type ReferenceGrid,
+  type ScaleLevels,
   searchGrid,
 } from "./quantization.ts";
 
@@ -98,6 +100,8 @@ export interface RoundingOptions {
   /** Whether the grids of groups are searched, with the importance 1/U(j, j) of column j. */
   readonly searched?: boolean;
   readonly scaleDtype?: number;
+  /** The largest integer of scales with two levels, whose factor belongs to a row of the block. 0 means that they have one level. */
+  readonly scaleLimit?: number;
 }
 
 /**
@@ -108,21 +112,34 @@ export interface RoundingOptions {
  */
 export function referenceRoundingLoop(
   block: ReferenceBlock,
-  { bits, symmetric, gridSize, rowGrids, allowed, groups, follow, searched, scaleDtype }: RoundingOptions,
+  { bits, symmetric, gridSize, rowGrids, allowed, groups, follow, searched, scaleDtype, scaleLimit: limit }:
+    RoundingOptions,
 ): ReferenceColumns & { codes: Float64Array; grids: ReferenceGrid[] } {
   const { rows, size, u } = block;
   const gridsPerRow = gridSize ? Math.ceil(size / gridSize) : 1;
   const pruned = Uint8Array.from({ length: rows * size }, (_, i) => allowed[i] ? 0 : 1);
   const codes = new Float64Array(rows * size), grids: ReferenceGrid[] = [...rowGrids ?? []];
+  let levels: ScaleLevels | undefined;
+  const weightsOf = (row: number, j: number, w: Float64Array) =>
+    [...w.subarray(j, Math.min(j + gridSize, size))].map((weight, c) =>
+      searched && pruned[row * size + j + c] ? 0 : weight
+    );
   const choose = (row: number, j: number, w: Float64Array) => {
+    if (j === 0 && limit) {
+      const groups = Array.from({ length: gridsPerRow }, (_, g) => weightsOf(row, g * gridSize, w));
+      const own = Array.from(follow.scales ?? []).slice(row * gridsPerRow, (row + 1) * gridsPerRow);
+      levels = {
+        limit,
+        factor: factorOf(groups, { bits, symmetric, scaleDtype, limit, isSearched: searched }, own),
+      };
+    }
     if (gridSize && j % gridSize === 0) {
-      const weights = [...w.subarray(j, Math.min(j + gridSize, size))], at = grids.length;
-      const kept = weights.map((weight, c) => pruned[row * size + j + c] ? 0 : weight);
-      const importance = kept.map((_, c) => 1 / u[(j + c) * (size + 1)]);
+      const weights = weightsOf(row, j, w), at = grids.length, rule = { scaleDtype, levels };
+      const importance = weights.map((_, c) => 1 / u[(j + c) * (size + 1)]);
       grids.push(
         searched
-          ? searchGrid(kept, importance, { bits, symmetric, scaleDtype }, followedGrid(follow, at))
-          : gridOf(weights, bits, symmetric, follow.zeros[at], scaleDtype),
+          ? searchGrid(weights, importance, { bits, symmetric, ...rule }, followedGrid(follow, at))
+          : gridOf(weights, bits, symmetric, follow.zeros[at], rule),
       );
     }
     if (!groups || j % groups.group) return;

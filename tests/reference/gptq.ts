@@ -6,7 +6,15 @@
  */
 
 import { quadraticForm } from "./hessian.ts";
-import { codeOf, type Followed, followedGrid, gridOf, searchGrid } from "./quantization.ts";
+import {
+  codeOf,
+  factorOf,
+  type Followed,
+  followedGrid,
+  gridOf,
+  type ScaleLevels,
+  searchGrid,
+} from "./quantization.ts";
 import { type Groups, type ReferenceFactor, referenceFactor, type ReferenceLayer } from "./sparsegpt.ts";
 
 /** The settings of the pass. */
@@ -26,6 +34,8 @@ export interface GptqOptions {
   readonly searchedEntries?: ArrayLike<number>;
   /** The dtype to which scales are rounded. The default is F32. */
   readonly scaleDtype?: "F32" | "F16" | "BF16";
+  /** The bits of the integers of scales with two levels. A factor belongs to 256 columns of a row. */
+  readonly scaleBits?: number;
   /** The choices of the code under test, to follow very close to ties (`quantization.ts`). */
   readonly follow?: Followed;
   /** The number of columns per block. An exact number of entries is pruned in each block. */
@@ -76,6 +86,20 @@ export function referenceGptq(
   const entriesOf = (r: number, from: number, to: number) =>
     Array.from({ length: Math.max(0, to - from) }, (_, c) => r * cols + from + c);
   const allRows = Array.from({ length: rows }, (_, r) => r);
+  /** The weights as a grid sees them. The grid of a whole row is computed before it is known which entries are pruned. */
+  const gridWeights = (entries: readonly number[]) => {
+    const kept = options.searchedEntries ?? mask;
+    return entries.map((i) => options.ranges === "search" && groupSize && !kept[i] ? 0 : w[i]);
+  };
+  const limit = options.scaleBits && 2 ** (options.scaleBits - (symmetric ? 1 : 0)) - 1;
+  const levels: (ScaleLevels | undefined)[] = [];
+  const factorOfRow = (r: number, first: number) => {
+    const starts = Array.from({ length: 256 / width }, (_, g) => first + g * width).filter((j) => j < cols);
+    const weights = starts.map((j) => gridWeights(entriesOf(r, j, Math.min(j + width, cols))));
+    const followed = follow?.scales ? starts.map((j) => follow.scales![r * grids + j / width]) : [];
+    const isSearched = options.ranges === "search";
+    return factorOf(weights, { bits, symmetric, scaleDtype, limit: limit!, isSearched }, followed);
+  };
 
   let pruned = 0;
   for (let j = 0; j < cols; j++) {
@@ -85,17 +109,16 @@ export function referenceGptq(
       prune(block, Math.round(sparsity * rows * end) - pruned);
       pruned += block.filter((i) => !mask[i]).length;
     }
+    if (limit && j % 256 === 0) { for (const r of allRows) levels[r] = { limit, factor: factorOfRow(r, j) }; }
     if (j % width === 0) {
       for (const r of allRows) {
         const entries = entriesOf(r, j, Math.min(j + width, cols));
         const at = r * grids + j / width;
         const importance = entries.map((i) => 1 / u[(i % cols) * (cols + 1)]);
-        // The grid of a whole row is computed before it is known which entries are pruned.
-        const kept = options.searchedEntries ?? mask;
-        const weights = entries.map((i) => options.ranges === "search" && groupSize && !kept[i] ? 0 : w[i]);
+        const weights = gridWeights(entries), rule = { scaleDtype, levels: levels[r] };
         const grid = options.ranges === "search"
-          ? searchGrid(weights, importance, { bits, symmetric, scaleDtype }, followedGrid(follow, at))
-          : gridOf(weights, bits, symmetric, follow?.zeros[at], scaleDtype);
+          ? searchGrid(weights, importance, { bits, symmetric, ...rule }, followedGrid(follow, at))
+          : gridOf(weights, bits, symmetric, follow?.zeros[at], rule);
         scales[at] = grid.scale;
         zeros[at] = grid.zero;
       }

@@ -32,25 +32,94 @@ export function roundHalfEven(x: number, followed?: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** Returns the grid of some weights. `followedZero` is the zero point that the code under test computed. */
+/** The rule by which the scales of grids are rounded. */
+export interface ScaleRule {
+  readonly scaleDtype?: number;
+  /** The factor of scales with two levels, and the largest integer by which it is multiplied. */
+  readonly levels?: ScaleLevels;
+}
+
+export interface ScaleLevels {
+  readonly factor: number;
+  readonly limit: number;
+}
+
+/**
+ * Returns the grid of some weights in the published range. `followedZero` is the zero point that the code under test computed. A scale with
+ * two levels is rounded after the zero is computed.
+ */
 export function gridOf(
   weights: readonly number[],
   bits: number,
   symmetric: boolean,
   followedZero?: number,
-  scaleDtype = 0,
+  rule: ScaleRule = {},
 ): ReferenceGrid {
-  const codes = 2 ** bits - 1;
-  if (symmetric) {
-    const largest = Math.max(0, ...weights.map(Math.abs));
-    return {
-      scale: roundedScale(largest === 0 ? 1 : 2 * largest / codes, scaleDtype),
-      zero: 2 ** (bits - 1),
-    };
-  }
-  const low = Math.min(0, ...weights), high = Math.max(0, ...weights);
-  const scale = roundedScale(low === high ? 1 : (high - low) / codes, scaleDtype);
-  return { scale, zero: Math.min(codes, roundHalfEven((0 - low) / scale, followedZero)) };
+  const exact = exactScale(weights, { bits, symmetric });
+  return zeroAndScale(exact === 0 ? 1 : exact, weights, { bits, symmetric, ...rule }, followedZero);
+}
+
+/** The scale of a grid before it is rounded. The scale of a search is from the weight with the largest magnitude. */
+function exactScale(
+  weights: readonly number[],
+  { bits, symmetric }: SearchOptions,
+  isSearched = false,
+): number {
+  const low = Math.min(0, ...weights), high = Math.max(0, ...weights), codes = 2 ** bits - 1;
+  if (!symmetric) return (high - low) / codes;
+  if (isSearched) return (-low >= high ? -low : -high) / 2 ** (bits - 1);
+  return 2 * Math.max(-low, high) / codes;
+}
+
+function zeroAndScale(
+  exact: number,
+  weights: readonly number[],
+  options: SearchOptions,
+  followedZero?: number,
+): ReferenceGrid {
+  const { bits, symmetric, scaleDtype = 0, levels } = options;
+  const scale = levels ? exact : roundedScale(exact, scaleDtype);
+  const nearest = roundHalfEven((0 - Math.min(0, ...weights)) / scale, followedZero);
+  const zero = symmetric ? 2 ** (bits - 1) : Math.min(2 ** bits - 1, nearest);
+  return { scale: levels ? multipleOf(exact, zero, bits, levels) : scale, zero };
+}
+
+/**
+ * Returns the multiple n·factor that is nearest to a scale. An integer n is allowed if n·zero is a multiple m of the middle code, and if
+ * neither n nor m exceeds the limit.
+ */
+function multipleOf(scale: number, zero: number, bits: number, { factor, limit }: ScaleLevels): number {
+  const allowed = Array.from({ length: limit }, (_, i) => i + 1).filter((n) => {
+    const m = n * zero / 2 ** (bits - 1);
+    return Number.isInteger(m) && m <= limit;
+  });
+  // They are the multiples of the first one. In the middle of two, the larger one is chosen.
+  const [unit] = allowed, nearest = Math.floor(Math.abs(scale) / factor / unit + 0.501) * unit;
+  return Math.sign(scale) * Math.max(unit, Math.min(allowed.at(-1)!, nearest)) * factor;
+}
+
+/**
+ * Returns the factor of the scales of a super-block, with which the integers of all groups are at most `limit`.
+ * @param groups the weights of the groups
+ * @param followed the scales of the code under test. If the factor lies very close to the middle of two numbers of the dtype, they decide
+ */
+export function factorOf(
+  groups: readonly (readonly number[])[],
+  options: SearchOptions & { readonly limit: number; readonly isSearched?: boolean },
+  followed: readonly number[] = [],
+): number {
+  const { bits, scaleDtype = 0, limit, isSearched } = options;
+  const least = groups.map((weights) =>
+    Math.max(
+      Math.abs(exactScale(weights, options, isSearched)),
+      -Math.min(0, ...weights) / 2 ** (bits - 1),
+    ) / limit
+  );
+  const exact = Math.max(...least), unrounded = exact < 2 ** -126 ? 1 : exact;
+  const near = [1, 1 - 1e-5, 1 + 1e-5].map((change) => roundedScale(unrounded * change, scaleDtype));
+  const fits = (factor: number) =>
+    followed.every((scale) => Math.abs(scale / factor - Math.round(scale / factor)) < 1e-4);
+  return near.find(fits) ?? near[0];
 }
 
 /** The choices of the code under test: codes (rows, cols), and the zeros and scales (rows, grids) of its grids. */
@@ -77,37 +146,30 @@ export function roundedScale(scale: number, dtype: number): number {
 }
 
 /** How grids are searched. */
-export interface SearchOptions {
+export interface SearchOptions extends ScaleRule {
   readonly bits: number;
   readonly symmetric: boolean;
-  readonly scaleDtype?: number;
 }
 
 /** Returns the grid from which a search starts. A symmetric one has the weight with the largest magnitude as its lowest value. */
-export function startOfSearch(
-  weights: readonly number[],
-  { bits, symmetric, scaleDtype = 0 }: SearchOptions,
-): ReferenceGrid {
-  const largestCode = 2 ** bits - 1, middle = 2 ** (bits - 1);
-  const low = Math.min(0, ...weights), high = Math.max(0, ...weights);
-  if (symmetric) {
-    const extreme = -low >= high ? low : high;
-    return { scale: roundedScale(extreme === 0 ? 1 : -extreme / middle, scaleDtype), zero: middle };
-  }
-  const scale = roundedScale(low === high ? 1 : (high - low) / largestCode, scaleDtype);
-  return { scale, zero: Math.min(largestCode, roundHalfEven((0 - low) / scale)) };
+export function startOfSearch(weights: readonly number[], options: SearchOptions): ReferenceGrid {
+  const exact = exactScale(weights, options, true);
+  return zeroAndScale(exact === 0 ? 1 : exact, weights, options);
 }
 
 /** Returns the 16 candidates of a stage of the search. The first one is `start`. */
 export function candidatesOf(
   { scale, zero }: ReferenceGrid,
   stage: number,
-  { bits, symmetric, scaleDtype = 0 }: SearchOptions,
+  { bits, symmetric, scaleDtype = 0, levels }: SearchOptions,
 ): ReferenceGrid[] {
-  const grid = (factor: number, shift = 0) => ({
-    scale: roundedScale(scale * factor, scaleDtype),
-    zero: Math.max(0, Math.min(2 ** bits - 1, zero + shift)),
-  });
+  const grid = (factor: number, shift = 0) => {
+    const moved = Math.max(0, Math.min(2 ** bits - 1, zero + shift)), exact = scale * factor;
+    return {
+      scale: levels ? multipleOf(exact, moved, bits, levels) : roundedScale(exact, scaleDtype),
+      zero: moved,
+    };
+  };
   const all: ReferenceGrid[] = [];
   for (let k = 0; k < 16; k++) {
     if (stage === 0) all.push(grid(12 / (10 + k)));
@@ -147,10 +209,13 @@ export function searchGrid(
   followed?: ReferenceGrid,
 ): ReferenceGrid {
   let starts = [startOfSearch(weights, options)];
-  const [start] = starts;
-  if (followed && Math.abs(Math.abs(Math.min(0, ...weights) / start.scale) % 1 - 0.5) < NEAR_TIE) {
-    starts.push(...[-1, 1].map((shift) => ({ ...start, zero: start.zero + shift })));
-  }
+  const [start] = starts, { bits, levels } = options, exact = exactScale(weights, options, true);
+  const shiftedZero = (shift: number) => {
+    const zero = start.zero + shift;
+    return { zero, scale: levels ? multipleOf(exact, zero, bits, levels) : start.scale };
+  };
+  const zero = Math.min(0, ...weights) / (levels ? exact : start.scale);
+  if (followed && Math.abs(Math.abs(zero) % 1 - 0.5) < NEAR_TIE) starts.push(...[-1, 1].map(shiftedZero));
   for (const stage of [0, 1]) {
     starts = starts.flatMap((from) => {
       const tried = candidatesOf(from, stage, options);

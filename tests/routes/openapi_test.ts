@@ -117,6 +117,7 @@ describe("the OpenAPI documents", () => {
         "symmetric",
         "ranges",
         "scale_dtype",
+        "scale_bits",
         "order",
         "refit",
         "effort",

@@ -2,6 +2,7 @@
 
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { ModelFolder } from "../../model/model.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 
 export interface ExportFormat {
   /** What `--out` of `pare export` names. */
@@ -36,6 +37,8 @@ export interface FormatTarget {
   readonly path: string;
   /** The values that options of `pare prune` may have, by option. The first one is set if the option is not given. */
   readonly options: Readonly<Record<string, readonly (string | boolean)[]>>;
+  /** Returns the parameters of a layer with `cols` columns. By default all layers have the parameters of the run. */
+  queryOf?(query: LayerQuery, cols: number): LayerQuery;
   /** Checks before the run that the model can be written. @throws {ModelError} if it cannot */
   check(opened: ModelFolder, fs: FileSystem): void | Promise<void>;
   /** Returns the line that says how the output at `path` is run. */

@@ -2,9 +2,18 @@
 
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
-import { BLOCK_WEIGHTS, TENSOR_TYPES, type TensorTypeName } from "../../model/gguf/tensor_types.ts";
+import {
+  BLOCK_WEIGHTS,
+  type BlockType,
+  hasSuperBlocks,
+  type SuperBlockType,
+  TENSOR_TYPES,
+  type TensorTypeName,
+} from "../../model/gguf/tensor_types.ts";
 import { describeModel, type GgufResult, writeGguf } from "../../model/gguf/write_gguf.ts";
 import { bytesText } from "../../prune/report/format.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { ExportFormat, FormatTarget } from "./export_format.ts";
 
@@ -20,27 +29,37 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
       const result = await writeGguf(opened, out, denoFileSystem, { ...options, type });
       return { facts: { ...result }, lines: describe(result, type) };
     },
-    target: typeof format === "string" ? undefined : ggufTarget(format.bits),
+    target: typeof format === "string" ? undefined : ggufTarget(format),
   };
 }
 
-/** The format `pack-quantized` has no codes of 5 bits, so the run keeps dense weights. */
-function ggufTarget(bits: number): FormatTarget {
+/** The format `pack-quantized` has no codes of 5 bits, and no scales with two levels, so the run keeps dense weights. */
+function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
+  const hasLevels = hasSuperBlocks(format), { bits } = format;
   return {
     path: GGUF_FILE,
     options: {
       bits: [String(bits)],
-      groupSize: [String(BLOCK_WEIGHTS)],
-      symmetric: [true],
-      format: [PACKED_BITS.includes(bits) ? PACK_QUANTIZED : "dense"],
+      groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
+      symmetric: [!hasLevels || format.symmetric],
+      ...hasLevels && { scaleBits: [String(format.scaleBits)] },
+      format: [!hasLevels && PACKED_BITS.includes(bits) ? PACK_QUANTIZED : "dense"],
     },
+    queryOf: (query, cols) =>
+      hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
     check: async (opened, fs) => void await describeModel(opened, fs),
     howToRun: (path) => `run it with llama.cpp: llama-cli -m ${JSON.stringify(path)} -p "PROMPT"`,
   };
 }
 
+/** Replaces the grid of a K type by that of its fallback. */
+function fallbackQuery(query: LayerQuery, { fallback }: SuperBlockType): LayerQuery {
+  const { scale_bits: _bits, ...others } = query, { bits } = TENSOR_TYPES[fallback].format;
+  return { ...others, bits, group_size: BLOCK_WEIGHTS, symmetric: true };
+}
+
 function describe({ architecture, layers, embeddings, bytes }: GgufResult, type: TensorTypeName): string[] {
-  const { exact, rounded, inF16 } = layers, { label, format } = TENSOR_TYPES[type];
+  const { exact, rounded, inFallback, inF16 } = layers, { label, format } = TENSOR_TYPES[type];
   const taken = typeof format === "string" ? "converted" : "with their own codes";
   const counts = [
     `${exact.length} ${taken}`,
@@ -50,6 +69,13 @@ function describe({ architecture, layers, embeddings, bytes }: GgufResult, type:
     `${architecture}, ${bytesText(bytes)}: ${exact.length + rounded.length} layers in ${label} (${
       counts.join(", ")
     }), embeddings in ${embeddings}`,
+    ...hasSuperBlocks(format) && inFallback.length > 0
+      ? [
+        `in ${
+          TENSOR_TYPES[format.fallback].label
+        } instead, because their rows are no multiple of ${SUPER_BLOCK_COLUMNS}: ${inFallback.join(", ")}`,
+      ]
+      : [],
     ...inF16.length === 0 ? [] : [`in F16 instead: ${inF16.join(", ")}`],
   ];
 }

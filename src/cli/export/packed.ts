@@ -2,11 +2,17 @@
 
 import { writePacked } from "../../model/packed/write_packed.ts";
 import type { PackedLayout } from "../../model/packed/packed_layout.ts";
+import { baseOfCard } from "../../prune/report/base_card.ts";
 import { bytesText } from "../../prune/report/format.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import { lockOutput } from "../files/output_path.ts";
-import { readRunReport, runReportFiles, withoutFingerprint } from "../files/run_report_files.ts";
+import {
+  readModelCard,
+  readRunReport,
+  runReportFiles,
+  withoutFingerprint,
+} from "../files/run_report_files.ts";
 import type { ExportFormat, FormatTarget } from "./export_format.ts";
 
 /** Returns the format of folders in a layout. */
@@ -20,10 +26,11 @@ export function packedFormat(
     async write(opened, out, options) {
       await using _lock = await lockOutput(out);
       const run = withoutFingerprint(await readRunReport(opened.checkpoint));
+      const baseCard = baseOfCard(await readModelCard(opened.checkpoint));
       const { grid, exact, rounded, bytes } = await writePacked(opened, out, denoFileSystem, {
         ...options,
         layout,
-        rewriteFiles: (bytes) => runReportFiles(run, layout.name, bytes),
+        rewriteFiles: (written) => runReportFiles(run, { format: layout.name, written }, baseCard),
       });
       const counts = [
         `${exact.length} with their own codes`,

@@ -41,6 +41,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
       calibration: "shared text",
       text: "text",
       profile: "input",
+      imatrix: "output file",
       protocol: "protocol",
       server: "server",
       ...LIBRARIES,

@@ -42,6 +42,7 @@ export interface PruneFlags
   readonly overwrite?: boolean;
   readonly restart?: boolean;
   readonly plan?: boolean;
+  readonly imatrix?: string;
 }
 
 /** The options of a run. */
@@ -128,6 +129,10 @@ export function declarePrune(): Command {
         "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
           "--bits, --group-size, --symmetric, --scale-dtype and --format",
       ).choices(RUNTIME_FORMATS),
+    )
+    .option(
+      "--imatrix <file>",
+      "also write the importance matrix of the result over the calibration windows, with which llama-quantize rounds a GGUF file to other types",
     )
     .option("--overwrite", "replace a checkpoint in the output folder")
     .option("--restart", "discard the unfinished run in the output folder and start over")

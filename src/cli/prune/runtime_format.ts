@@ -5,9 +5,10 @@
 
 import { basename, dirname } from "node:path";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
+import { widenedSource } from "../../model/checkpoint/widened_source.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { type ModelFolder, openModelFolder } from "../../model/model.ts";
-import { linearLayers } from "../../prune/block_plan.ts";
+import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { FormatTarget } from "../export/export_format.ts";
@@ -15,6 +16,10 @@ import { type FormatName, FORMATS } from "../export/formats.ts";
 import { UsageError } from "../errors.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { Output } from "../terminal/output.ts";
+import type { LayerChoice } from "./choice_options.ts";
+
+/** The value of `--format` with which a run keeps dense weights. */
+const DENSE = "dense";
 
 /** Returns how a run makes a model for a value of `--for`. */
 export function targetOf(runtime: FormatName): FormatTarget {
@@ -23,9 +28,9 @@ export function targetOf(runtime: FormatName): FormatTarget {
 
 /**
  * Returns the parameters of the layers with the dtype of the scales. Scales must be numbers in F16, and also in the dtype of the
- * checkpoint, which stores them.
+ * checkpoint, if it stores them.
  * @throws {ModelError} if the model cannot be exported
- * @throws {UsageError} if the scales shall have another dtype, or if the checkpoint cannot keep the codes
+ * @throws {UsageError} if the scales shall have another dtype
  */
 export async function queryForRuntime(
   runtime: FormatName,
@@ -36,19 +41,49 @@ export async function queryForRuntime(
   const { check, options } = targetOf(runtime);
   await check(opened, fs);
   const { spec, weights } = opened.model;
-  const dtypes = new Set(linearLayers(spec).map(({ name }) => weights.info(name).dtype));
-  const scaleDtype = dtypes.has("BF16") ? "BF16" : "F16", { scale_dtype: given = scaleDtype } = query;
+  const hasBfloat16 = linearLayers(spec).some(({ name }) => weights.info(name).dtype === "BF16");
+  const scaleDtype = hasBfloat16 && options.format[0] !== DENSE ? "BF16" : "F16";
+  const { scale_dtype: given = scaleDtype } = query;
   if (given !== scaleDtype) {
     throw new UsageError(`option --scale-dtype ${given}: --for ${runtime} sets it to ${scaleDtype}`);
   }
-  if (options.format[0] === "dense" && [...dtypes].some((dtype) => dtype !== "F32")) {
+  return { ...query, scale_dtype: scaleDtype };
+}
+
+/**
+ * Returns the model whose weights the run replaces. If the run keeps dense weights for the format, the linear layers are in F32, because
+ * narrower dtypes do not hold their values exactly.
+ */
+export function modelForRuntime(runtime: FormatName, opened: ModelFolder): ModelFolder {
+  if (targetOf(runtime).options.format[0] !== DENSE) return opened;
+  const { model: { spec, weights } } = opened;
+  const narrow = new Set(
+    linearLayers(spec).map(({ name }) => name).filter((name) => weights.info(name).dtype !== "F32"),
+  );
+  if (narrow.size === 0) return opened;
+  return {
+    ...opened,
+    model: { spec, weights: widenedSource(weights, narrow) },
+  };
+}
+
+/**
+ * Fits the parameters of each layer to the rows that the format stores.
+ * @throws {UsageError} if the run keeps dense weights and skips a layer, because the skipped weights are on no grid
+ */
+export function choiceForRuntime(
+  runtime: FormatName,
+  choice: LayerChoice,
+  layers: readonly SizedLayer[],
+): LayerChoice {
+  const { queryOf = (query) => query, options } = targetOf(runtime);
+  if (options.format[0] === DENSE && choice.skipped.length > 0) {
     throw new UsageError(
-      `option --for ${runtime}: only a checkpoint in F32 keeps weights of ${query.bits} bits exactly, but this one is in ${
-        [...dtypes].join(" and ")
-      }`,
+      `option --for ${runtime}: rounds all linear layers, but ${choice.skipped[0]} is skipped`,
     );
   }
-  return { ...query, scale_dtype: scaleDtype };
+  const queries = new Map(layers.map(({ name, cols }) => [name, queryOf(choice.queryOf(name), cols)]));
+  return { ...choice, queryOf: (name) => queries.get(name) ?? choice.queryOf(name) };
 }
 
 /**

@@ -34,13 +34,13 @@ import code from "../../../shaders/quantize_block.wgsl" with { type: "text" };
 
 function quantizeBlockShader(
   constants: ColumnLoopConstants,
-): ShaderVariant<"rows" | "size" | "group" | "grid_size" | "searched"> {
+): ShaderVariant<"rows" | "size" | "group" | "grid_size" | "searched" | "scale_limit"> {
   return {
     code: quantizationGrid + columnLoop + code,
     entryPoint: "quantize_block",
     constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-    loops: ({ size, group, grid_size, searched }) => {
+    loops: ({ size, group, grid_size, searched, scale_limit }) => {
       const unit = grid_size || group || SEGMENT;
       const spans = cut(0, size, spanSize(unit, constants)).map(([start, spanEnd]) => {
         const units = cut(start, spanEnd, unit).map(([first, unitEnd]) => {
@@ -55,7 +55,9 @@ function quantizeBlockShader(
       });
       const words = loop(Math.ceil(size / 32 / constants.LANES));
       const importances = loop(searched ? Math.ceil(size / ROWS / constants.LANES) : 0);
-      return sequence(words, importances, loopOver(spans), rowLoops(size, constants));
+      const groups = scale_limit ? Math.ceil(size / grid_size) : 0,
+        factor = loop(groups, loop(groups ? grid_size : 0));
+      return sequence(words, importances, factor, loopOver(spans), rowLoops(size, constants));
     },
   };
 }
@@ -84,6 +86,9 @@ function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
  *   pruned or not. Then it stores the grid. `grid_size` must be a multiple of `group`. If `searched` is 1, the kernel
  *   searches the grid, as `search_grids.ts` describes it, with the importance 1/U[j,j] of column j. Then entries that
  *   the mask has as pruned count as weights of 0. `scale_dtype` is a number of `DTYPE_CODE`.
+ * - If `scale_limit` > 0, which needs `grid_size` > 0, the scales have two levels: a scale is an integer of at most
+ *   this magnitude times a factor, which all columns of the block share, and `scale_dtype` is the dtype of this factor.
+ *   The kernel computes the factor at the start. It is not stored.
  *
  * On a software adapter, n:m groups may have up to 128 columns.
  */
@@ -100,6 +105,7 @@ export const quantizeBlock = defineKernel({
     symmetric: "u32",
     searched: "u32",
     scale_dtype: "u32",
+    scale_limit: "u32",
   },
   shader: quantizeBlockShader(HARDWARE),
   softwareShader: quantizeBlockShader({ ...SOFTWARE, KEPT: HARDWARE.KEPT }), // A search stores weights there.
@@ -112,10 +118,11 @@ interface RoundedBlock
   readonly isAligned: boolean;
   readonly searched?: number;
   readonly scale_dtype?: number;
+  readonly scale_limit?: number;
   readonly shift?: number;
 }
 
-const ALL_KEPT = { keep: 0, group: 0 };
+const ALL_KEPT = { keep: 0, group: 0 }, TWO_LEVELS = { ...ALL_KEPT, searched: 1, scale_dtype: 1 };
 const ROUNDED: readonly RoundedBlock[] = [
   { size: 128, isAligned: false, bits: 4, symmetric: 0, grid_size: 0, ...ALL_KEPT },
   // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
@@ -136,10 +143,12 @@ const ROUNDED: readonly RoundedBlock[] = [
     scale_dtype: 1,
   },
   { size: 77, isAligned: true, bits: 3, symmetric: 0, grid_size: 16, keep: 2, group: 4, searched: 1 },
+  { size: 128, isAligned: true, bits: 3, symmetric: 1, grid_size: 16, ...TWO_LEVELS, scale_limit: 31 },
+  { size: 96, isAligned: true, bits: 4, symmetric: 0, grid_size: 32, ...TWO_LEVELS, scale_limit: 63 },
 ];
 
 export function quantizeBlockCase(
-  { size, isAligned, bits, shift, searched = 0, scale_dtype = 0, ...options }: RoundedBlock,
+  { size, isAligned, bits, shift, searched = 0, scale_dtype = 0, scale_limit = 0, ...options }: RoundedBlock,
 ) {
   const { params, buffers, roundings } = columnLoopCase(size, isAligned, shift), codes = 2 ** bits;
   const grids = options.grid_size ? Math.ceil(size / options.grid_size) + 1 : 1;
@@ -147,8 +156,8 @@ export function quantizeBlockCase(
   return {
     feature: `${size} columns, ${codes} codes, ${options.grid_size || "all"} columns per grid${
       searched ? ", searched" : ""
-    }`,
-    params: { ...params, ...options, max_code: codes - 1, grids, searched, scale_dtype },
+    }${scale_limit ? ", two levels" : ""}`,
+    params: { ...params, ...options, max_code: codes - 1, grids, searched, scale_dtype, scale_limit },
     buffers: () => ({
       ...buffers(),
       scales: positives(count, 308).map((value) => 3 * value / codes),

@@ -15,7 +15,7 @@ import type { IndexRange } from "../linalg/blocking.ts";
 import { gemm } from "../linalg/gemm.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
-import { maxCode, type QuantizationOptions } from "../../tensor/quantization.ts";
+import { maxCode, type QuantizationOptions, scaleLimit } from "../../tensor/quantization.ts";
 import { type Pattern, wordsPerRow } from "../../tensor/pattern.ts";
 import type { BlockUpdate, Layer, QuantizationGrids } from "./solver.ts";
 import { ForcedBinding, type Selection } from "./selection.ts";
@@ -28,7 +28,7 @@ interface Rounding extends GridRule {
   readonly pattern: Pattern;
 }
 
-type GridRule = Pick<QuantizationOptions, "bits" | "symmetric" | "ranges" | "scaleDtype">;
+type GridRule = Pick<QuantizationOptions, "bits" | "symmetric" | "ranges" | "scaleDtype" | "scaleBits">;
 
 /** Returns the parameters of kernels that compute grids. */
 export function gridParams({ bits, symmetric, ranges, scaleDtype = "F32" }: GridRule) {
@@ -125,7 +125,12 @@ export class SolveWorkspace {
   quantize(k: IndexRange, inverse: Submatrix, grids: QuantizationGrids, rounding: Rounding): void {
     const { scales, zeros, groups, groupSize } = grids, { pattern } = rounding;
     const { keep, group } = pattern.kind === "n:m" ? pattern : { keep: 0, group: 0 };
-    const gridsOfRow = { grid_size: groupSize, grids: groups, ...gridParams(rounding) };
+    const gridsOfRow = {
+      grid_size: groupSize,
+      grids: groups,
+      ...gridParams(rounding),
+      scale_limit: scaleLimit(rounding),
+    };
     for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), scales, zeros };
       const params = { ...this.#params(tile, k, inverse), ...gridsOfRow, keep, group };

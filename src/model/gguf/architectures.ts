@@ -265,3 +265,15 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
   }
   return architecture;
 }
+
+/** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
+export function placeOf(architecture: Architecture, folder: string, name: string): string {
+  if (Object.hasOwn(architecture.layers, name)) return architecture.layers[name];
+  throw noPlaceError(architecture, folder, name);
+}
+
+export function noPlaceError(architecture: Architecture, folder: string, name: string): ModelError {
+  return new ModelError(
+    `${folder}: the architecture ${architecture.name} of llama.cpp has no place for ${name}`,
+  );
+}

@@ -1,16 +1,23 @@
-/** Takes over the codes of a linear layer as the integers of blocks, or says why they do not fit. */
+/** Packs the blocks that are exactly a linear layer, or says why there are none. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { isFloat16 } from "../../tensor/find_scale.ts";
-import { gridsPerRow } from "../../tensor/quantization.ts";
+import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
 import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { type ReadRows, type RowOrder, rowRanges } from "./row_source.ts";
-import { BLOCK_WEIGHTS, type Blocks, type BlockType, findBlocks } from "./tensor_types.ts";
+import {
+  BLOCK_WEIGHTS,
+  type BlockType,
+  hasSuperBlocks,
+  packBlocks,
+  packExactly,
+  type SuperBlockType,
+} from "./tensor_types.ts";
 
-/** Reads the blocks of the rows from `first` to `end − 1`. */
-export type ReadBlocks = (first: number, end: number) => Promise<Blocks>;
+/** Reads the packed blocks of the rows from `first` to `end − 1`. */
+export type ReadPacked = (first: number, end: number) => Promise<Uint8Array<ArrayBuffer>>;
 
 /** A weight with its sizes. */
 export interface Weight {
@@ -30,17 +37,22 @@ export interface Weight {
 export async function exactBlocks(
   source: TensorSource,
   weight: Weight,
-  type: BlockType,
-): Promise<ReadBlocks | string> {
+  type: BlockType | SuperBlockType,
+): Promise<ReadPacked | string> {
   const parts = source instanceof DequantizedSource ? source.weights.get(weight.name) : undefined;
-  if (parts) return await packedBlocks(source as DequantizedSource, parts, weight, type);
+  if (parts) {
+    if (hasSuperBlocks(type)) {
+      return `has codes of ${describeGrid(parts)}, with a scale of its own for each grid`;
+    }
+    return await packedBlocks(source as DequantizedSource, parts, weight, type);
+  }
   for (let first = 0; first < weight.rows; first += weight.rowsPerChunk) {
     const end = Math.min(weight.rows, first + weight.rowsPerChunk);
-    if (!findBlocks(type, await weight.read(first, end))) {
+    if (!packExactly(type, await weight.read(first, end))) {
       return "has weights that no factors and integers of this type give exactly";
     }
   }
-  return async (first, end) => findBlocks(type, await weight.read(first, end))!;
+  return async (first, end) => packExactly(type, await weight.read(first, end))!;
 }
 
 async function packedBlocks(
@@ -48,13 +60,11 @@ async function packedBlocks(
   parts: QuantizedParts,
   { rows, cols, order }: Weight,
   type: BlockType,
-): Promise<ReadBlocks | string> {
+): Promise<ReadPacked | string> {
   const { bits, groupSize, symmetric } = parts, groups = gridsPerRow(parts, cols);
   const groupWeights = groupSize || cols;
   if (groupWeights % BLOCK_WEIGHTS !== 0 || bits > type.bits || !symmetric && bits === type.bits) {
-    return `has codes of ${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
-      symmetric ? "symmetric" : "asymmetric"
-    }`;
+    return `has codes of ${describeGrid(parts)}`;
   }
   const { scales } = await source.readGrids(parts, 0, rows);
   const wrong = scales.findIndex((scale) => !isFloat16(scale));
@@ -73,16 +83,31 @@ async function packedBlocks(
         if (at % BLOCK_WEIGHTS === 0) factors[at / BLOCK_WEIGHTS] = grids.scales[grid];
       }
     }
-    return { integers, factors };
+    return packBlocks(type, { integers, factors });
   };
 }
 
-/** Reports that a weight does not fit a type. @param reason the result of {@link exactBlocks} */
-export function misfitError(folder: string, name: string, label: string, reason: string): ModelError {
-  const bits = label[1];
+/** Reports that a weight does not fit a type of blocks. @param reason the result of {@link exactBlocks} */
+export function misfitError(
+  folder: string,
+  name: string,
+  label: string,
+  format: BlockType | SuperBlockType,
+  reason: string,
+): ModelError {
+  const [grid, scales, otherwise] = hasSuperBlocks(format)
+    ? [
+      format,
+      `integers of ${format.scaleBits} bits as scales`,
+      "let llama-quantize round a file of gguf:f16",
+    ]
+    : [
+      { bits: format.bits, groupSize: BLOCK_WEIGHTS, symmetric: true },
+      "scales in F16",
+      "add --round nearest",
+    ];
   return new ModelError(
-    `${folder}: ${name} ${reason}. ${label} holds ${bits} bits, symmetric, in groups of 32 with scales in F16: prune with ` +
-      `--for gguf:${label.toLowerCase()}, which sets --bits ${bits} --symmetric --group-size 32, --scale-dtype and --format, ` +
-      "or add --round nearest",
+    `${folder}: ${name} ${reason}. ${label} holds ${describeGrid(grid)}, with ${scales}: prune with ` +
+      `--for gguf:${label.toLowerCase()}, which sets the grid, or ${otherwise}`,
   );
 }

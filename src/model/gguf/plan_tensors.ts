@@ -1,7 +1,7 @@
 /**
  * Plans the tensors of a GGUF file. The linear layers of the blocks have the type that was asked for. The table of tokens and the head have
- * it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases and positions are in F32. A type of blocks of 32
- * weights cannot hold rows whose length is no multiple of 32. Such rows are in F16.
+ * it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases and positions are in F32. Rows that are no whole
+ * super-blocks of a K type have its fallback, and rows that are no whole blocks of 32 weights are in F16.
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
@@ -11,13 +11,14 @@ import type { BlockTraits } from "../families/family.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
 import { type LinearSpec, type NormSpec, roleOf, storedShape } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
-import type { Architecture } from "./architectures.ts";
-import { exactBlocks, misfitError, type ReadBlocks, type Weight } from "./layer_blocks.ts";
+import { type Architecture, noPlaceError, placeOf } from "./architectures.ts";
+import { exactBlocks, misfitError, type ReadPacked, type Weight } from "./layer_blocks.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";
 import { type RowOrder, rowOrderOf, rowReader } from "./row_source.ts";
 import { stackExperts } from "./stack_experts.ts";
 import {
   type BlockType,
+  hasSuperBlocks,
   packBlocks,
   roundBlocks,
   rowBytes,
@@ -29,10 +30,12 @@ import {
 
 /** The linear layers of the blocks, by what becomes of their weights. The names are those of the checkpoint. */
 export interface LayerCounts {
-  /** The weights that keep their values. */
+  /** The weights that keep their values, in the type that was asked for. */
   readonly exact: string[];
   /** The weights that are rounded to nearest. */
   readonly rounded: string[];
+  /** The weights that keep their values in the fallback of a K type, because their rows are no multiple of 256. */
+  readonly inFallback: string[];
   /** The weights in F16, because their rows are no multiple of 32, or because a packed checkpoint has no codes for them. */
   readonly inF16: string[];
 }
@@ -66,7 +69,7 @@ export async function planTensors(
   const { embedding, block, finalNorm, head } = spec;
   const planner = new TensorPlanner(folder, { spec, weights }, architecture, options);
   const target = TENSOR_TYPES[options.type],
-    blocks = storesRows(target, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
+    blocks = storesRows(TENSOR_TYPES.q8_0, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
   const embeddings = typeof target.format === "string" ? target : blocks;
   const table = [spec.vocabSize, spec.hiddenSize] as const;
   planner.addTable(embedding.tokens, table, "token_embd", embeddings);
@@ -96,7 +99,7 @@ export async function planTensors(
 /** Collects the tensors. Places are their names in GGUF, without `.weight` and `.bias`. */
 class TensorPlanner {
   readonly tensors: PlannedTensor[] = [];
-  readonly layers: LayerCounts = { exact: [], rounded: [], inF16: [] };
+  readonly layers: LayerCounts = { exact: [], rounded: [], inFallback: [], inF16: [] };
 
   readonly #folder: string;
   readonly #weights: TensorSource;
@@ -114,14 +117,11 @@ class TensorPlanner {
 
   /** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
   placeOf(name: string): string {
-    if (Object.hasOwn(this.#architecture.layers, name)) return this.#architecture.layers[name];
-    throw this.noPlaceError(name);
+    return placeOf(this.#architecture, this.#folder, name);
   }
 
   noPlaceError(name: string): ModelError {
-    return new ModelError(
-      `${this.#folder}: the architecture ${this.#architecture.name} of llama.cpp has no place for ${name}`,
-    );
+    return noPlaceError(this.#architecture, this.#folder, name);
   }
 
   /** Adds a matrix that is not pruned: a table of tokens or positions, the head, or a router. */
@@ -169,7 +169,9 @@ class TensorPlanner {
   }
 
   async #planWeight(place: string, weight: Weight): Promise<PlannedTensor> {
-    const { name, cols } = weight, target = TENSOR_TYPES[this.#options.type], { format, label } = target;
+    const { name, cols } = weight, wanted: TensorType = TENSOR_TYPES[this.#options.type];
+    const isFallback = hasSuperBlocks(wanted.format) && !storesRows(wanted, cols);
+    const target = isFallback ? TENSOR_TYPES[wanted.format.fallback] : wanted, { format } = target;
     if (typeof format === "string") {
       this.layers.exact.push(name);
       return matrix(place, target, weight);
@@ -177,15 +179,15 @@ class TensorPlanner {
     if (storesRows(target, cols)) {
       const exact = await exactBlocks(this.#weights, weight, format);
       if (typeof exact !== "string") {
-        this.layers.exact.push(name);
+        this.layers[isFallback ? "inFallback" : "exact"].push(name);
         return matrix(place, target, weight, exact);
       }
-      if (this.#options.round) {
+      if (this.#options.round && !hasSuperBlocks(wanted.format)) {
         this.layers.rounded.push(name);
         return matrix(place, target, weight);
       }
       const isDenseInPacked = this.#weights instanceof DequantizedSource && !this.#weights.weights.has(name);
-      if (!isDenseInPacked) throw misfitError(this.#folder, name, label, exact);
+      if (!isDenseInPacked) throw misfitError(this.#folder, name, target.label, format, exact);
     }
     this.layers.inF16.push(name);
     return matrix(place, TENSOR_TYPES.f16, weight);
@@ -199,22 +201,22 @@ function chunkRows(cols: number): number {
   return Math.max(1, Math.floor(CHUNK_VALUES / cols));
 }
 
-/** @param blocks reads the blocks of a weight that keeps its codes. Without it, values are rounded to nearest */
+/** @param packed reads the blocks of a weight that keeps its codes. Without it, values are rounded to nearest */
 function matrix(
   place: string,
   type: TensorType,
   { name, rows, cols, read }: MatrixSource,
-  blocks?: ReadBlocks,
+  packed?: ReadPacked,
 ): PlannedTensor {
   const { format } = type;
   const encode = async (first: number, end: number) => {
+    if (packed) return await packed(first, end);
+    const values = await read(first, end);
     if (typeof format === "string") {
-      const values = await read(first, end);
       checkRange(values, RANGES[format], name, type);
       return floatsToBytes(values, format);
     }
-    const found = await blocks?.(first, end) ?? roundRows(format, await read(first, end), name, type);
-    return packBlocks(format, found);
+    return packBlocks(format as BlockType, roundRows(format as BlockType, values, name, type));
   };
   const byteLength = rows * rowBytes(type, cols);
   return {

@@ -1,10 +1,14 @@
 /**
  * The types of tensors that Pare writes, as `ggml-common.h` in github.com/ggml-org/llama.cpp defines them. In the types `q*_0`, each 32
- * weights of a row are a block of integers q with one factor d in F16, and d·q is a weight.
+ * weights of a row are a block of integers q with one factor d in F16, and d·q is a weight. `super_blocks.ts` describes the types
+ * `q*_k`.
  */
 
-import { type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
 import { findScale, largest } from "../../tensor/find_scale.ts";
+import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
+import { packQ2K, packQ3K, packQ4K, packQ6K } from "./pack_super_block.ts";
+import { findSuperBlock, type SuperBlock, type SuperBlockGrid } from "./super_blocks.ts";
 
 /** The weights of a block of the types `q*_0`. */
 export const BLOCK_WEIGHTS = 32;
@@ -20,6 +24,15 @@ export interface BlockType {
   round(weights: Float32Array, integers: Int8Array): number;
 }
 
+/** A K type. */
+export interface SuperBlockType extends SuperBlockGrid {
+  /** The bytes of a super-block. */
+  readonly blockBytes: number;
+  /** The type of rows whose length is no multiple of 256. llama.cpp chooses a type of the same size. */
+  readonly fallback: "q4_0" | "q5_0" | "q8_0";
+  pack(block: SuperBlock): Uint8Array<ArrayBuffer>;
+}
+
 export interface TensorType {
   /** The name that people use, such as `Q4_0`. */
   readonly label: string;
@@ -27,7 +40,7 @@ export interface TensorType {
   readonly code: number;
   /** The value of `general.file_type` for a file whose linear layers have this type. */
   readonly fileType: number;
-  readonly format: BlockType | FloatDtype;
+  readonly format: BlockType | SuperBlockType | FloatDtype;
 }
 
 export const TENSOR_TYPES = {
@@ -39,6 +52,42 @@ export const TENSOR_TYPES = {
     fileType: 7,
     format: { bits: 8, blockBytes: 34, pack: (integers, block) => block.set(integers, 2), round: roundBytes },
   },
+  q2_k: {
+    label: "Q2_K",
+    code: 10,
+    fileType: 10,
+    format: {
+      ...{ bits: 2, groupSize: 16, symmetric: false, scaleBits: 4 },
+      ...{ blockBytes: 84, fallback: "q4_0", pack: packQ2K },
+    },
+  },
+  q3_k: {
+    label: "Q3_K",
+    code: 11,
+    fileType: 11,
+    format: {
+      ...{ bits: 3, groupSize: 16, symmetric: true, scaleBits: 6 },
+      ...{ blockBytes: 110, fallback: "q4_0", pack: packQ3K },
+    },
+  },
+  q4_k: {
+    label: "Q4_K",
+    code: 12,
+    fileType: 14,
+    format: {
+      ...{ bits: 4, groupSize: 32, symmetric: false, scaleBits: 6 },
+      ...{ blockBytes: 144, fallback: "q5_0", pack: packQ4K },
+    },
+  },
+  q6_k: {
+    label: "Q6_K",
+    code: 14,
+    fileType: 18,
+    format: {
+      ...{ bits: 6, groupSize: 16, symmetric: true, scaleBits: 8 },
+      ...{ blockBytes: 210, fallback: "q8_0", pack: packQ6K },
+    },
+  },
   f16: { label: "F16", code: 1, fileType: 1, format: "F16" },
   bf16: { label: "BF16", code: 30, fileType: 32, format: "BF16" },
   f32: { label: "F32", code: 0, fileType: 0, format: "F32" },
@@ -46,15 +95,45 @@ export const TENSOR_TYPES = {
 
 export type TensorTypeName = keyof typeof TENSOR_TYPES;
 
+/** Whether a format is that of a K type. */
+export function hasSuperBlocks(format: TensorType["format"]): format is SuperBlockType {
+  return typeof format !== "string" && "fallback" in format;
+}
+
+/** The weights of a block. A weight of a float type is a block of its own. */
+function blockWeights(format: TensorType["format"]): number {
+  if (typeof format === "string") return 1;
+  return hasSuperBlocks(format) ? SUPER_BLOCK_COLUMNS : BLOCK_WEIGHTS;
+}
+
 /** The bytes of a row of `cols` weights. The columns must be a multiple of the weights of a block. */
 export function rowBytes({ format }: TensorType, cols: number): number {
-  if (format === "F32") return 4 * cols;
-  return typeof format === "string" ? 2 * cols : cols / BLOCK_WEIGHTS * format.blockBytes;
+  if (typeof format === "string") return BYTES_PER_ELEMENT[format] * cols;
+  return cols / blockWeights(format) * format.blockBytes;
 }
 
 /** Whether the type can store rows of `cols` weights. */
 export function storesRows({ format }: TensorType, cols: number): boolean {
-  return typeof format === "string" || cols % BLOCK_WEIGHTS === 0;
+  return cols % blockWeights(format) === 0;
+}
+
+/** Packs blocks whose weights are exactly those of some rows. Returns undefined if there are none. */
+export function packExactly(
+  format: BlockType | SuperBlockType,
+  weights: Float32Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  if (!hasSuperBlocks(format)) {
+    const blocks = findBlocks(format, weights);
+    return blocks && packBlocks(format, blocks);
+  }
+  const count = weights.length / SUPER_BLOCK_COLUMNS, packed = new Uint8Array(count * format.blockBytes);
+  for (let i = 0; i < count; i++) {
+    const own = weights.subarray(i * SUPER_BLOCK_COLUMNS, (i + 1) * SUPER_BLOCK_COLUMNS);
+    const block = findSuperBlock(format, own);
+    if (!block) return undefined;
+    packed.set(format.pack(block), i * format.blockBytes);
+  }
+  return packed;
 }
 
 function nibbles(bits: number, pack: BlockType["pack"]): BlockType {

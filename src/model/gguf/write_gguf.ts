@@ -2,6 +2,7 @@
 
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { writeFileAtomically } from "../../base/files/whole_file.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
 import type { ModelFolder } from "../model.ts";
 import { checkTensor } from "../upload.ts";
@@ -66,9 +67,8 @@ export async function writeGguf(
   fs: FileSystem,
   { name, signal, progress, ...options }: GgufOptions,
 ): Promise<GgufResult> {
-  const { folder, shards } = checkpoint,
-    { architecture, network, vocabulary } = await describeModel({ checkpoint, model }, fs);
-  const { tensors, layers, embeddings } = await planTensors(folder, model, architecture, options);
+  const { architecture, network, vocabulary } = await describeModel({ checkpoint, model }, fs);
+  const { tensors, layers, embeddings } = await planTensors(checkpoint.folder, model, architecture, options);
   const metadata: MetadataEntry[] = [
     ["general.architecture", text(architecture.name)],
     ["general.type", text("model")],
@@ -78,22 +78,42 @@ export async function writeGguf(
     ...network.entries,
     ...vocabulary,
   ];
-  const all = [...network.tensors, ...tensors], header = encodeHeader(metadata, all);
-  // Nobody can read the file who cannot read every weight file.
+  const all = [...network.tensors, ...tensors];
+  const bytes = await writeTensors(fs, path, { metadata, tensors: all, checkpoint, signal, progress });
+  return { architecture: architecture.name, layers, embeddings: embeddings.label, bytes };
+}
+
+/** The content of a file. */
+export interface GgufContent {
+  readonly metadata: readonly MetadataEntry[];
+  readonly tensors: readonly PlannedTensor[];
+  /** The checkpoint that the content is made of. Nobody can read the file who cannot read every weight file. */
+  readonly checkpoint: Checkpoint;
+  readonly signal?: AbortSignal;
+  progress?(done: number, total: number, name: string): void;
+}
+
+/** Writes a file. If it fails, an existing file is unchanged. Returns the number of bytes. */
+export async function writeTensors(
+  fs: FileSystem,
+  path: string,
+  { metadata, tensors, checkpoint: { shards }, signal, progress }: GgufContent,
+): Promise<number> {
   const modes = shards.map(({ mode }) => mode).filter((mode) => mode !== undefined);
   const mode = modes.length === 0 ? undefined : modeOfCopy(modes.reduce((common, mode) => common & mode));
+  const header = encodeHeader(metadata, tensors);
   let position = header.length;
   await writeFileAtomically(fs, path, async (file) => {
     await file.write(0, header);
-    for (const [index, tensor] of all.entries()) {
+    for (const [index, tensor] of tensors.entries()) {
       await writeTensor(tensor, position, (at, bytes) => file.write(at, bytes), signal);
       const end = position + tensor.byteLength;
       position = align(end);
       if (end < position) await file.write(end, new Uint8Array(position - end));
-      progress?.(index + 1, all.length, tensor.name);
+      progress?.(index + 1, tensors.length, tensor.name);
     }
   }, mode);
-  return { architecture: architecture.name, layers, embeddings: embeddings.label, bytes: position };
+  return position;
 }
 
 async function writeTensor(

@@ -10,12 +10,12 @@ import { bytesToFloats } from "../../tensor/dtype.ts";
 import { type SizedLayer, weightName } from "../block_plan.ts";
 import { readLayerWeight } from "../open_round.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";
-import { type BlockNorms, denseNorms } from "./dense_norms.ts";
+import { type BlockNorms, inputNorms } from "../input_norms.ts";
 import { outlierPercentage, owlSparsities, type ScoredLayer } from "./owl.ts";
 
 /**
  * Returns the sparsity of each layer. All layers of a block get the same sparsity. Outliers are counted only in `task.layers`.
- * @throws the errors of `denseNorms`
+ * @throws the errors of `inputNorms`
  */
 export async function allocateOwl(task: AllocationTask): Promise<WantedSparsities> {
   const { model, layers, sparsity, backend } = task;
@@ -23,7 +23,7 @@ export async function allocateOwl(task: AllocationTask): Promise<WantedSparsitie
   const lastBlock = Math.max(...byBlock.keys());
   const outliers = new Map<number, number>();
   let block = 0;
-  for await (const norms of denseNorms(model, backend, { ...task, lastBlock })) {
+  for await (const norms of inputNorms(model, backend, { ...task, lastBlock })) {
     const inBlock = byBlock.get(block);
     if (inBlock) outliers.set(block, outlierPercentage(await scoredLayers(model, block, inBlock, norms)));
     block++;

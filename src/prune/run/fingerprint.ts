@@ -89,6 +89,7 @@ export interface RunSettings {
   readonly format: string;
   readonly windows?: number;
   readonly protocol?: string;
+  readonly for?: string;
 }
 
 export interface FingerprintSources {
@@ -130,6 +131,7 @@ export async function commandFingerprint(
     format,
     text: evaluation.length === 0 ? undefined : evaluation,
     windows: options.windows,
+    for: options.for,
   };
   const sharedDigest = async (text: SharedText) => {
     const digest = await textDigest(text, fs);

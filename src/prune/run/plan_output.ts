@@ -1,4 +1,4 @@
-/** Plans the files of the result of a run: a copy of the checkpoint, or a checkpoint in the layout `pack-quantized`. */
+/** Plans the files of the result of a run: a copy of the checkpoint with its dtypes or wider ones, or a checkpoint in the layout `pack-quantized`. */
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { DequantizedSource } from "../../model/checkpoint/quantized/dequantized_source.ts";
@@ -6,7 +6,7 @@ import { stemOf } from "../../model/checkpoint/quantized/layout.ts";
 import { planQuantized } from "../../model/checkpoint/quantized/plan_quantized.ts";
 import type { QuantizedParts } from "../../model/checkpoint/quantized/quantized_parts.ts";
 import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
-import { planCopy, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
+import { planCopy, planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { Model } from "../../model/model.ts";
 import { denseModules, moduleName } from "../../model/module_names.ts";
@@ -15,7 +15,8 @@ import { linearLayers, type NameSet } from "../block_plan.ts";
 
 export interface OutputJob {
   readonly checkpoint: Checkpoint;
-  readonly model: Pick<Model, "spec">;
+  /** The weights are the checkpoint, or present some of its tensors in wider dtypes, in which the result stores them. */
+  readonly model: Model;
   readonly layers: NameSet;
   /** Returns the grid of a layer in a quantised result. Absent if the result is dense. */
   readonly gridOf?: (name: string) => GridOptions | undefined;
@@ -32,10 +33,17 @@ export interface OutputPlan {
 
 /** Plans the result of `job`. @throws {ModelError} if the layout cannot store a weight */
 export function planOutput(
-  { checkpoint, model: { spec }, layers, gridOf, out }: OutputJob,
+  { checkpoint, model: { spec, weights: tensors }, layers, gridOf, out }: OutputJob,
   fs: FileSystem,
 ): OutputPlan {
-  if (!gridOf) return { plan: planCopy(checkpoint), parts: new Map(), denseWeights: (tensors) => tensors };
+  if (!gridOf) {
+    const plan = tensors === checkpoint ? planCopy(checkpoint) : planLayout(checkpoint, fs, {
+      tensorsOf: ({ header }) => header.tensors.map(({ name, shape }) => ({ name, dtype: tensors.info(name).dtype, shape })),
+      tensors,
+      config: checkpoint.config,
+    });
+    return { plan, parts: new Map(), denseWeights: (written) => written };
+  }
   const weights = linearLayers(spec).filter(({ name }) => layers.has(name)).flatMap(({ name }) => {
     const grid = gridOf(name);
     return grid ? [{ name, grid, module: moduleName(stemOf(name)) }] : [];

@@ -22,6 +22,7 @@ interface Rounding {
   readonly gridSize?: number;
   readonly searched?: boolean;
   readonly scaleDtype?: number;
+  readonly scaleLimit?: number;
   readonly groups?: { readonly keep: number; readonly group: number };
   /** Returns whether the mask allows an entry to be kept. The default is the random mask of the test layout. */
   readonly isAllowed?: (row: number, column: number) => boolean;
@@ -31,8 +32,8 @@ interface Rounding {
 const UNTOUCHED = -5;
 
 async function check(backend: Backend, block: BlockCase, rounding: Rounding): Promise<void> {
-  const { bits, symmetric = false, gridSize = 0, searched = false, scaleDtype = 0, groups, isAllowed } =
-    rounding;
+  const { bits, symmetric = false, gridSize = 0, searched = false, groups, isAllowed } = rounding;
+  const { scaleDtype = 0, scaleLimit = 0 } = rounding;
   const { rows, size, first, words } = block, maxCode = 2 ** bits - 1;
   const layout = new BlockLayout(backend, block);
   if (isAllowed) {
@@ -76,6 +77,7 @@ async function check(backend: Backend, block: BlockCase, rounding: Rounding): Pr
       symmetric: symmetric ? 1 : 0,
       searched: searched ? 1 : 0,
       scale_dtype: scaleDtype,
+      scale_limit: scaleLimit,
     });
   }
 
@@ -108,6 +110,7 @@ async function check(backend: Backend, block: BlockCase, rounding: Rounding): Pr
     groups,
     searched,
     scaleDtype,
+    scaleLimit,
     follow: {
       codes,
       zeros: ownGrids.map((at) => zeros[at]),
@@ -168,6 +171,28 @@ eachTiling("quantize_block", (backend) => {
         }
         await check(backend(), makeBlockCase(9, 70, { first: 2 * gridSize }), {
           ...searched,
+          isAllowed: (_, column) => column % 3 === 0,
+        });
+      });
+    }
+  }
+
+  for (
+    const [bits, symmetric, gridSize, scaleLimit] of [[6, true, 16, 127], [3, true, 16, 31], [
+      4,
+      false,
+      32,
+      63,
+    ], [2, false, 16, 15]] as const
+  ) {
+    for (const searched of [false, true]) {
+      it(`computes ${bits}-bit grids of ${gridSize} columns, whose scales are at most ${scaleLimit} times a factor of the block (searched: ${searched})`, async () => {
+        const rounding = { bits, symmetric, gridSize, searched, scaleDtype: 1, scaleLimit };
+        for (const [rows, size] of SHAPES) {
+          await check(backend(), makeBlockCase(rows, size, { first: 256 }), rounding);
+        }
+        await check(backend(), makeBlockCase(9, 70, { first: 256 }), {
+          ...rounding,
           isAllowed: (_, column) => column % 3 === 0,
         });
       });

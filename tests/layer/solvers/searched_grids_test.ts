@@ -25,6 +25,50 @@ eachBackend("solveSparseGpt() with searched grids", (backend) => {
     }
   }
 
+  for (
+    const [bits, symmetric, groupSize, scaleBits] of [[6, true, 16, 8], [3, true, 16, 6], [4, false, 32, 6], [
+      2,
+      false,
+      16,
+      4,
+    ]] as const
+  ) {
+    const grids = { bits, symmetric, groupSize, scaleBits, scaleDtype: "F16" } as const;
+    it(`rounds to ${bits}-bit grids whose scales are integers of ${scaleBits} bits times a factor of 256 columns`, async () => {
+      const host = makeLayer(12, 530, { seed: bits, dead: [0, 3, 300] });
+      for (const [sparsity, ranges] of [[0, "search"], [0.5, "search"], [0, "minmax"]] as const) {
+        await checkRounded(backend(), {
+          host,
+          blocksize: 256,
+          edge: 512,
+          sparsity,
+          quantization: { ...grids, ranges },
+        });
+      }
+    });
+
+    it(`returns ${bits}-bit grids that a file with integers of ${scaleBits} bits can hold`, async () => {
+      const quantization = { ...grids, ranges: "search" } as const,
+        limit = 2 ** (symmetric ? scaleBits - 1 : scaleBits) - 1;
+      const host = makeLayer(20, 512, { seed: 9 });
+      await solveRounded(backend(), { host, blocksize: 256, sparsity: 0, quantization }, async (solution) => {
+        const { scales, zeros } = await readRounded(backend(), solution, quantization),
+          groups = 256 / groupSize;
+        for (let at = 0; at < scales.length; at += groups) {
+          const own = scales.subarray(at, at + groups);
+          const factors = Array.from({ length: limit }, (_, n) => Math.abs(own[0]) / (n + 1));
+          const fits = (factor: number) =>
+            Math.f16round(factor) === factor && own.every((scale, i) => {
+              const n = Math.abs(scale) / factor, m = n * zeros[at + i] / 2 ** (bits - 1);
+              return [n, m].every((integer) => Number.isInteger(integer) && integer <= limit) &&
+                (symmetric || scale > 0);
+            });
+          assert.ok(factors.some(fits), `super-block ${at / groups}: ${own}`);
+        }
+      });
+    });
+  }
+
   for (const bits of [2, 3, 8]) {
     it(`rounds all weights to ${bits} bits`, async () => {
       for (const [rows, cols] of [[1, 1], [7, 5], [33, 131]]) {

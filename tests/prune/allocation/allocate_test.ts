@@ -9,7 +9,7 @@ import type { QueryOf } from "../../../src/client/model_pruner.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
 import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";
-import { denseNorms } from "../../../src/prune/allocation/dense_norms.ts";
+import { inputNorms } from "../../../src/prune/input_norms.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
 import { forwardOpt, readOptReference } from "../../reference/opt_forward.ts";
@@ -35,12 +35,12 @@ describe("allocations for the test model opt-sotu", () => {
     return { model, layers, sparsity: 0.5, queryOf: () => ({}), windows, backend, pruner, ...changes };
   }
 
-  it("use denseNorms(), which computes the squared norms of the inputs of all layers in the dense model", async () => {
+  it("use inputNorms(), which computes the squared norms of the inputs of all layers in the dense model", async () => {
     const reference = readOptReference(OPT_SOTU_URL);
     const inputs = windows.map((window) => forwardOpt(reference, window).inputs);
     let block = 0, steps = "";
     const progress = (done: number, total: number) => void (steps = `${done}/${total}`);
-    for await (const norms of denseNorms(model, host.backend, { windows, lastBlock: 2, progress })) {
+    for await (const norms of inputNorms(model, host.backend, { windows, lastBlock: 2, progress })) {
       for (const [[{ name, inFeatures }], computed] of norms) {
         const expected = new Float64Array(inFeatures);
         for (const input of inputs) {

@@ -16,7 +16,7 @@ export const fit_grids: Reference = ({ scales, zeros }, p) => {
   const fit = (weights: readonly number[]) =>
     p.searched
       ? startOfSearch(weights, options)
-      : gridOf(weights, options.bits, options.symmetric, undefined, p.scale_dtype);
+      : gridOf(weights, options.bits, options.symmetric, undefined, { scaleDtype: p.scale_dtype });
   for (let i = 0; i < p.count; i++) {
     const grid = fit([scales[i], zeros[i]]);
     // A scale that is too small for a normal f32 is the grid of weights that are all 0.

@@ -9,6 +9,7 @@ export const quantize_block: Reference = (buffers, p) => {
     symmetric: p.symmetric === 1,
     searched: p.searched === 1,
     scaleDtype: p.scale_dtype,
+    scaleLimit: p.scale_limit,
     gridSize: p.grid_size,
     rowGrids: p.grid_size ? undefined : Array.from({ length: p.rows }, (_, r) => row(r)),
     allowed: blockBits(mask, p),

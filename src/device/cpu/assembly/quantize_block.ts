@@ -5,8 +5,8 @@
 // pattern, or PANEL columns if there is no such pattern.
 
 import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
-import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
-import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_scale, grid_zero } from "./shared/quantization_grid";
+import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_factors, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
+import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_scale, grid_zero, least_factor, nonzero_scale, round_scale, round_to_multiple } from "./shared/quantization_grid";
 import { ceil_divide } from "./shared/items";
 
 @unmanaged class QuantizeBlockArgs {
@@ -36,6 +36,7 @@ import { ceil_divide } from "./shared/items";
   symmetric: u32;
   searched: u32;
   scale_dtype: u32;
+  scale_limit: u32;
 }
 
 // The columns after which a search looks whether a candidate can still be the best one of any row.
@@ -57,6 +58,7 @@ export function quantize_block(args: QuantizeBlockArgs, item: u32): void {
     const count = min<u32>(BUNDLE_ROWS, end - r), row = args.row0 + r;
     load_weights(args, r, count);
     load_forced(args.mask + (<usize>(row * words) << 2), <usize>words << 2, count, args.first, size, 0);
+    if (args.scale_limit > 0) fit_factors(args);
     if (gridSize == 0) load_grids(args.scales, args.zeros, row, count);
     for (let start: u32 = 0; start < size; start += unit) {
       const stop = min<u32>(start + unit, size);
@@ -81,24 +83,49 @@ function load_grids(scales: usize, zeros: usize, row: u32, count: u32): void {
   }
 }
 
-// Computes and stores the grid of the columns start … stop−1 for each row of a bundle. For a search, a pruned entry
-// counts as a weight of 0, which adds no error.
+// Returns column j of half a bundle as a grid sees it. For a search, a pruned entry is 0, so that it adds no error.
+// @ts-ignore: decorator
+@inline function grid_weights(j: u32, half: usize, searched: bool): v128 {
+  const w = v128.load(weights(j) + half);
+  return searched ? v128.andnot(w, v128.load(pruned(j) + half)) : w;
+}
+
+// Computes the factors of the scales of a bundle, with which no group of the block needs a larger integer than the limit.
+function fit_factors(args: QuantizeBlockArgs): void {
+  const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, searched = args.searched == 1, size = args.size;
+  for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
+    let factor = f32x4.splat(0);
+    for (let start: u32 = 0; start < size; start += args.grid_size) {
+      let low = f32x4.splat(0), high = low;
+      for (let j = start; j < min<u32>(start + args.grid_size, size); j++) {
+        const w = grid_weights(j, half, searched);
+        low = f32x4.min(low, w);
+        high = f32x4.max(high, w);
+      }
+      factor = f32x4.max(factor, least_factor(low, high, maxCode, symmetric, searched, args.scale_limit));
+    }
+    v128.store(row_factors() + half, round_scale(nonzero_scale(factor), args.scale_dtype));
+  }
+}
+
+// Computes and stores the grid of the columns start … stop−1 for each row of a bundle. With two levels, a scale is
+// rounded last, because the zero decides which integers are allowed.
 function fit_grid(args: QuantizeBlockArgs, row: u32, count: u32, start: u32, stop: u32): void {
   const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, searched = args.searched == 1, grids = args.grids;
+  const limit = args.scale_limit, dtype: u32 = limit > 0 ? 0 : args.scale_dtype;
   for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
     let low = f32x4.splat(0), high = low;
     for (let j = start; j < stop; j++) {
-      let w = v128.load(weights(j) + half);
-      if (searched) {
-        w = v128.andnot(w, v128.load(pruned(j) + half));
-        v128.store(temporary(j) + half, w);
-      }
+      const w = grid_weights(j, half, searched);
+      if (searched) v128.store(temporary(j) + half, w);
       low = f32x4.min(low, w);
       high = f32x4.max(high, w);
     }
-    const scale = grid_scale(low, high, maxCode, symmetric, searched, args.scale_dtype);
+    let scale = grid_scale(low, high, maxCode, symmetric, searched, dtype);
+    const zero = grid_zero(low, scale, maxCode, symmetric);
+    if (limit > 0) scale = round_to_multiple(scale, zero, v128.load(row_factors() + half), limit, maxCode);
     v128.store(row_scales() + half, scale);
-    v128.store(row_zeros() + half, grid_zero(low, scale, maxCode, symmetric));
+    v128.store(row_zeros() + half, zero);
   }
   if (searched) {
     search_stage(args, start, stop, 0);
@@ -114,13 +141,18 @@ function fit_grid(args: QuantizeBlockArgs, row: u32, count: u32, start: u32, sto
 
 // Replaces the grid of each row by its candidate with the smallest error for the weights in the temporary bundle.
 function search_stage(args: QuantizeBlockArgs, start: u32, stop: u32, stage: u32): void {
-  const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, dtype = args.scale_dtype;
+  const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1;
+  const limit = args.scale_limit, dtype: u32 = limit > 0 ? 0 : args.scale_dtype;
   const start0 = v128.load(row_scales()), start1 = v128.load(row_scales(), 16);
   const zero0 = v128.load(row_zeros()), zero1 = v128.load(row_zeros(), 16);
   let best0 = f32x4.splat(Infinity), best1 = best0;
   for (let n: u32 = 0; n < CANDIDATES; n++) {
-    const scaleA = candidate_scale(start0, stage, n, symmetric, dtype), scaleB = candidate_scale(start1, stage, n, symmetric, dtype);
+    let scaleA = candidate_scale(start0, stage, n, symmetric, dtype), scaleB = candidate_scale(start1, stage, n, symmetric, dtype);
     const zeroA = candidate_zero(zero0, stage, n, maxCode, symmetric), zeroB = candidate_zero(zero1, stage, n, maxCode, symmetric);
+    if (limit > 0 && n > 0) {
+      scaleA = round_to_multiple(scaleA, zeroA, v128.load(row_factors()), limit, maxCode);
+      scaleB = round_to_multiple(scaleB, zeroB, v128.load(row_factors(), 16), limit, maxCode);
+    }
     const inverseA = f32x4.div(f32x4.splat(1), scaleA), inverseB = f32x4.div(f32x4.splat(1), scaleB);
     const lowestA = f32x4.neg(zeroA), lowestB = f32x4.neg(zeroB);
     const highestA = f32x4.sub(f32x4.splat(maxCode), zeroA), highestB = f32x4.sub(f32x4.splat(maxCode), zeroB);

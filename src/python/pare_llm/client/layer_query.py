@@ -40,6 +40,10 @@ class LayerQuery(TypedDict, total=False):
     all weights, as published. Defaults to search."""
     scale_dtype: Literal["F32", "F16", "BF16"]
     """The dtype to which each scale is rounded before the weights are rounded. Defaults to F32."""
+    scale_bits: int
+    """Make each scale a whole number of this many bits times one factor per 256 columns, as in the K types
+    of GGUF. scale_dtype is then the dtype of the factor. The group size must divide 256. Accepts 2 to
+    8."""
     order: Literal["natural", "activation"]
     """The order of the columns when quantising. activation starts with the largest inputs. Defaults to
     natural."""

@@ -57,6 +57,12 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return row_scales() + COLUMN_BYTES;
 }
 
+// The address of the factors of the eight rows, of which the scales are multiples if they have two levels.
+// @ts-ignore: decorator
+@inline export function row_factors(): usize {
+  return row_zeros() + COLUMN_BYTES;
+}
+
 // The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of
 // `width`. A row of a panel is padded to a multiple of 4 elements. Only the strictly upper part of U is packed.
 // @ts-ignore: decorator

@@ -6,12 +6,15 @@
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
 // Values of `scale_dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. Any other value means f32.
 const SCALES_F16: u32 = 1, SCALES_BF16: u32 = 2;
+// Added to a number of steps before it is rounded down. Candidates of a search often lie in the middle of two integers, and then every
+// device must choose the larger one.
+const TIE: f32 = 0.501;
 // The candidates that are compared in each of the two stages of a search.
 export const CANDIDATES: u32 = 16;
 
-// Returns the scales of four grids.
+// Returns the scales of four grids before they are rounded. A scale is 0 if all weights are.
 // @ts-ignore: decorator
-@inline export function grid_scale(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool, scale_dtype: u32): v128 {
+@inline export function exact_scale(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool): v128 {
   const magnitude = f32x4.abs(low), largest = f32x4.max(magnitude, high);
   let quotient: v128;
   if (symmetric && searched) {
@@ -21,8 +24,39 @@ export const CANDIDATES: u32 = 16;
     const range = symmetric ? f32x4.add(largest, largest) : f32x4.sub(high, low);
     quotient = f32x4.div(range, f32x4.splat(max_code));
   }
-  const scale = v128.bitselect(f32x4.splat(1), quotient, f32x4.lt(f32x4.abs(quotient), f32x4.splat(MIN_SCALE)));
-  return round_scale(scale, scale_dtype);
+  return quotient;
+}
+
+// Returns the scales of four grids.
+// @ts-ignore: decorator
+@inline export function grid_scale(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool, scale_dtype: u32): v128 {
+  return round_scale(nonzero_scale(exact_scale(low, high, max_code, symmetric, searched)), scale_dtype);
+}
+
+// Replaces scales that are too small by 1.
+// @ts-ignore: decorator
+@inline export function nonzero_scale(scale: v128): v128 {
+  return v128.bitselect(f32x4.splat(1), scale, f32x4.lt(f32x4.abs(scale), f32x4.splat(MIN_SCALE)));
+}
+
+// Returns lower bounds of the factors with which the integers of the weights of four rows do not exceed the limit.
+// @ts-ignore: decorator
+@inline export function least_factor(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool, limit: u32): v128 {
+  const scale = f32x4.abs(exact_scale(low, high, max_code, symmetric, searched));
+  const lowest = f32x4.div(f32x4.abs(low), f32x4.splat((max_code + 1) / 2));
+  return f32x4.div(f32x4.max(scale, lowest), f32x4.splat(<f32>limit));
+}
+
+// Rounds the scales of grids with these zeros to integers times the factors. src/tensor/quantization.ts says which integers are allowed.
+export function round_to_multiple(scale: v128, zero: v128, factor: v128, limit: u32, max_code: f32): v128 {
+  const middle = (max_code + 1) / 2, one = f32x4.splat(1), code = i32x4.trunc_sat_f32x4_u(zero);
+  const lowestBit = f32x4.convert_i32x4_u(v128.and(code, i32x4.neg(code)));
+  const unit = v128.bitselect(one, f32x4.div(f32x4.splat(middle), lowestBit), f32x4.eq(zero, f32x4.splat(0)));
+  const reach = f32x4.min(f32x4.splat(<f32>limit), f32x4.floor(f32x4.div(f32x4.splat(<f32>limit * middle), zero)));
+  const most = f32x4.floor(f32x4.div(reach, unit));
+  const steps = f32x4.floor(f32x4.add(f32x4.div(f32x4.abs(scale), f32x4.mul(factor, unit)), f32x4.splat(TIE)));
+  const rounded = f32x4.mul(f32x4.mul(f32x4.min(f32x4.max(steps, one), most), unit), factor);
+  return v128.or(rounded, v128.and(scale, i32x4.splat(0x80000000)));
 }
 
 // Returns the zero points of four grids, which are the codes of the weight 0. The formula of an asymmetric grid is

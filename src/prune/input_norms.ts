@@ -1,14 +1,14 @@
 /**
- * Computes the squared norms of the inputs of the linear layers of a dense model, which are the diagonals of their Hessians. One forward
+ * Computes the squared norms of the inputs of the linear layers of a model, which are the diagonals of their Hessians. One forward
  * pass of the calibration windows is enough. The norms and the weights of only one block are in memory at a time.
  */
 
-import { SquaredNorms } from "../../layer/calibration/squared_norms.ts";
-import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { Forward } from "../../model/forward.ts";
-import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_states.ts";
-import type { LinearGroup } from "../../model/layer_specs.ts";
-import type { Model } from "../../model/model.ts";
+import { SquaredNorms } from "../layer/calibration/squared_norms.ts";
+import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { Forward } from "../model/forward.ts";
+import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
+import type { LinearGroup } from "../model/layer_specs.ts";
+import type { Model } from "../model/model.ts";
 
 export interface NormsOptions {
   /** Token ids of the windows, which all have the same length. */
@@ -31,7 +31,7 @@ export type BlockNorms = ReadonlyMap<LinearGroup, Float32Array>;
  * @throws {RangeError} if the windows are empty, of different lengths or too long for the model
  * @throws the signal's reason if the signal is aborted
  */
-export async function* denseNorms(
+export async function* inputNorms(
   model: Model,
   backend: Backend,
   { windows, lastBlock, hiddenStates, progress, signal }: NormsOptions,

@@ -1,0 +1,100 @@
+/**
+ * Finds the super-blocks of the K types of tensors, which are defined by `ggml-common.h` in github.com/ggml-org/llama.cpp. The 256 weights of
+ * a super-block share a factor d in F16. Each of its groups has an integer n, and an integer m in the types with minimums. A weight with the
+ * code q is n·(q − middle)·d, or n·q·d − m·dmin with minimums. Pare writes dmin = middle·d, where the middle is 2^(bits − 1), so that every
+ * weight is an integer times d. The grids that the parameter `scale_bits` describes are such grids (`tensor/quantization.ts`).
+ */
+
+import { isFloat16 } from "../../tensor/find_scale.ts";
+import { scaleLimit, SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
+
+/** The grids of a K type. */
+export interface SuperBlockGrid {
+  readonly bits: number;
+  readonly groupSize: number;
+  /** Whether the groups have no minimums. The integers n are then signed. */
+  readonly symmetric: boolean;
+  readonly scaleBits: number;
+}
+
+/** A super-block of 256 weights. */
+export interface SuperBlock {
+  readonly factor: number;
+  readonly codes: Uint8Array;
+  /** n of each group. */
+  readonly scales: Int8Array;
+  /** m of each group. All are 0 in a symmetric type. */
+  readonly minimums: Uint8Array;
+}
+
+/**
+ * Finds the super-block whose weights are exactly the given ones. All weights are multiples of d, so d divides their greatest common divisor.
+ * @param weights 256 numbers
+ * @returns undefined if there is none
+ */
+export function findSuperBlock(grid: SuperBlockGrid, weights: Float32Array): SuperBlock | undefined {
+  const middle = 2 ** (grid.bits - 1),
+    largestUnit = scaleLimit(grid) * (grid.symmetric ? middle : 2 * middle - 1);
+  const extreme = weights.reduce((largest, weight) => Math.max(largest, Math.abs(weight)), 0);
+  // Exact weights have a divisor of at least extreme/largestUnit, so the computation can stop at a smaller one.
+  const divisor = commonDivisor(weights, extreme / largestUnit);
+  if (extreme === 0) return superBlockOf(grid, weights, 1);
+  for (let parts = 1; extreme * parts <= largestUnit * divisor; parts++) {
+    const factor = divisor / parts;
+    if (![factor, grid.symmetric ? factor : middle * factor].every(isFloat16)) continue; // d, and dmin in a type with minimums
+    const found = superBlockOf(grid, weights, factor);
+    if (found) return found;
+  }
+}
+
+/** The greatest common divisor of numbers, or a number below `least`. The remainder of two floats is exact. */
+function commonDivisor(values: Float32Array, least: number): number {
+  let divisor = 0;
+  for (const value of values) {
+    let rest = Math.abs(value);
+    while (rest > 0) {
+      const remainder = divisor % rest;
+      divisor = rest;
+      rest = remainder;
+    }
+    if (divisor > 0 && divisor < least) break;
+  }
+  return divisor;
+}
+
+function superBlockOf(grid: SuperBlockGrid, weights: Float32Array, factor: number): SuperBlock | undefined {
+  const { groupSize } = grid, groups = SUPER_BLOCK_COLUMNS / groupSize;
+  const codes = new Uint8Array(SUPER_BLOCK_COLUMNS);
+  const scales = new Int8Array(groups), minimums = new Uint8Array(groups);
+  for (let group = 0; group < groups; group++) {
+    const begin = group * groupSize;
+    const units = weights.subarray(begin, begin + groupSize).map((weight) => weight / factor);
+    const found = groupOf(grid, units);
+    if (!found) return undefined;
+    const { scale, zero } = found, middle = 2 ** (grid.bits - 1);
+    scales[group] = scale;
+    minimums[group] = grid.symmetric ? 0 : scale * zero / middle;
+    units.forEach((unit, i) => codes[begin + i] = (scale === 0 ? 0 : unit / scale) + zero);
+  }
+  return { factor, codes, scales, minimums };
+}
+
+/**
+ * Finds the integer n of a group and the code of the weight 0, which give the integers `units` as n·(code − zero). n must divide all of them,
+ * and in a type with minimums n·zero must be a multiple of the middle.
+ */
+function groupOf(grid: SuperBlockGrid, units: Float32Array): { scale: number; zero: number } | undefined {
+  const { bits, symmetric } = grid, limit = scaleLimit(grid), middle = 2 ** (bits - 1);
+  const low = Math.min(...units), high = Math.max(...units), divisor = commonDivisor(units, 0);
+  if (divisor === 0) return { scale: 0, zero: symmetric ? middle : 0 };
+  for (let size = Math.min(limit, divisor); size >= 1; size--) {
+    if (divisor % size !== 0) continue;
+    for (const scale of symmetric ? [size, -size] : [size]) {
+      for (let zero = symmetric ? middle : 0; zero <= (symmetric ? middle : 2 * middle - 1); zero++) {
+        const codes = [low / scale + zero, high / scale + zero], minimum = scale * zero / middle;
+        const fits = codes.every((code) => code >= 0 && code < 2 * middle);
+        if (fits && (symmetric || Number.isInteger(minimum) && minimum <= limit)) return { scale, zero };
+      }
+    }
+  }
+}

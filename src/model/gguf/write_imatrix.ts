@@ -1,0 +1,64 @@
+/**
+ * Writes the importance matrix of a model, by which `llama-quantize --imatrix` weighs the errors of weights. For each linear layer it has the
+ * sums of the squares of its inputs over the tokens of a text. The format is defined by `tools/imatrix/imatrix.cpp` in
+ * github.com/ggml-org/llama.cpp.
+ */
+
+import type { FileSystem } from "../../base/files/file_system.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import type { LinearGroup } from "../layer_specs.ts";
+import type { ModelFolder } from "../model.ts";
+import { findArchitecture, placeOf } from "./architectures.ts";
+import { text, u32 } from "./container.ts";
+import { constantVector } from "./plan_tensors.ts";
+import type { PlannedTensor } from "./planned_tensor.ts";
+import { writeTensors } from "./write_gguf.ts";
+
+/** The sums of the squares of the inputs, (inFeatures) f32, of each group of layers in a block. */
+export type BlockSquares = ReadonlyMap<LinearGroup, Float32Array>;
+
+export interface ImatrixOptions {
+  /** The sums of the blocks, from the first to the last. */
+  readonly squares: AsyncIterable<BlockSquares>;
+  /** The names of the texts. */
+  readonly texts: readonly string[];
+  /** The number of windows that were added up, and their tokens. */
+  readonly windows: number;
+  readonly windowTokens: number;
+}
+
+/**
+ * Writes the importance matrix to the file `path`. If it fails, an existing file is unchanged.
+ * @throws {ModelError} if llama.cpp has no architecture for the model, if the model has experts, or if a sum is not finite
+ */
+export async function writeImatrix(
+  { checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">,
+  path: string,
+  fs: FileSystem,
+  { squares, texts, windows, windowTokens }: ImatrixOptions,
+): Promise<void> {
+  const architecture = findArchitecture(checkpoint.config), tensors: PlannedTensor[] = [];
+  if (model.spec.block.groups.flat().some(({ expertRole }) => expertRole !== undefined)) {
+    throw new ModelError(
+      `${checkpoint.folder}: no importance matrix can be written for a mixture of experts`,
+    );
+  }
+  let block = 0;
+  for await (const groups of squares) {
+    for (const [group, sums] of groups) {
+      for (const { name } of group) {
+        const place = `blk.${block}.${placeOf(architecture, checkpoint.folder, name)}.weight`;
+        tensors.push(constantVector(`${place}.in_sum2`, sums));
+        tensors.push(constantVector(`${place}.counts`, Float32Array.of(windows * windowTokens)));
+      }
+    }
+    block++;
+  }
+  const metadata = [
+    ["general.type", text("imatrix")],
+    ["imatrix.datasets", { type: "text", value: texts }],
+    ["imatrix.chunk_count", u32(windows)],
+    ["imatrix.chunk_size", u32(windowTokens)],
+  ] as const;
+  await writeTensors(fs, path, { metadata, tensors, checkpoint });
+}

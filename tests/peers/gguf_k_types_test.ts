@@ -1,0 +1,86 @@
+/**
+ * Tests that `pare prune --for` writes the K types of GGUF exactly: the library gguf reads the weights of the checkpoint from the file, and
+ * llama.cpp computes nearly the likelihood that transformers computes with these weights.
+ */
+
+import { after, before, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { sotuText, writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { LLAMA_CPP, llamaCppSkipReason } from "../../scripts/peers/llama_cpp.ts";
+import { LineProcess } from "../../scripts/processes/line_process.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
+import { pareJson } from "../cli/run_pare.ts";
+import { logLikelihood } from "../support/log_likelihood.ts";
+import { describePeers, type Peers } from "./describe_peers.ts";
+
+const SCRIPT = fileURLToPath(new URL("../../scripts/peers/llama_cpp.mjs", import.meta.url));
+
+/** A trained model. The rows of down_proj are two super-blocks, and those of the other layers are no whole super-blocks. */
+const MODEL = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
+
+/** The types with those of the layers whose rows are no whole super-blocks. */
+const TYPES = { q2_k: "Q4_0", q3_k: "Q4_0", q4_k: "Q5_0", q6_k: "Q8_0" };
+
+/** Rounds the model for llama.cpp. Returns the folder of the result. */
+async function roundedModel({ folder }: Peers, type: string): Promise<string> {
+  const { calibration } = await writeSotuTexts(`${folder}/text`), out = `${folder}/${type}`;
+  const options = ["--calibration", calibration, "--samples", "8", "--seqlen", "64", "--sparsity", "0"];
+  await pareJson(
+    "prune",
+    MODEL,
+    "--out",
+    out,
+    ...options,
+    "--backend",
+    "cpu",
+    "--preset",
+    "fast",
+    "--for",
+    `gguf:${type}`,
+  );
+  return out;
+}
+
+const skip = await llamaCppSkipReason();
+
+await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
+  let llama: LineProcess;
+  before(() => {
+    if (!skip) llama = new LineProcess("node", [SCRIPT, LLAMA_CPP], { env: { GGML_NO_BACKTRACE: "1" } });
+  });
+  after(() => llama?.stop());
+
+  for (const [type, fallback] of Object.entries(TYPES)) {
+    it(`writes ${type} for rows of whole super-blocks, and ${fallback} for the others, without a difference`, async () => {
+      const folder = await roundedModel(peers(), type), file = `${folder}/model.gguf`;
+      const { tensors, missing } = await peers().ask<{
+        tensors: Record<string, { type: string; differences: number }>;
+        missing: string[];
+      }>("compare_gguf", { file, folder });
+      assert.deepEqual(missing, []);
+      for (const [name, { differences }] of Object.entries(tensors)) assert.equal(differences, 0, name);
+      const count = (wanted: string) => Object.values(tensors).filter(({ type }) => type === wanted).length;
+      assert.equal(count(type.toUpperCase()), 4);
+      assert.equal(count(fallback), 24 + (fallback === "Q8_0" ? 1 : 0)); // with the table of tokens
+
+      if (skip) return console.log(`llama.cpp is not asked: ${skip}`);
+      const tokens = [
+        ...encodeText(
+          await loadTokenizer(MODEL, denoFileSystem),
+          (await sotuText("evaluation")).slice(0, 400),
+          "txt",
+        ),
+      ];
+      const request = { folder, windows: [tokens] };
+      const { logits } = await peers().ask<{ logits: number[][][] }>("transformers_model", request);
+      const answer = JSON.parse(await llama.ask(JSON.stringify({ file, windows: [tokens] })));
+      assert.equal(answer.error, undefined);
+      const [wanted, found] = [logits[0], answer.logits[0]].map((each) => logLikelihood(tokens, each));
+      console.log(`${type}: ${wanted} by transformers, ${found} by llama.cpp`);
+      // llama.cpp rounds the inputs of K types to 8 bits, with one factor for 256 of them.
+      assert.ok(Math.abs(found - wanted) <= 1e-2, `${found} beside ${wanted}`);
+    });
+  }
+});
