@@ -14,6 +14,7 @@ import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { joinChunks, weightReader } from "../write_layer.ts";
 
 /**
  * How much each token counts in H = Σ w·x·xᵀ. With `none`, w is 1, as published. With `unit`, w is n/‖x‖², where n is the number of
@@ -32,6 +33,12 @@ export interface AccumulatorOptions {
    * @default false, which clears the memory first
    */
   readonly overwrite?: boolean;
+}
+
+/** The residual stream before a layer adds its outputs, (rows, outFeatures) f32, and the factor of the outputs. */
+export interface Residual {
+  readonly stream: DeviceBuffer;
+  readonly scale: number;
 }
 
 /** Added to the mean square of an input before the division, so that an input of zeros stays 0. */
@@ -76,13 +83,35 @@ export class HessianAccumulator {
 
   /**
    * Queues H += Σ w·x·xᵀ on the device, where x runs over the rows of X, which is f32 with shape (rows, size).
+   * @param _residual only `TargetStatistics` uses it
    * @throws {OutOfDeviceMemoryError} if the weighted copy of X does not fit
    */
-  add(x: DeviceBuffer, rows: number): void {
+  add(x: DeviceBuffer, rows: number, _residual?: Residual): void {
     this.#tokens += rows;
     const weighted = this.weightedInputs(x, rows);
     this.#addAll(weighted ?? x, rows);
     weighted?.destroy();
+  }
+
+  /** Does nothing, because only `TargetStatistics` depends on the dense model. */
+  addDense(_x: DeviceBuffer, _rows: number, _residual?: Residual): void {}
+
+  /** Returns undefined, because only `TargetStatistics` has targets. */
+  target(_weight: HostTensor): TiledMatrix | undefined {
+    return undefined;
+  }
+
+  /** Computes the target of a layer, waits for the queued work and reads it back: F32, with the shape of `weight`. */
+  async readTarget(weight: HostTensor): Promise<HostTensor | undefined> {
+    const target = this.target(weight);
+    if (!target) return undefined;
+    try {
+      const chunks = weightReader(this.#backend, target, "F32").chunks();
+      const data = await joinChunks(chunks, 4 * target.rows * target.cols);
+      return { dtype: "F32", shape: [target.rows, target.cols], data };
+    } finally {
+      target.destroy();
+    }
   }
 
   /** Queues the computation of √w·x. The caller must destroy the result. Returns undefined if all weights are 1. */
@@ -104,14 +133,19 @@ export class HessianAccumulator {
 
   /** Queues H = I. */
   setIdentity(): void {
+    this.fillIdentity(this.#upper.value);
+    this.#isUndefined = false;
+  }
+
+  /** Queues M = I for a matrix M of the order of H. */
+  protected fillIdentity(matrix: TiledMatrix): void {
     const diagonal = this.#backend.createBuffer("diagonal", 4 * this.size);
     this.#backend.write(diagonal, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
-    for (const { buffer: tile, rows: count, ld, row0: first, col0 } of this.#upper.value.tiles()) {
+    for (const { buffer: tile, rows: count, ld, row0: first, col0 } of matrix.tiles()) {
       this.#backend.clear(tile);
       if (first === col0) this.#backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
     }
     diagonal.destroy();
-    this.#isUndefined = false;
   }
 
   /** Sets H to 0, unless it was cleared or added to before. */
