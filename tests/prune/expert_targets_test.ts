@@ -1,4 +1,4 @@
-/** Tests the targets of the experts of a mixture: their tokens have the routes of the pruned model, and their inputs are those of the dense one. */
+/** Tests the targets of the experts of a mixture: the pruned model routes their tokens, and the dense model gives the inputs. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,6 +1,7 @@
 /**
  * Chooses the sparsity of each layer by the errors that the solver makes at several sparsities, called levels, with the statistics of the
- * dense model, on held-out windows if there are some. The server factors the Hessian of a group of layers only once, so most of the time goes into solving.
+ * dense model. If windows are held out, these are the errors on them. The server factors the Hessian of a group of layers only once, so most
+ * of the time goes into solving.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
