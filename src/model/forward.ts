@@ -139,10 +139,15 @@ export class Forward {
         await dense?.return();
       }
     };
-    return this.#withBlock(index, source, groups, (weights) =>
-      observeDense && source !== denseSource
-        ? this.#withBlock(index, denseSource, groups, (dense) => visit(weights, dense))
-        : visit(weights, weights));
+    return this.#withBlock(
+      index,
+      source,
+      groups,
+      (weights) =>
+        observeDense && source !== denseSource
+          ? this.#withBlock(index, denseSource, groups, (dense) => visit(weights, dense))
+          : visit(weights, weights),
+    );
   }
 
   /** Runs the next block of the dense stream on every window. @param onBatchDone called after each batch */

@@ -1,4 +1,4 @@
-      if (plan.runsDense(block)) await forward.runDenseBlock(steps.begin("run"));/**
+/**
  * Presents a model as a source of layers with calibration statistics. Each transformer block is processed as in the SparseGPT paper. First,
  * a forward pass of all calibration windows through the dense block accumulates the Hessian of each layer's input. Then the layers are
  * yielded, and the consumer prunes and replaces them. Finally, a second forward pass through the pruned block computes the inputs of the
@@ -109,9 +109,7 @@ async function* groups(
       for (const round of plan.rounds(block)) {
         yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, options);
       }
-      if (options.hasTargets && (block < plan.lastBlock || epochs > 0)) {
-        await forward.runDenseBlock(steps.begin("run"));
-      }
+      if (plan.runsDense(block)) await forward.runDenseBlock(steps.begin("run"));
       if (epochs > 0) {
         const begin = () => steps.begin("train");
         const task = { forward, openBlock, epochs, fitted: windows.length, begin };

@@ -22,7 +22,7 @@ import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openLocalHost } from "../support/local_host.ts";
 
 const { windows, weights, variants: [{ model, config }] } = await readFamilyFixture("qwen3_moe");
-const MIXTURE = "model.layers.0.mlp.", EXPERTS = config.num_experts as number;
+const MIXTURE = "model.layers.0.mlp.", EXPERTS = config.num_local_experts as number;
 /** The same network in which every expert gets every token, so that its inputs can be observed for all of them. */
 const open = readModelSpec({ ...config, num_experts_per_tok: EXPERTS }, weights.has);
 
@@ -140,7 +140,7 @@ describe("a mixture of experts with targets", () => {
         onLayerDone: (_done, _total, event) => event && events.set(event.name, event),
       });
       const results = await Promise.all(layers.map(async ({ name }) => {
-        const { tokens, report: { seconds: _, ...report } } = events.get(name)!;
+        const { tokens, report: { seconds: _, factor_reused: _factor, ...report } } = events.get(name)!;
         return { name, tokens, report, values: floatsOf(await readTensor(pruned.weights, name)) };
       }));
       return results;

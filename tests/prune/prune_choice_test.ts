@@ -141,7 +141,10 @@ describe("BlockPlan", () => {
     assert.equal(plan.passes(0).join(" "), "observe run observe run observe run observe");
     assert.deepEqual([plan.passes(3), plan.lastBlock, plan.layerCount], [["observe"], 3, 24]);
     assert.equal(linearLayers(spec).length, 24);
-    const targets = new BlockPlan(spec, { hasTargets: true, layers: new Set(["model.decoder.layers.1.fc1.weight"]) });
+    const targets = new BlockPlan(spec, {
+      hasTargets: true,
+      layers: new Set(["model.decoder.layers.1.fc1.weight"]),
+    });
     assert.equal(targets.passes(0).join(" "), "run run observe");
     const trained = new BlockPlan(spec, { hasTargets: true, reconstruct: 1 });
     assert.equal(trained.passes(2).join(" "), "observe run train run observe run train");

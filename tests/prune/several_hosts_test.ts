@@ -50,7 +50,7 @@ for (const [what, query, options] of RUNS) {
           fill: (prune) =>
             prune({
               replace: (name, { data }) => Promise.resolve(void replaced.set(name, data)),
-              record({ name, report: { seconds: _, ...report } }) {
+              record({ name, report: { seconds: _, factor_reused: _factor, ...report } }) {
                 return Promise.resolve(void reports.set(name, report));
               },
               recordReconstruction(_block, { keptEpoch, tensors }) {

@@ -112,7 +112,9 @@ eachBackend("calibratedModel with targets", (backend) => {
       const source = calibratedModel(model, backend(), { windows, hasTargets: true, onReplace, ...options });
       let block = 0, compared = 0;
       for await (const group of source.groups()) {
-        if (options.trueSequential || group.block !== block) { for (const [name, values] of written) pruned.tensors.set(name, values); }
+        if (options.trueSequential || group.block !== block) {
+          for (const [name, values] of written) pruned.tensors.set(name, values);
+        }
         block = group.block;
         const sums = [[group.hessian, windows], [
           group.validationHessian,

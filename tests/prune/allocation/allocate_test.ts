@@ -106,7 +106,10 @@ describe("allocations for the test model opt-sotu", () => {
     };
     for (const validationWindows of [[], [windows[2]]]) {
       const isHeldOut = validationWindows.length > 0;
-      const chosen = await allocate("error", task({ windows: windows.slice(0, 2), validationWindows, pruner }));
+      const chosen = await allocate(
+        "error",
+        task({ windows: windows.slice(0, 2), validationWindows, pruner }),
+      );
       for (const [name, sparsity] of Object.entries(chosen.sparsities)) {
         if (name.endsWith("fc2.weight")) assert.equal(sparsity < 0.5, isHeldOut, `${name} ${sparsity}`);
       }

@@ -123,7 +123,8 @@ function countSentBytes(
   for (let block = 0; block <= plan.lastBlock; block++) {
     for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {
       const weights = layers.map(({ name, linear }) =>
-        (BYTES_PER_ELEMENT[checkpoint.info(name).dtype] + BYTES_PER_ELEMENT.F32 * targets) * linear.inFeatures *
+        (BYTES_PER_ELEMENT[checkpoint.info(name).dtype] + BYTES_PER_ELEMENT.F32 * targets) *
+        linear.inFeatures *
         linear.outFeatures
       );
       bytes += countRequestBytes(weights, inFeatures, hosts, sums);

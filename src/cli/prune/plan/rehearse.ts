@@ -41,7 +41,8 @@ export interface Rehearsal {
 
 /** Rehearses the run. @throws the errors of the run */
 export async function rehearse(
-  { model, windows, validationWindows = [], layers, queryOf, trueSequential, target, reconstruct = 0 }: FolderJob,
+  { model, windows, validationWindows = [], layers, queryOf, trueSequential, target, reconstruct = 0 }:
+    FolderJob,
   services: PruneServices,
 ): Promise<Rehearsal> {
   const { backend } = services;
