@@ -114,38 +114,38 @@ export class Forward {
     index: number,
     observeInput: BatchObserver,
     onBatchDone?: (batch: Batch) => void,
-    source: TensorSource = this.model.weights,
+    source?: TensorSource,
     observeDense?: BatchObserver,
   ): Promise<void> {
-    const { spec: { block }, weights: denseSource } = this.model;
+    const { spec: { block }, weights: dense } = this.model, observed = source ?? dense;
     const stages = stagesOf(block.groups), skippedGroups = stages.pop(), groups = stages.flat();
     const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
-      const observed: InputObserver = (group, input, rows, residual) =>
+      const observeInput: InputObserver = (group, input, rows, residual) =>
         observe(group, input, rows, batch, residual);
-      return block.forward({ ...pass, observeInput: observed, skippedGroups }, states, index);
+      return block.forward({ ...pass, observeInput, skippedGroups }, states, index);
     };
     const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
-      const dense = observeDense && this.denseStates?.copies();
+      const copies = observeDense && this.denseStates?.copies();
       try {
         await this.hiddenStates.visit(async (states, batch) => {
           let routes: Routes | undefined;
           const observeRoutes = (chosen: Routes) => void (routes = chosen);
           await run({ ...this.pass(weights, batch), observeRoutes }, states, batch, observeInput);
-          const next = await dense?.next();
+          const next = await copies?.next();
           if (!observeDense || !next || next.done) return;
           await run({ ...this.pass(denseWeights, batch), routes }, next.value, batch, observeDense);
         }, onBatchDone);
       } finally {
-        await dense?.return();
+        await copies?.return();
       }
     };
     return this.#withBlock(
       index,
-      source,
+      observed,
       groups,
       (weights) =>
-        observeDense && source !== denseSource
-          ? this.#withBlock(index, denseSource, groups, (dense) => visit(weights, dense))
+        observeDense && observed !== dense
+          ? this.#withBlock(index, dense, groups, (denseWeights) => visit(weights, denseWeights))
           : visit(weights, weights),
     );
   }

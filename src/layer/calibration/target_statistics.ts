@@ -29,7 +29,6 @@ interface ObservedLayer {
 
 /** H = Σ w·x_p·x_pᵀ, and the moments of which targets are made, in device memory. x_p alone decides the weights w of its token. */
 export class TargetStatistics extends HessianAccumulator {
-  readonly #backend: Backend;
   readonly #layer: ObservedLayer;
   /** Σ x_d·x_pᵀ. */
   readonly #cross: TiledMatrix;
@@ -48,7 +47,6 @@ export class TargetStatistics extends HessianAccumulator {
   constructor(backend: Backend, layer: ObservedLayer, readonly edge?: number, tokenWeights?: TokenWeights) {
     const { name, inFeatures } = layer;
     super(backend, `hessian ${name}`, inFeatures, edge, { tokenWeights });
-    this.#backend = backend;
     this.#layer = layer;
     try {
       this.#cross = this.#zeros(`cross moments ${name}`, inFeatures);
@@ -59,8 +57,8 @@ export class TargetStatistics extends HessianAccumulator {
   }
 
   #zeros(label: string, rows: number): TiledMatrix {
-    const matrix = new TiledMatrix(this.#backend, { label, rows, cols: this.size, edge: this.edge });
-    for (const { buffer } of matrix.tiles()) this.#backend.clear(buffer);
+    const matrix = new TiledMatrix(this.backend, { label, rows, cols: this.size, edge: this.edge });
+    for (const { buffer } of matrix.tiles()) this.backend.clear(buffer);
     return matrix;
   }
 
@@ -75,8 +73,8 @@ export class TargetStatistics extends HessianAccumulator {
   }
 
   #copy(label: string, source: DeviceBuffer, count: number): DeviceBuffer {
-    const copy = this.#backend.createBuffer(label, 4 * count);
-    this.#backend.copy(source, 0, copy, 0, 4 * count);
+    const copy = this.backend.createBuffer(label, 4 * count);
+    this.backend.copy(source, 0, copy, 0, 4 * count);
     return copy;
   }
 
@@ -102,7 +100,7 @@ export class TargetStatistics extends HessianAccumulator {
     weighted: DeviceBuffer,
     rows: number,
   ): void {
-    const { name, outFeatures } = this.#layer, backend = this.#backend;
+    const { name, outFeatures } = this.#layer, backend = this.backend;
     this.#residual ??= new Owned(this.#zeros(`residual moments ${name}`, outFeatures));
     const none = backend.createBuffer("unused", 4);
     const params = { rows, cols: outFeatures, offset: 0, has_index: 0, scale: -1 };
@@ -115,15 +113,15 @@ export class TargetStatistics extends HessianAccumulator {
   /** Queues Y ← √w·Y for Y, (rows, inFeatures). */
   #weigh(x: DeviceBuffer, rows: number, y: DeviceBuffer): void {
     const params = { rows, cols: this.size, y_cols: this.size, eps: LEAST_SQUARE };
-    this.#backend.dispatch(divideByRms, { x, y }, params);
+    this.backend.dispatch(divideByRms, { x, y }, params);
   }
 
   /** Queues C += alpha·Aᵀ·B for A, (rows, C's rows), and B, (rows, C's columns). */
   #addProduct(a: DeviceBuffer, b: DeviceBuffer, rows: number, c: TiledMatrix, alpha: number): void {
-    const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
+    const step = this.backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row = 0; row < rows; row += step) {
       for (const tile of c.tiles()) {
-        this.#backend.dispatch(productTN, { a, b, c: tile.buffer }, {
+        this.backend.dispatch(productTN, { a, b, c: tile.buffer }, {
           m: tile.rows,
           n: tile.cols,
           k: Math.min(step, rows - row),
@@ -160,7 +158,7 @@ export class TargetStatistics extends HessianAccumulator {
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
   override target({ dtype, shape: [rows, cols], data }: HostTensor): TiledMatrix {
-    const backend = this.#backend;
+    const backend = this.backend;
     const label = `target ${this.#layer.name}`, beta = this.#residual ? 1 : 0;
     const target = this.#residual?.take() ?? new TiledMatrix(backend, { label, rows, cols, edge: this.edge });
     try {
@@ -187,7 +185,7 @@ export class TargetStatistics extends HessianAccumulator {
       const { buffer: b, rows: depth, row0, ld: ldb } = this.#cross.tile(k, j);
       const offsets = { a_offset: row0, lda: this.size, b_offset: 0, ldb, c_offset: 0, ldc };
       const sizes = { m, n, k: depth, alpha: 1, beta: k > 0 ? 1 : beta, upper: 0 };
-      this.#backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
+      this.backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
     }
   }
 
