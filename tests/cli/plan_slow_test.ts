@@ -91,16 +91,6 @@ describe("pare prune --plan", () => {
     });
   }
 
-  it("counts the states of the dense model and the moments of both models with targets", async () => {
-    const plan = (...options: readonly string[]) =>
-      pareJson<RunPlan>(...pruneArgs(`${folder}/targets`, "--samples", "16", ...options, "--plan"));
-    const without = await plan(), targets = await plan("--target", "dense");
-    // The states of the dense model, and the moments of the widest inputs in both models.
-    const least = 4 * (16 * 64 * 192 + 768 ** 2), more = targets.memory.device - without.memory.device;
-    assert.ok(more >= least, `${more} bytes more, at least ${least} expected`);
-    assert.equal(targets.disk.unfinished, without.disk.unfinished);
-  });
-
   it("refuses a key that a host does not accept, and writes nothing", async () => {
     await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: "0".repeat(64) });
     const out = `${folder}/refused`;

@@ -153,9 +153,9 @@ def test_the_allocation_by_error_compares_the_errors_on_held_out_batches() -> No
     for validation in (0, token_batches(1, seed=2)):
         report = run(tiny_model("opt"), Ranking(), allocate="error", validation=validation)
         allocation = report.facts.allocation
-        wide = {s < 0.5 for name, s in allocation.sparsities.items() if name.endswith("fc2.weight")}
+        wide = {s < 0.5 for name, s in allocation["sparsities"].items() if name.endswith("fc2.weight")}
         assert wide == {validation != 0}
-        assert allocation.notes[0].endswith(" on held-out batches.") == (validation != 0)
+        assert allocation["notes"][0].endswith(" on held-out batches.") == (validation != 0)
 
 
 def test_an_allocation_that_cannot_be_made_is_refused() -> None:
