@@ -92,7 +92,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     : { choice: read, perRow: [] };
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
-  checkTarget(options, servers.length > 0, chosen, choice.queryOf);
+  checkTarget(options, chosen, choice.queryOf);
   checkReconstruct(options, chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);

@@ -1,11 +1,11 @@
 /**
  * Gives layers with fewer tokens than columns the largest damping, because their Hessian is singular and noisy. Of
  * 0.01, 0.1 and 1, this damping was the best when 32, 64 and 128 tokens calibrated llama-sotu and opt-sotu (192 to 768
- * columns; perplexity at 50 %). An expert that no held-out token reached cannot choose its damping, and gets the
- * default in place of `auto`.
+ * columns; perplexity at 50 %). An expert that no held-out token reached cannot choose its damping or its step
+ * towards a target, and gets the default in place of `auto`.
  */
 
-import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";
+import { DEFAULT_DAMPING, DEFAULT_TARGET_STEP, MAX_DAMPING } from "../protocol/limits.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { needsNoStatistics } from "../protocol/methods.ts";
 import type { Report } from "../protocol/messages.ts";
@@ -38,8 +38,7 @@ export class FewTokens {
   withDamping(queryOf: QueryOf): QueryOf {
     return (name) => {
       const requested = queryOf(name), shortage = this.#shortages.get(name);
-      const isUnchosen = requested.damping === "auto" && this.#unvalidated.has(name);
-      const query = isUnchosen ? { ...requested, damping: DEFAULT_DAMPING } : requested;
+      const query = this.#unvalidated.has(name) ? withoutChoices(requested) : requested;
       if (!shortage) return query;
       shortage.query = query;
       if (needsNoStatistics(query)) return query;
@@ -54,6 +53,15 @@ export class FewTokens {
     if (!shortage?.query || needsNoStatistics(shortage.query)) return report;
     return { ...report, notes: [...report.notes, noteOf(shortage.query, shortage, report)] };
   }
+}
+
+/** Replaces `auto` by the defaults. */
+function withoutChoices(query: LayerQuery): LayerQuery {
+  return {
+    ...query,
+    ...query.damping === "auto" && { damping: DEFAULT_DAMPING },
+    ...query.target_step === "auto" && { target_step: DEFAULT_TARGET_STEP },
+  };
 }
 
 /** Describes the shortage, and the damping if the method used it. */

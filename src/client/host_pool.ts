@@ -152,7 +152,7 @@ async function solveTask<Host extends LayerHost>(
   try {
     const shared = statistics.get(host) ?? new SharedStatistics(host, group);
     statistics.set(host, shared);
-    const pruned = await shared.prune(layer.weight, queryOf(layer.name), options);
+    const pruned = await shared.prune(layer, queryOf(layer.name), options);
     return { host, task, pruned };
   } catch (error) {
     return { host, task, error };

@@ -1,7 +1,7 @@
 /** The tensors of one layer before and after pruning, and the body of a request to prune it. */
 
 import type { Report } from "../protocol/messages.ts";
-import type { LayerGroup } from "./model_source.ts";
+import type { LayerGroup, SourceLayer } from "./model_source.ts";
 import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
@@ -39,6 +39,11 @@ export type PackedStatistics = Pick<LayerTensors, "hessian_upper" | "validation_
 /** Returns the statistics of a group as the tensors of a request. */
 export function packedStatistics({ hessian, validationHessian }: LayerGroup): PackedStatistics {
   return { hessian_upper: hessian, validation_hessian_upper: validationHessian };
+}
+
+/** Returns the tensors of a request that belong to one layer alone. */
+export function ownTensors({ weight, target, validationTarget }: SourceLayer): LayerTensors {
+  return { weight, target, validation_target: validationTarget };
 }
 
 /** A pruned layer with `out` output and `in` input features. */

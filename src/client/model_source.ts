@@ -58,4 +58,11 @@ export interface SourceLayer {
   readonly name: string;
   /** (out_features, in_features), in the dtype of the checkpoint. */
   readonly weight: HostTensor;
+  /**
+   * Σ y·xᵀ over the calibration inputs x and the outputs y that the layer should have, times the factor of the Hessian: F32
+   * [out_features, in_features]. Absent if the layer has no target.
+   */
+  readonly target?: HostTensor;
+  /** The same sum over the inputs of the validation Hessian, times its factor. It takes part in the decisions between results. */
+  readonly validationTarget?: HostTensor;
 }

@@ -7,11 +7,12 @@ import { PareError } from "./errors.ts";
 import { isOverEdgeBodyLimit } from "./jobs/prune_by_job.ts";
 import {
   type LayerTensors,
+  ownTensors,
   type PackedStatistics,
   packedStatistics,
   type PrunedLayer,
 } from "./layer_file.ts";
-import type { LayerGroup } from "./model_source.ts";
+import type { LayerGroup, SourceLayer } from "./model_source.ts";
 
 /**
  * Returns the largest number of bytes in the requests for a group, where each host stores the statistics.
@@ -60,22 +61,22 @@ export class SharedStatistics {
   }
 
   /** Prunes a layer of the group. @throws as `LayerHost.pruneLayer` */
-  async prune(weight: HostTensor, query: LayerQuery, options: CallOptions): Promise<PrunedLayer> {
+  async prune(layer: SourceLayer, query: LayerQuery, options: CallOptions): Promise<PrunedLayer> {
     if (this.#isUploadPending) {
       this.#digest = await this.#tryStore(options);
       this.#isUploadPending = false;
     }
     if (this.#digest === undefined) {
-      return await this.#pruneWithTensor(weight, query, options);
+      return await this.#pruneWithTensor(layer, query, options);
     }
     try {
       const storedQuery = { ...query, hessian: this.#digest };
-      return await this.#pruneWithStored(weight, storedQuery, options);
+      return await this.#pruneWithStored(layer, storedQuery, options);
     } catch (error) {
       if (!isOverEdgeBodyLimit(error)) throw error;
       // The layer exceeds the body limit of an edge even without statistics, so `LayerHost.pruneLayer` will
       // solve it by a job. A job cannot use statistics that a host has stored.
-      return await this.#pruneWithTensor(weight, query, options);
+      return await this.#pruneWithTensor(layer, query, options);
     }
   }
 
@@ -84,22 +85,22 @@ export class SharedStatistics {
     if (this.#digest !== undefined) await this.#host.deleteHessian(this.#digest, options);
   }
 
-  #pruneWithTensor(weight: HostTensor, query: LayerQuery, options: CallOptions): Promise<PrunedLayer> {
-    return this.#host.pruneLayer({ weight, ...this.#statistics }, query, options);
+  #pruneWithTensor(layer: SourceLayer, query: LayerQuery, options: CallOptions): Promise<PrunedLayer> {
+    return this.#host.pruneLayer({ ...ownTensors(layer), ...this.#statistics }, query, options);
   }
 
   /** If the host has evicted the statistics, stores them again and repeats the request once. */
   async #pruneWithStored(
-    weight: HostTensor,
+    layer: SourceLayer,
     query: LayerQuery,
     options: CallOptions,
   ): Promise<PrunedLayer> {
     try {
-      return await this.#host.pruneLayer({ weight }, query, options);
+      return await this.#host.pruneLayer(ownTensors(layer), query, options);
     } catch (error) {
       if (!(error instanceof PareError && error.code === "hessian_not_found")) throw error;
       await this.#store(options);
-      return await this.#host.pruneLayer({ weight }, query, options);
+      return await this.#host.pruneLayer(ownTensors(layer), query, options);
     }
   }
 

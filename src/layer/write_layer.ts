@@ -59,16 +59,25 @@ export async function readTensors(
 ): Promise<Map<string, HostTensor>> {
   const tensors = new Map<string, HostTensor>();
   for (const { name, dtype: stored, shape, chunks } of answerTensors(backend, solution, dtype, weights)) {
-    const data = new Uint8Array(tensorBytes(stored, shape));
-    let filled = 0;
-    for await (const chunk of chunks()) {
-      data.set(chunk, filled);
-      filled += chunk.byteLength;
-      freeArray(chunk);
-    }
+    const data = await joinChunks(chunks(), tensorBytes(stored, shape));
     tensors.set(name, { dtype: stored, shape, data });
   }
   return tensors;
+}
+
+/** Joins the chunks of a tensor of `byteLength` bytes, and frees each chunk. */
+export async function joinChunks(
+  chunks: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  byteLength: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const data = new Uint8Array(byteLength);
+  let filled = 0;
+  for await (const chunk of chunks) {
+    data.set(chunk, filled);
+    filled += chunk.byteLength;
+    freeArray(chunk);
+  }
+  return data;
 }
 
 /** A tensor of an answer, and its bytes, which can be read once. */

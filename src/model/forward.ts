@@ -15,6 +15,7 @@ import {
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
+import type { Routes } from "./pieces/routing.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
 import { type ForwardDivision, HIDDEN_STATES_BYTES, planForward } from "./plan_forward.ts";
@@ -105,8 +106,9 @@ export class Forward {
    * it.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
-   * @param observeDense receives the inputs of the linear layers in the dense stream. For each batch of this stream, its calls come before
-   * those of `observeInput`
+   * @param observeDense receives the inputs of the linear layers in the dense stream, which runs through the dense block. For each batch,
+   * its calls come after those of `observeInput`. In a mixture, the tokens of the dense stream take the routes of the other stream, so that
+   * each expert has the same tokens in both
    */
   observeBlock(
     index: number,
@@ -115,34 +117,36 @@ export class Forward {
     source?: TensorSource,
     observeDense?: BatchObserver,
   ): Promise<void> {
-    const { block } = this.model.spec;
-    const stages = stagesOf(block.groups);
-    const skippedGroups = stages.pop();
+    const { spec: { block }, weights: dense } = this.model, observed = source ?? dense;
+    const stages = stagesOf(block.groups), skippedGroups = stages.pop(), groups = stages.flat();
+    const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
+      const observeInput: InputObserver = (group, input, rows, residual) =>
+        observe(group, input, rows, batch, residual);
+      return block.forward({ ...pass, observeInput, skippedGroups }, states, index);
+    };
+    const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
+      const copies = observeDense && this.denseStates?.copies();
+      try {
+        await this.hiddenStates.visit(async (states, batch) => {
+          let routes: Routes | undefined;
+          const observeRoutes = (chosen: Routes) => void (routes = chosen);
+          await run({ ...this.pass(weights, batch), observeRoutes }, states, batch, observeInput);
+          const next = await copies?.next();
+          if (!observeDense || !next || next.done) return;
+          await run({ ...this.pass(denseWeights, batch), routes }, next.value, batch, observeDense);
+        }, onBatchDone);
+      } finally {
+        await copies?.return();
+      }
+    };
     return this.#withBlock(
       index,
-      source ?? this.model.weights,
-      stages.flat(),
-      async (weights) => {
-        const run = (states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
-          const observed: InputObserver = (group, input, rows, residual) =>
-            observe(group, input, rows, batch, residual);
-          return block.forward(
-            { ...this.pass(weights, batch), observeInput: observed, skippedGroups },
-            states,
-            index,
-          );
-        };
-        const dense = observeDense && this.denseStates?.copies();
-        try {
-          await this.hiddenStates.visit(async (states, batch) => {
-            const next = await dense?.next();
-            if (observeDense && next && !next.done) await run(next.value, batch, observeDense);
-            await run(states, batch, observeInput);
-          }, onBatchDone);
-        } finally {
-          await dense?.return();
-        }
-      },
+      observed,
+      groups,
+      (weights) =>
+        observeDense && observed !== dense
+          ? this.#withBlock(index, dense, groups, (denseWeights) => visit(weights, denseWeights))
+          : visit(weights, weights),
     );
   }
 

@@ -23,6 +23,11 @@ export interface PlanOptions {
    * dense block calibrates all groups.
    */
   readonly trueSequential?: boolean;
+  /**
+   * Whether each layer gets a target (see `TargetStatistics`), for which the windows also run through the dense blocks.
+   * @default false
+   */
+  readonly hasTargets?: boolean;
   /** The number of epochs in which each block with pruned layers is reconstructed (see `reconstructBlock`). @default 0 */
   readonly reconstruct?: number;
   /** The blocks that an earlier run has reconstructed. */
@@ -98,14 +103,21 @@ export class BlockPlan {
     return this.#blocks.has(block) && !reconstructed?.has(block) ? reconstruct : 0;
   }
 
+  /** Whether a stream of the dense model runs through `block` after its layers are calibrated. */
+  runsDense(block: number): boolean {
+    return this.#options.hasTargets === true && (block < this.lastBlock || this.epochs(block) > 0);
+  }
+
   /**
    * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, and so does each epoch. Each block but
-   * the last takes one more, which computes the inputs of the next block.
+   * the last takes one more, which computes the inputs of the next block. With targets, the dense block takes one too if another block or a
+   * reconstruction needs its outputs.
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];
     for (let block = firstBlock; block <= this.lastBlock; block++) {
       for (const _ of this.rounds(block)) passes.push("observe");
+      if (this.runsDense(block)) passes.push("run");
       for (let epoch = 0; epoch < this.epochs(block); epoch++) passes.push("train");
       if (block < this.lastBlock) passes.push("run");
     }

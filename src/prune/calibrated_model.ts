@@ -53,11 +53,6 @@ export interface CalibrationOptions extends PlanOptions {
   /** @default "none" for all layers */
   readonly tokenWeightsOf?: TokenWeightsOf;
   readonly memory?: ForwardMemory;
-  /**
-   * Whether each layer gets a target (see `TargetStatistics`), for which the windows also run through the dense blocks.
-   * @default false
-   */
-  readonly hasTargets?: boolean;
   /** Ends the calibration after the current batch. */
   readonly signal?: AbortSignal;
 }
@@ -70,8 +65,7 @@ export interface FinishedLayers extends NameSet {
 /**
  * Returns `model` as a source of calibrated layers. Whoever receives a group may take its Hessian or destroy it. The
  * rest is destroyed at the end of the round. The generator of its `groups` throws
- * - {RangeError} if the windows are empty, of different lengths or too long for the model, or if the model or another option does not
- *   work with targets,
+ * - {RangeError} if the windows are empty, of different lengths or too long for the model,
  * - {Error} if a layer is not replaced before the next round is requested,
  * - the signal's reason if the signal is aborted.
  * @param backend runs the forward passes
@@ -81,7 +75,6 @@ export function calibratedModel(
   backend: Backend,
   options: CalibrationOptions,
 ): CalibratedModel {
-  if (options.hasTargets) checkTargets(model.spec, options);
   const plan = new BlockPlan(model.spec, options);
   return { layerCount: plan.layerCount, groups: () => groups(model, backend, plan, options) };
 }
@@ -116,9 +109,7 @@ async function* groups(
       for (const round of plan.rounds(block)) {
         yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, options);
       }
-      if (options.hasTargets && (block < plan.lastBlock || epochs > 0)) {
-        await forward.runDenseBlock(() => options.signal?.throwIfAborted());
-      }
+      if (plan.runsDense(block)) await forward.runDenseBlock(steps.begin("run"));
       if (epochs > 0) {
         const begin = () => steps.begin("train");
         const task = { forward, openBlock, epochs, fitted: windows.length, begin };
@@ -185,32 +176,6 @@ function statisticsOf([{ expertRole }]: LinearGroup, { fitted, heldOut }: GroupS
   return { tokens: fitted.tokens, hessian: fitted, validationHessian };
 }
 
-/** Wraps `model` so that its statistics are tensors in host memory, and frees those on the device. */
-export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource {
-  return {
-    layerCount: model.layerCount,
-    async *groups() {
-      for await (const group of model.groups()) {
-        const hessian = await readBack(group.hessian);
-        const validationHessian = await readBack(group.validationHessian);
-        yield {
-          ...group,
-          hessian,
-          validationHessian,
-          replace: (...replacement) => group.replace(...replacement),
-        };
-      }
-    },
-  };
-}
-
-/** Reads a Hessian back and frees it on the device. */
-async function readBack(hessian: HessianAccumulator | undefined): Promise<HostTensor | undefined> {
-  const packed = await hessian?.packedUpper();
-  hessian?.destroy();
-  return packed;
-}
-
 /** Computes the sums of each group of a round. The caller must destroy them. */
 async function accumulateHessians(
   forward: Forward,
@@ -221,14 +186,12 @@ async function accumulateHessians(
   { windows, validationWindows = [], tokenWeightsOf, hasTargets = false }: CalibrationOptions,
 ): Promise<Map<LinearGroup, GroupSums>> {
   const sums = new Map<LinearGroup, GroupSums>();
-  const { tokens } = forward,
-    maxRows = tokens * Math.max(...forward.hiddenStates.batches.map(({ count }) => count));
   try {
     for (const { group } of round) {
       const tokenWeights = groupTokenWeights(group, tokenWeightsOf), [{ name, inFeatures }] = group;
       const accumulator = () =>
         hasTargets
-          ? new TargetStatistics(forward.backend, group[0], maxRows, undefined, tokenWeights)
+          ? new TargetStatistics(forward.backend, group[0], undefined, tokenWeights)
           : new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, {
             tokenWeights,
           });
@@ -240,23 +203,13 @@ async function accumulateHessians(
       sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
     await forward.observeBlock(
       block,
-      (group, x, rows, { first }, residual) => {
-        const statistics = sumOf(group, first);
-        statistics?.add(x, rows);
-        if (statistics instanceof TargetStatistics) statistics.addMoments(x, rows, residual);
-      },
+      (group, x, rows, { first }, residual) => sumOf(group, first)?.add(x, rows, residual),
       steps.begin("observe"),
       weights,
       hasTargets
-        ? (group, x, rows, { first }, residual) => {
-          const statistics = sumOf(group, first);
-          if (statistics instanceof TargetStatistics) statistics.keepDense(x, rows, residual);
-        }
+        ? (group, x, rows, { first }, residual) => sumOf(group, first)?.addDense(x, rows, residual)
         : undefined,
     );
-    for (const { fitted, heldOut } of sums.values()) {
-      for (const each of [fitted, heldOut]) if (each instanceof TargetStatistics) each.freeDense();
-    }
     // The layers are solved next, and a solve can use this memory.
     forward.freeActivations();
   } catch (error) {
@@ -264,17 +217,6 @@ async function accumulateHessians(
     throw error;
   }
   return sums;
-}
-
-/** @throws {RangeError} naming what does not work with targets */
-function checkTargets(
-  { block }: Model["spec"],
-  { trueSequential }: CalibrationOptions,
-): void {
-  const refusal = (what: string) => new RangeError(`target dense: does not work with ${what}`);
-  if (trueSequential) throw refusal("true-sequential, because both streams run through the dense block");
-  const specs = block.groups.flat();
-  if (specs.some(({ expertRole }) => expertRole !== undefined)) throw refusal("mixtures of experts");
 }
 
 /** @throws {RangeError} if the layers of the group, which share their statistics, ask for different weights */

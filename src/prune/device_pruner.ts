@@ -6,11 +6,10 @@ import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { CallOptions } from "../client/transport.ts";
 import { PareError } from "../client/errors.ts";
-import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
+import { type LayerTensors, ownTensors, type PrunedLayer } from "../client/layer_file.ts";
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../client/model_pruner.ts";
 import type { LayerGroup } from "../client/model_source.ts";
 import { pruneRounds, type RoundLayer } from "../client/prune_rounds.ts";
-import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import { checkStatistics } from "../layer/check_answer.ts";
 import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/errors.ts";
@@ -19,7 +18,8 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
-import { type CalibratedModel, withStatisticsInHostMemory } from "./calibrated_model.ts";
+import type { CalibratedModel } from "./calibrated_model.ts";
+import { withStatisticsInHostMemory } from "./host_statistics.ts";
 
 /** Prunes models whose statistics are on a device. */
 export type CalibratedPruner = ModelPruner<HessianAccumulator>;
@@ -65,9 +65,6 @@ export class DevicePruner implements CalibratedPruner {
     let solved: RoundLayer<HessianAccumulator> | undefined;
     for await (const group of groups) {
       const hessian = group.hessian?.take(), validation = hessian && group.validationHessian?.take();
-      const [targets, heldOutTargets] = [group.hessian, group.validationHessian].map((sums) =>
-        sums instanceof TargetStatistics ? sums : undefined
-      );
       const isShared = group.layers.length > 1;
       const lent = hessian && isShared
         ? new LentStatistics(hessian, DEFAULT_STORE_BYTES[this.backend.kind], validation)
@@ -75,26 +72,26 @@ export class DevicePruner implements CalibratedPruner {
       const statistics = lent ? { loan: lent } : { hessian, validation };
       let running: Promise<unknown> = this.#check(hessian, validation);
       try {
-        for (const { name, weight } of group.layers) {
+        for (const layer of group.layers) {
           signal?.throwIfAborted();
           const checked = running;
           const pruning = answered(
             checked.then(() =>
-              this.#prune({ weight }, queryOf(name), {
+              this.#prune(ownTensors(layer), queryOf(layer.name), {
                 ...statistics,
-                target: targets?.target(weight),
-                validationTarget: heldOutTargets?.target(weight),
+                target: group.hessian?.target(layer.weight),
+                validationTarget: group.validationHessian?.target(layer.weight),
               })
             ),
-            name,
+            layer.name,
           );
           running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
           if (solved) yield solved;
-          const { weight: pruned, quantized, report } = await abortable(pruning, signal);
-          solved = { group, name, weight: pruned, quantized, report };
+          const { weight, quantized, report } = await abortable(pruning, signal);
+          solved = { group, name: layer.name, weight, quantized, report };
         }
       } finally {
-        const owned = [lent ?? hessian, validation, targets, heldOutTargets];
+        const owned = [lent ?? hessian, validation, group.hessian, group.validationHessian];
         const free = () => owned.forEach((matrix) => matrix?.destroy());
         const freed = running.then(free, free);
         if (!signal?.aborted) await freed;

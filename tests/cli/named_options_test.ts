@@ -41,8 +41,8 @@ describe("--preset", () => {
   it("leaves out options that do not work with those of the command line", () => {
     const { target, reconstruct } = parse(...CALIBRATION, "--preset", "best", "--bits", "4");
     assert.deepEqual({ target, reconstruct }, { target: "dense", reconstruct: 0 });
-    const other = parse(...CALIBRATION, "--preset", "best", "--server", "http://host");
-    assert.deepEqual([other.target, other.reconstruct], ["none", 5]);
+    const other = parse(...CALIBRATION, "--preset", "best", "--server", "http://host", "--true-sequential");
+    assert.deepEqual([other.target, other.reconstruct], ["dense", 5]);
   });
 
   it("is refused beside a protocol", () => {

@@ -75,20 +75,22 @@ describe("pare prune --plan", () => {
     assert.doesNotMatch(stderr, /warning/);
   });
 
-  it("plans the bytes that a host receives", async () => {
-    await using host = await startHost(["--backend", "cpu"]);
-    const received = async () => {
-      const text = await (await fetch(`${host.url}/metrics`)).text();
-      return Number(/pare_bytes_total\{direction="in"\} (\d+)/.exec(text)?.[1]);
-    };
-    const args = pruneArgs(`${folder}/sent`, "--server", host.url);
-    const { sent } = await pareJson<RunPlan>(...args, "--plan");
-    const before = await received();
-    const { code, stderr } = await runPare(...args);
-    assert.equal(code, 0, stderr);
-    const actual = await received() - before;
-    assert.ok(Math.abs(actual / sent - 1) < 0.01, `${sent} bytes planned, ${actual} received`);
-  });
+  for (const options of [[], ["--samples", "8", "--target", "dense", "--true-sequential"]]) {
+    it(`plans the bytes that a host receives ${options.join(" ")}`, async () => {
+      await using host = await startHost(["--backend", "cpu"]);
+      const received = async () => {
+        const text = await (await fetch(`${host.url}/metrics`)).text();
+        return Number(/pare_bytes_total\{direction="in"\} (\d+)/.exec(text)?.[1]);
+      };
+      const args = pruneArgs(`${folder}/sent-${options.length}`, "--server", host.url, ...options);
+      const { sent } = await pareJson<RunPlan>(...args, "--plan");
+      const before = await received();
+      const { code, stderr } = await runPare(...args);
+      assert.equal(code, 0, stderr);
+      const actual = await received() - before;
+      assert.ok(Math.abs(actual / sent - 1) < 0.01, `${sent} bytes planned, ${actual} received`);
+    });
+  }
 
   it("refuses a key that a host does not accept, and writes nothing", async () => {
     await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: "0".repeat(64) });

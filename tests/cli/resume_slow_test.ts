@@ -76,6 +76,11 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
       ]],
       ["with sparsities that are chosen by the errors of the layers", 3, ["--allocate", "error"]],
       ["with reconstructed blocks", 4, ["--reconstruct", "2"]],
+      ["with targets and blocks that are calibrated group by group", 5, [
+        "--target",
+        "dense",
+        "--true-sequential",
+      ]],
     ] as const
   ) {
     it(`writes the same bytes as an uninterrupted run after it was killed several times, ${what}`, async () => {

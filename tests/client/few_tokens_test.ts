@@ -116,6 +116,14 @@ describe("a layer of 40 columns", () => {
     assert.match(notes[1], /, so its damping is 1\.$/);
   });
 
+  it("cannot choose its step towards a target if no held-out tokens reach it", async () => {
+    const query = { target_step: "auto" } as const,
+      held: HostTensor = { dtype: "F32", shape: [820], data: new Uint8Array(3280) };
+    assert.deepEqual((await prune(40, query, held)).solved, query);
+    assert.deepEqual((await prune(40, query)).solved, { target_step: 0.5 });
+    assert.deepEqual((await prune(0, { target_step: 0.25 })).solved, { target_step: 0.25 });
+  });
+
   it("has the requested damping and a note if no token reaches it", async () => {
     const { solved, notes } = await prune(0, { damping: 0.02 });
     assert.deepEqual(solved, { damping: 0.02 });

@@ -9,12 +9,9 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
-import {
-  calibratedModel,
-  type CalibrationOptions,
-  withStatisticsInHostMemory,
-} from "../../src/prune/calibrated_model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
+import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
@@ -144,6 +141,13 @@ describe("BlockPlan", () => {
     assert.equal(plan.passes(0).join(" "), "observe run observe run observe run observe");
     assert.deepEqual([plan.passes(3), plan.lastBlock, plan.layerCount], [["observe"], 3, 24]);
     assert.equal(linearLayers(spec).length, 24);
+    const targets = new BlockPlan(spec, {
+      hasTargets: true,
+      layers: new Set(["model.decoder.layers.1.fc1.weight"]),
+    });
+    assert.equal(targets.passes(0).join(" "), "run run observe");
+    const trained = new BlockPlan(spec, { hasTargets: true, reconstruct: 1 });
+    assert.equal(trained.passes(2).join(" "), "observe run train run observe run train");
     const nothing = new BlockPlan(spec, { layers: new Set() });
     assert.deepEqual([nothing.passes(0), nothing.lastBlock, nothing.layerCount], [[], -1, 0]);
   });

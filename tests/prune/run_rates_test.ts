@@ -4,7 +4,8 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { linearSpec } from "../../src/model/layer_specs.ts";
 import type { Pass, SizedLayer } from "../../src/prune/block_plan.ts";
-import { RunRates } from "../../src/prune/run/run_rates.ts";
+import type { ModelSpec } from "../../src/model/families/family.ts";
+import { countPassWork, RunRates } from "../../src/prune/run/run_rates.ts";
 
 function layer(name: string, rows: number, cols: number): SizedLayer {
   return { name, block: 0, rows, cols, linear: linearSpec(name, cols, rows) };
@@ -72,5 +73,15 @@ describe("RunRates", () => {
       reconstruction: 0,
     });
     assert.equal(seconds(layer("d", 8, 8))?.layers, 8 * 4); // eight times the flops of the mean layer
+  });
+});
+
+describe("countPassWork()", () => {
+  it("counts products with weights, and the statistics without and with targets", () => {
+    const block = { groups: [[linearSpec("a", 4, 6)], [linearSpec("b", 6, 4)]] };
+    const count = (hasTargets?: boolean) => countPassWork({ block } as unknown as ModelSpec, hasTargets);
+    assert.deepEqual(count(), { run: 96, train: 288, observe: 48 + 16 + 36 });
+    // Two forward passes, and for each group one triangle of H and the whole Σ x_d·x_pᵀ.
+    assert.deepEqual(count(true), { run: 96, train: 288, observe: 2 * 48 + 3 * (16 + 36) });
   });
 });

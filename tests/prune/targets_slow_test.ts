@@ -46,7 +46,7 @@ function joined(
   return Float64Array.from(results.flatMap((result, i) => [...rowsOf(result, i)]));
 }
 
-/** The target of a layer over the tokens of some windows. `pruned` has the dense weights in the layer's block and in later blocks. */
+/** The target of a layer over the tokens of some windows. `pruned` has the dense weights in the layers that are not pruned yet. */
 function expectedTarget(
   dense: OptReference,
   pruned: OptReference,
@@ -101,6 +101,7 @@ eachBackend("calibratedModel with targets", (backend) => {
         validationWindows: heldOut,
       }],
       ["all windows in one batch, and tokens of equal length", { tokenWeightsOf: () => "unit" }],
+      ["one group calibrated after the other", { trueSequential: true }],
     ] as readonly (readonly [string, Partial<CalibrationOptions>])[]
   ) {
     it(`gives the layers the outputs of the dense model as their targets, with ${what}`, async () => {
@@ -111,7 +112,9 @@ eachBackend("calibratedModel with targets", (backend) => {
       const source = calibratedModel(model, backend(), { windows, hasTargets: true, onReplace, ...options });
       let block = 0, compared = 0;
       for await (const group of source.groups()) {
-        if (group.block !== block) { for (const [name, values] of written) pruned.tensors.set(name, values); }
+        if (options.trueSequential || group.block !== block) {
+          for (const [name, values] of written) pruned.tensors.set(name, values);
+        }
         block = group.block;
         const sums = [[group.hessian, windows], [
           group.validationHessian,
@@ -176,49 +179,47 @@ eachBackend("calibratedModel with targets", (backend) => {
     assert.equal(backend().counters.bytesLive, 0);
   });
 
-  it("gives the same statistics after a resumption, also in the middle of a block", () =>
-    withTemporaryFolder(async (folder) => {
-      const hiddenStates = {
-        folder: new HiddenStatesFolder(denoFileSystem, folder),
-        location: "memory",
-      } as const;
-      const replaced = new Map<string, HostTensor>();
-      const onReplace = (name: string, weight: HostTensor) =>
-        Promise.resolve(void replaced.set(name, weight));
-      /** Prunes until `last` is replaced, and returns the targets. */
-      const run = async (last: string | undefined, options: Partial<CalibrationOptions>) => {
-        const targets = new Map<string, Float32Array>();
-        const source = calibratedModel(model, backend(), { windows, hasTargets: true, ...options });
-        for await (const group of source.groups()) {
-          for (const { name, weight } of group.layers) {
-            const target = (group.hessian as TargetStatistics).target(weight);
-            targets.set(name, await readMatrix(backend(), target));
-            target.destroy();
-            await group.replace(name, halved(weight));
+  for (const trueSequential of [false, true]) {
+    it(`gives the same statistics after a resumption, also in the middle of a block, with trueSequential ${trueSequential}`, () =>
+      withTemporaryFolder(async (folder) => {
+        const hiddenStates = {
+          folder: new HiddenStatesFolder(denoFileSystem, folder),
+          location: "memory",
+        } as const;
+        const replaced = new Map<string, HostTensor>();
+        const onReplace = (name: string, weight: HostTensor) =>
+          Promise.resolve(void replaced.set(name, weight));
+        /** Prunes until `last` is replaced, and returns the targets. */
+        const run = async (last: string | undefined, options: Partial<CalibrationOptions>) => {
+          const targets = new Map<string, Float32Array>();
+          const source = calibratedModel(model, backend(), {
+            windows,
+            hasTargets: true,
+            trueSequential,
+            ...options,
+          });
+          for await (const group of source.groups()) {
+            for (const { name, weight } of group.layers) {
+              const target = (group.hessian as TargetStatistics).target(weight);
+              targets.set(name, await readMatrix(backend(), target));
+              target.destroy();
+              await group.replace(name, halved(weight));
+            }
+            if (targets.has(last ?? "")) break;
           }
-          if (targets.has(last ?? "")) break;
-        }
-        assert.equal(backend().counters.bytesLive, 0);
-        return targets;
-      };
-      const whole = await run(undefined, {});
-      await run(`${prefix(2)}self_attn.out_proj.weight`, { hiddenStates, onReplace });
-      assert.equal(await hiddenStates.folder.lastBlock(), 2);
-      const finished = {
-        has: (name: string) => replaced.has(name),
-        read: (name: string) => Promise.resolve(replaced.get(name)!),
-      };
-      const done = replaced.size, rest = await run(undefined, { hiddenStates, onReplace, finished });
-      assert.deepEqual([done, rest.size], [16, 8]);
-      for (const [name, target] of rest) assert.deepEqual(target, whole.get(name), name);
-    }));
-
-  it("refuses what does not work with targets", () => {
-    const open = (options: Partial<CalibrationOptions>) => () =>
-      calibratedModel(model, backend(), { windows, hasTargets: true, ...options });
-    assert.throws(
-      open({ trueSequential: true }),
-      /^RangeError: target dense: does not work with true-sequential/,
-    );
-  });
+          assert.equal(backend().counters.bytesLive, 0);
+          return targets;
+        };
+        const whole = await run(undefined, {});
+        await run(`${prefix(2)}self_attn.out_proj.weight`, { hiddenStates, onReplace });
+        assert.equal(await hiddenStates.folder.lastBlock(), 2);
+        const finished = {
+          has: (name: string) => replaced.has(name),
+          read: (name: string) => Promise.resolve(replaced.get(name)!),
+        };
+        const done = replaced.size, rest = await run(undefined, { hiddenStates, onReplace, finished });
+        assert.deepEqual([done, rest.size], [16, 8]);
+        for (const [name, target] of rest) assert.deepEqual(target, whole.get(name), name);
+      }));
+  }
 });

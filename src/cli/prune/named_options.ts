@@ -46,7 +46,7 @@ export const PRESETS = {
   default: [],
   best: [
     { set: { method: "alps", effort: "best" } },
-    { set: { target: "dense" }, unless: ["server", "trueSequential", "plan"] },
+    { set: { target: "dense" } },
     { set: { reconstruct: 5 }, unless: ["bits", "for"] },
   ],
 } as const satisfies Readonly<Record<string, readonly OptionGroup[]>>;

@@ -6,7 +6,7 @@ import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../model_pruner.ts";
-import { packedStatistics, type PrunedLayer } from "../layer_file.ts";
+import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
@@ -73,13 +73,17 @@ export class PareJobs implements ModelPruner {
     const requests: JobLayerRequest[] = [], groupOf = new Map<string, LayerGroup>();
     const requestOf: RequestOf = (name) => {
       const group = groupOf.get(name)!;
-      const { weight } = group.layers.find((layer) => layer.name === name)!;
-      return { tensors: { weight, ...packedStatistics(group) }, parameters: queryOf(name) };
+      const layer = group.layers.find((layer) => layer.name === name)!;
+      return { tensors: { ...ownTensors(layer), ...packedStatistics(group) }, parameters: queryOf(name) };
     };
     for await (const group of groups) {
-      const layers = group.layers.map(({ name, weight }) => {
-        const { hessian: _, ...parameters } = queryOf(name);
-        return { name, tensors: { weight, ...packedStatistics(group) }, parameters };
+      const layers = group.layers.map((layer) => {
+        const { hessian: _, ...parameters } = queryOf(layer.name);
+        return {
+          name: layer.name,
+          tensors: { ...ownTensors(layer), ...packedStatistics(group) },
+          parameters,
+        };
       });
       requests.push(...await uploadLayers(this.#uploads, layers, signal));
       for (const { name } of layers) groupOf.set(name, group);

@@ -34,6 +34,12 @@ export interface AccumulatorOptions {
   readonly overwrite?: boolean;
 }
 
+/** The residual stream before a layer adds its outputs, (rows, outFeatures) f32, and the factor of the outputs. */
+export interface Residual {
+  readonly stream: DeviceBuffer;
+  readonly scale: number;
+}
+
 /** Added to the mean square of an input before the division, so that an input of zeros stays 0. */
 export const LEAST_SQUARE = 1e-30;
 
@@ -42,7 +48,8 @@ export class HessianAccumulator {
   /** The order of H, which is the number of features of the input. */
   readonly size: number;
   readonly tokenWeights: TokenWeights;
-  readonly #backend: Backend;
+  /** The device of H. */
+  readonly backend: Backend;
   readonly #upper: Owned<TiledMatrix>;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
   #isUndefined = true;
@@ -63,7 +70,7 @@ export class HessianAccumulator {
   ) {
     this.size = size;
     this.tokenWeights = tokenWeights;
-    this.#backend = backend;
+    this.backend = backend;
     const upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
     this.#upper = new Owned(upper);
     if (!overwrite) this.#clearIfUndefined();
@@ -76,55 +83,69 @@ export class HessianAccumulator {
 
   /**
    * Queues H += Σ w·x·xᵀ on the device, where x runs over the rows of X, which is f32 with shape (rows, size).
+   * @param _residual only `TargetStatistics` uses it
    * @throws {OutOfDeviceMemoryError} if the weighted copy of X does not fit
    */
-  add(x: DeviceBuffer, rows: number): void {
+  add(x: DeviceBuffer, rows: number, _residual?: Residual): void {
     this.#tokens += rows;
     const weighted = this.weightedInputs(x, rows);
     this.#addAll(weighted ?? x, rows);
     weighted?.destroy();
   }
 
+  /** Does nothing, because only `TargetStatistics` depends on the dense model. */
+  addDense(_x: DeviceBuffer, _rows: number, _residual?: Residual): void {}
+
+  /** Returns undefined, because only `TargetStatistics` has targets. */
+  target(_weight: HostTensor): TiledMatrix | undefined {
+    return undefined;
+  }
+
   /** Queues the computation of √w·x. The caller must destroy the result. Returns undefined if all weights are 1. */
   protected weightedInputs(x: DeviceBuffer, rows: number): DeviceBuffer | undefined {
     if (this.tokenWeights === "none") return undefined;
-    const weight = this.#backend.createBuffer("ones", 4 * this.size);
-    const y = this.#backend.createBuffer("weighted inputs", 4 * rows * this.size);
-    this.#backend.write(weight, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
-    this.#backend.dispatch(rmsNorm, { x, weight, y }, { rows, cols: this.size, eps: LEAST_SQUARE });
+    const weight = this.backend.createBuffer("ones", 4 * this.size);
+    const y = this.backend.createBuffer("weighted inputs", 4 * rows * this.size);
+    this.backend.write(weight, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
+    this.backend.dispatch(rmsNorm, { x, weight, y }, { rows, cols: this.size, eps: LEAST_SQUARE });
     weight.destroy();
     return y;
   }
 
   #addAll(x: DeviceBuffer, rows: number): void {
     // On software adapters (GPU interfaces that are emulated on the CPU), one dispatch must not sum over more than MAX_SOFTWARE_K rows.
-    const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
+    const step = this.backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
   }
 
   /** Queues H = I. */
   setIdentity(): void {
-    const diagonal = this.#backend.createBuffer("diagonal", 4 * this.size);
-    this.#backend.write(diagonal, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
-    for (const { buffer: tile, rows: count, ld, row0: first, col0 } of this.#upper.value.tiles()) {
-      this.#backend.clear(tile);
-      if (first === col0) this.#backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
+    this.fillIdentity(this.#upper.value);
+    this.#isUndefined = false;
+  }
+
+  /** Queues M = I for a matrix M of the order of H. */
+  protected fillIdentity(matrix: TiledMatrix): void {
+    const diagonal = this.backend.createBuffer("diagonal", 4 * this.size);
+    this.backend.write(diagonal, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
+    for (const { buffer: tile, rows: count, ld, row0: first, col0 } of matrix.tiles()) {
+      this.backend.clear(tile);
+      if (first === col0) this.backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
     }
     diagonal.destroy();
-    this.#isUndefined = false;
   }
 
   /** Sets H to 0, unless it was cleared or added to before. */
   #clearIfUndefined(): void {
     if (!this.#isUndefined) return;
-    for (const tile of this.#upper.value.tiles()) this.#backend.clear(tile.buffer);
+    for (const tile of this.#upper.value.tiles()) this.backend.clear(tile.buffer);
     this.#isUndefined = false;
   }
 
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
     const offset = row0 * this.size;
     for (const tile of this.#upper.value.tiles()) {
-      this.#backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
+      this.backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
         m: tile.rows,
         n: tile.cols,
         k: rows,
@@ -151,10 +172,10 @@ export class HessianAccumulator {
     const packed = new Float32Array((this.size * (this.size + 1)) / 2);
     for (const tile of this.#upper.value.tiles()) {
       const rowBytes = tile.ld * 4;
-      const step = Math.max(1, Math.floor(READ_BYTES[this.#backend.kind] / rowBytes));
+      const step = Math.max(1, Math.floor(READ_BYTES[this.backend.kind] / rowBytes));
       for (let row = 0; row < tile.rows; row += step) {
         const rows = Math.min(step, tile.rows - row);
-        const bytes = await this.#backend.read(tile.buffer, row * rowBytes, rows * rowBytes);
+        const bytes = await this.backend.read(tile.buffer, row * rowBytes, rows * rowBytes);
         packRows(new Float32Array(bytes.buffer), tile, row, rows, this.size, packed);
         freeArray(bytes);
       }

@@ -18,7 +18,7 @@ import { gemmNN, MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { HessianAccumulator, LEAST_SQUARE, type TokenWeights } from "./hessian.ts";
+import { HessianAccumulator, LEAST_SQUARE, type Residual, type TokenWeights } from "./hessian.ts";
 
 /** The layer whose statistics are added up, or the first of several with one input. */
 interface ObservedLayer {
@@ -27,44 +27,27 @@ interface ObservedLayer {
   readonly outFeatures: number;
 }
 
-/** The residual stream before the layer adds its outputs, (rows, outFeatures) f32, and the factor of the outputs. */
-interface Residual {
-  readonly stream: DeviceBuffer;
-  readonly scale: number;
-}
-
 /** H = Σ w·x_p·x_pᵀ, and the moments of which targets are made, in device memory. x_p alone decides the weights w of its token. */
 export class TargetStatistics extends HessianAccumulator {
-  readonly #backend: Backend;
   readonly #layer: ObservedLayer;
-  readonly #maxRows: number;
   /** Σ x_d·x_pᵀ. */
   readonly #cross: TiledMatrix;
   /** Σ (r_d − r_p)/s·x_pᵀ. Undefined until a residual stream was observed. */
   #residual?: Owned<TiledMatrix>;
-  /** x_d and r_d of the current batch. */
-  #denseInput?: DeviceBuffer;
-  #denseStream?: DeviceBuffer;
+  /** Copies of x_p and r_p, from `add` to `addDense`. */
+  #input?: DeviceBuffer;
+  #stream?: DeviceBuffer;
 
   /**
    * Allocates the sums, which are 0.
-   * @param maxRows the largest number of rows of a batch
    * @param edge the edge of the tiles in elements. By default, {@link TiledMatrix} chooses it
    * @param tokenWeights the kind of the weights w
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  constructor(
-    backend: Backend,
-    layer: ObservedLayer,
-    maxRows: number,
-    readonly edge?: number,
-    tokenWeights?: TokenWeights,
-  ) {
+  constructor(backend: Backend, layer: ObservedLayer, readonly edge?: number, tokenWeights?: TokenWeights) {
     const { name, inFeatures } = layer;
     super(backend, `hessian ${name}`, inFeatures, edge, { tokenWeights });
-    this.#backend = backend;
     this.#layer = layer;
-    this.#maxRows = maxRows;
     try {
       this.#cross = this.#zeros(`cross moments ${name}`, inFeatures);
     } catch (error) {
@@ -74,70 +57,71 @@ export class TargetStatistics extends HessianAccumulator {
   }
 
   #zeros(label: string, rows: number): TiledMatrix {
-    const matrix = new TiledMatrix(this.#backend, { label, rows, cols: this.size, edge: this.edge });
-    for (const { buffer } of matrix.tiles()) this.#backend.clear(buffer);
+    const matrix = new TiledMatrix(this.backend, { label, rows, cols: this.size, edge: this.edge });
+    for (const { buffer } of matrix.tiles()) this.backend.clear(buffer);
     return matrix;
   }
 
-  /** Queues copies of x_d, (rows, inFeatures) f32, and of r_d, which `addMoments` uses for the same tokens. */
-  keepDense(x: DeviceBuffer, rows: number, residual?: Residual): void {
-    const { inFeatures, outFeatures } = this.#layer, backend = this.#backend;
-    const buffer = (label: string, columns: number) =>
-      backend.createBuffer(label, 4 * this.#maxRows * columns);
-    this.#denseInput ??= buffer("dense inputs", inFeatures);
-    backend.copy(x, 0, this.#denseInput, 0, 4 * rows * inFeatures);
-    if (!residual) return;
-    this.#denseStream ??= buffer("dense stream", outFeatures);
-    backend.copy(residual.stream, 0, this.#denseStream, 0, 4 * rows * outFeatures);
+  /** Queues the addition of x_p, (rows, inFeatures) f32, to H, and copies of x_p and r_p, which `addDense` uses for the same tokens. */
+  override add(x: DeviceBuffer, rows: number, residual?: Residual): void {
+    super.add(x, rows);
+    this.#freeCopies();
+    this.#input = this.#copy("inputs of a target", x, rows * this.size);
+    if (residual) {
+      this.#stream = this.#copy("stream of a target", residual.stream, rows * this.#layer.outFeatures);
+    }
   }
 
-  /**
-   * Queues the addition of the moments of x_p, (rows, inFeatures) f32, and of r_p. `keepDense` was called before for the same tokens.
-   * `add` adds x_p to H.
-   */
-  addMoments(x: DeviceBuffer, rows: number, residual?: Residual): void {
-    if (!this.#denseInput) throw new TypeError(`target of ${this.#layer.name}: has no dense inputs`);
-    const weighted = this.weightedInputs(x, rows);
-    if (weighted) this.#weigh(x, rows, this.#denseInput, this.size);
-    this.#addProduct(this.#denseInput, weighted ?? x, rows, this.#cross, 1);
-    if (residual && this.#denseStream) this.#addResidual(x, weighted, rows, residual, this.#denseStream);
+  #copy(label: string, source: DeviceBuffer, count: number): DeviceBuffer {
+    const copy = this.backend.createBuffer(label, 4 * count);
+    this.backend.copy(source, 0, copy, 0, 4 * count);
+    return copy;
+  }
+
+  /** Queues the addition of the moments of x_d, (rows, inFeatures) f32, and of r_d. `add` was called before for the same tokens. */
+  override addDense(x: DeviceBuffer, rows: number, residual?: Residual): void {
+    const input = this.#input;
+    if (!input) {
+      throw new TypeError(`target of ${this.#layer.name}: has no inputs of the pruned model`);
+    }
+    const weighted = this.weightedInputs(input, rows);
+    // Only one factor of the products has weights, so they are w instead of √w.
+    if (weighted) this.#weigh(input, rows, weighted);
+    this.#addProduct(x, weighted ?? input, rows, this.#cross, 1);
+    if (residual && this.#stream) this.#addResidual(this.#stream, residual, weighted ?? input, rows);
     weighted?.destroy();
+    this.#freeCopies();
   }
 
-  /** @param stream r_d, which is overwritten */
+  /** @param stream r_p, which is overwritten */
   #addResidual(
-    x: DeviceBuffer,
-    weighted: DeviceBuffer | undefined,
-    rows: number,
-    residual: Residual,
     stream: DeviceBuffer,
+    { stream: dense, scale }: Residual,
+    weighted: DeviceBuffer,
+    rows: number,
   ): void {
-    const { name, outFeatures } = this.#layer, backend = this.#backend;
+    const { name, outFeatures } = this.#layer, backend = this.backend;
     this.#residual ??= new Owned(this.#zeros(`residual moments ${name}`, outFeatures));
     const none = backend.createBuffer("unused", 4);
     const params = { rows, cols: outFeatures, offset: 0, has_index: 0, scale: -1 };
-    backend.dispatch(
-      addRows,
-      { x: residual.stream, index: none, factors: none, y: stream },
-      params,
-    );
+    backend.dispatch(addRows, { x: dense, index: none, factors: none, y: stream }, params);
     none.destroy();
-    if (weighted) this.#weigh(x, rows, stream, outFeatures);
-    this.#addProduct(stream, weighted ?? x, rows, this.#residual.value, 1 / residual.scale);
+    // The stream is now r_p − r_d.
+    this.#addProduct(stream, weighted, rows, this.#residual.value, -1 / scale);
   }
 
-  /** Queues Y ← √w·Y for Y, (rows, columns). */
-  #weigh(x: DeviceBuffer, rows: number, y: DeviceBuffer, columns: number): void {
-    const params = { rows, cols: this.size, y_cols: columns, eps: LEAST_SQUARE };
-    this.#backend.dispatch(divideByRms, { x, y }, params);
+  /** Queues Y ← √w·Y for Y, (rows, inFeatures). */
+  #weigh(x: DeviceBuffer, rows: number, y: DeviceBuffer): void {
+    const params = { rows, cols: this.size, y_cols: this.size, eps: LEAST_SQUARE };
+    this.backend.dispatch(divideByRms, { x, y }, params);
   }
 
   /** Queues C += alpha·Aᵀ·B for A, (rows, C's rows), and B, (rows, C's columns). */
   #addProduct(a: DeviceBuffer, b: DeviceBuffer, rows: number, c: TiledMatrix, alpha: number): void {
-    const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
+    const step = this.backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row = 0; row < rows; row += step) {
       for (const tile of c.tiles()) {
-        this.#backend.dispatch(productTN, { a, b, c: tile.buffer }, {
+        this.backend.dispatch(productTN, { a, b, c: tile.buffer }, {
           m: tile.rows,
           n: tile.cols,
           k: Math.min(step, rows - row),
@@ -155,11 +139,16 @@ export class TargetStatistics extends HessianAccumulator {
     }
   }
 
-  /** Frees the copies that `keepDense` made. Idempotent. */
-  freeDense(): void {
-    this.#denseInput?.destroy();
-    this.#denseStream?.destroy();
-    this.#denseInput = this.#denseStream = undefined;
+  #freeCopies(): void {
+    this.#input?.destroy();
+    this.#stream?.destroy();
+    this.#input = this.#stream = undefined;
+  }
+
+  /** Queues H = I and T = W, so that nothing moves the weights of the layers. */
+  override setIdentity(): void {
+    super.setIdentity();
+    this.fillIdentity(this.#cross);
   }
 
   /**
@@ -168,8 +157,8 @@ export class TargetStatistics extends HessianAccumulator {
    * @returns T, (outFeatures, inFeatures) f32. The caller must destroy it
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  target({ dtype, shape: [rows, cols], data }: HostTensor): TiledMatrix {
-    const backend = this.#backend;
+  override target({ dtype, shape: [rows, cols], data }: HostTensor): TiledMatrix {
+    const backend = this.backend;
     const label = `target ${this.#layer.name}`, beta = this.#residual ? 1 : 0;
     const target = this.#residual?.take() ?? new TiledMatrix(backend, { label, rows, cols, edge: this.edge });
     try {
@@ -196,13 +185,13 @@ export class TargetStatistics extends HessianAccumulator {
       const { buffer: b, rows: depth, row0, ld: ldb } = this.#cross.tile(k, j);
       const offsets = { a_offset: row0, lda: this.size, b_offset: 0, ldb, c_offset: 0, ldc };
       const sizes = { m, n, k: depth, alpha: 1, beta: k > 0 ? 1 : beta, upper: 0 };
-      this.#backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
+      this.backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
     }
   }
 
   override destroy(): void {
     super.destroy();
-    this.freeDense();
+    this.#freeCopies();
     this.#cross.destroy();
     this.#residual?.destroy();
   }

@@ -9,6 +9,7 @@ import type { DeviceWeights } from "../device_weights.ts";
 import type { LinearGroup } from "../layer_specs.ts";
 import type { ForwardWorkspace } from "../forward_workspace.ts";
 import type { KeyValueCache } from "./key_value_cache.ts";
+import type { Routes } from "./routing.ts";
 import type { Tape } from "./tape.ts";
 
 /** An element-wise function that is applied to the outputs of a linear layer. */
@@ -53,6 +54,10 @@ export interface BlockPass {
   readonly observeInput?: InputObserver;
   /** Groups that are not computed, because their outputs are not used. Their inputs are still passed to `observeInput`. */
   readonly skippedGroups?: readonly LinearGroup[];
+  /** Receives the routes of a mixture of experts, before its experts are queued. */
+  readonly observeRoutes?: (routes: Routes) => void;
+  /** The routes of a mixture of experts. By default, its router chooses them. */
+  readonly routes?: Routes;
   /** Records the pass, so that gradients can be computed. The workspace is then that of the tape, and there is no cache. */
   readonly tape?: Tape;
 }

@@ -1,6 +1,7 @@
 /**
  * Chooses the sparsity of each layer by the errors that the solver makes at several sparsities, called levels, with the statistics of the
- * dense model. The server factors the Hessian of a group of layers only once, so most of the time goes into solving.
+ * dense model. If windows are held out, these are the errors on them. The server factors the Hessian of a group of layers only once, so most
+ * of the time goes into solving.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -26,7 +27,7 @@ const LARGEST_STEP = 0.025;
  * @throws the errors of `calibratedModel` and of `ModelPruner.pruneModel`
  */
 export async function allocateByError(task: AllocationTask): Promise<WantedSparsities> {
-  const { layers, sparsity } = task;
+  const { layers, sparsity, validationWindows = [] } = task;
   const step = Math.min(LARGEST_STEP, sparsity / REACH, (1 - sparsity) / (REACH + 1));
   const levels = Array.from({ length: 2 * REACH + 1 }, (_, i) => i - REACH);
   const errors = await measureErrors(task, new Map(levels.map((level) => [level, sparsity + level * step])));
@@ -49,21 +50,24 @@ export async function allocateByError(task: AllocationTask): Promise<WantedSpars
         after.toPrecision(4)
       }, instead of ${
         before.toPrecision(4)
-      } with one sparsity for all layers. Both errors were measured with the statistics of the dense model.`,
+      } with one sparsity for all layers. Both errors were measured with the statistics of the dense model${
+        validationWindows.length > 0 ? " on held-out windows" : ""
+      }.`,
     ],
   };
 }
 
 /**
- * Returns the relative errors of every layer at every level, by `levelName`. An error is null if the solver does not report it.
+ * Returns the relative errors of every layer at every level, by `levelName`. They are those on the held-out windows, unless no token of these
+ * reached the layer. An error is null if the solver does not report it.
  * @param sparsities maps each level to its sparsity
  */
 async function measureErrors(
   task: AllocationTask,
   sparsities: ReadonlyMap<number, number>,
 ): Promise<Map<string, number | null>> {
-  const { model, layers, queryOf, tokenWeightsOf, windows, backend, pruner, hiddenStates, progress, signal } =
-    task;
+  const { model, layers, queryOf, tokenWeightsOf, windows, validationWindows } = task;
+  const { backend, pruner, hiddenStates, progress, signal } = task;
   const queries = new Map<string, LayerQuery>(
     layers.flatMap(({ name }) =>
       [...sparsities].map((
@@ -74,6 +78,7 @@ async function measureErrors(
   const names = new Set(layers.map(({ name }) => name));
   const dense = calibratedModel(model, backend, {
     windows,
+    validationWindows,
     layers: names,
     hiddenStates,
     signal,
@@ -83,7 +88,8 @@ async function measureErrors(
   const errors = new Map<string, number | null>();
   for await (const event of pruner.pruneModel(source, (name) => queries.get(name)!, { signal })) {
     if (event.type !== "layer") continue;
-    errors.set(event.name, event.report.relative_error);
+    const { validation_error = event.report.relative_error } = event.report;
+    errors.set(event.name, validation_error);
     progress?.(event.done, source.layerCount);
   }
   return errors;
@@ -91,8 +97,7 @@ async function measureErrors(
 
 /**
  * Returns the parameters for solving a layer at one level. The slower methods are replaced by the default method, because they take many
- * times as long and their errors grow with the sparsity in nearly the same way. No windows are held out here, so `auto` becomes the default
- * damping.
+ * times as long and their errors grow with the sparsity in nearly the same way. For the same reason, `auto` becomes the default damping.
  */
 function levelQuery({ method, blocksize, damping }: LayerQuery, sparsity: number): LayerQuery {
   const isCheap = method && METHODS[method].keepsWeights;

@@ -29,6 +29,8 @@ export interface AllocationTask {
   readonly tokenWeightsOf?: TokenWeightsOf;
   /** Token ids of the calibration windows. */
   readonly windows: readonly Uint32Array[];
+  /** Token ids of the held-out windows. If there are some, the allocation `error` compares the errors on them. @default [] */
+  readonly validationWindows?: readonly Uint32Array[];
   readonly backend: Backend;
   /** Solves layers. Only the allocation `error` uses it. */
   readonly pruner: CalibratedPruner;

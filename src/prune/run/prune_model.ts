@@ -70,7 +70,7 @@ function withTargetStep(job: WeighedJob): WeighedJob {
 }
 
 function allocationOf(
-  { model, windows, activations = "auto", queryOf: given, tokenWeightsOf, allocation }: WeighedJob,
+  { activations = "auto", queryOf: given, allocation, ...job }: WeighedJob,
   { backend, pruner, signal, onAllocationStep: progress }: PruneServices,
   open: OpenDestination,
 ): Promise<Allocation> {
@@ -79,7 +79,9 @@ function allocationOf(
     const { target_step: _step, ...query } = given(name);
     return query;
   };
-  const task = { ...allocation!, model, queryOf, tokenWeightsOf, windows, backend, pruner, signal, progress };
+  const { model, tokenWeightsOf, windows, validationWindows } = job;
+  const input = { model, queryOf, tokenWeightsOf, windows, validationWindows };
+  const task = { ...allocation!, ...input, backend, pruner, signal, progress };
   const choose = (folder?: HiddenStatesFolder) =>
     allocate(allocation!.name, { ...task, hiddenStates: folder && { folder, location: activations } });
   return open.allocation?.(choose) ?? choose();

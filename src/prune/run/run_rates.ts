@@ -152,15 +152,17 @@ function stepSeconds({ first, later }: StepRates, step: "first" | "later"): numb
 
 /**
  * Counts the flops per token of each kind of pass, without attention. An observing pass leaves out the last group of layers, and adds
- * one triangle of the statistics of each group. An epoch adds two products to each product of the forward pass, for the gradients of its
- * inputs and of its weights.
+ * one triangle of the statistics of each group. With targets, it runs through two blocks, and also adds the moments of the inputs of both,
+ * which have no symmetry. An epoch adds two products to each product of the forward pass, for the gradients of its inputs and of its weights.
  */
-export function countPassWork({ block: { groups } }: ModelSpec): Record<Pass, number> {
+export function countPassWork({ block: { groups } }: ModelSpec, hasTargets = false): Record<Pass, number> {
   const products = (some: readonly LinearGroup[]) =>
     some.flat().reduce((sum, { inFeatures, outFeatures }) => sum + 2 * inFeatures * outFeatures, 0);
   const statistics = groups.reduce((sum, [{ inFeatures }]) => sum + inFeatures ** 2, 0);
   const run = products(groups);
-  return { run, train: 3 * run, observe: run - products(stagesOf(groups).at(-1) ?? []) + statistics };
+  const observed = run - products(stagesOf(groups).at(-1) ?? []);
+  const observe = hasTargets ? 2 * observed + 3 * statistics : observed + statistics;
+  return { run, train: 3 * run, observe };
 }
 
 /** A mean of numbers. `value` is undefined if there are none. */

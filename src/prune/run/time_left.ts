@@ -18,8 +18,9 @@ export class TimeLeft {
   /** @param finished the layers that an earlier process has pruned */
   constructor(job: PruneJob, finished: NameSet) {
     this.#job = job;
-    this.#rates = new RunRates((name) => job.queryOf(name), countPassWork(job.model.spec));
-    this.#passes = new BlockPlan(job.model.spec, { ...job, finished }).passes(0);
+    const hasTargets = job.target === "dense";
+    this.#rates = new RunRates((name) => job.queryOf(name), countPassWork(job.model.spec, hasTargets));
+    this.#passes = new BlockPlan(job.model.spec, { ...job, hasTargets, finished }).passes(0);
     const pending = linearLayers(job.model.spec)
       .filter(({ name }) => (job.layers?.has(name) ?? true) && !finished.has(name));
     this.#pending = new Map(pending.map((layer) => [layer.name, layer]));

@@ -12,9 +12,12 @@ import { PareJobs, type PareJobsOptions } from "../../../src/client/jobs/pare_jo
 import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
 import type { JobState } from "../../../src/protocol/job_state.ts";
 import type { LayerState } from "../../../src/protocol/messages.ts";
+import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { answerOf, f32, report } from "../fake_host.ts";
 
 const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
+/** The target of the layer k. The other layers have none. */
+const TARGET = f32([2, 3], [6, 5, 4, 3, 2, 1]);
 const RESULT_BYTES = answerOf(WEIGHT);
 const RESULT = await digestOfBytes(RESULT_BYTES);
 
@@ -109,7 +112,7 @@ function model(): ModelSource & { readonly replaced: string[] } {
     {
       block,
       hessian: HESSIAN,
-      layers: names.map((name) => ({ name, weight: WEIGHT })),
+      layers: names.map((name) => ({ name, weight: WEIGHT, ...name === "k" && { target: TARGET } })),
       hasMoreInRound,
       replace,
     }
@@ -142,7 +145,7 @@ async function prune(
 }
 
 describe("PareJobs.pruneModel", () => {
-  it("submits one job per round, names shared statistics by one digest, and computes the job's key from its layers", async () => {
+  it("submits one job per round, names shared statistics by one digest, sends targets with their layers, and computes the job's key from its layers", async () => {
     const edge = new FakeEdge(() => "done");
     assert.deepEqual(await prune(edge), ["q", "k", "fc", "out"]);
     const [first, second] = edge.bodies.map(({ layers }) => layers);
@@ -150,6 +153,8 @@ describe("PareJobs.pruneModel", () => {
       "out",
     ]]);
     assert.equal(first[0].hessian, first[1].hessian);
+    assert.equal(first[0].weight, await digestOfBytes(encode({ weight: WEIGHT })));
+    assert.equal(first[1].weight, await digestOfBytes(encode({ weight: WEIGHT, target: TARGET })));
     assert.deepEqual(first[0].parameters, { sparsity: 0.5 });
     const again = new FakeEdge(() => "done");
     await prune(again);

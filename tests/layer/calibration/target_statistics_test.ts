@@ -41,7 +41,7 @@ eachBackend("TargetStatistics", (backend) => {
         data: floatsToBytes(values, "F32"),
       } as const;
       const layer = { name: "fc", inFeatures, outFeatures };
-      const statistics = new TargetStatistics(backend(), layer, Math.max(...batches), edge, tokenWeights);
+      const statistics = new TargetStatistics(backend(), layer, edge, tokenWeights);
       let row = 0;
       for (const count of batches) {
         const part = (x: Float32Array, cols: number) =>
@@ -53,9 +53,8 @@ eachBackend("TargetStatistics", (backend) => {
           part(rp, outFeatures),
         ];
         const [dense, pruned, denseStream, prunedStream] = parts;
-        statistics.keepDense(dense, count, hasStream ? { stream: denseStream, scale } : undefined);
-        statistics.add(pruned, count);
-        statistics.addMoments(pruned, count, hasStream ? { stream: prunedStream, scale } : undefined);
+        statistics.add(pruned, count, hasStream ? { stream: prunedStream, scale } : undefined);
+        statistics.addDense(dense, count, hasStream ? { stream: denseStream, scale } : undefined);
         for (const buffer of parts) buffer.destroy();
         row += count;
       }
@@ -90,10 +89,10 @@ eachBackend("TargetStatistics", (backend) => {
   it("sums over more tokens than one dispatch on a software adapter may", async () => {
     const rows = MAX_SOFTWARE_K + 5,
       fill = (value: number) => upload(backend(), new Float32Array(rows).fill(value));
-    const statistics = new TargetStatistics(backend(), { name: "fc", inFeatures: 1, outFeatures: 1 }, rows);
+    const statistics = new TargetStatistics(backend(), { name: "fc", inFeatures: 1, outFeatures: 1 });
     const [xd, xp, rd, rp] = [3, 2, 7, 4].map(fill);
-    statistics.keepDense(xd, rows, { stream: rd, scale: 1 });
-    statistics.addMoments(xp, rows, { stream: rp, scale: 1 });
+    statistics.add(xp, rows, { stream: rp, scale: 1 });
+    statistics.addDense(xd, rows, { stream: rd, scale: 1 });
     const target = statistics.target({
       dtype: "F32",
       shape: [1, 1],
@@ -103,12 +102,29 @@ eachBackend("TargetStatistics", (backend) => {
     for (const owner of [statistics, target, xd, xp, rd, rp]) owner.destroy();
   });
 
+  it("takes the weights themselves as the target if H is the identity", async () => {
+    const statistics = new TargetStatistics(backend(), { name: "fc", inFeatures: 19, outFeatures: 9 }, 8);
+    statistics.setIdentity();
+    const weight = { dtype: "F32", shape: [9, 19], data: floatsToBytes(normals(9 * 19, 1), "F32") } as const;
+    const target = statistics.target(weight);
+    assert.deepEqual(await readMatrix(backend(), target), asFloat32(weight.data));
+    target.destroy();
+    const packed = asFloat32((await statistics.packedUpper()).data);
+    assert.equal(packed.filter((value) => value === 1).length, 19);
+    statistics.destroy();
+    assert.equal(backend().counters.bytesLive, 0);
+  });
+
   it("frees what it has taken, also if the target is never computed", () => {
-    const statistics = new TargetStatistics(backend(), { name: "fc", inFeatures: 3, outFeatures: 2 }, 4);
+    const statistics = new TargetStatistics(backend(), { name: "fc", inFeatures: 3, outFeatures: 2 });
     const x = upload(backend(), normals(12, 1)), stream = upload(backend(), normals(8, 2));
-    assert.throws(() => statistics.addMoments(x, 4), /^TypeError: target of fc: has no dense inputs/);
-    statistics.keepDense(x, 4, { stream, scale: 1 });
-    statistics.addMoments(x, 4, { stream, scale: 1 });
+    assert.throws(
+      () => statistics.addDense(x, 4),
+      /^TypeError: target of fc: has no inputs of the pruned model/,
+    );
+    statistics.add(x, 4, { stream, scale: 1 });
+    statistics.addDense(x, 4, { stream, scale: 1 });
+    statistics.add(x, 4, { stream, scale: 1 });
     for (const owner of [statistics, x, stream]) owner.destroy();
     assert.equal(backend().counters.bytesLive, 0);
   });

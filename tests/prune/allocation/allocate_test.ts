@@ -6,12 +6,14 @@ import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
 import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import type { QueryOf } from "../../../src/client/model_pruner.ts";
+import type { Report } from "../../../src/protocol/messages.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
 import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";
 import { inputNorms } from "../../../src/prune/input_norms.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
+import type { CalibratedPruner } from "../../../src/prune/device_pruner.ts";
 import { forwardOpt, readOptReference } from "../../reference/opt_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../../support/opt_sotu.ts";
@@ -85,6 +87,35 @@ describe("allocations for the test model opt-sotu", () => {
     assert.ok(Number(after) < Number(before), note);
     const again = await allocate("error", task());
     assert.equal(again.notes[0], note);
+  });
+
+  it("by error compare the errors on the held-out windows if there are some", async () => {
+    // Of the layers with more columns than rows, only the errors on held-out windows grow.
+    const pruner: CalibratedPruner = {
+      async *pruneModel(source, query) {
+        for await (const { block, layers, validationHessian, replace } of source.groups()) {
+          for (const { name, weight } of layers) {
+            const { sparsity = 0 } = (query as QueryOf)(name), isWide = weight.shape[1] > weight.shape[0];
+            const relative_error = isWide ? 0 : sparsity, validation_error = isWide ? sparsity : 0;
+            const report = { relative_error, ...validationHessian && { validation_error } } as Report;
+            await replace(name, weight);
+            yield { type: "layer", name, block, done: 1, report };
+          }
+        }
+      },
+    };
+    for (const validationWindows of [[], [windows[2]]]) {
+      const isHeldOut = validationWindows.length > 0;
+      const chosen = await allocate(
+        "error",
+        task({ windows: windows.slice(0, 2), validationWindows, pruner }),
+      );
+      for (const [name, sparsity] of Object.entries(chosen.sparsities)) {
+        if (name.endsWith("fc2.weight")) assert.equal(sparsity < 0.5, isHeldOut, `${name} ${sparsity}`);
+      }
+      assert.equal(chosen.notes[0].endsWith("on held-out windows."), isHeldOut, chosen.notes[0]);
+    }
+    assert.equal(host.backend.counters.bytesLive, 0);
   });
 
   it("reject an n:m pattern, and name the layer", async () => {

@@ -138,6 +138,26 @@ def test_a_stopped_run_with_options_continues_with_its_journal(options: Any, tmp
         run(tiny_model("opt"), journal=tmp_path)
 
 
+def test_the_allocation_by_error_compares_the_errors_on_held_out_batches() -> None:
+    class Ranking(LocalClient):
+        """Reports errors of wide layers on held-out batches, and errors of the other layers without any."""
+
+        def prune_layer(self, weight: torch.Tensor, **query: Any) -> Any:
+            solved = super().prune_layer(weight, **query)
+            is_wide = weight.shape[1] > weight.shape[0]
+            solved.report["relative_error"] = 0.0 if is_wide else query["sparsity"]
+            if self.validation[-1] is not None:
+                solved.report["validation_error"] = query["sparsity"] if is_wide else 0.0
+            return solved
+
+    for validation in (0, token_batches(1, seed=2)):
+        report = run(tiny_model("opt"), Ranking(), allocate="error", validation=validation)
+        allocation = report.facts.allocation
+        wide = {s < 0.5 for name, s in allocation["sparsities"].items() if name.endswith("fc2.weight")}
+        assert wide == {validation != 0}
+        assert allocation["notes"][0].endswith(" on held-out batches.") == (validation != 0)
+
+
 def test_an_allocation_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(ValueError, match="allocate: must be uniform, owl or error, got 'best'"):
         run(tiny_model("opt"), allocate="best")

@@ -66,7 +66,7 @@ export async function planRun(
   const samples = countWindows(job);
   const started = performance.now();
   const layers = linearLayers(spec).filter(({ name }) => job.layers.has(name));
-  const plan = new BlockPlan(spec, job);
+  const plan = new BlockPlan(spec, { ...job, hasTargets: job.target === "dense" });
   const forward = planForward(backend, spec, samples, seqlen, {
     location: job.activations,
     boundary: job.windows.length,
@@ -78,7 +78,7 @@ export async function planRun(
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,
     allocation: allocation
-      ? rates.secondsOf({ passes: passes.filter((pass) => pass === "run"), batches, layers: [] })!.calibration
+      ? rates.secondsOf({ passes: Array(plan.lastBlock).fill("run"), batches, layers: [] })!.calibration
       : 0,
     ...rates.secondsOf({ passes, batches, layers })!, // a rehearsal solves at least one layer
     write: disk.output * await copySecondsPerByte(job),
@@ -114,17 +114,20 @@ export async function planRun(
 
 /** Counts the bytes that are sent to hosts at most. */
 function countSentBytes(
-  { checkpoint, validationWindows = [] }: FolderJob,
+  { checkpoint, validationWindows = [], target }: FolderJob,
   plan: BlockPlan,
   hosts: number,
 ): number {
+  const sums = validationWindows.length > 0 ? 2 : 1, targets = target === "dense" ? sums : 0;
   let bytes = 0;
   for (let block = 0; block <= plan.lastBlock; block++) {
     for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {
       const weights = layers.map(({ name, linear }) =>
-        BYTES_PER_ELEMENT[checkpoint.info(name).dtype] * linear.inFeatures * linear.outFeatures
+        (BYTES_PER_ELEMENT[checkpoint.info(name).dtype] + BYTES_PER_ELEMENT.F32 * targets) *
+        linear.inFeatures *
+        linear.outFeatures
       );
-      bytes += countRequestBytes(weights, inFeatures, hosts, validationWindows.length > 0 ? 2 : 1);
+      bytes += countRequestBytes(weights, inFeatures, hosts, sums);
     }
   }
   return bytes;

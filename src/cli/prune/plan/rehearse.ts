@@ -29,7 +29,7 @@ export interface Rehearsal {
   readonly windows: number;
   /** The number of solved layers. */
   readonly layers: number;
-  /** The bytes of the hidden states, which were in device memory. */
+  /** The bytes of the hidden states of one model, which were in device memory. */
   readonly statesBytes: number;
   /** The largest memory of the device, in bytes. */
   readonly deviceBytes: number;
@@ -41,7 +41,8 @@ export interface Rehearsal {
 
 /** Rehearses the run. @throws the errors of the run */
 export async function rehearse(
-  { model, windows, validationWindows = [], layers, queryOf, trueSequential, reconstruct = 0 }: FolderJob,
+  { model, windows, validationWindows = [], layers, queryOf, trueSequential, target, reconstruct = 0 }:
+    FolderJob,
   services: PruneServices,
 ): Promise<Rehearsal> {
   const { backend } = services;
@@ -51,7 +52,7 @@ export async function rehearse(
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
-  const rates = new RunRates(queryOf, countPassWork(model.spec));
+  const rates = new RunRates(queryOf, countPassWork(model.spec, target === "dense"));
   let stepBytes = 0, solved = 0;
   const measurements: OpenDestination = {
     wrap: (source) => firstBlockOf(source, blocks[0]),
@@ -72,6 +73,7 @@ export async function rehearse(
       layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
       queryOf,
       trueSequential,
+      target,
       reconstruct: Math.min(1, reconstruct),
       destination: { fill: (prune) => prune(measurements) },
     }, {

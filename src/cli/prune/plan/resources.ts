@@ -6,6 +6,7 @@ import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
 import { type ForwardPlan, planForward } from "../../../model/plan_forward.ts";
 import { countHeadBytes } from "../../../model/head.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
+import { DEFAULT_TARGET_STEP } from "../../../protocol/limits.ts";
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
 import type { BlockPlan, SizedLayer } from "../../../prune/block_plan.ts";
 import { tensorBytes } from "../../../tensor/dtype.ts";
@@ -28,14 +29,16 @@ export interface MemoryUse {
  * @param hosts the number of hosts that solve the layers; 0 if the backend solves them
  */
 export function memoryUse(
-  { model: { spec, weights }, windows, evaluatedWindows = [], queryOf, reconstruct = 0 }: FolderJob,
+  { model: { spec, weights }, queryOf, target, reconstruct = 0, ...job }: FolderJob,
   layers: readonly SizedLayer[],
   { batches, statesBytes, place }: ForwardPlan,
   rehearsal: Rehearsal,
   { backend, hosts }: { readonly backend: Backend; readonly hosts: number },
 ): MemoryUse {
-  // A reconstruction also stores the outputs of the dense block.
-  const tokens = windows[0].length, copies = reconstruct > 0 ? 2 : 1;
+  const { windows, validationWindows = [], evaluatedWindows = [] } = job, tokens = windows[0].length;
+  // With targets, the states of the dense model are stored too. A reconstruction otherwise stores the outputs of the dense block.
+  const hasTargets = target === "dense", copies = hasTargets || reconstruct > 0 ? 2 : 1;
+  const hasValidation = validationWindows.length > 0, hasValidationTarget = hasTargets && hasValidation;
   const onDevice = place === "device" ? copies * statesBytes : 0;
   const rows = tokens * Math.max(...batches.map(({ count }) => count));
   const blockBytes = spec.block.groups.flat().reduce(
@@ -48,8 +51,11 @@ export function memoryUse(
     withoutStates + onDevice,
     ...unsolved.map(({ name, ...shape }) =>
       onDevice + peakDeviceBytes(
-        { ...shape, edge: DEFAULT_TILE_EDGE },
-        resolveParameters(layerQuerySchema.parse(queryOf(name))),
+        { ...shape, edge: DEFAULT_TILE_EDGE, hasValidation, hasValidationTarget },
+        {
+          ...resolveParameters(layerQuerySchema.parse(queryOf(name))),
+          targetStep: hasTargets ? DEFAULT_TARGET_STEP : undefined,
+        },
         backend,
       )
     ),
@@ -59,16 +65,18 @@ export function memoryUse(
       // The head replaces the weights of a block, and the states of a batch are copied.
       const head = countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows) -
         blockBytes;
-      return states + rehearsal.stepBytes - rehearsal.statesBytes + Math.max(0, head);
+      return states + rehearsal.stepBytes - (hasTargets ? 2 : 1) * rehearsal.statesBytes + Math.max(0, head);
     }),
   ];
   const device = Math.max(...phases);
   const head = weights.info(`${spec.head.name}.weight`);
   const readBytes = evaluatedWindows.length > 0 ? tensorBytes(head.dtype, head.shape) : 0; // the head is read as a whole
+  // The states of the dense model are never on the disk.
+  const onHost = place === "device" ? 0 : place === "host" ? copies : copies - 1;
   const isMemoryOfProcess = backend.kind === "cpu" || backend.adapter.software;
   return {
     device,
-    process: rehearsal.processBytes + readBytes + (place === "host" ? copies * statesBytes : 0) +
+    process: rehearsal.processBytes + readBytes + onHost * statesBytes +
       (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
   };
 }

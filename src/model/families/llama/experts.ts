@@ -39,12 +39,24 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
     denseLayers: [router],
     mixture: spec,
     async apply(pass, x, stream, options) {
-      const scores = pass.workspace.buffer("router scores", pass.rows * spec.experts);
-      applyLinear(pass, router, x, 0, pass.rows, scores);
-      const bytes = await pass.backend.read(scores, 0, pass.rows * spec.experts * 4);
-      applyExperts(pass, spec, experts, routeTokens(asFloat32(bytes), spec), x, stream, options);
+      const routes = pass.routes ?? await chooseRoutes(pass, spec, router, x);
+      pass.observeRoutes?.(routes);
+      applyExperts(pass, spec, experts, routes, x, stream, options);
     },
   };
+}
+
+/** Runs the router, waits for its scores, and routes the tokens of `x`, (rows, hidden) f32. */
+async function chooseRoutes(
+  pass: BlockPass,
+  spec: ExpertsSpec,
+  router: LinearSpec,
+  x: DeviceBuffer,
+): Promise<Routes> {
+  const scores = pass.workspace.buffer("router scores", pass.rows * spec.experts);
+  applyLinear(pass, router, x, 0, pass.rows, scores);
+  const bytes = await pass.backend.read(scores, 0, pass.rows * spec.experts * 4);
+  return routeTokens(asFloat32(bytes), spec);
 }
 
 function expertLayers({ name, layers, hidden, intermediate }: ExpertsSpec, index: number): Expert {

@@ -1,6 +1,7 @@
 """Measures the errors that the solver makes at several sparsities of each layer, which are called levels.
 
-The layers are solved with the statistics of the dense model. The host factors the Hessian of a layer once.
+The layers are solved with the statistics of the dense model. If batches are held out, their errors count. The
+host factors the Hessian of a layer once.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ def allocate_by_error(
     after = sum(of_levels[level + _REACH] for of_levels, level in zip(errors, chosen, strict=True)) / sum(
         sizes
     )
+    is_held_out = any(dense.ranks.collect(any(batch.is_held_out for batch in dense.batches)))
+    place = " on held-out batches" if is_held_out else ""
     note = (
         f"The mean relative error of a layer, weighted by the sizes of the layers, is {after:#.4g}, instead "
         f"of {before:#.4g} with one sparsity for all layers. Both errors were measured with the statistics "
-        "of the dense model."
+        f"of the dense model{place}."
     )
     return [sparsity + level * step for level in chosen], [note]
 
@@ -61,7 +64,10 @@ def allocate_by_error(
 def _measure_errors(
     dense: DensePass, layers: Sequence[Layer], sparsities: Sequence[float], solver: BlockSolver
 ) -> dict[str, list[float]]:
-    """Return the relative errors of each layer at each sparsity. Each rank solves some of the layers."""
+    """Return the relative errors of each layer at each sparsity. Each rank solves some of the layers.
+
+    They are those on the held-out batches, unless no token of these reached the layer.
+    """
     errors: dict[str, list[float]] = {}
     client = solver.client
     for pending, recorder in dense.record(layers):
@@ -78,7 +84,8 @@ def _measure_errors(
             weight, of_layer = weights[name], known[name]
             query = _level_query(solver.queries[name], sparsity)
             query = with_damping(query, of_layer.tokens, weight.shape[1], of_layer.is_validated)
-            return of_layer.prune(weight, query).report["relative_error"] or 0.0
+            report = of_layer.prune(weight, query).report
+            return report.get("validation_error", report["relative_error"]) or 0.0
 
         def solve(names: Sequence[str] = [layer.name for layer in own]) -> dict[str, list[float]]:
             with ThreadPoolExecutor(host_count(client), "pare") as executor:
@@ -103,7 +110,7 @@ def _measure_errors(
 def _level_query(query: LayerQuery, sparsity: float) -> LayerQuery:
     """Return the parameters of one level, with SparseGPT for slower methods, whose errors grow similarly."""
     method = query["method"] if query["method"] in ("magnitude", "wanda") else "sparsegpt"
-    # No batches are held out here, by which a damping could be chosen.
+    # A damping that is chosen would take several more solves.
     kept = {name: query[name] for name in ("blocksize", "damping") if query.get(name, "auto") != "auto"}
     return cast("LayerQuery", {**kept, "method": method, "sparsity": sparsity, "error": True})
 

@@ -1,0 +1,53 @@
+/** Copies the statistics of a calibrated model to host memory, for clients that send the layers to servers. */
+
+import type { ModelSource, SourceLayer } from "../client/model_source.ts";
+import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import { joinChunks, weightReader } from "../layer/write_layer.ts";
+import type { CalibratedModel } from "./calibrated_model.ts";
+
+/** Wraps `model` so that its statistics and targets are tensors in host memory, and frees the statistics on the device. */
+export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource {
+  return {
+    layerCount: model.layerCount,
+    async *groups() {
+      for await (const group of model.groups()) {
+        const layers: SourceLayer[] = [];
+        for (const { name, weight } of group.layers) {
+          const target = await readTarget(group.hessian, weight);
+          const validationTarget = await readTarget(group.validationHessian, weight);
+          layers.push({ name, weight, target, validationTarget });
+        }
+        yield {
+          ...group,
+          layers,
+          hessian: await readBack(group.hessian),
+          validationHessian: await readBack(group.validationHessian),
+          replace: (...replacement) => group.replace(...replacement),
+        };
+      }
+    },
+  };
+}
+
+/** Computes the target of a layer and reads it back: F32, with the shape of `weight`. Returns undefined if the layer has none. */
+async function readTarget(
+  sums: HessianAccumulator | undefined,
+  weight: HostTensor,
+): Promise<HostTensor | undefined> {
+  const target = sums?.target(weight);
+  if (!sums || !target) return undefined;
+  try {
+    const { rows, cols } = target, chunks = weightReader(sums.backend, target, "F32").chunks();
+    return { dtype: "F32", shape: [rows, cols], data: await joinChunks(chunks, 4 * rows * cols) };
+  } finally {
+    target.destroy();
+  }
+}
+
+/** Reads a Hessian back and frees it on the device. */
+async function readBack(hessian: HessianAccumulator | undefined): Promise<HostTensor | undefined> {
+  const packed = await hessian?.packedUpper();
+  hessian?.destroy();
+  return packed;
+}
