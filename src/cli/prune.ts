@@ -69,7 +69,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, servers.length > 0, chosen, choice.queryOf);
-  checkReconstruct(options, chosen, choice.queryOf);
+  checkReconstruct(options);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });

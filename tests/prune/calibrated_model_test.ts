@@ -8,11 +8,8 @@ import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
-import {
-  calibratedModel,
-  type CalibrationOptions,
-  withStatisticsInHostMemory,
-} from "../../src/prune/calibrated_model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
+import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
 import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";

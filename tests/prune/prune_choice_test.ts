@@ -9,11 +9,8 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
-import {
-  calibratedModel,
-  type CalibrationOptions,
-  withStatisticsInHostMemory,
-} from "../../src/prune/calibrated_model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
+import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";

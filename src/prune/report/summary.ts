@@ -44,3 +44,10 @@ export function sparsityOf(layers: readonly LayerRun[]): number {
 export function roundedBits({ parameters: { bits } }: Pick<RunReport, "parameters">): number | undefined {
   return typeof bits === "number" ? bits : undefined;
 }
+
+/** Says in how many blocks the targets of the layers were kept. Undefined if there was nothing to decide. */
+export function keptTargets({ blocks = [] }: Pick<RunReport, "blocks">): string | undefined {
+  const decisions = blocks.flatMap(({ targets }) => targets ?? []);
+  if (decisions.length === 0) return undefined;
+  return `kept in ${decisions.filter(({ kept }) => kept).length} of ${decisions.length} blocks`;
+}
