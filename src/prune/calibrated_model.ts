@@ -6,32 +6,28 @@
  */
 
 import type { Backend } from "../device/backend.ts";
-import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
+import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
-import type { LayerGroup, ModelSource } from "../client/model_source.ts";
-import type { LinearGroup } from "../model/layer_specs.ts";
+import type { ModelSource } from "../client/model_source.ts";
 import { Forward } from "../model/forward.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import { BlockError } from "./block_error.ts";
 import { reconstructBlock, type ReconstructedBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
-import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
+import { type CalibratedGroup, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
+import { RoundStatistics, type StatisticsOptions } from "./round_statistics.ts";
+import { guardTargets, type TargetDecision } from "./target_guard.ts";
 
-export type CalibratedModel = ModelSource<HessianAccumulator>;
+/** A model whose statistics are on the device. */
+export interface CalibratedModel extends ModelSource<HessianAccumulator> {
+  groups(): AsyncGenerator<CalibratedGroup, void, undefined>;
+}
 
-/** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input share their statistics. */
-export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
-
-export interface CalibrationOptions extends PlanOptions {
-  /** Token ids of the windows, which all have the same length. */
-  readonly windows: readonly Uint32Array[];
-  /** Token ids of the held-out windows, as long as the others. Only the validation Hessians sum over them. @default [] */
-  readonly validationWindows?: readonly Uint32Array[];
+export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
   /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
   /**
@@ -39,6 +35,12 @@ export interface CalibrationOptions extends PlanOptions {
    * held-out windows.
    */
   readonly onBlock?: (block: number, error: number) => Promise<void>;
+  /** Called with each decision about the targets of a block, before a layer of the block is replaced. */
+  readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
+  /** By block, whether its layers keep their targets, as an earlier run has decided. */
+  readonly decided?: ReadonlyMap<number, boolean>;
+  /** Whether a pruned weight is rounded, so that a reconstruction does not change it. @default no weight is */
+  readonly isRounded?: (name: string) => boolean;
   /** Called after each reconstruction, for example to write its tensors to files. */
   readonly onReconstruct?: (block: number, reconstructed: ReconstructedBlock) => Promise<void>;
   /** The names of the trained tensors of the blocks that an earlier run has reconstructed. `finished` reads them. */
@@ -50,8 +52,6 @@ export interface CalibrationOptions extends PlanOptions {
    */
   readonly hiddenStates?: HiddenStatesStorage;
   readonly progress?: (step: CalibrationStep) => void;
-  /** @default "none" for all layers */
-  readonly tokenWeightsOf?: TokenWeightsOf;
   readonly memory?: ForwardMemory;
   /** Ends the calibration after the current batch. */
   readonly signal?: AbortSignal;
@@ -84,11 +84,11 @@ async function* groups(
   backend: Backend,
   plan: BlockPlan,
   options: CalibrationOptions,
-): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
+): AsyncGenerator<CalibratedGroup, void, undefined> {
   if (plan.isEmpty) return;
   const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } =
     options;
-  const { reconstructed, onReconstruct } = options;
+  const { reconstructed, onReconstruct, isRounded = () => false } = options;
   const all = [...windows, ...validationWindows];
   const forward = await Forward.begin(backend, model, all, {
     ...memory,
@@ -106,13 +106,18 @@ async function* groups(
       const prunedWeights = withReplacements(model.weights, replaced);
       const openBlock = { block, weights: model.weights, replaced, onReplace };
       const calibrationWeights = trueSequential ? prunedWeights : model.weights;
+      const beginDense = () =>
+        plan.runsDense(block) ? steps.begin("run") : () => options.signal?.throwIfAborted();
       for (const round of plan.rounds(block)) {
-        yield* calibrateRound(forward, round, openBlock, calibrationWeights, steps, options);
+        yield* calibrateRound(forward, round, openBlock, calibrationWeights, { steps, beginDense }, options);
       }
-      if (plan.runsDense(block)) await forward.runDenseBlock(steps.begin("run"));
+      // A decision about targets has already run the dense stream through the block.
+      if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
+        await forward.runDenseBlock(beginDense());
+      }
       if (epochs > 0) {
         const begin = () => steps.begin("train");
-        const task = { forward, openBlock, epochs, fitted: windows.length, begin };
+        const task = { forward, openBlock, epochs, fitted: windows.length, isRounded, begin };
         await onReconstruct?.(block, await reconstructBlock(task));
       }
       const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
@@ -132,101 +137,40 @@ async function* groups(
   }
 }
 
+/** The steps of a round. */
+interface RoundSteps {
+  readonly steps: StepCounter;
+  /** Begins the pass of the dense stream through the block. */
+  readonly beginDense: () => () => void;
+}
+
 /** Calibrates the groups of a round by one forward pass through the block with `weights`, then yields the groups in order. */
 async function* calibrateRound(
   forward: Forward,
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
   weights: TensorSource,
-  steps: StepCounter,
+  { steps, beginDense }: RoundSteps,
   options: CalibrationOptions,
-): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
-  const sums = await accumulateHessians(forward, round, openBlock.block, weights, steps, options);
+): AsyncGenerator<CalibratedGroup, void, undefined> {
+  const { block } = openBlock;
+  const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
+  const begun = steps.begin("observe");
+  const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, options);
+  // A true-sequential round solves only a part of the block, whose output says little about it.
+  const guard = hasTargets && !trueSequential && validationWindows.length > 0
+    ? guardTargets(forward, openBlock, round, {
+      fitted: windows.length,
+      earlier: decided?.get(block),
+      onDecision: async (decision) => await onDecision?.(block, decision),
+      beginDense,
+    })
+    : undefined;
   try {
-    // `accumulateHessians` made the sums of each group.
-    yield* openRound(round, openBlock, (group) => statisticsOf(group, sums.get(group)!));
+    yield* openRound(round, openBlock, (group) => statistics.of(group), guard);
   } finally {
-    destroySums(sums);
+    statistics.destroy();
   }
-}
-
-/** The sums over the inputs of a group: those that are fitted, and those that are held out. */
-interface GroupSums {
-  readonly fitted: HessianAccumulator;
-  /** Undefined without held-out windows. */
-  readonly heldOut?: HessianAccumulator;
-}
-
-function destroySums(sums: ReadonlyMap<LinearGroup, GroupSums>): void {
-  for (const { fitted, heldOut } of sums.values()) {
-    fitted.destroy();
-    heldOut?.destroy();
-  }
-}
-
-/**
- * Returns the statistics of a group. If no token was routed to an expert, its Hessian would be 0, with which a solver
- * would set all weights to 0. The identity takes its place, with which every solver prunes by magnitude. If no held-out token was routed
- * to an expert, it has no validation Hessian.
- */
-function statisticsOf([{ expertRole }]: LinearGroup, { fitted, heldOut }: GroupSums): GroupStatistics {
-  if (expertRole === undefined) return { hessian: fitted, validationHessian: heldOut };
-  if (fitted.tokens === 0) fitted.setIdentity();
-  const validationHessian = heldOut?.tokens === 0 ? undefined : heldOut;
-  return { tokens: fitted.tokens, hessian: fitted, validationHessian };
-}
-
-/** Computes the sums of each group of a round. The caller must destroy them. */
-async function accumulateHessians(
-  forward: Forward,
-  round: readonly PendingGroup[],
-  block: number,
-  weights: TensorSource,
-  steps: StepCounter,
-  { windows, validationWindows = [], tokenWeightsOf, hasTargets = false }: CalibrationOptions,
-): Promise<Map<LinearGroup, GroupSums>> {
-  const sums = new Map<LinearGroup, GroupSums>();
-  try {
-    for (const { group } of round) {
-      const tokenWeights = groupTokenWeights(group, tokenWeightsOf), [{ name, inFeatures }] = group;
-      const accumulator = () =>
-        hasTargets
-          ? new TargetStatistics(forward.backend, group[0], undefined, tokenWeights)
-          : new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures, undefined, {
-            tokenWeights,
-          });
-      const fitted = accumulator();
-      sums.set(group, { fitted });
-      if (validationWindows.length > 0) sums.set(group, { fitted, heldOut: accumulator() });
-    }
-    const sumOf = (group: LinearGroup, firstWindow: number) =>
-      sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
-    await forward.observeBlock(
-      block,
-      (group, x, rows, { first }, residual) => sumOf(group, first)?.add(x, rows, residual),
-      steps.begin("observe"),
-      weights,
-      hasTargets
-        ? (group, x, rows, { first }, residual) => sumOf(group, first)?.addDense(x, rows, residual)
-        : undefined,
-    );
-    // The layers are solved next, and a solve can use this memory.
-    forward.freeActivations();
-  } catch (error) {
-    destroySums(sums);
-    throw error;
-  }
-  return sums;
-}
-
-/** @throws {RangeError} if the layers of the group, which share their statistics, ask for different weights */
-function groupTokenWeights(group: LinearGroup, tokenWeightsOf?: TokenWeightsOf): TokenWeights | undefined {
-  const [first, ...others] = group.map(({ name }) => ({ name, weights: tokenWeightsOf?.(name) ?? "none" }));
-  const other = others.find(({ weights }) => weights !== first.weights);
-  if (!other) return first.weights;
-  throw new RangeError(
-    `token_weights: ${first.name} has ${first.weights} and ${other.name} has ${other.weights}, but both layers have the same inputs`,
-  );
 }
 
 /** Reads the weights of `names` that an earlier run has pruned. */

@@ -8,7 +8,6 @@ import type { CallOptions } from "../client/transport.ts";
 import { PareError } from "../client/errors.ts";
 import { type LayerTensors, ownTensors, type PrunedLayer } from "../client/layer_file.ts";
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../client/model_pruner.ts";
-import type { LayerGroup } from "../client/model_source.ts";
 import { pruneRounds, type RoundLayer } from "../client/prune_rounds.ts";
 import { checkStatistics } from "../layer/check_answer.ts";
 import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
@@ -20,6 +19,7 @@ import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
 import { withStatisticsInHostMemory } from "./host_statistics.ts";
+import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
 
 /** Prunes models whose statistics are on a device. */
 export type CalibratedPruner = ModelPruner<HessianAccumulator>;
@@ -56,16 +56,21 @@ export class DevicePruner implements CalibratedPruner {
     return pruneRounds(source, query, (...args) => this.#solveRound(...args), options);
   }
 
-  /** Solves the layers of one round in order. Each is solved while the caller stores the one before it. */
+  /**
+   * Solves the layers of one round in order. Each is solved while the caller stores the one before it. If a guard decides about targets, all
+   * layers are solved in both ways before the first one is yielded.
+   */
   async *#solveRound(
-    groups: AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined>,
+    groups: AsyncGenerator<CalibratedGroup, void, undefined>,
     queryOf: QueryOf,
     { signal }: CallOptions,
   ): AsyncGenerator<RoundLayer<HessianAccumulator>, void, void> {
     let solved: RoundLayer<HessianAccumulator> | undefined;
+    const tried: TriedLayer[] = [];
     for await (const group of groups) {
       const hessian = group.hessian?.take(), validation = hessian && group.validationHessian?.take();
-      const isShared = group.layers.length > 1;
+      const { guard } = group, isTried = guard !== undefined && guard.decided === undefined;
+      const isShared = group.layers.length > 1 || isTried;
       const lent = hessian && isShared
         ? new LentStatistics(hessian, DEFAULT_STORE_BYTES[this.backend.kind], validation)
         : undefined;
@@ -74,21 +79,32 @@ export class DevicePruner implements CalibratedPruner {
       try {
         for (const layer of group.layers) {
           signal?.throwIfAborted();
-          const checked = running;
-          const pruning = answered(
-            checked.then(() =>
-              this.#prune(ownTensors(layer), queryOf(layer.name), {
-                ...statistics,
-                target: group.hessian?.target(layer.weight),
-                validationTarget: group.validationHessian?.target(layer.weight),
-              })
-            ),
-            layer.name,
-          );
+          const { name, weight } = layer, checked = running, query = queryOf(name);
+          const solve = async (hasTarget: boolean) => {
+            const given = hasTarget
+              ? {
+                target: group.hessian?.target(weight),
+                validationTarget: group.validationHessian?.target(weight),
+              }
+              : {};
+            const own = hasTarget ? query : withoutStep(query);
+            const { weight: pruned, quantized, report } = await this.#prune(ownTensors(layer), own, {
+              ...statistics,
+              ...given,
+            });
+            return { group, name, weight: pruned, quantized, report };
+          };
+          const solving = checked.then(async () => ({
+            chosen: await solve(guard?.decided ?? true),
+            without: isTried ? await solve(false) : undefined,
+          }));
+          const pruning = answered(solving, name);
           running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
           if (solved) yield solved;
-          const { weight, quantized, report } = await abortable(pruning, signal);
-          solved = { group, name: layer.name, weight, quantized, report };
+          solved = undefined;
+          const { chosen, without } = await abortable(pruning, signal);
+          if (guard && without) tried.push({ guard, withTargets: chosen, without });
+          else solved = chosen;
         }
       } finally {
         const owned = [lent ?? hessian, validation, group.hessian, group.validationHessian];
@@ -98,6 +114,7 @@ export class DevicePruner implements CalibratedPruner {
       }
     }
     if (solved) yield solved;
+    if (tried.length > 0) yield* await abortable(decide(tried), signal);
   }
 
   async #check(hessian: TiledMatrix | undefined, validation: TiledMatrix | undefined): Promise<void> {
@@ -121,6 +138,25 @@ export class DevicePruner implements CalibratedPruner {
       .map((name) => tensors.get(name)!);
     return { weight, mask, ...codes && { quantized: { codes, scales, zeros } }, report };
   }
+}
+
+/** A layer that was solved with its target and without. */
+interface TriedLayer extends Record<keyof Solutions, RoundLayer<HessianAccumulator>> {
+  readonly guard: TargetGuard;
+}
+
+/** Returns the solutions that the guard of the block chooses. */
+async function decide(tried: readonly TriedLayer[]): Promise<RoundLayer<HessianAccumulator>[]> {
+  const solutions = tried.map(({ withTargets, without }) =>
+    [withTargets.name, { withTargets: withTargets.weight, without: without.weight }] as const
+  );
+  const areKept = await tried[0].guard.decide(new Map(solutions));
+  return tried.map(({ withTargets, without }) => areKept ? withTargets : without);
+}
+
+/** Returns the query of a layer that gets no target. */
+function withoutStep({ target_step: _step, ...query }: LayerQuery): LayerQuery {
+  return query;
 }
 
 /** Replaces an error of `layer` by the error of a client whose server refuses the layer. @param name begins the message */

@@ -17,6 +17,26 @@ export type GroupStatistics = Pick<
   "hessian" | "validationHessian" | "tokens"
 >;
 
+/** The weights of a layer, (outFeatures, inFeatures), which two solves have returned. */
+export interface Solutions {
+  readonly withTargets: HostTensor;
+  readonly without: HostTensor;
+}
+
+/** Decides whether the layers of a block move towards their targets. All groups of the block share it. */
+export interface TargetGuard {
+  /** Whether they do, if an earlier process has decided. Otherwise the pruner solves all layers in both ways. */
+  readonly decided: boolean | undefined;
+  /** Called once with the solutions of all layers of the block, by name. Returns whether those with targets are used. */
+  decide(solved: ReadonlyMap<string, Solutions>): Promise<boolean>;
+}
+
+/** A group whose statistics are on the device. */
+export interface CalibratedGroup extends LayerGroup<HessianAccumulator> {
+  /** Undefined without targets, or if no windows are held out. */
+  readonly guard?: TargetGuard;
+}
+
 /** The block that a round belongs to. */
 export interface OpenBlock {
   readonly block: number;
@@ -36,20 +56,22 @@ interface RoundStatus {
 /**
  * Yields the groups of one round in order.
  * @param statisticsOf returns the statistics of a group's input; absent for methods that need none
+ * @param guard decides about the targets of the layers
  * @throws {Error} if a layer of the round has not been replaced when the next round is requested
  */
 export async function* openRound(
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
   statisticsOf?: (group: LinearGroup) => GroupStatistics,
-): AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined> {
+  guard?: TargetGuard,
+): AsyncGenerator<CalibratedGroup, void, undefined> {
   const status: RoundStatus = { acceptsReplacements: true };
   try {
     for (const [index, pending] of round.entries()) {
       const layers = await readLayers(openBlock.weights, pending.layers);
       const statistics = statisticsOf?.(pending.group) ?? {};
       const hasMoreInRound = index < round.length - 1;
-      yield new OpenGroup(openBlock, status, pending, { ...statistics, layers, hasMoreInRound });
+      yield new OpenGroup(openBlock, status, pending, { ...statistics, guard, layers, hasMoreInRound });
     }
     requireReplaced(round.flatMap(({ layers }) => layers), openBlock);
   } finally {
@@ -79,12 +101,13 @@ export function uncalibratedModel(
 }
 
 /** A group of layers that has been yielded and accepts their pruned weights. */
-class OpenGroup implements LayerGroup<HessianAccumulator> {
+class OpenGroup implements CalibratedGroup {
   readonly block: number;
   readonly hessian: HessianAccumulator | undefined;
   readonly validationHessian: HessianAccumulator | undefined;
   readonly tokens: number | undefined;
   readonly layers: readonly SourceLayer[];
+  readonly guard: TargetGuard | undefined;
   readonly hasMoreInRound: boolean;
   readonly #openBlock: OpenBlock;
   readonly #status: RoundStatus;
@@ -94,7 +117,8 @@ class OpenGroup implements LayerGroup<HessianAccumulator> {
     openBlock: OpenBlock,
     status: RoundStatus,
     pending: PendingGroup,
-    { hessian, validationHessian, tokens, layers, hasMoreInRound }: GroupStatistics & {
+    { hessian, validationHessian, tokens, guard, layers, hasMoreInRound }: GroupStatistics & {
+      readonly guard: TargetGuard | undefined;
       readonly layers: readonly SourceLayer[];
       readonly hasMoreInRound: boolean;
     },
@@ -103,6 +127,7 @@ class OpenGroup implements LayerGroup<HessianAccumulator> {
     this.hessian = hessian;
     this.validationHessian = validationHessian;
     this.tokens = tokens;
+    this.guard = guard;
     this.layers = layers;
     this.hasMoreInRound = hasMoreInRound;
     this.#openBlock = openBlock;
@@ -121,7 +146,7 @@ class OpenGroup implements LayerGroup<HessianAccumulator> {
     }
     const { weights, replaced, onReplace } = this.#openBlock;
     // The next block is calibrated with the weights in the checkpoint's dtype, because that is how they are stored.
-    const replacement = convertReplacement(weights, name, toStoredShape(weight, layer.linear));
+    const replacement = storedWeight(weights, name, layer.linear, weight);
     await onReplace?.(name, replacement);
     replaced.set(name, replacement);
   }
@@ -154,7 +179,15 @@ export async function readLayerWeight(
   return linear.isTransposed ? transpose(stored) : stored;
 }
 
-/** Returns a weight of shape (outFeatures, inFeatures) in the shape in which the checkpoint stores it. */
-export function toStoredShape(weight: HostTensor, linear: LinearSpec): HostTensor {
-  return linear.isTransposed ? transpose(weight) : weight;
+/**
+ * Returns the weight `name` of shape (outFeatures, inFeatures) as the checkpoint `source` stores it, in its shape and in its dtype.
+ * @throws {RangeError} if the weight has another shape
+ */
+export function storedWeight(
+  source: TensorSource,
+  name: string,
+  linear: LinearSpec,
+  weight: HostTensor,
+): HostTensor {
+  return convertReplacement(source, name, linear.isTransposed ? transpose(weight) : weight);
 }

@@ -6,12 +6,12 @@
 
 import { stemOf } from "../model/checkpoint/quantized/layout.ts";
 import { namedTensors, packWeight } from "../model/checkpoint/quantized/pack_weight.ts";
-import type { LayerGroup } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
+import type { CalibratedGroup } from "./open_round.ts";
 
 /** Writes the tensors of the layer `name` and flushes them to the disk. */
 export type StoreTensors = (name: string, tensors: ReadonlyMap<string, HostTensor>) => Promise<void>;
@@ -41,11 +41,11 @@ export function quantizedModel(
   };
 }
 
-function quantizedGroup<Hessian>(
-  group: LayerGroup<Hessian>,
+function quantizedGroup(
+  group: CalibratedGroup,
   gridOf: (name: string) => GridOptions | undefined,
   store: StoreTensors,
-): LayerGroup<Hessian> {
+): CalibratedGroup {
   return {
     ...group,
     async replace(name, weight, quantized) {

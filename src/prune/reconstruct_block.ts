@@ -1,6 +1,7 @@
 /**
  * Reconstructs a block after its layers are pruned. The kept weights of the pruned layers, the biases and the norms are trained, so that the
- * output of the block comes near to that of the dense block. Zeros stay zeros. 3BASiL (arXiv 2603.01376) calls this transformer matching.
+ * output of the block comes near to that of the dense block. Zeros stay zeros, and rounded weights stay as they are. 3BASiL (arXiv
+ * 2603.01376) calls this transformer matching.
  */
 
 import type { Batch } from "../model/batches.ts";
@@ -9,12 +10,11 @@ import {
   type TensorSource,
   withReplacements,
 } from "../model/checkpoint/tensor_source.ts";
-import type { DeviceWeights } from "../model/device_weights.ts";
 import type { Forward } from "../model/forward.ts";
 import type { HiddenStates } from "../model/hidden_states/hidden_states.ts";
 import { BlockTrainer } from "../model/training/block_trainer.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { sumOfErrors } from "./block_error.ts";
+import { BlockMeter } from "./block_meter.ts";
 import type { OpenBlock } from "./open_round.ts";
 
 /** The number of windows of a step of Adam. */
@@ -36,6 +36,8 @@ export interface ReconstructionTask {
   readonly epochs: number;
   /** The number of windows that are fitted. The later windows are held out. */
   readonly fitted: number;
+  /** Whether the weight `name` is rounded, so that it keeps its values. Biases and norms are trained in any case. */
+  readonly isRounded: (name: string) => boolean;
   /** Begins an epoch. The returned function is called after each batch, and may throw to stop. */
   begin(): () => void;
 }
@@ -63,7 +65,8 @@ export async function reconstructBlock(task: ReconstructionTask): Promise<Recons
   const { forward, openBlock: { block, weights, replaced }, epochs } = task, started = performance.now();
   const targets = forward.denseStates ?? await forward.denseOutputs(block);
   try {
-    const meter = await BlockMeter.open(task, targets), pruned = withReplacements(weights, replaced);
+    const meter = await BlockMeter.open(forward, block, task.fitted, targets);
+    const pruned = withReplacements(weights, replaced);
     const { before, keptEpoch, tensors } = await train(task, targets, meter, pruned);
     const after = keptEpoch > 0 ? await meter.measureStored(withReplacements(pruned, tensors)) : before;
     const result = after < before
@@ -83,13 +86,13 @@ async function train(
   meter: BlockMeter,
   pruned: TensorSource,
 ): Promise<Pick<ReconstructedBlock, "before" | "keptEpoch" | "tensors">> {
-  const { forward: { backend, model: { spec } }, openBlock: { block, replaced }, epochs } = task;
+  const { forward: { backend, model: { spec } }, openBlock: { block, replaced }, isRounded, epochs } = task;
   const trainer = await BlockTrainer.load(
     backend,
     spec,
     block,
     pruned,
-    (name) => replaced.has(`${name}.weight`),
+    (name) => replaced.has(`${name}.weight`) && !isRounded(`${name}.weight`),
   );
   try {
     const before = await meter.measure(trainer.weights), tensors = new Map<string, HostTensor>();
@@ -175,52 +178,4 @@ export function* divideIntoSteps({ first, count }: Batch, fitted: number): Gener
 function learningRate(step: number, steps: number): number {
   const falling = (1 + Math.cos(Math.PI * step / steps)) / 2;
   return LEARNING_RATE * (LAST_SHARE + (1 - LAST_SHARE) * falling);
-}
-
-/** Measures the error of the block's output on the windows that choose the epoch. Their targets are in host memory. */
-class BlockMeter {
-  private constructor(
-    readonly task: ReconstructionTask,
-    /** The index of the first batch with windows that choose the epoch. */
-    readonly from: number,
-    readonly targets: readonly Float32Array[],
-  ) {}
-
-  static async open(task: ReconstructionTask, targets: HiddenStates): Promise<BlockMeter> {
-    const from = Math.max(0, targets.batches.findIndex(({ first }) => first === task.fitted));
-    const values: Float32Array[] = [];
-    const observer = { from, take: (i: number, states: Float32Array) => void (values[i] = states) };
-    await targets.visitOutputs(() => {}, observer);
-    return new BlockMeter(task, from, values);
-  }
-
-  /** Returns the error with the weights that are on the device. */
-  measure(weights: DeviceWeights): Promise<number> {
-    const { forward, openBlock: { block: index } } = this.task, { block } = forward.model.spec;
-    return this.#mean((observer) =>
-      forward.hiddenStates.visitOutputs(
-        (states, batch) => block.forward(forward.pass(weights, batch), states, index),
-        observer,
-      )
-    );
-  }
-
-  /** Returns the error with the weights of a checkpoint. */
-  measureStored(weights: TensorSource): Promise<number> {
-    const { forward, openBlock: { block } } = this.task;
-    return this.#mean((observer) => forward.visitOutputs(block, weights, observer));
-  }
-
-  async #mean(run: (observer: Parameters<Forward["visitOutputs"]>[2]) => Promise<void>): Promise<number> {
-    const { hiddenSize } = this.task.forward.model.spec;
-    let sum = 0, tokens = 0;
-    await run({
-      from: this.from,
-      take: (i, outputs) => {
-        sum += sumOfErrors(this.targets[i], outputs, hiddenSize);
-        tokens += outputs.length / hiddenSize;
-      },
-    });
-    return sum / tokens;
-  }
 }

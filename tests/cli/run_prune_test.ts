@@ -50,6 +50,10 @@ const MEASURING: Partial<FolderJob> = {
   validationWindows: [Uint32Array.of(2, 7, 300, 45, 13, 1)],
 };
 const RECONSTRUCTING: Partial<FolderJob> = { ...REPORTING, reconstruct: 2 };
+const PACKING: Partial<FolderJob> = {
+  gridOf: () => ({ bits: 4, groupSize: 0, symmetric: false }),
+  queryOf: () => ({ sparsity: 0.5, bits: 4 }),
+};
 
 /** A job that prunes two layers of one block and one layer of another. */
 function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
@@ -128,6 +132,8 @@ describe("pruneIntoFolder()", () => {
       }],
       ["with held-out windows", 2, MEASURING],
       ["with reconstructed blocks", 3, RECONSTRUCTING],
+      ["with reconstructed blocks of packed weights", 5, { ...RECONSTRUCTING, ...PACKING }],
+      ["with targets and held-out windows", 3, { ...MEASURING, target: "dense" }],
     ] as const
   ) {
     it(`writes the same bytes after it was stopped at any change of a file, ${what}`, async () => {

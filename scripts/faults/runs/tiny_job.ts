@@ -69,7 +69,7 @@ export class TinyJob implements AsyncDisposable {
       layers: new Set(LAYERS),
       queryOf: () => isQuantized ? { sparsity: 0.5, bits: GRID.bits } : { sparsity: 0.5 },
       activations: "disk",
-      reconstruct: isQuantized ? 0 : 1,
+      reconstruct: 1,
       out,
       fingerprint: { "--sparsity": "0.5", "--format": format },
       gridOf: isQuantized ? () => GRID : undefined,

@@ -11,7 +11,7 @@ import { validationWarnings } from "../../prune/run/warnings.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { phasesText } from "../../prune/report/run_seconds.ts";
-import { layersWithFewTokens, totals } from "../../prune/report/summary.ts";
+import { keptTargets, layersWithFewTokens, totals } from "../../prune/report/summary.ts";
 import type { Output } from "../terminal/output.ts";
 
 /**
@@ -37,11 +37,13 @@ export function printRunResult(
         `more damping or by magnitude; ${RUN_REPORT_FILE} has a note for each. More --samples reach more experts`,
     );
   }
+  const targets = keptTargets(report);
   for (const warning of validationWarnings(layers)) output.remark(`warning: ${warning}`);
   output.result({ layers: rows, perplexity, seconds, out, already_finished: alreadyFinished }, [
     `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${secondsText(seconds.total)} (${
       phasesText(seconds)
     })`,
+    ...targets === undefined ? [] : [`targets ${targets}`],
     ...reconstructionLines(report),
     ...perplexity.map(perplexityLine),
     alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,

@@ -11,6 +11,7 @@ import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { planOutput } from "../../prune/run/plan_output.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
+import { finiteOrNull } from "../../prune/run/journal.ts";
 import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
 import { readBaseCard } from "../../prune/report/base_card.ts";
 import { REPORT_FILES } from "../../prune/report/file_names.ts";
@@ -148,11 +149,6 @@ async function comparePerplexity(
     });
   }
   return rows;
-}
-
-/** Replaces a perplexity that is not finite by null, because JSON has no infinity. */
-function finiteOrNull(value: number): number | null {
-  return Number.isFinite(value) ? value : null;
 }
 
 /** The sources of the parameters. */

@@ -5,7 +5,7 @@ import type { QueryOf } from "../../client/model_pruner.ts";
 import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_states.ts";
 import type { Model } from "../../model/model.ts";
 import type { SizedLayer } from "../block_plan.ts";
-import type { TokenWeightsOf } from "../calibrated_model.ts";
+import type { TokenWeightsOf } from "../round_statistics.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 
 /** The ways to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */

@@ -3,15 +3,17 @@
 /** The settings and the environment of a run, as pairs of a name and a value. They are all that is needed to repeat the run. */
 
 import type { RunReport } from "./run_report.ts";
-import { parameterPairs } from "./summary.ts";
+import { keptTargets, parameterPairs } from "./summary.ts";
 
 /** The pairs as a description list, including the names of the weights that were not pruned. */
 export function RunDetails({ run }: { run: RunReport }) {
   const { model, calibration, allocation, backend, adapter } = run;
+  const targets = keptTargets(run);
   const seed = calibration.seed === null ? "evenly spaced" : `drawn with seed ${calibration.seed}`;
   const pairs: [string, string][] = [
     ["Model", `${model.name}: ${model.model_type}, ${model.blocks} blocks of width ${model.hidden_size}`],
     ...parameterPairs(run),
+    ...targets === undefined ? [] : [["Targets", targets] as [string, string]],
     ...allocation ? [["Allocation", allocation.notes.join(" ")] as [string, string]] : [],
     [
       "Calibration",

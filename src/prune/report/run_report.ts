@@ -40,6 +40,18 @@ export const reconstructionSchema = z.object({
   kept_epoch: z.int().min(0),
 });
 
+/**
+ * The decision about the targets of the layers of a block. The errors are those of the output of the block on the held-out windows, with
+ * targets and without: the mean over all tokens of ‖Δy‖²/‖y‖², where y is the output of the block in the dense model. Null if an error is
+ * not finite.
+ */
+export const targetDecisionSchema = z.object({
+  /** Whether the layers have moved towards their targets. */
+  kept: z.boolean(),
+  error_with: z.number().min(0).nullable(),
+  error_without: z.number().min(0).nullable(),
+});
+
 const blockRunSchema = z.object({
   /** The index of the transformer block, from 0. */
   block: z.int().min(0),
@@ -48,6 +60,8 @@ const blockRunSchema = z.object({
    * dense block on the inputs of the pruned block. Null if the error is not finite. Absent without held-out windows.
    */
   error: z.number().min(0).nullable().optional(),
+  /** Absent if the run had no targets or no held-out windows. */
+  targets: targetDecisionSchema.optional(),
   /** Absent if the block was not reconstructed. */
   reconstruction: reconstructionSchema.optional(),
 });

@@ -75,3 +75,10 @@ export function parameterPairs({ parameters }: RunReport): [title: string, value
     typeof value === "string" ? value : JSON.stringify(value),
   ]);
 }
+
+/** Says in how many blocks the targets of the layers were kept. Undefined if there was nothing to decide. */
+export function keptTargets({ blocks = [] }: Pick<RunReport, "blocks">): string | undefined {
+  const decisions = blocks.flatMap(({ targets }) => targets ?? []);
+  if (decisions.length === 0) return undefined;
+  return `kept in ${decisions.filter(({ kept }) => kept).length} of ${decisions.length} blocks`;
+}

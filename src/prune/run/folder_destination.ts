@@ -18,7 +18,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
 import { quantizedModel } from "../quantized_model.ts";
 import { OtherRunError, type RunFingerprint } from "./fingerprint.ts";
-import type { LayerEntry } from "./journal.ts";
+import { finiteOrNull, type LayerEntry } from "./journal.ts";
 import type { OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { pruneModel } from "./prune_model.ts";
 import { type OutputPlan, planOutput } from "./plan_output.ts";
@@ -170,8 +170,16 @@ function openFolder(
     digests.set(name, stored);
   };
   return {
-    recordBlock: (block, error) =>
-      run.journal.append({ type: "block", block, error: Number.isFinite(error) ? error : null }),
+    recordBlock: (block, error) => run.journal.append({ type: "block", block, error: finiteOrNull(error) }),
+    recordDecision: (block, { areKept, errors: { withTargets, without } }) =>
+      run.journal.append({
+        type: "targets",
+        block,
+        kept: areKept,
+        error_with: finiteOrNull(withTargets),
+        error_without: finiteOrNull(without),
+      }),
+    decided: new Map(run.blocks.flatMap(({ block, targets }) => targets ? [[block, targets.kept]] : [])),
     recordReconstruction: (block, reconstructed) => storeReconstruction(run, copy, block, reconstructed),
     measured: new Set(run.blocks.flatMap(({ block, error }) => error === undefined ? [] : [block])),
     finished: new Set(run.layers.map(({ name }) => name)),

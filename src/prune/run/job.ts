@@ -12,6 +12,7 @@ import type { Allocation, AllocationRequest } from "../allocation/allocation.ts"
 import type { NameSet } from "../block_plan.ts";
 import type { CalibratedModel } from "../calibrated_model.ts";
 import type { ReconstructedBlock } from "../reconstruct_block.ts";
+import type { TargetDecision } from "../target_guard.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import type { Lap, PhaseClock } from "./phase_clock.ts";
@@ -95,6 +96,8 @@ export interface OpenDestination {
   readonly reconstructed?: ReadonlyMap<number, readonly string[]>;
   /** The blocks whose output error an earlier process has recorded. */
   readonly measured?: ReadonlySet<number>;
+  /** By block, whether its layers keep their targets, as an earlier process has decided. */
+  readonly decided?: ReadonlyMap<number, boolean>;
   /** Where the hidden states are stored. By default, in memory. */
   readonly states?: HiddenStatesFolder;
   /** Returns the allocation of an earlier process, or calls `choose` and records its result. @default calls `choose` */
@@ -105,6 +108,8 @@ export interface OpenDestination {
   replace(name: string, weight: HostTensor): Promise<void>;
   /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */
   recordBlock?(block: number, error: number): Promise<void>;
+  /** Records a decision about the targets of a block, before its layers are stored. By default, it is not recorded. */
+  recordDecision?(block: number, decision: TargetDecision): Promise<void>;
   /** Stores the tensors of a reconstructed block, and records the reconstruction. By default, they are not stored. */
   recordReconstruction?(block: number, reconstructed: ReconstructedBlock): Promise<void>;
   /** Records a layer whose weight is stored. */

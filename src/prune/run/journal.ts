@@ -13,7 +13,7 @@ import { digestBytes } from "../../base/files/chunks.ts";
 import type { WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import { tryParseJson } from "../../base/texts.ts";
-import { reconstructionSchema } from "../report/run_report.ts";
+import { reconstructionSchema, targetDecisionSchema } from "../report/run_report.ts";
 
 const secondsSchema = z.number().min(0);
 
@@ -54,6 +54,9 @@ const blockSchema = z.object({
   error: z.number().min(0).nullable(),
 });
 
+/** Records a decision about the targets of a block. The line is written before those of its layers. */
+const decisionSchema = targetDecisionSchema.extend({ type: z.literal("targets"), block: z.int().min(0) });
+
 /** Records that a block was reconstructed. The line is written before its tensors are (see `storeReconstruction`). */
 const blockReconstructionSchema = reconstructionSchema.extend({
   type: z.literal("reconstruction"),
@@ -83,6 +86,7 @@ const entrySchema = z.discriminatedUnion("type", [
   allocationSchema,
   layerSchema,
   blockSchema,
+  decisionSchema,
   blockReconstructionSchema,
   statesSchema,
   discardSchema,
@@ -94,6 +98,11 @@ export type LayerEntry = z.infer<typeof layerSchema>;
 export type ReconstructionEntry = z.infer<typeof blockReconstructionSchema>;
 export type StatesEntry = z.infer<typeof statesSchema>;
 export type JournalEntry = z.infer<typeof entrySchema>;
+
+/** Replaces a number that is not finite by null, because JSON has no such numbers. */
+export function finiteOrNull(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}
 
 const NEWLINE = 10;
 

@@ -7,8 +7,9 @@ import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
-import { type CalibratedModel, calibratedModel, type TokenWeightsOf } from "../calibrated_model.ts";
+import { type CalibratedModel, calibratedModel } from "../calibrated_model.ts";
 import { uncalibratedModel } from "../open_round.ts";
+import type { TokenWeightsOf } from "../round_statistics.ts";
 import {
   DEFAULT_TOKEN_WEIGHTS,
   type Destination,
@@ -100,9 +101,10 @@ function prunableModel(
     reconstruct,
     tokenWeightsOf,
     activations: location = "auto",
+    queryOf,
   }: WeighedJob,
   { backend, signal, onCalibrationStep, onReconstruct }: PruneServices,
-  { finished, readFinished, reconstructed, measured, states, replace, recordBlock, recordReconstruction }:
+  { finished, readFinished, reconstructed, measured, decided, states, replace, ...record }:
     & OpenDestination
     & { readonly finished: ReadonlySet<string> },
   clock: PhaseClock,
@@ -120,12 +122,15 @@ function prunableModel(
     finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
     hiddenStates: states && { folder: states, location },
     onReplace,
-    onBlock: recordBlock,
+    onBlock: record.recordBlock,
+    onDecision: record.recordDecision,
+    decided,
     measured: validationWindows?.length ? measured : undefined,
     reconstruct,
     reconstructed,
+    isRounded: (name) => queryOf(name).bits !== undefined,
     async onReconstruct(block, result) {
-      await recordReconstruction?.(block, result);
+      await record.recordReconstruction?.(block, result);
       clock.excludeReconstruction(result.seconds);
       onReconstruct?.(block, result);
     },

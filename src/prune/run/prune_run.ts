@@ -142,6 +142,10 @@ export class PruneRun implements AsyncDisposable {
       blocks.set(block, { block, reconstruction: { epochs, before, after, kept_epoch } });
     }
     for (const entry of this.journal.entries) {
+      if (entry.type === "targets") {
+        const { block, kept, error_with, error_without } = entry;
+        blocks.set(block, { ...blocks.get(block), block, targets: { kept, error_with, error_without } });
+      }
       if (entry.type !== "block") continue;
       const { block, error } = entry;
       blocks.set(block, { ...blocks.get(block), block, error });

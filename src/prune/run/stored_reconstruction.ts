@@ -11,7 +11,7 @@ import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { ReconstructedBlock } from "../reconstruct_block.ts";
-import type { ReconstructionEntry } from "./journal.ts";
+import { finiteOrNull, type ReconstructionEntry } from "./journal.ts";
 import type { PruneRun } from "./prune_run.ts";
 
 /** Stores the tensors of a block in `copy`, and records the reconstruction. */
@@ -21,7 +21,7 @@ export async function storeReconstruction(
   block: number,
   { epochs, before, after, keptEpoch, seconds, tensors }: ReconstructedBlock,
 ): Promise<void> {
-  const path = pathOf(run, block), finiteOrNull = (error: number) => Number.isFinite(error) ? error : null;
+  const path = pathOf(run, block);
   if (tensors.size > 0) {
     await writeAtomically(run.fs, path, ...[...tensors.values()].map(({ data }) => data));
     await run.fs.syncFolder(run.folder);

@@ -225,6 +225,17 @@ describe("renderReport", () => {
     assert.ok(svg.includes("before reconstruction") && svg.includes("after reconstruction"));
   });
 
+  it("counts the blocks that kept their targets", () => {
+    const decision = (kept: boolean) => ({ kept, error_with: 0.25, error_without: null });
+    const run: RunReport = {
+      ...sampleRun(),
+      blocks: [true, false, true].map((kept, block) => ({ block, targets: decision(kept) })),
+    };
+    assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(run))), run);
+    assert.match(texts(run, ".details")[0], /Targets\s*kept in 2 of 3 blocks/);
+    assert.doesNotMatch(texts(sampleRun(), ".details")[0], /Targets/);
+  });
+
   it("never turns a text of the run into markup", () => {
     const evil = `</title></style><script>alert("1")</script>&amp;<img src=x onerror='a'>`;
     const run = sampleRun();

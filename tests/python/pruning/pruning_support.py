@@ -103,6 +103,7 @@ class LocalClient:
         self.queries: list[dict[str, Any]] = []
         self.targets: list[Tensor | None] = []
         """The target (out, in) of each layer, which changes nothing."""
+        self.validation_targets: list[Tensor | None] = []
         self.validation: list[Tensor | None] = []
         """The packed validation Hessian of each layer."""
         self.stored: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -116,6 +117,7 @@ class LocalClient:
         hessian_upper: Tensor | None = None,
         validation_hessian_upper: Tensor | None = None,
         target: Tensor | None = None,
+        validation_target: Tensor | None = None,
         **query: Any,
     ) -> PrunedLayer[Tensor]:
         """Set the half of each row with the lowest scores |W[i,j]|·√H[j,j] to zero."""
@@ -126,6 +128,7 @@ class LocalClient:
         self.hessians.append(matrix)
         self.queries.append(query)
         self.targets.append(target)
+        self.validation_targets.append(validation_target)
         scores = weight.float().abs() * matrix.diagonal().sqrt()
         mask = torch.ones_like(weight, dtype=torch.bool)
         mask.scatter_(1, scores.argsort(dim=1, stable=True)[:, : weight.shape[1] // 2], value=False)

@@ -52,7 +52,7 @@ def pare_prune(name: str, out: Path, *options: str) -> None:
         ("opt-sotu", {}),
         ("llama-sotu", {}),
         ("llama-sotu", {"method": "sparsegpt", "target": "dense"}),
-        ("opt-sotu", {"method": "sparsegpt", "target": "dense", "token_weights": "none"}),
+        ("opt-sotu", {"method": "sparsegpt", "target": "dense"}),
     ],
 )
 def test_the_perplexity_is_that_of_the_command_line(

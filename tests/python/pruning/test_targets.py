@@ -141,6 +141,23 @@ def test_held_out_windows_are_not_in_the_targets() -> None:
         assert torch.equal(one, other)
 
 
+def test_held_out_windows_have_targets_of_their_own_which_choose_the_step() -> None:
+    batches = token_batches(5)
+    _, validated, _ = run("opt", batches[:3], validation=batches[3:])
+    _, other, _ = run("opt", batches[3:], validation=0)
+    of_first_block = range(6)
+    for index in of_first_block:  # whose inputs do not depend on the fitted windows
+        found, expected = validated.validation_targets[index], other.targets[index]
+        assert found is not None
+        assert expected is not None
+        assert torch.equal(found, expected)
+    assert {query.get("target_step") for query in validated.queries} == {"auto"}
+    assert set(other.validation_targets) == {None}
+    assert {query.get("target_step") for query in other.queries} == {None}
+    _, stepped, _ = run("opt", batches[:3], validation=batches[3:], target_step=0.25)
+    assert {query.get("target_step") for query in stepped.queries} == {0.25}
+
+
 def targets_of_rank(is_sharded: bool) -> list[tuple[str, Tensor]]:
     batches = token_batches(5)[dist.get_rank() :: 2]
     _, client, report = run("opt", batches, is_sharded=is_sharded, layers=["fc1", "fc2"])
@@ -165,7 +182,7 @@ def test_targets_are_summed_over_the_ranks(is_sharded: bool, tmp_path: Path) -> 
 def test_the_host_moves_the_weights_towards_the_targets(host: HostProcess) -> None:
     for client in (Pare(host.url), [Pare(host.url)] * 2):
         model = tiny_model("opt")
-        options: Any = {"method": "sparsegpt", "target": "dense", "progress": False}
+        options: Any = {"method": "sparsegpt", "target": "dense", "target_step": 0.5, "progress": False}
         report = prune_(model, token_batches(6), client, **options)
         later = [layer.report["target_change"] for layer in report.layers if layer.block > 0]
         assert all((change["step"] or 0) < 0 for change in later)

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.record_hessians import find_stages, pack_hessians, record_hessians
-from pare_llm.pruning.calibration.target_statistics import TargetStatistics
+from pare_llm.pruning.calibration.target_statistics import LayerTarget, TargetStatistics
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.model.blocks import Block, BlockStore
 from pare_llm.pruning.model.layers import Layer, by_block
@@ -116,7 +116,7 @@ class BlockLoop:
         finished = self.solver.finished_layers(layers)
         pending = [layer for layer in layers if layer.name not in finished]
         statistics: dict[str, InputStatistics] = {}
-        targets: dict[str, Tensor] = {}
+        targets: dict[str, LayerTarget] = {}
         if self.hidden and pending:
             with self._timed():
                 sums = (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pare_llm.pruning.calibration.target_statistics import LayerTarget
 from pare_llm.pruning.input_statistics import InputStatistics, with_damping, with_note
 from pare_llm.pruning.journal import Journal, JournalEntry
 from pare_llm.pruning.layer_client import LayerClient, host_count
@@ -77,7 +78,7 @@ class BlockSolver:
         finished: Mapping[str, JournalEntry],
         statistics: Mapping[str, InputStatistics],
         calibration_seconds: float,
-        targets: Mapping[str, Tensor],
+        targets: Mapping[str, LayerTarget],
     ) -> Iterator[LayerResult]:
         """Yield the results of `layers` in their order, after the weight was replaced and recorded.
 
@@ -115,7 +116,7 @@ class BlockSolver:
         weight: Tensor,
         query: LayerQuery,
         statistics: InputStatistics | None,
-        target: Tensor | None,
+        target: LayerTarget | None,
     ) -> _Solved:
         started = time.perf_counter()
         tokens, columns = statistics.tokens if statistics else None, weight.shape[1]

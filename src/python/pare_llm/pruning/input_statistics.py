@@ -7,12 +7,13 @@ singular. `src/client/few_tokens.ts` gives the measurements behind this rule of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from torch import Tensor
 
 from pare_llm.client.pare import Pare
 from pare_llm.client.shared_statistics import SharedStatistics
+from pare_llm.pruning.calibration.target_statistics import LayerTarget
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.parameters import needs_no_statistics
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from pare_llm.client.answers import Report
     from pare_llm.client.layer_file import PrunedLayer
     from pare_llm.client.layer_query import LayerQuery
+
+
+class _Targets(TypedDict):
+    target: Tensor | None
+    validation_target: Tensor | None
 
 
 class InputStatistics:
@@ -53,19 +59,30 @@ class InputStatistics:
             client.put_hessian(hessian_upper, validation_upper) if is_shared and not self._at_host else None
         )
 
-    def prune(self, weight: Tensor, query: LayerQuery, target: Tensor | None = None) -> PrunedLayer[Tensor]:
-        """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`."""
+    def prune(
+        self, weight: Tensor, query: LayerQuery, target: LayerTarget | None = None
+    ) -> PrunedLayer[Tensor]:
+        """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`.
+
+        If tokens are held out, they choose the step towards the target, unless `query` has a step.
+        """
+        if target and target.held_out is not None:
+            query = {"target_step": "auto", **query}
+        tensors: _Targets = {
+            "target": target.fitted if target else None,
+            "validation_target": target.held_out if target else None,
+        }
         if not self._is_shared:
             return self._client.prune_layer(
                 weight,
                 hessian_upper=self._hessian_upper,
                 validation_hessian_upper=self._validation_upper,
-                target=target,
+                **tensors,
                 **query,
             )
         if self._at_host:
-            return self._at_host.prune(weight, target=target, **query)
-        return self._client.prune_layer(weight, hessian=self._digest, target=target, **query)
+            return self._at_host.prune(weight, **tensors, **query)
+        return self._client.prune_layer(weight, hessian=self._digest, **tensors, **query)
 
     def delete(self) -> None:
         """Delete the statistics at the hosts."""

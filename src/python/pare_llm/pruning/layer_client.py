@@ -28,6 +28,7 @@ class LayerClient(Protocol):
         hessian_upper: Tensor | None = None,
         validation_hessian_upper: Tensor | None = None,
         target: Tensor | None = None,
+        validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Tensor]:
         """Prune one layer."""

@@ -154,7 +154,13 @@ class PruneRun:
         solver = BlockSolver(self._client, self._queries, self.ranks, self._journal, self._is_journaled)
         allocation = self._allocate(hidden, store, solver) if hidden and self._allocation else None
         reconstruction = (
-            BlockReconstruction(self._options.reconstruct, self._batches, self.ranks, self._journal)
+            BlockReconstruction(
+                self._options.reconstruct,
+                self._batches,
+                self.ranks,
+                self._journal,
+                rounded={name for name, query in self._queries.items() if query.get("bits") is not None},
+            )
             if self._options.reconstruct
             else None
         )

@@ -45,12 +45,13 @@ class RunParameters(LayerQuery, total=False):
     target: TargetSource
     """What the outputs of a layer should be. `dense` moves its weights by `target_step` towards the outputs
     of the dense model before it is pruned, so that it can make up for errors of the layers before it, as
-    with `pare prune --target`. The hidden states then take twice the memory. Defaults to `none`."""
+    with `pare prune --target`. Without a `target_step`, the held-out windows choose it for each layer. The
+    hidden states then take twice the memory. Defaults to `none`."""
     reconstruct: int
     """How many epochs the kept weights, the biases and the norms of each block are trained after its layers
     were pruned, so that its outputs are near those of the dense block: with `target="dense"` on the inputs of
     the dense model, else on its own. The epoch with the least error on the held-out windows is kept. Zeros
-    stay zero. Defaults to 0."""
+    stay zero, and rounded weights are not trained. Defaults to 0."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,6 @@ class RunOptions:
         if not isinstance(self.reconstruct, int) or self.reconstruct < 0:
             raise ValueError(
                 f"reconstruct: must be a number of epochs that is at least 0, got {self.reconstruct!r}"
-            )
-        if self.reconstruct and (rounded := _with_parameter(queries, "bits")):
-            raise ValueError(
-                f"reconstruct={self.reconstruct}: does not work with bits={queries[rounded]['bits']} of "
-                f"{rounded.name}, because the trained weights would leave the grid"
             )
         if self.reconstruct and torch.is_inference_mode_enabled():
             raise ValueError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,6 +35,16 @@ _Observed = tuple[Mapping[str, LayerInput], Mapping[str, Tensor]]
 """The inputs of the layers and the residual streams of one forward pass, by the names of the layers."""
 
 
+@dataclass(frozen=True)
+class LayerTarget:
+    """The target of one layer, (out, in) float32 on the CPU."""
+
+    fitted: Tensor
+    """T over the fitted tokens."""
+    held_out: Tensor | None
+    """T over the held-out tokens, which chooses the size of the step towards T. None if there are none."""
+
+
 class TargetStatistics:
     """The targets of some layers of a block, whose weights are dense while the block is observed."""
 
@@ -48,9 +59,9 @@ class TargetStatistics:
         """Begin with sums of 0. `dense` has the inputs of the block in the dense model."""
         self._block = block
         self._layers = {layer.name: layer.linear for layer in layers}
-        self._sums = {
-            layer.name: torch.zeros(layer.shape, dtype=torch.float32, device=layer.device) for layer in layers
-        }
+        self._fitted = _zeros(layers)
+        self._is_validated = any(batch.is_held_out for batch in batches)
+        self._held_out = _zeros(layers) if self._is_validated else {}
         self._dense = dense
         self._batches = batches
         self._token_weights: TokenWeights = token_weights
@@ -65,19 +76,27 @@ class TargetStatistics:
             self._dense.advance_batch(self._block, index)
         with _observed(self._layers) as pruned:
             yield
-        if not self._batches[index].is_held_out:
-            self._add(dense, pruned, self._batches[index].padding)
+        batch = self._batches[index]
+        self._add(self._held_out if batch.is_held_out else self._fitted, dense, pruned, batch.padding)
 
-    def targets(self, ranks: Ranks, own: Sequence[Layer]) -> dict[str, Tensor]:
-        """Return T of the layers `own` by their names, summed over the ranks: float32 (out, in) on the CPU.
+    def targets(self, ranks: Ranks, own: Sequence[Layer]) -> dict[str, LayerTarget]:
+        """Return the targets of the layers `own` by their names, summed over the ranks.
 
         Every rank has to call this method.
         """
         names = {layer.name for layer in own}
-        sums = ((name, ranks.sum(target)) for name, target in self._sums.items())
-        return {name: total.cpu() for name, total in sums if name in names}
+        is_validated = any(ranks.collect(self._is_validated))
+        targets: dict[str, LayerTarget] = {}
+        for name, fitted in self._fitted.items():
+            total = ranks.sum(fitted)
+            held_out = ranks.sum(self._held_out.get(name, torch.zeros_like(fitted))) if is_validated else None
+            if name in names:
+                targets[name] = LayerTarget(total.cpu(), None if held_out is None else held_out.cpu())
+        return targets
 
-    def _add(self, dense: _Observed, pruned: _Observed, mask: Tensor | None) -> None:
+    def _add(
+        self, sums: Mapping[str, Tensor], dense: _Observed, pruned: _Observed, mask: Tensor | None
+    ) -> None:
         with torch.inference_mode(False), torch.no_grad(), full_precision_products():
             for name, own in pruned[0].items():
                 padding = PaddingMask(mask) if mask is not None else None
@@ -95,11 +114,17 @@ class TargetStatistics:
                         x, y = x[is_real[chunk]], y[is_real[chunk]]
                     if self._token_weights == "unit":
                         x, y = weigh_tokens(x), weigh_tokens(x, y)
-                    self._sums[name].addmm_(y.t(), x)
+                    sums[name].addmm_(y.t(), x)
 
 
 def _rows(values: Tensor) -> Tensor:
     return values.reshape(-1, values.shape[-1])
+
+
+def _zeros(layers: Sequence[Layer]) -> dict[str, Tensor]:
+    return {
+        layer.name: torch.zeros(layer.shape, dtype=torch.float32, device=layer.device) for layer in layers
+    }
 
 
 @contextmanager

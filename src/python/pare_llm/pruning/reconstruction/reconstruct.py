@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -28,6 +28,8 @@ class BlockReconstruction:
     ranks: Ranks
     journal: Journal | None
     """The journal of the run, which only rank 0 has."""
+    rounded: Collection[str] = ()
+    """The names of the layers whose weights are rounded, which are therefore not trained."""
     results: dict[int, Reconstruction] = field(default_factory=dict)
     """What was achieved, by the index of the block."""
 
@@ -45,6 +47,7 @@ class BlockReconstruction:
         `wanted` has the outputs that the block should have for `inputs`.
         """
         started = time.perf_counter()
+        layers = self._trained(layers)
         trainer = BlockTrainer(block, layers, inputs, wanted, self.batches, self.ranks)
         result, values = trainer.train(self.epochs)
         result = replace(result, seconds=time.perf_counter() - started)
@@ -59,9 +62,13 @@ class BlockReconstruction:
     def restore(self, block: Block, layers: Sequence[Layer]) -> list[nn.Parameter]:
         """Replace the parameters of a finished block by those in the journal, which rank 0 reads."""
         journal = self.journal
+        layers = self._trained(layers)
         restored = self.ranks.together(lambda: journal.read_block(block.name) if journal else None)
         result, values = restored or (None, {})
         return self._replace(block, layers, result, values)
+
+    def _trained(self, layers: Sequence[Layer]) -> list[Layer]:
+        return [layer for layer in layers if layer.name not in self.rounded]
 
     def _replace(
         self,

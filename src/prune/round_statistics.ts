@@ -1,0 +1,129 @@
+/** Adds up the calibration statistics of the groups of a round, in one forward pass of all windows through the block. */
+
+import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
+import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
+import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
+import type { Forward } from "../model/forward.ts";
+import type { LinearGroup } from "../model/layer_specs.ts";
+import type { PendingGroup, PlanOptions } from "./block_plan.ts";
+import type { GroupStatistics } from "./open_round.ts";
+
+/** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input share their statistics. */
+export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
+
+export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
+  /** Token ids of the windows, which all have the same length. */
+  readonly windows: readonly Uint32Array[];
+  /** Token ids of the held-out windows, as long as the others. Only the validation Hessians sum over them. @default [] */
+  readonly validationWindows?: readonly Uint32Array[];
+  /** @default "none" for all layers */
+  readonly tokenWeightsOf?: TokenWeightsOf;
+}
+
+/** The sums over the inputs of a group: those that are fitted, and those that are held out. */
+interface GroupSums {
+  readonly fitted: HessianAccumulator;
+  /** Undefined without held-out windows. */
+  readonly heldOut?: HessianAccumulator;
+}
+
+/** The sums of the groups of a round. The caller destroys them. */
+export class RoundStatistics {
+  readonly #sums = new Map<LinearGroup, GroupSums>();
+
+  private constructor() {}
+
+  /**
+   * Runs the windows through the block with `weights`.
+   * @param onBatchDone called after each batch
+   * @throws {RangeError} if layers with the same input ask for different token weights
+   */
+  static async accumulate(
+    forward: Forward,
+    round: readonly PendingGroup[],
+    block: number,
+    weights: TensorSource,
+    onBatchDone: () => void,
+    options: StatisticsOptions,
+  ): Promise<RoundStatistics> {
+    const statistics = new RoundStatistics();
+    try {
+      statistics.#allocate(forward, round, options);
+      await statistics.#observe(forward, block, weights, onBatchDone, options);
+    } catch (error) {
+      statistics.destroy();
+      throw error;
+    }
+    return statistics;
+  }
+
+  #allocate(
+    forward: Forward,
+    round: readonly PendingGroup[],
+    { validationWindows = [], tokenWeightsOf, hasTargets = false }: StatisticsOptions,
+  ): void {
+    const { backend } = forward;
+    for (const { group } of round) {
+      const tokenWeights = groupTokenWeights(group, tokenWeightsOf), [{ name, inFeatures }] = group;
+      const accumulator = () =>
+        hasTargets
+          ? new TargetStatistics(backend, group[0], undefined, tokenWeights)
+          : new HessianAccumulator(backend, `hessian ${name}`, inFeatures, undefined, { tokenWeights });
+      const fitted = accumulator();
+      this.#sums.set(group, { fitted });
+      if (validationWindows.length > 0) this.#sums.set(group, { fitted, heldOut: accumulator() });
+    }
+  }
+
+  async #observe(
+    forward: Forward,
+    block: number,
+    weights: TensorSource,
+    onBatchDone: () => void,
+    { windows, hasTargets }: StatisticsOptions,
+  ): Promise<void> {
+    const sumOf = (group: LinearGroup, firstWindow: number) =>
+      this.#sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
+    await forward.observeBlock(
+      block,
+      (group, x, rows, { first }, residual) => sumOf(group, first)?.add(x, rows, residual),
+      onBatchDone,
+      weights,
+      hasTargets
+        ? (group, x, rows, { first }, residual) => sumOf(group, first)?.addDense(x, rows, residual)
+        : undefined,
+    );
+    // The layers are solved next, and a solve can use this memory.
+    forward.freeActivations();
+  }
+
+  /**
+   * Returns the statistics of a group of the round. If no token was routed to an expert, its Hessian would be 0, with which a solver would
+   * set all weights to 0. The identity takes its place, with which every solver prunes by magnitude. If no held-out token was routed to an
+   * expert, it has no validation Hessian.
+   */
+  of(group: LinearGroup): GroupStatistics {
+    const { fitted, heldOut } = this.#sums.get(group)!;
+    if (group[0].expertRole === undefined) return { hessian: fitted, validationHessian: heldOut };
+    if (fitted.tokens === 0) fitted.setIdentity();
+    const validationHessian = heldOut?.tokens === 0 ? undefined : heldOut;
+    return { tokens: fitted.tokens, hessian: fitted, validationHessian };
+  }
+
+  destroy(): void {
+    for (const { fitted, heldOut } of this.#sums.values()) {
+      fitted.destroy();
+      heldOut?.destroy();
+    }
+  }
+}
+
+/** @throws {RangeError} if the layers of the group, which share their statistics, ask for different weights */
+function groupTokenWeights(group: LinearGroup, tokenWeightsOf?: TokenWeightsOf): TokenWeights | undefined {
+  const [first, ...others] = group.map(({ name }) => ({ name, weights: tokenWeightsOf?.(name) ?? "none" }));
+  const other = others.find(({ weights }) => weights !== first.weights);
+  if (!other) return first.weights;
+  throw new RangeError(
+    `token_weights: ${first.name} has ${first.weights} and ${other.name} has ${other.weights}, but both layers have the same inputs`,
+  );
+}

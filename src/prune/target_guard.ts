@@ -1,0 +1,72 @@
+/**
+ * Decides for each block whether its layers move towards their targets. The wanted outputs of a layer are those for the calibration text,
+ * so a target can make the model worse on other text. The block is therefore solved with targets and without, and the held-out windows
+ * choose between both solutions.
+ */
+
+import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
+import type { Forward } from "../model/forward.ts";
+import { BlockMeter } from "./block_meter.ts";
+import type { PendingGroup } from "./block_plan.ts";
+import { type OpenBlock, type Solutions, storedWeight, type TargetGuard } from "./open_round.ts";
+
+/** The decision for one block. */
+export interface TargetDecision {
+  readonly areKept: boolean;
+  /**
+   * The errors of the output of the block on the held-out windows, with targets and without: the mean over all tokens of ‖Δy‖²/‖y‖², where
+   * y is the output of the block in the dense model.
+   */
+  readonly errors: Readonly<Record<keyof Solutions, number>>;
+}
+
+export interface GuardOptions {
+  /** The number of fitted windows. The later windows are held out, at least one. */
+  readonly fitted: number;
+  /** The decision of an earlier process. */
+  readonly earlier?: boolean;
+  /** Called with a new decision, for example to record it. */
+  readonly onDecision?: (decision: TargetDecision) => Promise<void>;
+  /** Begins the pass of the dense stream through the block. The result is called after each batch, and may throw to stop. */
+  readonly beginDense: () => () => void;
+}
+
+/**
+ * Returns the guard of a block whose layers have targets.
+ * @param forward a forward pass before the block, with a dense stream. The stream runs through the block unless it has done so before
+ * @param round all layers of the block that are still to be solved
+ */
+export function guardTargets(
+  forward: Forward,
+  openBlock: OpenBlock,
+  round: readonly PendingGroup[],
+  { fitted, earlier, onDecision, beginDense }: GuardOptions,
+): TargetGuard {
+  return {
+    decided: earlier,
+    async decide(solved) {
+      const { block, weights, replaced } = openBlock, dense = forward.denseStates!;
+      if (dense.nextBlock === block) await forward.runDenseBlock(beginDense());
+      const meter = await BlockMeter.open(forward, block, fitted, dense);
+      const linears = new Map(
+        round.flatMap(({ layers }) => layers.map(({ name, linear }) => [name, linear])),
+      );
+      const solution = (which: keyof Solutions): TensorSource =>
+        withReplacements(
+          withReplacements(weights, replaced),
+          new Map(
+            Array.from(solved, ([name, each]) =>
+              [name, storedWeight(weights, name, linears.get(name)!, each[which])] as const),
+          ),
+        );
+      const errors = {
+        withTargets: await meter.measureStored(solution("withTargets")),
+        without: await meter.measureStored(solution("without")),
+      };
+      forward.freeActivations();
+      const decision = { areKept: errors.withTargets < errors.without, errors };
+      await onDecision?.(decision);
+      return decision.areKept;
+    },
+  };
+}
