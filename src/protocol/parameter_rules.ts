@@ -10,7 +10,9 @@ export interface RuleParameters {
   readonly method: MethodName;
   readonly sparsity?: number;
   readonly pattern: string;
+  readonly group?: number;
   readonly blocksize?: number;
+  readonly damping: number | "auto";
   readonly bits?: number;
   readonly group_size: number;
   readonly symmetric: boolean;
@@ -42,6 +44,11 @@ export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
   const { method, effort, refit } = query, { hasEffort, refitOf } = METHODS[method];
   const pattern = parsePatternOrUndefined(query.pattern);
   if (pattern?.kind === "n:m") yield* brokenPatternRules(query, pattern);
+  if (pattern?.kind === "columns") yield* brokenColumnsRules(query);
+  else if (pattern && query.group !== undefined) {
+    const message = `${query.group} is for pattern columns, and the pattern is ${query.pattern}`;
+    yield { parameter: "group", message };
+  }
   if (query.bits === undefined) yield* quantisationWithoutBits(query);
   else yield* brokenQuantisationRules(query, pattern);
   if (effort !== undefined && !hasEffort) {
@@ -72,6 +79,24 @@ function* brokenPatternRules(
   if (blocksize !== undefined && blocksize % group !== 0) {
     const message = `${blocksize} is not a multiple of ${group}, the group of pattern ${pattern}`;
     yield { parameter: "blocksize", message };
+  }
+}
+
+function* brokenColumnsRules({ method, damping, bits, refit }: RuleParameters): Generator<BrokenRule> {
+  if (!METHODS[method].hasColumns) {
+    const able = methodsThat(({ hasColumns }) => hasColumns, "or");
+    yield { parameter: "method", message: `${method} cannot remove columns: pattern columns needs method ${able}` };
+  }
+  if (damping === "auto") {
+    yield { parameter: "damping", message: "auto compares masks of single weights, which pattern columns has not" };
+  }
+  if (bits !== undefined) {
+    const message = `${bits} cannot be combined with pattern columns: round the smaller layer in a request of its own`;
+    yield { parameter: "bits", message };
+  }
+  if (refit) {
+    const message = `${refit} would change nothing, because the weights of pattern columns are optimal already: omit it`;
+    yield { parameter: "refit", message };
   }
 }
 

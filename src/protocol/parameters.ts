@@ -15,6 +15,7 @@ import {
   DEFAULT_REFIT_STEPS,
   DEFAULT_TARGET_STEP,
   MAX_BLOCKSIZE,
+  MAX_COLUMN_GROUP,
   MAX_DAMPING,
   MAX_REFIT_STEPS,
 } from "./limits.ts";
@@ -92,9 +93,15 @@ const sharedFields = {
   }),
   pattern: patternText.default("unstructured").meta({
     description:
-      `unstructured, or n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ ${MAX_GROUP}`,
-    pattern: "^(unstructured|[0-9]+:[0-9]+)$",
+      `unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ ${MAX_GROUP}; or columns, which removes whole inputs and answers a smaller weight, for ${
+        methodsThat(({ hasColumns }) => hasColumns, "or")
+      }`,
+    pattern: "^(unstructured|columns|[0-9]+:[0-9]+)$",
     example: "2:4",
+  }),
+  group: integer(1, MAX_COLUMN_GROUP).optional().meta({
+    description:
+      "The number of neighbouring inputs that pattern=columns removes together, such as those of an attention head. The number of inputs must be a multiple of it. Defaults to 1",
   }),
   blocksize: integer(1, MAX_BLOCKSIZE).optional().meta({
     description:
@@ -173,7 +180,7 @@ export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
 /** Fills in the defaults that depend on other parameters. */
 export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
   const { method, bits, group_size: groupSize, symmetric, order, ranges, scale_dtype: scaleDtype } = query;
-  const pattern = parsePattern(query.pattern);
+  const pattern = parsePattern(query.pattern, query.group);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
     ...query,

@@ -90,8 +90,8 @@ export class DevicePruner implements CalibratedPruner {
           );
           running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
           if (solved) yield solved;
-          const { weight: pruned, quantized, report } = await abortable(pruning, signal);
-          solved = { group, name, weight: pruned, quantized, report };
+          const { mask: _, ...pruned } = await abortable(pruning, signal);
+          solved = { group, name, ...pruned };
         }
       } finally {
         const owned = [lent ?? hessian, validation, targets, heldOutTargets];
@@ -120,9 +120,9 @@ export class DevicePruner implements CalibratedPruner {
     const request = { ...statistics, tensors: new Map(given), parameters: resolveParameters(parsed.data) };
     const options = { backend: this.backend, clock: () => performance.now() };
     const { tensors, report } = await pruneTensors(request, options);
-    const [weight, mask, codes, scales, zeros] = ["weight", "mask", "codes", "scales", "zeros"]
+    const [weight, kept, mask, codes, scales, zeros] = ["weight", "kept", "mask", "codes", "scales", "zeros"]
       .map((name) => tensors.get(name)!);
-    return { weight, mask, ...codes && { quantized: { codes, scales, zeros } }, report };
+    return { ...kept && { kept }, weight, mask, ...codes && { quantized: { codes, scales, zeros } }, report };
   }
 }
 

@@ -28,7 +28,9 @@ export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtyp
  */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>, requested: RequestedLayer): PrunedLayer {
   const { header, tensors } = decodeFile(body);
+  const kept = tensors.get("kept");
   const layer: PrunedLayer = {
+    ...kept && { kept },
     weight: requireTensor(tensors, "weight"),
     mask: requireTensor(tensors, "mask"),
     ...QUANTIZED_NAMES.some((name) => tensors.has(name)) ? { quantized: readQuantized(tensors) } : {},

@@ -50,10 +50,10 @@ interface FactorOptions {
   /** The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
   /**
-   * With `activation`, H is permuted by falling diagonal entry before it is factored (`activationOrder`), which takes the
-   * memory of a second H. @default "natural"
+   * The order of the columns in which H is factored: an explicit permutation, as `ColumnOrder.columns`, or with `activation` that of falling
+   * diagonal entries (`activationOrder`). Another order than the natural one takes the memory of a second H. @default "natural"
    */
-  readonly order?: "natural" | "activation";
+  readonly order?: "natural" | "activation" | Uint32Array<ArrayBuffer>;
 }
 
 /** The largest statistics that are copied for retries: an order of 21,000. If they are larger, the first failure is final. */
@@ -79,9 +79,8 @@ export async function factor(
     checkBlocking(`statistics of order ${n}`, hessian.edge, blocksize);
     const inputs = await readDiagonal(backend, hessian);
     const natural = prepareDiagonal(inputs);
-    const order = options.order === "activation"
-      ? owned.add(uploadOrder(backend, activationOrder(inputs)))
-      : undefined;
+    const columns = options.order === "activation" ? activationOrder(inputs) : options.order;
+    const order = columns instanceof Uint32Array ? owned.add(uploadOrder(backend, columns)) : undefined;
     const prepared = order ? prepareDiagonal(inputs.map((_, c) => inputs[order.columns[c]])) : natural;
     const r = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
     if (order) hessian.destroy();

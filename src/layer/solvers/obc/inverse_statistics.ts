@@ -1,5 +1,5 @@
 /**
- * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS needs explicitly. It is computed on the device in f32 from the
+ * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS and the removal of columns need explicitly. It is computed on the device in f32 from the
  * reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could compute it more accurately, but that would take n³ operations on the main thread,
  * and a server could not respond during them. The accuracy would not help either, because the removals that use the inverse are computed in
  * f32. Dead inputs and retries with more damping are handled by `factor`.
@@ -17,7 +17,7 @@ import { copyTiled } from "../../linalg/submatrix.ts";
 const BLOCK_SIZE = 128;
 
 export interface InverseStatistics {
-  /** The inverse, (n, n) f32 in one tile. The padding of its rows is 0. */
+  /** The inverse, (n, n) f32, in one tile if n is at most 4096. The padding of its rows is 0. */
   readonly inverse: TiledMatrix;
   readonly inverseDiagonal: Float32Array; // (n) f32: the diagonal of the inverse
   readonly diagonal: Float32Array; // (n) f32: the diagonal of the damped H, with dead inputs replaced
@@ -30,7 +30,7 @@ export interface InverseStatistics {
 
 /**
  * Inverts damped statistics. The values of `hessian` are not modified.
- * @param hessian H, (n, n) f32 upper storage, undamped, with n at most the size of a tile
+ * @param hessian H, (n, n) f32 upper storage, undamped
  * @param damping λ of the first attempt
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {NotPositiveDefiniteError} if no damping makes H positive definite
@@ -52,7 +52,7 @@ export async function invertStatistics(
   try {
     const shape = { label: "inverse of the statistics", rows: order, cols: order, edge };
     const inverse = owned.add(new TiledMatrix(backend, shape));
-    backend.clear(inverse.tile(0, 0).buffer);
+    for (const { buffer } of inverse.tiles()) backend.clear(buffer);
     writeDiagonal(backend, inverse, new Float32Array(order).fill(1));
     solveFactored(backend, inverse, factored);
     const dead = prepared.dead && owned.add(backend.createBuffer("dead inputs", 4 * order));
