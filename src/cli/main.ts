@@ -17,6 +17,7 @@ import { finishHelp } from "./options/help.ts";
 import { createPruneCommand } from "./prune.ts";
 import { createReportCommand } from "./report.ts";
 import { createServeCommand } from "./serve.ts";
+import { createShrinkCommand } from "./shrink.ts";
 import { createSweepCommand } from "./sweep.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
@@ -31,6 +32,7 @@ export function createProgram(signal: AbortSignal): Command {
   for (
     const createCommand of [
       createPruneCommand,
+      createShrinkCommand,
       createVerifyCommand,
       createEvalCommand,
       createSweepCommand,

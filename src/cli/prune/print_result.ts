@@ -81,7 +81,7 @@ function reconstructionLines({ blocks = [] }: RunReport): string[] {
   ];
 }
 
-function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {
+export function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {
   return `perplexity on ${text} (${windows} windows of ${seqlen}): ${formatPerplexity(dense)} before, ` +
     `${formatPerplexity(pruned)} after`;
 }

@@ -3,7 +3,6 @@
 import type { Backend } from "../../device/backend.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
-import { computePerplexity, countWindows } from "../../model/evaluation/perplexity.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
@@ -13,10 +12,8 @@ import { linearLayers } from "../../prune/block_plan.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
 import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
-import type { RunReport } from "../../prune/report/run_report.ts";
-import type { Model } from "../../model/model.ts";
-import { readEvaluationText } from "../files/text_source.ts";
 import { runReportFiles } from "../files/run_report_files.ts";
+import { comparePerplexity, readEvaluationTexts } from "./compare_perplexity.ts";
 import type { ProgressDisplay } from "../terminal/output.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
@@ -46,19 +43,13 @@ export async function pruneJob(
   { backend, fs, signal, progress }: JobServices,
 ): Promise<Omit<FolderJob, "fingerprint">> {
   const { opened: { checkpoint, model, loadTokenizer }, choice, options, texts, seqlen } = facts;
-  const { windows } = options;
   const tokenizer = await loadTokenizer();
   const calibration = await readCalibration(
     tokenizer,
     { ...options, calibration: texts.calibration, seqlen },
     fs,
   );
-  const tokenized: TokenizedText[] = [], evaluatedWindows: number[] = [];
-  for (const text of texts.evaluation) {
-    const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, fs);
-    tokenized.push({ text: text.label, tokens });
-    evaluatedWindows.push(countWindows(tokens.length, seqlen, windows));
-  }
+  const tokenized = await readEvaluationTexts(tokenizer, texts.evaluation, { seqlen, windows: options.windows }, fs);
   const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const output = {
@@ -72,7 +63,7 @@ export async function pruneJob(
     ...options,
     ...output,
     ...calibration,
-    evaluatedWindows,
+    evaluatedWindows: tokenized.map(({ windows }) => windows),
     queryOf: choice.queryOf,
     allocation: choice.allocation,
     loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
@@ -81,7 +72,6 @@ export async function pruneJob(
       const started = performance.now();
       const perplexity = await comparePerplexity({ dense: model, pruned }, tokenized, {
         seqlen,
-        windows,
         backend,
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
@@ -98,58 +88,6 @@ export async function pruneJob(
       return runReportFiles(report, options.format, countWeightFileBytes(plan.weightFiles));
     },
   };
-}
-
-/** An evaluation text. */
-interface TokenizedText {
-  /** The name of its file. */
-  readonly text: string;
-  /** The token ids of the whole text. */
-  readonly tokens: Uint32Array;
-}
-
-/** Options of {@link comparePerplexity}. */
-interface ComparisonOptions {
-  /** Tokens per window. */
-  readonly seqlen: number;
-  /** The number of windows (pieces of `seqlen` tokens) of each text. Defaults to all complete windows. */
-  readonly windows?: number;
-  readonly backend: Backend;
-  readonly signal?: AbortSignal;
-  readonly progress?: (what: "dense model" | "pruned model", done: number, total: number) => void;
-}
-
-/** Measures both models on every text. @throws {RangeError} if a text is too short */
-async function comparePerplexity(
-  { dense, pruned }: { readonly dense: Model; readonly pruned: Model },
-  texts: readonly TokenizedText[],
-  { seqlen, windows, backend, signal, progress }: ComparisonOptions,
-): Promise<RunReport["perplexity"]> {
-  const rows: RunReport["perplexity"] = [];
-  for (const { text, tokens } of texts) {
-    const measure = (model: Model, what: "dense model" | "pruned model") =>
-      computePerplexity(model, backend, tokens, {
-        seqlen,
-        windows,
-        signal,
-        progress: (done, total) => progress?.(what, done, total),
-      });
-    const before = await measure(dense, "dense model");
-    const after = await measure(pruned, "pruned model");
-    rows.push({
-      text,
-      seqlen,
-      windows: after.windows,
-      dense: finiteOrNull(before.perplexity),
-      pruned: finiteOrNull(after.perplexity),
-    });
-  }
-  return rows;
-}
-
-/** Replaces a perplexity that is not finite by null, because JSON has no infinity. */
-function finiteOrNull(value: number): number | null {
-  return Number.isFinite(value) ? value : null;
 }
 
 /** The sources of the parameters. */

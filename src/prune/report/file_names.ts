@@ -4,3 +4,6 @@
 export const RUN_REPORT_FILE = "pare.json";
 /** The name of the page, which shows the report as charts. */
 export const REPORT_PAGE_FILE = "report.html";
+
+/** The member `kind` of a `pare.json` that `pare shrink` has written. That of `pare prune` has no such member. */
+export const SHRINK_KIND = "shrink";
