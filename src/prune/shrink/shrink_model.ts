@@ -17,6 +17,7 @@ import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { takeColumns, takeRows } from "../../tensor/columns.ts";
 import { linearLayers, type SizedLayer } from "../block_plan.ts";
+import { REPORT_PAGE_FILE } from "../report/file_names.ts";
 import type { Destination, PruneServices } from "../run/job.ts";
 import { pruneModel } from "../run/prune_model.ts";
 import { blockSimilarities, mostSimilarBlocks } from "./block_similarity.ts";
@@ -74,7 +75,7 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
   const smaller = withoutBlocks(checkpoint, job.model, new Set(dropped));
   const config = width === undefined ? smaller.config : { ...smaller.config, [names.setting]: width };
   const shapes = width === undefined ? new Map() : newShapes(smaller.model.spec, names, width);
-  const plan = planLayout(checkpoint, fs, {
+  const layout = planLayout(checkpoint, fs, {
     config,
     tensors: smaller.model.weights,
     tensorsOf: ({ header }) =>
@@ -83,6 +84,7 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
         return renamed === undefined ? [] : [{ name: renamed, dtype, shape: shapes.get(renamed) ?? shape }];
       }),
   });
+  const plan = { ...layout, leftOut: [REPORT_PAGE_FILE] }; // the page of an earlier run shows another model
   const copy = await openCopy(plan, out, fs, { overwrite, extraFiles });
   try {
     const layers = width === undefined ? [] : await removeNeurons(job, services, smaller.model, width, copy);
