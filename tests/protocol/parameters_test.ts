@@ -55,6 +55,25 @@ describe("layer parameters", () => {
     assert.deepEqual(resolve({ ...given, ranges: "minmax", scale_dtype: "F16" }).quantization, published);
   });
 
+  it("take the group of the pattern columns, which only obc can remove, and which excludes what it makes useless", () => {
+    const columns = { method: "obc", pattern: "columns" };
+    assert.deepEqual(resolve(columns).pattern, { kind: "columns", group: 1 });
+    assert.deepEqual(resolve({ ...columns, group: "64" }).pattern, { kind: "columns", group: 64 });
+    for (
+      const [parameter, query] of [
+        ["method", { ...columns, method: undefined }],
+        ["damping", { ...columns, damping: "auto" }],
+        ["bits", { ...columns, bits: 4 }],
+        ["refit", { ...columns, refit: 3 }],
+        ["group", { ...columns, group: 0 }],
+        ["group", { group: 2 }],
+        ["group", { pattern: "2:4", group: 4 }],
+      ] as const
+    ) {
+      assert.deepEqual(invalidNames(query), [parameter]);
+    }
+  });
+
   it("take the number of refit steps from the method", () => {
     assert.equal(resolve({ method: "alps" }).refitSteps, 10);
     assert.equal(resolve({ method: "adaprune" }).refitSteps, 10);
