@@ -21,6 +21,7 @@ export interface RuleParameters {
   readonly scale_dtype: string;
   readonly refit?: number;
   readonly effort?: string;
+  readonly target_step?: number | "auto";
   readonly token_weights: string;
   readonly hessian?: string;
 }
@@ -82,13 +83,16 @@ function* brokenPatternRules(
   }
 }
 
-function* brokenColumnsRules({ method, damping, bits, refit }: RuleParameters): Generator<BrokenRule> {
+function* brokenColumnsRules(
+  { method, damping, target_step, bits, refit }: RuleParameters,
+): Generator<BrokenRule> {
   if (!METHODS[method].hasColumns) {
     const able = methodsThat(({ hasColumns }) => hasColumns, "or");
     yield { parameter: "method", message: `${method} cannot remove columns: pattern columns needs method ${able}` };
   }
-  if (damping === "auto") {
-    yield { parameter: "damping", message: "auto compares masks of single weights, which pattern columns has not" };
+  for (const [parameter, value] of [["damping", damping], ["target_step", target_step]] as const) {
+    if (value !== "auto") continue;
+    yield { parameter, message: "auto tries masks of single weights, so it cannot be combined with pattern columns" };
   }
   if (bits !== undefined) {
     const message = `${bits} cannot be combined with pattern columns: round the smaller layer in a request of its own`;

@@ -63,6 +63,7 @@ describe("layer parameters", () => {
       const [parameter, query] of [
         ["method", { ...columns, method: undefined }],
         ["damping", { ...columns, damping: "auto" }],
+        ["target_step", { ...columns, target_step: "auto" }],
         ["bits", { ...columns, bits: 4 }],
         ["refit", { ...columns, refit: 3 }],
         ["group", { ...columns, group: 0 }],

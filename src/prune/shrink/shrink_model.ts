@@ -74,7 +74,7 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
   const { similarities, dropped } = await chooseBlocks(job, services);
   const smaller = withoutBlocks(checkpoint, job.model, new Set(dropped));
   const config = width === undefined ? smaller.config : { ...smaller.config, [names.setting]: width };
-  const shapes = width === undefined ? new Map() : newShapes(smaller.model.spec, names, width);
+  const shapes = newShapes(smaller.model.spec, names, width);
   const layout = planLayout(checkpoint, fs, {
     config,
     tensors: smaller.model.weights,
@@ -114,14 +114,17 @@ async function chooseBlocks(
   return { similarities, dropped: mostSimilarBlocks(similarities, blocks) };
 }
 
-/** Returns the shapes of the tensors whose neurons are removed, by name. */
-function newShapes(spec: ModelSpec, names: FeedForwardNames, width: number): Map<string, readonly number[]> {
-  return new Map(linearLayers(spec).flatMap(({ name, linear, rows, cols }) => {
-    if (linear.name === names.reader) return [[name, [rows, width]] as const];
-    return tensorsOfWriter({ name, linear }, names).map((tensor) =>
-      [tensor, tensor === name ? [width, cols] : [width]] as const
-    );
-  }));
+/** Returns the shapes of the tensors whose neurons are removed, by name. There are none without a width. */
+function newShapes(spec: ModelSpec, names: FeedForwardNames, width?: number): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  if (width === undefined) return shapes;
+  for (const { name, linear, rows, cols } of linearLayers(spec)) {
+    if (linear.name === names.reader) shapes.set(name, [rows, width]);
+    for (const tensor of tensorsOfWriter({ name, linear }, names)) {
+      shapes.set(tensor, tensor === name ? [width, cols] : [width]);
+    }
+  }
+  return shapes;
 }
 
 /** Returns the names of the weight and the bias of a layer, if its outputs are neurons. */

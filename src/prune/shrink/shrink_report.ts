@@ -6,7 +6,7 @@ import { countWeightFileBytes, type WeightFile } from "../../model/checkpoint/we
 import type { ModelSpec } from "../../model/families/family.ts";
 import { VERSION } from "../../protocol/version.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import { calibrationLabels } from "../read_calibration.ts";
+import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import { SHRINK_KIND } from "../report/file_names.ts";
 import type { RunReport } from "../report/run_report.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
@@ -60,7 +60,7 @@ export function shrinkReport(
     ShrinkFacts,
   { dropped, similarities, layers, plan }: ShrinkResult,
 ): ShrinkReport {
-  const { ffn, multiple, blocks, samples, seed = null } = options;
+  const { ffn, multiple, blocks, samples, seed } = options;
   return {
     kind: SHRINK_KIND,
     version: VERSION,
@@ -77,7 +77,7 @@ export function shrinkReport(
       samples,
       validation_samples: heldOut,
       seqlen,
-      seed,
+      seed: calibrationSeed(texts.calibration, seed),
     },
     backend: backend.kind,
     adapter: backend.adapter.name,
