@@ -191,6 +191,11 @@ describe("checkPruned() of removed columns", () => {
 
   it("accepts the columns that remain", () => check(SMALLER, columns));
 
+  it("refuses them if they were not asked for", () => {
+    assertRefused(/tensor weight is F32 \[2,2\]/, SMALLER);
+    assertRefused(/has lost columns/, { ...layer(HALF), kept: SMALLER.kept });
+  });
+
   for (
     const [what, other, query, message] of [
       ["no numbers of the columns", { kept: undefined }, {}, /tensor "kept" is missing/],

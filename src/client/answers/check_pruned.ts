@@ -39,9 +39,12 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   const [rows, cols] = tensors?.weight.shape ?? [report.rows, report.cols];
   const { sparsity = DEFAULT_SPARSITY, bits } = query;
   const parsed = parsePattern(query.pattern ?? "unstructured", query.group);
-  requireForm("mask", mask, "U8", [rows, Math.ceil(cols / 8)]);
   const weight = parsed.kind === "columns" ? placeKept(layer, rows, cols, parsed) : layer.weight;
   requireForm("weight", weight, wantedDtype(query, tensors?.weight.dtype ?? weight.dtype), [rows, cols]);
+  requireForm("mask", mask, "U8", [rows, Math.ceil(cols / 8)]);
+  if (layer.kept && parsed.kind !== "columns") {
+    throw malformedLayer("it has lost columns, but the query asks for none");
+  }
   if (!isFloatDtype(weight.dtype)) throw malformedLayer(`the weight is ${weight.dtype}`);
   if (report.rows !== rows || report.cols !== cols) {
     throw malformedLayer(

@@ -18,8 +18,10 @@ const MAX_HEADER_BYTES = 2 ** 20;
 export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
   const entries = weight.shape.reduce((product, extent) => product * extent, 1);
   const width = BYTES_PER_ELEMENT[wantedDtype(query, weight.dtype)];
-  // A mask has at most one byte per entry. Rounded weights also have a code of one byte, and at most one grid of 8 bytes, per entry.
-  return MAX_HEADER_BYTES + entries * (width + 1 + (query.bits === undefined ? 0 : 1 + 8));
+  // A mask has at most one byte per entry. Rounded weights also have a code of one byte, and at most one grid of 8 bytes, per entry. The
+  // number of a column that remains has 4 bytes.
+  const others = (query.bits === undefined ? 0 : 1 + 8) + (query.pattern === "columns" ? 4 : 0);
+  return MAX_HEADER_BYTES + entries * (width + 1 + others);
 }
 
 /**
