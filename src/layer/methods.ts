@@ -145,8 +145,8 @@ function removalBytes({ solution, square, statistics, form, maxBufferBytes }: So
 }
 
 /**
- * The bytes of ExactOBS for whole columns. The phases are: the inverse of the statistics; the choice of the columns, with a copy of the
- * weights or the changes of two matrices; and the pass, whose layer and solution exist in two orders.
+ * The bytes of ExactOBS for whole columns. The phases are: the inverse of the statistics; the choice of the columns, with the changes of two
+ * matrices; and the pass, whose layer and solution exist in two orders.
  */
 function columnsBytes(
   { pattern, cols, weights, mask, statistics, square, pass, factorScratch, form }: SolveBytes,
@@ -154,7 +154,7 @@ function columnsBytes(
   const group = pattern.kind === "columns" ? pattern.group : 1;
   return form + Math.max(
     square + statistics + factorScratch,
-    2 * square + Math.max(weights, 4 * cols * (6 * MAX_PENDING_COLUMNS + 8 * group)),
+    2 * square + 4 * cols * (6 * MAX_PENDING_COLUMNS + 8 * group),
     2 * statistics + factorScratch + pass + 2 * weights + 3 * mask,
   );
 }

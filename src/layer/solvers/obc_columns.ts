@@ -84,15 +84,16 @@ async function removeGreedily(
   backend: Backend,
   weight: TiledMatrix,
   hessian: TiledMatrix,
-  { damping, pattern, sparsity }: ColumnOptions,
+  { damping, pattern, sparsity, blocksize }: ColumnOptions,
   onDeadRemoved: () => void,
 ): Promise<{ readonly removed: number[]; readonly damping: number }> {
   const scratch = new ResourceSet();
   try {
-    const statistics = scratch.add(await invertStatistics(backend, hessian, damping));
+    const tiles = { edge: weight.edge, blocksize };
+    const statistics = scratch.add(await invertStatistics(backend, hessian, damping, tiles));
     if (statistics.dead) zeroDeadInputs(backend, weight, statistics.dead);
     onDeadRemoved();
-    const gram = scratch.add(gramOf(backend, weight, statistics.inverse.edge));
+    const gram = scratch.add(gramOf(backend, weight));
     const count = removedColumns(pattern, sparsity, weight.cols);
     const removed = await chooseColumns(backend, statistics.inverse, gram, pattern.group, count);
     return { removed: removed.sort((a, b) => a - b), damping: statistics.damping };
@@ -101,22 +102,18 @@ async function removeGreedily(
   }
 }
 
-/** Allocates Wᵀ·W, (cols, cols) f32 in tiles of `edge`, and queues computing it. The caller owns it. @throws {OutOfDeviceMemoryError} */
-function gramOf(backend: Backend, weight: TiledMatrix, edge: number): TiledMatrix {
-  const { cols } = weight, w = copyTiled(backend, weight, edge);
-  try {
-    const gram = new TiledMatrix(backend, { label: "gram matrix of the weights", rows: cols, cols, edge });
-    for (const { buffer, rows: m, cols: n, ld, row0, col0 } of gram.tiles()) {
-      for (let i = 0; i < w.tileRows; i++) {
-        const left = w.tile(i, row0 / edge), right = w.tile(i, col0 / edge), sizes = { m, n, k: left.rows };
-        const a = submatrixOf(left, left.row0, row0), b = submatrixOf(right, right.row0, col0);
-        gemm(backend, gemmTN, a, b, { buffer, offset: 0, ld }, { ...sizes, beta: i > 0 ? 1 : 0 });
-      }
+/** Allocates Wᵀ·W, (cols, cols) f32, and queues computing it. The caller owns it. @throws {OutOfDeviceMemoryError} */
+function gramOf(backend: Backend, weight: TiledMatrix): TiledMatrix {
+  const { cols, edge } = weight;
+  const gram = new TiledMatrix(backend, { label: "gram matrix of the weights", rows: cols, cols, edge });
+  for (const { buffer, rows: m, cols: n, ld, row0, col0 } of gram.tiles()) {
+    for (let i = 0; i < weight.tileRows; i++) {
+      const left = weight.tile(i, row0 / edge), right = weight.tile(i, col0 / edge);
+      const a = submatrixOf(left, left.row0, row0), b = submatrixOf(right, right.row0, col0);
+      gemm(backend, gemmTN, a, b, { buffer, offset: 0, ld }, { m, n, k: left.rows, beta: i > 0 ? 1 : 0 });
     }
-    return gram;
-  } finally {
-    w.destroy();
   }
+  return gram;
 }
 
 /** Returns the forced entries of a layer that loses whole columns. The caller frees the bits. */
