@@ -57,7 +57,9 @@ export const bench: Bench<object, ShrinkResults> = {
     );
     const models = (await listModels(console.error)).filter(({ name }) => MODELS.includes(name));
     let results: ShrinkResults = { cells: [] };
-    for (const { name: model, folder, seqlen, calibrationWindows: count, evaluationWindows, tokens } of models) {
+    for (
+      const { name: model, folder, seqlen, calibrationWindows: count, evaluationWindows, tokens } of models
+    ) {
       await using opened = await openModelFolder(folder, fs);
       const { calibration, evaluation } = await tokens();
       const windows = calibrationWindows(calibration, { windows: count, seqlen });
@@ -68,7 +70,9 @@ export const bench: Bench<object, ShrinkResults> = {
       const dense = await measure(opened.model);
       for (const share of SHARES) {
         const neurons = neuronReaders(opened.checkpoint, opened.model.spec)[0].cols;
-        const removed = Math.round(share * neurons), width = neurons - removed, out = `${scratch}/${model}-${share}`;
+        const removed = Math.round(share * neurons),
+          width = neurons - removed,
+          out = `${scratch}/${model}-${share}`;
         const magnitude = await measure(await pruneByMagnitude(opened, removed));
         const flap = await measure(await pruneByFlap(opened, backend, windows, removed));
         await shrink(opened, backend, windows, width, out);
@@ -140,9 +144,11 @@ async function pruneByFlap(
   const model = { spec, weights }, forward = await Forward.begin(backend, model, windows);
   try {
     for (const reader of neuronReaders(checkpoint, spec)) {
-      const weight = await readTensor(weights, reader.name), bias = await readTensor(weights, biasOf(reader.name));
+      const weight = await readTensor(weights, reader.name),
+        bias = await readTensor(weights, biasOf(reader.name));
       const { means, variances } = await measureInputs(forward, reader);
-      const squares = columnSquares(weight), removed = smallest(squares.map((x, j) => x * variances[j]), count);
+      const squares = columnSquares(weight),
+        removed = smallest(squares.map((x, j) => x * variances[j]), count);
       const values = bytesToFloats(weight.data, weight.dtype as FloatDtype);
       const changed = bytesToFloats(bias.data, bias.dtype as FloatDtype).map((value, row) =>
         removed.reduce((sum, j) => sum + values[row * reader.cols + j] * means[j], value)

@@ -85,7 +85,12 @@ export function createShrinkCommand(signal: AbortSignal): Command {
       integer(1),
       DEFAULT_MULTIPLE,
     )
-    .option("--blocks <n>", "number of blocks to drop: those whose input and output are most alike", integer(0), 0);
+    .option(
+      "--blocks <n>",
+      "number of blocks to drop: those whose input and output are most alike",
+      integer(0),
+      0,
+    );
   addValidationOption(addSamplesOption(command))
     .option(
       "--seed <n>",
@@ -132,8 +137,15 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
     (opened) => opened.dispose(),
   );
   const tokenizer = await opened.loadTokenizer();
-  const windows = await readCalibration(tokenizer, { ...options, calibration: texts.calibration, seqlen }, fs);
-  const evaluated = await readEvaluationTexts(tokenizer, texts.evaluation, { seqlen, windows: options.windows }, fs);
+  const windows = await readCalibration(
+    tokenizer,
+    { ...options, calibration: texts.calibration, seqlen },
+    fs,
+  );
+  const evaluated = await readEvaluationTexts(tokenizer, texts.evaluation, {
+    seqlen,
+    windows: options.windows,
+  }, fs);
   const progress = cleanup.adopt(output.progress("shrinking"), (bar) => bar.stop());
   const solved = width === undefined ? [] : readers;
   for (const warning of tokenWarnings({ ...windows, queryOf: () => ({ method: "obc" }) }, solved)) {
@@ -156,7 +168,17 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
-      const facts = { name: modelName, checkpoint, spec: model.spec, backend, options, texts, seqlen, neurons, width };
+      const facts = {
+        name: modelName,
+        checkpoint,
+        spec: model.spec,
+        backend,
+        options,
+        texts,
+        seqlen,
+        neurons,
+        width,
+      };
       const seconds = (performance.now() - started) / 1000, heldOut = windows.validationWindows.length;
       report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, result);
       return new Map([[RUN_REPORT_FILE, formatJson(report)]]);
@@ -167,7 +189,8 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
     pruner: new DevicePruner(backend),
     signal,
     onSimilarityStep: (done, total) => progress.note(`comparing blocks ${done}/${total}`),
-    onCalibrationStep: ({ done, total }, secondsLeft) => progress.note(`calibrating ${done}/${total}`, secondsLeft),
+    onCalibrationStep: ({ done, total }, secondsLeft) =>
+      progress.note(`calibrating ${done}/${total}`, secondsLeft),
     onLayerDone: (done, total, event, secondsLeft) => {
       const detail = event && `${event.name} relative error ${numberText(event.report.relative_error)}`;
       progress.step(done, total, detail, secondsLeft);

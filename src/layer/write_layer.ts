@@ -89,7 +89,9 @@ function answerTensors(
 ): AnswerTensor[] {
   const { q, quantized, kept } = solution, { rows, cols } = q;
   const tensors: AnswerTensor[] = [
-    ...kept ? [{ name: "kept", dtype: "U32" as const, shape: [kept.length], chunks: () => keptChunks(kept) }] : [],
+    ...kept
+      ? [{ name: "kept", dtype: "U32" as const, shape: [kept.length], chunks: () => keptChunks(kept) }]
+      : [],
     { name: "weight", dtype, shape: [rows, kept?.length ?? cols], chunks: () => weights.chunks() },
     {
       name: "mask",

@@ -88,18 +88,26 @@ function* brokenColumnsRules(
 ): Generator<BrokenRule> {
   if (!METHODS[method].hasColumns) {
     const able = methodsThat(({ hasColumns }) => hasColumns, "or");
-    yield { parameter: "method", message: `${method} cannot remove columns: pattern columns needs method ${able}` };
+    yield {
+      parameter: "method",
+      message: `${method} cannot remove columns: pattern columns needs method ${able}`,
+    };
   }
   for (const [parameter, value] of [["damping", damping], ["target_step", target_step]] as const) {
     if (value !== "auto") continue;
-    yield { parameter, message: "auto tries masks of single weights, so it cannot be combined with pattern columns" };
+    yield {
+      parameter,
+      message: "auto tries masks of single weights, so it cannot be combined with pattern columns",
+    };
   }
   if (bits !== undefined) {
-    const message = `${bits} cannot be combined with pattern columns: round the smaller layer in a request of its own`;
+    const message =
+      `${bits} cannot be combined with pattern columns: round the smaller layer in a request of its own`;
     yield { parameter: "bits", message };
   }
   if (refit) {
-    const message = `${refit} would change nothing, because the weights of pattern columns are optimal already: omit it`;
+    const message =
+      `${refit} would change nothing, because the weights of pattern columns are optimal already: omit it`;
     yield { parameter: "refit", message };
   }
 }

@@ -28,7 +28,9 @@ export function parsePattern(text: string, columnGroup = 1): Pattern {
   if (text === "columns") return { kind: "columns", group: columnGroup };
   const match = /^(\d{1,4}):(\d{1,4})$/.exec(text);
   if (!match) {
-    throw new RangeError(`pattern "${shortened(text)}": must be "unstructured", "columns" or "n:m", such as 2:4`);
+    throw new RangeError(
+      `pattern "${shortened(text)}": must be "unstructured", "columns" or "n:m", such as 2:4`,
+    );
   }
   const keep = Number(match[1]), group = Number(match[2]);
   if (keep < 1 || keep >= group || group > MAX_GROUP) {

@@ -45,7 +45,10 @@ describe("pare shrink", () => {
       const [words, message] of [
         [command("llama-sotu", "none"), /shrink: needs --ffn or --blocks/],
         [command("bloom-sotu", "none", "--blocks", "1"), /"bloom" cannot be shrunk, because/],
-        [command("llama-sotu", "none", "--ffn", "0.05"), /--ffn 0.05: removes none of 512 neurons, .* rounded to 512/],
+        [
+          command("llama-sotu", "none", "--ffn", "0.05"),
+          /--ffn 0.05: removes none of 512 neurons, .* rounded to 512/,
+        ],
         [command("llama-sotu", "none", "--blocks", "4"), /has 4 blocks, so 4 cannot be dropped/],
         [command("llama-sotu", "none", "--ffn", "1"), /--ffn.*from 0 to below 1/],
       ] as const

@@ -206,7 +206,12 @@ describe("checkPruned() of removed columns", () => {
         /keeps other columns than kept/,
       ],
       ["a weight of another width", { weight: f32([2, 3], [1, 2, 4, 5, 6, 8]) }, {}, /weight is F32 \[2,3\]/],
-      ["another mask in another row", { mask: maskOf(2, 4, (i) => [0, 3, 4, 6].includes(i)) }, {}, /in other rows/],
+      [
+        "another mask in another row",
+        { mask: maskOf(2, 4, (i) => [0, 3, 4, 6].includes(i)) },
+        {},
+        /in other rows/,
+      ],
       ["a set that is not whole", {}, { group: 2 }, /divides a set of 2 columns/],
       ["too few removed columns", {}, { sparsity: 0.75 }, /prunes 4 weights, but the query asks for 6/],
     ] as const

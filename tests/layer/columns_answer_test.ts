@@ -17,7 +17,9 @@ import { eachBackend } from "../support/backends.ts";
 import { makeLayer } from "../support/layers.ts";
 import { bytes, file, floats, source } from "./bodies.ts";
 
-const ROWS = 13, COLS = 42, QUERY: LayerQuery = { method: "obc", pattern: "columns", group: 3, sparsity: 0.4 };
+const ROWS = 13,
+  COLS = 42,
+  QUERY: LayerQuery = { method: "obc", pattern: "columns", group: 3, sparsity: 0.4 };
 const HOST = makeLayer(ROWS, COLS, { seed: 4, tokens: 60, dead: [5] });
 
 function tensorsOf(dtype: FloatDtype = "F32"): LayerTensors {
@@ -62,7 +64,11 @@ eachBackend("a layer that loses columns", (backend) => {
   });
 
   it("may have validation statistics and a target, and is then measured by them", async () => {
-    const validation_hessian = floats("F32", [COLS, COLS], makeLayer(1, COLS, { seed: 9, tokens: 80 }).hessian);
+    const validation_hessian = floats(
+      "F32",
+      [COLS, COLS],
+      makeLayer(1, COLS, { seed: 9, tokens: 80 }).hessian,
+    );
     const target = floats("F32", [ROWS, COLS], HOST.weight);
     const { report } = await answerOf(backend(), { ...tensorsOf(), validation_hessian, target }, QUERY);
     assert.ok(report.validation_error! > 0 && report.target_change !== undefined);

@@ -18,7 +18,10 @@ import { LLAMA_BASE } from "./random_family.ts";
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 
 /** Windows of token ids below 29, the size of the smallest vocabulary. */
-const WINDOWS = Array.from({ length: 24 }, (_, i) => Uint32Array.from({ length: 16 }, (_, t) => (t * t + 3 * t + 5 * i) % 29));
+const WINDOWS = Array.from(
+  { length: 24 },
+  (_, i) => Uint32Array.from({ length: 16 }, (_, t) => (t * t + 3 * t + 5 * i) % 29),
+);
 
 interface Comparison {
   readonly neurons: readonly number[];
@@ -54,14 +57,25 @@ await describePeers("the output of pare shrink", (peers) => {
     try {
       await using opened = await openModelFolder(dense, fs);
       const reportFiles = () => Promise.resolve(new Map<string, string>());
-      const job = { ...opened, ...options, windows, validationWindows: [], out, reportFileNames: [], reportFiles };
+      const job = {
+        ...opened,
+        ...options,
+        windows,
+        validationWindows: [],
+        out,
+        reportFileNames: [],
+        reportFiles,
+      };
       return { ...await shrinkModel(job, { fs, backend, pruner: new DevicePruner(backend) }), out };
     } finally {
       await backend.dispose();
     }
   }
 
-  function assertComparison({ neurons, difference, largest, change }: Comparison, expected: readonly number[]) {
+  function assertComparison(
+    { neurons, difference, largest, change }: Comparison,
+    expected: readonly number[],
+  ) {
     assert.deepEqual(neurons, expected);
     assert.ok(difference <= 1e-9 * largest, `logits up to ${largest} differ by ${difference}`);
     assert.ok(change > 1e-3 * largest, `the logits changed only by ${change}`);
@@ -70,11 +84,18 @@ await describePeers("the output of pare shrink", (peers) => {
   for (const [title, settings] of Object.entries(FAMILIES)) {
     it(`is a model of its family with the logits of the masked one, with and without a dropped block: ${title}`, async () => {
       const dense = `${peers().folder}/${title}`, windows = WINDOWS.slice(0, 2).map((window) => [...window]);
-      await peers().ask("transformers_model", { folder: dense, windows, config: { ...settings, num_hidden_layers: 3 } });
+      await peers().ask("transformers_model", {
+        folder: dense,
+        windows,
+        config: { ...settings, num_hidden_layers: 3 },
+      });
       for (const blocks of [0, 1]) {
         const { out, dropped } = await shrink(dense, WINDOWS, { width: 24, blocks });
         const request = { dense, shrunk: out, dropped, windows };
-        assertComparison(await peers().ask<Comparison>("compare_shrunk", request), Array(3 - blocks).fill(24));
+        assertComparison(
+          await peers().ask<Comparison>("compare_shrunk", request),
+          Array(3 - blocks).fill(24),
+        );
       }
     });
   }
@@ -87,7 +108,10 @@ await describePeers("the output of pare shrink", (peers) => {
       const sample = windows.slice(0, 2).map((window) => [...window.subarray(0, 12)]);
       const request = { dense, shrunk: out, dropped, windows: sample };
       assertComparison(await peers().ask<Comparison>("compare_shrunk", request), Array(4).fill(width));
-      const answer = await peers().ask<{ logits: number[][][] }>("transformers_model", { folder: out, windows: sample });
+      const answer = await peers().ask<{ logits: number[][][] }>("transformers_model", {
+        folder: out,
+        windows: sample,
+      });
       const backend = await createCpuBackend();
       try {
         await using opened = await openModelFolder(out, fs);

@@ -24,29 +24,44 @@ export function referenceColumns(
     const col = i % cols;
     return hessian[col * cols + col] === 0 ? 0 : value;
   });
-  let alive = Array.from({ length: cols }, (_, col) => col);
+  let alive = range(0, cols);
   const removed: number[] = [], increases: number[] = [];
   for (let i = 0; i < sets; i++) {
-    const error = errorOf(original, refitted(original, damped, rows, cols, alive), damped, rows, cols);
-    let best = { start: -1, error: Infinity };
-    for (let start = 0; start < cols; start += group) {
-      if (!alive.includes(start)) continue;
-      const rest = alive.filter((col) => col < start || col >= start + group);
-      const after = errorOf(original, refitted(original, damped, rows, cols, rest), damped, rows, cols);
-      if (after < best.error) best = { start, error: after };
+    const w = refitted(original, damped, rows, cols, alive), g = inverseOf(damped, cols, alive);
+    let best = { start: -1, increase: Infinity };
+    for (let place = 0; place < alive.length; place += group) {
+      const start = alive[place], inverse = inverseOf(g, alive.length, range(place, group));
+      const part = Float64Array.from(
+        { length: rows * group },
+        (_, i) => w[Math.floor(i / group) * cols + start + i % group],
+      );
+      const increase = quadraticForm(part, inverse, rows, group);
+      if (increase < best.increase) best = { start, increase };
     }
     alive = alive.filter((col) => col < best.start || col >= best.start + group);
-    for (let col = best.start; col < best.start + group; col++) removed.push(col);
-    increases.push(best.error - error);
+    removed.push(...range(best.start, group));
+    increases.push(best.increase);
   }
   const q = refitted(original, damped, rows, cols, alive);
   const mask = Uint8Array.from({ length: rows * cols }, (_, i) => alive.includes(i % cols) ? 1 : 0);
-  const loss = errorOf(original, q, hessian, rows, cols), total = quadraticForm(original, hessian, rows, cols);
+  const loss = errorOf(original, q, hessian, rows, cols),
+    total = quadraticForm(original, hessian, rows, cols);
   return { q, mask, loss, relativeError: total === 0 ? 0 : loss / total, removed, increases };
 }
 
 function errorOf(w: Float64Array, q: Float64Array, h: ArrayLike<number>, rows: number, cols: number): number {
   return quadraticForm(w.map((value, i) => value - q[i]), h, rows, cols);
+}
+
+function range(start: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => start + i);
+}
+
+/** Returns A(part, part)⁻¹ for a matrix A of order n. */
+function inverseOf(a: Float64Array, n: number, part: readonly number[]): Float64Array {
+  const k = part.length;
+  const values = Float64Array.from({ length: k * k }, (_, i) => a[part[Math.floor(i / k)] * n + part[i % k]]);
+  return choleskyInverse(choleskyLower(values, k), k);
 }
 
 /** Returns the least-squares weights for the columns `alive`, W·H(:, alive)·H(alive, alive)⁻¹, and 0 elsewhere. */
@@ -58,8 +73,8 @@ function refitted(
   alive: readonly number[],
 ): Float64Array {
   const k = alive.length;
-  const part = Float64Array.from({ length: k * k }, (_, i) => h[alive[Math.floor(i / k)] * cols + alive[i % k]]);
-  const inverse = choleskyInverse(choleskyLower(part, k), k), q = new Float64Array(rows * cols);
+  if (k === cols) return w.slice();
+  const inverse = inverseOf(h, cols, alive), q = new Float64Array(rows * cols);
   for (let r = 0; r < rows; r++) {
     const right = alive.map((col) => {
       let sum = 0;

@@ -31,7 +31,12 @@ describe("parsePattern", () => {
 it("removedColumns() removes the nearest number of whole sets, but never all", () => {
   const removed = (group: number, sparsity: number, cols: number) =>
     removedColumns({ kind: "columns", group }, sparsity, cols);
-  assert.deepEqual([removed(1, 0.25, 10), removed(4, 0.3, 40), removed(5, 0.99, 10), removed(8, 0.9, 8)], [3, 12, 5, 0]);
+  assert.deepEqual([removed(1, 0.25, 10), removed(4, 0.3, 40), removed(5, 0.99, 10), removed(8, 0.9, 8)], [
+    3,
+    12,
+    5,
+    0,
+  ]);
   for (let kept = 1; kept < 512; kept++) assert.equal(removed(1, 1 - kept / 512, 512), 512 - kept);
 });
 

@@ -49,7 +49,10 @@ export async function pruneJob(
     { ...options, calibration: texts.calibration, seqlen },
     fs,
   );
-  const tokenized = await readEvaluationTexts(tokenizer, texts.evaluation, { seqlen, windows: options.windows }, fs);
+  const tokenized = await readEvaluationTexts(tokenizer, texts.evaluation, {
+    seqlen,
+    windows: options.windows,
+  }, fs);
   const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const output = {

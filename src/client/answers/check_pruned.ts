@@ -104,7 +104,9 @@ function placeKept(
   requireForm("kept", kept, "U32", [columns.length]);
   requireForm("weight", weight, weight.dtype, [rows, columns.length]);
   const said = new Uint32Array(kept.data.slice().buffer);
-  if (columns.some((col, i) => col !== said[i])) throw malformedLayer("the mask keeps other columns than kept");
+  if (columns.some((col, i) => col !== said[i])) {
+    throw malformedLayer("the mask keeps other columns than kept");
+  }
   if (isKept.some((keeps, col) => keeps !== isKept[col - col % group])) {
     throw malformedLayer(`the mask divides a set of ${group} columns`);
   }

@@ -68,8 +68,6 @@ export interface Solution {
   readonly quantized?: QuantizationGrids;
   /** The columns that remain, ascending, if whole columns were removed. An answer has only these columns of Q. */
   readonly kept?: Uint32Array<ArrayBuffer>;
-  /** The columns that remain, ascending, if whole columns were removed. An answer has only these columns of Q. */
-  readonly kept?: Uint32Array<ArrayBuffer>;
   /** Frees `q`, `mask` and the grids. */
   destroy(): void;
 }

@@ -59,5 +59,7 @@ export function sumOfCosines(a: Float32Array, b: Float32Array, hiddenSize: numbe
 /** Returns the `count` blocks with the largest similarities, ascending. Of equal ones, the later block is dropped. */
 export function mostSimilarBlocks(similarities: readonly number[], count: number): number[] {
   const blocks = similarities.map((_, block) => block);
-  return blocks.sort((a, b) => similarities[b] - similarities[a] || b - a).slice(0, count).sort((a, b) => a - b);
+  return blocks.sort((a, b) => similarities[b] - similarities[a] || b - a).slice(0, count).sort((a, b) =>
+    a - b
+  );
 }

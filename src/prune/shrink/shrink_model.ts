@@ -88,7 +88,8 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
   const copy = await openCopy(plan, out, fs, { overwrite, extraFiles });
   try {
     const layers = width === undefined ? [] : await removeNeurons(job, services, smaller.model, width, copy);
-    const weights = copy.tensors, model = { spec: readModelSpec(config, (name) => weights.has(name)), weights };
+    const weights = copy.tensors,
+      model = { spec: readModelSpec(config, (name) => weights.has(name)), weights };
     const result = { model, similarities, dropped, layers, plan };
     const complete = await copy.complete({ makeExtras: () => job.reportFiles(result), signal });
     await complete.publish();
@@ -128,7 +129,10 @@ function newShapes(spec: ModelSpec, names: FeedForwardNames, width?: number): Ma
 }
 
 /** Returns the names of the weight and the bias of a layer, if its outputs are neurons. */
-function tensorsOfWriter({ name, linear }: Pick<SizedLayer, "name" | "linear">, { writers }: FeedForwardNames): string[] {
+function tensorsOfWriter(
+  { name, linear }: Pick<SizedLayer, "name" | "linear">,
+  { writers }: FeedForwardNames,
+): string[] {
   if (!writers.includes(linear.name)) return [];
   return [name, ...linear.bias ? [name.replace(/weight$/, "bias")] : []];
 }
@@ -142,7 +146,8 @@ async function removeNeurons(
   copy: OpenCopy,
 ): Promise<LayerEvent[]> {
   const names = feedForwardNames(checkpoint.config), readers = neuronReaders(checkpoint, model.spec);
-  const blocks = new Map(readers.map(({ name, block }) => [name, block])), kept = new Map<string, Uint32Array>();
+  const blocks = new Map(readers.map(({ name, block }) => [name, block])),
+    kept = new Map<string, Uint32Array>();
   const query: LayerQuery = { method: "obc", pattern: "columns", sparsity: 1 - width / readers[0].cols };
   const destination: Destination<LayerEvent[]> = {
     async fill(prune) {

@@ -18,7 +18,8 @@ interface Sizes {
   readonly shrunk: number;
 }
 
-export interface ShrinkReport extends Pick<RunReport, "version" | "finished" | "model" | "backend" | "adapter" | "bytes" | "perplexity"> {
+export interface ShrinkReport
+  extends Pick<RunReport, "version" | "finished" | "model" | "backend" | "adapter" | "bytes" | "perplexity"> {
   /** Distinguishes the report from that of `pare prune`. */
   readonly kind: typeof SHRINK_KIND;
   /** The options that chose what was removed. */

@@ -39,9 +39,9 @@ export function feedForwardNames({ model_type: type }: Config): FeedForwardNames
   if (Object.hasOwn(FEED_FORWARDS, name)) return FEED_FORWARDS[name];
   const reason = Object.hasOwn(REASONS, name) ? REASONS[name] : "";
   throw new ModelError(
-    `config.json: a model of model_type ${JSON.stringify(type)} cannot be shrunk${reason}; the types that can be shrunk are: ${
-      Object.keys(FEED_FORWARDS).join(", ")
-    }`,
+    `config.json: a model of model_type ${
+      JSON.stringify(type)
+    } cannot be shrunk${reason}; the types that can be shrunk are: ${Object.keys(FEED_FORWARDS).join(", ")}`,
   );
 }
 

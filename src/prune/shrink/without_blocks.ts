@@ -20,7 +20,9 @@ export function withoutBlocks(
   dropped: ReadonlySet<number>,
 ): ModelWithoutBlocks {
   const { block: { prefix }, blockCount } = spec;
-  const remaining = Array.from({ length: blockCount }, (_, block) => block).filter((block) => !dropped.has(block));
+  const remaining = Array.from({ length: blockCount }, (_, block) => block).filter((block) =>
+    !dropped.has(block)
+  );
   const places = new Map(remaining.map((block, place) => [block, place]));
   const root = prefix(0).replace(/0\.$/, "");
   const renamed = (name: string, blockOf: (block: number) => number | undefined) => {

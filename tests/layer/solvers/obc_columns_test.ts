@@ -107,7 +107,9 @@ eachBackend("solveColumns()", (backend) => {
     const expected = referenceColumns(host, { sets: 1, group: 1, damping: 0.1 });
     await solve(backend(), host, optionsOf({ group: 1, sparsity: 0.3 }), async (solution) => {
       assert.equal(solution.damping, 0.1);
-      await assertSolution(backend(), solution, expected);
+      const { q } = await readSolution(backend(), solution);
+      assertClose(q, expected.q, 1e-4);
+      assert.equal(solution.loss, null); // The error with the indefinite H is negative.
     });
   });
 

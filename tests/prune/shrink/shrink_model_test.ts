@@ -9,7 +9,12 @@ import { readTensor, withReplacements } from "../../../src/model/checkpoint/tens
 import { type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
-import { neuronReaders, type ShrinkJob, shrinkModel, type ShrinkResult } from "../../../src/prune/shrink/shrink_model.ts";
+import {
+  neuronReaders,
+  type ShrinkJob,
+  shrinkModel,
+  type ShrinkResult,
+} from "../../../src/prune/shrink/shrink_model.ts";
 import { placeColumns } from "../../../src/tensor/columns.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { fixtureModel } from "../../../scripts/fixtures/trained_models.ts";
@@ -51,14 +56,21 @@ describe("shrinkModel()", () => {
   /** Returns the indices of the rows of `dense` that are the rows of `shrunk`. */
   function keptRows(dense: HostTensor, shrunk: HostTensor): number[] {
     const rowBytes = dense.data.byteLength / dense.shape[0], kept: number[] = [];
-    const rowOf = ({ data }: HostTensor, row: number) => String(data.subarray(row * rowBytes, (row + 1) * rowBytes));
+    const rowOf = ({ data }: HostTensor, row: number) =>
+      String(data.subarray(row * rowBytes, (row + 1) * rowBytes));
     for (let row = 0; row < dense.shape[0]; row++) {
       if (kept.length < shrunk.shape[0] && rowOf(dense, row) === rowOf(shrunk, kept.length)) kept.push(row);
     }
     return kept;
   }
 
-  for (const [model, writer, setting] of [["opt-sotu", "fc1", "ffn_dim"], ["llama-sotu", "mlp.gate_proj", "intermediate_size"]]) {
+  for (
+    const [model, writer, setting] of [["opt-sotu", "fc1", "ffn_dim"], [
+      "llama-sotu",
+      "mlp.gate_proj",
+      "intermediate_size",
+    ]]
+  ) {
     it(`writes a checkpoint of ${model} with the logits of the dense model whose removed neurons are masked`, async () => {
       await using cleanup = new AsyncDisposableStack();
       const { result, dense, shrunk } = await shrink(model, model, { width: 320, blocks: 0 }, cleanup);
@@ -85,14 +97,22 @@ describe("shrinkModel()", () => {
 
   it("drops blocks, renames the later ones, and shrinks those that remain", async () => {
     await using cleanup = new AsyncDisposableStack();
-    const { result, dense, shrunk } = await shrink("blocks", "llama-sotu", { width: 448, blocks: 2 }, cleanup);
+    const { result, dense, shrunk } = await shrink(
+      "blocks",
+      "llama-sotu",
+      { width: 448, blocks: 2 },
+      cleanup,
+    );
     assert.equal(result.similarities!.length, 4);
     assert.deepEqual([result.dropped.length, shrunk.checkpoint.config.num_hidden_layers], [2, 2]);
     assert.deepEqual(result.layers.map(({ block }) => block), [0, 1]);
     const remaining = [0, 1, 2, 3].filter((block) => !result.dropped.includes(block));
     for (const [place, block] of remaining.entries()) {
       const name = (block: number) => `model.layers.${block}.self_attn.q_proj.weight`;
-      assert.deepEqual(await shrunk.checkpoint.tensor(name(place)), await dense.checkpoint.tensor(name(block)));
+      assert.deepEqual(
+        await shrunk.checkpoint.tensor(name(place)),
+        await dense.checkpoint.tensor(name(block)),
+      );
     }
     assert.ok((await windowLogits(shrunk.model, backend, WINDOW)).every(Number.isFinite));
   });
@@ -101,6 +121,9 @@ describe("shrinkModel()", () => {
     await using cleanup = new AsyncDisposableStack();
     const { result, shrunk } = await shrink("only", "opt-sotu", { blocks: 1 }, cleanup);
     assert.deepEqual([result.layers, shrunk.model.spec.blockCount], [[], 3]);
-    await assert.rejects(shrink("all", "opt-sotu", { blocks: 4 }, cleanup), /has 4 blocks, so 4 cannot be dropped/);
+    await assert.rejects(
+      shrink("all", "opt-sotu", { blocks: 4 }, cleanup),
+      /has 4 blocks, so 4 cannot be dropped/,
+    );
   });
 });
