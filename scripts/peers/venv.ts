@@ -22,17 +22,17 @@ export interface Venv {
  */
 export const VENVS = {
   "readers": declareVenv("peers", {
-    requirements: "requirements.txt",
+    requirements: "requirements/readers.txt",
     modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval", "gguf"],
     command: "deno task venv",
   }),
   "llm-compressor": declareVenv("llm-compressor", {
-    requirements: "requirements_llm_compressor.txt",
+    requirements: "requirements/llm_compressor.txt",
     modules: ["llmcompressor"],
     command: "deno task venv llm-compressor",
   }),
   "schemathesis": declareVenv("schemathesis", {
-    requirements: "requirements_schemathesis.txt",
+    requirements: "requirements/schemathesis.txt",
     modules: ["schemathesis"],
     command: "deno task venv schemathesis",
   }),
