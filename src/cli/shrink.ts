@@ -220,7 +220,7 @@ function printReport(report: ShrinkReport, out: string, output: Output): void {
   const { parameters, bytes, perplexity, neurons, dropped_blocks: dropped } = report;
   const fewer = shareText(1 - parameters.shrunk / parameters.dense);
   output.result({ ...report, out }, [
-    ...dropped.length > 0 ? [`dropped the blocks ${dropped.join(", ")}`] : [],
+    ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],
     ...neurons ? [`${neurons.shrunk} of ${neurons.dense} neurons remain in each block`] : [],
     `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${fewer} fewer), ` +
     `in ${bytesText(bytes.written)} instead of ${bytesText(bytes.dense)}`,

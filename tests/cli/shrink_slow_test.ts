@@ -27,7 +27,9 @@ describe("pare shrink", () => {
     assert.deepEqual(report.neurons, { dense: 512, shrunk: 384 });
     // Each of the 128 neurons of the 4 blocks has a row in two layers and a column in one, of 192 weights each.
     assert.equal(report.parameters.dense - report.parameters.shrunk, 4 * 128 * 3 * 192);
-    const files = (await Array.fromAsync(Deno.readDir(out))).filter(({ name }) => name.endsWith(".safetensors"));
+    const files = (await Array.fromAsync(Deno.readDir(out))).filter(({ name }) =>
+      name.endsWith(".safetensors")
+    );
     const sizes = await Promise.all(files.map(async ({ name }) => (await Deno.stat(`${out}/${name}`)).size));
     assert.equal(report.bytes.written, sizes.reduce((sum, size) => sum + size, 0));
     const [{ dense, pruned }] = report.perplexity;
