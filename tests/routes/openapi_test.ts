@@ -109,6 +109,7 @@ describe("the OpenAPI documents", () => {
         "method",
         "sparsity",
         "pattern",
+        "group",
         "blocksize",
         "damping",
         "token_weights",
