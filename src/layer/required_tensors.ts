@@ -29,7 +29,8 @@ export function requireTensors(
   };
   const { pattern } = parameters;
   if (pattern.kind === "columns" && cols % pattern.group !== 0) {
-    const expected = `[out_features, a multiple of ${pattern.group}], because group is ${pattern.group}`;
+    const expected =
+      `[out_features, a multiple of ${pattern.group}], because column_group is ${pattern.group}`;
     throw new TensorMismatchError("weight", expected, `[${rows}, ${cols}]`);
   }
   if (pattern.kind === "columns" && has.mask) {

@@ -10,7 +10,7 @@ export interface RuleParameters {
   readonly method: MethodName;
   readonly sparsity?: number;
   readonly pattern: string;
-  readonly group?: number;
+  readonly column_group?: number;
   readonly blocksize?: number;
   readonly damping: number | "auto";
   readonly bits?: number;
@@ -46,9 +46,9 @@ export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
   const pattern = parsePatternOrUndefined(query.pattern);
   if (pattern?.kind === "n:m") yield* brokenPatternRules(query, pattern);
   if (pattern?.kind === "columns") yield* brokenColumnsRules(query);
-  else if (pattern && query.group !== undefined) {
-    const message = `${query.group} is for pattern columns, and the pattern is ${query.pattern}`;
-    yield { parameter: "group", message };
+  else if (pattern && query.column_group !== undefined) {
+    const message = `${query.column_group} is for pattern columns, and the pattern is ${query.pattern}`;
+    yield { parameter: "column_group", message };
   }
   if (query.bits === undefined) yield* quantisationWithoutBits(query);
   else yield* brokenQuantisationRules(query, pattern);

@@ -99,7 +99,7 @@ const sharedFields = {
     pattern: "^(unstructured|columns|[0-9]+:[0-9]+)$",
     example: "2:4",
   }),
-  group: integer(1, MAX_COLUMN_GROUP).optional().meta({
+  column_group: integer(1, MAX_COLUMN_GROUP).optional().meta({
     description:
       "The number of neighbouring inputs that pattern=columns removes together, such as those of an attention head. The number of inputs must be a multiple of it. Defaults to 1",
   }),
@@ -180,7 +180,7 @@ export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
 /** Fills in the defaults that depend on other parameters. */
 export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
   const { method, bits, group_size: groupSize, symmetric, order, ranges, scale_dtype: scaleDtype } = query;
-  const pattern = parsePattern(query.pattern, query.group);
+  const pattern = parsePattern(query.pattern, query.column_group);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
     ...query,

@@ -212,7 +212,7 @@ describe("checkPruned() of removed columns", () => {
         {},
         /in other rows/,
       ],
-      ["a set that is not whole", {}, { group: 2 }, /divides a set of 2 columns/],
+      ["a set that is not whole", {}, { column_group: 2 }, /divides a set of 2 columns/],
       ["too few removed columns", {}, { sparsity: 0.75 }, /prunes 4 weights, but the query asks for 6/],
     ] as const
   ) {

@@ -19,7 +19,7 @@ import { bytes, file, floats, source } from "./bodies.ts";
 
 const ROWS = 13,
   COLS = 42,
-  QUERY: LayerQuery = { method: "obc", pattern: "columns", group: 3, sparsity: 0.4 };
+  QUERY: LayerQuery = { method: "obc", pattern: "columns", column_group: 3, sparsity: 0.4 };
 const HOST = makeLayer(ROWS, COLS, { seed: 4, tokens: 60, dead: [5] });
 
 function tensorsOf(dtype: FloatDtype = "F32"): LayerTensors {
@@ -77,8 +77,8 @@ eachBackend("a layer that loses columns", (backend) => {
   it("is refused if its columns are no whole sets, or if it has a mask", async () => {
     const live = backend().counters.bytesLive;
     await assert.rejects(
-      answerOf(backend(), tensorsOf(), { ...QUERY, group: 4 }),
-      /tensor weight: expected \[out_features, a multiple of 4\], because group is 4, got \[13, 42\]/,
+      answerOf(backend(), tensorsOf(), { ...QUERY, column_group: 4 }),
+      /tensor weight: expected \[out_features, a multiple of 4\], because column_group is 4, got \[13, 42\]/,
     );
     const mask = bytes("BOOL", [ROWS, COLS], new Uint8Array(ROWS * COLS).fill(1));
     await assert.rejects(

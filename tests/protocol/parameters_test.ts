@@ -58,7 +58,7 @@ describe("layer parameters", () => {
   it("take the group of the pattern columns, which only obc can remove, and which excludes what it makes useless", () => {
     const columns = { method: "obc", pattern: "columns" };
     assert.deepEqual(resolve(columns).pattern, { kind: "columns", group: 1 });
-    assert.deepEqual(resolve({ ...columns, group: "64" }).pattern, { kind: "columns", group: 64 });
+    assert.deepEqual(resolve({ ...columns, column_group: "64" }).pattern, { kind: "columns", group: 64 });
     for (
       const [parameter, query] of [
         ["method", { ...columns, method: undefined }],
@@ -66,9 +66,9 @@ describe("layer parameters", () => {
         ["target_step", { ...columns, target_step: "auto" }],
         ["bits", { ...columns, bits: 4 }],
         ["refit", { ...columns, refit: 3 }],
-        ["group", { ...columns, group: 0 }],
-        ["group", { group: 2 }],
-        ["group", { pattern: "2:4", group: 4 }],
+        ["column_group", { ...columns, column_group: 0 }],
+        ["column_group", { column_group: 2 }],
+        ["column_group", { pattern: "2:4", column_group: 4 }],
       ] as const
     ) {
       assert.deepEqual(invalidNames(query), [parameter]);

@@ -109,7 +109,7 @@ describe("the OpenAPI documents", () => {
         "method",
         "sparsity",
         "pattern",
-        "group",
+        "column_group",
         "blocksize",
         "damping",
         "token_weights",

@@ -38,7 +38,7 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   const { mask, report } = layer;
   const [rows, cols] = tensors?.weight.shape ?? [report.rows, report.cols];
   const { sparsity = DEFAULT_SPARSITY, bits } = query;
-  const parsed = parsePattern(query.pattern ?? "unstructured", query.group);
+  const parsed = parsePattern(query.pattern ?? "unstructured", query.column_group);
   const weight = parsed.kind === "columns" ? placeKept(layer, rows, cols, parsed) : layer.weight;
   requireForm("weight", weight, wantedDtype(query, tensors?.weight.dtype ?? weight.dtype), [rows, cols]);
   requireForm("mask", mask, "U8", [rows, Math.ceil(cols / 8)]);

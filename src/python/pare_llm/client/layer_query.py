@@ -18,7 +18,7 @@ class LayerQuery(TypedDict, total=False):
     pattern: str
     """unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128; or columns,
     which removes whole inputs and answers a smaller weight, for obc. Defaults to unstructured."""
-    group: int
+    column_group: int
     """The number of neighbouring inputs that pattern=columns removes together, such as those of an
     attention head. The number of inputs must be a multiple of it. Defaults to 1. Accepts 1 to 2048."""
     blocksize: int
