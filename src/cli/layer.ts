@@ -91,7 +91,7 @@ async function readLayer(path: string): Promise<LayerTensors> {
 }
 
 /** Encodes a pruned layer as a file. The times are left out of the report, so that the same request always gives the same bytes. */
-function encodeResult({ weight, mask, quantized, report }: PrunedLayer): Uint8Array {
+function encodeResult({ quantized, report, ...tensors }: PrunedLayer): Uint8Array {
   const { seconds: _, ...reproducible } = report;
-  return encode({ weight, mask, ...quantized }, { report: JSON.stringify(reproducible) });
+  return encode({ ...tensors, ...quantized }, { report: JSON.stringify(reproducible) });
 }

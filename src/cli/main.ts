@@ -18,6 +18,7 @@ import { createPruneCommand } from "./prune.ts";
 import { createPushCommand } from "./push.ts";
 import { createReportCommand } from "./report.ts";
 import { createServeCommand } from "./serve.ts";
+import { createShrinkCommand } from "./shrink.ts";
 import { createSweepCommand } from "./sweep.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
@@ -32,6 +33,7 @@ export function createProgram(signal: AbortSignal): Command {
   for (
     const createCommand of [
       createPruneCommand,
+      createShrinkCommand,
       createVerifyCommand,
       createEvalCommand,
       createSweepCommand,

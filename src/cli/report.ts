@@ -32,7 +32,7 @@ export function createReportCommand(): Command {
 async function report(folder: string, options: ReportCommandOptions): Promise<void> {
   await requireFolder("folder", folder);
   const run = await readRunReport({ folder, files: await denoFileSystem.list(folder) ?? [] });
-  if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE}`);
+  if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE} of pare prune`);
   const out = options.out ?? `${folder}/${REPORT_PAGE_FILE}`;
   await requireWritableFile("--out", out);
   const { renderReport } = await import("../prune/report/render.tsx"); // the drawing library loads slowly

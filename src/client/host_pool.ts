@@ -93,8 +93,8 @@ export class HostPool<Host extends LayerHost> {
       queue.putBack(task);
       return undefined;
     }
-    const { weight, quantized, report } = outcome.pruned;
-    return { group: task.group, name: task.layer.name, weight, quantized, report };
+    const { mask: _, ...pruned } = outcome.pruned;
+    return { group: task.group, name: task.layer.name, ...pruned };
   }
 
   /** Records that a layer is solved. After the last layer of its group, deletes the stored statistics at all hosts. */

@@ -48,8 +48,10 @@ export function ownTensors({ weight, target, validationTarget }: SourceLayer): L
 
 /** A pruned layer with `out` output and `in` input features. */
 export interface PrunedLayer {
-  /** The new weights: (out, in), in the dtype that the query asked for. */
+  /** The new weights: (out, in), in the dtype that the query asked for. With the pattern `columns`, (out, length of `kept`). */
   readonly weight: HostTensor;
+  /** The inputs that remain, ascending, U32. Only with the pattern `columns`. */
+  readonly kept?: HostTensor;
   /** One bit per weight, 1 where the weight was not pruned: (out, ⌈in/8⌉), U8, least significant bit first. */
   readonly mask: HostTensor;
   /** The codes and the grid of the new weights, if the query has `bits`. */

@@ -47,9 +47,11 @@ export interface LayerGroup<Hessian = HostTensor> {
   /**
    * Replaces the weight of the layer `name` of this group by a pruned weight. A layer may be replaced again.
    * @param quantized the codes and the grid of the weight, if it was quantised. A source may ignore them
+   * @param kept the inputs that the weight has, ascending, U32, if its query has the pattern `columns`. The weight is then (out, length of
+   *   `kept`), so only a source that knows this parameter can be pruned with this pattern
    * @throws {RangeError} if this group has no such layer, if the shape differs, or if the next round has been requested
    */
-  replace(name: string, weight: HostTensor, quantized?: QuantizedWeight): Promise<void>;
+  replace(name: string, weight: HostTensor, quantized?: QuantizedWeight, kept?: HostTensor): Promise<void>;
 }
 
 /** One linear layer before pruning. */

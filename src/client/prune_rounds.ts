@@ -15,6 +15,8 @@ export interface RoundLayer<Hessian = HostTensor> {
   readonly weight: HostTensor;
   /** The codes and the grid of the weight, if its query has `bits`. */
   readonly quantized?: QuantizedWeight;
+  /** The inputs that remain, if its query has the pattern `columns`. */
+  readonly kept?: HostTensor;
   readonly report: Report;
 }
 
@@ -41,8 +43,8 @@ export async function* pruneRounds<Hessian>(
   for await (const firstGroup of groups) {
     const round = groupsOfRound(firstGroup, groups, fewTokens);
     for await (const solved of solveRound(round, dampedQueryOf, options)) {
-      const { group, name, weight, quantized } = solved;
-      await group.replace(name, weight, quantized);
+      const { group, name, weight, quantized, kept } = solved;
+      await group.replace(name, weight, quantized, kept);
       const report = fewTokens.withNote(name, solved.report);
       const { block, tokens } = group;
       yield { type: "layer", name, block, done: ++done, ...tokens !== undefined && { tokens }, report };

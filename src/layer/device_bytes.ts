@@ -94,6 +94,7 @@ export function peakDeviceBytes(
   const form = panelOf(rows);
   const square = matrixBytes(cols, cols, edge);
   const sizes = {
+    pattern: parameters.pattern,
     rows,
     cols,
     weights,

@@ -8,6 +8,7 @@
 import type { Backend } from "../device/backend.ts";
 import { type TiledMatrix, tileEdgeOn } from "../device/tiled_matrix.ts";
 import { tileEdgeFor } from "./linalg/blocking.ts";
+import { takeColumns } from "./linalg/column_order.ts";
 import { copyTiled } from "./linalg/submatrix.ts";
 import { DEFAULT_TARGET_STEP } from "../protocol/limits.ts";
 import type { ResolvedParameters } from "../protocol/parameters.ts";
@@ -124,6 +125,7 @@ export async function pruneTensors(
       statistics: hessian ? "stored" : statistics,
       checkShape: (rows, cols, has) =>
         checkShape?.(rows, cols, {
+          ...has,
           validation: has.validation || !!validation,
           target: has.target || !!target,
           validationTarget: has.validationTarget || !!validationTarget,
@@ -183,7 +185,7 @@ async function solveLayer(
     statistics: statisticsRule(parameters, loan),
     tokenWeights: parameters.token_weights,
     checkShape(rows, cols, has) {
-      METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols);
+      METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols, parameters.pattern);
       const stepped = { ...parameters, targetStep: targetStep(has.target) };
       const given = { ...has, validation: has.validation || loan?.validation !== undefined };
       requireTensors(stepped, rows, cols, given, parameters.target_step !== undefined);
@@ -196,7 +198,8 @@ async function solveLayer(
   const read = (clock() - readStart) / 1000;
 
   const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
-  const { solution, report: layerReport, weights } = await runSolve(async () => {
+  const { solution, report: layerReport, weights, resources } = await runSolve(async () => {
+    using unsent = new DisposableStack();
     const solved = await solveReceivedLayer(
       backend,
       received,
@@ -204,27 +207,20 @@ async function solveLayer(
       { ...parameters, targetStep: targetStep(received.target !== undefined) },
       clock,
     );
-    const weights = weightReader(backend, solved.solution.q, dtype);
-    try {
-      // The check below waits for the device, which encodes the first weights of the answer meanwhile.
-      weights.prepare();
-      // The dtypes of 16 bits can overflow where f32 does not.
-      if (solved.mayOverflow || dtype !== "F32") await checkAnswer(backend, solved.solution.q, dtype);
-      return { ...solved, weights };
-    } catch (error) {
-      weights[Symbol.dispose]();
-      solved.solution.destroy();
-      throw error;
-    }
+    unsent.defer(solved.solution.destroy);
+    const { q, kept } = solved.solution;
+    const answered = kept ? unsent.adopt(takeColumns(backend, q, kept), (part) => part.destroy()) : q;
+    const weights = unsent.use(weightReader(backend, answered, dtype));
+    // The check below waits for the device, which encodes the first weights of the answer meanwhile.
+    weights.prepare();
+    // The dtypes of 16 bits can overflow where f32 does not.
+    if (solved.mayOverflow || dtype !== "F32") await checkAnswer(backend, q, dtype);
+    return { ...solved, weights, resources: unsent.move() };
   });
-  using unsent = new DisposableStack();
-  unsent.defer(solution.destroy);
-  unsent.use(weights);
   const report: Report = {
     ...layerReport,
     seconds: { read, ...layerReport.seconds, total: (clock() - start) / 1000 },
   };
-  const resources = unsent.move();
   return { solution, dtype, weights, report, destroy: () => resources.dispose() };
 }
 

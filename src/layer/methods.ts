@@ -3,11 +3,14 @@
 import type { Backend } from "../device/backend.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { type Effort, type MethodName, METHODS, needsNoStatistics } from "../protocol/methods.ts";
+import type { Pattern } from "../tensor/pattern.ts";
 import type { QuantizationOptions } from "../tensor/quantization.ts";
 import type { Factor } from "./linalg/factor.ts";
 import { solveAlps } from "./solvers/alps.ts";
 import { solveMagnitude } from "./solvers/magnitude.ts";
 import { solveObc } from "./solvers/obc.ts";
+import { solveColumns } from "./solvers/obc_columns.ts";
+import { MAX_PENDING_COLUMNS } from "./solvers/obc/column_choice.ts";
 import { checkObcSize, MAX_OBC_BATCH_BYTES } from "./solvers/obc/weight_removal.ts";
 import type { ScaledStatistics } from "./solvers/scaled_statistics.ts";
 import type { Layer, Solution, SolveOptions } from "./solvers/solver.ts";
@@ -46,8 +49,9 @@ export interface MethodResult extends Required<SolvedLayer> {
   readonly validation?: ValidationFigures;
 }
 
-/** The bytes of the matrices of a solve, and the shape from which they follow. */
+/** The bytes of the matrices of a solve, and the pattern and the shape from which they follow. */
 export interface SolveBytes {
+  readonly pattern: Pattern;
   readonly rows: number;
   readonly cols: number;
   readonly weights: number;
@@ -73,7 +77,7 @@ interface MethodSolver {
   /** Returns an upper bound for the bytes of the solve, besides the operands. */
   peakBytes(bytes: SolveBytes): number;
   /** Throws if the method cannot solve a layer of (rows, cols). */
-  checkShape?(rows: number, cols: number): void;
+  checkShape?(rows: number, cols: number, pattern?: Pattern): void;
 }
 
 /** Prunes by magnitude. The loss is computed if there is a Hessian. */
@@ -102,12 +106,16 @@ export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
   adaprune: magnitude, // The parameters of adaprune always ask for a refit.
   obc: {
     async solve({ backend, operands: { layer, hessian }, parameters }) {
-      const solution = await solveObc(backend, layer, hessian!, parameters);
+      const { pattern } = parameters;
+      const solution = pattern.kind === "columns"
+        ? await solveColumns(backend, layer, hessian!, { ...parameters, pattern })
+        : await solveObc(backend, layer, hessian!, parameters);
       return { solution, damping: solution.damping };
     },
-    peakBytes: ({ solution, square, statistics, form, maxBufferBytes }) =>
-      solution + square + statistics + 1.5 * Math.min(MAX_OBC_BATCH_BYTES, maxBufferBytes) + form,
-    checkShape: checkObcSize,
+    peakBytes: (bytes) => bytes.pattern.kind === "columns" ? columnsBytes(bytes) : removalBytes(bytes),
+    checkShape(rows, cols, pattern) {
+      if (pattern?.kind !== "columns") checkObcSize(rows, cols);
+    },
   },
   alps: {
     async solve({ backend, operands: { layer, factor }, parameters, scaledStatistics, validation }) {
@@ -130,6 +138,26 @@ export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
       ),
   },
 };
+
+/** The bytes of ExactOBS for a mask of single weights. */
+function removalBytes({ solution, square, statistics, form, maxBufferBytes }: SolveBytes): number {
+  return solution + square + statistics + 1.5 * Math.min(MAX_OBC_BATCH_BYTES, maxBufferBytes) + form;
+}
+
+/**
+ * The bytes of ExactOBS for whole columns. The phases are: the inverse of the statistics; the choice of the columns, with the changes of two
+ * matrices; and the pass, whose layer and solution exist in two orders.
+ */
+function columnsBytes(
+  { pattern, cols, weights, mask, statistics, square, pass, factorScratch, form }: SolveBytes,
+): number {
+  const group = pattern.kind === "columns" ? pattern.group : 1;
+  return form + Math.max(
+    square + statistics + factorScratch,
+    2 * square + 4 * cols * (6 * MAX_PENDING_COLUMNS + 8 * group),
+    2 * statistics + factorScratch + pass + 2 * weights + 3 * mask,
+  );
+}
 
 /** The bytes of a method that chooses the mask by one score per weight. */
 function choiceBytes({ rows, cols, weights, solution, form }: SolveBytes): number {

@@ -106,6 +106,7 @@ async function receiveLayer(
     const tensors = checkLayerTensors(infos, rule);
     const { rows, cols, statistics, validation } = tensors;
     checkShape?.(rows, cols, {
+      mask: tensors.mask !== undefined,
       validation: validation !== undefined,
       target: tensors.target !== undefined,
       validationTarget: tensors.validationTarget !== undefined,

@@ -1,4 +1,4 @@
-/** Refuses a layer that lacks an optional tensor which its parameters need, or whose stored statistics do not fit. */
+/** Refuses a layer whose tensors do not fit its parameters: one is missing or must not be there, or stored statistics do not fit. */
 
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { TensorMismatchError } from "./errors.ts";
@@ -7,6 +7,7 @@ import { choosesDamping, type LayerParameters } from "./methods.ts";
 
 /** The optional tensors of a layer, whether in its body or stored. */
 export interface GivenTensors {
+  readonly mask: boolean;
   readonly validation: boolean;
   readonly target: boolean;
   readonly validationTarget: boolean;
@@ -14,7 +15,7 @@ export interface GivenTensors {
 
 /**
  * @param hasTargetStep whether the request has the parameter `target_step`
- * @throws {TensorMismatchError} naming the tensor and the parameter that needs it
+ * @throws {TensorMismatchError} naming the tensor and the parameter that needs or refuses it
  */
 export function requireTensors(
   parameters: LayerParameters,
@@ -26,6 +27,15 @@ export function requireTensors(
   const refuse = (tensor: string, shape: readonly number[], reason: string) => {
     throw new TensorMismatchError(tensor, `F32 [${shape.join(", ")}], because ${reason}`, "none");
   };
+  const { pattern } = parameters;
+  if (pattern.kind === "columns" && cols % pattern.group !== 0) {
+    const expected =
+      `[out_features, a multiple of ${pattern.group}], because column_group is ${pattern.group}`;
+    throw new TensorMismatchError("weight", expected, `[${rows}, ${cols}]`);
+  }
+  if (pattern.kind === "columns" && has.mask) {
+    throw new TensorMismatchError("mask", "no mask of single weights, because pattern is columns", "a mask");
+  }
   if (!has.target && (hasTargetStep || has.validationTarget)) {
     refuse("target", [rows, cols], `${hasTargetStep ? "target_step" : "validation_target"} needs it`);
   }

@@ -29,8 +29,9 @@ export interface Answer {
 
 /**
  * Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. If the weights are rounded, the file
- * also has their codes and the scales and zeros of their grids.
- * @param weights reads the weights. A caller that makes the reader itself can queue the first strip before the report is known
+ * also has their codes and the scales and zeros of their grids. If whole columns were removed, it has the columns that remain.
+ * @param weights reads the weights, without removed columns. A caller that makes the reader itself can queue the first strip before the
+ *   report is known
  */
 export function encodeAnswer(
   backend: Backend,
@@ -85,16 +86,22 @@ interface AnswerTensor extends TensorSpec {
   readonly chunks: () => AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
-/** The tensors of an answer. Those with elements of 4 bytes come first, so that they are aligned for every dtype of the weights. */
+/**
+ * The tensors of an answer. Those with elements of 4 bytes come first, so that they are aligned for every dtype of the weights. The mask
+ * has all columns, also removed ones.
+ */
 function answerTensors(
   backend: Backend,
   solution: Solution,
   dtype: FloatDtype,
   weights: MatrixReader,
 ): AnswerTensor[] {
-  const { q, quantized } = solution, { rows, cols } = q;
+  const { q, quantized, kept } = solution, { rows, cols } = q;
   const tensors: AnswerTensor[] = [
-    { name: "weight", dtype, shape: [rows, cols], chunks: () => weights.chunks() },
+    ...kept
+      ? [{ name: "kept", dtype: "U32" as const, shape: [kept.length], chunks: () => keptChunks(kept) }]
+      : [],
+    { name: "weight", dtype, shape: [rows, kept?.length ?? cols], chunks: () => weights.chunks() },
     {
       name: "mask",
       dtype: "U8",
@@ -169,6 +176,12 @@ async function* bufferChunks(
   for (let start = 0; start < buffer.byteLength; start += step) {
     yield await backend.read(buffer, start, Math.min(step, buffer.byteLength - start));
   }
+}
+
+async function* keptChunks(
+  kept: Uint32Array<ArrayBuffer>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  yield await Promise.resolve(new Uint8Array(kept.slice().buffer));
 }
 
 /** Yields the mask. On the device each row is padded to whole 32-bit words. In the file each row is padded to whole bytes. */

@@ -8,8 +8,10 @@ export interface LayerQuery {
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
   /** The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern. Accepts 0 to below 1. */
   readonly sparsity?: number;
-  /** unstructured, or n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128. Defaults to unstructured. */
+  /** unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128; or columns, which removes whole inputs and answers a smaller weight, for obc. Defaults to unstructured. */
   readonly pattern?: PatternText;
+  /** The number of neighbouring inputs that pattern=columns removes together, such as those of an attention head. The number of inputs must be a multiple of it. Defaults to 1. Accepts 1 to 2048. */
+  readonly column_group?: number;
   /** Columns per block, a multiple of m. Defaults to the largest multiple of m up to 128. Accepts 1 to 256. */
   readonly blocksize?: number;
   /** λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs. Accepts 0 to 1. Defaults to 0.01. */

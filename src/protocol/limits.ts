@@ -30,6 +30,13 @@ export const MAX_REFIT_STEPS = 1000;
  */
 export const MAX_FEATURES = 262_144;
 
+/**
+ * The largest number of neighbouring columns that the pattern `columns` removes together. The largest set in use is a key head of 256
+ * columns with eight query heads. A solve keeps two blocks of f64 for each set in host memory, which take 16 × group
+ * bytes per column.
+ */
+export const MAX_COLUMN_GROUP = 2048;
+
 /** The largest number of rows of `inputs`, because a sum in f32 stops growing after 2^24 equal addends. */
 export const MAX_TOKENS = 2 ** 24;
 

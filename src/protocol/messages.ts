@@ -80,7 +80,7 @@ export interface Report {
   readonly rows: number;
   /** in_features. */
   readonly cols: number;
-  /** unstructured or n:m. */
+  /** unstructured, n:m or columns. */
   readonly pattern: string;
   /** zeros / (rows·cols). */
   readonly sparsity: number;

@@ -21,6 +21,8 @@ interface MethodDeclaration {
   readonly refitOf?: string;
   /** Whether the method has the parameter `effort`. */
   readonly hasEffort?: boolean;
+  /** Whether the method can remove whole columns, the pattern `columns`. */
+  readonly hasColumns?: boolean;
 }
 
 /** The name of a pruning method. The compiler compares the names with the table. */
@@ -38,7 +40,7 @@ export const METHODS: Readonly<Record<MethodName, MethodDeclaration>> = {
     refitSteps: DEFAULT_REFIT_STEPS,
     refitOf: "magnitude",
   },
-  obc: { title: "ExactOBS", summary: "one weight at a time", statistics: "hessian" },
+  obc: { title: "ExactOBS", summary: "one weight at a time", statistics: "hessian", hasColumns: true },
   alps: {
     title: "ALPS",
     summary: "slower, a better mask",

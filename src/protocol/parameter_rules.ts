@@ -11,7 +11,9 @@ export interface RuleParameters {
   readonly method: MethodName;
   readonly sparsity?: number;
   readonly pattern: string;
+  readonly column_group?: number;
   readonly blocksize?: number;
+  readonly damping: number | "auto";
   readonly bits?: number;
   readonly group_size: number;
   readonly symmetric: boolean;
@@ -21,6 +23,7 @@ export interface RuleParameters {
   readonly scale_bits?: number;
   readonly refit?: number;
   readonly effort?: string;
+  readonly target_step?: number | "auto";
   readonly token_weights: string;
   readonly hessian?: string;
 }
@@ -42,6 +45,11 @@ export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
   const { method, effort, refit } = query, { hasEffort, refitOf } = METHODS[method];
   const pattern = parsePatternOrUndefined(query.pattern);
   if (pattern?.kind === "n:m") yield* brokenPatternRules(query, pattern);
+  if (pattern?.kind === "columns") yield* brokenColumnsRules(query);
+  else if (pattern && query.column_group !== undefined) {
+    const message = `${query.column_group} is for pattern columns, and the pattern is ${query.pattern}`;
+    yield { parameter: "column_group", message };
+  }
   if (query.bits === undefined) yield* quantisationWithoutBits(query);
   else yield* brokenQuantisationRules(query, pattern);
   if (effort !== undefined && !hasEffort) {
@@ -72,6 +80,35 @@ function* brokenPatternRules(
   if (blocksize !== undefined && blocksize % group !== 0) {
     const message = `${blocksize} is not a multiple of ${group}, the group of pattern ${pattern}`;
     yield { parameter: "blocksize", message };
+  }
+}
+
+function* brokenColumnsRules(
+  { method, damping, target_step, bits, refit }: RuleParameters,
+): Generator<BrokenRule> {
+  if (!METHODS[method].hasColumns) {
+    const able = methodsThat(({ hasColumns }) => hasColumns, "or");
+    yield {
+      parameter: "method",
+      message: `${method} cannot remove columns: pattern columns needs method ${able}`,
+    };
+  }
+  for (const [parameter, value] of [["damping", damping], ["target_step", target_step]] as const) {
+    if (value !== "auto") continue;
+    yield {
+      parameter,
+      message: "auto tries masks of single weights, so it cannot be combined with pattern columns",
+    };
+  }
+  if (bits !== undefined) {
+    const message =
+      `${bits} cannot be combined with pattern columns: round the smaller layer in a request of its own`;
+    yield { parameter: "bits", message };
+  }
+  if (refit) {
+    const message =
+      `${refit} would change nothing, because the weights of pattern columns are optimal already: omit it`;
+    yield { parameter: "refit", message };
   }
 }
 
@@ -120,11 +157,15 @@ function* brokenScaleRules(
 ): Generator<BrokenRule> {
   const parameter = "scale_bits", columns = SUPER_BLOCK_COLUMNS;
   if (group_size === 0 || columns % group_size !== 0) {
-    const message = `${scaleBits} needs a group_size that divides ${columns}, and group_size is ${group_size}`;
+    const message =
+      `${scaleBits} needs a group_size that divides ${columns}, and group_size is ${group_size}`;
     yield { parameter, message };
   }
   if (!symmetric && scaleBits < bits!) {
-    yield { parameter, message: `${scaleBits} is smaller than bits ${bits}, which asymmetric grids do not allow` };
+    yield {
+      parameter,
+      message: `${scaleBits} is smaller than bits ${bits}, which asymmetric grids do not allow`,
+    };
   }
   if (blocksize !== undefined && blocksize !== columns) {
     const message = `${blocksize} is not ${columns}, the columns that share a factor with scale_bits`;

@@ -16,6 +16,7 @@ import {
   DEFAULT_SPARSITY,
   DEFAULT_TARGET_STEP,
   MAX_BLOCKSIZE,
+  MAX_COLUMN_GROUP,
   MAX_DAMPING,
   MAX_REFIT_STEPS,
 } from "./limits.ts";
@@ -95,9 +96,15 @@ const sharedFields = {
   }),
   pattern: patternText.default("unstructured").meta({
     description:
-      `unstructured, or n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ ${MAX_GROUP}`,
-    pattern: "^(unstructured|[0-9]+:[0-9]+)$",
+      `unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ ${MAX_GROUP}; or columns, which removes whole inputs and answers a smaller weight, for ${
+        methodsThat(({ hasColumns }) => hasColumns, "or")
+      }`,
+    pattern: "^(unstructured|columns|[0-9]+:[0-9]+)$",
     example: "2:4",
+  }),
+  column_group: integer(1, MAX_COLUMN_GROUP).optional().meta({
+    description:
+      "The number of neighbouring inputs that pattern=columns removes together, such as those of an attention head. The number of inputs must be a multiple of it. Defaults to 1",
   }),
   blocksize: integer(1, MAX_BLOCKSIZE).optional().meta({
     description:
@@ -174,13 +181,14 @@ export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
 export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
   const { method, bits, group_size: groupSize, symmetric, order, ranges } = query;
   const { scale_dtype: scaleDtype, scale_bits: scaleBits } = query;
-  const pattern = parsePattern(query.pattern);
+  const pattern = parsePattern(query.pattern, query.column_group);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
     ...query,
     sparsity: pattern.kind === "n:m" ? 1 - pattern.keep / pattern.group : query.sparsity ?? DEFAULT_SPARSITY,
     pattern,
-    blocksize: query.blocksize ?? defaultBlocksize(scaleBits === undefined ? Math.max(group, groupSize) : SUPER_BLOCK_COLUMNS),
+    blocksize: query.blocksize ??
+      defaultBlocksize(scaleBits === undefined ? Math.max(group, groupSize) : SUPER_BLOCK_COLUMNS),
     relativeError: query.error,
     refitSteps: query.refit ?? METHODS[method].refitSteps ?? 0,
     effort: query.effort ?? "default",

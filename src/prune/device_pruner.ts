@@ -88,11 +88,11 @@ export class DevicePruner implements CalibratedPruner {
               }
               : {};
             const own = hasTarget ? query : withoutStep(query);
-            const { weight: pruned, quantized, report } = await this.#prune(ownTensors(layer), own, {
+            const { mask: _, ...pruned } = await this.#prune(ownTensors(layer), own, {
               ...statistics,
               ...given,
             });
-            return { group, name, weight: pruned, quantized, report };
+            return { group, name, ...pruned };
           };
           const solving = checked.then(async () => ({
             chosen: await solve(guard?.decided ?? true),
@@ -134,9 +134,9 @@ export class DevicePruner implements CalibratedPruner {
     const request = { ...statistics, tensors: new Map(given), parameters: resolveParameters(parsed.data) };
     const options = { backend: this.backend, clock: () => performance.now() };
     const { tensors, report } = await pruneTensors(request, options);
-    const [weight, mask, codes, scales, zeros] = ["weight", "mask", "codes", "scales", "zeros"]
+    const [weight, kept, mask, codes, scales, zeros] = ["weight", "kept", "mask", "codes", "scales", "zeros"]
       .map((name) => tensors.get(name)!);
-    return { weight, mask, ...codes && { quantized: { codes, scales, zeros } }, report };
+    return { ...kept && { kept }, weight, mask, ...codes && { quantized: { codes, scales, zeros } }, report };
   }
 }
 

@@ -54,6 +54,11 @@ export async function readCalibration(
   return { windows, validationWindows };
 }
 
+/** Returns the seed as reports have it: null if the windows are evenly spaced. */
+export function calibrationSeed(texts: readonly SharedText[], seed?: number): number | null {
+  return seed ?? (texts.every(({ name }) => name !== undefined) ? NAMED_SEED : null);
+}
+
 /** Returns the names of the texts, with their shares if there are several. */
 export function calibrationLabels(texts: readonly SharedText[]): string[] {
   return texts.map(({ label, share }) => texts.length === 1 ? label : `${label}=${share}`);

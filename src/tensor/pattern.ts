@@ -4,27 +4,33 @@ import { shortened } from "../base/texts.ts";
 
 /**
  * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group` consecutive columns
- * (inputs) of a row. Its text form is `keep:group`, for example `2:4`.
+ * (inputs) of a row. Its text form is `keep:group`, for example `2:4`. `columns` removes whole columns, in sets of
+ * `group` neighbours. Its text form does not have the group.
  */
 export type Pattern =
   | { readonly kind: "unstructured" }
-  | { readonly kind: "n:m"; readonly keep: number; readonly group: number };
+  | { readonly kind: "n:m"; readonly keep: number; readonly group: number }
+  | { readonly kind: "columns"; readonly group: number };
 
 /** The text form of a pattern, such as `2:4`. The type does not say that n is less than m. */
-export type PatternText = "unstructured" | `${number}:${number}`;
+export type PatternText = "unstructured" | "columns" | `${number}:${number}`;
 
 /** The largest group of an n:m pattern. A solver prunes blocks of columns, and a group must fit into one block. */
 export const MAX_GROUP = 128;
 
 /**
- * Parses the text form of a pattern: `unstructured`, or `n:m` to keep n of every m entries.
+ * Parses the text form of a pattern: `unstructured`, `n:m` to keep n of every m entries, or `columns`.
+ * @param columnGroup the number of columns in a set of the pattern `columns`
  * @throws {RangeError} if `text` is not a pattern. The message quotes the text and the rule that it breaks.
  */
-export function parsePattern(text: string): Pattern {
+export function parsePattern(text: string, columnGroup = 1): Pattern {
   if (text === "unstructured") return { kind: "unstructured" };
+  if (text === "columns") return { kind: "columns", group: columnGroup };
   const match = /^(\d{1,4}):(\d{1,4})$/.exec(text);
   if (!match) {
-    throw new RangeError(`pattern "${shortened(text)}": must be "unstructured" or "n:m", such as 2:4`);
+    throw new RangeError(
+      `pattern "${shortened(text)}": must be "unstructured", "columns" or "n:m", such as 2:4`,
+    );
   }
   const keep = Number(match[1]), group = Number(match[2]);
   if (keep < 1 || keep >= group || group > MAX_GROUP) {
@@ -35,7 +41,7 @@ export function parsePattern(text: string): Pattern {
 
 /** Formats a pattern as the text that {@link parsePattern} parses. */
 export function formatPattern(pattern: Pattern): PatternText {
-  return pattern.kind === "unstructured" ? pattern.kind : `${pattern.keep}:${pattern.group}`;
+  return pattern.kind === "n:m" ? `${pattern.keep}:${pattern.group}` : pattern.kind;
 }
 
 /** Returns how many entries an n:m pattern prunes in a row. An incomplete last group of g entries keeps ceil(n·g/m). */
@@ -43,6 +49,19 @@ export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): 
   const { keep, group } = pattern;
   const rest = cols % group;
   return Math.floor(cols / group) * (group - keep) + rest - Math.ceil((keep * rest) / group);
+}
+
+/**
+ * Returns the number of columns that the pattern `columns` removes of `cols` columns, a multiple of the group: a whole number of sets, which
+ * is nearest to the sparsity, but never all of them.
+ */
+export function removedColumns(
+  { group }: Pattern & { kind: "columns" },
+  sparsity: number,
+  cols: number,
+): number {
+  const sets = cols / group;
+  return group * Math.min(sets - 1, Math.round(sparsity * sets));
 }
 
 /** The number of u32 words in one row of a mask with `cols` columns, on a device. */

@@ -178,3 +178,46 @@ describe("checkPruned() of rounded weights", () => {
     });
   }
 });
+
+/** A layer whose inputs 1 and 2 are removed. */
+const SMALLER: PrunedLayer = {
+  ...layer([1, 0, 0, 4, 5, 0, 0, 8]),
+  weight: f32([2, 2], [1, 4, 5, 8]),
+  kept: { dtype: "U32", shape: [2], data: new Uint8Array(Uint32Array.of(0, 3).buffer) },
+};
+
+describe("checkPruned() of removed columns", () => {
+  const columns: LayerQuery = { method: "obc", pattern: "columns" };
+
+  it("accepts the columns that remain", () => check(SMALLER, columns));
+
+  it("refuses them if they were not asked for", () => {
+    assertRefused(/tensor weight is F32 \[2,2\]/, SMALLER);
+    assertRefused(/has lost columns/, { ...layer(HALF), kept: SMALLER.kept });
+  });
+
+  for (
+    const [what, other, query, message] of [
+      ["no numbers of the columns", { kept: undefined }, {}, /tensor "kept" is missing/],
+      [
+        "other numbers than those of the mask",
+        { kept: { ...SMALLER.kept!, data: new Uint8Array(Uint32Array.of(0, 2).buffer) } },
+        {},
+        /keeps other columns than kept/,
+      ],
+      ["a weight of another width", { weight: f32([2, 3], [1, 2, 4, 5, 6, 8]) }, {}, /weight is F32 \[2,3\]/],
+      [
+        "another mask in another row",
+        { mask: maskOf(2, 4, (i) => [0, 3, 4, 6].includes(i)) },
+        {},
+        /in other rows/,
+      ],
+      ["a set that is not whole", {}, { column_group: 2 }, /divides a set of 2 columns/],
+      ["too few removed columns", {}, { sparsity: 0.75 }, /prunes 4 weights, but the query asks for 6/],
+    ] as const
+  ) {
+    it(`refuses ${what}`, () => {
+      assertRefused(message, { ...SMALLER, ...other } as PrunedLayer, { ...columns, ...query });
+    });
+  }
+});

@@ -116,7 +116,7 @@ export function answerOf(
 ): Uint8Array<ArrayBuffer> {
   const [rows, cols] = shape, parsed = parsePattern(pattern);
   const isKept = (entry: number) => {
-    if (parsed.kind === "unstructured") return entry >= Math.round(sparsity * rows * cols);
+    if (parsed.kind !== "n:m") return entry >= Math.round(sparsity * rows * cols);
     const { keep, group } = parsed, col = entry % cols, size = Math.min(group, cols - col + col % group);
     return col % group >= size - Math.ceil(keep * size / group);
   };

@@ -24,6 +24,8 @@ const QUERIES: readonly Record<string, unknown>[] = [
   { method: "wanda", refit: 3 },
   { method: "adaprune" },
   { method: "obc" },
+  { method: "obc", pattern: "columns", sparsity: 0.4 },
+  { method: "obc", pattern: "columns", sparsity: 0.4, column_group: 65 },
   { method: "alps" },
   { method: "alps", effort: "fast", bits: 3, pattern: "4:8" },
   { method: "sparsegpt", target_step: 0.5 },

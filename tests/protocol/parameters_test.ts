@@ -56,6 +56,26 @@ describe("layer parameters", () => {
     assert.deepEqual(resolve({ ...given, ranges: "minmax", scale_dtype: "F16" }).quantization, published);
   });
 
+  it("take the group of the pattern columns, which only obc can remove, and which excludes what it makes useless", () => {
+    const columns = { method: "obc", pattern: "columns" };
+    assert.deepEqual(resolve(columns).pattern, { kind: "columns", group: 1 });
+    assert.deepEqual(resolve({ ...columns, column_group: "64" }).pattern, { kind: "columns", group: 64 });
+    for (
+      const [parameter, query] of [
+        ["method", { ...columns, method: undefined }],
+        ["damping", { ...columns, damping: "auto" }],
+        ["target_step", { ...columns, target_step: "auto" }],
+        ["bits", { ...columns, bits: 4 }],
+        ["refit", { ...columns, refit: 3 }],
+        ["column_group", { ...columns, column_group: 0 }],
+        ["column_group", { column_group: 2 }],
+        ["column_group", { pattern: "2:4", column_group: 4 }],
+      ] as const
+    ) {
+      assert.deepEqual(invalidNames(query), [parameter]);
+    }
+  });
+
   it("take the number of refit steps from the method", () => {
     assert.equal(resolve({ method: "alps" }).refitSteps, 10);
     assert.equal(resolve({ method: "adaprune" }).refitSteps, 10);

@@ -109,6 +109,7 @@ describe("the OpenAPI documents", () => {
         "method",
         "sparsity",
         "pattern",
+        "column_group",
         "blocksize",
         "damping",
         "token_weights",

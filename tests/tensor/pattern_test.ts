@@ -7,6 +7,7 @@ import {
   parsePattern,
   prunedPerRow,
   PruningBudget,
+  removedColumns,
   wordsPerRow,
 } from "../../src/tensor/pattern.ts";
 import { uniform } from "../support/random.ts";
@@ -14,9 +15,10 @@ import { describe, it } from "@std/testing/bdd";
 
 describe("parsePattern", () => {
   it("parses the text that formatPattern produces", () => {
-    for (const text of ["unstructured", "2:4", "4:8", "1:4", "1:2", "127:128"]) {
+    for (const text of ["unstructured", "columns", "2:4", "4:8", "1:4", "1:2", "127:128"]) {
       assert.equal(formatPattern(parsePattern(text)), text);
     }
+    assert.deepEqual(parsePattern("columns", 3), { kind: "columns", group: 3 });
   });
 
   it("refuses a text that is not a pattern, and quotes it in the message", () => {
@@ -24,6 +26,18 @@ describe("parsePattern", () => {
       assert.throws(() => parsePattern(text), { name: "RangeError", message: new RegExp(`"${text}"`) });
     }
   });
+});
+
+it("removedColumns() removes the nearest number of whole sets, but never all", () => {
+  const removed = (group: number, sparsity: number, cols: number) =>
+    removedColumns({ kind: "columns", group }, sparsity, cols);
+  assert.deepEqual([removed(1, 0.25, 10), removed(4, 0.3, 40), removed(5, 0.99, 10), removed(8, 0.9, 8)], [
+    3,
+    12,
+    5,
+    0,
+  ]);
+  for (let kept = 1; kept < 512; kept++) assert.equal(removed(1, 1 - kept / 512, 512), 512 - kept);
 });
 
 describe("prunedPerRow", () => {

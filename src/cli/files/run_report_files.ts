@@ -5,8 +5,14 @@ import { repositoryOf } from "../../model/hub/reference.ts";
 import { formatJson, readBytes, readJson } from "../../base/files/whole_file.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { BaseCard } from "../../prune/report/base_card.ts";
-import { MODEL_CARD_FILE, REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import {
+  MODEL_CARD_FILE,
+  REPORT_PAGE_FILE,
+  RUN_REPORT_FILE,
+  SHRINK_KIND,
+} from "../../prune/report/file_names.ts";
 import { renderModelCard } from "../../prune/report/model_card.ts";
+import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
@@ -19,11 +25,16 @@ const MAX_CARD_BYTES = 16 << 20;
 
 type Folder = Pick<Checkpoint, "folder" | "files">;
 
-/** Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none. @throws {ModelError} if it is malformed */
+/**
+ * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none, or if it is that of `pare shrink`, which pruned no
+ * weight of the result. @throws {ModelError} if it is malformed
+ */
 export async function readRunReport({ folder, files }: Folder): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
-  const parsed = runReportSchema.safeParse(await readJson(denoFileSystem, path, MAX_REPORT_BYTES));
+  const json = await readJson(denoFileSystem, path, MAX_REPORT_BYTES);
+  if (isObject(json) && json.kind === SHRINK_KIND) return undefined;
+  const parsed = runReportSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
 }

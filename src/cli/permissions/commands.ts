@@ -48,6 +48,11 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
     },
     defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
   },
+  "shrink": {
+    arguments: ["model"],
+    options: { out: "output folder", calibration: "shared text", text: "text", ...LIBRARIES },
+    defaults: LIBRARY_DEFAULTS,
+  },
   "verify": { arguments: ["model"] },
   "eval": {
     arguments: ["model"],

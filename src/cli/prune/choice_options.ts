@@ -81,6 +81,11 @@ export async function readChoice(
       [...choice.chosen].map(([name, parameters]) => [name, mergeQuery(name, query, parameters)]),
     );
     const allocation = allocationRequest(allocate, linearLayers(spec), choice, query);
+    for (const [name, { pattern }] of queries) {
+      if (pattern === "columns") {
+        throw new RangeError(`pattern columns: would change the shape of ${name}; use pare shrink`);
+      }
+    }
     return { ...choice, queryOf: (name) => queries.get(name) ?? query, allocation };
   } catch (error) {
     if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });

@@ -83,7 +83,10 @@ function reconstructionLines({ blocks = [] }: RunReport): string[] {
   ];
 }
 
-function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {
+/** Describes the perplexities of one text. */
+export function perplexityLine(
+  { text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number],
+): string {
   return `perplexity on ${text} (${windows} windows of ${seqlen}): ${formatPerplexity(dense)} before, ` +
     `${formatPerplexity(pruned)} after`;
 }

@@ -3,7 +3,6 @@
 import type { Backend } from "../../device/backend.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
-import { computePerplexity, countWindows } from "../../model/evaluation/perplexity.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
@@ -11,14 +10,11 @@ import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { planOutput } from "../../prune/run/plan_output.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
-import { finiteOrNull } from "../../prune/run/journal.ts";
 import { type RunFacts, runReport } from "../../prune/run/run_report.ts";
 import { readBaseCard } from "../../prune/report/base_card.ts";
 import { REPORT_FILES } from "../../prune/report/file_names.ts";
-import type { RunReport } from "../../prune/report/run_report.ts";
-import type { Model } from "../../model/model.ts";
-import { readEvaluationText } from "../files/text_source.ts";
 import { readModelCard, runReportFiles } from "../files/run_report_files.ts";
+import { comparePerplexity, readEvaluationTexts } from "./compare_perplexity.ts";
 import type { ProgressDisplay } from "../terminal/output.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
@@ -48,19 +44,16 @@ export async function pruneJob(
   { backend, fs, signal, progress }: JobServices,
 ): Promise<Omit<FolderJob, "fingerprint">> {
   const { opened: { checkpoint, model, loadTokenizer }, choice, options, texts, seqlen } = facts;
-  const { windows } = options;
   const tokenizer = await loadTokenizer();
   const calibration = await readCalibration(
     tokenizer,
     { ...options, calibration: texts.calibration, seqlen },
     fs,
   );
-  const tokenized: TokenizedText[] = [], evaluatedWindows: number[] = [];
-  for (const text of texts.evaluation) {
-    const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, fs);
-    tokenized.push({ text: text.label, tokens });
-    evaluatedWindows.push(countWindows(tokens.length, seqlen, windows));
-  }
+  const tokenized = await readEvaluationTexts(tokenizer, texts.evaluation, {
+    seqlen,
+    windows: options.windows,
+  }, fs);
   const baseCard = readBaseCard(await readModelCard(checkpoint));
   const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
@@ -75,7 +68,7 @@ export async function pruneJob(
     ...options,
     ...output,
     ...calibration,
-    evaluatedWindows,
+    evaluatedWindows: tokenized.map(({ windows }) => windows),
     queryOf: choice.queryOf,
     allocation: choice.allocation,
     loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
@@ -84,7 +77,6 @@ export async function pruneJob(
       const started = performance.now();
       const perplexity = await comparePerplexity({ dense: model, pruned }, tokenized, {
         seqlen,
-        windows,
         backend,
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
@@ -102,53 +94,6 @@ export async function pruneJob(
       return runReportFiles(report, { format: options.format, written }, baseCard);
     },
   };
-}
-
-/** An evaluation text. */
-interface TokenizedText {
-  /** The name of its file. */
-  readonly text: string;
-  /** The token ids of the whole text. */
-  readonly tokens: Uint32Array;
-}
-
-/** Options of {@link comparePerplexity}. */
-interface ComparisonOptions {
-  /** Tokens per window. */
-  readonly seqlen: number;
-  /** The number of windows (pieces of `seqlen` tokens) of each text. Defaults to all complete windows. */
-  readonly windows?: number;
-  readonly backend: Backend;
-  readonly signal?: AbortSignal;
-  readonly progress?: (what: "dense model" | "pruned model", done: number, total: number) => void;
-}
-
-/** Measures both models on every text. @throws {RangeError} if a text is too short */
-async function comparePerplexity(
-  { dense, pruned }: { readonly dense: Model; readonly pruned: Model },
-  texts: readonly TokenizedText[],
-  { seqlen, windows, backend, signal, progress }: ComparisonOptions,
-): Promise<RunReport["perplexity"]> {
-  const rows: RunReport["perplexity"] = [];
-  for (const { text, tokens } of texts) {
-    const measure = (model: Model, what: "dense model" | "pruned model") =>
-      computePerplexity(model, backend, tokens, {
-        seqlen,
-        windows,
-        signal,
-        progress: (done, total) => progress?.(what, done, total),
-      });
-    const before = await measure(dense, "dense model");
-    const after = await measure(pruned, "pruned model");
-    rows.push({
-      text,
-      seqlen,
-      windows: after.windows,
-      dense: finiteOrNull(before.perplexity),
-      pruned: finiteOrNull(after.perplexity),
-    });
-  }
-  return rows;
 }
 
 /** The sources of the parameters. */

@@ -4,7 +4,7 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
-import type { PatternText } from "../../tensor/pattern.ts";
+import { parsePattern, type PatternText } from "../../tensor/pattern.ts";
 import { UsageError } from "../errors.ts";
 import { optionName } from "../options/layer_options.ts";
 
@@ -98,9 +98,9 @@ function readPoint(given: Readonly<Record<string, string | number>>, rounding: L
     throw new UsageError(`sweep: ${problems.join("; ")}`);
   }
   const { method, pattern } = parsed.data;
-  if (given.pattern === "unstructured") {
+  if (given.pattern !== undefined && parsePattern(pattern).kind !== "n:m") {
     throw new UsageError(
-      "option --patterns unstructured: must be n:m; use --sparsities for unstructured pruning",
+      `option --patterns ${pattern}: must be n:m; use --sparsities for unstructured pruning, and pare shrink for columns`,
     );
   }
   return { method, pattern, sparsity: resolveParameters(parsed.data).sparsity };

@@ -2,7 +2,8 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_SPARSITY } from "../../protocol/limits.ts";
-import { parsePattern, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
+import { placeColumns } from "../../tensor/columns.ts";
+import { parsePattern, type Pattern, prunedPerRow, removedColumns } from "../../tensor/pattern.ts";
 import {
   BYTES_PER_ELEMENT,
   bytesToFloats,
@@ -32,22 +33,26 @@ const MAX_KEPT_ZEROS = 0.1;
  * @throws {MalformedAnswerError} naming the first difference
  */
 export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
-  const { weight, mask, report } = layer;
+  const { mask, report } = layer;
   const [rows, cols] = tensors?.weight.shape ?? [report.rows, report.cols];
-  const { pattern = "unstructured", sparsity = DEFAULT_SPARSITY, bits } = query;
+  const { sparsity = DEFAULT_SPARSITY, bits } = query;
+  const parsed = parsePattern(query.pattern ?? "unstructured", query.column_group);
+  const weight = parsed.kind === "columns" ? placeKept(layer, rows, cols, parsed) : layer.weight;
   requireForm("weight", weight, wantedDtype(query, tensors?.weight.dtype ?? weight.dtype), [rows, cols]);
   requireForm("mask", mask, "U8", [rows, Math.ceil(cols / 8)]);
+  if (layer.kept && parsed.kind !== "columns") {
+    throw malformedLayer("it has lost columns, but the query asks for none");
+  }
   if (!isFloatDtype(weight.dtype)) throw malformedLayer(`the weight is ${weight.dtype}`);
   if (report.rows !== rows || report.cols !== cols) {
     throw malformedLayer(
       `its report is that of a layer [${report.rows},${report.cols}] instead of [${rows},${cols}]`,
     );
   }
-  const parsed = parsePattern(pattern);
   const before = tensors && elements(tensors.weight, weight.dtype);
   const hasNearestRows = mayHaveNearestRows(layer, { query, tensors });
   const original = hasNearestRows ? before : undefined;
-  const counts = countEntries(layer, {
+  const counts = countEntries({ ...layer, weight }, {
     rows,
     cols,
     before,
@@ -58,7 +63,11 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   if (counts.pruned !== report.zeros) {
     throw malformedLayer(`its mask prunes ${counts.pruned} weights, but its report says ${report.zeros}`);
   }
-  const wanted = parsed.kind === "n:m" ? rows * prunedPerRow(parsed, cols) : sparsity * rows * cols;
+  const wanted = parsed.kind === "n:m"
+    ? rows * prunedPerRow(parsed, cols)
+    : parsed.kind === "columns"
+    ? rows * removedColumns(parsed, sparsity, cols)
+    : sparsity * rows * cols;
   const isEnough = counts.pruned > wanted - 1, isTooMuch = !tensors?.mask && counts.pruned >= wanted + 1;
   if (!isEnough || isTooMuch) {
     throw malformedLayer(
@@ -75,6 +84,35 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
     throw malformedLayer(`${counts.scatteredZeros} weights are 0, although its mask keeps them`);
   }
   checkQuantized(layer, query);
+}
+
+/**
+ * Returns the weight of an answer with its removed columns, which are 0.
+ * @throws {MalformedAnswerError} if the columns are no whole sets, are not those of the mask, or are not as many as the weight has
+ */
+function placeKept(
+  { weight, kept, mask }: PrunedLayer,
+  rows: number,
+  cols: number,
+  { group }: Pattern & { kind: "columns" },
+): HostTensor {
+  if (!kept) throw malformedLayer('the tensor "kept" is missing');
+  const isKept = Array.from({ length: cols }, (_, col) => maskReader(mask, cols)(0, col));
+  const columns = Array.from({ length: cols }, (_, col) => col).filter((col) => isKept[col]);
+  requireForm("kept", kept, "U32", [columns.length]);
+  requireForm("weight", weight, weight.dtype, [rows, columns.length]);
+  const said = new Uint32Array(kept.data.slice().buffer);
+  if (columns.some((col, i) => col !== said[i])) {
+    throw malformedLayer("the mask keeps other columns than kept");
+  }
+  if (isKept.some((keeps, col) => keeps !== isKept[col - col % group])) {
+    throw malformedLayer(`the mask divides a set of ${group} columns`);
+  }
+  const rowBytes = Math.ceil(cols / 8);
+  if (mask.data.some((byte, i) => byte !== mask.data[i % rowBytes])) {
+    throw malformedLayer("the mask keeps other columns in other rows");
+  }
+  return placeColumns(weight, columns, cols);
 }
 
 export function wantedDtype({ dtype = "same" }: LayerQuery, before: Dtype): Dtype {

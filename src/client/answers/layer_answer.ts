@@ -18,8 +18,10 @@ const MAX_HEADER_BYTES = 2 ** 20;
 export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
   const entries = weight.shape.reduce((product, extent) => product * extent, 1);
   const width = BYTES_PER_ELEMENT[wantedDtype(query, weight.dtype)];
-  // A mask has at most one byte per entry. Rounded weights also have a code of 1 byte, and at most 8 bytes of grids.
-  return MAX_HEADER_BYTES + entries * (width + 1 + (query.bits === undefined ? 0 : 1 + 8));
+  // A mask has at most one byte per entry. Rounded weights also have a code of 1 byte, and at most 8 bytes of grids. The
+  // number of a column that remains has 4 bytes.
+  const others = (query.bits === undefined ? 0 : 1 + 8) + (query.pattern === "columns" ? 4 : 0);
+  return MAX_HEADER_BYTES + entries * (width + 1 + others);
 }
 
 /**
@@ -28,7 +30,9 @@ export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtyp
  */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>, requested: RequestedLayer): PrunedLayer {
   const { header, tensors } = decodeFile(body);
+  const kept = tensors.get("kept");
   const layer: PrunedLayer = {
+    ...kept && { kept },
     weight: requireTensor(tensors, "weight"),
     mask: requireTensor(tensors, "mask"),
     ...QUANTIZED_NAMES.some((name) => tensors.has(name)) ? { quantized: readQuantized(tensors) } : {},

@@ -91,9 +91,9 @@ export class PareJobs implements ModelPruner {
     const [firstGroup] = groupOf.values();
     const name = this.#options.name && `${this.#options.name}, block ${firstGroup?.block}`;
     for await (
-      const { name: layer, weight, quantized, report } of this.#solve(requests, name, requestOf, signal)
+      const { mask: _, ...solved } of this.#solve(requests, name, requestOf, signal)
     ) {
-      yield { group: groupOf.get(layer)!, name: layer, weight, quantized, report };
+      yield { group: groupOf.get(solved.name)!, ...solved };
     }
   }
 

@@ -6,7 +6,7 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "../../device/kernels/transfer/gather.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
 import { allocateLike } from "./tile_arithmetic.ts";
@@ -54,8 +54,8 @@ export function uploadOrder(backend: Backend, columns: Uint32Array<ArrayBuffer>)
 }
 
 /**
- * Queues target(:, c) = source(:, order[c]) for all columns c. Both matrices have the same shape and tiling.
- * @param order `forward` or `inverse` of a `ColumnOrder`
+ * Queues target(:, c) = source(:, order[c]) for all columns c of the target. Both matrices have the same rows and the same tile edge.
+ * @param order (columns of the target) u32, such as `forward` or `inverse` of a `ColumnOrder`
  */
 export function permuteColumns(
   backend: Backend,
@@ -77,6 +77,24 @@ export function permuteColumns(
       });
     }
   }
+}
+
+/**
+ * Allocates a matrix of some columns of `source`, in tiles of the same edge, and queues copying them. The caller owns the result.
+ * @throws {OutOfDeviceMemoryError}
+ */
+export function takeColumns(
+  backend: Backend,
+  source: TiledMatrix,
+  columns: Uint32Array<ArrayBuffer>,
+): TiledMatrix {
+  const { label, rows, edge } = source;
+  const target = new TiledMatrix(backend, { label: `columns of ${label}`, rows, cols: columns.length, edge });
+  const order = backend.createBuffer("columns", columns.byteLength);
+  backend.write(order, 0, new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength));
+  permuteColumns(backend, source, order, target);
+  order.destroy();
+  return target;
 }
 
 /**

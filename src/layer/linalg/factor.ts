@@ -50,10 +50,10 @@ interface FactorOptions {
   /** The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
   /**
-   * With `activation`, H is permuted by falling diagonal entry (`activationOrder`) before it is factored, which takes
-   * the memory of a second H. @default "natural"
+   * The order of the columns in which H is factored: a permutation, or with `activation` that of falling diagonal
+   * entries (`activationOrder`). Any order but the natural one takes the memory of a second H. @default "natural"
    */
-  readonly order?: "natural" | "activation";
+  readonly order?: "natural" | "activation" | Uint32Array<ArrayBuffer>;
 }
 
 /** The largest statistics that are copied for retries, in bytes: an order of 21,000. Larger ones get no retry. */
@@ -79,9 +79,8 @@ export async function factor(
     checkBlocking(`statistics of order ${n}`, hessian.edge, blocksize);
     const entries = await readDiagonal(backend, hessian);
     const natural = prepareDiagonal(entries);
-    const order = options.order === "activation"
-      ? owned.add(uploadOrder(backend, activationOrder(entries)))
-      : undefined;
+    const columns = options.order === "activation" ? activationOrder(entries) : options.order;
+    const order = columns instanceof Uint32Array ? owned.add(uploadOrder(backend, columns)) : undefined;
     const prepared = order ? prepareDiagonal(entries.map((_, c) => entries[order.columns[c]])) : natural;
     const r = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
     if (order) hessian.destroy();

@@ -66,6 +66,8 @@ export interface Solution {
   readonly weightForm: number | null;
   /** The grids of the weights, if they were rounded. Every entry of Q is then exactly a value of its grid. */
   readonly quantized?: QuantizationGrids;
+  /** The columns that remain, ascending, if whole columns were removed. An answer has only these columns of Q. */
+  readonly kept?: Uint32Array<ArrayBuffer>;
   /** Frees `q`, `mask` and the grids. */
   destroy(): void;
 }

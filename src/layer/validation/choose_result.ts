@@ -110,7 +110,7 @@ async function sampleCandidates(
   solution: Solution,
   losses: Float32Array,
 ): Promise<Candidates> {
-  const candidates = { nearest: !keepsWeights(parameters), magnitude: !hasMagnitudeMask(parameters) };
+  const candidates = { nearest: !keepsWeights(parameters), magnitude: !hasNoMagnitude(parameters) };
   if (losses.length < SMALLEST_SAMPLED_LAYER || !candidates.nearest && !candidates.magnitude) {
     return candidates;
   }
@@ -141,10 +141,11 @@ async function sampleCandidates(
   }
 }
 
-/** Whether the result has the mask of magnitude, or prunes nothing. */
-function hasMagnitudeMask({ method, pattern, sparsity }: LayerParameters): boolean {
+/** Whether magnitude has no other result: the mask is that of magnitude, or nothing is pruned, or whole columns are removed. */
+function hasNoMagnitude({ method, pattern, sparsity }: LayerParameters): boolean {
   const prunesNothing = pattern.kind === "unstructured" && sparsity === 0;
-  return prunesNothing || method === "magnitude" || METHODS[method].refitOf === "magnitude";
+  return prunesNothing || pattern.kind === "columns" || method === "magnitude" ||
+    METHODS[method].refitOf === "magnitude";
 }
 
 /** Whether the kept weights of the result have their original values. */

@@ -25,7 +25,7 @@ export const reportSchema = z.object({
   method: z.string().meta({ description: "The requested method", example: DEFAULT_METHOD }),
   rows: z.int().min(1).meta({ description: "out_features" }),
   cols: z.int().min(1).meta({ description: "in_features" }),
-  pattern: z.string().meta({ description: "unstructured or n:m", example: "2:4" }),
+  pattern: z.string().meta({ description: "unstructured, n:m or columns", example: "2:4" }),
   sparsity: z.number().min(0).max(1).meta({ description: "zeros / (rows·cols)" }),
   zeros: z.int().min(0).meta({ description: "The number of pruned entries" }),
   loss: z.number().nullable().meta({

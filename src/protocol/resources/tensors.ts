@@ -104,14 +104,21 @@ export const LAYER_ANSWER_TENSORS: readonly BodyTensor[] = [
     name: "weight",
     shape: "[out, in]",
     dtype: "the parameter `dtype`",
-    contents: "the new weights, one row per output. Pruned weights are exactly 0",
+    contents:
+      "the new weights, one row per output. Pruned weights are exactly 0. With `pattern=columns`, [out, kept]: only the inputs that remain",
+  },
+  {
+    name: "kept",
+    shape: "[kept]",
+    dtype: "U32",
+    contents: "only with `pattern=columns`: the inputs that remain, ascending",
   },
   {
     name: "mask",
     shape: "[out, ⌈in/8⌉]",
     dtype: "U8",
     contents:
-      "one bit per weight, in the layout of the request's U8 mask: 1 if the weight was kept, and 0 if it was pruned or is padding",
+      "one bit per weight of the request, in the layout of the request's U8 mask: 1 if the weight was kept, and 0 if it was pruned or is padding",
   },
   {
     name: "codes",

@@ -8,3 +8,6 @@ export const REPORT_PAGE_FILE = "report.html";
 export const MODEL_CARD_FILE = "README.md";
 /** All names. */
 export const REPORT_FILES = [RUN_REPORT_FILE, REPORT_PAGE_FILE, MODEL_CARD_FILE];
+
+/** The member `kind` of a `pare.json` that `pare shrink` has written. That of `pare prune` has no such member. */
+export const SHRINK_KIND = "shrink";

@@ -38,7 +38,8 @@ export function planOutput(
 ): OutputPlan {
   if (!gridOf) {
     const plan = tensors === checkpoint ? planCopy(checkpoint) : planLayout(checkpoint, fs, {
-      tensorsOf: ({ header }) => header.tensors.map(({ name, shape }) => ({ name, dtype: tensors.info(name).dtype, shape })),
+      tensorsOf: ({ header }) =>
+        header.tensors.map(({ name, shape }) => ({ name, dtype: tensors.info(name).dtype, shape })),
       tensors,
       config: checkpoint.config,
     });

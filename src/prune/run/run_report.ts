@@ -9,7 +9,7 @@ import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
-import { calibrationLabels, NAMED_SEED } from "../read_calibration.ts";
+import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
 import { CALIBRATION_TEXT, type RunFingerprint, type RunSettings } from "./fingerprint.ts";
 import type { AllocationEntry, JournalEntry, LayerEntry } from "./journal.ts";
@@ -77,7 +77,7 @@ export function runReport(
       samples: options.samples,
       validation_samples: validationSamples,
       seqlen,
-      seed: options.seed ?? (texts.calibration.every(({ name }) => name !== undefined) ? NAMED_SEED : null),
+      seed: calibrationSeed(texts.calibration, options.seed),
     },
   };
   return {

@@ -56,6 +56,8 @@ def test_an_unknown_parameter_and_an_invalid_value_are_refused(pare: Pare) -> No
         pare.prune_layer(weight, inputs=inputs, sparsty=0.5)  # type: ignore[call-arg]
     with pytest.raises(PareError, match=r"^invalid_parameter \(400\): .*sparsity"):
         pare.prune_layer(weight, inputs=inputs, sparsity=1.5)
+    with pytest.raises(TypeError, match="pattern: columns is not supported by this client"):
+        pare.prune_layer(weight, inputs=inputs, pattern="columns", method="obc")
 
 
 def test_tensors_that_do_not_fit_together_are_refused(pare: Pare) -> None:

@@ -159,7 +159,9 @@ def test_a_layer_has_the_tensors_and_the_parameters_of_the_contract(typescript: 
 def test_a_record_has_the_members_of_its_counterpart(
     typescript: dict[str, Any], interface: str, python: Any
 ) -> None:
-    assert sorted(typescript["options"][interface]) == sorted(inspect.get_annotations(python))
+    # The Python client refuses the pattern columns, whose answers have the member `kept`.
+    members = set(typescript["options"][interface]) - {"kept"}
+    assert sorted(members) == sorted(inspect.get_annotations(python))
 
 
 def test_the_messages_have_the_members_of_the_schemas(typescript: dict[str, Any]) -> None:

@@ -167,6 +167,8 @@ def test_the_method_is_alps_and_parameters_are_passed_on() -> None:
     assert client.queries == [{"method": "alps", "sparsity": 0.25}]
     with pytest.raises(TypeError, match="dtype: must be 'same'"):
         run(tiny_model("opt"), dtype="F16")
+    with pytest.raises(TypeError, match="pattern: columns would change the shapes"):
+        run(tiny_model("opt"), pattern="columns", method="obc")
 
 
 def test_layers_with_one_input_share_their_statistics() -> None:

@@ -1,5 +1,5 @@
 /**
- * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS needs explicitly. It is computed on the device in f32 from the
+ * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS and the removal of columns need explicitly. It is computed on the device in f32 from the
  * reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could compute it more accurately, but that would take n³ operations on the main thread,
  * and a server could not respond during them. The accuracy would not help either, because the removals that use the inverse are computed in
  * f32. Dead inputs and retries with more damping are handled by `factor`.
@@ -17,7 +17,7 @@ import { copyTiled } from "../../linalg/submatrix.ts";
 const BLOCK_SIZE = 128;
 
 export interface InverseStatistics {
-  /** The inverse, (n, n) f32 in one tile. The padding of its rows is 0. */
+  /** The inverse, (n, n) f32. The padding of its rows is 0. */
   readonly inverse: TiledMatrix;
   readonly inverseDiagonal: Float32Array; // (n) f32: the diagonal of the inverse
   readonly diagonal: Float32Array; // (n) f32: the diagonal of the damped H, with dead inputs replaced
@@ -30,8 +30,10 @@ export interface InverseStatistics {
 
 /**
  * Inverts damped statistics. The values of `hessian` are not modified.
- * @param hessian H, (n, n) f32 upper storage, undamped, with n at most the size of a tile
+ * @param hessian H, (n, n) f32 upper storage, undamped
  * @param damping λ of the first attempt
+ * @param tiles the tile edge of the inverse, and the block size of the factor, which divides it. @default tiles of 4096, so that the
+ *   inverse is one tile if n is at most 4096
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {NotPositiveDefiniteError} if no damping makes H positive definite
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
@@ -41,18 +43,15 @@ export async function invertStatistics(
   backend: Backend,
   hessian: TiledMatrix,
   damping: number,
+  { edge, blocksize } = { edge: tileEdgeFor(BLOCK_SIZE), blocksize: BLOCK_SIZE },
 ): Promise<InverseStatistics> {
-  const order = hessian.cols, edge = tileEdgeFor(BLOCK_SIZE);
-  const prepared = prepareDiagonal(await readDiagonal(backend, hessian));
-  const factored = await factor(backend, copyTiled(backend, hessian, edge), {
-    damping,
-    blocksize: BLOCK_SIZE,
-  });
+  const order = hessian.cols, prepared = prepareDiagonal(await readDiagonal(backend, hessian));
+  const factored = await factor(backend, copyTiled(backend, hessian, edge), { damping, blocksize });
   const owned = new ResourceSet();
   try {
     const shape = { label: "inverse of the statistics", rows: order, cols: order, edge };
     const inverse = owned.add(new TiledMatrix(backend, shape));
-    backend.clear(inverse.tile(0, 0).buffer);
+    for (const { buffer } of inverse.tiles()) backend.clear(buffer);
     writeDiagonal(backend, inverse, new Float32Array(order).fill(1));
     solveFactored(backend, inverse, factored);
     const dead = prepared.dead && owned.add(backend.createBuffer("dead inputs", 4 * order));

@@ -24,6 +24,8 @@ export interface WritePlan {
   readonly tensors: TensorSource;
   /** The content of the other files that are not copied, by name. */
   readonly files: ReadonlyMap<string, () => Promise<Uint8Array>>;
+  /** The names of files of the checkpoint that are left out. @default none */
+  readonly leftOut?: readonly string[];
 }
 
 /** Plans a copy in which every file and every header has the same bytes as in `checkpoint`. */
@@ -71,9 +73,12 @@ function layOut({ name, mode, header }: Shard, tensors: readonly TensorSpec[]): 
 }
 
 /** Lists the files that are copied unchanged. @param extraFiles the names of files that the caller writes */
-export function copiedFiles({ checkpoint, files }: WritePlan, extraFiles: readonly string[]): string[] {
+export function copiedFiles(
+  { checkpoint, files, leftOut = [] }: WritePlan,
+  extraFiles: readonly string[],
+): string[] {
   return checkpoint.files.filter((name) =>
-    isCopiedFile(name) && !files.has(name) && !extraFiles.includes(name)
+    isCopiedFile(name) && !files.has(name) && ![...extraFiles, ...leftOut].includes(name)
   );
 }
 

@@ -93,8 +93,8 @@ function keyFigures(report: Report): HTMLElement {
   );
 }
 
-function downloadRow(layer: LayerInput, { weight, mask, quantized, report }: PrunedLayer): HTMLElement {
-  const bytes = encode({ weight, mask, ...quantized }, { report: JSON.stringify(report) });
+function downloadRow(layer: LayerInput, { quantized, report, ...tensors }: PrunedLayer): HTMLElement {
+  const bytes = encode({ ...tensors, ...quantized }, { report: JSON.stringify(report) });
   if (downloadUrl !== undefined) URL.revokeObjectURL(downloadUrl);
   const url = downloadUrl = URL.createObjectURL(new Blob([bytes], { type: "application/vnd.safetensors" }));
   const name = `${layer.name.replace(EXTENSION, "")}.pruned.safetensors`;

@@ -88,7 +88,7 @@ class Report(_Optional):
     cols: int
     """The number of input features."""
     pattern: str
-    """`unstructured` or `n:m`."""
+    """`unstructured`, `n:m` or `columns`."""
     sparsity: float
     """The fraction of pruned entries."""
     zeros: int

@@ -92,11 +92,13 @@ class Pare(ServerClient):
             PareError: if the server refuses the layer, with the server's code and detail.
             ConnectionError: if the server cannot be reached.
             TimeoutError: if the timeout of the client passes.
-            TypeError: if a tensor has a dtype that the server does not accept.
+            TypeError: if a tensor has a dtype that the server does not accept, or if the pattern is columns.
             ValueError: if the answer is malformed or is not the requested layer, for example if it has
                 another shape or dtype, numbers that are not finite, or zeros that contradict the mask, the
                 report or the request.
         """
+        if query.get("pattern") == "columns":
+            raise TypeError("pattern: columns is not supported by this client; `pare layer` removes columns")
         digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
         layer = LayerToUpload(
             "layer",

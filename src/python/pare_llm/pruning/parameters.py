@@ -28,6 +28,8 @@ def layer_query(query: Mapping[str, Any]) -> LayerQuery:
         raise TypeError(
             f"dtype: must be 'same', because weights keep the dtype of the model; got {query['dtype']!r}"
         )
+    if query.get("pattern") == "columns":
+        raise TypeError("pattern: columns would change the shapes of the model; use `pare shrink`")
     given = {name: value for name, value in query.items() if value is not None}
     return cast("LayerQuery", {"method": DEFAULT_METHOD, **given})
 

@@ -1,0 +1,73 @@
+/** Reads the texts of `--text`, and measures the perplexity of two models on them. */
+
+import type { Tokenizer } from "@huggingface/tokenizers";
+import type { FileSystem } from "../../base/files/file_system.ts";
+import type { Backend } from "../../device/backend.ts";
+import { computePerplexity, countWindows } from "../../model/evaluation/perplexity.ts";
+import type { Model } from "../../model/model.ts";
+import type { RunReport } from "../../prune/report/run_report.ts";
+import { finiteOrNull } from "../../prune/run/journal.ts";
+import type { TextFile } from "../../prune/texts/named_texts.ts";
+import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
+
+/** An evaluation text. */
+export interface TokenizedText {
+  /** The name of its file. */
+  readonly text: string;
+  /** The token ids of the whole text. */
+  readonly tokens: Uint32Array;
+  /** The number of windows (pieces of `seqlen` tokens) that are measured. */
+  readonly windows: number;
+}
+
+/** Returns the token ids of the texts. @throws {ModelError} if a text is malformed or too short */
+export async function readEvaluationTexts(
+  tokenizer: Tokenizer,
+  texts: readonly TextFile[],
+  { seqlen, windows }: EvaluationWindows,
+  fs: FileSystem,
+): Promise<TokenizedText[]> {
+  const tokenized: TokenizedText[] = [];
+  for (const text of texts) {
+    const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, fs);
+    tokenized.push({ text: text.label, tokens, windows: countWindows(tokens.length, seqlen, windows) });
+  }
+  return tokenized;
+}
+
+/** Options of {@link comparePerplexity}. */
+interface ComparisonOptions {
+  /** Tokens per window. */
+  readonly seqlen: number;
+  readonly backend: Backend;
+  readonly signal?: AbortSignal;
+  readonly progress?: (what: "dense model" | "pruned model", done: number, total: number) => void;
+}
+
+/** Measures both models on every text. @throws {RangeError} if a text is too short */
+export async function comparePerplexity(
+  { dense, pruned }: { readonly dense: Model; readonly pruned: Model },
+  texts: readonly TokenizedText[],
+  { seqlen, backend, signal, progress }: ComparisonOptions,
+): Promise<RunReport["perplexity"]> {
+  const rows: RunReport["perplexity"] = [];
+  for (const { text, tokens, windows } of texts) {
+    const measure = (model: Model, what: "dense model" | "pruned model") =>
+      computePerplexity(model, backend, tokens, {
+        seqlen,
+        windows,
+        signal,
+        progress: (done, total) => progress?.(what, done, total),
+      });
+    const before = await measure(dense, "dense model");
+    const after = await measure(pruned, "pruned model");
+    rows.push({
+      text,
+      seqlen,
+      windows: after.windows,
+      dense: finiteOrNull(before.perplexity),
+      pruned: finiteOrNull(after.perplexity),
+    });
+  }
+  return rows;
+}

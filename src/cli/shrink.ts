@@ -1,0 +1,230 @@
+/**
+ * `pare shrink MODEL --out FOLDER` removes neurons of the feed-forward networks and whole blocks, and writes a smaller checkpoint of the same
+ * family, which every program loads as any other model. The model is calibrated and the layers are solved in this process. A command that is
+ * stopped starts anew.
+ */
+
+import { basename } from "node:path";
+import { Command } from "commander";
+import { formatJson } from "../base/files/whole_file.ts";
+import { ModelError } from "../base/files/file_error.ts";
+import { openModelFolder } from "../model/model.ts";
+import { storesBfloat16 } from "../prune/block_plan.ts";
+import { DevicePruner } from "../prune/device_pruner.ts";
+import { readCalibration } from "../prune/read_calibration.ts";
+import { RUN_REPORT_FILE } from "../prune/report/file_names.ts";
+import { bytesText, countText, numberText, shareText } from "../prune/report/format.ts";
+import { tokenWarnings, validationWarnings } from "../prune/run/warnings.ts";
+import { neuronReaders, shrinkModel } from "../prune/shrink/shrink_model.ts";
+import { type ShrinkReport, shrinkReport } from "../prune/shrink/shrink_report.ts";
+import { UsageError } from "./errors.ts";
+import { denoFileSystem as fs } from "./files/deno_file_system.ts";
+import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
+import {
+  lockOutput,
+  requireEmptyFolder,
+  requireOtherFolder,
+  requireWritableFolder,
+} from "./files/output_path.ts";
+import { openRunTexts, requireTexts, TEXT_VALUES } from "./files/text_source.ts";
+import { openBackend } from "./open_backend.ts";
+import {
+  addBackendOption,
+  addCommonOptions,
+  addSamplesOption,
+  addSeqlenOption,
+  addValidationOption,
+  appendValue,
+  type BackendFlags,
+  CALIBRATION_OPTION,
+  type CommonOptions,
+  integer,
+  number,
+  windowTokens,
+} from "./options/common_options.ts";
+import { addExample } from "./options/help.ts";
+import { comparePerplexity, readEvaluationTexts } from "./prune/compare_perplexity.ts";
+import { perplexityLine } from "./prune/print_result.ts";
+import { Output } from "./terminal/output.ts";
+
+/** The options as commander parses them. */
+interface ShrinkOptions extends CommonOptions, BackendFlags {
+  readonly out: string;
+  readonly ffn: number;
+  readonly multiple: number;
+  readonly blocks: number;
+  readonly calibration: readonly string[];
+  readonly samples: number;
+  readonly validation: number;
+  readonly seqlen?: number;
+  readonly seed?: number;
+  readonly text: readonly string[];
+  readonly windows?: number;
+  readonly overwrite?: boolean;
+}
+
+/** The default of `--multiple`. GPUs multiply matrices fastest if their sizes are multiples of 64. */
+const DEFAULT_MULTIPLE = 64;
+
+/** Returns the command `pare shrink`. `signal` stops it. */
+export function createShrinkCommand(signal: AbortSignal): Command {
+  const command = new Command("shrink")
+    .description("remove neurons and whole blocks of a model, and write the smaller checkpoint")
+    .argument("<model>", MODEL_ARGUMENT)
+    .requiredOption("--out <folder>", "where to write the smaller checkpoint")
+    .requiredOption(...CALIBRATION_OPTION, appendValue)
+    .option(
+      "--ffn <share>",
+      "share of the neurons of each feed-forward network to remove",
+      number("from 0 to below 1", (value) => value >= 0 && value < 1),
+      0,
+    )
+    .option(
+      "--multiple <n>",
+      "round the number of neurons that remain to a multiple of n",
+      integer(1),
+      DEFAULT_MULTIPLE,
+    )
+    .option(
+      "--blocks <n>",
+      "number of blocks to drop: those whose input and output are most alike",
+      integer(0),
+      0,
+    );
+  addValidationOption(addSamplesOption(command))
+    .option(
+      "--seed <n>",
+      "choose the calibration windows at random with this seed (default: evenly spaced, and 0 for a named text)",
+      integer(0, 2 ** 32 - 1),
+    )
+    .option(
+      "--text <text>",
+      `a text to measure the perplexity on, before and after: ${TEXT_VALUES}; may be repeated`,
+      appendValue,
+      [],
+    )
+    .option(
+      "--windows <n>",
+      "measure only the first n windows of each --text (default: all complete windows)",
+      integer(1),
+    )
+    .option("--overwrite", "replace a checkpoint in the output folder");
+  addCommonOptions(addBackendOption(addSeqlenOption(command, 1)));
+  addExample(command, "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --text wikitext.txt");
+  return command.action((model: string, options: ShrinkOptions) => shrink(model, options, signal));
+}
+
+async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal): Promise<void> {
+  const { out, overwrite, calibration, text, blocks, samples } = options, started = performance.now();
+  if (options.ffn === 0 && blocks === 0) throw new UsageError("shrink: needs --ffn or --blocks");
+  await requireTexts({ calibration, text }, samples);
+  await requireWritableFolder("--out", out);
+  await using cleanup = new AsyncDisposableStack();
+  const output = new Output(options.json ?? false), folder = await modelFolder(name, output, signal);
+  const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
+  if (model.weights !== checkpoint) {
+    throw new ModelError(`${folder}: is quantised: \`pare unpack\` writes a dense copy, which can be shrunk`);
+  }
+  await requireOtherFolder(out, folder);
+  cleanup.use(await lockOutput(out));
+  await requireEmptyFolder(out, overwrite);
+  const readers = neuronReaders(checkpoint, model.spec), neurons = readers[0].cols;
+  const width = keptWidth(neurons, options);
+  const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
+  const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
+  const backend = cleanup.adopt(
+    await openBackend(options.backend, { ...options, storesBfloat16: storesBfloat16(model) }),
+    (opened) => opened.dispose(),
+  );
+  const tokenizer = await opened.loadTokenizer();
+  const windows = await readCalibration(
+    tokenizer,
+    { ...options, calibration: texts.calibration, seqlen },
+    fs,
+  );
+  const evaluated = await readEvaluationTexts(tokenizer, texts.evaluation, {
+    seqlen,
+    windows: options.windows,
+  }, fs);
+  const progress = cleanup.adopt(output.progress("shrinking"), (bar) => bar.stop());
+  const solved = width === undefined ? [] : readers;
+  for (const warning of tokenWarnings({ ...windows, queryOf: () => ({ method: "obc" }) }, solved)) {
+    output.remark(`warning: ${warning}`);
+  }
+  let report: ShrinkReport | undefined;
+  await shrinkModel({
+    checkpoint,
+    model,
+    ...windows,
+    width,
+    blocks,
+    out,
+    overwrite,
+    reportFileNames: [RUN_REPORT_FILE],
+    async reportFiles(result) {
+      const perplexity = await comparePerplexity({ dense: model, pruned: result.model }, evaluated, {
+        seqlen,
+        backend,
+        signal,
+        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+      });
+      const facts = {
+        name: modelName,
+        checkpoint,
+        spec: model.spec,
+        backend,
+        options,
+        texts,
+        seqlen,
+        neurons,
+        width,
+      };
+      const seconds = (performance.now() - started) / 1000, heldOut = windows.validationWindows.length;
+      report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, result);
+      return new Map([[RUN_REPORT_FILE, formatJson(report)]]);
+    },
+  }, {
+    fs,
+    backend,
+    pruner: new DevicePruner(backend),
+    signal,
+    onSimilarityStep: (done, total) => progress.note(`comparing blocks ${done}/${total}`),
+    onCalibrationStep: ({ done, total }, secondsLeft) =>
+      progress.note(`calibrating ${done}/${total}`, secondsLeft),
+    onLayerDone: (done, total, event, secondsLeft) => {
+      const detail = event && `${event.name} relative error ${numberText(event.report.relative_error)}`;
+      progress.step(done, total, detail, secondsLeft);
+    },
+  });
+  progress.stop();
+  printReport(report!, out, output); // the run has written it
+}
+
+/**
+ * Returns the number of neurons that remain, or undefined if none is removed.
+ * @throws {UsageError} if `--ffn` removes none because of `--multiple`
+ */
+function keptWidth(neurons: number, { ffn, multiple }: ShrinkOptions): number | undefined {
+  if (ffn === 0) return undefined;
+  const width = multiple * Math.max(1, Math.round((1 - ffn) * neurons / multiple));
+  if (width < neurons) return width;
+  throw new UsageError(
+    `option --ffn ${ffn}: removes none of ${neurons} neurons, because the number that remains is rounded to ` +
+      `${width}; give a larger share, or a smaller --multiple than ${multiple}`,
+  );
+}
+
+/** Prints the sizes and the perplexities, or with `--json` the whole report. */
+function printReport(report: ShrinkReport, out: string, output: Output): void {
+  for (const warning of validationWarnings(report.layers)) output.remark(`warning: ${warning}`);
+  const { parameters, bytes, perplexity, neurons, dropped_blocks: dropped } = report;
+  const fewer = shareText(1 - parameters.shrunk / parameters.dense);
+  output.result({ ...report, out }, [
+    ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],
+    ...neurons ? [`${neurons.shrunk} of ${neurons.dense} neurons remain in each block`] : [],
+    `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${fewer} fewer), ` +
+    `in ${bytesText(bytes.written)} instead of ${bytesText(bytes.dense)}`,
+    ...perplexity.map(perplexityLine),
+    `wrote ${out}`,
+  ]);
+}

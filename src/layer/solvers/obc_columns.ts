@@ -1,0 +1,135 @@
+/**
+ * Removes whole columns of a layer, which are its inputs, in sets of neighbours. It is ExactOBS for a mask that all rows share:
+ * `obc/column_choice.ts` chooses the sets, and the remaining columns then get the least-squares weights for them. One pass of SparseGPT
+ * computes these weights, because it compensates for a pruned column in all later ones: the removed columns come first, in an order of the
+ * columns that is made for the layer. The choice takes (4/3 + 2 + 3·s)·n³ multiplications for n columns and the share s of removed ones, and
+ * n²·rows more; the pass takes n³/3 and n²·rows/2.
+ */
+
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { gemmTN } from "../../device/kernels/gemm.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { type Pattern, removedColumns, wordsPerRow } from "../../tensor/pattern.ts";
+import { factor } from "../linalg/factor.ts";
+import { gemm } from "../linalg/gemm.ts";
+import { copyTiled, submatrixOf } from "../linalg/submatrix.ts";
+import { chooseColumns } from "./obc/column_choice.ts";
+import { invertStatistics } from "./obc/inverse_statistics.ts";
+import type { ObcOptions, ObcSolution } from "./obc.ts";
+import { FormSums } from "./solution.ts";
+import { checkStatisticsFit, type ForcedEntries, type Layer } from "./solver.ts";
+import { solveSparseGpt, zeroDeadInputs } from "./sparsegpt.ts";
+
+export interface ColumnOptions extends ObcOptions {
+  readonly pattern: Pattern & { kind: "columns" };
+  /** Columns per block of the factor, which divides the tile edge. */
+  readonly blocksize: number;
+}
+
+/**
+ * Removes round(s·sets) sets of columns of `layer`, but never all. `layer.weight` becomes Δ = W − Q, and Q is 0 in the removed columns.
+ * @param layer has no forced entries. Its columns are whole sets
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The caller keeps ownership.
+ *   The values of H are not changed, but the undefined lower triangles of its diagonal tiles are filled in.
+ * @throws {RangeError} if weight and statistics have different tilings or orders
+ * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
+ * @throws {NotPositiveDefiniteError} if no damping makes H positive definite
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
+ */
+export async function solveColumns(
+  backend: Backend,
+  layer: Layer,
+  hessian: TiledMatrix,
+  options: ColumnOptions,
+): Promise<ObcSolution> {
+  const { weight } = layer, { cols, edge } = weight, { blocksize, relativeError } = options;
+  checkStatisticsFit(weight, hessian);
+  const scratch = new ResourceSet();
+  try {
+    const forms = scratch.add(new FormSums(backend, weight, hessian));
+    const { removed, damping } = await removeGreedily(backend, weight, hessian, options, () => {
+      if (relativeError) forms.measureWeight();
+    });
+    const isRemoved = new Set(removed), columns = Uint32Array.from({ length: cols }, (_, j) => j);
+    const kept = columns.filter((column) => !isRemoved.has(column));
+    const order = new Uint32Array(cols);
+    order.set(removed);
+    order.set(kept, removed.length);
+    const factored = scratch.add(
+      await factor(backend, copyTiled(backend, hessian, edge), { damping, blocksize, order }),
+    );
+    const forced = forceColumns(backend, weight, isRemoved);
+    scratch.add(forced.bits);
+    const pass = { sparsity: 0, pattern: { kind: "unstructured" }, relativeError: false } as const;
+    const solution = await solveSparseGpt(backend, { weight, forced }, factored, pass);
+    try {
+      return { ...solution, ...await forms.measureError(), kept, damping: factored.damping };
+    } catch (error) {
+      solution.destroy();
+      throw error;
+    }
+  } finally {
+    scratch.destroy();
+  }
+}
+
+/**
+ * Sets the columns of dead inputs to 0, and chooses the columns to remove.
+ * @param onDeadRemoved called when the columns of dead inputs are 0
+ * @returns the columns in ascending order, and the damping with which H was positive definite
+ */
+async function removeGreedily(
+  backend: Backend,
+  weight: TiledMatrix,
+  hessian: TiledMatrix,
+  { damping, pattern, sparsity, blocksize }: ColumnOptions,
+  onDeadRemoved: () => void,
+): Promise<{ readonly removed: number[]; readonly damping: number }> {
+  const scratch = new ResourceSet();
+  try {
+    const tiles = { edge: weight.edge, blocksize };
+    const statistics = scratch.add(await invertStatistics(backend, hessian, damping, tiles));
+    if (statistics.dead) zeroDeadInputs(backend, weight, statistics.dead);
+    onDeadRemoved();
+    const gram = scratch.add(gramOf(backend, weight));
+    const count = removedColumns(pattern, sparsity, weight.cols);
+    const removed = await chooseColumns(backend, statistics.inverse, gram, pattern.group, count);
+    return { removed: removed.sort((a, b) => a - b), damping: statistics.damping };
+  } finally {
+    scratch.destroy();
+  }
+}
+
+/** Allocates Wᵀ·W, (cols, cols) f32, and queues computing it. The caller owns it. @throws {OutOfDeviceMemoryError} */
+function gramOf(backend: Backend, weight: TiledMatrix): TiledMatrix {
+  const { cols, edge } = weight;
+  const gram = new TiledMatrix(backend, { label: "gram matrix of the weights", rows: cols, cols, edge });
+  for (const { buffer, rows: m, cols: n, ld, row0, col0 } of gram.tiles()) {
+    for (let i = 0; i < weight.tileRows; i++) {
+      const left = weight.tile(i, row0 / edge), right = weight.tile(i, col0 / edge);
+      const a = submatrixOf(left, left.row0, row0), b = submatrixOf(right, right.row0, col0);
+      gemm(backend, gemmTN, a, b, { buffer, offset: 0, ld }, { m, n, k: left.rows, beta: i > 0 ? 1 : 0 });
+    }
+  }
+  return gram;
+}
+
+/** Returns the forced entries of a layer that loses whole columns. The caller frees the bits. */
+function forceColumns(
+  backend: Backend,
+  { rows, cols }: TiledMatrix,
+  removed: ReadonlySet<number>,
+): ForcedEntries & { readonly bits: DeviceBuffer } {
+  const words = wordsPerRow(cols), row = new Uint32Array(words), all = new Uint32Array(rows * words);
+  const perColumn = new Uint32Array(cols);
+  for (const column of removed) {
+    row[column >>> 5] |= 1 << (column & 31);
+    perColumn[column] = rows;
+  }
+  for (let r = 0; r < rows; r++) all.set(row, r * words);
+  const bits = backend.createBuffer("forced columns", all.byteLength);
+  backend.write(bits, 0, new Uint8Array(all.buffer));
+  return { bits, perColumn };
+}

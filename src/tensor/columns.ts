@@ -1,0 +1,47 @@
+/** Takes some rows or columns of a matrix in host memory, and puts columns back to their places. The bits of the elements stay the same. */
+
+import { BYTES_PER_ELEMENT } from "./dtype.ts";
+import type { HostTensor } from "./host_tensor.ts";
+
+/** Returns the given columns of a matrix. */
+export function takeColumns(
+  { dtype, shape: [rows, cols], data }: HostTensor,
+  columns: ArrayLike<number>,
+): HostTensor {
+  const width = BYTES_PER_ELEMENT[dtype], taken = new Uint8Array(rows * columns.length * width);
+  for (let r = 0, target = 0; r < rows; r++) {
+    for (let c = 0; c < columns.length; c++, target += width) {
+      const source = (r * cols + columns[c]) * width;
+      for (let byte = 0; byte < width; byte++) taken[target + byte] = data[source + byte];
+    }
+  }
+  return { dtype, shape: [rows, columns.length], data: taken };
+}
+
+/** Returns a matrix with `cols` columns. Its columns `columns` are those of the given matrix, and the others are 0. */
+export function placeColumns(
+  { dtype, shape: [rows], data }: HostTensor,
+  columns: ArrayLike<number>,
+  cols: number,
+): HostTensor {
+  const width = BYTES_PER_ELEMENT[dtype], placed = new Uint8Array(rows * cols * width);
+  for (let r = 0, source = 0; r < rows; r++) {
+    for (let c = 0; c < columns.length; c++, source += width) {
+      const target = (r * cols + columns[c]) * width;
+      for (let byte = 0; byte < width; byte++) placed[target + byte] = data[source + byte];
+    }
+  }
+  return { dtype, shape: [rows, cols], data: placed };
+}
+
+/** Returns the given rows of a matrix, or the given elements of a vector. */
+export function takeRows(
+  { dtype, shape: [rows, ...inner], data }: HostTensor,
+  taken: ArrayLike<number>,
+): HostTensor {
+  const rowBytes = data.byteLength / rows, bytes = new Uint8Array(taken.length * rowBytes);
+  for (let i = 0; i < taken.length; i++) {
+    bytes.set(data.subarray(taken[i] * rowBytes, (taken[i] + 1) * rowBytes), i * rowBytes);
+  }
+  return { dtype, shape: [taken.length, ...inner], data: bytes };
+}

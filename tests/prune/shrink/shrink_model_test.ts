@@ -1,0 +1,129 @@
+/** Shrinks the trained models of this repository, and compares the results with the dense models. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
+import type { Backend } from "../../../src/device/backend.ts";
+import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import { readTensor, withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
+import { type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
+import { linearLayers } from "../../../src/prune/block_plan.ts";
+import { DevicePruner } from "../../../src/prune/device_pruner.ts";
+import {
+  neuronReaders,
+  type ShrinkJob,
+  shrinkModel,
+  type ShrinkResult,
+} from "../../../src/prune/shrink/shrink_model.ts";
+import { placeColumns } from "../../../src/tensor/columns.ts";
+import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { fixtureModel } from "../../../scripts/fixtures/trained_models.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { windowLogits } from "../../support/logits.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
+
+const folder = temporaryFolder();
+const WINDOW = Uint32Array.from({ length: 24 }, (_, t) => 40 + (17 * t) % 900);
+
+describe("shrinkModel()", () => {
+  let backend: Backend;
+  before(async () => {
+    backend = await createCpuBackend();
+  });
+  after(() => backend.dispose());
+
+  /** Shrinks `model`, and returns the result and the opened folders of both models. */
+  async function shrink(
+    name: string,
+    model: string,
+    options: Pick<ShrinkJob, "width" | "blocks">,
+    cleanup: AsyncDisposableStack,
+  ): Promise<{ readonly result: ShrinkResult; readonly dense: ModelFolder; readonly shrunk: ModelFolder }> {
+    const fixture = fixtureModel(model), { calibration } = await fixture.tokens(), out = `${folder}/${name}`;
+    const dense = cleanup.use(await openModelFolder(fixture.folder, fs)), { checkpoint } = dense;
+    const windows = Array.from({ length: 6 }, (_, i) => calibration.subarray(200 * i, 200 * i + 128));
+    const job = {
+      ...{ checkpoint, model: dense.model, out, ...options, reportFileNames: ["pare.json"] },
+      ...{ windows: windows.slice(0, 5), validationWindows: windows.slice(5) },
+      reportFiles: () => Promise.resolve(new Map([["pare.json", "{}"]])),
+    };
+    const live = backend.counters.bytesLive;
+    const result = await shrinkModel(job, { fs, backend, pruner: new DevicePruner(backend) });
+    assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
+    return { result, dense, shrunk: cleanup.use(await openModelFolder(out, fs)) };
+  }
+
+  /** Returns the indices of the rows of `dense` that are the rows of `shrunk`. */
+  function keptRows(dense: HostTensor, shrunk: HostTensor): number[] {
+    const rowBytes = dense.data.byteLength / dense.shape[0], kept: number[] = [];
+    const rowOf = ({ data }: HostTensor, row: number) =>
+      String(data.subarray(row * rowBytes, (row + 1) * rowBytes));
+    for (let row = 0; row < dense.shape[0]; row++) {
+      if (kept.length < shrunk.shape[0] && rowOf(dense, row) === rowOf(shrunk, kept.length)) kept.push(row);
+    }
+    return kept;
+  }
+
+  for (
+    const [model, writer, setting] of [["opt-sotu", "fc1", "ffn_dim"], [
+      "llama-sotu",
+      "mlp.gate_proj",
+      "intermediate_size",
+    ]]
+  ) {
+    it(`writes a checkpoint of ${model} with the logits of the dense model whose removed neurons are masked`, async () => {
+      await using cleanup = new AsyncDisposableStack();
+      const { result, dense, shrunk } = await shrink(model, model, { width: 320, blocks: 0 }, cleanup);
+      assert.equal(shrunk.checkpoint.config[setting], 320);
+      assert.deepEqual(result.layers.map(({ block }) => block), [0, 1, 2, 3]);
+      for (const { report } of result.layers) {
+        assert.ok(report.relative_error! > 0 && report.relative_error! < 1 && report.validation_error! < 1);
+      }
+      const masked = new Map<string, HostTensor>();
+      for (const reader of neuronReaders(dense.checkpoint, dense.model.spec)) {
+        const { name } = linearLayers(dense.model.spec).find(({ block, linear }) =>
+          block === reader.block && linear.name === writer
+        )!;
+        const kept = keptRows(await dense.checkpoint.tensor(name), await shrunk.checkpoint.tensor(name));
+        assert.equal(kept.length, 320, name);
+        const weight = await readTensor(shrunk.model.weights, reader.name);
+        masked.set(reader.name, placeColumns(weight, kept, reader.cols));
+      }
+      const weights = withReplacements(dense.model.weights, masked);
+      const expected = await windowLogits({ spec: dense.model.spec, weights }, backend, WINDOW);
+      assertClose(await windowLogits(shrunk.model, backend, WINDOW), expected, 1e-5, { label: "logits" });
+    });
+  }
+
+  it("drops blocks, renames the later ones, and shrinks those that remain", async () => {
+    await using cleanup = new AsyncDisposableStack();
+    const { result, dense, shrunk } = await shrink(
+      "blocks",
+      "llama-sotu",
+      { width: 448, blocks: 2 },
+      cleanup,
+    );
+    assert.equal(result.similarities!.length, 4);
+    assert.deepEqual([result.dropped.length, shrunk.checkpoint.config.num_hidden_layers], [2, 2]);
+    assert.deepEqual(result.layers.map(({ block }) => block), [0, 1]);
+    const remaining = [0, 1, 2, 3].filter((block) => !result.dropped.includes(block));
+    for (const [place, block] of remaining.entries()) {
+      const name = (block: number) => `model.layers.${block}.self_attn.q_proj.weight`;
+      assert.deepEqual(
+        await shrunk.checkpoint.tensor(name(place)),
+        await dense.checkpoint.tensor(name(block)),
+      );
+    }
+    assert.ok((await windowLogits(shrunk.model, backend, WINDOW)).every(Number.isFinite));
+  });
+
+  it("only drops blocks if no width is given, and refuses to drop all", async () => {
+    await using cleanup = new AsyncDisposableStack();
+    const { result, shrunk } = await shrink("only", "opt-sotu", { blocks: 1 }, cleanup);
+    assert.deepEqual([result.layers, shrunk.model.spec.blockCount], [[], 3]);
+    await assert.rejects(
+      shrink("all", "opt-sotu", { blocks: 4 }, cleanup),
+      /has 4 blocks, so 4 cannot be dropped/,
+    );
+  });
+});
