@@ -69,7 +69,7 @@ export function round_to_multiple(scale: v128, zero: v128, factor: v128, limit: 
 
 // Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the
 // scales and are neither 0 nor infinite.
-function round_scale(scale: v128, dtype: u32): v128 {
+export function round_scale(scale: v128, dtype: u32): v128 {
   if (dtype != SCALES_F16 && dtype != SCALES_BF16) return scale;
   const sign = v128.and(scale, i32x4.splat(0x80000000)), magnitude = f32x4.abs(scale), one = i32x4.splat(1);
   if (dtype == SCALES_BF16) {
