@@ -78,7 +78,7 @@ export interface CommandLine {
 }
 
 /** Splits the words after `pare`. */
-export function parseCommandLine(words: readonly string[]): CommandLine {
+function parseCommandLine(words: readonly string[]): CommandLine {
   const positional: string[] = [], options = new Map<string, string[]>();
   const rest = [...words];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {

@@ -139,7 +139,7 @@ export function checkAllocation(allocate: AllocationName, pattern = "unstructure
  * @param query the parameters of the run
  * @throws {UsageError} if rules of the profile set the sparsity or the pattern of all layers
  */
-export function allocationRequest(
+function allocationRequest(
   allocate: AllocationName,
   all: readonly SizedLayer[],
   { chosen }: Choice,

@@ -177,7 +177,7 @@ export interface ProgressState {
 }
 
 /** Returns the line, such as `pruning 6/24 (about 12 s left) model.layers.0.fc2.weight relative error 0.1203`. */
-export function progressLine({ title, done, total, detail, secondsLeft }: ProgressState): string {
+function progressLine({ title, done, total, detail, secondsLeft }: ProgressState): string {
   return [title, `${done}/${total}`, timeLeft(secondsLeft), detail].filter(Boolean).join(" ");
 }
 

@@ -157,7 +157,7 @@ async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<numb
  * @param solve solves a layer whose columns have the given order
  * @throws {OutOfDeviceMemoryError} and the errors of `solve`. Everything that was allocated is freed.
  */
-export async function solvePermuted(
+async function solvePermuted(
   backend: Backend,
   layer: Layer,
   order: ColumnOrder,

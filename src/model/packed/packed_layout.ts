@@ -15,11 +15,8 @@ export interface PackedWeight extends WeightShape {
   readonly module: string;
 }
 
-/** The names of all layouts. */
-export const PACKED_LAYOUTS = ["gptq", PACK_QUANTIZED] as const;
-
 export interface PackedLayout {
-  readonly name: (typeof PACKED_LAYOUTS)[number];
+  readonly name: "gptq" | typeof PACK_QUANTIZED;
   /** The options of `pare prune` for a model that fits the layout. */
   readonly options: string;
   /** Returns the reason why the layout cannot store a weight, as the end of a sentence about the weight. */

@@ -53,7 +53,7 @@ export async function checkpointFingerprint(
 }
 
 /** Computes the digest of a file's bytes. The file may be larger than memory. */
-export async function fileDigest(path: string, fs: WorkFileSystem): Promise<string> {
+async function fileDigest(path: string, fs: WorkFileSystem): Promise<string> {
   const file = await fs.open(path);
   try {
     return `sha256:${await digestRange(file, 0, file.byteLength)}`;

@@ -143,7 +143,7 @@ export const MAX_OBC_COLUMNS = 3072;
  * The largest value of rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about 0.6·rows·cols³ pairs of
  * numbers, so a layer of this size takes more than an hour on two CPU cores.
  */
-export const MAX_OBC_WORK = 2 ** 45;
+const MAX_OBC_WORK = 2 ** 45;
 
 /**
  * The largest size of the vectors of a batch of rows, in bytes. With this limit, a batch of a layer with 2048 columns has 64 rows, which

@@ -18,13 +18,13 @@ import {
 } from "./pickle_value.ts";
 
 /** The largest number of opcodes. A tensor takes about 60, so a file may have about 15,000 tensors. */
-export const MAX_STEPS = 1 << 20;
+const MAX_STEPS = 1 << 20;
 
 /** The largest number of values on the stack. torch.save adds at most 1000 pairs to a dictionary at a time. */
-export const MAX_STACK = 1 << 14;
+const MAX_STACK = 1 << 14;
 
 /** The most levels of nested tuples. A state dict has three at most. Without a limit, one opcode per level would fill the memory. */
-export const MAX_TUPLE_DEPTH = 16;
+const MAX_TUPLE_DEPTH = 16;
 
 const NEWEST_PROTOCOL = 5;
 
