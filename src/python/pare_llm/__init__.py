@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pare_llm.client.jobs.messages import LayerState as LayerState
     from pare_llm.client.jobs.prune_by_job import JobFailedError as JobFailedError
     from pare_llm.client.jobs.prune_by_job import prune_by_job as prune_by_job
-    from pare_llm.client.jobs.upload_layers import LayerToUpload as LayerToUpload
     from pare_llm.client.jobs.uploads import UploadProgress as UploadProgress
     from pare_llm.client.jobs.uploads import Uploads as Uploads
-    from pare_llm.client.layer_file import PrunedLayer as PrunedLayer
-    from pare_llm.client.layer_file import QuantizedWeight as QuantizedWeight
+    from pare_llm.client.layer import LayerToUpload as LayerToUpload
+    from pare_llm.client.layer import PrunedLayer as PrunedLayer
+    from pare_llm.client.layer import QuantizedWeight as QuantizedWeight
     from pare_llm.client.layer_query import LayerQuery as LayerQuery
     from pare_llm.client.pare import HostDescription as HostDescription
     from pare_llm.client.pare import Pare as Pare

@@ -37,7 +37,7 @@ from pare_llm.pruning.prune_report import LayerResult, PruneReport
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_file import PrunedLayer
+    from pare_llm.client.layer import PrunedLayer
     from pare_llm.client.layer_query import LayerQuery
     from pare_llm.pruning.run_options import RunParameters
 

@@ -6,7 +6,7 @@ import asyncio
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pare_llm.client.layer_file import PrunedLayer
+from pare_llm.client.layer import PrunedLayer
 from pare_llm.client.pare import HostDescription, Pare
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.wire_tensor import Array, Tensor

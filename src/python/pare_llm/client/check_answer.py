@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pare_llm.client.answers import printable
+from pare_llm.client.answers import Report, printable
+from pare_llm.client.layer import LayerToUpload, PrunedLayer
 from pare_llm.client.tensor_library import TensorLibrary, library_of
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, WireTensor, dtype_of, to_wire
-
-if TYPE_CHECKING:
-    from pare_llm.client.answers import Report
-    from pare_llm.client.jobs.upload_layers import LayerToUpload
-    from pare_llm.client.layer_file import PrunedLayer
 
 # The number of entries that are checked at a time, so that the temporary arrays are small.
 _CHUNK_ENTRIES = 2**16

@@ -5,56 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import Any, NamedTuple
 
-from pare_llm.client.answers import Report, parse_report, printable
+from pare_llm.client.answers import parse_report, printable
 from pare_llm.client.check_answer import check_layout, check_values
 from pare_llm.client.http.connection_pool import Body
+from pare_llm.client.layer import LayerToUpload, PrunedLayer, QuantizedWeight
 from pare_llm.client.tensor_library import TensorLibrary
 from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, Array, Tensor, WireTensor, to_wire
-
-if TYPE_CHECKING:
-    from pare_llm.client.jobs.upload_layers import LayerToUpload
 
 # The field in front of the header that holds the length of the header.
 _LENGTH_BYTES = 8
 
 _QUANTIZED_NAMES = ("codes", "scales", "zeros")
-
-
-@dataclass(frozen=True)
-class QuantizedWeight(Generic[Array]):
-    """The codes and the grids of a rounded weight: weight = (codes - zeros) · scales on the kept entries.
-
-    Attributes:
-        codes: (out, in) uint8.
-        scales: (out, groups) float32, one grid per row and group of columns.
-        zeros: (out, groups) float32, the code that stands for 0.
-    """
-
-    codes: Array
-    scales: Array
-    zeros: Array
-
-
-@dataclass(frozen=True)
-class PrunedLayer(Generic[Array]):
-    """A pruned layer with `out` output and `in` input features.
-
-    The tensors are of the same library, and on the same device, as the weight that was sent.
-
-    Attributes:
-        weight: (out, in), in the dtype that the query asked for.
-        mask: (out, in) bool, True where the weight was not pruned.
-        quantized: the codes and the grids of the weight, if the query has `bits`.
-        report: the report of the host.
-    """
-
-    weight: Array
-    mask: Array
-    quantized: QuantizedWeight[Array] | None
-    report: Report
 
 
 class _Entry(NamedTuple):

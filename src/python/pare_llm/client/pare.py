@@ -11,8 +11,8 @@ from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.errors import PareError
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
 from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit, prune_large_layer
-from pare_llm.client.jobs.upload_layers import LayerToUpload
-from pare_llm.client.layer_file import PrunedLayer, decode_answer, encode_parts, packed_statistics
+from pare_llm.client.layer import LayerToUpload, PrunedLayer
+from pare_llm.client.layer_file import decode_answer, encode_parts, packed_statistics
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import library_of
 from pare_llm.client.wire_tensor import Array, Tensor

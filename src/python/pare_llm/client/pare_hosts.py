@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from pare_llm.client.errors import HessianNotFoundError, PareError
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
-from pare_llm.client.layer_file import PrunedLayer, encode_parts, packed_statistics
+from pare_llm.client.layer import PrunedLayer
+from pare_llm.client.layer_file import encode_parts, packed_statistics
 from pare_llm.client.pare import HostDescription, Pare
 from pare_llm.client.shared_statistics import SharedStatistics
 from pare_llm.client.transport import TransportOptions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from pare_llm.client.errors import HessianNotFoundError, PareError
 from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit
-from pare_llm.client.layer_file import PrunedLayer
+from pare_llm.client.layer import PrunedLayer
 from pare_llm.client.pare import Pare
 from pare_llm.client.wire_tensor import Array, Tensor
 

@@ -19,7 +19,7 @@ from pare_llm.pruning.parameters import needs_no_statistics
 
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
-    from pare_llm.client.layer_file import PrunedLayer
+    from pare_llm.client.layer import PrunedLayer
     from pare_llm.client.layer_query import LayerQuery
 
 

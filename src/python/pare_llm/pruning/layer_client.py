@@ -13,7 +13,7 @@ from pare_llm.client.pare_hosts import PareHosts
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_file import PrunedLayer
+    from pare_llm.client.layer import PrunedLayer
     from pare_llm.client.layer_query import LayerQuery
 
 

@@ -20,7 +20,8 @@ from pare_llm.client.jobs.messages import (
     LayerState,
     has_ended,
 )
-from pare_llm.client.layer_file import PrunedLayer, decode_answer
+from pare_llm.client.layer import PrunedLayer
+from pare_llm.client.layer_file import decode_answer
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import NumpyLibrary, TensorLibrary, library_of
 from pare_llm.client.transport import Transport, TransportOptions
@@ -29,7 +30,7 @@ from pare_llm.client.wire_tensor import Array
 if TYPE_CHECKING:
     import numpy as np
 
-    from pare_llm.client.jobs.upload_layers import LayerToUpload
+    from pare_llm.client.layer import LayerToUpload
 
 DEFAULT_POLL_MS = 2000
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from pare_llm.client.answers import printable
 from pare_llm.client.errors import STATUSES, PareError, error_class
 from pare_llm.client.jobs.jobs import DEFAULT_POLL_MS, Jobs
-from pare_llm.client.jobs.upload_layers import LayerToUpload, upload_layers
+from pare_llm.client.jobs.upload_layers import upload_layers
 from pare_llm.client.jobs.uploads import Uploads
-from pare_llm.client.layer_file import PrunedLayer
+from pare_llm.client.layer import LayerToUpload, PrunedLayer
 from pare_llm.client.tensor_library import library_of
 from pare_llm.client.transport import Transport, TransportOptions
 from pare_llm.client.wire_tensor import Array
