@@ -1,7 +1,7 @@
 /**
- * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs, runs the method, refits the
- * kept weights if the parameters say so, and measures the time of each phase. Other files read the operands from a request and write the
- * solution to an answer.
+ * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs, runs the
+ * method, refits the kept weights if the parameters say so, and measures the time of each phase. Other files read the
+ * operands from a request and write the solution to an answer.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -34,8 +34,8 @@ export interface CompressedLayer {
   readonly factor?: Factor;
   readonly report: LayerReport;
   /**
-   * Whether the pruned weights may not be finite in f32. A weight that is not finite makes the loss infinite or NaN, so a solve with a
-   * finite loss and without a scale has finite weights.
+   * Whether the pruned weights may not be finite in f32. A weight that is not finite makes the loss infinite or NaN, so
+   * a solve with a finite loss and without a scale has finite weights.
    */
   readonly mayOverflow: boolean;
 }
@@ -141,8 +141,8 @@ export async function compressLayer(
 }
 
 /**
- * Measures the operands: the largest magnitude of a weight, and the largest diagonal entry of the statistics, which is 0 if there are none.
- * Waits for the device.
+ * Measures the operands: the largest magnitude of a weight, and the largest diagonal entry of the statistics, which is
+ * 0 if there are none. Waits for the device.
  * @param isFactored whether a factor of the statistics has the diagonal entry, which is then not measured
  */
 async function measureSize(

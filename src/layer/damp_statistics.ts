@@ -15,7 +15,8 @@ import {
 } from "./methods.ts";
 
 /**
- * Chooses the damping if the parameters leave it open, and makes the factor that the solve uses, unless the operands have it.
+ * Chooses the damping if the parameters leave it open, and makes the factor that the solve uses, unless the operands
+ * have it.
  * @returns the factor, which the caller frees, the damping λ of the solve, and its shrinkage s (`linalg/shrink.ts`)
  * @throws the errors of `factor` and `chooseDamping`
  */

@@ -1,7 +1,7 @@
 /**
- * An upper bound for the device memory of one request, from its shape and parameters alone. A request that cannot fit is refused when its
- * header has been read, before any of its data. The bound adds up what the solvers allocate in each phase of a solve. It has to follow
- * changes of the solvers, so the tests compare it with the measured peaks of every method.
+ * An upper bound for the device memory of one request, from its shape and parameters alone. A request that cannot fit
+ * is refused when its header has been read, before any of its data. The bound adds up what the solvers allocate in each
+ * phase of a solve. Tests compare it with the measured peaks of every method.
  */
 
 import { type Backend, OutOfDeviceMemoryError } from "../device/backend.ts";
@@ -34,8 +34,9 @@ export interface LayerShape {
 }
 
 /**
- * The size of the largest strip, in bytes. A strip is a few whole rows of a tensor. The tensors of a request or a response are copied
- * through the device strip by strip. A strip of a request exists in up to three forms at once, and one of an answer in two.
+ * The size of the largest strip, in bytes. A strip is a few whole rows of a tensor. The tensors of a request or a
+ * response are copied through the device strip by strip. A strip of a request exists in up to three forms at once, and
+ * one of an answer in two.
  */
 const STAGED_STRIP_BYTES: Readonly<Record<Backend["kind"], number>> = {
   cpu: 16 * 2 ** 20,
@@ -47,8 +48,8 @@ const SMALL_BYTES = 2 ** 16;
 
 /**
  * Returns an upper bound for the bytes that a request needs on the device at any time.
- * @param withRetryCopy whether to count the copy of the statistics for a second factorisation. The copy is made only if the device has room
- *   for it
+ * @param withRetryCopy whether to count the copy of the statistics for a second factorisation. The copy is made only if
+ *   the device has room for it
  */
 export function peakDeviceBytes(
   shape: LayerShape,
@@ -89,7 +90,8 @@ export function peakDeviceBytes(
 
   const factoring = panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRY_COPY ? statistics : 0) +
     (isReordered ? statistics : 0);
-  const pass = solution + reordered + rows * bytesPerSearch + 2 * 4 * rows * blockColumns + panelOf(rows); // of SparseGPT, with or without rounding
+  // The pass of SparseGPT, with or without rounding.
+  const pass = solution + reordered + rows * bytesPerSearch + 2 * 4 * rows * blockColumns + panelOf(rows);
   const refit = 4 * weights;
   const form = panelOf(rows);
   const square = matrixBytes(cols, cols, edge);
@@ -116,7 +118,8 @@ export function peakDeviceBytes(
     phases.push(share * (9 * weights + 2 * mask + pass) + form);
   }
   if (isDampingChosen) {
-    // The best factor so far and one that is tried, and the sampled rows with the matrices of their losses. Nothing is shrunk for the solve yet.
+    // The best factor so far and one that is tried, and the sampled rows with the matrices of their losses. The shrunk
+    // statistics of the solve do not exist yet.
     const factors = 2 * factorBytes - factor - shrunk;
     phases.push(factors + share * (3 * weights + mask) + Math.max(factoring, share * pass + form));
   }
@@ -134,8 +137,8 @@ export function peakDeviceBytes(
 }
 
 /**
- * Refuses a layer for which the device has too little memory even if the device holds nothing else. If the backend does not know its
- * memory, no layer is refused here, and a failed allocation is reported during the solve.
+ * Refuses a layer for which the device has too little memory even if the device holds nothing else. If the backend does
+ * not know its memory, no layer is refused here, and a failed allocation is reported during the solve.
  * @throws {OutOfDeviceMemoryError} naming the method, the shape and both sizes
  */
 export function checkDeviceBytes(

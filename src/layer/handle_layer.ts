@@ -1,8 +1,8 @@
 /**
- * Handles one layer. `handleLayer` goes from the bytes of a request to the bytes of the answer. The host and the edge call it.
- * `pruneTensors` goes from tensors in host memory to tensors in host memory, and takes the statistics from the device. A run in one process
- * calls it. Both move the layer to the device, solve it, and check the result in the same way. `solveReceivedLayer` decides what is copied,
- * reused and freed if the statistics are lent.
+ * Handles one layer. The host and the edge call `handleLayer`, which goes from the bytes of a request to those of the
+ * answer. A run in one process calls `pruneTensors`, which takes tensors in host memory and statistics on the device,
+ * and returns tensors in host memory. Both move the layer to the device, solve it, and check the result in the same
+ * way. `solveReceivedLayer` decides what is copied, reused and freed if the statistics are lent.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -48,16 +48,13 @@ export interface LayerRequest extends LayerInput {
 export interface TensorsRequest extends LayerInput {
   /** The tensors, named as in the body of a request. */
   readonly tensors: ReadonlyMap<string, HostTensor>;
-  /** The statistics, if they are on the device and the layer does not share them. The call overwrites and frees this matrix. */
+  /** The statistics, if they are on the device and no loan has them. The call overwrites and frees this matrix. */
   readonly hessian?: TiledMatrix;
-  /**
-   * The validation statistics, in the form of `hessian`, if they are on the device and the layer does not share them. The call frees this
-   * matrix.
-   */
+  /** The validation statistics, in the form of `hessian`, if no loan has them. The call frees this matrix. */
   readonly validation?: TiledMatrix;
   /** The target T, (rows, cols) f32, if it is on the device. The call overwrites and frees this matrix. */
   readonly target?: TiledMatrix;
-  /** The validation target, in the form of `target`, if it is on the device. The call overwrites and frees this matrix. */
+  /** The validation target, in the form of `target`. The call overwrites and frees this matrix. */
   readonly validationTarget?: TiledMatrix;
 }
 
@@ -69,7 +66,7 @@ export interface LayerOptions {
   /** The largest tile edge of the matrices. @default the edge for the backend (`tileEdgeOn`) */
   readonly tileEdge?: number;
   /**
-   * Runs the solve. A server on which several layers share the device uses this function to run one solve after the other.
+   * Runs the solve. A server whose device several layers share runs one solve after the other.
    * @default a function that calls `solve` at once
    */
   readonly runSolve?: <T>(solve: () => Promise<T>) => Promise<T>;
@@ -238,9 +235,9 @@ interface LayerSolution {
 }
 
 /**
- * Solves `received` and overwrites its tensors, except validation statistics. Stored statistics are not overwritten. If their factor is
- * stored for the same damping and block size, the solve uses this factor. Otherwise the solve uses a copy of the statistics, and a factor
- * that it computes from the copy is stored.
+ * Solves `received` and overwrites its tensors, except validation statistics. Stored statistics are not overwritten. If
+ * their factor is stored for the same damping and block size, the solve uses this factor. Otherwise the solve uses a
+ * copy of the statistics, and a factor that it computes from the copy is stored.
  * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its own
  * @throws the errors of `copyTiled` and `compressLayer`
  */

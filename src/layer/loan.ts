@@ -6,7 +6,7 @@ import type { Factor } from "./linalg/factor.ts";
 
 /** The parameters that a factor depends on, besides the statistics. */
 export interface FactorKey {
-  /** The requested damping λ. The factor itself may have a larger λ, because a failed factorisation is retried with more damping. */
+  /** The requested damping λ. The factor may have a larger λ, if the factorisation failed with the requested one. */
   readonly damping: number;
   readonly blocksize: number;
 }
@@ -25,7 +25,7 @@ export interface Loan {
   return(): void;
 }
 
-/** The default limit for stored statistics and factors. The CPU backend has one WebAssembly memory of at most 4 GiB for everything. */
+/** The default limit of stored statistics and factors. The CPU backend has one memory of at most 4 GiB for all data. */
 export const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = {
   cpu: 2 ** 30,
   webgpu: 4 * 2 ** 30,

@@ -1,4 +1,4 @@
-/** The solver of each method, with the device memory that it needs. `protocol/methods.ts` has the other facts about the methods. */
+/** The solver of each method, and the device memory that it needs. `protocol/methods.ts` declares the methods. */
 
 import type { Backend } from "../device/backend.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
@@ -128,7 +128,7 @@ export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
         : [];
       return { solution, damping: factor!.damping, iterations, refitSteps, notes };
     },
-    // The phases are: the baseline, its refit, ADMM with the matrices Z, W, G, B and a factor, and the refit of the solution of ADMM.
+    // The phases are: the baseline, its refit, ADMM with the matrices Z, W, G, B and a factor, and the refit of its result.
     peakBytes: ({ pass, solution, refit, weights, mask, factorScratch, form }) =>
       Math.max(
         pass,
@@ -145,8 +145,8 @@ function removalBytes({ solution, square, statistics, form, maxBufferBytes }: So
 }
 
 /**
- * The bytes of ExactOBS for whole columns. The phases are: the inverse of the statistics; the choice of the columns, with the changes of two
- * matrices; and the pass, whose layer and solution exist in two orders.
+ * The bytes of ExactOBS for whole columns. The phases are: the inverse of the statistics; the choice of the columns,
+ * with the changes of two matrices; and the pass, whose layer and solution exist in two orders.
  */
 function columnsBytes(
   { pattern, cols, weights, mask, statistics, square, pass, factorScratch, form }: SolveBytes,
@@ -170,20 +170,20 @@ export interface LayerOperands {
   readonly layer: Layer;
   /** H, (cols, cols) f32, upper storage, undamped. The call may overwrite and free this matrix. */
   readonly hessian?: TiledMatrix;
-  /** T, (rows, cols) f32, with a `targetStep` in the parameters. The call overwrites this matrix, and the caller frees it. */
+  /** T, (rows, cols) f32, with a `targetStep` in the parameters. The call overwrites it, and the caller frees it. */
   readonly target?: TiledMatrix;
-  /** A factor of the Hessian from an earlier layer with the same inputs, for methods that use a factor (`usesFactor`). */
+  /** A factor of the Hessian from an earlier layer with the same inputs, if the solve uses one (`usesFactor`). */
   readonly factor?: Factor;
-  /** The validation statistics, in the form of `hessian`. Their values are not changed. They decide which of two results is better. */
+  /** The validation statistics, in the form of `hessian`, which choose between results. Read only. */
   readonly validation?: TiledMatrix;
-  /** Tv, (rows, cols) f32, with a target and validation statistics. Read only. It takes part in the decisions of `validation`. */
+  /** Tv, (rows, cols) f32, with a target and validation statistics. Read only. It takes part in their choices. */
   readonly validationTarget?: TiledMatrix;
   /**
-   * H before it was shrunk, in the form of `hessian`, which is then the shrunk one. Read only. With it, and with validation statistics, the
-   * loss of the result is measured on H.
+   * H before it was shrunk, in the form of `hessian`, which is then the shrunk one. Read only. With it, and with
+   * validation statistics, the loss of the result is measured on H.
    */
   readonly unshrunk?: TiledMatrix;
-  /** The factor by which the losses of the solve are multiplied before they are shown. It is not 1 if the weights are scaled. @default 1 */
+  /** The factor from losses of the solve to those that are shown, not 1 if the weights are scaled. @default 1 */
   readonly lossUnit?: number;
 }
 
@@ -200,8 +200,8 @@ export interface LayerParameters extends SolveOptions {
   /** How the kept weights are rounded. Undefined if the kept weights are not rounded. */
   readonly quantization?: QuantizationOptions;
   /**
-   * α, the size of the step towards the target before the solve (`target_step.ts`), or `auto` if the validation target chooses it
-   * (`choose_target_step.ts`). Undefined if the layer has no target.
+   * α, the size of the step towards the target before the solve (`target_step.ts`), or `auto` if the validation target
+   * chooses it (`choose_target_step.ts`). Undefined if the layer has no target.
    */
   readonly targetStep?: number | "auto";
 }
@@ -221,29 +221,30 @@ export function usesFactor({ method, quantization, targetStep }: StatisticsParam
 }
 
 /**
- * Whether the factor can be stored for other layers with the same inputs. A factor in activation order cannot be stored, because it belongs
- * to permuted columns. A factor whose damping was chosen cannot be stored either, because each layer chooses for itself.
+ * Whether the factor can be stored for other layers with the same inputs. A factor in activation order cannot be
+ * stored, because it belongs to permuted columns. A factor whose damping was chosen cannot be stored either, because
+ * each layer chooses for itself.
  */
 export function usesStorableFactor(parameters: LayerParameters): parameters is DampedParameters {
   return usesFactor(parameters) && parameters.quantization?.order !== "activation" &&
     parameters.damping !== "auto";
 }
 
-/** Whether the damping is chosen by validation statistics. Masks that need no damped statistics have no damping to choose. */
+/** Whether validation statistics choose the damping. A mask without damped statistics has no damping to choose. */
 export function choosesDamping(parameters: LayerParameters): boolean {
   const { damping, refitSteps = 0, method } = parameters;
   return damping === "auto" && (usesFactor(parameters) || refitSteps > 0 || !METHODS[method].keepsWeights);
 }
 
 /**
- * Whether the solve uses the Hessian itself, even if a factor of the Hessian is given. Otherwise the solve is one pass with the factor,
- * which also rounds the weights.
+ * Whether the solve uses the Hessian itself, even if a factor of the Hessian is given. Otherwise the solve is one pass
+ * with the factor, which also rounds the weights.
  */
 export function usesHessian({ method, refitSteps = 0, targetStep }: StatisticsParameters): boolean {
   return refitSteps > 0 || targetStep !== undefined || METHODS[method].statistics !== "factor";
 }
 
-/** Whether the Hessian is needed beside its factor. With validation statistics it measures the result that they have chosen. */
+/** Whether the Hessian is needed beside its factor. It measures a result that validation statistics have chosen. */
 export function keepsHessian(parameters: StatisticsParameters, hasValidation: boolean): boolean {
   return hasValidation || usesHessian(parameters);
 }

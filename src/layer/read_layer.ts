@@ -1,6 +1,7 @@
 /**
- * Moves a layer to the device: from a request body, which is a safetensors file, or from tensors in host memory. The dtypes and shapes are
- * checked first. Then each tensor is streamed into its sink, which is an object that builds a matrix on the device from the tensor.
+ * Moves a layer to the device: from a request body, which is a safetensors file, or from tensors in host memory. The
+ * dtypes and shapes are checked first. Then each tensor is streamed into its sink, which is an object that builds a
+ * matrix on the device from the tensor.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -35,8 +36,8 @@ export interface LayerRules extends Pick<ReadOptions, "edge"> {
   /** How much each of the calibration inputs counts. @default "none" */
   readonly tokenWeights?: TokenWeights;
   /**
-   * Called before any data is read, with the shape of the weight and the optional tensors that the layer has. It throws if the layer cannot
-   * be solved.
+   * Called before any data is read, with the shape of the weight and the optional tensors that the layer has. It throws
+   * if the layer cannot be solved.
    */
   readonly checkShape?: (
     rows: number,
@@ -58,7 +59,7 @@ export interface ReceivedLayer {
   readonly target: TiledMatrix | undefined;
   /** Tv, in the form of `target`. Undefined if the request has no validation target. */
   readonly validationTarget: TiledMatrix | undefined;
-  /** Frees all tensors. The method may be called more than once, and after a solve that has already freed some tensors. */
+  /** Frees all tensors. Idempotent, also after a solve that has freed some of them. */
   destroy(): void;
 }
 
@@ -146,7 +147,7 @@ async function receiveLayer(
   });
 }
 
-/** The statistics of a layer's inputs, (n, n) f32 in upper storage, and those of its validation inputs, if there are any. */
+/** The statistics of a layer's inputs, and those of its validation inputs if it has any: (n, n) f32, upper storage. */
 export interface ReceivedStatistics {
   readonly hessian: TiledMatrix;
   readonly validation: TiledMatrix | undefined;
@@ -196,7 +197,7 @@ function createStatisticsSink(
   }
 }
 
-/** Calls `body` with an empty map, to which `body` adds every sink that it creates, and destroys the sinks at the end. */
+/** Calls `body` with an empty map for all sinks that `body` creates, and destroys the sinks at the end. */
 async function withSinks<T>(
   body: (sinks: Map<string, TensorSink<unknown>>) => Promise<T>,
 ): Promise<T> {

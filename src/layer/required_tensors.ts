@@ -1,4 +1,4 @@
-/** Refuses a layer whose tensors do not fit its parameters: one is missing or must not be there, or stored statistics do not fit. */
+/** Refuses a layer whose tensors do not fit its parameters, or whose stored statistics do not fit its inputs. */
 
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { TensorMismatchError } from "./errors.ts";
@@ -50,7 +50,7 @@ export function requireTensors(
   }
 }
 
-/** Checks that the stored statistics are for the layer's number of inputs. @throws {TensorMismatchError} if they are for another number */
+/** @throws {TensorMismatchError} if the stored statistics are for another number of inputs than the layer has */
 export function checkLoanFits({ rows, cols }: Pick<TiledMatrix, "rows" | "cols">, loan: Loan): void {
   const order = loan.hessian.cols;
   if (order !== cols) {

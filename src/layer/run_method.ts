@@ -1,7 +1,7 @@
 /**
- * Runs the method that a request names. It chooses the mask, and refits the kept weights if the request asks for a refit. Then it rounds
- * the kept weights if the request has `bits`. A solve that does not use the Hessian (`usesHessian`) chooses the mask and rounds in one pass
- * instead.
+ * Runs the method that a request names. It chooses the mask, and refits the kept weights if the request asks for a
+ * refit. Then it rounds the kept weights if the request has `bits`. A solve that does not use the Hessian
+ * (`usesHessian`) chooses the mask and rounds in one pass instead.
  */
 
 import type { Backend } from "../device/backend.ts";

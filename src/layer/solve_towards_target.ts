@@ -1,4 +1,4 @@
-/** Solves a layer that may have a target. The step towards the target comes before the method, and its result is measured afterwards. */
+/** Solves a layer that may have a target: takes the step towards it, runs the method, and measures the result. */
 
 import type { Backend } from "../device/backend.ts";
 import type { Report } from "../protocol/messages.ts";
@@ -17,7 +17,7 @@ const TARGET_NOTE =
 const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk statistics.";
 
 export interface SolveParameters extends DampedParameters {
-  /** s, as far as the solve shrinks the Hessian towards its diagonal (`linalg/shrink.ts`). The factor is that of the shrunk Hessian. */
+  /** s, by which the solve shrinks the Hessian (`linalg/shrink.ts`). The given factor is that of the shrunk Hessian. */
   readonly shrinkage: number;
 }
 
@@ -31,7 +31,8 @@ export interface TargetResult extends MethodResult {
 }
 
 /**
- * Takes the step towards the target if the layer has one, runs the method, and measures its result against the original weights.
+ * Takes the step towards the target if the layer has one, runs the method, and measures its result against the original
+ * weights.
  * @throws the errors of `chooseTargetStep` and `runMethod`
  */
 export async function solveTowardsTarget(

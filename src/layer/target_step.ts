@@ -1,14 +1,16 @@
 /**
- * Moves the weights of a layer towards a target before the layer is solved, and measures how near the solved weights are to the target.
+ * Moves the weights of a layer towards a target before the layer is solved, and measures how near the solved weights
+ * are to the target.
  *
- * The target is T = Σ y·xᵀ, the cross moment of the outputs y that the layer should have and of its inputs x. Weights M that give these
- * outputs have a small f(M) = tr(M·H·Mᵀ) − 2·tr(M·Tᵀ), which is the squared error Σ ‖M·x − y‖² without its constant part. With the gradient
- * G = T − W·H, the step is
+ * The target is T = Σ y·xᵀ, the cross moment of the outputs y that the layer should have and of its inputs x. Weights M
+ * that give these outputs have a small f(M) = tr(M·H·Mᵀ) − 2·tr(M·Tᵀ), which is the squared error Σ ‖M·x − y‖² without
+ * its constant part. With the gradient G = T − W·H, the step is
  *
  *     W' = W + α·G·(H + λI)⁻¹
  *
- * For every change D of the weights, f(W + D) − f(W) = tr(D·H·Dᵀ) − 2·tr(D·Gᵀ). The measures use this form, because its terms are as small
- * as the changes. Asymmetric calibration (GPTAQ, arXiv 2504.02692; QEP, arXiv 2504.09629) takes the step with α = 1.
+ * For every change D of the weights, f(W + D) − f(W) = tr(D·H·Dᵀ) − 2·tr(D·Gᵀ). The measures use this form, because its
+ * terms are as small as the changes. Asymmetric calibration (GPTAQ, arXiv 2504.02692; QEP, arXiv 2504.09629) takes the
+ * step with α = 1.
  */
 
 import type { Backend } from "../device/backend.ts";

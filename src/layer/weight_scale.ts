@@ -1,6 +1,7 @@
 /**
- * The scale of a layer. If the weights or the statistics are so large or so small that f32 could not hold the squared error, the weights are
- * multiplied by a power of two for the time of the solve, which changes no bit of their significands.
+ * The scale of a layer. If the weights or the statistics are so large or so small that f32 could not hold the squared
+ * error, the weights are multiplied by a power of two for the time of the solve, which changes no bit of their
+ * significands.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -9,14 +10,14 @@ import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { scaleColumns } from "./linalg/tile_arithmetic.ts";
 
-/** The binary exponents of the squared error, halved, between which a layer is not scaled. Real layers are well within. */
+/** A layer is not scaled if half the binary exponent of its squared error is at most this far from 0, as in real models. */
 const COMFORTABLE = 24;
 /** The largest exponent of a scale. 2^−120 and 2^120 are both normal numbers in f32. */
 const LARGEST_EXPONENT = 120;
 /** Below this size of the largest term, the squared error is lost in f32 if the layer cannot be scaled. */
 const SMALLEST_TERM = 2 ** -80;
 
-/** Returns the largest magnitude of a weight. Waits for the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
+/** Returns the largest magnitude of a weight. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
 export async function largestWeight(backend: Backend, weight: TiledMatrix): Promise<number> {
   const owned = new ResourceSet(), bytes = 4 * weight.rows;
   try {
@@ -39,8 +40,8 @@ export async function largestWeight(backend: Backend, weight: TiledMatrix): Prom
 }
 
 /**
- * Returns the exponent e of the scale: the weights times 2^−e give an error of ordinary size. The result is 0 if the error has an ordinary
- * size anyway.
+ * Returns the exponent e of the scale: the weights times 2^−e give an error of ordinary size. The result is 0 if the
+ * error has an ordinary size anyway.
  * @param weight the largest magnitude of a weight
  * @param statistic the largest diagonal entry of the statistics H
  */

@@ -1,7 +1,7 @@
 /**
- * Reads a solution back from the device, as the bytes of an answer or as tensors. The header and the length of an answer are known in
- * advance. The data is converted on the device and read back in strips of a few rows, so an answer of any size takes little of the CPU's
- * memory.
+ * Reads a solution back from the device, as the bytes of an answer or as tensors. The header and the length of an
+ * answer are known in advance. The data is converted on the device and read back in strips of a few rows, so an answer
+ * of any size takes little of the CPU's memory.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
@@ -21,17 +21,18 @@ import { splitIntoStrips } from "./sinks/strips.ts";
 export interface Answer {
   readonly byteLength: number;
   /**
-   * Yields the bytes of the file. The method may be called once. The solution must not be freed before the generator ends.
+   * Yields the bytes of the file. May be called once. The solution must not be freed before the generator ends.
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
    */
   chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
 /**
- * Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. If the weights are rounded, the file
- * also has their codes and the scales and zeros of their grids. If whole columns were removed, it has the columns that remain.
- * @param weights reads the weights, without removed columns. A caller that makes the reader itself can queue the first strip before the
- *   report is known
+ * Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. If the weights are
+ * rounded, the file also has their codes and the scales and zeros of their grids. If whole columns were removed, it has
+ * the columns that remain.
+ * @param weights reads the weights, without removed columns. A caller that makes the reader itself can queue the first
+ *   strip before the report is known
  */
 export function encodeAnswer(
   backend: Backend,
@@ -87,8 +88,8 @@ interface AnswerTensor extends TensorSpec {
 }
 
 /**
- * The tensors of an answer. Those with elements of 4 bytes come first, so that they are aligned for every dtype of the weights. The mask
- * has all columns, also removed ones.
+ * The tensors of an answer. Those with elements of 4 bytes come first, so that they are aligned for every dtype of the
+ * weights. The mask has all columns, also removed ones.
  */
 function answerTensors(
   backend: Backend,
@@ -184,7 +185,7 @@ async function* keptChunks(
   yield await Promise.resolve(new Uint8Array(kept.slice().buffer));
 }
 
-/** Yields the mask. On the device each row is padded to whole 32-bit words. In the file each row is padded to whole bytes. */
+/** Yields the mask. Each row is padded to whole 32-bit words on the device, and to whole bytes in the file. */
 async function* maskChunks(
   backend: Backend,
   { q, mask }: Solution,

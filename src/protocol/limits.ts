@@ -31,9 +31,9 @@ export const MAX_REFIT_STEPS = 1000;
 export const MAX_FEATURES = 262_144;
 
 /**
- * The largest number of neighbouring columns that the pattern `columns` removes together. The largest set in use is a key head of 256
- * columns with eight query heads. A solve keeps two blocks of f64 for each set in host memory, which take 16 × group
- * bytes per column.
+ * The largest number of neighbouring columns that the pattern `columns` removes together. The largest set in use is a
+ * key head of 256 columns with eight query heads. A solve keeps two blocks of f64 for each set in host memory, which
+ * take 16 × group bytes per column.
  */
 export const MAX_COLUMN_GROUP = 2048;
 

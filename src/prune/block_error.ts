@@ -1,7 +1,7 @@
 /**
- * Measures the error of the output of a pruned block on held-out windows. The dense block and the pruned block run on the same inputs,
- * which come from the pruned blocks before. All tokens count equally, so a few tokens with massive activations do not hide the error of the
- * others.
+ * Measures the error of the output of a pruned block on held-out windows. The dense block and the pruned block run on
+ * the same inputs, the outputs of the pruned block before. All tokens count equally, so a few tokens with massive
+ * activations do not hide the error of the others.
  */
 
 import type { Forward } from "../model/forward.ts";
@@ -29,9 +29,10 @@ export class BlockError implements StatesObserver {
   }
 
   /**
-   * Runs the dense block on the held-out windows. Its outputs stay in host memory until those of the pruned block are compared with them.
+   * Runs the dense block on the held-out windows. Its outputs stay in host memory until those of the pruned block are
+   * compared with them.
    * @param from the index of the first batch of held-out windows
-   * @param done receives the mean over all tokens of ‖y_pruned − y_dense‖²/‖y_dense‖², where y is the output of the block
+   * @param done receives the mean over all tokens of ‖y_pruned − y_dense‖²/‖y_dense‖² for outputs y of the block
    */
   static async begin(
     forward: Forward,
@@ -55,7 +56,7 @@ export class BlockError implements StatesObserver {
   }
 }
 
-/** Returns Σ ‖pruned_t − dense_t‖²/‖dense_t‖² over the tokens t, in float64. The error of a token with the dense output 0 is 0 or 1. */
+/** Returns Σ ‖pruned_t − dense_t‖²/‖dense_t‖² over the tokens t, in float64. If dense_t is 0, the error is 0 or 1. */
 export function sumOfErrors(dense: Float32Array, pruned: Float32Array, hiddenSize: number): number {
   let sum = 0;
   for (let token = 0; token < dense.length; token += hiddenSize) {

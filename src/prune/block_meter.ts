@@ -1,7 +1,4 @@
-/**
- * Measures how far the output of a block is from given outputs: the mean over all tokens of ‖Δy‖²/‖y‖², where y are the given outputs. All
- * tokens count equally.
- */
+/** Measures the error of the output of a block against wanted outputs y: the mean over all tokens of ‖Δy‖²/‖y‖². */
 
 import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { DeviceWeights } from "../model/device_weights.ts";
@@ -22,7 +19,7 @@ export class BlockMeter {
   /**
    * Copies the wanted outputs to host memory.
    * @param forward a forward pass before the block
-   * @param fitted the number of fitted windows. The windows after them are measured, or all windows if there are none after them
+   * @param fitted the number of fitted windows. Only the later windows are measured, or all if no window is held out
    * @param outputs the wanted outputs of all windows
    */
   static async open(

@@ -1,6 +1,6 @@
 /**
- * Plans the pruning of a model: which layers of each block are still to be pruned, and the calibration rounds and forward passes that they
- * take. Planning reads no weights.
+ * Plans the pruning of a model: which layers of each block are still to be pruned, and the calibration rounds and
+ * forward passes that they take. Planning reads no weights.
  */
 
 import type { ModelSpec } from "../model/families/family.ts";
@@ -18,9 +18,9 @@ export interface PlanOptions {
   /** The weights that an earlier run has pruned. */
   readonly finished?: NameSet;
   /**
-   * Whether each group of layers is calibrated after the groups before it have been pruned, as by the option `--true-sequential` of the
-   * published code. Experts do not depend on each other, so their groups are calibrated together. Otherwise one forward pass through the
-   * dense block calibrates all groups.
+   * Whether each group of layers is calibrated after the groups before it have been pruned, as by the option
+   * `--true-sequential` of the published code. Experts do not depend on each other, so their groups are calibrated
+   * together. Otherwise one forward pass through the dense block calibrates all groups.
    */
   readonly trueSequential?: boolean;
   /**
@@ -28,7 +28,7 @@ export interface PlanOptions {
    * @default false
    */
   readonly hasTargets?: boolean;
-  /** The number of epochs in which each block with pruned layers is reconstructed (see `reconstructBlock`). @default 0 */
+  /** The number of epochs in which each block with pruned layers is trained (see `reconstructBlock`). @default 0 */
   readonly reconstruct?: number;
   /** The blocks that an earlier run has reconstructed. */
   readonly reconstructed?: { has(block: number): boolean };
@@ -50,14 +50,14 @@ export interface PendingLayer {
 }
 
 /**
- * A pass of all windows through one block. `observe` adds up statistics, `train` is one epoch of a reconstruction, and `run` computes the
- * inputs of the next block.
+ * A pass of all windows through one block. `observe` adds up statistics, `train` is one epoch of a reconstruction, and
+ * `run` computes the inputs of the next block.
  */
 export type Pass = "observe" | "train" | "run";
 
 /** The plan for one model. */
 export class BlockPlan {
-  /** Index of the last block with a chosen layer, or −1 if no layer was chosen. Blocks after it need no forward pass. */
+  /** Index of the last block with a chosen layer, or −1 without chosen layers. Later blocks need no forward pass. */
   readonly lastBlock: number;
   readonly layerCount: number;
   /** Whether no layer is to be pruned, and no block to be reconstructed or measured. */
@@ -109,9 +109,9 @@ export class BlockPlan {
   }
 
   /**
-   * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, and so does each epoch. Each block but
-   * the last takes one more, which computes the inputs of the next block. With targets, the dense block takes one too if another block or a
-   * reconstruction needs its outputs.
+   * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, and so does each
+   * epoch. Each block but the last takes one more, which computes the inputs of the next block. With targets, the dense
+   * block takes one too if another block or a reconstruction needs its outputs.
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];

@@ -1,8 +1,8 @@
 /**
- * Presents a model as a source of layers with calibration statistics. Each transformer block is processed as in the SparseGPT paper. First,
- * a forward pass of all calibration windows through the dense block accumulates the Hessian of each layer's input. Then the layers are
- * yielded, and the consumer prunes and replaces them. Finally, a second forward pass through the pruned block computes the inputs of the
- * next block. Passes that no pending layer needs are left out.
+ * Presents a model as a source of layers with calibration statistics, as in the SparseGPT paper. All calibration
+ * windows run through each transformer block at least twice: before its layers are yielded, to add up their Hessians,
+ * and after the consumer has replaced them, to compute the inputs of the next block. README.md has the other passes.
+ * Passes that no pending layer needs are left out.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -31,13 +31,13 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
   /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
   /**
-   * Called after each block with pruned layers, with the error of its output on the held-out windows (see `BlockError`). Not called without
-   * held-out windows.
+   * Called after each block with pruned layers, with the error of its output on the held-out windows (see
+   * `BlockError`), if there are any.
    */
   readonly onBlock?: (block: number, error: number) => Promise<void>;
   /** Called with each decision about the targets of a block, before a layer of the block is replaced. */
   readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
-  /** By block, whether its layers keep their targets, as an earlier run has decided. */
+  /** The decisions of an earlier run: by block, whether the layers keep their targets. */
   readonly decided?: ReadonlyMap<number, boolean>;
   /** Whether a pruned weight is rounded, so that a reconstruction does not change it. @default no weight is */
   readonly isRounded?: (name: string) => boolean;
@@ -47,8 +47,9 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
   readonly reconstructed?: ReadonlyMap<number, readonly string[]>;
   readonly finished?: FinishedLayers;
   /**
-   * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes from the last block whose hidden
-   * states are in the folder. The same run must have pruned the layers in `finished`.
+   * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes from the
+   * last block whose hidden states are in the folder. The run that stored them must have pruned the layers in
+   * `finished`.
    */
   readonly hiddenStates?: HiddenStatesStorage;
   readonly progress?: (step: CalibrationStep) => void;
@@ -63,8 +64,8 @@ export interface FinishedLayers extends NameSet {
 }
 
 /**
- * Returns `model` as a source of calibrated layers. Whoever receives a group may take its Hessian or destroy it. The
- * rest is destroyed at the end of the round. The generator of its `groups` throws
+ * Returns `model` as a source of calibrated layers. The consumer of a group may take or destroy its Hessians. Others
+ * are destroyed at the end of the round. The generator of `groups` throws
  * - {RangeError} if the windows are empty, of different lengths or too long for the model,
  * - {Error} if a layer is not replaced before the next round is requested,
  * - the signal's reason if the signal is aborted.
@@ -111,7 +112,7 @@ async function* groups(
       for (const round of plan.rounds(block)) {
         yield* calibrateRound(forward, round, openBlock, calibrationWeights, { steps, beginDense }, options);
       }
-      // A decision about targets has already run the dense stream through the block.
+      // A guard that has decided about the targets of this block has run the dense stream through the block already.
       if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
         await forward.runDenseBlock(beginDense());
       }
@@ -144,7 +145,7 @@ interface RoundSteps {
   readonly beginDense: () => () => void;
 }
 
-/** Calibrates the groups of a round by one forward pass through the block with `weights`, then yields the groups in order. */
+/** Calibrates the groups of a round by a forward pass through the block with `weights`, then yields them in order. */
 async function* calibrateRound(
   forward: Forward,
   round: readonly PendingGroup[],
@@ -157,7 +158,7 @@ async function* calibrateRound(
   const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
   const begun = steps.begin("observe");
   const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, options);
-  // A true-sequential round solves only a part of the block, whose output says little about it.
+  // A true-sequential round solves a part of the block, and the output of the block says little about this part.
   const guard = hasTargets && !trueSequential && validationWindows.length > 0
     ? guardTargets(forward, openBlock, round, {
       fitted: windows.length,

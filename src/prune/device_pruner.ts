@@ -1,4 +1,4 @@
-/** Prunes the layers of a model on a device of this process. The statistics and the weights go to the solver directly. */
+/** Prunes the layers of a model on a device of this process, without HTTP between the calibration and the solver. */
 
 import { abortable } from "../base/waiting.ts";
 import type { Backend } from "../device/backend.ts";
@@ -24,7 +24,10 @@ import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
 /** Prunes models whose statistics are on a device. */
 export type CalibratedPruner = ModelPruner<HessianAccumulator>;
 
-/** Returns a pruner that reads the statistics back for `client`, which sends them to servers. */
+/**
+ * Returns a pruner that reads the statistics back for `client`, which sends them to servers. It ignores the guards of
+ * targets, so every layer keeps its target.
+ */
 export function serverPruner(client: ModelPruner): CalibratedPruner {
   return {
     pruneModel: (source, query, options) =>
@@ -32,7 +35,7 @@ export function serverPruner(client: ModelPruner): CalibratedPruner {
   };
 }
 
-/** Prunes layers on one device. It throws a `PareError` where a server would refuse the layer, with the same message. */
+/** Prunes layers on one device. If a server would refuse a layer, it throws a `PareError` with the same message. */
 export class DevicePruner implements CalibratedPruner {
   /** @param backend solves one layer at a time. Its owner disposes of it */
   constructor(readonly backend: Backend) {}
@@ -57,8 +60,8 @@ export class DevicePruner implements CalibratedPruner {
   }
 
   /**
-   * Solves the layers of one round in order. Each is solved while the caller stores the one before it. If a guard decides about targets, all
-   * layers are solved in both ways before the first one is yielded.
+   * Solves the layers of one round in order. Each is solved while the caller stores the one before it. If a guard still
+   * has to decide about targets, all layers are solved with and without targets before the first one is yielded.
    */
   async *#solveRound(
     groups: AsyncGenerator<CalibratedGroup, void, undefined>,
@@ -95,16 +98,16 @@ export class DevicePruner implements CalibratedPruner {
             return { group, name, ...pruned };
           };
           const solving = checked.then(async () => ({
-            chosen: await solve(guard?.decided ?? true),
+            solution: await solve(guard?.decided ?? true),
             without: isTried ? await solve(false) : undefined,
           }));
           const pruning = answered(solving, name);
           running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
           if (solved) yield solved;
           solved = undefined;
-          const { chosen, without } = await abortable(pruning, signal);
-          if (guard && without) tried.push({ guard, withTargets: chosen, without });
-          else solved = chosen;
+          const { solution, without } = await abortable(pruning, signal);
+          if (guard && without) tried.push({ guard, withTargets: solution, without });
+          else solved = solution;
         }
       } finally {
         const owned = [lent ?? hessian, validation, group.hessian, group.validationHessian];
@@ -159,7 +162,7 @@ function withoutStep({ target_step: _step, ...query }: LayerQuery): LayerQuery {
   return query;
 }
 
-/** Replaces an error of `layer` by the error of a client whose server refuses the layer. @param name begins the message */
+/** Replaces an error by that of a client whose server refuses the layer. @param name begins the message */
 async function answered<T>(layer: Promise<T>, name?: string): Promise<T> {
   try {
     return await layer;

@@ -6,7 +6,7 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import { joinChunks, weightReader } from "../layer/write_layer.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
 
-/** Wraps `model` so that its statistics and targets are tensors in host memory, and frees the statistics on the device. */
+/** Wraps `model` so that its statistics and targets are tensors in host memory, and frees them on the device. */
 export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource {
   return {
     layerCount: model.layerCount,
@@ -30,7 +30,7 @@ export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource 
   };
 }
 
-/** Computes the target of a layer and reads it back: F32, with the shape of `weight`. Returns undefined if the layer has none. */
+/** Computes the target of a layer, if it has one, and reads it back: F32, with the shape of `weight`. */
 async function readTarget(
   sums: HessianAccumulator | undefined,
   weight: HostTensor,

@@ -1,6 +1,6 @@
 /**
- * Computes the squared norms of the inputs of the linear layers of a model, which are the diagonals of their Hessians. One forward
- * pass of the calibration windows is enough. The norms and the weights of only one block are in memory at a time.
+ * Computes the squared norms of the inputs of the linear layers of a model, which are the diagonals of their Hessians,
+ * by one forward pass. The norms and the weights of only one block are in memory at a time.
  */
 
 import { SquaredNorms } from "../layer/calibration/squared_norms.ts";
@@ -58,7 +58,7 @@ export async function* inputNorms(
   }
 }
 
-/** Calls `run`, which must run one block and pass the input of each group to `observe`. Returns the norms of these inputs. */
+/** Calls `run`, which must run one block and pass each group's input to `observe`. Returns the norms of the inputs. */
 async function blockNorms(
   { backend, model }: Forward,
   run: (observe: (group: LinearGroup, input: DeviceBuffer, rows: number) => void) => Promise<void>,

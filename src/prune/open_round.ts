@@ -1,4 +1,4 @@
-/** Opens one calibration round of a model: yields the round's groups of layers and accepts their pruned weights until the round is over. */
+/** Opens one calibration round of a model: yields its groups of layers, and accepts pruned weights until its end. */
 
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { convertReplacement, readTensor, type TensorSource } from "../model/checkpoint/tensor_source.ts";
@@ -25,15 +25,15 @@ export interface Solutions {
 
 /** Decides whether the layers of a block move towards their targets. All groups of the block share it. */
 export interface TargetGuard {
-  /** Whether they do, if an earlier process has decided. Otherwise the pruner solves all layers in both ways. */
+  /** The decision of an earlier process. If it is undefined, the pruner solves all layers with targets and without. */
   readonly decided: boolean | undefined;
-  /** Called once with the solutions of all layers of the block, by name. Returns whether those with targets are used. */
+  /** Called once with the solutions of all layers of the block, by name. Returns whether the targets are kept. */
   decide(solved: ReadonlyMap<string, Solutions>): Promise<boolean>;
 }
 
 /** A group whose statistics are on the device. */
 export interface CalibratedGroup extends LayerGroup<HessianAccumulator> {
-  /** Undefined without targets, or if no windows are held out. */
+  /** Undefined without targets, without held-out windows, and in a true-sequential round. */
   readonly guard?: TargetGuard;
 }
 
@@ -80,8 +80,8 @@ export async function* openRound(
 }
 
 /**
- * Returns all linear layers in the blocks of `model` as a source without statistics, for magnitude pruning, which needs no forward pass.
- * The layers of a block form one round: all of them must be replaced before the next block is requested, or the generator throws {Error}.
+ * Returns all linear layers in the blocks of `model` as a source without statistics, for magnitude pruning, which needs
+ * no forward pass. The layers of a block are one round.
  * @param onReplace called with each replaced weight, in the dtype of the checkpoint
  */
 export function uncalibratedModel(
@@ -180,7 +180,8 @@ export async function readLayerWeight(
 }
 
 /**
- * Returns the weight `name` of shape (outFeatures, inFeatures) as the checkpoint `source` stores it, in its shape and in its dtype.
+ * Returns the weight `name` of shape (outFeatures, inFeatures) as the checkpoint `source` stores it, in its shape and
+ * in its dtype.
  * @throws {RangeError} if the weight has another shape
  */
 export function storedWeight(

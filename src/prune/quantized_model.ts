@@ -1,7 +1,7 @@
 /**
- * Wraps a source of layers so that their quantised weights are stored in the layout `pack-quantized`. Each quantised weight is packed
- * and stored, and the wrapped source receives the dense weight that the packed tensors stand for. The later layers are therefore
- * calibrated with the model that is written.
+ * Wraps a source of layers so that their quantised weights are stored in the layout `pack-quantized`. Each quantised
+ * weight is packed and stored, and the wrapped source receives the dense weight that the packed tensors stand for. The
+ * later layers are therefore calibrated with the model that is written.
  */
 
 import { stemOf } from "../model/checkpoint/quantized/layout.ts";

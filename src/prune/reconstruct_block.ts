@@ -1,7 +1,7 @@
 /**
- * Reconstructs a block after its layers are pruned. The kept weights of the pruned layers, the biases and the norms are trained, so that the
- * output of the block comes near to that of the dense block. Zeros stay zeros, and rounded weights stay as they are. 3BASiL (arXiv
- * 2603.01376) calls this transformer matching.
+ * Reconstructs a block after its layers are pruned. The kept weights of the pruned layers, the biases and the norms are
+ * trained, so that the output of the block comes near to that of the dense block. Zeros and rounded weights stay as
+ * they are. 3BASiL (arXiv 2603.01376) calls this transformer matching.
  */
 
 import type { Batch } from "../model/batches.ts";
@@ -21,22 +21,22 @@ import type { OpenBlock } from "./open_round.ts";
 const STEP_WINDOWS = 8;
 
 /**
- * The learning rate of the first step. It falls as a cosine, towards the share {@link LAST_SHARE} of it. After SparseGPT at 2:4, whose
- * perplexity of llama-sotu is 50.87, five epochs lead to 48.13 with 2e-4, to 46.43 with 5e-4, and to 45.48 with 1e-3. The largest rate was
- * tried on small models only.
+ * The learning rate of the first step. Later rates follow a cosine down to the share {@link LAST_SHARE} of the first.
+ * SparseGPT at 2:4 gives llama-sotu a perplexity of 50.87. Five epochs lower it to 48.13 with 2e-4, to 46.43 with 5e-4,
+ * and to 45.48 with 1e-3, a rate that was tried on small models only.
  */
 const LEARNING_RATE = 5e-4;
 const LAST_SHARE = 1 / 5;
 
 export interface ReconstructionTask {
-  /** A forward pass before the block. Its dense stream, if there is one, has already run through the block. */
+  /** A forward pass before the block. If it has a dense stream, the stream has run through the block already. */
   readonly forward: Forward;
   /** The block, whose layers are pruned. The trained tensors are added to those that it replaces. */
   readonly openBlock: OpenBlock;
   readonly epochs: number;
   /** The number of windows that are fitted. The later windows are held out. */
   readonly fitted: number;
-  /** Whether the weight `name` is rounded, so that it keeps its values. Biases and norms are trained in any case. */
+  /** Whether the weight `name` is rounded, and keeps its values. Biases and norms are trained in any case. */
   readonly isRounded: (name: string) => boolean;
   /** Begins an epoch. The returned function is called after each batch, and may throw to stop. */
   begin(): () => void;
@@ -44,7 +44,7 @@ export interface ReconstructionTask {
 
 export interface ReconstructedBlock {
   readonly epochs: number;
-  /** The error of the block before and after: the mean over all tokens of ‖Δy‖²/‖y‖², on the windows that choose the epoch. */
+  /** The error of the block before and after (see `BlockMeter`), on the windows that choose the epoch. */
   readonly before: number;
   readonly after: number;
   /** The epoch whose parameters the block has. With 0, the block has not changed. */
@@ -55,10 +55,11 @@ export interface ReconstructedBlock {
 }
 
 /**
- * Trains the block on the fitted windows. The target y of its output is that of the dense stream, or else that of the dense block on the
- * same inputs, and the loss is the mean over all tokens of ‖Δy‖²/‖y‖². The held-out windows choose the epoch, or the fitted ones if there
- * are no others. If the parameters are not better than before, after they were rounded to the dtypes of the checkpoint, the block stays as
- * it is.
+ * Trains the block on the fitted windows. The wanted output y is that of the dense stream if there is one, and
+ * otherwise that of the dense block on the same inputs. The loss is the mean over all tokens of ‖Δy‖²/‖y‖². The
+ * held-out windows choose the best epoch, or the fitted windows if none are held out. The parameters after this epoch
+ * are rounded to the dtypes of the checkpoint. If they are then no better than those before the training, the block
+ * stays as it is.
  * @throws the errors of `BlockTrainer` and of `begin`
  */
 export async function reconstructBlock(task: ReconstructionTask): Promise<ReconstructedBlock> {
@@ -79,7 +80,7 @@ export async function reconstructBlock(task: ReconstructionTask): Promise<Recons
   }
 }
 
-/** Trains the block for all epochs, and returns its parameters after the epoch with the least error, in the dtypes of the checkpoint. */
+/** Trains for all epochs. Returns the parameters of the epoch with the least error, in the dtypes of the checkpoint. */
 async function train(
   task: ReconstructionTask,
   targets: HiddenStates,

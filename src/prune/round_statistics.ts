@@ -1,4 +1,4 @@
-/** Adds up the calibration statistics of the groups of a round, in one forward pass of all windows through the block. */
+/** Adds up the calibration statistics of the groups of a round, in one forward pass of all windows through a block. */
 
 import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
@@ -8,13 +8,13 @@ import type { LinearGroup } from "../model/layer_specs.ts";
 import type { PendingGroup, PlanOptions } from "./block_plan.ts";
 import type { GroupStatistics } from "./open_round.ts";
 
-/** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input share their statistics. */
+/** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input must agree. */
 export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
 
 export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
   /** Token ids of the windows, which all have the same length. */
   readonly windows: readonly Uint32Array[];
-  /** Token ids of the held-out windows, as long as the others. Only the validation Hessians sum over them. @default [] */
+  /** Token ids of the held-out windows, as long as the others, for the validation Hessians. @default [] */
   readonly validationWindows?: readonly Uint32Array[];
   /** @default "none" for all layers */
   readonly tokenWeightsOf?: TokenWeightsOf;
@@ -98,9 +98,9 @@ export class RoundStatistics {
   }
 
   /**
-   * Returns the statistics of a group of the round. If no token was routed to an expert, its Hessian would be 0, with which a solver would
-   * set all weights to 0. The identity takes its place, with which every solver prunes by magnitude. If no held-out token was routed to an
-   * expert, it has no validation Hessian.
+   * Returns the statistics of a group of the round. If no token was routed to an expert, its Hessian is 0, with which a
+   * solver would set all weights to 0. The identity replaces this Hessian, so that every solver prunes by magnitude. If
+   * no held-out token was routed to an expert, the expert has no validation Hessian.
    */
   of(group: LinearGroup): GroupStatistics {
     const { fitted, heldOut } = this.#sums.get(group)!;

@@ -1,7 +1,7 @@
 /**
- * Decides for each block whether its layers move towards their targets. The wanted outputs of a layer are those for the calibration text,
- * so a target can make the model worse on other text. The block is therefore solved with targets and without, and the held-out windows
- * choose between both solutions.
+ * Decides for each block whether its layers move towards their targets. A target fits the calibration text, and can
+ * make the model worse on other text. The block is therefore solved with targets and without, and the held-out windows
+ * choose one of the two solutions.
  */
 
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
@@ -13,27 +13,24 @@ import { type OpenBlock, type Solutions, storedWeight, type TargetGuard } from "
 /** The decision for one block. */
 export interface TargetDecision {
   readonly areKept: boolean;
-  /**
-   * The errors of the output of the block on the held-out windows, with targets and without: the mean over all tokens of ‖Δy‖²/‖y‖², where
-   * y is the output of the block in the dense model.
-   */
+  /** The errors of both solutions on the held-out windows (see `BlockMeter`), against the block in the dense model. */
   readonly errors: Readonly<Record<keyof Solutions, number>>;
 }
 
 export interface GuardOptions {
-  /** The number of fitted windows. The later windows are held out, at least one. */
+  /** The number of fitted windows. At least one window follows them, and is held out. */
   readonly fitted: number;
   /** The decision of an earlier process. */
   readonly earlier?: boolean;
   /** Called with a new decision, for example to record it. */
   readonly onDecision?: (decision: TargetDecision) => Promise<void>;
-  /** Begins the pass of the dense stream through the block. The result is called after each batch, and may throw to stop. */
+  /** Begins the pass of the dense stream through the block. The result is called after each batch, and may throw. */
   readonly beginDense: () => () => void;
 }
 
 /**
  * Returns the guard of a block whose layers have targets.
- * @param forward a forward pass before the block, with a dense stream. The stream runs through the block unless it has done so before
+ * @param forward a forward pass before the block, with a dense stream, which a decision runs through the block
  * @param round all layers of the block that are still to be solved
  */
 export function guardTargets(
@@ -46,7 +43,7 @@ export function guardTargets(
     decided: earlier,
     async decide(solved) {
       const { block, weights, replaced } = openBlock, dense = forward.denseStates!;
-      if (dense.nextBlock === block) await forward.runDenseBlock(beginDense());
+      await forward.runDenseBlock(beginDense());
       const meter = await BlockMeter.open(forward, block, fitted, dense);
       const linears = new Map(
         round.flatMap(({ layers }) => layers.map(({ name, linear }) => [name, linear])),

@@ -1,4 +1,4 @@
-/** Takes some rows or columns of a matrix in host memory, and puts columns back to their places. The bits of the elements stay the same. */
+/** Takes rows or columns of a matrix in host memory, and puts columns back into their places. No element changes. */
 
 import { BYTES_PER_ELEMENT } from "./dtype.ts";
 import type { HostTensor } from "./host_tensor.ts";

@@ -52,8 +52,8 @@ export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): 
 }
 
 /**
- * Returns the number of columns that the pattern `columns` removes of `cols` columns, a multiple of the group: a whole number of sets, which
- * is nearest to the sparsity, but never all of them.
+ * Returns the number of columns that the pattern `columns` removes of `cols` columns. These are as many whole sets as
+ * are nearest to the sparsity, but never all.
  */
 export function removedColumns(
   { group }: Pattern & { kind: "columns" },

@@ -18,11 +18,12 @@
  *
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
  *
- * With `scaleBits`, the scales have two levels, as in the K types of GGUF. The 256 columns of a super-block share a factor d, and the scale
- * of each group is n·d with an integer n of this many bits, which is signed in a symmetric grid. A file stores the smallest value of an
- * asymmetric grid as −m·middle·d with an integer m ≤ 2^scaleBits − 1, where middle = 2^(bits − 1). So n·zero is a multiple m of the middle,
- * and 0 stays a value of the grid. d is computed when the pass reaches the super-block. It is the smallest number for which the integers of
- * the groups, as their weights are then, do not exceed the largest integer, rounded to `scaleDtype`.
+ * With `scaleBits`, the scales have two levels, as in the K types of GGUF. The 256 columns of a super-block share a
+ * factor d, and the scale of each group is n·d with an integer n of this many bits, which is signed in a symmetric
+ * grid. A file stores the smallest value of an asymmetric grid as −m·middle·d with an integer m ≤ 2^scaleBits − 1,
+ * where middle = 2^(bits − 1). So n·zero = m·middle, with a zero that is still a code, and 0 stays a value of the grid.
+ * d is computed when the pass reaches the super-block, from the weights of its groups at this time. It is the smallest
+ * number with which no integer exceeds its limit, rounded to `scaleDtype`.
  */
 
 import type { FloatDtype } from "./dtype.ts";

@@ -1,8 +1,8 @@
 /**
- * Accumulates calibration statistics on the device. The statistics of a linear layer are the matrix H = Σ x xᵀ, summed in f32 over the
- * layer's inputs x for all tokens of the calibration text. Up to a factor, H is the Hessian of the layer's squared output error. H is not
- * divided by the number of tokens, so that partial sums can be added. The mask and the weights that a solver computes do not depend on the
- * scale of H.
+ * Accumulates calibration statistics on the device. The statistics of a linear layer are the matrix H = Σ x xᵀ, summed
+ * in f32 over the layer's inputs x for all tokens of the calibration text. Up to a factor, H is the Hessian of the
+ * layer's squared output error. H is not divided by the number of tokens, so that partial sums can be added. The mask
+ * and the weights that a solver computes do not depend on the scale of H.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -16,9 +16,9 @@ import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
 /**
- * How much each token counts in H = Σ w·x·xᵀ. With `none`, w is 1, as published. With `unit`, w is n/‖x‖², where n is the number of
- * features: every token then adds the same trace. Otherwise a few tokens with massive activations (arXiv 2402.17762), such as the first
- * of a window, can outweigh all others.
+ * How much each token counts in H = Σ w·x·xᵀ. With `none`, w is 1, as published. With `unit`, w is n/‖x‖², where n is
+ * the number of features: every token then adds the same trace. Otherwise a few tokens with massive activations (arXiv
+ * 2402.17762), such as the first of a window, can outweigh all others.
  */
 export type TokenWeights = "none" | "unit";
 
@@ -26,9 +26,9 @@ export interface AccumulatorOptions {
   /** @default "none" */
   readonly tokenWeights?: TokenWeights;
   /**
-   * Whether the first addition overwrites the memory of H. This is faster, because the memory does not have to be cleared and read. The
-   * sums differ only in the sign of zeros: a product that underflows to −0 stays −0 if it overwrites the memory, but becomes +0 if it is
-   * added to 0.
+   * Whether the first addition overwrites the memory of H. This is faster, because the memory does not have to be
+   * cleared and read. The sums differ only in the sign of zeros: a product that underflows to −0 stays −0 if it
+   * overwrites the memory, but becomes +0 if it is added to 0.
    * @default false, which clears the memory first
    */
   readonly overwrite?: boolean;
@@ -58,7 +58,8 @@ export class HessianAccumulator {
   /**
    * Allocates H. H is 0 until something is added.
    * @param label the name of the device buffers in error messages
-   * @param edge the edge length in elements of the square tiles in which H is stored. By default, {@link TiledMatrix} chooses it
+   * @param edge the edge length in elements of the square tiles in which H is stored. By default, {@link TiledMatrix}
+   *   chooses it
    * @throws {RangeError} if the device does not have enough memory
    */
   constructor(
@@ -113,7 +114,7 @@ export class HessianAccumulator {
   }
 
   #addAll(x: DeviceBuffer, rows: number): void {
-    // On software adapters (GPU interfaces that are emulated on the CPU), one dispatch must not sum over more than MAX_SOFTWARE_K rows.
+    // On software adapters, which emulate a GPU on the CPU, one dispatch sums over at most MAX_SOFTWARE_K rows.
     const step = this.backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
   }
@@ -184,8 +185,9 @@ export class HessianAccumulator {
   }
 
   /**
-   * Returns H as an f32 matrix of shape (size, size) that stores only the tiles on and above the diagonal. The caller now owns the matrix
-   * and must destroy it. In the tiles on the diagonal, the elements below the diagonal are undefined.
+   * Returns H as an f32 matrix of shape (size, size) that stores only the tiles on and above the diagonal. The caller
+   * now owns the matrix and must destroy it. In the tiles on the diagonal, the elements below the diagonal are
+   * undefined.
    */
   take(): TiledMatrix {
     this.#clearIfUndefined();
@@ -198,8 +200,8 @@ export class HessianAccumulator {
 }
 
 /**
- * Copies the elements of some rows of a tile that lie on or above the diagonal to the packed triangle. Row i, column j of H is at index
- * i·size − i·(i+1)/2 + j of the triangle.
+ * Copies the elements of some rows of a tile that lie on or above the diagonal to the packed triangle. Row i, column j
+ * of H is at index i·size − i·(i+1)/2 + j of the triangle.
  * @param values the rows, which begin at row `row0` of the tile
  */
 function packRows(

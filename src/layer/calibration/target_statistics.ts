@@ -1,12 +1,14 @@
 /**
- * Accumulates the statistics of a linear layer together with those of its target. The model that is pruned so far gives the inputs x_p of
- * the layer, and the dense model gives the inputs x_d for the same tokens. The target of a layer with the weights W is
+ * Accumulates the statistics of a linear layer together with those of its target. The model that is pruned so far gives
+ * the inputs x_p of the layer, and the dense model gives the inputs x_d for the same tokens. The target of a layer with
+ * the weights W is
  *
  *     T = Σ y·x_pᵀ        y = W·x_d + (r_d − r_p)/s
  *
- * The second term exists if the outputs of the layer, times s, are added to a residual stream: r_d and r_p are this stream in both models,
- * so that the layer also makes up for the errors of the layers before it. Layers that share an input share the moments Σ x_d·x_pᵀ, because
- * T = W·Σ x_d·x_pᵀ + Σ (r_d − r_p)/s·x_pᵀ. If the tokens have weights, they have the same weights in H and in T.
+ * The second term exists if the outputs of the layer, times s, are added to a residual stream: r_d and r_p are this
+ * stream in both models, so that the layer also makes up for the errors of the layers before it. Layers that share an
+ * input share the moments Σ x_d·x_pᵀ, because T = W·Σ x_d·x_pᵀ + Σ (r_d − r_p)/s·x_pᵀ. If the tokens have weights, they
+ * have the same weights in H and in T.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -27,7 +29,7 @@ interface ObservedLayer {
   readonly outFeatures: number;
 }
 
-/** H = Σ w·x_p·x_pᵀ, and the moments of which targets are made, in device memory. x_p alone decides the weights w of its token. */
+/** H = Σ w·x_p·x_pᵀ and the moments for targets, in device memory. The weight w of a token follows from its x_p. */
 export class TargetStatistics extends HessianAccumulator {
   readonly #layer: ObservedLayer;
   /** Σ x_d·x_pᵀ. */
@@ -62,7 +64,7 @@ export class TargetStatistics extends HessianAccumulator {
     return matrix;
   }
 
-  /** Queues the addition of x_p, (rows, inFeatures) f32, to H, and copies of x_p and r_p, which `addDense` uses for the same tokens. */
+  /** Queues H += Σ w·x_p·x_pᵀ for x_p, (rows, inFeatures) f32, and copies x_p and r_p for the call of `addDense`. */
   override add(x: DeviceBuffer, rows: number, residual?: Residual): void {
     super.add(x, rows);
     this.#freeCopies();
@@ -78,7 +80,7 @@ export class TargetStatistics extends HessianAccumulator {
     return copy;
   }
 
-  /** Queues the addition of the moments of x_d, (rows, inFeatures) f32, and of r_d. `add` was called before for the same tokens. */
+  /** Queues adding the moments of x_d, (rows, inFeatures) f32, and r_d. `add` was called for the same tokens. */
   override addDense(x: DeviceBuffer, rows: number, residual?: Residual): void {
     const input = this.#input;
     if (!input) {
@@ -110,7 +112,7 @@ export class TargetStatistics extends HessianAccumulator {
     this.#addProduct(stream, weighted, rows, this.#residual.value, -1 / scale);
   }
 
-  /** Queues Y ← √w·Y for Y, (rows, inFeatures). */
+  /** Queues Y ← √w·Y for Y, (rows, inFeatures). @param x the inputs from which w follows */
   #weigh(x: DeviceBuffer, rows: number, y: DeviceBuffer): void {
     const params = { rows, cols: this.size, y_cols: this.size, eps: LEAST_SQUARE };
     this.backend.dispatch(divideByRms, { x, y }, params);

@@ -1,9 +1,9 @@
 /**
- * Removes whole columns of a layer, which are its inputs, in sets of neighbours. It is ExactOBS for a mask that all rows share:
- * `obc/column_choice.ts` chooses the sets, and the remaining columns then get the least-squares weights for them. One pass of SparseGPT
- * computes these weights, because it compensates for a pruned column in all later ones: the removed columns come first, in an order of the
- * columns that is made for the layer. The choice takes (4/3 + 2 + 3·s)·n³ multiplications for n columns and the share s of removed ones, and
- * n²·rows more; the pass takes n³/3 and n²·rows/2.
+ * Removes whole columns of a layer, which are its inputs, in sets of neighbours. This is ExactOBS for a mask that all
+ * rows share. `obc/column_choice.ts` chooses the sets. The least-squares weights of the remaining columns are then
+ * computed by one pass of SparseGPT, which compensates for a pruned column in all later ones. So the columns are put
+ * into an order in which the removed ones come first. For n columns and the share s of removed ones, the choice takes
+ * (4/3 + 2 + 3·s)·n³ + n²·rows multiplications, and the pass n³/3 + n²·rows/2.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -28,10 +28,11 @@ export interface ColumnOptions extends ObcOptions {
 }
 
 /**
- * Removes round(s·sets) sets of columns of `layer`, but never all. `layer.weight` becomes Δ = W − Q, and Q is 0 in the removed columns.
+ * Removes round(s·sets) sets of columns of `layer`, but never all. `layer.weight` becomes Δ = W − Q, and Q is 0 in the
+ * removed columns.
  * @param layer has no forced entries. Its columns are whole sets
- * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The caller keeps ownership.
- *   The values of H are not changed, but the undefined lower triangles of its diagonal tiles are filled in.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, with the tile edge of the weight. The caller keeps
+ *   ownership. Only the undefined lower triangles of its diagonal tiles are changed, which are filled in.
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
  * @throws {NotPositiveDefiniteError} if no damping makes H positive definite
@@ -116,7 +117,7 @@ function gramOf(backend: Backend, weight: TiledMatrix): TiledMatrix {
   return gram;
 }
 
-/** Returns the forced entries of a layer that loses whole columns. The caller frees the bits. */
+/** Returns forced entries in all rows of the columns `removed`. The caller frees the bits. */
 function forceColumns(
   backend: Backend,
   { rows, cols }: TiledMatrix,

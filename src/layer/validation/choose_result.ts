@@ -1,8 +1,9 @@
 /**
- * Compares the result of a method with the two simplest ones by the validation statistics. The first is `nearestWeights`, which keeps the
- * mask of the method, so each row chooses for itself. The second prunes by magnitude. Its rows have other numbers of zeros than those of the
- * method, so it replaces the layer as a whole. To measure a whole layer takes as long as to solve it with SparseGPT, so some rows decide
- * first which of the two are worth it (`sampleCandidates`).
+ * Compares the result of a method with the two simplest ones by the validation statistics. The first is
+ * `nearestWeights`, which keeps the mask of the method, so each row chooses for itself. The second prunes by magnitude.
+ * Its rows have other numbers of zeros than those of the method, so it replaces the layer as a whole. To measure a
+ * whole layer takes as long as to solve it with SparseGPT, so some rows decide first which of the two are worth it
+ * (`sampleCandidates`).
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -22,8 +23,8 @@ import type { ForcedEntries, Solution } from "../solvers/solver.ts";
 import { type ValidationFigures, ValidationLoss } from "../solvers/validation_loss.ts";
 
 /**
- * Returns the result with the smallest validation loss. Of equal losses, it is that of the method. Frees the others, and `result` too if it
- * throws.
+ * Returns the result with the smallest validation loss. Of equal losses, it is that of the method. Frees the others,
+ * and `result` too if it throws.
  * @param task its `operands.layer.weight` is overwritten
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of `scaleStatistics`
  */
@@ -95,7 +96,7 @@ interface Candidates {
 
 /** A layer is compared as a whole at once if it has fewer rows, because its sample would be a large part of it. */
 const SMALLEST_SAMPLED_LAYER = 256;
-/** Magnitude is not worth a measurement of the whole layer if it raises the loss of the sample by more than this part. */
+/** Magnitude is not measured on the whole layer if it raises the loss of the sample by more than this part. */
 const LARGEST_RISE = 0.5;
 /** The nearest weights are not worth it if they would lower the loss of the sample by less than this part. */
 const SMALLEST_GAIN = 0.01;
@@ -141,7 +142,7 @@ async function sampleCandidates(
   }
 }
 
-/** Whether magnitude has no other result: the mask is that of magnitude, or nothing is pruned, or whole columns are removed. */
+/** Whether there is no other result by magnitude: it made the mask, nothing is pruned, or whole columns are removed. */
 function hasNoMagnitude({ method, pattern, sparsity }: LayerParameters): boolean {
   const prunesNothing = pattern.kind === "unstructured" && sparsity === 0;
   return prunesNothing || pattern.kind === "columns" || method === "magnitude" ||
@@ -154,8 +155,8 @@ function keepsWeights({ method, refitSteps = 0, quantization }: LayerParameters)
 }
 
 /**
- * Replaces the rows of `solution` in which the nearest weights on its mask have the smaller validation loss, and their entries in `losses`.
- * Returns their number.
+ * Replaces the rows of `solution` in which the nearest weights on its mask have the smaller validation loss, and their
+ * entries in `losses`. Returns their number.
  */
 async function useNearestRows(
   { backend, operands: { layer }, parameters }: SolveTask,

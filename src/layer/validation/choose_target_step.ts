@@ -1,7 +1,7 @@
 /**
- * Chooses the size of the step towards a target by the validation target (`target_step=auto`). Each size is tried with the pass of
- * SparseGPT on a sample of the rows. The one whose pruned weights have the smallest error against the validation target is chosen. A step
- * of 0 is among them, so a target that does not hold for other inputs is not used.
+ * Chooses the size of the step towards a target by the validation target (`target_step=auto`). Each size is tried with
+ * the pass of SparseGPT on a sample of the rows. The one whose pruned weights have the smallest error against the
+ * validation target is chosen. A step of 0 is among them, so a target that does not hold for other inputs is not used.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -16,8 +16,8 @@ import { ValidationLoss } from "../solvers/validation_loss.ts";
 import { TargetStep } from "../target_step.ts";
 
 /**
- * The sizes α that are tried. A whole step is not among them. It has the smallest loss in most layers, but whole models were worse with it
- * than with ½, because several layers then make up for the same error.
+ * The sizes α that are tried. A whole step is not among them. It has the smallest loss in most layers, but whole models
+ * were worse with it than with ½, because several layers then make up for the same error.
  */
 const SIZES = [0, 0.25, 0.5];
 
@@ -27,7 +27,8 @@ type TargetTrialOperands = Required<
 >;
 
 /**
- * Returns the size α of the step after which the pass has the smallest validation loss. Of equal losses, it is the smallest size.
+ * Returns the size α of the step after which the pass has the smallest validation loss. Of equal losses, it is the
+ * smallest size.
  * @param operands they are not changed, except for the undefined lower triangles of diagonal tiles
  * @param factor the factor of the solve, which is only read
  * @throws the errors of `TargetStep.take`, `ValidationLoss.open` and `solveSparseGpt`

@@ -1,6 +1,7 @@
 /**
- * Writes the model card of a pruned model, which is the file `README.md` of its folder. Hugging Face's hub shows it as the page of the
- * model, and reads the metadata at its start. The card has no times, so the same run always has the same card.
+ * Writes the model card of a pruned model, which is the file `README.md` of its folder. Hugging Face's hub shows it as
+ * the page of the model, and reads the metadata at its start. The card has no times, so the same run always has the
+ * same card.
  */
 
 import { printableLine } from "../../base/texts.ts";
@@ -91,7 +92,7 @@ function layerRows({ layers }: RunReport): string[][] {
   ]);
 }
 
-/** A sentence about the errors of the outputs of blocks on windows that were not fitted. Empty if they were not measured. */
+/** A sentence about the errors of the outputs of blocks on held-out windows. Empty if they were not measured. */
 function blockErrors({ blocks = [] }: RunReport): string {
   const errors = blocks.flatMap(({ error }) => error ?? []);
   if (errors.length === 0) return "";
@@ -123,7 +124,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), line(head.map(() => "---")), ...rows.map((row) => line(row.map(escaped)))].join("\n");
 }
 
-/** Returns a text in one line in which no character has a meaning in Markdown or HTML. It must not stand at the start of a line. */
+/** Returns a text in one line without meaning in Markdown or HTML. It must begin with a letter if it begins a line. */
 function escaped(text: string): string {
   return printableLine(text).replace(/[\\`*_{}[\]<>#|!&~@$]|:(?=\/)/g, "\\$&");
 }

@@ -1,6 +1,6 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/** The settings and the environment of a run, as pairs of a name and a value. They are all that is needed to repeat the run. */
+/** The settings and the environment of a run as pairs of a name and a value, and the command that repeats the run. */
 
 import type { RunReport } from "./run_report.ts";
 import { keptTargets, parameterPairs } from "./summary.ts";
@@ -36,7 +36,7 @@ export function RunDetails({ run }: { run: RunReport }) {
   );
 }
 
-/** The command line that repeats the run. Empty if another program than the command line has pruned the model. */
+/** The command line that repeats the run. Empty if another program has pruned the model. */
 export function RepeatCommand({ command }: Pick<RunReport, "command">) {
   return command !== undefined && (
     <div class="command">

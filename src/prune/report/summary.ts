@@ -21,8 +21,8 @@ export function layersWithFewTokens<L extends Pick<LayerRun, "tokens" | "cols">>
 }
 
 /**
- * The name of a layer within its block, such as `fc1` or `self_attn.q_proj`. Layers of the same kind have the same name. The experts of a
- * block are of one kind, such as `mlp.experts.*.up_proj`.
+ * The name of a layer within its block, such as `fc1` or `self_attn.q_proj`. Layers of the same kind have the same
+ * name. The experts of a block are of one kind, such as `mlp.experts.*.up_proj`.
  */
 export function layerKind({ name, block }: LayerRun): string {
   const afterBlock = name.split(`.${block}.`).slice(1).join(`.${block}.`) || name;

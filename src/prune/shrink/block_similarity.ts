@@ -1,6 +1,6 @@
 /**
- * Finds the blocks of a model that change the hidden states least (ShortGPT, arXiv 2403.03853). The similarity of a block is the mean over
- * all tokens of the cosine between its input and its output.
+ * Finds the blocks of a model that change the hidden states least (ShortGPT, arXiv 2403.03853). The similarity of a
+ * block is the mean over all tokens of the cosine between its input and its output.
  */
 
 import type { Backend } from "../../device/backend.ts";

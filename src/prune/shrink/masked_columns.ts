@@ -1,6 +1,6 @@
 /**
- * Wraps a source of layers that lose columns. The wrapped source receives each weight with its removed columns, which are 0, because the
- * layers before it still have their outputs while the model is calibrated.
+ * Wraps a source of layers that lose columns. The source receives each weight in its old shape, with 0 in the removed
+ * columns, because the layers that compute its inputs are not smaller yet while the model is calibrated.
  */
 
 import type { LayerGroup } from "../../client/model_source.ts";

@@ -1,7 +1,8 @@
 /**
- * Makes a model smaller: drops whole blocks, and removes neurons of the feed-forward networks. The layer that reads the neurons of a block
- * decides which ones go, and is compensated for them (`layer/solvers/obc_columns.ts`). Blocks are processed one after another, as by
- * `pruneModel`, so each is calibrated with the outputs of the smaller blocks before it. The result is an ordinary checkpoint of its family.
+ * Makes a model smaller: drops whole blocks, and removes neurons of the feed-forward networks. The neurons of a block
+ * are chosen by the error of the layer that reads them. Its other weights compensate for the removed ones
+ * (`layer/solvers/obc_columns.ts`). `pruneModel` calibrates each block with the outputs of the smaller blocks before
+ * it. The result is an ordinary checkpoint of its family.
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
@@ -61,13 +62,13 @@ export interface ShrinkResult {
   readonly plan: WritePlan;
 }
 
-/** Returns the layers that read neurons, one for each block, whose inputs the neurons are. @throws {ModelError} if the family cannot be shrunk */
+/** Returns the layer of each block whose inputs are the neurons. @throws {ModelError} if the family cannot be shrunk */
 export function neuronReaders({ config }: Pick<Checkpoint, "config">, spec: ModelSpec): SizedLayer[] {
   const { reader } = feedForwardNames(config);
   return linearLayers(spec).filter(({ linear }) => linear.name === reader);
 }
 
-/** Shrinks the model into the output folder. @throws the error that stopped the run. Nothing of the result remains then */
+/** Shrinks the model into the output folder. @throws the error that stopped the run, after all files are removed */
 export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Promise<ShrinkResult> {
   const { checkpoint, width, out, overwrite, reportFileNames: extraFiles } = job, { fs, signal } = services;
   const names = feedForwardNames(checkpoint.config);
@@ -115,7 +116,7 @@ async function chooseBlocks(
   return { similarities, dropped: mostSimilarBlocks(similarities, blocks) };
 }
 
-/** Returns the shapes of the tensors whose neurons are removed, by name. There are none without a width. */
+/** Returns the new shapes of the tensors that lose neurons, by name. There are none without a width. */
 function newShapes(spec: ModelSpec, names: FeedForwardNames, width?: number): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   if (width === undefined) return shapes;
@@ -128,7 +129,7 @@ function newShapes(spec: ModelSpec, names: FeedForwardNames, width?: number): Ma
   return shapes;
 }
 
-/** Returns the names of the weight and the bias of a layer, if its outputs are neurons. */
+/** Returns the names of the weight and the bias of a layer if its outputs are neurons, and otherwise none. */
 function tensorsOfWriter(
   { name, linear }: Pick<SizedLayer, "name" | "linear">,
   { writers }: FeedForwardNames,

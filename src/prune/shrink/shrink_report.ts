@@ -27,7 +27,7 @@ export interface ShrinkReport
   readonly calibration: RunReport["calibration"];
   /** The blocks of the dense model that were dropped. */
   readonly dropped_blocks: readonly number[];
-  /** The mean cosine between the input and the output of each block of the dense model. Absent if no block was dropped. */
+  /** The mean cosine between the input and the output of each dense block. Absent if no block was dropped. */
   readonly similarities?: readonly number[];
   /** The number of neurons in each block. Absent if none was removed. */
   readonly neurons?: Sizes;
@@ -51,7 +51,7 @@ export interface ShrinkFacts extends Pick<ShrinkReport, "options" | "perplexity"
   readonly seqlen: number;
   /** The number of held-out windows. */
   readonly heldOut: number;
-  /** The numbers of neurons before and after. */
+  /** The number of neurons of a block before, and after unless it keeps all. */
   readonly neurons: number;
   readonly width?: number;
 }

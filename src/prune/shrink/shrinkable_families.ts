@@ -1,4 +1,4 @@
-/** The families of models that can be shrunk: the names of their feed-forward layers, and the settings in config.json that follow. */
+/** The families of models that can be shrunk: their feed-forward layers, and their settings for the new sizes. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 
@@ -10,7 +10,7 @@ export interface FeedForwardNames {
   readonly setting: string;
   /** The layer that reads the neurons. */
   readonly reader: string;
-  /** The layers whose outputs the neurons are. */
+  /** The layers whose outputs are the neurons. */
   readonly writers: readonly string[];
 }
 

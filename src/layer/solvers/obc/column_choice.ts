@@ -1,7 +1,8 @@
 /**
- * Chooses the columns that a layer loses, one set of neighbours after another. Each time it takes the set whose removal adds the least to the
- * error, as ZipLM (arXiv 2302.04089) and SlimGPT (arXiv 2412.18110) do. G is the inverse of the damped statistics, and W are the weights
- * that compensate for the removals so far. The removal of the set S, of g columns, adds
+ * Chooses the columns that a layer loses, one set of neighbours after another. Each time it takes the set whose removal
+ * adds the least to the error, as ZipLM (arXiv 2302.04089) and SlimGPT (arXiv 2412.18110) do. G is the inverse of the
+ * damped statistics, and W are the weights that compensate for the removals so far. The removal of the set S, of g
+ * columns, adds
  *
  *     ΔE(S) = tr(W_S·(G_SS)⁻¹·W_Sᵀ) = tr((G_SS)⁻¹·A_SS)        with A = Wᵀ·W
  *
@@ -9,9 +10,10 @@
  *
  *     G ← G − G_S,:ᵀ·c          A ← A − cᵀ·u − uᵀ·c
  *
- * so the weights themselves are not needed. The scores need only the blocks of G and A on the diagonal, which the host keeps in f64. The
- * device changes the whole matrices after every {@link MAX_PENDING_COLUMNS} removed columns, by products. Until then, the host subtracts the changes
- * from the rows that it reads. To remove k of n columns takes 3·k·n² multiplications on the device, and about k·n·(100 + 3·g) on the host.
+ * so the weights themselves are not needed. The scores need only the blocks of G and A on the diagonal, which the host
+ * keeps in f64. The device changes the whole matrices by products, after every {@link MAX_PENDING_COLUMNS} removed
+ * columns. Until then, the host subtracts the changes from the rows that it reads. To remove k of n columns takes
+ * 3·k·n² multiplications on the device, and about k·n·(100 + 3·g) on the host.
  */
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
@@ -50,7 +52,7 @@ export async function chooseColumns(
     for (let column = start; column < start + group; column++) removed.push(column);
     if (removed.length === count) break;
     const lower = choleskyOf(g.block(set), group);
-    if (!lower) continue; // Only sets that count as infinite are left, which change nothing that could be trusted.
+    if (!lower) continue; // All remaining scores are infinite, and no change by such a set could be trusted.
     const rowsOfG = await g.rows(set), rowsOfA = await a.rows(set), c = rowsOfG.map((row) => row.slice());
     solveLower(lower, c);
     const u = rowsOfA.map((row, i) => {
@@ -80,8 +82,8 @@ function cheapestSet(
 }
 
 /**
- * Returns tr(G⁻¹·A). A block of G that the rounding of f32 has made indefinite belongs to inputs that are far larger than all others, so its
- * trace counts as infinite.
+ * Returns tr(G⁻¹·A), or infinity if the rounding of f32 has made the block G indefinite. The inputs of such a block are
+ * far larger than all others, so they are removed last.
  */
 function traceOfQuotient(g: Float64Array, a: Float64Array, order: number): number {
   if (order === 1) return g[0] > 0 ? a[0] / g[0] : Infinity;

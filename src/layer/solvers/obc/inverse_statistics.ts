@@ -1,8 +1,9 @@
 /**
- * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS and the removal of columns need explicitly. It is computed on the device in f32 from the
- * reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could compute it more accurately, but that would take n³ operations on the main thread,
- * and a server could not respond during them. The accuracy would not help either, because the removals that use the inverse are computed in
- * f32. Dead inputs and retries with more damping are handled by `factor`.
+ * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS and the removal of columns need
+ * explicitly. It is computed on the device in f32 from the reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could
+ * compute it more accurately, but that would take n³ operations on the main thread, and a server could not respond
+ * meanwhile. The accuracy would not help either, because the removals that use the inverse are computed in f32.
+ * `factor` handles dead inputs and retries with more damping.
  */
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
@@ -32,8 +33,8 @@ export interface InverseStatistics {
  * Inverts damped statistics. The values of `hessian` are not modified.
  * @param hessian H, (n, n) f32 upper storage, undamped
  * @param damping λ of the first attempt
- * @param tiles the tile edge of the inverse, and the block size of the factor, which divides it. @default tiles of 4096, so that the
- *   inverse is one tile if n is at most 4096
+ * @param tiles the tile edge of the inverse, and the block size of the factor, which divides it. @default tiles of
+ *   4096, so that the inverse is one tile if n is at most 4096
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {NotPositiveDefiniteError} if no damping makes H positive definite
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory

@@ -1,6 +1,6 @@
 /**
- * Runs the kernel `remove_weights` on all rows of a matrix, one batch of rows at a time. Each row of a batch needs memory for its vectors
- * v_i (`device/kernels/remove_weights.ts`), and this memory limits the size of a batch.
+ * Runs the kernel `remove_weights` on all rows of a matrix, one batch of rows at a time. Each row of a batch needs
+ * memory for its vectors v_i (`device/kernels/remove_weights.ts`), and this memory limits the size of a batch.
  */
 
 import type { Backend } from "../../../device/backend.ts";
@@ -34,8 +34,8 @@ export interface RemovedBatch {
 }
 
 /**
- * Removes limits[r] weights from each row r of `weight`. The matrix `weight` is not changed. With equal operands, the traces are equal bit
- * for bit as far as they go, even if the limits differ.
+ * Removes limits[r] weights from each row r of `weight`. The matrix `weight` is not changed. With equal operands, the
+ * traces are equal bit for bit as far as they go, even if the limits differ.
  * @param limits (rows) u32, each at most the number of weights that the row may lose
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
@@ -114,8 +114,8 @@ function initialStates(
 }
 
 /**
- * Splits `depth` steps into dispatches. Each dispatch has fewer loop iterations than a software adapter allows. This also keeps a dispatch
- * far shorter than the time after which a driver resets the GPU.
+ * Splits `depth` steps into dispatches. Each dispatch has fewer loop iterations than a software adapter allows. This
+ * also keeps a dispatch far shorter than the time after which a driver resets the GPU.
  */
 function* splitSteps(depth: number, ld: number): Generator<IndexRange> {
   let start = 0, iterations = 0, skipped = 0;
@@ -134,24 +134,24 @@ function* splitSteps(depth: number, ld: number): Generator<IndexRange> {
 }
 
 /**
- * The largest number of columns. The kernel `remove_weights` keeps one number per removed weight of a row in workgroup memory, and some
- * adapters have only 16 KiB of it.
+ * The largest number of columns. The kernel `remove_weights` keeps one number per removed weight of a row in workgroup
+ * memory, and some adapters have only 16 KiB of it.
  */
 export const MAX_OBC_COLUMNS = 3072;
 
 /**
- * The largest value of rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about 0.6·rows·cols³ pairs of
- * numbers, so a layer of this size takes more than an hour on two CPU cores.
+ * The largest value of rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about
+ * 0.6·rows·cols³ pairs of numbers, so a layer of this size takes more than an hour on two CPU cores.
  */
 const MAX_OBC_WORK = 2 ** 45;
 
 /**
- * The largest size of the vectors of a batch of rows, in bytes. With this limit, a batch of a layer with 2048 columns has 64 rows, which
- * occupy half of the processors of a large GPU.
+ * The largest size of the vectors of a batch of rows, in bytes. With this limit, a batch of a layer with 2048 columns
+ * has 64 rows, which occupy half of the processors of a large GPU.
  */
 export const MAX_OBC_BATCH_BYTES = 2 ** 30;
 
-/** Checks that `obc` can solve a layer of (rows, cols). @throws {LayerSizeError} naming the limit, and the method to use instead */
+/** Checks that `obc` can solve the layer. @throws {LayerSizeError} naming the limit, and the method to use instead */
 export function checkObcSize(rows: number, cols: number): void {
   if (cols > MAX_OBC_COLUMNS) {
     throw new LayerSizeError(
@@ -178,9 +178,9 @@ export interface LossTraces {
 }
 
 /**
- * Returns the number of removals of each row, (rows) u32. The function starts with `least`. It then repeatedly gives one more removal to
- * the row whose next removal has the smallest loss, until there are `total` removals in all. Among rows with equal losses, the first row is
- * chosen.
+ * Returns the number of removals of each row, (rows) u32. The function starts with `least`. It then repeatedly gives
+ * one more removal to the row whose next removal has the smallest loss, until there are `total` removals in all. Among
+ * rows with equal losses, the first row is chosen.
  * @param least (rows) u32: the removals that each row needs in any case
  * @param total at least the sum of `least`, and at most rows·length
  */
