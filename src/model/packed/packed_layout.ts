@@ -9,7 +9,7 @@ import type { SymmetricCodes, SymmetricGrid, WeightShape } from "./exact_codes.t
 /** A weight and its place in the network. */
 export interface PackedWeight extends WeightShape {
   readonly dtype: FloatDtype;
-  /** The name of the layer in the checkpoint, which is that of the weight without `.weight`. */
+  /** The name of the weight without `.weight`. */
   readonly stem: string;
   /** The name of the layer's module in the network. */
   readonly module: string;
