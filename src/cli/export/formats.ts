@@ -28,6 +28,7 @@ export const FORMATS = {
       symmetric: [true],
       format: [PACK_QUANTIZED],
     },
+    roundsAll: true,
     check: ({ checkpoint, model }) => void packedWeights(checkpoint.folder, model, GPTQ),
     howToRun: (path) =>
       `load it in Python: from gptqmodel import GPTQModel; model = GPTQModel.load(${JSON.stringify(path)})`,

@@ -31,6 +31,8 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
 
 function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
+  // pack-quantized has no codes of 5 bits, and no scales with two levels.
+  const isPacked = !hasLevels && PACKED_BITS.includes(bits);
   return {
     path: "model.gguf",
     options: {
@@ -38,9 +40,9 @@ function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
       groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
       symmetric: [!hasLevels || format.symmetric],
       ...hasLevels && { scaleBits: [String(format.scaleBits)] },
-      // pack-quantized has no codes of 5 bits, and no scales with two levels.
-      format: [!hasLevels && PACKED_BITS.includes(bits) ? PACK_QUANTIZED : "dense"],
+      format: [isPacked ? PACK_QUANTIZED : "dense"],
     },
+    roundsAll: !isPacked, // a dense layer beside packed ones becomes F16
     queryOf: (query, cols) =>
       hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
     check: async (opened, fs) => void await describeModel(opened, fs),

@@ -70,15 +70,15 @@ export function modelForRuntime(runtime: FormatName, opened: ModelFolder): Model
 
 /**
  * Fits the parameters of each layer to the length of its rows.
- * @throws {UsageError} if the run writes dense weights and skips a layer, because the skipped weights are on no grid
+ * @throws {UsageError} if the format has no place for dense layers, but a layer is skipped
  */
 export function choiceForRuntime(
   runtime: FormatName,
   choice: LayerChoice,
   layers: readonly SizedLayer[],
 ): LayerChoice {
-  const { queryOf = (query) => query, options } = targetOf(runtime);
-  if (options.format[0] === DENSE && choice.skipped.length > 0) {
+  const { queryOf = (query) => query, roundsAll } = targetOf(runtime);
+  if (roundsAll && choice.skipped.length > 0) {
     throw new UsageError(
       `option --for ${runtime}: rounds all linear layers, but ${choice.skipped[0]} is skipped`,
     );
