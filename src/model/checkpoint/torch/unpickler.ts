@@ -24,7 +24,7 @@ const MAX_STEPS = 1 << 20;
 /** The largest number of values on the stack. torch.save adds at most 1000 pairs to a dictionary at a time. */
 const MAX_STACK = 1 << 14;
 
-/** The most levels of nested tuples. A state dict has three. Without a limit, one opcode per level would fill memory. */
+/** The most levels of nested tuples. A state dict has three. Otherwise one opcode per level would fill memory. */
 const MAX_TUPLE_DEPTH = 16;
 
 const NEWEST_PROTOCOL = 5;
