@@ -1,8 +1,9 @@
 /**
- * Measures the perplexity of models with fewer neurons in their feed-forward networks: by `pare shrink`, by the norms of the columns
- * (magnitude), and by the score and the bias of FLAP (An et al., arXiv 2312.11983). All three remove the same number of neurons from each
- * block. Pare holds an eighth of the calibration windows out, as `pare shrink` does, and FLAP fits all of them. Each block of FLAP is
- * measured with the outputs of the smaller blocks before it, as each of Pare's is.
+ * Measures the perplexity of models with fewer neurons in their feed-forward networks: by `pare shrink`, by the norms
+ * of the columns (magnitude), and by the score and the bias of FLAP (An et al., arXiv 2312.11983). All three remove the
+ * same number of neurons from each block. Pare holds an eighth of the calibration windows out, as `pare shrink` does,
+ * and FLAP fits all of them. Each block of FLAP is measured with the outputs of the smaller blocks before it, as each
+ * of Pare's is.
  */
 
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
@@ -126,8 +127,8 @@ async function pruneByMagnitude({ checkpoint, model }: ModelFolder, count: numbe
 }
 
 /**
- * Removes the neurons j with the smallest var(x_j)·‖W_:,j‖² (the score WIFV), and adds W_:,j·mean(x_j) of the removed ones to the bias of
- * the layer. A model without biases gets some.
+ * Removes the neurons j with the smallest var(x_j)·‖W_:,j‖² (the score WIFV), and adds W_:,j·mean(x_j) of the removed
+ * ones to the bias of the layer. A model without biases gets some.
  */
 async function pruneByFlap(
   { checkpoint, model: dense }: ModelFolder,

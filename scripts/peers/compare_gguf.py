@@ -4,10 +4,10 @@ The program reads one request per line of standard input, which is a JSON object
 
     {"file": FILE, "folder": FOLDER, "round": WHETHER}
 
-The names of the tensors, the order of their rows and the values of packed weights are computed here, with no code of Pare. The
-weights of all experts of a layer are one tensor. A tensor in Q4_0 or Q5_0 must dequantise to exactly the weights of the
-checkpoint, and with "round" it must have the bytes that `gguf.quants.quantize` makes of them. The same holds for Q8_0, except
-that the table of tokens and the head are always rounded. It answers each request with one line:
+The names of the tensors, the order of their rows and the values of packed weights are computed here, with no code of
+Pare. The weights of all experts of a layer are one tensor. A quantised tensor must dequantise to exactly the weights
+of the checkpoint. With "round", it must have the bytes that `gguf.quants.quantize` makes of them, as the table of
+tokens and the head must in any case. The program answers each request with one line:
 
     {"tensors": {NAME: {"type": TYPE, "differences": the number of different weights, or of different bytes}},
      "missing": [NAMES of the checkpoint that have no tensor in the file],

@@ -1,7 +1,7 @@
 /**
- * Makes a virtual environment of Python, or completes one that exists. The argument is the name of the
- * environment, one of those in `venv.ts`. The default is `readers`. The variable PARE_PYTHON is the path
- * of the Python program that makes the environment. Its default is `python3`. With the argument `llama-cpp`, npm installs llama.cpp.
+ * Makes a virtual environment of Python, or completes one that exists. The argument is the name of the environment, one
+ * of those in `venv.ts`. The default is `readers`. The variable PARE_PYTHON is the path of the Python program that
+ * makes the environment. Its default is `python3`. With the argument `llama-cpp`, npm installs llama.cpp.
  */
 
 import { INSTALL_LLAMA_CPP } from "./llama_cpp.ts";
@@ -14,7 +14,7 @@ if (name === "llama-cpp") {
 }
 if (!Object.hasOwn(VENVS, name)) {
   console.error(
-    `peers:venv ${name}: the environment must be ${[...Object.keys(VENVS), "llama-cpp"].join(" or ")}`,
+    `venv ${name}: the environment must be ${[...Object.keys(VENVS), "llama-cpp"].join(" or ")}`,
   );
   Deno.exit(2);
 }

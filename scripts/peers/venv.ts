@@ -16,10 +16,11 @@ export interface Venv {
 }
 
 /**
- * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes, and `onnx` is the same environment with the
- * model builder of onnxruntime-genai. `gptqmodel` has the library that reads the layout `gptq`. `llm-compressor` has the
- * program with that name, which a bench compares with Pare. It needs older versions of the libraries. `schemathesis` has the
- * program with that name, which attacks the servers with requests that it generates from their OpenAPI documents.
+ * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes, and `onnx` is the
+ * same environment with the model builder of onnxruntime-genai. `gptqmodel` has the library that reads the layout
+ * `gptq`. `llm-compressor` has the program with that name, which a bench compares with Pare. It needs older versions of
+ * the libraries. `schemathesis` has the program with that name, which attacks the servers with requests that it
+ * generates from their OpenAPI documents.
  */
 export const VENVS = {
   "readers": declareVenv("peers", {
@@ -53,7 +54,7 @@ export const VENVS = {
 const FIND_MISSING =
   "import importlib.util as u, sys; print(*(m for m in sys.argv[1:] if not u.find_spec(m)))";
 
-/** Returns the reason why an environment cannot be used. Returns undefined if the environment exists and its libraries are installed. */
+/** Returns the reason why an environment cannot be used, or undefined if its libraries are installed. */
 export async function peersSkipReason(venv: Venv = VENVS.readers): Promise<string | undefined> {
   const args = ["-c", FIND_MISSING, ...venv.modules];
   let output: Deno.CommandOutput;

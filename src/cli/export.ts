@@ -1,4 +1,4 @@
-/** `pare export MODEL --format FORMAT --out PATH` writes a model in a format of other programs. The codes of a quantised model stay as they are. */
+/** `pare export MODEL --format FORMAT --out PATH` writes a model in a format of other programs, and keeps its codes. */
 
 import { basename } from "node:path";
 import { Command, Option } from "commander";

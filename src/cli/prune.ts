@@ -1,7 +1,7 @@
 /**
- * `pare prune MODEL --out FOLDER` prunes the linear layers of a model and writes the pruned checkpoint with a report. The model is
- * calibrated in this process. Its layers are solved in this process or on servers. If the command is stopped or killed, the same
- * command continues the run. If the run is finished, the same command has nothing to do.
+ * `pare prune MODEL --out FOLDER` prunes the linear layers of a model and writes the pruned checkpoint with a report.
+ * The model is calibrated in this process. Its layers are solved in this process or on servers. If the command is
+ * stopped or killed, the same command continues the run. If the run is finished, the same command prunes nothing.
  */
 
 import { basename } from "node:path";
@@ -9,6 +9,7 @@ import type { Command } from "commander";
 import { ModelError } from "../base/files/file_error.ts";
 import { PACK_QUANTIZED } from "../model/checkpoint/quantized/config.ts";
 import { describeModel } from "../model/gguf/write_gguf.ts";
+import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
@@ -96,7 +97,10 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   checkReconstruct(options);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
-  if (imatrix !== undefined) await describeModel(stored, fs);
+  if (imatrix !== undefined) {
+    await describeModel(stored, fs);
+    checkImatrixModel(stored);
+  }
   const calibrationTexts = { ...options, calibration: texts.calibration, seqlen };
   const openDevice = async (recorded?: string) =>
     cleanup.adopt(
@@ -122,7 +126,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   }
   if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
-  // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
+  // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const backend = await openDevice(recorded);
@@ -162,7 +166,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   }
 }
 
-/** Checks that the weights of the checkpoint are dense, because the pruned copy has the same layout as the checkpoint. */
+/** @throws {ModelError} if the weights of the checkpoint are quantised */
 function requireDense({ checkpoint, model }: ModelFolder): void {
   if (model.weights === checkpoint) return;
   throw new ModelError(

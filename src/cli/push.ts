@@ -21,7 +21,6 @@ interface PushCommandOptions extends CommonOptions {
   readonly dryRun?: boolean;
 }
 
-/** A file that is uploaded. */
 interface PushedFile {
   readonly name: string;
   readonly bytes: number;
@@ -67,7 +66,7 @@ async function push(
   }
   const progress = output.progress("pushing");
   try {
-    const { pushFolder } = await import("../model/hub/push_folder.ts"); // other commands do not need the client of the hub
+    const { pushFolder } = await import("../model/hub/push_folder.ts"); // only an upload needs the client of the hub
     const { oid, url } = await pushFolder({
       ...hubOptions(variables, output, signal),
       ...{ accessToken, repo, isPrivate: options.private },
@@ -83,7 +82,7 @@ async function push(
 }
 
 /**
- * Returns the files of a complete checkpoint. Files that begin with a dot are left out.
+ * Lists the files of a complete checkpoint. Files whose names begin with a dot are left out.
  * @throws {ModelError} if the folder has an unfinished run, or if a file of the checkpoint is missing
  */
 async function filesOf(folder: string): Promise<PushedFile[]> {

@@ -1,7 +1,7 @@
 /**
- * `pare shrink MODEL --out FOLDER` removes neurons of the feed-forward networks and whole blocks, and writes a smaller checkpoint of the same
- * family, which every program loads as any other model. The model is calibrated and the layers are solved in this process. A command that is
- * stopped starts anew.
+ * `pare shrink MODEL --out FOLDER` removes neurons of the feed-forward networks and whole blocks, and writes a smaller
+ * checkpoint of the same family. The model is calibrated and the layers are solved in this process. A command that was
+ * stopped starts over.
  */
 
 import { basename } from "node:path";
@@ -202,7 +202,7 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
 
 /**
  * Returns the number of neurons that remain, or undefined if none is removed.
- * @throws {UsageError} if `--ffn` removes none because of `--multiple`
+ * @throws {UsageError} if rounding to a multiple of `--multiple` lets no neuron be removed
  */
 function keptWidth(neurons: number, { ffn, multiple }: ShrinkOptions): number | undefined {
   if (ffn === 0) return undefined;

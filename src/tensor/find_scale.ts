@@ -10,7 +10,7 @@ export function findScale(weights: Float32Array, integers: Int8Array, bits: numb
   const extreme = largest(weights), limit = 2 ** (bits - 1);
   if (extreme === 0) {
     integers.fill(0);
-    return 0;
+    return weights.includes(NaN) ? undefined : 0;
   }
   for (let multiple = 1; multiple <= limit; multiple++) {
     for (const scale of [extreme / -multiple, extreme / multiple]) {

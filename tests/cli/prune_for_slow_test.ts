@@ -148,6 +148,10 @@ describe("pare prune --for gptq", () => {
     };
     await refused(args.with(-3, "3"), /option --bits 3: --for gptq sets it to 4 or 8/);
     await refused(args.with(-1, "48"), /option --group-size 48: --for gptq sets it to 32 or 64 or 128/);
+    await refused(
+      [...args, "--skip", "*.0.*"],
+      /option --for gptq: rounds all linear layers, but \S+ is skipped/,
+    );
     const taken = `${folder}/taken`;
     await Deno.mkdir(`${taken}/gptq`, { recursive: true });
     await Deno.writeTextFile(`${taken}/gptq/mine`, "");

@@ -1,6 +1,6 @@
 /**
- * Tests that `pare prune --for` writes the K types of GGUF exactly: the library gguf reads the weights of the checkpoint from the file, and
- * llama.cpp computes nearly the likelihood that transformers computes with these weights.
+ * Tests that `pare prune --for` writes the K types of GGUF exactly: the library gguf reads the weights of the
+ * checkpoint from the file, and llama.cpp computes nearly the likelihood that transformers computes with these weights.
  */
 
 import { after, before, it } from "@std/testing/bdd";
@@ -17,7 +17,7 @@ import { describePeers, type Peers } from "./describe_peers.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../scripts/peers/llama_cpp.mjs", import.meta.url));
 
-/** A trained model. The rows of down_proj are two super-blocks, and those of the other layers are no whole super-blocks. */
+/** A trained model. The rows of down_proj are two super-blocks, and the other layers have no whole ones. */
 const MODEL = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
 
 /** The types with those of the layers whose rows are no whole super-blocks. */

@@ -1,6 +1,7 @@
 /**
- * Tests that the library gguf reads from the files of `pare export` exactly the weights of the checkpoint, and that llama.cpp computes the
- * logits that transformers computes. `deno task venv` and `deno task venv llama-cpp` install them.
+ * Tests that the library gguf reads from the files of `pare export` exactly the weights of the checkpoint, and that
+ * llama.cpp computes the logits that transformers computes. `deno task venv` and `deno task venv llama-cpp` install
+ * them.
  */
 
 import { after, before, it } from "@std/testing/bdd";

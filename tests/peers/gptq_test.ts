@@ -1,6 +1,6 @@
 /**
- * Tests that GPTQModel loads the folders of `pare export --format gptq` with exactly the weights of the checkpoint, and that ONNX Runtime
- * generates the tokens of transformers from the models that `pare_llm.export_onnx` makes of them.
+ * Tests that GPTQModel loads the folders of `pare export --format gptq` with exactly the weights of the checkpoint, and
+ * that ONNX Runtime generates the tokens of transformers from the models that `pare_llm.export_onnx` makes of them.
  */
 
 import { it } from "@std/testing/bdd";

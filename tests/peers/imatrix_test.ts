@@ -1,4 +1,4 @@
-/** Tests `pare prune --imatrix` with the library gguf, and its sums with the inputs of layers that transformers computes. */
+/** Tests that the library gguf reads the file of `pare prune --imatrix`, with the sums that transformers computes. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

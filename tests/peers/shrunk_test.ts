@@ -1,4 +1,4 @@
-/** Tests that transformers loads shrunk checkpoints, and computes the logits of the dense model whose removed neurons are masked. */
+/** Tests that transformers loads shrunk checkpoints with the logits of the dense model with masked neurons. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";

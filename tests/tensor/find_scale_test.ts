@@ -31,6 +31,7 @@ describe("findScale()", () => {
     const integers = new Int8Array(3);
     assert.equal(findScale(Float32Array.of(1, 2.5, 7.25), integers, 4), undefined);
     assert.equal(findScale(Float32Array.of(NaN, 1, 2), integers, 4), undefined);
+    assert.equal(findScale(Float32Array.of(0, NaN, 0), integers, 4), undefined);
     const scale = Math.fround(1 / 3);
     assert.equal(findScale(Float32Array.of(scale, -8 * scale, 5 * scale), integers, 4), undefined);
   });

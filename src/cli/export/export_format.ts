@@ -5,14 +5,14 @@ import type { ModelFolder } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 
 export interface ExportFormat {
-  /** What `--out` of `pare export` names. */
+  /** Whether `--out` of `pare export` names a file or a folder. */
   readonly output: "file" | "folder";
   /**
-   * Writes a model to `out`. If it fails, what was there before is unchanged.
+   * Writes a model to `out`. If it fails, an existing file or checkpoint at `out` is unchanged.
    * @throws {ModelError} if the format has no place for a tensor, or if a layer does not fit it and `round` is not set
    */
   write(opened: ModelFolder, out: string, options: WriteOptions): Promise<WriteResult>;
-  /** How `pare prune --for` makes a model that fits the format. Absent if the values of `--for` do not include the format. */
+  /** Settings for `pare prune --for`. Absent if the format is no value of `--for`. */
   readonly target?: FormatTarget;
 }
 
@@ -28,19 +28,25 @@ export interface WriteOptions {
 export interface WriteResult {
   /** The members of the result of `--json`. */
   readonly facts: Readonly<Record<string, unknown>>;
-  /** The same result as lines for people. */
+  /** The lines that are printed without `--json`. */
   readonly lines: readonly string[];
 }
 
+/** How `pare prune --for` makes a model that fits the format. */
 export interface FormatTarget {
   /** The path of the output in the folder of the run. */
   readonly path: string;
-  /** The values that options of `pare prune` may have, by option. The first one is set if the option is not given. */
+  /** The allowed values of options of `pare prune`, by option. The first value is the default. */
   readonly options: Readonly<Record<string, readonly (string | boolean)[]>>;
-  /** Returns the parameters of a layer with `cols` columns. By default all layers have the parameters of the run. */
+  /** Whether the run must round all linear layers, because the format has no place for a dense one. */
+  readonly roundsAll: boolean;
+  /** Changes the parameters of a layer with `cols` columns. Absent if the format needs no changes. */
   queryOf?(query: LayerQuery, cols: number): LayerQuery;
-  /** Checks before the run that the model can be written. @throws {ModelError} if it cannot */
+  /**
+   * Checks, before the run, parts of the model that the run does not change.
+   * @throws {ModelError} if it cannot be written
+   */
   check(opened: ModelFolder, fs: FileSystem): void | Promise<void>;
-  /** Returns the line that says how the output at `path` is run. */
+  /** Returns the line that says how to run the output at `path`. */
   howToRun(path: string): string;
 }

@@ -1,6 +1,6 @@
 /**
- * The table of the formats of other programs. The values of `pare export --format` and of `pare prune --for` follow from it. To add a format,
- * add an entry. A type of tensors in GGUF files is an entry of `TENSOR_TYPES`.
+ * The table of the formats of other programs, from which the values of `pare export --format` and of `pare prune --for`
+ * follow. To add a format, add an entry here, or for a type of tensors in GGUF files to `TENSOR_TYPES`.
  */
 
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
@@ -28,6 +28,7 @@ export const FORMATS = {
       symmetric: [true],
       format: [PACK_QUANTIZED],
     },
+    roundsAll: true,
     check: ({ checkpoint, model }) => void packedWeights(checkpoint.folder, model, GPTQ),
     howToRun: (path) =>
       `load it in Python: from gptqmodel import GPTQModel; model = GPTQModel.load(${JSON.stringify(path)})`,

@@ -17,10 +17,6 @@ import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { ExportFormat, FormatTarget } from "./export_format.ts";
 
-/** The file in the output folder of a run. */
-const GGUF_FILE = "model.gguf";
-
-/** Returns the format of files in which the linear layers have a type. */
 export function ggufFormat(type: TensorTypeName): ExportFormat {
   const { format } = TENSOR_TYPES[type];
   return {
@@ -33,18 +29,20 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
   };
 }
 
-/** The format `pack-quantized` has no codes of 5 bits, and no scales with two levels, so the run keeps dense weights. */
 function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
+  // pack-quantized has no codes of 5 bits, and no scales with two levels.
+  const isPacked = !hasLevels && PACKED_BITS.includes(bits);
   return {
-    path: GGUF_FILE,
+    path: "model.gguf",
     options: {
       bits: [String(bits)],
       groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
       symmetric: [!hasLevels || format.symmetric],
       ...hasLevels && { scaleBits: [String(format.scaleBits)] },
-      format: [!hasLevels && PACKED_BITS.includes(bits) ? PACK_QUANTIZED : "dense"],
+      format: [isPacked ? PACK_QUANTIZED : "dense"],
     },
+    roundsAll: !isPacked, // a dense layer beside packed ones becomes F16
     queryOf: (query, cols) =>
       hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
     check: async (opened, fs) => void await describeModel(opened, fs),

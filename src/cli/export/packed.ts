@@ -1,4 +1,4 @@
-/** The formats that are folders of a checkpoint with codes. */
+/** The formats that are folders of a checkpoint whose layers are codes. */
 
 import { writePacked } from "../../model/packed/write_packed.ts";
 import type { PackedLayout } from "../../model/packed/packed_layout.ts";
@@ -15,7 +15,6 @@ import {
 } from "../files/run_report_files.ts";
 import type { ExportFormat, FormatTarget } from "./export_format.ts";
 
-/** Returns the format of folders in a layout. */
 export function packedFormat(
   layout: PackedLayout,
   target?: FormatTarget,

@@ -1,4 +1,4 @@
-/** Reads the report that `pare prune` wrote into a checkpoint folder, and writes its files, also when the weights are unpacked. */
+/** Reads the report in a pruned folder, and renders the files of the report for an unpacked or exported copy. */
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { repositoryOf } from "../../model/hub/reference.ts";
@@ -17,7 +17,7 @@ import { type RunReport, runReportSchema } from "../../prune/report/run_report.t
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
 
-/** The longest `pare.json` that is read. It has about 700 bytes per layer, and the largest mixtures of experts have 70,000 layers. */
+/** The longest `pare.json` that is read. It has about 700 bytes per layer, and the largest models 70,000 layers. */
 const MAX_REPORT_BYTES = 256 << 20;
 
 /** The longest model card that is read. Long cards have some 100 KB. */
@@ -26,8 +26,8 @@ const MAX_CARD_BYTES = 16 << 20;
 type Folder = Pick<Checkpoint, "folder" | "files">;
 
 /**
- * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none, or if it is that of `pare shrink`, which pruned no
- * weight of the result. @throws {ModelError} if it is malformed
+ * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none, or if `pare shrink` wrote it.
+ * @throws {ModelError} if it is malformed
  */
 export async function readRunReport({ folder, files }: Folder): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
@@ -39,7 +39,7 @@ export async function readRunReport({ folder, files }: Folder): Promise<RunRepor
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
 }
 
-/** Reads the model card in the folder of a checkpoint. Returns an empty text if there is none. @throws {ModelError} if it is longer than 16 MiB */
+/** Reads a model card. Returns an empty text if there is none. @throws {ModelError} if it is longer than 16 MiB */
 export async function readModelCard({ folder, files }: Folder): Promise<string> {
   if (!files.includes(MODEL_CARD_FILE)) return "";
   return new TextDecoder().decode(
@@ -48,8 +48,8 @@ export async function readModelCard({ folder, files }: Folder): Promise<string> 
 }
 
 /**
- * Returns the report, without its fingerprint, for a folder that another command made from the output of `pare prune`. Such a folder
- * does not count as a finished run, because it has other bytes.
+ * Returns the report for a copy of the output of `pare prune` that another command made. Without a fingerprint, the
+ * copy does not count as a finished run, because it has other bytes.
  */
 export function withoutFingerprint(run: RunReport | undefined): RunReport | undefined {
   return run && { ...run, fingerprint: undefined };
@@ -63,8 +63,8 @@ export interface StoredWeights {
 }
 
 /**
- * Returns the texts of `pare.json`, `report.html` and `README.md`, by file name. Returns an empty map if there is no report.
- * @param run the report, undefined if the checkpoint has none
+ * Returns the texts of `pare.json`, `report.html` and `README.md`, by file name. The map is empty if there is no
+ * report.
  * @param baseCard the model card of the model that was pruned
  */
 export async function runReportFiles(

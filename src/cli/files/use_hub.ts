@@ -1,6 +1,6 @@
 /**
- * Connects a command with the Hugging Face hub. The cache folder and the access token are set by the same environment variables as for
- * Hugging Face's own tools.
+ * Connects a command with the Hugging Face hub. The cache folder and the access token are set by the same environment
+ * variables as for Hugging Face's own tools.
  */
 
 import { type CacheFileSystem, cacheFolder } from "../../model/hub/cache.ts";
@@ -80,8 +80,8 @@ export const hubFiles: CacheFileSystem = {
 };
 
 /**
- * Creates a symbolic link, which is relative, so that the cache can be moved. Deno creates symbolic links only if the process may read and
- * write all files. Otherwise the file gets a second name (a hard link).
+ * Creates a symbolic link, which is relative, so that the cache can be moved. Deno creates symbolic links only if the
+ * process may read and write all files. Otherwise the file gets a second name (a hard link).
  */
 async function createLink(target: string, path: string): Promise<void> {
   try {

@@ -1,7 +1,7 @@
 /**
- * Describes as plain data what a command may read, write and connect to. Each value on the command line that names a file, a folder, a
- * model or a server has a role, and the role decides what the value grants. Deno compares real paths, so a value that is a symbolic link,
- * or lies below one, grants its real path as well.
+ * Describes as plain data what a command may read, write and connect to. Each value on the command line that names a
+ * file, a folder, a model or a server has a role, and the role decides what the value grants. Deno compares real paths,
+ * so a value that is a symbolic link, or lies below one, grants its real path as well.
  */
 
 import { basename, dirname, join, resolve } from "node:path";
@@ -77,8 +77,9 @@ const UPLOAD_HOSTS = [
 const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]?$/;
 
 /**
- * Matches a file that Kubernetes mounts from a Secret or a ConfigMap. `FOLDER/NAME` is a link to `FOLDER/..data/NAME`, and `..data` is a
- * link to a folder with a time as its name. When the contents change, Kubernetes replaces this folder.
+ * Matches a file that Kubernetes mounts from a Secret or a ConfigMap. `FOLDER/NAME` is a link to `FOLDER/..data/NAME`,
+ * and `..data` is a link to a folder with a time as its name. When the contents change, Kubernetes replaces this
+ * folder.
  */
 const MOUNTED = /^(.*)[\\/]\.\.\d{4}_[^\\/]+[\\/][^\\/]+$/;
 
@@ -147,7 +148,7 @@ export function union(accesses: readonly Grants[]): Required<Grants> {
   };
 }
 
-/** Returns `HOST:PORT` of each http or https URL in a comma-separated list. The port defaults to 443 or 80. Other texts grant nothing. */
+/** Returns `HOST:PORT` of each http or https URL in a comma-separated list. Other texts grant nothing. */
 export function hostOf(urls: string): string[] {
   return urls.split(",").filter((url) => URL.canParse(url)).map((url) => new URL(url)).flatMap((url) => {
     if (!/^https?:$/.test(url.protocol)) return [];
@@ -156,8 +157,8 @@ export function hostOf(urls: string): string[] {
 }
 
 /**
- * The access to a file that is written under a temporary name, after a probe of its folder. If the file itself is a link, the command
- * refuses it, so only links above it are resolved.
+ * The access to a file that is written under a temporary name, after a probe of its folder. If the file itself is a
+ * link, the command refuses it, so only links above it are resolved.
  */
 function fileAccess(path: string, around: Surroundings): Grants {
   const folders = withRealPath(dirname(path), around),
@@ -166,7 +167,7 @@ function fileAccess(path: string, around: Surroundings): Grants {
   return { read: names.flatMap(pathsOf), write: [...names, PROBE_FILE].flatMap(pathsOf) };
 }
 
-/** The access to a model in a folder. The files of a commit in the hub's cache are links to files outside of their folder. */
+/** The access to a model in a folder. In the hub's cache, the files of a commit are links that leave their folder. */
 function folderAccess(path: string, around: Surroundings): Grants {
   return { read: withRealPath(path, around).map((folder) => SNAPSHOT.exec(folder)?.[1] ?? folder) };
 }
@@ -204,7 +205,7 @@ function hubAccess(repository: Repository, around: Surroundings): Grants {
   }
 }
 
-/** Returns the outermost folder of `path` that does not exist, or `path` if it exists. The command may have to create this folder. */
+/** Returns the outermost folder of `path` that does not exist and must be created, or `path` if it exists. */
 function firstMissing(path: string, around: Surroundings): string {
   const parent = dirname(path);
   return parent === path || around.realPath(parent) !== undefined ? path : firstMissing(parent, around);

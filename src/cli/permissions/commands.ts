@@ -1,6 +1,6 @@
 /**
- * The table of permissions: for each command the roles of its arguments and options, and its environment variables. Options that are not
- * listed name no file and no server.
+ * The table of permissions: for each command the roles of its arguments and options, and its environment variables.
+ * Options that are not listed name no file and no server.
  */
 
 import { LAUNCHER_VARIABLE, PROGRESS_VARIABLE } from "../environment.ts";
@@ -114,8 +114,8 @@ export const SWITCHES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The environment variables that all commands read: those of terminals, of the launcher, and the V8 flags, on which the speed of the `cpu`
- * backend depends.
+ * The environment variables that all commands read: those of terminals, of the launcher, and the V8 flags, on which the
+ * speed of the `cpu` backend depends.
  */
 export const COMMON_VARIABLES = [
   "DENO_V8_FLAGS",

@@ -1,7 +1,7 @@
 /**
- * Computes the permissions with which Deno runs a command. The launchers of `scripts/launcher` pass them to Deno, so that a command can use
- * the files, servers and environment variables that its command line names, and nothing else. No command may start programs, and only the
- * libraries that `--products` and `--webgpu` name may be loaded.
+ * Computes the permissions with which Deno runs a command. The launchers of `scripts/launcher` pass them to Deno, so
+ * that a command can use the files, servers and environment variables that its command line names, and nothing else. No
+ * command may start programs, and only the libraries that `--products` and `--webgpu` name may be loaded.
  */
 
 import { accessOf, type Grants, hostOf, type Surroundings, union, withRealPath } from "./access.ts";
@@ -10,7 +10,10 @@ import { COMMANDS, COMMON_VARIABLES, IMPLIED, SWITCHES } from "./commands.ts";
 /** The address and the port at which `pare serve` listens by default. */
 const DEFAULT_HOST = "127.0.0.1", DEFAULT_PORT = "8000";
 
-/** Returns the `--allow-…` flags for the command line `pare WORD…`. @param program the folders of the program itself, which it reads */
+/**
+ * Returns the `--allow-…` flags for the command line `pare WORD…`.
+ * @param program the folders of the program itself, which it reads
+ */
 export function permissionFlags(
   words: readonly string[],
   program: readonly string[],

@@ -11,9 +11,9 @@ import { UsageError } from "../errors.ts";
 
 /**
  * Checks, before any work, that the output format can store the pruned layers.
- * @throws {UsageError} if the format is pack-quantized and a layer is not rounded to a grid that the format can store, if several
- * layers have different kinds of asymmetric grids, if a layer belongs to an expert, or if the checkpoint stores a layer
- * transposed. The message names the layer
+ * @throws {UsageError} if the format is pack-quantized and a layer is not rounded to a grid that the format can store,
+ * if several layers have different kinds of asymmetric grids, if a layer belongs to an expert, or if the checkpoint
+ * stores a layer transposed. The message names the layer
  */
 export function checkFormat(
   format: WeightFormat,
@@ -40,7 +40,7 @@ function requireNotTransposed(name: string, { isTransposed }: LinearSpec): void 
   );
 }
 
-/** transformers 5 has one tensor for all experts of a block, and does not load experts in this layout (measured with version 5.24). */
+/** transformers 5 has one tensor for all experts of a block, and does not load experts in this layout (5.24). */
 function requireNoExpert(name: string, { expertRole }: LinearSpec): void {
   if (expertRole === undefined) return;
   throw new UsageError(
@@ -56,8 +56,9 @@ interface GriddedLayer {
 }
 
 /**
- * Checks that two grids are of one kind, or that both are symmetric. transformers loads asymmetric grids only with `dequantize=True`. It then
- * computes all layers as if they had the first kind of grid, without an error (measured with version 5.24).
+ * Checks that two grids are of one kind, or that both are symmetric. transformers loads asymmetric grids only with
+ * `dequantize=True`. It then computes all layers as if they had the first kind of grid, without an error (measured with
+ * version 5.24).
  */
 function checkKinds(first: GriddedLayer, other: GriddedLayer): void {
   const isSame = describeGrid(first.grid) === describeGrid(other.grid);

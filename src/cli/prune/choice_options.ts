@@ -1,6 +1,6 @@
 /**
- * Declares the options of `pare prune` that choose layers and their parameters: `--layers`, `--skip`, `--min-layer`, `--max-layer`,
- * `--profile` and `--allocate`. Applies these options to the layers of a model.
+ * Declares the options of `pare prune` that choose layers and their parameters: `--layers`, `--skip`, `--min-layer`,
+ * `--max-layer`, `--profile` and `--allocate`. Applies these options to the layers of a model.
  */
 
 import { type Command, Option } from "commander";
@@ -34,7 +34,7 @@ export interface ChoiceFlags {
 export interface LayerChoice extends Choice {
   /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
-  /** The layers over which an allocation spreads the zeros. Undefined if every layer has the sparsity in its parameters. */
+  /** The layers over which zeros are allocated. Undefined if every layer has the sparsity in its parameters. */
   readonly allocation?: AllocationRequest;
 }
 
@@ -64,7 +64,8 @@ export function addChoiceOptions(command: Command): Command {
 
 /**
  * Applies the options to the layers of a model. `query` has the parameters of the run.
- * @throws {UsageError} if a pattern or rule matches no layer, the profile is malformed, or parameters contradict each other
+ * @throws {UsageError} if a pattern or rule matches no layer, the profile is malformed, or parameters contradict each
+ * other
  */
 export async function readChoice(
   spec: ModelSpec,
@@ -94,7 +95,8 @@ export async function readChoice(
 }
 
 /**
- * Returns the parameters of one layer. The parameters of the profile override those of the run, and the result is checked as a whole.
+ * Returns the parameters of one layer. The parameters of the profile override those of the run, and the result is
+ * checked as a whole.
  * @throws {RangeError} naming the layer, the parameter and the rule
  */
 function mergeQuery(
@@ -134,8 +136,8 @@ export function checkAllocation(allocate: AllocationName, pattern = "unstructure
 }
 
 /**
- * Returns the allocation that the options ask for, or undefined if every layer gets the sparsity in its parameters. Layers for which a rule
- * of the profile sets a sparsity or an n:m pattern are not part of the allocation.
+ * Returns the allocation that the options ask for, or undefined if every layer gets the sparsity in its parameters.
+ * Layers for which a rule of the profile sets a sparsity or an n:m pattern are not part of the allocation.
  * @param query the parameters of the run
  * @throws {UsageError} if rules of the profile set the sparsity or the pattern of all layers
  */

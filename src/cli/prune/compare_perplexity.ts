@@ -10,7 +10,6 @@ import { finiteOrNull } from "../../prune/run/journal.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
 
-/** An evaluation text. */
 export interface TokenizedText {
   /** The name of its file. */
   readonly text: string;
@@ -20,7 +19,7 @@ export interface TokenizedText {
   readonly windows: number;
 }
 
-/** Returns the token ids of the texts. @throws {ModelError} if a text is malformed or too short */
+/** @throws {ModelError} if a text is malformed or too short */
 export async function readEvaluationTexts(
   tokenizer: Tokenizer,
   texts: readonly TextFile[],
@@ -35,7 +34,6 @@ export async function readEvaluationTexts(
   return tokenized;
 }
 
-/** Options of {@link comparePerplexity}. */
 interface ComparisonOptions {
   /** Tokens per window. */
   readonly seqlen: number;
@@ -44,7 +42,7 @@ interface ComparisonOptions {
   readonly progress?: (what: "dense model" | "pruned model", done: number, total: number) => void;
 }
 
-/** Measures both models on every text. @throws {RangeError} if a text is too short */
+/** Measures both models on every text. */
 export async function comparePerplexity(
   { dense, pruned }: { readonly dense: Model; readonly pruned: Model },
   texts: readonly TokenizedText[],

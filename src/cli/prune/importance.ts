@@ -1,4 +1,4 @@
-/** The option `--imatrix` of `pare prune`, which writes the importance matrix of the result for llama.cpp's quantiser. */
+/** The option `--imatrix` of `pare prune`, which writes the importance matrix of the result for `llama-quantize`. */
 
 import type { Backend } from "../../device/backend.ts";
 import { writeImatrix } from "../../model/gguf/write_imatrix.ts";
@@ -16,7 +16,8 @@ export interface ImportanceServices {
 }
 
 /**
- * Writes the importance matrix of the model in the folder `out` to `path`, from one forward pass of the windows that the run was fitted to.
+ * Writes the importance matrix of the model in the folder `out` to `path`, from one forward pass of the calibration
+ * windows that were not held out.
  * @throws {ModelError} if llama.cpp has no architecture for the model
  */
 export async function writeImportance(

@@ -1,6 +1,7 @@
 /**
- * Names that stand for several options of `pare prune`. A preset trades time for quality, and every option on the command line overrides
- * it. A protocol repeats a published experiment, and `--for` names a format of weights, so an option that contradicts them is refused.
+ * Names that stand for several options of `pare prune`. A preset trades time for quality, and every option on the
+ * command line overrides it. A protocol repeats a published experiment, and `--for` makes weights that fit a format, so
+ * an option that contradicts one of these two is refused.
  */
 
 import type { Command } from "commander";
@@ -12,7 +13,7 @@ import type { FormatName } from "../export/formats.ts";
 import { targetOf } from "./runtime_format.ts";
 import type { TargetSource } from "../../prune/run/job.ts";
 
-/** The options that presets and protocols set, as commander parses them. */
+/** The names, and the options that presets and protocols set, as commander parses them. */
 export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "tokenWeights"> {
   /** Absent if a protocol stands for the texts. */
   readonly calibration?: readonly string[];
@@ -110,7 +111,8 @@ export const PROTOCOL_NAMES = Object.keys(PROTOCOLS) as ProtocolName[];
 
 /**
  * Returns the options of the run, with those that the names set.
- * @throws {UsageError} if there is a preset beside a protocol, if an option contradicts a name, or if there is no calibration text
+ * @throws {UsageError} if there is a preset beside a protocol, if an option contradicts a name, or if there is no
+ * calibration text
  */
 export function applyNames<Flags extends NamedOptions>(given: Flags, command: Command): Named<Flags> {
   const { preset, protocol, for: runtime } = given;
@@ -162,7 +164,7 @@ function fixedValues(
 }
 
 /**
- * Returns the values that `--for` sets, or those that are given, if the format allows them.
+ * Returns the values of the options that `--for` sets. A given value that the format allows has precedence.
  * @throws {UsageError} if a given value is none of those that the format allows
  */
 function runtimeValues(
@@ -184,7 +186,7 @@ function runtimeValues(
 /** A value of an option that a name sets. */
 type OptionValue = string | number | boolean | readonly string[];
 
-/** Whether a given value is the one of the protocol, or a file of the named text of the protocol. Lists are compared value by value. */
+/** Whether a given value is that of the protocol, or a file of its named text. Lists are compared value by value. */
 function isSame(given: OptionValue, wanted: OptionValue | undefined): boolean {
   if (typeof given === "object" && typeof wanted === "object") {
     return given.length === wanted.length && given.every((value, i) => isSame(value, wanted[i]));

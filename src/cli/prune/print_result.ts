@@ -115,8 +115,8 @@ export async function loadingLines(
 }
 
 /**
- * Whether a grid of the checkpoint is asymmetric, which a profile can choose as well. transformers 5 gives packed zero points the wrong
- * shape, unless it dequantises the weights while it loads them.
+ * Whether a grid of the checkpoint is asymmetric. transformers 5 gives packed zero points the wrong shape, unless it
+ * dequantises the weights while it loads them.
  */
 async function hasAsymmetricGrids(out: string, fs: FileSystem): Promise<boolean> {
   const config = await readJson(fs, `${out}/${CONFIG_FILE}`) as Record<string, unknown>;

@@ -127,7 +127,7 @@ export function declarePrune(): Command {
       new Option(
         "--for <format>",
         "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
-          "--bits, --group-size, --symmetric, --scale-dtype and --format",
+          "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
       ).choices(RUNTIME_FORMATS),
     )
     .option(

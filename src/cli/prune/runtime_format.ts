@@ -1,6 +1,6 @@
 /**
- * The option `--for` of `pare prune`, which names a format of another program. The run rounds weights to the grid of this format, so that the
- * output of `pare export` has exactly the weights of the run.
+ * The option `--for` of `pare prune`, which names a format of another program. The run rounds weights to the grid of
+ * this format, so that the output of `pare export` has exactly the weights of the run.
  */
 
 import { basename, dirname } from "node:path";
@@ -21,16 +21,17 @@ import type { LayerChoice } from "./choice_options.ts";
 /** The value of `--format` with which a run keeps dense weights. */
 const DENSE = "dense";
 
-/** Returns how a run makes a model for a value of `--for`. */
+/** Returns the settings for a value of `--for`. */
 export function targetOf(runtime: FormatName): FormatTarget {
   return FORMATS[runtime].target!; // the values of the option have one
 }
 
 /**
- * Returns the parameters of the layers with the dtype of the scales. Scales must be numbers in F16, and also in the dtype of the
- * checkpoint, if it stores them.
+ * Checks the model, and sets the dtype of scales in the parameters of the run. The format has scales in F16. If the run
+ * stores scales, in the dtype of the checkpoint, and this dtype is BF16, they are rounded to BF16, which F16 includes
+ * except for very small and large numbers.
  * @throws {ModelError} if the model cannot be exported
- * @throws {UsageError} if the scales shall have another dtype
+ * @throws {UsageError} if `--scale-dtype` names another dtype
  */
 export async function queryForRuntime(
   runtime: FormatName,
@@ -51,8 +52,8 @@ export async function queryForRuntime(
 }
 
 /**
- * Returns the model whose weights the run replaces. If the run keeps dense weights for the format, the linear layers are in F32, because
- * narrower dtypes do not hold their values exactly.
+ * Returns the model whose weights the run replaces. If the run writes dense weights for the format, the linear layers
+ * are in F32, because narrower dtypes do not hold the products of codes and scales exactly.
  */
 export function modelForRuntime(runtime: FormatName, opened: ModelFolder): ModelFolder {
   if (targetOf(runtime).options.format[0] !== DENSE) return opened;
@@ -68,16 +69,16 @@ export function modelForRuntime(runtime: FormatName, opened: ModelFolder): Model
 }
 
 /**
- * Fits the parameters of each layer to the rows that the format stores.
- * @throws {UsageError} if the run keeps dense weights and skips a layer, because the skipped weights are on no grid
+ * Fits the parameters of each layer to the length of its rows.
+ * @throws {UsageError} if the format has no place for dense layers, but a layer is skipped
  */
 export function choiceForRuntime(
   runtime: FormatName,
   choice: LayerChoice,
   layers: readonly SizedLayer[],
 ): LayerChoice {
-  const { queryOf = (query) => query, options } = targetOf(runtime);
-  if (options.format[0] === DENSE && choice.skipped.length > 0) {
+  const { queryOf = (query) => query, roundsAll } = targetOf(runtime);
+  if (roundsAll && choice.skipped.length > 0) {
     throw new UsageError(
       `option --for ${runtime}: rounds all linear layers, but ${choice.skipped[0]} is skipped`,
     );
@@ -87,8 +88,8 @@ export function choiceForRuntime(
 }
 
 /**
- * Whether the folder of a finished run has the output of this run. An output that is older than the report belongs to an earlier run. The last
- * file of a folder is its configuration.
+ * Whether the folder of a finished run has the export of this run. An export that is older than the report belongs to
+ * an earlier run. The last file of an exported folder is its configuration.
  */
 export async function hasRuntimeOutput(
   runtime: FormatName,
@@ -101,7 +102,7 @@ export async function hasRuntimeOutput(
   return isThere && await fs.modified(`${out}/${last}`) >= await fs.modified(`${out}/${RUN_REPORT_FILE}`);
 }
 
-/** Writes the output into the folder of a finished run, and says so. */
+/** Writes the export into the folder of a finished run. */
 export async function writeForRuntime(
   runtime: FormatName,
   out: string,

@@ -1,5 +1,5 @@
 /**
- * The grids of `--format pack-quantized`, unless the options name others. Plain transformers 5 loads symmetric grids only, and llama.cpp's
+ * The default grids of `--format pack-quantized`. Plain transformers 5 loads symmetric grids only, and llama.cpp's
  * converter needs groups of 32 inputs.
  */
 
@@ -14,9 +14,9 @@ import type { LayerChoice } from "./choice_options.ts";
 const GROUP_SIZE = 32;
 
 /**
- * Fills in the parameters that say how a layer is rounded. If there is no group size, and the order of rounding allows groups, the grids are
- * symmetric and for groups of 32 columns, or for rows if a group of the pattern or the block size does not fit them. The dtype of the scales
- * is that in which they are stored.
+ * Fills in the parameters of a rounded layer. If there is no group size, and the order of rounding allows groups, the
+ * grids are symmetric and for groups of 32 columns. They are for whole rows if 32 is no multiple of the pattern's
+ * group, or the block size no multiple of 32. By default the scales are rounded to `dtype`, in which they are stored.
  * @param dtype the dtype of the weights. Undefined if they have several
  */
 export function storableQuery(query: LayerQuery, dtype: FloatDtype | undefined): LayerQuery {
@@ -37,8 +37,8 @@ export function commonDtype(layers: readonly SizedLayer[], weights: TensorSource
 }
 
 /**
- * Applies {@link storableQuery} to the parameters of each layer, to which rules of a profile may have added the bits. If the groups of symmetric
- * grids do not divide the rows of a layer, it gets one grid per row.
+ * Applies {@link storableQuery} to the parameters of each layer, because rules of a profile may have added bits. A
+ * layer with symmetric grids whose rows are no multiple of the group size gets one grid per row.
  * @returns the choice, and the names of the layers that get one grid per row for this reason
  */
 export function storableChoice(

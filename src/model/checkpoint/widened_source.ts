@@ -1,9 +1,9 @@
-/** Presents some weights of a checkpoint in F32, so that results of any precision can be stored in their place. */
+/** Presents some weights of a checkpoint in F32, so that their results are stored in F32 too. */
 
 import { BYTES_PER_ELEMENT, bytesToFloats, floatsToBytes, isFloatDtype } from "../../tensor/dtype.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
-/** Returns a source in which the tensors `names`, which must have a float dtype, are in F32. All others are read from `source`. */
+/** @param names the tensors to present in F32, which must have a float dtype */
 export function widenedSource(source: TensorSource, names: ReadonlySet<string>): TensorSource {
   return {
     has: (name) => source.has(name),

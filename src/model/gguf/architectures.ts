@@ -1,6 +1,7 @@
 /**
- * The families of models that llama.cpp runs: the name of each architecture, and the names of its tensors. The names, and what llama.cpp
- * computes, are defined by `gguf-py/gguf/tensor_mapping.py`, `conversion/` and `src/models/` in github.com/ggml-org/llama.cpp.
+ * The families of models that llama.cpp runs: the name of each architecture, and the names of its tensors. They are
+ * defined by `gguf-py/gguf/tensor_mapping.py` and `conversion/` in github.com/ggml-org/llama.cpp, and the computation
+ * by `src/models/`.
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
@@ -10,14 +11,17 @@ import { type Factors, headScale } from "./factors.ts";
 
 export interface Architecture {
   readonly name: string;
-  /** The names in GGUF of the layers and norms of a block, by their names in the checkpoint. The layers of experts are named by their roles. */
+  /**
+   * The names in GGUF of the layers and norms of a block, by their names in the checkpoint. A layer of experts has its
+   * role (`LinearSpec.expertRole`) in place of a name.
+   */
   readonly layers: Readonly<Record<string, string>>;
   /** The names in GGUF of the linear layers that may have a bias. */
   readonly biases: readonly string[];
   readonly activation: Activation;
   /**
-   * The order of the rows that llama.cpp expects. `rotary` is for the rows of queries and keys: the two rows of a rotated pair are
-   * neighbours. `heads` is for one layer of queries, keys and values: the queries of all heads come first, then all keys, then all values.
+   * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
+   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values.
    */
   readonly rowOrder?: "rotary" | "heads";
   /** Whether a tensor may divide the frequencies of the rotation. */
@@ -26,13 +30,13 @@ export interface Architecture {
   readonly sharesHead?: boolean;
   /** Whether a part of each head may rotate. */
   readonly hasPartialRotation?: boolean;
-  /** If this number is given, every block has a sliding window but those whose index plus 1 is a multiple of it. Otherwise no block has one. */
+  /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */
   readonly windowPeriod?: number;
-  /** The base of the frequencies in blocks with a window, if these blocks have a rotation of their own. It is not scaled. */
+  /** The base of the frequencies, without scaling, in blocks with a window, if these have a rotation of their own. */
   readonly windowTheta?: number;
   /** Whether the factors of the experts of a token are divided by their sum. */
   readonly normalizesExperts?: boolean;
-  /** Whether the layers of attention must be square: one key head per query head, and all heads together as wide as the hidden states. */
+  /** Whether attention needs one key head per query head, and all heads together as wide as the hidden states. */
   readonly needsSquareAttention?: boolean;
   /** Returns whether queries and keys rotate in a block. By default they do in every block, if they do in any. */
   rotates?(index: number): boolean;
@@ -90,7 +94,10 @@ const LLAMA: Architecture = {
 
 const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
 
-/** The factors of Gemma. llama.cpp knows the model with 27 billion parameters, whose scale is another one, by its number of blocks. */
+/**
+ * Returns the factors of Gemma. llama.cpp recognises the model with 27 billion parameters, which has another scale, by
+ * its number of blocks, `largest`.
+ */
 function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: number): Partial<Factors> {
   const { heads, headDim } = block.traits!;
   return {
@@ -246,7 +253,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
 };
 
-/** Returns the architecture of a model. @throws {ModelError} if llama.cpp has none for the `model_type`, or lacks the value of a setting */
+/** @throws {ModelError} if llama.cpp has no architecture for the `model_type`, or does not support a setting's value */
 export function findArchitecture(config: Readonly<Record<string, unknown>>): Architecture {
   const type = String(config.model_type);
   if (!Object.hasOwn(ARCHITECTURES, type)) {

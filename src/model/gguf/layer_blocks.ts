@@ -1,4 +1,4 @@
-/** Packs the blocks that are exactly a linear layer, or says why there are none. */
+/** Packs a linear layer as blocks with exactly its weights, or gives the reason why no blocks have them. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { isFloat16 } from "../../tensor/find_scale.ts";
@@ -19,7 +19,6 @@ import {
 /** Reads the packed blocks of the rows from `first` to `end − 1`. */
 export type ReadPacked = (first: number, end: number) => Promise<Uint8Array<ArrayBuffer>>;
 
-/** A weight with its sizes. */
 export interface Weight {
   readonly name: string;
   readonly rows: number;
@@ -31,8 +30,9 @@ export interface Weight {
 }
 
 /**
- * Returns the blocks that are exactly the weight, or the reason why there are none, as the end of a sentence about the weight. A packed
- * weight keeps its codes. A dense weight may be on a grid too, if the checkpoint is in F32, so that the products were not rounded.
+ * Returns a reader of blocks that are exactly the weight, or the reason why there are none, as the end of a sentence
+ * about the weight. A packed weight keeps its codes. A dense weight in F32 may be on a grid too, because no narrower
+ * dtype has rounded the products of codes and scales.
  */
 export async function exactBlocks(
   source: TensorSource,
@@ -87,7 +87,7 @@ async function packedBlocks(
   };
 }
 
-/** Reports that a weight does not fit a type of blocks. @param reason the result of {@link exactBlocks} */
+/** Reports that a weight fits neither a type nor its fallback. @param reason the result of {@link exactBlocks} */
 export function misfitError(
   folder: string,
   name: string,

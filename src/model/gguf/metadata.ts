@@ -31,7 +31,7 @@ export function describeNetwork(
   if (!traits || !finalNorm) {
     throw new ModelError(`config.json: the model has no blocks that GGUF can describe`);
   }
-  // llama.cpp has only the approximation of GELU, which differs from the exact function by less than its table of values in F16 does.
+  // llama.cpp has only an approximation of GELU, which is closer to the exact function than its table in F16.
   const activation = traits.activation === "gelu" ? "gelu_tanh" : traits.activation;
   if (activation !== architecture.activation) {
     throw new ModelError(

@@ -3,8 +3,9 @@
 import type { SuperBlock } from "./super_blocks.ts";
 
 /**
- * `ql`, 128 bytes with the lower four bits of the codes; `qh`, 64 bytes with the upper two bits; the signed scales; d. In each half of 128
- * weights, weight i has nibble ⌊i/64⌋ of byte i mod 64 of `ql`, and bits 2·⌊i/32⌋ of byte i mod 32 of `qh`.
+ * `ql`, 128 bytes with the lower four bits of the codes; `qh`, 64 bytes with the upper two bits; the signed scales; d.
+ * In each half of 128 weights, weight i has nibble ⌊i/64⌋ of byte i mod 64 of `ql`, and the two bits from 2·⌊i/32⌋ of
+ * byte i mod 32 of `qh`.
  */
 export function packQ6K({ factor, codes, scales }: SuperBlock): Uint8Array<ArrayBuffer> {
   const block = new Uint8Array(210);
@@ -19,15 +20,16 @@ export function packQ6K({ factor, codes, scales }: SuperBlock): Uint8Array<Array
 }
 
 /**
- * d; dmin; 12 bytes with the scales and minimums; 128 bytes with the codes. Each 64 weights have 32 bytes, the first 32 weights in the
- * lower nibbles.
+ * d; dmin; 12 bytes with the scales and minimums; 128 bytes with the codes. Each 64 weights have 32 bytes, the first 32
+ * weights in the lower nibbles.
  */
 export function packQ4K({ factor, codes, scales, minimums }: SuperBlock): Uint8Array<ArrayBuffer> {
   const block = new Uint8Array(144);
   writeFactor(block, 0, factor);
   writeFactor(block, 2, 8 * factor);
   for (let i = 0; i < 4; i++) {
-    // The first four scales and minimums have whole bytes. The upper two bits of these bytes belong to the last four.
+    // The first eight bytes have the first four scales and minimums, and above them the upper two bits of the last
+    // four.
     block[4 + i] = scales[i] | scales[i + 4] >> 4 << 6;
     block[8 + i] = minimums[i] | minimums[i + 4] >> 4 << 6;
     block[12 + i] = scales[i + 4] & 15 | (minimums[i + 4] & 15) << 4;
@@ -37,8 +39,8 @@ export function packQ4K({ factor, codes, scales, minimums }: SuperBlock): Uint8A
 }
 
 /**
- * 32 bytes, in which bit ⌊i/32⌋ of byte i mod 32 is the upper bit of code i; 64 bytes with the lower two bits of the codes; 12 bytes with the
- * scales plus 32; d.
+ * 32 bytes, in which bit ⌊i/32⌋ of byte i mod 32 is the upper bit of code i; 64 bytes with the lower two bits of the
+ * codes; 12 bytes with the scales plus 32; d.
  */
 export function packQ3K({ factor, codes, scales }: SuperBlock): Uint8Array<ArrayBuffer> {
   const block = new Uint8Array(110);
@@ -63,7 +65,7 @@ export function packQ2K({ factor, codes, scales, minimums }: SuperBlock): Uint8A
   return block;
 }
 
-/** Writes the lower two bits of each code. In each half of 128 weights, weight i has bits 2·⌊i/32⌋ of byte i mod 32. */
+/** Writes the lower two bits of each code: in each half of 128 weights, at bit 2·⌊i/32⌋ of byte i mod 32. */
 function packPairs(codes: Uint8Array, pairs: Uint8Array): void {
   for (const [i, code] of codes.entries()) pairs[32 * (i >> 7) + i % 32] |= (code & 3) << 2 * (i >> 5 & 3);
 }

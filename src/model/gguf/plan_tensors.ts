@@ -1,7 +1,8 @@
 /**
- * Plans the tensors of a GGUF file. The linear layers of the blocks have the type that was asked for. The table of tokens and the head have
- * it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases and positions are in F32. Rows that are no whole
- * super-blocks of a K type have its fallback, and rows that are no whole blocks of 32 weights are in F16.
+ * Plans the tensors of a GGUF file. The linear layers of the blocks have the requested type. The table of tokens and
+ * the head have it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases, positions and
+ * routers are in F32. Rows that are no whole super-blocks of a K type have its fallback, and rows that are no whole
+ * blocks of 32 weights are in F16.
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
@@ -28,21 +29,21 @@ import {
   type TensorTypeName,
 } from "./tensor_types.ts";
 
-/** The linear layers of the blocks, by what becomes of their weights. The names are those of the checkpoint. */
+/** The names in the checkpoint of the linear layers' weights, by how the file stores them. */
 export interface LayerCounts {
-  /** The weights that keep their values, in the type that was asked for. */
+  /** The weights in the requested type that keep their values, or all weights if it is a float type. */
   readonly exact: string[];
   /** The weights that are rounded to nearest. */
   readonly rounded: string[];
   /** The weights that keep their values in the fallback of a K type, because their rows are no multiple of 256. */
   readonly inFallback: string[];
-  /** The weights in F16, because their rows are no multiple of 32, or because a packed checkpoint has no codes for them. */
+  /** The weights in F16: their rows are no multiple of 32, or a packed checkpoint has no codes for them. */
   readonly inF16: string[];
 }
 
 export interface TensorOptions {
   readonly type: TensorTypeName;
-  /** Whether weights that do not fit the type are rounded to nearest. Otherwise they are an error. */
+  /** Whether weights that do not fit the type are rounded to nearest. Otherwise, and for K types, they are an error. */
   readonly round: boolean;
 }
 
@@ -58,7 +59,7 @@ const CHUNK_VALUES = 1 << 20;
 
 /**
  * @param folder the folder of the checkpoint, for messages
- * @throws {ModelError} if llama.cpp has no place for a tensor, or if the codes of a layer do not fit the type and `round` is not set
+ * @throws {ModelError} if llama.cpp has no place for a tensor, or if a layer does not fit the type and is not rounded
  */
 export async function planTensors(
   folder: string,
@@ -96,7 +97,7 @@ export async function planTensors(
   return { tensors: planner.tensors, layers: planner.layers, embeddings };
 }
 
-/** Collects the tensors. Places are their names in GGUF, without `.weight` and `.bias`. */
+/** Collects the tensors. The place of a tensor is its name in GGUF, here without `.weight` and `.bias`. */
 class TensorPlanner {
   readonly tensors: PlannedTensor[] = [];
   readonly layers: LayerCounts = { exact: [], rounded: [], inFallback: [], inF16: [] };
@@ -137,7 +138,7 @@ class TensorPlanner {
     if (kind === "layer") this.#addVector(`${prefix}${name}.bias`, size, `${place}.bias`);
   }
 
-  /** Adds the layers of one role: one layer, or that of each expert. */
+  /** Adds the layers of one role, of which there are several only in a mixture of experts. */
   async addLayers(layers: readonly LinearSpec[], prefix: string, place: string): Promise<void> {
     const planned: PlannedTensor[] = [];
     for (const layer of layers) planned.push(await this.#planLinear(layer, prefix, place));
@@ -187,21 +188,22 @@ class TensorPlanner {
         return matrix(place, target, weight);
       }
       const isDenseInPacked = this.#weights instanceof DequantizedSource && !this.#weights.weights.has(name);
-      if (!isDenseInPacked) throw misfitError(this.#folder, name, target.label, format, exact);
+      if (!isDenseInPacked) {
+        throw misfitError(this.#folder, name, wanted.label, isFallback ? wanted.format : format, exact);
+      }
     }
     this.layers.inF16.push(name);
     return matrix(place, TENSOR_TYPES.f16, weight);
   }
 }
 
-/** The part of a weight that its bytes are made of. */
 type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read">;
 
 function chunkRows(cols: number): number {
   return Math.max(1, Math.floor(CHUNK_VALUES / cols));
 }
 
-/** @param packed reads the blocks of a weight that keeps its codes. Without it, values are rounded to nearest */
+/** @param packed reads the blocks of a weight that keeps its values. Without it, they are rounded to nearest */
 function matrix(
   place: string,
   type: TensorType,
@@ -255,7 +257,7 @@ function vector(place: string, size: number, read: () => Promise<Float32Array>):
   };
 }
 
-/** The smallest magnitudes that are rounded to infinity. */
+/** The smallest magnitude that each dtype rounds to infinity. */
 const RANGES = { F32: Infinity, BF16: (2 - 2 ** -8) * 2 ** 127, F16: 65520 } as const;
 
 function checkRange(values: Float32Array, range: number, name: string, { label }: TensorType): void {
@@ -265,7 +267,6 @@ function checkRange(values: Float32Array, range: number, name: string, { label }
   }
 }
 
-/** Returns a tensor with the given values. */
 export function constantVector(place: string, values: Float32Array): PlannedTensor {
   return vector(place, values.length, () => Promise.resolve(values));
 }

@@ -1,4 +1,4 @@
-/** Puts the weights of a layer of all experts into one tensor, (experts, rows, cols), which is the form that llama.cpp reads. */
+/** Puts the weights of all experts with one role into one tensor, (experts, rows, cols), as llama.cpp reads them. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";

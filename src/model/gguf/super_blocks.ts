@@ -1,8 +1,9 @@
 /**
- * Finds the super-blocks of the K types of tensors, which are defined by `ggml-common.h` in github.com/ggml-org/llama.cpp. The 256 weights of
- * a super-block share a factor d in F16. Each of its groups has an integer n, and an integer m in the types with minimums. A weight with the
- * code q is n·(q − middle)·d, or n·q·d − m·dmin with minimums. Pare writes dmin = middle·d, where the middle is 2^(bits − 1), so that every
- * weight is an integer times d. The grids that the parameter `scale_bits` describes are such grids (`tensor/quantization.ts`).
+ * Finds the super-blocks of the K types of tensors, which are defined by `ggml-common.h` in
+ * github.com/ggml-org/llama.cpp. The 256 weights of a super-block share a factor d in F16. Each of its groups has an
+ * integer n, and an integer m in the types with minimums. A weight with the code q is n·(q − middle)·d, or
+ * n·q·d − m·dmin with minimums. Pare writes dmin = middle·d, where the middle is 2^(bits − 1), so every weight is an
+ * integer times d. Runs with `scale_bits` round to such grids (`tensor/quantization.ts`).
  */
 
 import { isFloat16 } from "../../tensor/find_scale.ts";
@@ -17,8 +18,8 @@ export interface SuperBlockGrid {
   readonly scaleBits: number;
 }
 
-/** A super-block of 256 weights. */
 export interface SuperBlock {
+  /** d */
   readonly factor: number;
   readonly codes: Uint8Array;
   /** n of each group. */
@@ -28,7 +29,8 @@ export interface SuperBlock {
 }
 
 /**
- * Finds the super-block whose weights are exactly the given ones. All weights are multiples of d, so d divides their greatest common divisor.
+ * Finds the super-block whose weights are exactly the given ones. All weights are multiples of d, so d divides their
+ * greatest common divisor.
  * @param weights 256 numbers
  * @returns undefined if there is none
  */
@@ -39,15 +41,17 @@ export function findSuperBlock(grid: SuperBlockGrid, weights: Float32Array): Sup
   // Exact weights have a divisor of at least extreme/largestUnit, so the computation can stop at a smaller one.
   const divisor = commonDivisor(weights, extreme / largestUnit);
   if (extreme === 0) return superBlockOf(grid, weights, 1);
+  if (!Number.isFinite(extreme)) return undefined;
   for (let parts = 1; extreme * parts <= largestUnit * divisor; parts++) {
     const factor = divisor / parts;
-    if (![factor, grid.symmetric ? factor : middle * factor].every(isFloat16)) continue; // d, and dmin in a type with minimums
+    // Both d and, in a type with minimums, dmin are in F16.
+    if (![factor, grid.symmetric ? factor : middle * factor].every(isFloat16)) continue;
     const found = superBlockOf(grid, weights, factor);
     if (found) return found;
   }
 }
 
-/** The greatest common divisor of numbers, or a number below `least`. The remainder of two floats is exact. */
+/** Returns the greatest common divisor, or any number below `least` if it is below. `%` of two floats is exact. */
 function commonDivisor(values: Float32Array, least: number): number {
   let divisor = 0;
   for (const value of values) {
@@ -80,8 +84,8 @@ function superBlockOf(grid: SuperBlockGrid, weights: Float32Array, factor: numbe
 }
 
 /**
- * Finds the integer n of a group and the code of the weight 0, which give the integers `units` as n·(code − zero). n must divide all of them,
- * and in a type with minimums n·zero must be a multiple of the middle.
+ * Finds the integer n (`scale`) of a group and the code of the weight 0 (`zero`), with which the integers `units` are
+ * n·(code − zero). n must divide all units, and in a type with minimums n·zero must be a multiple of the middle.
  */
 function groupOf(grid: SuperBlockGrid, units: Float32Array): { scale: number; zero: number } | undefined {
   const { bits, symmetric } = grid, limit = scaleLimit(grid), middle = 2 ** (bits - 1);

@@ -1,7 +1,7 @@
 /**
- * The types of tensors that Pare writes, as `ggml-common.h` in github.com/ggml-org/llama.cpp defines them. In the types `q*_0`, each 32
- * weights of a row are a block of integers q with one factor d in F16, and d·q is a weight. `super_blocks.ts` describes the types
- * `q*_k`.
+ * The types of tensors that Pare writes, as `ggml-common.h` in github.com/ggml-org/llama.cpp defines them. In the types
+ * `q*_0`, each 32 weights of a row are a block of integers q with one factor d in F16, and d·q is a weight.
+ * `super_blocks.ts` describes the K types, `q*_k`.
  */
 
 import { BYTES_PER_ELEMENT, type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
@@ -20,7 +20,7 @@ export interface BlockType {
   readonly blockBytes: number;
   /** Writes the 32 integers of a block after its factor. */
   pack(integers: Int8Array, block: Uint8Array): void;
-  /** Rounds 32 weights to nearest as `gguf.quants.quantize` of the package `gguf` does. Returns d before its rounding to F16. */
+  /** Rounds 32 weights as `gguf.quants.quantize` of the package `gguf` does. Returns d before its rounding to F16. */
   round(weights: Float32Array, integers: Int8Array): number;
 }
 
@@ -95,7 +95,6 @@ export const TENSOR_TYPES = {
 
 export type TensorTypeName = keyof typeof TENSOR_TYPES;
 
-/** Whether a format is that of a K type. */
 export function hasSuperBlocks(format: TensorType["format"]): format is SuperBlockType {
   return typeof format !== "string" && "fallback" in format;
 }
@@ -117,7 +116,7 @@ export function storesRows({ format }: TensorType, cols: number): boolean {
   return cols % blockWeights(format) === 0;
 }
 
-/** Packs blocks whose weights are exactly those of some rows. Returns undefined if there are none. */
+/** Packs blocks with exactly the weights of some rows. Returns undefined if no blocks have them. */
 export function packExactly(
   format: BlockType | SuperBlockType,
   weights: Float32Array,
@@ -206,10 +205,7 @@ export function roundBlocks({ round }: BlockType, weights: Float32Array): Blocks
   return { integers, factors };
 }
 
-/**
- * Finds blocks whose weights are exactly those of some rows, each with a factor in F16.
- * @returns undefined if a block has no such integers
- */
+/** Finds blocks with exactly the weights of some rows, and factors in F16. Returns undefined if no blocks have them. */
 export function findBlocks({ bits }: BlockType, weights: Float32Array): Blocks | undefined {
   const count = weights.length / BLOCK_WEIGHTS, integers = new Int8Array(weights.length);
   const factors = new Float32Array(count);

@@ -1,7 +1,7 @@
 /**
- * Writes the importance matrix of a model, by which `llama-quantize --imatrix` weighs the errors of weights. For each linear layer it has the
- * sums of the squares of its inputs over the tokens of a text. The format is defined by `tools/imatrix/imatrix.cpp` in
- * github.com/ggml-org/llama.cpp.
+ * Writes the importance matrix of a model, by which `llama-quantize --imatrix` weighs the errors of weights. For each
+ * linear layer, the matrix has the sums of the squares of the layer's inputs over the tokens of a text. The format is
+ * defined by `tools/imatrix/imatrix.cpp` in github.com/ggml-org/llama.cpp.
  */
 
 import type { FileSystem } from "../../base/files/file_system.ts";
@@ -22,27 +22,34 @@ export interface ImatrixOptions {
   readonly squares: AsyncIterable<BlockSquares>;
   /** The names of the texts. */
   readonly texts: readonly string[];
-  /** The number of windows that were added up, and their tokens. */
+  /** The number of windows over which the sums were taken. */
   readonly windows: number;
+  /** The tokens of a window. */
   readonly windowTokens: number;
+}
+
+/** Checks that {@link writeImatrix} supports the model. @throws {ModelError} if the model has experts */
+export function checkImatrixModel({ checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">): void {
+  if (!model.spec.block.groups.flat().some(({ expertRole }) => expertRole !== undefined)) return;
+  throw new ModelError(
+    `${checkpoint.folder}: no importance matrix can be written for a mixture of experts`,
+  );
 }
 
 /**
  * Writes the importance matrix to the file `path`. If it fails, an existing file is unchanged.
- * @throws {ModelError} if llama.cpp has no architecture for the model, if the model has experts, or if a sum is not finite
+ * @throws {ModelError} if llama.cpp has no architecture for the model, if the model has experts, or if a sum is not
+ * finite
  */
 export async function writeImatrix(
-  { checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">,
+  opened: Pick<ModelFolder, "checkpoint" | "model">,
   path: string,
   fs: FileSystem,
   { squares, texts, windows, windowTokens }: ImatrixOptions,
 ): Promise<void> {
-  const architecture = findArchitecture(checkpoint.config), tensors: PlannedTensor[] = [];
-  if (model.spec.block.groups.flat().some(({ expertRole }) => expertRole !== undefined)) {
-    throw new ModelError(
-      `${checkpoint.folder}: no importance matrix can be written for a mixture of experts`,
-    );
-  }
+  checkImatrixModel(opened);
+  const { checkpoint } = opened, architecture = findArchitecture(checkpoint.config);
+  const tensors: PlannedTensor[] = [];
   let block = 0;
   for await (const groups of squares) {
     for (const [group, sums] of groups) {

@@ -31,7 +31,7 @@ export interface HubOptions {
   readonly backoffMs?: number;
   /** The milliseconds without a response or a byte of a download before a request is aborted. @default 60000 */
   readonly stallMs?: number;
-  /** What helps if the hub refuses access. @default advice on reading a model */
+  /** The end of the message if the hub refuses access. @default advice on reading a model */
   readonly advice?: string;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: Error, waitMs: number) => void;

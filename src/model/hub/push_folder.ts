@@ -1,7 +1,7 @@
 /**
- * Uploads the files of a folder to a repository of the Hugging Face hub. Large files are uploaded first, as objects of Git LFS. The commit
- * that adds all files is the last request, so an interrupted upload changes no file of the repository. The hub keeps the objects, so
- * another attempt does not upload them again.
+ * Uploads the files of a folder to a repository of the Hugging Face hub. Large files are uploaded first, as objects of
+ * Git LFS. The last request is the commit that adds all files, so an interrupted upload changes no file of the
+ * repository. The hub keeps the objects, and another attempt does not upload them again.
  */
 
 import { pathToFileURL } from "node:url";
@@ -22,20 +22,20 @@ export interface PushOptions extends HubOptions {
   readonly repo: string;
   /** Whether the repository must be private. @default false: a new repository is as the hub decides */
   readonly isPrivate?: boolean;
-  /** Called during the upload with the bytes of large files that the hub has received, and with the current work, such as `hashing FILE`. */
+  /** Called during the upload with the bytes of sent large files, and with the current work, such as `hashing FILE`. */
   progress?(sentBytes: number, work: string): void;
 }
 
-/** The time in milliseconds that a request may take without the time for its body, and the slowest transfer of a body. */
+/** The time limit of a request is `REQUEST_MS` plus the time that its body takes at the slowest rate. */
 const REQUEST_MS = 60_000, SLOWEST_BYTES_PER_MS = 20;
 
-/** Matches the weight files that loaders look for, and their indexes. */
+/** Matches weight files that a loader could choose, and their indexes. */
 const LOADED_FILE = /\.(safetensors|bin)(\.index\.json)?$/;
 
 /**
  * Uploads the files in one commit, and returns the commit.
- * @throws {ModelError} if the hub refuses the token or a request, if the repository exists and is not private although it must be, or if
- * it has weight files that loaders could prefer to those of the folder
+ * @throws {ModelError} if the hub refuses the token or a request, if the repository exists and is not private although
+ * it must be, or if it has weight files that loaders could prefer to those of the folder
  * @throws {HubUnreachable} if the hub cannot be reached
  */
 export async function pushFolder(options: PushOptions): Promise<CommitOutput["commit"]> {
@@ -72,7 +72,10 @@ export async function pushFolder(options: PushOptions): Promise<CommitOutput["co
   return await access.retry(() => access.attempt(commit), () => sentBytes);
 }
 
-/** Creates a repository. Returns whether it did not exist. @throws {ModelError} if it exists and is not private although it must be */
+/**
+ * Creates a repository. Returns false if it exists.
+ * @throws {ModelError} if it exists, but is not private as it must be
+ */
 async function createRepository(
   access: HubAccess,
   repo: Repository,
@@ -97,7 +100,6 @@ async function createRepository(
   return false;
 }
 
-/** The form of the description of a repository. */
 const VISIBILITY: AnswerForm = {
   schema: z.object({ private: z.boolean() }),
   maxPages: 1,
@@ -127,7 +129,7 @@ async function refuseOtherWeights(
   );
 }
 
-/** Returns `fetch` with a time limit for each request, which grows with its body. @param onSent called with the bytes of each sent file */
+/** Returns a `fetch` that limits the time of each request. @param onSent called with the bytes of each sent file */
 function withTimeLimit(send: typeof fetch, onSent: (bytes: number) => void): typeof fetch {
   return async (input, init) => {
     const body = init?.body, bytes = body instanceof Blob ? body.size : 0;

@@ -4,7 +4,7 @@ import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
 import { exactCodes, type SymmetricGrid, type WeightShape } from "./exact_codes.ts";
 
-/** The sizes of groups for which programs have kernels. A larger one takes fewer bytes. */
+/** The sizes of groups for which programs have kernels, the best first: larger groups have fewer scales. */
 export const GROUP_SIZES: readonly number[] = [128, 64, 32];
 
 export interface GridChoice {
@@ -16,8 +16,8 @@ export interface GridChoice {
 }
 
 /**
- * Compares the weights with every kind of grid. If no weight is on grids of any kind, the choice is 4 bits in groups of 32, in which rounding
- * to nearest changes the weights least.
+ * Compares the weights with every kind of grid. If no weight is on grids of any kind, the choice is 4 bits in the
+ * smallest groups, 32, because rounding to nearest changes the weights less in smaller groups.
  * @param weights the columns of each are a multiple of 32
  */
 export async function chooseGrid(source: TensorSource, weights: readonly WeightShape[]): Promise<GridChoice> {

@@ -8,7 +8,7 @@ import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts"
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { rowReader } from "../gguf/row_source.ts";
 
-/** Symmetric grids, of which each group of consecutive columns of a row has its own. */
+/** The kind of symmetric grids. Each group of consecutive columns of a row has its own grid. */
 export interface SymmetricGrid {
   readonly bits: number;
   readonly groupSize: number;
@@ -33,8 +33,8 @@ export interface SymmetricCodes {
 const CHUNK_VALUES = 1 << 20;
 
 /**
- * Returns codes that are exactly the weight, or the reason why there are none, as the end of a sentence about the weight. A packed weight keeps
- * its codes. The weights of a dense layer that was rounded are exact products in F32, so that their grid can be found again.
+ * Returns codes that are exactly the weight, or the reason why there are none, as the end of a sentence about the
+ * weight. A packed weight keeps its codes. The grid of a rounded layer that is dense in F32 is found in its weights.
  * @param grid its groups divide the columns
  */
 export async function exactCodes(
@@ -70,7 +70,7 @@ export async function nearestCodes(
   throw new ModelError(`${weight.name}: has a weight that is not finite, or too large for a scale in F16`);
 }
 
-/** Writes the integers of a group, and returns its scale. Returns undefined if there are none. */
+/** Writes the integers of a group, and returns its scale. Returns undefined if the group fits no scale. */
 type FitGroup = (weights: Float32Array, integers: Int8Array, bits: number) => number | undefined;
 
 /** Returns the codes of all groups of a dense weight, or undefined if a group has none. */
@@ -109,7 +109,7 @@ async function packedCodes(
   const { scales: stored } = await source.readGrids(parts, 0, rows), groups = cols / groupSize;
   const scales = Float32Array.from(
     { length: rows * groups },
-    (_, i) => stored[Math.floor(i * groupSize / storedSize)], // a grid of the checkpoint has whole groups, and a row whole grids
+    (_, i) => stored[Math.floor(i * groupSize / storedSize)], // a stored grid has whole groups, and a row whole grids
   );
   const wrong = scales.findIndex((scale) => !isFloat16(scale) || scale === 0);
   if (wrong >= 0) {

@@ -1,14 +1,14 @@
 /**
- * The layout `gptq`, which AutoGPTQ introduced, and which GPTQModel, vLLM, SGLang and the model builder of onnxruntime-genai read. With B bits
- * and groups of G inputs, a weight of shape (rows, cols) becomes
+ * The layout `gptq`, which AutoGPTQ introduced, and which GPTQModel, vLLM, SGLang and the model builder of
+ * onnxruntime-genai read. With B bits and groups of G inputs, a weight of shape (rows, cols) becomes
  *
  *     qweight  (cols·B/32, rows)  I32  the codes of a row, one below the other
  *     qzeros   (groups, rows·B/32)  I32  zero − 1 of every row of a group
  *     scales   (groups, rows)  F16
  *     g_idx    (cols)  I32  the group of every input, here ⌊input/G⌋
  *
- * and (code − zero)·scale is its value. A word has 32/B numbers, the first in its least significant bits. The difference of 1 in `qzeros` is
- * the one that `checkpoint_format` "gptq" of config.json stands for. Here the zero is always 2^(B − 1).
+ * and (code − zero)·scale is its value. A word has 32/B numbers, the first in its least significant bits. Readers add 1
+ * to `qzeros` if `checkpoint_format` in config.json is "gptq". Here the zero is always 2^(B − 1).
  */
 
 import { floatsToBytes } from "../../tensor/dtype.ts";
@@ -19,7 +19,7 @@ import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
 import type { SymmetricGrid } from "./exact_codes.ts";
 import type { PackedLayout, PackedWeight } from "./packed_layout.ts";
 
-/** The zeros of 8 rows are one word of `qzeros` if they have 4 bits. */
+/** A word of `qzeros` has the zeros of 8 rows if they have 4 bits. */
 const ROWS_PER_WORD = 8;
 
 export const GPTQ: PackedLayout = {
@@ -71,7 +71,6 @@ function specs({ stem, rows, cols }: PackedWeight, { bits, groupSize }: Symmetri
   ];
 }
 
-/** Transposes a matrix with `rows` rows. */
 function transpose<Matrix extends Uint32Array | Float32Array>(matrix: Matrix, rows: number): Matrix {
   const cols = matrix.length / rows, transposed = matrix.slice() as Matrix;
   for (let row = 0; row < rows; row++) {

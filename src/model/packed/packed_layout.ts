@@ -3,13 +3,13 @@
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
-import { PACK_QUANTIZED } from "../checkpoint/quantized/config.ts";
+import type { PACK_QUANTIZED } from "../checkpoint/quantized/config.ts";
 import type { SymmetricCodes, SymmetricGrid, WeightShape } from "./exact_codes.ts";
 
 /** A weight and its place in the network. */
 export interface PackedWeight extends WeightShape {
   readonly dtype: FloatDtype;
-  /** The name of the layer in the checkpoint, which is that of the weight without `.weight`. */
+  /** The name of the weight without `.weight`. */
   readonly stem: string;
   /** The name of the layer's module in the network. */
   readonly module: string;

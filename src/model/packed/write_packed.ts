@@ -1,4 +1,4 @@
-/** Writes a copy of a checkpoint in which all linear layers of the blocks are codes. The codes of a quantised checkpoint stay as they are. */
+/** Writes a copy of a checkpoint in which all linear layers of the blocks are codes. Existing codes are taken over. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
@@ -22,7 +22,7 @@ export interface PackedOptions {
   readonly signal?: AbortSignal;
   /** Called after each layer. */
   progress?(done: number, total: number, name: string): void;
-  /** Returns texts by file name. These files are written instead of being copied. @param bytes the size of the weight files */
+  /** Returns the texts of files that are written instead of copied, by name. @param bytes those of the weight files */
   rewriteFiles?(bytes: number): Promise<ReadonlyMap<string, string>>;
 }
 
@@ -37,10 +37,10 @@ export interface PackedResult {
 }
 
 /**
- * Writes the copy into `folder`, and replaces a checkpoint in it. If it fails, a checkpoint that was there is unchanged. At most one layer is in
- * memory at a time, with one byte per weight.
- * @throws {ModelError} if the checkpoint has the layout already, if the layout has no place for a layer, or if a layer is on no grid of the layout
- * and `round` is not set. The message names the layer and the options for a layer that fits
+ * Writes the copy into `folder`, and replaces a checkpoint in it. If it fails, a checkpoint that was there is
+ * unchanged. At most one layer is in memory at a time.
+ * @throws {ModelError} if the checkpoint has the layout already, if the layout has no place for a layer, or if a layer
+ * is on no grid of the layout and `round` is not set. The message names the layer and the options that would fit
  */
 export async function writePacked(
   { checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">,

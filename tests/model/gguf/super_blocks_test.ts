@@ -62,6 +62,8 @@ for (
       assert.equal(written(weights.map((weight) => weight * 1.1)), undefined);
       const next = uniform(8);
       assert.equal(written(Float32Array.from({ length: 512 }, () => next() - 0.5)), undefined);
+      assert.equal(written(new Float32Array(256).with(77, Infinity)), undefined);
+      assert.equal(written(new Float32Array(256).with(77, NaN)), undefined);
     });
   });
 }

@@ -1,11 +1,12 @@
 /**
- * Converts a quantised weight from the codes, scales and zeros of the solver to the tensors of the layout `pack-quantized`
- * (`layout.ts`), and computes the dense weight that these tensors stand for.
+ * Converts a quantised weight from the codes, scales and zeros of the solver to the tensors of the layout
+ * `pack-quantized` (`layout.ts`), and computes the dense weight that these tensors stand for.
  *
- * The layout stores the scales in the dtype of the weight, because programs that load the checkpoint convert the scales to this
- * dtype. The solver returns scales in F32. Rounding a scale multiplies all weights of its row or group by the same factor. This
- * factor lies within 1 ± 2^−11 for F16 and within 1 ± 2^−8 for BF16. The dense weight must therefore be computed from the
- * rounded scales. `pare prune` uses this dense weight to calibrate the later layers, so they see the model that is written.
+ * The layout stores the scales in the dtype of the weight, because programs that load the checkpoint convert the scales
+ * to this dtype. The solver returns scales in F32. Rounding a scale multiplies all weights of its row or group by the
+ * same factor. This factor lies within 1 ± 2^−11 for F16 and within 1 ± 2^−8 for BF16. The dense weight must therefore
+ * be computed from the rounded scales. `pare prune` uses this dense weight to calibrate the later layers, so they see
+ * the model that is written.
  */
 
 import { bytesToFloats, type FloatDtype, floatsToBytes, sameShape } from "../../../tensor/dtype.ts";
@@ -35,8 +36,8 @@ export interface PackedWeight {
 /**
  * Packs a quantised weight.
  * @param dtype the dtype of the scales, which must be the dtype of the weight in the checkpoint
- * @throws {RangeError} if the layout cannot store the grid, if the tensors have other dtypes or shapes than the grid needs, or
- * if a code, a zero or a scale is out of range. In the last case the message names the tensor and the entry
+ * @throws {RangeError} if the layout cannot store the grid, if the tensors have other dtypes or shapes than the grid
+ * needs, or if a code, a zero or a scale is out of range. In the last case the message names the tensor and the entry
  */
 export function packWeight(
   { codes, scales, zeros }: QuantizedWeight,
@@ -77,7 +78,10 @@ export function packWeight(
   return { shape, tensors, dense: { dtype, shape: [rows, cols], data: floatsToBytes(values, dtype) } };
 }
 
-/** Returns the tensors of a weight by their names in a checkpoint. @param stem the name of the weight without `.weight` */
+/**
+ * Returns the tensors of a weight by their names in a checkpoint.
+ * @param stem the name of the weight without `.weight`
+ */
 export function namedTensors(stem: string, tensors: QuantizedTensors): ReadonlyMap<string, HostTensor> {
   const names = quantizedNames(stem), parts = Object.entries(tensors) as [QuantizedPart, HostTensor][];
   return new Map(parts.map(([part, tensor]) => [names[part], tensor]));

@@ -1,7 +1,8 @@
 /**
- * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle can use only the names in
- * `pickle_globals.ts`, cannot create objects of other classes, and is limited in time and memory. Nesting depth is not limited, because the
- * unpickler does not recurse. Python's module `pickletools` documents the opcodes of protocols 2 to 5.
+ * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle can use
+ * only the names in `pickle_globals.ts`, cannot create objects of other classes, and is limited in time and memory.
+ * Nesting depth is not limited, because the unpickler does not recurse. Python's module `pickletools` documents the
+ * opcodes of protocols 2 to 5.
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";
@@ -23,7 +24,7 @@ const MAX_STEPS = 1 << 20;
 /** The largest number of values on the stack. torch.save adds at most 1000 pairs to a dictionary at a time. */
 const MAX_STACK = 1 << 14;
 
-/** The most levels of nested tuples. A state dict has three at most. Without a limit, one opcode per level would fill the memory. */
+/** The most levels of nested tuples. A state dict has three. Otherwise one opcode per level would fill memory. */
 const MAX_TUPLE_DEPTH = 16;
 
 const NEWEST_PROTOCOL = 5;

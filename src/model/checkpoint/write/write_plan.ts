@@ -114,9 +114,9 @@ interface JsonWithSource {
 }
 
 /**
- * Returns the text of `changed`, a changed config.json. JavaScript reads the numbers 30 and 30.0 as the same value and would write
- * both as 30, but transformers 5 refuses an integer for some floating-point settings. Unchanged settings therefore keep the digits
- * of the original file. The text is indented by two spaces and with a newline at the end.
+ * Returns the text of `changed`, a changed config.json. JavaScript reads the numbers 30 and 30.0 as the same value and
+ * would write both as 30, but transformers 5 refuses an integer for some floating-point settings. Unchanged settings
+ * therefore keep the digits of the original file. The text is indented by two spaces and with a newline at the end.
  * @param original the text of the file from which `config` was parsed
  * @param changed the members of `config`, some of which are replaced, added or removed. A member that is the same
  * value as in `config` counts as unchanged
