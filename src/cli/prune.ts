@@ -111,7 +111,8 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
       }),
       (opened) => opened.dispose(),
     );
-  const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });
+  const isLocal = servers.length === 0;
+  const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, isLocal, fs });
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);

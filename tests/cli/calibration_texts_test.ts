@@ -39,6 +39,7 @@ describe("pare prune with several calibration texts", () => {
     assert.ok(layers.every(({ validation_error }) => validation_error! > 0));
     assert.deepEqual(calibration, {
       text: "calibration.txt=3, evaluation.txt=1",
+      digest: fingerprint!["the calibration text"],
       samples: 16,
       validation_samples: 2,
       seqlen: 32,

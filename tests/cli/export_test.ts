@@ -100,7 +100,7 @@ describe("pare export", () => {
     assert.equal(code, 3);
     assert.match(
       stderr,
-      /layers\.1\.mlp\.down_proj\.weight has codes of 8 bits in groups of 32, symmetric\. Q4_0 holds 4 bits, .*--round nearest/,
+      /layers\.1\.mlp\.down_proj\.weight has codes of 8 bits in groups of 32, symmetric\. Q4_0 holds 4 bits in groups of 32, symmetric, .*--round nearest/,
     );
     assert.equal(await Deno.readTextFile(out), "earlier");
     const { layers } = await exportTo(out, model, "q4_0", "--round", "nearest");

@@ -63,7 +63,14 @@ describe("a named text", () => {
     assert.equal(first.code, 0, first.stderr);
     assert.match(first.stdout, /perplexity on wikitext2 \(2 windows of 32\)/);
     const { calibration, perplexity, fingerprint } = await report("named");
-    assert.deepEqual(calibration, { text: "c4", samples: 4, validation_samples: 0, seqlen: 32, seed: 0 });
+    assert.deepEqual(calibration, {
+      text: "c4",
+      digest: fingerprint["the calibration text"],
+      samples: 4,
+      validation_samples: 0,
+      seqlen: 32,
+      seed: 0,
+    });
     assert.deepEqual([perplexity.length, perplexity[0].text], [1, "wikitext2"]);
     assert.match(fingerprint["the calibration text"], /^c4, sha256:[0-9a-f]{64}$/);
     assert.match(fingerprint["--text"], /^wikitext2, sha256:[0-9a-f]{64}$/);

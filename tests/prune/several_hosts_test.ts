@@ -16,15 +16,18 @@ import { openOptSotu, sotuTokens } from "../support/opt_sotu.ts";
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: 24 });
 
+/** Only this process decides about the targets of whole blocks, and not in true-sequential order. */
+const TARGETS: Partial<PruneJob> = { target: "dense", trueSequential: true };
+
 const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
   ["held-out windows", { method: "sparsegpt" }, {}],
   ["rounded weights", { method: "sparsegpt", sparsity: 0, bits: 4 }, {}],
-  ["targets", { method: "sparsegpt", pattern: "2:4" }, { target: "dense" }],
+  ["targets", { method: "sparsegpt", pattern: "2:4" }, TARGETS],
   ["targets of one step and no held-out windows", { method: "wanda", target_step: 0.25 }, {
     target: "dense",
     validationWindows: [],
   }],
-  ["targets and reconstructed blocks", { method: "magnitude" }, { target: "dense", reconstruct: 1 }],
+  ["targets and reconstructed blocks", { method: "magnitude" }, { ...TARGETS, reconstruct: 1 }],
   ["reconstructed blocks", { method: "sparsegpt", pattern: "2:4" }, { reconstruct: 1 }],
 ];
 for (const [what, query, options] of RUNS) {

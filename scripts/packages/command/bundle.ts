@@ -1,6 +1,7 @@
 /** Bundles the program with its libraries into a few JavaScript files. */
 
 import { build, type Plugin } from "esbuild";
+import { builtinModules } from "node:module";
 import { relative } from "node:path";
 import { ENTRIES, ROOT } from "./places.ts";
 import { rewriteImportMeta } from "./source_urls.ts";
@@ -8,6 +9,11 @@ import { rewriteImportMeta } from "./source_urls.ts";
 /** Some packages from npm are CommonJS modules, which call `require` for modules of Node. */
 const REQUIRE =
   'import { createRequire as createRequireOf } from "node:module"; const require = createRequireOf(import.meta.url);';
+
+/** Deno imports the modules of Node only with the prefix `node:`, which some packages leave out. */
+const NODE_MODULES = Object.fromEntries(
+  builtinModules.filter((name) => /^[a-z]\w*$/.test(name)).map((name) => [name, `node:${name}`]),
+);
 
 /** Rewrites `import.meta` in the modules of the repository. */
 const sourceUrls: Plugin = {
@@ -52,6 +58,7 @@ export async function bundleProgram(outdir: string): Promise<string[]> {
     platform: "node",
     target: "esnext",
     conditions: ["deno"],
+    alias: NODE_MODULES,
     minifySyntax: true,
     minifyWhitespace: true, // names stay, so that stack traces can be read
     legalComments: "none", // the licences are in a file of their own

@@ -70,21 +70,50 @@ export function modelForRuntime(runtime: FormatName, opened: ModelFolder): Model
 
 /**
  * Fits the parameters of each layer to the length of its rows.
- * @throws {UsageError} if the format has no place for dense layers, but a layer is skipped
+ * @throws {UsageError} if the format has no place for dense layers, but a layer is skipped, or if a layer has another
+ *   grid than the format
  */
 export function choiceForRuntime(
   runtime: FormatName,
   choice: LayerChoice,
   layers: readonly SizedLayer[],
 ): LayerChoice {
-  const { queryOf = (query) => query, roundsAll } = targetOf(runtime);
+  const target = targetOf(runtime), { queryOf = (query) => query, roundsAll } = target;
   if (roundsAll && choice.skipped.length > 0) {
     throw new UsageError(
       `option --for ${runtime}: rounds all linear layers, but ${choice.skipped[0]} is skipped`,
     );
   }
+  for (const { name } of layers) requireGrid(runtime, target, name, choice.queryOf(name));
   const queries = new Map(layers.map(({ name, cols }) => [name, queryOf(choice.queryOf(name), cols)]));
   return { ...choice, queryOf: (name) => queries.get(name) ?? choice.queryOf(name) };
+}
+
+/** The parameters of a grid, by the options of `pare prune`. */
+const GRID_PARAMETERS = {
+  bits: "bits",
+  groupSize: "group_size",
+  symmetric: "symmetric",
+  scaleBits: "scale_bits",
+} as const;
+
+/** @throws {UsageError} if a layer has another grid than the format, for example by a profile */
+function requireGrid(
+  runtime: FormatName,
+  { options, roundsAll }: FormatTarget,
+  name: string,
+  query: LayerQuery,
+): void {
+  if (query.bits === undefined && !roundsAll) return;
+  for (const [option, parameter] of Object.entries(GRID_PARAMETERS)) {
+    const { [option]: allowed = [undefined] } = options as Record<string, readonly unknown[] | undefined>;
+    const value = query[parameter] ?? (parameter === "symmetric" ? false : undefined);
+    if (allowed.some((each) => String(each) === String(value))) continue;
+    throw new UsageError(
+      `option --for ${runtime}: ${parameter} must be ${allowed.map((each) => each ?? "absent").join(" or ")}, ` +
+        `but is ${value ?? "absent"} for ${name}`,
+    );
+  }
 }
 
 /**

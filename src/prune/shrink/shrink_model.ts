@@ -18,7 +18,7 @@ import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { takeColumns, takeRows } from "../../tensor/columns.ts";
 import { linearLayers, type SizedLayer } from "../block_plan.ts";
-import { REPORT_PAGE_FILE } from "../report/file_names.ts";
+import { MODEL_CARD_FILE, REPORT_PAGE_FILE } from "../report/file_names.ts";
 import type { Destination, PruneServices } from "../run/job.ts";
 import { pruneModel } from "../run/prune_model.ts";
 import { blockSimilarities, mostSimilarBlocks } from "./block_similarity.ts";
@@ -85,7 +85,8 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
         return renamed === undefined ? [] : [{ name: renamed, dtype, shape: shapes.get(renamed) ?? shape }];
       }),
   });
-  const plan = { ...layout, leftOut: [REPORT_PAGE_FILE] }; // the page of an earlier run shows another model
+  // The page and the card of an earlier run describe another model.
+  const plan = { ...layout, leftOut: [REPORT_PAGE_FILE, MODEL_CARD_FILE] };
   const copy = await openCopy(plan, out, fs, { overwrite, extraFiles });
   try {
     const layers = width === undefined ? [] : await removeNeurons(job, services, smaller.model, width, copy);
