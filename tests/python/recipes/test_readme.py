@@ -43,10 +43,12 @@ def run(code: str, folder: Path, host: HostProcess) -> str:
 
 def test_the_other_blocks_of_the_page_run(host: HostProcess, tmp_path: Path) -> None:
     examples = {path.read_text() for path in EXAMPLES}
-    one_layer, loaders, ray = (block for block in python_blocks(PAGE) if block not in examples)
+    one_layer, loaders, onnx, ray = (block for block in python_blocks(PAGE) if block not in examples)
     assert re.search(r"^0\.\d+ tensor\(0\.5000\)$", run(one_layer, tmp_path, host), re.MULTILINE)
     shutil.copytree(MODELS / "opt-sotu", tmp_path / "pruned")
     assert "'model.decoder.layers.0.fc1.weight': 0" in run(loaders, tmp_path, host)
+    (call,) = (node for node in ast.walk(ast.parse(onnx)) if isinstance(node, ast.Call))
+    inspect.signature(pare_llm.export_onnx).bind(*call.args)
     (call,) = (node for node in ast.walk(ast.parse(ray)) if isinstance(node, ast.Call))
     keywords = [keyword.arg for keyword in call.keywords]
     bound = inspect.signature(pare_llm.ray.prune).bind(*call.args, **dict.fromkeys(map(str, keywords)))

@@ -79,7 +79,7 @@ def test_every_layer_is_recorded_and_shared_inputs_are_recognised(
     for name, hessian in recorder.hessians.items():
         if name.startswith(block):
             by_hessian.setdefault(id(hessian), set()).add(name.removeprefix(block))
-    assert sorted(by_hessian.values(), key=str) == sorted(groups, key=str)
+    assert sorted(by_hessian.values(), key=sorted) == sorted(groups, key=sorted)
 
 
 def test_padding_does_not_change_the_statistics() -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -146,7 +147,8 @@ def _graph_rows(model: Path, bits: int) -> Iterator[tuple[str, _Rows]]:
     """Yield the name and the rows of each node with codes, whose zeros must be 2^(bits - 1)."""
     import onnx_ir  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-    for node in onnx_ir.load(model).graph:
+    graph: Any = onnx_ir.load(model).graph
+    for node in graph:
         if "Quant" in node.op_type:
             raise ValueError(f"{model}: {node.name} has codes ({node.op_type}) where the checkpoint has none")
         if node.op_type != "MatMulNBits":
