@@ -82,7 +82,7 @@ fn fit_factor(q: QuantizeParams, lane: Lane, rule: GridRule) -> f32 {
   var factor = 0.0;
   for (var first = 0u; first < q.size; first += q.grid_size) {
     var low = 0.0;
-    var high = 0.0;
+    var high = low;
     for (var c = first; c < min(first + q.grid_size, q.size); c++) {
       let weight = grid_weight(q, lane, c);
       low = min(low, weight);

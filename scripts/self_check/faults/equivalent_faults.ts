@@ -47,6 +47,11 @@ const EQUIVALENT: readonly Equivalent[] = [
     change: "i + 4 <= k → (i + 4) + 4 <= k",
     reason: "the next loop handles the remaining steps one by one",
   },
+  {
+    kernels: ["fit_grids", "grid_errors", "choose_grids"],
+    change: "0.501 → 0.62625000",
+    reason: "these kernels have no scales of two levels",
+  },
   ...[
     "1.1754943508222875e-38 → 1.4693679e-38",
     "16777216.0 → 20971520",

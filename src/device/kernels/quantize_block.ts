@@ -145,6 +145,26 @@ const ROUNDED: readonly RoundedBlock[] = [
   { size: 77, isAligned: true, bits: 3, symmetric: 0, grid_size: 16, keep: 2, group: 4, searched: 1 },
   { size: 128, isAligned: true, bits: 3, symmetric: 1, grid_size: 16, ...TWO_LEVELS, scale_limit: 31 },
   { size: 96, isAligned: true, bits: 4, symmetric: 0, grid_size: 32, ...TWO_LEVELS, scale_limit: 63 },
+  {
+    size: 44,
+    isAligned: true,
+    bits: 4,
+    symmetric: 0,
+    grid_size: 4,
+    ...TWO_LEVELS,
+    scale_limit: 63,
+    shift: 1,
+  },
+  {
+    size: 40,
+    isAligned: true,
+    bits: 4,
+    symmetric: 0,
+    grid_size: 4,
+    ...TWO_LEVELS,
+    scale_limit: 63,
+    shift: -1,
+  },
 ];
 
 export function quantizeBlockCase(
