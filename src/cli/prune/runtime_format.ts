@@ -110,7 +110,9 @@ function requireGrid(
     const value = query[parameter] ?? (parameter === "symmetric" ? false : undefined);
     if (allowed.some((each) => String(each) === String(value))) continue;
     throw new UsageError(
-      `option --for ${runtime}: ${parameter} must be ${allowed.map((each) => each ?? "absent").join(" or ")}, ` +
+      `option --for ${runtime}: ${parameter} must be ${
+        allowed.map((each) => each ?? "absent").join(" or ")
+      }, ` +
         `but is ${value ?? "absent"} for ${name}`,
     );
   }
