@@ -69,6 +69,7 @@ describe("pare export --format gptq", () => {
     ]);
     assert.deepEqual(config, JSON.parse(await Deno.readTextFile(`${LLAMA}/config.json`)));
     assert.deepEqual([...(await readFolder(out)).keys()], [
+      "/README.md",
       "/config.json",
       "/model-00001-of-00002.safetensors",
       "/model-00002-of-00002.safetensors",
