@@ -75,6 +75,7 @@ describe("pare prune of some layers", () => {
     assert.deepEqual(run.model, { name: "opt-sotu", model_type: "opt", blocks: 4, hidden_size: 192 });
     assert.deepEqual(run.calibration, {
       text: "calibration.txt",
+      digest: run.fingerprint!["the calibration text"],
       samples: 2,
       validation_samples: 0,
       seqlen: 32,
