@@ -1,10 +1,13 @@
-/** Runs the tests of all kernels, which compare with float64 code, on Dawn in place of Deno's own WebGPU. */
+/**
+ * Runs the tests of all kernels, which compare with float64 code, on Dawn in place of Deno's own WebGPU. An emulated GPU takes minutes to
+ * compile the shaders of some of them, so the suite `slow` only compares the results of Dawn with those of Deno's own WebGPU.
+ */
 
 import { dawnSkipReason } from "../../support/dawn.ts";
 import { testOnlyWebGpu } from "../../support/backends.ts";
 
 /** These tests compile shaders of their own on a device that they open themselves. */
-const OTHERS = ["loop_count_test.ts", "on_dawn_slow_test.ts"];
+const OTHERS = ["loop_count_test.ts", "on_dawn_nightly_test.ts"];
 
 if (dawnSkipReason === undefined) {
   testOnlyWebGpu("dawn");
