@@ -40,7 +40,12 @@ export function launch(deno: string, args: readonly string[], env: NodeJS.Proces
   if (process.platform === "win32") return; // the console sends Ctrl-C to both processes
   // In Deno, `child.kill` would hide the exit code of a child that ends in an orderly way.
   const send = (signal: NodeJS.Signals) => {
-    if (child.pid !== undefined && child.exitCode === null) process.kill(child.pid, signal);
+    if (child.pid === undefined || child.exitCode !== null) return;
+    try {
+      process.kill(child.pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error; // the child ended before its exit code arrived
+    }
   };
   for (const [received, sent] of SIGNALS) process.on(received, () => send(sent));
   if (env.npm_command === "exec") afterNpm(() => send("SIGTERM"));

@@ -6,11 +6,10 @@
 
 import { basename } from "node:path";
 import type { Command } from "commander";
-import { ModelError } from "../base/files/file_error.ts";
 import { PACK_QUANTIZED } from "../model/checkpoint/quantized/config.ts";
 import { describeModel } from "../model/gguf/write_gguf.ts";
 import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
-import { type ModelFolder, openModelFolder } from "../model/model.ts";
+import { openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
 import { commandFingerprint, FORWARD_BACKEND, runFingerprint } from "../prune/run/fingerprint.ts";
@@ -19,7 +18,7 @@ import { PruneRun } from "../prune/run/prune_run.ts";
 import { numberText } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
-import { modelFolder } from "./files/model_folder.ts";
+import { modelFolder, requireDense } from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
   requireOtherFolder,
@@ -78,7 +77,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
   const stored = cleanup.use(await openModelFolder(folder, fs));
-  requireDense(stored);
+  requireDense(stored, "pruned");
   const opened = runtime === undefined ? stored : modelForRuntime(runtime, stored),
     { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);
@@ -165,14 +164,6 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   if (imatrix !== undefined) {
     await writeImportance(imatrix, out, calibrationTexts, { backend, output, signal });
   }
-}
-
-/** @throws {ModelError} if the weights of the checkpoint are quantised */
-function requireDense({ checkpoint, model }: ModelFolder): void {
-  if (model.weights === checkpoint) return;
-  throw new ModelError(
-    `${checkpoint.folder}: is quantised: \`pare unpack\` writes a dense copy, which can be pruned`,
-  );
 }
 
 /** Returns callbacks that show the progress of a run, and say what helps after a failure. */

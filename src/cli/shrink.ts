@@ -7,7 +7,6 @@
 import { basename } from "node:path";
 import { Command } from "commander";
 import { formatJson } from "../base/files/whole_file.ts";
-import { ModelError } from "../base/files/file_error.ts";
 import { openModelFolder } from "../model/model.ts";
 import { storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner } from "../prune/device_pruner.ts";
@@ -19,21 +18,21 @@ import { neuronReaders, shrinkModel } from "../prune/shrink/shrink_model.ts";
 import { type ShrinkReport, shrinkReport } from "../prune/shrink/shrink_report.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
-import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
+import { MODEL_ARGUMENT, modelFolder, requireDense } from "./files/model_folder.ts";
 import {
   lockOutput,
   requireEmptyFolder,
   requireOtherFolder,
   requireWritableFolder,
 } from "./files/output_path.ts";
-import { openRunTexts, requireTexts, TEXT_VALUES } from "./files/text_source.ts";
+import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { openBackend } from "./open_backend.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addSamplesOption,
-  addSeqlenOption,
-  addValidationOption,
+  addMeasurementOptions,
+  addSeedOption,
+  addWindowOptions,
   appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
@@ -91,25 +90,9 @@ export function createShrinkCommand(signal: AbortSignal): Command {
       integer(0),
       0,
     );
-  addValidationOption(addSamplesOption(command))
-    .option(
-      "--seed <n>",
-      "choose the calibration windows at random with this seed (default: evenly spaced, and 0 for a named text)",
-      integer(0, 2 ** 32 - 1),
-    )
-    .option(
-      "--text <text>",
-      `a text to measure the perplexity on, before and after: ${TEXT_VALUES}; may be repeated`,
-      appendValue,
-      [],
-    )
-    .option(
-      "--windows <n>",
-      "measure only the first n windows of each --text (default: all complete windows)",
-      integer(1),
-    )
+  addMeasurementOptions(addSeedOption(addWindowOptions(command, 1)))
     .option("--overwrite", "replace a checkpoint in the output folder");
-  addCommonOptions(addBackendOption(addSeqlenOption(command, 1)));
+  addCommonOptions(addBackendOption(command));
   addExample(command, "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --text wikitext.txt");
   return command.action((model: string, options: ShrinkOptions) => shrink(model, options, signal));
 }
@@ -122,9 +105,7 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false), folder = await modelFolder(name, output, signal);
   const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
-  if (model.weights !== checkpoint) {
-    throw new ModelError(`${folder}: is quantised: \`pare unpack\` writes a dense copy, which can be shrunk`);
-  }
+  requireDense(opened, "shrunk");
   await requireOtherFolder(out, folder);
   cleanup.use(await lockOutput(out));
   await requireEmptyFolder(out, overwrite);

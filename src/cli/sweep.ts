@@ -12,9 +12,7 @@ import { computePerplexity } from "../model/evaluation/perplexity.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addSamplesOption,
-  addSeqlenOption,
-  addValidationOption,
+  addWindowOptions,
   appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
@@ -73,7 +71,7 @@ export function createSweepCommand(signal: AbortSignal): Command {
     .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
     .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude")
     .addOption(allocateOption());
-  addValidationOption(addSamplesOption(command))
+  addWindowOptions(command, 2)
     .option(
       "--windows <n>",
       "measure only the first n windows of the text (default: all complete windows)",
@@ -85,7 +83,7 @@ export function createSweepCommand(signal: AbortSignal): Command {
     )
     .option("--svg <file>", "write a chart to this file at the end");
   addRoundingOptions(command);
-  addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
+  addCommonOptions(addBackendOption(command));
   addExample(
     command,
     "sweep ./opt-125m --calibration c4.txt --text wikitext.txt --sparsities 0.1..0.8 --patterns 2:4,4:8 --svg sweep.svg",

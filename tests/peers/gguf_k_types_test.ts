@@ -27,19 +27,14 @@ const TYPES = { q2_k: "Q4_0", q3_k: "Q4_0", q4_k: "Q5_0", q6_k: "Q8_0" };
 async function roundedModel({ folder }: Peers, type: string): Promise<string> {
   const { calibration } = await writeSotuTexts(`${folder}/text`), out = `${folder}/${type}`;
   const options = ["--calibration", calibration, "--samples", "8", "--seqlen", "64", "--sparsity", "0"];
-  await pareJson(
-    "prune",
-    MODEL,
-    "--out",
-    out,
-    ...options,
+  await pareJson("prune", MODEL, "--out", out, ...options, ...[
     "--backend",
     "cpu",
     "--preset",
     "fast",
     "--for",
     `gguf:${type}`,
-  );
+  ]);
   return out;
 }
 

@@ -31,19 +31,14 @@ await describePeers("pare prune --imatrix", (peers) => {
     const { folder, ask } = peers(), out = `${folder}/pruned`, file = `${folder}/imatrix.gguf`;
     const { calibration } = await writeSotuTexts(`${folder}/text`);
     const options = ["--calibration", calibration, "--samples", "3", "--seqlen", "64", "--validation", "0"];
-    await pareJson(
-      "prune",
-      MODEL,
-      "--out",
-      out,
-      ...options,
+    await pareJson("prune", MODEL, "--out", out, ...options, ...[
       "--backend",
       "cpu",
       "--method",
       "magnitude",
       "--imatrix",
       file,
-    );
+    ]);
     const { fields, tensors } = await ask<Imatrix>("compare_gguf", { file });
     assert.equal(fields["general.type"], "imatrix");
     assert.deepEqual([fields["imatrix.datasets"]].flat(), ["calibration.txt"]);

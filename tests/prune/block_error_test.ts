@@ -8,7 +8,8 @@ import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
+import { blockOutputError } from "../reference/block_output_error.ts";
+import { readOptReference } from "../reference/opt_forward.ts";
 import { eachBackend } from "../support/backends.ts";
 import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
 
@@ -20,19 +21,6 @@ const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 3,
 function halved({ data, shape }: HostTensor): HostTensor {
   const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
   return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-}
-
-/** Returns the mean over the held-out tokens of ‖Δy‖²/‖y‖² for the output y of `block`. The models have the same blocks before it. */
-function expectedError(dense: OptReference, pruned: OptReference, block: number): number {
-  const square = (x: Float64Array) => x.reduce((sum, value) => sum + value * value, 0);
-  const errors = heldOut.flatMap((window) => {
-    const y = forwardOpt(dense, window).outputs[block], z = forwardOpt(pruned, window).outputs[block];
-    return Array.from(window, (_, t) => {
-      const row = (x: Float64Array) => x.subarray(t * dense.hidden, (t + 1) * dense.hidden);
-      return square(row(y).map((value, i) => value - row(z)[i])) / square(row(y));
-    });
-  });
-  return errors.reduce((a, b) => a + b) / errors.length;
 }
 
 let model: Model, checkpoint: Checkpoint;
@@ -65,7 +53,7 @@ eachBackend("calibratedModel with held-out windows", (backend) => {
           Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16")))),
         onBlock(block, error) {
           for (const [name, values] of written) pruned.tensors.set(name, values);
-          const expected = expectedError(dense, pruned, block);
+          const expected = blockOutputError(dense, pruned, block, heldOut);
           assert.ok(Math.abs(error / expected - 1) < 1e-4, `block ${block}: ${error}, expected ${expected}`);
           for (const [name, values] of written) dense.tensors.set(name, values);
           blocks.push(block);

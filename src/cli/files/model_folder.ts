@@ -3,6 +3,8 @@
  * names a model of the Hugging Face hub. Such a model is downloaded first.
  */
 
+import { ModelError } from "../../base/files/file_error.ts";
+import type { ModelFolder } from "../../model/model.ts";
 import { isHubReference } from "../../model/hub/reference.ts";
 import { requireFolder } from "./input_file.ts";
 import type { Output } from "../terminal/output.ts";
@@ -30,4 +32,15 @@ export async function modelFolder(
   }
   const { resolveModel } = await import("../../model/hub/resolve_model.ts"); // only models of the hub need its client
   return await useHub(output, signal, (options) => resolveModel(model, options), variables);
+}
+
+/**
+ * @param change what the command does to the model, as the end of the message
+ * @throws {ModelError} if the weights of the checkpoint are quantised
+ */
+export function requireDense({ checkpoint, model }: ModelFolder, change: "pruned" | "shrunk"): void {
+  if (model.weights === checkpoint) return;
+  throw new ModelError(
+    `${checkpoint.folder}: is quantised: \`pare unpack\` writes a dense copy, which can be ${change}`,
+  );
 }

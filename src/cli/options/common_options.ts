@@ -103,24 +103,47 @@ export const CALIBRATION_OPTION = [
 /** The default of `--validation`. */
 const DEFAULT_VALIDATION = 1 / 8;
 
-/** Declares `--validation`. */
-export function addValidationOption(command: Command): Command {
+/** Declares the options that divide a calibration text into windows. @param leastSeqlen the least value of `--seqlen` */
+export function addWindowOptions(command: Command, leastSeqlen: number): Command {
+  command
+    .option(
+      "--samples <n>",
+      "number of windows to calibrate on, which are pieces of the text",
+      integer(1),
+      DEFAULT_SAMPLES,
+    )
+    .option(
+      "--validation <share>",
+      "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
+      number("from 0 to 0.5", (value) => value >= 0 && value <= 0.5),
+      DEFAULT_VALIDATION,
+    );
+  return addSeqlenOption(command, leastSeqlen);
+}
+
+/** Declares `--seed`. */
+export function addSeedOption(command: Command): Command {
   return command.option(
-    "--validation <share>",
-    "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
-    number("from 0 to 0.5", (value) => value >= 0 && value <= 0.5),
-    DEFAULT_VALIDATION,
+    "--seed <n>",
+    "choose the calibration windows at random with this seed (default: evenly spaced, and 0 for a named text)",
+    integer(0, 2 ** 32 - 1),
   );
 }
 
-/** Declares `--samples`. */
-export function addSamplesOption(command: Command): Command {
-  return command.option(
-    "--samples <n>",
-    "number of windows to calibrate on, which are pieces of the text",
-    integer(1),
-    DEFAULT_SAMPLES,
-  );
+/** Declares `--text` and `--windows`, by which a command measures the model before and after it changes it. */
+export function addMeasurementOptions(command: Command): Command {
+  return command
+    .option(
+      "--text <text>",
+      `a text to measure the perplexity on, before and after: ${TEXT_VALUES}; may be repeated`,
+      appendValue,
+      [],
+    )
+    .option(
+      "--windows <n>",
+      "measure only the first n windows of each --text (default: all complete windows)",
+      integer(1),
+    );
 }
 
 /**

@@ -11,9 +11,9 @@ import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addSamplesOption,
-  addSeqlenOption,
-  addValidationOption,
+  addMeasurementOptions,
+  addSeedOption,
+  addWindowOptions,
   appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
@@ -26,7 +26,6 @@ import { addHostPoolOptions, type HostPoolFlags } from "../options/server_option
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
-import { TEXT_VALUES } from "../files/text_source.ts";
 import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_options.ts";
 import { RUNTIME_FORMATS } from "../export/formats.ts";
 
@@ -61,7 +60,7 @@ export function declarePrune(): Command {
     `${CALIBRATION_OPTION[1]} (required without --protocol)`,
     appendValue,
   );
-  addValidationOption(addSamplesOption(command))
+  addWindowOptions(command, 1)
     .addOption(new Option("--preset <name>", presetHelp()).choices(Object.keys(PRESETS)).default("default"))
     .addOption(
       new Option(
@@ -69,12 +68,8 @@ export function declarePrune(): Command {
         "set the options as in published experiments: sparsegpt sets --method sparsegpt, --calibration c4, --samples 128, " +
           "--seqlen 2048, --seed 0 and --validation 0, and adds --text wikitext2",
       ).choices(PROTOCOL_NAMES),
-    )
-    .option(
-      "--seed <n>",
-      "choose the calibration windows at random with this seed (default: evenly spaced, and 0 for a named text)",
-      integer(0, 2 ** 32 - 1),
-    )
+    );
+  addSeedOption(command)
     .option(
       "--true-sequential",
       "calibrate each group of layers that share an input after the earlier groups of its block are pruned",
@@ -102,18 +97,8 @@ export function declarePrune(): Command {
       )
         .choices(HIDDEN_STATES_LOCATIONS)
         .default("auto"),
-    )
-    .option(
-      "--text <text>",
-      `a text to measure the perplexity on, before and after pruning: ${TEXT_VALUES}; may be repeated`,
-      appendValue,
-      [],
-    )
-    .option(
-      "--windows <n>",
-      "measure only the first n windows of each --text (default: all complete windows)",
-      integer(1),
-    )
+    );
+  addMeasurementOptions(command)
     .addOption(
       new Option(
         "--format <format>",
@@ -140,7 +125,6 @@ export function declarePrune(): Command {
       "--plan",
       "print the time, memory, disk space and traffic that the run needs, from a short measurement, and prune nothing",
     );
-  addSeqlenOption(command, 1);
   addChoiceOptions(command);
   addExample(
     command,

@@ -123,6 +123,7 @@ interface RoundedBlock
 }
 
 const ALL_KEPT = { keep: 0, group: 0 }, TWO_LEVELS = { ...ALL_KEPT, searched: 1, scale_dtype: 1 };
+const SMALL_GRIDS = { isAligned: true, bits: 4, symmetric: 0, grid_size: 4 };
 const ROUNDED: readonly RoundedBlock[] = [
   { size: 128, isAligned: false, bits: 4, symmetric: 0, grid_size: 0, ...ALL_KEPT },
   // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
@@ -130,8 +131,8 @@ const ROUNDED: readonly RoundedBlock[] = [
   { size: 256, isAligned: true, bits: 4, symmetric: 0, grid_size: 64, ...ALL_KEPT },
   { size: 77, isAligned: true, bits: 2, symmetric: 0, grid_size: 0, keep: 5, group: 16 },
   // All weights of a grid have the same sign, so that the grid must still begin or end at 0.
-  { size: 44, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: 1 },
-  { size: 40, isAligned: true, bits: 4, symmetric: 0, grid_size: 4, ...ALL_KEPT, shift: -1 },
+  { size: 44, ...SMALL_GRIDS, ...ALL_KEPT, shift: 1 },
+  { size: 40, ...SMALL_GRIDS, ...ALL_KEPT, shift: -1 },
   {
     size: 96,
     isAligned: true,
@@ -145,26 +146,8 @@ const ROUNDED: readonly RoundedBlock[] = [
   { size: 77, isAligned: true, bits: 3, symmetric: 0, grid_size: 16, keep: 2, group: 4, searched: 1 },
   { size: 128, isAligned: true, bits: 3, symmetric: 1, grid_size: 16, ...TWO_LEVELS, scale_limit: 31 },
   { size: 96, isAligned: true, bits: 4, symmetric: 0, grid_size: 32, ...TWO_LEVELS, scale_limit: 63 },
-  {
-    size: 44,
-    isAligned: true,
-    bits: 4,
-    symmetric: 0,
-    grid_size: 4,
-    ...TWO_LEVELS,
-    scale_limit: 63,
-    shift: 1,
-  },
-  {
-    size: 40,
-    isAligned: true,
-    bits: 4,
-    symmetric: 0,
-    grid_size: 4,
-    ...TWO_LEVELS,
-    scale_limit: 63,
-    shift: -1,
-  },
+  { size: 44, ...SMALL_GRIDS, ...TWO_LEVELS, scale_limit: 63, shift: 1 },
+  { size: 40, ...SMALL_GRIDS, ...TWO_LEVELS, scale_limit: 63, shift: -1 },
 ];
 
 export function quantizeBlockCase(

@@ -37,7 +37,7 @@ export class DeviceFaults {
     if (this.#lost) throw this.#lost;
   }
 
-  /** Stores `error` for the next wait, unless an error is stored already, of which it is a likely consequence. */
+  /** Stores `error` for the next wait. An error after a stored one is likely its consequence, and is dropped. */
   #store(error: Error): void {
     this.#firstError ??= error;
   }

@@ -24,24 +24,14 @@ export function stackExperts(place: string, experts: readonly PlannedTensor[]): 
     rows: experts.length * rows,
     rowsPerChunk,
     async encode(first, end) {
-      const parts: Uint8Array[] = [];
+      const rowBytes = byteLength / rows, bytes = new Uint8Array((end - first) * rowBytes);
       for (let row = first; row < end;) {
         const expert = Math.floor(row / rows), begin = expert * rows;
         const next = Math.min(end, begin + rows);
-        parts.push(await experts[expert].encode(row - begin, next - begin));
+        bytes.set(await experts[expert].encode(row - begin, next - begin), (row - first) * rowBytes);
         row = next;
       }
-      return concatenate(parts);
+      return bytes;
     },
   };
-}
-
-function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

@@ -90,7 +90,7 @@ async function eachGroup(
     for (let begin = 0; begin < values.length; begin += groupSize, at++) {
       const scale = fit(values.subarray(begin, begin + groupSize), integers, bits);
       if (scale === undefined) return undefined;
-      scales[at] = scale || 1; // programs divide by the scales, and a group without weights has any scale
+      scales[at] = scale || 1; // programs divide by scales, and a group of zeros fits every scale
       for (let i = 0; i < groupSize; i++) codes[at * groupSize + i] = integers[i] + zero;
     }
   }
