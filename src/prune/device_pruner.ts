@@ -2,6 +2,7 @@
 
 import { abortable } from "../base/waiting.ts";
 import type { Backend } from "../device/backend.ts";
+import { freeArray } from "../device/host_memory.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { CallOptions } from "../client/transport.ts";
@@ -91,10 +92,11 @@ export class DevicePruner implements CalibratedPruner {
               }
               : {};
             const own = hasTarget ? query : withoutStep(query);
-            const { mask: _, ...pruned } = await this.#prune(ownTensors(layer), own, {
+            const { mask, ...pruned } = await this.#prune(ownTensors(layer), own, {
               ...statistics,
               ...given,
             });
+            freeArray(mask.data);
             return { group, name, ...pruned };
           };
           const solving = checked.then(async () => ({

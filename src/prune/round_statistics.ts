@@ -1,5 +1,6 @@
 /** Adds up the calibration statistics of the groups of a round, in one forward pass of all windows through a block. */
 
+import { tileEdgeOn } from "../device/tiled_matrix.ts";
 import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
@@ -62,13 +63,13 @@ export class RoundStatistics {
     round: readonly PendingGroup[],
     { validationWindows = [], tokenWeightsOf, hasTargets = false }: StatisticsOptions,
   ): void {
-    const { backend } = forward;
+    const { backend } = forward, edge = tileEdgeOn(backend);
     for (const { group } of round) {
       const tokenWeights = groupTokenWeights(group, tokenWeightsOf), [{ name, inFeatures }] = group;
       const accumulator = () =>
         hasTargets
-          ? new TargetStatistics(backend, group[0], undefined, tokenWeights)
-          : new HessianAccumulator(backend, `hessian ${name}`, inFeatures, undefined, { tokenWeights });
+          ? new TargetStatistics(backend, group[0], edge, tokenWeights)
+          : new HessianAccumulator(backend, `hessian ${name}`, inFeatures, edge, { tokenWeights });
       const fitted = accumulator();
       this.#sums.set(group, { fitted });
       if (validationWindows.length > 0) this.#sums.set(group, { fitted, heldOut: accumulator() });

@@ -15,9 +15,9 @@ describe("denoEnvironment()", () => {
 
   const flags = () => denoEnvironment(Deno.execPath(), Deno.version.deno)[FLAGS];
 
-  it("limits the part of V8's heap for new objects on every processor, and pairs instructions on x86-64", () => {
+  it("saves memory of V8 on every processor, and pairs instructions on x86-64", () => {
     const pairing = Deno.build.arch === "x86_64" ? PAIRING_FLAGS : [];
-    assert.deepEqual(flags()?.split(","), [...pairing, "--max-semi-space-size=4"]);
+    assert.deepEqual(flags()?.split(","), [...pairing, "--max-semi-space-size=4", "--optimize-for-size"]);
   });
 
   it("gives flags with which a process starts", async () => {

@@ -17,7 +17,7 @@ import { adapterName } from "./instruction_pairing.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
-import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
+import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES, type Reserved } from "./heap.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import type { ProductLibrary } from "./products/product_library.ts";
@@ -129,9 +129,9 @@ class CpuBackend implements Backend {
         `buffer ${label}: ${byteLength} bytes exceed the cpu backend's limit of ${limit} bytes`,
       );
     }
-    const buffer = new CpuBuffer(this, label, this.#allocate(label, bytes), bytes);
+    const { address, usedUntil } = this.#reserve(label, bytes);
     this.#countLive(bytes);
-    return buffer;
+    return new CpuBuffer(this, label, address, bytes, usedUntil);
   }
 
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
@@ -145,7 +145,7 @@ class CpuBackend implements Backend {
     this.#heap.write(staging, bytes);
     this.#push(this.#copyBytes, staging, buffer.address + byteOffset, bytes.byteLength);
     buffer.usedUntil = this.#executor.queued;
-    this.#heap.retire(staging, this.#executor.queued);
+    this.#heap.retire(staging, bytes.byteLength, this.#executor.queued);
   }
 
   copy(
@@ -216,7 +216,7 @@ class CpuBackend implements Backend {
       await this.finish();
       return this.#heap.read(staging, byteLength);
     } finally {
-      this.#heap.retire(staging, this.#executor.completed);
+      this.#heap.retire(staging, byteLength, this.#executor.completed);
     }
   }
 
@@ -232,7 +232,7 @@ class CpuBackend implements Backend {
   release(buffer: CpuBuffer): void {
     this.#roundedCopies?.free(buffer);
     this.counters.bytesLive -= buffer.byteLength;
-    this.#heap.retire(buffer.address, buffer.usedUntil);
+    this.#heap.retire(buffer.address, buffer.byteLength, buffer.usedUntil);
   }
 
   /** Returns the arguments after the declared ones: the address of the rounded copy of each operand, or 0. */
@@ -249,13 +249,13 @@ class CpuBackend implements Backend {
   #copiesOwner(): ConstructorParameters<typeof RoundedCopies>[0] {
     return {
       allocate: (label, bytes) => {
-        const address = this.#allocate(label, bytes);
+        const { address } = this.#reserve(label, bytes);
         this.#countLive(bytes);
         return address;
       },
       retire: (address, bytes) => {
         this.counters.bytesLive -= bytes;
-        this.#heap.retire(address, this.#executor.queued);
+        this.#heap.retire(address, bytes, this.#executor.queued);
       },
       round: (buffer, address) => {
         this.#push(this.#fromFloat32, buffer.address, address, buffer.byteLength / 4, DTYPE_CODE.BF16, 0);
@@ -270,10 +270,19 @@ class CpuBackend implements Backend {
     counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
   }
 
+  /** Allocates memory that no queued command uses. */
   #allocate(label: string, bytes: number): number {
     this.#heap.sweep(this.#executor.completed);
-    const address = this.#heap.allocate(bytes);
-    if (address !== undefined) return address;
+    return this.#heap.allocate(bytes) ?? this.#throwNoRoom(label, bytes);
+  }
+
+  /** Allocates memory that only queued commands change. */
+  #reserve(label: string, bytes: number): Reserved {
+    this.#heap.sweep(this.#executor.completed);
+    return this.#heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes);
+  }
+
+  #throwNoRoom(label: string, bytes: number): never {
     throw new OutOfDeviceMemoryError(
       `buffer ${label}: no room for ${bytes} bytes with ${this.counters.bytesLive} bytes in use; ` +
         `WebAssembly's 32-bit memory ends at 4 GiB`,

@@ -13,15 +13,16 @@ export class CpuBuffer implements DeviceBuffer {
   readonly byteLength: number;
   /** The address in the WebAssembly memory. */
   readonly address: number;
-  /** The number of queued commands up to the last one that uses the buffer. Later commands do not use it. */
-  usedUntil = 0;
+  /** The number of queued commands up to the last one that uses the memory of the buffer. Later commands do not use it. */
+  usedUntil: number;
   destroyed = false;
 
-  constructor(owner: BufferOwner, label: string, address: number, byteLength: number) {
+  constructor(owner: BufferOwner, label: string, address: number, byteLength: number, usedUntil = 0) {
     this.owner = owner;
     this.label = label;
     this.address = address;
     this.byteLength = byteLength;
+    this.usedUntil = usedUntil;
   }
 
   destroy(): void {

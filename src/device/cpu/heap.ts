@@ -26,7 +26,14 @@ export const DECLARED_PAGES = 65536;
 /** An allocation that is freed once the first `position` queued commands are done. No later command uses it. */
 interface Retired {
   readonly address: number;
+  readonly bytes: number;
   readonly position: number;
+}
+
+/** Memory that the first `usedUntil` queued commands may still use. Only later commands may change it. */
+export interface Reserved {
+  readonly address: number;
+  readonly usedUntil: number;
 }
 
 /** The heap of one backend. */
@@ -49,9 +56,24 @@ export class Heap {
     return this.#allocator.allocate(bytes);
   }
 
-  /** Marks an allocation to be freed once the first `position` queued commands are done. */
-  retire(address: number, position: number): void {
-    this.#retired.push({ address, position });
+  /**
+   * Reserves memory that only queued commands change. It may be a retired allocation of the same size, because commands run one after the
+   * other. So the temporary buffers of commands that are queued far ahead do not all need memory of their own.
+   * @returns undefined if there is no room
+   */
+  reserve(bytes: number): Reserved | undefined {
+    const i = this.#retired.findIndex((allocation) => allocation.bytes === bytes);
+    if (i >= 0) {
+      const [{ address, position }] = this.#retired.splice(i, 1);
+      return { address, usedUntil: position };
+    }
+    const address = this.allocate(bytes);
+    return address === undefined ? undefined : { address, usedUntil: 0 };
+  }
+
+  /** Marks an allocation of `bytes` bytes to be freed once the first `position` queued commands are done. */
+  retire(address: number, bytes: number, position: number): void {
+    this.#retired.push({ address, bytes, position });
   }
 
   /** Frees the retired allocations that no command uses any more. The first `completed` commands are done. */

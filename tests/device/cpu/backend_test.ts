@@ -46,6 +46,20 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual([...part], [2, 30]);
       }));
 
+    it("keeps the contents that queued commands need if a new buffer gets the memory of a destroyed one", () =>
+      withBackend(threads, async (backend) => {
+        const source = upload(backend, filled(MANY, 1)), target = upload(backend, filled(MANY, 0));
+        for (let i = 0; i < 3; i++) {
+          const temporary = backend.createBuffer("temporary", 4 * MANY);
+          copyRow(backend, source, temporary, MANY);
+          copyRow(backend, temporary, target, MANY);
+          temporary.destroy();
+        }
+        const written = upload(backend, filled(MANY, 2));
+        assert.deepEqual(await downloadU32(backend, target), filled(MANY, 1));
+        assert.deepEqual(await downloadU32(backend, written), filled(MANY, 2));
+      }));
+
     it("does not let a dispatch see bytes that are written after the dispatch was queued", () =>
       withBackend(threads, async (backend) => {
         const source = upload(backend, filled(MANY, 1)), target = upload(backend, filled(MANY, 0));

@@ -1,7 +1,7 @@
 /** Predicts the memory of a run from the memory of its rehearsal, and its disk space from the plan of its result. */
 
 import type { Backend } from "../../../device/backend.ts";
-import { DEFAULT_TILE_EDGE } from "../../../device/tiled_matrix.ts";
+import { tileEdgeOn } from "../../../device/tiled_matrix.ts";
 import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
 import { type ForwardPlan, planForward } from "../../../model/plan_forward.ts";
 import { countHeadBytes } from "../../../model/head.ts";
@@ -51,7 +51,7 @@ export function memoryUse(
     withoutStates + onDevice,
     ...unsolved.map(({ name, ...shape }) =>
       onDevice + peakDeviceBytes(
-        { ...shape, edge: DEFAULT_TILE_EDGE, hasValidation, hasValidationTarget },
+        { ...shape, edge: tileEdgeOn(backend), hasValidation, hasValidationTarget },
         {
           ...resolveParameters(layerQuerySchema.parse(queryOf(name))),
           targetStep: hasTargets ? DEFAULT_TARGET_STEP : undefined,
