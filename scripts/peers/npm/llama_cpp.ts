@@ -1,14 +1,15 @@
 /**
  * Installs and starts llama.cpp, the program that runs GGUF files, as the prebuilt library of the package `node-llama-cpp` for processors. The
- * package is not in the import map, because with its optional libraries for GPUs it takes 700 MB.
+ * package is not in the import map, because with its optional libraries for GPUs it takes 700 MB. Also installs wllama, the build of llama.cpp
+ * for browsers.
  */
 
 import { fileURLToPath } from "node:url";
 import { LineProcess } from "../../processes/line_process.ts";
 
-const VERSION = "3.22.1";
+const VERSION = "3.22.1", WLLAMA_VERSION = "3.13.0";
 
-/** The folder in which npm installs the package. */
+/** The folder in which npm installs the packages. */
 const LLAMA_CPP = fileURLToPath(new URL("../../../.cache/llama-cpp", import.meta.url));
 
 /** The package of the library for this machine. */
@@ -16,16 +17,24 @@ const LIBRARY = `@node-llama-cpp/${Deno.build.os === "darwin" ? "mac" : "linux"}
   Deno.build.arch === "x86_64" ? "x64" : Deno.build.os === "darwin" ? "arm64-metal" : "arm64"
 }`;
 
-/** The arguments with which npm installs llama.cpp. The scripts of packages, which would compile it, do not run. */
+/** The folder of wllama that a page loads. */
+export const WLLAMA = `${LLAMA_CPP}/node_modules/@wllama/wllama/esm`;
+
+/** The arguments with which npm installs both. The scripts of packages, which would compile llama.cpp, do not run. */
 export const INSTALL_LLAMA_CPP: readonly string[] = [
   ...["install", "--prefix", LLAMA_CPP, "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"],
-  ...[`node-llama-cpp@${VERSION}`, `${LIBRARY}@${VERSION}`],
+  ...[`node-llama-cpp@${VERSION}`, `${LIBRARY}@${VERSION}`, `@wllama/wllama@${WLLAMA_VERSION}`],
 ];
 
 /** Returns the reason why llama.cpp cannot be used, or undefined if it can. */
-export async function llamaCppSkipReason(): Promise<string | undefined> {
+export const llamaCppSkipReason = () => missingFolder(`${LLAMA_CPP}/node_modules/${LIBRARY}`);
+
+/** Returns the reason why wllama cannot be used, or undefined if it can. */
+export const wllamaSkipReason = () => missingFolder(WLLAMA);
+
+async function missingFolder(path: string): Promise<string | undefined> {
   try {
-    await Deno.stat(`${LLAMA_CPP}/node_modules/${LIBRARY}`);
+    await Deno.stat(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     return "llama.cpp is missing; `deno task venv llama-cpp` installs it";

@@ -124,7 +124,9 @@ class HeaderWriter {
       throw new ModelError(`GGUF: ${key.slice(0, 80)} has ${start}, which is no Unicode text`);
     }
     if (value.includes("\0")) {
-      throw new ModelError(`GGUF: ${key.slice(0, 80)} has ${start}, but llama.cpp ends a text at the character NUL`);
+      throw new ModelError(
+        `GGUF: ${key.slice(0, 80)} has ${start}, but llama.cpp ends a text at the character NUL`,
+      );
     }
     if (bytes.length > maxBytes) {
       throw new ModelError(

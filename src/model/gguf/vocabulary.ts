@@ -49,7 +49,7 @@ interface Definition {
 /**
  * @param rows the rows of the table of tokens. Each needs a token
  * @param config the object in config.json, which may have the ids of special tokens
- * @throws {ModelError} if the tokenizer is of another kind, or if llama.cpp would not accept its tokens
+ * @throws {ModelError} if the tokenizer is of another kind, or if llama.cpp would not accept its tokens or would find others
  */
 export function vocabularyEntries(
   { definition, settings, path, chatTemplate }: TokenizerFiles,
@@ -151,13 +151,17 @@ function mergeText(merge: unknown, path: string): string {
   throw new ModelError(`${path}: the merge ${quoted(merge)} is not two tokens without spaces`);
 }
 
+/** The longest token whose divisions are checked, in characters. Their number grows as its square. */
+const MAX_TOKEN_CHARACTERS = 1000;
+
 /** The score of tokens that no merge makes. Tokens of text that are merged first have the highest scores. */
 const UNMERGED_SCORE = -1e6;
 
 /**
- * Returns the score of each token. llama.cpp merges the two tokens whose result has the highest score, so the score is the
- * position of the merge. It merges any two tokens whose result is a token, as SentencePiece does.
- * @throws {ModelError} if two such tokens have no merge, or one whose position is not beside those with the same result
+ * Returns the score of each token. Of all neighbouring tokens, llama.cpp merges the two whose result has the highest score, so
+ * the score is the negative position of the merge. As SentencePiece does, it merges any two tokens whose result is a token.
+ * @throws {ModelError} if two such tokens have no merge, if merges with one result are not beside each other, or if a token is
+ * too long
  */
 function scoresOf(
   tokens: readonly string[],
@@ -170,6 +174,13 @@ function scoresOf(
   return tokens.map((token, id) => {
     if (types[id] !== TYPES.normal) return 0;
     const parts = [...token], found = ranks.get(token) ?? [];
+    if (parts.length > MAX_TOKEN_CHARACTERS) {
+      throw new ModelError(
+        `${path}: the token ${
+          quoted(token)
+        } has ${parts.length} characters, and may have at most ${MAX_TOKEN_CHARACTERS}`,
+      );
+    }
     for (let i = 1; i < parts.length; i++) {
       const left = parts.slice(0, i).join(""), right = parts.slice(i).join("");
       if (!known.has(left) || !known.has(right) || allowed.has(`${left} ${right}`)) continue;
@@ -187,7 +198,7 @@ function scoresOf(
   });
 }
 
-/** The normalizers and pre-tokenizers of SentencePiece that llama.cpp has. The rules that replace spaces leave none to split at. */
+/** Match the normalizers and pre-tokenizers of SentencePiece that llama.cpp has. `Split` does nothing after `Replace`. */
 const SENTENCEPIECE_STEPS: readonly ((step: Readonly<Record<string, unknown>>) => boolean)[] = [
   ({ type, prepend }) => type === "Prepend" && prepend === SPACE,
   ({ type, pattern, content }) =>

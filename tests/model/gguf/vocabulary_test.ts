@@ -141,6 +141,8 @@ describe("vocabularyEntries()", () => {
       /the merges to "▁ab" must follow one another/,
     );
     convert({ ...SENTENCEPIECE, ...merges(["▁", "a"], ["a", "b"], ["▁a", "b"], ["▁", "ab"]) }, { rows: 10 });
+    const long = { model: { ...model, vocab: { ...model.vocab, ["x".repeat(1001)]: 8 } } };
+    refused(long, /the token "xxx.* has 1001 characters, and may have at most 1000/);
   });
 });
 
