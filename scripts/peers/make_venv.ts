@@ -4,7 +4,7 @@
  * makes the environment. Its default is `python3`. With the argument `llama-cpp`, npm installs llama.cpp.
  */
 
-import { INSTALL_LLAMA_CPP } from "./llama_cpp.ts";
+import { INSTALL_LLAMA_CPP } from "./npm/llama_cpp.ts";
 import { VENVS } from "./venv.ts";
 
 const [name = "readers"] = Deno.args;

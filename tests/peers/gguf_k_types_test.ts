@@ -7,15 +7,12 @@ import { after, before, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { sotuText, writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { LLAMA_CPP, llamaCppSkipReason } from "../../scripts/peers/llama_cpp.ts";
-import { LineProcess } from "../../scripts/processes/line_process.ts";
+import { LlamaCpp, llamaCppSkipReason } from "../../scripts/peers/npm/llama_cpp.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { pareJson } from "../cli/run_pare.ts";
 import { logLikelihood } from "../support/log_likelihood.ts";
 import { describePeers, type Peers } from "./describe_peers.ts";
-
-const SCRIPT = fileURLToPath(new URL("../../scripts/peers/llama_cpp.mjs", import.meta.url));
 
 /** A trained model. The rows of down_proj are two super-blocks, and the other layers have no whole ones. */
 const MODEL = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
@@ -41,9 +38,9 @@ async function roundedModel({ folder }: Peers, type: string): Promise<string> {
 const skip = await llamaCppSkipReason();
 
 await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
-  let llama: LineProcess;
+  let llama: LlamaCpp | undefined;
   before(() => {
-    if (!skip) llama = new LineProcess("node", [SCRIPT, LLAMA_CPP], { env: { GGML_NO_BACKTRACE: "1" } });
+    if (!skip) llama = new LlamaCpp();
   });
   after(() => llama?.stop());
 
@@ -60,7 +57,7 @@ await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
       assert.equal(count(type.toUpperCase()), 4);
       assert.equal(count(fallback), 24 + (fallback === "Q8_0" ? 1 : 0)); // with the table of tokens
 
-      if (skip) return console.log(`llama.cpp is not asked: ${skip}`);
+      if (!llama) return console.log(`llama.cpp is not asked: ${skip}`);
       const tokens = [
         ...encodeText(
           await loadTokenizer(MODEL, denoFileSystem),
@@ -70,8 +67,7 @@ await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
       ];
       const request = { folder, windows: [tokens] };
       const { logits } = await peers().ask<{ logits: number[][][] }>("transformers_model", request);
-      const answer = JSON.parse(await llama.ask(JSON.stringify({ file, windows: [tokens] })));
-      assert.equal(answer.error, undefined);
+      const answer = await llama.ask({ file, windows: [tokens] });
       const [wanted, found] = [logits[0], answer.logits[0]].map((each) => logLikelihood(tokens, each));
       console.log(`${type}: ${wanted} by transformers, ${found} by llama.cpp`);
       // llama.cpp rounds the inputs of K types to 8 bits, with one factor for 256 of them.

@@ -9,8 +9,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { FAMILY_MODELS, LLAMA, sampleWindows, type Settings } from "../../scripts/fixtures/family_models.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
-import { LLAMA_CPP, llamaCppSkipReason } from "../../scripts/peers/llama_cpp.ts";
-import { LineProcess } from "../../scripts/processes/line_process.ts";
+import { LlamaCpp, llamaCppSkipReason } from "../../scripts/peers/npm/llama_cpp.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { pareJson } from "../cli/run_pare.ts";
@@ -20,7 +19,6 @@ import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { describePeers, type Peers } from "./describe_peers.ts";
 
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
-const SCRIPT = fileURLToPath(new URL("../../scripts/peers/llama_cpp.mjs", import.meta.url));
 
 /** The answer of `compare_gguf.py`. */
 interface Comparison {
@@ -90,40 +88,6 @@ const FAMILIES: Readonly<Record<string, Settings>> = {
   },
   "olmoe": {
     ...{ ...BASE, model_type: "olmoe", num_key_value_heads: 4, num_experts: 4, num_experts_per_tok: 2 },
-  },
-};
-
-/** A tokenizer with a token for each byte, a few letters, and merges with and without the sign of a space. */
-const SENTENCEPIECE = {
-  version: "1.0",
-  added_tokens: [],
-  normalizer: {
-    type: "Sequence",
-    normalizers: [{ type: "Prepend", prepend: "▁" }, {
-      type: "Replace",
-      pattern: { String: " " },
-      content: "▁",
-    }],
-  },
-  pre_tokenizer: null,
-  post_processor: null,
-  decoder: null,
-  model: {
-    type: "BPE",
-    byte_fallback: true,
-    fuse_unk: true,
-    unk_token: "<unk>",
-    vocab: Object.fromEntries(
-      [
-        "<unk>",
-        ...Array.from(
-          { length: 256 },
-          (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
-        ),
-        ...["▁", "a", "b", "▁a", "ab", "▁ab", "ba"],
-      ].map((token, id) => [token, id]),
-    ),
-    merges: [["▁", "a"], ["b", "a"], ["a", "b"], ["▁a", "b"]],
   },
 };
 
@@ -197,21 +161,17 @@ const skip = await llamaCppSkipReason();
 
 await describePeers("llama.cpp, loading a file of pare export", (peers) => {
   if (skip) return void it(`is skipped: ${skip}`, { skip }, () => {});
-  let llama: LineProcess;
+  let llama: LlamaCpp;
   before(() => {
-    llama = new LineProcess("node", [SCRIPT, LLAMA_CPP], { env: { GGML_NO_BACKTRACE: "1" } });
+    llama = new LlamaCpp();
   });
   after(() => llama.stop());
 
   /** Exports a model and runs it. */
-  async function run(folder: string, type: string, windows: number[][], text?: string, ...options: string[]) {
+  async function run(folder: string, type: string, windows: number[][], ...texts: string[]) {
     const file = `${peers().folder}/${type}.gguf`;
-    await pareJson("export", folder, "--format", `gguf:${type}`, "--out", file, ...options);
-    const answer: { logits: number[][][]; tokens: number[]; error?: string } = JSON.parse(
-      await llama.ask(JSON.stringify({ file, windows, text })),
-    );
-    assert.equal(answer.error, undefined);
-    return answer;
+    await pareJson("export", folder, "--format", `gguf:${type}`, "--out", file);
+    return await llama.ask({ file, windows, texts });
   }
 
   for (const [title, config] of Object.entries(FAMILIES)) {
@@ -228,15 +188,6 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
     });
   }
 
-  it("gives a text the tokens of a tokenizer of SentencePiece", async () => {
-    const folder = newFolder(peers()), text = "ab a  bab\nüab";
-    await makeModel(peers(), folder, { ...BASE, model_type: "llama", vocab_size: 280 });
-    await Deno.writeTextFile(`${folder}/tokenizer.json`, JSON.stringify(SENTENCEPIECE));
-    const tokens = [...encodeText(await loadTokenizer(folder, denoFileSystem), text, "txt")];
-    assert.ok(new Set(tokens).size >= 6, String(tokens));
-    assert.deepEqual((await run(folder, "f32", [], text)).tokens, tokens);
-  });
-
   for (const model of ["llama-sotu", "bloom-sotu"]) {
     it(`gives a text the tokens and the likelihood that transformers gives it: ${model}`, async () => {
       const text = (await sotuText("evaluation")).slice(0, 400), folder = MODELS + model;
@@ -247,7 +198,7 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
       });
       const dense = logLikelihood(tokens, wanted.logits[0]);
       const inFile = await run(folder, "f16", [tokens], text);
-      assert.deepEqual(inFile.tokens, tokens);
+      assert.deepEqual(inFile.tokens, [tokens]);
       const f16 = logLikelihood(tokens, inFile.logits[0]);
       console.log(`${model}, ${tokens.length} tokens: ${dense} by transformers, ${f16} by llama.cpp in F16`);
       assert.ok(Math.abs(f16 - dense) <= 5e-4, `${f16} beside ${dense}`);

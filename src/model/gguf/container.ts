@@ -51,7 +51,8 @@ export function align(position: number): number {
 
 /**
  * Returns the header, padded to {@link ALIGNMENT}. The tensors follow in their order, each padded likewise.
- * @throws {ModelError} if a number does not fit into its type, or if a text is too long or has half of a surrogate pair
+ * @throws {ModelError} if a number does not fit into its type, or if a text is too long, has the character NUL, or has half
+ * of a surrogate pair
  */
 export function encodeHeader(
   metadata: readonly MetadataEntry[],
@@ -121,6 +122,11 @@ class HeaderWriter {
     const bytes = new TextEncoder().encode(value), start = JSON.stringify(value.slice(0, 40));
     if (!value.isWellFormed()) {
       throw new ModelError(`GGUF: ${key.slice(0, 80)} has ${start}, which is no Unicode text`);
+    }
+    if (value.includes("\0")) {
+      throw new ModelError(
+        `GGUF: ${key.slice(0, 80)} has ${start}, but llama.cpp ends a text at the character NUL`,
+      );
     }
     if (bytes.length > maxBytes) {
       throw new ModelError(

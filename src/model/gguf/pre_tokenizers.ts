@@ -16,42 +16,64 @@ const CASED = (end: string, numbers: string) => {
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 };
 
-/** The names by the regular expression that divides the text. */
-const BY_EXPRESSION: Readonly<Record<string, string>> = {
-  [WORDS("\\p{N}{1,3}")]: "llama-bpe",
-  [WORDS("\\p{N}")]: "qwen2",
-  [CASED("", "\\p{N}")]: "tekken",
-  [CASED(`${CONTRACTIONS}?`, "\\p{N}{1,3}")]: "gpt-4o",
-  " ?[^(\\s|[.,!?…。，、।۔،])]+": "bloom",
-};
+/** Rules of llama.cpp that divide a text by one regular expression. */
+interface DividingRules {
+  readonly name: string;
+  readonly expression: string;
+  /** Whether a word that is a token is taken whole, also if no merges make it. */
+  readonly ignoresMerges: boolean;
+}
+
+export const DIVIDING_RULES: readonly DividingRules[] = [
+  { name: "llama-bpe", expression: WORDS("\\p{N}{1,3}"), ignoresMerges: true },
+  { name: "dbrx", expression: WORDS("\\p{N}{1,3}"), ignoresMerges: false },
+  { name: "qwen2", expression: WORDS("\\p{N}"), ignoresMerges: false },
+  { name: "tekken", expression: CASED("", "\\p{N}"), ignoresMerges: true },
+  { name: "gpt-4o", expression: CASED(`${CONTRACTIONS}?`, "\\p{N}{1,3}"), ignoresMerges: false },
+  { name: "bloom", expression: " ?[^(\\s|[.,!?…。，、।۔،])]+", ignoresMerges: false },
+];
 
 /**
  * Returns the name of the rules.
  * @param rules the member `pre_tokenizer` of tokenizer.json
+ * @param ignoresMerges the member `model.ignore_merges`
  * @throws {ModelError} if llama.cpp has no such rules, or if their name is not known here
  */
-export function preTokenizerName(rules: unknown, path: string): string {
+export function preTokenizerName(rules: unknown, ignoresMerges: boolean, path: string): string {
   const steps = isObject(rules) && rules.type === "Sequence" && Array.isArray(rules.pretokenizers)
     ? rules.pretokenizers
     : [rules];
   const [last, ...before] = steps.toReversed();
-  if (isObject(last) && last.type === "ByteLevel" && last.add_prefix_space === false) {
-    if (before.length === 0 && last.use_regex !== false) return "gpt-2";
-    const [first, ...others] = before;
-    if (others.length === 0 && isObject(first)) {
-      // Every digit is a word of its own, and the rules of GPT-2 divide the rest.
-      if (first.type === "Digits" && first.individual_digits === true && last.use_regex !== false) {
-        return "smollm";
-      }
-      const pattern = isObject(first.pattern) ? first.pattern.Regex : undefined;
-      const isSplit = first.type === "Split" && first.behavior === "Isolated" && last.use_regex === false;
-      if (isSplit && typeof pattern === "string" && Object.hasOwn(BY_EXPRESSION, pattern)) {
-        return BY_EXPRESSION[pattern];
-      }
-    }
+  if (isObject(last) && last.type === "ByteLevel" && last.add_prefix_space === false && before.length < 2) {
+    const [first] = before, hasWords = last.use_regex !== false;
+    const name = hasWords
+      ? ignoresMerges ? undefined : nameOfWords(first)
+      : nameOfSplit(first, ignoresMerges);
+    if (name !== undefined) return name;
   }
   const shown = JSON.stringify(rules) ?? "nothing";
   throw new ModelError(
-    `${path}: pre_tokenizer has rules that cannot be exported to GGUF: ${shown.slice(0, 300)}`,
+    `${path}: pre_tokenizer has rules that cannot be exported to GGUF${
+      ignoresMerges ? " with model.ignore_merges" : ""
+    }: ${shown.slice(0, 300)}`,
   );
+}
+
+/** Returns the name of the rules of GPT-2 after the step `first`. */
+function nameOfWords(first: unknown): string | undefined {
+  if (first === undefined) return "gpt-2";
+  // Every digit is a word of its own.
+  return isObject(first) && first.type === "Digits" && first.individual_digits === true
+    ? "smollm"
+    : undefined;
+}
+
+function nameOfSplit(first: unknown, ignoresMerges: boolean): string | undefined {
+  if (!isObject(first) || first.type !== "Split" || !isObject(first.pattern)) return undefined;
+  const { behavior, invert, pattern: { Regex: pattern } } = first;
+  // Nothing lies between two matches of these expressions, so removing what lies there changes nothing.
+  const isKept = behavior === "Isolated" || behavior === "Removed" && invert === true;
+  return DIVIDING_RULES.find((rules) =>
+    isKept && rules.expression === pattern && rules.ignoresMerges === ignoresMerges
+  )?.name;
 }

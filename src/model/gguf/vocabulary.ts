@@ -38,8 +38,10 @@ interface AddedToken {
 interface Definition {
   readonly model: {
     readonly vocab: Readonly<Record<string, number>>;
+    readonly type?: string;
     readonly merges?: unknown;
     readonly unk_token?: string | null;
+    readonly ignore_merges?: boolean;
   };
   readonly added_tokens?: readonly AddedToken[];
 }
@@ -47,7 +49,7 @@ interface Definition {
 /**
  * @param rows the rows of the table of tokens. Each needs a token
  * @param config the object in config.json, which may have the ids of special tokens
- * @throws {ModelError} if the tokenizer is of another kind, or if llama.cpp would not accept its tokens
+ * @throws {ModelError} if the tokenizer is of another kind, or if llama.cpp would not accept its tokens or would find others
  */
 export function vocabularyEntries(
   { definition, settings, path, chatTemplate }: TokenizerFiles,
@@ -56,24 +58,34 @@ export function vocabularyEntries(
 ): MetadataEntry[] {
   const { model, added_tokens: added = [] } = definition as unknown as Definition;
   const isByteLevel = !hasByteTokens(definition);
-  if ((definition.model as Record<string, unknown>).type === "Unigram" || Array.isArray(model.vocab)) {
-    throw new ModelError(`${path}: a tokenizer of the type Unigram cannot be exported to GGUF`);
+  if ((model.type ?? "BPE") !== "BPE" || Array.isArray(model.vocab)) {
+    throw new ModelError(
+      `${path}: a tokenizer of the type ${model.type ?? "Unigram"} cannot be exported to GGUF`,
+    );
   }
+  checkSteps(definition, isByteLevel, path);
   const { tokens, types } = listTokens(model, added, rows, path, isByteLevel);
   const { merges: stored = [] } = model;
   if (!Array.isArray(stored)) {
     throw new ModelError(`${path}: model.merges must be an array, not ${quoted(stored)}`);
   }
   const merges = stored.map((merge) => mergeText(merge, path));
-  const template = defaultTemplate(settings.chat_template) ?? chatTemplate;
+  const template = chatTemplate ?? defaultTemplate(settings.chat_template);
   const ids = new Map(tokens.map((token, id) => [token, id]));
   return [
     ["tokenizer.ggml.model", text(isByteLevel ? "gpt2" : "llama")],
-    ["tokenizer.ggml.pre", text(isByteLevel ? preTokenizerName(definition.pre_tokenizer, path) : "default")],
+    [
+      "tokenizer.ggml.pre",
+      text(
+        isByteLevel
+          ? preTokenizerName(definition.pre_tokenizer, model.ignore_merges === true, path)
+          : "default",
+      ),
+    ],
     ["tokenizer.ggml.tokens", { type: "text", value: tokens }],
     ["tokenizer.ggml.token_type", { type: "i32", value: types }],
     ...isByteLevel ? [["tokenizer.ggml.merges", { type: "text", value: merges }] as const] : [
-      ["tokenizer.ggml.scores", { type: "f32", value: scoresOf(tokens, types, merges) }] as const,
+      ["tokenizer.ggml.scores", { type: "f32", value: scoresOf(tokens, types, merges, path) }] as const,
       ["tokenizer.ggml.add_space_prefix", bool(addsSpace(definition))] as const,
     ],
     ...specialEntries(definition, settings, config, ids, rows),
@@ -139,25 +151,91 @@ function mergeText(merge: unknown, path: string): string {
   throw new ModelError(`${path}: the merge ${quoted(merge)} is not two tokens without spaces`);
 }
 
+/** The longest token whose divisions are checked, in characters. Their number grows as its square. */
+const MAX_TOKEN_CHARACTERS = 1000;
+
 /** The score of tokens that no merge makes. Tokens of text that are merged first have the highest scores. */
 const UNMERGED_SCORE = -1e6;
 
-/** llama.cpp merges the two tokens whose result has the highest score, so the score is the position of the merge. */
-function scoresOf(tokens: readonly string[], types: readonly number[], merges: readonly string[]): number[] {
-  const ranks = new Map<string, number>();
-  for (const [rank, merge] of merges.entries()) {
-    const result = merge.replace(" ", "");
-    if (!ranks.has(result)) ranks.set(result, rank);
-  }
-  return tokens.map((token, id) => types[id] === TYPES.normal ? -(ranks.get(token) ?? -UNMERGED_SCORE) : 0);
+/**
+ * Returns the score of each token. Of all neighbouring tokens, llama.cpp merges the two whose result has the highest score, so
+ * the score is the negative position of the merge. As SentencePiece does, it merges any two tokens whose result is a token.
+ * @throws {ModelError} if two such tokens have no merge, if merges with one result are not beside each other, or if a token is
+ * too long
+ */
+function scoresOf(
+  tokens: readonly string[],
+  types: readonly number[],
+  merges: readonly string[],
+  path: string,
+): number[] {
+  const ranks = Map.groupBy(merges.keys(), (rank) => merges[rank].replace(" ", ""));
+  const known = new Set(tokens.filter((_, id) => types[id] === TYPES.normal)), allowed = new Set(merges);
+  return tokens.map((token, id) => {
+    if (types[id] !== TYPES.normal) return 0;
+    const parts = [...token], found = ranks.get(token) ?? [];
+    if (parts.length > MAX_TOKEN_CHARACTERS) {
+      throw new ModelError(
+        `${path}: the token ${
+          quoted(token)
+        } has ${parts.length} characters, and may have at most ${MAX_TOKEN_CHARACTERS}`,
+      );
+    }
+    for (let i = 1; i < parts.length; i++) {
+      const left = parts.slice(0, i).join(""), right = parts.slice(i).join("");
+      if (!known.has(left) || !known.has(right) || allowed.has(`${left} ${right}`)) continue;
+      throw new ModelError(
+        `${path}: has no merge of ${quoted(left)} and ${quoted(right)}, but llama.cpp would merge them`,
+      );
+    }
+    if (found.length === 0) return UNMERGED_SCORE;
+    if (found.at(-1)! - found[0] === found.length - 1) return -found[0];
+    throw new ModelError(
+      `${path}: the merges to ${
+        quoted(token)
+      } must follow one another, because llama.cpp has one score for them`,
+    );
+  });
+}
+
+/** Match the normalizers and pre-tokenizers of SentencePiece that llama.cpp has. `Split` does nothing after `Replace`. */
+const SENTENCEPIECE_STEPS: readonly ((step: Readonly<Record<string, unknown>>) => boolean)[] = [
+  ({ type, prepend }) => type === "Prepend" && prepend === SPACE,
+  ({ type, pattern, content }) =>
+    type === "Replace" && isObject(pattern) && pattern.String === " " && content === SPACE,
+  ({ type, pattern }) => type === "Split" && isObject(pattern) && pattern.String === " ",
+  ({ type, replacement, split }) => type === "Metaspace" && replacement === SPACE && split === false,
+];
+
+/**
+ * Checks what a tokenizer does to a text before it looks for tokens. llama.cpp does not compose characters as NFC does, which
+ * changes few texts, so NFC is allowed.
+ * @throws {ModelError} if llama.cpp has no such step
+ */
+function checkSteps(
+  { normalizer, pre_tokenizer: rules }: Readonly<Record<string, unknown>>,
+  isByteLevel: boolean,
+  path: string,
+): void {
+  const steps = stepsOf(normalizer, "normalizers");
+  const wrong = isByteLevel
+    ? steps.find((step) => !isObject(step) || step.type !== "NFC")
+    : [...steps, ...stepsOf(rules, "pretokenizers")].find((step) =>
+      !isObject(step) || !SENTENCEPIECE_STEPS.some((isStep) => isStep(step))
+    );
+  if (wrong === undefined) return;
+  throw new ModelError(`${path}: has the step ${quoted(wrong)}, which cannot be exported to GGUF`);
+}
+
+/** Returns the steps of a normalizer, a pre-tokenizer or a post-processor. `member` has them if there are several. */
+function stepsOf(value: unknown, member: string): readonly unknown[] {
+  if (value === null || value === undefined) return [];
+  return isObject(value) && Array.isArray(value[member]) ? value[member] : [value];
 }
 
 /** Whether a space is put before a text: by the normalizer in older files, and by the pre-tokenizer in newer ones. */
 function addsSpace({ normalizer, pre_tokenizer: rules }: Readonly<Record<string, unknown>>): boolean {
-  const steps = isObject(normalizer) && Array.isArray(normalizer.normalizers)
-    ? normalizer.normalizers
-    : [normalizer];
-  const isPrepended = steps.some((step) =>
+  const isPrepended = stepsOf(normalizer, "normalizers").some((step) =>
     isObject(step) && step.type === "Prepend" && step.prepend === SPACE
   );
   const isMetaspace = isObject(rules) && rules.type === "Metaspace" &&
@@ -194,10 +272,9 @@ function specialEntries(
 
 /** Returns the ids of the tokens that the post-processor puts before and after a text. */
 function addedIds(processor: unknown, ids: ReadonlyMap<string, number>): { first?: number; last?: number } {
-  const steps = isObject(processor) && Array.isArray(processor.processors)
-    ? processor.processors
-    : [processor];
-  const template = steps.find((step) => isObject(step) && step.type === "TemplateProcessing");
+  const template = stepsOf(processor, "processors").find((step) =>
+    isObject(step) && step.type === "TemplateProcessing"
+  );
   const pieces = isObject(template) && Array.isArray(template.single) ? template.single : [];
   const idOf = (piece: unknown) =>
     isObject(piece) && isObject(piece.SpecialToken) ? ids.get(String(piece.SpecialToken.id)) : undefined;

@@ -51,6 +51,10 @@ describe("encodeHeader()", () => {
     refused(["a.factor", f32(NaN)], /a\.factor is NaN/);
     refused(["a.tokens", { type: "text", value: ["\ud800"] }], /a\.tokens has .*, which is no Unicode text/);
     refused(
+      ["a.tokens", { type: "text", value: ["b\0c"] }],
+      /a\.tokens has "b\\u0000c", but llama\.cpp ends a text/,
+    );
+    refused(
       ["a.text", text("x".repeat((16 << 20) + 1))],
       /a\.text has 16777217 bytes, and may have at most 16777216/,
     );

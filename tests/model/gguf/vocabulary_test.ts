@@ -2,6 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { text } from "../../../src/model/gguf/container.ts";
 import { preTokenizerName } from "../../../src/model/gguf/pre_tokenizers.ts";
 import { vocabularyEntries } from "../../../src/model/gguf/vocabulary.ts";
 import { TINY_TOKENIZER } from "../../support/tiny_tokenizer.ts";
@@ -19,7 +20,13 @@ function convert(
 
 /** A tokenizer as SentencePiece's are converted. The token `b` has no merge. */
 const SENTENCEPIECE = {
-  normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, { type: "Replace" }] },
+  normalizer: {
+    type: "Sequence",
+    normalizers: [
+      { type: "Prepend", prepend: "▁" },
+      { type: "Replace", pattern: { String: " " }, content: "▁" },
+    ],
+  },
   pre_tokenizer: null,
   added_tokens: [{ id: 1, content: "<s>", special: true }, { id: 7, content: "▁▁", special: false }],
   post_processor: {
@@ -76,13 +83,15 @@ describe("vocabularyEntries()", () => {
     );
   });
 
-  it("takes the template of a chat, the one with the name default among several", () => {
+  it("takes the template of a chat, that of its own file first, and the one with the name default among several", () => {
     assert.equal(
       convert(TINY_TOKENIZER, { settings: { chat_template: "{{ x }}" } })["tokenizer.chat_template"],
       "{{ x }}",
     );
     const chat_template = [{ name: "tool", template: "t" }, { name: "default", template: "d" }];
     assert.equal(convert(TINY_TOKENIZER, { settings: { chat_template } })["tokenizer.chat_template"], "d");
+    const files = { definition: TINY_TOKENIZER, settings: { chat_template }, path: "", chatTemplate: "f" };
+    assert.deepEqual(vocabularyEntries(files, 5, {}).at(-1), ["tokenizer.chat_template", text("f")]);
   });
 
   it("refuses tokens that llama.cpp would not load, and names them", () => {
@@ -105,14 +114,43 @@ describe("vocabularyEntries()", () => {
     refused({ model: { ...model, merges: "ab" } }, /model\.merges must be an array, not "ab"/);
     refused({ model: { ...model, merges: [7] } }, /the merge 7 is not/);
     refused({ model: { type: "Unigram", vocab: [["a", 0]] } }, /type Unigram cannot be exported/);
+    refused({ model: { ...model, type: "WordPiece" } }, /type WordPiece cannot be exported/);
+  });
+
+  it("refuses steps and merges that llama.cpp lacks, because it would give texts other tokens", () => {
+    const refused = (change: Json, message: RegExp) =>
+      assert.throws(() => convert({ ...SENTENCEPIECE, ...change }, { rows: 10 }), {
+        name: "ModelError",
+        message,
+      });
+    assert.throws(() => convert({ ...TINY_TOKENIZER, normalizer: { type: "Lowercase" } }), {
+      message: /has the step \{"type":"Lowercase"\}, which cannot be exported/,
+    });
+    refused({ normalizer: { type: "Strip" } }, /has the step \{"type":"Strip"\}/);
+    refused({ normalizer: [7] }, /has the step \[7\]/);
+    const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true };
+    refused({ pre_tokenizer: metaspace }, /has the step .*"Metaspace"/);
+    const { model } = SENTENCEPIECE, vocab = { ...model.vocab, "▁ab": 8, ab: 9 };
+    const merges = (...list: [string, string][]) => ({ model: { ...model, vocab, merges: list } });
+    refused(
+      merges(["▁", "a"], ["a", "b"], ["▁a", "b"]),
+      /no merge of "▁" and "ab", but llama\.cpp would merge/,
+    );
+    refused(
+      merges(["▁", "a"], ["▁a", "b"], ["a", "b"], ["▁", "ab"]),
+      /the merges to "▁ab" must follow one another/,
+    );
+    convert({ ...SENTENCEPIECE, ...merges(["▁", "a"], ["a", "b"], ["▁a", "b"], ["▁", "ab"]) }, { rows: 10 });
+    const long = { model: { ...model, vocab: { ...model.vocab, ["x".repeat(1001)]: 8 } } };
+    refused(long, /the token "xxx.* has 1001 characters, and may have at most 1000/);
   });
 });
 
 describe("preTokenizerName()", () => {
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
-  const split = (Regex: string) => ({
+  const split = (Regex: string, how: Json = { behavior: "Isolated", invert: false }) => ({
     type: "Sequence",
-    pretokenizers: [{ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false }, byteLevel],
+    pretokenizers: [{ type: "Split", pattern: { Regex }, ...how }, byteLevel],
   });
 
   it("knows the rules of published models", () => {
@@ -122,11 +160,13 @@ describe("preTokenizerName()", () => {
       type: "Sequence",
       pretokenizers: [{ type: "Digits", individual_digits: true }, { ...byteLevel, use_regex: true }],
     };
-    assert.equal(preTokenizerName({ ...byteLevel, use_regex: true }, ""), "gpt-2");
-    assert.equal(preTokenizerName(digits, ""), "smollm");
-    assert.equal(preTokenizerName(split(`${words}\\p{N}{1,3}${rest}`), ""), "llama-bpe");
-    assert.equal(preTokenizerName(split(`${words}\\p{N}${rest}`), ""), "qwen2");
-    assert.equal(preTokenizerName(split(" ?[^(\\s|[.,!?…。，、।۔،])]+"), ""), "bloom");
+    assert.equal(preTokenizerName({ ...byteLevel, use_regex: true }, false, ""), "gpt-2");
+    assert.equal(preTokenizerName(digits, false, ""), "smollm");
+    assert.equal(preTokenizerName(split(`${words}\\p{N}{1,3}${rest}`), true, ""), "llama-bpe");
+    assert.equal(preTokenizerName(split(`${words}\\p{N}{1,3}${rest}`), false, ""), "dbrx");
+    assert.equal(preTokenizerName(split(`${words}\\p{N}${rest}`), false, ""), "qwen2");
+    const removed = { behavior: "Removed", invert: true };
+    assert.equal(preTokenizerName(split(" ?[^(\\s|[.,!?…。，、।۔،])]+", removed), false, ""), "bloom");
   });
 
   it("refuses other rules, and shows them", () => {
@@ -137,10 +177,13 @@ describe("preTokenizerName()", () => {
         add_prefix_space: true,
       }]
     ) {
-      assert.throws(() => preTokenizerName(rules, "tokenizer.json"), {
+      assert.throws(() => preTokenizerName(rules, false, "tokenizer.json"), {
         name: "ModelError",
         message: /tokenizer\.json: pre_tokenizer has rules that cannot be exported to GGUF: /,
       });
     }
+    assert.throws(() => preTokenizerName({ ...byteLevel, use_regex: true }, true, ""), {
+      message: /to GGUF with model\.ignore_merges: /,
+    });
   });
 });

@@ -1,12 +1,13 @@
 /**
- * Computes the logits of GGUF files with llama.cpp. Node runs this program with the folder of the package `node-llama-cpp` as its argument.
+ * Runs GGUF files with llama.cpp. Node runs this program with the folder of the package `node-llama-cpp` as its argument.
  * It reads one request per line of standard input, which is a JSON object:
  *
- *     {"file": FILE, "windows": [[id, ...], ...], "text": TEXT}
+ *     {"file": FILE, "windows": [[id, ...], ...], "texts": [TEXT, ...], "chats": [[{"role": ROLE, "content": TEXT}, ...], ...]}
  *
- * "text" is optional. The program answers with one line:
+ * All members but "file" are optional. The program answers with one line:
  *
- *     {"logits": (windows, tokens, vocabulary), "tokens": [id, ...] of the text}
+ *     {"logits": (windows, tokens, vocabulary), "tokens": [[id, ...], ...] of the texts,
+ *      "chats": [TEXT, ...], each chat with the beginning of an answer, by the template in the file}
  *
  * If a request fails, the answer is {"error": the stack of the error}. Keys and values are kept in F32, which is not the default of
  * llama.cpp, so that the logits show the errors of the file.
@@ -15,9 +16,9 @@
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
-const { getLlama } = await import(
-  pathToFileURL(`${process.argv[2]}/node_modules/node-llama-cpp/dist/index.js`)
-);
+const modules = `${process.argv[2]}/node_modules`;
+const { getLlama } = await import(pathToFileURL(`${modules}/node-llama-cpp/dist/index.js`));
+const { Template } = await import(pathToFileURL(`${modules}/@huggingface/jinja/dist/index.js`));
 const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: 1 });
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -29,7 +30,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 await llama.dispose();
 
-async function answer({ file, windows, text }) {
+async function answer({ file, windows = [], texts = [], chats = [] }) {
   const model = await llama.loadModel({ modelPath: file });
   const logits = [];
   for (const window of windows) {
@@ -46,11 +47,17 @@ async function answer({ file, windows, text }) {
     logits.push(results.map(({ next }) => sortedById(next.logits)));
     await context.dispose();
   }
-  const tokens = text === undefined ? undefined : model.tokenize(text);
+  const tokens = texts.map((text) => [...model.tokenize(text, true)]);
+  const rendered = chats.map((messages) => renderChat(model.fileInfo.metadata.tokenizer, messages));
   await model.dispose();
-  return { logits, tokens };
+  return { logits, tokens, chats: rendered };
 }
 
 function sortedById(logits) {
   return [...logits].sort(([a], [b]) => a - b).map(([, value]) => value);
+}
+
+function renderChat({ chat_template: template, ggml }, messages) {
+  const [bos_token, eos_token] = [ggml.bos_token_id, ggml.eos_token_id].map((id) => ggml.tokens[id]);
+  return new Template(template).render({ messages, add_generation_prompt: true, bos_token, eos_token });
 }
