@@ -93,7 +93,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, chosen, choice.queryOf);
-  checkReconstruct(options);
+  checkReconstruct(options, chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) {

@@ -42,8 +42,8 @@ export function packedStatistics({ hessian, validationHessian }: LayerGroup): Pa
 }
 
 /** Returns the tensors of a request that belong to one layer alone. */
-export function ownTensors({ weight, target, validationTarget }: SourceLayer): LayerTensors {
-  return { weight, target, validation_target: validationTarget };
+export function ownTensors({ weight, mask, target, validationTarget }: SourceLayer): LayerTensors {
+  return { weight, mask, target, validation_target: validationTarget };
 }
 
 /** A pruned layer with `out` output and `in` input features. */

@@ -60,6 +60,8 @@ export interface SourceLayer {
   readonly name: string;
   /** (out_features, in_features), in the dtype of the checkpoint. */
   readonly weight: HostTensor;
+  /** The mask of the request, as in `LayerTensors`. Absent if the method chooses all zeros. */
+  readonly mask?: HostTensor;
   /**
    * Σ y·xᵀ over the calibration inputs x and the outputs y that the layer should have, times the factor of the Hessian: F32
    * [out_features, in_features]. Absent if the layer has no target.

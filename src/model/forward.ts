@@ -27,8 +27,8 @@ export interface ForwardOptions extends ForwardDivision {
    */
   readonly storage?: HiddenStatesStorage;
   /**
-   * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It is stored in memory only. A resumed
-   * forward pass computes it again. @default false
+   * Whether a second stream of hidden states runs through the dense blocks (see `runDenseBlock`). It is stored in memory only, so in a
+   * resumed forward pass it begins before the first block again. @default false
    */
   readonly hasDenseStream?: boolean;
 }
@@ -90,9 +90,6 @@ export class Forward {
       if (lastBlock !== undefined) await hiddenStates.load(lastBlock);
       const empty = [lastBlock === undefined ? hiddenStates : undefined, denseStates];
       await embed(backend, model, windows, empty.filter((states) => states !== undefined));
-      if (denseStates) {
-        while (denseStates.nextBlock < hiddenStates.nextBlock) await forward.runDenseBlock();
-      }
     } catch (error) {
       forward.destroy();
       throw error;

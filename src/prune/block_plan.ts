@@ -30,6 +30,11 @@ export interface PlanOptions {
   readonly hasTargets?: boolean;
   /** The number of epochs in which each block with pruned layers is trained (see `reconstructBlock`). @default 0 */
   readonly reconstruct?: number;
+  /**
+   * Whether the layer `name` is rounded. If a block is reconstructed and has such a layer, its layers are solved twice:
+   * without rounding before the reconstruction, and with the zeros of the first solution after it. @default no layer is
+   */
+  readonly isRounded?: (name: string) => boolean;
   /** The blocks that an earlier run has reconstructed. */
   readonly reconstructed?: { has(block: number): boolean };
   /** The blocks whose output error an earlier run has measured. By default, no error is to be measured. */
@@ -77,9 +82,17 @@ export class BlockPlan {
     this.isEmpty = this.layerCount === 0 && ![...this.#blocks].some(isOpen);
   }
 
-  /** Returns the pending groups of `block`, divided into calibration rounds. */
-  rounds(block: number): PendingGroup[][] {
-    const { layers, finished, trueSequential } = this.#options;
+  /** Returns all groups of `block` with chosen layers, divided into calibration rounds. */
+  allRounds(block: number): PendingGroup[][] {
+    return this.rounds(block, new Set());
+  }
+
+  /**
+   * Returns the pending groups of `block`, divided into calibration rounds.
+   * @param finished the layers that are not pending
+   */
+  rounds(block: number, finished: NameSet | undefined = this.#options.finished): PendingGroup[][] {
+    const { layers, trueSequential } = this.#options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
     const pendingOf = (groups: readonly LinearGroup[]): PendingGroup[] =>
       groups.map((group) => {
@@ -103,25 +116,43 @@ export class BlockPlan {
     return this.#blocks.has(block) && !reconstructed?.has(block) ? reconstruct : 0;
   }
 
+  /** Whether `block` is still to be reconstructed, and its layers are rounded after it. */
+  isRoundedLast(block: number): boolean {
+    const { isRounded } = this.#options;
+    return this.epochs(block) > 0 && isRounded !== undefined && this.#layers(block).some(isRounded);
+  }
+
+  /** Returns the names of all chosen layers in the blocks that are rounded last. */
+  layersRoundedLast(): Set<string> {
+    const blocks = [...this.#blocks].filter((block) => this.isRoundedLast(block));
+    return new Set(blocks.flatMap((block) => this.#layers(block)));
+  }
+
   /** Whether a stream of the dense model runs through `block` after its layers are calibrated. */
   runsDense(block: number): boolean {
     return this.#options.hasTargets === true && (block < this.lastBlock || this.epochs(block) > 0);
   }
 
   /**
-   * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, and so does each
-   * epoch. Each block but the last takes one more, which computes the inputs of the next block. With targets, the dense
+   * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, or two if the block is
+   * rounded last, and each epoch takes one. Each block but the last takes one more, which computes the inputs of the next block. With targets, the dense
    * block takes one too if another block or a reconstruction needs its outputs.
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];
     for (let block = firstBlock; block <= this.lastBlock; block++) {
-      for (const _ of this.rounds(block)) passes.push("observe");
+      const pending = this.rounds(block), isRoundedLast = this.isRoundedLast(block);
+      for (const _ of isRoundedLast ? this.allRounds(block) : pending) passes.push("observe");
       if (this.runsDense(block)) passes.push("run");
       for (let epoch = 0; epoch < this.epochs(block); epoch++) passes.push("train");
+      for (const _ of isRoundedLast ? pending : []) passes.push("observe");
       if (block < this.lastBlock) passes.push("run");
     }
     return passes;
+  }
+
+  #layers(block: number): string[] {
+    return this.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
   }
 
   #name(block: number, linear: LinearSpec): string {

@@ -7,7 +7,7 @@
 
 import type { Backend } from "../device/backend.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
-import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
+import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { ModelSource } from "../client/model_source.ts";
 import { Forward } from "../model/forward.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
@@ -39,9 +39,11 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
   readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
   /** The decisions of an earlier run: by block, whether the layers keep their targets. */
   readonly decided?: ReadonlyMap<number, boolean>;
-  /** Whether a pruned weight is rounded, so that a reconstruction does not change it. @default no weight is */
-  readonly isRounded?: (name: string) => boolean;
-  /** Called after each reconstruction, for example to write its tensors to files. */
+  /** Solves layers without rounding them. Needed if a block that is reconstructed has a layer that is rounded. */
+  readonly solveUnrounded?: (source: CalibratedModel) => Promise<void>;
+  /** Called when a block has been trained. Its layers may still have to be rounded. */
+  readonly onTrained?: (block: number, result: ReconstructedBlock) => void;
+  /** Called after each reconstruction and the rounding after it, for example to write the trained tensors to files. */
   readonly onReconstruct?: (block: number, reconstructed: ReconstructedBlock) => Promise<void>;
   /** The names of the trained tensors of the blocks that an earlier run has reconstructed. `finished` reads them. */
   readonly reconstructed?: ReadonlyMap<number, readonly string[]>;
@@ -87,9 +89,8 @@ async function* groups(
   options: CalibrationOptions,
 ): AsyncGenerator<CalibratedGroup, void, undefined> {
   if (plan.isEmpty) return;
-  const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } =
-    options;
-  const { reconstructed, onReconstruct, isRounded = () => false } = options;
+  const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock } = options;
+  const { reconstructed, onReconstruct } = options;
   const all = [...windows, ...validationWindows];
   const forward = await Forward.begin(backend, model, all, {
     ...memory,
@@ -100,27 +101,19 @@ async function* groups(
   try {
     const firstBlock = forward.hiddenStates.nextBlock, { batches } = forward.hiddenStates;
     const firstHeldOut = batches.findIndex(({ first }) => first === windows.length);
-    const steps = new StepCounter(plan.passes(firstBlock).length, batches.length, options);
+    const { denseStates } = forward, denseBlocks = denseStates ? firstBlock : 0;
+    const steps = new StepCounter(denseBlocks + plan.passes(firstBlock).length, batches.length, options);
+    while (denseStates && denseStates.nextBlock < firstBlock) await forward.runDenseBlock(steps.begin("run"));
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
-      const trained = reconstructed?.get(block) ?? [], epochs = plan.epochs(block);
+      const trained = reconstructed?.get(block) ?? [];
       const replaced = await readFinished(new Set([...plan.finished(block), ...trained]), options);
       const prunedWeights = withReplacements(model.weights, replaced);
       const openBlock = { block, weights: model.weights, replaced, onReplace };
-      const calibrationWeights = trueSequential ? prunedWeights : model.weights;
-      const beginDense = () =>
-        plan.runsDense(block) ? steps.begin("run") : () => options.signal?.throwIfAborted();
-      for (const round of plan.rounds(block)) {
-        yield* calibrateRound(forward, round, openBlock, calibrationWeights, { steps, beginDense }, options);
-      }
-      // A guard that has decided about the targets of this block has run the dense stream through the block already.
-      if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
-        await forward.runDenseBlock(beginDense());
-      }
-      if (epochs > 0) {
-        const begin = () => steps.begin("train");
-        const task = { forward, openBlock, epochs, fitted: windows.length, isRounded, begin };
-        await onReconstruct?.(block, await reconstructBlock(task));
-      }
+      const work = { forward, plan, steps, options };
+      const result = plan.isRoundedLast(block)
+        ? yield* reconstructAndRound(work, openBlock)
+        : yield* solveAndReconstruct(work, openBlock, plan.rounds(block));
+      if (result) await onReconstruct?.(block, result);
       const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
       const error = isMeasured
         ? await BlockError.begin(forward, openBlock, firstHeldOut, (error) => onBlock(block, error))
@@ -138,24 +131,78 @@ async function* groups(
   }
 }
 
-/** The steps of a round. */
-interface RoundSteps {
+/** What the blocks of a calibration share. */
+interface CalibrationWork {
+  readonly forward: Forward;
+  readonly plan: BlockPlan;
   readonly steps: StepCounter;
-  /** Begins the pass of the dense stream through the block. */
-  readonly beginDense: () => () => void;
+  readonly options: CalibrationOptions;
 }
 
-/** Calibrates the groups of a round by a forward pass through the block with `weights`, then yields them in order. */
+type CalibratedGroups<Result = void> = AsyncGenerator<CalibratedGroup, Result, undefined>;
+
+/** Yields the groups of `rounds`, and then reconstructs the block, unless it has no epochs. */
+async function* solveAndReconstruct(
+  work: CalibrationWork,
+  openBlock: OpenBlock,
+  rounds: readonly (readonly PendingGroup[])[],
+): CalibratedGroups<ReconstructedBlock | undefined> {
+  for (const round of rounds) yield* calibrateRound(work, round, openBlock);
+  const { forward, plan, steps, options: { windows, onTrained } } = work, { block } = openBlock;
+  // A guard that has decided about the targets of this block has run the dense stream through the block already.
+  if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
+    await forward.runDenseBlock(beginDense(work, block));
+  }
+  const epochs = plan.epochs(block);
+  if (epochs === 0) return undefined;
+  const begin = () => steps.begin("train");
+  const result = await reconstructBlock({ forward, openBlock, epochs, fitted: windows.length, begin });
+  onTrained?.(block, result);
+  return result;
+}
+
+/**
+ * Has the layers of the block solved without rounding, reconstructs the block, and then yields its pending layers with
+ * the trained weights and their zeros. Their targets are the outputs of the trained layers, which make up for the
+ * errors of the earlier layers already. An interrupted process has recorded some rounded layers at most, so the next
+ * process repeats the rest and gets the same weights.
+ * @returns the reconstruction with the trained tensors that are not rounded
+ */
+async function* reconstructAndRound(
+  work: CalibrationWork,
+  openBlock: OpenBlock,
+): CalibratedGroups<ReconstructedBlock> {
+  const { plan, options } = work, { block, weights, replaced } = openBlock;
+  const unrounded: OpenBlock = { block, weights, replaced: new Map() }, rounds = plan.allRounds(block);
+  let result: ReconstructedBlock | undefined;
+  await options.solveUnrounded!({
+    layerCount: rounds.flat().reduce((sum, { layers }) => sum + layers.length, 0),
+    async *groups() {
+      result = yield* solveAndReconstruct(work, unrounded, rounds);
+    },
+  });
+  const trained = { ...openBlock, weights: withReplacements(weights, unrounded.replaced), keepsZeros: true };
+  const withoutTargets = { ...work, options: { ...options, hasTargets: false } };
+  for (const round of plan.rounds(block)) yield* calibrateRound(withoutTargets, round, trained);
+  const tensors = new Map([...result!.tensors].filter(([name]) => !replaced.has(name)));
+  for (const [name, tensor] of tensors) replaced.set(name, tensor);
+  return { ...result!, tensors };
+}
+
+/** Begins the pass of the dense stream through a block. The result is called after each batch, and may throw. */
+function beginDense({ plan, steps, options: { signal } }: CalibrationWork, block: number): () => void {
+  return plan.runsDense(block) ? steps.begin("run") : () => signal?.throwIfAborted();
+}
+
+/** Calibrates the groups of a round by a forward pass through the block, then yields them in order. */
 async function* calibrateRound(
-  forward: Forward,
+  work: CalibrationWork,
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
-  weights: TensorSource,
-  { steps, beginDense }: RoundSteps,
-  options: CalibrationOptions,
-): AsyncGenerator<CalibratedGroup, void, undefined> {
-  const { block } = openBlock;
+): CalibratedGroups {
+  const { forward, steps, options } = work, { block, replaced } = openBlock;
   const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
+  const weights = trueSequential ? withReplacements(openBlock.weights, replaced) : openBlock.weights;
   const begun = steps.begin("observe");
   const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, options);
   // A true-sequential round solves a part of the block, and the output of the block says little about this part.
@@ -164,7 +211,7 @@ async function* calibrateRound(
       fitted: windows.length,
       earlier: decided?.get(block),
       onDecision: async (decision) => await onDecision?.(block, decision),
-      beginDense,
+      beginDense: () => beginDense(work, block),
     })
     : undefined;
   try {

@@ -13,10 +13,10 @@ export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource 
     async *groups() {
       for await (const group of model.groups()) {
         const layers: SourceLayer[] = [];
-        for (const { name, weight } of group.layers) {
-          const target = await readTarget(group.hessian, weight);
-          const validationTarget = await readTarget(group.validationHessian, weight);
-          layers.push({ name, weight, target, validationTarget });
+        for (const layer of group.layers) {
+          const target = await readTarget(group.hessian, layer.weight);
+          const validationTarget = await readTarget(group.validationHessian, layer.weight);
+          layers.push({ ...layer, target, validationTarget });
         }
         yield {
           ...group,

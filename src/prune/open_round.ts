@@ -7,6 +7,7 @@ import type { LinearGroup, LinearSpec } from "../model/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { Model } from "../model/model.ts";
 import { BlockPlan, type PendingGroup, type PendingLayer } from "./block_plan.ts";
+import { bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
 import { transpose } from "../tensor/transpose.ts";
 
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
@@ -40,12 +41,14 @@ export interface CalibratedGroup extends LayerGroup<HessianAccumulator> {
 /** The block that a round belongs to. */
 export interface OpenBlock {
   readonly block: number;
-  /** The dense checkpoint. */
+  /** The weights before the solve: the dense checkpoint, or that with the trained tensors of the block. */
   readonly weights: TensorSource;
   /** The pruned weights of the block so far, by name. `replace` adds each pruned weight to this map. */
   readonly replaced: Map<string, HostTensor>;
   /** Called with each pruned weight before it is added to `replaced`. */
   readonly onReplace?: OnReplace;
+  /** Whether the zeros of `weights` stay zeros. @default false */
+  readonly keepsZeros?: boolean;
 }
 
 /** Whether the groups of a round still accept pruned weights. All groups of the round share this object. */
@@ -68,7 +71,7 @@ export async function* openRound(
   const status: RoundStatus = { acceptsReplacements: true };
   try {
     for (const [index, pending] of round.entries()) {
-      const layers = await readLayers(openBlock.weights, pending.layers);
+      const layers = await readLayers(openBlock, pending.layers);
       const statistics = statisticsOf?.(pending.group) ?? {};
       const hasMoreInRound = index < round.length - 1;
       yield new OpenGroup(openBlock, status, pending, { ...statistics, guard, layers, hasMoreInRound });
@@ -152,10 +155,20 @@ class OpenGroup implements CalibratedGroup {
   }
 }
 
-function readLayers(weights: TensorSource, pending: readonly PendingLayer[]): Promise<SourceLayer[]> {
-  return Promise.all(pending.map(async ({ name, linear }) => (
-    { name, weight: await readLayerWeight(weights, name, linear) }
-  )));
+function readLayers(
+  { weights, keepsZeros }: OpenBlock,
+  pending: readonly PendingLayer[],
+): Promise<SourceLayer[]> {
+  return Promise.all(pending.map(async ({ name, linear }) => {
+    const weight = await readLayerWeight(weights, name, linear);
+    return { name, weight, mask: keepsZeros ? maskOf(weight) : undefined };
+  }));
+}
+
+/** Returns the mask that keeps the zeros of a weight: BOOL, with the shape of the weight. */
+function maskOf({ dtype, shape, data }: HostTensor): HostTensor {
+  const values = bytesToFloats(data, dtype as FloatDtype); // the weights of linear layers are floats
+  return { dtype: "BOOL", shape, data: Uint8Array.from(values, (value) => value === 0 ? 0 : 1) };
 }
 
 function requireReplaced(layers: readonly PendingLayer[], { replaced }: OpenBlock): void {

@@ -38,13 +38,6 @@ describe("--preset", () => {
     assert.deepEqual([other.target, other.effort], ["none", "best"]);
   });
 
-  it("leaves out options that do not work with those of the command line", () => {
-    const { target, reconstruct } = parse(...CALIBRATION, "--preset", "best", "--bits", "4");
-    assert.deepEqual({ target, reconstruct }, { target: "dense", reconstruct: 0 });
-    const other = parse(...CALIBRATION, "--preset", "best", "--server", "http://host", "--true-sequential");
-    assert.deepEqual([other.target, other.reconstruct], ["dense", 5]);
-  });
-
   it("is refused beside a protocol", () => {
     assert.throws(() => parse("--protocol", "sparsegpt", "--preset", "fast"), {
       name: "UsageError",

@@ -148,6 +148,12 @@ describe("BlockPlan", () => {
     assert.equal(targets.passes(0).join(" "), "run run observe");
     const trained = new BlockPlan(spec, { hasTargets: true, reconstruct: 1 });
     assert.equal(trained.passes(2).join(" "), "observe run train run observe run train");
+    const rounded = new BlockPlan(spec, {
+      reconstruct: 1,
+      isRounded: (name) => name.includes("2.fc"),
+      finished: new Set(["model.decoder.layers.2.fc1.weight"]),
+    });
+    assert.equal(rounded.passes(2).join(" "), "observe train observe run observe train");
     const nothing = new BlockPlan(spec, { layers: new Set() });
     assert.deepEqual([nothing.passes(0), nothing.lastBlock, nothing.layerCount], [[], -1, 0]);
   });

@@ -3,9 +3,13 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { linearSpec } from "../../src/model/layer_specs.ts";
-import type { Pass, SizedLayer } from "../../src/prune/block_plan.ts";
+import { openModel } from "../../src/model/model.ts";
+import { linearLayers, type Pass, type SizedLayer } from "../../src/prune/block_plan.ts";
+import type { PruneJob } from "../../src/prune/run/job.ts";
 import type { ModelSpec } from "../../src/model/families/family.ts";
 import { countPassWork, RunRates } from "../../src/prune/run/run_rates.ts";
+import { TimeLeft } from "../../src/prune/run/time_left.ts";
+import { openOptSotu } from "../support/opt_sotu.ts";
 
 function layer(name: string, rows: number, cols: number): SizedLayer {
   return { name, block: 0, rows, cols, linear: linearSpec(name, cols, rows) };
@@ -73,6 +77,38 @@ describe("RunRates", () => {
       reconstruction: 0,
     });
     assert.equal(seconds(layer("d", 8, 8))?.layers, 8 * 4); // eight times the flops of the mean layer
+  });
+});
+
+describe("TimeLeft", () => {
+  /** Returns the predictions after each layer of block 0, the first of which takes 12 seconds. */
+  const predictions = async (options: Partial<PruneJob>) => {
+    const checkpoint = await openOptSotu(), model = openModel(checkpoint);
+    await checkpoint.close();
+    const windows = [new Uint32Array(4)];
+    const timeLeft = new TimeLeft({ model, windows, queryOf: () => ({ bits: 4 }), ...options }, new Set());
+    timeLeft.addStep({ done: 1, total: 1, pass: "run", batches: 1, isFirst: true, seconds: 0 });
+    return linearLayers(model.spec).filter(({ block }) => block === 0).map(({ name }, i) => {
+      timeLeft.addLayer(name, { calibration: 0, layers: i === 0 ? 12 : 0 });
+      return timeLeft.seconds;
+    });
+  };
+
+  for (
+    const [what, options] of [["targets", { target: "dense" }], ["rounding last", {
+      reconstruct: 1,
+    }]] as const
+  ) {
+    it(`divides the time of the first layer among all layers of a block that is solved as a whole, with ${what}`, async () => {
+      const unknown = Array(5).fill(undefined), found = await predictions(options);
+      assert.deepEqual(found.slice(0, 5), unknown);
+      assert.ok(Math.abs(found[5]! - 3 * 12) < 1e-9, `${found[5]} seconds for three more blocks`);
+    });
+  }
+
+  it("predicts from the first layer on if the layers are solved one by one", async () => {
+    const [first] = await predictions({});
+    assert.ok(first! > 12, `${first} seconds`);
   });
 });
 

@@ -29,6 +29,9 @@ const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
   }],
   ["targets and reconstructed blocks", { method: "magnitude" }, { ...TARGETS, reconstruct: 1 }],
   ["reconstructed blocks", { method: "sparsegpt", pattern: "2:4" }, { reconstruct: 1 }],
+  ["blocks that are reconstructed and then rounded", { method: "sparsegpt", pattern: "2:4", bits: 4 }, {
+    reconstruct: 1,
+  }],
 ];
 for (const [what, query, options] of RUNS) {
   it(`a run with ${what} gives the same bytes at two hosts`, async () => {

@@ -34,33 +34,23 @@ export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "to
 type Named<Options extends NamedOptions> = Options & Required<Pick<NamedOptions, "calibration">>;
 
 /** Options that a preset sets together: if the command line gives one of them, the preset sets none of them. */
-interface OptionGroup {
-  readonly set: Partial<
-    Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "reconstruct">
-  >;
-  /** Options with which these ones do not work. If the command line gives one of them, the preset sets none either. */
-  readonly unless?: readonly string[];
-}
+type OptionGroup = Partial<Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "reconstruct">>;
 
 export const PRESETS = {
-  fast: [{ set: { method: "sparsegpt" } }, { set: { validation: 0 } }],
+  fast: [{ method: "sparsegpt" }, { validation: 0 }],
   default: [],
-  best: [
-    { set: { method: "alps", effort: "best" } },
-    { set: { target: "dense" } },
-    { set: { reconstruct: 5 }, unless: ["bits", "for"] },
-  ],
+  best: [{ method: "alps", effort: "best" }, { target: "dense" }, { reconstruct: 5 }],
 } as const satisfies Readonly<Record<string, readonly OptionGroup[]>>;
 
 export type PresetName = keyof typeof PRESETS;
 
 /** Returns all options that a preset can set. */
-export function presetOptions(preset: PresetName): OptionGroup["set"] {
-  return Object.assign({}, ...PRESETS[preset].map(({ set }) => set));
+export function presetOptions(preset: PresetName): OptionGroup {
+  return Object.assign({}, ...PRESETS[preset]);
 }
 
 /** Returns what a message about an option adds if the preset sets the option, or "" if it does not. */
-export function presetHint(preset: PresetName, option: keyof OptionGroup["set"]): string {
+export function presetHint(preset: PresetName, option: keyof OptionGroup): string {
   return option in presetOptions(preset) ? ` (--preset ${preset} sets it, and --${option} overrides it)` : "";
 }
 
@@ -132,8 +122,7 @@ export function applyNames<Flags extends NamedOptions>(given: Flags, command: Co
   const { calibration, ...others } = Object.assign(
     {},
     flags,
-    ...groups.filter(({ set, unless = [] }) => ![...Object.keys(set), ...unless].some(isGiven))
-      .map(({ set }) => set),
+    ...groups.filter((group) => !Object.keys(group).some(isGiven)),
   );
   if (calibration === undefined) {
     throw new UsageError("required option '--calibration <text>' not specified");

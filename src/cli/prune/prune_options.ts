@@ -86,7 +86,7 @@ export function declarePrune(): Command {
     .option(
       "--reconstruct <epochs>",
       "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes near " +
-        "to that of the dense block",
+        "to that of the dense block, and before its layers are rounded",
       integer(0),
       0,
     )

@@ -71,6 +71,11 @@ export class PhaseClock {
     this.#lapStart += 1000 * seconds;
   }
 
+  /** Takes the seconds of solves that run while the next group is produced out of `calibrate`. */
+  excludeSolve(seconds: number): void {
+    this.seconds.calibrate -= seconds;
+  }
+
   /** Wraps `source` so that the time it takes to produce each group is added to `calibrate`. */
   timeCalibration<Hessian>(source: ModelSource<Hessian>): ModelSource<Hessian> {
     const time = this.time.bind(this);

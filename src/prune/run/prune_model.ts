@@ -18,6 +18,7 @@ import {
   type PruneServices,
 } from "./job.ts";
 import { PhaseClock } from "./phase_clock.ts";
+import { isRoundedBy, roundingQueries, withoutRounding } from "./rounding_queries.ts";
 import { TimeLeft } from "./time_left.ts";
 
 /** Prunes the model into the destination, and returns the result of the destination. @throws the error that stopped the run */
@@ -35,14 +36,15 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
   const allocation = job.allocation && await allocationOf(job, services, open);
   const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
   const timeLeft = new TimeLeft({ ...job, queryOf }, finished);
-  const prunable = prunableModel(job, services, { ...open, finished }, clock, timeLeft);
+  const prunable = prunableModel({ ...job, queryOf }, services, { ...open, finished }, clock, timeLeft);
+  const rounding = roundingQueries({ ...job, queryOf });
   const source = open.wrap?.(prunable) ?? prunable, total = finished.size + source.layerCount;
   onLayerDone?.(finished.size, total);
   clock.lap();
-  for await (const event of pruner.pruneModel(clock.timeCalibration(source), queryOf, { signal })) {
+  for await (const event of pruner.pruneModel(clock.timeCalibration(source), rounding.queryOf, { signal })) {
     if (event.type !== "layer") continue;
     const lap = clock.lap();
-    await open.record?.(event, lap);
+    await open.record?.(rounding.withNote(event), lap);
     timeLeft.addLayer(event.name, lap);
     onLayerDone?.(finished.size + event.done, total, event, timeLeft.seconds);
   }
@@ -103,7 +105,7 @@ function prunableModel(
     activations: location = "auto",
     queryOf,
   }: WeighedJob,
-  { backend, signal, onCalibrationStep, onReconstruct }: PruneServices,
+  { backend, pruner, signal, onCalibrationStep, onReconstruct }: PruneServices,
   { finished, readFinished, reconstructed, measured, decided, states, replace, ...record }:
     & OpenDestination
     & { readonly finished: ReadonlySet<string> },
@@ -128,12 +130,17 @@ function prunableModel(
     measured: validationWindows?.length ? measured : undefined,
     reconstruct,
     reconstructed,
-    isRounded: (name) => queryOf(name).bits !== undefined,
-    async onReconstruct(block, result) {
-      await record.recordReconstruction?.(block, result);
+    isRounded: isRoundedBy(queryOf),
+    async solveUnrounded(source) {
+      const own = new PhaseClock(), query = (name: string) => withoutRounding(queryOf(name));
+      for await (const _ of pruner.pruneModel(own.timeCalibration(source), query, { signal }));
+      clock.excludeSolve(own.lap().layers);
+    },
+    onTrained(block, result) {
       clock.excludeReconstruction(result.seconds);
       onReconstruct?.(block, result);
     },
+    onReconstruct: record.recordReconstruction,
     progress: (step) => {
       timeLeft.addStep(step);
       onCalibrationStep?.(step, timeLeft.seconds);

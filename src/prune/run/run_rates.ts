@@ -181,6 +181,6 @@ class Mean {
 }
 
 /** A number that grows as the flops of a layer: those of the products with its weights, and of the factorisation. */
-function layerWork({ rows, cols }: SizedLayer): number {
+export function layerWork({ rows, cols }: SizedLayer): number {
   return rows * cols ** 2 + cols ** 3 / 3;
 }

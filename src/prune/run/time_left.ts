@@ -4,8 +4,9 @@ import type { ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
+import { isRoundedBy } from "./rounding_queries.ts";
 import type { Lap } from "./phase_clock.ts";
-import { countPassWork, RunRates } from "./run_rates.ts";
+import { countPassWork, layerWork, RunRates } from "./run_rates.ts";
 
 /** The time that a run has left. The final copy of the files is not included. */
 export class TimeLeft {
@@ -13,6 +14,10 @@ export class TimeLeft {
   readonly #rates: RunRates;
   readonly #passes: readonly Pass[];
   readonly #pending: Map<string, SizedLayer>;
+  /** Whether a block is solved as a whole before its first layer is stored. */
+  readonly #solvesBlocks: boolean;
+  /** The layers whose time is still to be added, and the seconds in which they were solved. */
+  #solved: { readonly layers: (readonly [SizedLayer, Lap])[]; seconds: number } = { layers: [], seconds: 0 };
   #lastStep?: CalibrationStep;
 
   /** @param finished the layers that an earlier process has pruned */
@@ -20,7 +25,10 @@ export class TimeLeft {
     this.#job = job;
     const hasTargets = job.target === "dense";
     this.#rates = new RunRates((name) => job.queryOf(name), countPassWork(job.model.spec, hasTargets));
-    this.#passes = new BlockPlan(job.model.spec, { ...job, hasTargets, finished }).passes(0);
+    const isRounded = isRoundedBy((name) => job.queryOf(name));
+    const plan = new BlockPlan(job.model.spec, { ...job, hasTargets, finished, isRounded });
+    this.#passes = plan.passes(0);
+    this.#solvesBlocks = hasTargets || plan.layersRoundedLast().size > 0;
     const pending = linearLayers(job.model.spec)
       .filter(({ name }) => (job.layers?.has(name) ?? true) && !finished.has(name));
     this.#pending = new Map(pending.map((layer) => [layer.name, layer]));
@@ -31,10 +39,21 @@ export class TimeLeft {
     this.#lastStep = step;
   }
 
-  /** Adds a solved layer, which took `lap`. */
+  /**
+   * Adds a solved layer, which took `lap`. If a block is solved as a whole, the first of its laps has nearly all of the
+   * time. It is then divided among the layers when the last one is added.
+   */
   addLayer(name: string, lap: Lap): void {
-    this.#rates.addLayer(this.#pending.get(name)!, lap);
+    const layer = this.#pending.get(name)!, { layers } = this.#solved;
     this.#pending.delete(name);
+    layers.push([layer, lap]);
+    this.#solved.seconds += lap.layers;
+    if (this.#solvesBlocks && [...this.#pending.values()].some(({ block }) => block === layer.block)) return;
+    const perWork = this.#solved.seconds / layers.reduce((sum, [layer]) => sum + layerWork(layer), 0);
+    for (const [layer, lap] of layers) {
+      this.#rates.addLayer(layer, { ...lap, layers: perWork * layerWork(layer) });
+    }
+    this.#solved = { layers: [], seconds: 0 };
   }
 
   /** The seconds. Undefined as long as no layer is solved. */

@@ -109,32 +109,24 @@ def _solve_layer(
     weight: Tensor,
     statistics: tuple[Tensor | None, Tensor | None],
     is_shared: bool,
-    targets: tuple[Tensor | None, Tensor | None],
+    tensors: Mapping[str, Tensor | None],
     query: LayerQuery,
 ) -> PrunedLayer[Tensor]:
     """Prune one layer at the first of `hosts` that can be reached.
 
-    `statistics` are the packed Hessian and the packed validation Hessian, and `targets` are the target and
-    the validation target. If several layers share the statistics, they
-    stay at the host until it needs the memory. If all hosts fail transiently, Ray repeats the task because of
-    the ConnectionError. A PareError says that a host refuses the layer.
+    `statistics` are the packed Hessian and the packed validation Hessian, and `tensors` are the mask and the
+    targets. If several layers share the statistics, they stay at the host until it needs the memory. If all
+    hosts fail transiently, Ray repeats the task because of the ConnectionError. A PareError says that a host
+    refuses the layer.
     """
     with PareHosts(hosts) as client:
         try:
             upper, validation = statistics
-            target, validation_target = targets
             if is_shared and upper is not None:
                 digest = client.put_hessian(upper, validation)
-                return client.prune_layer(
-                    weight, hessian=digest, target=target, validation_target=validation_target, **query
-                )
+                return client.prune_layer(weight, hessian=digest, **tensors, **query)
             return client.prune_layer(
-                weight,
-                hessian_upper=upper,
-                validation_hessian_upper=validation,
-                target=target,
-                validation_target=validation_target,
-                **query,
+                weight, hessian_upper=upper, validation_hessian_upper=validation, **tensors, **query
             )
         except PareError as error:
             if error.is_transient:
@@ -178,18 +170,19 @@ class RayClient:
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
         validation_hessian_upper: Tensor | None = None,
+        mask: Tensor | None = None,
         target: Tensor | None = None,
         validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Tensor]:
         """Prune one layer in a task, and wait for its result, whose tensors are on the CPU."""
         own = hessian_upper, validation_hessian_upper
-        targets = target, validation_target
+        tensors = {"mask": mask, "target": target, "validation_target": validation_target}
         statistics: Any = own if hessian is None else self._hessians[hessian]
         # Each task begins with the host after that of the task before, so that all hosts get layers.
         first = next(self._index) % len(self._hosts)
         hosts = self._hosts[first:] + self._hosts[:first]
-        pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, targets, query)
+        pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, tensors, query)
         self._pending.add(pending)
         try:
             pruned: PrunedLayer[Tensor] = ray.get(pending)

@@ -101,6 +101,8 @@ class LocalClient:
         self.hessians: list[Tensor] = []
         """The Hessian (in, in) of each layer, in the order of the requests."""
         self.queries: list[dict[str, Any]] = []
+        self.masks: list[Tensor | None] = []
+        """The mask (out, in) of each request."""
         self.targets: list[Tensor | None] = []
         """The target (out, in) of each layer, which changes nothing."""
         self.validation_targets: list[Tensor | None] = []
@@ -116,11 +118,15 @@ class LocalClient:
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
         validation_hessian_upper: Tensor | None = None,
+        mask: Tensor | None = None,
         target: Tensor | None = None,
         validation_target: Tensor | None = None,
         **query: Any,
     ) -> PrunedLayer[Tensor]:
-        """Set the half of each row with the lowest scores |W[i,j]|·√H[j,j] to zero."""
+        """Set the half of each row with the lowest scores |W[i,j]|·√H[j,j] to zero, or the zeros of `mask`.
+
+        With `bits`, the other weights are rounded.
+        """
         given = hessian_upper, validation_hessian_upper
         upper, validation = self.stored[hessian] if hessian else given
         self.validation.append(validation)
@@ -130,8 +136,13 @@ class LocalClient:
         self.targets.append(target)
         self.validation_targets.append(validation_target)
         scores = weight.float().abs() * matrix.diagonal().sqrt()
-        mask = torch.ones_like(weight, dtype=torch.bool)
-        mask.scatter_(1, scores.argsort(dim=1, stable=True)[:, : weight.shape[1] // 2], value=False)
+        self.masks.append(mask)
+        if mask is None:
+            mask = torch.ones_like(weight, dtype=torch.bool)
+            mask.scatter_(1, scores.argsort(dim=1, stable=True)[:, : weight.shape[1] // 2], value=False)
+        if bits := query.get("bits"):
+            step = weight.abs().amax(1, keepdim=True) / 2 ** (bits - 1)
+            weight = (weight / step).round() * step
         report = solve_report(weight, zeros=int((~mask).sum()), **query)
         return PrunedLayer(weight=weight * mask, mask=mask, quantized=None, report=report)
 

@@ -53,6 +53,7 @@ def pare_prune(name: str, out: Path, *options: str) -> None:
         ("llama-sotu", {}),
         ("llama-sotu", {"method": "sparsegpt", "target": "dense"}),
         ("opt-sotu", {"method": "sparsegpt", "target": "dense"}),
+        ("llama-sotu", {"method": "sparsegpt", "bits": 4, "group_size": 32, "reconstruct": 2}),
     ],
 )
 def test_the_perplexity_is_that_of_the_command_line(
@@ -67,7 +68,9 @@ def test_the_perplexity_is_that_of_the_command_line(
     assert report.sparsity == 0.5
     assert all((layer.report.get("validation_error") or 0) > 0 for layer in report.layers)
     weights = [model.get_parameter(layer.weight_name) for layer in report.layers]
-    assert zeros_of(weights) == report.zeros == report.entries // 2
+    assert zeros_of(weights) >= report.zeros == report.entries // 2
+    # A kept weight may be rounded to 0.
+    assert "bits" in options or zeros_of(weights) == report.zeros
     expected = perplexity(by_command, name, EVALUATION_WINDOWS)
     assert perplexity(model, name, EVALUATION_WINDOWS) == pytest.approx(expected, rel=0.005)
 

@@ -1,6 +1,7 @@
 """What is left of each pruned block is trained, so that its outputs are near those of the dense block."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,20 +117,27 @@ def test_layers_that_are_not_pruned_keep_their_weights() -> None:
     }
 
 
-def test_rounded_weights_are_not_trained() -> None:
-    model, pruned = tiny_model("opt"), tiny_model("opt")
-    options: Any = {"layers": ["1.fc1", "1.fc2"], "profile": [{"match": "1.fc2", "bits": 4}]}
-    report = run(model, **options)
-    run(pruned, reconstruct=0, **options)
+@pytest.mark.parametrize("target", ["none", "dense"])
+def test_the_layers_of_a_block_are_rounded_after_it_was_trained(target: Any) -> None:
+    client, model, pruned = LocalClient(), tiny_model("opt"), tiny_model("opt")
+    options: Any = {"method": "wanda", "layers": ["1.fc1", "1.fc2"], "target": target, "progress": False}
+    report = prune_(model, token_batches(BATCHES), client, bits=4, reconstruct=3, **options)
+    prune_(pruned, token_batches(BATCHES), LocalClient(), **options)
     assert report.reconstructions[1].after < report.reconstructions[1].before
-    place = "model.decoder.layers.1."
-    is_kept = {
-        name.removeprefix(place)
-        for name, values in pruned.named_parameters()
-        if name.startswith(place) and torch.equal(model.get_parameter(name), values)
-    }
-    assert "fc2.weight" in is_kept
-    assert is_kept.isdisjoint({"fc1.weight", "fc2.bias", "final_layer_norm.weight"})
+    assert [query["method"] for query in client.queries] == ["wanda"] * 2 + ["sparsegpt"] * 2
+    assert [query.get("bits") for query in client.queries] == [None, None, 4, 4]
+    assert [each is not None for each in client.targets] == [target == "dense"] * 2 + [False] * 2
+    assert [each is None for each in client.masks] == [True, True, False, False]
+    block = model.model.decoder.layers[1]
+    for layer, mask in zip((block.fc1, block.fc2), client.masks[2:], strict=True):
+        assert mask is not None
+        assert torch.equal(layer.weight != 0, (layer.weight != 0) & mask)
+    fc1 = pruned.model.decoder.layers[1].fc1.weight
+    assert torch.equal(fc1 != 0, client.masks[2]), "the zeros are those of the first solution"
+    assert not torch.equal(block.fc2.bias, pruned.model.decoder.layers[1].fc2.bias)
+    assert all(
+        layer.report["notes"][0].startswith("The zeros were chosen by wanda") for layer in report.layers
+    )
 
 
 @pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
@@ -192,25 +200,27 @@ def test_ranks_end_with_the_same_bits(tmp_path: Path) -> None:
         assert report.reconstructions[index].after < report.reconstructions[index].before
 
 
-@pytest.mark.parametrize("target", ["none", "dense"])
+@pytest.mark.parametrize(("target", "bits"), [("none", None), ("dense", None), ("none", 4)])
 @pytest.mark.parametrize("stopped", ["in the second block", "in the training"])
 def test_a_stopped_run_continues_with_the_same_bytes(
-    stopped: str, target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stopped: str, target: Any, bits: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    prune = partial(run, bits=bits)
+
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     whole = tiny_model("opt")
-    expected = run(whole, target=target)
+    expected = prune(whole, target=target)
     with monkeypatch.context() as patch:
         if stopped == "in the training":
             patch.setattr("pare_llm.pruning.journal.Journal.record_block", stop)
         calls = iter(range(9))
         on_layer = (lambda _: next(calls, None) is None and stop()) if stopped != "in the training" else None
         with pytest.raises(KeyboardInterrupt):
-            run(tiny_model("opt"), target=target, journal=tmp_path, on_layer=on_layer)
+            prune(tiny_model("opt"), target=target, journal=tmp_path, on_layer=on_layer)
     model = tiny_model("opt")
-    report = run(model, target=target, journal=tmp_path)
+    report = prune(model, target=target, journal=tmp_path)
     for name, values in whole.named_parameters():
         assert torch.equal(model.get_parameter(name), values), name
     for index, each in expected.reconstructions.items():
@@ -220,17 +230,19 @@ def test_a_stopped_run_continues_with_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr("pare_llm.pruning.reconstruction.reconstruct.BlockTrainer", stop)
         again = tiny_model("opt")
-        run(again, target=target, journal=tmp_path)
+        prune(again, target=target, journal=tmp_path)
         assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
-        file = tmp_path / "blocks/model.decoder.layers.1.safetensors"
+        # A rounded layer is made from a trained block.
+        kind = "layers/model.decoder.layers.1.fc1" if bits else "blocks/model.decoder.layers.1"
+        file = tmp_path / f"{kind}.safetensors"
         file.write_bytes(file.read_bytes()[:-1])
         with pytest.raises(KeyboardInterrupt):
-            run(tiny_model("opt"), target=target, journal=tmp_path)
+            prune(tiny_model("opt"), target=target, journal=tmp_path)
     again = tiny_model("opt")
-    run(again, target=target, journal=tmp_path)
+    prune(again, target=target, journal=tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
     with pytest.raises(ValueError, match="reconstruct was 3 and is 4"):
-        run(tiny_model("opt"), target=target, journal=tmp_path, reconstruct=4)
+        prune(tiny_model("opt"), target=target, journal=tmp_path, reconstruct=4)
 
 
 @pytest.mark.parametrize("kind", ["opt", "mixtral"])
@@ -251,6 +263,10 @@ def test_a_folder_gets_the_parameters_of_a_model_in_memory(kind: str, tmp_path: 
     [
         ({"reconstruct": -1}, "reconstruct: must be a number of epochs that is at least 0, got -1"),
         ({"reconstruct": 2.5}, "reconstruct: must be a number of epochs that is at least 0, got 2.5"),
+        (
+            {"sparsity": 0, "bits": 4},
+            "reconstruct=3: trains blocks before they are rounded, so with sparsity=0",
+        ),
     ],
 )
 def test_options_that_do_not_work_are_refused(options: dict[str, Any], message: str) -> None:

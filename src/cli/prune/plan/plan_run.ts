@@ -14,6 +14,7 @@ import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import { countWindows, type PruneServices } from "../../../prune/run/job.ts";
 import type { RunFacts } from "../../../prune/run/run_report.ts";
+import { isRoundedBy } from "../../../prune/run/rounding_queries.ts";
 import { evaluationSeconds } from "../../../prune/run/time_left.ts";
 import type { Output } from "../../terminal/output.ts";
 import { rehearse } from "./rehearse.ts";
@@ -66,7 +67,8 @@ export async function planRun(
   const samples = countWindows(job);
   const started = performance.now();
   const layers = linearLayers(spec).filter(({ name }) => job.layers.has(name));
-  const plan = new BlockPlan(spec, { ...job, hasTargets: job.target === "dense" });
+  const isRounded = isRoundedBy(job.queryOf);
+  const plan = new BlockPlan(spec, { ...job, isRounded, hasTargets: job.target === "dense" });
   const forward = planForward(backend, spec, samples, seqlen, {
     location: job.activations,
     boundary: job.windows.length,
@@ -122,12 +124,13 @@ function countSentBytes(
   let bytes = 0;
   for (let block = 0; block <= plan.lastBlock; block++) {
     for (const { group: [{ inFeatures }], layers } of plan.rounds(block).flat()) {
-      const weights = layers.map(({ name, linear }) =>
-        (BYTES_PER_ELEMENT[checkpoint.info(name).dtype] + BYTES_PER_ELEMENT.F32 * targets) *
-        linear.inFeatures *
-        linear.outFeatures
-      );
-      bytes += countRequestBytes(weights, inFeatures, hosts, sums);
+      const sizes = (added: number) =>
+        layers.map(({ name, linear }) =>
+          (BYTES_PER_ELEMENT[checkpoint.info(name).dtype] + added) * linear.inFeatures * linear.outFeatures
+        );
+      const countSent = (added: number) => countRequestBytes(sizes(added), inFeatures, hosts, sums);
+      bytes += countSent(BYTES_PER_ELEMENT.F32 * targets);
+      if (plan.isRoundedLast(block)) bytes += countSent(BYTES_PER_ELEMENT.BOOL); // with a mask
     }
   }
   return bytes;

@@ -11,6 +11,7 @@ import type { CalibratedModel } from "../../../prune/calibrated_model.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
 import { pruneModel } from "../../../prune/run/prune_model.ts";
+import { withoutRounding } from "../../../prune/run/rounding_queries.ts";
 import { countPassWork, RunRates } from "../../../prune/run/run_rates.ts";
 
 /** The number of batches of windows. The first batch of a pass also reads the weights, so that only later ones show the rate. */
@@ -58,8 +59,10 @@ export async function rehearse(
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
   const rates = new RunRates(queryOf, countPassWork(model.spec, target === "dense"));
-  // Such a run solves each block twice before its first layer is stored. The rehearsal solves it once, layer by layer.
+  // Such runs solve a layer several times before it is stored. The rehearsal solves it once, layer by layer.
   const decidesTargets = isLocal && target === "dense" && heldOut.length > 0 && !trueSequential;
+  const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
+  const solves = (decidesTargets ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;
   const measurements: OpenDestination = {
     decided: new Map(blocks.map((block) => [block, true])),
@@ -67,7 +70,7 @@ export async function rehearse(
     replace: () => Promise.resolve(),
     recordBlock: () => Promise.resolve(),
     record({ name }, lap) {
-      rates.addLayer(sized.get(name)!, decidesTargets ? { ...lap, layers: 2 * lap.layers } : lap);
+      rates.addLayer(sized.get(name)!, { ...lap, layers: solves * lap.layers });
       solved++;
       return Promise.resolve();
     },
@@ -79,7 +82,7 @@ export async function rehearse(
       windows: windows.slice(0, count),
       validationWindows: heldOut,
       layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
-      queryOf,
+      queryOf: isRoundedLast ? (name) => withoutRounding(queryOf(name)) : queryOf,
       trueSequential,
       target,
       reconstruct: Math.min(1, reconstruct),

@@ -143,7 +143,7 @@ class MaskingClient:
         return host_count(self._client)
 
     def prune_layer(self, weight: Tensor, **arguments: Any) -> Any:
-        return self._client.prune_layer(weight, mask=weight != 0, **arguments)
+        return self._client.prune_layer(weight, **{**arguments, "mask": weight != 0})
 
     def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         digest: str = self._client.put_hessian(hessian_upper, validation_hessian_upper)

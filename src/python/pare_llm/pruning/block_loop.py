@@ -53,6 +53,8 @@ class BlockLoop:
     """Whether each layer gets a target, which `TargetStatistics` describes."""
     reconstruction: BlockReconstruction | None = None
     """Trains each block with pruned layers."""
+    unrounded: BlockSolver | None = None
+    """Solves layers before their block is trained, if they are rounded after it. It has no journal."""
     token_weights: TokenWeights = "none"
     """How much each token counts in the statistics."""
     calibration_seconds: float = 0
@@ -70,16 +72,29 @@ class BlockLoop:
                 continue
             self.ranks.together(partial(self.store.load, block))
             reconstruction = self.reconstruction if chosen else None
-            is_untrained = reconstruction is not None and not reconstruction.is_finished(block)
+            trains_first = reconstruction is not None and reconstruction.rounds_last(chosen)
+            is_untrained = reconstruction is not None and not (
+                reconstruction.is_finished(block)
+                # The damaged file of a rounded layer is replaced by training the block again.
+                and (not trains_first or len(self.solver.finished_layers(chosen)) == len(chosen))
+            )
+            trains_first = trains_first and is_untrained
             # The outputs of the dense block. The dense stream has them after the layers were calibrated.
             outputs = dense or (self._dense_outputs(block) if is_untrained else None)
-            for stage in self._stages(block, chosen):
-                for result in self._prune_stage(block, stage, dense):
+            changed = [layer.linear.parameter for layer in chosen]
+            stages = self._stages(block, chosen)
+            if trains_first and reconstruction and self.hidden and outputs:
+                self._solve_unrounded(block, stages, dense)
+                changed += reconstruction.train(block, chosen, self.hidden, outputs)
+            for stage in stages:
+                # Trained layers make up for the errors of earlier layers already, so they have no targets.
+                for result in self._prune_stage(block, stage, None if trains_first else dense, self.solver):
                     results.append(result)
                     self.on_layer(result)
-            changed = [layer.linear.parameter for layer in chosen]
             if reconstruction and is_untrained and self.hidden and outputs:
-                changed += reconstruction.train(block, chosen, self.hidden, outputs)
+                if not trains_first:
+                    changed += reconstruction.train(block, chosen, self.hidden, outputs)
+                reconstruction.record(block, chosen)
             elif reconstruction:
                 changed += reconstruction.restore(block, chosen)
             if self.hidden and block.index < last_block:
@@ -106,14 +121,25 @@ class BlockLoop:
         with self._timed(), gathered(gathering_scope(self.model, block.module)):
             self.ranks.together(partial(states.advance, block))
 
+    def _solve_unrounded(
+        self, block: Block, stages: Sequence[Sequence[Layer]], dense: HiddenStates | None
+    ) -> None:
+        """Solve layers that are rounded later. Their time counts for the first layer that is recorded."""
+        assert self.unrounded
+        seconds = 0.0
+        for stage in stages:
+            for result in self._prune_stage(block, stage, dense, self.unrounded):
+                seconds += result.calibration_seconds + result.seconds
+        self.calibration_seconds += seconds
+
     def _prune_stage(
-        self, block: Block, layers: Sequence[Layer], dense: HiddenStates | None
+        self, block: Block, layers: Sequence[Layer], dense: HiddenStates | None, solver: BlockSolver
     ) -> Iterator[LayerResult]:
         """Yield the results of some layers of a block. Their weights have been replaced.
 
         `dense` are the inputs of the block in the dense model, which become its outputs.
         """
-        finished = self.solver.finished_layers(layers)
+        finished = solver.finished_layers(layers)
         pending = [layer for layer in layers if layer.name not in finished]
         statistics: dict[str, InputStatistics] = {}
         targets: dict[str, LayerTarget] = {}
@@ -134,14 +160,14 @@ class BlockLoop:
                     self.token_weights,
                     sums,
                 )
-                own = self.solver.own_layers(pending)
+                own = solver.own_layers(pending)
                 targets = sums.targets(self.ranks, own) if sums else {}
-                statistics = pack_hessians(recorder, own, self.solver.client)
+                statistics = pack_hessians(recorder, own, solver.client)
             del recorder, sums  # which still have the sums that other ranks use
         elif dense:
             self._advance(dense, block)
         seconds, self.calibration_seconds = self.calibration_seconds, 0
-        yield from self.solver.solve(layers, finished, statistics, seconds, targets)
+        yield from solver.solve(layers, finished, statistics, seconds, targets)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

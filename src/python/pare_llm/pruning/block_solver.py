@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,8 @@ class BlockSolver:
     """The journal of the run, which only rank 0 has."""
     is_journaled: bool
     """Whether rank 0 has a journal."""
+    chosen_by: Mapping[str, str] = field(default_factory=dict)
+    """The layers whose zeros are their masks, and the method that has chosen the zeros."""
     adapter: tuple[str, str] | None = None
     """The backend and the adapter that solved the first layer."""
 
@@ -96,7 +98,7 @@ class BlockSolver:
                     solving[layer.name] = executor.submit(
                         self._solve,
                         weight,
-                        self.queries[layer.name],
+                        layer.name,
                         statistics.get(layer.name),
                         targets.get(layer.name),
                     )
@@ -114,18 +116,23 @@ class BlockSolver:
     def _solve(
         self,
         weight: Tensor,
-        query: LayerQuery,
+        name: str,
         statistics: InputStatistics | None,
         target: LayerTarget | None,
     ) -> _Solved:
         started = time.perf_counter()
+        query, method = self.queries[name], self.chosen_by.get(name)
         tokens, columns = statistics.tokens if statistics else None, weight.shape[1]
         if statistics:
             damped = with_damping(query, tokens, columns, statistics.is_validated)
-            pruned = statistics.prune(weight, damped, target)
+            mask = None if method is None else weight != 0
+            pruned = statistics.prune(weight, damped, target, mask)
         else:
             pruned = self.client.prune_layer(weight, **query)
         report = with_note(pruned.report, query, tokens, columns)
+        if method is not None:
+            note = f"The zeros were chosen by {method}, and the other weights were trained, before the solve "
+            report = {**report, "notes": [note + "that this report describes.", *report["notes"]]}
         return _Solved(pruned.weight, report, time.perf_counter() - started, tokens)
 
     def _restore(self, layer: Layer, entry: JournalEntry) -> LayerResult:

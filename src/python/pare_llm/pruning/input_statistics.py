@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
 
 
-class _Targets(TypedDict):
+class _Tensors(TypedDict):
+    mask: Tensor | None
     target: Tensor | None
     validation_target: Tensor | None
 
@@ -60,7 +61,11 @@ class InputStatistics:
         )
 
     def prune(
-        self, weight: Tensor, query: LayerQuery, target: LayerTarget | None = None
+        self,
+        weight: Tensor,
+        query: LayerQuery,
+        target: LayerTarget | None = None,
+        mask: Tensor | None = None,
     ) -> PrunedLayer[Tensor]:
         """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`.
 
@@ -68,7 +73,8 @@ class InputStatistics:
         """
         if target and target.held_out is not None:
             query = {"target_step": "auto", **query}
-        tensors: _Targets = {
+        tensors: _Tensors = {
+            "mask": mask,
             "target": target.fitted if target else None,
             "validation_target": target.held_out if target else None,
         }

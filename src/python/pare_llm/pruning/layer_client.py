@@ -27,6 +27,7 @@ class LayerClient(Protocol):
         hessian: str | None = None,
         hessian_upper: Tensor | None = None,
         validation_hessian_upper: Tensor | None = None,
+        mask: Tensor | None = None,
         target: Tensor | None = None,
         validation_target: Tensor | None = None,
         **query: Unpack[LayerQuery],

@@ -49,6 +49,24 @@ def resolved_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
     return {**query, "sparsity": sparsity, "pattern": pattern}
 
 
+_ROUNDING_PARAMETERS = ("bits", "group_size", "symmetric", "order", "ranges", "scale_dtype", "scale_bits")
+
+
+def without_rounding(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a layer that is rounded later, in another solve."""
+    return {name: value for name, value in query.items() if name not in _ROUNDING_PARAMETERS}
+
+
+def only_rounding(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a layer whose mask has all zeros already.
+
+    All methods then round the other weights in the same way, so the fastest one takes the place of `method`.
+    """
+    names = ("refit", "effort", "target_step")
+    kept = {name: value for name, value in query.items() if name not in names}
+    return {**kept, "method": "sparsegpt"}
+
+
 Profile = str | Path | Sequence[Mapping[str, Any]]
 """The path of a JSON file with the rules, or the rules."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,7 +33,9 @@ from pare_llm.pruning.parameters import (
     layer_query,
     merge_parameters,
     needs_no_statistics,
+    only_rounding,
     resolved_parameters,
+    without_rounding,
 )
 from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport
 from pare_llm.pruning.ranks import Ranks
@@ -153,17 +156,17 @@ class PruneRun:
         """Prune all layers. `name` is the name of the model in the report."""
         solver = BlockSolver(self._client, self._queries, self.ranks, self._journal, self._is_journaled)
         allocation = self._allocate(hidden, store, solver) if hidden and self._allocation else None
-        reconstruction = (
-            BlockReconstruction(
-                self._options.reconstruct,
-                self._batches,
-                self.ranks,
-                self._journal,
-                rounded={name for name, query in self._queries.items() if query.get("bits") is not None},
+        reconstruction = unrounded = None
+        if self._options.reconstruct:
+            rounded = self._rounded_last()
+            reconstruction = BlockReconstruction(
+                self._options.reconstruct, self._batches, self.ranks, self._journal, rounded
             )
-            if self._options.reconstruct
-            else None
-        )
+            unrounded = replace(
+                solver, queries=self._mapped(rounded, without_rounding), journal=None, is_journaled=False
+            )
+            chosen_by = {name: self._queries[name]["method"] for name in rounded}
+            solver = replace(solver, queries=self._mapped(rounded, only_rounding), chosen_by=chosen_by)
         with progress_bar(len(self.layers), is_shown=progress and self.ranks.index == 0) as advance:
 
             def report_layer(result: LayerResult) -> None:
@@ -184,6 +187,7 @@ class PruneRun:
                 true_sequential=self._options.true_sequential,
                 has_targets=self._options.target == "dense",
                 reconstruction=reconstruction,
+                unrounded=unrounded,
                 token_weights=self._token_weights,
                 calibration_seconds=self._capture_seconds,
             ).run()
@@ -199,6 +203,20 @@ class PruneRun:
             allocation=allocation,
         )
         return PruneReport(results, facts, reconstruction.results if reconstruction else {})
+
+    def _rounded_last(self) -> set[str]:
+        """Return the names of the layers of those blocks that have a layer with `bits`."""
+        blocks = {layer.block.index for layer in self.layers if "bits" in self._queries[layer.name]}
+        return {layer.name for layer in self.layers if layer.block.index in blocks}
+
+    def _mapped(
+        self, names: Collection[str], change: Callable[[Mapping[str, Any]], dict[str, Any]]
+    ) -> dict[str, LayerQuery]:
+        """Return the parameters of all layers, with those of the layers `names` changed."""
+        return {
+            name: cast("LayerQuery", change(query)) if name in names else query
+            for name, query in self._queries.items()
+        }
 
     def _allocate(self, hidden: HiddenStates, store: BlockStore, solver: BlockSolver) -> Allocation:
         """Choose the sparsities of the layers, or read them from the journal."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -51,7 +51,7 @@ class RunParameters(LayerQuery, total=False):
     """How many epochs the kept weights, the biases and the norms of each block are trained after its layers
     were pruned, so that its outputs are near those of the dense block: with `target="dense"` on the inputs of
     the dense model, else on its own. The epoch with the least error on the held-out windows is kept. Zeros
-    stay zero, and rounded weights are not trained. Defaults to 0."""
+    stay zero. With `bits`, the layers of a block are rounded after the block was trained. Defaults to 0."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,11 @@ class RunOptions:
             raise ValueError(
                 f"reconstruct={self.reconstruct}: does not work with a model that fully_shard has sharded"
             )
+        if self.reconstruct and self.target == "none" and _prunes_nothing(queries.values()):
+            raise ValueError(
+                f"reconstruct={self.reconstruct}: trains blocks before they are rounded, so with sparsity=0 "
+                "it needs target='dense'"
+            )
 
     def _require_targets_possible(self, layers: Collection[Layer]) -> None:
         if self.true_sequential:
@@ -140,6 +145,10 @@ class RunOptions:
                 f"target='dense': does not work with mixtures of experts, and {expert.name} is a layer of "
                 "an expert"
             )
+
+
+def _prunes_nothing(queries: Iterable[Mapping[str, Any]]) -> bool:
+    return all(query.get("sparsity") == 0 for query in queries)
 
 
 def _with_parameter(queries: Mapping[Layer, Mapping[str, Any]], name: str) -> Layer | None:

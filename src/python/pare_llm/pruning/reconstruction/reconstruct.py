@@ -29,7 +29,7 @@ class BlockReconstruction:
     journal: Journal | None
     """The journal of the run, which only rank 0 has."""
     rounded: Collection[str] = ()
-    """The names of the layers whose weights are rounded, which are therefore not trained."""
+    """The names of the layers that are rounded after their block was trained."""
     results: dict[int, Reconstruction] = field(default_factory=dict)
     """What was achieved, by the index of the block."""
 
@@ -42,32 +42,42 @@ class BlockReconstruction:
     def train(
         self, block: Block, layers: Sequence[Layer], inputs: HiddenStates, wanted: HiddenStates
     ) -> list[nn.Parameter]:
-        """Train a block whose `layers` are pruned, record it, and return its trained parameters.
+        """Train a block whose `layers` are pruned, and return its trained parameters.
 
         `wanted` has the outputs that the block should have for `inputs`.
         """
         started = time.perf_counter()
-        layers = self._trained(layers)
         trainer = BlockTrainer(block, layers, inputs, wanted, self.batches, self.ranks)
         result, values = trainer.train(self.epochs)
         result = replace(result, seconds=time.perf_counter() - started)
+        return self._replace(block, layers, result, values)
+
+    def record(self, block: Block, layers: Sequence[Layer]) -> None:
+        """Record the trained parameters of a block without the weights that are rounded."""
+        values = {
+            name: parameter.detach()
+            for name, parameter in trained_parameters(block, self._unrounded(layers)).items()
+        }
 
         def record() -> None:
             if self.journal:
-                self.journal.record_block(block.name, values, result)
+                self.journal.record_block(block.name, values, self.results[block.index])
 
         self.ranks.together(record)
-        return self._replace(block, layers, result, values)
 
     def restore(self, block: Block, layers: Sequence[Layer]) -> list[nn.Parameter]:
         """Replace the parameters of a finished block by those in the journal, which rank 0 reads."""
         journal = self.journal
-        layers = self._trained(layers)
+        layers = self._unrounded(layers)
         restored = self.ranks.together(lambda: journal.read_block(block.name) if journal else None)
         result, values = restored or (None, {})
         return self._replace(block, layers, result, values)
 
-    def _trained(self, layers: Sequence[Layer]) -> list[Layer]:
+    def rounds_last(self, layers: Sequence[Layer]) -> bool:
+        """Return whether `layers`, which are those of a block, are rounded after the block was trained."""
+        return any(layer.name in self.rounded for layer in layers)
+
+    def _unrounded(self, layers: Sequence[Layer]) -> list[Layer]:
         return [layer for layer in layers if layer.name not in self.rounded]
 
     def _replace(

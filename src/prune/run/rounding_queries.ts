@@ -1,0 +1,56 @@
+/**
+ * The parameters of layers that are rounded after the reconstruction of their block. Each such layer is solved twice:
+ * first without rounding, and then with the trained weights and with their zeros as the mask.
+ */
+
+import type { LayerEvent, QueryOf } from "../../client/model_pruner.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { DEFAULT_METHOD } from "../../protocol/methods.ts";
+import { ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
+import { BlockPlan } from "../block_plan.ts";
+import type { PruneJob } from "./job.ts";
+
+/** Returns whether a layer is rounded, by its name. */
+export function isRoundedBy(queryOf: QueryOf): (name: string) => boolean {
+  return (name) => queryOf(name).bits !== undefined;
+}
+
+/** Returns the parameters of the first solve. */
+export function withoutRounding(query: LayerQuery): LayerQuery {
+  const names: readonly string[] = ROUNDING_PARAMETERS;
+  return Object.fromEntries(Object.entries(query).filter(([name]) => !names.includes(name)));
+}
+
+/** The last solves of a run. */
+export interface RoundingQueries {
+  readonly queryOf: QueryOf;
+  /** Adds to the report of a layer that was solved twice how its zeros were chosen. */
+  withNote(event: LayerEvent): LayerEvent;
+}
+
+/**
+ * Returns the parameters of the last solve of each layer. If the mask has all zeros already, every method rounds the
+ * kept weights in the same way, so the fastest one takes the place of the others.
+ */
+export function roundingQueries(
+  { model: { spec }, layers, reconstruct, queryOf }: PruneJob,
+): RoundingQueries {
+  const plan = new BlockPlan(spec, { layers, reconstruct, isRounded: isRoundedBy(queryOf) });
+  const last = plan.layersRoundedLast();
+  return {
+    queryOf(name) {
+      if (!last.has(name)) return queryOf(name);
+      const { refit: _refit, effort: _effort, target_step: _step, ...query } = queryOf(name);
+      return { ...query, method: "sparsegpt" };
+    },
+    withNote(event) {
+      if (!last.has(event.name)) return event;
+      const note =
+        `The zeros were chosen by ${
+          queryOf(event.name).method ?? DEFAULT_METHOD
+        }, and the other weights were trained, ` +
+        "before the solve that this report describes.";
+      return { ...event, report: { ...event.report, notes: [note, ...event.report.notes] } };
+    },
+  };
+}
