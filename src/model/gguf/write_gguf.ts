@@ -3,9 +3,9 @@
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { writeFileAtomically } from "../../base/files/whole_file.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
 import type { ModelFolder } from "../model.ts";
-import { checkTensor } from "../upload.ts";
 import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
 import { type Architecture, findArchitecture } from "./architectures.ts";
 import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
