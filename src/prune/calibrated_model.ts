@@ -138,7 +138,6 @@ async function* groups(
   }
 }
 
-/** The steps of a round. */
 interface RoundSteps {
   readonly steps: StepCounter;
   /** Begins the pass of the dense stream through the block. */

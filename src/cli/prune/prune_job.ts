@@ -96,7 +96,6 @@ export async function pruneJob(
   };
 }
 
-/** The sources of the parameters. */
 export interface ParameterSources {
   /** The parameters of the layers as they were given. */
   readonly query: LayerQuery;
