@@ -109,32 +109,24 @@ def _solve_layer(
     weight: Tensor,
     statistics: tuple[Tensor | None, Tensor | None],
     is_shared: bool,
-    targets: tuple[Tensor | None, Tensor | None],
+    targets: Mapping[str, Any],
     query: LayerQuery,
 ) -> PrunedLayer[Tensor]:
     """Prune one layer at the first of `hosts` that can be reached.
 
-    `statistics` are the packed Hessian and the packed validation Hessian, and `targets` are the target and
-    the validation target. If several layers share the statistics, they
-    stay at the host until it needs the memory. If all hosts fail transiently, Ray repeats the task because of
-    the ConnectionError. A PareError says that a host refuses the layer.
+    `statistics` are the packed Hessian and the packed validation Hessian, and `targets` the targets by their
+    names in the HTTP contract. If several layers share the statistics, they stay at the host until it needs
+    the memory. If all hosts fail transiently, Ray repeats the task because of the ConnectionError. A
+    PareError says that a host refuses the layer.
     """
     with PareHosts(hosts) as client:
         try:
             upper, validation = statistics
-            target, validation_target = targets
             if is_shared and upper is not None:
                 digest = client.put_hessian(upper, validation)
-                return client.prune_layer(
-                    weight, hessian=digest, target=target, validation_target=validation_target, **query
-                )
+                return client.prune_layer(weight, hessian=digest, **targets, **query)
             return client.prune_layer(
-                weight,
-                hessian_upper=upper,
-                validation_hessian_upper=validation,
-                target=target,
-                validation_target=validation_target,
-                **query,
+                weight, hessian_upper=upper, validation_hessian_upper=validation, **targets, **query
             )
         except PareError as error:
             if error.is_transient:
@@ -184,7 +176,7 @@ class RayClient:
     ) -> PrunedLayer[Tensor]:
         """Prune one layer in a task, and wait for its result, whose tensors are on the CPU."""
         own = hessian_upper, validation_hessian_upper
-        targets = target, validation_target
+        targets = {"target": target, "validation_target": validation_target}
         statistics: Any = own if hessian is None else self._hessians[hessian]
         # Each task begins with the host after that of the task before, so that all hosts get layers.
         first = next(self._index) % len(self._hosts)
