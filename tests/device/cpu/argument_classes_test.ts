@@ -9,7 +9,8 @@ const SOURCES = new URL("../../../src/device/cpu/assembly/", import.meta.url);
 
 describe("argumentClasses()", () => {
   const [cgStep] = KERNELS.filter(({ name }) => name === "cg_step");
-  const bindings = { a: "read", b: "read", c: "read_write" } as const, params = { n: "u32", s: "f32" } as const;
+  const bindings = { a: "read", b: "read", c: "read_write" } as const,
+    params = { n: "u32", s: "f32" } as const;
   const plain = { ...cgStep, name: "add_rows", bindings, params };
 
   it("lists the bindings, the parameters and the rounded operands in the order of the arguments", () => {

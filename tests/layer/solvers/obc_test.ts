@@ -45,7 +45,10 @@ const HALF: ObcOptions = {
 /** Creates the layer of a case and a function that computes the reference solution of a request. Both are computed once. */
 const prepare = memoize((layer: LayerCase) => {
   const { rows, cols, dead } = layer;
-  const host: HostLayer = { ...makeLayer(rows, cols, { seed: rows + cols, dead }), forced: forcedFlags(layer) };
+  const host: HostLayer = {
+    ...makeLayer(rows, cols, { seed: rows + cols, dead }),
+    forced: forcedFlags(layer),
+  };
   const expected = memoize(({ sparsity, groups }: SolveCase) =>
     referenceObc(host, { sparsity, groups, damping: 0.01 })
   );
