@@ -5,19 +5,23 @@
  * - build/kernels.wasm imports a shared memory, for a pool of worker threads;
  * - build/kernels_single.wasm imports an unshared memory, for environments without threads.
  *
- * A module that is at least as new as its newest source is not compiled again. Several builds may run at the same time,
+ * The declarations of the kernels in src/device/kernels are sources too, because the classes of the arguments come from them. A
+ * module that is at least as new as its newest source is not compiled again. Several builds may run at the same time,
  * because each writes its own temporary file and renames it. If compilation fails, the errors are printed as file:line:column
  * and the exit status is 1.
  */
 
 import asc from "assemblyscript/asc";
+import { argumentClasses } from "./argument_classes.ts";
 
 const ROOT = new URL("../", import.meta.url);
-const SOURCES = new URL("src/device/cpu/assembly/", ROOT), SHARED = new URL("shared/", SOURCES);
-const BUILD = new URL("build/", ROOT);
+const SOURCES = new URL("src/device/cpu/assembly/", ROOT);
+const DECLARATIONS = new URL("src/device/kernels/", ROOT), BUILD = new URL("build/", ROOT);
 
 /** The name of the entry point, relative to which its imports are resolved. */
 const ENTRY = "src/device/cpu/assembly/index.ts";
+/** The classes of the arguments of all kernels, which have no file either. */
+const ARGUMENTS = "src/device/cpu/assembly/args.ts";
 
 /** 65536 pages are 4 GiB, which is all the memory that wasm32 can address. */
 const MAXIMUM_PAGES = "65536";
@@ -46,6 +50,15 @@ async function sourcesIn(folder: URL): Promise<string[]> {
   return names.sort();
 }
 
+/** Returns a folder and the folders in it. */
+async function foldersWithin(folder: URL): Promise<URL[]> {
+  const folders = [folder];
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) folders.push(new URL(`${name}/`, folder));
+  }
+  return folders;
+}
+
 /** The entry point of the modules, which has no file: the CPU version of every kernel, and what the backend itself calls. */
 async function entryPoint(): Promise<string> {
   const exports = [...await sourcesIn(SOURCES), "shared/instance.ts", "shared/transfer.ts"];
@@ -68,8 +81,8 @@ async function modifiedAt(path: URL): Promise<number> {
  * folder changes when a file in it is deleted.
  */
 async function newestSourceTime(): Promise<number> {
-  const sources = [new URL(import.meta.url)];
-  for (const folder of [SOURCES, SHARED]) {
+  const sources = [new URL(import.meta.url), new URL("argument_classes.ts", import.meta.url)];
+  for (const folder of [...await foldersWithin(SOURCES), ...await foldersWithin(DECLARATIONS)]) {
     sources.push(folder, ...(await sourcesIn(folder)).map((name) => new URL(name, folder)));
   }
   return Math.max(...await Promise.all(sources.map(modifiedAt)));
@@ -87,12 +100,17 @@ function withLinks(messages: string): string {
  */
 async function compile(target: URL, flags: readonly string[], time: number): Promise<string | undefined> {
   let module: Uint8Array | undefined;
+  const { KERNELS } = await import("../src/device/kernels/kernels.ts"); // a build that is up to date loads none
+  const generated: Readonly<Record<string, () => string | Promise<string>>> = {
+    [ENTRY]: entryPoint,
+    [ARGUMENTS]: () => argumentClasses(KERNELS),
+  };
   const { error, stderr } = await asc.main([...COMMON_OPTIONS, ...flags, "--outFile", "module.wasm"], {
     writeFile: (name: string, contents: string | Uint8Array) => {
       if (name.endsWith(".wasm") && typeof contents !== "string") module = contents;
     },
     readFile: (name: string) =>
-      name === ENTRY ? entryPoint() : Deno.readTextFile(new URL(name, ROOT)).catch(() => null),
+      generated[name]?.() ?? Deno.readTextFile(new URL(name, ROOT)).catch(() => null),
     listFiles: () => null,
   });
   if (error || !module) return withLinks(stderr.toString()) || String(error);

@@ -155,13 +155,13 @@ export async function benchLayer(
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => Deno.remove(path));
   await writeLayerFile(path, rows, cols);
-  const body = await Deno.readFile(path), script = "reference_layer.py", args = [path, "--on-demand"];
+  const body = await Deno.readFile(path), args = [path, "--on-demand"];
   const choice = candidates.length === 0 ? undefined : await chooseFastest(
     candidates,
     candidateTitle,
-    (candidate) => trialSeconds(candidate, script, args, "solve"),
+    (candidate) => trialSeconds(candidate, args, "solve"),
   );
-  const reference = choice && new TorchProcess(choice.best, script, args);
+  const reference = choice && new TorchProcess(choice.best, args);
   if (reference) cleanup.defer(() => reference.stop());
   const solveReference = () =>
     reference?.run<{ readonly seconds: { readonly total: number }; readonly loss: number }>("solve");

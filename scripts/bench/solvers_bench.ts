@@ -70,7 +70,6 @@ export const bench: Bench<SolversOptions, SolverResults> = {
   tables: {
     errors: errorTable,
     perplexity: perplexityTable,
-    seconds: secondsTable,
     rounding: roundingTable,
     comparison: comparisonTable,
   },
@@ -389,15 +388,6 @@ function errorTable({ models }: SolverResults): string {
 function perplexityTable({ models }: SolverResults): string {
   const rows = models.flatMap((model) => rowsOf(`${model.name}, ${formatPerplexity(model.dense)}`, [model]));
   return methodTable(rows, ({ models: [model], method }, target) => perplexityCell(model, method, target));
-}
-
-/** Renders the seconds that the factorisations, solves and refits of whole models took. */
-function secondsTable({ models }: SolverResults): string {
-  const rows = models.flatMap((model) => rowsOf(model.name, [model]));
-  return methodTable(
-    rows,
-    ({ models: [model], method }, target) => findCell(model, method, target)?.solveSeconds?.toFixed(2),
-  );
 }
 
 /** Renders the perplexity of models that are pruned and rounded in one pass, and of models that are only rounded. */

@@ -7,7 +7,6 @@ import { normals } from "../../tests/support/random.ts";
 import { serve } from "../../routes/serve.ts";
 import { postLayer } from "../bench/measure/post_layer.ts";
 
-/** The times of a request. */
 export interface RequestTimes {
   readonly order: number;
   readonly bodyBytes: number;

@@ -15,7 +15,6 @@ export const TRANSFERS = "transfers";
 /** The most calls that run together. The device's clock can measure one batch of dispatches at a time. */
 const MAX_CALLS = 32;
 
-/** A recorded call. */
 interface RecordedCall {
   readonly group: string;
   run(): void;

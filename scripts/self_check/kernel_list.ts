@@ -37,7 +37,6 @@ export async function renderKernelList(): Promise<string> {
   lines.push('import type { Kernel } from "./kernel.ts";');
   return `${HEADER}${lines.join("\n")}
 
-/** All kernels. */
 export const KERNELS: readonly Kernel[] = [
 ${kernels.map((name) => `  ${name},`).join("\n")}
 ];

@@ -7,7 +7,7 @@
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { PACK_QUANTIZED } from "../model/checkpoint/quantized/config.ts";
-import { describeModel } from "../model/gguf/write_gguf.ts";
+import { checkModel } from "../model/gguf/write_gguf.ts";
 import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
 import { openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
@@ -51,6 +51,7 @@ import {
   hasRuntimeOutput,
   modelForRuntime,
   queryForRuntime,
+  removeOldExports,
   targetOf,
   writeForRuntime,
 } from "./prune/runtime_format.ts";
@@ -78,15 +79,17 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const folder = await modelFolder(name, output, signal);
   const stored = cleanup.use(await openModelFolder(folder, fs));
   requireDense(stored, "pruned");
-  const opened = runtime === undefined ? stored : modelForRuntime(runtime, stored),
+  const opened = runtime === undefined ? stored : modelForRuntime(options.format, stored),
     { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);
-  const named = runtime === undefined ? written : await queryForRuntime(runtime, written, stored, fs);
+  const named = runtime === undefined
+    ? written
+    : await queryForRuntime(runtime, options.format, written, stored, fs);
   const all = linearLayers(model.spec), isPacked = options.format === PACK_QUANTIZED;
   const query = isPacked ? storableQuery(named, commonDtype(all, checkpoint)) : named;
   const given = await readChoice(model.spec, options, query, fs);
   const chosen = all.filter(({ name }) => given.chosen.has(name));
-  const read = runtime === undefined ? given : choiceForRuntime(runtime, given, chosen);
+  const read = runtime === undefined ? given : choiceForRuntime(runtime, options.format, given, chosen);
   const { choice, perRow } = isPacked
     ? storableChoice(read, chosen, checkpoint)
     : { choice: read, perRow: [] };
@@ -97,7 +100,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) {
-    await describeModel(stored, fs);
+    await checkModel(stored, fs);
     checkImatrixModel(stored);
   }
   const calibrationTexts = { ...options, calibration: texts.calibration, seqlen };
@@ -159,6 +162,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
+  if (options.overwrite) await removeOldExports(out, fs);
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
   if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
   if (imatrix !== undefined) {

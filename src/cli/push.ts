@@ -26,6 +26,9 @@ interface PushedFile {
   readonly bytes: number;
 }
 
+/** Matches the names of pickles, such as the `training_args.bin` of a training program. */
+const PICKLE = /\.(bin|pt|pth|ckpt|pkl|pickle)$/;
+
 /** Returns the command `pare push`. `signal` stops it. */
 export function createPushCommand(signal: AbortSignal): Command {
   const command = new Command("push")
@@ -50,8 +53,11 @@ async function push(
   if (!isRepositoryName(repo)) {
     throw new UsageError(`repository ${repo}: must have the form OWNER/NAME, as names on the hub have`);
   }
-  const files = await filesOf(folder), bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const { files, pickles } = await filesOf(folder), bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const output = new Output(options.json ?? false);
+  if (pickles.length > 0) {
+    output.remark(`not pushed, because loading a pickle can run code: ${pickles.join(", ")}`);
+  }
   const total = `${countText(files.length)} files with ${bytesText(bytes)}`;
   if (options.dryRun) {
     return output.result({ repo, files, bytes }, [
@@ -82,10 +88,11 @@ async function push(
 }
 
 /**
- * Lists the files of a complete checkpoint. Files whose names begin with a dot are left out.
+ * Lists the files of a complete checkpoint. Files whose names begin with a dot are left out. `pickles` has the names of
+ * the pickles that are no weights of the checkpoint, which are left out too.
  * @throws {ModelError} if the folder has an unfinished run, or if a file of the checkpoint is missing
  */
-async function filesOf(folder: string): Promise<PushedFile[]> {
+async function filesOf(folder: string): Promise<{ files: PushedFile[]; pickles: string[] }> {
   const names = await fs.list(folder) ?? [];
   if (await PruneRun.exists(fs, folder)) {
     const partial = names.filter((name) => name.endsWith(TEMPORARY_SUFFIX));
@@ -97,11 +104,17 @@ async function filesOf(folder: string): Promise<PushedFile[]> {
       }; repeat its command first`,
     );
   }
-  await (await openCheckpoint(folder, fs)).close();
-  const pushed = names.filter((name) => !name.startsWith(".") && !name.endsWith(TEMPORARY_SUFFIX));
-  return await Promise.all(pushed.map(async (name) => {
-    const file = await fs.open(`${folder}/${name}`);
-    await file.close();
-    return { name, bytes: file.byteLength };
-  }));
+  const checkpoint = await openCheckpoint(folder, fs);
+  await checkpoint.close();
+  const weights = checkpoint.shards.map(({ name }) => name);
+  const visible = names.filter((name) => !name.startsWith(".") && !name.endsWith(TEMPORARY_SUFFIX));
+  const pickles = visible.filter((name) => PICKLE.test(name) && !weights.includes(name));
+  const files = await Promise.all(
+    visible.filter((name) => !pickles.includes(name)).map(async (name) => {
+      const file = await fs.open(`${folder}/${name}`);
+      await file.close();
+      return { name, bytes: file.byteLength };
+    }),
+  );
+  return { files, pickles };
 }

@@ -5,9 +5,9 @@
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import { type LinearSpec, type NormSpec, storedShape } from "./layer_specs.ts";
-import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
+import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { bytesToFloats } from "../tensor/dtype.ts";
-import { checkTensor, uploadElements } from "./upload.ts";
+import { uploadElements } from "./upload.ts";
 
 /** Rows `row0` … `row0 + rows − 1` of a matrix, in one buffer. */
 export interface RowStrip {

@@ -9,8 +9,7 @@ import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../tensor/dty
 import { normalizeStates, projectStates } from "./embedding_states.ts";
 import type { Model } from "./model.ts";
 import { ModelError } from "../base/files/file_error.ts";
-import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
-import { checkTensor } from "./upload.ts";
+import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 
 /**
  * The size up to which a table is read completely when it is opened. One read per row would take longer, but a larger table would take too

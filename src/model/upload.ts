@@ -3,25 +3,8 @@
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import { freeArray } from "../device/host_memory.ts";
 import { DTYPE_CODE, toFloat32 } from "../device/kernels/transfer/convert.ts";
-import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
-import { ModelError } from "../base/files/file_error.ts";
+import type { FloatDtype } from "../tensor/dtype.ts";
 import { readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
-
-/**
- * Checks that the dtype of a tensor is floating point and that its shape is `shape`.
- * @returns the dtype
- * @throws {ModelError} if there is no such tensor, or if its dtype or shape differs
- */
-export function checkTensor(source: TensorSource, name: string, shape: readonly number[]): FloatDtype {
-  const { dtype, shape: actual } = source.info(name);
-  if (!isFloatDtype(dtype)) {
-    throw new ModelError(`tensor ${name}: has dtype ${dtype}, needs F32, F16 or BF16`);
-  }
-  if (actual.length !== shape.length || actual.some((extent, i) => extent !== shape[i])) {
-    throw new ModelError(`tensor ${name}: has shape [${actual}], config.json says [${shape}]`);
-  }
-  return dtype;
-}
 
 /**
  * Uploads elements `first` … `first + count − 1` of a tensor.

@@ -37,7 +37,6 @@ function makeFile({ file, header = "", data = 0, length }: SafetensorsCase): Uin
   return rawFile(bytesOf(header), data, length === undefined ? null : BigInt(length));
 }
 
-/** All attacks. */
 export const SAFETENSORS_ATTACKS: readonly SafetensorsAttack[] = readCorpus<SafetensorsCase>("safetensors")
   .map((attack) => ({
     name: attack.name,

@@ -8,6 +8,9 @@ import { openModelFolder } from "../../src/model/model.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { blockWeights, readGguf, superBlockWeights } from "../support/read_gguf.ts";
+import { randomWeights, type Shapes } from "../support/random_weights.ts";
+import { writeFiles } from "../support/checkpoint_files.ts";
+import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
@@ -15,7 +18,10 @@ const folder = temporaryFolder();
 const MODELS = OPT_SOTU.replace("opt-sotu", "");
 const { calibration } = await writeSotuTexts(`${folder}/text`);
 
-/** The command that rounds a model for llama.cpp, without `--for`. */
+/**
+ * The command that rounds a model for llama.cpp, without `--for`.
+ * @param model the name of a trained model, or the path of another one
+ */
 function command(model: string, out: string): string[] {
   const short = [
     "--samples",
@@ -29,7 +35,29 @@ function command(model: string, out: string): string[] {
     "--backend",
     "cpu",
   ];
-  return ["prune", `${MODELS}${model}`, "--out", out, "--calibration", calibration, ...short];
+  const path = model.startsWith("/") ? model : `${MODELS}${model}`;
+  return ["prune", path, "--out", out, "--calibration", calibration, ...short];
+}
+
+/** Writes a model with random weights and the tokenizer of `TINY_TOKENIZER`. Returns its folder. */
+async function randomModel(config: Readonly<Record<string, unknown>>, shapes: Shapes): Promise<string> {
+  const model = `${folder}/${config.model_type}`, { values } = randomWeights(shapes);
+  await Deno.mkdir(model);
+  const tensors = [...values].map(([name, value]) => [
+    name,
+    { dtype: "F32", shape: shapes[name], data: new Uint8Array(Float32Array.from(value).buffer) },
+  ]);
+  await writeFiles(model, {
+    "config.json": config,
+    "tokenizer.json": TINY_TOKENIZER,
+    "model.safetensors": Object.fromEntries(tensors),
+  });
+  return model;
+}
+
+/** Puts the name of a block before the names of its tensors. */
+function inBlock(block: string, shapes: Shapes): Shapes {
+  return Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [`${block}.${name}`, shape]));
 }
 
 describe("pare prune --for", () => {
@@ -53,8 +81,9 @@ describe("pare prune --for", () => {
         stderr,
       );
       await using opened = await openModelFolder(out, denoFileSystem);
+      const { torch_dtype } = opened.checkpoint.config;
       const { data, dtype } = await opened.checkpoint.tensor("model.layers.2.mlp.down_proj.weight");
-      assert.equal(dtype, "F32");
+      assert.deepEqual([dtype, torch_dtype, opened.checkpoint.config.dtype], ["F32", "float32", "float32"]);
       const weights = type === "q5_0" ? blockWeights(down) : superBlockWeights(down);
       assert.ok(bytesToFloats(data, "F32").every((weight, i) => weight === weights[i]), type);
       const imatrix = readGguf(await Deno.readFile(`${folder}/imatrix.gguf`));
@@ -116,6 +145,65 @@ describe("pare prune --for", () => {
     );
     await refused("opt-sotu", four, 3, /model_type "opt" cannot be exported to GGUF/);
   });
+
+  it("refuses, before any work, a tensor for which llama.cpp has no place", async () => {
+    const heads = { num_attention_heads: 2, num_key_value_heads: 2, head_dim: 16 };
+    const sizes = { vocab_size: 5, hidden_size: 32, intermediate_size: 32, num_hidden_layers: 1 };
+    const attention = ["q", "k", "v", "o"].map((name) => `self_attn.${name}_proj`);
+    const norms = ["input_layernorm", "post_attention_layernorm"];
+    const model = await randomModel({
+      ...{ model_type: "qwen3", attention_bias: true, tie_word_embeddings: true, rms_norm_eps: 1e-6 },
+      ...{ ...sizes, ...heads, hidden_act: "silu", rope_theta: 10_000, max_position_embeddings: 64 },
+    }, {
+      "model.embed_tokens.weight": [5, 32],
+      "model.norm.weight": [32],
+      ...inBlock("model.layers.0", {
+        ...Object.fromEntries(norms.map((name) => [`${name}.weight`, [32]])),
+        ...Object.fromEntries(["q_norm", "k_norm"].map((name) => [`self_attn.${name}.weight`, [16]])),
+        ...Object.fromEntries(attention.map((name) => [`${name}.weight`, [32, 32]])),
+        ...Object.fromEntries(attention.map((name) => [`${name}.bias`, [32]])),
+        ...Object.fromEntries(["gate", "up", "down"].map((name) => [`mlp.${name}_proj.weight`, [32, 32]])),
+      }),
+    });
+    const { code, stderr } = await runPare(...command(model, `${model}/out`), "--for", "gguf:q4_0");
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, /architecture qwen3 of llama.cpp has no place for self_attn.q_proj.bias/);
+    assert.doesNotMatch(stderr, /pruning/);
+  });
+
+  it("advises a format that works if pack-quantized cannot store the layers", async () => {
+    const model = await randomModel({
+      ...{
+        model_type: "gpt2",
+        n_embd: 32,
+        n_head: 2,
+        n_inner: 64,
+        n_layer: 1,
+        n_positions: 64,
+        vocab_size: 5,
+      },
+    }, {
+      ...{ "wte.weight": [5, 32], "wpe.weight": [64, 32], "ln_f.weight": [32], "ln_f.bias": [32] },
+      ...inBlock("h.0", {
+        ...{ "ln_1.weight": [32], "ln_1.bias": [32], "ln_2.weight": [32], "ln_2.bias": [32] },
+        ...{ "attn.c_attn.weight": [32, 96], "attn.c_attn.bias": [96] },
+        ...{ "attn.c_proj.weight": [32, 32], "attn.c_proj.bias": [32] },
+        ...{ "mlp.c_fc.weight": [32, 64], "mlp.c_fc.bias": [64] },
+        ...{ "mlp.c_proj.weight": [64, 32], "mlp.c_proj.bias": [32] },
+      }),
+    });
+    const out = `${model}/out`, args = [...command(model, out), "--for", "gguf:q4_0"];
+    const { code, stderr } = await runPare(...args);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /stores h.0.attn.c_attn.weight transposed \(Conv1D\), .*; use --format dense/);
+    const done = await runPare(...args, "--format", "dense");
+    assert.match(done.stderr, /gpt2, .*: 4 layers in Q4_0 \(4 with their own codes\)/);
+    const skipped = await runPare(...args, "--format", "dense", "--skip", "*.mlp.*", "--overwrite");
+    assert.match(
+      skipped.stderr,
+      /--for gguf:q4_0: rounds all linear layers, but h.0.mlp.c_fc.weight is skipped/,
+    );
+  });
 });
 
 describe("pare prune --for gptq", () => {
@@ -138,6 +226,12 @@ describe("pare prune --for gptq", () => {
     await Deno.utime(`${out}/gptq/config.json`, 0, 0); // the output of an earlier run, which was replaced
     await pareJson(...args);
     assert.deepEqual(await readFolder(`${out}/gptq`), written);
+  });
+
+  it("removes the folder if another run replaces the checkpoint", async () => {
+    const { code, stderr } = await runPare(...command("opt-sotu", out), "--overwrite");
+    assert.equal(code, 0, stderr);
+    assert.ok(![...Deno.readDirSync(out)].some(({ name }) => name === "gptq"));
   });
 
   it("refuses other bits and groups, and a folder that is there already", async () => {

@@ -104,6 +104,19 @@ describe("pare push", () => {
     assert.equal(hub.repositories.get("me/model")!.commits.length, 2);
   });
 
+  it("names pickles that are no weights and does not push them, and replaces the weights beside such a pickle", async () => {
+    const pickle = "training_args.bin", trained = `${pruned}/${pickle}`;
+    await Deno.writeTextFile(trained, "");
+    const { stdout, stderr } = await run([pruned, "me/trained", "--json"]);
+    await Deno.remove(trained);
+    assert.match(stderr, /not pushed, because loading a pickle can run code: training_args\.bin\n/);
+    assert.deepEqual(JSON.parse(stdout).files.map(({ name }: { name: string }) => name), names());
+    const { files } = hub.repositories.get("me/trained")!;
+    assert.deepEqual([...files.keys()].sort(), names());
+    files.set(pickle, new Uint8Array(1));
+    assert.equal((await run([pruned, "me/trained"])).code, 0);
+  });
+
   it("refuses a public repository with --private, and one with weights that loaders could prefer", async () => {
     assert.equal((await run([pruned, "me/public"])).code, 0);
     assert.match(

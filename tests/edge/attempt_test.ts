@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { mock } from "node:test";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { attemptLayer } from "../../src/edge/jobs/attempt.ts";
 import { HostFailedError } from "../../src/edge/jobs/host_answer.ts";
@@ -30,6 +31,23 @@ describe("attemptLayer()", () => {
     assert.deepEqual([layer().state, layer().result, layer().attempts], ["done", RESULT, 1]);
     assert.deepEqual(calls, Array(3).fill("POST http://h/base/v1/tasks"));
     assert.equal(registry.choose("other", undefined)!.id, "h");
+  });
+
+  it("calls the record of the job every ten seconds while it verifies an answer", async () => {
+    mock.timers.enable({ apis: ["setInterval"] });
+    const { context, record, layer } = simulateJob([DONE]), isWanted = mock.method(record, "isWanted");
+    const publish = () => {
+      isWanted.mock.resetCalls();
+      mock.timers.tick(60_000);
+      assert.equal(isWanted.mock.callCount(), 6);
+      return Promise.resolve(true);
+    };
+    await attemptLayer(0, { ...context, blobs: { ...context.blobs, publish } });
+    assert.equal(layer().state, "done");
+    isWanted.mock.resetCalls();
+    mock.timers.tick(60_000);
+    assert.equal(isWanted.mock.callCount(), 0);
+    mock.timers.reset();
   });
 
   it("waits while the host is busy, without counting another attempt", async () => {

@@ -57,7 +57,6 @@ export async function startJobEdge(count: number) {
     await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
   });
 
-  /** Returns the hosts that are alive. */
   async function aliveHosts(): Promise<EdgeHost[]> {
     return (await (await edge.request("/v1/hosts")).json()).hosts;
   }

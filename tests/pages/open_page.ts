@@ -23,7 +23,6 @@ export interface OpenedPage extends AsyncDisposable {
   assertNoBarriers(except?: string): Promise<void>;
 }
 
-/** Starts a browser. */
 export function startBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
 }

@@ -28,7 +28,6 @@ interface Group {
   readonly heldOut?: number;
   /** Whether not all tokens reach the layers, as for an expert. */
   readonly isExpert?: boolean;
-  /** The rows and the dtypes of the layers. */
   readonly layers: readonly (readonly [rows: number, dtype: FloatDtype])[];
   /** The magnitude of the inputs and of the weights. @default 1 */
   readonly scale?: readonly [inputs: number, weights: number];

@@ -11,6 +11,7 @@ import type { Pattern } from "../../src/tensor/pattern.ts";
 import type { Groups, ReferenceSolution } from "../reference/sparsegpt.ts";
 import { assertClose } from "./assert_close.ts";
 import { readSolution } from "./layers.ts";
+import { uniform } from "./random.ts";
 
 /**
  * The smallest fraction of mask entries that must equal the reference. Rounding in f32 can swap entries with
@@ -52,6 +53,32 @@ export const SOLVE_CASES: readonly SolveCase[] = [
   groups(4, 8),
   groups(1, 4),
 ];
+
+/** A pattern whose group size divides no tile edge. Magnitude pruning and SparseGPT do not support it. */
+export const FIVE_OF_SEVEN = groups(5, 7);
+
+/** A layer to solve. If `edge` is given, the tiles are so small that there are several. */
+export interface LayerCase {
+  readonly rows: number;
+  readonly cols: number;
+  readonly edge?: number;
+  readonly dead?: readonly number[];
+  /** The share of forced entries. Row 0 is then forced as a whole. */
+  readonly forced?: number;
+}
+
+/** Describes a layer for test titles. */
+export function describeCase({ rows, cols, edge, dead, forced }: LayerCase): string {
+  return `${rows}×${cols}${edge ? ` in tiles of ${edge}` : ""}${dead ? " with dead inputs" : ""}` +
+    (forced ? " with forced entries" : "");
+}
+
+/** Returns the random flags of the forced entries, (rows, cols), or undefined if there are none. */
+export function forcedFlags({ rows, cols, forced }: LayerCase): Uint8Array | undefined {
+  if (forced === undefined) return undefined;
+  const next = uniform(8);
+  return Uint8Array.from({ length: rows * cols }, (_, i) => i < cols || next() < forced ? 1 : 0);
+}
 
 /**
  * Asserts that a solution prunes as many entries as the reference, that pruned weights are exactly 0, that almost all mask

@@ -35,8 +35,3 @@ export const RANDOM_MODELS: Readonly<Record<string, RandomModel>> = {
     write: (folder, layers) => makeRandomLlama(folder, { ...NARROW, layers }, WEIGHTS),
   },
 };
-
-/** Returns the title that a model with random weights has in tables. */
-export function randomTitle(name: string): string {
-  return `${name}, random weights`;
-}

@@ -1,7 +1,6 @@
 /** The figures that a visitor of the results wants first, each from the results file of a bench. */
 
 import type { Bench } from "../bench.ts";
-import { bench as clientsBench } from "../clients_bench.ts";
 import { bench as edgeBench } from "../edge_bench.ts";
 import { bench as faultsBench } from "../faults_bench.ts";
 import { bench as latencyBench } from "../latency_bench.ts";
@@ -10,7 +9,6 @@ import { bench as peersBench, compareWithPeer, triedDtypes } from "../peers_benc
 import { formatProducts } from "../measure/matrix_products.ts";
 import { formatPercent, formatPerplexity, formatSize, markdownTable } from "./markdown_table.ts";
 import { readResults, resultsUrl } from "./results_file.ts";
-import { bench as scriptBench } from "../script_bench.ts";
 import { bench as solversBench, findCell, type ModelResult } from "../solvers_bench.ts";
 
 /** One figure: what was measured, and the result. */
@@ -48,10 +46,8 @@ async function qualityFigures(): Promise<Figure[]> {
 
 async function speedFigures(): Promise<Figure[]> {
   const { layers } = await resultsOf(layersBench, "layers");
-  const { models: timings } = await resultsOf(scriptBench, "script");
   const { models: peers } = await resultsOf(peersBench, "peers");
   const layer = layers.filter(({ library }) => library === undefined).at(-1)!;
-  const script = timings.find(({ title, library }) => title.startsWith("opt-125m") && library === undefined)!;
   const opt = peers.find(({ name }) => name === "opt-125m")!;
   const ours = opt.runs.findLast(({ run }) => run.program === "Pare")!;
   const { processSpeedup, memoryShare } = compareWithPeer(opt, ours)!;
@@ -61,13 +57,9 @@ async function speedFigures(): Promise<Figure[]> {
       `${layer.solveSeconds.toFixed(2)} s, ${layer.reference!.speedup.toFixed(1)} times as fast as PyTorch`,
     ],
     [
-      "`pare prune` of the shape of opt-125m, 16 windows of 512 tokens",
-      `${script.seconds.total.toFixed(0)} s, ${
-        script.references.published!.speedup.toFixed(2)
-      } times as fast as the published script`,
-    ],
-    [
-      `the same with ${formatProducts(ours)}, beside llm-compressor in ${triedDtypes(opt)}`,
+      `\`pare prune\` of the shape of opt-125m with ${formatProducts(ours)}, beside llm-compressor in ${
+        triedDtypes(opt)
+      }`,
       `${processSpeedup.toFixed(2)} times as fast, in ${formatPercent(memoryShare)} of the memory`,
     ],
   ];
@@ -75,11 +67,9 @@ async function speedFigures(): Promise<Figure[]> {
 
 async function hostFigures(): Promise<Figure[]> {
   const { latency } = await resultsOf(latencyBench, "latency");
-  const { layers: [stored] } = await resultsOf(clientsBench, "clients");
   const { layers: [edge] } = await resultsOf(edgeBench, "edge");
   const { faults } = await resultsOf(faultsBench, "faults");
-  const milliseconds = (seconds: number, digits = 0) => `${(1000 * seconds).toFixed(digits)} ms`;
-  const overheads = stored.clients.map(({ client, overhead }) => `${client} ${milliseconds(overhead, 1)}`);
+  const milliseconds = (seconds: number) => `${(1000 * seconds).toFixed(0)} ms`;
   const counts = Object.values(faults),
     sum = (of: (count: typeof counts[number]) => number) =>
       counts.reduce((total, count) => total + of(count), 0);
@@ -88,7 +78,6 @@ async function hostFigures(): Promise<Figure[]> {
       `a request for ${formatSize(latency)} with ${latency.clients} clients at once`,
       `half within ${milliseconds(latency.p50)}, 99 % within ${milliseconds(latency.p99)}`,
     ],
-    [`what a client adds to a request for ${formatSize(stored)}`, overheads.join(", ")],
     [
       `what the edge adds to a request for ${formatSize(edge)}`,
       formatPercent(edge.through / edge.direct - 1),

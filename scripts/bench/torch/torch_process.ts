@@ -1,4 +1,4 @@
-/** Starts the PyTorch programs that the benches compare Pare with. They implement the published SparseGPT algorithm. */
+/** Starts the PyTorch program that the bench `layers` compares Pare with, the published SparseGPT algorithm. */
 
 import { fileURLToPath } from "node:url";
 import { LineProcess } from "../../processes/line_process.ts";
@@ -17,18 +17,15 @@ const SHORT_TRIAL_SECONDS = 1;
 /** The runs after the first one of a short trial. */
 const SHORT_TRIAL_REPEATS = 3;
 
-/** The name of a program in this folder. */
-export type TorchScript = "reference_layer.py" | "reference_model.py";
+const SCRIPT = fileURLToPath(new URL("../python/reference_layer.py", import.meta.url));
 
-/** A PyTorch program of this folder. It makes one run per line of input, so that a bench can run it and Pare in turn. */
+/** The program `reference_layer.py`. It makes one run per line of input, so that a bench can run it and Pare in turn. */
 export class TorchProcess {
   readonly #process: LineProcess;
 
-  /** Starts `script` with `args`. PyTorch is loaded before the first run. Call {@link stop} when done. */
-  constructor({ build, setting }: TorchCandidate, script: TorchScript, args: readonly string[]) {
-    const path = fileURLToPath(new URL(`../python/${script}`, import.meta.url));
-    // With -B, importing reference_layer.py writes no compiled copy into the source tree.
-    this.#process = new LineProcess(build.python, ["-B", path, ...args], {
+  /** Starts the program with `args`. PyTorch is loaded before the first run. Call {@link stop} when done. */
+  constructor({ build, setting }: TorchCandidate, args: readonly string[]) {
+    this.#process = new LineProcess(build.python, [SCRIPT, ...args], {
       env: peerEnvironment(setting.variables),
       clearEnv: true,
     });
@@ -52,11 +49,10 @@ export class TorchProcess {
  */
 export async function trialSeconds(
   candidate: TorchCandidate,
-  script: TorchScript,
   args: readonly string[],
   line: string,
 ): Promise<number> {
-  const program = new TorchProcess(candidate, script, args);
+  const program = new TorchProcess(candidate, args);
   const seconds = async () =>
     (await program.run<{ readonly seconds: { readonly total: number } }>(line)).seconds.total;
   try {

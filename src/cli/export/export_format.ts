@@ -38,7 +38,7 @@ export interface FormatTarget {
   readonly path: string;
   /** The allowed values of options of `pare prune`, by option. The first value is the default. */
   readonly options: Readonly<Record<string, readonly (string | boolean)[]>>;
-  /** Whether the run must round all linear layers, because the format has no place for a dense one. */
+  /** Whether the run must round all linear layers, because the format has no place for a layer without codes. */
   readonly roundsAll: boolean;
   /** Changes the parameters of a layer with `cols` columns. Absent if the format needs no changes. */
   queryOf?(query: LayerQuery, cols: number): LayerQuery;

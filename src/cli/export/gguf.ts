@@ -10,7 +10,7 @@ import {
   TENSOR_TYPES,
   type TensorTypeName,
 } from "../../model/gguf/tensor_types.ts";
-import { describeModel, type GgufResult, writeGguf } from "../../model/gguf/write_gguf.ts";
+import { checkModel, type GgufResult, writeGguf } from "../../model/gguf/write_gguf.ts";
 import { bytesText } from "../../prune/report/format.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
@@ -32,7 +32,7 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
 function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
   // pack-quantized has no codes of 5 bits, and no scales with two levels.
-  const isPacked = !hasLevels && PACKED_BITS.includes(bits);
+  const canBePacked = !hasLevels && PACKED_BITS.includes(bits);
   return {
     path: "model.gguf",
     options: {
@@ -40,12 +40,12 @@ function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
       groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
       symmetric: [!hasLevels || format.symmetric],
       ...hasLevels && { scaleBits: [String(format.scaleBits)] },
-      format: [isPacked ? PACK_QUANTIZED : "dense"],
+      format: canBePacked ? [PACK_QUANTIZED, "dense"] : ["dense"],
     },
-    roundsAll: !isPacked, // a dense layer beside packed ones becomes F16
+    roundsAll: false, // a dense layer beside packed ones becomes F16
     queryOf: (query, cols) =>
       hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
-    check: async (opened, fs) => void await describeModel(opened, fs),
+    check: checkModel,
     howToRun: (path) => `run it with llama.cpp: llama-cli -m ${JSON.stringify(path)} -p "PROMPT"`,
   };
 }

@@ -100,7 +100,6 @@ export const CALIBRATION_OPTION = [
   `text to calibrate on: ${TEXT_VALUES}; may be repeated, and TEXT=SHARE weighs its number of windows (default share: 1)`,
 ] as const;
 
-/** The default of `--validation`. */
 const DEFAULT_VALIDATION = 1 / 8;
 
 /** Declares the options that divide a calibration text into windows. @param leastSeqlen the least value of `--seqlen` */

@@ -7,6 +7,7 @@ import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
+import { choiceParameters } from "../../prune/run/fingerprint.ts";
 import { planOutput } from "../../prune/run/plan_output.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
@@ -18,7 +19,6 @@ import { comparePerplexity, readEvaluationTexts } from "./compare_perplexity.ts"
 import type { ProgressDisplay } from "../terminal/output.ts";
 import type { LayerChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
-import { basename } from "node:path";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { effectiveParameters, layerQuerySchema } from "../../protocol/parameters.ts";
 import { OPTION_PARAMETERS } from "../options/layer_options.ts";
@@ -96,7 +96,6 @@ export async function pruneJob(
   };
 }
 
-/** The sources of the parameters. */
 export interface ParameterSources {
   /** The parameters of the layers as they were given. */
   readonly query: LayerQuery;
@@ -105,21 +104,11 @@ export interface ParameterSources {
 
 /** Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`. */
 export function reportedParameters({ query, options }: ParameterSources): Record<string, unknown> {
-  const { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, target, reconstruct } =
-    options;
   const given = effectiveParameters(layerQuerySchema.parse(query));
   const parameters = {
     ...Object.fromEntries(OPTION_PARAMETERS.map((name) => [name, given[name]])),
-    layers,
-    skip,
-    min_layer: minLayer,
-    max_layer: maxLayer,
-    profile: profile && basename(profile),
-    allocate: allocate === "uniform" ? undefined : allocate,
-    true_sequential: trueSequential,
-    target: target === "none" ? undefined : target,
+    ...choiceParameters(options),
     preset: options.preset === "default" ? undefined : options.preset,
-    reconstruct: reconstruct === 0 ? undefined : reconstruct,
     protocol: options.protocol,
   };
   return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));

@@ -5,6 +5,7 @@
 
 import { basename, dirname } from "node:path";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
+import type { WeightFormat } from "../../model/checkpoint/quantized/config.ts";
 import { widenedSource } from "../../model/checkpoint/widened_source.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { type ModelFolder, openModelFolder } from "../../model/model.ts";
@@ -12,14 +13,11 @@ import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { FormatTarget } from "../export/export_format.ts";
-import { type FormatName, FORMATS } from "../export/formats.ts";
+import { type FormatName, FORMATS, RUNTIME_FORMATS } from "../export/formats.ts";
 import { UsageError } from "../errors.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { Output } from "../terminal/output.ts";
 import type { LayerChoice } from "./choice_options.ts";
-
-/** The value of `--format` with which a run keeps dense weights. */
-const DENSE = "dense";
 
 /** Returns the settings for a value of `--for`. */
 export function targetOf(runtime: FormatName): FormatTarget {
@@ -35,15 +33,15 @@ export function targetOf(runtime: FormatName): FormatTarget {
  */
 export async function queryForRuntime(
   runtime: FormatName,
+  format: WeightFormat,
   query: LayerQuery,
   opened: ModelFolder,
   fs: FileSystem,
 ): Promise<LayerQuery> {
-  const { check, options } = targetOf(runtime);
-  await check(opened, fs);
+  await targetOf(runtime).check(opened, fs);
   const { spec, weights } = opened.model;
   const hasBfloat16 = linearLayers(spec).some(({ name }) => weights.info(name).dtype === "BF16");
-  const scaleDtype = hasBfloat16 && options.format[0] !== DENSE ? "BF16" : "F16";
+  const scaleDtype = hasBfloat16 && format !== "dense" ? "BF16" : "F16";
   const { scale_dtype: given = scaleDtype } = query;
   if (given !== scaleDtype) {
     throw new UsageError(`option --scale-dtype ${given}: --for ${runtime} sets it to ${scaleDtype}`);
@@ -55,8 +53,8 @@ export async function queryForRuntime(
  * Returns the model whose weights the run replaces. If the run writes dense weights for the format, the linear layers
  * are in F32, because narrower dtypes do not hold the products of codes and scales exactly.
  */
-export function modelForRuntime(runtime: FormatName, opened: ModelFolder): ModelFolder {
-  if (targetOf(runtime).options.format[0] !== DENSE) return opened;
+export function modelForRuntime(format: WeightFormat, opened: ModelFolder): ModelFolder {
+  if (format !== "dense") return opened;
   const { model: { spec, weights } } = opened;
   const narrow = new Set(
     linearLayers(spec).map(({ name }) => name).filter((name) => weights.info(name).dtype !== "F32"),
@@ -75,16 +73,22 @@ export function modelForRuntime(runtime: FormatName, opened: ModelFolder): Model
  */
 export function choiceForRuntime(
   runtime: FormatName,
+  format: WeightFormat,
   choice: LayerChoice,
   layers: readonly SizedLayer[],
 ): LayerChoice {
-  const target = targetOf(runtime), { queryOf = (query) => query, roundsAll } = target;
+  const target = targetOf(runtime), { queryOf = (query) => query } = target;
+  // The codes of dense weights are found again, which a layer without codes does not have.
+  const roundsAll = target.roundsAll || format === "dense";
   if (roundsAll && choice.skipped.length > 0) {
     throw new UsageError(
       `option --for ${runtime}: rounds all linear layers, but ${choice.skipped[0]} is skipped`,
     );
   }
-  for (const { name } of layers) requireGrid(runtime, target, name, choice.queryOf(name));
+  for (const { name } of layers) {
+    const query = choice.queryOf(name);
+    if (roundsAll || query.bits !== undefined) requireGrid(runtime, name, query);
+  }
   const queries = new Map(layers.map(({ name, cols }) => [name, queryOf(choice.queryOf(name), cols)]));
   return { ...choice, queryOf: (name) => queries.get(name) ?? choice.queryOf(name) };
 }
@@ -98,15 +102,10 @@ const GRID_PARAMETERS = {
 } as const;
 
 /** @throws {UsageError} if a layer has another grid than the format, for example by a profile */
-function requireGrid(
-  runtime: FormatName,
-  { options, roundsAll }: FormatTarget,
-  name: string,
-  query: LayerQuery,
-): void {
-  if (query.bits === undefined && !roundsAll) return;
+function requireGrid(runtime: FormatName, name: string, query: LayerQuery): void {
+  const { options } = targetOf(runtime);
   for (const [option, parameter] of Object.entries(GRID_PARAMETERS)) {
-    const { [option]: allowed = [undefined] } = options as Record<string, readonly unknown[] | undefined>;
+    const { [option]: allowed = [undefined] }: { [option]?: readonly unknown[] } = options;
     const value = query[parameter] ?? (parameter === "symmetric" ? false : undefined);
     if (allowed.some((each) => String(each) === String(value))) continue;
     throw new UsageError(
@@ -131,6 +130,15 @@ export async function hasRuntimeOutput(
     last = FORMATS[runtime].output === "file" ? path : `${path}/${CONFIG_FILE}`;
   const isThere = (await fs.list(dirname(`${out}/${last}`)))?.includes(basename(last)) ?? false;
   return isThere && await fs.modified(`${out}/${last}`) >= await fs.modified(`${out}/${RUN_REPORT_FILE}`);
+}
+
+/** Removes the folders that an earlier run exported into `out`. Its files were removed with its checkpoint. */
+export async function removeOldExports(out: string, fs: WorkFileSystem): Promise<void> {
+  for (const runtime of RUNTIME_FORMATS) {
+    const folder = `${out}/${targetOf(runtime).path}`;
+    if (FORMATS[runtime].output === "file" || !(await fs.list(folder))?.includes(RUN_REPORT_FILE)) continue;
+    await fs.removeFolder(folder);
+  }
 }
 
 /** Writes the export into the folder of a finished run. */

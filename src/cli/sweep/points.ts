@@ -8,7 +8,6 @@ import { parsePattern, type PatternText } from "../../tensor/pattern.ts";
 import { UsageError } from "../errors.ts";
 import { optionName } from "../options/layer_options.ts";
 
-/** One point of a sweep. */
 export interface SweepPoint {
   readonly method: NonNullable<LayerQuery["method"]>;
   /** `unstructured` or `n:m`. */

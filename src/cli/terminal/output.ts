@@ -79,7 +79,6 @@ function movesCursor(): boolean {
   return Deno.env.get("TERM") !== "dumb";
 }
 
-/** A progress display. */
 export interface ProgressDisplay {
   /**
    * Reports that `done` of `total` steps are finished. `detail` describes the last finished step, and `secondsLeft` is the time until the

@@ -13,7 +13,6 @@ import { messageOf } from "../../base/errors.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import { UsageError } from "../errors.ts";
 
-/** The checks of one layer. */
 export interface LayerCheck {
   /** The text of the pattern. Absent if the layer may have any pattern. */
   readonly pattern?: string;

@@ -62,7 +62,6 @@ export interface WorkerStart {
   readonly library?: Pick<ProductLibrary, "path" | "precision">;
 }
 
-/** A message from a worker. */
 export type WorkerMessage =
   /** The worker has instantiated the kernels and reads the ring. */
   | { readonly kind: "ready" }

@@ -45,7 +45,6 @@ import { blockLoss } from "./training/block_loss.ts";
 import { normBackward } from "./training/norm_backward.ts";
 import type { Kernel } from "./kernel.ts";
 
-/** All kernels. */
 export const KERNELS: readonly Kernel[] = [
   columnSquares,
   maskedCombine,

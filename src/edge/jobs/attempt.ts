@@ -92,10 +92,17 @@ async function solveAt(
   const answer = await awaitTask(host, task, position, context);
   if (!answer) return await cancelTask(transport, host, taskId);
   const { report, result } = answer;
-  if (!await blobs.publish(target.key, result.sha256, result.bytes)) {
-    throw new HostFailedError(
-      `host ${host.url}: did not write the ${result.bytes} bytes of its answer, or they are not ${result.sha256}`,
-    );
+  // A large answer is verified for minutes. Meanwhile the record is called, because a repeated request restarts a job
+  // whose record has not been called for a minute.
+  const timer = setInterval(() => void record.isWanted(position), LONGEST_PAUSE);
+  try {
+    if (!await blobs.publish(target.key, result.sha256, result.bytes)) {
+      throw new HostFailedError(
+        `host ${host.url}: did not write the ${result.bytes} bytes of its answer, or they are not ${result.sha256}`,
+      );
+    }
+  } finally {
+    clearInterval(timer);
   }
   await record.settleLayer(position, { report, result: result.sha256 });
 }

@@ -1,9 +1,11 @@
 /** The interface through which the network reads its weights, from the disk or from memory. */
 
+import { ModelError } from "../../base/files/file_error.ts";
 import {
   BYTES_PER_ELEMENT,
   bytesToFloats,
   type Dtype,
+  type FloatDtype,
   floatsToBytes,
   isFloatDtype,
   sameShape,
@@ -26,6 +28,22 @@ export interface TensorSource {
    * @throws {ModelError} if there is no such tensor
    */
   read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/**
+ * Checks that the dtype of a tensor is floating point and that its shape is `shape`.
+ * @returns the dtype
+ * @throws {ModelError} if there is no such tensor, or if its dtype or shape differs
+ */
+export function checkTensor(source: TensorSource, name: string, shape: readonly number[]): FloatDtype {
+  const { dtype, shape: actual } = source.info(name);
+  if (!isFloatDtype(dtype)) {
+    throw new ModelError(`tensor ${name}: has dtype ${dtype}, needs F32, F16 or BF16`);
+  }
+  if (!sameShape(actual, shape)) {
+    throw new ModelError(`tensor ${name}: has shape [${actual}], config.json says [${shape}]`);
+  }
+  return dtype;
 }
 
 /** Reads a whole tensor. @throws {ModelError} if there is no such tensor */

@@ -4,9 +4,8 @@
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { checkTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
 import { type LinearSpec, type NormSpec, storedShape } from "../layer_specs.ts";
-import { checkTensor } from "../upload.ts";
 import type { ModelSpec } from "./family.ts";
 
 /**

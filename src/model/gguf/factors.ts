@@ -18,7 +18,6 @@ export function headScale(headDim: number): number {
   return 1 / Math.sqrt(headDim);
 }
 
-/** Returns the factors of a model. */
 export function factorsOf({ block: { traits }, embedding, logits }: ModelSpec): Factors {
   return {
     attentionScale: traits?.scale ?? headScale(traits!.headDim),

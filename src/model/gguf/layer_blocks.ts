@@ -5,8 +5,8 @@ import { isFloat16 } from "../../tensor/find_scale.ts";
 import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
 import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
+import { type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import { type ReadRows, type RowOrder, rowRanges } from "./row_source.ts";
 import {
   BLOCK_WEIGHTS,
   type BlockType,

@@ -77,7 +77,6 @@ export function describeNetwork(
   };
 }
 
-/** Returns the window of each block. */
 function windowsOf({ blockCount }: ModelSpec, { window }: BlockTraits): number[] {
   return Array.from({ length: blockCount }, (_, index) => window?.(index) ?? 0);
 }

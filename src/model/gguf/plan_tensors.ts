@@ -7,6 +7,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { floatsToBytes } from "../../tensor/dtype.ts";
+import { type RowOrder, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { BlockTraits } from "../families/family.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
@@ -15,7 +16,7 @@ import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architectures.ts";
 import { exactBlocks, misfitError, type ReadPacked, type Weight } from "./layer_blocks.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";
-import { type RowOrder, rowOrderOf, rowReader } from "./row_source.ts";
+import { rowOrderOf } from "./row_order.ts";
 import { stackExperts } from "./stack_experts.ts";
 import {
   type BlockType,

@@ -52,42 +52,10 @@ export const TENSOR_TYPES = {
     fileType: 7,
     format: { bits: 8, blockBytes: 34, pack: (integers, block) => block.set(integers, 2), round: roundBytes },
   },
-  q2_k: {
-    label: "Q2_K",
-    code: 10,
-    fileType: 10,
-    format: {
-      ...{ bits: 2, groupSize: 16, symmetric: false, scaleBits: 4 },
-      ...{ blockBytes: 84, fallback: "q4_0", pack: packQ2K },
-    },
-  },
-  q3_k: {
-    label: "Q3_K",
-    code: 11,
-    fileType: 11,
-    format: {
-      ...{ bits: 3, groupSize: 16, symmetric: true, scaleBits: 6 },
-      ...{ blockBytes: 110, fallback: "q4_0", pack: packQ3K },
-    },
-  },
-  q4_k: {
-    label: "Q4_K",
-    code: 12,
-    fileType: 14,
-    format: {
-      ...{ bits: 4, groupSize: 32, symmetric: false, scaleBits: 6 },
-      ...{ blockBytes: 144, fallback: "q5_0", pack: packQ4K },
-    },
-  },
-  q6_k: {
-    label: "Q6_K",
-    code: 14,
-    fileType: 18,
-    format: {
-      ...{ bits: 6, groupSize: 16, symmetric: true, scaleBits: 8 },
-      ...{ blockBytes: 210, fallback: "q8_0", pack: packQ6K },
-    },
-  },
+  q2_k: kType("Q2_K", 10, 10, { bits: 2, groupSize: 16, symmetric: false, scaleBits: 4 }, "q4_0", packQ2K),
+  q3_k: kType("Q3_K", 11, 11, { bits: 3, groupSize: 16, symmetric: true, scaleBits: 6 }, "q4_0", packQ3K),
+  q4_k: kType("Q4_K", 12, 14, { bits: 4, groupSize: 32, symmetric: false, scaleBits: 6 }, "q5_0", packQ4K),
+  q6_k: kType("Q6_K", 14, 18, { bits: 6, groupSize: 16, symmetric: true, scaleBits: 8 }, "q8_0", packQ6K),
   f16: { label: "F16", code: 1, fileType: 1, format: "F16" },
   bf16: { label: "BF16", code: 30, fileType: 32, format: "BF16" },
   f32: { label: "F32", code: 0, fileType: 0, format: "F32" },
@@ -133,6 +101,20 @@ export function packExactly(
     packed.set(format.pack(block), i * format.blockBytes);
   }
   return packed;
+}
+
+function kType(
+  label: string,
+  code: number,
+  fileType: number,
+  grid: SuperBlockGrid,
+  fallback: SuperBlockType["fallback"],
+  pack: SuperBlockType["pack"],
+) {
+  const { bits, groupSize, symmetric, scaleBits } = grid;
+  const listBytes = SUPER_BLOCK_COLUMNS / groupSize * scaleBits / 8 + 2; // an integer per group, and their factor
+  const blockBytes = SUPER_BLOCK_COLUMNS * bits / 8 + (symmetric ? 1 : 2) * listBytes; // the second list is of minimums
+  return { label, code, fileType, format: { ...grid, blockBytes, fallback, pack } };
 }
 
 function nibbles(bits: number, pack: BlockType["pack"]): BlockType {

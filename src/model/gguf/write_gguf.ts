@@ -3,9 +3,9 @@
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { writeFileAtomically } from "../../base/files/whole_file.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
 import type { ModelFolder } from "../model.ts";
-import { checkTensor } from "../upload.ts";
 import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
 import { type Architecture, findArchitecture } from "./architectures.ts";
 import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
@@ -41,10 +41,17 @@ interface ModelDescription {
 }
 
 /**
- * Describes a model by the keys of GGUF.
- * @throws {ModelError} if llama.cpp has no architecture for the model, or if its tokenizer cannot be converted
+ * Checks, without reading a weight, that llama.cpp has a place for all parts of a model.
+ * @throws {ModelError} if llama.cpp has no architecture for the model or no place for a tensor, or if its tokenizer
+ * cannot be converted
  */
-export async function describeModel(
+export async function checkModel(opened: ModelFolder, fs: FileSystem): Promise<void> {
+  const { architecture } = await describeModel(opened, fs);
+  await planTensors(opened.checkpoint.folder, opened.model, architecture, { type: "f32", round: false });
+}
+
+/** Describes a model by the keys of GGUF. @throws {ModelError} in the cases of {@link checkModel}, except tensors */
+async function describeModel(
   { checkpoint: { folder, config }, model: { spec, weights } }: Pick<ModelFolder, "checkpoint" | "model">,
   fs: FileSystem,
 ): Promise<ModelDescription> {
@@ -59,7 +66,7 @@ export async function describeModel(
 
 /**
  * Writes a model to the file `path`, tensor by tensor. If it fails, an existing file is unchanged.
- * @throws {ModelError} in the cases of {@link describeModel} and {@link planTensors}
+ * @throws {ModelError} in the cases of {@link checkModel} and {@link planTensors}
  */
 export async function writeGguf(
   { checkpoint, model }: ModelFolder,

@@ -24,7 +24,6 @@ export interface ImatrixOptions {
   readonly texts: readonly string[];
   /** The number of windows over which the sums were taken. */
   readonly windows: number;
-  /** The tokens of a window. */
   readonly windowTokens: number;
 }
 

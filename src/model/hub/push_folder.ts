@@ -29,8 +29,8 @@ export interface PushOptions extends HubOptions {
 /** The time limit of a request is `REQUEST_MS` plus the time that its body takes at the slowest rate. */
 const REQUEST_MS = 60_000, SLOWEST_BYTES_PER_MS = 20;
 
-/** Matches weight files that a loader could choose, and their indexes. */
-const LOADED_FILE = /\.(safetensors|bin)(\.index\.json)?$/;
+/** Matches weight files that a loader could choose, and their indexes, but not the states of a training program. */
+const LOADED_FILE = /^(?!(training_args|optimizer)\.bin$).*\.(safetensors|bin)(\.index\.json)?$/;
 
 /**
  * Uploads the files in one commit, and returns the commit.

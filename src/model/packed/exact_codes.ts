@@ -5,8 +5,8 @@ import { findScale, isFloat16, largest } from "../../tensor/find_scale.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
 import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
 import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
+import { rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import { rowReader } from "../gguf/row_source.ts";
 
 /** The kind of symmetric grids. Each group of consecutive columns of a row has its own grid. */
 export interface SymmetricGrid {

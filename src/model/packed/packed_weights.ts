@@ -2,10 +2,10 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { stemOf } from "../checkpoint/quantized/layout.ts";
+import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { storedShape } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import { moduleName } from "../module_names.ts";
-import { checkTensor } from "../upload.ts";
 import { GROUP_SIZES } from "./choose_grid.ts";
 import type { PackedLayout, PackedWeight } from "./packed_layout.ts";
 

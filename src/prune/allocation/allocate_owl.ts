@@ -3,7 +3,7 @@
  * forward pass of the dense model.
  */
 
-import { checkTensor } from "../../model/upload.ts";
+import { checkTensor } from "../../model/checkpoint/tensor_source.ts";
 import { storedShape } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
 import { bytesToFloats } from "../../tensor/dtype.ts";

@@ -4,6 +4,7 @@
  * modification and header, because reading them whole would take as long as pruning.
  */
 
+import { basename } from "node:path";
 import { type Backend, describeRounding } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
@@ -88,8 +89,24 @@ export interface RunSettings {
   readonly reconstruct: number;
   readonly format: string;
   readonly windows?: number;
-  readonly protocol?: string;
   readonly for?: string;
+}
+
+/** Returns the settings that choose layers and their treatment, by their names in `pare.json`. Defaults are undefined. */
+export function choiceParameters(
+  { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, target, reconstruct }: RunSettings,
+) {
+  return {
+    layers,
+    skip,
+    min_layer: minLayer,
+    max_layer: maxLayer,
+    profile: profile && basename(profile),
+    allocate: allocate === "uniform" ? undefined : allocate,
+    true_sequential: trueSequential,
+    target: target === "none" ? undefined : target,
+    reconstruct: reconstruct || undefined,
+  };
 }
 
 export interface FingerprintSources {
@@ -113,8 +130,7 @@ export interface FingerprintSources {
 export async function commandFingerprint(
   { checkpoint, query, options, texts, seqlen, isLocal, fs }: FingerprintSources,
 ): Promise<RunFingerprint> {
-  const { samples, validation, seed, layers, skip, minLayer, maxLayer, profile } = options;
-  const { allocate, trueSequential, target, reconstruct, format } = options;
+  const { samples, validation, seed, profile, format, target, trueSequential } = options;
   const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
   const values = {
     ...query,
@@ -122,15 +138,8 @@ export async function commandFingerprint(
     validation,
     seqlen,
     seed,
-    layers,
-    skip,
-    "min-layer": minLayer,
-    "max-layer": maxLayer,
-    profile: profile === undefined ? undefined : await fileDigest(profile, fs),
-    allocate: allocate === "uniform" ? undefined : allocate,
-    "true-sequential": trueSequential,
-    target: target === "none" ? undefined : target,
-    reconstruct: reconstruct === 0 ? undefined : reconstruct,
+    ...choiceParameters(options),
+    profile: profile && await fileDigest(profile, fs),
     format,
     text: evaluation.length === 0 ? undefined : evaluation,
     windows: options.windows,

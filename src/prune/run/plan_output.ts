@@ -31,6 +31,14 @@ export interface OutputPlan {
   denseWeights(tensors: TensorSource): TensorSource;
 }
 
+/**
+ * Returns config.json for a checkpoint with tensors in F32. transformers loads all weights in the dtype that config.json
+ * names, and BF16 would round them. The member was called `torch_dtype` before transformers 4.56.
+ */
+function withFloat32(config: Checkpoint["config"]): Record<string, unknown> {
+  return { ...config, dtype: "float32", ..."torch_dtype" in config && { torch_dtype: "float32" } };
+}
+
 /** Plans the result of `job`. @throws {ModelError} if the layout cannot store a weight */
 export function planOutput(
   { checkpoint, model: { spec, weights: tensors }, layers, gridOf, out }: OutputJob,
@@ -41,7 +49,7 @@ export function planOutput(
       tensorsOf: ({ header }) =>
         header.tensors.map(({ name, shape }) => ({ name, dtype: tensors.info(name).dtype, shape })),
       tensors,
-      config: checkpoint.config,
+      config: withFloat32(checkpoint.config),
     });
     return { plan, parts: new Map(), denseWeights: (written) => written };
   }

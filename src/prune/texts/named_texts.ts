@@ -75,7 +75,6 @@ export function parseSharedText(value: string): { readonly text: string; readonl
   return text === undefined ? { text: value, share: 1 } : { text, share: Number(share) };
 }
 
-/** The texts of a run. */
 export interface RunTexts {
   readonly calibration: readonly SharedText[];
   readonly evaluation: readonly TextFile[];

@@ -17,34 +17,23 @@ import { eachBackend } from "../../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { limitBuffers } from "../../support/limited_backend.ts";
 import { memoize } from "../../support/memoize.ts";
-import { uniform } from "../../support/random.ts";
-import { assertSolution, SOLVE_CASES, type SolveCase } from "../../support/solution_checks.ts";
+import {
+  assertSolution,
+  describeCase,
+  FIVE_OF_SEVEN,
+  forcedFlags,
+  type LayerCase,
+  SOLVE_CASES,
+  type SolveCase,
+} from "../../support/solution_checks.ts";
 
-/** A layer to solve. If `edge` is given, the tiles are so small that there are several. */
-interface Case {
-  readonly rows: number;
-  readonly cols: number;
-  readonly edge?: number;
-  readonly dead?: readonly number[];
-  /** The share of forced entries. Row 0 is then forced as a whole. */
-  readonly forced?: number;
-}
-
-const CASES: readonly Case[] = [
+const CASES: readonly LayerCase[] = [
   { rows: 1, cols: 1 },
   { rows: 7, cols: 5 },
   { rows: 20, cols: 37, edge: 16, dead: [0, 3, 36] },
   { rows: 45, cols: 66, edge: 32, forced: 0.2 },
   { rows: 12, cols: 129, edge: 64 },
 ];
-
-/** The pattern 5:7. Its group size divides no tile edge, as magnitude pruning and SparseGPT would require. */
-const FIVE_OF_SEVEN: SolveCase = {
-  name: "5:7",
-  sparsity: 0,
-  pattern: { kind: "n:m", keep: 5, group: 7 },
-  groups: { keep: 5, group: 7 },
-};
 
 const HALF: ObcOptions = {
   sparsity: 0.5,
@@ -53,17 +42,13 @@ const HALF: ObcOptions = {
   damping: 0.01,
 };
 
-const describeCase = ({ rows, cols, edge, dead, forced }: Case) =>
-  `${rows}×${cols}${edge ? ` in tiles of ${edge}` : ""}${dead ? " with dead inputs" : ""}` +
-  (forced ? " with forced entries" : "");
-
 /** Creates the layer of a case and a function that computes the reference solution of a request. Both are computed once. */
-const prepare = memoize(({ rows, cols, dead, forced }: Case) => {
-  const next = uniform(8);
-  const flags = forced === undefined
-    ? undefined
-    : Uint8Array.from({ length: rows * cols }, (_, i) => i < cols || next() < forced ? 1 : 0);
-  const host: HostLayer = { ...makeLayer(rows, cols, { seed: rows + cols, dead }), forced: flags };
+const prepare = memoize((layer: LayerCase) => {
+  const { rows, cols, dead } = layer;
+  const host: HostLayer = {
+    ...makeLayer(rows, cols, { seed: rows + cols, dead }),
+    forced: forcedFlags(layer),
+  };
   const expected = memoize(({ sparsity, groups }: SolveCase) =>
     referenceObc(host, { sparsity, groups, damping: 0.01 })
   );

@@ -13,20 +13,17 @@ import { eachBackend } from "../../support/backends.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { limitBuffers } from "../../support/limited_backend.ts";
 import { memoize } from "../../support/memoize.ts";
-import { uniform } from "../../support/random.ts";
-import { assertSolution, SOLVE_CASES, type SolveCase } from "../../support/solution_checks.ts";
+import {
+  assertSolution,
+  describeCase,
+  FIVE_OF_SEVEN,
+  forcedFlags,
+  type LayerCase,
+  SOLVE_CASES,
+  type SolveCase,
+} from "../../support/solution_checks.ts";
 
-/** A layer to solve. If `edge` is given, the tiles are so small that there are several. */
-interface Case {
-  readonly rows: number;
-  readonly cols: number;
-  readonly edge?: number;
-  readonly dead?: readonly number[];
-  /** The share of forced entries. Row 0 is then forced as a whole. */
-  readonly forced?: number;
-}
-
-const CASES: readonly Case[] = [
+const CASES: readonly LayerCase[] = [
   { rows: 1, cols: 1 },
   { rows: 7, cols: 5 },
   { rows: 127, cols: 129, edge: 50, dead: [0, 77, 128] },
@@ -34,27 +31,12 @@ const CASES: readonly Case[] = [
   { rows: 70, cols: 700 },
 ];
 
-/** The pattern 5:7. Its group size does not divide the tile edges. */
-const FIVE_OF_SEVEN: SolveCase = {
-  name: "5:7",
-  sparsity: 0,
-  pattern: { kind: "n:m", keep: 5, group: 7 },
-  groups: { keep: 5, group: 7 },
-};
-
 const HALF: SolveOptions = { sparsity: 0.5, pattern: { kind: "unstructured" }, relativeError: true };
 
-const describeCase = ({ rows, cols, edge, dead, forced }: Case) =>
-  `${rows}×${cols}${edge ? ` in tiles of ${edge}` : ""}${dead ? " with dead inputs" : ""}` +
-  (forced ? " with forced entries" : "");
-
 /** Creates the layer of a case and a function that computes the reference solution of a request. Both are computed once. */
-const prepare = memoize(({ rows, cols, dead, forced }: Case) => {
-  const next = uniform(8);
-  const flags = forced === undefined
-    ? undefined
-    : Uint8Array.from({ length: rows * cols }, (_, i) => i < cols || next() < forced ? 1 : 0);
-  const host = { ...makeLayer(rows, cols, { seed: rows, tokens: 50, dead }), forced: flags };
+const prepare = memoize((layer: LayerCase) => {
+  const { rows, cols, dead } = layer;
+  const host = { ...makeLayer(rows, cols, { seed: rows, tokens: 50, dead }), forced: forcedFlags(layer) };
   const expected = memoize(({ sparsity, groups }: SolveCase) => referenceWanda(host, { sparsity, groups }));
   return { host, expected };
 });

@@ -34,7 +34,6 @@ export const H100: GpuLimits = {
   maxBufferBytes: 2 ** 31 - 16, // 2 GiB − 4, rounded down to a multiple of 16 as in `WebGpuBackend`
 };
 
-/** One recorded dispatch. */
 export interface RecordedDispatch {
   readonly kernel: string;
   readonly params: Readonly<Record<string, number>>;

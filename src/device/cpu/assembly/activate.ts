@@ -1,39 +1,12 @@
 // The CPU twins of the kernels in shaders/activate.wgsl. A work item is a run of elements, which may begin and end
 // inside a row. In gated_multiply, it is some whole rows.
 
+import { BiasActivateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
 import { activate4 } from "./shared/activation";
 import { prepare_exp, tanh4 } from "./shared/exp";
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-
-@unmanaged class BiasActivateArgs {
-  bias: usize;
-  x: usize;
-  rows: u32;
-  cols: u32;
-  has_bias: u32;
-  activation: u32;
-}
-
-@unmanaged class GatedMultiplyArgs {
-  gate: usize;
-  up: usize;
-  y: usize;
-  rows: u32;
-  cols: u32;
-  gate_offset: u32;
-  ld_gate: u32;
-  up_offset: u32;
-  ld_up: u32;
-  activation: u32;
-}
-
-@unmanaged class SoftCapArgs {
-  x: usize;
-  count: u32;
-  cap: f32;
-}
 
 // Activates `count` elements of one row in place; `x` and `bias` point to the same column.
 function activate_run(x: usize, bias: usize, count: u32, hasBias: bool, activation: u32): void {

@@ -1,33 +1,12 @@
 // The CPU twins of the kernels in shaders/activate_backward.wgsl. src/device/kernels/training/activate_backward.ts
 // describes the buffers. A work item is a run of elements in activate_backward, and some whole rows in gate_backward.
 
+import { ActivateBackwardArgs, GateBackwardArgs } from "./args";
 import { activate4, erfc4, GELU, GELU_TANH, RELU, SILU } from "./shared/activation";
 import { exp4, prepare_exp } from "./shared/exp";
 import { ceil_divide, row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-
-@unmanaged class ActivateBackwardArgs {
-  x: usize;
-  gradient: usize;
-  count: u32;
-  activation: u32;
-}
-
-@unmanaged class GateBackwardArgs {
-  gate: usize;
-  up: usize;
-  gradient: usize;
-  target: usize;
-  rows: u32;
-  cols: u32;
-  gate_offset: u32;
-  ld_gate: u32;
-  up_offset: u32;
-  ld_up: u32;
-  activation: u32;
-  of_up: u32;
-}
 
 // Returns the derivative of x·σ(z), where z is a function of x with the derivative `slope`. 1 − σ(z) is computed as
 // exp(−z)·σ(z), because the difference would cancel for a large z.

@@ -1,6 +1,7 @@
 // The CPU twin of shaders/adam.wgsl: one step of Adam. src/device/kernels/training/adam.ts describes the buffers. The
 // work items are runs of weights.
 
+import { AdamArgs } from "./args";
 import { ceil_divide } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -10,17 +11,6 @@ const ONE_MINUS_BETA1: f32 = 0.1;
 const BETA2: f32 = 0.999;
 const ONE_MINUS_BETA2: f32 = 0.001;
 const EPS: f32 = 1e-8;
-
-@unmanaged class AdamArgs {
-  gradient: usize;
-  weight: usize;
-  first: usize;
-  second: usize;
-  count: u32;
-  keeps_zeros: u32;
-  rate: f32;
-  correction: f32;
-}
 
 export function adam_items(args: AdamArgs): u32 {
   return ceil_divide(args.count, ELEMENTS_PER_ITEM);

@@ -10,6 +10,7 @@
 // both products use the same micro-kernel. If the backend has loaded a library for products (shared/library.ts), the
 // library computes both products.
 
+import { AttentionArgs } from "./args";
 import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { prepare_exp } from "./shared/exp";
@@ -24,48 +25,16 @@ const ROUNDED_QUERIES: u32 = 128;
 // The keys of a block if a library multiplies. The scores of a block have 128 or 256 KiB.
 const LIBRARY_KEYS: u32 = 512;
 
-@unmanaged class AttentionArgs {
-  q: usize;
-  k: usize;
-  v: usize;
-  slopes: usize;
-  out: usize;
-  batch: u32;
-  tokens: u32;
-  past: u32;
-  heads: u32;
-  kv_heads: u32;
-  head_dim: u32;
-  head_stride: u32;
-  q_offset: u32;
-  ldq: u32;
-  k_offset: u32;
-  ldk: u32;
-  v_offset: u32;
-  ldv: u32;
-  ldo: u32;
-  scale: f32;
-  window: u32;
-  soft_cap: f32;
-}
-
-// The arguments of the declaration, followed by the addresses of q, k and v in bf16, or 0 if they must not be rounded.
-@unmanaged class RoundedAttentionArgs extends AttentionArgs {
-  q_rounded: usize;
-  k_rounded: usize;
-  v_rounded: usize;
-}
-
 // @ts-ignore: decorator
-@inline function query_rows(args: RoundedAttentionArgs): u32 {
+@inline function query_rows(args: AttentionArgs): u32 {
   return args.q_rounded != 0 ? ROUNDED_QUERIES : QUERIES;
 }
 
-export function attention_items(args: RoundedAttentionArgs): u32 {
+export function attention_items(args: AttentionArgs): u32 {
   return args.batch * args.heads * ceil_divide(args.tokens, query_rows(args));
 }
 
-export function attention(args: RoundedAttentionArgs, item: u32): void {
+export function attention(args: AttentionArgs, item: u32): void {
   const tokens = args.tokens, past = args.past, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, softCap = args.soft_cap;
 

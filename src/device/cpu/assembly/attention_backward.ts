@@ -9,6 +9,7 @@
 // The products use the packing and the micro-kernel of shared/attention_block.ts. The functions here call the token of
 // a row r and that of a column c.
 
+import { AttentionKeysBackwardArgs, AttentionQueriesBackwardArgs, AttentionValuesBackwardArgs } from "./args";
 import { first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { exp4, prepare_exp, tanh4 } from "./shared/exp";
@@ -23,60 +24,34 @@ const Q: u32 = 0;
 const K: u32 = 1;
 const V: u32 = 2;
 
-@unmanaged class AttentionBackwardArgs {
-  q: usize;
-  k: usize;
-  v: usize;
-  slopes: usize;
-  d_out: usize;
-  statistics: usize;
-  gradient: usize;
-  batch: u32;
-  tokens: u32;
-  heads: u32;
-  kv_heads: u32;
-  head_dim: u32;
-  head_stride: u32;
-  q_offset: u32;
-  ldq: u32;
-  k_offset: u32;
-  ldk: u32;
-  v_offset: u32;
-  ldv: u32;
-  ldo: u32;
-  scale: f32;
-  window: u32;
-  soft_cap: f32;
-}
-
-export function attention_queries_backward_items(args: AttentionBackwardArgs): u32 {
+export function attention_queries_backward_items(args: AttentionQueriesBackwardArgs): u32 {
   return args.batch * args.heads * ceil_divide(args.tokens, ROWS);
 }
 
-export function attention_queries_backward(args: AttentionBackwardArgs, item: u32): void {
+export function attention_queries_backward(args: AttentionQueriesBackwardArgs, item: u32): void {
   // The last queries see the most keys, so they are computed first. All threads then finish at about the same time.
   const head = item % args.heads, block = ceil_divide(args.tokens, ROWS) - 1 - item / (args.batch * args.heads);
   add_gradient(args, Q, block * ROWS, head, head + 1, item / args.heads % args.batch);
 }
 
-export function attention_keys_backward_items(args: AttentionBackwardArgs): u32 {
+export function attention_keys_backward_items(args: AttentionKeysBackwardArgs): u32 {
   return args.batch * args.kv_heads * ceil_divide(args.tokens, ROWS);
 }
 
-export function attention_keys_backward(args: AttentionBackwardArgs, item: u32): void {
+export function attention_keys_backward(args: AttentionKeysBackwardArgs, item: u32): void {
   add_shared_gradient(args, K, item);
 }
 
-export function attention_values_backward_items(args: AttentionBackwardArgs): u32 {
+export function attention_values_backward_items(args: AttentionValuesBackwardArgs): u32 {
   return attention_keys_backward_items(args);
 }
 
-export function attention_values_backward(args: AttentionBackwardArgs, item: u32): void {
+export function attention_values_backward(args: AttentionValuesBackwardArgs, item: u32): void {
   add_shared_gradient(args, V, item);
 }
 
 // Adds the gradient of keys or values, which several query heads share. The first keys are seen by the most queries.
-function add_shared_gradient(args: AttentionBackwardArgs, variable: u32, item: u32): void {
+function add_shared_gradient(args: AttentionQueriesBackwardArgs, variable: u32, item: u32): void {
   const kvHead = item % args.kv_heads, block = item / (args.batch * args.kv_heads);
   const firstHead = ceil_divide(kvHead * args.heads, args.kv_heads), endHead = ceil_divide((kvHead + 1) * args.heads, args.kv_heads);
   add_gradient(args, variable, block * ROWS, firstHead, endHead, item / args.kv_heads % args.batch);
@@ -84,24 +59,24 @@ function add_shared_gradient(args: AttentionBackwardArgs, variable: u32, item: u
 
 // The indices of the first element of a head in row `row` of q, k, v and d_out.
 // @ts-ignore: decorator
-@inline function query_index(args: AttentionBackwardArgs, row: u32, head: u32): usize {
+@inline function query_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return args.q_offset + row * args.ldq + head * args.head_stride;
 }
 // @ts-ignore: decorator
-@inline function key_index(args: AttentionBackwardArgs, row: u32, head: u32): usize {
+@inline function key_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return args.k_offset + row * args.ldk + head * args.kv_heads / args.heads * args.head_stride;
 }
 // @ts-ignore: decorator
-@inline function value_index(args: AttentionBackwardArgs, row: u32, head: u32): usize {
+@inline function value_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return args.v_offset + row * args.ldv + head * args.kv_heads / args.heads * args.head_stride;
 }
 // @ts-ignore: decorator
-@inline function output_index(args: AttentionBackwardArgs, row: u32, head: u32): usize {
+@inline function output_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return row * args.ldo + head * args.head_dim;
 }
 
 // Adds the gradient of the rows from token r0 of a window on, for the query heads firstHead … endHead − 1.
-function add_gradient(args: AttentionBackwardArgs, variable: u32, r0: u32, firstHead: u32, endHead: u32, batchIndex: u32): void {
+function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32, firstHead: u32, endHead: u32, batchIndex: u32): void {
   const tokens = args.tokens, dim = args.head_dim, window = args.window, isQuery = variable == Q;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo;
   const panel = micro_cols(), paddedDim = round_up(dim, panel), firstRow = batchIndex * tokens, row = firstRow + r0;
@@ -191,7 +166,7 @@ function add_gradient(args: AttentionBackwardArgs, variable: u32, r0: u32, first
 
 // Copies the statistics of `count` queries of a head. `row` is the row of the first query. The copies have KEYS
 // log-sum-exps, and then KEYS means Σ d_out·out.
-function pack_statistics(args: AttentionBackwardArgs, head: u32, row: u32, count: u32, target: usize): void {
+function pack_statistics(args: AttentionQueriesBackwardArgs, head: u32, row: u32, count: u32, target: usize): void {
   const rows = <usize>args.batch * args.tokens, source = args.statistics + (head * rows + row << 2);
   memory.copy(target, source, count << 2);
   memory.copy(target + (KEYS << 2), source + (args.heads * rows << 2), count << 2);

@@ -2,6 +2,7 @@
 // d_out·out. A work item is 64 query rows of one head. It computes the scores of one block of 64 keys after the other
 // with the steps of shared/attention_block.ts, like attention.ts.
 
+import { AttentionStatisticsArgs } from "./args";
 import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, update_softmax } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { log_f64, prepare_exp } from "./shared/exp";
@@ -11,31 +12,6 @@ import { sum_lanes } from "./shared/lanes";
 
 // The query rows of a work item.
 const QUERIES: u32 = 64;
-
-@unmanaged class AttentionStatisticsArgs {
-  q: usize;
-  k: usize;
-  slopes: usize;
-  out: usize;
-  d_out: usize;
-  statistics: usize;
-  batch: u32;
-  tokens: u32;
-  heads: u32;
-  kv_heads: u32;
-  head_dim: u32;
-  head_stride: u32;
-  q_offset: u32;
-  ldq: u32;
-  k_offset: u32;
-  ldk: u32;
-  v_offset: u32;
-  ldv: u32;
-  ldo: u32;
-  scale: f32;
-  window: u32;
-  soft_cap: f32;
-}
 
 export function attention_statistics_items(args: AttentionStatisticsArgs): u32 {
   return args.batch * args.heads * ceil_divide(args.tokens, QUERIES);

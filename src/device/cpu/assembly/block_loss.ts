@@ -1,20 +1,11 @@
 // The CPU twin of shaders/block_loss.wgsl, with sums in f64. src/device/kernels/training/block_loss.ts describes the
 // buffers. A work item is some whole rows.
 
+import { BlockLossArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-
-@unmanaged class BlockLossArgs {
-  outputs: usize;
-  targets: usize;
-  gradient: usize;
-  errors: usize;
-  rows: u32;
-  cols: u32;
-  scale: f32;
-}
 
 export function block_loss_items(args: BlockLossArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

@@ -1,6 +1,7 @@
 // The CPU twins of the kernels in shaders/check.wgsl. Both check whole vectors first, and search for the exact index
 // only if a vector fails. A work item is a run of elements in check_finite, and some whole rows in check_symmetry.
 
+import { CheckFiniteArgs, CheckSymmetryArgs } from "./args";
 import { rows_per_item, ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { transpose_4x4 } from "./shared/lanes";
@@ -15,33 +16,6 @@ const LINE: u32 = 16;
 // two, the lines of all rows fall into one set of the first-level cache, which holds at most twelve lines. With eight
 // rows, each line is compared completely before it is evicted.
 const BLOCK_ROWS: u32 = 8;
-
-@unmanaged class CheckFiniteArgs {
-  x: usize;
-  first: usize;
-  count: u32;
-  offset: u32;
-  cols: u32;
-  ld: u32;
-  limit: u32;
-  slot: u32;
-}
-
-@unmanaged class CheckSymmetryArgs {
-  strip: usize;
-  upper: usize;
-  diagonal: usize;
-  first: usize;
-  rows: u32;
-  cols: u32;
-  row0: u32;
-  col0: u32;
-  ldstrip: u32;
-  ldupper: u32;
-  tile_col0: u32;
-  slot: u32;
-  tolerance: f32;
-}
 
 // Replaces the word at `address` by `value` if `value` is smaller, in one atomic step.
 function atomic_min(address: usize, value: u32): void {

@@ -2,6 +2,7 @@
 // the buffers. A work item is some whole rows of the tile. Each row is handled in pieces of at most PIECE columns. The
 // keys of a piece are first written to the scratch, and then counted or compared.
 
+import { ChooseEntriesArgs, ChooseInGroupsArgs, CountScoreTiesArgs, ScoreHistogramArgs } from "./args";
 import { count_equal, force_row, score_row } from "./shared/select_keys";
 import { row_items, rows_per_item } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -12,69 +13,8 @@ const HISTOGRAM_BYTES: usize = 1024;
 // The byte offset of the keys of a piece in the scratch, which starts with four histograms.
 const KEYS: usize = 4 * HISTOGRAM_BYTES;
 
-@unmanaged class ScoreHistogramArgs {
-  x: usize;
-  scale: usize;
-  forced: usize;
-  selection: usize;
-  histogram: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-  level: u32;
-}
-
-@unmanaged class CountScoreTiesArgs {
-  x: usize;
-  scale: usize;
-  forced: usize;
-  selection: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-}
-
-@unmanaged class ChooseEntriesArgs {
-  x: usize;
-  scale: usize;
-  forced: usize;
-  selection: usize;
-  mask: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-}
-
-@unmanaged class ChooseInGroupsArgs {
-  x: usize;
-  scale: usize;
-  forced: usize;
-  mask: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-  keep: u32;
-  group: u32;
-}
-
 // Writes the keys of the elements (r, c) … (r, c + count − 1) of the tile to the scratch. The type parameter `A` is the
-// argument struct of any of the kernels.
+// class of the arguments of any of the kernels.
 function write_keys<A>(args: A, r: u32, c: u32, count: u32): void {
   const x = args.x + (<usize>(r * args.ld + c) << 2), column = args.first + c, keys = scratch() + KEYS;
   score_row(x, args.scale + (<usize>column << 2), keys, count);

@@ -1,6 +1,7 @@
 // The CPU twin of shaders/choose_in_rows.wgsl. A work item is some whole rows. The keys of a row are first written to
 // the scratch, which has room for rows of 2^20 − 256 entries. Requests may not have such long rows.
 
+import { ChooseInRowsArgs } from "./args";
 import { force_row, score_row } from "./shared/select_keys";
 import { row_items, rows_per_item } from "./shared/items";
 import { scratch } from "./shared/instance";
@@ -8,20 +9,6 @@ import { scratch } from "./shared/instance";
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 const BINS: u32 = 256;
 const HISTOGRAM_BYTES: usize = 1024;
-
-@unmanaged class ChooseInRowsArgs {
-  x: usize;
-  scale: usize;
-  forced: usize;
-  counts: usize;
-  mask: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  words: u32;
-  has_forced: u32;
-}
 
 export function choose_in_rows_items(args: ChooseInRowsArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

@@ -2,19 +2,11 @@
 // columns. Their 16 sums fit into four SIMD vectors. The rows are summed in groups of 64, and then the sums of the
 // groups are added. Therefore the rounding error of a long column stays small.
 
+import { ColumnSquaresArgs } from "./args";
 import { ceil_divide } from "./shared/items";
 
 const COLUMNS: u32 = 16;
 const ROWS_PER_GROUP: u32 = 64;
-
-@unmanaged class ColumnSquaresArgs {
-  x: usize;
-  sums: usize;
-  rows: u32;
-  cols: u32;
-  x_offset: u32;
-  ldx: u32;
-}
 
 export function column_squares_items(args: ColumnSquaresArgs): u32 {
   return ceil_divide(args.cols, COLUMNS);

@@ -1,38 +1,11 @@
 // The CPU twins of the kernels in shaders/combine.wgsl. src/device/kernels/combine.ts describes the buffers. A work
 // item is some whole rows.
 
+import { MaskedCombineArgs, ScaleTileArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { flags_of, four_bits, one_bit } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-
-@unmanaged class MaskedCombineArgs {
-  x: usize;
-  mask: usize;
-  y: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  words: u32;
-  kept_x: f32;
-  kept_y: f32;
-  pruned_x: f32;
-  pruned_y: f32;
-}
-
-@unmanaged class ScaleTileArgs {
-  left: usize;
-  right: usize;
-  x: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  has_left: u32;
-}
 
 export function masked_combine_items(args: MaskedCombineArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

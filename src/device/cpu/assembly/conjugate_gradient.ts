@@ -1,41 +1,11 @@
 // The CPU twins of the kernels in shaders/conjugate_gradient.wgsl. src/device/kernels/conjugate_gradient.ts describes
 // the buffers. A work item is some whole rows.
 
+import { CgDirectionArgs, CgStepArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { flags_of, four_bits, one_bit } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-
-@unmanaged class CgStepArgs {
-  p: usize;
-  ap: usize;
-  mask: usize;
-  sums: usize;
-  q: usize;
-  r: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  words: u32;
-  stride: u32;
-  numerator: u32;
-  denominator: u32;
-}
-
-@unmanaged class CgDirectionArgs {
-  r: usize;
-  sums: usize;
-  p: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  stride: u32;
-  numerator: u32;
-  denominator: u32;
-}
 
 // Returns the ratio of two of the sums of a row, or 0 if the denominator is not positive. A row without kept entries
 // has the denominator 0.

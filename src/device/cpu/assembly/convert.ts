@@ -2,6 +2,7 @@
 // eight at a time, and the last few one at a time by the same functions. shared/float16.ts knows the bit formats. A
 // work item is a run of elements.
 
+import { FromFloat32Args, ToFloat32Args } from "./args";
 import { narrow_run, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
 import { ceil_divide } from "./shared/items";
 
@@ -11,23 +12,6 @@ const F16: u32 = 1;
 
 // An even number, because a 32-bit word holds two 16-bit elements and two items must never write to the same word.
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-
-@unmanaged class ToFloat32Args {
-  source: usize;
-  target: usize;
-  count: u32;
-  dtype: u32;
-  source_offset: u32;
-  target_offset: u32;
-}
-
-@unmanaged class FromFloat32Args {
-  source: usize;
-  target: usize;
-  count: u32;
-  dtype: u32;
-  source_offset: u32;
-}
 
 // @ts-ignore: decorator
 @inline function widen(halves: v128, f16: bool): v128 {

@@ -1,22 +1,11 @@
 // The CPU twins of the kernels in shaders/copy2d.wgsl. copy2d copies a rectangle of a matrix, and copy_transposed
 // copies its transpose. A work item is some whole rows of the target.
 
+import { Copy2dArgs, CopyTransposedArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { transpose_4x4 } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
-
-// The arguments of both kernels.
-@unmanaged class Copy2dArgs {
-  source: usize;
-  target: usize;
-  rows: u32;
-  cols: u32;
-  source_offset: u32;
-  source_ld: u32;
-  target_offset: u32;
-  target_ld: u32;
-}
 
 export function copy2d_items(args: Copy2dArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
@@ -36,11 +25,11 @@ export function copy2d(args: Copy2dArgs, item: u32): void {
   }
 }
 
-export function copy_transposed_items(args: Copy2dArgs): u32 {
+export function copy_transposed_items(args: CopyTransposedArgs): u32 {
   return row_items(args.cols, args.rows, ELEMENTS_PER_ITEM);
 }
 
-export function copy_transposed(args: Copy2dArgs, item: u32): void {
+export function copy_transposed(args: CopyTransposedArgs, item: u32): void {
   const rows = args.rows, cols = args.cols;
   const sourceStride = <usize>args.source_ld << 2, targetStride = <usize>args.target_ld << 2;
   const step = rows_per_item(rows, ELEMENTS_PER_ITEM);

@@ -2,6 +2,7 @@
 // element for each token of the vocabulary, and that is too many to be summed in f32. So runs of 128 elements are
 // summed in f32, and the sums of the runs are added in f64. A work item is some whole rows.
 
+import { CrossEntropyArgs } from "./args";
 import { exp4, log_f64, prepare_exp } from "./shared/exp";
 import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, max_lane, sum_lanes_f64 } from "./shared/lanes";
@@ -9,15 +10,6 @@ import { fold_to_f64, max_lane, sum_lanes_f64 } from "./shared/lanes";
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 // The number of elements that are summed in f32 before their sum is added in f64.
 const RUN: u32 = 128;
-
-@unmanaged class CrossEntropyArgs {
-  logits: usize;
-  targets: usize;
-  loss: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-}
 
 export function cross_entropy_items(args: CrossEntropyArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

@@ -1,36 +1,13 @@
 // The CPU twins of the kernels in shaders/diagonal.wgsl. get_diagonal and set_diagonal are one work item each. A work
 // item of mirror_upper is some whole rows of the lower triangle.
 
+import { GetDiagonalArgs, MirrorUpperArgs, SetDiagonalArgs } from "./args";
 import { ceil_divide } from "./shared/items";
 import { transpose_4x4 } from "./shared/lanes";
 
 // The number of f32 in a cache line. A work item of mirror_upper has this many rows of the lower triangle, and
 // transposes square blocks with this edge.
 const EDGE: u32 = 16;
-
-@unmanaged class GetDiagonalArgs {
-  tile: usize;
-  diagonal: usize;
-  count: u32;
-  row: u32;
-  col: u32;
-  ld: u32;
-  first: u32;
-}
-
-@unmanaged class SetDiagonalArgs {
-  diagonal: usize;
-  tile: usize;
-  count: u32;
-  ld: u32;
-  first: u32;
-}
-
-@unmanaged class MirrorUpperArgs {
-  tile: usize;
-  size: u32;
-  ld: u32;
-}
 
 export function get_diagonal_items(args: GetDiagonalArgs): u32 {
   return args.count > 0 ? 1 : 0;

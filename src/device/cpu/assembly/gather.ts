@@ -1,48 +1,11 @@
 // The CPU twins of the kernels in shaders/gather.wgsl. They permute the columns of a matrix, the rows and columns of a
 // symmetric matrix, and the columns of a mask. A work item is some whole rows of the target.
 
+import { GatherBitsArgs, GatherColumnsArgs, GatherSymmetricArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { one_bit } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-
-@unmanaged class GatherColumnsArgs {
-  source: usize;
-  order: usize;
-  target: usize;
-  rows: u32;
-  cols: u32;
-  target_ld: u32;
-  first: u32;
-  source_ld: u32;
-  source_first: u32;
-  source_cols: u32;
-}
-
-@unmanaged class GatherSymmetricArgs {
-  source: usize;
-  order: usize;
-  target: usize;
-  rows: u32;
-  cols: u32;
-  target_ld: u32;
-  row0: u32;
-  first: u32;
-  source_ld: u32;
-  source_row0: u32;
-  source_rows: u32;
-  source_first: u32;
-  source_cols: u32;
-}
-
-@unmanaged class GatherBitsArgs {
-  source: usize;
-  order: usize;
-  target: usize;
-  rows: u32;
-  cols: u32;
-  words: u32;
-}
 
 // Returns the element with index `at` of a buffer of u32.
 // @ts-ignore: decorator

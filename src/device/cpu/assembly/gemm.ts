@@ -12,6 +12,7 @@
 // If an item's rows of op(A) are largely zeros, the item computes its block with shared/gemm_sparse.ts instead. In
 // gemm_nt without `upper`, it also does so if its columns of op(B) are largely zeros.
 
+import { GemmNnArgs, GemmNtArgs, GemmTnArgs } from "./args";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
 import { micro_cols, MR, multiply_4x16, multiply_4x8, NR_PAIRED } from "./shared/micro_kernels";
@@ -40,24 +41,6 @@ const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 let blockRows: u32 = 0;
 let blockCols: u32 = 0;
 
-@unmanaged class GemmArgs {
-  a: usize;
-  b: usize;
-  c: usize;
-  m: u32;
-  n: u32;
-  k: u32;
-  a_offset: u32;
-  lda: u32;
-  b_offset: u32;
-  ldb: u32;
-  c_offset: u32;
-  ldc: u32;
-  alpha: f32;
-  beta: f32;
-  upper: u32;
-}
-
 // @ts-ignore: decorator
 @inline function multiply(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   if (is_paired()) multiply_4x16(k, a, b, c, ldc, alpha, beta);
@@ -83,7 +66,7 @@ function choose_block(m: u32, n: u32): void {
   blockCols = even_part(n, cols, NR_PAIRED);
 }
 
-export function count_gemm_items(args: GemmArgs): u32 {
+export function count_gemm_items(args: GemmNnArgs): u32 {
   const m = args.m, n = args.n;
   if (m == 0 || n == 0) return 0;
   choose_block(m, n);
@@ -125,7 +108,7 @@ function multiply_packed(
 }
 
 // `roundedA` and `roundedB` are the addresses of A and B in bf16, or 0 if the product must not round them.
-export function run_gemm_item(args: GemmArgs, item: u32, transA: bool, transB: bool, roundedA: usize, roundedB: usize): void {
+export function run_gemm_item(args: GemmNnArgs, item: u32, transA: bool, transB: bool, roundedA: usize, roundedB: usize): void {
   const m = args.m, n = args.n, k = args.k;
   const a = args.a + (<usize>args.a_offset << 2), lda = args.lda;
   const b = args.b + (<usize>args.b_offset << 2), ldb = args.ldb;
@@ -226,28 +209,26 @@ function store_sums_transposed(z: usize, rows: u32, cols: u32, c: usize, ldc: us
   store<f32>(element, value);
 }
 
-export function gemm_nn_items(args: GemmArgs): u32 {
+export function gemm_nn_items(args: GemmNnArgs): u32 {
   return count_gemm_items(args);
 }
 
-export function gemm_nn(args: GemmArgs, item: u32): void {
+export function gemm_nn(args: GemmNnArgs, item: u32): void {
   run_gemm_item(args, item, false, false, 0, 0);
 }
 
-export function gemm_nt_items(args: GemmArgs): u32 {
+export function gemm_nt_items(args: GemmNtArgs): u32 {
   return count_gemm_items(args);
 }
 
-export function gemm_nt(args: GemmArgs, item: u32): void {
+export function gemm_nt(args: GemmNtArgs, item: u32): void {
   run_gemm_item(args, item, false, true, 0, 0);
 }
 
-export function gemm_tn_items(args: GemmArgs): u32 {
+export function gemm_tn_items(args: GemmTnArgs): u32 {
   return count_gemm_items(args);
 }
 
-export function gemm_tn(args: GemmArgs, item: u32): void {
+export function gemm_tn(args: GemmTnArgs, item: u32): void {
   run_gemm_item(args, item, true, false, 0, 0);
 }
-
-export { GemmArgs };

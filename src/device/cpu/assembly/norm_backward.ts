@@ -1,22 +1,12 @@
 // The CPU twin of shaders/norm_backward.wgsl, with sums in f64. src/device/kernels/training/norm_backward.ts describes
 // the buffers. A work item is some whole rows.
 
+import { NormBackwardArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
 import { mean_square_deviation, row_mean } from "./shared/row_moments";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 14;
-
-@unmanaged class NormBackwardArgs {
-  x: usize;
-  weight: usize;
-  gradient: usize;
-  x_gradient: usize;
-  rows: u32;
-  cols: u32;
-  eps: f32;
-  is_centered: u32;
-}
 
 export function norm_backward_items(args: NormBackwardArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

@@ -2,38 +2,11 @@
 // the squared deviations from the mean. rms_norm computes the mean of the squares. All these sums are in f64. A work
 // item is some whole rows.
 
+import { DivideByRmsArgs, LayerNormArgs, RmsNormArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { mean_square_deviation, row_mean } from "./shared/row_moments";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-
-@unmanaged class LayerNormArgs {
-  x: usize;
-  weight: usize;
-  bias: usize;
-  y: usize;
-  rows: u32;
-  cols: u32;
-  eps: f32;
-}
-
-@unmanaged class RmsNormArgs {
-  x: usize;
-  weight: usize;
-  y: usize;
-  rows: u32;
-  cols: u32;
-  eps: f32;
-}
-
-@unmanaged class DivideByRmsArgs {
-  x: usize;
-  y: usize;
-  rows: u32;
-  cols: u32;
-  y_cols: u32;
-  eps: f32;
-}
 
 export function layer_norm_items(args: LayerNormArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

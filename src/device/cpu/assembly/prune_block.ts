@@ -1,53 +1,10 @@
 // The CPU twins of the kernels in shaders/prune_block.wgsl. src/device/kernels/prune_block.ts describes the method and
 // the buffers. A work item is some rows of a block of columns. The loop over the columns is in shared/column_loop.ts.
 
+import { PruneBlockArgs, PruneBlockNMArgs } from "./args";
 import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
 import { BUNDLE_ROWS, COLUMN_BYTES, load_bundle, pruned, temporary } from "./shared/prune_bundle";
 import { ceil_divide } from "./shared/items";
-
-@unmanaged class PruneBlockArgs {
-  work: usize;
-  u: usize;
-  w: usize;
-  q: usize;
-  mask: usize;
-  sums: usize;
-  keys: usize;
-  selection: usize;
-  rows: u32;
-  size: u32;
-  row0: u32;
-  ldwork: u32;
-  u_offset: u32;
-  ldu: u32;
-  w_offset: u32;
-  ldw: u32;
-  first: u32;
-  words: u32;
-}
-
-@unmanaged class PruneBlockNMArgs {
-  work: usize;
-  u: usize;
-  w: usize;
-  q: usize;
-  mask: usize;
-  sums: usize;
-  forced: usize;
-  rows: u32;
-  size: u32;
-  row0: u32;
-  ldwork: u32;
-  u_offset: u32;
-  ldu: u32;
-  w_offset: u32;
-  ldw: u32;
-  first: u32;
-  words: u32;
-  keep: u32;
-  group: u32;
-  has_forced: u32;
-}
 
 export function prune_block_items(args: PruneBlockArgs): u32 {
   return row_bundle_items(args);

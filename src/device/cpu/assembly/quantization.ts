@@ -1,45 +1,13 @@
 // The CPU twins of the kernels in shaders/quantization.wgsl. They compute the grids of whole rows, and encode rounded
 // weights. A work item is some rows, some grids or some whole words of codes.
 
+import { EncodeCodesArgs, FitGridsArgs, RowExtremesArgs } from "./args";
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { grid_scale, grid_zero } from "./shared/quantization_grid";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The number of grids per work item of fit_grids.
 const GRIDS_PER_ITEM: u32 = 1 << 12;
-
-@unmanaged class RowExtremesArgs {
-  w: usize;
-  lows: usize;
-  highs: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-}
-
-@unmanaged class FitGridsArgs {
-  scales: usize;
-  zeros: usize;
-  count: u32;
-  max_code: u32;
-  symmetric: u32;
-  searched: u32;
-  scale_dtype: u32;
-}
-
-@unmanaged class EncodeCodesArgs {
-  q: usize;
-  scales: usize;
-  zeros: usize;
-  codes: usize;
-  count: u32;
-  cols: u32;
-  q_offset: u32;
-  row0: u32;
-  grid_size: u32;
-  grids: u32;
-}
 
 export function row_extremes_items(args: RowExtremesArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

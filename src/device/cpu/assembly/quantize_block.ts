@@ -4,40 +4,11 @@
 // grid, because a grid is computed from up-to-date weights. With one grid per row, a panel is a group of the n:m
 // pattern, or PANEL columns if there is no such pattern.
 
+import { QuantizeBlockArgs } from "./args";
 import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
 import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_factors, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
 import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_scale, grid_zero, least_factor, nonzero_scale, round_scale, round_to_multiple } from "./shared/quantization_grid";
 import { ceil_divide } from "./shared/items";
-
-@unmanaged class QuantizeBlockArgs {
-  work: usize;
-  u: usize;
-  w: usize;
-  q: usize;
-  mask: usize;
-  sums: usize;
-  scales: usize;
-  zeros: usize;
-  rows: u32;
-  size: u32;
-  row0: u32;
-  ldwork: u32;
-  u_offset: u32;
-  ldu: u32;
-  w_offset: u32;
-  ldw: u32;
-  first: u32;
-  words: u32;
-  keep: u32;
-  group: u32;
-  grid_size: u32;
-  grids: u32;
-  max_code: u32;
-  symmetric: u32;
-  searched: u32;
-  scale_dtype: u32;
-  scale_limit: u32;
-}
 
 // The columns after which a search looks whether a candidate can still be the best one of any row.
 const CHECKED_COLUMNS: u32 = 8;

@@ -1,6 +1,7 @@
 // The CPU twin of shaders/remove_weights.wgsl. src/device/kernels/remove_weights.ts describes the method and the
 // buffers. A work item is one row.
 
+import { RemoveWeightsArgs } from "./args";
 import { scratch } from "./shared/instance";
 
 // The values of `states`, which src/device/kernels/remove_weights.ts explains.
@@ -12,25 +13,6 @@ const LOCKED: u32 = 3;
 const NO_KEY: u32 = 0xffffffff;
 // The column that `choose_weight` returns if no weight may be removed.
 const NO_COLUMN: u32 = 0xffffffff;
-
-@unmanaged class RemoveWeightsArgs {
-  inverse: usize;
-  bounds: usize;
-  limits: usize;
-  weights: usize;
-  diagonal: usize;
-  states: usize;
-  vectors: usize;
-  trace: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  depth: u32;
-  start: u32;
-  steps: u32;
-  keep: u32;
-  group: u32;
-}
 
 export function remove_weights_items(args: RemoveWeightsArgs): u32 {
   return args.rows;

@@ -6,6 +6,7 @@
 // are computed left-looking, in panels of four. R is computed four columns at a time, from the last to the first, and U
 // four rows at a time, also from the last to the first.
 
+import { ReverseCholeskyArgs } from "./args";
 import { round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 
@@ -13,22 +14,6 @@ import { scratch } from "./shared/instance";
 const PANEL: u32 = 4;
 // The number of columns of U that `invert_tile` computes at a time.
 const TILE: u32 = 8;
-
-@unmanaged class ReverseCholeskyArgs {
-  h: usize;
-  r: usize;
-  u: usize;
-  diagonal: usize;
-  status: usize;
-  size: u32;
-  offset: u32;
-  ld: u32;
-  r_offset: u32;
-  ldr: u32;
-  u_offset: u32;
-  ldu: u32;
-  first: u32;
-}
 
 export function reverse_cholesky_items(_args: ReverseCholeskyArgs): u32 {
   return 1;

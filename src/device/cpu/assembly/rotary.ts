@@ -1,20 +1,9 @@
 // The CPU twin of shaders/rotary.wgsl: rotary position embeddings. A work item is some whole rows.
 
+import { RotaryArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 
 const PAIRS_PER_ITEM: u32 = 1 << 14;
-
-@unmanaged class RotaryArgs {
-  table: usize;
-  x: usize;
-  rows: u32;
-  tokens: u32;
-  heads: u32;
-  head_stride: u32;
-  pairs: u32;
-  offset: u32;
-  ld: u32;
-}
 
 export function rotary_items(args: RotaryArgs): u32 {
   return row_items(args.rows, args.heads * args.pairs, PAIRS_PER_ITEM);

@@ -1,25 +1,11 @@
 // The CPU twin of shaders/row_dot.wgsl: the dot products of the rows of two matrices. A dot product is accumulated in
 // sixteen partial sums, which are added pairwise at the end. A work item is some whole rows.
 
+import { RowDotArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { sum_lanes } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-
-@unmanaged class RowDotArgs {
-  x: usize;
-  y: usize;
-  sums: usize;
-  rows: u32;
-  cols: u32;
-  x_offset: u32;
-  ldx: u32;
-  y_offset: u32;
-  ldy: u32;
-  sums_offset: u32;
-  sums_stride: u32;
-  scale: f32;
-}
 
 export function row_dot_items(args: RowDotArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

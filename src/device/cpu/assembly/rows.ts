@@ -2,30 +2,10 @@
 // src/device/kernels/forward/rows.ts describes the buffers. A work item is some whole rows of the source or, for
 // gather_rows, of the target.
 
+import { AddRowsArgs, GatherRowsArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-
-@unmanaged class GatherRowsArgs {
-  x: usize;
-  index: usize;
-  y: usize;
-  rows: u32;
-  cols: u32;
-  offset: u32;
-}
-
-@unmanaged class AddRowsArgs {
-  x: usize;
-  index: usize;
-  factors: usize;
-  y: usize;
-  rows: u32;
-  cols: u32;
-  offset: u32;
-  has_index: u32;
-  scale: f32;
-}
 
 export function gather_rows_items(args: GatherRowsArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

@@ -1,6 +1,7 @@
 // The CPU twins of the kernels in shaders/search_grids.wgsl. src/device/kernels/search_grids.ts describes the search. A
 // work item is some rows.
 
+import { ChooseGridsArgs, GridErrorsArgs } from "./args";
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { sum_lanes } from "./shared/lanes";
 import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES } from "./shared/quantization_grid";
@@ -8,34 +9,6 @@ import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES } from "./s
 const ELEMENTS_PER_ITEM: u32 = 1 << 12;
 // The number of grids per work item of choose_grids.
 const GRIDS_PER_ITEM: u32 = 1 << 8;
-
-@unmanaged class GridErrorsArgs {
-  w: usize;
-  importance: usize;
-  scales: usize;
-  zeros: usize;
-  errors: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  row0: u32;
-  first: u32;
-  stage: u32;
-  max_code: u32;
-  symmetric: u32;
-  scale_dtype: u32;
-}
-
-@unmanaged class ChooseGridsArgs {
-  errors: usize;
-  scales: usize;
-  zeros: usize;
-  count: u32;
-  stage: u32;
-  max_code: u32;
-  symmetric: u32;
-  scale_dtype: u32;
-}
 
 export function grid_errors_items(args: GridErrorsArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

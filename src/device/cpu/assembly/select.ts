@@ -1,6 +1,7 @@
 // The CPU twins of the kernels in shaders/select.wgsl. src/device/kernels/selection/select.ts describes the method and
 // the buffers. select_digit and rank_ties are short scans, so each of them is one work item.
 
+import { CountTiesArgs, KeyHistogramArgs, RankTiesArgs, ScoreKeysArgs, SelectDigitArgs } from "./args";
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { count_equal, force_row, score_row } from "./shared/select_keys";
@@ -8,47 +9,6 @@ import { count_equal, force_row, score_row } from "./shared/select_keys";
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const BINS: u32 = 256;
 const HISTOGRAM_BYTES: usize = 1024;
-
-@unmanaged class ScoreKeysArgs {
-  work: usize;
-  scale: usize;
-  forced: usize;
-  keys: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-}
-
-@unmanaged class KeyHistogramArgs {
-  keys: usize;
-  selection: usize;
-  histogram: usize;
-  count: u32;
-  level: u32;
-}
-
-@unmanaged class SelectDigitArgs {
-  histogram: usize;
-  selection: usize;
-  level: u32;
-  k: u32;
-}
-
-@unmanaged class CountTiesArgs {
-  keys: usize;
-  selection: usize;
-  rows: u32;
-  cols: u32;
-  accumulate: u32;
-}
-
-@unmanaged class RankTiesArgs {
-  selection: usize;
-  rows: u32;
-}
 
 export function score_keys_items(args: ScoreKeysArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

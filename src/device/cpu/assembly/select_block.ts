@@ -1,28 +1,13 @@
 // The CPU twins of the kernels in shaders/select_block.wgsl. src/device/kernels/selection/select_block.ts describes the
 // method and the buffers. finish_selection is a short scan, so it is one work item.
 
+import { FinishSelectionArgs, RefineHistogramArgs } from "./args";
 import { add_digits, clear_digits, count_digit, DIGIT_BINS, DIGIT_BYTES, count_equal } from "./shared/select_keys";
 import { ceil_divide } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The position of the searches in `digits`, in bytes, after the histograms of the three levels.
 const SEARCHES: usize = 3 * DIGIT_BYTES;
-
-@unmanaged class RefineHistogramArgs {
-  keys: usize;
-  digits: usize;
-  count: u32;
-  level: u32;
-  k: u32;
-}
-
-@unmanaged class FinishSelectionArgs {
-  keys: usize;
-  digits: usize;
-  selection: usize;
-  rows: u32;
-  cols: u32;
-}
 
 // The search after a level, as in shaders/select_block.wgsl. Each thread has its own globals.
 let knownDigits: u32 = 0;

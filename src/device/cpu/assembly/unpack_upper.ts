@@ -1,21 +1,10 @@
 // The CPU twin of shaders/unpack_upper.wgsl. The elements of a row are contiguous in the packed strip and in the tile,
 // so each row takes one copy. A work item is some rows of the strip.
 
+import { UnpackUpperArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
-
-@unmanaged class UnpackUpperArgs {
-  source: usize;
-  target: usize;
-  n: u32;
-  rows: u32;
-  cols: u32;
-  first_row: u32;
-  first_col: u32;
-  target_offset: u32;
-  ld: u32;
-}
 
 export function unpack_upper_items(args: UnpackUpperArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

@@ -2,35 +2,11 @@
 // the result, and counts their first digits. The cpu backend solves layers without this kernel, because on a CPU the
 // separate steps are as fast. So the product is a simple loop over the rows of U.
 
+import { UpdateBlockArgs } from "./args";
 import { add_digits, clear_digits, count_digit, force_row, score_row } from "./shared/select_keys";
 import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-
-@unmanaged class UpdateBlockArgs {
-  a: usize;
-  u: usize;
-  w: usize;
-  scale: usize;
-  forced: usize;
-  work: usize;
-  keys: usize;
-  digits: usize;
-  rows: u32;
-  cols: u32;
-  depth: u32;
-  row0: u32;
-  a_offset: u32;
-  lda: u32;
-  u_offset: u32;
-  ldu: u32;
-  w_offset: u32;
-  ldw: u32;
-  ldwork: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-}
 
 export function update_block_items(args: UpdateBlockArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

@@ -1,18 +1,10 @@
 // The CPU twin of shaders/zero_columns.wgsl. It sets the columns of dead inputs to zero. A work item is some whole
 // rows. It reads the flag of each column once for all its rows, because few columns are dead.
 
+import { ZeroColumnsArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 18;
-
-@unmanaged class ZeroColumnsArgs {
-  dead: usize;
-  w: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  first: u32;
-}
 
 export function zero_columns_items(args: ZeroColumnsArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);

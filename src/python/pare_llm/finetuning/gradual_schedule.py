@@ -1,7 +1,6 @@
 """Prunes a model further while it is trained."""
 
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -120,9 +119,7 @@ class GradualSchedule:
     def __enter__(self) -> "GradualSchedule":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
 

@@ -4,7 +4,6 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
 
 import torch
 from torch import nn
@@ -176,9 +175,7 @@ class KeptZeros:
     def __enter__(self) -> "KeptZeros":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,26 +24,8 @@ if TYPE_CHECKING:
     from pare_llm.client.answers import Report
     from pare_llm.client.layer_query import LayerQuery
 
-
-@dataclass(frozen=True)
-class _Answer:
-    """The part of an answer that the rank that solved a layer sends to the others before the weight."""
-
-    report: Report
-    seconds: float
-    calibration_seconds: float
-    tokens: int | None
-
-
-@dataclass(frozen=True)
-class _Solved:
-    """A layer that this rank has solved."""
-
-    weight: Tensor
-    report: Report
-    seconds: float
-    tokens: int | None
-    """The number of tokens that reached an expert."""
+# A layer that this rank has solved: its weight and its result.
+_Solved = tuple[Tensor, LayerResult]
 
 
 @dataclass
@@ -97,8 +79,8 @@ class BlockSolver:
                 if owners[layer.name] == self.ranks.index:
                     solving[layer.name] = executor.submit(
                         self._solve,
+                        layer,
                         weight,
-                        layer.name,
                         statistics.get(layer.name),
                         targets.get(layer.name),
                     )
@@ -115,13 +97,13 @@ class BlockSolver:
 
     def _solve(
         self,
+        layer: Layer,
         weight: Tensor,
-        name: str,
         statistics: InputStatistics | None,
         target: LayerTarget | None,
     ) -> _Solved:
         started = time.perf_counter()
-        query, method = self.queries[name], self.chosen_by.get(name)
+        query, method = self.queries[layer.name], self.chosen_by.get(layer.name)
         tokens, columns = statistics.tokens if statistics else None, weight.shape[1]
         if statistics:
             damped = with_damping(query, tokens, columns, statistics.is_validated)
@@ -133,65 +115,51 @@ class BlockSolver:
         if method is not None:
             note = f"The zeros were chosen by {method}, and the other weights were trained, before the solve "
             report = {**report, "notes": [note + "that this report describes.", *report["notes"]]}
-        return _Solved(pruned.weight, report, time.perf_counter() - started, tokens)
+        seconds = time.perf_counter() - started
+        return pruned.weight, _result(layer, report, seconds, 0, tokens)
 
     def _restore(self, layer: Layer, entry: JournalEntry) -> LayerResult:
         """Replace the weight of a finished layer by that in the journal, which rank 0 reads."""
-        answer = _Answer(entry["report"], entry["seconds"], entry["calibration_seconds"], entry.get("tokens"))
-        self._require_same_adapter(layer, answer.report)
+        self._require_same_adapter(layer, entry["report"])
         weight = self.ranks.together(lambda: self.journal.read(layer.name) if self.journal else None)
         layer.write(self._share_weight(layer, weight, 0))
-        return _result(layer, answer)
+        seconds, calibration_seconds = entry["seconds"], entry["calibration_seconds"]
+        return _result(layer, entry["report"], seconds, calibration_seconds, entry.get("tokens"))
 
     def _finish(
         self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
     ) -> LayerResult:
         """Wait for a layer that the rank `owner` is solving, replace its weight, and record it."""
-        answer, weight = self._receive(layer, future, owner, calibration_seconds)
-        self._require_same_adapter(layer, answer.report)
+        result, weight = self._receive(layer, future, owner, calibration_seconds)
+        self._require_same_adapter(layer, result.report)
         layer.write(weight)
-        self._record(layer, weight, answer)
-        return _result(layer, answer)
+        self.ranks.together(lambda: self.journal.record(weight, result) if self.journal else None)
+        return result
 
     def _receive(
         self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
-    ) -> tuple[_Answer, Tensor]:
-        """Return the answer and the weight of the rank `owner`, or raise an error on every rank."""
-        mine: _Answer | str = ""  # the answer, or the error
+    ) -> tuple[LayerResult, Tensor]:
+        """Return the result and the weight of the rank `owner`, or raise an error on every rank."""
+        mine: LayerResult | str = ""  # the result, or the error
         weight: Tensor | None = None
         failure: Exception | None = None
         if future:
             try:
-                solved = future.result()
-                mine = _Answer(solved.report, solved.seconds, calibration_seconds, solved.tokens)
-                weight = solved.weight
+                weight, solved = future.result()
+                mine = replace(solved, calibration_seconds=calibration_seconds)
             except Exception as error:
                 mine, failure = describe_error(error), error
-        answer = self.ranks.share(mine, owner)
+        result = self.ranks.share(mine, owner)
         if failure:
             raise failure
-        if isinstance(answer, str):
-            raise RuntimeError(f"{layer.name}: could not be pruned on rank {owner}: {answer}")
-        return answer, self._share_weight(layer, weight, owner)
+        if isinstance(result, str):
+            raise RuntimeError(f"{layer.name}: could not be pruned on rank {owner}: {result}")
+        return result, self._share_weight(layer, weight, owner)
 
     def _share_weight(self, layer: Layer, weight: Tensor | None, source: int) -> Tensor:
         if weight is None:
             weight = torch.empty(layer.shape, dtype=layer.dtype, device=layer.device)
         return self.ranks.share_tensor(weight, source)
-
-    def _record(self, layer: Layer, weight: Tensor, answer: _Answer) -> None:
-        def record() -> None:
-            if self.journal:
-                self.journal.record(
-                    layer.name,
-                    weight,
-                    report=answer.report,
-                    seconds=answer.seconds,
-                    calibration_seconds=answer.calibration_seconds,
-                    tokens=answer.tokens,
-                )
-
-        self.ranks.together(record)
 
     def _require_same_adapter(self, layer: Layer, report: Report) -> None:
         """Refuse another adapter in a run with a journal, because adapters round differently."""
@@ -205,16 +173,11 @@ class BlockSolver:
             )
 
 
-def _result(layer: Layer, answer: _Answer) -> LayerResult:
-    return LayerResult(
-        name=layer.name,
-        weight_name=layer.weight_name,
-        block=layer.block.index,
-        report=answer.report,
-        seconds=answer.seconds,
-        calibration_seconds=answer.calibration_seconds,
-        tokens=answer.tokens,
-    )
+def _result(
+    layer: Layer, report: Report, seconds: float, calibration_seconds: float, tokens: int | None
+) -> LayerResult:
+    name, weight_name, block = layer.name, layer.weight_name, layer.block.index
+    return LayerResult(name, weight_name, block, report, seconds, calibration_seconds, tokens)
 
 
 def _delete_all(statistics: set[InputStatistics]) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pare_llm.pruning.files import write_atomically
 from pare_llm.pruning.fingerprint import Fingerprint, differences
-from pare_llm.pruning.prune_report import Allocation, Reconstruction
+from pare_llm.pruning.prune_report import Allocation, LayerResult, Reconstruction
 
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
@@ -107,23 +107,14 @@ class Journal:
         entry = self._blocks[name]
         return Reconstruction(**entry["reconstruction"]), self._load("blocks", name, entry["sha256"])
 
-    def record(
-        self,
-        name: str,
-        weight: Tensor,
-        *,
-        report: Report,
-        seconds: float,
-        calibration_seconds: float,
-        tokens: int | None = None,
-    ) -> None:
+    def record(self, weight: Tensor, layer: LayerResult) -> None:
         """Write a finished layer. When the method returns, the layer is on the disk."""
-        self._entries[name] = JournalEntry(
-            sha256=self._save("layers", name, {"weight": weight}),
-            report=report,
-            seconds=seconds,
-            calibration_seconds=calibration_seconds,
-            tokens=tokens,
+        self._entries[layer.name] = JournalEntry(
+            sha256=self._save("layers", layer.name, {"weight": weight}),
+            report=layer.report,
+            seconds=layer.seconds,
+            calibration_seconds=layer.calibration_seconds,
+            tokens=layer.tokens,
         )
         self._write()
 
@@ -191,7 +182,7 @@ class Journal:
             "resumed": self.resumed,
             "layers": self._entries,
             "blocks": self._blocks,
-            "allocation": self.allocation.to_dict() if self.allocation else None,
+            "allocation": asdict(self.allocation) if self.allocation else None,
         }
         text = json.dumps({"sha256": _content_digest(content), **content}, indent=1)
         write_atomically(self._path, text.encode())

@@ -6,12 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pare_llm.client.layer_query import LayerQuery
-
-if TYPE_CHECKING:
-    from pare_llm.client.layer_query import LayerQuery
 
 DEFAULT_METHOD = "alps"
 """The method of `prune_`, as of the command `pare prune`. The default of a single request is `sparsegpt`."""

@@ -207,13 +207,9 @@ class PruneReport:
             FileNotFoundError: if there is no such program.
             RuntimeError: if the program fails.
         """
-        from pare_llm.pruning.prune_report import write_page
-
         return write_page(self, Path(path), command)
 
     def _repr_html_(self) -> str:
-        from pare_llm.pruning.prune_report import report_table
-
         return report_table(self)
 
 
@@ -226,10 +222,6 @@ class Allocation:
     """The sparsity of each layer, by the name of its weight."""
     notes: list[str]
     """The measurements behind the choice, as sentences."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, as `pare.json` has them."""
-        return asdict(self)
 
 
 _COLUMNS = ("layer", "shape", "method", "pattern", "zeros", "relative error", "seconds")

@@ -1,6 +1,7 @@
 """Collects the facts about a run for its report."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def run_facts(
         skipped=list(skipped),
         model_bytes=_model_bytes(model),
         resumed=resumed,
-        allocation=allocation.to_dict() if allocation else None,
+        allocation=asdict(allocation) if allocation else None,
     )
 
 

@@ -4,7 +4,7 @@
 // The columns are computed in panels of a few columns. First, one matrix product applies the errors of all columns
 // before the panel to the panel. Then the columns of the panel are swept one by one.
 //
-// The type parameter `A` is the argument struct of a kernel, which has the fields that are read here.
+// The type parameter `A` is the class of the arguments of a kernel, which has the fields that are read here.
 
 import { sum_lanes, one_bit } from "./lanes";
 import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";

@@ -1,41 +1,12 @@
-/** Reads rows of a tensor in the order in which llama.cpp expects them. */
+/** Reads rows of a tensor as f32, in any order. */
 
 import { BYTES_PER_ELEMENT, bytesToFloats } from "../../tensor/dtype.ts";
-import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import { checkTensor } from "../upload.ts";
-import type { BlockTraits } from "../families/family.ts";
-import type { Architecture } from "./architectures.ts";
+import { checkTensor, type TensorSource } from "./tensor_source.ts";
 
-/** Returns the row of the checkpoint that becomes row `row` of the file. */
+/** Returns the row of the checkpoint that is read as row `row`. */
 export type RowOrder = (row: number) => number;
 
-/**
- * Returns the order of the rows of a layer, or undefined if it is that of the checkpoint.
- * @param name the name of the layer in GGUF, such as `attn_q`
- */
-export function rowOrderOf(
-  name: string,
-  { rowOrder }: Architecture,
-  { heads, headDim }: BlockTraits,
-): RowOrder | undefined {
-  if (rowOrder === "rotary" && (name === "attn_q" || name === "attn_k")) {
-    // Row 2i + j of a head is the dimension i of half j, because the dimensions i of both halves rotate together.
-    return (row) => {
-      const dimension = row % headDim;
-      return row - dimension + (dimension % 2) * headDim / 2 + Math.floor(dimension / 2);
-    };
-  }
-  if (rowOrder === "heads" && name === "attn_qkv") {
-    // From (heads, 3, headDim) to (3, heads, headDim).
-    return (row) => {
-      const part = Math.floor(row / (heads * headDim)), head = Math.floor(row / headDim) % heads;
-      return (head * 3 + part) * headDim + row % headDim;
-    };
-  }
-  return undefined;
-}
-
-/** Returns the maximal ranges of consecutive rows of the checkpoint that become the rows from `first` to `end − 1`, in their order. */
+/** Returns the maximal ranges of consecutive rows of the checkpoint that are read as the rows from `first` to `end − 1`, in their order. */
 export function rowRanges(
   order: RowOrder | undefined,
   first: number,

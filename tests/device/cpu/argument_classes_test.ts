@@ -1,0 +1,46 @@
+/** Tests the classes through which the twins of the cpu backend read their arguments. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { argumentClasses, className } from "../../../scripts/argument_classes.ts";
+import { KERNELS } from "../../../src/device/kernels/kernels.ts";
+
+const SOURCES = new URL("../../../src/device/cpu/assembly/", import.meta.url);
+
+describe("argumentClasses()", () => {
+  const [cgStep] = KERNELS.filter(({ name }) => name === "cg_step");
+  const bindings = { a: "read", b: "read", c: "read_write" } as const,
+    params = { n: "u32", s: "f32" } as const;
+  const plain = { ...cgStep, name: "add_rows", bindings, params };
+
+  it("lists the bindings, the parameters and the rounded operands in the order of the arguments", () => {
+    assert.equal(
+      argumentClasses([{ ...plain, rounded: { count: 2 } }]),
+      "@unmanaged export class AddRowsArgs {\n  a: usize;\n  b: usize;\n  c: usize;\n  n: u32;\n  s: f32;\n" +
+        "  a_rounded: usize;\n  b_rounded: usize;\n}\n",
+    );
+  });
+
+  it("gives kernels with the same arguments one class, which a kernel with rounded operands extends", () => {
+    const rounded = { ...plain, name: "product_nn", rounded: { count: 1 } };
+    const classes = argumentClasses([plain, { ...plain, name: "add2d" }, rounded]).split("\n\n").slice(1);
+    assert.deepEqual(classes, [
+      "export type Add2dArgs = AddRowsArgs;",
+      "@unmanaged export class ProductNnArgs extends AddRowsArgs {\n  a_rounded: usize;\n}\n",
+    ]);
+  });
+});
+
+it("each twin takes the class of its own kernel", async () => {
+  const texts: string[] = [];
+  for await (const { name } of Deno.readDir(SOURCES)) {
+    if (name.endsWith(".ts")) texts.push(await Deno.readTextFile(new URL(name, SOURCES)));
+  }
+  const source = texts.join("\n");
+  for (const { name } of KERNELS) {
+    for (const twin of [name, `${name}_items`]) {
+      const taken = [...source.matchAll(new RegExp(`export function ${twin}\\(_?args: (\\w+)[,)]`, "g"))];
+      assert.deepEqual(taken.map(([, type]) => type), [className(name)], twin);
+    }
+  }
+});
