@@ -17,7 +17,8 @@ import { type Model, type ModelFolder, openModelFolder } from "../../src/model/m
 import { linearLayers, type SizedLayer } from "../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { holdOut } from "../../src/prune/divide_windows.ts";
-import { neuronReaders, shrinkModel } from "../../src/prune/shrink/shrink_model.ts";
+import { shrinkModel } from "../../src/prune/shrink/shrink_model.ts";
+import { type KeptUnits, readingLayers, readUnits } from "../../src/prune/shrink/units.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -31,6 +32,9 @@ const MODELS = ["opt-sotu", "llama-sotu", "stories260K"];
 const SHARES = [0.1, 0.2, 0.3];
 
 const VALIDATION = 1 / 8;
+
+/** Selects the layers that read the neurons. The number does not matter. */
+const NEURONS: KeptUnits = { neurons: 1 };
 
 interface ShrinkCell {
   readonly model: string;
@@ -70,13 +74,13 @@ export const bench: Bench<object, ShrinkResults> = {
       };
       const dense = await measure(opened.model);
       for (const share of SHARES) {
-        const neurons = neuronReaders(opened.checkpoint, opened.model.spec)[0].cols;
+        const neurons = readUnits("neurons", opened.checkpoint.config, opened.model.spec).count;
         const removed = Math.round(share * neurons),
           width = neurons - removed,
           out = `${scratch}/${model}-${share}`;
         const magnitude = await measure(await pruneByMagnitude(opened, removed));
         const flap = await measure(await pruneByFlap(opened, backend, windows, removed));
-        await shrink(opened, backend, windows, width, out);
+        await shrink(opened, backend, windows, { neurons: width }, out);
         await using shrunk = await openModelFolder(out, fs);
         const cell = { model, share, removed, dense, magnitude, flap, pare: await measure(shrunk.model) };
         console.error(`${model} at ${formatPercent(share)}: ${JSON.stringify(cell)}`);
@@ -104,12 +108,12 @@ async function shrink(
   { checkpoint, model }: ModelFolder,
   backend: Backend,
   all: readonly Uint32Array[],
-  width: number,
+  kept: KeptUnits,
   out: string,
 ): Promise<void> {
   const [heldOut] = holdOut([all.length], VALIDATION);
   await shrinkModel({
-    ...{ checkpoint, model, width, blocks: 0, out, reportFileNames: [] },
+    ...{ checkpoint, model, kept, blocks: 0, out, reportFileNames: [] },
     windows: all.filter((_, i) => !heldOut.has(i)),
     validationWindows: all.filter((_, i) => heldOut.has(i)),
     reportFiles: () => Promise.resolve(new Map()),
@@ -119,7 +123,7 @@ async function shrink(
 /** Removes the neurons whose columns in the layer that reads them have the smallest norms. */
 async function pruneByMagnitude({ checkpoint, model }: ModelFolder, count: number): Promise<Model> {
   const replaced = new Map<string, HostTensor>();
-  for (const { name } of neuronReaders(checkpoint, model.spec)) {
+  for (const { name } of readingLayers(NEURONS, checkpoint.config, model.spec)) {
     const weight = await readTensor(model.weights, name);
     replaced.set(name, withoutColumns(weight, smallest(columnSquares(weight), count)));
   }
@@ -144,7 +148,7 @@ async function pruneByFlap(
   }
   const model = { spec, weights }, forward = await Forward.begin(backend, model, windows);
   try {
-    for (const reader of neuronReaders(checkpoint, spec)) {
+    for (const reader of readingLayers(NEURONS, checkpoint.config, spec)) {
       const weight = await readTensor(weights, reader.name),
         bias = await readTensor(weights, biasOf(reader.name));
       const { means, variances } = await measureInputs(forward, reader);

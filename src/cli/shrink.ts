@@ -1,21 +1,32 @@
 /**
- * `pare shrink MODEL --out FOLDER` removes neurons of the feed-forward networks and whole blocks, and writes a smaller
- * checkpoint of the same family. The model is calibrated and the layers are solved in this process. A command that was
+ * `pare shrink MODEL --out FOLDER` removes neurons, heads, experts and whole blocks, and writes a smaller checkpoint of
+ * the same family. The model is calibrated and the layers are solved in this process. A command that was
  * stopped starts over.
  */
 
 import { basename } from "node:path";
 import { Command } from "commander";
 import { formatJson } from "../base/files/whole_file.ts";
-import { openModelFolder } from "../model/model.ts";
+import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner } from "../prune/device_pruner.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import { RUN_REPORT_FILE } from "../prune/report/file_names.ts";
 import { bytesText, countText, numberText, shareText } from "../prune/report/format.ts";
 import { tokenWarnings, validationWarnings } from "../prune/run/warnings.ts";
-import { neuronReaders, shrinkModel } from "../prune/shrink/shrink_model.ts";
+import { shrinkModel } from "../prune/shrink/shrink_model.ts";
 import { type ShrinkReport, shrinkReport } from "../prune/shrink/shrink_report.ts";
+import {
+  countKept,
+  type KeptUnits,
+  readingLayers,
+  readUnits,
+  requireShrinkable,
+  type ShareOptions,
+  UNIT_KINDS,
+  type UnitKind,
+  UNITS,
+} from "../prune/shrink/units.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT, modelFolder, requireDense } from "./files/model_folder.ts";
@@ -47,9 +58,8 @@ import { perplexityLine } from "./prune/print_result.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The options as commander parses them. */
-interface ShrinkOptions extends CommonOptions, BackendFlags {
+interface ShrinkOptions extends CommonOptions, BackendFlags, ShareOptions {
   readonly out: string;
-  readonly ffn: number;
   readonly multiple: number;
   readonly blocks: number;
   readonly calibration: readonly string[];
@@ -68,16 +78,17 @@ const DEFAULT_MULTIPLE = 64;
 /** Returns the command `pare shrink`. `signal` stops it. */
 export function createShrinkCommand(signal: AbortSignal): Command {
   const command = new Command("shrink")
-    .description("remove neurons and whole blocks of a model, and write the smaller checkpoint")
+    .description(
+      "remove neurons, heads, experts and whole blocks of a model, and write the smaller checkpoint",
+    )
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the smaller checkpoint")
-    .requiredOption(...CALIBRATION_OPTION, appendValue)
-    .option(
-      "--ffn <share>",
-      "share of the neurons of each feed-forward network to remove",
-      number("from 0 to below 1", (value) => value >= 0 && value < 1),
-      0,
-    )
+    .requiredOption(...CALIBRATION_OPTION, appendValue);
+  const share = number("from 0 to below 1", (value) => value >= 0 && value < 1);
+  for (const { option, description } of Object.values(UNITS)) {
+    command.option(`--${option} <share>`, description, share, 0);
+  }
+  command
     .option(
       "--multiple <n>",
       "round the number of neurons that remain to a multiple of n",
@@ -99,7 +110,12 @@ export function createShrinkCommand(signal: AbortSignal): Command {
 
 async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal): Promise<void> {
   const { out, overwrite, calibration, text, blocks, samples } = options, started = performance.now();
-  if (options.ffn === 0 && blocks === 0) throw new UsageError("shrink: needs --ffn or --blocks");
+  const kinds = UNIT_KINDS.filter((kind) => options[UNITS[kind].option] > 0);
+  if (kinds.length === 0 && blocks === 0) {
+    throw new UsageError(
+      `shrink: needs ${UNIT_KINDS.map((kind) => `--${UNITS[kind].option}`).join(", ")} or --blocks`,
+    );
+  }
   await requireTexts({ calibration, text }, samples);
   await requireWritableFolder("--out", out);
   await using cleanup = new AsyncDisposableStack();
@@ -109,8 +125,9 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
   await requireOtherFolder(out, folder);
   cleanup.use(await lockOutput(out));
   await requireEmptyFolder(out, overwrite);
-  const readers = neuronReaders(checkpoint, model.spec), neurons = readers[0].cols;
-  const width = keptWidth(neurons, options);
+  requireShrinkable(checkpoint.config);
+  const units = Object.fromEntries(kinds.map((kind) => [kind, unitSizes(kind, opened, options)]));
+  const kept: KeptUnits = Object.fromEntries(kinds.map((kind) => [kind, units[kind].shrunk]));
   const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   const backend = cleanup.adopt(
@@ -128,7 +145,7 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
     windows: options.windows,
   }, fs);
   const progress = cleanup.adopt(output.progress("shrinking"), (bar) => bar.stop());
-  const solved = width === undefined ? [] : readers;
+  const solved = readingLayers(kept, checkpoint.config, model.spec);
   for (const warning of tokenWarnings({ ...windows, queryOf: () => ({ method: "obc" }) }, solved)) {
     output.remark(`warning: ${warning}`);
   }
@@ -137,7 +154,7 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
     checkpoint,
     model,
     ...windows,
-    width,
+    kept,
     blocks,
     out,
     overwrite,
@@ -157,8 +174,7 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
         options,
         texts,
         seqlen,
-        neurons,
-        width,
+        units,
       };
       const seconds = (performance.now() - started) / 1000, heldOut = windows.validationWindows.length;
       report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, result);
@@ -170,6 +186,7 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
     pruner: new DevicePruner(backend),
     signal,
     onSimilarityStep: (done, total) => progress.note(`comparing blocks ${done}/${total}`),
+    onExpertStep: (done, total) => progress.note(`scoring experts ${done}/${total}`),
     onCalibrationStep: ({ done, total }, secondsLeft) =>
       progress.note(`calibrating ${done}/${total}`, secondsLeft),
     onLayerDone: (done, total, event, secondsLeft) => {
@@ -182,27 +199,36 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
 }
 
 /**
- * Returns the number of neurons that remain, or undefined if none is removed.
- * @throws {UsageError} if rounding to a multiple of `--multiple` lets no neuron be removed
+ * Returns the numbers of units before and after.
+ * @throws {UsageError} if rounding lets no unit be removed
+ * @throws {ModelError} if the family cannot lose such units, or not as many
  */
-function keptWidth(neurons: number, { ffn, multiple }: ShrinkOptions): number | undefined {
-  if (ffn === 0) return undefined;
-  const width = multiple * Math.max(1, Math.round((1 - ffn) * neurons / multiple));
-  if (width < neurons) return width;
-  throw new UsageError(
-    `option --ffn ${ffn}: removes none of ${neurons} neurons, because the number that remains is rounded to ` +
-      `${width}; give a larger share, or a smaller --multiple than ${multiple}`,
-  );
+function unitSizes(
+  kind: UnitKind,
+  { checkpoint, model }: ModelFolder,
+  options: ShrinkOptions,
+): { dense: number; shrunk: number } {
+  const units = readUnits(kind, checkpoint.config, model.spec), share = options[UNITS[kind].option];
+  const multiple = kind === "neurons" ? options.multiple : units.together;
+  try {
+    return { dense: units.count, shrunk: countKept(kind, units, share, multiple) };
+  } catch (error) {
+    if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
+    throw error;
+  }
 }
 
 /** Prints the sizes and the perplexities, or with `--json` the whole report. */
 function printReport(report: ShrinkReport, out: string, output: Output): void {
   for (const warning of validationWarnings(report.layers)) output.remark(`warning: ${warning}`);
-  const { parameters, bytes, perplexity, neurons, dropped_blocks: dropped } = report;
+  const { parameters, bytes, perplexity, dropped_blocks: dropped } = report;
   const fewer = shareText(1 - parameters.shrunk / parameters.dense);
   output.result({ ...report, out }, [
     ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],
-    ...neurons ? [`${neurons.shrunk} of ${neurons.dense} neurons remain in each block`] : [],
+    ...UNIT_KINDS.flatMap((kind) => {
+      const sizes = report[kind];
+      return sizes ? [`${sizes.shrunk} of ${sizes.dense} ${kind} remain in each block`] : [];
+    }),
     `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${fewer} fewer), ` +
     `in ${bytesText(bytes.written)} instead of ${bytesText(bytes.dense)}`,
     ...perplexity.map(perplexityLine),

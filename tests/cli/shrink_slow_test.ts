@@ -47,8 +47,20 @@ describe("pare shrink", () => {
   it("refuses what it cannot shrink, and says what to change", async () => {
     for (
       const [words, message] of [
-        [command("llama-sotu", "none"), /shrink: needs --ffn or --blocks/],
-        [command("bloom-sotu", "none", "--blocks", "1"), /"bloom" cannot be shrunk, because/],
+        [command("llama-sotu", "none"), /shrink: needs --ffn, --heads, --experts or --blocks/],
+        [
+          command("bloom-sotu", "none", "--blocks", "1"),
+          /"bloom" cannot be shrunk; the types that can are: opt/,
+        ],
+        [command("opt-sotu", "none", "--heads", "0.5"), /"opt" cannot lose heads, because its configuration/],
+        [
+          command("opt-sotu", "none", "--experts", "0.5"),
+          /"opt" cannot lose experts; the types that can are: mixtral/,
+        ],
+        [
+          command("llama-sotu", "none", "--heads", "0.1"),
+          /--heads 0.1: removes none of 6 heads, .* a multiple of 3/,
+        ],
         [
           command("llama-sotu", "none", "--ffn", "0.05"),
           /--ffn 0.05: removes none of 512 neurons, .* rounded to 512/,

@@ -11,6 +11,7 @@ import { SHRINK_KIND } from "../report/file_names.ts";
 import type { RunReport } from "../report/run_report.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
 import type { ShrinkResult } from "./shrink_model.ts";
+import type { ShareOptions, UnitKind } from "./units.ts";
 
 /** Sizes before and after. */
 interface Sizes {
@@ -18,19 +19,24 @@ interface Sizes {
   readonly shrunk: number;
 }
 
+/** For each kind of units that lost some, their numbers in each block. */
+type UnitSizes = { readonly [Kind in UnitKind]?: Sizes };
+
 export interface ShrinkReport
-  extends Pick<RunReport, "version" | "finished" | "model" | "backend" | "adapter" | "bytes" | "perplexity"> {
+  extends
+    Pick<RunReport, "version" | "finished" | "model" | "backend" | "adapter" | "bytes" | "perplexity">,
+    UnitSizes {
   /** Distinguishes the report from that of `pare prune`. */
   readonly kind: typeof SHRINK_KIND;
   /** The options that chose what was removed. */
-  readonly options: { readonly ffn: number; readonly multiple: number; readonly blocks: number };
+  readonly options: ShareOptions & { readonly multiple: number; readonly blocks: number };
   readonly calibration: RunReport["calibration"];
   /** The blocks of the dense model that were dropped. */
   readonly dropped_blocks: readonly number[];
   /** The mean cosine between the input and the output of each dense block. Absent if no block was dropped. */
   readonly similarities?: readonly number[];
-  /** The number of neurons in each block. Absent if none was removed. */
-  readonly neurons?: Sizes;
+  /** The experts of each block before some were removed. Absent if none was. */
+  readonly expert_use?: ShrinkResult["experts"];
   /** The reports of the layers that lost columns. Blocks are counted without the dropped ones. */
   readonly layers: readonly Omit<RunReport["layers"][number], "calibration_seconds" | "tokens">[];
   /** The numbers of elements of all tensors. */
@@ -51,17 +57,15 @@ export interface ShrinkFacts extends Pick<ShrinkReport, "options" | "perplexity"
   readonly seqlen: number;
   /** The number of held-out windows. */
   readonly heldOut: number;
-  /** The number of neurons of a block before, and after unless it keeps all. */
-  readonly neurons: number;
-  readonly width?: number;
+  readonly units: UnitSizes;
 }
 
 export function shrinkReport(
-  { name, checkpoint, spec, backend, texts, options, seqlen, heldOut, neurons, width, perplexity, seconds }:
+  { name, checkpoint, spec, backend, texts, options, seqlen, heldOut, units, perplexity, seconds }:
     ShrinkFacts,
-  { dropped, similarities, layers, plan }: ShrinkResult,
+  { dropped, similarities, experts, layers, plan }: ShrinkResult,
 ): ShrinkReport {
-  const { ffn, multiple, blocks, samples, seed } = options;
+  const { ffn, heads, experts: share, multiple, blocks, samples, seed } = options;
   return {
     kind: SHRINK_KIND,
     version: VERSION,
@@ -72,7 +76,7 @@ export function shrinkReport(
       blocks: spec.blockCount,
       hidden_size: spec.hiddenSize,
     },
-    options: { ffn, multiple, blocks },
+    options: { ffn, heads, experts: share, multiple, blocks },
     calibration: {
       text: calibrationLabels(texts.calibration).join(", "),
       samples,
@@ -84,7 +88,8 @@ export function shrinkReport(
     adapter: backend.adapter.name,
     dropped_blocks: dropped,
     similarities,
-    ...width !== undefined && { neurons: { dense: neurons, shrunk: width } },
+    ...units,
+    expert_use: experts,
     layers: layers.map(({ name, block, report }) => ({ ...report, name, block })),
     parameters: { dense: countParameters(checkpoint.shards), shrunk: countParameters(plan.weightFiles) },
     bytes: {
