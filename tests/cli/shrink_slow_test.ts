@@ -44,6 +44,22 @@ describe("pare shrink", () => {
     assert.equal(verified.code, 0, verified.stderr);
   });
 
+  it("removes experts and heads of a mixture, and reports the scores of the experts", async () => {
+    const { out, ...report } = await pareJson<ShrinkReport & { out: string }>(
+      ...command("moe-sotu", "moe", "--experts", "0.25", "--heads", "0.5"),
+    );
+    assert.deepEqual([report.experts, report.heads], [{ dense: 16, shrunk: 12 }, { dense: 4, shrunk: 2 }]);
+    // An expert has three layers of 32 × 96 and a row of the router. A key head has rows in q, k and v and columns in o.
+    const experts = 4 * (3 * 32 * 96 + 96), heads = (48 + 24 + 24 + 48) * 96;
+    assert.equal(report.parameters.dense - report.parameters.shrunk, 4 * (experts + heads));
+    for (const { scores, tokens, kept } of report.expert_use!) {
+      assert.equal(tokens.reduce((sum, count) => sum + count), 4 * 8 * 128);
+      const removed = scores.filter((_, expert) => !kept.includes(expert));
+      assert.ok(kept.length === 12 && kept.every((expert) => scores[expert] >= Math.max(...removed)));
+    }
+    assert.equal((await runPare("verify", out)).code, 0);
+  });
+
   it("refuses what it cannot shrink, and says what to change", async () => {
     for (
       const [words, message] of [

@@ -31,7 +31,6 @@ import {
   type KeptUnits,
   type ReadingLayer,
   readingLayers,
-  requireShrinkable,
 } from "./units.ts";
 import { withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
@@ -78,7 +77,6 @@ export interface ShrinkResult {
 /** Shrinks the model into the output folder. @throws the error that stopped the run, after all files are removed */
 export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Promise<ShrinkResult> {
   const { checkpoint, kept, out, overwrite, reportFileNames: extraFiles } = job, { fs, signal } = services;
-  requireShrinkable(checkpoint.config);
   const settings = keptSettings(kept, checkpoint.config, job.model.spec);
   const { similarities, dropped } = await chooseBlocks(job, services);
   const remaining = withoutBlocks(checkpoint.config, job.model, new Set(dropped));
