@@ -109,7 +109,7 @@ async function shrink(
 ): Promise<void> {
   const [heldOut] = holdOut([all.length], VALIDATION);
   await shrinkModel({
-    ...{ checkpoint, model, width, blocks: 0, out, reportFileNames: [] },
+    ...{ checkpoint, model, width, blocks: 0, out, fingerprint: {}, reportFileNames: [] },
     windows: all.filter((_, i) => !heldOut.has(i)),
     validationWindows: all.filter((_, i) => heldOut.has(i)),
     reportFiles: () => Promise.resolve(new Map()),

@@ -13,9 +13,8 @@ import { openModelFolder } from "../model/model.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
 import { commandFingerprint, FORWARD_BACKEND, runFingerprint } from "../prune/run/fingerprint.ts";
-import { type FolderServices, pruneIntoFolder } from "../prune/run/folder_destination.ts";
+import { pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
-import { numberText } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { modelFolder, requireDense } from "./files/model_folder.ts";
@@ -43,6 +42,7 @@ import { tokenWarnings } from "../prune/run/warnings.ts";
 import { loadingLines, printRunResult } from "./prune/print_result.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
+import { progressCallbacks } from "./prune/progress_callbacks.ts";
 import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
@@ -56,7 +56,7 @@ import {
 } from "./prune/runtime_format.ts";
 import { commonDtype, storableChoice, storableQuery } from "./prune/storable_grids.ts";
 import { remotePruner } from "./remote_client.ts";
-import { Output, type ProgressDisplay } from "./terminal/output.ts";
+import { Output } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function createPruneCommand(signal: AbortSignal): Command {
@@ -112,7 +112,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     );
   const isLocal = servers.length === 0;
   const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, isLocal, fs });
-  const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
+  const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs, readRunReport);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
@@ -164,24 +164,4 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   if (imatrix !== undefined) {
     await writeImportance(imatrix, out, calibrationTexts, { backend, output, signal });
   }
-}
-
-/** Returns callbacks that show the progress of a run, and say what helps after a failure. */
-function progressCallbacks(progress: ProgressDisplay, output: Output): Partial<FolderServices> {
-  return {
-    onLayerDone: (done, total, event, secondsLeft) => {
-      const error = event && numberText(event.report.relative_error);
-      progress.step(done, total, event && `${event.name} relative error ${error}`, secondsLeft);
-    },
-    onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
-    onCalibrationStep: ({ done, total, pass }, secondsLeft) =>
-      progress.note(`${pass === "train" ? "reconstructing" : "calibrating"} ${done}/${total}`, secondsLeft),
-    onReconstruct: (block, { before, after }) =>
-      progress.note(`block ${block} error ${numberText(before)}, reconstructed ${numberText(after)}`),
-    onDamage: (description) => output.remark(`damaged: ${description}`),
-    onUnfinished: (folder) =>
-      output.remark(
-        `the finished layers are in ${folder}; repeat the command to continue, or add --restart to start over`,
-      ),
-  };
 }

@@ -38,8 +38,29 @@ describe("pare shrink", () => {
       ...["eval", out, ...text, "--seqlen", "128", "--backend", "cpu"],
     );
     assert.equal(evaluated.models[0].texts[0].perplexity, pruned);
-    const again = await runPare(...command("llama-sotu", "llama", "--ffn", "0.25"));
-    assert.match(again.stderr, /is not empty; choose another folder, or add --overwrite/);
+    const again = await runPare(...command("llama-sotu", "llama", "--ffn", "0.25", ...text));
+    assert.match(again.stderr, /this run is finished already; add --overwrite to shrink again/);
+    const other = await runPare(...command("llama-sotu", "llama", "--ffn", "0.5", ...text));
+    assert.match(other.stderr, /a finished run that differs from this one: --ffn was 0.25 and is 0.5/);
+    const trained = await pareJson<ShrinkReport>(
+      ...command(
+        "llama-sotu",
+        "trained",
+        "--ffn",
+        "0.25",
+        "--reconstruct",
+        "2",
+        "--target",
+        "dense",
+        ...text,
+      ),
+    );
+    assert.deepEqual(trained.blocks!.map(({ block }) => block), [0, 1, 2, 3]);
+    for (const { reconstruction, targets } of trained.blocks!) {
+      assert.ok(targets && reconstruction!.after! < reconstruction!.before!);
+    }
+    assert.deepEqual(trained.parameters, report.parameters);
+    assert.ok(trained.perplexity[0].pruned! < pruned!, `${trained.perplexity[0].pruned} >= ${pruned}`);
     const verified = await runPare("verify", out);
     assert.equal(verified.code, 0, verified.stderr);
   });
@@ -49,6 +70,10 @@ describe("pare shrink", () => {
       const [words, message] of [
         [command("llama-sotu", "none"), /shrink: needs --ffn or --blocks/],
         [command("bloom-sotu", "none", "--blocks", "1"), /"bloom" cannot be shrunk, because/],
+        [
+          command("llama-sotu", "none", "--blocks", "1", "--reconstruct", "5"),
+          /option --reconstruct 5: needs --ffn, because dropping blocks changes no other block/,
+        ],
         [
           command("llama-sotu", "none", "--ffn", "0.05"),
           /--ffn 0.05: removes none of 512 neurons, .* rounded to 512/,

@@ -63,6 +63,7 @@ await describePeers("the output of pare shrink", (peers) => {
         windows,
         validationWindows: [],
         out,
+        fingerprint: {},
         reportFileNames: [],
         reportFiles,
       };

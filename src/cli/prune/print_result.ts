@@ -69,7 +69,8 @@ function qualityHints({ perplexity, parameters }: RunReport): string[] {
   );
 }
 
-function reconstructionLines({ blocks = [] }: RunReport): string[] {
+/** Describes the reconstructions of a run. There are no lines without any. */
+export function reconstructionLines({ blocks = [] }: Pick<RunReport, "blocks">): string[] {
   const reconstructed = blocks.flatMap(({ reconstruction }) => reconstruction ?? []);
   if (reconstructed.length === 0) return [];
   const mean = (when: "before" | "after") =>

@@ -1,5 +1,6 @@
 /** The report of `pare shrink`, which is the content of `pare.json` in the folder of the smaller model. */
 
+import { z } from "zod";
 import type { Backend } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { countWeightFileBytes, type WeightFile } from "../../model/checkpoint/weight_files.ts";
@@ -8,36 +9,53 @@ import { VERSION } from "../../protocol/version.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import { SHRINK_KIND } from "../report/file_names.ts";
-import type { RunReport } from "../report/run_report.ts";
+import { runReportSchema } from "../report/run_report.ts";
+import { CALIBRATION_TEXT, type RunFingerprint } from "../run/fingerprint.ts";
+import { TARGET_SOURCES } from "../run/job.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
-import type { ShrinkResult } from "./shrink_model.ts";
+import type { WrittenModel } from "./shrink_model.ts";
 
 /** Sizes before and after. */
-interface Sizes {
-  readonly dense: number;
-  readonly shrunk: number;
-}
+const sizesSchema = z.object({ dense: z.int(), shrunk: z.int() });
 
-export interface ShrinkReport
-  extends Pick<RunReport, "version" | "finished" | "model" | "backend" | "adapter" | "bytes" | "perplexity"> {
+export const shrinkReportSchema = runReportSchema.pick({
+  version: true,
+  finished: true,
+  model: true,
+  calibration: true,
+  backend: true,
+  adapter: true,
+  resumed: true,
+  layers: true,
+  blocks: true,
+  bytes: true,
+  perplexity: true,
+  fingerprint: true,
+}).extend({
   /** Distinguishes the report from that of `pare prune`. */
-  readonly kind: typeof SHRINK_KIND;
-  /** The options that chose what was removed. */
-  readonly options: { readonly ffn: number; readonly multiple: number; readonly blocks: number };
-  readonly calibration: RunReport["calibration"];
+  kind: z.literal(SHRINK_KIND),
+  /** The options that chose what was removed, and how the rest was trained. */
+  options: z.object({
+    ffn: z.number(),
+    multiple: z.int(),
+    blocks: z.int(),
+    target: z.enum(TARGET_SOURCES),
+    reconstruct: z.int(),
+  }),
   /** The blocks of the dense model that were dropped. */
-  readonly dropped_blocks: readonly number[];
+  dropped_blocks: z.array(z.int()),
   /** The mean cosine between the input and the output of each dense block. Absent if no block was dropped. */
-  readonly similarities?: readonly number[];
+  similarities: z.array(z.number()).optional(),
   /** The number of neurons in each block. Absent if none was removed. */
-  readonly neurons?: Sizes;
-  /** The reports of the layers that lost columns. Blocks are counted without the dropped ones. */
-  readonly layers: readonly Omit<RunReport["layers"][number], "calibration_seconds" | "tokens">[];
+  neurons: sizesSchema.optional(),
   /** The numbers of elements of all tensors. */
-  readonly parameters: Sizes;
-  /** The seconds of the run until the report was written. */
-  readonly seconds: number;
-}
+  parameters: sizesSchema,
+  /** The seconds from the start of the last process until it wrote the report. */
+  seconds: z.number(),
+});
+
+/** The report. Its layers are those that lost columns. Their blocks are counted without the dropped ones. */
+export type ShrinkReport = z.infer<typeof shrinkReportSchema>;
 
 /** The facts that are not in the result of the run. */
 export interface ShrinkFacts extends Pick<ShrinkReport, "options" | "perplexity" | "seconds"> {
@@ -54,14 +72,16 @@ export interface ShrinkFacts extends Pick<ShrinkReport, "options" | "perplexity"
   /** The number of neurons of a block before, and after unless it keeps all. */
   readonly neurons: number;
   readonly width?: number;
+  /** That of the command. */
+  readonly fingerprint: RunFingerprint;
 }
 
 export function shrinkReport(
-  { name, checkpoint, spec, backend, texts, options, seqlen, heldOut, neurons, width, perplexity, seconds }:
-    ShrinkFacts,
-  { dropped, similarities, layers, plan }: ShrinkResult,
+  { name, checkpoint, spec, backend, texts, options, seqlen, heldOut, neurons, width, ...facts }: ShrinkFacts,
+  { dropped, similarities = [], run, plan }: WrittenModel,
 ): ShrinkReport {
-  const { ffn, multiple, blocks, samples, seed } = options;
+  const { ffn, multiple, blocks, target, reconstruct, samples, seed } = options;
+  const { perplexity, seconds, fingerprint } = facts;
   return {
     kind: SHRINK_KIND,
     version: VERSION,
@@ -72,9 +92,10 @@ export function shrinkReport(
       blocks: spec.blockCount,
       hidden_size: spec.hiddenSize,
     },
-    options: { ffn, multiple, blocks },
+    options: { ffn, multiple, blocks, target, reconstruct },
     calibration: {
       text: calibrationLabels(texts.calibration).join(", "),
+      digest: fingerprint[CALIBRATION_TEXT],
       samples,
       validation_samples: heldOut,
       seqlen,
@@ -82,10 +103,12 @@ export function shrinkReport(
     },
     backend: backend.kind,
     adapter: backend.adapter.name,
-    dropped_blocks: dropped,
-    similarities,
+    resumed: run.resumeCount,
+    dropped_blocks: [...dropped],
+    ...dropped.length > 0 && { similarities: [...similarities] },
     ...width !== undefined && { neurons: { dense: neurons, shrunk: width } },
-    layers: layers.map(({ name, block, report }) => ({ ...report, name, block })),
+    layers: run.layers.map(({ name, block, report }) => ({ ...report, name, block })),
+    ...run.blocks.length > 0 && { blocks: run.blocks },
     parameters: { dense: countParameters(checkpoint.shards), shrunk: countParameters(plan.weightFiles) },
     bytes: {
       dense: countWeightFileBytes(checkpoint.shards),
@@ -93,6 +116,7 @@ export function shrinkReport(
     },
     perplexity,
     seconds,
+    fingerprint: { ...fingerprint },
   };
 }
 
