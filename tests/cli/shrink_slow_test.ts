@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import type { RunReport } from "../../src/prune/report/run_report.ts";
 import type { ShrinkReport } from "../../src/prune/shrink/shrink_report.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { pareJson, runPare } from "./run_pare.ts";
@@ -63,6 +64,52 @@ describe("pare shrink", () => {
     assert.ok(trained.perplexity[0].pruned! < pruned!, `${trained.perplexity[0].pruned} >= ${pruned}`);
     const verified = await runPare("verify", out);
     assert.equal(verified.code, 0, verified.stderr);
+  });
+
+  it("prunes and rounds the smaller model in a second run, which continues from the model of the first", async () => {
+    const options = [
+      "--ffn",
+      "0.25",
+      "--sparsity",
+      "0.5",
+      "--for",
+      "gguf:q4_0",
+      "--text",
+      evaluation,
+      "--windows",
+      "2",
+    ];
+    const whole = await runPare(...command("llama-sotu", "whole/model", ...options));
+    assert.match(
+      whole.stderr,
+      /the smaller model is in .*\.pare-shrunk until the run ends, and takes less than 3\.9 MB/,
+    );
+    // The first run of the command is that of a command without the options of the second run.
+    const first = ["--ffn", "0.25", "--text", evaluation, "--windows", "2"];
+    await pareJson(...command("llama-sotu", "continued/model/.pare-shrunk", ...first));
+    const { stderr } = await runPare(...command("llama-sotu", "continued/model", ...options));
+    assert.match(stderr, /continued\/model\/\.pare-shrunk: this run is finished already/);
+    const read = (path: string) => Deno.readFile(`${folder}/${path}`);
+    const names = Array.from(Deno.readDirSync(`${folder}/whole/model`), ({ name }) => name);
+    assert.ok(!names.includes(".pare-shrunk"));
+    for (const name of names.filter((name) => /\.(safetensors|gguf)$/.test(name))) {
+      assert.deepEqual(await read(`continued/model/${name}`), await read(`whole/model/${name}`), name);
+    }
+    const report: RunReport = JSON.parse(new TextDecoder().decode(await read("whole/model/pare.json")));
+    assert.equal(report.model.name, "llama-sotu");
+    assert.deepEqual(report.shrunk!.neurons, { dense: 512, shrunk: 384 });
+    assert.equal(report.shrunk!.perplexity[0].pruned, report.perplexity[0].dense);
+    assert.ok(report.layers.every(({ zeros, rows, cols }) => zeros >= Math.round(0.5 * rows * cols)));
+    assert.equal((await runPare("verify", `${folder}/whole/model`)).code, 0);
+  });
+
+  it("refuses options of the second run before it shrinks the model", async () => {
+    const { code, stderr } = await runPare(
+      ...command("llama-sotu", "none", "--ffn", "0.25", "--bits", "3", "--for", "gguf:q4_0"),
+    );
+    assert.equal(code, 2);
+    assert.match(stderr, /option --bits 3: --for gguf:q4_0 sets it to 4/);
+    await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });
 
   it("refuses what it cannot shrink, and says what to change", async () => {

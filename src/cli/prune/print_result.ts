@@ -39,7 +39,8 @@ export function printRunResult(
   }
   const targets = keptTargets(report);
   for (const warning of validationWarnings(layers)) output.remark(`warning: ${warning}`);
-  output.result({ layers: rows, perplexity, seconds, out, already_finished: alreadyFinished }, [
+  const { shrunk } = report;
+  output.result({ layers: rows, perplexity, seconds, shrunk, out, already_finished: alreadyFinished }, [
     `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${secondsText(seconds.total)} (${
       phasesText(seconds)
     })`,

@@ -92,13 +92,7 @@ export function declarePrune(): Command {
         .choices(WEIGHT_FORMATS)
         .default("dense"),
     )
-    .addOption(
-      new Option(
-        "--for <format>",
-        "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
-          "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
-      ).choices(RUNTIME_FORMATS),
-    )
+    .addOption(runtimeOption())
     .option(
       "--imatrix <file>",
       "also write the importance matrix of the result over the calibration windows, with which llama-quantize rounds a GGUF file to other types",
@@ -120,4 +114,13 @@ export function declarePrune(): Command {
   return addCommonOptions(
     addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),
   );
+}
+
+/** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
+export function runtimeOption(): Option {
+  return new Option(
+    "--for <format>",
+    "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
+      "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
+  ).choices(RUNTIME_FORMATS);
 }

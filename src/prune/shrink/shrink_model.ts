@@ -108,7 +108,11 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
     layers,
     trainsAllWeights: true,
     // No held-out windows choose the step of a layer with this pattern, but they decide whether it is taken.
-    queryOf: () => ({ ...SHRINK_QUERY, sparsity, ...job.target === "dense" && { target_step: DEFAULT_TARGET_STEP } }),
+    queryOf: () => ({
+      ...SHRINK_QUERY,
+      sparsity,
+      ...job.target === "dense" && { target_step: DEFAULT_TARGET_STEP },
+    }),
     planOutput: (layers) => shrunkOutput({ plan, cuts, model, spec, layers }),
     reportFiles: (run, model) => job.reportFiles({ model, similarities, dropped, run, plan }),
   }, services);

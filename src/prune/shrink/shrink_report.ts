@@ -9,14 +9,10 @@ import { VERSION } from "../../protocol/version.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import { SHRINK_KIND } from "../report/file_names.ts";
-import { runReportSchema } from "../report/run_report.ts";
+import { removalSchema, runReportSchema } from "../report/run_report.ts";
 import { CALIBRATION_TEXT, type RunFingerprint } from "../run/fingerprint.ts";
-import { TARGET_SOURCES } from "../run/job.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
 import type { WrittenModel } from "./shrink_model.ts";
-
-/** Sizes before and after. */
-const sizesSchema = z.object({ dense: z.int(), shrunk: z.int() });
 
 export const shrinkReportSchema = runReportSchema.pick({
   version: true,
@@ -28,28 +24,12 @@ export const shrinkReportSchema = runReportSchema.pick({
   resumed: true,
   layers: true,
   blocks: true,
-  bytes: true,
-  perplexity: true,
   fingerprint: true,
-}).extend({
+}).extend(removalSchema.shape).extend({
   /** Distinguishes the report from that of `pare prune`. */
   kind: z.literal(SHRINK_KIND),
-  /** The options that chose what was removed, and how the rest was trained. */
-  options: z.object({
-    ffn: z.number(),
-    multiple: z.int(),
-    blocks: z.int(),
-    target: z.enum(TARGET_SOURCES),
-    reconstruct: z.int(),
-  }),
-  /** The blocks of the dense model that were dropped. */
-  dropped_blocks: z.array(z.int()),
   /** The mean cosine between the input and the output of each dense block. Absent if no block was dropped. */
   similarities: z.array(z.number()).optional(),
-  /** The number of neurons in each block. Absent if none was removed. */
-  neurons: sizesSchema.optional(),
-  /** The numbers of elements of all tensors. */
-  parameters: sizesSchema,
   /** The seconds from the start of the last process until it wrote the report. */
   seconds: z.number(),
 });
