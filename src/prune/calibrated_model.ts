@@ -39,8 +39,8 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
   readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
   /** The decisions of an earlier run: by block, whether the layers keep their targets. */
   readonly decided?: ReadonlyMap<number, boolean>;
-  /** Whether a pruned weight is rounded, so that a reconstruction does not change it. @default no weight is */
-  readonly isRounded?: (name: string) => boolean;
+  /** Whether a reconstruction trains the weight `name`. @default the weights to prune are trained */
+  readonly isTrained?: (name: string) => boolean;
   /** Called after each reconstruction, for example to write its tensors to files. */
   readonly onReconstruct?: (block: number, reconstructed: ReconstructedBlock) => Promise<void>;
   /** The names of the trained tensors of the blocks that an earlier run has reconstructed. `finished` reads them. */
@@ -89,7 +89,7 @@ async function* groups(
   if (plan.isEmpty) return;
   const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock, trueSequential } =
     options;
-  const { reconstructed, onReconstruct, isRounded = () => false } = options;
+  const { reconstructed, onReconstruct, layers, isTrained = (name) => layers?.has(name) ?? true } = options;
   const all = [...windows, ...validationWindows];
   const forward = await Forward.begin(backend, model, all, {
     ...memory,
@@ -118,7 +118,7 @@ async function* groups(
       }
       if (epochs > 0) {
         const begin = () => steps.begin("train");
-        const task = { forward, openBlock, epochs, fitted: windows.length, isRounded, begin };
+        const task = { forward, openBlock, epochs, fitted: windows.length, isTrained, begin };
         await onReconstruct?.(block, await reconstructBlock(task));
       }
       const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;

@@ -234,7 +234,12 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
     });
   }
 
-  for (const [title, options] of [["llama", ["--heads", "0.5"]], ["qwen3_moe", ["--heads", "0.5", "--experts", "0.4"]]]) {
+  for (
+    const [title, ...options] of [
+      ["llama", "--heads", "0.5"],
+      ["qwen3_moe", "--heads", "0.5", "--experts", "0.4"],
+    ]
+  ) {
     it(`computes the logits of transformers after pare shrink ${options.join(" ")}: ${title}`, async () => {
       const dense = newFolder(peers()), folder = newFolder(peers()), text = `${dense}/text.txt`;
       await makeModel(peers(), dense, FAMILIES[title]);

@@ -143,6 +143,7 @@ await describePeers("the output of pare shrink", (peers) => {
         windows,
         validationWindows: [],
         out,
+        fingerprint: {},
         reportFileNames: [],
         reportFiles,
       };

@@ -99,6 +99,7 @@ function prunableModel(
     trueSequential,
     target,
     reconstruct,
+    trainsAllWeights,
     tokenWeightsOf,
     activations: location = "auto",
     queryOf,
@@ -128,7 +129,8 @@ function prunableModel(
     measured: validationWindows?.length ? measured : undefined,
     reconstruct,
     reconstructed,
-    isRounded: (name) => queryOf(name).bits !== undefined,
+    isTrained: (name) =>
+      trainsAllWeights || ((layers?.has(name) ?? true) && queryOf(name).bits === undefined),
     async onReconstruct(block, result) {
       await record.recordReconstruction?.(block, result);
       clock.excludeReconstruction(result.seconds);

@@ -203,7 +203,7 @@ export function countKept(kind: UnitKind, units: Units, share: number, multiple:
         `rounded to ${kept}, a multiple of ${multiple}; give a larger share`,
     );
   }
-  settings(kept);
+  settings(kept); // throws if the family does not allow this number
   return kept;
 }
 

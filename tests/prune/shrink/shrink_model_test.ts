@@ -39,7 +39,7 @@ describe("shrinkModel()", () => {
     const dense = cleanup.use(await openModelFolder(fixture.folder, fs)), { checkpoint } = dense;
     const windows = Array.from({ length: 6 }, (_, i) => calibration.subarray(200 * i, 200 * i + 128));
     const job = {
-      ...{ checkpoint, model: dense.model, out, ...options, reportFileNames: ["pare.json"] },
+      ...{ checkpoint, model: dense.model, out, ...options, fingerprint: {}, reportFileNames: ["pare.json"] },
       ...{ windows: windows.slice(0, 5), validationWindows: windows.slice(5) },
       reportFiles: () => Promise.resolve(new Map([["pare.json", "{}"]])),
     };
