@@ -135,8 +135,8 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
           console.error(`${model} at ${formatPercent(share)}: ${JSON.stringify(cell)}`);
           results = { cells: [...results.cells, cell] };
         }
+        await save({ backend: kind, adapter: backend.adapter.name }, results);
       }
-      await save({ backend: kind, adapter: backend.adapter.name }, results);
     }
     return results;
   },

@@ -8,7 +8,6 @@ import { Command } from "commander";
 import { countWeightFileBytes } from "../model/checkpoint/weight_files.ts";
 import { openModelFolder } from "../model/model.ts";
 import { bytesText, countText, shareText } from "../prune/report/format.ts";
-import { validationWarnings } from "../prune/run/warnings.ts";
 import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
 import { UNIT_KINDS, UNITS } from "../prune/shrink/units.ts";
 import { UsageError } from "./errors.ts";
@@ -114,9 +113,8 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
  * failure the folder stays, so that the same command can continue.
  */
 async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Promise<void> {
-  const { folder, options, output, signal } = command,
-    { out } = options,
-    smaller = `${out}/${SMALLER_FOLDER}`;
+  const { folder, options, output, signal } = command, { out } = options;
+  const smaller = `${out}/${SMALLER_FOLDER}`;
   const isContinued = await fs.list(smaller) !== undefined;
   await requireEmptyFolder(out, options.overwrite || isContinued);
   await using dense = await openModelFolder(folder, fs);
@@ -134,7 +132,6 @@ async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Pro
 
 /** Prints the sizes and the perplexities, or with `--json` the whole report. */
 function printReport(report: ShrinkReport, out: string, output: Output): void {
-  for (const warning of validationWarnings(report.layers)) output.remark(`warning: ${warning}`);
   output.result({ ...report, out }, [...resultLines(report), `wrote ${out}`]);
 }
 

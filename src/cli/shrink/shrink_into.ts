@@ -16,7 +16,7 @@ import {
 } from "../../prune/run/fingerprint.ts";
 import type { TargetSource } from "../../prune/run/job.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
-import { tokenWarnings } from "../../prune/run/warnings.ts";
+import { tokenWarnings, validationWarnings } from "../../prune/run/warnings.ts";
 import { SHRINK_QUERY, shrinkModel } from "../../prune/shrink/shrink_model.ts";
 import { type ShrinkReport, shrinkReport } from "../../prune/shrink/shrink_report.ts";
 import {
@@ -152,7 +152,9 @@ export async function shrinkInto(
     ...progressCallbacks(progress, output),
   });
   progress.stop();
-  return (await readShrinkReport({ folder: out, files: await fs.list(out) ?? [] }))!; // the run has written it
+  const report = (await readShrinkReport({ folder: out, files: await fs.list(out) ?? [] }))!; // the run has written it
+  for (const warning of validationWarnings(report.layers)) output.remark(`warning: ${warning}`);
+  return report;
 }
 
 /**
