@@ -14,26 +14,45 @@ import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { type Model, type ModelFolder, openModelFolder } from "../../src/model/model.ts";
+import { readTokens } from "../../src/model/tokenizer/tokenizer.ts";
 import { linearLayers, type SizedLayer } from "../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { holdOut } from "../../src/prune/divide_windows.ts";
-import { neuronReaders, shrinkModel } from "../../src/prune/shrink/shrink_model.ts";
+import { type ShrinkJob, shrinkModel } from "../../src/prune/shrink/shrink_model.ts";
+import { type KeptUnits, readingLayers, readUnits } from "../../src/prune/shrink/units.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
-import { listModels } from "../fixtures/trained_models.ts";
+import { findTexts, type Kind, KINDS, listModels } from "../fixtures/trained_models.ts";
 import type { Bench } from "./bench.ts";
 import { formatPercent, formatPerplexity, markdownTable } from "./report/markdown_table.ts";
 
-/** The families whose neurons can be removed. */
-const MODELS = ["opt-sotu", "llama-sotu", "stories260K"];
+/** The models whose neurons can be removed, and the kind of text that they are calibrated on. */
+const CALIBRATED: Readonly<Record<string, Kind>> = {
+  "opt-sotu": "speeches",
+  "llama-sotu": "speeches",
+  "stories260K": "stories",
+};
+
+const MODELS = Object.keys(CALIBRATED);
 
 const SHARES = [0.1, 0.2, 0.3];
 
 const VALIDATION = 1 / 8;
 
+/** Selects the layers that read the neurons. The number does not matter. */
+const NEURONS: KeptUnits = { neurons: 1 };
+
+/** The number of windows of each kind of text, so that all texts have enough tokens. */
+const EVALUATION_WINDOWS = 64;
+
+/** The number of epochs of the last column. */
+const EPOCHS = 5;
+
+/** The perplexities of one model on one kind of text. */
 interface ShrinkCell {
   readonly model: string;
+  readonly kind: Kind;
   /** The share of removed neurons, and their number in each block. */
   readonly share: number;
   readonly removed: number;
@@ -41,61 +60,102 @@ interface ShrinkCell {
   readonly magnitude: number;
   readonly flap: number;
   readonly pare: number;
+  readonly reconstructed: number;
 }
 
 interface ShrinkResults {
   readonly cells: readonly ShrinkCell[];
 }
 
-export const bench: Bench<object, ShrinkResults> = {
+export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
   description: "perplexity of models with fewer neurons: pare shrink, magnitude and FLAP",
-  async measure({ backend: kind }, { save }) {
+  options: (command) =>
+    command.option(
+      "--only <model>",
+      `measure one of ${MODELS.join(", ")}, and keep the figures of the others`,
+    ),
+  async measure({ backend: kind, only }, { earlier, save }) {
     await using cleanup = new AsyncDisposableStack();
     const backend = cleanup.adopt(await openBackend(kind), (opened) => opened.dispose());
     const scratch = cleanup.adopt(
       await Deno.makeTempDir({ prefix: "pare-shrink-" }),
       (path) => Deno.remove(path, { recursive: true }),
     );
-    const models = (await listModels(console.error)).filter(({ name }) => MODELS.includes(name));
-    let results: ShrinkResults = { cells: [] };
-    for (
-      const { name: model, folder, seqlen, calibrationWindows: count, evaluationWindows, tokens } of models
-    ) {
+    const texts = await findTexts(scratch), measured = only === undefined ? MODELS : [only];
+    const models = (await listModels(console.error)).filter(({ name }) => measured.includes(name));
+    let results: ShrinkResults = {
+      cells: earlier?.cells.filter(({ model, kind }) => kind && !measured.includes(model)) ?? [],
+    };
+    for (const { name: model, folder, seqlen, calibrationWindows: count, tokens } of models) {
       await using opened = await openModelFolder(folder, fs);
-      const { calibration, evaluation } = await tokens();
-      const windows = calibrationWindows(calibration, { windows: count, seqlen });
+      const windows = calibrationWindows((await tokens()).calibration, { windows: count, seqlen });
+      const tokenizer = await opened.loadTokenizer(), evaluated = new Map<Kind, Uint32Array>();
+      for (const kind of KINDS) {
+        const file = texts[kind].evaluation;
+        if (file !== undefined) evaluated.set(kind, await readTokens(tokenizer, file, fs));
+      }
       const measure = async (measured: Model) => {
-        const options = { seqlen, windows: evaluationWindows };
-        return (await computePerplexity(measured, backend, evaluation, options)).perplexity;
+        const perplexities = new Map<Kind, number>(), options = { seqlen, windows: EVALUATION_WINDOWS };
+        for (const [kind, tokens] of evaluated) {
+          perplexities.set(kind, (await computePerplexity(measured, backend, tokens, options)).perplexity);
+        }
+        return perplexities;
       };
       const dense = await measure(opened.model);
       for (const share of SHARES) {
-        const neurons = neuronReaders(opened.checkpoint, opened.model.spec)[0].cols;
-        const removed = Math.round(share * neurons),
-          width = neurons - removed,
-          out = `${scratch}/${model}-${share}`;
-        const magnitude = await measure(await pruneByMagnitude(opened, removed));
-        const flap = await measure(await pruneByFlap(opened, backend, windows, removed));
-        await shrink(opened, backend, windows, width, out);
-        await using shrunk = await openModelFolder(out, fs);
-        const cell = { model, share, removed, dense, magnitude, flap, pare: await measure(shrunk.model) };
-        console.error(`${model} at ${formatPercent(share)}: ${JSON.stringify(cell)}`);
-        results = { cells: [...results.cells, cell] };
+        const neurons = readUnits("neurons", opened.checkpoint.config, opened.model.spec).count;
+        const removed = Math.round(share * neurons), width = neurons - removed;
+        const measureShrunk = async (reconstruct: number) => {
+          const out = `${scratch}/${model}-${share}-${reconstruct}`;
+          await shrink(opened, backend, windows, { kept: { neurons: width }, reconstruct, out });
+          await using shrunk = await openModelFolder(out, fs);
+          return await measure(shrunk.model);
+        };
+        const columns = {
+          dense,
+          magnitude: await measure(await pruneByMagnitude(opened, removed)),
+          flap: await measure(await pruneByFlap(opened, backend, windows, removed)),
+          pare: await measureShrunk(0),
+          reconstructed: await measureShrunk(EPOCHS),
+        };
+        for (const kind of evaluated.keys()) {
+          const at = (column: keyof typeof columns) => columns[column].get(kind)!;
+          const cell = {
+            ...{
+              model,
+              kind,
+              share,
+              removed,
+              dense: at("dense"),
+              magnitude: at("magnitude"),
+              flap: at("flap"),
+            },
+            ...{ pare: at("pare"), reconstructed: at("reconstructed") },
+          };
+          console.error(`${model} at ${formatPercent(share)}: ${JSON.stringify(cell)}`);
+          results = { cells: [...results.cells, cell] };
+        }
+        await save({ backend: kind, adapter: backend.adapter.name }, results);
       }
     }
-    await save({ backend: kind, adapter: backend.adapter.name }, results);
     return results;
   },
-  passes: ({ cells }) => cells.every(({ magnitude, flap, pare }) => pare < magnitude && pare < flap),
+  passes: ({ cells }) =>
+    cells.filter(({ model, kind }) => kind === CALIBRATED[model])
+      .every(({ magnitude, flap, pare, reconstructed }) =>
+        pare < magnitude && pare < flap && reconstructed < pare
+      ),
   tables: {
     perplexity: ({ cells }) =>
       markdownTable<ShrinkCell>([
         ["model", ({ model }) => model],
+        ["text", ({ kind }) => kind],
         ["neurons removed", ({ share }) => formatPercent(share)],
         ["dense", ({ dense }) => formatPerplexity(dense)],
         ["magnitude", ({ magnitude }) => formatPerplexity(magnitude)],
         ["FLAP", ({ flap }) => formatPerplexity(flap)],
-        ["pare shrink", ({ pare }) => formatPerplexity(pare)],
+        ["`pare shrink`", ({ pare }) => formatPerplexity(pare)],
+        [`\`--reconstruct ${EPOCHS}\``, ({ reconstructed }) => formatPerplexity(reconstructed)],
       ], cells),
   },
 };
@@ -104,12 +164,11 @@ async function shrink(
   { checkpoint, model }: ModelFolder,
   backend: Backend,
   all: readonly Uint32Array[],
-  width: number,
-  out: string,
+  options: Pick<ShrinkJob, "kept" | "reconstruct" | "out">,
 ): Promise<void> {
   const [heldOut] = holdOut([all.length], VALIDATION);
   await shrinkModel({
-    ...{ checkpoint, model, width, blocks: 0, out, reportFileNames: [] },
+    ...{ checkpoint, model, ...options, blocks: 0, fingerprint: {}, reportFileNames: [] },
     windows: all.filter((_, i) => !heldOut.has(i)),
     validationWindows: all.filter((_, i) => heldOut.has(i)),
     reportFiles: () => Promise.resolve(new Map()),
@@ -119,7 +178,7 @@ async function shrink(
 /** Removes the neurons whose columns in the layer that reads them have the smallest norms. */
 async function pruneByMagnitude({ checkpoint, model }: ModelFolder, count: number): Promise<Model> {
   const replaced = new Map<string, HostTensor>();
-  for (const { name } of neuronReaders(checkpoint, model.spec)) {
+  for (const { name } of readingLayers(NEURONS, checkpoint.config, model.spec)) {
     const weight = await readTensor(model.weights, name);
     replaced.set(name, withoutColumns(weight, smallest(columnSquares(weight), count)));
   }
@@ -144,7 +203,7 @@ async function pruneByFlap(
   }
   const model = { spec, weights }, forward = await Forward.begin(backend, model, windows);
   try {
-    for (const reader of neuronReaders(checkpoint, spec)) {
+    for (const reader of readingLayers(NEURONS, checkpoint.config, spec)) {
       const weight = await readTensor(weights, reader.name),
         bias = await readTensor(weights, biasOf(reader.name));
       const { means, variances } = await measureInputs(forward, reader);

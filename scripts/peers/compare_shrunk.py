@@ -1,20 +1,29 @@
-"""Compares a shrunk checkpoint with the dense model whose removed neurons are masked.
+"""Compares a shrunk checkpoint with the dense model whose removed neurons, heads and experts are masked.
 
 The program reads one request per line of standard input, which is a JSON object:
 
     {"dense": FOLDER, "shrunk": FOLDER, "dropped": [BLOCK, ...], "windows": [[id, ...], ...]}
 
-It loads both models with transformers in float64, drops the blocks from the dense one, finds the neurons that
-remain by the rows of the layers that write them, and gives the dense model the weights of the shrunk one in
-their columns and 0 in all others. It answers with one line:
+It loads both models with transformers in float64, and drops the blocks from the dense one. It finds the neurons and
+heads that remain by the rows of the layers that write them, and gives the dense model the weights of the shrunk one
+in their columns and 0 in all others. It finds the experts that remain by the rows of the routers, and sets the
+scores of all others to −∞. It answers with one line:
 
-    {"neurons": [NUMBER of each block, ...], "difference": the largest difference of two logits,
-     "largest": the largest logit, "change": the largest difference from the logits of the dense model as it was}
+    {"kept": [{"neurons": NUMBER, "columns": the inputs of the last layer of attention, "experts": [EXPERT, ...]}
+     for each block], "difference": the largest difference of two logits, "largest": the largest logit, "change": the
+     largest difference from the logits of the dense model as it was, "scores": [[NUMBER of each expert, ...] for each
+     block]}
+
+The scores are those of REAP (arXiv 2510.13999) for the windows. A block has only the members that apply
+to it.
 """
+
+from contextlib import ExitStack
 
 import torch
 import transformers
 from answer_requests import answer_requests
+from torch.overrides import TorchFunctionMode
 
 
 @torch.inference_mode()
@@ -26,35 +35,98 @@ def handle(request: dict) -> dict:
     remaining = [block for i, block in enumerate(decoder.layers) if i not in request["dropped"]]
     decoder.layers = torch.nn.ModuleList(remaining)
     dense.config.num_hidden_layers = len(remaining)
+    scores = score_experts(dense, remaining, windows)
     small_blocks = getattr(shrunk.model, "decoder", shrunk.model).layers
-    neurons = [mask(block, small) for block, small in zip(remaining, small_blocks, strict=True)]
-    expected, logits = dense(windows, use_cache=False).logits, shrunk(windows, use_cache=False).logits
+    masks = MaskedRouters()
+    kept = [mask(block, small, masks) for block, small in zip(remaining, small_blocks, strict=True)]
+    with masks:
+        expected = dense(windows, use_cache=False).logits
+    logits = shrunk(windows, use_cache=False).logits
     return {
-        "neurons": neurons,
+        "kept": kept,
         "difference": float((logits - expected).abs().max()),
         "largest": float(expected.abs().max()),
         "change": float((logits - before).abs().max()),
+        "scores": scores,
     }
 
 
 def load(folder: str) -> transformers.PreTrainedModel:
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    # The default implementation of experts has no kernel for float64.
+    options = {"dtype": torch.float64, "experts_implementation": "eager"}
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, **options).eval()
 
 
-def mask(block: torch.nn.Module, small: torch.nn.Module) -> int:
-    """Give the block the weights of the small one. Return the number of neurons that remain."""
+class MaskedRouters(TorchFunctionMode):
+    """Sets the scores of removed experts to −∞ in the routers' products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.removed: dict[int, list[int]] = {}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.nn.functional.linear and id(args[1]) in self.removed:
+            result[:, self.removed[id(args[1])]] = -torch.inf
+        return result
+
+
+def mask(block: torch.nn.Module, small: torch.nn.Module, routers: MaskedRouters) -> dict:
+    """Give the block the weights of the small one. Return what remains."""
+    kept = {}
     if hasattr(block, "fc2"):
-        reader, writer = block.fc2, block.fc1
-        small_reader, small_writer = small.fc2, small.fc1
+        return {"neurons": mask_columns(block.fc2, small.fc2, block.fc1, small.fc1)}
+    attention, small_attention = block.self_attn, small.self_attn
+    kept["columns"] = mask_columns(
+        attention.o_proj, small_attention.o_proj, attention.q_proj, small_attention.q_proj
+    )
+    if hasattr(block.mlp, "experts"):
+        kept["experts"] = kept_rows(block.mlp.gate, small.mlp.gate)
+        experts = range(block.mlp.gate.weight.shape[0])
+        routers.removed[id(block.mlp.gate.weight)] = [e for e in experts if e not in kept["experts"]]
     else:
-        reader, writer = block.mlp.down_proj, block.mlp.gate_proj
-        small_reader, small_writer = small.mlp.down_proj, small.mlp.gate_proj
-    rows = {tuple(row): index for index, row in enumerate(writer.weight.tolist())}
-    kept = [rows[tuple(row)] for row in small_writer.weight.tolist()]
-    assert kept == sorted(set(kept)), "the neurons that remain are in another order"
+        kept["neurons"] = mask_columns(
+            block.mlp.down_proj, small.mlp.down_proj, block.mlp.gate_proj, small.mlp.gate_proj
+        )
+    return kept
+
+
+def mask_columns(reader, small_reader, writer, small_writer) -> int:
+    columns = kept_rows(writer, small_writer)
     reader.weight.zero_()
-    reader.weight[:, kept] = small_reader.weight
-    return len(kept)
+    reader.weight[:, columns] = small_reader.weight
+    return len(columns)
+
+
+def kept_rows(layer: torch.nn.Module, small: torch.nn.Module) -> list[int]:
+    rows = {tuple(row): index for index, row in enumerate(layer.weight.tolist())}
+    kept = [rows[tuple(row)] for row in small.weight.tolist()]
+    assert kept == sorted(set(kept)), "the rows that remain are in another order"
+    return kept
+
+
+def score_experts(model: torch.nn.Module, blocks: list, windows: torch.Tensor) -> list[list[float]]:
+    """Return the mean of g·‖f(x)‖ over the tokens x of each expert, where g is the factor of its output."""
+    scores = []
+
+    def observe(experts, args):
+        states, chosen, factors = args
+        means = []
+        for expert in range(experts.num_experts):
+            tokens, places = (chosen == expert).nonzero(as_tuple=True)
+            gate, up = (states[tokens] @ experts.gate_up_proj[expert].T).chunk(2, dim=-1)
+            outputs = (experts.act_fn(gate) * up) @ experts.down_proj[expert].T
+            norms = outputs.norm(dim=-1) * factors[tokens, places]
+            means.append(float(norms.mean()) if len(tokens) else 0.0)
+        scores.append(means)
+
+    with ExitStack() as hooks:
+        for block in blocks:
+            if hasattr(block, "mlp") and hasattr(block.mlp, "experts"):
+                handle = block.mlp.experts.register_forward_pre_hook(observe)
+                hooks.callback(handle.remove)
+        model(windows, use_cache=False)
+    return scores
 
 
 if __name__ == "__main__":

@@ -4,21 +4,18 @@
  * stopped or killed, the same command continues the run. If the run is finished, the same command prunes nothing.
  */
 
-import { basename } from "node:path";
 import type { Command } from "commander";
-import { PACK_QUANTIZED } from "../model/checkpoint/quantized/config.ts";
 import { checkModel } from "../model/gguf/write_gguf.ts";
 import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
 import { openModelFolder } from "../model/model.ts";
-import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
+import { storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
 import { commandFingerprint, FORWARD_BACKEND, runFingerprint } from "../prune/run/fingerprint.ts";
-import { type FolderServices, pruneIntoFolder } from "../prune/run/folder_destination.ts";
+import { pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
-import { numberText } from "../prune/report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
-import { modelFolder, requireDense } from "./files/model_folder.ts";
+import { displayedName, modelFolder, requireDense } from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
   requireOtherFolder,
@@ -29,13 +26,11 @@ import { openRunTexts, requireTexts } from "./files/text_source.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { openBackend } from "./open_backend.ts";
 import { windowTokens } from "./options/common_options.ts";
-import { checkMethodSizes, layerQuery } from "./options/layer_options.ts";
+import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkHeldOut } from "./prune/check_held_out.ts";
-import { checkFormat } from "./prune/check_format.ts";
 import { checkReconstruct } from "./prune/check_reconstruct.ts";
 import { checkTarget } from "./prune/check_target.ts";
-import { readChoice } from "./prune/choice_options.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
@@ -43,21 +38,20 @@ import { tokenWarnings } from "../prune/run/warnings.ts";
 import { loadingLines, printRunResult } from "./prune/print_result.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
-import { pruneJob, reportedParameters } from "./prune/prune_job.ts";
+import { progressCallbacks } from "./prune/progress_callbacks.ts";
+import { type FirstRun, pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { resolveLayers } from "./prune/resolve_layers.ts";
 import {
-  choiceForRuntime,
   hasRuntimeOutput,
   modelForRuntime,
-  queryForRuntime,
   removeOldExports,
   targetOf,
   writeForRuntime,
 } from "./prune/runtime_format.ts";
-import { commonDtype, storableChoice, storableQuery } from "./prune/storable_grids.ts";
 import { remotePruner } from "./remote_client.ts";
-import { Output, type ProgressDisplay } from "./terminal/output.ts";
+import { Output } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function createPruneCommand(signal: AbortSignal): Command {
@@ -66,8 +60,15 @@ export function createPruneCommand(signal: AbortSignal): Command {
   );
 }
 
-async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
+/** Runs the command. @param first the first run of a command that shrinks the model before */
+export async function prune(
+  name: string,
+  options: PruneOptions,
+  signal: AbortSignal,
+  first?: FirstRun,
+): Promise<void> {
   const { out, calibration, text, profile, for: runtime, imatrix } = options;
+  const started = first ? performance.now() : 0; // performance.now() counts from the start of the process
   const written: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
   const servers = serverUrls(options);
   await requireFiles({ profile });
@@ -82,19 +83,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const opened = runtime === undefined ? stored : modelForRuntime(options.format, stored),
     { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);
-  const named = runtime === undefined
-    ? written
-    : await queryForRuntime(runtime, options.format, written, stored, fs);
-  const all = linearLayers(model.spec), isPacked = options.format === PACK_QUANTIZED;
-  const query = isPacked ? storableQuery(named, commonDtype(all, checkpoint)) : named;
-  const given = await readChoice(model.spec, options, query, fs);
-  const chosen = all.filter(({ name }) => given.chosen.has(name));
-  const read = runtime === undefined ? given : choiceForRuntime(runtime, options.format, given, chosen);
-  const { choice, perRow } = isPacked
-    ? storableChoice(read, chosen, checkpoint)
-    : { choice: read, perRow: [] };
-  checkFormat(options.format, chosen, choice.queryOf);
-  checkMethodSizes(chosen, choice.queryOf);
+  const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored, opened);
   checkTarget(options, chosen, choice.queryOf);
   checkReconstruct(options, chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
@@ -115,7 +104,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     );
   const isLocal = servers.length === 0;
   const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, isLocal, fs });
-  const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
+  const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs, readRunReport);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
@@ -128,7 +117,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     return;
   }
   if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
-  const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
+  const modelName = first?.report.model.name ?? await displayedName(name, folder);
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
@@ -136,10 +125,11 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const parameters = reportedParameters({ query, options });
-  const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint };
+  const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint, first };
   const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
   checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0);
-  const job = { ...withoutFingerprint, fingerprint: runFingerprint(fingerprint, backend) };
+  const loadSeconds = (performance.now() - started) / 1000;
+  const job = { ...withoutFingerprint, loadSeconds, fingerprint: runFingerprint(fingerprint, backend) };
   const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
   if (options.plan) {
     if (!options.restart && await PruneRun.exists(fs, out)) {
@@ -168,24 +158,4 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   if (imatrix !== undefined) {
     await writeImportance(imatrix, out, calibrationTexts, { backend, output, signal });
   }
-}
-
-/** Returns callbacks that show the progress of a run, and say what helps after a failure. */
-function progressCallbacks(progress: ProgressDisplay, output: Output): Partial<FolderServices> {
-  return {
-    onLayerDone: (done, total, event, secondsLeft) => {
-      const error = event && numberText(event.report.relative_error);
-      progress.step(done, total, event && `${event.name} relative error ${error}`, secondsLeft);
-    },
-    onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
-    onCalibrationStep: ({ done, total, pass }, secondsLeft) =>
-      progress.note(`${pass === "train" ? "reconstructing" : "calibrating"} ${done}/${total}`, secondsLeft),
-    onReconstruct: (block, { before, after }) =>
-      progress.note(`block ${block} error ${numberText(before)}, reconstructed ${numberText(after)}`),
-    onDamage: (description) => output.remark(`damaged: ${description}`),
-    onUnfinished: (folder) =>
-      output.remark(
-        `the finished layers are in ${folder}; repeat the command to continue, or add --restart to start over`,
-      ),
-  };
 }

@@ -1,66 +1,45 @@
 /**
- * `pare shrink MODEL --out FOLDER` removes neurons of the feed-forward networks and whole blocks, and writes a smaller
- * checkpoint of the same family. The model is calibrated and the layers are solved in this process. A command that was
- * stopped starts over.
+ * `pare shrink MODEL --out FOLDER` removes neurons, heads, experts and whole blocks, and writes a smaller checkpoint of
+ * the same family. A second run prunes or rounds the smaller model, if options ask for it. The model is
+ * calibrated and the layers are solved in this process. If the command is stopped or killed, the same command continues.
  */
 
-import { basename } from "node:path";
 import { Command } from "commander";
-import { formatJson } from "../base/files/whole_file.ts";
+import { countWeightFileBytes } from "../model/checkpoint/weight_files.ts";
 import { openModelFolder } from "../model/model.ts";
-import { storesBfloat16 } from "../prune/block_plan.ts";
-import { DevicePruner } from "../prune/device_pruner.ts";
-import { readCalibration } from "../prune/read_calibration.ts";
-import { RUN_REPORT_FILE } from "../prune/report/file_names.ts";
-import { bytesText, countText, numberText, shareText } from "../prune/report/format.ts";
-import { tokenWarnings, validationWarnings } from "../prune/run/warnings.ts";
-import { neuronReaders, shrinkModel } from "../prune/shrink/shrink_model.ts";
-import { type ShrinkReport, shrinkReport } from "../prune/shrink/shrink_report.ts";
+import { bytesText, countText, shareText } from "../prune/report/format.ts";
+import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
+import { UNIT_KINDS, UNITS } from "../prune/shrink/units.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
-import { MODEL_ARGUMENT, modelFolder, requireDense } from "./files/model_folder.ts";
-import {
-  lockOutput,
-  requireEmptyFolder,
-  requireOtherFolder,
-  requireWritableFolder,
-} from "./files/output_path.ts";
-import { openRunTexts, requireTexts } from "./files/text_source.ts";
-import { openBackend } from "./open_backend.ts";
+import { displayedName, MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
+import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
+import { requireTexts } from "./files/text_source.ts";
 import {
   addBackendOption,
   addCommonOptions,
   addMeasurementOptions,
   addSeedOption,
+  addTargetOptions,
   addWindowOptions,
   appendValue,
-  type BackendFlags,
   CALIBRATION_OPTION,
-  type CommonOptions,
   integer,
   number,
-  windowTokens,
 } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
-import { comparePerplexity, readEvaluationTexts } from "./prune/compare_perplexity.ts";
-import { perplexityLine } from "./prune/print_result.ts";
+import { addSomeLayerOptions, layerQuery } from "./options/layer_options.ts";
+import { prune } from "./prune.ts";
+import { perplexityLine, reconstructionLines } from "./prune/print_result.ts";
+import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
+import { resolveLayers } from "./prune/resolve_layers.ts";
+import { modelForRuntime } from "./prune/runtime_format.ts";
+import { secondRun } from "./shrink/second_run.ts";
+import { type ShrinkCommand, shrinkInto, type ShrinkOptions, unitKinds } from "./shrink/shrink_into.ts";
 import { Output } from "./terminal/output.ts";
 
-/** The options as commander parses them. */
-interface ShrinkOptions extends CommonOptions, BackendFlags {
-  readonly out: string;
-  readonly ffn: number;
-  readonly multiple: number;
-  readonly blocks: number;
-  readonly calibration: readonly string[];
-  readonly samples: number;
-  readonly validation: number;
-  readonly seqlen?: number;
-  readonly seed?: number;
-  readonly text: readonly string[];
-  readonly windows?: number;
-  readonly overwrite?: boolean;
-}
+/** The folder of the smaller model inside the output folder, if a second run prunes the model. */
+const SMALLER_FOLDER = ".pare-shrunk";
 
 /** The default of `--multiple`. GPUs multiply matrices fastest if their sizes are multiples of 64. */
 const DEFAULT_MULTIPLE = 64;
@@ -68,16 +47,17 @@ const DEFAULT_MULTIPLE = 64;
 /** Returns the command `pare shrink`. `signal` stops it. */
 export function createShrinkCommand(signal: AbortSignal): Command {
   const command = new Command("shrink")
-    .description("remove neurons and whole blocks of a model, and write the smaller checkpoint")
+    .description(
+      "remove neurons, heads, experts and whole blocks of a model, and write the smaller checkpoint",
+    )
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the smaller checkpoint")
-    .requiredOption(...CALIBRATION_OPTION, appendValue)
-    .option(
-      "--ffn <share>",
-      "share of the neurons of each feed-forward network to remove",
-      number("from 0 to below 1", (value) => value >= 0 && value < 1),
-      0,
-    )
+    .requiredOption(...CALIBRATION_OPTION, appendValue);
+  const share = number("from 0 to below 1", (value) => value >= 0 && value < 1);
+  for (const { option, description } of Object.values(UNITS)) {
+    command.option(`--${option} <share>`, description, share, 0);
+  }
+  command
     .option(
       "--multiple <n>",
       "round the number of neurons that remain to a multiple of n",
@@ -90,122 +70,83 @@ export function createShrinkCommand(signal: AbortSignal): Command {
       integer(0),
       0,
     );
-  addMeasurementOptions(addSeedOption(addWindowOptions(command, 1)))
-    .option("--overwrite", "replace a checkpoint in the output folder");
+  addSomeLayerOptions(command, "sparsity", "pattern", "bits").addOption(runtimeOption());
+  addMeasurementOptions(addTargetOptions(addSeedOption(addWindowOptions(command, 1))))
+    .option("--overwrite", "replace a checkpoint in the output folder")
+    .option("--restart", "discard the unfinished run in the output folder and start over");
   addCommonOptions(addBackendOption(command));
-  addExample(command, "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --text wikitext.txt");
+  addExample(
+    command,
+    "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --text wikitext.txt",
+    "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --reconstruct 5 --for gguf:q4_0",
+  );
   return command.action((model: string, options: ShrinkOptions) => shrink(model, options, signal));
 }
 
 async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal): Promise<void> {
-  const { out, overwrite, calibration, text, blocks, samples } = options, started = performance.now();
-  if (options.ffn === 0 && blocks === 0) throw new UsageError("shrink: needs --ffn or --blocks");
+  const { out, calibration, text, blocks, samples, target, reconstruct } = options,
+    kinds = unitKinds(options);
+  if (kinds.length === 0 && blocks === 0) {
+    throw new UsageError(
+      `shrink: needs ${Object.values(UNITS).map(({ option }) => `--${option}`).join(", ")} or --blocks`,
+    );
+  }
+  const second = secondRun(options);
+  const solvesLayers = kinds.some((kind) => kind !== "experts");
+  if (!solvesLayers && !second && (target !== "none" || reconstruct > 0)) {
+    const option = reconstruct > 0 ? `--reconstruct ${reconstruct}` : `--target ${target}`;
+    throw new UsageError(
+      `option ${option}: needs --ffn or --heads, because no other block changes without them`,
+    );
+  }
   await requireTexts({ calibration, text }, samples);
   await requireWritableFolder("--out", out);
-  await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false), folder = await modelFolder(name, output, signal);
-  const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
-  requireDense(opened, "shrunk");
   await requireOtherFolder(out, folder);
-  cleanup.use(await lockOutput(out));
-  await requireEmptyFolder(out, overwrite);
-  const readers = neuronReaders(checkpoint, model.spec), neurons = readers[0].cols;
-  const width = keptWidth(neurons, options);
-  const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
-  const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
-  const backend = cleanup.adopt(
-    await openBackend(options.backend, { ...options, storesBfloat16: storesBfloat16(model) }),
-    (opened) => opened.dispose(),
-  );
-  const tokenizer = await opened.loadTokenizer();
-  const windows = await readCalibration(
-    tokenizer,
-    { ...options, calibration: texts.calibration, seqlen },
-    fs,
-  );
-  const evaluated = await readEvaluationTexts(tokenizer, texts.evaluation, {
-    seqlen,
-    windows: options.windows,
-  }, fs);
-  const progress = cleanup.adopt(output.progress("shrinking"), (bar) => bar.stop());
-  const solved = width === undefined ? [] : readers;
-  for (const warning of tokenWarnings({ ...windows, queryOf: () => ({ method: "obc" }) }, solved)) {
-    output.remark(`warning: ${warning}`);
-  }
-  let report: ShrinkReport | undefined;
-  await shrinkModel({
-    checkpoint,
-    model,
-    ...windows,
-    width,
-    blocks,
-    out,
-    overwrite,
-    reportFileNames: [RUN_REPORT_FILE],
-    async reportFiles(result) {
-      const perplexity = await comparePerplexity({ dense: model, pruned: result.model }, evaluated, {
-        seqlen,
-        backend,
-        signal,
-        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
-      });
-      const facts = {
-        name: modelName,
-        checkpoint,
-        spec: model.spec,
-        backend,
-        options,
-        texts,
-        seqlen,
-        neurons,
-        width,
-      };
-      const seconds = (performance.now() - started) / 1000, heldOut = windows.validationWindows.length;
-      report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, result);
-      return new Map([[RUN_REPORT_FILE, formatJson(report)]]);
-    },
-  }, {
-    fs,
-    backend,
-    pruner: new DevicePruner(backend),
-    signal,
-    onSimilarityStep: (done, total) => progress.note(`comparing blocks ${done}/${total}`),
-    onCalibrationStep: ({ done, total }, secondsLeft) =>
-      progress.note(`calibrating ${done}/${total}`, secondsLeft),
-    onLayerDone: (done, total, event, secondsLeft) => {
-      const detail = event && `${event.name} relative error ${numberText(event.report.relative_error)}`;
-      progress.step(done, total, detail, secondsLeft);
-    },
-  });
-  progress.stop();
-  printReport(report!, out, output); // the run has written it
+  const command = { folder, modelName: await displayedName(name, folder), options, output, signal };
+  if (!second) return printReport(await shrinkInto(out, command), out, output);
+  await shrinkAndPrune(command, second);
 }
 
 /**
- * Returns the number of neurons that remain, or undefined if none is removed.
- * @throws {UsageError} if rounding to a multiple of `--multiple` lets no neuron be removed
+ * Shrinks the model into a folder inside the output folder, prunes the smaller model, and removes the folder. After a
+ * failure the folder stays, so that the same command can continue.
  */
-function keptWidth(neurons: number, { ffn, multiple }: ShrinkOptions): number | undefined {
-  if (ffn === 0) return undefined;
-  const width = multiple * Math.max(1, Math.round((1 - ffn) * neurons / multiple));
-  if (width < neurons) return width;
-  throw new UsageError(
-    `option --ffn ${ffn}: removes none of ${neurons} neurons, because the number that remains is rounded to ` +
-      `${width}; give a larger share, or a smaller --multiple than ${multiple}`,
-  );
+async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Promise<void> {
+  const { folder, options, output, signal } = command, { out } = options;
+  const smaller = `${out}/${SMALLER_FOLDER}`;
+  const isContinued = await fs.list(smaller) !== undefined;
+  await requireEmptyFolder(out, options.overwrite || isContinued);
+  await using dense = await openModelFolder(folder, fs);
+  const { checkpoint } = dense;
+  const opened = second.for === undefined ? dense : modelForRuntime(second.format, dense);
+  await resolveLayers(layerQuery(second), second, dense, opened); // checks the options before any work
+  const bytes = bytesText(countWeightFileBytes(checkpoint.shards));
+  output.remark(`the smaller model is in ${smaller} until the run ends, and takes less than ${bytes}`);
+  if (options.restart) await fs.removeFolder(smaller);
+  const report = await shrinkInto(smaller, command);
+  for (const line of resultLines(report)) output.remark(line);
+  await prune(smaller, second, signal, { report, dense: checkpoint });
+  await fs.removeFolder(smaller);
 }
 
 /** Prints the sizes and the perplexities, or with `--json` the whole report. */
 function printReport(report: ShrinkReport, out: string, output: Output): void {
-  for (const warning of validationWarnings(report.layers)) output.remark(`warning: ${warning}`);
-  const { parameters, bytes, perplexity, neurons, dropped_blocks: dropped } = report;
+  output.result({ ...report, out }, [...resultLines(report), `wrote ${out}`]);
+}
+
+function resultLines(report: ShrinkReport): string[] {
+  const { parameters, bytes, perplexity, dropped_blocks: dropped } = report;
   const fewer = shareText(1 - parameters.shrunk / parameters.dense);
-  output.result({ ...report, out }, [
+  return [
     ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],
-    ...neurons ? [`${neurons.shrunk} of ${neurons.dense} neurons remain in each block`] : [],
+    ...UNIT_KINDS.flatMap((kind) => {
+      const sizes = report[kind];
+      return sizes ? [`${sizes.shrunk} of ${sizes.dense} ${kind} remain in each block`] : [];
+    }),
     `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${fewer} fewer), ` +
     `in ${bytesText(bytes.written)} instead of ${bytesText(bytes.dense)}`,
+    ...reconstructionLines(report),
     ...perplexity.map(perplexityLine),
-    `wrote ${out}`,
-  ]);
+  ];
 }

@@ -14,7 +14,7 @@ import {
 } from "./hidden_states/hidden_states.ts";
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
-import type { BlockPass, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
+import type { BlockPass, ExpertObserver, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
 import type { Routes } from "./pieces/routing.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
@@ -37,6 +37,7 @@ export interface ForwardOptions extends ForwardDivision {
 export interface BlockObservers {
   /** Receives the inputs of the block's linear layers. */
   readonly observeInput?: InputObserver;
+  readonly observeExpert?: ExpertObserver;
   /** Receives the outputs of some batches. */
   readonly observer?: StatesObserver;
 }
@@ -181,7 +182,7 @@ export class Forward {
     index: number,
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
-    { observeInput, observer }: BlockObservers = {},
+    { observer, ...observers }: BlockObservers = {},
   ): Promise<void> {
     return this.#withBlock(
       index,
@@ -190,7 +191,7 @@ export class Forward {
       (weights) =>
         this.hiddenStates.update(
           (states, batch) =>
-            this.model.spec.block.forward({ ...this.pass(weights, batch), observeInput }, states, index),
+            this.model.spec.block.forward({ ...this.pass(weights, batch), ...observers }, states, index),
           onBatchDone,
           observer,
         ),

@@ -43,6 +43,8 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
   readonly solveUnrounded?: (source: CalibratedModel) => Promise<void>;
   /** Called when a block has been trained. Its layers may still have to be rounded. */
   readonly onTrained?: (block: number, result: ReconstructedBlock) => void;
+  /** Whether a reconstruction trains the weight `name`. @default the pruned weights are trained */
+  readonly isTrained?: (name: string) => boolean;
   /** Called after each reconstruction and the rounding after it, for example to write the trained tensors to files. */
   readonly onReconstruct?: (block: number, reconstructed: ReconstructedBlock) => Promise<void>;
   /** The names of the trained tensors of the blocks that an earlier run has reconstructed. `finished` reads them. */
@@ -148,7 +150,7 @@ async function* solveAndReconstruct(
   rounds: readonly (readonly PendingGroup[])[],
 ): CalibratedGroups<ReconstructedBlock | undefined> {
   for (const round of rounds) yield* calibrateRound(work, round, openBlock);
-  const { forward, plan, steps, options: { windows, onTrained } } = work, { block } = openBlock;
+  const { forward, plan, steps, options: { windows, onTrained, isTrained } } = work, { block } = openBlock;
   // A guard that has decided about the targets of this block has run the dense stream through the block already.
   if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
     await forward.runDenseBlock(beginDense(work, block));
@@ -156,7 +158,14 @@ async function* solveAndReconstruct(
   const epochs = plan.epochs(block);
   if (epochs === 0) return undefined;
   const begin = () => steps.begin("train");
-  const result = await reconstructBlock({ forward, openBlock, epochs, fitted: windows.length, begin });
+  const result = await reconstructBlock({
+    forward,
+    openBlock,
+    epochs,
+    fitted: windows.length,
+    isTrained,
+    begin,
+  });
   onTrained?.(block, result);
   return result;
 }

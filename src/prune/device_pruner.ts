@@ -18,6 +18,8 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
+import { columnIndices, placeColumns } from "../tensor/columns.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
 import { withStatisticsInHostMemory } from "./host_statistics.ts";
 import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
@@ -153,10 +155,17 @@ interface TriedLayer extends Record<keyof Solutions, RoundLayer<HessianAccumulat
 /** Returns the solutions that the guard of the block chooses. */
 async function decide(tried: readonly TriedLayer[]): Promise<RoundLayer<HessianAccumulator>[]> {
   const solutions = tried.map(({ withTargets, without }) =>
-    [withTargets.name, { withTargets: withTargets.weight, without: without.weight }] as const
+    [withTargets.name, { withTargets: wholeWeight(withTargets), without: wholeWeight(without) }] as const
   );
   const areKept = await tried[0].guard.decide(new Map(solutions));
   return tried.map(({ withTargets, without }) => areKept ? withTargets : without);
+}
+
+/** Returns the weight of a solved layer in the shape that it has in the model, with 0 in removed columns. */
+function wholeWeight({ group, name, weight, kept }: RoundLayer<HessianAccumulator>): HostTensor {
+  if (!kept) return weight;
+  const [, cols] = group.layers.find((layer) => layer.name === name)!.weight.shape;
+  return placeColumns(weight, columnIndices(kept), cols);
 }
 
 /** Returns the query of a layer that gets no target. */

@@ -1,6 +1,7 @@
 /**
  * Reconstructs a block after its layers are pruned. The kept weights of the pruned layers, the biases and the norms are
- * trained, so that the output of the block comes near to that of the dense block. Zeros stay zeros. 3BASiL (arXiv 2603.01376) calls this transformer matching.
+ * trained, so that the output of the block comes near to that of the dense block. Zeros stay zeros. After columns were
+ * removed, the weights of the other layers are trained too. 3BASiL (arXiv 2603.01376) calls this transformer matching.
  */
 
 import type { Batch } from "../model/batches.ts";
@@ -35,6 +36,8 @@ export interface ReconstructionTask {
   readonly epochs: number;
   /** The number of windows that are fitted. The later windows are held out. */
   readonly fitted: number;
+  /** Whether the weight `name` is trained. Biases and norms are trained in any case. @default the pruned weights are trained */
+  readonly isTrained?: (name: string) => boolean;
   /** Begins an epoch. The returned function is called after each batch, and may throw to stop. */
   begin(): () => void;
 }
@@ -85,12 +88,13 @@ async function train(
   pruned: TensorSource,
 ): Promise<Pick<ReconstructedBlock, "before" | "keptEpoch" | "tensors">> {
   const { forward: { backend, model: { spec } }, openBlock: { block, replaced }, epochs } = task;
+  const { isTrained = (name) => replaced.has(name) } = task;
   const trainer = await BlockTrainer.load(
     backend,
     spec,
     block,
     pruned,
-    (name) => replaced.has(`${name}.weight`),
+    (name) => isTrained(`${name}.weight`),
   );
   try {
     const before = await meter.measure(trainer.weights), tensors = new Map<string, HostTensor>();

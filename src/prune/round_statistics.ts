@@ -6,7 +6,7 @@ import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { Forward } from "../model/forward.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
-import type { PendingGroup, PlanOptions } from "./block_plan.ts";
+import type { PendingGroup, PendingLayer, PlanOptions } from "./block_plan.ts";
 import type { GroupStatistics } from "./open_round.ts";
 
 /** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input must agree. */
@@ -64,8 +64,8 @@ export class RoundStatistics {
     { validationWindows = [], tokenWeightsOf, hasTargets = false }: StatisticsOptions,
   ): void {
     const { backend } = forward, edge = tileEdgeOn(backend);
-    for (const { group } of round) {
-      const tokenWeights = groupTokenWeights(group, tokenWeightsOf), [{ name, inFeatures }] = group;
+    for (const { group, layers } of round) {
+      const tokenWeights = groupTokenWeights(layers, tokenWeightsOf), [{ name, inFeatures }] = group;
       const accumulator = () =>
         hasTargets
           ? new TargetStatistics(backend, group[0], edge, tokenWeights)
@@ -119,9 +119,12 @@ export class RoundStatistics {
   }
 }
 
-/** @throws {RangeError} if the layers of the group, which share their statistics, ask for different weights */
-function groupTokenWeights(group: LinearGroup, tokenWeightsOf?: TokenWeightsOf): TokenWeights | undefined {
-  const [first, ...others] = group.map(({ name }) => ({ name, weights: tokenWeightsOf?.(name) ?? "none" }));
+/** @throws {RangeError} if the layers to prune of a group, which share their statistics, ask for different weights */
+function groupTokenWeights(
+  layers: readonly PendingLayer[],
+  tokenWeightsOf?: TokenWeightsOf,
+): TokenWeights | undefined {
+  const [first, ...others] = layers.map(({ name }) => ({ name, weights: tokenWeightsOf?.(name) ?? "none" }));
   const other = others.find(({ weights }) => weights !== first.weights);
   if (!other) return first.weights;
   throw new RangeError(

@@ -1,4 +1,4 @@
-/** Takes rows or columns of a matrix in host memory, and puts columns back into their places. No element changes. */
+/** Takes rows or columns of a matrix in host memory, and puts them back into their places. No element changes. */
 
 import { BYTES_PER_ELEMENT } from "./dtype.ts";
 import type { HostTensor } from "./host_tensor.ts";
@@ -44,4 +44,18 @@ export function takeRows(
     bytes.set(data.subarray(taken[i] * rowBytes, (taken[i] + 1) * rowBytes), i * rowBytes);
   }
   return { dtype, shape: [taken.length, ...inner], data: bytes };
+}
+
+/** Returns `matrix` with other values in the given rows. @param rows the new values, one row for each index */
+export function placeRows(rows: HostTensor, indices: ArrayLike<number>, matrix: HostTensor): HostTensor {
+  const rowBytes = matrix.data.byteLength / matrix.shape[0], data = matrix.data.slice();
+  for (let i = 0; i < indices.length; i++) {
+    data.set(rows.data.subarray(i * rowBytes, (i + 1) * rowBytes), indices[i] * rowBytes);
+  }
+  return { ...matrix, data };
+}
+
+/** Returns the indices of the columns that a layer keeps. @param kept U32 */
+export function columnIndices({ data }: HostTensor): Uint32Array<ArrayBuffer> {
+  return new Uint32Array(data.slice().buffer);
 }

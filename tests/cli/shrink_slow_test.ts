@@ -4,8 +4,11 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import type { RunReport } from "../../src/prune/report/run_report.ts";
 import type { ShrinkReport } from "../../src/prune/shrink/shrink_report.ts";
+import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
+import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
@@ -38,17 +41,126 @@ describe("pare shrink", () => {
       ...["eval", out, ...text, "--seqlen", "128", "--backend", "cpu"],
     );
     assert.equal(evaluated.models[0].texts[0].perplexity, pruned);
-    const again = await runPare(...command("llama-sotu", "llama", "--ffn", "0.25"));
-    assert.match(again.stderr, /is not empty; choose another folder, or add --overwrite/);
+    const again = await runPare(...command("llama-sotu", "llama", "--ffn", "0.25", ...text));
+    assert.match(again.stderr, /this run is finished already; add --overwrite to shrink again/);
+    const other = await runPare(...command("llama-sotu", "llama", "--ffn", "0.5", ...text));
+    assert.match(other.stderr, /a finished run that differs from this one: --ffn was 0.25 and is 0.5/);
+    const trained = await pareJson<ShrinkReport>(
+      ...command(
+        "llama-sotu",
+        "trained",
+        "--ffn",
+        "0.25",
+        "--reconstruct",
+        "2",
+        "--target",
+        "dense",
+        ...text,
+      ),
+    );
+    assert.deepEqual(trained.blocks!.map(({ block }) => block), [0, 1, 2, 3]);
+    for (const { reconstruction, targets } of trained.blocks!) {
+      assert.ok(targets && reconstruction!.after! < reconstruction!.before!);
+    }
+    assert.deepEqual(trained.parameters, report.parameters);
+    assert.ok(trained.perplexity[0].pruned! < pruned!, `${trained.perplexity[0].pruned} >= ${pruned}`);
     const verified = await runPare("verify", out);
     assert.equal(verified.code, 0, verified.stderr);
+  });
+
+  it("removes experts and heads of a mixture, and reports the scores of the experts", async () => {
+    const model = `${folder}/mixture`, text = `${folder}/letters.txt`;
+    await Deno.mkdir(model);
+    for (const name of ["config.json", "model.safetensors"]) {
+      await Deno.copyFile(`${FAMILY_FIXTURES}qwen3_moe/${name}`, `${model}/${name}`);
+    }
+    await Deno.writeTextFile(`${model}/tokenizer.json`, JSON.stringify(TINY_TOKENIZER));
+    await Deno.writeTextFile(text, "ab a bab aab b ba ".repeat(100));
+    const { out, ...report } = await pareJson<ShrinkReport & { out: string }>(
+      ...["shrink", model, "--out", `${folder}/fewer`, "--experts", "0.4", "--heads", "0.5"],
+      ...["--calibration", text, "--samples", "8", "--seqlen", "16", "--backend", "cpu"],
+    );
+    assert.deepEqual([report.experts, report.heads], [{ dense: 5, shrunk: 3 }, { dense: 4, shrunk: 2 }]);
+    // An expert has three layers of 12 × 16 weights and a row of the router. Two heads with their key head have rows in
+    // q, k and v and columns in o.
+    const experts = 2 * (3 * 12 * 16 + 16), heads = (12 + 6 + 6 + 12) * 16;
+    assert.equal(report.parameters.dense - report.parameters.shrunk, 2 * (experts + heads));
+    const { samples, validation_samples: heldOut = 0 } = report.calibration;
+    for (const { scores, tokens, kept } of report.expert_use!) {
+      assert.equal(tokens.reduce((sum, count) => sum + count), 2 * 16 * (samples - heldOut));
+      const removed = scores.filter((_, expert) => !kept.includes(expert));
+      assert.ok(kept.length === 3 && kept.every((expert) => scores[expert] >= Math.max(...removed)));
+    }
+    assert.equal((await runPare("verify", out)).code, 0);
+  });
+
+  it("prunes and rounds the smaller model in a second run, which continues from the model of the first", async () => {
+    const options = [
+      "--ffn",
+      "0.25",
+      "--sparsity",
+      "0.5",
+      "--for",
+      "gguf:q4_0",
+      "--text",
+      evaluation,
+      "--windows",
+      "2",
+    ];
+    const whole = await runPare(...command("llama-sotu", "whole/model", ...options));
+    assert.match(
+      whole.stderr,
+      /the smaller model is in .*\.pare-shrunk until the run ends, and takes less than 3\.9 MB/,
+    );
+    // The first run of the command is that of a command without the options of the second run.
+    const first = ["--ffn", "0.25", "--text", evaluation, "--windows", "2"];
+    await pareJson(...command("llama-sotu", "continued/model/.pare-shrunk", ...first));
+    const { stderr } = await runPare(...command("llama-sotu", "continued/model", ...options));
+    assert.match(stderr, /continued\/model\/\.pare-shrunk: this run is finished already/);
+    const read = (path: string) => Deno.readFile(`${folder}/${path}`);
+    const names = Array.from(Deno.readDirSync(`${folder}/whole/model`), ({ name }) => name);
+    assert.ok(!names.includes(".pare-shrunk"));
+    for (const name of names.filter((name) => /\.(safetensors|gguf)$/.test(name))) {
+      assert.deepEqual(await read(`continued/model/${name}`), await read(`whole/model/${name}`), name);
+    }
+    const report: RunReport = JSON.parse(new TextDecoder().decode(await read("whole/model/pare.json")));
+    assert.equal(report.model.name, "llama-sotu");
+    assert.deepEqual(report.shrunk!.neurons, { dense: 512, shrunk: 384 });
+    assert.equal(report.shrunk!.perplexity[0].pruned, report.perplexity[0].dense);
+    assert.ok(report.layers.every(({ zeros, rows, cols }) => zeros >= Math.round(0.5 * rows * cols)));
+    assert.equal((await runPare("verify", `${folder}/whole/model`)).code, 0);
+  });
+
+  it("refuses options of the second run before it shrinks the model", async () => {
+    const { code, stderr } = await runPare(
+      ...command("llama-sotu", "none", "--ffn", "0.25", "--bits", "3", "--for", "gguf:q4_0"),
+    );
+    assert.equal(code, 2);
+    assert.match(stderr, /option --bits 3: --for gguf:q4_0 sets it to 4/);
+    await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });
 
   it("refuses what it cannot shrink, and says what to change", async () => {
     for (
       const [words, message] of [
-        [command("llama-sotu", "none"), /shrink: needs --ffn or --blocks/],
-        [command("bloom-sotu", "none", "--blocks", "1"), /"bloom" cannot be shrunk, because/],
+        [command("llama-sotu", "none"), /shrink: needs --ffn, --heads, --experts or --blocks/],
+        [
+          command("bloom-sotu", "none", "--blocks", "1"),
+          /"bloom" cannot be shrunk; the types that can are: opt/,
+        ],
+        [command("opt-sotu", "none", "--heads", "0.5"), /"opt" cannot lose heads, because its configuration/],
+        [
+          command("opt-sotu", "none", "--experts", "0.5"),
+          /"opt" cannot lose experts; the types that can are: mixtral/,
+        ],
+        [
+          command("llama-sotu", "none", "--heads", "0.1"),
+          /--heads 0.1: removes none of 6 heads, .* a multiple of 3/,
+        ],
+        [
+          command("llama-sotu", "none", "--blocks", "1", "--reconstruct", "5"),
+          /option --reconstruct 5: needs --ffn or --heads, because no other block changes without them/,
+        ],
         [
           command("llama-sotu", "none", "--ffn", "0.05"),
           /--ffn 0.05: removes none of 512 neurons, .* rounded to 512/,

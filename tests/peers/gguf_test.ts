@@ -174,17 +174,41 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
     return await llama.ask({ file, windows, texts });
   }
 
+  /** Asserts that llama.cpp computes the logits `wanted` in F32, (windows, tokens, vocabulary). */
+  async function assertLogits(folder: string, wanted: readonly number[], tolerance: number) {
+    const logits = (await run(folder, "f32", WINDOWS)).logits.flat(2);
+    const largest = wanted.reduce((most, logit) => Math.max(most, Math.abs(logit)), 0);
+    const error = wanted.reduce((most, logit, i) => Math.max(most, Math.abs(logit - logits[i])), 0);
+    assert.equal(logits.length, wanted.length);
+    assert.ok(error <= tolerance * largest, `${error} of ${largest}`);
+  }
+
   for (const [title, config] of Object.entries(FAMILIES)) {
     it(`computes the logits of transformers: ${title}`, async () => {
-      const folder = newFolder(peers()), wanted = (await makeModel(peers(), folder, config)).flat();
-      const logits = (await run(folder, "f32", WINDOWS)).logits.flat(2);
-      const largest = Math.max(...wanted.map(Math.abs));
-      const error = Math.max(...wanted.map((logit, i) => Math.abs(logit - logits[i])));
-      assert.equal(logits.length, wanted.length);
-      assert.ok(
-        error <= TOLERANCE[GELU.test(String(config.model_type)) ? "gelu" : "silu"] * largest,
-        `${error} of ${largest}`,
+      const folder = newFolder(peers()), wanted = await makeModel(peers(), folder, config);
+      await assertLogits(
+        folder,
+        wanted,
+        TOLERANCE[GELU.test(String(config.model_type)) ? "gelu" : "silu"],
       );
+    });
+  }
+
+  for (
+    const [title, ...options] of [
+      ["llama", "--heads", "0.5"],
+      ["qwen3_moe", "--heads", "0.5", "--experts", "0.4"],
+    ]
+  ) {
+    it(`computes the logits of transformers after pare shrink ${options.join(" ")}: ${title}`, async () => {
+      const dense = newFolder(peers()), folder = newFolder(peers()), text = `${dense}/text.txt`;
+      await makeModel(peers(), dense, FAMILIES[title]);
+      await Deno.writeTextFile(text, "ab a bab aab b ba ".repeat(40));
+      const windows = ["--calibration", text, "--samples", "8", "--seqlen", "16", "--backend", "cpu"];
+      await pareJson("shrink", dense, "--out", folder, ...options, ...windows);
+      const request = { folder, windows: WINDOWS };
+      const { logits } = await peers().ask<{ logits: number[][][] }>("transformers_model", request);
+      await assertLogits(folder, logits.flat(2), TOLERANCE.silu);
     });
   }
 

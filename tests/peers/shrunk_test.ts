@@ -1,4 +1,7 @@
-/** Tests that transformers loads shrunk checkpoints with the logits of the dense model with masked neurons. */
+/**
+ * Tests that transformers loads shrunk checkpoints with the logits of the dense model whose removed neurons, heads and
+ * experts are masked.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -9,7 +12,8 @@ import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
-import { shrinkModel, type ShrinkResult } from "../../src/prune/shrink/shrink_model.ts";
+import { type ShrinkJob, shrinkModel, type ShrinkResult } from "../../src/prune/shrink/shrink_model.ts";
+import type { KeptUnits } from "../../src/prune/shrink/units.ts";
 import { windowLogits } from "../support/logits.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { describePeers } from "./describe_peers.ts";
@@ -23,35 +27,111 @@ const WINDOWS = Array.from(
   (_, i) => Uint32Array.from({ length: 16 }, (_, t) => (t * t + 3 * t + 5 * i) % 29),
 );
 
+/** What remains in a block. */
+interface KeptPart {
+  readonly neurons?: number;
+  /** The inputs of the last layer of attention. */
+  readonly columns?: number;
+  readonly experts?: readonly number[];
+}
+
 interface Comparison {
-  readonly neurons: readonly number[];
+  readonly kept: readonly KeptPart[];
   readonly difference: number;
   readonly largest: number;
   readonly change: number;
+  readonly scores: readonly (readonly number[])[];
 }
 
-/** Small random models with three blocks, one for each family. Qwen's blocks have windows of different kinds. */
-const FAMILIES: Readonly<Record<string, Settings>> = {
-  opt: {
-    ...{ model_type: "opt", vocab_size: 29, hidden_size: 24, ffn_dim: 40, num_attention_heads: 3 },
-    ...{ max_position_embeddings: 32, pad_token_id: 1 },
-  },
-  llama: { ...LLAMA_BASE, model_type: "llama" },
-  "llama with biases": { ...LLAMA_BASE, model_type: "llama", mlp_bias: true, attention_bias: true },
-  mistral: { ...LLAMA_BASE, model_type: "mistral", sliding_window: 5 },
-  qwen2: {
-    ...LLAMA_BASE,
-    ...{ model_type: "qwen2", use_sliding_window: true, sliding_window: 5, max_window_layers: 1 },
-  },
-  qwen3: { ...LLAMA_BASE, model_type: "qwen3", head_dim: 8 },
+/** A family, the units that a test keeps in each block, and what must then remain of a block. */
+interface Family {
+  readonly settings: Settings;
+  readonly units: KeptUnits;
+  readonly remaining: Omit<KeptPart, "experts">;
+}
+
+/** All families derived from LLaMA have 4 heads, of which pairs share a key head. */
+const LLAMA_LIKE = { ...LLAMA_BASE, hidden_size: 24 }, HEADS = { ...LLAMA_LIKE, head_dim: 8 };
+const NEURONS: Omit<Family, "settings"> = { units: { neurons: 24 }, remaining: { neurons: 24, columns: 24 } };
+/** Of 6 heads on 3 key heads, 4 are not a divisor of the hidden size. */
+const SIX_HEADS = {
+  ...LLAMA_BASE,
+  hidden_size: 20,
+  num_attention_heads: 6,
+  num_key_value_heads: 3,
+  head_dim: 8,
 };
+const TWO_THIRDS: Omit<Family, "settings"> = {
+  units: { heads: 4, neurons: 24 },
+  remaining: { columns: 32, neurons: 24 },
+};
+const MIXTURE = { ...SIX_HEADS, num_experts_per_tok: 2 },
+  EXPERTS = { units: { experts: 3 }, remaining: { columns: 48 } };
+
+/** Small random models with three blocks. Qwen's blocks have windows of different kinds. */
+const FAMILIES: Readonly<Record<string, Family>> = {
+  opt: {
+    settings: {
+      ...{ model_type: "opt", vocab_size: 29, hidden_size: 24, ffn_dim: 40, num_attention_heads: 3 },
+      ...{ max_position_embeddings: 32, pad_token_id: 1 },
+    },
+    units: { neurons: 24 },
+    remaining: { neurons: 24 },
+  },
+  llama: { settings: { ...LLAMA_LIKE, model_type: "llama" }, ...NEURONS },
+  "llama with biases": {
+    settings: { ...HEADS, model_type: "llama", mlp_bias: true, attention_bias: true },
+    units: { neurons: 24, heads: 2 },
+    remaining: { neurons: 24, columns: 16 },
+  },
+  "llama without a setting for the size of a head": {
+    settings: { ...LLAMA_LIKE, model_type: "llama" },
+    units: { heads: 2 },
+    remaining: { neurons: 37, columns: 12 },
+  },
+  mistral: { settings: { ...SIX_HEADS, model_type: "mistral", sliding_window: 5 }, ...TWO_THIRDS },
+  qwen2: {
+    settings: {
+      ...LLAMA_LIKE,
+      ...{ model_type: "qwen2", use_sliding_window: true, sliding_window: 5, max_window_layers: 1 },
+    },
+    ...NEURONS,
+  },
+  qwen3: { settings: { ...SIX_HEADS, model_type: "qwen3", attention_bias: true }, ...TWO_THIRDS },
+  mixtral: { settings: { ...MIXTURE, model_type: "mixtral", num_local_experts: 5 }, ...EXPERTS },
+  "mixtral with fewer heads": {
+    settings: { ...MIXTURE, model_type: "mixtral", num_local_experts: 5 },
+    units: { experts: 4, heads: 2 },
+    remaining: { columns: 16 },
+  },
+  qwen3_moe: {
+    settings: { ...MIXTURE, model_type: "qwen3_moe", num_experts: 5, moe_intermediate_size: 12 },
+    ...EXPERTS,
+  },
+  "qwen3_moe with normalised factors and fewer heads": {
+    settings: {
+      ...{ ...MIXTURE, model_type: "qwen3_moe", num_experts: 5, moe_intermediate_size: 12 },
+      norm_topk_prob: true,
+    },
+    units: { experts: 2, heads: 4 },
+    remaining: { columns: 32 },
+  },
+  olmoe: {
+    settings: { ...LLAMA_LIKE, model_type: "olmoe", num_experts: 5, num_experts_per_tok: 2 },
+    units: { experts: 3 },
+    remaining: { columns: 24 },
+  },
+};
+
+/** The routers of transformers compute in float32, also in a model in float64. */
+const TOLERANCE = 1e-9, ROUTED_TOLERANCE = 1e-6;
 
 await describePeers("the output of pare shrink", (peers) => {
   /** Shrinks a model into a new folder. */
   async function shrink(
     dense: string,
     windows: readonly Uint32Array[],
-    options: { readonly width: number; readonly blocks: number },
+    options: Pick<ShrinkJob, "kept" | "blocks">,
   ): Promise<ShrinkResult & { readonly out: string }> {
     const backend = await createCpuBackend(), out = await Deno.makeTempDir({ dir: peers().folder });
     try {
@@ -63,6 +143,7 @@ await describePeers("the output of pare shrink", (peers) => {
         windows,
         validationWindows: [],
         out,
+        fingerprint: {},
         reportFileNames: [],
         reportFiles,
       };
@@ -73,41 +154,56 @@ await describePeers("the output of pare shrink", (peers) => {
   }
 
   function assertComparison(
-    { neurons, difference, largest, change }: Comparison,
-    expected: readonly number[],
+    { kept, difference, largest, change }: Comparison,
+    expected: readonly KeptPart[],
+    tolerance = TOLERANCE,
   ) {
-    assert.deepEqual(neurons, expected);
-    assert.ok(difference <= 1e-9 * largest, `logits up to ${largest} differ by ${difference}`);
+    assert.deepEqual(kept, expected);
+    assert.ok(difference <= tolerance * largest, `logits up to ${largest} differ by ${difference}`);
     assert.ok(change > 1e-3 * largest, `the logits changed only by ${change}`);
   }
 
-  for (const [title, settings] of Object.entries(FAMILIES)) {
+  for (const [title, { settings, units, remaining }] of Object.entries(FAMILIES)) {
     it(`is a model of its family with the logits of the masked one, with and without a dropped block: ${title}`, async () => {
-      const dense = `${peers().folder}/${title}`, windows = WINDOWS.slice(0, 2).map((window) => [...window]);
+      const dense = `${peers().folder}/${title}`, windows = WINDOWS.map((window) => [...window]);
       await peers().ask("transformers_model", {
         folder: dense,
-        windows,
+        windows: windows.slice(0, 1),
         config: { ...settings, num_hidden_layers: 3 },
       });
       for (const blocks of [0, 1]) {
-        const { out, dropped } = await shrink(dense, WINDOWS, { width: 24, blocks });
+        const { out, dropped, experts } = await shrink(dense, WINDOWS, { kept: units, blocks });
         const request = { dense, shrunk: out, dropped, windows };
-        assertComparison(
-          await peers().ask<Comparison>("compare_shrunk", request),
-          Array(3 - blocks).fill(24),
-        );
+        const comparison = await peers().ask<Comparison>("compare_shrunk", request);
+        const parts = Array.from({ length: 3 - blocks }, (_, block) => (
+          { ...remaining, ...experts && { experts: experts[block].kept } }
+        ));
+        assertComparison(comparison, parts, experts && ROUTED_TOLERANCE);
+        assert.equal(comparison.scores.length, experts?.length ?? 0);
+        for (const [block, { scores, kept }] of (experts ?? []).entries()) {
+          assertClose(scores, comparison.scores[block], 1e-5, { label: `scores of block ${block}` });
+          assert.equal(kept.length, units.experts);
+          const least = Math.min(...kept.map((expert) => scores[expert]));
+          assert.ok(scores.every((score, expert) => kept.includes(expert) || score <= least));
+        }
       }
     });
   }
 
-  for (const [name, width] of [["opt-sotu", 576], ["llama-sotu", 384]] as const) {
-    it(`has the logits of the masked model, and the same ones in Pare: ${name}`, async () => {
+  for (
+    const [name, kept, remaining] of [
+      ["opt-sotu", { neurons: 576 }, { neurons: 576 }],
+      ["llama-sotu", { neurons: 384 }, { neurons: 384, columns: 192 }],
+      ["llama-sotu", { heads: 3 }, { neurons: 512, columns: 96 }],
+    ] as const
+  ) {
+    it(`has the logits of the masked model, and the same ones in Pare: ${name} with ${JSON.stringify(kept)}`, async () => {
       const { calibration } = await fixtureModel(name).tokens(), dense = MODELS + name;
       const windows = Array.from({ length: 8 }, (_, i) => calibration.subarray(300 * i, 300 * i + 128));
-      const { out, dropped } = await shrink(dense, windows, { width, blocks: 0 });
+      const { out, dropped } = await shrink(dense, windows, { kept, blocks: 0 });
       const sample = windows.slice(0, 2).map((window) => [...window.subarray(0, 12)]);
       const request = { dense, shrunk: out, dropped, windows: sample };
-      assertComparison(await peers().ask<Comparison>("compare_shrunk", request), Array(4).fill(width));
+      assertComparison(await peers().ask<Comparison>("compare_shrunk", request), Array(4).fill(remaining));
       const answer = await peers().ask<{ logits: number[][][] }>("transformers_model", {
         folder: out,
         windows: sample,

@@ -1,5 +1,5 @@
 /**
- * The forward pass of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, after the `modeling_*.py` of these families and
+ * The forward pass of LLaMA, Mistral, Qwen2, Qwen3, Phi-3, Mixtral and Qwen3-MoE in float64, after the `modeling_*.py` of these families and
  * `modeling_rope_utils.py` in Hugging Face transformers. It handles one window, a run of consecutive tokens, at a time. Its
  * settings are the fields of config.json. The main parts are rotary positions (RoPE, arXiv 2104.09864), RMSNorm (arXiv
  * 1910.07467) and a gated feed-forward network (arXiv 2002.05202).
@@ -33,7 +33,18 @@ export interface LlamaConfig {
   readonly rope_parameters?: RopeScaling;
   readonly partial_rotary_factor?: number;
   readonly original_max_position_embeddings?: number;
+  readonly num_local_experts?: number;
+  readonly num_experts_per_tok?: number;
+  readonly norm_topk_prob?: boolean;
 }
+
+/** Receives the output of an expert for one token, and the factor by which the router multiplies it. */
+export type ExpertObserver = (
+  layer: number,
+  expert: number,
+  factor: number,
+  output: readonly number[],
+) => void;
 
 /** The settings of the rotary positions. They are in the object `rope_scaling`, or in `rope_parameters` since version 5 of transformers. */
 export interface RopeScaling {
@@ -61,6 +72,7 @@ export function forwardLlama(
   config: LlamaConfig,
   tensors: ReadonlyMap<string, ArrayLike<number>>,
   ids: ArrayLike<number>,
+  onExpert?: ExpertObserver,
 ): number[] {
   const { hidden_size: hidden, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
   const dim = config.head_dim ?? hidden / heads;
@@ -83,6 +95,26 @@ export function forwardLlama(
     const mean = x.reduce((sum, value) => sum + value * value, 0) / x.length;
     return x.map((value, i) => weight[i] * (value / Math.sqrt(mean + config.rms_norm_eps)));
   };
+  const gated = (root: string, x: Row, [gate, up, down] = ["gate_proj", "up_proj", "down_proj"]): Row => {
+    const wide = linear(`${root}.${up}`, x);
+    const inner = linear(`${root}.${gate}`, x).map((value, i) =>
+      activation(config.hidden_act, value) * wide[i]
+    );
+    return linear(`${root}.${down}`, inner);
+  };
+  const isMixtral = config.model_type === "mixtral";
+  const mixture = (layer: number, x: Row): Row => {
+    const root = `model.layers.${layer}.${isMixtral ? "block_sparse_moe" : "mlp"}`;
+    const all = linear(`${root}.gate`, x).map((score, expert) => ({ expert, value: Math.exp(score) }));
+    const chosen = all.toSorted((a, b) => b.value - a.value).slice(0, config.num_experts_per_tok);
+    const divided = isMixtral || config.norm_topk_prob ? chosen : all;
+    const total = divided.reduce((sum, { value }) => sum + value, 0);
+    return chosen.reduce((sum, { expert, value }) => {
+      const output = gated(`${root}.experts.${expert}`, x, isMixtral ? ["w1", "w3", "w2"] : undefined);
+      onExpert?.(layer, expert, value / total, output);
+      return sum.map((element, i) => element + value / total * output[i]);
+    }, x.map(() => 0));
+  };
   const embedding = tensor("model.embed_tokens.weight");
   let states: Row[] = Array.from(
     ids,
@@ -102,7 +134,7 @@ export function forwardLlama(
         linear(name("self_attn.v_proj"), x),
       ];
       let q = split(parts[0], heads), k = split(parts[1], kvHeads);
-      if (config.model_type === "qwen3") {
+      if (config.model_type.startsWith("qwen3")) {
         q = q.map((head) => norm(name("self_attn.q_norm"), head));
         k = k.map((head) => norm(name("self_attn.k_norm"), head));
       }
@@ -132,10 +164,10 @@ export function forwardLlama(
     });
     states = states.map((state) => {
       const x = norm(name("post_attention_layernorm"), state);
-      const wide = config.intermediate_size;
-      const both = fused ? linear(name("mlp.gate_up_proj"), x) : [];
-      const gate = fused ? both.slice(0, wide) : linear(name("mlp.gate_proj"), x);
-      const up = fused ? both.slice(wide) : linear(name("mlp.up_proj"), x);
+      if (config.num_local_experts) return add(state, mixture(layer, x));
+      if (!fused) return add(state, gated(name("mlp"), x));
+      const wide = config.intermediate_size, both = linear(name("mlp.gate_up_proj"), x);
+      const gate = both.slice(0, wide), up = both.slice(wide);
       const inner = gate.map((value, i) => activation(config.hidden_act, value) * up[i]);
       return add(state, linear(name("mlp.down_proj"), inner));
     });

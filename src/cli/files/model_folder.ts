@@ -3,9 +3,11 @@
  * names a model of the Hugging Face hub. Such a model is downloaded first.
  */
 
+import { basename } from "node:path";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { isHubReference } from "../../model/hub/reference.ts";
+import { denoFileSystem } from "./deno_file_system.ts";
 import { requireFolder } from "./input_file.ts";
 import type { Output } from "../terminal/output.ts";
 import { type HubVariables, useHub } from "./use_hub.ts";
@@ -32,6 +34,11 @@ export async function modelFolder(
   }
   const { resolveModel } = await import("../../model/hub/resolve_model.ts"); // only models of the hub need its client
   return await useHub(output, signal, (options) => resolveModel(model, options), variables);
+}
+
+/** Returns the name under which reports name a model: that of the hub, or that of its folder. */
+export async function displayedName(model: string, folder: string): Promise<string> {
+  return folder === model ? basename(await denoFileSystem.realPath(folder)) : model;
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   SHRINK_KIND,
 } from "../../prune/report/file_names.ts";
 import { renderModelCard } from "../../prune/report/model_card.ts";
+import { type ShrinkReport, shrinkReportSchema } from "../../prune/shrink/shrink_report.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";
@@ -23,18 +24,29 @@ const MAX_REPORT_BYTES = 256 << 20;
 /** The longest model card that is read. Long cards have some 100 KB. */
 const MAX_CARD_BYTES = 16 << 20;
 
-type Folder = Pick<Checkpoint, "folder" | "files">;
+export type Folder = Pick<Checkpoint, "folder" | "files">;
 
-/**
- * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none, or if `pare shrink` wrote it.
- * @throws {ModelError} if it is malformed
- */
-export async function readRunReport({ folder, files }: Folder): Promise<RunReport | undefined> {
+/** Reads the `pare.json` of `pare prune` in the folder of a checkpoint. @throws {ModelError} if it is malformed */
+export function readRunReport(folder: Folder): Promise<RunReport | undefined> {
+  return readReport(folder, runReportSchema, undefined);
+}
+
+/** Reads the `pare.json` of `pare shrink` in the folder of a checkpoint. @throws {ModelError} if it is malformed */
+export function readShrinkReport(folder: Folder): Promise<ShrinkReport | undefined> {
+  return readReport(folder, shrinkReportSchema, SHRINK_KIND);
+}
+
+/** Returns undefined if there is no report, or if it is of another kind. */
+async function readReport<Schema extends z.ZodType>(
+  { folder, files }: Folder,
+  schema: Schema,
+  kind: unknown,
+): Promise<z.infer<Schema> | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
   const json = await readJson(denoFileSystem, path, MAX_REPORT_BYTES);
-  if (isObject(json) && json.kind === SHRINK_KIND) return undefined;
-  const parsed = runReportSchema.safeParse(json);
+  if (isObject(json) && json.kind !== kind) return undefined;
+  const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
 }

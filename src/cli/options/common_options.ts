@@ -14,6 +14,7 @@ import {
   type WebGpuRuntime,
 } from "../../host/backends.ts";
 import type { Model } from "../../model/model.ts";
+import { TARGET_SOURCES } from "../../prune/run/job.ts";
 import { UsageError } from "../errors.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 
@@ -142,6 +143,27 @@ export function addMeasurementOptions(command: Command): Command {
       "--windows <n>",
       "measure only the first n windows of each --text (default: all complete windows)",
       integer(1),
+    );
+}
+
+/** Declares `--target` and `--reconstruct`. */
+export function addTargetOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--target <source>",
+        "what the outputs of a layer should be: dense moves its weights towards the outputs of the dense model by --target-step before " +
+          "it is pruned (auto if windows are held out), which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
+      )
+        .choices(TARGET_SOURCES)
+        .default("none"),
+    )
+    .option(
+      "--reconstruct <epochs>",
+      "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes near " +
+        "to that of the dense block, and before its layers are rounded",
+      integer(0),
+      0,
     );
 }
 

@@ -48,6 +48,14 @@ export function addLayerOptions(command: Command, defaultMethod?: MethodName): C
   return addRoundingOptions(command);
 }
 
+/** Declares some of the options, without their defaults. */
+export function addSomeLayerOptions(command: Command, ...names: readonly LayerParameter[]): Command {
+  for (const name of names) {
+    addOption(command, { ...TEXTS.find((text) => text.name === name)!, preset: undefined });
+  }
+  return command;
+}
+
 /** Declares the options that say how the kept weights are rounded. */
 export function addRoundingOptions(command: Command): Command {
   for (const text of ROUNDING) addOption(command, text);

@@ -39,7 +39,8 @@ export function printRunResult(
   }
   const targets = keptTargets(report);
   for (const warning of validationWarnings(layers)) output.remark(`warning: ${warning}`);
-  output.result({ layers: rows, perplexity, seconds, out, already_finished: alreadyFinished }, [
+  const { shrunk } = report;
+  output.result({ layers: rows, perplexity, seconds, shrunk, out, already_finished: alreadyFinished }, [
     `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${secondsText(seconds.total)} (${
       phasesText(seconds)
     })`,
@@ -69,7 +70,8 @@ function qualityHints({ perplexity, parameters }: RunReport): string[] {
   );
 }
 
-function reconstructionLines({ blocks = [] }: RunReport): string[] {
+/** Describes the reconstructions of a run. There are no lines without any. */
+export function reconstructionLines({ blocks = [] }: Pick<RunReport, "blocks">): string[] {
   const reconstructed = blocks.flatMap(({ reconstruction }) => reconstruction ?? []);
   if (reconstructed.length === 0) return [];
   const mean = (when: "before" | "after") =>

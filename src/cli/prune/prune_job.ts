@@ -1,6 +1,7 @@
 /** Builds the job of `pare prune`: reads the texts, and defines the report and the format of the output. */
 
 import type { Backend } from "../../device/backend.ts";
+import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
@@ -8,6 +9,7 @@ import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { choiceParameters } from "../../prune/run/fingerprint.ts";
+import type { ShrinkReport } from "../../prune/shrink/shrink_report.ts";
 import { planOutput } from "../../prune/run/plan_output.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
@@ -23,10 +25,18 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { effectiveParameters, layerQuerySchema } from "../../protocol/parameters.ts";
 import { OPTION_PARAMETERS } from "../options/layer_options.ts";
 
+/** The run of `pare shrink` that has made the pruned model. */
+export interface FirstRun {
+  readonly report: ShrinkReport;
+  /** The larger model. */
+  readonly dense: Checkpoint;
+}
+
 /** The facts of the report, and the options and parameters from which the job is built. */
 export interface JobFacts extends RunFacts {
   readonly options: PruneOptions;
   readonly choice: LayerChoice;
+  readonly first?: FirstRun;
 }
 
 /** The device, the file system and the callbacks with which the job is built and run. */
@@ -43,7 +53,7 @@ export async function pruneJob(
   facts: JobFacts,
   { backend, fs, signal, progress }: JobServices,
 ): Promise<Omit<FolderJob, "fingerprint">> {
-  const { opened: { checkpoint, model, loadTokenizer }, choice, options, texts, seqlen } = facts;
+  const { opened: { checkpoint, model, loadTokenizer }, choice, options, texts, seqlen, first } = facts;
   const tokenizer = await loadTokenizer();
   const calibration = await readCalibration(
     tokenizer,
@@ -54,7 +64,7 @@ export async function pruneJob(
     seqlen,
     windows: options.windows,
   }, fs);
-  const baseCard = readBaseCard(await readModelCard(checkpoint));
+  const baseCard = readBaseCard(await readModelCard(first?.dense ?? checkpoint));
   const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const output = {
@@ -71,7 +81,6 @@ export async function pruneJob(
     evaluatedWindows: tokenized.map(({ windows }) => windows),
     queryOf: choice.queryOf,
     allocation: choice.allocation,
-    loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
     reportFileNames: REPORT_FILES,
     reportFiles: async (run, pruned, write) => {
       const started = performance.now();
@@ -82,7 +91,7 @@ export async function pruneJob(
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
-      const report = runReport(facts, run, {
+      const report = runReport({ ...facts, shrunk: first?.report }, run, {
         perplexity,
         write,
         evaluation,

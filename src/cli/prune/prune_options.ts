@@ -13,14 +13,13 @@ import {
   addCommonOptions,
   addMeasurementOptions,
   addSeedOption,
+  addTargetOptions,
   addWindowOptions,
   appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
   type CommonOptions,
-  integer,
 } from "../options/common_options.ts";
-import { TARGET_SOURCES } from "../../prune/run/job.ts";
 import { addExample } from "../options/help.ts";
 import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
@@ -73,23 +72,8 @@ export function declarePrune(): Command {
     .option(
       "--true-sequential",
       "calibrate each group of layers that share an input after the earlier groups of its block are pruned",
-    )
-    .addOption(
-      new Option(
-        "--target <source>",
-        "what the outputs of a layer should be: dense moves its weights towards the outputs of the dense model by --target-step before " +
-          "it is pruned (auto if windows are held out), which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
-      )
-        .choices(TARGET_SOURCES)
-        .default("none"),
-    )
-    .option(
-      "--reconstruct <epochs>",
-      "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes near " +
-        "to that of the dense block, and before its layers are rounded",
-      integer(0),
-      0,
-    )
+    );
+  addTargetOptions(command)
     .addOption(
       new Option(
         "--activations <place>",
@@ -108,13 +92,7 @@ export function declarePrune(): Command {
         .choices(WEIGHT_FORMATS)
         .default("dense"),
     )
-    .addOption(
-      new Option(
-        "--for <format>",
-        "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
-          "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
-      ).choices(RUNTIME_FORMATS),
-    )
+    .addOption(runtimeOption())
     .option(
       "--imatrix <file>",
       "also write the importance matrix of the result over the calibration windows, with which llama-quantize rounds a GGUF file to other types",
@@ -136,4 +114,13 @@ export function declarePrune(): Command {
   return addCommonOptions(
     addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),
   );
+}
+
+/** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
+export function runtimeOption(): Option {
+  return new Option(
+    "--for <format>",
+    "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
+      "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
+  ).choices(RUNTIME_FORMATS);
 }

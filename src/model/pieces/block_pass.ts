@@ -27,6 +27,12 @@ export type InputObserver = (
   residual?: ObservedResidual,
 ) => void;
 
+/**
+ * Called with the outputs of an expert, (rows, cols) f32, before they are multiplied by the factors of the router. Row r belongs to entry
+ * `routes.starts[expert]` + r of the routes. Experts without tokens have no call.
+ */
+export type ExpertObserver = (expert: number, routes: Routes, outputs: DeviceBuffer, cols: number) => void;
+
 /** The residual stream before a layer adds its outputs to it. */
 export interface ObservedResidual {
   /** (rows, outFeatures) f32. */
@@ -56,6 +62,8 @@ export interface BlockPass {
   readonly skippedGroups?: readonly LinearGroup[];
   /** Receives the routes of a mixture of experts, before its experts are queued. */
   readonly observeRoutes?: (routes: Routes) => void;
+  /** Receives the outputs of the experts of a mixture. */
+  readonly observeExpert?: ExpertObserver;
   /** The routes of a mixture of experts. By default, its router chooses them. */
   readonly routes?: Routes;
   /** Records the pass, so that gradients can be computed. The workspace is then that of the tape, and there is no cache. */

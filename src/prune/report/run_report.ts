@@ -66,6 +66,35 @@ const blockRunSchema = z.object({
   reconstruction: reconstructionSchema.optional(),
 });
 
+/** Sizes before and after. */
+const sizesSchema = z.object({ dense: z.int(), shrunk: z.int() });
+
+/** What `pare shrink` has removed from a model. */
+export const removalSchema = z.object({
+  /** The options that chose what was removed, and how the rest was trained. */
+  options: z.object({
+    ffn: z.number(),
+    heads: z.number(),
+    experts: z.number(),
+    multiple: z.int(),
+    blocks: z.int(),
+    target: z.string(),
+    reconstruct: z.int(),
+  }),
+  /** The blocks of the dense model that were dropped. */
+  dropped_blocks: z.array(z.int()),
+  /** The numbers of units in each block, for the kinds that lost some. */
+  neurons: sizesSchema.optional(),
+  heads: sizesSchema.optional(),
+  experts: sizesSchema.optional(),
+  /** The numbers of elements of all tensors. */
+  parameters: sizesSchema,
+  /** The sizes of the weight files of the dense model and of the smaller one. */
+  bytes: z.object({ dense: z.int(), written: z.int() }),
+  /** The perplexities of the dense model and of the smaller one. */
+  perplexity: z.array(perplexitySchema),
+});
+
 /** The report of a whole run. Times are in seconds and sizes in bytes. */
 export const runReportSchema = z.object({
   version: z.string(),
@@ -101,6 +130,8 @@ export const runReportSchema = z.object({
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),
+  /** What the same command had removed from a larger model before. The other members describe the smaller model. */
+  shrunk: removalSchema.optional(),
   /** The warnings about the calibration. Absent if there are none. */
   warnings: z.array(z.string()).optional(),
   /** How the zeros were spread over the layers. Absent if the parameters of each layer set its sparsity. */

@@ -58,11 +58,13 @@ export function runTitle(run: RunReport): string {
   return `${run.model.name}, ${changesOf(run).join(" and ")}`;
 }
 
-/** A sentence on the method, the sparsity, the rounding and the mean error. */
+/** A sentence on the method, the sparsity, the rounding and the mean error, after one on removed parameters. */
 export function summarySentence(run: RunReport): string {
-  const { layers, model } = run, bits = roundedBits(run), error = meanError(layers);
+  const { layers, model, shrunk } = run, bits = roundedBits(run), error = meanError(layers);
   const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
-  return `${methods || "nothing pruned"}: ${shareText(sparsityOf(layers))} of the weights in ` +
+  const removed = shrunk && shareText(1 - shrunk.parameters.shrunk / shrunk.parameters.dense);
+  return (removed ? `pare shrink first removed ${removed} of the parameters. Then ` : "") +
+    `${methods || "nothing pruned"}: ${shareText(sparsityOf(layers))} of the weights in ` +
     `${countText(layers.length)} layers of ${model.blocks} blocks are zero` +
     (bits === undefined ? "" : `, and the others are rounded to ${bits} bits`) +
     (error === null ? "." : `. The mean relative error of a layer is ${numberText(error)}.`);

@@ -5,7 +5,6 @@
 
 import { describeRounding } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
-import { readTensor } from "../../model/checkpoint/tensor_source.ts";
 import type { CompleteCopy } from "../../model/checkpoint/write/complete_copy.ts";
 import { type OpenCopy, openCopy } from "../../model/checkpoint/write/open_copy.ts";
 import { prepareFolder } from "../../model/checkpoint/write/partial_folder.ts";
@@ -16,7 +15,6 @@ import type { Model } from "../../model/model.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
-import { quantizedModel } from "../quantized_model.ts";
 import { OtherRunError, type RunFingerprint } from "./fingerprint.ts";
 import { finiteOrNull, type LayerEntry } from "./journal.ts";
 import type { OpenDestination, PruneJob, PruneServices } from "./job.ts";
@@ -38,9 +36,11 @@ export interface FolderJob extends PruneJob {
   readonly fingerprint: RunFingerprint;
   /** Returns the grid of the layer `name` in a quantised result. Absent if the result is dense. */
   readonly gridOf?: (name: string) => GridOptions | undefined;
+  /** Plans a result of another form. @param layers the layers that earlier processes have pruned. @default `planOutput` */
+  planOutput?(layers: readonly LayerEntry[]): OutputPlan;
   /**
    * Returns the texts of the report files, by file name.
-   * @param pruned the pruned model
+   * @param pruned the model that is written
    * @param writeSeconds the time in which everything else was written
    */
   reportFiles(run: PruneRun, pruned: Model, writeSeconds: number): Promise<ReadonlyMap<string, string>>;
@@ -73,8 +73,8 @@ type Prune = (open: OpenDestination) => Promise<void>;
 async function fillFolder(job: FolderJob, services: FolderServices, prune: Prune): Promise<LayerEntry[]> {
   const { fs } = services;
   const isNew = await fs.list(job.out) === undefined;
-  const output = planOutput(job, fs);
   await using run = await PruneRun.open(fs, job.out, job);
+  const output = job.planOutput?.(run.layers) ?? planOutput(job, fs);
   let open: OpenCopy | undefined;
   try {
     await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
@@ -144,8 +144,8 @@ async function pruneAndComplete(
 ): Promise<CompleteCopy> {
   const { loadSeconds: seconds = 0 } = job;
   await run.journal.append({ type: "start", time: new Date().toISOString(), seconds });
-  await prune(openFolder(job, run, copy, output));
-  const pruned = { spec: job.model.spec, weights: output.denseWeights(copy.tensors) };
+  await prune(openFolder(run, copy, output));
+  const pruned = output.result(copy.tensors);
   const started = performance.now();
   const complete = await copy.complete({
     makeExtras: () => job.reportFiles(run, pruned, secondsSince(started)),
@@ -156,13 +156,8 @@ async function pruneAndComplete(
 }
 
 /** Returns the copy and the journal of the run as a destination. */
-function openFolder(
-  { gridOf }: FolderJob,
-  run: PruneRun,
-  copy: OpenCopy,
-  { parts, denseWeights }: OutputPlan,
-): OpenDestination {
-  const digests = new Map<string, Record<string, string>>(), weights = denseWeights(copy.tensors);
+function openFolder(run: PruneRun, copy: OpenCopy, output: OutputPlan): OpenDestination {
+  const digests = new Map<string, Record<string, string>>();
   const store = async (name: string, tensors: ReadonlyMap<string, HostTensor>) => {
     const stored: Record<string, string> = {};
     for (const [part, tensor] of tensors) stored[part] = await copy.replace(part, tensor);
@@ -180,11 +175,16 @@ function openFolder(
         error_without: finiteOrNull(without),
       }),
     decided: new Map(run.blocks.flatMap(({ block, targets }) => targets ? [[block, targets.kept]] : [])),
-    recordReconstruction: (block, reconstructed) => storeReconstruction(run, copy, block, reconstructed),
+    recordReconstruction(block, reconstructed) {
+      const stored = [...reconstructed.tensors].map(([name, tensor]) =>
+        [name, output.storedTensor(name, tensor)] as const
+      );
+      return storeReconstruction(run, copy, block, { ...reconstructed, tensors: new Map(stored) });
+    },
     measured: new Set(run.blocks.flatMap(({ block, error }) => error === undefined ? [] : [block])),
     finished: new Set(run.layers.map(({ name }) => name)),
     reconstructed: new Map(run.reconstructions.map(({ block, digests }) => [block, Object.keys(digests)])),
-    readFinished: (name) => readTensor(weights, name),
+    readFinished: (name) => output.read(copy.tensors, name),
     states: run.states,
     async allocation(choose) {
       if (run.allocation) return run.allocation;
@@ -198,15 +198,26 @@ function openFolder(
       });
       return made;
     },
-    wrap: (source) => gridOf ? quantizedModel(source, gridOf, store) : source,
+    wrap: (source) => output.wrap(source, store),
     async replace(name, weight) {
-      if (!parts.has(name)) await store(name, new Map([[name, weight]])); // the parts of a quantised weight are stored already
+      const tensors = await output.storedLayer(name, weight);
+      if (tensors.size > 0) await store(name, tensors);
     },
     async record(event, seconds) {
       refuseOtherAdapter(run, event);
       const { name, block, tokens, report } = event;
       const stored = digests.get(name)!; // the layer was replaced before its event
-      await run.journal.append({ type: "layer", name, block, seconds, tokens, report, digests: stored });
+      const columns = output.keptColumns?.(name), kept = columns && [...columns];
+      await run.journal.append({
+        type: "layer",
+        name,
+        block,
+        seconds,
+        tokens,
+        report,
+        kept,
+        digests: stored,
+      });
     },
   };
 }

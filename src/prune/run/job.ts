@@ -50,6 +50,8 @@ export interface PruneJob {
   readonly target?: TargetSource;
   /** The number of epochs in which each pruned block is reconstructed (see `reconstructBlock`). @default 0 */
   readonly reconstruct?: number;
+  /** Whether a reconstruction also trains the weights of the layers that are not pruned. @default false */
+  readonly trainsAllWeights?: boolean;
   /** Where hidden states are stored, if the destination has a folder for them. @default "auto" */
   readonly activations?: HiddenStatesLocation;
 }

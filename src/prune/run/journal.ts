@@ -43,7 +43,12 @@ const layerSchema = z.object({
   /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
   tokens: z.int().min(0).optional(),
   report: reportSchema,
-  /** The digests of the tensors in which the weight file stores the layer, by name: its weight, or its codes and grids. */
+  /** The columns that remain, if the layer has lost some. */
+  kept: z.array(z.int().min(0)).optional(),
+  /**
+   * The digests of the tensors that the layer has changed in the weight file, by name: its weight, its codes and grids, or its weight and
+   * those of the layers that compute its inputs.
+   */
   digests: z.record(z.string(), z.string()),
 });
 

@@ -4,14 +4,16 @@ import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { DequantizedSource } from "../../model/checkpoint/quantized/dequantized_source.ts";
 import { stemOf } from "../../model/checkpoint/quantized/layout.ts";
 import { planQuantized } from "../../model/checkpoint/quantized/plan_quantized.ts";
-import type { QuantizedParts } from "../../model/checkpoint/quantized/quantized_parts.ts";
-import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
+import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import { planCopy, planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { Model } from "../../model/model.ts";
 import { denseModules, moduleName } from "../../model/module_names.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
+import type { CalibratedModel } from "../calibrated_model.ts";
+import { quantizedModel, type StoreTensors } from "../quantized_model.ts";
 
 export interface OutputJob {
   readonly checkpoint: Checkpoint;
@@ -23,12 +25,21 @@ export interface OutputJob {
   readonly out: string;
 }
 
+/** How a result is stored: the planned files, and the tensors in which they store the tensors of the pruned model. */
 export interface OutputPlan {
   readonly plan: WritePlan;
-  /** The quantised weights by name, and the tensors in which each of them is stored. */
-  readonly parts: ReadonlyMap<string, QuantizedParts>;
-  /** Presents the planned tensors with dense weights in place of the quantised ones, for the network of the model. */
-  denseWeights(tensors: TensorSource): TensorSource;
+  /** Returns the model whose tensors were written. */
+  result(written: TensorSource): Model;
+  /** Reads a stored tensor in the shape and the dtype of the model that is pruned. */
+  read(written: TensorSource, name: string): Promise<HostTensor>;
+  /** Wraps the source of the layers, for example to store more of an answer than its weight. */
+  wrap(source: CalibratedModel, store: StoreTensors): CalibratedModel;
+  /** Returns the tensors that store the weight of a pruned layer. They are none if `wrap` has stored the layer. */
+  storedLayer(name: string, weight: HostTensor): Promise<ReadonlyMap<string, HostTensor>>;
+  /** Returns a trained tensor as it is stored. */
+  storedTensor(name: string, tensor: HostTensor): HostTensor;
+  /** Returns the columns that the stored weight of a layer has. By default, it has all. */
+  keptColumns?(name: string): Uint32Array | undefined;
 }
 
 /**
@@ -44,6 +55,7 @@ export function planOutput(
   { checkpoint, model: { spec, weights: tensors }, layers, gridOf, out }: OutputJob,
   fs: FileSystem,
 ): OutputPlan {
+  const storedTensor = (_name: string, tensor: HostTensor) => tensor;
   if (!gridOf) {
     const plan = tensors === checkpoint ? planCopy(checkpoint) : planLayout(checkpoint, fs, {
       tensorsOf: ({ header }) =>
@@ -51,7 +63,14 @@ export function planOutput(
       tensors,
       config: withFloat32(checkpoint.config),
     });
-    return { plan, parts: new Map(), denseWeights: (written) => written };
+    return {
+      plan,
+      result: (weights) => ({ spec, weights }),
+      read: readTensor,
+      wrap: (source) => source,
+      storedLayer: (name, weight) => Promise.resolve(new Map([[name, weight]])),
+      storedTensor,
+    };
   }
   const weights = linearLayers(spec).filter(({ name }) => layers.has(name)).flatMap(({ name }) => {
     const grid = gridOf(name);
@@ -60,5 +79,12 @@ export function planOutput(
   const quantized = new Set(weights.map(({ name }) => name));
   const ignore = denseModules(spec, (name) => quantized.has(name));
   const { plan, parts } = planQuantized(checkpoint, fs, weights, ignore);
-  return { plan, parts, denseWeights: (tensors) => new DequantizedSource(tensors, out, parts) };
+  return {
+    plan,
+    result: (written) => ({ spec, weights: new DequantizedSource(written, out, parts) }),
+    read: (written, name) => readTensor(new DequantizedSource(written, out, parts), name),
+    wrap: (source, store) => quantizedModel(source, gridOf, store),
+    storedLayer: (name, weight) => Promise.resolve(new Map(parts.has(name) ? [] : [[name, weight]])),
+    storedTensor,
+  };
 }

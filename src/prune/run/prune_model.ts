@@ -101,6 +101,7 @@ function prunableModel(
     trueSequential,
     target,
     reconstruct,
+    trainsAllWeights,
     tokenWeightsOf,
     activations: location = "auto",
     queryOf,
@@ -131,6 +132,7 @@ function prunableModel(
     reconstruct,
     reconstructed,
     isRounded: isRoundedBy(queryOf),
+    isTrained: trainsAllWeights ? () => true : undefined,
     async solveUnrounded(source) {
       const own = new PhaseClock(), query = (name: string) => withoutRounding(queryOf(name));
       for await (const _ of pruner.pruneModel(own.timeCalibration(source), query, { signal }));

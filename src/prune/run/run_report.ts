@@ -6,7 +6,7 @@
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { VERSION } from "../../protocol/version.ts";
-import type { RunReport } from "../report/run_report.ts";
+import { removalSchema, type RunReport } from "../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
 import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
@@ -29,6 +29,8 @@ export interface RunFacts {
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
   readonly fingerprint: RunFingerprint;
+  /** What the same command has removed from a larger model before. */
+  readonly shrunk?: RunReport["shrunk"];
 }
 
 /** The results of the end of a run, which the journal does not record. */
@@ -55,6 +57,7 @@ export function runReport(
     texts,
     seqlen,
     fingerprint,
+    shrunk,
   } = facts;
   const warnings = [
     ...end.warnings,
@@ -102,13 +105,17 @@ export function runReport(
     format: "dense",
     bytes: { dense: bytes, written: bytes },
     perplexity,
+    ...shrunk && { shrunk: removalSchema.parse(shrunk) },
     ...warnings.length > 0 && { warnings },
     ...allocation && { allocation: reportedAllocation(allocation) },
-    command: repeatCommand(settings, {
-      ...options,
-      calibration: labels,
-      text: texts.evaluation.map(({ label }) => label),
-    }),
+    // The command of a shrunk model is another one.
+    ...!shrunk && {
+      command: repeatCommand(settings, {
+        ...options,
+        calibration: labels,
+        text: texts.evaluation.map(({ label }) => label),
+      }),
+    },
     fingerprint: { ...fingerprint },
   };
 }

@@ -3,9 +3,9 @@
  * columns, because the layers that compute its inputs are not smaller yet while the model is calibrated.
  */
 
-import type { LayerGroup } from "../../client/model_source.ts";
-import { placeColumns } from "../../tensor/columns.ts";
+import { columnIndices, placeColumns } from "../../tensor/columns.ts";
 import type { CalibratedModel } from "../calibrated_model.ts";
+import type { CalibratedGroup } from "../open_round.ts";
 
 /** @param onKept called with the columns that the layer `name` keeps, before its weight is replaced */
 export function maskedColumns(
@@ -20,16 +20,16 @@ export function maskedColumns(
   };
 }
 
-function maskedGroup<Hessian>(
-  group: LayerGroup<Hessian>,
+function maskedGroup(
+  group: CalibratedGroup,
   onKept: (name: string, kept: Uint32Array) => void,
-): LayerGroup<Hessian> {
+): CalibratedGroup {
   return {
     ...group,
     async replace(name, weight, _quantized, kept) {
       const layer = group.layers.find((layer) => layer.name === name);
       if (!layer || !kept) throw new TypeError(`${name}: needs the columns that remain`);
-      const columns = new Uint32Array(kept.data.slice().buffer);
+      const columns = columnIndices(kept);
       onKept(name, columns);
       await group.replace(name, placeColumns(weight, columns, layer.weight.shape[1]));
     },

@@ -1,5 +1,6 @@
 /** The report of `pare shrink`, which is the content of `pare.json` in the folder of the smaller model. */
 
+import { z } from "zod";
 import type { Backend } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { countWeightFileBytes, type WeightFile } from "../../model/checkpoint/weight_files.ts";
@@ -8,36 +9,41 @@ import { VERSION } from "../../protocol/version.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import { SHRINK_KIND } from "../report/file_names.ts";
-import type { RunReport } from "../report/run_report.ts";
+import { removalSchema, runReportSchema } from "../report/run_report.ts";
+import { CALIBRATION_TEXT, type RunFingerprint } from "../run/fingerprint.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
-import type { ShrinkResult } from "./shrink_model.ts";
+import type { WrittenModel } from "./shrink_model.ts";
+import type { UnitKind } from "./units.ts";
 
-/** Sizes before and after. */
-interface Sizes {
-  readonly dense: number;
-  readonly shrunk: number;
-}
-
-export interface ShrinkReport
-  extends Pick<RunReport, "version" | "finished" | "model" | "backend" | "adapter" | "bytes" | "perplexity"> {
+export const shrinkReportSchema = runReportSchema.pick({
+  version: true,
+  finished: true,
+  model: true,
+  calibration: true,
+  backend: true,
+  adapter: true,
+  resumed: true,
+  layers: true,
+  blocks: true,
+  fingerprint: true,
+}).extend(removalSchema.shape).extend({
   /** Distinguishes the report from that of `pare prune`. */
-  readonly kind: typeof SHRINK_KIND;
-  /** The options that chose what was removed. */
-  readonly options: { readonly ffn: number; readonly multiple: number; readonly blocks: number };
-  readonly calibration: RunReport["calibration"];
-  /** The blocks of the dense model that were dropped. */
-  readonly dropped_blocks: readonly number[];
+  kind: z.literal(SHRINK_KIND),
   /** The mean cosine between the input and the output of each dense block. Absent if no block was dropped. */
-  readonly similarities?: readonly number[];
-  /** The number of neurons in each block. Absent if none was removed. */
-  readonly neurons?: Sizes;
-  /** The reports of the layers that lost columns. Blocks are counted without the dropped ones. */
-  readonly layers: readonly Omit<RunReport["layers"][number], "calibration_seconds" | "tokens">[];
-  /** The numbers of elements of all tensors. */
-  readonly parameters: Sizes;
-  /** The seconds of the run until the report was written. */
-  readonly seconds: number;
-}
+  similarities: z.array(z.number()).optional(),
+  /** The experts of each block before some were removed, and those that remain. Absent if none was removed. */
+  expert_use: z.array(z.object({
+    tokens: z.array(z.int()),
+    factors: z.array(z.number()),
+    scores: z.array(z.number()),
+    kept: z.array(z.int()),
+  })).optional(),
+  /** The seconds from the start of the last process until it wrote the report. */
+  seconds: z.number(),
+});
+
+/** The report. Its layers are those that lost columns. Their blocks are counted without the dropped ones. */
+export type ShrinkReport = z.infer<typeof shrinkReportSchema>;
 
 /** The facts that are not in the result of the run. */
 export interface ShrinkFacts extends Pick<ShrinkReport, "options" | "perplexity" | "seconds"> {
@@ -51,17 +57,18 @@ export interface ShrinkFacts extends Pick<ShrinkReport, "options" | "perplexity"
   readonly seqlen: number;
   /** The number of held-out windows. */
   readonly heldOut: number;
-  /** The number of neurons of a block before, and after unless it keeps all. */
-  readonly neurons: number;
-  readonly width?: number;
+  /** The numbers of units in each block, for the kinds that lost some. */
+  readonly units: Pick<ShrinkReport, UnitKind>;
+  /** That of the command. */
+  readonly fingerprint: RunFingerprint;
 }
 
 export function shrinkReport(
-  { name, checkpoint, spec, backend, texts, options, seqlen, heldOut, neurons, width, perplexity, seconds }:
-    ShrinkFacts,
-  { dropped, similarities, layers, plan }: ShrinkResult,
+  { name, checkpoint, spec, backend, texts, options, seqlen, heldOut, units, ...facts }: ShrinkFacts,
+  { dropped, similarities = [], experts: uses, run, plan }: WrittenModel,
 ): ShrinkReport {
-  const { ffn, multiple, blocks, samples, seed } = options;
+  const { ffn, heads, experts, multiple, blocks, target, reconstruct, samples, seed } = options;
+  const { perplexity, seconds, fingerprint } = facts;
   return {
     kind: SHRINK_KIND,
     version: VERSION,
@@ -72,9 +79,10 @@ export function shrinkReport(
       blocks: spec.blockCount,
       hidden_size: spec.hiddenSize,
     },
-    options: { ffn, multiple, blocks },
+    options: { ffn, heads, experts, multiple, blocks, target, reconstruct },
     calibration: {
       text: calibrationLabels(texts.calibration).join(", "),
+      digest: fingerprint[CALIBRATION_TEXT],
       samples,
       validation_samples: heldOut,
       seqlen,
@@ -82,10 +90,17 @@ export function shrinkReport(
     },
     backend: backend.kind,
     adapter: backend.adapter.name,
-    dropped_blocks: dropped,
-    similarities,
-    ...width !== undefined && { neurons: { dense: neurons, shrunk: width } },
-    layers: layers.map(({ name, block, report }) => ({ ...report, name, block })),
+    resumed: run.resumeCount,
+    dropped_blocks: [...dropped],
+    ...dropped.length > 0 && { similarities: [...similarities] },
+    ...units,
+    ...uses && {
+      expert_use: uses.map(({ tokens, factors, scores, kept }) => ({
+        ...{ tokens: [...tokens], factors: [...factors], scores: [...scores], kept: [...kept] },
+      })),
+    },
+    layers: run.layers.map(({ name, block, report }) => ({ ...report, name, block })),
+    ...run.blocks.length > 0 && { blocks: run.blocks },
     parameters: { dense: countParameters(checkpoint.shards), shrunk: countParameters(plan.weightFiles) },
     bytes: {
       dense: countWeightFileBytes(checkpoint.shards),
@@ -93,6 +108,7 @@ export function shrinkReport(
     },
     perplexity,
     seconds,
+    fingerprint: { ...fingerprint },
   };
 }
 

@@ -1,24 +1,16 @@
 /** Presents a model without some of its blocks. The later blocks move up, and their tensors are renamed. */
 
-import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
-import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { Model } from "../../model/model.ts";
-import { configWithoutBlocks } from "./shrinkable_families.ts";
+import { type RenamedModel, renamedSource } from "./renamed_model.ts";
 
-/** A model with fewer blocks. */
-export interface ModelWithoutBlocks {
-  readonly model: Model;
-  readonly config: Readonly<Record<string, unknown>>;
-  /** Returns the name that a tensor of the checkpoint has in the model, or undefined if its block is dropped. */
-  nameOf(name: string): string | undefined;
-}
+type Config = RenamedModel["config"];
 
 export function withoutBlocks(
-  { config: dense }: Pick<Checkpoint, "config">,
+  dense: Config,
   { spec, weights }: Model,
   dropped: ReadonlySet<number>,
-): ModelWithoutBlocks {
+): RenamedModel {
   const { block: { prefix }, blockCount } = spec;
   const remaining = Array.from({ length: blockCount }, (_, block) => block).filter((block) =>
     !dropped.has(block)
@@ -31,19 +23,25 @@ export function withoutBlocks(
     const block = blockOf(Number(index));
     return block === undefined ? undefined : prefix(block) + name.slice(prefix(Number(index)).length);
   };
-  const oldNameOf = (name: string) => renamed(name, (place) => remaining[place]);
-  const source: TensorSource = {
-    has(name) {
-      const old = oldNameOf(name);
-      return old !== undefined && weights.has(old);
-    },
-    info: (name) => weights.info(oldNameOf(name) ?? name),
-    read: (name, offset, byteLength) => weights.read(oldNameOf(name) ?? name, offset, byteLength),
-  };
+  const source = renamedSource(weights, (name) => renamed(name, (place) => remaining[place]));
   const config = configWithoutBlocks(dense, dropped);
   return {
     model: { spec: readModelSpec(config, (name) => source.has(name)), weights: source },
     config,
     nameOf: (name) => renamed(name, (block) => places.get(block)),
+  };
+}
+
+/** Returns the configuration without some blocks. The types of attention in Qwen's blocks move with the blocks. */
+export function configWithoutBlocks(config: Config, dropped: ReadonlySet<number>): Config {
+  if (dropped.size === 0) return config;
+  const { num_hidden_layers: blocks, layer_types: types, max_window_layers: first } = config;
+  return {
+    ...config,
+    num_hidden_layers: Number(blocks) - dropped.size,
+    ...Array.isArray(types) && { layer_types: types.filter((_, block) => !dropped.has(block)) },
+    // All blocks from this one on have a sliding window.
+    ...typeof first === "number" &&
+      { max_window_layers: first - [...dropped].filter((block) => block < first).length },
   };
 }

@@ -9,12 +9,8 @@ import { readTensor, withReplacements } from "../../../src/model/checkpoint/tens
 import { type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
-import {
-  neuronReaders,
-  type ShrinkJob,
-  shrinkModel,
-  type ShrinkResult,
-} from "../../../src/prune/shrink/shrink_model.ts";
+import { type ShrinkJob, shrinkModel, type ShrinkResult } from "../../../src/prune/shrink/shrink_model.ts";
+import { readingLayers } from "../../../src/prune/shrink/units.ts";
 import { placeColumns } from "../../../src/tensor/columns.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { fixtureModel } from "../../../scripts/fixtures/trained_models.ts";
@@ -36,14 +32,14 @@ describe("shrinkModel()", () => {
   async function shrink(
     name: string,
     model: string,
-    options: Pick<ShrinkJob, "width" | "blocks">,
+    options: Pick<ShrinkJob, "kept" | "blocks">,
     cleanup: AsyncDisposableStack,
   ): Promise<{ readonly result: ShrinkResult; readonly dense: ModelFolder; readonly shrunk: ModelFolder }> {
     const fixture = fixtureModel(model), { calibration } = await fixture.tokens(), out = `${folder}/${name}`;
     const dense = cleanup.use(await openModelFolder(fixture.folder, fs)), { checkpoint } = dense;
     const windows = Array.from({ length: 6 }, (_, i) => calibration.subarray(200 * i, 200 * i + 128));
     const job = {
-      ...{ checkpoint, model: dense.model, out, ...options, reportFileNames: ["pare.json"] },
+      ...{ checkpoint, model: dense.model, out, ...options, fingerprint: {}, reportFileNames: ["pare.json"] },
       ...{ windows: windows.slice(0, 5), validationWindows: windows.slice(5) },
       reportFiles: () => Promise.resolve(new Map([["pare.json", "{}"]])),
     };
@@ -65,29 +61,36 @@ describe("shrinkModel()", () => {
   }
 
   for (
-    const [model, writer, setting] of [["opt-sotu", "fc1", "ffn_dim"], [
-      "llama-sotu",
-      "mlp.gate_proj",
-      "intermediate_size",
-    ]]
+    const [model, kept, rows, writer, settings] of [
+      ["opt-sotu", { neurons: 320 }, 320, "fc1", { ffn_dim: 320 }],
+      ["llama-sotu", { neurons: 320 }, 320, "mlp.gate_proj", { intermediate_size: 320 }],
+      ["llama-sotu", { heads: 3 }, 96, "self_attn.q_proj", {
+        num_attention_heads: 3,
+        num_key_value_heads: 1,
+        head_dim: 32,
+      }],
+    ] as const
   ) {
-    it(`writes a checkpoint of ${model} with the logits of the dense model whose removed neurons are masked`, async () => {
+    const [kind] = Object.keys(kept);
+    it(`writes a checkpoint of ${model} with the logits of the dense model whose removed ${kind} are masked`, async () => {
       await using cleanup = new AsyncDisposableStack();
-      const { result, dense, shrunk } = await shrink(model, model, { width: 320, blocks: 0 }, cleanup);
-      assert.equal(shrunk.checkpoint.config[setting], 320);
+      const { result, dense, shrunk } = await shrink(`${model}-${kind}`, model, { kept, blocks: 0 }, cleanup);
+      for (const [setting, value] of Object.entries(settings)) {
+        assert.equal(shrunk.checkpoint.config[setting], value);
+      }
       assert.deepEqual(result.layers.map(({ block }) => block), [0, 1, 2, 3]);
       for (const { report } of result.layers) {
         assert.ok(report.relative_error! > 0 && report.relative_error! < 1 && report.validation_error! < 1);
       }
       const masked = new Map<string, HostTensor>();
-      for (const reader of neuronReaders(dense.checkpoint, dense.model.spec)) {
+      for (const reader of readingLayers(kept, dense.checkpoint.config, dense.model.spec)) {
         const { name } = linearLayers(dense.model.spec).find(({ block, linear }) =>
           block === reader.block && linear.name === writer
         )!;
-        const kept = keptRows(await dense.checkpoint.tensor(name), await shrunk.checkpoint.tensor(name));
-        assert.equal(kept.length, 320, name);
+        const columns = keptRows(await dense.checkpoint.tensor(name), await shrunk.checkpoint.tensor(name));
+        assert.equal(columns.length, rows, name);
         const weight = await readTensor(shrunk.model.weights, reader.name);
-        masked.set(reader.name, placeColumns(weight, kept, reader.cols));
+        masked.set(reader.name, placeColumns(weight, columns, reader.cols));
       }
       const weights = withReplacements(dense.model.weights, masked);
       const expected = await windowLogits({ spec: dense.model.spec, weights }, backend, WINDOW);
@@ -100,7 +103,7 @@ describe("shrinkModel()", () => {
     const { result, dense, shrunk } = await shrink(
       "blocks",
       "llama-sotu",
-      { width: 448, blocks: 2 },
+      { kept: { neurons: 448 }, blocks: 2 },
       cleanup,
     );
     assert.equal(result.similarities!.length, 4);
@@ -117,12 +120,12 @@ describe("shrinkModel()", () => {
     assert.ok((await windowLogits(shrunk.model, backend, WINDOW)).every(Number.isFinite));
   });
 
-  it("only drops blocks if no width is given, and refuses to drop all", async () => {
+  it("only drops blocks if no units are to be removed, and refuses to drop all", async () => {
     await using cleanup = new AsyncDisposableStack();
-    const { result, shrunk } = await shrink("only", "opt-sotu", { blocks: 1 }, cleanup);
+    const { result, shrunk } = await shrink("only", "opt-sotu", { kept: {}, blocks: 1 }, cleanup);
     assert.deepEqual([result.layers, shrunk.model.spec.blockCount], [[], 3]);
     await assert.rejects(
-      shrink("all", "opt-sotu", { blocks: 4 }, cleanup),
+      shrink("all", "opt-sotu", { kept: {}, blocks: 4 }, cleanup),
       /has 4 blocks, so 4 cannot be dropped/,
     );
   });

@@ -16,6 +16,7 @@
  * 3·k·n² multiplications on the device, and about k·n·(100 + 3·g) on the host.
  */
 
+import { sleep } from "../../../base/waiting.ts";
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
 import { gemmTN } from "../../../device/kernels/gemm.ts";
 import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
@@ -24,6 +25,9 @@ import { copyRows } from "../../linalg/submatrix.ts";
 
 /** The number of removed columns after which the device changes G and A. */
 export const MAX_PENDING_COLUMNS = 64;
+
+/** The multiplications of the host after which other tasks of the process may run. They take about 50 ms. */
+const TASK_MULTIPLICATIONS = 1 << 25;
 
 /** The rows that are read at once to find the blocks on the diagonal. */
 const STRIP_ROWS = 256;
@@ -47,7 +51,7 @@ export async function chooseColumns(
   const remaining = new Set(Array.from({ length: inverse.cols / group }, (_, set) => set));
   const removed: number[] = [];
   while (removed.length < count) {
-    const set = cheapestSet(remaining, g, a, group), start = set * group;
+    const set = await cheapestSet(remaining, g, a, group), start = set * group;
     remaining.delete(set);
     for (let column = start; column < start + group; column++) removed.push(column);
     if (removed.length === count) break;
@@ -66,15 +70,20 @@ export async function chooseColumns(
   return removed;
 }
 
-/** Returns the set with the smallest ΔE. */
-function cheapestSet(
+/** Returns the set with the smallest ΔE. The score of a set takes about 2·g³ multiplications. */
+async function cheapestSet(
   remaining: ReadonlySet<number>,
   g: ChangedMatrix,
   a: ChangedMatrix,
   group: number,
-): number {
-  let [best, least] = [-1, Infinity];
+): Promise<number> {
+  let [best, least] = [-1, Infinity], multiplications = 0;
   for (const set of remaining) {
+    multiplications += 2 * group ** 3;
+    if (multiplications >= TASK_MULTIPLICATIONS) {
+      await sleep(1);
+      multiplications = 0;
+    }
     const score = traceOfQuotient(g.block(set), a.block(set), group);
     if (score < least || best < 0) [best, least] = [set, score];
   }

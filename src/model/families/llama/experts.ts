@@ -97,7 +97,9 @@ function applyExperts(
     const inputs = workspace.buffer("expert inputs", rows * hidden);
     copyRows(pass, chosen, x, inputs);
     const y = applyExpert({ ...pass, rows }, spec, expert, inputs);
-    if (y) addToRows(pass, chosen, y, outputs);
+    if (!y) continue;
+    pass.observeExpert?.(e, routes, y, hidden);
+    addToRows(pass, chosen, y, outputs);
   }
   if (!pass.skippedGroups?.includes(experts[0].down)) addToStream(pass, outputs, stream, hidden, options);
 }

@@ -1,0 +1,39 @@
+/**
+ * The second run of `pare shrink`, which prunes or rounds the smaller model. It is a run of `pare prune` with the
+ * options that both commands have.
+ */
+
+import type { LayerFlags } from "../options/layer_options.ts";
+import { applyNames, type NamedOptions } from "../prune/named_options.ts";
+import { declarePrune, type PruneFlags, type PruneOptions } from "../prune/prune_options.ts";
+
+/** The options of `pare shrink` that ask for a second run. */
+export type SecondRunFlags = Pick<LayerFlags, "sparsity" | "pattern" | "bits"> & Pick<NamedOptions, "for">;
+
+/** The options of `pare shrink` that both runs have. Each is a word on the command line, or several. */
+const SHARED = [
+  ...["out", "calibration", "samples", "validation", "seqlen", "seed", "target", "reconstruct"],
+  ...["text", "windows", "sparsity", "pattern", "bits", "for", "overwrite", "restart"],
+  ...["backend", "webgpu", "products", "precision", "json", "debug"],
+];
+
+/**
+ * Returns the options of the second run, or undefined if `options` ask for none. Without `--sparsity` and `--pattern`,
+ * the second run only rounds.
+ * @throws {UsageError} if options contradict each other
+ */
+export function secondRun<Options extends SecondRunFlags>(options: Options): PruneOptions | undefined {
+  const { sparsity, pattern, bits, for: runtime } = options;
+  if ([sparsity, pattern, bits, runtime].every((value) => value === undefined)) return undefined;
+  const given: Readonly<Record<string, unknown>> = {
+    ...options,
+    sparsity: sparsity ?? (pattern === undefined ? "0" : undefined),
+  };
+  const words = SHARED.flatMap((name) => {
+    const value = given[name];
+    if (value === undefined || value === false) return [];
+    return value === true ? [`--${name}`] : [value].flat().flatMap((item) => [`--${name}`, String(item)]);
+  });
+  const command = declarePrune().parse(["the smaller model", ...words], { from: "user" });
+  return applyNames(command.opts<PruneFlags>(), command);
+}

@@ -1,0 +1,218 @@
+/** The first run of `pare shrink`, which writes the smaller model. */
+
+import { formatJson } from "../../base/files/whole_file.ts";
+import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
+import { type ModelFolder, openModelFolder } from "../../model/model.ts";
+import { storesBfloat16 } from "../../prune/block_plan.ts";
+import { DevicePruner } from "../../prune/device_pruner.ts";
+import { readCalibration } from "../../prune/read_calibration.ts";
+import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import {
+  commandFingerprint,
+  FORWARD_BACKEND,
+  OtherRunError,
+  type RunFingerprint,
+  runFingerprint,
+} from "../../prune/run/fingerprint.ts";
+import type { TargetSource } from "../../prune/run/job.ts";
+import { PruneRun } from "../../prune/run/prune_run.ts";
+import { tokenWarnings, validationWarnings } from "../../prune/run/warnings.ts";
+import { SHRINK_QUERY, shrinkModel } from "../../prune/shrink/shrink_model.ts";
+import { type ShrinkReport, shrinkReport } from "../../prune/shrink/shrink_report.ts";
+import {
+  countKept,
+  type KeptUnits,
+  readingLayers,
+  readUnits,
+  requireShrinkable,
+  type ShareOptions,
+  UNIT_KINDS,
+  type UnitKind,
+  UNITS,
+} from "../../prune/shrink/units.ts";
+import type { RunTexts } from "../../prune/texts/named_texts.ts";
+import { UsageError } from "../errors.ts";
+import { denoFileSystem as fs } from "../files/deno_file_system.ts";
+import { requireDense } from "../files/model_folder.ts";
+import { readShrinkReport } from "../files/run_report_files.ts";
+import { openRunTexts } from "../files/text_source.ts";
+import { openBackend } from "../open_backend.ts";
+import { type BackendFlags, type CommonOptions, windowTokens } from "../options/common_options.ts";
+import { comparePerplexity, readEvaluationTexts } from "../prune/compare_perplexity.ts";
+import { findFinishedRun } from "../prune/finished_run.ts";
+import { progressCallbacks } from "../prune/progress_callbacks.ts";
+import type { Output } from "../terminal/output.ts";
+import type { SecondRunFlags } from "./second_run.ts";
+
+/** The options as commander parses them. */
+export interface ShrinkOptions extends CommonOptions, BackendFlags, SecondRunFlags, ShareOptions {
+  readonly out: string;
+  readonly multiple: number;
+  readonly blocks: number;
+  readonly calibration: readonly string[];
+  readonly samples: number;
+  readonly validation: number;
+  readonly seqlen?: number;
+  readonly seed?: number;
+  readonly text: readonly string[];
+  readonly windows?: number;
+  readonly target: TargetSource;
+  readonly reconstruct: number;
+  readonly overwrite?: boolean;
+  readonly restart?: boolean;
+}
+
+/** The command with its model. */
+export interface ShrinkCommand {
+  readonly folder: string;
+  readonly modelName: string;
+  readonly options: ShrinkOptions;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+}
+
+/** Shrinks the model into the folder `out` unless this run is finished, and returns the report. */
+export async function shrinkInto(
+  out: string,
+  { folder, modelName, options, output, signal }: ShrinkCommand,
+): Promise<ShrinkReport> {
+  await using cleanup = new AsyncDisposableStack();
+  const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
+  requireDense(opened, "shrunk");
+  requireShrinkable(checkpoint.config);
+  const kinds = unitKinds(options);
+  const units = Object.fromEntries(kinds.map((kind) => [kind, unitSizes(kind, opened, options)]));
+  const kept: KeptUnits = Object.fromEntries(kinds.map((kind) => [kind, units[kind].shrunk]));
+  const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
+  const fingerprint = await shrinkFingerprint(checkpoint, options, texts, seqlen);
+  const finished = await findOwnRun(out, fingerprint, options);
+  if (finished) {
+    output.remark(`${out}: this run is finished already; add --overwrite to shrink again`);
+    return finished;
+  }
+  const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
+  const backend = cleanup.adopt(
+    await openBackend(options.backend, { ...options, recorded, storesBfloat16: storesBfloat16(model) }),
+    (opened) => opened.dispose(),
+  );
+  const tokenizer = await opened.loadTokenizer();
+  const windows = await readCalibration(
+    tokenizer,
+    { ...options, calibration: texts.calibration, seqlen },
+    fs,
+  );
+  const evaluated = await readEvaluationTexts(tokenizer, texts.evaluation, {
+    seqlen,
+    windows: options.windows,
+  }, fs);
+  const progress = cleanup.adopt(output.progress("shrinking"), (bar) => bar.stop());
+  const solved = readingLayers(kept, checkpoint.config, model.spec);
+  for (const warning of tokenWarnings({ ...windows, queryOf: () => SHRINK_QUERY }, solved)) {
+    output.remark(`warning: ${warning}`);
+  }
+  await shrinkModel({
+    checkpoint,
+    model,
+    ...options,
+    ...windows,
+    kept,
+    out,
+    fingerprint: runFingerprint(fingerprint, backend),
+    loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
+    reportFileNames: [RUN_REPORT_FILE],
+    async reportFiles(written) {
+      const perplexity = await comparePerplexity({ dense: model, pruned: written.model }, evaluated, {
+        seqlen,
+        backend,
+        signal,
+        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+      });
+      const facts = {
+        name: modelName,
+        checkpoint,
+        spec: model.spec,
+        backend,
+        options,
+        texts,
+        seqlen,
+        units,
+        fingerprint,
+      };
+      const seconds = performance.now() / 1000, heldOut = windows.validationWindows.length;
+      const report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, written);
+      return new Map([[RUN_REPORT_FILE, formatJson(report)]]);
+    },
+  }, {
+    fs,
+    backend,
+    pruner: new DevicePruner(backend),
+    signal,
+    onSimilarityStep: (done, total) => progress.note(`comparing blocks ${done}/${total}`),
+    onExpertStep: (done, total) => progress.note(`scoring experts ${done}/${total}`),
+    ...progressCallbacks(progress, output),
+  });
+  progress.stop();
+  const report = (await readShrinkReport({ folder: out, files: await fs.list(out) ?? [] }))!; // the run has written it
+  for (const warning of validationWarnings(report.layers)) output.remark(`warning: ${warning}`);
+  return report;
+}
+
+/**
+ * Returns the report of the finished run in `out`. With `--overwrite` there is none in the output folder of the command,
+ * but a smaller model that a second run prunes is used again.
+ */
+async function findOwnRun(
+  out: string,
+  fingerprint: RunFingerprint,
+  options: ShrinkOptions,
+): Promise<ShrinkReport | undefined> {
+  if (options.overwrite && out === options.out) return undefined;
+  try {
+    return await findFinishedRun(out, fingerprint, fs, readShrinkReport);
+  } catch (error) {
+    if (options.overwrite && error instanceof OtherRunError) return undefined;
+    throw error;
+  }
+}
+
+/** Computes the fingerprint of the command (see `commandFingerprint`). */
+async function shrinkFingerprint(
+  checkpoint: Checkpoint,
+  options: ShrinkOptions,
+  texts: RunTexts,
+  seqlen: number,
+): Promise<RunFingerprint> {
+  const { ffn, heads, experts, multiple, blocks } = options;
+  // A second run does not change the smaller model.
+  const settings = { ...options, allocate: "uniform", format: "dense", for: undefined } as const;
+  const sources = { checkpoint, query: SHRINK_QUERY, options: settings, texts, seqlen, isLocal: true, fs };
+  const removed = Object.entries({ ffn, heads, experts, multiple, blocks }).map((
+    [name, value],
+  ) => [`--${name}`, String(value)]);
+  return { ...await commandFingerprint(sources), ...Object.fromEntries(removed) };
+}
+
+/** Lists the kinds of units of which the options remove some. */
+export function unitKinds(options: ShareOptions): UnitKind[] {
+  return UNIT_KINDS.filter((kind) => options[UNITS[kind].option] > 0);
+}
+
+/**
+ * Returns the numbers of units before and after.
+ * @throws {UsageError} if rounding lets no unit be removed
+ * @throws {ModelError} if the family cannot lose such units, or not as many
+ */
+function unitSizes(
+  kind: UnitKind,
+  { checkpoint, model }: ModelFolder,
+  options: ShrinkOptions,
+): { dense: number; shrunk: number } {
+  const units = readUnits(kind, checkpoint.config, model.spec), share = options[UNITS[kind].option];
+  const multiple = kind === "neurons" ? options.multiple : units.together;
+  try {
+    return { dense: units.count, shrunk: countKept(kind, units, share, multiple) };
+  } catch (error) {
+    if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
+    throw error;
+  }
+}
