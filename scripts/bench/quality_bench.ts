@@ -13,8 +13,8 @@ import { DEFAULT_DAMPING } from "../../src/protocol/limits.ts";
 import { layerQuerySchema } from "../../src/protocol/parameters.ts";
 import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
-import { writeSotuTexts } from "../fixtures/sotu_text.ts";
-import { type BenchedModel, listModels, sharedText } from "../fixtures/trained_models.ts";
+import { findTexts, type Kind, KINDS, type Texts } from "../fixtures/text_kinds.ts";
+import { type BenchedModel, listModels } from "../fixtures/trained_models.ts";
 import { REAL_MODELS, realModelSkipReason } from "../peers/real_model.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
 import type { Bench } from "./bench.ts";
@@ -28,11 +28,6 @@ interface Part {
   /** Whether `pare prune` chooses what the options leave open, as for a user. By default those of {@link OFF} are off. */
   readonly isWhole?: boolean;
 }
-
-/** The kinds of text on which each cell is measured. */
-const KINDS = ["speeches", "stories", "encyclopedia"] as const;
-
-type Kind = typeof KINDS[number];
 
 /** The texts of a calibration with their shares of the windows. */
 const CALIBRATIONS: Readonly<Record<string, Readonly<Partial<Record<Kind, number>>>>> = {
@@ -216,7 +211,8 @@ const REAL: readonly QualityModel[] = Object.entries(REAL_MODELS).map(([name, fo
 /** The number of windows of each text for the other models, so that all texts have enough tokens. */
 const EVALUATION_WINDOWS = 64;
 
-async function listQualityModels(): Promise<QualityModel[]> {
+/** Lists the real models, unless they are missing, and the small ones. */
+export async function listQualityModels(): Promise<QualityModel[]> {
   const reason = await realModelSkipReason();
   if (reason) console.error(`${Object.keys(REAL_MODELS).join(", ")}: skipped, because ${reason}`);
   const others = (await listModels(console.error)).map((model) => ({
@@ -246,27 +242,6 @@ export function listCells(models: readonly QualityModel[], patterns: readonly st
     )
   );
   return cells.filter(({ name }) => patterns.some((pattern) => matchesGlob(name, pattern)));
-}
-
-/** The files of one kind of text, or undefined if this machine does not have them. */
-interface TextFiles {
-  readonly calibration?: string;
-  readonly evaluation?: string;
-}
-
-export type Texts = Readonly<Record<Kind, TextFiles>>;
-
-/** The encyclopedia is never calibrated on, so it is an unknown kind of text for every cell. */
-async function findTexts(scratch: string): Promise<Texts> {
-  const file = async (name: string) => await sharedText(name, console.error);
-  return {
-    speeches: await writeSotuTexts(scratch),
-    stories: {
-      calibration: await file("tinystories-calib.jsonl"),
-      evaluation: await file("tinystories-eval.jsonl"),
-    },
-    encyclopedia: { evaluation: await file("wikitext2-test.txt") },
-  };
 }
 
 const PRUNE_OPTIONS: ReadonlySet<string> = new Set(

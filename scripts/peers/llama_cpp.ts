@@ -15,6 +15,9 @@ const LIBRARY = `@node-llama-cpp/${Deno.build.os === "darwin" ? "mac" : "linux"}
   Deno.build.arch === "x86_64" ? "x64" : Deno.build.os === "darwin" ? "arm64-metal" : "arm64"
 }`;
 
+/** The folder of the libraries in this package. */
+export const LLAMA_LIBRARIES = `${LLAMA_CPP}/node_modules/${LIBRARY}/bins/${LIBRARY.split("/")[1]}`;
+
 /** The arguments with which npm installs llama.cpp. The scripts of packages, which would compile it, do not run. */
 export const INSTALL_LLAMA_CPP: readonly string[] = [
   ...["install", "--prefix", LLAMA_CPP, "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"],
