@@ -11,7 +11,7 @@ import { integer } from "../../src/cli/options/common_options.ts";
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
 import { loadTokenizer, readTokens } from "../../src/model/tokenizer/tokenizer.ts";
 import { sotuText } from "../fixtures/sotu_text.ts";
-import { findTexts, type Kind, KINDS, type Texts } from "../fixtures/text_kinds.ts";
+import { findTexts, type Kind, KINDS, type Texts } from "./measure/text_kinds.ts";
 import { fixtureModel } from "../fixtures/trained_models.ts";
 import { LLAMA_LIBRARIES, llamaCppSkipReason } from "../peers/llama_cpp.ts";
 import { PeerScript } from "../peers/peer_script.ts";
@@ -24,6 +24,9 @@ import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./re
 const WIDE = "llama-wide";
 
 const WIDE_FOLDER = fileURLToPath(new URL("../../.cache/llama-wide", import.meta.url));
+
+/** The largest number of windows of each text. */
+const EVALUATION_WINDOWS = 32;
 
 const BLOCK_TYPES = ["Q8_0", "Q5_0", "Q4_0"], K_TYPES = ["Q6_K", "Q4_K", "Q3_K", "Q2_K"];
 
@@ -59,8 +62,7 @@ const METHODS: Readonly<Record<string, Method>> = {
     title: "llama.cpp, importance matrix",
     write: (type, { source, imatrix, out }) => llamaQuantize({ type, source, imatrix, out }),
   },
-  "fast": { title: "`pare prune --preset fast`", write: (type, paths) => prune(type, paths, "fast") },
-  "default": { title: "`pare prune`", write: (type, paths) => prune(type, paths, "default") },
+  "pare": { title: "`pare prune`", write: prune },
 };
 
 type Figures = Readonly<Record<Kind, number | undefined>>;
@@ -104,7 +106,7 @@ export const bench: Bench<ExportOptions, ExportResults> = {
     if (problem) throw new Error(problem);
     let results: ExportResults = { dense: earlier?.dense ?? {}, cells: earlier?.cells ?? [] };
     const scratch = await Deno.makeTempDir({ prefix: "pare-export-" }),
-      judge = new PeerScript("gguf_divergence");
+      judge = new PeerScript("export/gguf_divergence");
     try {
       const texts = await findTexts(scratch), models = await listModels(scratch);
       for (const model of models) {
@@ -151,7 +153,7 @@ async function listModels(scratch: string): Promise<QualityModel[]> {
     const out = `${WIDE_FOLDER}.part`;
     await Deno.writeTextFile(text, await sotuText("training"));
     console.error(`training ${WIDE_FOLDER}`);
-    await askOnce("widen_model", { folder: narrow.folder, text, ...sizes, out });
+    await askOnce("export/widen_model", { folder: narrow.folder, text, ...sizes, out });
     await Deno.rename(out, WIDE_FOLDER);
   }
   const models = (await listQualityModels()).filter(({ name }) => name in MODELS);
@@ -171,7 +173,7 @@ async function prepare(
     if (evaluation === undefined) continue;
     const tokens = await readTokens(tokenizer, evaluation, fs);
     windows[kind] = Array.from(
-      { length: Math.min(evaluationWindows, Math.floor(tokens.length / seqlen)) },
+      { length: Math.min(EVALUATION_WINDOWS, evaluationWindows, Math.floor(tokens.length / seqlen)) },
       (_, i) => [...tokens.subarray(i * seqlen, (i + 1) * seqlen)],
     );
   }
@@ -181,10 +183,7 @@ async function prepare(
   const paths: Paths = { folder, source, imatrix, calibration, scratch, out };
   await pareProcess(["export", folder, "--format", "gguf:f32", "--out", source, "--overwrite"]);
   const unchanged = [
-    "--method",
-    "magnitude",
-    "--sparsity",
-    "0",
+    ...["--method", "magnitude", "--sparsity", "0"],
     "--out",
     `${scratch}/unchanged`,
     "--overwrite",
@@ -204,19 +203,15 @@ async function checkSource(judge: PeerScript, request: object): Promise<Quality>
   return quality;
 }
 
-async function prune(
-  type: string,
-  { folder, calibration, scratch, out }: Paths,
-  preset: string,
-): Promise<void> {
-  const target = ["--sparsity", "0", "--for", `gguf:${type.toLowerCase()}`, "--preset", preset];
+async function prune(type: string, { folder, calibration, scratch, out }: Paths): Promise<void> {
+  const target = ["--sparsity", "0", "--for", `gguf:${type.toLowerCase()}`];
   const pruned = `${scratch}/pruned`, output = ["--out", pruned, "--overwrite", "--backend", "cpu"];
   await pareProcess(["prune", folder, ...calibration, ...target, ...output]);
   await Deno.rename(`${pruned}/model.gguf`, out);
 }
 
 function llamaQuantize(request: Readonly<Record<"type" | "source" | "out", string>> & { imatrix?: string }) {
-  return askOnce("llama_quantize", { libraries: LLAMA_LIBRARIES, ...request });
+  return askOnce("export/llama_quantize", { libraries: LLAMA_LIBRARIES, ...request });
 }
 
 async function askOnce(script: string, request: object): Promise<void> {

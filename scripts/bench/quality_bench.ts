@@ -13,7 +13,7 @@ import { DEFAULT_DAMPING } from "../../src/protocol/limits.ts";
 import { layerQuerySchema } from "../../src/protocol/parameters.ts";
 import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
-import { findTexts, type Kind, KINDS, type Texts } from "../fixtures/text_kinds.ts";
+import { findTexts, type Kind, KINDS, type Texts } from "./measure/text_kinds.ts";
 import { type BenchedModel, listModels } from "../fixtures/trained_models.ts";
 import { REAL_MODELS, realModelSkipReason } from "../peers/real_model.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
