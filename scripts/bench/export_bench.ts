@@ -136,8 +136,7 @@ export const bench: Bench<ExportOptions, ExportResults> = {
     return results;
   },
   tables: {
-    all: (results) => table(results, () => true),
-    summary: (results) => table(results, ({ model }) => model === WIDE),
+    all: table,
   },
 };
 
@@ -231,14 +230,14 @@ interface Row {
 }
 
 /** Renders the dense model and one row per cell, in the order of the declarations. */
-function table({ dense, cells }: ExportResults, isChosen: (row: Row) => boolean): string {
+function table({ dense, cells }: ExportResults): string {
   const rows = Object.keys(MODELS).filter((model) => model in dense).flatMap((model): Row[] => [
     { model, type: "dense", method: "", cell: { perplexities: dense[model] } },
     ...cellNames(model).flatMap((name) => {
       const cell = cells.find((cell) => cell.name === name), [, type, method] = name.split("/");
       return cell ? [{ model, type, method: METHODS[method].title, cell }] : [];
     }),
-  ]).filter(isChosen);
+  ]);
   const first = (key: "model" | "type") => (row: Row) => {
     const above = rows[rows.indexOf(row) - 1];
     return above?.[key] === row[key] && above.model === row.model ? "" : row[key];
