@@ -93,7 +93,7 @@ fn fit_grids(
     return;
   }
   // Before the dispatch, fit_scales has the smallest weights and fit_zeros the largest.
-  let rule = GridRule(f32(p.max_code), p.symmetric == 1, p.searched == 1, p.scale_dtype, 0, 0);
+  let rule = GridRule(f32(p.max_code), p.symmetric == 1, p.searched == 1, p.scale_dtype, 0, 0, false);
   let fitted = quantization_grid(fit_scales[i], fit_zeros[i], rule);
   fit_scales[i] = fitted.scale;
   fit_zeros[i] = fitted.zero;
@@ -108,7 +108,7 @@ fn code_of(i: u32) -> u32 {
   let c = i % p.cols;
   let group = select(c / max(p.grid_size, 1), 0, p.grid_size == 0);
   let at = (p.row0 + i / p.cols) * p.grids + group;
-  return u32(round(encode_q[p.q_offset + i] / encode_scales[at]) + encode_zeros[at]);
+  return u32(round(encode_q[p.q_offset + i] / encode_scales[at] + encode_zeros[at]));
 }
 
 // Each invocation writes a whole word, which has four codes, so that no word is written by two invocations.

@@ -43,8 +43,9 @@ var<workgroup> candidate_errors: array<vec4f, ROWS * QUADS * MAX_PARTS>;
 // Rounds or prunes the entry in column j. `weight` is its weight with the updates so far, and `pivot` is U[j,j].
 // Returns the new weight and the error divided by the pivot.
 fn settle(lane: Lane, j: u32, weight: f32, pivot: f32) -> Settled {
-  let code = clamp(round(weight / grid.scale) + grid.zero, 0, f32(quantize_params.max_code));
-  let rounded = (code - grid.zero) * grid.scale;
+  let zero = floor(grid.zero);
+  let code = clamp(round((weight + grid.offset) / grid.scale) + zero, 0, f32(quantize_params.max_code));
+  let rounded = (code - zero) * grid.scale - grid.offset;
   // A negative scale makes −0 of the weight 0. If the scale is infinite, the result must not become a number.
   let kept = select(rounded, 0, rounded == 0 || is_pruned(lane, j));
   return Settled(kept, (weight - kept) / pivot);
@@ -95,22 +96,25 @@ fn fit_factor(q: QuantizeParams, lane: Lane, rule: GridRule) -> f32 {
 
 // Computes the grid of the row's weights in the columns start … end−1 from their extremes. Every lane computes the
 // whole grid. For a search, the function also stores the weights in `kept_weights`, where the results of these columns
-// are written later.
-fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: GridRule) {
+// are written later. An asymmetric grid is free if it has two levels and no weight of the columns is 0 or pruned.
+fn fit_grid(q: QuantizeParams, lane: Lane, start: u32, end: u32, rule: ptr<function, GridRule>) {
   if !lane.exists {
     return;
   }
   var low = 0.0;
   var high = 0.0;
+  var free = q.scale_limit > 0 && q.symmetric == 0 && q.group == 0;
   for (var c = start; c < end; c++) {
     let weight = grid_weight(q, lane, c);
+    free = free && weight != 0 && !is_pruned(lane, c);
     if q.searched == 1 && (c - start) % LANES == lane.index {
       kept_weights[lane.local_row * STRIDE + c] = weight;
     }
     low = min(low, weight);
     high = max(high, weight);
   }
-  grid = quantization_grid(low, high, rule);
+  (*rule).free = free;
+  grid = quantization_grid(low, high, *rule);
 }
 
 // Replaces the grid by the candidate with the smallest error in the columns start … end−1. The lanes of a row share
@@ -173,10 +177,10 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
     }
   }
   if lane.exists && q.grid_size == 0 {
-    grid = QuantizationGrid(scales[lane.matrix_row], zeros[lane.matrix_row]);
+    grid = QuantizationGrid(scales[lane.matrix_row], zeros[lane.matrix_row], 0);
   }
   workgroupBarrier();
-  var rule = GridRule(f32(q.max_code), q.symmetric == 1, q.searched == 1, q.scale_dtype, q.scale_limit, 0);
+  var rule = GridRule(f32(q.max_code), q.symmetric == 1, q.searched == 1, q.scale_dtype, q.scale_limit, 0, false);
   if q.scale_limit > 0 && lane.exists {
     rule.factor = fit_factor(q, lane, rule);
   }
@@ -190,7 +194,7 @@ fn quantize_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoca
     for (var first = span; first < span_end; first += unit) {
       let unit_end = min(first + unit, span_end);
       if q.grid_size > 0 {
-        fit_grid(q, lane, first, unit_end, rule);
+        fit_grid(q, lane, first, unit_end, &rule);
         if q.searched == 1 {
           workgroupBarrier();
           search_stage(lane, first, unit_end, rule, 0);

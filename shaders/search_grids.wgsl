@@ -53,8 +53,8 @@ fn grid_errors(
   if r >= p.rows {
     return;
   }
-  let rule = GridRule(f32(p.max_code), p.symmetric == 1, true, p.scale_dtype, 0, 0);
-  let start = QuantizationGrid(errors_scales[p.row0 + r], errors_zeros[p.row0 + r]);
+  let rule = GridRule(f32(p.max_code), p.symmetric == 1, true, p.scale_dtype, 0, 0, false);
+  let start = QuantizationGrid(errors_scales[p.row0 + r], errors_zeros[p.row0 + r], 0);
   let quad = local % QUADS;
   let candidates = candidates_of(start, p.stage, quad, rule);
   let inverses = 1 / candidates.scales;
@@ -91,8 +91,8 @@ fn choose_grids(
     best = better_candidate(best, quad, choose_errors[i * QUADS + quad]);
     choose_errors[i * QUADS + quad] = vec4f();
   }
-  let rule = GridRule(f32(p.max_code), p.symmetric == 1, true, p.scale_dtype, 0, 0);
-  let chosen = candidate_grid(QuantizationGrid(choose_scales[i], choose_zeros[i]), p.stage, best.n, rule);
+  let rule = GridRule(f32(p.max_code), p.symmetric == 1, true, p.scale_dtype, 0, 0, false);
+  let chosen = candidate_grid(QuantizationGrid(choose_scales[i], choose_zeros[i], 0), p.stage, best.n, rule);
   choose_scales[i] = chosen.scale;
   choose_zeros[i] = chosen.zero;
 }

@@ -217,7 +217,8 @@ const REAL: readonly QualityModel[] = Object.entries(REAL_MODELS).map(([name, fo
 /** The number of windows of each text for the other models, so that all texts have enough tokens. */
 const EVALUATION_WINDOWS = 64;
 
-async function listQualityModels(): Promise<QualityModel[]> {
+/** Lists the real models, unless they are missing, and the small ones. */
+export async function listQualityModels(): Promise<QualityModel[]> {
   const reason = await realModelSkipReason();
   if (reason) console.error(`${Object.keys(REAL_MODELS).join(", ")}: skipped, because ${reason}`);
   const others = (await listModels(console.error)).map((model) => ({

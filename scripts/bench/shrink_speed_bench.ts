@@ -7,24 +7,20 @@
  * shrink` and of `pare prune` on four blocks of the dense model.
  */
 
-import { fileURLToPath } from "node:url";
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
 import { writeGguf } from "../../src/model/gguf/write_gguf.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { bytesText, secondsText } from "../../src/prune/report/format.ts";
 import { LLAMA_160M, type LlamaShape, makeRandomLlama } from "../fixtures/make_random_llama.ts";
 import { writeSotuTexts } from "../fixtures/sotu_text.ts";
-import { LLAMA_CPP, llamaCppSkipReason } from "../peers/npm/llama_cpp.ts";
+import { type GenerationSeconds, LlamaCpp, llamaCppSkipReason } from "../peers/npm/llama_cpp.ts";
 import { PeerScript } from "../peers/peer_script.ts";
 import { peersSkipReason } from "../peers/venv.ts";
-import { LineProcess } from "../processes/line_process.ts";
 import type { MeasuredProcess } from "../processes/measure_process.ts";
 import type { Bench } from "./bench.ts";
 import { pareProcess } from "./llm_compressor/programs.ts";
 import { median } from "./measure/statistics.ts";
 import { formatPercent, markdownTable } from "./report/markdown_table.ts";
-
-const LLAMA_CPP_SCRIPT = fileURLToPath(new URL("../peers/npm/llama_cpp.mjs", import.meta.url));
 
 /** The multiple to which the number of neurons is rounded, as by default in `pare shrink`. */
 const MULTIPLE = 64;
@@ -52,11 +48,6 @@ type Program = typeof PROGRAMS[number];
 
 /** The tokens of the prompt, and the tokens that are generated after it. */
 const TOKENS = { prompt: 256, generated: 32 };
-
-interface Seconds {
-  readonly prompt: number;
-  readonly generated: number;
-}
 
 interface SpeedCell {
   readonly program: Program;
@@ -149,32 +140,28 @@ async function writeVariant(folder: string, variant: Variant): Promise<void> {
 }
 
 /** Asks a program for the seconds of one variant. */
-type Ask = (variant: Variant) => Promise<Seconds>;
+type Ask = (variant: Variant) => Promise<GenerationSeconds>;
 
 /** Returns the seconds of each round, by program and variant. */
 async function measureRounds(
   scratch: string,
   rounds: number,
   threads: number,
-): Promise<Map<string, Seconds[]>> {
+): Promise<Map<string, GenerationSeconds[]>> {
   const { prompt, generated: generate } = TOKENS;
-  const llamaCpp = new LineProcess("node", [LLAMA_CPP_SCRIPT, LLAMA_CPP]);
+  const llamaCpp = new LlamaCpp();
   const transformers = new PeerScript("transformers_generate");
-  const askLlamaCpp = (type: string): Ask => async ({ name }) => {
-    const request = { file: `${scratch}/${name}/${type}.gguf`, prompt, generate, threads };
-    const { seconds, error } = JSON.parse(await llamaCpp.ask(JSON.stringify(request)));
-    if (error) throw new Error(error);
-    return seconds;
-  };
+  const askLlamaCpp = (type: string): Ask => ({ name }) =>
+    llamaCpp.measureSpeed({ file: `${scratch}/${name}/${type}.gguf`, prompt, generate, threads });
   const asks: Readonly<Record<Program, Ask>> = {
     "llama.cpp, F16": askLlamaCpp("f16"),
     "llama.cpp, Q4_0": askLlamaCpp("q4_0"),
     "transformers, float32": async ({ name }) => {
       const request = { folder: `${scratch}/${name}`, prompt, generate, threads };
-      return (await transformers.ask<{ readonly seconds: Seconds }>(request)).seconds;
+      return (await transformers.ask<{ readonly seconds: GenerationSeconds }>(request)).seconds;
     },
   };
-  const times = new Map<string, Seconds[]>();
+  const times = new Map<string, GenerationSeconds[]>();
   try {
     for (let round = -1; round < rounds; round++) { // the first round loads the models and is not counted
       for (const program of PROGRAMS) {
@@ -198,11 +185,11 @@ function keyOf(program: Program, { name }: Variant): string {
 function cellOf(
   program: Program,
   variant: Variant,
-  times: ReadonlyMap<string, readonly Seconds[]>,
+  times: ReadonlyMap<string, readonly GenerationSeconds[]>,
 ): SpeedCell {
   const own = times.get(keyOf(program, variant))!, dense = times.get(keyOf(program, VARIANTS[0]))!;
-  const rate = (part: keyof Seconds) => TOKENS[part] / median(own.map((seconds) => seconds[part]));
-  const gain = (part: keyof Seconds) =>
+  const rate = (part: keyof GenerationSeconds) => TOKENS[part] / median(own.map((seconds) => seconds[part]));
+  const gain = (part: keyof GenerationSeconds) =>
     median(own.map((seconds, round) => dense[round][part] / seconds[part]));
   const [all, rest] = [VARIANTS[0], variant].map((each) => blockParameters(shapeOf(each)));
   const head = LLAMA_160M.hidden * LLAMA_160M.vocabulary;

@@ -7,6 +7,7 @@ import { type Venv, VENVS } from "./venv.ts";
 const ENVIRONMENT = {
   HF_HUB_OFFLINE: "1", // all files are in local folders, so the libraries must not ask the model hub
   HF_DATASETS_OFFLINE: "1",
+  PYTHONPATH: fileURLToPath(new URL(".", import.meta.url)), // for the scripts in folders below this one
   TOKENIZERS_PARALLELISM: "false",
   OMP_NUM_THREADS: "1", // the models are so small that threads would only wait for each other
 };

@@ -16,8 +16,10 @@ const CANDIDATES: u32 = 16;
 
 struct QuantizationGrid {
   scale: f32,
-  // The code of the weight 0.
+  // The code of the weight 0. It lies between two codes if 0 is no value of the grid.
   zero: f32,
+  // By how much the values lie below the multiples of the scale.
+  offset: f32,
 }
 
 // The rule by which grids are computed.
@@ -31,6 +33,8 @@ struct GridRule {
   // If this is not 0, a scale is an integer from 1 to it, or its negative, times `factor`.
   scale_limit: u32,
   factor: f32,
+  // Whether the grid need not contain 0.
+  free: bool,
 }
 
 // Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the
@@ -61,13 +65,33 @@ fn round_scales(scales: vec4f, zeros: vec4f, rule: GridRule) -> vec4f {
   let middle = u32(rule.max_code + 1) / 2;
   let codes = vec4u(zeros);
   let lowest_bits = codes & (~codes + 1);
-  let has_zero = codes == vec4u();
-  let units = select(vec4u(middle) / max(lowest_bits, vec4u(1)), vec4u(1), has_zero);
+  let is_free = (codes == vec4u()) | vec4<bool>(rule.free);
+  let units = select(vec4u(middle) / max(lowest_bits, vec4u(1)), vec4u(1), is_free);
   let reach = min(vec4u(rule.scale_limit), vec4u(rule.scale_limit * middle) / max(codes, vec4u(1)));
-  let most = select(reach, vec4u(rule.scale_limit), has_zero) / units;
+  let most = select(reach, vec4u(rule.scale_limit), is_free) / units;
   let steps = clamp(floor(abs(scales) / (rule.factor * vec4f(units)) + TIE), vec4f(1), vec4f(most));
   let rounded = steps * vec4f(units) * rule.factor;
   return select(rounded, -rounded, scales < vec4f());
+}
+
+// Rounds the zeros of free grids to m·middle/n, where a scale is n times the factor, and m an integer up to the limit, so that
+// the largest value of a grid is not below 0.
+fn round_zeros(zeros: vec4f, scales: vec4f, rule: GridRule) -> vec4f {
+  if !rule.free {
+    return zeros;
+  }
+  let middle = (rule.max_code + 1) / 2;
+  let n = round(scales / rule.factor);
+  let most = min(vec4f(f32(rule.scale_limit)), floor(rule.max_code * n / middle));
+  return min(floor(zeros * n / middle + TIE), most) * middle / n;
+}
+
+// Returns the offsets of grids, which are integers times the factor.
+fn grid_offsets(zeros: vec4f, scales: vec4f, rule: GridRule) -> vec4f {
+  if !rule.free {
+    return vec4f();
+  }
+  return round((zeros - floor(zeros)) * round(scales / rule.factor)) * rule.factor;
 }
 
 // Returns the scale of the grid of weights between `low` ≤ 0 and `high` ≥ 0 before it is rounded. It is 0 if all weights are.
@@ -94,20 +118,24 @@ fn quantization_grid(low: f32, high: f32, rule: GridRule) -> QuantizationGrid {
   let quotient = exact_scale(low, high, rule);
   let base = select(quotient, 1, abs(quotient) < MIN_SCALE);
   let scale = select(base, round_to_dtype(vec4f(base), rule.scale_dtype).x, rule.scale_limit == 0);
-  let nearest = min(round(abs(low) / scale), rule.max_code);
-  let zero = select(nearest, (rule.max_code + 1) / 2, rule.symmetric);
-  return QuantizationGrid(round_scales(vec4f(scale), vec4f(zero), rule).x, zero);
+  let lowest = abs(low) / scale;
+  let zero = min(select(round(lowest), lowest, rule.free), rule.max_code);
+  let zeros = vec4f(select(zero, (rule.max_code + 1) / 2, rule.symmetric));
+  let scales = round_scales(vec4f(scale), zeros, rule);
+  let rounded = round_zeros(zeros, scales, rule);
+  return QuantizationGrid(scales.x, rounded.x, grid_offsets(rounded, scales, rule).x);
 }
 
 // Four candidates of a search.
 struct Candidates {
   scales: vec4f,
   zeros: vec4f,
+  offsets: vec4f,
 }
 
 // Returns the candidates 4·quad … 4·quad + 3 of a stage of a search that has arrived at the grid `start`. Candidate 0
 // is `start` itself. Stage 0 tries the scales of `start` times 12/10, 12/11 … 12/25. Stage 1 tries scales within 6 % of
-// it, and for asymmetric grids also the neighbouring zeros.
+// it, and for asymmetric grids also the neighbouring zeros, which for free grids are a quarter of a code away.
 fn candidates_of(start: QuantizationGrid, stage: u32, quad: u32, rule: GridRule) -> Candidates {
   let n = 4 * quad + vec4u(0, 1, 2, 3);
   var factors = 12 / vec4f(10 + (n + 2) % CANDIDATES);
@@ -117,24 +145,30 @@ fn candidates_of(start: QuantizationGrid, stage: u32, quad: u32, rule: GridRule)
   } else if stage == 1 {
     let k = (n + 7) % CANDIDATES;
     factors = 1 + (vec4f(k % 5) - 2) / 40;
-    zeros = clamp(zeros + vec4f(k / 5) - 1, vec4f(), vec4f(rule.max_code));
+    let shifts = (vec4f(k / 5) - 1) * select(1.0, 0.25, rule.free);
+    zeros = clamp(zeros + shifts, vec4f(), vec4f(rule.max_code));
   }
   let scales = round_scales(start.scale * factors, zeros, rule);
   let unchanged = (n == vec4u()) | (abs(scales) < vec4f(MIN_SCALE));
-  return Candidates(select(scales, vec4f(start.scale), unchanged), zeros);
+  let chosen = select(scales, vec4f(start.scale), unchanged);
+  let rounded = round_zeros(zeros, chosen, rule);
+  return Candidates(chosen, rounded, grid_offsets(rounded, chosen, rule));
 }
 
 // Returns candidate n of a stage of a search.
 fn candidate_grid(start: QuantizationGrid, stage: u32, n: u32, rule: GridRule) -> QuantizationGrid {
   let candidates = candidates_of(start, stage, n / 4, rule);
-  return QuantizationGrid(candidates.scales[n % 4], candidates.zeros[n % 4]);
+  let i = n % 4;
+  return QuantizationGrid(candidates.scales[i], candidates.zeros[i], candidates.offsets[i]);
 }
 
 // Returns the squared errors of a weight that is rounded to the candidates, times the square of `importance`.
 // `inverses` are 1/scale.
 fn grid_errors_of(candidates: Candidates, inverses: vec4f, max_code: f32, weight: f32, importance: f32) -> vec4f {
-  let steps = clamp(round(weight * inverses), -candidates.zeros, max_code - candidates.zeros);
-  let errors = (weight - steps * candidates.scales) * importance;
+  let shifted = weight + candidates.offsets;
+  let lowest = -floor(candidates.zeros);
+  let steps = clamp(round(shifted * inverses), lowest, max_code + lowest);
+  let errors = (shifted - steps * candidates.scales) * importance;
   return errors * errors;
 }
 

@@ -1,7 +1,8 @@
 /**
  * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive
  * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The zero point
- * `zero` is itself a code. Therefore 0 is exactly a value of every grid, and pruned weights stay exact zeros.
+ * `zero` is itself a code, except in some grids with `scaleBits`. Therefore 0 is exactly a value of the grid, and pruned
+ * weights stay exact zeros.
  *
  * With the ranges `minmax`, the grid of some weights w is that of the published GPTQ code (arXiv 2210.17323):
  *
@@ -21,7 +22,9 @@
  * With `scaleBits`, the scales have two levels, as in the K types of GGUF. The 256 columns of a super-block share a
  * factor d, and the scale of each group is n·d with an integer n of this many bits, which is signed in a symmetric
  * grid. A file stores the smallest value of an asymmetric grid as −m·middle·d with an integer m ≤ 2^scaleBits − 1,
- * where middle = 2^(bits − 1). So n·zero = m·middle, with a zero that is still a code, and 0 stays a value of the grid.
+ * where middle = 2^(bits − 1). So n·zero = m·middle. If a weight of the group is 0 or pruned, zero is a code, and 0 is a
+ * value of the grid. Otherwise the grid is free: zero may lie between two codes, so that every n and every m is allowed,
+ * and a weight w has the code clamp(round((w + offset)/scale) + ⌊zero⌋, 0, 2^bits − 1) with offset = (zero − ⌊zero⌋)·scale.
  * d is computed when the pass reaches the super-block, from the weights of its groups at this time. It is the smallest
  * number with which no integer exceeds its limit, rounded to `scaleDtype`.
  */

@@ -142,6 +142,20 @@ const ROUNDED: PrunedLayer = {
 describe("checkPruned() of rounded weights", () => {
   it("accepts codes and grids that stand for the weight", () => check(ROUNDED, { bits: 2 }));
 
+  it("accepts weights beside the values of a grid without 0 by no more than a rounding error", () => {
+    // The values are 3·code − 1. The zero 1/3 is rounded to f32.
+    const values = Array.from(ROUNDED.quantized!.codes.data, (code) => 3 * code - 1);
+    const quantized = {
+      ...ROUNDED.quantized!,
+      scales: f32([2, 1], [3, 3]),
+      zeros: f32([2, 1], [1 / 3, 1 / 3]),
+    };
+    const query = { bits: 2, sparsity: 0 };
+    check({ ...layer(values), quantized }, query);
+    const wrong = { ...layer(values.with(4, values[4] + 0.01)), quantized };
+    assertRefused(/weight \[1,0\] is 8.01\d*, but its code says 8/, wrong, query);
+  });
+
   it("refuses an answer without codes, and codes that were not asked for", () => {
     assertRefused(/has no codes/, layer(HALF), { bits: 2 });
     assertRefused(/has codes, but the query asks for no rounding/, ROUNDED);

@@ -14,6 +14,7 @@ import {
   type ReferenceGrid,
   type ScaleLevels,
   searchGrid,
+  valueOf,
 } from "./quantization.ts";
 
 /**
@@ -134,7 +135,10 @@ export function referenceRoundingLoop(
       };
     }
     if (gridSize && j % gridSize === 0) {
-      const weights = weightsOf(row, j, w), at = grids.length, rule = { scaleDtype, levels };
+      const weights = weightsOf(row, j, w), at = grids.length;
+      const isFree = !symmetric && !groups &&
+        weights.every((weight, c) => weight !== 0 && !pruned[row * size + j + c]);
+      const rule = { scaleDtype, levels: levels && { ...levels, isFree } };
       const importance = weights.map((_, c) => 1 / u[(j + c) * (size + 1)]);
       grids.push(
         searched
@@ -154,7 +158,7 @@ export function referenceRoundingLoop(
     const at = row * size + j;
     const grid = grids[row * gridsPerRow + (gridSize ? Math.floor(j / gridSize) : 0)];
     codes[at] = pruned[at] ? grid.zero : codeOf(weight, grid, bits, follow.codes[at]);
-    return (codes[at] - grid.zero) * grid.scale;
+    return pruned[at] ? 0 : valueOf(codes[at], grid);
   };
   return { ...columnLoop(block, pruned, choose, settle), codes, grids };
 }

@@ -12,8 +12,10 @@ import {
   type Followed,
   followedGrid,
   gridOf,
+  type ReferenceGrid,
   type ScaleLevels,
   searchGrid,
+  valueOf,
 } from "./quantization.ts";
 import { type Groups, type ReferenceFactor, referenceFactor, type ReferenceLayer } from "./sparsegpt.ts";
 
@@ -46,7 +48,7 @@ export interface GptqOptions {
 export interface GptqSolution {
   /** (rows, cols): the pruned and rounded weights. */
   readonly q: Float64Array;
-  /** (rows, cols): the codes, with q = (code − zero)·scale. */
+  /** (rows, cols): the codes. */
   readonly codes: Uint8Array;
   /** (rows, grids): the scale and the zero point of each grid. */
   readonly scales: Float64Array;
@@ -72,7 +74,7 @@ export function referenceGptq(
   for (const j of dead) for (let r = 0; r < rows; r++) original[r * cols + j] = 0;
   const w = original.slice(), q = new Float64Array(rows * cols), codes = new Uint8Array(rows * cols);
   const width = groupSize || cols, grids = Math.ceil(cols / width);
-  const scales = new Float64Array(rows * grids), zeros = new Float64Array(rows * grids);
+  const chosen: ReferenceGrid[] = [];
   const mask = fixedMask
     ? Uint8Array.from(fixedMask)
     : Uint8Array.from({ length: rows * cols }, (_, i) => forced?.[i] ? 0 : 1);
@@ -115,12 +117,12 @@ export function referenceGptq(
         const entries = entriesOf(r, j, Math.min(j + width, cols));
         const at = r * grids + j / width;
         const importance = entries.map((i) => 1 / u[(i % cols) * (cols + 1)]);
-        const weights = gridWeights(entries), rule = { scaleDtype, levels: levels[r] };
-        const grid = options.ranges === "search"
+        const weights = gridWeights(entries);
+        const isFree = !symmetric && (!groups || !!fixedMask) && entries.every((i) => mask[i] && w[i] !== 0);
+        const rule = { scaleDtype, levels: levels[r] && { ...levels[r], isFree } };
+        chosen[at] = options.ranges === "search"
           ? searchGrid(weights, importance, { bits, symmetric, ...rule }, followedGrid(follow, at))
           : gridOf(weights, bits, symmetric, follow?.zeros[at], rule);
-        scales[at] = grid.scale;
-        zeros[at] = grid.zero;
       }
     }
     // Groups of an n:m pattern begin anew in every block.
@@ -132,15 +134,18 @@ export function referenceGptq(
     }
     for (const r of allRows) {
       const i = r * cols + j, at = r * grids + Math.floor(j / width);
-      const grid = { scale: scales[at], zero: zeros[at] };
+      const grid = chosen[at];
       codes[i] = mask[i] ? codeOf(w[i], grid, bits, follow?.codes[i]) : grid.zero;
-      q[i] = mask[i] ? (codes[i] - grid.zero) * grid.scale : 0;
+      q[i] = mask[i] ? valueOf(codes[i], grid) : 0;
       const error = (w[i] - q[i]) / u[j * cols + j];
       for (let c = j; c < cols; c++) w[r * cols + c] -= error * u[j * cols + c];
     }
   }
   const loss = quadraticForm(original.map((value, i) => value - q[i]), hessian, rows, cols);
   const total = quadraticForm(original, hessian, rows, cols);
+  const [scales, zeros] = (["scale", "zero"] as const).map((key) =>
+    Float64Array.from(chosen, (grid) => grid[key])
+  );
   return { q, codes, scales, zeros, mask, loss, relativeError: total === 0 ? 0 : loss / total };
 }
 

@@ -13,7 +13,15 @@ const NEAR_TIE = 2e-3;
 /** A grid of 2^bits values. */
 export interface ReferenceGrid {
   readonly scale: number;
+  /** The code of the weight 0, which lies between two codes if 0 is no value of the grid. */
   readonly zero: number;
+  /** By how much the values lie below the multiples of the scale. The exact (zero − ⌊zero⌋)·scale. @default 0 */
+  readonly offset?: number;
+}
+
+/** The value of a code. */
+export function valueOf(code: number, { scale, zero, offset = 0 }: ReferenceGrid): number {
+  return (code - Math.floor(zero)) * scale - offset;
 }
 
 /**
@@ -42,6 +50,8 @@ export interface ScaleRule {
 export interface ScaleLevels {
   readonly factor: number;
   readonly limit: number;
+  /** Whether the grid need not contain 0. */
+  readonly isFree?: boolean;
 }
 
 /**
@@ -78,24 +88,32 @@ function zeroAndScale(
   followedZero?: number,
 ): ReferenceGrid {
   const { bits, symmetric, scaleDtype = 0, levels } = options;
-  const scale = levels ? exact : roundedScale(exact, scaleDtype);
-  const nearest = roundHalfEven((0 - Math.min(0, ...weights)) / scale, followedZero);
+  const scale = levels ? exact : roundedScale(exact, scaleDtype),
+    quotient = (0 - Math.min(0, ...weights)) / scale;
+  const nearest = levels?.isFree ? quotient : roundHalfEven(quotient, followedZero);
   const zero = symmetric ? 2 ** (bits - 1) : Math.min(2 ** bits - 1, nearest);
-  return { scale: levels ? multipleOf(exact, zero, bits, levels) : scale, zero };
+  return levels ? onLevels({ scale, zero }, bits, levels) : { scale, zero };
 }
 
 /**
- * Returns the multiple n·factor that is nearest to a scale. An integer n is allowed if n·zero is a multiple m of the middle code, and if
- * neither n nor m exceeds the limit.
+ * Rounds the scale of a grid to the nearest allowed multiple n·factor. An integer n is allowed if n·zero is a multiple m of the middle
+ * code, and if neither n nor m exceeds the limit. For a free grid, every n is allowed, and the zero is rounded to an m.
  */
-function multipleOf(scale: number, zero: number, bits: number, { factor, limit }: ScaleLevels): number {
-  const allowed = Array.from({ length: limit }, (_, i) => i + 1).filter((n) => {
-    const m = n * zero / 2 ** (bits - 1);
-    return Number.isInteger(m) && m <= limit;
-  });
+function onLevels(
+  { scale, zero }: ReferenceGrid,
+  bits: number,
+  { factor, limit, isFree }: ScaleLevels,
+): ReferenceGrid {
+  const middle = 2 ** (bits - 1),
+    allowed = Array.from({ length: limit }, (_, i) => i + 1)
+      .filter((n) => isFree || Number.isInteger(n * zero / middle) && n * zero / middle <= limit);
   // They are the multiples of the first one. In the middle of two, the larger one is chosen.
   const [unit] = allowed, nearest = Math.floor(Math.abs(scale) / factor / unit + 0.501) * unit;
-  return Math.sign(scale) * Math.max(unit, Math.min(allowed.at(-1)!, nearest)) * factor;
+  const n = Math.max(unit, Math.min(allowed.at(-1)!, nearest)), rounded = Math.sign(scale) * n * factor;
+  if (!isFree) return { scale: rounded, zero };
+  const most = Math.min(limit, Math.floor((2 ** bits - 1) * n / middle));
+  const minimum = Math.min(most, Math.floor(zero * n / middle + 0.501)) * middle;
+  return { scale: rounded, zero: Math.fround(minimum / n), offset: minimum % n * factor };
 }
 
 /**
@@ -159,16 +177,16 @@ export function startOfSearch(weights: readonly number[], options: SearchOptions
 
 /** Returns the 16 candidates of a stage of the search. The first one is `start`. */
 export function candidatesOf(
-  { scale, zero }: ReferenceGrid,
+  start: ReferenceGrid,
   stage: number,
   { bits, symmetric, scaleDtype = 0, levels }: SearchOptions,
 ): ReferenceGrid[] {
+  const { scale, zero } = start;
   const grid = (factor: number, shift = 0) => {
-    const moved = Math.max(0, Math.min(2 ** bits - 1, zero + shift)), exact = scale * factor;
-    return {
-      scale: levels ? multipleOf(exact, moved, bits, levels) : roundedScale(exact, scaleDtype),
-      zero: moved,
-    };
+    const codes = levels?.isFree ? shift / 4 : shift, exact = scale * factor;
+    const moved = Math.max(0, Math.min(2 ** bits - 1, zero + codes));
+    if (levels) return onLevels({ scale: exact, zero: moved }, bits, levels);
+    return { scale: roundedScale(exact, scaleDtype), zero: moved };
   };
   const all: ReferenceGrid[] = [];
   for (let k = 0; k < 16; k++) {
@@ -178,7 +196,7 @@ export function candidatesOf(
   }
   const neutral = stage === 0 ? 2 : symmetric ? 8 : 7;
   const rotated = [...all.slice(neutral), ...all.slice(0, neutral)];
-  rotated[0] = { scale, zero };
+  rotated[0] = start;
   return rotated;
 }
 
@@ -190,13 +208,16 @@ export function errorOfGrid(
   bits: number,
 ): number {
   return weights.reduce((sum, weight, i) => {
-    const value = (codeOf(weight, grid, bits) - grid.zero) * grid.scale;
+    const value = valueOf(codeOf(weight, grid, bits), grid);
     return sum + (importance[i] * (weight - value)) ** 2;
   }, 0);
 }
 
-/** Errors whose relative difference is smaller may have another order in f32. */
-const NEAR_ERROR = 1e-4;
+/**
+ * Errors whose relative difference is smaller may have another order in f32, and so may those of which the roots differ by less than a
+ * rounding error of the weights.
+ */
+const NEAR_ERROR = 1e-4, ROUNDING = 2 ** -17;
 
 /**
  * Searches the grid of some weights in two stages. If the errors of several candidates are very close, the result is
@@ -212,16 +233,20 @@ export function searchGrid(
   const [start] = starts, { bits, levels } = options, exact = exactScale(weights, options, true);
   const shiftedZero = (shift: number) => {
     const zero = start.zero + shift;
-    return { zero, scale: levels ? multipleOf(exact, zero, bits, levels) : start.scale };
+    return levels ? onLevels({ scale: exact, zero }, bits, levels) : { zero, scale: start.scale };
   };
   const zero = Math.min(0, ...weights) / (levels ? exact : start.scale);
-  if (followed && Math.abs(Math.abs(zero) % 1 - 0.5) < NEAR_TIE) starts.push(...[-1, 1].map(shiftedZero));
+  if (followed && !levels?.isFree && Math.abs(Math.abs(zero) % 1 - 0.5) < NEAR_TIE) {
+    starts.push(...[-1, 1].map(shiftedZero));
+  }
+  const noise = ROUNDING * Math.hypot(...weights.map((weight, i) => importance[i] * weight));
   for (const stage of [0, 1]) {
     starts = starts.flatMap((from) => {
       const tried = candidatesOf(from, stage, options);
       const errors = tried.map((grid) => errorOfGrid(weights, importance, grid, options.bits));
       const best = errors.indexOf(Math.min(...errors));
-      const near = tried.filter((_, n) => n !== best && errors[n] <= errors[best] * (1 + NEAR_ERROR));
+      const largest = (Math.sqrt(errors[best]) + noise) ** 2 * (1 + NEAR_ERROR);
+      const near = tried.filter((_, n) => n !== best && errors[n] <= largest);
       return [tried[best], ...followed ? near : []];
     });
   }
@@ -237,10 +262,10 @@ export function searchGrid(
 /** Returns the code of the grid value that is nearest to `weight`. `followedCode` is the code that the code under test computed. */
 export function codeOf(
   weight: number,
-  { scale, zero }: ReferenceGrid,
+  { scale, zero, offset = 0 }: ReferenceGrid,
   bits: number,
   followedCode?: number,
 ): number {
-  const followed = followedCode === undefined ? undefined : followedCode - zero;
-  return Math.max(0, Math.min(2 ** bits - 1, roundHalfEven(weight / scale, followed) + zero));
+  const base = Math.floor(zero), followed = followedCode === undefined ? undefined : followedCode - base;
+  return Math.max(0, Math.min(2 ** bits - 1, roundHalfEven((weight + offset) / scale, followed) + base));
 }

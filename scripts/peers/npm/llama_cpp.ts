@@ -17,6 +17,9 @@ const LIBRARY = `@node-llama-cpp/${Deno.build.os === "darwin" ? "mac" : "linux"}
   Deno.build.arch === "x86_64" ? "x64" : Deno.build.os === "darwin" ? "arm64-metal" : "arm64"
 }`;
 
+/** The folder of the libraries in this package. */
+export const LLAMA_LIBRARIES = `${LLAMA_CPP}/node_modules/${LIBRARY}/bins/${LIBRARY.split("/")[1]}`;
+
 /** The folder of wllama that a page loads. */
 export const WLLAMA = `${LLAMA_CPP}/node_modules/@wllama/wllama/esm`;
 
@@ -51,8 +54,17 @@ export class LlamaCpp {
     this.#process = new LineProcess("node", [path, LLAMA_CPP], { env: { GGML_NO_BACKTRACE: "1" } });
   }
 
-  /** Sends a request about a file and waits for the answer. @throws {Error} with the stack if the request fails */
-  async ask(request: LlamaCppRequest): Promise<LlamaCppAnswer> {
+  /** Computes logits and tokens, and renders chats. @throws {Error} with the stack if the request fails */
+  ask(request: LlamaCppRequest): Promise<LlamaCppAnswer> {
+    return this.#send(request);
+  }
+
+  /** Measures the speed of a file, which stays in memory. @throws {Error} with the stack if the request fails */
+  async measureSpeed(request: SpeedRequest): Promise<GenerationSeconds> {
+    return (await this.#send<{ readonly seconds: GenerationSeconds }>(request)).seconds;
+  }
+
+  async #send<Answer>(request: LlamaCppRequest | SpeedRequest): Promise<Answer> {
     const answer = JSON.parse(await this.#process.ask(JSON.stringify(request)));
     if (answer.error) throw new Error(answer.error);
     return answer;
@@ -72,6 +84,22 @@ export interface LlamaCppRequest {
   readonly windows?: readonly (readonly number[])[];
   readonly texts?: readonly string[];
   readonly chats?: readonly Chat[];
+}
+
+/** Asks for the speed of a model with a number of threads. */
+interface SpeedRequest {
+  readonly file: string;
+  /** The number of tokens of the prompt. */
+  readonly prompt: number;
+  /** The number of tokens that are generated after it. */
+  readonly generate: number;
+  readonly threads: number;
+}
+
+/** The seconds that a prompt and the tokens after it take. */
+export interface GenerationSeconds {
+  readonly prompt: number;
+  readonly generated: number;
 }
 
 export interface LlamaCppAnswer {

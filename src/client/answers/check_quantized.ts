@@ -6,6 +6,12 @@ import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../tensor/dtyp
 import type { PrunedLayer } from "../layer_file.ts";
 import { malformedLayer, requireForm } from "./parse_answer.ts";
 
+/** The largest rounding error of a weight of each dtype, as a share of the range of its grid, if 0 is no value of the grid. */
+const ROUNDING = { F32: 2 ** -22, F16: 2 ** -10, BF16: 2 ** -7 } as const satisfies Record<
+  FloatDtype,
+  number
+>;
+
 /**
  * Checks that the codes and the grids give the weight of the answer. The weight itself must have been checked before.
  * @throws {MalformedAnswerError} naming the first difference
@@ -32,7 +38,11 @@ export function checkQuantized({ weight, quantized }: PrunedLayer, query: LayerQ
     }
     const expected = bytesToFloats(floatsToBytes(row, dtype), dtype);
     const actual = bytesToFloats(weight.data.subarray(r * rowBytes, (r + 1) * rowBytes), dtype);
-    const c = actual.findIndex((value, i) => value !== expected[i]);
+    const c = actual.findIndex((value, i) => {
+      const grid = r * groups + Math.floor(i / groupSize);
+      const error = Number.isInteger(zeros[grid]) ? 0 : ROUNDING[dtype] * 2 ** bits * Math.abs(scales[grid]);
+      return !(Math.abs(value - expected[i]) <= error);
+    });
     if (c >= 0) throw malformedLayer(`weight [${r},${c}] is ${actual[c]}, but its code says ${expected[c]}`);
   }
 }

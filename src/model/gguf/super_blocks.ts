@@ -69,35 +69,41 @@ function commonDivisor(values: Float32Array, least: number): number {
 function superBlockOf(grid: SuperBlockGrid, weights: Float32Array, factor: number): SuperBlock | undefined {
   const { groupSize } = grid, groups = SUPER_BLOCK_COLUMNS / groupSize;
   const codes = new Uint8Array(SUPER_BLOCK_COLUMNS);
-  const scales = new Int8Array(groups), minimums = new Uint8Array(groups);
+  const scales = new Int8Array(groups), minimums = new Uint8Array(groups), middle = 2 ** (grid.bits - 1);
   for (let group = 0; group < groups; group++) {
     const begin = group * groupSize;
     const units = weights.subarray(begin, begin + groupSize).map((weight) => weight / factor);
     const found = groupOf(grid, units);
     if (!found) return undefined;
-    const { scale, zero } = found, middle = 2 ** (grid.bits - 1);
+    const { scale, minimum } = found, lowest = grid.symmetric ? -middle * scale : -middle * minimum;
     scales[group] = scale;
-    minimums[group] = grid.symmetric ? 0 : scale * zero / middle;
-    units.forEach((unit, i) => codes[begin + i] = (scale === 0 ? 0 : unit / scale) + zero);
+    minimums[group] = minimum;
+    units.forEach((unit, i) => codes[begin + i] = scale === 0 ? middle : (unit - lowest) / scale);
   }
   return { factor, codes, scales, minimums };
 }
 
 /**
- * Finds the integer n (`scale`) of a group and the code of the weight 0 (`zero`), with which the integers `units` are
- * n·(code − zero). n must divide all units, and in a type with minimums n·zero must be a multiple of the middle.
+ * Finds the integer n (`scale`) of a group, and in a type with minimums the integer m (`minimum`), with which the
+ * integers `units` are n·(code − middle), or n·code − m·middle with minimums. n must divide the distances of all units.
  */
-function groupOf(grid: SuperBlockGrid, units: Float32Array): { scale: number; zero: number } | undefined {
-  const { bits, symmetric } = grid, limit = scaleLimit(grid), middle = 2 ** (bits - 1);
-  const low = Math.min(...units), high = Math.max(...units), divisor = commonDivisor(units, 0);
-  if (divisor === 0) return { scale: 0, zero: symmetric ? middle : 0 };
-  for (let size = Math.min(limit, divisor); size >= 1; size--) {
+function groupOf(
+  { bits, symmetric, ...grid }: SuperBlockGrid,
+  units: Float32Array,
+): { scale: number; minimum: number } | undefined {
+  const limit = scaleLimit({ symmetric, ...grid }), middle = 2 ** (bits - 1);
+  const low = Math.min(...units), high = Math.max(...units);
+  if (low === 0 && high === 0) return { scale: 0, minimum: 0 };
+  const divisor = commonDivisor(symmetric ? units : units.map((unit) => unit - low), 0);
+  for (let size = limit; size >= 1; size--) {
     if (divisor % size !== 0) continue;
     for (const scale of symmetric ? [size, -size] : [size]) {
-      for (let zero = symmetric ? middle : 0; zero <= (symmetric ? middle : 2 * middle - 1); zero++) {
-        const codes = [low / scale + zero, high / scale + zero], minimum = scale * zero / middle;
-        const fits = codes.every((code) => code >= 0 && code < 2 * middle);
-        if (fits && (symmetric || Number.isInteger(minimum) && minimum <= limit)) return { scale, zero };
+      for (let minimum = 0; minimum <= (symmetric ? 0 : limit); minimum++) {
+        const lowest = -middle * (symmetric ? scale : minimum);
+        const codes = [low, high].map((unit) => (unit - lowest) / scale);
+        if (codes.every((code) => Number.isInteger(code) && code >= 0 && code < 2 * middle)) {
+          return { scale, minimum };
+        }
       }
     }
   }

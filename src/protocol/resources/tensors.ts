@@ -137,7 +137,8 @@ export const LAYER_ANSWER_TENSORS: readonly BodyTensor[] = [
     name: "zeros",
     shape: "[out, groups]",
     dtype: "F32",
-    contents: "only with `bits`: the code of the weight 0, a whole number",
+    contents:
+      "only with `bits`: the code of the weight 0, a whole number except in grids with `scale_bits` that do not contain 0",
   },
 ];
 

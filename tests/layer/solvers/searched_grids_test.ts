@@ -52,16 +52,21 @@ eachBackend("solveSparseGpt() with searched grids", (backend) => {
         limit = 2 ** (symmetric ? scaleBits - 1 : scaleBits) - 1;
       const host = makeLayer(20, 512, { seed: 9 });
       await solveRounded(backend(), { host, blocksize: 256, sparsity: 0, quantization }, async (solution) => {
-        const { scales, zeros } = await readRounded(backend(), solution, quantization),
-          groups = 256 / groupSize;
+        const { q, codes, scales, zeros } = await readRounded(backend(), solution, quantization);
+        const groups = 256 / groupSize, middle = 2 ** (bits - 1);
         for (let at = 0; at < scales.length; at += groups) {
           const own = scales.subarray(at, at + groups);
           const factors = Array.from({ length: limit }, (_, n) => Math.abs(own[0]) / (n + 1));
           const fits = (factor: number) =>
             Math.f16round(factor) === factor && own.every((scale, i) => {
-              const n = Math.abs(scale) / factor, m = n * zeros[at + i] / 2 ** (bits - 1);
-              return [n, m].every((integer) => Number.isInteger(integer) && integer <= limit) &&
-                (symmetric || scale > 0);
+              const n = scale / factor,
+                m = Math.round(n * zeros[at + i] / middle),
+                first = (at + i) * groupSize;
+              return Number.isInteger(n) && Math.abs(n) <= limit && Math.abs(m) <= limit &&
+                (symmetric || scale > 0) &&
+                codes.subarray(first, first + groupSize).every((code, j) =>
+                  q[first + j] === (code * n - m * middle) * factor
+                );
             });
           assert.ok(factors.some(fits), `super-block ${at / groups}: ${own}`);
         }

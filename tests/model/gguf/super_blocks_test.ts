@@ -17,19 +17,17 @@ for (
   const { bits, groupSize, symmetric, scaleBits } = format, middle = 2 ** (bits - 1);
   const limit = 2 ** (symmetric ? scaleBits - 1 : scaleBits) - 1;
 
-  /** Random weights of a super-block on a grid of the type. Each group has its own scale and zero. */
+  /** Random weights of a super-block on a grid of the type. Each group has its own scale and minimum. */
   const weightsOnGrid = (seed: number, factor: number, codes = 2 ** bits): Float32Array => {
     const next = uniform(seed), below = (count: number) => Math.floor(next() * count);
     const groups = Array.from({ length: 256 / groupSize }, () => {
-      const zero = symmetric ? middle : below(2 * middle);
-      const allowed = Array.from({ length: limit }, (_, i) => i + 1)
-        .filter((n) => n * zero % middle === 0 && n * zero / middle <= limit);
-      return { zero, scale: allowed[below(allowed.length)] * (symmetric && next() < 0.5 ? -1 : 1) };
+      const scale = (1 + below(limit)) * (symmetric && next() < 0.5 ? -1 : 1);
+      return { scale, lowest: symmetric ? scale : below(limit + 1), first: below(2 * middle) };
     });
     return Float32Array.from({ length: 256 }, (_, i) => {
-      const { zero, scale } = groups[Math.floor(i / groupSize)];
-      const code = codes < 2 ** bits ? Math.min(zero + below(codes), 2 * middle - 1) : below(codes);
-      return (code - zero) * scale * factor;
+      const { scale, lowest, first } = groups[Math.floor(i / groupSize)];
+      const code = codes < 2 ** bits ? Math.min(first + below(codes), 2 * middle - 1) : below(codes);
+      return (code * scale - middle * lowest) * factor;
     });
   };
   const written = (weights: Float32Array) => {

@@ -31,7 +31,7 @@ export const encode_codes: Reference = ({ q, scales, zeros, codes }, p) => {
   for (let i = 0; i < p.count; i++) {
     const group = p.grid_size ? Math.floor(i % p.cols / p.grid_size) : 0;
     const grid = (p.row0 + Math.floor(i / p.cols)) * p.grids + group;
-    bytes[i] = Math.round(q[p.q_offset + i] / scales[grid]) + zeros[grid];
+    bytes[i] = Math.round(q[p.q_offset + i] / scales[grid] + zeros[grid]);
   }
   codes.set(new Uint32Array(bytes.buffer));
 };

@@ -78,12 +78,12 @@ export function encode_codes(args: EncodeCodesArgs, item: u32): void {
 // Encodes the elements i … stop−1, which share a grid.
 function encode_run(q: usize, codes: usize, i: u32, stop: u32, scale: f32, zero: f32): void {
   const scales = f32x4.splat(scale), zeros = f32x4.splat(zero);
-  for (; i < stop && i % 4 != 0; i++) store<u8>(codes + i, <u8>(nearest(load<f32>(q + (<usize>i << 2)) / scale) + zero));
+  for (; i < stop && i % 4 != 0; i++) store<u8>(codes + i, <u8>nearest(load<f32>(q + (<usize>i << 2)) / scale + zero));
   for (; i + 4 <= stop; i += 4) {
-    const code = f32x4.add(f32x4.nearest(f32x4.div(v128.load(q + (<usize>i << 2)), scales)), zeros);
+    const code = f32x4.nearest(f32x4.add(f32x4.div(v128.load(q + (<usize>i << 2)), scales), zeros));
     const words = i32x4.trunc_sat_f32x4_u(code);
     const halves = i16x8.narrow_i32x4_u(words, words);
     v128.store_lane<u32>(codes + i, i8x16.narrow_i16x8_u(halves, halves), 0);
   }
-  for (; i < stop; i++) store<u8>(codes + i, <u8>(nearest(load<f32>(q + (<usize>i << 2)) / scale) + zero));
+  for (; i < stop; i++) store<u8>(codes + i, <u8>nearest(load<f32>(q + (<usize>i << 2)) / scale + zero));
 }

@@ -6,8 +6,8 @@
 
 import { QuantizeBlockArgs } from "./args";
 import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
-import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_factors, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
-import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_scale, grid_zero, least_factor, nonzero_scale, round_scale, round_to_multiple } from "./shared/quantization_grid";
+import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_factors, row_free, row_offsets, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
+import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_offset, grid_scale, grid_zero, least_factor, nonzero_scale, round_scale, round_to_multiple, round_zero } from "./shared/quantization_grid";
 import { ceil_divide } from "./shared/items";
 
 // The columns after which a search looks whether a candidate can still be the best one of any row.
@@ -51,6 +51,7 @@ function load_grids(scales: usize, zeros: usize, row: u32, count: u32): void {
     const at = <usize>(row + r) << 2, lane = <usize>r << 2;
     store<f32>(row_scales() + lane, r < count ? load<f32>(scales + at) : 1);
     store<f32>(row_zeros() + lane, r < count ? load<f32>(zeros + at) : 0);
+    store<f32>(row_offsets() + lane, 0);
   }
 }
 
@@ -80,27 +81,38 @@ function fit_factors(args: QuantizeBlockArgs): void {
 }
 
 // Computes and stores the grid of the columns start … stop−1 for each row of a bundle. With two levels, a scale is
-// rounded last, because the zero decides which integers are allowed.
+// rounded last, because the zero decides which integers are allowed. An asymmetric grid is free if it has two levels and
+// no weight of the columns is 0 or pruned.
 function fit_grid(args: QuantizeBlockArgs, row: u32, count: u32, start: u32, stop: u32): void {
   const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1, searched = args.searched == 1, grids = args.grids;
   const limit = args.scale_limit, dtype: u32 = limit > 0 ? 0 : args.scale_dtype;
+  const fixed = i32x4.splat(limit > 0 && !symmetric && args.group == 0 ? 0 : -1);
   for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
-    let low = f32x4.splat(0), high = low;
+    let low = f32x4.splat(0), high = low, contains0 = fixed;
     for (let j = start; j < stop; j++) {
       const w = grid_weights(j, half, searched);
+      contains0 = v128.or(contains0, v128.or(v128.load(pruned(j) + half), f32x4.eq(w, f32x4.splat(0))));
       if (searched) v128.store(temporary(j) + half, w);
       low = f32x4.min(low, w);
       high = f32x4.max(high, w);
     }
     let scale = grid_scale(low, high, maxCode, symmetric, searched, dtype);
-    const zero = grid_zero(low, scale, maxCode, symmetric);
-    if (limit > 0) scale = round_to_multiple(scale, zero, v128.load(row_factors() + half), limit, maxCode);
+    const free = v128.not(contains0), factor = v128.load(row_factors() + half);
+    let zero = grid_zero(low, scale, maxCode, symmetric, free);
+    if (limit > 0) {
+      scale = round_to_multiple(scale, zero, factor, limit, maxCode, free);
+      zero = round_zero(zero, scale, factor, limit, maxCode, free);
+    }
     v128.store(row_scales() + half, scale);
     v128.store(row_zeros() + half, zero);
+    v128.store(row_free() + half, free);
   }
   if (searched) {
     search_stage(args, start, stop, 0);
     search_stage(args, start, stop, 1);
+  }
+  for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
+    v128.store(row_offsets() + half, offset_of(v128.load(row_zeros() + half), v128.load(row_scales() + half), half));
   }
   const group = (args.first + start) / args.grid_size;
   for (let r: u32 = 0; r < count; r++) {
@@ -110,30 +122,42 @@ function fit_grid(args: QuantizeBlockArgs, row: u32, count: u32, start: u32, sto
   }
 }
 
+// Returns the offsets of grids of half a bundle, which are 0 if the grids contain 0.
+function offset_of(zero: v128, scale: v128, half: usize): v128 {
+  return v128.and(grid_offset(zero, scale, v128.load(row_factors() + half)), v128.load(row_free() + half));
+}
+
 // Replaces the grid of each row by its candidate with the smallest error for the weights in the temporary bundle.
 function search_stage(args: QuantizeBlockArgs, start: u32, stop: u32, stage: u32): void {
   const maxCode = <f32>args.max_code, symmetric = args.symmetric == 1;
   const limit = args.scale_limit, dtype: u32 = limit > 0 ? 0 : args.scale_dtype;
   const start0 = v128.load(row_scales()), start1 = v128.load(row_scales(), 16);
   const zero0 = v128.load(row_zeros()), zero1 = v128.load(row_zeros(), 16);
+  const free0 = v128.load(row_free()), free1 = v128.load(row_free(), 16);
+  const factor0 = v128.load(row_factors()), factor1 = v128.load(row_factors(), 16);
   let best0 = f32x4.splat(Infinity), best1 = best0;
   for (let n: u32 = 0; n < CANDIDATES; n++) {
     let scaleA = candidate_scale(start0, stage, n, symmetric, dtype), scaleB = candidate_scale(start1, stage, n, symmetric, dtype);
-    const zeroA = candidate_zero(zero0, stage, n, maxCode, symmetric), zeroB = candidate_zero(zero1, stage, n, maxCode, symmetric);
-    if (limit > 0 && n > 0) {
-      scaleA = round_to_multiple(scaleA, zeroA, v128.load(row_factors()), limit, maxCode);
-      scaleB = round_to_multiple(scaleB, zeroB, v128.load(row_factors(), 16), limit, maxCode);
+    let zeroA = candidate_zero(zero0, stage, n, maxCode, symmetric, free0), zeroB = candidate_zero(zero1, stage, n, maxCode, symmetric, free1);
+    if (limit > 0) {
+      if (n > 0) {
+        scaleA = round_to_multiple(scaleA, zeroA, factor0, limit, maxCode, free0);
+        scaleB = round_to_multiple(scaleB, zeroB, factor1, limit, maxCode, free1);
+      }
+      zeroA = round_zero(zeroA, scaleA, factor0, limit, maxCode, free0);
+      zeroB = round_zero(zeroB, scaleB, factor1, limit, maxCode, free1);
     }
+    const offsetA = offset_of(zeroA, scaleA, 0), offsetB = offset_of(zeroB, scaleB, 16);
     const inverseA = f32x4.div(f32x4.splat(1), scaleA), inverseB = f32x4.div(f32x4.splat(1), scaleB);
-    const lowestA = f32x4.neg(zeroA), lowestB = f32x4.neg(zeroB);
-    const highestA = f32x4.sub(f32x4.splat(maxCode), zeroA), highestB = f32x4.sub(f32x4.splat(maxCode), zeroB);
+    const lowestA = f32x4.neg(f32x4.floor(zeroA)), lowestB = f32x4.neg(f32x4.floor(zeroB));
+    const highestA = f32x4.add(f32x4.splat(maxCode), lowestA), highestB = f32x4.add(f32x4.splat(maxCode), lowestB);
     let sumA = f32x4.splat(0), sumB = sumA;
     for (let first = start; first < stop; first += CHECKED_COLUMNS) {
       const last = min<u32>(first + CHECKED_COLUMNS, stop);
       for (let j = first; j < last; j++) {
         const importance = v128.load32_splat(reciprocal(j)), w = temporary(j);
-        sumA = add_grid_error(sumA, scaleA, inverseA, lowestA, highestA, v128.load(w), importance);
-        sumB = add_grid_error(sumB, scaleB, inverseB, lowestB, highestB, v128.load(w, 16), importance);
+        sumA = add_grid_error(sumA, scaleA, inverseA, lowestA, highestA, f32x4.add(v128.load(w), offsetA), importance);
+        sumB = add_grid_error(sumB, scaleB, inverseB, lowestB, highestB, f32x4.add(v128.load(w, 16), offsetB), importance);
       }
       // Sums of squares never become smaller, so the candidate has lost.
       if (i32x4.all_true(v128.and(f32x4.ge(sumA, best0), f32x4.ge(sumB, best1)))) break;

@@ -7,7 +7,7 @@
 // The type parameter `A` is the class of the arguments of a kernel, which has the fields that are read here.
 
 import { sum_lanes, one_bit } from "./lanes";
-import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";
+import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_offsets, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";
 import { ceil_divide, round_up } from "./items";
 
 // The rows of a work item, a multiple of BUNDLE_ROWS. Packing U takes a twentieth of the time of so many rows.
@@ -155,11 +155,12 @@ export function subtract_before(size: u32, width: u32, start: u32): void {
 // rows of the bundle, and 16 for the other four.
 // @ts-ignore: decorator
 @inline function round_to_grid(w: v128, half: usize, max_code: f32): v128 {
-  const scale = v128.load(row_scales() + half), zero = v128.load(row_zeros() + half);
-  const code = f32x4.add(f32x4.nearest(f32x4.div(w, scale)), zero);
+  const scale = v128.load(row_scales() + half), zero = f32x4.floor(v128.load(row_zeros() + half));
+  const offset = v128.load(row_offsets() + half);
+  const code = f32x4.add(f32x4.nearest(f32x4.div(f32x4.add(w, offset), scale)), zero);
   const clamped = f32x4.min(f32x4.max(code, f32x4.splat(0)), f32x4.splat(max_code));
   // A negative scale makes −0 of the weight 0, and adding 0 makes 0 of −0.
-  return f32x4.add(f32x4.mul(f32x4.sub(clamped, zero), scale), f32x4.splat(0));
+  return f32x4.add(f32x4.sub(f32x4.mul(f32x4.sub(clamped, zero), scale), offset), f32x4.splat(0));
 }
 
 // Stores the results of a bundle after its sweep: the new weights Q, the change Δ = W − Q, the mask, and the sums of

@@ -51,7 +51,8 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return reciprocal(<u32>MAX_COLUMNS);
 }
 
-// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0.
+// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0, and lies between two codes if 0 is
+// no value of the grid.
 // @ts-ignore: decorator
 @inline export function row_zeros(): usize {
   return row_scales() + COLUMN_BYTES;
@@ -61,6 +62,18 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 // @ts-ignore: decorator
 @inline export function row_factors(): usize {
   return row_zeros() + COLUMN_BYTES;
+}
+
+// The address of the offsets of the eight rows' grids, by which their values lie below the multiples of their scales.
+// @ts-ignore: decorator
+@inline export function row_offsets(): usize {
+  return row_factors() + COLUMN_BYTES;
+}
+
+// The address of the flags of the eight rows' grids. A flag has all bits set if the grid need not contain 0.
+// @ts-ignore: decorator
+@inline export function row_free(): usize {
+  return row_offsets() + COLUMN_BYTES;
 }
 
 // The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of

@@ -47,24 +47,44 @@ export const CANDIDATES: u32 = 16;
   return f32x4.div(f32x4.max(scale, lowest), f32x4.splat(<f32>limit));
 }
 
-// Rounds the scales of grids with these zeros to integers times the factors. src/tensor/quantization.ts says which integers are allowed.
-export function round_to_multiple(scale: v128, zero: v128, factor: v128, limit: u32, max_code: f32): v128 {
-  const middle = (max_code + 1) / 2, one = f32x4.splat(1), code = i32x4.trunc_sat_f32x4_u(zero);
+// Rounds the scales of grids with these zeros to integers times the factors. src/tensor/quantization.ts says which
+// integers are allowed. `free` has all bits set in the lanes of the grids that need not contain 0.
+export function round_to_multiple(scale: v128, zero: v128, factor: v128, limit: u32, max_code: f32, free: v128): v128 {
+  const middle = (max_code + 1) / 2, one = f32x4.splat(1), code = i32x4.trunc_sat_f32x4_u(zero), largest = f32x4.splat(<f32>limit);
   const lowestBit = f32x4.convert_i32x4_u(v128.and(code, i32x4.neg(code)));
-  const unit = v128.bitselect(one, f32x4.div(f32x4.splat(middle), lowestBit), f32x4.eq(zero, f32x4.splat(0)));
-  const reach = f32x4.min(f32x4.splat(<f32>limit), f32x4.floor(f32x4.div(f32x4.splat(<f32>limit * middle), zero)));
-  const most = f32x4.floor(f32x4.div(reach, unit));
+  const isFree = v128.or(free, f32x4.eq(zero, f32x4.splat(0)));
+  const unit = v128.bitselect(one, f32x4.div(f32x4.splat(middle), lowestBit), isFree);
+  const reach = f32x4.min(largest, f32x4.floor(f32x4.div(f32x4.splat(<f32>limit * middle), zero)));
+  const most = v128.bitselect(largest, f32x4.floor(f32x4.div(reach, unit)), isFree);
   const steps = f32x4.floor(f32x4.add(f32x4.div(f32x4.abs(scale), f32x4.mul(factor, unit)), f32x4.splat(TIE)));
   const rounded = f32x4.mul(f32x4.mul(f32x4.min(f32x4.max(steps, one), most), unit), factor);
   return v128.or(rounded, v128.and(scale, i32x4.splat(0x80000000)));
 }
 
+// Rounds the zeros of the free grids to m·middle/n, where the scale is n times the factor, and m an integer up to the limit,
+// so that the largest value of a grid is not below 0.
+export function round_zero(zero: v128, scale: v128, factor: v128, limit: u32, max_code: f32, free: v128): v128 {
+  const middle = f32x4.splat((max_code + 1) / 2), n = f32x4.nearest(f32x4.div(scale, factor));
+  const steps = f32x4.floor(f32x4.add(f32x4.div(f32x4.mul(zero, n), middle), f32x4.splat(TIE)));
+  const most = f32x4.min(f32x4.splat(<f32>limit), f32x4.floor(f32x4.div(f32x4.mul(f32x4.splat(max_code), n), middle)));
+  const minimum = f32x4.min(steps, most);
+  return v128.bitselect(f32x4.div(f32x4.mul(minimum, middle), n), zero, free);
+}
+
+// Returns by how much the values of grids lie below the multiples of their scales, which is an integer times the factor.
+export function grid_offset(zero: v128, scale: v128, factor: v128): v128 {
+  const n = f32x4.nearest(f32x4.div(scale, factor));
+  return f32x4.mul(f32x4.nearest(f32x4.mul(f32x4.sub(zero, f32x4.floor(zero)), n)), factor);
+}
+
 // Returns the zero points of four grids, which are the codes of the weight 0. The formula of an asymmetric grid is
-// round(−low/scale). The function uses |low| instead of −low, which would be −0 if `low` is 0.
+// round(−low/scale), which is not rounded in the lanes of `free`. The function uses |low| instead of −low, which would be
+// −0 if `low` is 0.
 // @ts-ignore: decorator
-@inline export function grid_zero(low: v128, scale: v128, max_code: f32, symmetric: bool): v128 {
+@inline export function grid_zero(low: v128, scale: v128, max_code: f32, symmetric: bool, free: v128 = i32x4.splat(0)): v128 {
   if (symmetric) return f32x4.splat((max_code + 1) / 2);
-  return f32x4.min(f32x4.nearest(f32x4.div(f32x4.abs(low), scale)), f32x4.splat(max_code));
+  const quotient = f32x4.div(f32x4.abs(low), scale);
+  return f32x4.min(v128.bitselect(quotient, f32x4.nearest(quotient), free), f32x4.splat(max_code));
 }
 
 // Rounds scales to the nearest numbers of the dtype. Ties go to an even last bit. The results have the signs of the
@@ -102,12 +122,15 @@ export function candidate_scale(start: v128, stage: u32, n: u32, symmetric: bool
   return v128.bitselect(start, scale, f32x4.lt(f32x4.abs(scale), f32x4.splat(MIN_SCALE)));
 }
 
-// Returns the zeros of candidate n.
+// Returns the zeros of candidate n. Those of free grids move by a quarter of a code.
 // @ts-ignore: decorator
-@inline export function candidate_zero(start: v128, stage: u32, n: u32, max_code: f32, symmetric: bool): v128 {
+@inline export function candidate_zero(
+  start: v128, stage: u32, n: u32, max_code: f32, symmetric: bool, free: v128 = i32x4.splat(0),
+): v128 {
   if (stage == 0 || symmetric) return start;
-  const k: u32 = (n + 7) % CANDIDATES / 5, shift = <f32>k - 1;
-  return f32x4.min(f32x4.max(f32x4.add(start, f32x4.splat(shift)), f32x4.splat(0)), f32x4.splat(max_code));
+  const k: u32 = (n + 7) % CANDIDATES / 5, codes = <f32>k - 1;
+  const shift = v128.bitselect(f32x4.splat(codes / 4), f32x4.splat(codes), free);
+  return f32x4.min(f32x4.max(f32x4.add(start, shift), f32x4.splat(0)), f32x4.splat(max_code));
 }
 
 // Adds the squares of the errors of four rounded weights times the squares of their importance to `sum`. `inverse` is
