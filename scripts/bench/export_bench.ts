@@ -1,6 +1,6 @@
 /**
- * Measures GGUF files of equal size: those that `pare prune --for` writes, those of llama.cpp's own quantisation, and weights that are
- * rounded to nearest. Each file is compared with the dense model by its perplexity on texts that no method used, and by the KL divergence
+ * Measures GGUF files of equal size: those that `pare prune --for` writes, and those of llama.cpp's own quantisation, without
+ * and with an importance matrix. Each file is compared with the dense model by its perplexity on texts that no method used, and by the KL divergence
  * of its predictions, which `gguf_divergence.py` defines. One engine computes all files. A cell is one method for one type of one model.
  * The results file is written after each cell, and cells in the file are not measured again.
  */
@@ -93,7 +93,8 @@ interface ExportOptions {
 }
 
 export const bench: Bench<ExportOptions, ExportResults> = {
-  description: "perplexity and KL divergence of GGUF files by Pare, by llama.cpp and by rounding to nearest",
+  description:
+    "perplexity and KL divergence of GGUF files by Pare and by llama.cpp, without and with an importance matrix",
   options: (command) =>
     command
       .option("--cells <pattern...>", "MODEL/TYPE/METHOD with wildcards, such as llama-wide/Q2_K/*", [

@@ -135,7 +135,7 @@ struct Candidates {
 
 // Returns the candidates 4·quad … 4·quad + 3 of a stage of a search that has arrived at the grid `start`. Candidate 0
 // is `start` itself. Stage 0 tries the scales of `start` times 12/10, 12/11 … 12/25. Stage 1 tries scales within 6 % of
-// it, and for asymmetric grids also the neighbouring zeros, which for free grids are a quarter of a code away.
+// it, and for asymmetric grids also zeros that are up to 2 larger or 1 smaller, or a quarter of that for free grids.
 fn candidates_of(start: QuantizationGrid, stage: u32, quad: u32, rule: GridRule) -> Candidates {
   let n = 4 * quad + vec4u(0, 1, 2, 3);
   var factors = 12 / vec4f(10 + (n + 2) % CANDIDATES);

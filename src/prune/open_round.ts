@@ -161,7 +161,7 @@ function readLayers(
 ): Promise<SourceLayer[]> {
   return Promise.all(pending.map(async ({ name, linear }) => {
     const weight = await readLayerWeight(weights, name, linear);
-    return { name, weight, mask: keepsZeros ? maskOf(weight) : undefined };
+    return { name, weight, ...keepsZeros && { mask: maskOf(weight) } };
   }));
 }
 

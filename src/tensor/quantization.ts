@@ -1,8 +1,8 @@
 /**
  * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive
  * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The zero point
- * `zero` is itself a code, except in some grids with `scaleBits`. Therefore 0 is exactly a value of the grid, and pruned
- * weights stay exact zeros.
+ * `zero` is itself a code, so 0 is exactly a value of the grid, and pruned weights stay exact zeros. Only some grids with
+ * `scaleBits`, none of whose weights is pruned, do not contain 0.
  *
  * With the ranges `minmax`, the grid of some weights w is that of the published GPTQ code (arXiv 2210.17323):
  *

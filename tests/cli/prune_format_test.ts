@@ -36,7 +36,7 @@ describe("checkFormat()", () => {
     }
   });
 
-  it("rejects a layer for pack-quantized if it has no bits, 3 bits, or a group size that does not divide its columns", () => {
+  it("rejects a layer for pack-quantized if it has no bits, 3 bits, zeros between two codes, or a group size that does not divide its columns", () => {
     const refused = (query: LayerQuery, message: RegExp) =>
       assert.throws(() => check("pack-quantized", { bits: 4 }, query), { name: "UsageError", message });
     refused(
@@ -47,6 +47,7 @@ describe("checkFormat()", () => {
       { bits: 3 },
       /option --format pack-quantized: b\.weight: pack-quantized stores 4 or 8 bits, not 3/,
     );
+    refused({ bits: 4, scale_bits: 6 }, /b\.weight has scale_bits 6; add --symmetric, or use --format dense/);
     refused({ bits: 4, group_size: 32 }, /b\.weight: .* divides the 48 columns of the weight; 32 does not/);
   });
 

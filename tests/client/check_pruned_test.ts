@@ -150,8 +150,9 @@ describe("checkPruned() of rounded weights", () => {
       scales: f32([2, 1], [3, 3]),
       zeros: f32([2, 1], [1 / 3, 1 / 3]),
     };
-    const query = { bits: 2, sparsity: 0 };
+    const query = { bits: 2, sparsity: 0, scale_bits: 4 };
     check({ ...layer(values), quantized }, query);
+    assertRefused(/a zero is no integer/, { ...layer(values), quantized }, { bits: 2, sparsity: 0 });
     const wrong = { ...layer(values.with(4, values[4] + 0.01)), quantized };
     assertRefused(/weight \[1,0\] is 8.01\d*, but its code says 8/, wrong, query);
   });

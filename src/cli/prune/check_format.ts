@@ -79,6 +79,12 @@ function checkGrid(name: string, query: LayerQuery, cols: number): GridOptions {
         "prune with --bits 4 or --bits 8, or use --format dense",
     );
   }
+  if (query.scale_bits !== undefined && !grid.symmetric) {
+    throw new UsageError(
+      `option --format ${PACK_QUANTIZED}: stores zeros as integers, which asymmetric grids with scale_bits do not have, ` +
+        `but ${name} has scale_bits ${query.scale_bits}; add --symmetric, or use --format dense`,
+    );
+  }
   try {
     requireStorable({ ...grid, cols });
     return grid;

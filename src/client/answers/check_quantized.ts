@@ -26,6 +26,9 @@ export function checkQuantized({ weight, quantized }: PrunedLayer, query: LayerQ
   requireForm("codes", codes, "U8", [rows, cols]);
   const scales = readGrid("scales", quantized.scales, [rows, groups]);
   const zeros = readGrid("zeros", quantized.zeros, [rows, groups]);
+  if ((query.scale_bits === undefined || query.symmetric) && !zeros.every(Number.isInteger)) {
+    throw malformedLayer("a zero is no integer, although 0 is a value of every grid");
+  }
   const dtype = weight.dtype as FloatDtype, rowBytes = weight.data.byteLength / rows;
   const row = new Float32Array(cols), largest = 2 ** bits - 1;
   for (let r = 0; r < rows; r++) {

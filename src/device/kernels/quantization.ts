@@ -49,7 +49,7 @@ export const fitGrids = defineKernel({
 });
 
 /**
- * For i < count: byte i of `codes` ← the code of q[q_offset + i], which is exactly a value of its grid. The elements
+ * For i < count: byte i of `codes` ← the code of q[q_offset + i], which is a value of its grid. The elements
  * are whole rows of a matrix with `cols` columns, from row `row0` on, without gaps between the rows. `scales` and
  * `zeros` have `grids` elements per row of the matrix. Each element belongs to `grid_size` columns, or to a whole row
  * if `grid_size` is 0. The unused bytes of the last word become 0.

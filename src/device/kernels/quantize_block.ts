@@ -167,6 +167,11 @@ export function quantizeBlockCase(
       scales: positives(count, 308).map((value) => 3 * value / codes),
       zeros: Float32Array.from(below(codes, count, 309)),
     }),
-    roundings: { ...roundings, scales: 4 * sumRoundings(size) },
+    roundings: {
+      ...roundings,
+      scales: 4 * sumRoundings(size),
+      // The zero of a free grid is a quotient, and a division in WGSL may be off by 2.5 units in the last place.
+      ...scale_limit > 0 && options.symmetric === 0 && { zeros: 4 },
+    },
   };
 }

@@ -6,7 +6,7 @@
  *
  * and continues with the first of those with the smallest error. Candidate 0 is the grid with which the stage began, so
  * this grid stays unless another is better. Stage 0 tries its scale times 12/10, 12/11 … 12/25. Stage 1 tries scales
- * that are up to 6 % larger or smaller. For asymmetric grids it also tries the neighbouring zeros, with fewer scales.
+ * that are up to 6 % larger or smaller. For asymmetric grids it also tries zeros that are up to 2 larger or 1 smaller, with fewer scales.
  * The candidates are in shaders/shared/quantization_grid.wgsl.
  */
 

@@ -93,8 +93,11 @@ async function solveAt(
   if (!answer) return await cancelTask(transport, host, taskId);
   const { report, result } = answer;
   // A large answer is verified for minutes. Meanwhile the record is called, because a repeated request restarts a job
-  // whose record has not been called for a minute.
-  const timer = setInterval(() => void record.isWanted(position), LONGEST_PAUSE);
+  // whose record has not been called for a minute. A call that fails is ignored, because the next one follows.
+  const timer = setInterval(
+    () => void Promise.resolve(record.isWanted(position)).catch(() => {}),
+    LONGEST_PAUSE,
+  );
   try {
     if (!await blobs.publish(target.key, result.sha256, result.bytes)) {
       throw new HostFailedError(

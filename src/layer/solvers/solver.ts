@@ -44,7 +44,7 @@ export interface SparseGptOptions extends SolveOptions {
 /** The grids to which the kept weights of a layer are rounded: q = (code − zero)·scale. */
 export interface QuantizationGrids {
   readonly scales: DeviceBuffer; // (rows, groups) f32: the scale of each grid, which may be negative
-  readonly zeros: DeviceBuffer; // (rows, groups) f32: the code of the weight 0 in each grid, a whole number
+  readonly zeros: DeviceBuffer; // (rows, groups) f32: the code of the weight 0 in each grid, a fraction if a grid with scaleBits does not contain 0
   readonly groups: number;
   readonly groupSize: number; // The number of columns that share a grid, or 0 if a whole row shares it
 }

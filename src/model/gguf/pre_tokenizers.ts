@@ -71,9 +71,10 @@ function nameOfWords(first: unknown): string | undefined {
 function nameOfSplit(first: unknown, ignoresMerges: boolean): string | undefined {
   if (!isObject(first) || first.type !== "Split" || !isObject(first.pattern)) return undefined;
   const { behavior, invert, pattern: { Regex: pattern } } = first;
-  // Nothing lies between two matches of these expressions, so removing what lies there changes nothing.
-  const isKept = behavior === "Isolated" || behavior === "Removed" && invert === true;
+  // Every character is in a match of these expressions, except of bloom's, so removing what lies between matches changes nothing.
+  const isRemoved = behavior === "Removed" && invert === true;
   return DIVIDING_RULES.find((rules) =>
-    isKept && rules.expression === pattern && rules.ignoresMerges === ignoresMerges
+    (behavior === "Isolated" || isRemoved && rules.name !== "bloom") && rules.expression === pattern &&
+    rules.ignoresMerges === ignoresMerges
   )?.name;
 }

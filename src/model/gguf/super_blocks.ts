@@ -85,13 +85,14 @@ function superBlockOf(grid: SuperBlockGrid, weights: Float32Array, factor: numbe
 
 /**
  * Finds the integer n (`scale`) of a group, and in a type with minimums the integer m (`minimum`), with which the
- * integers `units` are n·(code − middle), or n·code − m·middle with minimums. n must divide the distances of all units.
+ * integers `units` are n·(code − middle), or n·code − m·middle with minimums. n must divide all units, or with minimums
+ * their distances.
  */
 function groupOf(
-  { bits, symmetric, ...grid }: SuperBlockGrid,
+  grid: SuperBlockGrid,
   units: Float32Array,
 ): { scale: number; minimum: number } | undefined {
-  const limit = scaleLimit({ symmetric, ...grid }), middle = 2 ** (bits - 1);
+  const { bits, symmetric } = grid, limit = scaleLimit(grid), middle = 2 ** (bits - 1);
   const low = Math.min(...units), high = Math.max(...units);
   if (low === 0 && high === 0) return { scale: 0, minimum: 0 };
   const divisor = commonDivisor(symmetric ? units : units.map((unit) => unit - low), 0);

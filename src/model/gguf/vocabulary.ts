@@ -210,7 +210,7 @@ const SENTENCEPIECE_STEPS: readonly ((step: Readonly<Record<string, unknown>>) =
 /**
  * Checks what a tokenizer does to a text before it looks for tokens. llama.cpp does not compose characters as NFC does, which
  * changes few texts, so NFC is allowed.
- * @throws {ModelError} if llama.cpp has no such step
+ * @throws {ModelError} if llama.cpp has no such step, or another step
  */
 function checkSteps(
   { normalizer, pre_tokenizer: rules }: Readonly<Record<string, unknown>>,
@@ -223,8 +223,14 @@ function checkSteps(
     : [...steps, ...stepsOf(rules, "pretokenizers")].find((step) =>
       !isObject(step) || !SENTENCEPIECE_STEPS.some((isStep) => isStep(step))
     );
-  if (wrong === undefined) return;
-  throw new ModelError(`${path}: has the step ${quoted(wrong)}, which cannot be exported to GGUF`);
+  if (wrong !== undefined) {
+    throw new ModelError(`${path}: has the step ${quoted(wrong)}, which cannot be exported to GGUF`);
+  }
+  const isEscape = (step: unknown) =>
+    isObject(step) && (step.type === "Replace" || step.type === "Metaspace");
+  if (!isByteLevel && ![...steps, ...stepsOf(rules, "pretokenizers")].some(isEscape)) {
+    throw new ModelError(`${path}: does not replace spaces by ${SPACE}, as llama.cpp does`);
+  }
 }
 
 /** Returns the steps of a normalizer, a pre-tokenizer or a post-processor. `member` has them if there are several. */
@@ -238,10 +244,10 @@ function addsSpace({ normalizer, pre_tokenizer: rules }: Readonly<Record<string,
   const isPrepended = stepsOf(normalizer, "normalizers").some((step) =>
     isObject(step) && step.type === "Prepend" && step.prepend === SPACE
   );
-  const isMetaspace = isObject(rules) && rules.type === "Metaspace" &&
-    (rules.prepend_scheme === undefined
-      ? rules.add_prefix_space !== false
-      : rules.prepend_scheme !== "never");
+  const isMetaspace = stepsOf(rules, "pretokenizers").some((step) =>
+    isObject(step) && step.type === "Metaspace" &&
+    (step.prepend_scheme === undefined ? step.add_prefix_space !== false : step.prepend_scheme !== "never")
+  );
   return isPrepended || isMetaspace;
 }
 

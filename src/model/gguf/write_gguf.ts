@@ -50,7 +50,7 @@ export async function checkModel(opened: ModelFolder, fs: FileSystem): Promise<v
   await planTensors(opened.checkpoint.folder, opened.model, architecture, { type: "f32", round: false });
 }
 
-/** Describes a model by the keys of GGUF. @throws {ModelError} in the cases of {@link checkModel}, except tensors */
+/** Describes a model by the keys of GGUF. @throws {ModelError} in the cases of {@link checkModel}, except that most tensors are not checked */
 async function describeModel(
   { checkpoint: { folder, config }, model: { spec, weights } }: Pick<ModelFolder, "checkpoint" | "model">,
   fs: FileSystem,
