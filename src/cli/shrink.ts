@@ -33,6 +33,7 @@ import { prune } from "./prune.ts";
 import { perplexityLine, reconstructionLines } from "./prune/print_result.ts";
 import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
+import { checkReconstruct } from "./prune/check_reconstruct.ts";
 import { modelForRuntime } from "./prune/runtime_format.ts";
 import { secondRun } from "./shrink/second_run.ts";
 import { type ShrinkCommand, shrinkInto, type ShrinkOptions, unitKinds } from "./shrink/shrink_into.ts";
@@ -93,7 +94,8 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
   }
   const second = secondRun(options);
   const solvesLayers = kinds.some((kind) => kind !== "experts");
-  if (!solvesLayers && !second && (target !== "none" || reconstruct > 0)) {
+  const trainsLater = second !== undefined && (second.target !== "none" || second.reconstruct > 0);
+  if (!solvesLayers && !trainsLater && (target !== "none" || reconstruct > 0)) {
     const option = reconstruct > 0 ? `--reconstruct ${reconstruct}` : `--target ${target}`;
     throw new UsageError(
       `option ${option}: needs --ffn or --heads, because no other block changes without them`,
@@ -120,7 +122,9 @@ async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Pro
   await using dense = await openModelFolder(folder, fs);
   const { checkpoint } = dense;
   const opened = second.for === undefined ? dense : modelForRuntime(second.format, dense);
-  await resolveLayers(layerQuery(second), second, dense, opened); // checks the options before any work
+  // Checks the options before any work.
+  const { chosen, choice } = await resolveLayers(layerQuery(second), second, dense, opened);
+  checkReconstruct(second, chosen, choice.queryOf);
   const bytes = bytesText(countWeightFileBytes(checkpoint.shards));
   output.remark(`the smaller model is in ${smaller} until the run ends, and takes less than ${bytes}`);
   if (options.restart) await fs.removeFolder(smaller);

@@ -135,8 +135,8 @@ export class BlockPlan {
 
   /**
    * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, or two if the block is
-   * rounded last, and each epoch takes one. Each block but the last takes one more, which computes the inputs of the next block. With targets, the dense
-   * block takes one too if another block or a reconstruction needs its outputs.
+   * rounded last. Each epoch takes one pass. Each block but the last takes one more pass, which computes the inputs of the
+   * next block. With targets, the dense block takes one too if another block or a reconstruction needs its outputs.
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];

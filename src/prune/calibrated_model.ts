@@ -173,8 +173,8 @@ async function* solveAndReconstruct(
 /**
  * Has the layers of the block solved without rounding, reconstructs the block, and then yields its pending layers with
  * the trained weights and their zeros. Their targets are the outputs of the trained layers, which make up for the
- * errors of the earlier layers already. An interrupted process has recorded some rounded layers at most, so the next
- * process repeats the rest and gets the same weights.
+ * errors of the earlier layers already. If a process is killed before the reconstruction is recorded, the next one
+ * solves and trains the block again, gets the same weights, and rounds the layers that are not recorded.
  * @returns the reconstruction with the trained tensors that are not rounded
  */
 async function* reconstructAndRound(

@@ -1,7 +1,7 @@
 /**
  * Reconstructs a block after its layers are pruned. The kept weights of the pruned layers, the biases and the norms are
- * trained, so that the output of the block comes near to that of the dense block. Zeros stay zeros. After columns were
- * removed, the weights of the other layers are trained too. 3BASiL (arXiv 2603.01376) calls this transformer matching.
+ * trained, so that the output of the block comes near to that of the dense block. Zeros stay zeros. `pare shrink`
+ * also trains the weights of the layers that lose no columns. 3BASiL (arXiv 2603.01376) calls this transformer matching.
  */
 
 import type { Batch } from "../model/batches.ts";

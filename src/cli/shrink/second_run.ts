@@ -8,9 +8,11 @@ import { applyNames, type NamedOptions } from "../prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "../prune/prune_options.ts";
 
 /** The options of `pare shrink` that ask for a second run. */
-export type SecondRunFlags = Pick<LayerFlags, "sparsity" | "pattern" | "bits"> & Pick<NamedOptions, "for">;
+export type SecondRunFlags =
+  & Pick<LayerFlags, "sparsity" | "pattern" | "bits">
+  & Pick<NamedOptions, "for" | "target" | "reconstruct">;
 
-/** The options of `pare shrink` that both runs have. Each is a word on the command line, or several. */
+/** The options of `pare shrink` that both runs have. Each becomes one or more words of the second command. */
 const SHARED = [
   ...["out", "calibration", "samples", "validation", "seqlen", "seed", "target", "reconstruct"],
   ...["text", "windows", "sparsity", "pattern", "bits", "for", "overwrite", "restart"],
@@ -25,15 +27,20 @@ const SHARED = [
 export function secondRun<Options extends SecondRunFlags>(options: Options): PruneOptions | undefined {
   const { sparsity, pattern, bits, for: runtime } = options;
   if ([sparsity, pattern, bits, runtime].every((value) => value === undefined)) return undefined;
+  const isPruned = pattern !== undefined || Number(sparsity ?? 0) !== 0;
   const given: Readonly<Record<string, unknown>> = {
     ...options,
     sparsity: sparsity ?? (pattern === undefined ? "0" : undefined),
+    // Without zeros and targets nothing changes before the rounding, so only the first run trains the blocks.
+    reconstruct: isPruned || options.target === "dense" ? options.reconstruct : 0,
   };
   const words = SHARED.flatMap((name) => {
     const value = given[name];
     if (value === undefined || value === false) return [];
     return value === true ? [`--${name}`] : [value].flat().flatMap((item) => [`--${name}`, String(item)]);
   });
-  const command = declarePrune().parse(["the smaller model", ...words], { from: "user" });
+  const command = declarePrune().parse(["the smaller model", "--server", "local", ...words], {
+    from: "user",
+  });
   return applyNames(command.opts<PruneFlags>(), command);
 }

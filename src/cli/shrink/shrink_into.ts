@@ -158,8 +158,8 @@ export async function shrinkInto(
 }
 
 /**
- * Returns the report of the finished run in `out`. With `--overwrite` there is none in the output folder of the command,
- * but a smaller model that a second run prunes is used again.
+ * Returns the report of the finished run in `out`. With `--overwrite`, a finished run in the output folder is ignored.
+ * The smaller model that an earlier process left for the second run is used again.
  */
 async function findOwnRun(
   out: string,

@@ -276,7 +276,7 @@ class CpuBackend implements Backend {
     return this.#heap.allocate(bytes) ?? this.#throwNoRoom(label, bytes);
   }
 
-  /** Allocates memory that only queued commands change. */
+  /** Allocates memory that earlier commands may still use. Until they are done, only later commands may change it. */
   #reserve(label: string, bytes: number): Reserved {
     this.#heap.sweep(this.#executor.completed);
     return this.#heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes);

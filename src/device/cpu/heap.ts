@@ -1,6 +1,6 @@
 /**
  * The heap of a backend: the part of the WebAssembly memory after the module's own data, which holds the buffers. The
- * heap allocates memory, copies bytes in and out, and frees memory when no queued command can use it any more.
+ * heap allocates memory and copies bytes in and out. It frees the memory of a destroyed buffer, or gives it to a new buffer of the same size.
  */
 
 import { Allocator } from "./allocator.ts";
@@ -57,8 +57,9 @@ export class Heap {
   }
 
   /**
-   * Reserves memory that only queued commands change. It may be a retired allocation of the same size, because commands run one after the
-   * other. So the temporary buffers of commands that are queued far ahead do not all need memory of their own.
+   * Reserves memory that queued commands may still use. The host must not write to it before they are done. It may be a retired allocation
+   * of the same size, because commands run one after the other. So the temporary buffers of commands that are queued far ahead do not all
+   * need memory of their own.
    * @returns undefined if there is no room
    */
   reserve(bytes: number): Reserved | undefined {

@@ -74,9 +74,9 @@ async function fillFolder(job: FolderJob, services: FolderServices, prune: Prune
   const { fs } = services;
   const isNew = await fs.list(job.out) === undefined;
   await using run = await PruneRun.open(fs, job.out, job);
-  const output = job.planOutput?.(run.layers) ?? planOutput(job, fs);
   let open: OpenCopy | undefined;
   try {
+    const output = job.planOutput?.(run.layers) ?? planOutput(job, fs);
     await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
     let complete = run.isResumed ? await repair(job, services, run, output) : undefined;
     if (!complete) {

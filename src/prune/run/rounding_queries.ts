@@ -41,15 +41,15 @@ export function roundingQueries(
     queryOf(name) {
       if (!last.has(name)) return queryOf(name);
       const { refit: _refit, effort: _effort, target_step: _step, ...query } = queryOf(name);
-      return { ...query, method: "sparsegpt" };
+      // SparseGPT spreads a sparsity evenly over blocks of columns, so it would add zeros to a mask of another method.
+      const isUnstructured = (query.pattern ?? "unstructured") === "unstructured";
+      return { ...query, method: "sparsegpt", ...isUnstructured && { sparsity: 0 } };
     },
     withNote(event) {
       if (!last.has(event.name)) return event;
       const note =
-        `The zeros were chosen by ${
-          queryOf(event.name).method ?? DEFAULT_METHOD
-        }, and the other weights were trained, ` +
-        "before the solve that this report describes.";
+        `The layer was first solved by ${queryOf(event.name).method ?? DEFAULT_METHOD} without rounding, ` +
+        "before the reconstruction of its block and the solve that this report describes.";
       return { ...event, report: { ...event.report, notes: [note, ...event.report.notes] } };
     },
   };

@@ -61,12 +61,15 @@ export async function finishReconstruction(run: PruneRun, plan: WritePlan, out: 
 function readTensors(
   bytes: Uint8Array<ArrayBuffer>,
   { digests }: ReconstructionEntry,
-  { tensors: source }: WritePlan,
+  { weightFiles }: WritePlan,
 ): ReadonlyMap<string, HostTensor> | undefined {
   const tensors = new Map<string, HostTensor>();
+  const infos = new Map(
+    weightFiles.flatMap(({ header }) => header.tensors.map((info) => [info.name, info] as const)),
+  );
   let begin = 0;
   for (const [name, digest] of Object.entries(digests)) {
-    const { dtype, shape } = source.info(name), end = begin + tensorBytes(dtype, shape);
+    const { dtype, shape } = infos.get(name)!, end = begin + tensorBytes(dtype, shape);
     const data = bytes.subarray(begin, end);
     if (digestBytes(data) !== digest) return undefined;
     tensors.set(name, { dtype, shape, data });

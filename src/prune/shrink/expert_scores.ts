@@ -91,7 +91,11 @@ class ExpertSums {
   }
 
   #endBatch(): void {
-    if (this.#batch) this.#done.push(this.#add(this.#batch.routes, this.#batch.squares));
+    if (this.#batch) {
+      const added = this.#add(this.#batch.routes, this.#batch.squares);
+      added.catch(() => {}); // `end` throws the error, unless the forward pass has failed before
+      this.#done.push(added);
+    }
     this.#batch = undefined;
   }
 

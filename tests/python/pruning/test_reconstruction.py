@@ -136,7 +136,7 @@ def test_the_layers_of_a_block_are_rounded_after_it_was_trained(target: Any) -> 
     assert torch.equal(fc1 != 0, client.masks[2]), "the zeros are those of the first solution"
     assert not torch.equal(block.fc2.bias, pruned.model.decoder.layers[1].fc2.bias)
     assert all(
-        layer.report["notes"][0].startswith("The zeros were chosen by wanda") for layer in report.layers
+        layer.report["notes"][0].startswith("The layer was first solved by wanda") for layer in report.layers
     )
 
 

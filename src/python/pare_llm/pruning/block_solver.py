@@ -113,8 +113,11 @@ class BlockSolver:
             pruned = self.client.prune_layer(weight, **query)
         report = with_note(pruned.report, query, tokens, columns)
         if method is not None:
-            note = f"The zeros were chosen by {method}, and the other weights were trained, before the solve "
-            report = {**report, "notes": [note + "that this report describes.", *report["notes"]]}
+            note = f"The layer was first solved by {method} without rounding, before the reconstruction of its block "
+            report = {
+                **report,
+                "notes": [note + "and the solve that this report describes.", *report["notes"]],
+            }
         seconds = time.perf_counter() - started
         return pruned.weight, _result(layer, report, seconds, 0, tokens)
 

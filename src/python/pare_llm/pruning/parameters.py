@@ -61,6 +61,9 @@ def only_rounding(query: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = ("refit", "effort", "target_step")
     kept = {name: value for name, value in query.items() if name not in names}
+    if query.get("pattern", UNSTRUCTURED) == UNSTRUCTURED:
+        # SparseGPT spreads a sparsity evenly over blocks of columns, so it would add zeros to the mask.
+        kept["sparsity"] = 0.0
     return {**kept, "method": "sparsegpt"}
 
 

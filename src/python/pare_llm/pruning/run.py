@@ -206,7 +206,9 @@ class PruneRun:
 
     def _rounded_last(self) -> set[str]:
         """Return the names of the layers of those blocks that have a layer with `bits`."""
-        blocks = {layer.block.index for layer in self.layers if "bits" in self._queries[layer.name]}
+        blocks = {
+            layer.block.index for layer in self.layers if self._queries[layer.name].get("bits") is not None
+        }
         return {layer.name for layer in self.layers if layer.block.index in blocks}
 
     def _mapped(
