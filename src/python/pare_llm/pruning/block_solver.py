@@ -113,11 +113,9 @@ class BlockSolver:
             pruned = self.client.prune_layer(weight, **query)
         report = with_note(pruned.report, query, tokens, columns)
         if method is not None:
-            note = f"The layer was first solved by {method} without rounding, before the reconstruction of its block "
-            report = {
-                **report,
-                "notes": [note + "and the solve that this report describes.", *report["notes"]],
-            }
+            first = f"The layer was first solved by {method} without rounding, before the reconstruction "
+            note = first + "of its block and the solve that this report describes."
+            report = {**report, "notes": [note, *report["notes"]]}
         seconds = time.perf_counter() - started
         return pruned.weight, _result(layer, report, seconds, 0, tokens)
 
