@@ -1,0 +1,31 @@
+/** Tests the parameters of layers that are rounded after the reconstruction of their block. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { roundingQueries } from "../../src/prune/run/rounding_queries.ts";
+import { linearLayers } from "../../src/prune/block_plan.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import { openModel } from "../../src/model/model.ts";
+import { openOptSotu } from "../support/opt_sotu.ts";
+
+describe("roundingQueries()", () => {
+  it("keeps the mask of any method as it is, without more zeros in a block of columns", async () => {
+    await using cleanup = new AsyncDisposableStack();
+    const checkpoint = cleanup.adopt(await openOptSotu(), (opened) => opened.close());
+    const model = openModel(checkpoint), [{ name }] = linearLayers(model.spec);
+    const last = (query: LayerQuery) =>
+      roundingQueries({ model, windows: [], reconstruct: 1, queryOf: () => query }).queryOf(name);
+    const rounding = { bits: 4, group_size: 32 } as const;
+    assert.deepEqual(last({ method: "alps", sparsity: 0.6, effort: "best", ...rounding }), {
+      method: "sparsegpt",
+      sparsity: 0,
+      ...rounding,
+    });
+    assert.deepEqual(last({ pattern: "2:4", target_step: 0.5, ...rounding }), {
+      method: "sparsegpt",
+      pattern: "2:4",
+      ...rounding,
+    });
+    assert.deepEqual(last({ method: "alps", sparsity: 0.6 }), { method: "alps", sparsity: 0.6 });
+  });
+});
