@@ -2,4 +2,5 @@
 
 import { testAgreement } from "../../support/dawn_agreement.ts";
 
+testAgreement("software");
 testAgreement("discrete");

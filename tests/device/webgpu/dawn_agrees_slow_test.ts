@@ -1,3 +1,0 @@
-import { testAgreement } from "../../support/dawn_agreement.ts";
-
-testAgreement("software");
