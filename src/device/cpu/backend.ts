@@ -130,7 +130,6 @@ class CpuBackend implements Backend {
       );
     }
     const { address, usedUntil } = this.#reserve(label, bytes);
-    this.#countLive(bytes);
     return new CpuBuffer(this, label, address, bytes, usedUntil);
   }
 
@@ -248,11 +247,7 @@ class CpuBackend implements Backend {
 
   #copiesOwner(): ConstructorParameters<typeof RoundedCopies>[0] {
     return {
-      allocate: (label, bytes) => {
-        const { address } = this.#reserve(label, bytes);
-        this.#countLive(bytes);
-        return address;
-      },
+      allocate: (label, bytes) => this.#reserve(label, bytes).address,
       retire: (address, bytes) => {
         this.counters.bytesLive -= bytes;
         this.#heap.retire(address, bytes, this.#executor.queued);
@@ -264,22 +259,19 @@ class CpuBackend implements Backend {
     };
   }
 
-  #countLive(bytes: number): void {
-    const counters = this.counters;
-    counters.bytesLive += bytes;
-    counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
-  }
-
   /** Allocates memory that no queued command uses. */
   #allocate(label: string, bytes: number): number {
     this.#heap.sweep(this.#executor.completed);
     return this.#heap.allocate(bytes) ?? this.#throwNoRoom(label, bytes);
   }
 
-  /** Allocates memory that earlier commands may still use. Until they are done, only later commands may change it. */
+  /** Allocates the memory of a buffer or of a copy, and counts it. Earlier commands may still use it. Until they are done, only later commands may change it. */
   #reserve(label: string, bytes: number): Reserved {
     this.#heap.sweep(this.#executor.completed);
-    return this.#heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes);
+    const reserved = this.#heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes), counters = this.counters;
+    counters.bytesLive += bytes;
+    counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
+    return reserved;
   }
 
   #throwNoRoom(label: string, bytes: number): never {
