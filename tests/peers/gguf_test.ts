@@ -61,6 +61,9 @@ const FAMILIES: Readonly<Record<string, Settings>> = {
     // llama.cpp decides by the length of its context, 256 or more, between the two lists of factors.
     ...{ original_max_position_embeddings: 300, max_position_embeddings: 512 },
   },
+  "phi": FAMILY_MODELS.phi.base,
+  "falcon": FAMILY_MODELS.falcon.base,
+  "gemma": FAMILY_MODELS.gemma.base,
   "gemma2": { ...FAMILY_MODELS.gemma2.base, query_pre_attn_scalar: 6 },
   "gemma3": {
     ...{ ...FAMILY_MODELS.gemma3_text.base, query_pre_attn_scalar: 6, num_hidden_layers: 7 },
@@ -71,6 +74,18 @@ const FAMILIES: Readonly<Record<string, Settings>> = {
     },
   },
   "olmo2": FAMILY_MODELS.olmo2.base,
+  "olmo3": {
+    ...{ ...FAMILY_MODELS.olmo3.base, num_hidden_layers: 5 },
+    layer_types: undefined, // by default, all blocks but each fourth have a window
+    rope_parameters: {
+      full_attention: { rope_type: "default", rope_theta: 100 },
+      sliding_attention: { rope_type: "default", rope_theta: 100 },
+    },
+  },
+  "ernie4_5": FAMILY_MODELS.ernie4_5.base,
+  "glm4": FAMILY_MODELS.glm4.base,
+  "exaone4": { ...FAMILY_MODELS.exaone4.base, ...FAMILY_MODELS.exaone4.variants["without windows"] },
+  "cohere2": { ...FAMILY_MODELS.cohere2.base, num_hidden_layers: 5, layer_types: undefined },
   "granite": FAMILY_MODELS.granite.base,
   "smollm3": { ...BASE, model_type: "smollm3", no_rope_layers: [1, 1, 1, 0] },
   "starcoder2": { ...FAMILY_MODELS.starcoder2.base, sliding_window: null },
@@ -155,7 +170,7 @@ await describePeers("the library gguf, reading a file of pare export", (peers) =
 const TOLERANCE = { silu: 2e-5, gelu: 2e-3 } as const;
 
 /** Matches the families whose activation is GELU. */
-const GELU = /^(gemma|starcoder2|gpt|bloom)/;
+const GELU = /^(gemma|starcoder2|gpt|bloom|falcon|phi$)/;
 
 const skip = await llamaCppSkipReason();
 

@@ -166,8 +166,9 @@ async function compareStatistics(
   let compared = 0;
   const windows = WINDOWS.map((window) => Uint32Array.from(window));
   for await (const group of calibratedModel(model, backend, { windows }).groups()) {
-    const [{ name }] = group.layers, layer = name.replace(/\.weight$/, "");
-    // A checkpoint that was saved without its head has names without the prefix.
+    const [{ name }] = group.layers;
+    // A checkpoint that was saved without its head has names without the prefix, and that of a multimodal model can have another one.
+    const layer = name.replace(/\.weight$/, "").replace(/^language_model\.model\./, "");
     const key = Object.keys(expected).find((known) => known === layer || known.endsWith(`.${layer}`));
     if (key !== undefined) {
       const { tokens, hessian } = expected[key];

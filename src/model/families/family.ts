@@ -37,6 +37,8 @@ export interface ModelSpec {
   /** The head. If the head shares its weight with the embedding, its name is that of the table of tokens without `.weight`. */
   readonly head: LinearSpec;
   readonly logits?: LogitsSpec;
+  /** Whether the checkpoint has a multimodal model, of which this is the text part. */
+  readonly isTextPart?: boolean;
 }
 
 /** Changes of the outputs of the head, in this order. */

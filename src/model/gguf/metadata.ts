@@ -3,7 +3,7 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import type { BlockTraits, ModelSpec } from "../families/family.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
-import type { Architecture } from "./architectures.ts";
+import type { Architecture } from "./architecture.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf } from "./factors.ts";
 import { constantVector } from "./plan_tensors.ts";
@@ -71,7 +71,7 @@ export function describeNetwork(
       ...(architecture.switches ?? []).map((setting) =>
         [key(setting), bool(config[setting] !== false)] as const
       ),
-      ...factorEntries(name, factors, traits.headDim),
+      ...factorEntries(architecture, factors, traits.headDim),
       ...rotary.entries,
     ],
   };
@@ -140,7 +140,8 @@ function describeRotary(
   const common = rotations.find((rotation, index) => rotation !== undefined && !isOwn(index)) ?? rotations[0];
   const wrong = rotations.findIndex((rotation, index) =>
     isOwn(index)
-      ? rotation?.theta !== windowTheta || divisorsOf(rotation!, Infinity).some((divisor) => divisor !== 1)
+      ? rotation?.theta !== (windowTheta === "common" ? common?.theta : windowTheta) ||
+        divisorsOf(rotation!, Infinity).some((divisor) => divisor !== 1)
       : rotation !== (rotates?.(index) ?? true ? common : undefined)
   );
   if (!common || wrong >= 0) {
@@ -151,6 +152,7 @@ function describeRotary(
   const entries: MetadataEntry[] = [
     [`${name}.rope.dimension_count`, u32(2 * common.pairs)],
     [`${name}.rope.freq_base`, f32(common.theta)],
+    ...common.scale === 1 ? [] : [[`${name}.rope.scaling.attn_factor`, f32(common.scale)] as const],
   ];
   if (2 * common.pairs !== headDim && !hasPartialRotation) {
     throw new ModelError(
@@ -159,16 +161,15 @@ function describeRotary(
   }
   const [short, long] = [1, Infinity].map((tokens) => divisorsOf(common, tokens));
   if (common.trainedTokens !== undefined) {
-    if (name !== "phi3") {
+    if (name !== "phi3" || !long.every(Number.isFinite)) {
       throw new ModelError(
-        `config.json: LongRoPE is not supported for the architecture ${name} of llama.cpp`,
+        `config.json: a rotation that depends on the length of the text is not supported for the architecture ${name} of llama.cpp`,
       );
     }
     return {
       entries: [
         ...entries,
         [`${name}.rope.scaling.original_context_length`, u32(common.trainedTokens)],
-        [`${name}.rope.scaling.attn_factor`, f32(common.scale)],
       ],
       tensors: [
         constantVector("rope_factors_long.weight", long),

@@ -162,10 +162,10 @@ export class BlockTrainer {
       if (bias) this.#add(`${name}.bias`, [linear.outFeatures], [bias]);
     }
     for (const spec of block.norms) {
-      if (!spec.affine) continue;
-      const name = prefix + spec.name, { weight, bias } = this.weights.norm(spec);
-      this.#add(`${name}.weight`, [spec.size], [weight], { offset: spec.weightOffset });
-      if (bias) this.#add(`${name}.bias`, [spec.size], [bias]);
+      const { weight, bias } = this.weights.norm(spec), { size, weightOffset: offset } = spec;
+      const [weightName, biasName]: (string | undefined)[] = normTensors({ ...spec, name: prefix + spec.name });
+      if (weightName !== undefined) this.#add(weightName, [size], [weight], { offset });
+      if (biasName !== undefined) this.#add(biasName, [size], [bias!]);
     }
   }
 
