@@ -35,6 +35,8 @@ export interface Architecture {
   readonly windowTheta?: number | "common";
   /** Whether the factors of the experts of a token are divided by their sum. */
   readonly normalizesExperts?: boolean;
+  /** Whether queries can have a factor that depends on their position. */
+  readonly scalesQueries?: boolean;
   /** Whether attention needs one key head per query head, and all heads together as wide as the hidden states. */
   readonly needsSquareAttention?: boolean;
   /** Returns whether queries and keys rotate in a block. By default they do in every block, if they do in any. */

@@ -80,6 +80,7 @@ function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: num
 const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   llama: LLAMA,
   mistral: LLAMA,
+  ministral3: { ...LLAMA, name: "mistral3", scalesQueries: true },
   qwen2: { name: "qwen2", layers: LLAMA_LAYERS, biases: QKV_BIASES, activation: "silu" },
   qwen3: { name: "qwen3", layers: { ...LLAMA_LAYERS, ...HEAD_NORMS }, biases: [], activation: "silu" },
   phi3: {

@@ -68,6 +68,7 @@ export function describeNetwork(
         ? [[key("attention.sliding_window"), u32(commonWindow(windows, architecture))] as const]
         : [],
       ...mixtureEntries(name, traits),
+      ...temperatureEntries(architecture, traits),
       ...(architecture.switches ?? []).map((setting) =>
         [key(setting), bool(config[setting] !== false)] as const
       ),
@@ -128,6 +129,23 @@ function mixtureEntries(architecture: string, { mixture }: BlockTraits): Metadat
   ];
 }
 
+/**
+ * Returns the entry of a factor of queries that grows with the logarithm of the position.
+ * @throws {ModelError} if llama.cpp does not have the factor
+ */
+function temperatureEntries({ name, scalesQueries }: Architecture, { queryScale, rotary }: BlockTraits): MetadataEntry[] {
+  if (!queryScale) return [];
+  const yarn = rotary?.(0)?.yarn;
+  if (!scalesQueries || !yarn) {
+    throw new ModelError(
+      `config.json: queries that depend on their position are not supported for the architecture ${name} of llama.cpp without YaRN`,
+    );
+  }
+  // llama.cpp computes 1 + factor · log(1 + floor(position / trainedTokens)).
+  const factor = (queryScale(yarn.trainedTokens) - 1) / Math.LN2;
+  return [[`${name}.attention.temperature_scale`, f32(factor)]];
+}
+
 function describeRotary(
   spec: ModelSpec,
   { rotary, headDim }: BlockTraits,
@@ -152,12 +170,23 @@ function describeRotary(
   const entries: MetadataEntry[] = [
     [`${name}.rope.dimension_count`, u32(2 * common.pairs)],
     [`${name}.rope.freq_base`, f32(common.theta)],
-    ...common.scale === 1 ? [] : [[`${name}.rope.scaling.attn_factor`, f32(common.scale)] as const],
   ];
   if (2 * common.pairs !== headDim && !hasPartialRotation) {
     throw new ModelError(
       `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
     );
+  }
+  const { yarn, scale } = common, scaling = `${name}.rope.scaling`;
+  // With YaRN, llama.cpp multiplies the factor in the file by this one.
+  const attentionFactor = yarn ? scale / (1 + 0.1 * Math.log(yarn.factor)) : scale;
+  if (attentionFactor !== 1) entries.push([`${scaling}.attn_factor`, f32(attentionFactor)]);
+  if (yarn) {
+    entries.push(
+      [`${scaling}.type`, text("yarn")],
+      [`${scaling}.factor`, f32(yarn.factor)],
+      [`${scaling}.original_context_length`, u32(yarn.trainedTokens)],
+    );
+    return { entries, tensors: [] };
   }
   const [short, long] = [1, Infinity].map((tokens) => divisorsOf(common, tokens));
   if (common.trainedTokens !== undefined) {
@@ -169,7 +198,7 @@ function describeRotary(
     return {
       entries: [
         ...entries,
-        [`${name}.rope.scaling.original_context_length`, u32(common.trainedTokens)],
+        [`${scaling}.original_context_length`, u32(common.trainedTokens)],
       ],
       tensors: [
         constantVector("rope_factors_long.weight", long),
@@ -180,8 +209,8 @@ function describeRotary(
   if (short.every((divisor) => divisor === short[0])) {
     if (short[0] === 1) return { entries, tensors: [] };
     const scaling: MetadataEntry[] = [
-      [`${name}.rope.scaling.type`, text("linear")],
-      [`${name}.rope.scaling.factor`, f32(short[0])],
+      [`${scaling}.type`, text("linear")],
+      [`${scaling}.factor`, f32(short[0])],
     ];
     return { entries: [...entries, ...scaling], tensors: [] };
   }
