@@ -6,7 +6,7 @@ import { adam } from "../../src/device/kernels/training/adam.ts";
 import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../src/model/families/family.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
-import { storedShape } from "../../src/model/layer_specs.ts";
+import { normTensors, storedShape } from "../../src/model/layer_specs.ts";
 import { BlockTrainer } from "../../src/model/training/block_trainer.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { numbersOf, ReferenceBuffer } from "./reference_backend.ts";
@@ -28,7 +28,7 @@ const OPT = {
 const BLOOM = { model_type: "bloom", vocab_size: VOCABULARY, hidden_size: 21, n_layer: 2, n_head: 3 };
 const ODD = { ...LLAMA, hidden_size: 24, intermediate_size: 37 };
 
-/** The settings of families without fixtures, by title. */
+/** Settings with other sizes than those of the fixtures, by title. */
 const FURTHER: Readonly<Record<string, Settings>> = {
   "opt with norms before each half": OPT,
   "opt with norms after each half": { ...OPT, do_layer_norm_before: false, activation_function: "gelu" },
@@ -73,9 +73,8 @@ export function trainingBlock(settings: Settings, index = 0): TrainingBlock {
     shapes[`${prefix}${linear.name}.weight`] = storedShape(linear);
     if (linear.bias) shapes[`${prefix}${linear.name}.bias`] = [linear.outFeatures];
   }
-  for (const norm of block.norms.filter(({ affine }) => affine)) {
-    shapes[`${prefix}${norm.name}.weight`] = [norm.size];
-    if (norm.kind === "layer") shapes[`${prefix}${norm.name}.bias`] = [norm.size];
+  for (const norm of block.norms) {
+    for (const name of normTensors(norm)) shapes[prefix + name] = [norm.size];
   }
   const count = WINDOWS * TOKENS * hiddenSize;
   const inputs = normals(count, 71), noise = normals(count, 72);

@@ -10,7 +10,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { DeviceWeights } from "../device_weights.ts";
 import type { ModelSpec } from "../families/family.ts";
-import { storedShape } from "../layer_specs.ts";
+import { normTensors, storedShape } from "../layer_specs.ts";
 import { Tape } from "../pieces/tape.ts";
 import { TapeWorkspace } from "../pieces/tape_workspace.ts";
 import { Parameter } from "./parameter.ts";
