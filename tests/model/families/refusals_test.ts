@@ -12,10 +12,6 @@ for (
     ],
     [{ model_type: "llama", num_experts: 4 }, /model_type "llama" is a mixture of experts/],
     [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],
-    [
-      { model_type: "falcon", hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, vocab_size: 9, alibi: true },
-      /alibi is true, which is not supported/,
-    ],
     [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
     [
       { model_type: "mamba" },
