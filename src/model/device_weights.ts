@@ -103,7 +103,6 @@ export class DeviceWeights {
   async #loadNorm(spec: NormSpec): Promise<DeviceNorm> {
     const { kind, name, size, weightOffset } = spec;
     const [weightName, biasName]: (string | undefined)[] = normTensors(spec);
-| undefined)[] = normTensors({ ...spec, name });
     const weight = weightName !== undefined
       ? await this.#loadVector(weightName, size, weightOffset)
       : this.#fill(`${name} ones`, size, 1);

@@ -208,11 +208,11 @@ function describeRotary(
   }
   if (short.every((divisor) => divisor === short[0])) {
     if (short[0] === 1) return { entries, tensors: [] };
-    const scaling: MetadataEntry[] = [
+    const linear: MetadataEntry[] = [
       [`${scaling}.type`, text("linear")],
       [`${scaling}.factor`, f32(short[0])],
     ];
-    return { entries: [...entries, ...scaling], tensors: [] };
+    return { entries: [...entries, ...linear], tensors: [] };
   }
   if (!hasRotaryDivisors) {
     throw new ModelError(
