@@ -32,7 +32,12 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   const { embedding, finalNorm, headProjection, head } = spec;
   const around = [embedding.projection, headProjection].filter((linear) => linear !== undefined);
   const norms = [embedding.norm, finalNorm].filter((norm) => norm !== undefined);
-  const others = [embedding.tokens, embedding.positions?.name, `${head.name}.weight`, head.bias ? `${head.name}.bias` : undefined];
+  const others = [
+    embedding.tokens,
+    embedding.positions?.name,
+    `${head.name}.weight`,
+    head.bias ? `${head.name}.bias` : undefined,
+  ];
   for (const name of [...others, ...tensorsOf(around, norms).map(([name]) => name)]) {
     if (name !== undefined && !weights.has(name)) {
       throw new ModelError(`config.json: describes a tensor ${name}, which the checkpoint does not have`);

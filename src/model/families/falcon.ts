@@ -11,7 +11,14 @@ import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import { rotate } from "../pieces/rotary.ts";
-import { activationName, epsilon, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
+import {
+  activationName,
+  epsilon,
+  headDimension,
+  headName,
+  positiveInt,
+  readConfig,
+} from "./config/config.ts";
 import { longestWindow, readRotary, rotaryShape } from "./config/rotary_config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, linearSpec } from "../layer_specs.ts";
@@ -63,7 +70,8 @@ export const falcon: Family = {
 };
 
 function blockSpec(config: Config, root: string): BlockSpec {
-  const { hidden_size: hidden, num_attention_heads: heads, layer_norm_epsilon: eps, bias, activation } = config;
+  const { hidden_size: hidden, num_attention_heads: heads, layer_norm_epsilon: eps, bias, activation } =
+    config;
   const { parallel_attn: isParallel, multi_query: hasOneKey } = config;
   const intermediate = config.ffn_hidden_size ?? 4 * hidden;
   const headDim = headDimension(hidden, heads), rotary = readRotary(config, headDim, false);
@@ -91,7 +99,12 @@ function blockSpec(config: Config, root: string): BlockSpec {
       rotate(pass, rotary, q, heads, headStride);
       rotate(pass, rotary, k, kvHeads, headStride);
       accumulateGroup(pass, out, attend(pass, { q, k, v, heads, kvHeads, headDim, headStride }), x);
-      const [inner] = applyGroup(pass, up, isParallel ? input : normalize(pass, feedForwardNorm, x), activation);
+      const [inner] = applyGroup(
+        pass,
+        up,
+        isParallel ? input : normalize(pass, feedForwardNorm, x),
+        activation,
+      );
       accumulateGroup(pass, down, inner, x);
     },
   };

@@ -1,7 +1,14 @@
 /** The families OLMo 2 and OLMo 3, which follow the classes of transformers of the same names. */
 
 import { z } from "zod";
-import { epsilon, headDimension, layerTypesShape, positiveInt, readConfig, readLayerTypes } from "./config/config.ts";
+import {
+  epsilon,
+  headDimension,
+  layerTypesShape,
+  positiveInt,
+  readConfig,
+  readLayerTypes,
+} from "./config/config.ts";
 import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
 import type { Family } from "./family.ts";
 import { llamaFamily, llamaModel, llamaShape } from "./llama/llama_model.ts";

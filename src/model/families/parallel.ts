@@ -53,7 +53,9 @@ export const phi = llamaFamily(
   })),
   (config, has) => {
     if (config.tie_word_embeddings && !has("lm_head.weight")) {
-      throw new ModelError("config.json: tie_word_embeddings true is not supported for phi, whose head has a bias");
+      throw new ModelError(
+        "config.json: tie_word_embeddings true is not supported for phi, whose head has a bias",
+      );
     }
     return {
       biases: { qkv: true, out: true, feedForward: true },

@@ -133,7 +133,10 @@ function mixtureEntries(architecture: string, { mixture }: BlockTraits): Metadat
  * Returns the entry of a factor of queries that grows with the logarithm of the position.
  * @throws {ModelError} if llama.cpp does not have the factor
  */
-function temperatureEntries({ name, scalesQueries }: Architecture, { queryScale, rotary }: BlockTraits): MetadataEntry[] {
+function temperatureEntries(
+  { name, scalesQueries }: Architecture,
+  { queryScale, rotary }: BlockTraits,
+): MetadataEntry[] {
   if (!queryScale) return [];
   const yarn = rotary?.(0)?.yarn;
   if (!scalesQueries || !yarn) {

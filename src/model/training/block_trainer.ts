@@ -163,7 +163,10 @@ export class BlockTrainer {
     }
     for (const spec of block.norms) {
       const { weight, bias } = this.weights.norm(spec), { size, weightOffset: offset } = spec;
-      const [weightName, biasName]: (string | undefined)[] = normTensors({ ...spec, name: prefix + spec.name });
+      const [weightName, biasName]: (string | undefined)[] = normTensors({
+        ...spec,
+        name: prefix + spec.name,
+      });
       if (weightName !== undefined) this.#add(weightName, [size], [weight], { offset });
       if (biasName !== undefined) this.#add(biasName, [size], [bias!]);
     }

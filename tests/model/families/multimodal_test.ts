@@ -68,7 +68,10 @@ eachBackend("the text part of a multimodal model", (backend) => {
       ).map(([name]) => name);
       assert.equal(changed.length, 2 * 7);
       for (const name of changed) assert.match(name, /\.layers\.\d\.(self_attn|mlp)\.\w+_proj\.weight$/);
-      assert.deepEqual(await Deno.readTextFile(`${out}/config.json`), await Deno.readTextFile(`${folder}/config.json`));
+      assert.deepEqual(
+        await Deno.readTextFile(`${out}/config.json`),
+        await Deno.readTextFile(`${folder}/config.json`),
+      );
     });
   }
 });
@@ -81,5 +84,8 @@ it("is refused in a quantised layout, because the modules of the other parts are
 
 it("is refused if its own family is not that of the multimodal model", () => {
   const config = { model_type: "mistral3", vision_config: {}, text_config: { model_type: "mistral4" } };
-  assert.throws(() => readModelSpec(config, () => true), /model_type "mistral3" is multimodal, which is not supported/);
+  assert.throws(
+    () => readModelSpec(config, () => true),
+    /model_type "mistral3" is multimodal, which is not supported/,
+  );
 });

@@ -83,7 +83,11 @@ for (
     ],
     ["exaone4", { sliding_window_pattern: "LGL" }, /sliding_window_pattern: /],
     ["falcon", { alibi: true }, /alibi is true, which is not supported/],
-    ["falcon", { new_decoder_architecture: true }, /new_decoder_architecture is true, which is not supported/],
+    [
+      "falcon",
+      { new_decoder_architecture: true },
+      /new_decoder_architecture is true, which is not supported/,
+    ],
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
     ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],
     ["granite", { logits_scaling: 0 }, /logits_scaling: /],
@@ -102,7 +106,11 @@ for (
 it("refuses a tied head of Phi, because a table of tokens has no bias", () => {
   const { weights, variants: [{ config }] } = phi;
   assert.throws(
-    () => readModelSpec({ ...config, tie_word_embeddings: true }, (name) => name !== "lm_head.weight" && weights.has(name)),
+    () =>
+      readModelSpec(
+        { ...config, tie_word_embeddings: true },
+        (name) => name !== "lm_head.weight" && weights.has(name),
+      ),
     { name: "ModelError", message: /tie_word_embeddings true is not supported for phi/ },
   );
 });

@@ -106,7 +106,8 @@ export function longestWindow(config: RotaryConfig): number {
 export const twoRotationsShape = {
   ...rotaryShape,
   /** Versions of transformers before 5 write `rope_scaling`, which holds for the blocks without a window only. */
-  rope_parameters: z.object({ full_attention: ropeObject, sliding_attention: ropeObject }).partial().nullish(),
+  rope_parameters: z.object({ full_attention: ropeObject, sliding_attention: ropeObject }).partial()
+    .nullish(),
 };
 
 type TwoRotationsConfig = z.infer<z.ZodObject<typeof twoRotationsShape>>;
@@ -198,7 +199,9 @@ function yarn(settings: RotarySettings): RotarySpec {
   const scaleBy = (share: number) => factor <= 1 ? 1 : 0.1 * share * Math.log(factor) + 1;
   const scale = rope.attention_factor ?? (mscale && ofAll ? scaleBy(mscale) / scaleBy(ofAll) : scaleBy(1));
   const spec = { ...unscaled({ ...settings, base: scaled }), scale };
-  return betaFast === FAST && betaSlow === SLOW && truncate ? { ...spec, yarn: { factor, trainedTokens } } : spec;
+  return betaFast === FAST && betaSlow === SLOW && truncate
+    ? { ...spec, yarn: { factor, trainedTokens } }
+    : spec;
 }
 
 /** Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. */

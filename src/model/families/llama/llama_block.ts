@@ -85,7 +85,9 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
   }
   const rotary = parts.rotary(index), { queryScale } = parts;
   if (rotary) {
-    const ofQueries = queryScale ? { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale: queryScale } : rotary;
+    const ofQueries = queryScale
+      ? { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale: queryScale }
+      : rotary;
     rotate(pass, ofQueries, q, heads, headDim);
     rotate(pass, rotary, k, kvHeads, headDim);
   }
