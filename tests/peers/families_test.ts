@@ -263,7 +263,7 @@ await compareFamily("OLMo 3", olmo3.base, {
   ...fixtureVariants(olmo3),
   "with a tied head": { settings: { tie_word_embeddings: true } },
   "with a config.json that leaves the defaults out": {
-    settings: { num_key_value_heads: 4, num_hidden_layers: 4 },
+    settings: { num_key_value_heads: 4, num_hidden_layers: 4, layer_types: undefined },
     rewrite: withDefaults,
   },
 });
@@ -299,7 +299,13 @@ await compareFamily("EXAONE 4", exaone4.base, {
     same: "with a window in its first block",
   },
   "with a config.json that leaves the defaults out": {
-    settings: { hidden_size: 64, num_attention_heads: 32, num_key_value_heads: 32, num_hidden_layers: 4 },
+    settings: {
+      hidden_size: 64,
+      num_attention_heads: 32,
+      num_key_value_heads: 32,
+      num_hidden_layers: 4,
+      layer_types: undefined,
+    },
     rewrite: withDefaults,
   },
 });
@@ -314,7 +320,7 @@ await compareFamily("Cohere 2", cohere2.base, {
     same: "with a window in its first block",
   },
   "with a config.json that leaves the defaults out": {
-    settings: { num_key_value_heads: 4, num_hidden_layers: 4 },
+    settings: { num_key_value_heads: 4, num_hidden_layers: 4, layer_types: undefined },
     rewrite: withDefaults,
   },
 });

@@ -25,7 +25,12 @@ await compareFamily("the text part of Gemma 3", {
   text_config: gemma3.base,
 }, {
   "with a window in its first block": { settings: {}, dtype: "bfloat16" },
-  "with a limit of logits": { settings: { text_config: { ...gemma3.base, final_logit_softcapping: 3.5 } } },
+  "with biases": { settings: { text_config: { ...gemma3.base, attention_bias: true } } },
+  "with a limit of logits, which the class of the multimodal model ignores": {
+    settings: { text_config: { ...gemma3.base, final_logit_softcapping: 3.5 } },
+    dtype: "bfloat16",
+    same: "with a window in its first block",
+  },
 });
 
 await compareFamily("the text part of Mistral 3", {

@@ -9,11 +9,13 @@ interface TextPart {
   readonly families: Readonly<Record<string, string>>;
   /** The defaults of settings that differ from those of the family. */
   readonly defaults?: Config;
+  /** Settings that the class of the multimodal model does not read, with the values that it implies. */
+  readonly fixed?: Config;
 }
 
 /** The multimodal models that are supported, by their `model_type`. */
 const TEXT_PARTS: Readonly<Record<string, TextPart>> = {
-  gemma3: { families: { gemma3_text: "gemma3_text" } },
+  gemma3: { families: { gemma3_text: "gemma3_text" }, fixed: { final_logit_softcapping: null } },
   mistral3: { families: { mistral: "mistral", ministral3: "ministral3" } },
   qwen2_5_vl: {
     // Older versions of transformers write the settings of the text part into the outermost object.
@@ -29,13 +31,14 @@ export const MULTIMODAL_TYPES = Object.keys(TEXT_PARTS);
 export function textConfig(config: Config): Config | undefined {
   const type = String(config.model_type);
   if (!Object.hasOwn(TEXT_PARTS, type)) return undefined;
-  const { families, defaults } = TEXT_PARTS[type];
+  const { families, defaults, fixed } = TEXT_PARTS[type];
   const { vision_config: _, ...text } = isObject(config.text_config) ? config.text_config : config;
   const textType = String(text.model_type ?? Object.keys(families)[0]);
   if (!Object.hasOwn(families, textType)) return undefined;
   return {
     ...defaults,
     ...text,
+    ...fixed,
     model_type: families[textType],
     tie_word_embeddings: config.tie_word_embeddings ?? text.tie_word_embeddings,
   };
