@@ -61,7 +61,8 @@ export const bench: Bench<object, FamiliesResults> = {
         ["models", ({ models }) => `${models}`],
         ...KINDS.flatMap((kind) =>
           (["logits", "hessians"] as const).map((what) =>
-            [`${what === "logits" ? what : "statistics"} on ${kind}`, ({ on }: FamilyRow) => on[kind][what].toExponential(1)] as const
+            [`${what === "logits" ? what : "statistics"} on ${kind}`, ({ on }: FamilyRow) =>
+              on[kind][what].toExponential(1)] as const
           )
         ),
       ], rows),
