@@ -21,11 +21,10 @@ export function packedWeights(
   { spec, weights }: Model,
   layout: PackedLayout,
 ): PackedWeight[] {
-  const { blockCount, block } = spec;
-  return Array.from({ length: blockCount }, (_, index) =>
-    block.groups.flat().map((linear) => {
+  return Array.from({ length: spec.blockCount }, (_, index) =>
+    spec.block(index).groups.flat().map((linear) => {
       const { inFeatures: cols, outFeatures: rows, isTransposed, expertRole } = linear;
-      const name = `${block.prefix(index)}${linear.name}.weight`, stem = stemOf(name);
+      const name = `${spec.block(index).prefix(index)}${linear.name}.weight`, stem = stemOf(name);
       const dtype = checkTensor(weights, name, storedShape(linear));
       const weight = { name, rows, cols, dtype, stem, module: moduleName(stem) };
       const reason = isTransposed

@@ -1,6 +1,6 @@
 /** Predicts while a run works how long the rest of it takes. */
 
-import type { ModelSpec } from "../../model/families/family.ts";
+import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
@@ -83,14 +83,15 @@ const MODELS = 2;
  * @param batchWindows the number of windows in a batch of the calibration
  */
 export function evaluationSeconds(
-  { block, blockCount, head }: ModelSpec,
+  spec: ModelSpec,
   texts: readonly number[],
   rates: RunRates,
   batchWindows: number,
 ): number {
   const size = (linears: readonly { readonly inFeatures: number; readonly outFeatures: number }[]) =>
     linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
-  const blocks = blockCount + size([head]) / size(block.groups.flat());
+  const ofBlocks = blocksOf(spec).flatMap(({ groups }) => groups.flat());
+  const blocks = spec.blockCount * (1 + size([spec.head]) / size(ofBlocks));
   const first = rates.batchSeconds(true), later = rates.batchSeconds(false);
   const passes = texts.map((windows) => Math.max(0, first - later) + windows / batchWindows * later);
   return MODELS * blocks * passes.reduce((sum, seconds) => sum + seconds, 0);

@@ -7,6 +7,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
 import { DeviceWeights } from "../../../src/model/device_weights.ts";
+import { blockWeights } from "../../../src/model/families/family.ts";
 import { ForwardWorkspace } from "../../../src/model/forward_workspace.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
@@ -35,9 +36,9 @@ const gradientsInFloat64 = memoize((block: TrainingBlock) => blockGradients(refe
 
 /** Returns the parameters of a block by their names, and a function that computes the loss from their current values. */
 async function lossInFloat64(block: TrainingBlock) {
-  const { spec: { block: { groups, denseLayers = [], norms, prefix, forward }, hiddenSize }, index } = block;
-  const linears = [...groups.flat(), ...denseLayers], backend = referenceBackend();
-  const weights = await DeviceWeights.load(backend, block.weights, { prefix: prefix(index), linears, norms });
+  const { spec: { hiddenSize, block: blockAt }, index } = block, { forward } = blockAt(index);
+  const backend = referenceBackend(), spec = blockWeights(blockAt(index), index), { linears, norms } = spec;
+  const weights = await DeviceWeights.load(backend, block.weights, spec);
   const loaded: DeviceBuffer[] = [
     ...linears.flatMap((spec) => {
       const { strips, bias } = weights.linear(spec);
@@ -91,7 +92,7 @@ describe("the gradients of a block in float64", () => {
         const actual = direction.reduce((sum, value, j) => sum + value * gradient[j], 0);
         found.push({ name, expected, actual, norm: Math.hypot(...Array.from(gradient)) });
       }
-      const { block: { groups, norms } } = block.spec;
+      const { groups, norms } = block.spec.block(1);
       assert.ok(found.length >= groups.flat().length + norms.filter(({ affine }) => affine).length);
       // The gradients of some tensors are exactly 0. The error of the differences is then relative to the largest gradient.
       const least = 1e-4 * Math.max(...found.map(({ norm }) => norm));

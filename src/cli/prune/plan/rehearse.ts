@@ -46,8 +46,7 @@ export interface Rehearsal {
  * @throws the errors of the run
  */
 export async function rehearse(
-  { model, windows, validationWindows = [], layers, queryOf, trueSequential, target, reconstruct = 0 }:
-    FolderJob,
+  { model, windows, validationWindows = [], layers, queryOf, target, reconstruct = 0, ...job }: FolderJob,
   services: PruneServices,
   isLocal: boolean,
 ): Promise<Rehearsal> {
@@ -60,7 +59,7 @@ export async function rehearse(
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
   const rates = new RunRates(queryOf, countPassWork(model.spec, target === "dense"));
   // Such runs solve a layer several times before it is stored. The rehearsal solves it once, layer by layer.
-  const decidesTargets = isLocal && target === "dense" && heldOut.length > 0 && !trueSequential;
+  const decidesTargets = isLocal && target === "dense" && heldOut.length > 0 && !job.trueSequential;
   const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
   const solves = (decidesTargets ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;
@@ -83,7 +82,9 @@ export async function rehearse(
       validationWindows: heldOut,
       layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
       queryOf: isRoundedLast ? (name) => withoutRounding(queryOf(name)) : queryOf,
-      trueSequential,
+      trueSequential: job.trueSequential,
+      expertsAtOnce: job.expertsAtOnce,
+      allExperts: job.allExperts,
       target,
       reconstruct: Math.min(1, reconstruct),
       destination: { fill: (prune) => prune(measurements) },

@@ -41,7 +41,7 @@ export function memoryUse(
   const hasValidation = validationWindows.length > 0, hasValidationTarget = hasTargets && hasValidation;
   const onDevice = place === "device" ? copies * statesBytes : 0;
   const rows = tokens * Math.max(...batches.map(({ count }) => count));
-  const blockBytes = spec.block.groups.flat().reduce(
+  const blockBytes = spec.block(layers[0].block).groups.flat().reduce(
     (sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures,
     0,
   );
