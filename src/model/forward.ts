@@ -12,6 +12,7 @@ import { blockWeights } from "./families/family.ts";
 import {
   HiddenStates,
   type HiddenStatesStorage,
+  type StatesObserver,
 } from "./hidden_states/hidden_states.ts";
 import { groupsWithoutReaders, type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { Model } from "./model.ts";

@@ -81,9 +81,9 @@ const rotate = (x: string, heads: number) =>
     heads,
     head_stride: HEAD_DIM,
     pairs: HEAD_DIM / 2,
-    interleaved: 0,
     offset: 0,
     ld: heads * HEAD_DIM,
+    interleaved: 0,
   });
 
 /** states ← states + x. */

@@ -60,14 +60,14 @@ function mixtureOf(
   };
 }
 
-/** Returns the groups of experts, which have the sum of their two best corrected scores. */
-function pairedGroups({ n_group: count, topk_group: perToken }: MixtureConfig): ExpertsSpec["groups"] {
-  return { count: count ?? 1, perToken: perToken ?? 1, summed: 2 };
+/** Returns the groups of experts. @param summed as in `ExpertGroups` */
+function groupsOf({ n_group: count, topk_group: perToken }: MixtureConfig, summed: number): ExpertsSpec["groups"] {
+  return { count: count ?? 1, perToken: perToken ?? 1, summed };
 }
 
 /** The rule of DeepSeek-V3, in which corrections of the scores balance the load of the experts. */
 function correctedRule(config: MixtureConfig): Partial<ExpertsSpec> {
-  return { scores: "sigmoid", correction: "gate.e_score_correction_bias", groups: pairedGroups(config) };
+  return { scores: "sigmoid", correction: "gate.e_score_correction_bias", groups: groupsOf(config, 2) };
 }
 
 /** The settings of latent attention. */
@@ -88,6 +88,13 @@ function withQueryDimensions<Config extends LatentConfig>(config: Config): Confi
   return { ...config, head_dim: config.qk_nope_head_dim + config.qk_rope_head_dim };
 }
 
+/** Returns the factor of attention scores. With a scaled rotation, it grows with the setting `mscale_all_dim`. */
+function attentionScale({ rope_scaling, rope_parameters, head_dim: headDim }: LatentConfig): number {
+  const { type, rope_type = type ?? "default", factor, mscale_all_dim: share } = rope_scaling ?? rope_parameters ?? {};
+  const isScaled = rope_type !== "default" && share && factor && factor > 1;
+  return (isScaled ? 0.1 * share * Math.log(factor) + 1 : 1) ** 2 / Math.sqrt(headDim!);
+}
+
 function latentTraits(
   config: LatentConfig,
   isInterleaved: boolean,
@@ -106,6 +113,7 @@ function latentTraits(
   }
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };
   return {
+    attentionScale: attentionScale(config),
     rotary: () => rotary,
     // The layers of attention rotate a part of each head.
     hasRotary: () => false,
@@ -144,17 +152,14 @@ export const deepseekV2: Family = {
       norm_topk_prob: z.literal(false).default(false),
       first_k_dense_replace: z.int().nonnegative().default(0),
     }).transform(withQueryDimensions),
-    (config, has) => {
-      const { n_group: count, topk_group: perToken } = config;
-      const groups = config.topk_method === "group_limited_greedy"
-        ? { count: count ?? 1, perToken: perToken ?? 1, summed: 1 }
-        : undefined;
-      return {
-        biases: { feedForward: config.mlp_bias },
-        ...latentTraits(config, true),
-        ...mixtureOf(config, { groups, sharedBias: config.mlp_bias }, has),
-      };
-    },
+    (config, has) => ({
+      biases: { feedForward: config.mlp_bias },
+      ...latentTraits(config, true),
+      ...mixtureOf(config, {
+        groups: config.topk_method === "greedy" ? undefined : groupsOf(config, 1),
+        sharedBias: config.mlp_bias,
+      }, has),
+    }),
   ),
   hasExperts: true,
 };

@@ -75,6 +75,11 @@ export function blocksOf(spec: Pick<ModelSpec, "block" | "blockCount">): BlockSp
   return Array.from({ length: spec.blockCount }, (_, index) => spec.block(index));
 }
 
+/** Returns the number of weights of the linear layers that can be pruned. */
+export function countWeights({ groups }: BlockSpec): number {
+  return groups.flat().reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
+}
+
 /** Returns the tensors of block `index`: those of `groups`, of the dense layers and of the norms. */
 export function blockWeights(block: BlockSpec, index: number, groups = block.groups): WeightsSpec {
   return {

@@ -1,6 +1,6 @@
 /** Predicts while a run works how long the rest of it takes. */
 
-import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
+import { blocksOf, countWeights, type ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
@@ -88,10 +88,9 @@ export function evaluationSeconds(
   rates: RunRates,
   batchWindows: number,
 ): number {
-  const size = (linears: readonly { readonly inFeatures: number; readonly outFeatures: number }[]) =>
-    linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
-  const ofBlocks = blocksOf(spec).flatMap(({ groups }) => groups.flat());
-  const blocks = spec.blockCount * (1 + size([spec.head]) / size(ofBlocks));
+  const { head, blockCount } = spec;
+  const ofBlocks = blocksOf(spec).reduce((sum, block) => sum + countWeights(block), 0);
+  const blocks = blockCount * (1 + head.inFeatures * head.outFeatures / ofBlocks);
   const first = rates.batchSeconds(true), later = rates.batchSeconds(false);
   const passes = texts.map((windows) => Math.max(0, first - later) + windows / batchWindows * later);
   return MODELS * blocks * passes.reduce((sum, seconds) => sum + seconds, 0);

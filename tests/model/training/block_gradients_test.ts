@@ -49,20 +49,27 @@ async function lossInFloat64(block: TrainingBlock) {
       return [weight, ...bias ? [bias] : []];
     }),
   ];
-  // The routes of a mixture of experts are constants, so the first scores of the router are used in every pass.
-  let scores: ReturnType<Backend["read"]> | undefined;
-  const fixedRoutes: Backend = { ...backend, read: (...args) => scores ??= backend.read(...args) };
+  // The routes of a mixture of experts are constants, so the first outputs of the router are used in every pass.
+  const outputs = new Map<string, ReturnType<Backend["read"]>>();
+  const fixedRoutes: Backend = {
+    ...backend,
+    read(source, ...range) {
+      const first = outputs.get(source.label) ?? backend.read(source, ...range);
+      outputs.set(source.label, first);
+      return first;
+    },
+  };
   const rows = WINDOWS * TOKENS;
   const loss = async () => {
     const workspace = new ForwardWorkspace(fixedRoutes), x = upload(backend, block.inputs);
     const pass = { backend: fixedRoutes, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows };
     await forward(pass, x, index);
-    const outputs = numbersOf(x);
+    const states = numbersOf(x);
     let sum = 0;
-    for (let start = 0; start < outputs.length; start += hiddenSize) {
+    for (let start = 0; start < states.length; start += hiddenSize) {
       let error = 0, norm = 0;
       for (let i = start; i < start + hiddenSize; i++) {
-        error += (outputs[i] - block.targets[i]) ** 2;
+        error += (states[i] - block.targets[i]) ** 2;
         norm += block.targets[i] ** 2;
       }
       sum += error / norm;

@@ -1,10 +1,11 @@
 /**
- * Measures the rates of a run before it starts. A rehearsal is the run itself with few calibration windows, up to the second block, without
+ * Measures the rates of a run before it starts. A rehearsal is the run itself with few calibration windows, up to the second of the largest blocks, without
  * files. It measures the time of the steps and layers, and the memory.
  */
 
 import type { LayerGroup } from "../../../client/model_source.ts";
 import { planForward } from "../../../model/plan_forward.ts";
+import { countWeights } from "../../../model/families/family.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
 import type { CalibratedModel } from "../../../prune/calibrated_model.ts";
@@ -52,7 +53,9 @@ export async function rehearse(
 ): Promise<Rehearsal> {
   const { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
-  const blocks = [...new Set(chosen.map(({ block }) => block))].slice(0, 2);
+  const all = [...new Set(chosen.map(({ block }) => block))], sizes = all.map((block) => countWeights(model.spec.block(block)));
+  // The first blocks of a mixture may have no experts. A large block takes the most memory.
+  const first = sizes.indexOf(Math.max(...sizes)), blocks = all.slice(first, first + 2);
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;

@@ -64,7 +64,7 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   const routed = Array.from({ length: spec.experts }, (_, index) => routedExpert(spec, index));
   const sharedExperts = shared ? [sharedExpert(spec, shared)] : [];
   return {
-    // The layers of the shared expert come first, so that the last stage has the last layers of all other experts.
+    // The last stage has the last layers of all routed experts, because a pass skips the last stage if it only observes inputs.
     groups: [
       ...routed.map(({ gateUp }) => gateUp),
       ...sharedExperts.flatMap(({ gateUp, down }) => [gateUp, down]),
@@ -96,12 +96,10 @@ async function chooseRoutes(
     applyLinear(pass, layer, x, 0, rows, outputs);
     return asFloat32(await pass.backend.read(outputs, 0, rows * layer.outFeatures * 4));
   };
-  const corrections = router.corrections && pass.weights.vector(router.corrections);
-  const routes = routeTokens(await outputsOf(router.scores), spec, corrections);
+  const [scores, shared] = await Promise.all([outputsOf(router.scores), router.shared && outputsOf(router.shared)]);
+  const routes = routeTokens(scores, spec, router.corrections && pass.weights.vector(router.corrections));
   if (!spec.shared) return routes;
-  const factors = router.shared
-    ? (await outputsOf(router.shared)).map((output) => 1 / (1 + Math.exp(-output)))
-    : new Float32Array(rows).fill(1);
+  const factors = shared?.map((output) => 1 / (1 + Math.exp(-output))) ?? new Float32Array(rows).fill(1);
   return withSharedExpert(routes, factors);
 }
 
