@@ -55,12 +55,15 @@ export function planBatches(
 function activationSizes(
   { hiddenSize, headProjection, ...blocks }: ModelSpec,
 ): { largest: number; total: number } {
-  const kinds = [...new Set(blocksOf(blocks))].map(({ groups, denseLayers = [], furtherActivations = [] }) => {
-    // The groups of a stage run one after the other and share their buffers.
-    const shared = stagesOf(groups).map(([group]) => group), inputs = shared.map(([first]) => first.inFeatures);
-    const outputs = [...shared.flat(), ...denseLayers].map((linear) => linear.outFeatures);
-    return [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs, ...furtherActivations];
-  });
+  const kinds = [...new Set(blocksOf(blocks))].map(
+    ({ groups, denseLayers = [], furtherActivations = [] }) => {
+      // The groups of a stage run one after the other and share their buffers.
+      const shared = stagesOf(groups).map(([group]) => group),
+        inputs = shared.map(([first]) => first.inFeatures);
+      const outputs = [...shared.flat(), ...denseLayers].map((linear) => linear.outFeatures);
+      return [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs, ...furtherActivations];
+    },
+  );
   const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0);
   return { largest: Math.max(...kinds.flat()), total: Math.max(...kinds.map(sum)) };
 }

@@ -106,7 +106,9 @@ export class BlockPlan {
       }).filter(({ layers }) => layers.length > 0);
     const { groups } = this.#spec.block(block);
     const rounds = trueSequential ? stagesOf(groups).map(pendingOf) : [pendingOf(groups)];
-    const parts = expertsAtOnce === undefined ? rounds : rounds.flatMap((round) => partsOf(round, groups, expertsAtOnce));
+    const parts = expertsAtOnce === undefined
+      ? rounds
+      : rounds.flatMap((round) => partsOf(round, groups, expertsAtOnce));
     return parts.filter((round) => round.length > 0);
   }
 
@@ -167,7 +169,11 @@ export class BlockPlan {
 }
 
 /** Divides a round into parts with the groups of at most `count` experts. The first part also has the other groups. */
-function partsOf(round: readonly PendingGroup[], groups: readonly LinearGroup[], count: number): PendingGroup[][] {
+function partsOf(
+  round: readonly PendingGroup[],
+  groups: readonly LinearGroup[],
+  count: number,
+): PendingGroup[][] {
   const numbers = new Map(stagesOf(groups).flatMap((stage) => stage.map((group, number) => [group, number])));
   const parts = Map.groupBy(round, ({ group }) => Math.floor(numbers.get(group)! / count));
   return [...parts.values()];

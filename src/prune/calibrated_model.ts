@@ -81,7 +81,10 @@ export function calibratedModel(
   options: CalibrationOptions,
 ): CalibratedModel {
   const plan = new BlockPlan(model.spec, options), streamsExperts = options.expertsAtOnce !== undefined;
-  return { layerCount: plan.layerCount, groups: () => groups({ ...model, streamsExperts }, backend, plan, options) };
+  return {
+    layerCount: plan.layerCount,
+    groups: () => groups({ ...model, streamsExperts }, backend, plan, options),
+  };
 }
 
 async function* groups(

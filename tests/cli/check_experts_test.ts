@@ -22,8 +22,16 @@ describe("checkExperts()", () => {
 
   for (
     const [what, run, message] of [
-      ["a model without experts", () => check({ allExperts: true }, dense), /^option --all-experts: needs a mixture/],
-      ["targets", () => check({ expertsAtOnce: 2, target: "dense" }), /^option --experts-at-once 2: .* --target dense/],
+      [
+        "a model without experts",
+        () => check({ allExperts: true }, dense),
+        /^option --all-experts: needs a mixture/,
+      ],
+      [
+        "targets",
+        () => check({ expertsAtOnce: 2, target: "dense" }),
+        /^option --experts-at-once 2: .* --target dense/,
+      ],
       ["a reconstruction", () => check({ expertsAtOnce: 2, reconstruct: 1 }), /--reconstruct/],
     ] as const
   ) {

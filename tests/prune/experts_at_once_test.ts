@@ -25,7 +25,9 @@ const model = randomModel({
   n_group: 8,
   topk_group: 4,
 });
-const windows = [0, 1, 2].map((w) => Uint32Array.from({ length: 40 }, (_, t) => (t * t + 7 * w * t + w) % 29));
+const windows = [0, 1, 2].map((w) =>
+  Uint32Array.from({ length: 40 }, (_, t) => (t * t + 7 * w * t + w) % 29)
+);
 
 /** Prunes the model. Returns the digest of each weight, the tokens of the layers, and the largest device memory in bytes. */
 async function prune(backend: Backend, options: Partial<PruneJob>) {
@@ -42,7 +44,10 @@ async function prune(backend: Backend, options: Partial<PruneJob>) {
       fill: (run) =>
         run({
           replace: async (name, { data }) =>
-            void weights.set(name, new Uint8Array(await crypto.subtle.digest("SHA-256", data as BufferSource)).toHex()),
+            void weights.set(
+              name,
+              new Uint8Array(await crypto.subtle.digest("SHA-256", data as BufferSource)).toHex(),
+            ),
           record: ({ name, tokens: count }) => Promise.resolve(void tokens.set(name, count)),
         }),
     },
@@ -66,7 +71,9 @@ eachBackend("a block of 256 experts", (backend) => {
     const experts = [...all.tokens].filter(([name]) => name.includes(".experts."));
     assert.equal(experts.length, 3 * EXPERTS);
     assert.ok(experts.every(([, count]) => count === 3 * 40));
-    const counts = [...routed.tokens].filter(([name]) => name.endsWith("gate_proj.weight") && name.includes(".experts."));
+    const counts = [...routed.tokens].filter(([name]) =>
+      name.endsWith("gate_proj.weight") && name.includes(".experts.")
+    );
     assert.equal(counts.reduce((sum, [, count]) => sum + count!, 0), 3 * 40 * 8);
     for (const [name, digest] of routed.weights) {
       if (!name.includes("layers.1.mlp.experts")) assert.equal(all.weights.get(name), digest, name);

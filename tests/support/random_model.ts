@@ -25,7 +25,8 @@ export function blockShapes(block: BlockSpec, index: number): Shapes {
 
 /** Returns a model without a table of positions. */
 export function randomModel(settings: Settings): Model {
-  const spec = readModelSpec(settings, () => false), { embedding, finalNorm, head, hiddenSize, vocabSize } = spec;
+  const spec = readModelSpec(settings, () => false),
+    { embedding, finalNorm, head, hiddenSize, vocabSize } = spec;
   const blocks = Array.from({ length: spec.blockCount }, (_, index) => blockShapes(spec.block(index), index));
   const shapes = Object.assign({
     [embedding.tokens]: [vocabSize, hiddenSize],

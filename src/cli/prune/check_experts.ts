@@ -25,6 +25,10 @@ export function checkExperts(
     refuse("needs a mixture of experts, and the model has no experts");
   }
   if (expertsAtOnce === undefined) return;
-  if (target === "dense") refuse("does not work with --target dense, which solves all layers of a block together");
-  if (reconstruct > 0) refuse("does not work with --reconstruct, which trains all layers of a block together");
+  if (target === "dense") {
+    refuse("does not work with --target dense, which solves all layers of a block together");
+  }
+  if (reconstruct > 0) {
+    refuse("does not work with --reconstruct, which trains all layers of a block together");
+  }
 }

@@ -68,7 +68,10 @@ export async function pruneJob(
   const baseCard = readBaseCard(await readModelCard(first?.dense ?? checkpoint));
   const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
-  const streamed = (model: Model): Model => ({ ...model, streamsExperts: options.expertsAtOnce !== undefined });
+  const streamed = (model: Model): Model => ({
+    ...model,
+    streamsExperts: options.expertsAtOnce !== undefined,
+  });
   const output = {
     checkpoint,
     model: streamed(model),
@@ -86,12 +89,16 @@ export async function pruneJob(
     reportFileNames: REPORT_FILES,
     reportFiles: async (run, pruned, write) => {
       const started = performance.now();
-      const perplexity = await comparePerplexity({ dense: streamed(model), pruned: streamed(pruned) }, tokenized, {
-        seqlen,
-        backend,
-        signal,
-        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
-      });
+      const perplexity = await comparePerplexity(
+        { dense: streamed(model), pruned: streamed(pruned) },
+        tokenized,
+        {
+          seqlen,
+          backend,
+          signal,
+          progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+        },
+      );
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport({ ...facts, shrunk: first?.report }, run, {
         perplexity,

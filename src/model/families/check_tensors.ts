@@ -56,7 +56,10 @@ function tensorsOf(linears: readonly LinearSpec[], norms: readonly NormSpec[]): 
 }
 
 /** @throws {ModelError} if a name belongs to a block that the configuration does not have */
-function requireNoBlockAfter({ block, blockCount, furtherBlocks = 0 }: ModelSpec, names: Iterable<string>): void {
+function requireNoBlockAfter(
+  { block, blockCount, furtherBlocks = 0 }: ModelSpec,
+  names: Iterable<string>,
+): void {
   const root = block(0).prefix(0).replace(/0\.$/, "");
   for (const name of names) {
     const index = name.startsWith(root) ? /^(\d+)\./.exec(name.slice(root.length))?.[1] : undefined;

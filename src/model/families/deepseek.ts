@@ -61,7 +61,10 @@ function mixtureOf(
 }
 
 /** Returns the groups of experts. @param summed as in `ExpertGroups` */
-function groupsOf({ n_group: count, topk_group: perToken }: MixtureConfig, summed: number): ExpertsSpec["groups"] {
+function groupsOf(
+  { n_group: count, topk_group: perToken }: MixtureConfig,
+  summed: number,
+): ExpertsSpec["groups"] {
   return { count: count ?? 1, perToken: perToken ?? 1, summed };
 }
 
@@ -90,7 +93,8 @@ function withQueryDimensions<Config extends LatentConfig>(config: Config): Confi
 
 /** Returns the factor of attention scores. With a scaled rotation, it grows with the setting `mscale_all_dim`. */
 function attentionScale({ rope_scaling, rope_parameters, head_dim: headDim }: LatentConfig): number {
-  const { type, rope_type = type ?? "default", factor, mscale_all_dim: share } = rope_scaling ?? rope_parameters ?? {};
+  const { type, rope_type = type ?? "default", factor, mscale_all_dim: share } = rope_scaling ??
+    rope_parameters ?? {};
   const isScaled = rope_type !== "default" && share && factor && factor > 1;
   return (isScaled ? 0.1 * share * Math.log(factor) + 1 : 1) ** 2 / Math.sqrt(headDim!);
 }
@@ -108,7 +112,9 @@ function latentTraits(
   }
   if (value > checkHeadDimension(fixed + rotating)) {
     throw new ModelError(
-      `config.json: v_head_dim ${value} is not supported, must be at most ${fixed + rotating}, the dimensions of a key`,
+      `config.json: v_head_dim ${value} is not supported, must be at most ${
+        fixed + rotating
+      }, the dimensions of a key`,
     );
   }
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };

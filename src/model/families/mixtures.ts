@@ -25,7 +25,10 @@ type Mixture =
  * default names.
  * @throws {ModelError} if a token would go to more experts than there are, or if the checkpoint has one tensor for all experts of a block
  */
-export function expertsOf(mixture: Mixture, has: (name: string) => boolean): Pick<LlamaTraits, "feedForward"> {
+export function expertsOf(
+  mixture: Mixture,
+  has: (name: string) => boolean,
+): Pick<LlamaTraits, "feedForward"> {
   const { experts, expertsPerToken, groups } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw new ModelError(
@@ -49,9 +52,14 @@ export function expertsOf(mixture: Mixture, has: (name: string) => boolean): Pic
 }
 
 /** @throws {ModelError} if the groups have different sizes, or too few experts */
-function checkGroups({ count, perToken, summed }: ExpertGroups, experts: number, expertsPerToken: number): void {
+function checkGroups(
+  { count, perToken, summed }: ExpertGroups,
+  experts: number,
+  expertsPerToken: number,
+): void {
   const size = experts / count;
-  const isPossible = Number.isInteger(size) && size >= summed && perToken <= count && expertsPerToken <= perToken * size;
+  const isPossible = Number.isInteger(size) && size >= summed && perToken <= count &&
+    expertsPerToken <= perToken * size;
   if (isPossible) return;
   throw new ModelError(
     `config.json: ${experts} experts in n_group ${count} with topk_group ${perToken} and num_experts_per_tok ` +
@@ -145,7 +153,8 @@ export const qwen2Moe: Family = {
       num_key_value_heads: positiveInt.nullable().default(16),
       qkv_bias: z.boolean().default(true),
       use_sliding_window: z.boolean().default(false),
-      sliding_window: positiveInt.nullable().default(4096),
+      /** transformers writes 0 if no block has a window. */
+      sliding_window: z.int().nonnegative().nullable().default(4096),
       /** The number of blocks before the first block without a window, unless `layer_types` decides for each block. */
       max_window_layers: z.int().nonnegative().default(28),
       moe_intermediate_size: positiveInt.default(1408),
@@ -155,7 +164,10 @@ export const qwen2Moe: Family = {
       norm_topk_prob: z.boolean().default(false),
     }),
     (config, has) => {
-      const isSliding = readLayerTypes(config, (index) => index % 2 === 0 && index < config.max_window_layers);
+      const isSliding = readLayerTypes(
+        config,
+        (index) => index % 2 === 0 && index < config.max_window_layers,
+      );
       const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
       return {
         biases: { qkv: config.qkv_bias },

@@ -81,7 +81,11 @@ export function routeToAll(experts: number, tokens: number): Routes {
 /** Returns the routes with one more expert, to which all tokens go. @param factors the factors of its outputs, (tokens) */
 export function withSharedExpert(routes: Routes, factors: Float32Array): Routes {
   const routed = routes.tokens.length, all = routed + factors.length;
-  const shared = { starts: [...routes.starts, all], tokens: new Uint32Array(all), factors: new Float32Array(all) };
+  const shared = {
+    starts: [...routes.starts, all],
+    tokens: new Uint32Array(all),
+    factors: new Float32Array(all),
+  };
   shared.tokens.set(routes.tokens);
   for (let token = 0; token < factors.length; token++) shared.tokens[routed + token] = token;
   shared.factors.set(routes.factors);
@@ -99,7 +103,9 @@ function chooseExperts(outputs: Float32Array, rule: RoutingRule, correction?: Fl
   const { expertsPerToken, isNormalized, scores: kind = "softmax", groups, scale = 1 } = rule;
   const largest = outputs.reduce((max, output) => Math.max(max, output), -Infinity);
   // The scores of a softmax are not divided by their sum yet.
-  const scores = outputs.map(kind === "softmax" ? (x) => Math.exp(x - largest) : (x) => 1 / (1 + Math.exp(-x)));
+  const scores = outputs.map(
+    kind === "softmax" ? (x) => Math.exp(x - largest) : (x) => 1 / (1 + Math.exp(-x)),
+  );
   const corrected = correction ? scores.map((score, e) => score + correction[e]) : scores;
   // Small scores of a softmax can be equal, although the outputs of the router differ.
   const compared = kind === "softmax" && !correction ? outputs : corrected;

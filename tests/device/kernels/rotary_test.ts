@@ -14,7 +14,9 @@ testKernel(
     { rows: 130, tokens: 130, heads: 4, head_stride: 128, pairs: 64, offset: 512, ld: 1024, interleaved: 0 },
   ].map((params) =>
     [
-      `rotates ${params.pairs} ${params.interleaved ? "interleaved " : ""}pairs in each of ${params.heads} heads that are ${params.head_stride} elements apart, for ${params.rows} rows with ${params.tokens} tokens per window`,
+      `rotates ${params.pairs} ${
+        params.interleaved ? "interleaved " : ""
+      }pairs in each of ${params.heads} heads that are ${params.head_stride} elements apart, for ${params.rows} rows with ${params.tokens} tokens per window`,
       rotaryCase(params),
     ] as const
   ),

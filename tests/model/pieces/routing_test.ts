@@ -75,16 +75,26 @@ describe("routeTokens()", () => {
   it("adds corrections to sigmoids when it chooses groups and experts, but not to the factors", () => {
     const experts = 12, groups = { count: 4, perToken: 2, summed: 2 }, tokens = 60;
     const outputs = normals(tokens * experts, 31), correction = normals(experts, 32);
-    const rule = { experts, expertsPerToken: 3, isNormalized: true, scores: "sigmoid", groups, scale: 2.5 } as const;
+    const rule = {
+      experts,
+      expertsPerToken: 3,
+      isNormalized: true,
+      scores: "sigmoid",
+      groups,
+      scale: 2.5,
+    } as const;
     const descending = (values: number[]) => values.toSorted((a, b) => b - a);
     const expected = Array.from({ length: tokens }, (_, token) => {
-      const scores = [...outputs.subarray(token * experts, (token + 1) * experts)].map((x) => 1 / (1 + Math.exp(-x)));
+      const scores = [...outputs.subarray(token * experts, (token + 1) * experts)].map((x) =>
+        1 / (1 + Math.exp(-x))
+      );
       const corrected = scores.map((score, expert) => score + correction[expert]);
       const groupScore = (group: number) => {
         const [first, second] = descending(corrected.slice(3 * group, 3 * group + 3));
         return first + second;
       };
-      const byScore = [0, 1, 2, 3].toSorted((a, b) => groupScore(b) - groupScore(a)), allowed = byScore.slice(0, 2);
+      const byScore = [0, 1, 2, 3].toSorted((a, b) => groupScore(b) - groupScore(a)),
+        allowed = byScore.slice(0, 2);
       const chosen = scores.map((score, expert) => ({ score, expert, rank: corrected[expert] }))
         .filter(({ expert }) => allowed.includes(Math.floor(expert / 3)))
         .toSorted((a, b) => b.rank - a.rank).slice(0, 3);
@@ -93,7 +103,10 @@ describe("routeTokens()", () => {
         .toSorted((a, b) => a.expert - b.expert);
     });
     const actual = choicesOf(routeTokens(outputs, rule, correction));
-    assert.deepEqual(actual.map((row) => row.map(({ expert }) => expert)), expected.map((row) => row.map(({ expert }) => expert)));
+    assert.deepEqual(
+      actual.map((row) => row.map(({ expert }) => expert)),
+      expected.map((row) => row.map(({ expert }) => expert)),
+    );
     assertClose(actual.flat().map(({ factor }) => factor), expected.flat().map(({ factor }) => factor), 1e-6);
     const withoutGroups = choicesOf(routeTokens(outputs, { ...rule, groups: undefined }, correction));
     assert.notDeepEqual(withoutGroups, actual);
@@ -121,7 +134,10 @@ describe("routeTokens()", () => {
 
 it("withSharedExpert() adds an expert with all tokens, and routeToAll() gives all tokens to all experts", () => {
   const rule = { experts: 2, expertsPerToken: 1, isNormalized: true };
-  const routes = withSharedExpert(routeTokens(Float32Array.of(1, 0, 0, 1), rule), Float32Array.of(0.25, 0.75));
+  const routes = withSharedExpert(
+    routeTokens(Float32Array.of(1, 0, 0, 1), rule),
+    Float32Array.of(0.25, 0.75),
+  );
   assert.deepEqual(choicesOf(routes), [
     [{ expert: 0, factor: 1 }, { expert: 2, factor: 0.25 }],
     [{ expert: 1, factor: 1 }, { expert: 2, factor: 0.75 }],

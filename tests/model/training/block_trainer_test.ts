@@ -51,7 +51,11 @@ async function outputsOf(
   { spec, index, inputs }: TrainingBlock,
 ): Promise<ArrayLike<number>> {
   const x = upload(backend, inputs), workspace = new ForwardWorkspace(backend), rows = WINDOWS * TOKENS;
-  await spec.block(index).forward({ backend, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows }, x, index);
+  await spec.block(index).forward(
+    { backend, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows },
+    x,
+    index,
+  );
   const outputs = x instanceof ReferenceBuffer
     ? numbersOf(x)
     : asFloat32(await backend.read(x, 0, x.byteLength));

@@ -53,7 +53,8 @@ export async function rehearse(
 ): Promise<Rehearsal> {
   const { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
-  const all = [...new Set(chosen.map(({ block }) => block))], sizes = all.map((block) => countWeights(model.spec.block(block)));
+  const all = [...new Set(chosen.map(({ block }) => block))],
+    sizes = all.map((block) => countWeights(model.spec.block(block)));
   // The first blocks of a mixture may have no experts. A large block takes the most memory.
   const first = sizes.indexOf(Math.max(...sizes)), blocks = all.slice(first, first + 2);
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));

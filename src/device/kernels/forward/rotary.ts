@@ -35,7 +35,16 @@ export const rotary = defineKernel({
   },
   cases: () =>
     [0, 1].map((interleaved) =>
-      rotaryCase({ rows: 26, tokens: 13, heads: 3, head_stride: 24, pairs: 10, offset: 5, ld: 80, interleaved })
+      rotaryCase({
+        rows: 26,
+        tokens: 13,
+        heads: 3,
+        head_stride: 24,
+        pairs: 10,
+        offset: 5,
+        ld: 80,
+        interleaved,
+      })
     ),
 });
 

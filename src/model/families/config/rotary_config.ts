@@ -106,7 +106,8 @@ export function longestWindow(config: RotaryConfig): number {
 export const twoRotationsShape = {
   ...rotaryShape,
   /** Versions of transformers before 5 write `rope_scaling`, which holds for the blocks without a window only. */
-  rope_parameters: z.object({ full_attention: ropeObject, sliding_attention: ropeObject }).partial().nullish(),
+  rope_parameters: z.object({ full_attention: ropeObject, sliding_attention: ropeObject }).partial()
+    .nullish(),
 };
 
 type TwoRotationsConfig = z.infer<z.ZodObject<typeof twoRotationsShape>>;

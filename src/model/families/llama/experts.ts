@@ -76,7 +76,9 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
     async apply(pass, x, stream, options) {
       const experts = [...routed, ...sharedExperts];
       const routes = pass.routes ??
-        (pass.routesToAll ? routeToAll(experts.length, pass.rows) : await chooseRoutes(pass, spec, router, x));
+        (pass.routesToAll
+          ? routeToAll(experts.length, pass.rows)
+          : await chooseRoutes(pass, spec, router, x));
       pass.observeRoutes?.(routes);
       await applyExperts(pass, spec, experts, routes, x, stream, options);
     },
@@ -96,7 +98,10 @@ async function chooseRoutes(
     applyLinear(pass, layer, x, 0, rows, outputs);
     return asFloat32(await pass.backend.read(outputs, 0, rows * layer.outFeatures * 4));
   };
-  const [scores, shared] = await Promise.all([outputsOf(router.scores), router.shared && outputsOf(router.shared)]);
+  const [scores, shared] = await Promise.all([
+    outputsOf(router.scores),
+    router.shared && outputsOf(router.shared),
+  ]);
   const routes = routeTokens(scores, spec, router.corrections && pass.weights.vector(router.corrections));
   if (!spec.shared) return routes;
   const factors = shared?.map((output) => 1 / (1 + Math.exp(-output))) ?? new Float32Array(rows).fill(1);
@@ -121,8 +126,12 @@ function routedExpert(spec: ExpertsSpec, index: number): Expert {
 }
 
 function sharedExpert(spec: ExpertsSpec, { name, intermediate, bias }: SharedExpertSpec): Expert {
-  return expertOf(spec, intermediate, (part, inFeatures, outFeatures) =>
-    linearSpec(`${spec.name}.${name}.${part}`, inFeatures, outFeatures, bias));
+  return expertOf(
+    spec,
+    intermediate,
+    (part, inFeatures, outFeatures) =>
+      linearSpec(`${spec.name}.${name}.${part}`, inFeatures, outFeatures, bias),
+  );
 }
 
 /** Queues every expert on the rows of `x` that are routed to it, and adds the outputs to `stream`. */

@@ -68,13 +68,20 @@ export function latentAttention(sizes: LatentSizes, rotary: RotarySpec, bias: bo
       const compressed = workspace.buffer("latents of keys and values", rows * rank);
       copyColumns(pass, rows, rank, allColumns(ofKeys, shared.ld), allColumns(compressed, rank));
       const [both] = applyGroup(pass, keysAndValues, normalize(pass, keyNorm, compressed));
-      const k = workspace.buffer("keys", headRows * headDim), v = workspace.buffer("values", headRows * headDim);
+      const k = workspace.buffer("keys", headRows * headDim),
+        v = workspace.buffer("values", headRows * headDim);
       copyColumns(pass, headRows, fixed, allColumns(both, fixed + value), allColumns(k, headDim));
       for (let head = 0; head < heads; head++) {
         copyColumns(pass, rows, rotating, shared, { buffer: k, offset: head * headDim + fixed, ld: ldq });
       }
       pass.backend.clear(v);
-      copyColumns(pass, headRows, value, { buffer: both, offset: fixed, ld: fixed + value }, allColumns(v, headDim));
+      copyColumns(
+        pass,
+        headRows,
+        value,
+        { buffer: both, offset: fixed, ld: fixed + value },
+        allColumns(v, headDim),
+      );
       return { q: allColumns(q, ldq), k: allColumns(k, ldq), v: allColumns(v, ldq) };
     },
     outputs(pass, attended) {

@@ -95,7 +95,9 @@ export function llamaModel(
   const root = has("embed_tokens.weight") ? "" : "model.";
   const embedding = `${root}embed_tokens`, { isDense } = traits;
   const own = llamaBlock(blockParts(config, sizes, traits), root);
-  const dense = isDense ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: undefined }), root) : own;
+  const dense = isDense
+    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: undefined }), root)
+    : own;
   return {
     hiddenSize: hidden,
     blockCount: config.num_hidden_layers,
