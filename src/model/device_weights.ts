@@ -4,7 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import { type LinearSpec, type NormSpec, normTensors, storedShape } from "./layer_specs.ts";
+import { type LinearSpec, type NormSpec, normTensors, storedShape, type VectorSpec } from "./layer_specs.ts";
 import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { bytesToFloats } from "../tensor/dtype.ts";
 import { uploadElements } from "./upload.ts";
@@ -34,19 +34,25 @@ export interface WeightsSpec {
   readonly prefix: string;
   readonly linears: readonly LinearSpec[];
   readonly norms: readonly NormSpec[];
+  readonly vectors?: readonly VectorSpec[];
+  /** Whether the layers of experts are loaded each time they run, and freed after it. Defaults to false. */
+  readonly streamsExperts?: boolean;
 }
 
 /** The weights of several layers on a device, by their declarations. The caller destroys the object after use. */
 export class DeviceWeights {
   readonly #backend: Backend;
   readonly #source: TensorSource;
+  readonly #spec: WeightsSpec;
   readonly #linears = new Map<LinearSpec, DeviceLinear>();
   readonly #norms = new Map<NormSpec, DeviceNorm>();
+  readonly #vectors = new Map<VectorSpec, Float32Array>();
   readonly #buffers: DeviceBuffer[] = [];
 
-  private constructor(backend: Backend, source: TensorSource) {
+  private constructor(backend: Backend, source: TensorSource, spec: WeightsSpec) {
     this.#backend = backend;
     this.#source = source;
+    this.#spec = spec;
   }
 
   /**
@@ -55,19 +61,40 @@ export class DeviceWeights {
    * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated
    */
   static async load(backend: Backend, source: TensorSource, spec: WeightsSpec): Promise<DeviceWeights> {
-    const weights = new DeviceWeights(backend, source);
+    const weights = new DeviceWeights(backend, source, spec);
     try {
       for (const linear of spec.linears) {
+        if (spec.streamsExperts && linear.expertRole !== undefined) continue;
         weights.#linears.set(linear, await weights.#loadLinear(spec.prefix + linear.name, linear));
       }
       for (const norm of spec.norms) {
         weights.#norms.set(norm, await weights.#loadNorm({ ...norm, name: spec.prefix + norm.name }));
+      }
+      for (const vector of spec.vectors ?? []) {
+        weights.#vectors.set(vector, await readVector(source, spec.prefix + vector.name, vector.size));
       }
     } catch (error) {
       weights.destroy();
       throw error;
     }
     return weights;
+  }
+
+  /**
+   * Calls `work` with the weights of the layers of an expert. If experts are streamed, they are loaded before it, and freed when the work
+   * that it queues is done.
+   * @throws the errors of {@link load}
+   */
+  async withLayers(linears: readonly LinearSpec[], work: (weights: DeviceWeights) => void): Promise<void> {
+    const { prefix, streamsExperts } = this.#spec;
+    if (!streamsExperts || linears.every((linear) => this.#linears.has(linear))) return work(this);
+    const weights = await DeviceWeights.load(this.#backend, this.#source, { prefix, linears, norms: [] });
+    try {
+      work(weights);
+      await this.#backend.finish();
+    } finally {
+      weights.destroy();
+    }
   }
 
   /** Returns the weights of a linear layer. @throws {RangeError} if it was not loaded */
@@ -78,6 +105,11 @@ export class DeviceWeights {
   /** Returns the weights of a norm. @throws {RangeError} if it was not loaded */
   norm(spec: NormSpec): DeviceNorm {
     return requireLoaded(this.#norms.get(spec), spec.name);
+  }
+
+  /** Returns a vector, which is in host memory. @throws {RangeError} if it was not loaded */
+  vector(spec: VectorSpec): Float32Array {
+    return requireLoaded(this.#vectors.get(spec), spec.name);
   }
 
   destroy(): void {
@@ -126,11 +158,11 @@ export class DeviceWeights {
 
   /** Loads a vector and adds `offset` to its elements. */
   async #loadVector(name: string, size: number, offset = 0): Promise<DeviceBuffer> {
-    const dtype = checkTensor(this.#source, name, [size]);
     if (offset !== 0) {
-      const values = bytesToFloats(await readElements(this.#source, name, 0, size), dtype);
+      const values = await readVector(this.#source, name, size);
       return this.#upload(name, values.map((value) => value + offset));
     }
+    const dtype = checkTensor(this.#source, name, [size]);
     return this.#own(await uploadElements(this.#backend, this.#source, name, dtype, 0, size));
   }
 
@@ -139,6 +171,15 @@ export class DeviceWeights {
     this.#buffers.push(buffer);
     return buffer;
   }
+}
+
+async function readVector(
+  source: TensorSource,
+  name: string,
+  size: number,
+): Promise<Float32Array<ArrayBuffer>> {
+  const dtype = checkTensor(source, name, [size]);
+  return bytesToFloats(await readElements(source, name, 0, size), dtype);
 }
 
 /** @throws {RangeError} if there is no value */

@@ -39,6 +39,20 @@ export function stagesOf(groups: readonly LinearGroup[]): LinearGroup[][] {
   return [...stages.values()];
 }
 
+/**
+ * Returns the groups of experts whose outputs no observed group depends on. The stages of experts have one group per expert, in the same
+ * order.
+ */
+export function groupsWithoutReaders(
+  groups: readonly LinearGroup[],
+  observed: { has(group: LinearGroup): boolean },
+): LinearGroup[] {
+  const stages = stagesOf(groups).filter(([[layer]]) => layer.expertRole !== undefined);
+  return stages.flatMap((stage, s) =>
+    stage.filter((_, expert) => !stages.slice(s + 1).some((later) => observed.has(later[expert])))
+  );
+}
+
 export function linearSpec(name: string, inFeatures: number, outFeatures: number, bias = false): LinearSpec {
   return { name, inFeatures, outFeatures, bias };
 }
@@ -56,6 +70,12 @@ export function normTensors({ kind, name, affine, bias = true }: NormSpec): stri
 /** Returns the shape in which a checkpoint stores the weight of a layer. */
 export function storedShape({ inFeatures, outFeatures, isTransposed = false }: LinearSpec): [number, number] {
   return isTransposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+}
+
+/** A vector of a block: the tensor NAME, (size). */
+export interface VectorSpec {
+  readonly name: string;
+  readonly size: number;
 }
 
 /** A LayerNorm or an RMSNorm over the last axis. */

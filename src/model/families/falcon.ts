@@ -55,14 +55,14 @@ export const falcon: Family = {
       if (config[name]) throw new ModelError(`config.json: ${name} is true, which is not supported`);
     }
     const root = has("word_embeddings.weight") ? "" : "transformer.";
-    const embedding = `${root}word_embeddings`;
+    const embedding = `${root}word_embeddings`, block = blockSpec(config, root);
     return {
       hiddenSize: hidden,
       blockCount: config.num_hidden_layers,
       vocabSize: config.vocab_size,
       maxTokens: longestWindow(config),
       embedding: { tokens: `${embedding}.weight` },
-      block: blockSpec(config, root),
+      block: () => block,
       finalNorm: layerNormSpec(`${root}ln_f`, hidden, config.layer_norm_epsilon),
       head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
     };

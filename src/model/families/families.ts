@@ -2,6 +2,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { bloom } from "./bloom.ts";
+import { deepseekV2, deepseekV3, glm4Moe } from "./deepseek.ts";
 import type { Family, ModelSpec } from "./family.ts";
 import { falcon } from "./falcon.ts";
 import { gemma, gemma2, gemma3 } from "./gemma.ts";
@@ -21,7 +22,7 @@ import {
   smolLm3,
   starcoder2,
 } from "./llama.ts";
-import { mixtral, olmoe, qwen3Moe } from "./mixtures.ts";
+import { mixtral, olmoe, qwen2Moe, qwen3Moe } from "./mixtures.ts";
 import { MULTIMODAL_TYPES, textConfig } from "./multimodal.ts";
 import { olmo2, olmo3 } from "./olmo.ts";
 import { opt } from "./opt.ts";
@@ -31,7 +32,7 @@ const FAMILIES: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX, falcon],
   ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3, gemma, gemma2, gemma3, olmo2, olmo3, granite],
   ...[starcoder2, smolLm3, ernie45, glm4, exaone4, cohere2],
-  ...[mixtral, qwen3Moe, olmoe],
+  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
 ];
 
 const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);

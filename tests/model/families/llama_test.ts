@@ -167,7 +167,7 @@ it("the tested LLaMA models have different logits, unless their settings mean th
 
 it("LLaMA finds the tensor names of a checkpoint that was saved without its head", () => {
   const spec = llama.read({ ...BASE }, (name) => name === "embed_tokens.weight");
-  assert.deepEqual([spec.block.prefix(1), spec.finalNorm?.name, spec.embedding.tokens], [
+  assert.deepEqual([spec.block(0).prefix(1), spec.finalNorm?.name, spec.embedding.tokens], [
     "layers.1.",
     "norm",
     "embed_tokens.weight",

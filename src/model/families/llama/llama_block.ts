@@ -48,12 +48,15 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     feedForwardNorms.before,
     feedForwardNorms.after,
     ...queryKeyNorms,
+    ...attention.norms ?? [],
   ];
   return {
     prefix: (block) => `${root}layers.${block}.`,
     norms: norms.filter((norm) => norm !== undefined),
-    groups: [attention.qkv, attention.out, ...feedForward.groups],
+    groups: [...attention.inputs, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
+    vectors: feedForward.vectors,
+    furtherActivations: attention.activations,
     expertsPerToken: feedForward.mixture?.expertsPerToken,
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
@@ -72,7 +75,7 @@ function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): Dev
   return before ? normalize(pass, before, x) : x;
 }
 
-/** Queues the attention of block `index` without its last layer. Returns (rows, heads · headDim) f32. */
+/** Queues the attention of block `index` without its last layer. Returns the inputs of this layer, (rows, inFeatures) f32. */
 function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
   const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, scale, softCap } = parts;
   let { q, k, v } = parts.attention.projectQkv(pass, x);
@@ -91,5 +94,16 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
     rotate(pass, ofQueries, q, heads, headDim);
     rotate(pass, rotary, k, kvHeads, headDim);
   }
-  return attend(pass, { q, k, v, heads, kvHeads, headDim, window: parts.window(index), scale, softCap });
+  const attended = attend(pass, {
+    q,
+    k,
+    v,
+    heads,
+    kvHeads,
+    headDim,
+    window: parts.window(index),
+    scale,
+    softCap,
+  });
+  return parts.attention.outputs?.(pass, attended) ?? attended;
 }

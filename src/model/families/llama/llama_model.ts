@@ -99,14 +99,18 @@ export function llamaModel(
   const sizes = readSizes(config);
   const { hidden } = sizes;
   const root = ROOTS.find((root) => has(`${root}embed_tokens.weight`)) ?? "model.";
-  const embedding = `${root}embed_tokens`;
+  const embedding = `${root}embed_tokens`, { isDense } = traits;
+  const own = llamaBlock(blockParts(config, sizes, traits), root);
+  const dense = isDense
+    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: undefined }), root)
+    : own;
   return {
     hiddenSize: hidden,
     blockCount: config.num_hidden_layers,
     vocabSize: config.vocab_size,
     maxTokens: longestWindow(config),
     embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
-    block: llamaBlock(blockParts(config, sizes, traits), root),
+    block: (index) => isDense?.(index) ? dense : own,
     finalNorm: normSpec(config, traits, "norm", hidden, root),
     head: linearSpec(
       headName(config.tie_word_embeddings, embedding, has),
@@ -115,6 +119,7 @@ export function llamaModel(
       traits.headBias,
     ),
     logits: traits.logits,
+    furtherBlocks: traits.furtherBlocks,
   };
 }
 
@@ -128,7 +133,8 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
   return {
     sizes,
     activation,
-    attention: fused ? fusedQkv(sizes) : separateQkv(sizes, biases, traits.names),
+    attention: traits.attention?.(sizes) ??
+      (fused ? fusedQkv(sizes) : separateQkv(sizes, biases, traits.names)),
     feedForward: traits.feedForward?.(sizes, activation) ??
       (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
     attentionNorms: normsOfHalf(names.attention),
