@@ -50,7 +50,8 @@ def handle(request: dict) -> dict:
     if "config" in request:
         model = random_model(request["config"]).to(getattr(torch, request.get("dtype", "float32")))
         save(model, folder, request.get("saved_as"))
-    model = class_of(transformers.AutoConfig.from_pretrained(folder)).from_pretrained(
+    config = transformers.AutoConfig.from_pretrained(folder)
+    model = class_of(config).from_pretrained(
         folder,
         dtype=torch.float64,
         experts_implementation="eager",  # the default has no kernel for float64
@@ -76,12 +77,9 @@ def statistics_of(x: torch.Tensor) -> dict:
 
 
 def class_of(config: transformers.PretrainedConfig) -> type:
-    is_multimodal = hasattr(config, "vision_config")
-    return (
-        transformers.AutoModelForImageTextToText
-        if is_multimodal
-        else transformers.AutoModelForCausalLM
-    )
+    if hasattr(config, "vision_config"):
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def random_model(settings: dict) -> transformers.PreTrainedModel:
