@@ -1,6 +1,6 @@
 /**
- * A LLaMA-like block: attention with grouped heads and rotary positions, and then a feed-forward network. Both
- * halves add their outputs to the hidden states.
+ * A LLaMA-like block: attention with grouped heads and rotary positions, and then, or in parallel, a feed-forward
+ * network. Both halves add their outputs to the hidden states.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
@@ -28,9 +28,12 @@ export interface BlockParts {
   readonly feedForward: FeedForward;
   readonly attentionNorms: NormsOfHalf;
   readonly feedForwardNorms: NormsOfHalf;
+  /** Whether both halves have the inputs of attention. */
+  readonly isParallel: boolean;
   readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec];
   rotary(index: number): RotarySpec | undefined;
   window(index: number): number;
+  queryScale?(position: number): number;
   readonly scale?: number;
   readonly softCap?: number;
   readonly residualScale?: number;
@@ -58,9 +61,10 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
       const scale = parts.residualScale;
-      const attended = attendInBlock(parts, pass, inputOf(pass, attentionNorms, x), index);
+      const attentionInput = inputOf(pass, attentionNorms, x);
+      const attended = attendInBlock(parts, pass, attentionInput, index);
       accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
-      const input = inputOf(pass, feedForwardNorms, x);
+      const input = parts.isParallel ? attentionInput : inputOf(pass, feedForwardNorms, x);
       return feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
     },
   };
@@ -82,9 +86,12 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
     q = { ...q, buffer: normalizeHeads(qNorm, q.buffer, heads) };
     k = { ...k, buffer: normalizeHeads(kNorm, k.buffer, kvHeads) };
   }
-  const rotary = parts.rotary(index);
+  const rotary = parts.rotary(index), { queryScale } = parts;
   if (rotary) {
-    rotate(pass, rotary, q, heads, headDim);
+    const ofQueries = queryScale
+      ? { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale: queryScale }
+      : rotary;
+    rotate(pass, ofQueries, q, heads, headDim);
     rotate(pass, rotary, k, kvHeads, headDim);
   }
   const attended = attend(pass, {
