@@ -27,7 +27,10 @@ export function checkExperts(
   }
   if (expertsAtOnce === undefined) return;
   if (target === "dense") {
-    refuse("does not work with --target dense, which solves all layers of a block together");
+    refuse(
+      "does not work with --target dense, which solves all layers of a block together" +
+        presetHint(preset, "target"),
+    );
   }
   if (reconstruct > 0) {
     refuse(
