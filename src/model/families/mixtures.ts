@@ -17,26 +17,19 @@ const MAX_EXPERTS = 65_535;
 /** The settings of a mixture. Without `intermediate`, the experts have the size of the family's feed-forward network. */
 type Mixture =
   & Pick<ExpertsSpec, "experts" | "expertsPerToken" | "isNormalized">
-  & Partial<Pick<ExpertsSpec, "name" | "layers" | "intermediate">>;
+  & Partial<ExpertsSpec>;
 
 /**
  * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture and its layers the
  * default names.
- * @throws {ModelError} if a token would go to more experts than there are, or if the checkpoint has one tensor for all experts of a block
+ * @throws {ModelError} if a token would go to more experts than there are
  */
-function expertsOf(mixture: Mixture, has: (name: string) => boolean): Pick<LlamaTraits, "feedForward"> {
+export function expertsOf(mixture: Mixture): Pick<LlamaTraits, "feedForward"> {
   const { experts, expertsPerToken } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw new ModelError(
       `config.json: num_experts_per_tok ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
         `are the number of experts and ${MAX_EXPERTS} experts`,
-    );
-  }
-  const fused = ["model.layers.0.mlp.experts.gate_up_proj", "layers.0.mlp.experts.gate_up_proj"].find(has);
-  if (fused !== undefined) {
-    throw new ModelError(
-      `tensor ${fused}: has the weights of all experts, which is not supported. save_pretrained() of transformers ` +
-        "writes one tensor per expert, unless save_original_format is False",
     );
   }
   const layers = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
@@ -45,6 +38,12 @@ function expertsOf(mixture: Mixture, has: (name: string) => boolean): Pick<Llama
       mixtureOfExperts({ name: "mlp", layers, hidden, intermediate, activation, ...mixture }),
   };
 }
+
+/** The names in the published checkpoints of Mixtral. */
+const ORIGINAL_MIXTRAL_NAMES = {
+  name: "block_sparse_moe",
+  layers: { gate: "w1", up: "w3", down: "w2" },
+};
 
 /** Mixtral (Jiang et al., arXiv 2401.04088) has Mistral's block. */
 export const mixtral: Family = {
@@ -64,9 +63,11 @@ export const mixtral: Family = {
         experts: config.num_local_experts,
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: true,
-        name: "block_sparse_moe",
-        layers: { gate: "w1", up: "w3", down: "w2" },
-      }, has),
+        // transformers writes these names unless one tensor has the weights of all experts.
+        ...["model.", ""].some((root) => has(`${root}layers.0.mlp.gate.weight`))
+          ? {}
+          : ORIGINAL_MIXTRAL_NAMES,
+      }),
     }),
   ),
   hasExperts: true,
@@ -91,7 +92,7 @@ export const qwen3Moe: Family = {
       decoder_sparse_step: positiveInt.default(1),
       mlp_only_layers: z.array(z.int()).nullish(),
     }),
-    ({ attention_bias: bias, decoder_sparse_step: step, mlp_only_layers: dense, ...config }, has) => {
+    ({ attention_bias: bias, decoder_sparse_step: step, mlp_only_layers: dense, ...config }) => {
       // All blocks of a `ModelSpec` have the same layers.
       const setting = step > 1
         ? `decoder_sparse_step ${step}`
@@ -112,7 +113,7 @@ export const qwen3Moe: Family = {
           expertsPerToken: config.num_experts_per_tok,
           isNormalized: config.norm_topk_prob,
           intermediate: config.moe_intermediate_size,
-        }, has),
+        }),
       };
     },
   ),
@@ -132,12 +133,12 @@ export const olmoe: Family = {
       num_experts_per_tok: positiveInt.default(8),
       norm_topk_prob: z.boolean().default(false),
     }),
-    ({ attention_bias: bias, ...config }, has) => {
+    ({ attention_bias: bias, ...config }) => {
       const experts = expertsOf({
         experts: config.num_experts,
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: config.norm_topk_prob,
-      }, has);
+      });
       if (config.clip_qkv !== null && config.clip_qkv !== undefined) {
         throw new ModelError(`config.json: clip_qkv ${config.clip_qkv} is not supported`);
       }
