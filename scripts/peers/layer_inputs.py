@@ -14,7 +14,7 @@ SHARING = {"k_proj", "v_proj", "up_proj"}
 
 # For each class of experts, the names that two layers of an expert have in a checkpoint: the first of the
 # layers that share the expert's input, and the last layer.
-EXPERT_LAYERS = {"MixtralExperts": ("w1", "w2")}
+EXPERT_LAYERS = {"MixtralExperts": ("w1", "w2"), "GptOssExperts": ("gate_up_proj", "down_proj")}
 DEFAULT_EXPERT_LAYERS = ("gate_proj", "down_proj")
 
 
@@ -60,8 +60,16 @@ def expert_adder(name, add):
         prefix = name.replace(".mlp.", ".block_sparse_moe.") if shared == "w1" else name
         for expert in range(module.num_experts):
             x = states[(chosen == expert).any(dim=-1)]
-            gate, up = (x @ module.gate_up_proj[expert].T).chunk(2, dim=-1)
             add(f"{prefix}.{expert}.{shared}", x)
-            add(f"{prefix}.{expert}.{last}", module.act_fn(gate) * up)
+            add(f"{prefix}.{expert}.{last}", gated(module, expert, x))
 
     return hook
+
+
+def gated(module, expert, x):
+    """Returns the inputs of the last layer of an expert, whose inputs are x."""
+    weight = module.gate_up_proj[expert]
+    outputs = x @ (weight if module.is_transposed else weight.T)
+    if module.has_bias:
+        outputs = outputs + module.gate_up_proj_bias[expert]
+    return module._apply_gate(outputs)

@@ -4,7 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import { type LinearSpec, type NormSpec, storedShape } from "./layer_specs.ts";
+import { type LinearSpec, type NormSpec, storedShape, type VectorSpec } from "./layer_specs.ts";
 import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { bytesToFloats } from "../tensor/dtype.ts";
 import { uploadElements } from "./upload.ts";
@@ -34,6 +34,7 @@ export interface WeightsSpec {
   readonly prefix: string;
   readonly linears: readonly LinearSpec[];
   readonly norms: readonly NormSpec[];
+  readonly vectors?: readonly VectorSpec[];
 }
 
 /** The weights of several layers on a device, by their declarations. The caller destroys the object after use. */
@@ -42,6 +43,7 @@ export class DeviceWeights {
   readonly #source: TensorSource;
   readonly #linears = new Map<LinearSpec, DeviceLinear>();
   readonly #norms = new Map<NormSpec, DeviceNorm>();
+  readonly #vectors = new Map<VectorSpec, Float32Array>();
   readonly #buffers: DeviceBuffer[] = [];
 
   private constructor(backend: Backend, source: TensorSource) {
@@ -63,6 +65,9 @@ export class DeviceWeights {
       for (const norm of spec.norms) {
         weights.#norms.set(norm, await weights.#loadNorm(spec.prefix + norm.name, norm));
       }
+      for (const vector of spec.vectors ?? []) {
+        weights.#vectors.set(vector, await readVector(source, spec.prefix + vector.name, vector.size));
+      }
     } catch (error) {
       weights.destroy();
       throw error;
@@ -78,6 +83,11 @@ export class DeviceWeights {
   /** Returns the weights of a norm. @throws {RangeError} if it was not loaded */
   norm(spec: NormSpec): DeviceNorm {
     return requireLoaded(this.#norms.get(spec), spec.name);
+  }
+
+  /** Returns a vector, which is in host memory. @throws {RangeError} if it was not loaded */
+  vector(spec: VectorSpec): Float32Array {
+    return requireLoaded(this.#vectors.get(spec), spec.name);
   }
 
   destroy(): void {
@@ -122,11 +132,11 @@ export class DeviceWeights {
 
   /** Loads a vector and adds `offset` to its elements. */
   async #loadVector(name: string, size: number, offset = 0): Promise<DeviceBuffer> {
-    const dtype = checkTensor(this.#source, name, [size]);
     if (offset !== 0) {
-      const values = bytesToFloats(await readElements(this.#source, name, 0, size), dtype);
+      const values = await readVector(this.#source, name, size);
       return this.#upload(name, values.map((value) => value + offset));
     }
+    const dtype = checkTensor(this.#source, name, [size]);
     return this.#own(await uploadElements(this.#backend, this.#source, name, dtype, 0, size));
   }
 
@@ -135,6 +145,15 @@ export class DeviceWeights {
     this.#buffers.push(buffer);
     return buffer;
   }
+}
+
+async function readVector(
+  source: TensorSource,
+  name: string,
+  size: number,
+): Promise<Float32Array<ArrayBuffer>> {
+  const dtype = checkTensor(source, name, [size]);
+  return bytesToFloats(await readElements(source, name, 0, size), dtype);
 }
 
 /** @throws {RangeError} if there is no value */

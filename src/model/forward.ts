@@ -238,6 +238,7 @@ export class Forward {
       prefix: block.prefix(index),
       linears: [...groups.flat(), ...block.denseLayers ?? []],
       norms: block.norms,
+      vectors: block.vectors,
     });
     try {
       return await work(weights);

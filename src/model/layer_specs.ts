@@ -52,6 +52,12 @@ export function storedShape({ inFeatures, outFeatures, isTransposed = false }: L
   return isTransposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
 }
 
+/** A vector of a block: the tensor NAME, (size). */
+export interface VectorSpec {
+  readonly name: string;
+  readonly size: number;
+}
+
 /** A LayerNorm or an RMSNorm over the last axis. */
 export interface NormSpec {
   readonly kind: "layer" | "rms";

@@ -7,7 +7,7 @@ import { FAMILY_MODELS, type Settings } from "../../scripts/fixtures/family_mode
 import { compareFamily, fixtureVariants, LLAMA_BASE, type Variant, withDefaults } from "./random_family.ts";
 
 const { gpt2, gpt_neox: neox, olmo2, granite, starcoder2, smollm3 } = FAMILY_MODELS;
-const { gemma2, gemma3_text: gemma3, mixtral, qwen3_moe, olmoe } = FAMILY_MODELS;
+const { gemma2, gemma3_text: gemma3, mixtral, qwen3_moe, olmoe, gpt_oss } = FAMILY_MODELS;
 
 const OPT_BASE: Settings = {
   model_type: "opt",
@@ -440,6 +440,13 @@ await compareFamily("Mixtral", mixtral.base, {
     rewrite: withDefaults,
   },
   "in several shards": { settings: {}, savedAs: "shards" },
+  "with one tensor for all experts": {
+    settings: {},
+    savedAs: "fused",
+    // Pare then has other names of layers than the statistics of transformers.
+    rewrite: ({ router_jitter_noise: _, ...config }) => config,
+    same: "in several shards",
+  },
 });
 
 await compareFamily("Qwen3-MoE", qwen3_moe.base, {
@@ -453,8 +460,30 @@ await compareFamily("Qwen3-MoE", qwen3_moe.base, {
   },
 });
 
+await compareFamily("gpt-oss", gpt_oss.base, {
+  ...fixtureVariants(gpt_oss),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: {
+      num_local_experts: 128,
+      head_dim: 64,
+      num_attention_heads: 8,
+      num_key_value_heads: 8,
+    },
+    rewrite: withDefaults,
+  },
+  "in several shards": { settings: {}, savedAs: "shards" },
+  "in a file of torch.save": { settings: {}, savedAs: "pickle", same: "in several shards" },
+});
+
 await compareFamily("OLMoE", olmoe.base, {
+  "with one tensor for all experts": { settings: {}, dtype: olmoe.dtype, savedAs: "fused" },
   ...fixtureVariants(olmoe),
+  "with two of four experts": {
+    settings: {},
+    dtype: olmoe.dtype,
+    same: "with one tensor for all experts",
+  },
   "with a tied head": { settings: { tie_word_embeddings: true } },
   "with biases": { settings: { attention_bias: true } },
   "with another theta": { settings: { rope_parameters: { rope_type: "default", rope_theta: 100 } } },

@@ -77,6 +77,7 @@ export function trainingBlock(settings: Settings, index = 0): TrainingBlock {
     shapes[`${prefix}${norm.name}.weight`] = [norm.size];
     if (norm.kind === "layer") shapes[`${prefix}${norm.name}.bias`] = [norm.size];
   }
+  for (const { name, size } of block.vectors ?? []) shapes[prefix + name] = [size];
   const count = WINDOWS * TOKENS * hiddenSize;
   const inputs = normals(count, 71), noise = normals(count, 72);
   return {

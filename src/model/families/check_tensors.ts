@@ -20,7 +20,8 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   const linears = [...block.groups.flat(), ...block.denseLayers ?? []];
   for (let index = 0; index < blockCount; index++) {
     const prefix = block.prefix(index);
-    for (const [name, shape] of tensorsOf(linears, block.norms)) {
+    const vectors = (block.vectors ?? []).map(({ name, size }): [string, number[]] => [name, [size]]);
+    for (const [name, shape] of [...tensorsOf(linears, block.norms), ...vectors]) {
       if (!weights.has(prefix + name)) {
         throw new ModelError(
           `config.json: describes ${blockCount} blocks, but the checkpoint has no tensor ${prefix}${name}`,

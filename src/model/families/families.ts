@@ -6,6 +6,7 @@ import type { Family, ModelSpec } from "./family.ts";
 import { gemma2, gemma3 } from "./gemma.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeoX } from "./gpt_neox.ts";
+import { gptOss } from "./gpt_oss.ts";
 import { granite, llama, mistral, olmo2, phi3, qwen2, qwen3, smolLm3, starcoder2 } from "./llama.ts";
 import { mixtral, olmoe, qwen3Moe } from "./mixtures.ts";
 import { opt } from "./opt.ts";
@@ -13,7 +14,7 @@ import { opt } from "./opt.ts";
 const FAMILIES: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX],
   ...[llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, olmo2, granite, starcoder2, smolLm3],
-  ...[mixtral, qwen3Moe, olmoe],
+  ...[mixtral, qwen3Moe, olmoe, gptOss],
 ];
 
 /**

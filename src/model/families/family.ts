@@ -7,7 +7,7 @@ import type { Activation, BlockPass } from "../pieces/block_pass.ts";
 import type { RoutingRule } from "../pieces/routing.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
-import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
+import type { LinearGroup, LinearSpec, NormSpec, VectorSpec } from "../layer_specs.ts";
 
 export interface Family {
   readonly modelType: string;
@@ -96,6 +96,8 @@ export interface BlockSpec {
   readonly groups: readonly LinearGroup[];
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
+  /** The vectors of the block that are no weights of a norm, such as the sinks of attention. They are not trained. */
+  readonly vectors?: readonly VectorSpec[];
   /** The number of experts to which each token goes. Undefined without a mixture of experts. */
   readonly expertsPerToken?: number;
   /** What `forward` computes besides its layers, for the formats of other programs. Only families that can be exported have it. */

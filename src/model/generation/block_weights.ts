@@ -51,6 +51,7 @@ export class BlockWeights {
       prefix: block.prefix(index),
       linears: [...block.groups.flat(), ...block.denseLayers ?? []],
       norms: block.norms,
+      vectors: block.vectors,
     });
     try {
       await this.#backend.finish(); // Some backends report only here that an allocation failed.

@@ -70,6 +70,7 @@ export class BlockTrainer {
       prefix: block.prefix(index),
       linears: [...block.groups.flat(), ...block.denseLayers ?? []],
       norms: block.norms,
+      vectors: block.vectors,
     });
     const trainer = new BlockTrainer(backend, spec, index, weights);
     try {

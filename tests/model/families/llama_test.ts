@@ -184,9 +184,9 @@ for (
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
       { rope_scaling: { type: "dynamic", factor: 2 } },
-      /rope_type dynamic is not supported; the supported types are: default, linear, llama3, longrope/,
+      /rope_type dynamic is not supported; the supported types are: default, linear, yarn, llama3, longrope/,
     ],
-    [{ rope_parameters: { rope_type: "yarn", factor: 2 } }, /rope_type yarn is not supported/],
+    [{ rope_parameters: { rope_type: "ntk", factor: 2 } }, /rope_type ntk is not supported/],
     [
       { partial_rotary_factor: 0.5 },
       /partial_rotary_factor 0.5 is not supported for this model_type, must be 1/,

@@ -61,8 +61,8 @@ for (
     ["gemma3_text", { layer_types: ["chunked_attention", "full_attention"] }, /layer_types\.0: /],
     [
       "gemma3_text",
-      { rope_parameters: { full_attention: { rope_type: "yarn" } } },
-      /rope_type yarn is not supported/,
+      { rope_parameters: { full_attention: { rope_type: "ntk" } } },
+      /rope_type ntk is not supported/,
     ],
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
     ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],

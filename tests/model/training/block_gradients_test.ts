@@ -35,9 +35,13 @@ const gradientsInFloat64 = memoize((block: TrainingBlock) => blockGradients(refe
 
 /** Returns the parameters of a block by their names, and a function that computes the loss from their current values. */
 async function lossInFloat64(block: TrainingBlock) {
-  const { spec: { block: { groups, denseLayers = [], norms, prefix, forward }, hiddenSize }, index } = block;
+  const {
+    spec: { block: { groups, denseLayers = [], norms, vectors, prefix, forward }, hiddenSize },
+    index,
+  } = block;
   const linears = [...groups.flat(), ...denseLayers], backend = referenceBackend();
-  const weights = await DeviceWeights.load(backend, block.weights, { prefix: prefix(index), linears, norms });
+  const spec = { prefix: prefix(index), linears, norms, vectors };
+  const weights = await DeviceWeights.load(backend, block.weights, spec);
   const loaded: DeviceBuffer[] = [
     ...linears.flatMap((spec) => {
       const { strips, bias } = weights.linear(spec);

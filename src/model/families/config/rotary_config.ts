@@ -23,6 +23,11 @@ export const ropeObject = z.object({
   short_factor: z.array(number).optional(),
   long_factor: z.array(number).optional(),
   attention_factor: number.nullish(),
+  beta_fast: number.nullish(),
+  beta_slow: number.nullish(),
+  mscale: z.number().nullish(),
+  mscale_all_dim: z.number().nullish(),
+  truncate: z.boolean().optional(),
 });
 
 /** The rotary settings in config.json. The schema of a family includes them. */
@@ -42,7 +47,7 @@ type RopeObject = z.infer<typeof ropeObject>;
 const DEFAULT_THETA = 10000;
 
 /** The supported values of `rope_type`. Each function computes the rotation for one of them. */
-const ROPE_TYPES = { default: unscaled, linear, llama3, longrope, su: longrope } as const;
+const ROPE_TYPES = { default: unscaled, linear, yarn, llama3, longrope, su: longrope } as const;
 
 /**
  * Returns the rotation of heads of `headDim` dimensions.
@@ -95,6 +100,32 @@ function unscaled({ theta, base }: RotarySettings): RotarySpec {
 function linear(settings: RotarySettings): RotarySpec {
   const factor = requiredSetting(settings.rope, "factor");
   return unscaled({ ...settings, base: settings.base.map((frequency) => frequency / factor) });
+}
+
+/** The bounds of YaRN by default, in rotations per window of training. */
+const FAST = 32, SLOW = 1;
+
+/**
+ * YaRN (Peng et al., arXiv 2309.00071). Pairs that rotate more than `beta_fast` times in a window of training keep their frequencies, those
+ * that rotate less than `beta_slow` times are divided by `factor`, and the pairs in between are interpolated by their index.
+ */
+function yarn(settings: RotarySettings): RotarySpec {
+  const { theta, base, rope, config } = settings, trainedTokens = trainedLength(rope, config);
+  const factor = rope.factor ?? config.max_position_embeddings / trainedTokens, last = 2 * base.length - 1;
+  const indexOf = (rotations: number) =>
+    base.length * Math.log(trainedTokens / (2 * Math.PI * rotations)) / Math.log(theta);
+  const [fast, slow] = [rope.beta_fast ?? FAST, rope.beta_slow ?? SLOW].map(indexOf);
+  const { truncate = true, mscale, mscale_all_dim: ofAll } = rope;
+  const low = Math.max(0, truncate ? Math.floor(fast) : fast);
+  const high = Math.min(last, truncate ? Math.ceil(slow) : slow);
+  const width = high === low ? 0.001 : high - low;
+  const scaled = base.map((frequency, i) => {
+    const scaledShare = Math.min(1, Math.max(0, (i - low) / width));
+    return scaledShare * frequency / factor + (1 - scaledShare) * frequency;
+  });
+  const scaleBy = (share: number) => factor <= 1 ? 1 : 0.1 * share * Math.log(factor) + 1;
+  const scale = rope.attention_factor ?? (mscale && ofAll ? scaleBy(mscale) / scaleBy(ofAll) : scaleBy(1));
+  return { ...unscaled({ ...settings, base: scaled }), scale };
 }
 
 /** Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. */

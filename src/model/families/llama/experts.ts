@@ -8,7 +8,13 @@ import type { DeviceBuffer } from "../../../device/backend.ts";
 import { asFloat32 } from "../../../tensor/host_tensor.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
-import { applyGate, applyGroup, applyLinear } from "../../pieces/linear.ts";
+import {
+  applyClampedGate,
+  applyGate,
+  applyGroup,
+  applyLinear,
+  type ClampedGate,
+} from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { addToRows, copyRows } from "../../pieces/rows.ts";
 import { type Routes, routeTokens } from "../../pieces/routing.ts";
@@ -22,8 +28,16 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly activation: Activation;
   /** The name of the mixture in a block, which comes before `.gate` and `.experts`. */
   readonly name: string;
-  /** The names of an expert's layers. */
-  readonly layers: { readonly gate: string; readonly up: string; readonly down: string };
+  /** The names of an expert's layers. Without `up`, the layer `gate` computes both. */
+  readonly layers: { readonly gate: string; readonly up?: string; readonly down: string };
+  /** The name of the router in the mixture. Defaults to `gate`. */
+  readonly router?: string;
+  /** Whether the router and the layers of the experts have biases. Defaults to false. */
+  readonly hasBiases?: boolean;
+  /** As in `LinearSpec`, for the layers of the experts. */
+  readonly isTransposed?: boolean;
+  /** A limited gate, whose elements are beside those of `up`. By default, the gate has no limit and comes before `up`. */
+  readonly clampedGate?: ClampedGate;
 }
 
 interface Expert {
@@ -32,7 +46,12 @@ interface Expert {
 }
 
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
-  const router = linearSpec(`${spec.name}.gate`, spec.hidden, spec.experts);
+  const router = linearSpec(
+    `${spec.name}.${spec.router ?? "gate"}`,
+    spec.hidden,
+    spec.experts,
+    spec.hasBiases,
+  );
   const experts = Array.from({ length: spec.experts }, (_, index) => expertLayers(spec, index));
   return {
     groups: [...experts.map(({ gateUp }) => gateUp), ...experts.map(({ down }) => down)],
@@ -59,13 +78,19 @@ async function chooseRoutes(
   return routeTokens(asFloat32(bytes), spec);
 }
 
-function expertLayers({ name, layers, hidden, intermediate }: ExpertsSpec, index: number): Expert {
+function expertLayers(
+  { name, layers, hidden, intermediate, hasBiases, isTransposed }: ExpertsSpec,
+  index: number,
+): Expert {
   const layer = (part: string, inFeatures: number, outFeatures: number): LinearSpec => ({
-    ...linearSpec(`${name}.experts.${index}.${part}`, inFeatures, outFeatures),
+    ...linearSpec(`${name}.experts.${index}.${part}`, inFeatures, outFeatures, hasBiases),
+    isTransposed,
     expertRole: `${name}.experts.${part}`,
   });
   return {
-    gateUp: [layer(layers.gate, hidden, intermediate), layer(layers.up, hidden, intermediate)],
+    gateUp: layers.up === undefined
+      ? [layer(layers.gate, hidden, 2 * intermediate)]
+      : [layer(layers.gate, hidden, intermediate), layer(layers.up, hidden, intermediate)],
     down: [layer(layers.down, intermediate, hidden)],
   };
 }
@@ -107,14 +132,27 @@ function applyExperts(
 /** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips its last layer. */
 function applyExpert(
   pass: BlockPass,
-  { intermediate, activation }: ExpertsSpec,
+  spec: ExpertsSpec,
   { gateUp, down }: Expert,
   x: DeviceBuffer,
 ): DeviceBuffer | undefined {
-  const [gate, up] = applyGroup(pass, gateUp, x).map((y) => allColumns(y, intermediate));
-  const inner = applyGate(pass, gate, up, intermediate, activation);
+  const inner = applyExpertGate(pass, spec, applyGroup(pass, gateUp, x));
   if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];
   pass.observeInput?.(down, inner, pass.rows);
+}
+
+/** Queues the gate of an expert on the outputs of the first layers. Returns (rows, intermediate) f32. */
+function applyExpertGate(
+  pass: BlockPass,
+  { intermediate, activation, clampedGate }: ExpertsSpec,
+  outputs: readonly DeviceBuffer[],
+): DeviceBuffer {
+  const [first] = outputs;
+  if (clampedGate) return applyClampedGate(pass, first, intermediate, clampedGate);
+  const [gate, up] = outputs.length > 1
+    ? outputs.map((y) => allColumns(y, intermediate))
+    : [0, intermediate].map((offset) => ({ buffer: first, offset, ld: 2 * intermediate }));
+  return applyGate(pass, gate, up, intermediate, activation);
 }
 
 /** Allocates the buffers that experts share for `rows` rows, so that no expert replaces them by larger ones. */

@@ -10,7 +10,7 @@ import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import type { BlockSpec } from "../family.ts";
-import type { NormSpec } from "../../layer_specs.ts";
+import type { NormSpec, VectorSpec } from "../../layer_specs.ts";
 import type { AttentionLayers, LlamaSizes } from "./attention_layers.ts";
 import type { FeedForward } from "./feed_forward.ts";
 
@@ -33,6 +33,8 @@ export interface BlockParts {
   window(index: number): number;
   readonly scale?: number;
   readonly softCap?: number;
+  /** The scores of the sinks of attention, one per head. */
+  readonly sinks?: VectorSpec;
   readonly residualScale?: number;
 }
 
@@ -51,6 +53,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     norms: norms.filter((norm) => norm !== undefined),
     groups: [attention.qkv, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
+    vectors: parts.sinks && [parts.sinks],
     expertsPerToken: feedForward.mixture?.expertsPerToken,
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
@@ -84,5 +87,13 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
     rotate(pass, rotary, q, heads, headDim);
     rotate(pass, rotary, k, kvHeads, headDim);
   }
-  return attend(pass, { q, k, v, heads, kvHeads, headDim, window: parts.window(index), scale, softCap });
+  const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window(index);
+  return attend(pass, { q, k, v, heads, kvHeads, headDim, window, scale, softCap, sinks });
+}
+
+/** Queues the upload of a vector of the block. Returns (size) f32, valid until the same vector is uploaded again. */
+function vectorOnDevice({ backend, weights, workspace }: BlockPass, spec: VectorSpec): DeviceBuffer {
+  const buffer = workspace.buffer(spec.name, spec.size);
+  backend.write(buffer, 0, new Uint8Array(Float32Array.from(weights.vector(spec)).buffer));
+  return buffer;
 }

@@ -127,6 +127,7 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     window: (index) => traits.window?.(index) ?? 0,
     scale: traits.attentionScale,
     softCap: traits.attentionSoftCap,
+    sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
     residualScale: traits.residualScale,
   };
 }

@@ -36,6 +36,8 @@ export interface LlamaTraits {
   readonly attentionScale?: number;
   /** The limit of attention scores. By default they have none. */
   readonly attentionSoftCap?: number;
+  /** Whether each head has a sink, which takes a part of the softmax of attention. Defaults to false. */
+  readonly hasSinks?: boolean;
   /** The factor of the outputs of each half of a block, before they are added to the hidden states. */
   readonly residualScale?: number;
   /** The factor of the embedding. */
