@@ -9,6 +9,7 @@ struct Params {
   pairs: u32,
   offset: u32,
   ld: u32,
+  interleaved: u32,
 }
 
 @group(0) @binding(0) var<storage, read> table: array<f32>;
@@ -31,8 +32,9 @@ fn rotary(
   let angle = (r % params.tokens) * 2 * params.pairs + i;
   let cosine = table[angle];
   let sine = table[angle + params.pairs];
-  let low = params.offset + r * params.ld + h * params.head_stride + i;
-  let high = low + params.pairs;
+  let is_interleaved = params.interleaved == 1;
+  let low = params.offset + r * params.ld + h * params.head_stride + select(i, 2 * i, is_interleaved);
+  let high = low + select(params.pairs, 1, is_interleaved);
   let first = x[low];
   let second = x[high];
   x[low] = first * cosine - second * sine;

@@ -10,7 +10,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 # Layers that share their input with an earlier layer.
-SHARING = {"k_proj", "v_proj", "up_proj"}
+SHARING = {"k_proj", "v_proj", "up_proj", "kv_a_proj_with_mqa", "shared_expert_gate"}
 
 # For each class of experts, the names that two layers of an expert have in a checkpoint: the first of the
 # layers that share the expert's input, and the last layer.

@@ -80,6 +80,9 @@ def random_model(settings: dict) -> transformers.PreTrainedModel:
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for name, parameter in model.named_parameters():
         parameter.copy_(random_values(name, parameter.shape))
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):  # a part of the checkpoint that is not trained
+            buffer.copy_(random_values(name, buffer.shape) / 4)
     return model
 
 
@@ -104,7 +107,7 @@ def random_values(name: str, shape: torch.Size) -> torch.Tensor:
     if len(shape) >= 2:  # three dimensions are the weights of several experts
         is_table = "embed" in name  # of tokens or positions, or a head that shares the table of tokens
         return normal / 2 if is_table else normal * 1.5 / math.sqrt(shape[-1])
-    if name.endswith(".bias"):
+    if name.endswith("bias"):
         return normal / 2
     return normal.sign() * (0.5 + torch.rand(shape, generator=random))  # the weight of a norm
 

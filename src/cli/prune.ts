@@ -29,6 +29,7 @@ import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkHeldOut } from "./prune/check_held_out.ts";
+import { checkExperts } from "./prune/check_experts.ts";
 import { checkReconstruct } from "./prune/check_reconstruct.ts";
 import { checkTarget } from "./prune/check_target.ts";
 import { writeImportance } from "./prune/importance.ts";
@@ -86,6 +87,7 @@ export async function prune(
   const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored, opened);
   checkTarget(options, chosen, choice.queryOf);
   checkReconstruct(options, chosen, choice.queryOf);
+  checkExperts(options, model.spec);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) {

@@ -3,7 +3,7 @@
  * because a large matrix product runs faster per row than a small one.
  */
 
-import type { ModelSpec } from "./families/family.ts";
+import { blocksOf, type ModelSpec } from "./families/family.ts";
 import { stagesOf } from "./layer_specs.ts";
 
 export interface Batch {
@@ -53,12 +53,17 @@ export function planBatches(
  * Counts the f32 elements per token: `largest` for the largest activation of a block, and `total` for all activations of a block together.
  */
 function activationSizes(
-  { hiddenSize, headProjection, block }: ModelSpec,
+  { hiddenSize, headProjection, ...blocks }: ModelSpec,
 ): { largest: number; total: number } {
-  // The groups of a stage run one after the other and share their buffers.
-  const groups = stagesOf(block.groups).map(([group]) => group);
-  const inputs = groups.map(([first]) => first.inFeatures);
-  const outputs = [...groups.flat(), ...block.denseLayers ?? []].map((linear) => linear.outFeatures);
-  const sizes = [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs];
-  return { largest: Math.max(...sizes), total: sizes.reduce((sum, size) => sum + size) };
+  const kinds = [...new Set(blocksOf(blocks))].map(
+    ({ groups, denseLayers = [], furtherActivations = [] }) => {
+      // The groups of a stage run one after the other and share their buffers.
+      const shared = stagesOf(groups).map(([group]) => group),
+        inputs = shared.map(([first]) => first.inFeatures);
+      const outputs = [...shared.flat(), ...denseLayers].map((linear) => linear.outFeatures);
+      return [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs, ...furtherActivations];
+    },
+  );
+  const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0);
+  return { largest: Math.max(...kinds.flat()), total: Math.max(...kinds.map(sum)) };
 }

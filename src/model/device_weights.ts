@@ -35,20 +35,24 @@ export interface WeightsSpec {
   readonly linears: readonly LinearSpec[];
   readonly norms: readonly NormSpec[];
   readonly vectors?: readonly VectorSpec[];
+  /** Whether the layers of experts are loaded each time they run, and freed after it. Defaults to false. */
+  readonly streamsExperts?: boolean;
 }
 
 /** The weights of several layers on a device, by their declarations. The caller destroys the object after use. */
 export class DeviceWeights {
   readonly #backend: Backend;
   readonly #source: TensorSource;
+  readonly #spec: WeightsSpec;
   readonly #linears = new Map<LinearSpec, DeviceLinear>();
   readonly #norms = new Map<NormSpec, DeviceNorm>();
   readonly #vectors = new Map<VectorSpec, Float32Array>();
   readonly #buffers: DeviceBuffer[] = [];
 
-  private constructor(backend: Backend, source: TensorSource) {
+  private constructor(backend: Backend, source: TensorSource, spec: WeightsSpec) {
     this.#backend = backend;
     this.#source = source;
+    this.#spec = spec;
   }
 
   /**
@@ -57,9 +61,10 @@ export class DeviceWeights {
    * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated
    */
   static async load(backend: Backend, source: TensorSource, spec: WeightsSpec): Promise<DeviceWeights> {
-    const weights = new DeviceWeights(backend, source);
+    const weights = new DeviceWeights(backend, source, spec);
     try {
       for (const linear of spec.linears) {
+        if (spec.streamsExperts && linear.expertRole !== undefined) continue;
         weights.#linears.set(linear, await weights.#loadLinear(spec.prefix + linear.name, linear));
       }
       for (const norm of spec.norms) {
@@ -73,6 +78,23 @@ export class DeviceWeights {
       throw error;
     }
     return weights;
+  }
+
+  /**
+   * Calls `work` with the weights of the layers of an expert. If experts are streamed, they are loaded before it, and freed when the work
+   * that it queues is done.
+   * @throws the errors of {@link load}
+   */
+  async withLayers(linears: readonly LinearSpec[], work: (weights: DeviceWeights) => void): Promise<void> {
+    const { prefix, streamsExperts } = this.#spec;
+    if (!streamsExperts || linears.every((linear) => this.#linears.has(linear))) return work(this);
+    const weights = await DeviceWeights.load(this.#backend, this.#source, { prefix, linears, norms: [] });
+    try {
+      work(weights);
+      await this.#backend.finish();
+    } finally {
+      weights.destroy();
+    }
   }
 
   /** Returns the weights of a linear layer. @throws {RangeError} if it was not loaded */

@@ -5,16 +5,18 @@
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import type { Batch } from "./batches.ts";
+import type { BatchObserver, BlockObservers, ObserveOptions } from "./block_observers.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
+import { blockWeights } from "./families/family.ts";
 import {
   HiddenStates,
   type HiddenStatesStorage,
   type StatesObserver,
 } from "./hidden_states/hidden_states.ts";
-import { type LinearGroup, stagesOf } from "./layer_specs.ts";
+import { groupsWithoutReaders, type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
-import type { BlockPass, ExpertObserver, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
+import type { BlockPass, InputObserver } from "./pieces/block_pass.ts";
 import type { Routes } from "./pieces/routing.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
@@ -32,24 +34,6 @@ export interface ForwardOptions extends ForwardDivision {
    */
   readonly hasDenseStream?: boolean;
 }
-
-/** The observers of a block that runs. */
-export interface BlockObservers {
-  /** Receives the inputs of the block's linear layers. */
-  readonly observeInput?: InputObserver;
-  readonly observeExpert?: ExpertObserver;
-  /** Receives the outputs of some batches. */
-  readonly observer?: StatesObserver;
-}
-
-/** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
-export type BatchObserver = (
-  group: LinearGroup,
-  input: DeviceBuffer,
-  rows: number,
-  batch: Batch,
-  residual?: ObservedResidual,
-) => void;
 
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
 export class Forward {
@@ -102,25 +86,22 @@ export class Forward {
    * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The stored hidden states do not
    * change. The last group of layers, in a mixture the last group of every expert, is neither loaded nor computed, because no layer uses
    * it.
-   * @param onBatchDone called after each batch
-   * @param source the weights of the block
-   * @param observeDense receives the inputs of the linear layers in the dense stream, which runs through the dense block. For each batch,
-   * its calls come after those of `observeInput`. In a mixture, the tokens of the dense stream take the routes of the other stream, so that
-   * each expert has the same tokens in both
    */
   observeBlock(
     index: number,
     observeInput: BatchObserver,
-    onBatchDone?: (batch: Batch) => void,
-    source?: TensorSource,
-    observeDense?: BatchObserver,
+    { onBatchDone, source, observeDense, groups: wanted, routesToAll }: ObserveOptions = {},
   ): Promise<void> {
-    const { spec: { block }, weights: dense } = this.model, observed = source ?? dense;
-    const stages = stagesOf(block.groups), skippedGroups = stages.pop(), groups = stages.flat();
+    const { spec, weights: dense } = this.model, block = spec.block(index), observed = source ?? dense;
+    const skippedGroups = [
+      ...stagesOf(block.groups).at(-1) ?? [],
+      ...wanted ? groupsWithoutReaders(block.groups, wanted) : [],
+    ];
+    const groups = block.groups.filter((group) => !skippedGroups.includes(group));
     const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
       const observeInput: InputObserver = (group, input, rows, residual) =>
         observe(group, input, rows, batch, residual);
-      return block.forward({ ...pass, observeInput, skippedGroups }, states, index);
+      return block.forward({ ...pass, observeInput, skippedGroups, routesToAll }, states, index);
     };
     const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
       const copies = observeDense && this.denseStates?.copies();
@@ -150,9 +131,9 @@ export class Forward {
 
   /** Runs the next block of the dense stream on every window. @param onBatchDone called after each batch */
   async runDenseBlock(onBatchDone?: (batch: Batch) => void): Promise<void> {
-    const { denseStates, model: { spec: { block }, weights: source } } = this;
+    const { denseStates, model: { spec, weights: source } } = this;
     if (!denseStates) throw new TypeError("forward pass: has no dense stream");
-    const index = denseStates.nextBlock;
+    const index = denseStates.nextBlock, block = spec.block(index);
     await this.#withBlock(index, source, block.groups, (weights) =>
       denseStates.update(
         (states, batch) => block.forward(this.pass(weights, batch), states, index),
@@ -162,7 +143,7 @@ export class Forward {
 
   /** Returns the outputs of the dense block `index` on the stored hidden states, which do not change. The caller destroys them. */
   denseOutputs(index: number): Promise<HiddenStates> {
-    const { block } = this.model.spec;
+    const block = this.model.spec.block(index);
     return this.#withBlock(
       index,
       this.model.weights,
@@ -184,14 +165,14 @@ export class Forward {
     source: TensorSource = this.model.weights,
     { observer, ...observers }: BlockObservers = {},
   ): Promise<void> {
+    const block = this.model.spec.block(index);
     return this.#withBlock(
       index,
       source,
-      this.model.spec.block.groups,
+      block.groups,
       (weights) =>
         this.hiddenStates.update(
-          (states, batch) =>
-            this.model.spec.block.forward({ ...this.pass(weights, batch), ...observers }, states, index),
+          (states, batch) => block.forward({ ...this.pass(weights, batch), ...observers }, states, index),
           onBatchDone,
           observer,
         ),
@@ -207,7 +188,7 @@ export class Forward {
     source: TensorSource,
     observer: Omit<StatesObserver, "end">,
   ): Promise<void> {
-    const { block } = this.model.spec;
+    const block = this.model.spec.block(index);
     return this.#withBlock(index, source, block.groups, (weights) =>
       this.hiddenStates.visitOutputs(
         (states, batch) => block.forward(this.pass(weights, batch), states, index),
@@ -233,13 +214,8 @@ export class Forward {
     groups: readonly LinearGroup[],
     work: (weights: DeviceWeights) => Promise<T>,
   ): Promise<T> {
-    const { block } = this.model.spec;
-    const weights = await DeviceWeights.load(this.backend, source, {
-      prefix: block.prefix(index),
-      linears: [...groups.flat(), ...block.denseLayers ?? []],
-      norms: block.norms,
-      vectors: block.vectors,
-    });
+    const spec = blockWeights(this.model.spec.block(index), index, groups), { streamsExperts } = this.model;
+    const weights = await DeviceWeights.load(this.backend, source, { ...spec, streamsExperts });
     try {
       return await work(weights);
     } finally {

@@ -39,6 +39,20 @@ export function stagesOf(groups: readonly LinearGroup[]): LinearGroup[][] {
   return [...stages.values()];
 }
 
+/**
+ * Returns the groups of experts whose outputs no observed group depends on. The stages of experts have one group per expert, in the same
+ * order.
+ */
+export function groupsWithoutReaders(
+  groups: readonly LinearGroup[],
+  observed: { has(group: LinearGroup): boolean },
+): LinearGroup[] {
+  const stages = stagesOf(groups).filter(([[layer]]) => layer.expertRole !== undefined);
+  return stages.flatMap((stage, s) =>
+    stage.filter((_, expert) => !stages.slice(s + 1).some((later) => observed.has(later[expert])))
+  );
+}
+
 export function linearSpec(name: string, inFeatures: number, outFeatures: number, bias = false): LinearSpec {
   return { name, inFeatures, outFeatures, bias };
 }

@@ -19,6 +19,8 @@ import { loadTokenizer } from "./tokenizer/tokenizer.ts";
 export interface Model {
   readonly spec: ModelSpec;
   readonly weights: TensorSource;
+  /** Whether only one expert of a mixture has its weights on the device at a time. @default false */
+  readonly streamsExperts?: boolean;
 }
 
 /**

@@ -31,7 +31,7 @@ export function denseModules(spec: ModelSpec, isQuantized: (weight: string) => b
   const projections = [spec.embedding.projection, spec.headProjection].filter((layer) => layer !== undefined);
   const inBlocks = Array.from(
     { length: spec.blockCount },
-    (_, block) => spec.block.groups.flat().map(({ name }) => spec.block.prefix(block) + name),
+    (_, index) => spec.block(index).groups.flat().map(({ name }) => spec.block(index).prefix(index) + name),
   ).flat();
   return [
     HEAD_MODULE,

@@ -37,7 +37,7 @@ export class BlockMeter {
 
   /** Returns the error with weights that are on the device. */
   measure(weights: DeviceWeights): Promise<number> {
-    const { forward, block: index } = this, { block } = forward.model.spec;
+    const { forward, block: index } = this, block = forward.model.spec.block(index);
     return this.#mean((observer) =>
       forward.hiddenStates.visitOutputs(
         (states, batch) => block.forward(forward.pass(weights, batch), states, index),

@@ -24,6 +24,11 @@ export interface PlanOptions {
    */
   readonly trueSequential?: boolean;
   /**
+   * The number of experts of a mixture whose layers are calibrated together. Each part of the experts takes a forward pass, and only the
+   * statistics of this part and the weights of one expert are on the device. The pruned weights are the same. @default all experts
+   */
+  readonly expertsAtOnce?: number;
+  /**
    * Whether each layer gets a target (see `TargetStatistics`), for which the windows also run through the dense blocks.
    * @default false
    */
@@ -92,21 +97,24 @@ export class BlockPlan {
    * @param finished the layers that are not pending
    */
   rounds(block: number, finished: NameSet | undefined = this.#options.finished): PendingGroup[][] {
-    const { layers, trueSequential } = this.#options;
+    const { layers, trueSequential, expertsAtOnce } = this.#options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
     const pendingOf = (groups: readonly LinearGroup[]): PendingGroup[] =>
       groups.map((group) => {
         const layers = group.map((linear) => ({ name: this.#name(block, linear), linear }));
         return { group, layers: layers.filter(({ name }) => isPending(name)) };
       }).filter(({ layers }) => layers.length > 0);
-    const { groups } = this.#spec.block;
+    const { groups } = this.#spec.block(block);
     const rounds = trueSequential ? stagesOf(groups).map(pendingOf) : [pendingOf(groups)];
-    return rounds.filter((round) => round.length > 0);
+    const parts = expertsAtOnce === undefined
+      ? rounds
+      : rounds.flatMap((round) => partsOf(round, groups, expertsAtOnce));
+    return parts.filter((round) => round.length > 0);
   }
 
   /** Returns the names of the weights of `block` that an earlier run has pruned. */
   finished(block: number): string[] {
-    const names = this.#spec.block.groups.flat().map((linear) => this.#name(block, linear));
+    const names = this.#spec.block(block).groups.flat().map((linear) => this.#name(block, linear));
     return names.filter((name) => this.#options.finished?.has(name));
   }
 
@@ -160,6 +168,17 @@ export class BlockPlan {
   }
 }
 
+/** Divides a round into parts with the groups of at most `count` experts. The first part also has the other groups. */
+function partsOf(
+  round: readonly PendingGroup[],
+  groups: readonly LinearGroup[],
+  count: number,
+): PendingGroup[][] {
+  const numbers = new Map(stagesOf(groups).flatMap((stage) => stage.map((group, number) => [group, number])));
+  const parts = Map.groupBy(round, ({ group }) => Math.floor(numbers.get(group)! / count));
+  return [...parts.values()];
+}
+
 export interface SizedLayer extends NamedLayer {
   readonly linear: LinearSpec;
   readonly rows: number;
@@ -169,7 +188,7 @@ export interface SizedLayer extends NamedLayer {
 /** Lists all linear layers of a model's blocks in the order of the forward pass. */
 export function linearLayers(spec: ModelSpec): SizedLayer[] {
   return Array.from({ length: spec.blockCount }, (_, block) => {
-    return spec.block.groups.flat().map((linear) => ({
+    return spec.block(block).groups.flat().map((linear) => ({
       name: weightName(spec, block, linear),
       block,
       linear,
@@ -185,5 +204,5 @@ export function storesBfloat16({ spec, weights }: Model): boolean {
 }
 
 export function weightName(spec: ModelSpec, block: number, linear: LinearSpec): string {
-  return `${spec.block.prefix(block)}${linear.name}.weight`;
+  return `${spec.block(block).prefix(block)}${linear.name}.weight`;
 }

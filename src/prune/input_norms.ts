@@ -47,10 +47,11 @@ export async function* inputNorms(
     for (let block = 0; block <= lastBlock; block++) {
       yield await blockNorms(
         forward,
+        block,
         (observe) =>
           block < lastBlock
             ? forward.runBlock(block, onBatchDone, model.weights, { observeInput: observe })
-            : forward.observeBlock(block, observe, onBatchDone),
+            : forward.observeBlock(block, observe, { onBatchDone }),
       );
     }
   } finally {
@@ -58,14 +59,15 @@ export async function* inputNorms(
   }
 }
 
-/** Calls `run`, which must run one block and pass each group's input to `observe`. Returns the norms of the inputs. */
+/** Calls `run`, which must run block `block` and pass each group's input to `observe`. Returns the norms of the inputs. */
 async function blockNorms(
   { backend, model }: Forward,
+  block: number,
   run: (observe: (group: LinearGroup, input: DeviceBuffer, rows: number) => void) => Promise<void>,
 ): Promise<BlockNorms> {
   const sums = new Map<LinearGroup, SquaredNorms>();
   try {
-    for (const group of model.spec.block.groups) {
+    for (const group of model.spec.block(block).groups) {
       const [{ name, inFeatures }] = group;
       sums.set(group, new SquaredNorms(backend, `squared norms ${name}`, inFeatures));
     }

@@ -19,6 +19,8 @@ export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
   readonly validationWindows?: readonly Uint32Array[];
   /** @default "none" for all layers */
   readonly tokenWeightsOf?: TokenWeightsOf;
+  /** Whether every token counts in the statistics of every expert, as if it were routed to it. @default false */
+  readonly allExperts?: boolean;
 }
 
 /** The sums over the inputs of a group: those that are fitted, and those that are held out. */
@@ -81,18 +83,22 @@ export class RoundStatistics {
     block: number,
     weights: TensorSource,
     onBatchDone: () => void,
-    { windows, hasTargets }: StatisticsOptions,
+    { windows, hasTargets, allExperts }: StatisticsOptions,
   ): Promise<void> {
     const sumOf = (group: LinearGroup, firstWindow: number) =>
       this.#sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
     await forward.observeBlock(
       block,
       (group, x, rows, { first }, residual) => sumOf(group, first)?.add(x, rows, residual),
-      onBatchDone,
-      weights,
-      hasTargets
-        ? (group, x, rows, { first }, residual) => sumOf(group, first)?.addDense(x, rows, residual)
-        : undefined,
+      {
+        onBatchDone,
+        source: weights,
+        observeDense: hasTargets
+          ? (group, x, rows, { first }, residual) => sumOf(group, first)?.addDense(x, rows, residual)
+          : undefined,
+        groups: this.#sums,
+        routesToAll: allExperts,
+      },
     );
     // The layers are solved next, and a solve can use this memory.
     forward.freeActivations();

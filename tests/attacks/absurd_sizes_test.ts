@@ -26,7 +26,7 @@ async function readConfig(family: string): Promise<Record<string, unknown>> {
 /** Reads the model that a configuration describes, or fails with anything but a ModelError. */
 function readOrRefuse(config: Record<string, unknown>): void {
   try {
-    readModelSpec(config, () => true).block.prefix(0);
+    readModelSpec(config, () => true).block(0).prefix(0);
   } catch (error) {
     assert.ok(error instanceof ModelError, String(error));
   }

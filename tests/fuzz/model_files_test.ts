@@ -85,7 +85,7 @@ describe("fuzzing config.json", () => {
   fuzz("config.json", fc.tuple(configs, fc.boolean()), async ([config, hasAll]) => {
     const spec = await unlessRefused(() => readModelSpec(config, () => hasAll), isModelError);
     if (!spec) return "refused";
-    const { hiddenSize, blockCount, vocabSize, maxTokens, block } = spec;
+    const { hiddenSize, blockCount, vocabSize, maxTokens } = spec, block = spec.block(0);
     for (const size of [hiddenSize, blockCount, vocabSize]) assert.ok(Number.isSafeInteger(size) && size > 0);
     assert.ok(maxTokens > 0);
     for (const group of block.groups) {

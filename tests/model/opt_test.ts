@@ -23,8 +23,8 @@ function read(settings: object = {}, has: (name: string) => boolean = () => fals
 describe("the OPT family", () => {
   it("uses the tensor names of OPTForCausalLM", () => {
     const spec = read();
-    assert.equal(spec.block.prefix(2), "model.decoder.layers.2.");
-    assert.deepEqual(spec.block.groups.map((group) => group.map(({ name }) => name)), [
+    assert.equal(spec.block(0).prefix(2), "model.decoder.layers.2.");
+    assert.deepEqual(spec.block(0).groups.map((group) => group.map(({ name }) => name)), [
       ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
       ["self_attn.out_proj"],
       ["fc1"],
@@ -36,7 +36,7 @@ describe("the OPT family", () => {
 
   it("finds the tensors of a checkpoint whose names lack the prefix `model.`", () => {
     const spec = read({}, (name) => name === "decoder.embed_tokens.weight");
-    assert.equal(spec.block.prefix(0), "decoder.layers.0.");
+    assert.equal(spec.block(0).prefix(0), "decoder.layers.0.");
     assert.equal(spec.embedding.positions?.name, "decoder.embed_positions.weight");
   });
 
@@ -44,7 +44,7 @@ describe("the OPT family", () => {
     const spec = read({ tie_word_embeddings: false, enable_bias: false, _remove_final_layer_norm: true });
     assert.equal(spec.head.name, "lm_head");
     assert.equal(spec.finalNorm, undefined);
-    assert.ok(spec.block.groups.flat().every(({ bias }) => !bias));
+    assert.ok(spec.block(0).groups.flat().every(({ bias }) => !bias));
   });
 
   it("projects an embedding whose width is not the hidden size, and has no final norm if norms follow each half of a block", () => {

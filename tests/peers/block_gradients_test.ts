@@ -24,7 +24,8 @@ await describePeers("the gradients of a block", (peers) => {
     const config = DENSE.find(([one]) => one === title)![1], folder = `${peers().folder}/${title}`;
     const windows = sampleWindows(TOKENS);
     await peers().ask("transformers_model", { folder, windows, config });
-    const opened = await openModelFolder(folder, denoFileSystem), block = opened.model.spec.block.prefix(1);
+    const opened = await openModelFolder(folder, denoFileSystem),
+      block = opened.model.spec.block(1).prefix(1);
     await opened[Symbol.asyncDispose]();
     const request = { folder, windows, block: block.slice(0, -1) };
     return { folder, ...await peers().ask<GradientsAnswer>("block_gradients", request) };

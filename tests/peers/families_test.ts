@@ -1,13 +1,13 @@
 /**
- * Compares every model family with transformers. All families are in one file, because its tests share one Python
- * process, and importing transformers takes longer than a comparison.
+ * Compares every model family without experts with transformers. All of them are in one file, because its tests share one
+ * Python process, and importing transformers takes longer than a comparison. `mixtures_test.ts` has the others.
  */
 
 import { FAMILY_MODELS, type Settings } from "../../scripts/fixtures/family_models.ts";
 import { compareFamily, fixtureVariants, LLAMA_BASE, type Variant, withDefaults } from "./random_family.ts";
 
 const { gpt2, gpt_neox: neox, olmo2, granite, starcoder2, smollm3 } = FAMILY_MODELS;
-const { gemma2, gemma3_text: gemma3, mixtral, qwen3_moe, olmoe, gpt_oss } = FAMILY_MODELS;
+const { gemma2, gemma3_text: gemma3 } = FAMILY_MODELS;
 
 const OPT_BASE: Settings = {
   model_type: "opt",
@@ -429,62 +429,4 @@ await compareFamily("Gemma 3", gemma3.base, {
     rewrite: ({ layer_types: _, ...config }) => config,
   },
   "with a config.json that leaves the defaults out": { settings: DEFAULT_SIZES, rewrite: withDefaults },
-});
-
-await compareFamily("Mixtral", mixtral.base, {
-  ...fixtureVariants(mixtral),
-  "with a tied head": { settings: { tie_word_embeddings: true } },
-  "with heads of another size": { settings: { head_dim: 6 } },
-  "with a config.json that leaves the defaults out": {
-    settings: { num_local_experts: 8, num_attention_heads: 8, num_key_value_heads: 8 },
-    rewrite: withDefaults,
-  },
-  "in several shards": { settings: {}, savedAs: "shards" },
-  "with one tensor for all experts": {
-    settings: {},
-    savedAs: "fused",
-    // Pare then has other names of layers than the statistics of transformers.
-    rewrite: ({ router_jitter_noise: _, ...config }) => config,
-    same: "in several shards",
-  },
-});
-
-await compareFamily("Qwen3-MoE", qwen3_moe.base, {
-  ...fixtureVariants(qwen3_moe),
-  "with a tied head": { settings: { tie_word_embeddings: true } },
-  "with the older name of the number of experts": {
-    settings: {},
-    dtype: "bfloat16",
-    rewrite: ({ num_local_experts, ...config }) => ({ ...config, num_experts: num_local_experts }),
-    same: "with two of five experts",
-  },
-});
-
-await compareFamily("gpt-oss", gpt_oss.base, {
-  ...fixtureVariants(gpt_oss),
-  "with a tied head": { settings: { tie_word_embeddings: true } },
-  "with a config.json that leaves the defaults out": {
-    settings: {
-      num_local_experts: 128,
-      head_dim: 64,
-      num_attention_heads: 8,
-      num_key_value_heads: 8,
-    },
-    rewrite: withDefaults,
-  },
-  "in several shards": { settings: {}, savedAs: "shards" },
-  "in a file of torch.save": { settings: {}, savedAs: "pickle", same: "in several shards" },
-});
-
-await compareFamily("OLMoE", olmoe.base, {
-  "with one tensor for all experts": { settings: {}, dtype: olmoe.dtype, savedAs: "fused" },
-  ...fixtureVariants(olmoe),
-  "with two of four experts": {
-    settings: {},
-    dtype: olmoe.dtype,
-    same: "with one tensor for all experts",
-  },
-  "with a tied head": { settings: { tie_word_embeddings: true } },
-  "with biases": { settings: { attention_bias: true } },
-  "with another theta": { settings: { rope_parameters: { rope_type: "default", rope_theta: 100 } } },
 });

@@ -23,8 +23,8 @@ const PARAMETERS = { pattern: "2:4", blocksize: 128, damping: 0.01, error: false
 /** Asserts that every four neighbouring weights of every linear layer contain at least two zeros. */
 async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
   for (let block = 0; block < spec.blockCount; block++) {
-    for (const { name } of spec.block.groups.flat()) {
-      const { dtype, data } = await readTensor(weights, `${spec.block.prefix(block)}${name}.weight`);
+    for (const { name } of spec.block(block).groups.flat()) {
+      const { dtype, data } = await readTensor(weights, `${spec.block(block).prefix(block)}${name}.weight`);
       assert.ok(dtype === "F16" || dtype === "BF16");
       const values = bytesToFloats(data, dtype);
       for (let i = 0; i < values.length; i += 4) {

@@ -115,7 +115,8 @@ describe("TimeLeft", () => {
 describe("countPassWork()", () => {
   it("counts products with weights, and the statistics without and with targets", () => {
     const block = { groups: [[linearSpec("a", 4, 6)], [linearSpec("b", 6, 4)]] };
-    const count = (hasTargets?: boolean) => countPassWork({ block } as unknown as ModelSpec, hasTargets);
+    const count = (hasTargets?: boolean) =>
+      countPassWork({ blockCount: 2, block: () => block } as unknown as ModelSpec, hasTargets);
     assert.deepEqual(count(), { run: 96, train: 288, observe: 48 + 16 + 36 });
     // Two forward passes, and for each group one triangle of H and the whole Σ x_d·x_pᵀ.
     assert.deepEqual(count(true), { run: 96, train: 288, observe: 2 * 48 + 3 * (16 + 36) });

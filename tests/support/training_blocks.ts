@@ -6,11 +6,11 @@ import { adam } from "../../src/device/kernels/training/adam.ts";
 import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../src/model/families/family.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
-import { storedShape } from "../../src/model/layer_specs.ts";
 import { BlockTrainer } from "../../src/model/training/block_trainer.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { numbersOf, ReferenceBuffer } from "./reference_backend.ts";
 import { normals } from "./random.ts";
+import { blockShapes } from "./random_model.ts";
 import { randomWeights, type Shapes } from "./random_weights.ts";
 
 /** The windows of a batch, and the tokens of each. */
@@ -67,23 +67,13 @@ export interface TrainingBlock {
 }
 
 export function trainingBlock(settings: Settings, index = 0): TrainingBlock {
-  const spec = readModelSpec(settings, () => false), { block, hiddenSize } = spec;
-  const shapes: Record<string, readonly number[]> = {}, prefix = block.prefix(index);
-  for (const linear of [...block.groups.flat(), ...block.denseLayers ?? []]) {
-    shapes[`${prefix}${linear.name}.weight`] = storedShape(linear);
-    if (linear.bias) shapes[`${prefix}${linear.name}.bias`] = [linear.outFeatures];
-  }
-  for (const norm of block.norms.filter(({ affine }) => affine)) {
-    shapes[`${prefix}${norm.name}.weight`] = [norm.size];
-    if (norm.kind === "layer") shapes[`${prefix}${norm.name}.bias`] = [norm.size];
-  }
-  for (const { name, size } of block.vectors ?? []) shapes[prefix + name] = [size];
+  const spec = readModelSpec(settings, () => false), { hiddenSize } = spec, block = spec.block(index);
   const count = WINDOWS * TOKENS * hiddenSize;
   const inputs = normals(count, 71), noise = normals(count, 72);
   return {
     spec,
     index,
-    weights: prunedWeights(shapes),
+    weights: prunedWeights(blockShapes(block, index)),
     inputs,
     targets: inputs.map((x, i) => 2 * x + noise[i]),
   };

@@ -107,6 +107,7 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "plan",
   "symmetric",
   "true-sequential",
+  "all-experts",
   "jobs",
   "no-jobs",
   "private",

@@ -4,6 +4,7 @@ import type { Backend } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
+import type { Model } from "../../model/model.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
@@ -67,9 +68,13 @@ export async function pruneJob(
   const baseCard = readBaseCard(await readModelCard(first?.dense ?? checkpoint));
   const sized = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
   const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
+  const streamed = (model: Model): Model => ({
+    ...model,
+    streamsExperts: options.expertsAtOnce !== undefined,
+  });
   const output = {
     checkpoint,
-    model,
+    model: streamed(model),
     layers: choice.chosen,
     gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
     out: options.out,
@@ -84,12 +89,16 @@ export async function pruneJob(
     reportFileNames: REPORT_FILES,
     reportFiles: async (run, pruned, write) => {
       const started = performance.now();
-      const perplexity = await comparePerplexity({ dense: model, pruned }, tokenized, {
-        seqlen,
-        backend,
-        signal,
-        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
-      });
+      const perplexity = await comparePerplexity(
+        { dense: streamed(model), pruned: streamed(pruned) },
+        tokenized,
+        {
+          seqlen,
+          backend,
+          signal,
+          progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+        },
+      );
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport({ ...facts, shrunk: first?.report }, run, {
         perplexity,

@@ -19,6 +19,7 @@ import {
   type BackendFlags,
   CALIBRATION_OPTION,
   type CommonOptions,
+  integer,
 } from "../options/common_options.ts";
 import { addExample } from "../options/help.ts";
 import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
@@ -35,6 +36,8 @@ export interface PruneFlags
   extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, ChoiceFlags, NamedOptions {
   readonly out: string;
   readonly trueSequential?: boolean;
+  readonly allExperts?: boolean;
+  readonly expertsAtOnce?: number;
   readonly activations: HiddenStatesLocation;
   readonly format: WeightFormat;
   readonly overwrite?: boolean;
@@ -72,6 +75,17 @@ export function declarePrune(): Command {
     .option(
       "--true-sequential",
       "calibrate each group of layers that share an input after the earlier groups of its block are pruned",
+    );
+  command
+    .option(
+      "--all-experts",
+      "run every calibration token through every expert of a mixture for the statistics, not only through those that the router chooses",
+    )
+    .option(
+      "--experts-at-once <count>",
+      "load and calibrate the experts of a block in parts of this many, so that a block needs the memory of a few experts; " +
+        "the result does not change, but each part takes a pass through the block's attention",
+      integer(1),
     );
   addTargetOptions(command)
     .addOption(

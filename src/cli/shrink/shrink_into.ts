@@ -79,7 +79,7 @@ export async function shrinkInto(
   await using cleanup = new AsyncDisposableStack();
   const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
   requireDense(opened, "shrunk");
-  requireShrinkable(checkpoint.config);
+  requireShrinkable(checkpoint.config, model.spec);
   const kinds = unitKinds(options);
   const units = Object.fromEntries(kinds.map((kind) => [kind, unitSizes(kind, opened, options)]));
   const kept: KeptUnits = Object.fromEntries(kinds.map((kind) => [kind, units[kind].shrunk]));

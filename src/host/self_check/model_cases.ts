@@ -85,6 +85,7 @@ const rotate = (x: string, heads: number) =>
     pairs: HEAD_DIM / 2,
     offset: 0,
     ld: heads * HEAD_DIM,
+    interleaved: 0,
   });
 
 /** states ← states + x. */

@@ -55,6 +55,7 @@ export const bloom: Family = {
     // The published checkpoints lack the prefix `transformer.`, because they were saved from the class BloomModel, which has no head.
     const root = has("word_embeddings.weight") ? "" : "transformer.";
     const embedding = `${root}word_embeddings`;
+    const block = blockSpec(settings, root);
     return {
       hiddenSize: hidden,
       blockCount: required(config.n_layer ?? config.num_hidden_layers, "n_layer"),
@@ -65,7 +66,7 @@ export const bloom: Family = {
         tokens: `${embedding}.weight`,
         norm: layerNormSpec(`${root}word_embeddings_layernorm`, hidden, eps),
       },
-      block: blockSpec(settings, root),
+      block: () => block,
       finalNorm: layerNormSpec(`${root}ln_f`, hidden, eps),
       head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
     };

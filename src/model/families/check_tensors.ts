@@ -15,11 +15,11 @@ import type { ModelSpec } from "./family.ts";
  * @throws {ModelError} naming the first tensor that disagrees
  */
 export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iterable<string>): void {
-  const { block, blockCount } = spec;
+  const { blockCount } = spec;
   requireNoBlockAfter(spec, names);
-  const linears = [...block.groups.flat(), ...block.denseLayers ?? []];
   for (let index = 0; index < blockCount; index++) {
-    const prefix = block.prefix(index);
+    const block = spec.block(index), prefix = block.prefix(index);
+    const linears = [...block.groups.flat(), ...block.denseLayers ?? []];
     const vectors = (block.vectors ?? []).map(({ name, size }): [string, number[]] => [name, [size]]);
     for (const [name, shape] of [...tensorsOf(linears, block.norms), ...vectors]) {
       if (!weights.has(prefix + name)) {
@@ -56,11 +56,14 @@ function tensorsOf(linears: readonly LinearSpec[], norms: readonly NormSpec[]): 
 }
 
 /** @throws {ModelError} if a name belongs to a block that the configuration does not have */
-function requireNoBlockAfter({ block, blockCount }: ModelSpec, names: Iterable<string>): void {
-  const root = block.prefix(0).replace(/0\.$/, "");
+function requireNoBlockAfter(
+  { block, blockCount, furtherBlocks = 0 }: ModelSpec,
+  names: Iterable<string>,
+): void {
+  const root = block(0).prefix(0).replace(/0\.$/, "");
   for (const name of names) {
     const index = name.startsWith(root) ? /^(\d+)\./.exec(name.slice(root.length))?.[1] : undefined;
-    if (index === undefined || Number(index) < blockCount) continue;
+    if (index === undefined || Number(index) < blockCount + furtherBlocks) continue;
     throw new ModelError(
       `config.json: describes ${blockCount} blocks, but the checkpoint has a tensor ${name}`,
     );

@@ -7,6 +7,7 @@ import type { Activation, BlockPass } from "../pieces/block_pass.ts";
 import type { RoutingRule } from "../pieces/routing.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
+import type { WeightsSpec } from "../device_weights.ts";
 import type { LinearGroup, LinearSpec, NormSpec, VectorSpec } from "../layer_specs.ts";
 
 export interface Family {
@@ -21,7 +22,7 @@ export interface Family {
   read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
 }
 
-/** A decoder-only language model: an embedding, transformer blocks of equal shape, a norm, and the head that computes logits. */
+/** A decoder-only language model: an embedding, transformer blocks, a norm, and the head that computes logits. */
 export interface ModelSpec {
   readonly hiddenSize: number;
   readonly blockCount: number;
@@ -29,7 +30,11 @@ export interface ModelSpec {
   /** The largest number of tokens in a window. It is Infinity if the model has no position limit. */
   readonly maxTokens: number;
   readonly embedding: EmbeddingSpec;
-  readonly block: BlockSpec;
+  /**
+   * Returns the declaration of block `index`. Blocks with the same layers share one declaration, so a model has only a few of them, and
+   * nothing is allocated for a block count that the checkpoint does not confirm.
+   */
+  block(index: number): BlockSpec;
   /** The norm after the last block. Its name is complete without a prefix. */
   readonly finalNorm?: NormSpec;
   /** The layer between the final norm and the head. It exists if the head expects inputs of another size than the hidden states. */
@@ -37,6 +42,11 @@ export interface ModelSpec {
   /** The head. If the head shares its weight with the embedding, its name is that of the table of tokens without `.weight`. */
   readonly head: LinearSpec;
   readonly logits?: LogitsSpec;
+  /**
+   * The number of blocks in the checkpoint after the last one, for predicting several tokens at once. They are neither run nor pruned, and
+   * their tensors are copied. Defaults to 0.
+   */
+  readonly furtherBlocks?: number;
 }
 
 /** Changes of the outputs of the head, in this order. */
@@ -58,6 +68,26 @@ export interface EmbeddingSpec {
   readonly positions?: { readonly name: string; readonly offset: number };
   /** The norm of the sum. */
   readonly norm?: NormSpec;
+}
+
+/** Returns the declarations of all blocks, in order. The checkpoint must have confirmed the number of blocks. */
+export function blocksOf(spec: Pick<ModelSpec, "block" | "blockCount">): BlockSpec[] {
+  return Array.from({ length: spec.blockCount }, (_, index) => spec.block(index));
+}
+
+/** Returns the number of weights of the linear layers that can be pruned. */
+export function countWeights({ groups }: BlockSpec): number {
+  return groups.flat().reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
+}
+
+/** Returns the tensors of block `index`: those of `groups`, of the dense layers and of the norms. */
+export function blockWeights(block: BlockSpec, index: number, groups = block.groups): WeightsSpec {
+  return {
+    prefix: block.prefix(index),
+    linears: [...groups.flat(), ...block.denseLayers ?? []],
+    norms: block.norms,
+    vectors: block.vectors,
+  };
 }
 
 /** The sizes and functions of a block. A program that runs the blocks must be given them. */
@@ -87,7 +117,7 @@ export interface MixtureTraits extends RoutingRule {
   readonly intermediate: number;
 }
 
-/** A transformer block. The blocks of a model differ only in the prefix of their names and in the index that `forward` receives. */
+/** The declaration of a transformer block, or of several that differ only in the prefix of their names and in the index that `forward` receives. */
 export interface BlockSpec {
   /** Returns the prefix of the names in `norms` and `groups`, such as `model.decoder.layers.3.`. */
   prefix(block: number): string;
@@ -96,8 +126,10 @@ export interface BlockSpec {
   readonly groups: readonly LinearGroup[];
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
-  /** The vectors of the block that are no weights of a norm, such as the sinks of attention. They are not trained. */
+  /** The vectors in host memory, such as the corrections of a router and the sinks of attention. They are not trained. */
   readonly vectors?: readonly VectorSpec[];
+  /** The numbers of columns of the activations that are neither inputs nor outputs of its layers. */
+  readonly furtherActivations?: readonly number[];
   /** The number of experts to which each token goes. Undefined without a mixture of experts. */
   readonly expertsPerToken?: number;
   /** What `forward` computes besides its layers, for the formats of other programs. Only families that can be exported have it. */

@@ -47,13 +47,14 @@ export const gpt2: Family = {
     const { n_embd: hidden, layer_norm_epsilon: eps } = config;
     // The published checkpoints lack the prefix `transformer.`, because they were saved from the class GPT2Model, which has no head.
     const root = has("wte.weight") ? "" : "transformer.";
+    const block = blockSpec(config, root);
     return {
       hiddenSize: hidden,
       blockCount: config.n_layer,
       vocabSize: config.vocab_size,
       maxTokens: config.n_positions,
       embedding: { tokens: `${root}wte.weight`, positions: { name: `${root}wpe.weight`, offset: 0 } },
-      block: blockSpec(config, root),
+      block: () => block,
       finalNorm: layerNormSpec(`${root}ln_f`, hidden, eps),
       head: linearSpec(headName(config.tie_word_embeddings, `${root}wte`, has), hidden, config.vocab_size),
     };

@@ -47,13 +47,14 @@ export const gptNeoX: Family = {
     const { hidden_size: hidden, layer_norm_eps: eps } = config;
     const embedding = `${ROOT}embed_in`;
     const head = has("lm_head.weight") ? "lm_head" : "embed_out";
+    const block = blockSpec(config);
     return {
       hiddenSize: hidden,
       blockCount: config.num_hidden_layers,
       vocabSize: config.vocab_size,
       maxTokens: config.max_position_embeddings,
       embedding: { tokens: `${embedding}.weight` },
-      block: blockSpec(config),
+      block: () => block,
       finalNorm: layerNormSpec(`${ROOT}final_layer_norm`, hidden, eps),
       head: linearSpec(config.tie_word_embeddings ? embedding : head, hidden, config.vocab_size),
     };

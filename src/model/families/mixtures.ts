@@ -5,19 +5,20 @@
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
-import { epsilon, positiveInt } from "./config/config.ts";
+import { epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
+import type { ExpertGroups } from "../pieces/routing.ts";
 
 /** The largest number of experts, which routing stores in 16 bits. */
 const MAX_EXPERTS = 65_535;
 
 /** The settings of a mixture. Without `intermediate`, the experts have the size of the family's feed-forward network. */
 type Mixture =
-  & Pick<ExpertsSpec, "experts" | "expertsPerToken" | "isNormalized">
-  & Partial<ExpertsSpec>;
+  & Omit<ExpertsSpec, "hidden" | "activation" | "name" | "layers" | "intermediate">
+  & Partial<Pick<ExpertsSpec, "name" | "layers" | "intermediate">>;
 
 /**
  * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture and its layers the
@@ -25,18 +26,50 @@ type Mixture =
  * @throws {ModelError} if a token would go to more experts than there are
  */
 export function expertsOf(mixture: Mixture): Pick<LlamaTraits, "feedForward"> {
-  const { experts, expertsPerToken } = mixture;
+  const { experts, expertsPerToken, groups } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw new ModelError(
       `config.json: num_experts_per_tok ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
         `are the number of experts and ${MAX_EXPERTS} experts`,
     );
   }
+  if (groups) checkGroups(groups, experts, expertsPerToken);
   const layers = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
   return {
     feedForward: ({ hidden, intermediate }, activation) =>
       mixtureOfExperts({ name: "mlp", layers, hidden, intermediate, activation, ...mixture }),
   };
+}
+
+/** @throws {ModelError} if the groups have different sizes, or too few experts */
+function checkGroups(
+  { count, perToken, summed }: ExpertGroups,
+  experts: number,
+  expertsPerToken: number,
+): void {
+  const size = experts / count;
+  const isPossible = Number.isInteger(size) && size >= summed && perToken <= count &&
+    expertsPerToken <= perToken * size;
+  if (isPossible) return;
+  throw new ModelError(
+    `config.json: ${experts} experts in n_group ${count} with topk_group ${perToken} and num_experts_per_tok ` +
+      `${expertsPerToken} is not supported; the groups must have equal sizes of at least ${summed}, and the chosen ` +
+      `groups must have enough experts`,
+  );
+}
+
+/** The settings of Qwen's mixtures that say which blocks have no experts. */
+const qwenDenseShape = {
+  /** Only every so many blocks have experts. */
+  decoder_sparse_step: positiveInt.default(1),
+  /** The indices of further blocks without experts. */
+  mlp_only_layers: z.array(z.int()).nullish(),
+};
+
+function qwenIsDense(
+  { decoder_sparse_step: step, mlp_only_layers: dense }: z.infer<z.ZodObject<typeof qwenDenseShape>>,
+): (index: number) => boolean {
+  return (index) => (index + 1) % step !== 0 || dense?.includes(index) === true;
 }
 
 /** The names in the published checkpoints of Mixtral. */
@@ -89,30 +122,65 @@ export const qwen3Moe: Family = {
       num_local_experts: positiveInt.nullish(),
       num_experts_per_tok: positiveInt.default(8),
       norm_topk_prob: z.boolean().default(false),
-      decoder_sparse_step: positiveInt.default(1),
-      mlp_only_layers: z.array(z.int()).nullish(),
+      ...qwenDenseShape,
     }),
-    ({ attention_bias: bias, decoder_sparse_step: step, mlp_only_layers: dense, ...config }) => {
-      // All blocks of a `ModelSpec` have the same layers.
-      const setting = step > 1
-        ? `decoder_sparse_step ${step}`
-        : dense?.length
-        ? `mlp_only_layers [${dense}]`
-        : undefined;
-      if (setting !== undefined) {
-        throw new ModelError(
-          `config.json: ${setting}, so some blocks have no experts, which is not supported`,
-        );
-      }
+    ({ attention_bias: bias, ...config }) => ({
+      biases: { qkv: bias, out: bias },
+      queryKeyNorm: "heads",
+      window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
+      isDense: qwenIsDense(config),
+      ...expertsOf({
+        experts: config.num_local_experts ?? config.num_experts ?? 128,
+        expertsPerToken: config.num_experts_per_tok,
+        isNormalized: config.norm_topk_prob,
+        intermediate: config.moe_intermediate_size,
+      }),
+    }),
+  ),
+  hasExperts: true,
+};
+
+/** Qwen2-MoE (arXiv 2407.10671) has Qwen2's block with a shared expert. */
+export const qwen2Moe: Family = {
+  ...llamaFamily(
+    "qwen2_moe",
+    z.object({
+      ...llamaShape,
+      ...layerTypesShape,
+      ...qwenDenseShape,
+      num_key_value_heads: positiveInt.nullable().default(16),
+      qkv_bias: z.boolean().default(true),
+      use_sliding_window: z.boolean().default(false),
+      /** transformers writes 0 if no block has a window. */
+      sliding_window: z.int().nonnegative().nullable().default(4096),
+      /** The number of blocks before the first block without a window, unless `layer_types` decides for each block. */
+      max_window_layers: z.int().nonnegative().default(28),
+      moe_intermediate_size: positiveInt.default(1408),
+      shared_expert_intermediate_size: positiveInt.default(5632),
+      num_experts: positiveInt.default(60),
+      num_experts_per_tok: positiveInt.default(4),
+      norm_topk_prob: z.boolean().default(false),
+    }),
+    (config) => {
+      const isSliding = readLayerTypes(
+        config,
+        (index) => index % 2 === 0 && index < config.max_window_layers,
+      );
+      const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
       return {
-        biases: { qkv: bias, out: bias },
-        queryKeyNorm: "heads",
-        window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
+        biases: { qkv: config.qkv_bias },
+        window: (index) => isSliding(index) ? window : 0,
+        isDense: qwenIsDense(config),
         ...expertsOf({
-          experts: config.num_local_experts ?? config.num_experts ?? 128,
+          experts: config.num_experts,
           expertsPerToken: config.num_experts_per_tok,
           isNormalized: config.norm_topk_prob,
           intermediate: config.moe_intermediate_size,
+          shared: {
+            name: "shared_expert",
+            intermediate: config.shared_expert_intermediate_size,
+            gate: "shared_expert_gate",
+          },
         }),
       };
     },

@@ -56,6 +56,7 @@ export const opt: Family = {
     const projection = (name: string, inFeatures: number, outFeatures: number): LinearSpec | undefined =>
       embeddingSize === hidden ? undefined : linearSpec(root + name, inFeatures, outFeatures);
     const hasFinalNorm = config.do_layer_norm_before && !config._remove_final_layer_norm;
+    const block = blockSpec(config, root);
     return {
       hiddenSize: hidden,
       blockCount: config.num_hidden_layers,
@@ -66,7 +67,7 @@ export const opt: Family = {
         projection: projection("project_in", embeddingSize, hidden),
         positions: { name: `${root}embed_positions.weight`, offset: POSITION_OFFSET },
       },
-      block: blockSpec(config, root),
+      block: () => block,
       finalNorm: hasFinalNorm ? norm(config, `${root}final_layer_norm`) : undefined,
       headProjection: projection("project_out", hidden, embeddingSize),
       head: linearSpec(

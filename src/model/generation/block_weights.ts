@@ -5,6 +5,7 @@
 
 import { type Backend, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { DeviceWeights } from "../device_weights.ts";
+import { blockWeights } from "../families/family.ts";
 import type { Model } from "../model.ts";
 
 export class BlockWeights {
@@ -46,13 +47,8 @@ export class BlockWeights {
   }
 
   async #read(index: number): Promise<DeviceWeights> {
-    const { spec: { block }, weights: source } = this.#model;
-    const weights = await DeviceWeights.load(this.#backend, source, {
-      prefix: block.prefix(index),
-      linears: [...block.groups.flat(), ...block.denseLayers ?? []],
-      norms: block.norms,
-      vectors: block.vectors,
-    });
+    const { spec, weights: source } = this.#model, block = spec.block(index);
+    const weights = await DeviceWeights.load(this.#backend, source, blockWeights(block, index));
     try {
       await this.#backend.finish(); // Some backends report only here that an allocation failed.
     } catch (error) {

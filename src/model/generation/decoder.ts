@@ -84,13 +84,13 @@ export class Decoder {
 
   /** Runs all blocks on `tokens`. Returns the pass. The hidden states of the tokens are in its workspace. */
   async #run(tokens: Uint32Array): Promise<Omit<BlockPass, "weights">> {
-    const backend = this.#backend, workspace = this.#workspace, { block } = this.#model.spec;
+    const backend = this.#backend, workspace = this.#workspace, { spec } = this.#model;
     const states = await this.#embedding.gather([tokens], this.#caches[0].past);
     const x = workspace.buffer("hidden states", states.length);
     backend.write(x, 0, new Uint8Array(states.buffer, states.byteOffset, states.byteLength));
     const pass = { backend, workspace, windows: 1, tokens: tokens.length, rows: tokens.length };
     for (const [index, cache] of this.#caches.entries()) {
-      await block.forward({ ...pass, weights: await this.#blocks.load(index), cache }, x, index);
+      await spec.block(index).forward({ ...pass, weights: await this.#blocks.load(index), cache }, x, index);
     }
     for (const cache of this.#caches) cache.past += tokens.length;
     return pass;

@@ -99,7 +99,7 @@ const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
  * its number of blocks, `largest`.
  */
 function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: number): Partial<Factors> {
-  const { heads, headDim } = block.traits!;
+  const { heads, headDim } = block(0).traits!;
   return {
     attentionScale: headScale(blockCount === largest ? hiddenSize / heads : headDim),
     embeddingScale: Math.sqrt(hiddenSize),

@@ -18,7 +18,8 @@ export function headScale(headDim: number): number {
   return 1 / Math.sqrt(headDim);
 }
 
-export function factorsOf({ block: { traits }, embedding, logits }: ModelSpec): Factors {
+export function factorsOf({ block, embedding, logits }: ModelSpec): Factors {
+  const { traits } = block(0);
   return {
     attentionScale: traits?.scale ?? headScale(traits!.headDim),
     attentionSoftCap: traits?.softCap,

@@ -1,7 +1,7 @@
 /** Describes the network of a model by the keys of GGUF. */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import type { BlockTraits, ModelSpec } from "../families/family.ts";
+import { blocksOf, type BlockTraits, type ModelSpec } from "../families/family.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architectures.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
@@ -27,9 +27,14 @@ export function describeNetwork(
   spec: ModelSpec,
   architecture: Architecture,
 ): NetworkDescription {
-  const { name } = architecture, { blockCount, hiddenSize, block: { traits }, finalNorm } = spec;
+  const { name } = architecture, { blockCount, hiddenSize, finalNorm } = spec, { traits } = spec.block(0);
   if (!traits || !finalNorm) {
     throw new ModelError(`config.json: the model has no blocks that GGUF can describe`);
+  }
+  if (new Set(blocksOf(spec)).size > 1) {
+    throw new ModelError(
+      `config.json: some blocks have no experts, which the architecture ${name} of llama.cpp does not support`,
+    );
   }
   // llama.cpp has only an approximation of GELU, which is closer to the exact function than its table in F16.
   const activation = traits.activation === "gelu" ? "gelu_tanh" : traits.activation;

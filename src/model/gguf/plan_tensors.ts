@@ -68,7 +68,7 @@ export async function planTensors(
   architecture: Architecture,
   options: TensorOptions,
 ): Promise<TensorPlan> {
-  const { embedding, block, finalNorm, head } = spec;
+  const { embedding, finalNorm, head } = spec;
   const planner = new TensorPlanner(folder, { spec, weights }, architecture, options);
   const target = TENSOR_TYPES[options.type],
     blocks = storesRows(TENSOR_TYPES.q8_0, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
@@ -81,7 +81,8 @@ export async function planTensors(
   }
   if (embedding.norm) planner.addNorm(embedding.norm, "", "token_embd_norm");
   for (let index = 0; index < spec.blockCount; index++) {
-    const prefix = block.prefix(index), place = (name: string) => `blk.${index}.${planner.placeOf(name)}`;
+    const block = spec.block(index), prefix = block.prefix(index);
+    const place = (name: string) => `blk.${index}.${planner.placeOf(name)}`;
     for (const norm of block.norms) planner.addNorm(norm, prefix, place(norm.name));
     for (const [role, layers] of Map.groupBy(block.groups.flat(), roleOf)) {
       await planner.addLayers(layers, prefix, place(role));
@@ -113,7 +114,7 @@ class TensorPlanner {
     this.#folder = folder;
     this.#weights = weights;
     this.#architecture = architecture;
-    this.#traits = spec.block.traits!;
+    this.#traits = spec.block(0).traits!;
     this.#options = options;
   }
 

@@ -6,6 +6,7 @@
 
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { ModelError } from "../../base/files/file_error.ts";
+import { blocksOf } from "../families/family.ts";
 import type { LinearGroup } from "../layer_specs.ts";
 import type { ModelFolder } from "../model.ts";
 import { findArchitecture, placeOf } from "./architectures.ts";
@@ -29,7 +30,7 @@ export interface ImatrixOptions {
 
 /** Checks that {@link writeImatrix} supports the model. @throws {ModelError} if the model has experts */
 export function checkImatrixModel({ checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">): void {
-  if (!model.spec.block.groups.flat().some(({ expertRole }) => expertRole !== undefined)) return;
+  if (blocksOf(model.spec).every(({ expertsPerToken }) => expertsPerToken === undefined)) return;
   throw new ModelError(
     `${checkpoint.folder}: no importance matrix can be written for a mixture of experts`,
   );

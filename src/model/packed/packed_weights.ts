@@ -21,21 +21,23 @@ export function packedWeights(
   { spec, weights }: Model,
   layout: PackedLayout,
 ): PackedWeight[] {
-  const { blockCount, block } = spec;
-  return Array.from({ length: blockCount }, (_, index) =>
-    block.groups.flat().map((linear) => {
-      const { inFeatures: cols, outFeatures: rows, isTransposed, expertRole } = linear;
-      const name = `${block.prefix(index)}${linear.name}.weight`, stem = stemOf(name);
-      const dtype = checkTensor(weights, name, storedShape(linear));
-      const weight = { name, rows, cols, dtype, stem, module: moduleName(stem) };
-      const reason = isTransposed
-        ? `is stored transposed (Conv1D), which ${layout.name} does not support`
-        : expertRole !== undefined
-        ? `belongs to an expert, which ${layout.name} does not support`
-        : cols % SMALLEST_GROUP !== 0
-        ? `has rows of ${cols} weights, but ${layout.name} needs a multiple of ${SMALLEST_GROUP}`
-        : layout.misfit(weight);
-      if (reason !== undefined) throw new ModelError(`${folder}: ${name} ${reason}`);
-      return weight;
-    })).flat();
+  return Array.from(
+    { length: spec.blockCount },
+    (_, index) =>
+      spec.block(index).groups.flat().map((linear) => {
+        const { inFeatures: cols, outFeatures: rows, isTransposed, expertRole } = linear;
+        const name = `${spec.block(index).prefix(index)}${linear.name}.weight`, stem = stemOf(name);
+        const dtype = checkTensor(weights, name, storedShape(linear));
+        const weight = { name, rows, cols, dtype, stem, module: moduleName(stem) };
+        const reason = isTransposed
+          ? `is stored transposed (Conv1D), which ${layout.name} does not support`
+          : expertRole !== undefined
+          ? `belongs to an expert, which ${layout.name} does not support`
+          : cols % SMALLEST_GROUP !== 0
+          ? `has rows of ${cols} weights, but ${layout.name} needs a multiple of ${SMALLEST_GROUP}`
+          : layout.misfit(weight);
+        if (reason !== undefined) throw new ModelError(`${folder}: ${name} ${reason}`);
+        return weight;
+      }),
+  ).flat();
 }

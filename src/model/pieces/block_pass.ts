@@ -58,7 +58,7 @@ export interface BlockPass {
   readonly cache?: KeyValueCache;
   /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
-  /** Groups that are not computed, because their outputs are not used. Their inputs are still passed to `observeInput`. */
+  /** Groups that are not computed, because their outputs are not used. Their inputs are still passed to `observeInput`, if they are computed. */
   readonly skippedGroups?: readonly LinearGroup[];
   /** Receives the routes of a mixture of experts, before its experts are queued. */
   readonly observeRoutes?: (routes: Routes) => void;
@@ -66,6 +66,8 @@ export interface BlockPass {
   readonly observeExpert?: ExpertObserver;
   /** The routes of a mixture of experts. By default, its router chooses them. */
   readonly routes?: Routes;
+  /** Whether every token goes to every expert, so that each expert has inputs. The outputs of the pass are then of no use. */
+  readonly routesToAll?: boolean;
   /** Records the pass, so that gradients can be computed. The workspace is then that of the tape, and there is no cache. */
   readonly tape?: Tape;
 }

@@ -11,13 +11,19 @@ import type { ColumnsView } from "./columns_view.ts";
 export interface RotarySpec {
   /** Distinguishes the rotation from the others of a model. Only a model with several rotations needs it. */
   readonly name?: string;
-  /** The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair. The other dimensions do not rotate. */
+  /**
+   * The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair, or dimensions 2i and 2i + 1 if the
+   * rotation is interleaved. The other dimensions do not rotate.
+   */
   readonly pairs: number;
+  readonly isInterleaved?: boolean;
   /** The base of the frequencies: without scaling, pair i rotates by theta^(−i/pairs) radians per token. */
   readonly theta: number;
   /** A factor by which the sines and cosines are multiplied. */
   readonly scale: number;
-  /** In LongRoPE, the number of tokens of the windows in training. The frequencies of longer windows differ. */
+  /** Returns a further factor, which depends on the position of the token. By default there is none. */
+  tokenScale?(position: number): number;
+  /** In LongRoPE and dynamic scaling, the number of tokens of the windows in training. The frequencies of longer windows differ. */
   readonly trainedTokens?: number;
   /**
    * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the angle depends on `tokens`, the
@@ -43,6 +49,7 @@ export function rotate(
     pairs: spec.pairs,
     offset: x.offset,
     ld: x.ld,
+    interleaved: spec.isInterleaved ? 1 : 0,
   };
   tape?.beforeChange(x.buffer);
   backend.dispatch(rotary, { table: tableOnDevice(pass, spec), x: x.buffer }, params);
@@ -83,11 +90,11 @@ function tableOnDevice({ backend, workspace, tokens, cache }: BlockPass, spec: R
 
 /** Returns the table (tokens, 2 · pairs) f32. The row of a token has the cosines of its angles, then the sines. */
 function rotaryTable(spec: RotarySpec, tokens: number): Float32Array<ArrayBuffer> {
-  const { pairs, scale } = spec;
+  const { pairs } = spec;
   const frequencies = spec.frequencies(tokens);
   const table = new Float32Array(tokens * 2 * pairs);
   for (let t = 0; t < tokens; t++) {
-    const row = 2 * pairs * t;
+    const row = 2 * pairs * t, scale = spec.scale * (spec.tokenScale?.(t) ?? 1);
     for (let i = 0; i < pairs; i++) {
       const angle = t * frequencies[i];
       table[row + i] = scale * Math.cos(angle);

@@ -10,6 +10,21 @@ export interface RoutingRule {
   readonly expertsPerToken: number;
   /** Whether the factors of a token are divided by their sum. */
   readonly isNormalized: boolean;
+  /** The function that computes scores from the outputs of the router. Defaults to `softmax`, over all experts. */
+  readonly scores?: "softmax" | "sigmoid";
+  /** By default, a token chooses among all experts. */
+  readonly groups?: ExpertGroups;
+  /** The number by which all factors are multiplied. Defaults to 1. */
+  readonly scale?: number;
+}
+
+/** Consecutive groups of experts with equal sizes. A token first chooses groups, and then experts of these groups only. */
+export interface ExpertGroups {
+  readonly count: number;
+  /** The number of groups that a token chooses. */
+  readonly perToken: number;
+  /** The number of experts of a group whose scores, the largest ones, are added to the score of the group. */
+  readonly summed: number;
 }
 
 /** The tokens of each expert. Entries `starts[e]` … `starts[e + 1] − 1` of `tokens` and `factors` belong to expert e. */
@@ -23,17 +38,19 @@ export interface Routes {
 }
 
 /**
- * Routes every token to the experts with its largest scores. The factor of an expert is its softmax over all
- * experts. If scores are equal, the expert with the lower number is chosen.
- * @param scores the outputs of the router, (tokens, experts)
+ * Routes every token to the experts with its largest scores. The factor of an expert is its score. If scores are equal, the expert with
+ * the lower number is chosen.
+ * @param outputs the outputs of the router, (tokens, experts)
+ * @param correction numbers that are added to the scores, (experts), when experts are chosen. They do not change the factors
  */
-export function routeTokens(scores: Float32Array, rule: RoutingRule): Routes {
+export function routeTokens(outputs: Float32Array, rule: RoutingRule, correction?: Float32Array): Routes {
   const { experts, expertsPerToken } = rule;
-  const tokens = scores.length / experts;
+  const tokens = outputs.length / experts;
   const chosen = new Uint16Array(tokens * expertsPerToken), probabilities = new Float32Array(chosen.length);
   const counts = Array<number>(experts).fill(0);
   for (let token = 0; token < tokens; token++) {
-    const choices = chooseExperts(scores.subarray(token * experts, (token + 1) * experts), rule);
+    const ofToken = outputs.subarray(token * experts, (token + 1) * experts);
+    const choices = chooseExperts(ofToken, rule, correction);
     for (const [i, { expert, factor }] of choices.entries()) {
       chosen[token * expertsPerToken + i] = expert;
       probabilities[token * expertsPerToken + i] = factor;
@@ -52,23 +69,75 @@ export function routeTokens(scores: Float32Array, rule: RoutingRule): Routes {
   return routes;
 }
 
+/** Routes every token to every expert, with the factor 1. */
+export function routeToAll(experts: number, tokens: number): Routes {
+  return {
+    starts: Array.from({ length: experts + 1 }, (_, expert) => expert * tokens),
+    tokens: Uint32Array.from({ length: experts * tokens }, (_, i) => i % tokens),
+    factors: new Float32Array(experts * tokens).fill(1),
+  };
+}
+
+/** Returns the routes with one more expert, to which all tokens go. @param factors the factors of its outputs, (tokens) */
+export function withSharedExpert(routes: Routes, factors: Float32Array): Routes {
+  const routed = routes.tokens.length, all = routed + factors.length;
+  const shared = {
+    starts: [...routes.starts, all],
+    tokens: new Uint32Array(all),
+    factors: new Float32Array(all),
+  };
+  shared.tokens.set(routes.tokens);
+  for (let token = 0; token < factors.length; token++) shared.tokens[routed + token] = token;
+  shared.factors.set(routes.factors);
+  shared.factors.set(factors, routed);
+  return shared;
+}
+
 interface Choice {
   readonly expert: number;
   readonly factor: number;
 }
 
 /** Returns the experts with the largest scores of one token, and their factors. */
-function chooseExperts(scores: Float32Array, { expertsPerToken, isNormalized }: RoutingRule): Choice[] {
+function chooseExperts(outputs: Float32Array, rule: RoutingRule, correction?: Float32Array): Choice[] {
+  const { expertsPerToken, isNormalized, scores: kind = "softmax", groups, scale = 1 } = rule;
+  const largest = outputs.reduce((max, output) => Math.max(max, output), -Infinity);
+  // The scores of a softmax are not divided by their sum yet.
+  const scores = outputs.map(
+    kind === "softmax" ? (x) => Math.exp(x - largest) : (x) => 1 / (1 + Math.exp(-x)),
+  );
+  const corrected = correction ? scores.map((score, e) => score + correction[e]) : scores;
+  // Small scores of a softmax can be equal, although the outputs of the router differ.
+  const compared = kind === "softmax" && !correction ? outputs : corrected;
+  const best = indicesOfLargest(groups ? withoutOtherGroups(compared, groups) : compared, expertsPerToken);
+  const sum = isNormalized
+    ? best.reduce((total, e) => total + scores[e], 0)
+    : kind === "softmax"
+    ? scores.reduce((total, score) => total + score, 0)
+    : 1;
+  return best.map((expert) => ({ expert, factor: scale * scores[expert] / (sum || 1) }));
+}
+
+/** Returns the scores, with −∞ for the experts of all groups that a token does not choose. */
+function withoutOtherGroups(scores: Float32Array, { count, perToken, summed }: ExpertGroups): Float32Array {
+  const size = scores.length / count;
+  const ofGroups = Float32Array.from({ length: count }, (_, group) => {
+    const inGroup = scores.subarray(group * size, (group + 1) * size);
+    return indicesOfLargest(inGroup, summed).reduce((sum, index) => sum + inGroup[index], 0);
+  });
+  const chosen = indicesOfLargest(ofGroups, perToken);
+  return scores.map((score, e) => chosen.includes(Math.floor(e / size)) ? score : -Infinity);
+}
+
+/** Returns the indices of the `count` largest values. Of equal values, the first is the largest. */
+function indicesOfLargest(values: Float32Array, count: number): number[] {
   const best: number[] = [];
-  for (let i = 0; i < expertsPerToken; i++) {
+  for (let i = 0; i < count; i++) {
     let largest = -1;
-    for (let e = 0; e < scores.length; e++) {
-      if (!best.includes(e) && (largest < 0 || scores[e] > scores[largest])) largest = e;
+    for (let e = 0; e < values.length; e++) {
+      if (!best.includes(e) && (largest < 0 || values[e] > values[largest])) largest = e;
     }
     best.push(largest);
   }
-  const exponentials = scores.map((score) => Math.exp(score - scores[best[0]]));
-  const considered = isNormalized ? best.map((e) => exponentials[e]) : [...exponentials];
-  const sum = considered.reduce((total, value) => total + value, 0);
-  return best.map((expert) => ({ expert, factor: exponentials[expert] / sum }));
+  return best;
 }

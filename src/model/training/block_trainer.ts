@@ -9,7 +9,7 @@ import { blockLoss } from "../../device/kernels/training/block_loss.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { DeviceWeights } from "../device_weights.ts";
-import type { ModelSpec } from "../families/family.ts";
+import { blockWeights, type ModelSpec } from "../families/family.ts";
 import { storedShape } from "../layer_specs.ts";
 import { Tape } from "../pieces/tape.ts";
 import { TapeWorkspace } from "../pieces/tape_workspace.ts";
@@ -65,13 +65,7 @@ export class BlockTrainer {
     source: TensorSource,
     isTrained: (name: string) => boolean,
   ): Promise<BlockTrainer> {
-    const { block } = spec;
-    const weights = await DeviceWeights.load(backend, source, {
-      prefix: block.prefix(index),
-      linears: [...block.groups.flat(), ...block.denseLayers ?? []],
-      norms: block.norms,
-      vectors: block.vectors,
-    });
+    const weights = await DeviceWeights.load(backend, source, blockWeights(spec.block(index), index));
     const trainer = new BlockTrainer(backend, spec, index, weights);
     try {
       trainer.#addParameters(isTrained);
@@ -96,7 +90,7 @@ export class BlockTrainer {
     share: number,
   ): Promise<void> {
     const { weights } = this, backend = this.#backend, workspace = this.#workspace, rows = windows * tokens;
-    const { hiddenSize, block } = this.#spec;
+    const { hiddenSize } = this.#spec, block = this.#spec.block(this.#index);
     const tape = new Tape(backend, workspace, (parameter) => this.#gradients.get(parameter));
     await block.forward({ backend, weights, workspace, tape, windows, tokens, rows }, inputs, this.#index);
     const buffers = {
@@ -152,7 +146,7 @@ export class BlockTrainer {
   }
 
   #addParameters(isTrained: (name: string) => boolean): void {
-    const { block } = this.#spec, prefix = block.prefix(this.#index);
+    const block = this.#spec.block(this.#index), prefix = block.prefix(this.#index);
     for (const linear of block.groups.flat()) {
       const name = prefix + linear.name, { strips, bias } = this.weights.linear(linear);
       if (isTrained(name)) {

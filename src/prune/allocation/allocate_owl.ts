@@ -49,7 +49,7 @@ async function scoredLayers(
   norms: BlockNorms,
 ): Promise<ScoredLayer[]> {
   const normsOf = new Map(
-    spec.block.groups.flatMap((group) =>
+    spec.block(block).groups.flatMap((group) =>
       group.map((linear) => [weightName(spec, block, linear), norms.get(group)!] as const)
     ),
   );

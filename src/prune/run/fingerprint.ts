@@ -85,6 +85,7 @@ export interface RunSettings {
   readonly profile?: string;
   readonly allocate: AllocationName;
   readonly trueSequential?: boolean;
+  readonly allExperts?: boolean;
   readonly target: TargetSource;
   readonly reconstruct: number;
   readonly format: string;
@@ -94,7 +95,8 @@ export interface RunSettings {
 
 /** Returns the settings that choose layers and their treatment, by their names in `pare.json`. Defaults are undefined. */
 export function choiceParameters(
-  { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, target, reconstruct }: RunSettings,
+  { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, allExperts, target, reconstruct }:
+    RunSettings,
 ) {
   return {
     layers,
@@ -104,6 +106,7 @@ export function choiceParameters(
     profile: profile && basename(profile),
     allocate: allocate === "uniform" ? undefined : allocate,
     true_sequential: trueSequential,
+    all_experts: allExperts,
     target: target === "none" ? undefined : target,
     reconstruct: reconstruct || undefined,
   };

@@ -46,6 +46,10 @@ export interface PruneJob {
   /** The layers whose sparsities are chosen before the first layer is pruned. By default `queryOf` has all sparsities. */
   readonly allocation?: AllocationRequest;
   readonly trueSequential?: boolean;
+  /** As in `PlanOptions`. */
+  readonly expertsAtOnce?: number;
+  /** As in `StatisticsOptions`. @default false */
+  readonly allExperts?: boolean;
   /** Where the targets of the layers come from (see `TargetStatistics`). @default "none" */
   readonly target?: TargetSource;
   /** The number of epochs in which each pruned block is reconstructed (see `reconstructBlock`). @default 0 */

@@ -3,7 +3,7 @@
  * `pare prune --plan` measures the rates with a short rehearsal, and predicts a whole run by them.
  */
 
-import type { ModelSpec } from "../../model/families/family.ts";
+import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import { type LinearGroup, stagesOf } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Pass, SizedLayer } from "../block_plan.ts";
@@ -151,11 +151,17 @@ function stepSeconds({ first, later }: StepRates, step: "first" | "later"): numb
 }
 
 /**
- * Counts the flops per token of each kind of pass, without attention. An observing pass leaves out the last group of layers, and adds
+ * Counts the flops per token of each kind of pass through a block, without attention, as the mean over all blocks. An observing pass leaves out the last group of layers, and adds
  * one triangle of the statistics of each group. With targets, it runs through two blocks, and also adds the moments of the inputs of both,
  * which have no symmetry. An epoch adds two products to each product of the forward pass, for the gradients of its inputs and of its weights.
  */
-export function countPassWork({ block: { groups } }: ModelSpec, hasTargets = false): Record<Pass, number> {
+export function countPassWork(spec: ModelSpec, hasTargets = false): Record<Pass, number> {
+  const works = blocksOf(spec).map(({ groups }) => countBlockWork(groups, hasTargets));
+  const mean = (pass: Pass) => works.reduce((sum, work) => sum + work[pass], 0) / works.length;
+  return { run: mean("run"), train: mean("train"), observe: mean("observe") };
+}
+
+function countBlockWork(groups: readonly LinearGroup[], hasTargets: boolean): Record<Pass, number> {
   const products = (some: readonly LinearGroup[]) =>
     some.flat().reduce((sum, { inFeatures, outFeatures }) => sum + 2 * inFeatures * outFeatures, 0);
   const statistics = groups.reduce((sum, [{ inFeatures }]) => sum + inFeatures ** 2, 0);

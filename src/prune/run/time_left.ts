@@ -1,6 +1,6 @@
 /** Predicts while a run works how long the rest of it takes. */
 
-import type { ModelSpec } from "../../model/families/family.ts";
+import { blocksOf, countWeights, type ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
@@ -83,14 +83,14 @@ const MODELS = 2;
  * @param batchWindows the number of windows in a batch of the calibration
  */
 export function evaluationSeconds(
-  { block, blockCount, head }: ModelSpec,
+  spec: ModelSpec,
   texts: readonly number[],
   rates: RunRates,
   batchWindows: number,
 ): number {
-  const size = (linears: readonly { readonly inFeatures: number; readonly outFeatures: number }[]) =>
-    linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
-  const blocks = blockCount + size([head]) / size(block.groups.flat());
+  const { head, blockCount } = spec;
+  const ofBlocks = blocksOf(spec).reduce((sum, block) => sum + countWeights(block), 0);
+  const blocks = blockCount * (1 + head.inFeatures * head.outFeatures / ofBlocks);
   const first = rates.batchSeconds(true), later = rates.batchSeconds(false);
   const passes = texts.map((windows) => Math.max(0, first - later) + windows / batchWindows * later);
   return MODELS * blocks * passes.reduce((sum, seconds) => sum + seconds, 0);

@@ -4,7 +4,7 @@
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import type { ModelSpec } from "../../model/families/family.ts";
+import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import { linearLayers, type SizedLayer } from "../block_plan.ts";
 
 type Config = Readonly<Record<string, unknown>>;
@@ -51,7 +51,7 @@ function neuronsOf(setting: string, reader: string, ...writers: string[]) {
 /** Query heads that share a key head are removed together with it. */
 function headsOf({ dividesHiddenSize = false } = {}) {
   return (config: Config, { hiddenSize, block }: ModelSpec): Units => {
-    const { heads, kvHeads, headDim } = block.traits!, together = heads / kvHeads;
+    const { heads, kvHeads, headDim } = block(0).traits!, together = heads / kvHeads;
     return {
       count: heads,
       together,
@@ -84,7 +84,7 @@ function headsOf({ dividesHiddenSize = false } = {}) {
 /** @param names the settings with the number of experts. Those in config.json are changed, or the first if it has none */
 function expertsOf(...names: [string, ...string[]]) {
   return (config: Config, { block }: ModelSpec): Units => {
-    const { experts, expertsPerToken } = block.traits!.mixture!;
+    const { experts, expertsPerToken } = block(0).traits!.mixture!;
     const present = names.filter((name) => typeof config[name] === "number");
     return {
       count: experts,
@@ -172,10 +172,13 @@ export function readUnits(kind: UnitKind, config: Config, spec: ModelSpec): Unit
   throw refusal(config, `cannot lose ${kind}${reason}`, Object.keys(families));
 }
 
-/** @throws {ModelError} if no units of the family can be removed, and therefore no blocks either */
-export function requireShrinkable(config: Config): void {
+/** @throws {ModelError} if no units of the family can be removed, and therefore no blocks either, or if its blocks differ in their layers */
+export function requireShrinkable(config: Config, spec: ModelSpec): void {
   const types = new Set(UNIT_KINDS.flatMap((kind) => Object.keys(UNITS[kind].families)));
   if (!types.has(String(config.model_type))) throw refusal(config, "cannot be shrunk", types);
+  if (new Set(blocksOf(spec)).size > 1) {
+    throw new ModelError("config.json: a model in which some blocks have no experts cannot be shrunk");
+  }
 }
 
 function refusal({ model_type: type }: Config, problem: string, types: Iterable<string>): ModelError {

@@ -11,7 +11,7 @@ export function withoutBlocks(
   { spec, weights }: Model,
   dropped: ReadonlySet<number>,
 ): RenamedModel {
-  const { block: { prefix }, blockCount } = spec;
+  const { blockCount } = spec, { prefix } = spec.block(0);
   const remaining = Array.from({ length: blockCount }, (_, block) => block).filter((block) =>
     !dropped.has(block)
   );

@@ -18,7 +18,7 @@ export async function withoutExperts(
   { spec, weights }: Model,
   kept: readonly (readonly number[])[],
 ): Promise<RenamedModel> {
-  const { block: { groups, denseLayers: routers, prefix } } = spec;
+  const { groups, denseLayers: routers, prefix } = spec.block(0);
   const units = readUnits("experts", dense, spec);
   const roles = new Set(groups.flat().flatMap(({ expertRole }) => expertRole ?? []));
   const newNames = new Map<string, string | undefined>(), oldNames = new Map<string, string>();

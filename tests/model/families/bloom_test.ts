@@ -77,9 +77,9 @@ it("BLOOM reads the tensor names and the setting names of published checkpoints"
   const { hidden_size, n_layer, n_head } = configOf(4, 24);
   const sizes = { n_embed: hidden_size, num_hidden_layers: n_layer, num_attention_heads: n_head };
   const spec = readModelSpec({ ...OTHER_SETTINGS, ...sizes }, source.has);
-  assert.deepEqual([spec.hiddenSize, spec.blockCount, spec.block.prefix(1)], [24, 2, "h.1."]);
+  assert.deepEqual([spec.hiddenSize, spec.blockCount, spec.block(0).prefix(1)], [24, 2, "h.1."]);
   assert.equal(spec.head.name, "word_embeddings");
-  assert.deepEqual(spec.block.groups.map(([{ name }]) => name), [
+  assert.deepEqual(spec.block(0).groups.map(([{ name }]) => name), [
     "self_attention.query_key_value",
     "self_attention.dense",
     "mlp.dense_h_to_4h",

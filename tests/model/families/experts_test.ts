@@ -5,7 +5,10 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { checkTensors } from "../../../src/model/families/check_tensors.ts";
+import { randomModel } from "../../support/random_model.ts";
 import { planBatches } from "../../../src/model/batches.ts";
+import { FAMILY_MODELS } from "../../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 
 const BASE = {
@@ -19,9 +22,11 @@ const BASE = {
 };
 const none = () => false;
 
+const { base: DEEPSEEK } = FAMILY_MODELS.deepseek_v3;
+
 it("Mixtral, Qwen3-MoE and OLMoE have the layers of every expert, and a router that stays dense", () => {
   const layersOf = (config: Record<string, unknown>) => {
-    const { groups, denseLayers = [] } = readModelSpec({ ...BASE, ...config }, none).block;
+    const { groups, denseLayers = [] } = readModelSpec({ ...BASE, ...config }, none).block(0);
     const experts = groups.slice(2).flat().map((
       { name, inFeatures, outFeatures },
     ) => [name, inFeatures, outFeatures]);
@@ -57,6 +62,38 @@ it("Mixtral, Qwen3-MoE and OLMoE have the layers of every expert, and a router t
   }
 });
 
+it("DeepSeek-V3 has no experts in its first blocks, a shared expert in the others, and latents of keys in all", () => {
+  const spec = readModelSpec({ ...DEEPSEEK, n_routed_experts: 2, n_group: 1, topk_group: 1 }, none);
+  const namesOf = (index: number) => spec.block(index).groups.map((group) => group.map(({ name }) => name));
+  const attention = [
+    ["self_attn.q_a_proj", "self_attn.kv_a_proj_with_mqa"],
+    ["self_attn.q_b_proj"],
+    ["self_attn.kv_b_proj"],
+    ["self_attn.o_proj"],
+  ];
+  assert.deepEqual(namesOf(0), [...attention, ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]);
+  assert.deepEqual(namesOf(1), [
+    ...attention,
+    ["mlp.experts.0.gate_proj", "mlp.experts.0.up_proj"],
+    ["mlp.experts.1.gate_proj", "mlp.experts.1.up_proj"],
+    ["mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj"],
+    ["mlp.shared_experts.down_proj"],
+    ["mlp.experts.0.down_proj"],
+    ["mlp.experts.1.down_proj"],
+  ]);
+  assert.deepEqual([spec.block(0).vectors, spec.block(1).vectors], [[], [
+    { name: "mlp.gate.e_score_correction_bias", size: 2 },
+  ]]);
+});
+
+it("a checkpoint may have the blocks after the last one that num_nextn_predict_layers announces, and no others", () => {
+  const { weights } = randomModel(DEEPSEEK), names = ["model.layers.2.eh_proj.weight"];
+  const check = (settings: Record<string, unknown>) =>
+    checkTensors(readModelSpec({ ...DEEPSEEK, ...settings }, weights.has), weights, names);
+  check({ num_nextn_predict_layers: 1 });
+  assert.throws(() => check({}), /describes 2 blocks, but the checkpoint has a tensor model\.layers\.2\./);
+});
+
 it("the batches of a mixture of experts are as large as with one expert, because experts share memory", () => {
   const batches = (experts: number) => {
     const spec = readModelSpec({ ...BASE, model_type: "mixtral", num_local_experts: experts }, none);
@@ -73,13 +110,15 @@ for (
       /num_experts_per_tok 3 with 2 experts is not/,
     ],
     [
-      { model_type: "qwen3_moe", mlp_only_layers: [1] },
-      /mlp_only_layers \[1\], so some blocks have no experts/,
+      { ...DEEPSEEK, n_group: 3, topk_group: 2, num_experts_per_tok: 5 },
+      /6 experts in n_group 3 with topk_group 2 and num_experts_per_tok 5 is not supported/,
     ],
-    [
-      { model_type: "qwen3_moe", decoder_sparse_step: 2 },
-      /decoder_sparse_step 2, so some blocks have no/,
-    ],
+    [{ ...DEEPSEEK, n_group: 4, topk_group: 2 }, /n_group 4 .* must have equal sizes of at least 2/],
+    [{ ...DEEPSEEK, n_group: 6, topk_group: 2 }, /n_group 6 .* must have equal sizes of at least 2/],
+    [{ ...DEEPSEEK, v_head_dim: 11 }, /v_head_dim 11 is not supported, must be at most 10/],
+    [{ ...DEEPSEEK, num_key_value_heads: 2 }, /num_key_value_heads 2 is not supported/],
+    [{ ...DEEPSEEK, model_type: "deepseek_v2", norm_topk_prob: true }, /norm_topk_prob/],
+    [{ ...DEEPSEEK, moe_layer_freq: 2 }, /moe_layer_freq/],
     [{ model_type: "olmoe", clip_qkv: 8 }, /clip_qkv 8 is not supported/],
   ] as const
 ) {

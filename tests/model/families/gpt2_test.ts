@@ -16,10 +16,10 @@ const CONFIG = { model_type: "gpt2", n_embd: 16, n_layer: 2, n_head: 4, n_positi
 
 it("GPT-2 reads the tensor names of published checkpoints, and the default size of the feed-forward network", () => {
   const spec = readModelSpec(CONFIG, (name) => name === "wte.weight");
-  assert.equal(spec.block.prefix(1), "h.1.");
+  assert.equal(spec.block(0).prefix(1), "h.1.");
   assert.deepEqual([spec.head.name, spec.finalNorm?.name], ["wte", "ln_f"]);
   assert.deepEqual(
-    spec.block.groups.flat().map(({ name, inFeatures, outFeatures }) => [name, inFeatures, outFeatures]),
+    spec.block(0).groups.flat().map(({ name, inFeatures, outFeatures }) => [name, inFeatures, outFeatures]),
     [["attn.c_attn", 16, 48], ["attn.c_proj", 16, 16], ["mlp.c_fc", 16, 64], ["mlp.c_proj", 64, 16]],
   );
 });

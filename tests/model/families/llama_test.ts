@@ -167,7 +167,7 @@ it("the tested LLaMA models have different logits, unless their settings mean th
 
 it("LLaMA finds the tensor names of a checkpoint that was saved without its head", () => {
   const spec = llama.read({ ...BASE }, (name) => name === "embed_tokens.weight");
-  assert.deepEqual([spec.block.prefix(1), spec.finalNorm?.name, spec.embedding.tokens], [
+  assert.deepEqual([spec.block(0).prefix(1), spec.finalNorm?.name, spec.embedding.tokens], [
     "layers.1.",
     "norm",
     "embed_tokens.weight",
@@ -183,10 +183,9 @@ for (
     [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
-      { rope_scaling: { type: "dynamic", factor: 2 } },
-      /rope_type dynamic is not supported; the supported types are: default, linear, yarn, llama3, longrope/,
+      { rope_scaling: { type: "ntk", factor: 2 } },
+      /rope_type ntk is not supported; the supported types are: default, mrope, linear, dynamic, yarn, llama3, longrope/,
     ],
-    [{ rope_parameters: { rope_type: "ntk", factor: 2 } }, /rope_type ntk is not supported/],
     [
       { partial_rotary_factor: 0.5 },
       /partial_rotary_factor 0.5 is not supported for this model_type, must be 1/,

@@ -13,7 +13,7 @@ function modelWith(linear: LinearSpec): Model {
   const block = { prefix: (index: number) => `layers.${index}.`, groups: [[linear]] };
   const shape = [linear.outFeatures, linear.inFeatures];
   return {
-    spec: { blockCount: 1, block },
+    spec: { blockCount: 1, block: () => block },
     weights: { info: () => ({ dtype: "BF16", shape }) },
   } as unknown as Model;
 }

@@ -51,7 +51,11 @@ async function outputsOf(
   { spec, index, inputs }: TrainingBlock,
 ): Promise<ArrayLike<number>> {
   const x = upload(backend, inputs), workspace = new ForwardWorkspace(backend), rows = WINDOWS * TOKENS;
-  await spec.block.forward({ backend, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows }, x, index);
+  await spec.block(index).forward(
+    { backend, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows },
+    x,
+    index,
+  );
   const outputs = x instanceof ReferenceBuffer
     ? numbersOf(x)
     : asFloat32(await backend.read(x, 0, x.byteLength));
@@ -125,7 +129,7 @@ eachBackend("BlockTrainer", (backend) => {
 
   it("reads back what it loaded, under the names and in the shapes of the checkpoint", async () => {
     for (const title of TITLES) {
-      const block = blockOf(title), { spec: { block: { denseLayers = [], prefix } } } = block;
+      const block = blockOf(title), { denseLayers = [], prefix } = block.spec.block(0);
       const trainer = await loadTrainer(backend(), block), tensors = await tensorsOf(trainer);
       for (const [name, { dtype, shape, data }] of tensors) {
         const stored = await readTensor(block.weights, name);
@@ -181,7 +185,7 @@ eachBackend("BlockTrainer", (backend) => {
       const block = blockOf(title), inStrips = limitBuffers(backend(), maxBufferBytes);
       const whole = await loadTrainer(backend(), block), divided = await loadTrainer(inStrips, block);
       assert.ok(
-        block.spec.block.groups.flat().some((spec) => divided.weights.linear(spec).strips.length > 1),
+        block.spec.block(0).groups.flat().some((spec) => divided.weights.linear(spec).strips.length > 1),
       );
       await train(backend(), whole, block, 1);
       await train(inStrips, divided, block, 1);

@@ -35,7 +35,7 @@ eachBackend("measureExperts()", (backend) => {
   for (const { family, values, windows, variants } of FIXTURES) {
     for (const { name, config, model, logits } of variants) {
       it(`returns the mean of factor times norm over the tokens of each expert of ${family}, ${name}`, async () => {
-        const blocks = model.spec.blockCount, { experts } = model.spec.block.traits!.mixture!;
+        const blocks = model.spec.blockCount, { experts } = model.spec.block(0).traits!.mixture!;
         const newSums = () => Array.from({ length: blocks }, () => Array<number>(experts).fill(0));
         const tokens = newSums(), factors = newSums(), sums = newSums();
         // All variants share one checkpoint, and only some use its biases. In the variant with a window, all blocks have it.

@@ -56,7 +56,7 @@ it("readUnits() refuses other families by name, with a reason if there is one", 
     });
   }
   assert.throws(
-    () => requireShrinkable({ model_type: "bloom" }),
+    () => requireShrinkable({ model_type: "bloom" }, specOf(LLAMA)),
     /"bloom" cannot be shrunk; the types that can are: opt,/,
   );
 });

@@ -1,10 +1,11 @@
 /**
- * Measures the rates of a run before it starts. A rehearsal is the run itself with few calibration windows, up to the second block, without
+ * Measures the rates of a run before it starts. A rehearsal is the run itself with few calibration windows, up to the second of the largest blocks, without
  * files. It measures the time of the steps and layers, and the memory.
  */
 
 import type { LayerGroup } from "../../../client/model_source.ts";
 import { planForward } from "../../../model/plan_forward.ts";
+import { countWeights } from "../../../model/families/family.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
 import type { CalibratedModel } from "../../../prune/calibrated_model.ts";
@@ -46,21 +47,23 @@ export interface Rehearsal {
  * @throws the errors of the run
  */
 export async function rehearse(
-  { model, windows, validationWindows = [], layers, queryOf, trueSequential, target, reconstruct = 0 }:
-    FolderJob,
+  { model, windows, validationWindows = [], layers, queryOf, target, reconstruct = 0, ...job }: FolderJob,
   services: PruneServices,
   isLocal: boolean,
 ): Promise<Rehearsal> {
   const { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
-  const blocks = [...new Set(chosen.map(({ block }) => block))].slice(0, 2);
+  const all = [...new Set(chosen.map(({ block }) => block))],
+    sizes = all.map((block) => countWeights(model.spec.block(block)));
+  // The first blocks of a mixture may have no experts. A large block takes the most memory.
+  const first = sizes.indexOf(Math.max(...sizes)), blocks = all.slice(first, first + 2);
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
   const rates = new RunRates(queryOf, countPassWork(model.spec, target === "dense"));
   // Such runs solve a layer several times before it is stored. The rehearsal solves it once, layer by layer.
-  const decidesTargets = isLocal && target === "dense" && heldOut.length > 0 && !trueSequential;
+  const decidesTargets = isLocal && target === "dense" && heldOut.length > 0 && !job.trueSequential;
   const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
   const solves = (decidesTargets ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;
@@ -83,7 +86,9 @@ export async function rehearse(
       validationWindows: heldOut,
       layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
       queryOf: isRoundedLast ? (name) => withoutRounding(queryOf(name)) : queryOf,
-      trueSequential,
+      trueSequential: job.trueSequential,
+      expertsAtOnce: job.expertsAtOnce,
+      allExperts: job.allExperts,
       target,
       reconstruct: Math.min(1, reconstruct),
       destination: { fill: (prune) => prune(measurements) },

@@ -4,6 +4,7 @@ import type { Backend } from "../../../device/backend.ts";
 import { tileEdgeOn } from "../../../device/tiled_matrix.ts";
 import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
 import { type ForwardPlan, planForward } from "../../../model/plan_forward.ts";
+import { blocksOf, countWeights } from "../../../model/families/family.ts";
 import { countHeadBytes } from "../../../model/head.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { DEFAULT_TARGET_STEP } from "../../../protocol/limits.ts";
@@ -41,10 +42,10 @@ export function memoryUse(
   const hasValidation = validationWindows.length > 0, hasValidationTarget = hasTargets && hasValidation;
   const onDevice = place === "device" ? copies * statesBytes : 0;
   const rows = tokens * Math.max(...batches.map(({ count }) => count));
-  const blockBytes = spec.block.groups.flat().reduce(
-    (sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures,
-    0,
-  );
+  // Weights of experts that are streamed are not among the bytes of a step.
+  const blockBytes = job.expertsAtOnce === undefined
+    ? 4 * Math.max(...new Set(blocksOf(spec).map(countWeights)))
+    : 0;
   const withoutStates = rehearsal.deviceBytes - copies * rehearsal.statesBytes;
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
   const phases = [

@@ -43,11 +43,21 @@ export const rotaryShape = {
 type RotaryConfig = z.infer<z.ZodObject<typeof rotaryShape>>;
 type RopeObject = z.infer<typeof ropeObject>;
 
-/** The default of `rope_theta` in transformers, for every supported family. */
+/** The default of `rope_theta` in transformers. Families with another default set it in their schema. */
 const DEFAULT_THETA = 10000;
 
 /** The supported values of `rope_type`. Each function computes the rotation for one of them. */
-const ROPE_TYPES = { default: unscaled, linear, yarn, llama3, longrope, su: longrope } as const;
+const ROPE_TYPES = {
+  default: unscaled,
+  // Multimodal models have three positions per token, which are equal in a text.
+  mrope: unscaled,
+  linear,
+  dynamic,
+  yarn,
+  llama3,
+  longrope,
+  su: longrope,
+} as const;
 
 /**
  * Returns the rotation of heads of `headDim` dimensions.
@@ -57,8 +67,7 @@ const ROPE_TYPES = { default: unscaled, linear, yarn, llama3, longrope, su: long
 export function readRotary(config: RotaryConfig, headDim: number, canBePartial: boolean): RotarySpec {
   // Checked first, because there is one frequency for every two dimensions.
   checkHeadDimension(headDim);
-  const rope = config.rope_scaling ?? config.rope_parameters ?? {};
-  const ropeType = rope.rope_type ?? rope.type ?? "default";
+  const rope = ropeOf(config), ropeType = typeOf(rope);
   if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
     const supported = Object.keys(ROPE_TYPES).join(", ");
     throw new ModelError(
@@ -84,6 +93,49 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
   return ROPE_TYPES[ropeType as keyof typeof ROPE_TYPES]({ theta, base, rope, config });
 }
 
+/**
+ * Returns the number of tokens of the longest window. Dynamic scaling is for windows up to `factor` times as long as those in training.
+ */
+export function longestWindow(config: RotaryConfig): number {
+  const rope = ropeOf(config);
+  if (typeOf(rope) !== "dynamic") return config.max_position_embeddings;
+  return Math.floor(config.max_position_embeddings * requiredSetting(rope, "factor"));
+}
+
+/** The rotary settings of a family whose blocks with a sliding window have a rotation of their own. */
+export const twoRotationsShape = {
+  ...rotaryShape,
+  /** Versions of transformers before 5 write `rope_scaling`, which holds for the blocks without a window only. */
+  rope_parameters: z.object({ full_attention: ropeObject, sliding_attention: ropeObject }).partial()
+    .nullish(),
+};
+
+type TwoRotationsConfig = z.infer<z.ZodObject<typeof twoRotationsShape>>;
+
+/**
+ * Returns the rotation of the blocks without a window (`full`) and of those with one (`sliding`).
+ * @param thetas the bases of their frequencies, unless `rope_parameters` has others
+ */
+export function readTwoRotations(
+  { rope_parameters: parameters, rope_scaling, ...config }: TwoRotationsConfig,
+  headDim: number,
+  thetas: { readonly full: number; readonly sliding: number },
+): { readonly full: RotarySpec; readonly sliding: RotarySpec } {
+  const [full, sliding] = [
+    { rope_theta: thetas.full, ...parameters?.full_attention, ...rope_scaling },
+    { rope_theta: thetas.sliding, ...parameters?.sliding_attention },
+  ].map((rope_parameters) => readRotary({ ...config, rope_parameters }, headDim, false));
+  return { full, sliding: { ...sliding, name: "sliding" } };
+}
+
+function ropeOf(config: RotaryConfig): RopeObject {
+  return config.rope_scaling ?? config.rope_parameters ?? {};
+}
+
+function typeOf(rope: RopeObject): string {
+  return rope.rope_type ?? rope.type ?? "default";
+}
+
 interface RotarySettings {
   readonly theta: number;
   /** The angle by which each pair of dimensions rotates per token, in radians, before scaling. */
@@ -102,8 +154,25 @@ function linear(settings: RotarySettings): RotarySpec {
   return unscaled({ ...settings, base: settings.base.map((frequency) => frequency / factor) });
 }
 
-/** The bounds of YaRN by default, in rotations per window of training. */
-const FAST = 32, SLOW = 1;
+/**
+ * Dynamic scaling, which raises theta for windows that are longer than those in training. In a window that is n times as long, the slowest
+ * pair rotates 1 + factor · (n − 1) times slower.
+ */
+function dynamic({ theta, base, rope, config }: RotarySettings): RotarySpec {
+  const factor = requiredSetting(rope, "factor"), trainedTokens = config.max_position_embeddings;
+  const pairs = base.length, exponent = pairs / (pairs - 1);
+  return {
+    pairs,
+    theta,
+    scale: 1,
+    trainedTokens,
+    frequencies(tokens) {
+      if (tokens <= trainedTokens || pairs === 1) return base;
+      const growth = factor * tokens / trainedTokens - (factor - 1);
+      return base.map((frequency, i) => frequency * growth ** (-i * exponent / pairs));
+    },
+  };
+}
 
 /**
  * YaRN (Peng et al., arXiv 2309.00071). Pairs that rotate more than `beta_fast` times in a window of training keep their frequencies, those
@@ -114,7 +183,7 @@ function yarn(settings: RotarySettings): RotarySpec {
   const factor = rope.factor ?? config.max_position_embeddings / trainedTokens, last = 2 * base.length - 1;
   const indexOf = (rotations: number) =>
     base.length * Math.log(trainedTokens / (2 * Math.PI * rotations)) / Math.log(theta);
-  const [fast, slow] = [rope.beta_fast ?? FAST, rope.beta_slow ?? SLOW].map(indexOf);
+  const [fast, slow] = [indexOf(rope.beta_fast ?? 32), indexOf(rope.beta_slow ?? 1)];
   const { truncate = true, mscale, mscale_all_dim: ofAll } = rope;
   const low = Math.max(0, truncate ? Math.floor(fast) : fast);
   const high = Math.min(last, truncate ? Math.ceil(slow) : slow);

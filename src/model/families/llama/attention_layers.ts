@@ -7,7 +7,7 @@ import type { DeviceBuffer } from "../../../device/backend.ts";
 import type { BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
-import { type LinearGroup, linearSpec } from "../../layer_specs.ts";
+import { type LinearGroup, linearSpec, type NormSpec } from "../../layer_specs.ts";
 
 /** Which linear layers have biases. By default none has. */
 export interface LlamaBiases {
@@ -28,10 +28,17 @@ export interface LlamaSizes {
 
 /** The linear layers of attention, in groups that share one input. */
 export interface AttentionLayers {
-  readonly qkv: LinearGroup;
+  /** The layers that compute q, k and v, in the order in which they run. */
+  readonly inputs: readonly LinearGroup[];
   readonly out: LinearGroup;
-  /** Applies `qkv` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. */
+  /** The numbers of columns of further activations, as in `BlockSpec`. */
+  readonly activations?: readonly number[];
+  /** The norms between these layers. */
+  readonly norms?: readonly NormSpec[];
+  /** Applies `inputs` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. */
   projectQkv(pass: BlockPass, x: DeviceBuffer): { q: ColumnsView; k: ColumnsView; v: ColumnsView };
+  /** Converts the outputs of attention, (rows, heads · headDim) f32, to the inputs of `out`. By default, they are the same. */
+  outputs?(pass: BlockPass, attended: DeviceBuffer): DeviceBuffer;
 }
 
 /** Returns separate layers for q, k and v. */
@@ -44,7 +51,7 @@ export function separateQkv(sizes: LlamaSizes, biases: LlamaBiases = {}): Attent
     linearSpec("self_attn.v_proj", hidden, kvColumns, biases.qkv),
   ];
   return {
-    qkv,
+    inputs: [qkv],
     out: [linearSpec("self_attn.o_proj", qColumns, hidden, biases.out)],
     projectQkv(pass, x) {
       const [q, k, v] = applyGroup(pass, qkv, x);
@@ -58,7 +65,7 @@ export function fusedQkv({ hidden, heads, kvHeads, headDim }: LlamaSizes): Atten
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim, ld = qColumns + 2 * kvColumns;
   const qkv: LinearGroup = [linearSpec("self_attn.qkv_proj", hidden, ld)];
   return {
-    qkv,
+    inputs: [qkv],
     out: [linearSpec("self_attn.o_proj", qColumns, hidden)],
     projectQkv(pass, x) {
       const [buffer] = applyGroup(pass, qkv, x);

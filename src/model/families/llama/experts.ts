@@ -1,7 +1,8 @@
 /**
  * A mixture of experts in the place of a feed-forward network. An expert is a small gated network. A router
- * sends each token to a few experts, whose outputs are added with factors of the router. The router stays
- * dense. Checkpoints have one tensor per layer and expert, which is the layout that transformers writes.
+ * sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures also have
+ * a shared expert, to which all tokens go. The router stays dense. Checkpoints have one tensor per layer and
+ * expert, which is the layout that transformers writes.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
@@ -17,8 +18,8 @@ import {
 } from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { addToRows, copyRows } from "../../pieces/rows.ts";
-import { type Routes, routeTokens } from "../../pieces/routing.ts";
-import { type LinearGroup, type LinearSpec, linearSpec, roleOf } from "../../layer_specs.ts";
+import { type Routes, routeToAll, routeTokens, withSharedExpert } from "../../pieces/routing.ts";
+import { type LinearGroup, type LinearSpec, linearSpec, roleOf, type VectorSpec } from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
 import type { FeedForward } from "./feed_forward.ts";
 
@@ -28,8 +29,7 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly activation: Activation;
   /** The name of the mixture in a block, which comes before `.gate` and `.experts`. */
   readonly name: string;
-  /** The names of an expert's layers. Without `up`, the layer `gate` computes both. */
-  readonly layers: { readonly gate: string; readonly up?: string; readonly down: string };
+  readonly layers: ExpertLayers;
   /** The name of the router in the mixture. Defaults to `gate`. */
   readonly router?: string;
   /** Whether the router and the layers of the experts have biases. Defaults to false. */
@@ -38,29 +38,71 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly isTransposed?: boolean;
   /** A limited gate, whose elements are beside those of `up`. By default, the gate has no limit and comes before `up`. */
   readonly clampedGate?: ClampedGate;
+  readonly shared?: SharedExpertSpec;
+  /** The name in the mixture of the vector of corrections, (experts), that are added to the scores when experts are chosen. */
+  readonly correction?: string;
+}
+
+/** The names of an expert's layers. Without `up`, the layer `gate` computes both. */
+export interface ExpertLayers {
+  readonly gate: string;
+  readonly up?: string;
+  readonly down: string;
+}
+
+/** The expert to which all tokens go. */
+export interface SharedExpertSpec {
+  readonly name: string;
+  /** By default, the names of its layers are those of the other experts. */
+  readonly layers?: ExpertLayers;
+  readonly intermediate: number;
+  /** The name of the layer with one output, whose sigmoid is the factor of the expert's outputs. By default, the factor is 1. */
+  readonly gate?: string;
+  /** Whether its layers have biases. Defaults to false. */
+  readonly bias?: boolean;
 }
 
 interface Expert {
+  readonly intermediate: number;
   readonly gateUp: LinearGroup;
   readonly down: LinearGroup;
 }
 
+/** The layers that route tokens, and the corrections of their scores. */
+interface Router {
+  readonly scores: LinearSpec;
+  readonly corrections?: VectorSpec;
+  /** The layer with the factor of the shared expert. */
+  readonly shared?: LinearSpec;
+}
+
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
-  const router = linearSpec(
-    `${spec.name}.${spec.router ?? "gate"}`,
-    spec.hidden,
-    spec.experts,
-    spec.hasBiases,
-  );
-  const experts = Array.from({ length: spec.experts }, (_, index) => expertLayers(spec, index));
+  const { name, hidden, shared, correction } = spec;
+  const router: Router = {
+    scores: linearSpec(`${name}.${spec.router ?? "gate"}`, hidden, spec.experts, spec.hasBiases),
+    corrections: correction === undefined ? undefined : { name: `${name}.${correction}`, size: spec.experts },
+    shared: shared?.gate === undefined ? undefined : linearSpec(`${name}.${shared.gate}`, hidden, 1),
+  };
+  const routed = Array.from({ length: spec.experts }, (_, index) => routedExpert(spec, index));
+  const sharedExperts = shared ? [sharedExpert(spec, shared)] : [];
   return {
-    groups: [...experts.map(({ gateUp }) => gateUp), ...experts.map(({ down }) => down)],
-    denseLayers: [router],
+    // The last stage has the last layers of all routed experts, because a pass skips the last stage if it only observes inputs.
+    groups: [
+      ...routed.map(({ gateUp }) => gateUp),
+      ...sharedExperts.flatMap(({ gateUp, down }) => [gateUp, down]),
+      ...routed.map(({ down }) => down),
+    ],
+    denseLayers: [router.scores, router.shared].filter((layer) => layer !== undefined),
+    vectors: router.corrections && [router.corrections],
     mixture: spec,
     async apply(pass, x, stream, options) {
-      const routes = pass.routes ?? await chooseRoutes(pass, spec, router, x);
+      const experts = [...routed, ...sharedExperts];
+      const routes = pass.routes ??
+        (pass.routesToAll
+          ? routeToAll(experts.length, pass.rows)
+          : await chooseRoutes(pass, spec, router, x));
       pass.observeRoutes?.(routes);
-      applyExperts(pass, spec, experts, routes, x, stream, options);
+      await applyExperts(pass, spec, experts, routes, x, stream, options);
     },
   };
 }
@@ -69,34 +111,66 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
 async function chooseRoutes(
   pass: BlockPass,
   spec: ExpertsSpec,
-  router: LinearSpec,
+  router: Router,
   x: DeviceBuffer,
 ): Promise<Routes> {
-  const scores = pass.workspace.buffer("router scores", pass.rows * spec.experts);
-  applyLinear(pass, router, x, 0, pass.rows, scores);
-  const bytes = await pass.backend.read(scores, 0, pass.rows * spec.experts * 4);
-  return routeTokens(asFloat32(bytes), spec);
+  const { rows } = pass;
+  const outputsOf = async (layer: LinearSpec) => {
+    const outputs = pass.workspace.buffer(layer.name, rows * layer.outFeatures);
+    applyLinear(pass, layer, x, 0, rows, outputs);
+    return asFloat32(await pass.backend.read(outputs, 0, rows * layer.outFeatures * 4));
+  };
+  const [scores, shared] = await Promise.all([
+    outputsOf(router.scores),
+    router.shared && outputsOf(router.shared),
+  ]);
+  const routes = routeTokens(scores, spec, router.corrections && pass.weights.vector(router.corrections));
+  if (!spec.shared) return routes;
+  const factors = shared?.map((output) => 1 / (1 + Math.exp(-output))) ?? new Float32Array(rows).fill(1);
+  return withSharedExpert(routes, factors);
 }
 
-function expertLayers(
-  { name, layers, hidden, intermediate, hasBiases, isTransposed }: ExpertsSpec,
-  index: number,
+type LayerOf = (part: string, inFeatures: number, outFeatures: number) => LinearSpec;
+
+function expertOf(
+  hidden: number,
+  intermediate: number,
+  { gate, up, down }: ExpertLayers,
+  layer: LayerOf,
 ): Expert {
-  const layer = (part: string, inFeatures: number, outFeatures: number): LinearSpec => ({
-    ...linearSpec(`${name}.experts.${index}.${part}`, inFeatures, outFeatures, hasBiases),
-    isTransposed,
-    expertRole: `${name}.experts.${part}`,
-  });
   return {
-    gateUp: layers.up === undefined
-      ? [layer(layers.gate, hidden, 2 * intermediate)]
-      : [layer(layers.gate, hidden, intermediate), layer(layers.up, hidden, intermediate)],
-    down: [layer(layers.down, intermediate, hidden)],
+    intermediate,
+    gateUp: up === undefined
+      ? [layer(gate, hidden, 2 * intermediate)]
+      : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)],
+    down: [layer(down, intermediate, hidden)],
   };
 }
 
+function routedExpert(spec: ExpertsSpec, index: number): Expert {
+  const { name, hidden, intermediate, layers, hasBiases, isTransposed } = spec;
+  return expertOf(hidden, intermediate, layers, (part, inFeatures, outFeatures) => ({
+    ...linearSpec(`${name}.experts.${index}.${part}`, inFeatures, outFeatures, hasBiases),
+    isTransposed,
+    expertRole: `${name}.experts.${part}`,
+  }));
+}
+
+function sharedExpert(
+  spec: ExpertsSpec,
+  { name, intermediate, bias, layers = spec.layers }: SharedExpertSpec,
+): Expert {
+  return expertOf(
+    spec.hidden,
+    intermediate,
+    layers,
+    (part, inFeatures, outFeatures) =>
+      linearSpec(`${spec.name}.${name}.${part}`, inFeatures, outFeatures, bias),
+  );
+}
+
 /** Queues every expert on the rows of `x` that are routed to it, and adds the outputs to `stream`. */
-function applyExperts(
+async function applyExperts(
   pass: BlockPass,
   spec: ExpertsSpec,
   experts: readonly Expert[],
@@ -104,11 +178,11 @@ function applyExperts(
   x: DeviceBuffer,
   stream: DeviceBuffer,
   options: ResidualOptions,
-): void {
-  const { backend, workspace } = pass, { hidden } = spec;
+): Promise<void> {
+  const { backend, workspace, skippedGroups = [] } = pass, { hidden } = spec;
   const counts = experts.map((_, e) => routes.starts[e + 1] - routes.starts[e]);
   // With a tape, experts share no buffers.
-  if (!pass.tape) reserveBuffers(pass, spec, experts[0], Math.max(...counts));
+  if (!pass.tape) reserveBuffers(pass, spec, experts, counts);
   const index = workspace.buffer("expert tokens", routes.tokens.length);
   const factors = workspace.buffer("expert factors", routes.factors.length);
   backend.write(index, 0, new Uint8Array(routes.tokens.buffer));
@@ -121,48 +195,56 @@ function applyExperts(
     const chosen = { index, factors, offset, rows, cols: hidden };
     const inputs = workspace.buffer("expert inputs", rows * hidden);
     copyRows(pass, chosen, x, inputs);
-    const y = applyExpert({ ...pass, rows }, spec, expert, inputs);
-    if (!y) continue;
-    pass.observeExpert?.(e, routes, y, hidden);
-    addToRows(pass, chosen, y, outputs);
+    const layers = [expert.gateUp, expert.down].filter((group) => !skippedGroups.includes(group)).flat();
+    await pass.weights.withLayers(layers, (weights) => {
+      const y = applyExpert({ ...pass, weights, rows }, spec, expert, inputs);
+      if (!y) return;
+      pass.observeExpert?.(e, routes, y, hidden);
+      addToRows(pass, chosen, y, outputs);
+    });
   }
-  if (!pass.skippedGroups?.includes(experts[0].down)) addToStream(pass, outputs, stream, hidden, options);
+  if (!skippedGroups.includes(experts[0].down)) addToStream(pass, outputs, stream, hidden, options);
 }
 
-/** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips its last layer. */
+/** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips some of its layers. */
 function applyExpert(
   pass: BlockPass,
   spec: ExpertsSpec,
-  { gateUp, down }: Expert,
+  { intermediate, gateUp, down }: Expert,
   x: DeviceBuffer,
 ): DeviceBuffer | undefined {
-  const inner = applyExpertGate(pass, spec, applyGroup(pass, gateUp, x));
+  if (pass.skippedGroups?.includes(gateUp)) {
+    pass.observeInput?.(gateUp, x, pass.rows);
+    return;
+  }
+  const inner = applyExpertGate(pass, spec, intermediate, applyGroup(pass, gateUp, x));
   if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];
   pass.observeInput?.(down, inner, pass.rows);
 }
 
-/** Queues the gate of an expert on the outputs of the first layers. Returns (rows, intermediate) f32. */
+/** Queues the gate of an expert on the outputs of its first layers. Returns (rows, intermediate) f32. */
 function applyExpertGate(
   pass: BlockPass,
-  { intermediate, activation, clampedGate }: ExpertsSpec,
-  outputs: readonly DeviceBuffer[],
+  { activation, clampedGate }: ExpertsSpec,
+  intermediate: number,
+  [first, second]: readonly DeviceBuffer[],
 ): DeviceBuffer {
-  const [first] = outputs;
   if (clampedGate) return applyClampedGate(pass, first, intermediate, clampedGate);
-  const [gate, up] = outputs.length > 1
-    ? outputs.map((y) => allColumns(y, intermediate))
+  const [gate, up] = second
+    ? [first, second].map((y) => allColumns(y, intermediate))
     : [0, intermediate].map((offset) => ({ buffer: first, offset, ld: 2 * intermediate }));
   return applyGate(pass, gate, up, intermediate, activation);
 }
 
-/** Allocates the buffers that experts share for `rows` rows, so that no expert replaces them by larger ones. */
+/** Allocates the buffers that experts share, so that no expert replaces them by larger ones. @param counts the tokens of each expert */
 function reserveBuffers(
   { workspace }: BlockPass,
-  { hidden, intermediate }: ExpertsSpec,
-  { gateUp, down }: Expert,
-  rows: number,
+  spec: ExpertsSpec,
+  experts: readonly Expert[],
+  counts: readonly number[],
 ): void {
-  workspace.buffer("expert inputs", rows * hidden);
-  workspace.buffer("gated", rows * intermediate);
+  const rows = Math.max(...counts.slice(0, spec.experts)), [{ gateUp, down }] = experts;
+  workspace.buffer("expert inputs", Math.max(...counts) * spec.hidden);
+  workspace.buffer("gated", Math.max(...experts.map(({ intermediate }, e) => counts[e] * intermediate)));
   for (const layer of [...gateUp, ...down]) workspace.buffer(roleOf(layer), rows * layer.outFeatures);
 }

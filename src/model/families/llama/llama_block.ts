@@ -47,13 +47,15 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     feedForwardNorms.before,
     feedForwardNorms.after,
     ...queryKeyNorms,
+    ...attention.norms ?? [],
   ];
   return {
     prefix: (block) => `${root}layers.${block}.`,
     norms: norms.filter((norm) => norm !== undefined),
-    groups: [attention.qkv, attention.out, ...feedForward.groups],
+    groups: [...attention.inputs, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
-    vectors: parts.sinks && [parts.sinks],
+    vectors: [...parts.sinks ? [parts.sinks] : [], ...feedForward.vectors ?? []],
+    furtherActivations: attention.activations,
     expertsPerToken: feedForward.mixture?.expertsPerToken,
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
@@ -71,7 +73,7 @@ function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): Dev
   return before ? normalize(pass, before, x) : x;
 }
 
-/** Queues the attention of block `index` without its last layer. Returns (rows, heads · headDim) f32. */
+/** Queues the attention of block `index` without its last layer. Returns the inputs of this layer, (rows, inFeatures) f32. */
 function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
   const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, scale, softCap } = parts;
   let { q, k, v } = parts.attention.projectQkv(pass, x);
@@ -88,7 +90,8 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
     rotate(pass, rotary, k, kvHeads, headDim);
   }
   const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window(index);
-  return attend(pass, { q, k, v, heads, kvHeads, headDim, window, scale, softCap, sinks });
+  const attended = attend(pass, { q, k, v, heads, kvHeads, headDim, window, scale, softCap, sinks });
+  return parts.attention.outputs?.(pass, attended) ?? attended;
 }
 
 /** Queues the upload of a vector of the block. Returns (size) f32, valid until the same vector is uploaded again. */

@@ -93,17 +93,22 @@ export function llamaModel(
   const { hidden } = sizes;
   // A checkpoint that was saved without its head (the layer that computes logits) lacks the prefix `model.`.
   const root = has("embed_tokens.weight") ? "" : "model.";
-  const embedding = `${root}embed_tokens`;
+  const embedding = `${root}embed_tokens`, { isDense } = traits;
+  const own = llamaBlock(blockParts(config, sizes, traits), root);
+  const dense = isDense
+    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: undefined }), root)
+    : own;
   return {
     hiddenSize: hidden,
     blockCount: config.num_hidden_layers,
     vocabSize: config.vocab_size,
     maxTokens: config.max_position_embeddings,
     embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
-    block: llamaBlock(blockParts(config, sizes, traits), root),
+    block: (index) => isDense?.(index) ? dense : own,
     finalNorm: normSpec(config, traits, `${root}norm`, hidden),
     head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
     logits: traits.logits,
+    furtherBlocks: traits.furtherBlocks,
   };
 }
 
@@ -117,7 +122,7 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
   return {
     sizes,
     activation,
-    attention: fused ? fusedQkv(sizes) : separateQkv(sizes, biases),
+    attention: traits.attention?.(sizes) ?? (fused ? fusedQkv(sizes) : separateQkv(sizes, biases)),
     feedForward: traits.feedForward?.(sizes, activation) ??
       (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
     attentionNorms: normsOfHalf(names.attention),

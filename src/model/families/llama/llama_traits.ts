@@ -4,7 +4,7 @@ import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import type { LogitsSpec } from "../family.ts";
 import type { FeedForward } from "./feed_forward.ts";
-import type { LlamaBiases, LlamaSizes } from "./attention_layers.ts";
+import type { AttentionLayers, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
 export interface LlamaTraits {
   readonly biases?: LlamaBiases;
@@ -43,8 +43,14 @@ export interface LlamaTraits {
   /** The factor of the embedding. */
   readonly embeddingScale?: number;
   readonly logits?: LogitsSpec;
+  /** As in `ModelSpec`. */
+  readonly furtherBlocks?: number;
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
+  /** Returns whether block `index` has the default network in the place of `feedForward`. By default no block has. */
+  isDense?(index: number): boolean;
+  /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
+  attention?(sizes: LlamaSizes): AttentionLayers;
 }
 
 /** Where the norms of a block are. `around` means before and after each half. */

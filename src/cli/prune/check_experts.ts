@@ -1,0 +1,34 @@
+/** Checks, before any work, that `--experts-at-once` and `--all-experts` fit the model and the other options. */
+
+import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
+import { UsageError } from "../errors.ts";
+import type { PruneOptions } from "./prune_options.ts";
+
+/** @throws {UsageError} naming the option, the rule and the value */
+export function checkExperts(
+  { expertsAtOnce, allExperts, target, reconstruct }: Pick<
+    PruneOptions,
+    "expertsAtOnce" | "allExperts" | "target" | "reconstruct"
+  >,
+  spec: ModelSpec,
+): void {
+  const option = expertsAtOnce !== undefined
+    ? `--experts-at-once ${expertsAtOnce}`
+    : allExperts
+    ? "--all-experts"
+    : undefined;
+  if (option === undefined) return;
+  const refuse = (rule: string) => {
+    throw new UsageError(`option ${option}: ${rule}`);
+  };
+  if (blocksOf(spec).every(({ expertsPerToken }) => expertsPerToken === undefined)) {
+    refuse("needs a mixture of experts, and the model has no experts");
+  }
+  if (expertsAtOnce === undefined) return;
+  if (target === "dense") {
+    refuse("does not work with --target dense, which solves all layers of a block together");
+  }
+  if (reconstruct > 0) {
+    refuse("does not work with --reconstruct, which trains all layers of a block together");
+  }
+}

@@ -1,0 +1,44 @@
+/** What receives the activations of a block that `Forward` runs. */
+
+import type { DeviceBuffer } from "../device/backend.ts";
+import type { Batch } from "./batches.ts";
+import type { TensorSource } from "./checkpoint/tensor_source.ts";
+import type { StatesObserver } from "./hidden_states/hidden_states.ts";
+import type { LinearGroup } from "./layer_specs.ts";
+import type { ExpertObserver, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
+
+/** The observers of a block that runs. */
+export interface BlockObservers {
+  /** Receives the inputs of the block's linear layers. */
+  readonly observeInput?: InputObserver;
+  readonly observeExpert?: ExpertObserver;
+  /** Receives the outputs of some batches. */
+  readonly observer?: StatesObserver;
+}
+
+/** How a block is observed. */
+export interface ObserveOptions {
+  /** Called after each batch. */
+  readonly onBatchDone?: (batch: Batch) => void;
+  /** The weights of the block. @default those of the model */
+  readonly source?: TensorSource;
+  /**
+   * Receives the inputs of the linear layers in the dense stream, which runs through the dense block. For each batch, its calls come after
+   * those for the other stream. In a mixture, the tokens of the dense stream take the routes of the other stream, so that each expert has
+   * the same tokens in both.
+   */
+  readonly observeDense?: BatchObserver;
+  /** The groups whose inputs are of use. Layers of experts that these groups do not need are not computed. @default all groups */
+  readonly groups?: { has(group: LinearGroup): boolean };
+  /** Whether every token goes to every expert of a mixture. @default false */
+  readonly routesToAll?: boolean;
+}
+
+/** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
+export type BatchObserver = (
+  group: LinearGroup,
+  input: DeviceBuffer,
+  rows: number,
+  batch: Batch,
+  residual?: ObservedResidual,
+) => void;

@@ -1,0 +1,229 @@
+/**
+ * DeepSeek and the families with its mixture of experts: shared experts, first blocks without experts, and experts in
+ * groups. Each follows the class of transformers that its config.json belongs to, and so do the defaults of its settings.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../base/files/file_error.ts";
+import { checkHeadDimension, epsilon, positiveInt } from "./config/config.ts";
+import { readRotary } from "./config/rotary_config.ts";
+import type { Family } from "./family.ts";
+import type { ExpertsSpec } from "./llama/experts.ts";
+import { latentAttention } from "./llama/latent_attention.ts";
+import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
+import type { LlamaTraits } from "./llama/llama_traits.ts";
+import { expertsOf } from "./mixtures.ts";
+
+const flag = z.boolean().default(false);
+
+/** The settings of the mixture. */
+const mixtureShape = {
+  moe_intermediate_size: positiveInt,
+  n_routed_experts: positiveInt,
+  n_shared_experts: positiveInt,
+  num_experts_per_tok: positiveInt,
+  routed_scaling_factor: z.number().positive(),
+  n_group: positiveInt.nullish(),
+  topk_group: positiveInt.nullish(),
+  norm_topk_prob: z.boolean(),
+  /** The number of blocks before the first block with experts. */
+  first_k_dense_replace: z.int().nonnegative(),
+  /** Only every so many of the later blocks have experts. transformers does not read this setting. */
+  moe_layer_freq: z.literal(1).nullish(),
+  num_nextn_predict_layers: z.int().nonnegative().nullish(),
+};
+
+type MixtureConfig = z.infer<z.ZodObject<typeof mixtureShape>>;
+
+/** Returns the traits of the mixture. @param rule how tokens choose experts, apart from the settings that all families have */
+function mixtureOf(
+  config: MixtureConfig,
+  { sharedBias = false, ...rule }: Partial<ExpertsSpec> & { readonly sharedBias?: boolean },
+): Pick<LlamaTraits, "feedForward" | "isDense" | "furtherBlocks"> {
+  return {
+    isDense: (index) => index < config.first_k_dense_replace,
+    furtherBlocks: config.num_nextn_predict_layers ?? 0,
+    ...expertsOf({
+      experts: config.n_routed_experts,
+      expertsPerToken: config.num_experts_per_tok,
+      isNormalized: config.norm_topk_prob,
+      intermediate: config.moe_intermediate_size,
+      scale: config.routed_scaling_factor,
+      shared: {
+        name: "shared_experts",
+        intermediate: config.n_shared_experts * config.moe_intermediate_size,
+        bias: sharedBias,
+      },
+      ...rule,
+    }),
+  };
+}
+
+/** Returns the groups of experts. @param summed as in `ExpertGroups` */
+function groupsOf(
+  { n_group: count, topk_group: perToken }: MixtureConfig,
+  summed: number,
+): ExpertsSpec["groups"] {
+  return { count: count ?? 1, perToken: perToken ?? 1, summed };
+}
+
+/** The rule of DeepSeek-V3, in which corrections of the scores balance the load of the experts. */
+function correctedRule(config: MixtureConfig): Partial<ExpertsSpec> {
+  return { scores: "sigmoid", correction: "gate.e_score_correction_bias", groups: groupsOf(config, 2) };
+}
+
+/** The settings of latent attention. */
+const latentShape = {
+  kv_lora_rank: positiveInt.default(512),
+  q_lora_rank: positiveInt.nullable().default(1536),
+  qk_nope_head_dim: positiveInt.default(128),
+  qk_rope_head_dim: positiveInt.default(64),
+  v_head_dim: positiveInt.default(128),
+  attention_bias: flag,
+};
+
+const latentConfig = z.object({ ...llamaShape, ...latentShape });
+type LatentConfig = z.infer<typeof latentConfig>;
+
+/** Gives heads the dimensions of queries and keys. `head_dim` in config.json has only those that rotate. */
+function withQueryDimensions<Config extends LatentConfig>(config: Config): Config {
+  return { ...config, head_dim: config.qk_nope_head_dim + config.qk_rope_head_dim };
+}
+
+/** Returns the factor of attention scores. With a scaled rotation, it grows with the setting `mscale_all_dim`. */
+function attentionScale({ rope_scaling, rope_parameters, head_dim: headDim }: LatentConfig): number {
+  const { type, rope_type = type ?? "default", factor, mscale_all_dim: share } = rope_scaling ??
+    rope_parameters ?? {};
+  const isScaled = rope_type !== "default" && share && factor && factor > 1;
+  return (isScaled ? 0.1 * share * Math.log(factor) + 1 : 1) ** 2 / Math.sqrt(headDim!);
+}
+
+function latentTraits(
+  config: LatentConfig,
+  isInterleaved: boolean,
+): Pick<LlamaTraits, "attention" | "rotary" | "hasRotary" | "attentionScale"> {
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads, v_head_dim: value } = config;
+  const fixed = config.qk_nope_head_dim, rotating = config.qk_rope_head_dim;
+  if ((kvHeads ?? heads) !== heads) {
+    throw new ModelError(
+      `config.json: num_key_value_heads ${kvHeads} is not supported, must be num_attention_heads ${heads}`,
+    );
+  }
+  if (value > checkHeadDimension(fixed + rotating)) {
+    throw new ModelError(
+      `config.json: v_head_dim ${value} is not supported, must be at most ${
+        fixed + rotating
+      }, the dimensions of a key`,
+    );
+  }
+  const rotary = { ...readRotary(config, rotating, false), isInterleaved };
+  return {
+    attentionScale: attentionScale(config),
+    rotary: () => rotary,
+    // The layers of attention rotate a part of each head.
+    hasRotary: () => false,
+    attention: ({ hidden }) =>
+      latentAttention(
+        {
+          hidden,
+          heads,
+          queryRank: config.q_lora_rank ?? undefined,
+          rank: config.kv_lora_rank,
+          fixed,
+          rotating,
+          value,
+        },
+        rotary,
+        config.attention_bias,
+      ),
+  };
+}
+
+/** DeepSeek-V2 (arXiv 2405.04434). */
+export const deepseekV2: Family = {
+  ...llamaFamily(
+    "deepseek_v2",
+    z.object({
+      ...llamaShape,
+      ...latentShape,
+      ...mixtureShape,
+      mlp_bias: flag,
+      moe_intermediate_size: positiveInt.default(1407),
+      n_routed_experts: positiveInt.default(64),
+      n_shared_experts: positiveInt.default(2),
+      routed_scaling_factor: z.number().positive().default(1),
+      topk_method: z.enum(["greedy", "group_limited_greedy"]).default("greedy"),
+      /** transformers does not divide factors by their sum, even if the setting is true. */
+      norm_topk_prob: z.literal(false).default(false),
+      first_k_dense_replace: z.int().nonnegative().default(0),
+    }).transform(withQueryDimensions),
+    (config) => ({
+      biases: { feedForward: config.mlp_bias },
+      ...latentTraits(config, true),
+      ...mixtureOf(config, {
+        groups: config.topk_method === "greedy" ? undefined : groupsOf(config, 1),
+        sharedBias: config.mlp_bias,
+      }),
+    }),
+  ),
+  hasExperts: true,
+};
+
+/** DeepSeek-V3 (arXiv 2412.19437). */
+export const deepseekV3: Family = {
+  ...llamaFamily(
+    "deepseek_v3",
+    z.object({
+      ...llamaShape,
+      ...latentShape,
+      ...mixtureShape,
+      rope_interleave: z.boolean().nullable().default(true),
+      moe_intermediate_size: positiveInt.default(2048),
+      n_routed_experts: positiveInt.default(256),
+      n_shared_experts: positiveInt.default(1),
+      num_experts_per_tok: positiveInt.default(8),
+      routed_scaling_factor: z.number().positive().default(2.5),
+      n_group: positiveInt.nullable().default(8),
+      topk_group: positiveInt.nullable().default(4),
+      topk_method: z.literal("noaux_tc").optional(),
+      scoring_func: z.literal("sigmoid").optional(),
+      norm_topk_prob: z.boolean().default(true),
+      first_k_dense_replace: z.int().nonnegative().default(3),
+    }).transform(withQueryDimensions),
+    (config) => ({
+      ...latentTraits(config, config.rope_interleave ?? false),
+      ...mixtureOf(config, correctedRule(config)),
+    }),
+  ),
+  hasExperts: true,
+};
+
+/** GLM-4.5 (arXiv 2508.06471) has the mixture of DeepSeek-V3, and attention with norms of queries and keys on request. */
+export const glm4Moe: Family = {
+  ...llamaFamily(
+    "glm4_moe",
+    z.object({
+      ...llamaShape,
+      ...mixtureShape,
+      num_key_value_heads: positiveInt.default(8),
+      rms_norm_eps: epsilon.default(1e-5),
+      attention_bias: flag,
+      use_qk_norm: flag,
+      partial_rotary_factor: z.number().positive().max(1).default(0.5),
+      moe_intermediate_size: positiveInt.default(1408),
+      n_routed_experts: positiveInt.default(128),
+      n_shared_experts: positiveInt.default(1),
+      num_experts_per_tok: positiveInt.default(8),
+      routed_scaling_factor: z.number().positive().default(1),
+      norm_topk_prob: z.boolean().default(true),
+      first_k_dense_replace: z.int().nonnegative().default(1),
+    }),
+    (config) => ({
+      biases: { qkv: config.attention_bias },
+      queryKeyNorm: config.use_qk_norm ? "heads" : undefined,
+      partialRotation: true,
+      ...mixtureOf(config, correctedRule(config)),
+    }),
+  ),
+  hasExperts: true,
+};

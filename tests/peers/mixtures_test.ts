@@ -1,0 +1,98 @@
+/** Compares every model family with a mixture of experts with transformers. */
+
+import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
+import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./random_family.ts";
+
+const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss } = FAMILY_MODELS;
+
+await compareFamily("Mixtral", mixtral.base, {
+  ...fixtureVariants(mixtral),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with heads of another size": { settings: { head_dim: 6 } },
+  "with a config.json that leaves the defaults out": {
+    settings: { num_local_experts: 8, num_attention_heads: 8, num_key_value_heads: 8 },
+    rewrite: withDefaults,
+  },
+  "in several shards": { settings: {}, savedAs: "shards" },
+  "with one tensor for all experts": {
+    settings: {},
+    savedAs: "fused",
+    // Pare then has other names of layers than the statistics of transformers.
+    rewrite: ({ router_jitter_noise: _, ...config }) => config,
+    same: "in several shards",
+  },
+});
+
+await compareFamily("gpt-oss", gpt_oss.base, {
+  ...fixtureVariants(gpt_oss),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: { num_local_experts: 128, head_dim: 64, num_attention_heads: 8, num_key_value_heads: 8 },
+    rewrite: withDefaults,
+  },
+  "in several shards": { settings: {}, savedAs: "shards" },
+  "in a file of torch.save": { settings: {}, savedAs: "pickle", same: "in several shards" },
+});
+
+await compareFamily("Qwen3-MoE", qwen3_moe.base, {
+  ...fixtureVariants(qwen3_moe),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with the older name of the number of experts": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: ({ num_local_experts, ...config }) => ({ ...config, num_experts: num_local_experts }),
+    same: "with two of five experts",
+  },
+});
+
+await compareFamily("OLMoE", olmoe.base, {
+  "with one tensor for all experts": { settings: {}, dtype: olmoe.dtype, savedAs: "fused" },
+  ...fixtureVariants(olmoe),
+  "with two of four experts": {
+    settings: {},
+    dtype: olmoe.dtype,
+    same: "with one tensor for all experts",
+  },
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with biases": { settings: { attention_bias: true } },
+  "with another theta": { settings: { rope_parameters: { rope_type: "default", rope_theta: 100 } } },
+});
+
+await compareFamily("Qwen2-MoE", qwen2_moe.base, {
+  ...fixtureVariants(qwen2_moe),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a window and without a list of the types of blocks": {
+    settings: { use_sliding_window: true, sliding_window: 5, max_window_layers: 1 },
+    dtype: "bfloat16",
+    rewrite: ({ layer_types: _, ...config }) => config,
+    same: "with a window in its first block",
+  },
+  "with a wider shared expert": { settings: { shared_expert_intermediate_size: 21 } },
+});
+
+/** Heads whose values are as wide as keys, or the narrowest. */
+const LATENT_VARIANTS: Readonly<Record<string, Variant>> = {
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with values as wide as keys": { settings: { v_head_dim: 10 } },
+  "with narrow values": { settings: { v_head_dim: 1 } },
+  "with other numbers of dimensions": {
+    settings: { q_lora_rank: 7, kv_lora_rank: 5, qk_nope_head_dim: 3, qk_rope_head_dim: 8 },
+  },
+  "with three shared experts": { settings: { n_shared_experts: 3 } },
+};
+
+await compareFamily("DeepSeek-V2", deepseek_v2.base, {
+  ...fixtureVariants(deepseek_v2),
+  ...LATENT_VARIANTS,
+});
+
+await compareFamily("DeepSeek-V3", deepseek_v3.base, {
+  ...fixtureVariants(deepseek_v3),
+  ...LATENT_VARIANTS,
+});
+
+await compareFamily("GLM-4.5", glm4_moe.base, {
+  ...fixtureVariants(glm4_moe),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with two shared experts": { settings: { n_shared_experts: 2 } },
+});

@@ -1,0 +1,37 @@
+/** Models with random weights in memory, of any family. */
+
+import type { Settings } from "../../scripts/fixtures/family_models.ts";
+import { readModelSpec } from "../../src/model/families/families.ts";
+import { type BlockSpec, blockWeights } from "../../src/model/families/family.ts";
+import { storedShape } from "../../src/model/layer_specs.ts";
+import type { Model } from "../../src/model/model.ts";
+import { randomWeights, type Shapes } from "./random_weights.ts";
+
+/** Returns the shapes of all tensors of block `index`, by name. */
+export function blockShapes(block: BlockSpec, index: number): Shapes {
+  const shapes: Record<string, readonly number[]> = {};
+  const { prefix, linears, norms, vectors = [] } = blockWeights(block, index);
+  for (const linear of linears) {
+    shapes[`${prefix}${linear.name}.weight`] = storedShape(linear);
+    if (linear.bias) shapes[`${prefix}${linear.name}.bias`] = [linear.outFeatures];
+  }
+  for (const norm of norms.filter(({ affine }) => affine)) {
+    shapes[`${prefix}${norm.name}.weight`] = [norm.size];
+    if (norm.kind === "layer") shapes[`${prefix}${norm.name}.bias`] = [norm.size];
+  }
+  for (const { name, size } of vectors) shapes[prefix + name] = [size];
+  return shapes;
+}
+
+/** Returns a model without a table of positions. */
+export function randomModel(settings: Settings): Model {
+  const spec = readModelSpec(settings, () => false),
+    { embedding, finalNorm, head, hiddenSize, vocabSize } = spec;
+  const blocks = Array.from({ length: spec.blockCount }, (_, index) => blockShapes(spec.block(index), index));
+  const shapes = Object.assign({
+    [embedding.tokens]: [vocabSize, hiddenSize],
+    [`${finalNorm!.name}.weight`]: [hiddenSize],
+    [`${head.name}.weight`]: [vocabSize, hiddenSize],
+  }, ...blocks);
+  return { spec, weights: randomWeights(shapes).source };
+}
