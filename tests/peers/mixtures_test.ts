@@ -3,7 +3,8 @@
 import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
 import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./random_family.ts";
 
-const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss } = FAMILY_MODELS;
+const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text } =
+  FAMILY_MODELS;
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),
@@ -43,6 +44,19 @@ await compareFamily("Qwen3-MoE", qwen3_moe.base, {
     rewrite: ({ num_local_experts, ...config }) => ({ ...config, num_experts: num_local_experts }),
     same: "with two of five experts",
   },
+});
+
+await compareFamily("LLaMA 4", llama4_text.base, {
+  ...fixtureVariants(llama4_text),
+  "with experts in its first block": { settings: { moe_layers: [0] } },
+  "with experts in every block, and with biases of attention": {
+    settings: { moe_layers: null, interleave_moe_layer_step: 1, attention_bias: true },
+  },
+  "with an interval of blocks that do not rotate": {
+    settings: { no_rope_layers: null, no_rope_layer_interval: 3, num_hidden_layers: 3 },
+    rewrite: ({ no_rope_layers: _, layer_types: __, ...config }) => config,
+  },
+  "with a tied head": { settings: { tie_word_embeddings: true } },
 });
 
 await compareFamily("OLMoE", olmoe.base, {

@@ -8,6 +8,7 @@ import { gemma2, gemma3 } from "./gemma.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeoX } from "./gpt_neox.ts";
 import { gptOss } from "./gpt_oss.ts";
+import { llama4 } from "./llama4.ts";
 import { granite, llama, mistral, olmo2, phi3, qwen2, qwen3, smolLm3, starcoder2 } from "./llama.ts";
 import { mixtral, olmoe, qwen2Moe, qwen3Moe } from "./mixtures.ts";
 import { opt } from "./opt.ts";
@@ -15,7 +16,7 @@ import { opt } from "./opt.ts";
 const FAMILIES: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX],
   ...[llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, olmo2, granite, starcoder2, smolLm3],
-  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe, gptOss],
+  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe, gptOss, llama4],
 ];
 
 /**

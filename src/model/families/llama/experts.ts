@@ -17,7 +17,7 @@ import {
   type ClampedGate,
 } from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
-import { addToRows, copyRows } from "../../pieces/rows.ts";
+import { addToRows, copyRows, reserveScaledRows } from "../../pieces/rows.ts";
 import { type Routes, routeToAll, routeTokens, withSharedExpert } from "../../pieces/routing.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf, type VectorSpec } from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
@@ -38,6 +38,8 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly isTransposed?: boolean;
   /** A limited gate, whose elements are beside those of `up`. By default, the gate has no limit and comes before `up`. */
   readonly clampedGate?: ClampedGate;
+  /** Whether the factors of a token multiply the inputs of its experts, except the shared one, in the place of their outputs. */
+  readonly scalesInputs?: boolean;
   readonly shared?: SharedExpertSpec;
   /** The name in the mixture of the vector of corrections, (experts), that are added to the scores when experts are chosen. */
   readonly correction?: string;
@@ -194,13 +196,18 @@ async function applyExperts(
     if (rows === 0) continue;
     const chosen = { index, factors, offset, rows, cols: hidden };
     const inputs = workspace.buffer("expert inputs", rows * hidden);
-    copyRows(pass, chosen, x, inputs);
+    copyRows(pass, chosen, x, inputs, spec.scalesInputs);
     const layers = [expert.gateUp, expert.down].filter((group) => !skippedGroups.includes(group)).flat();
     await pass.weights.withLayers(layers, (weights) => {
       const y = applyExpert({ ...pass, weights, rows }, spec, expert, inputs);
       if (!y) return;
       pass.observeExpert?.(e, routes, y, hidden);
-      addToRows(pass, chosen, y, outputs);
+      addToRows(
+        pass,
+        spec.scalesInputs ? { ...chosen, factors: workspace.ones(routes.factors.length) } : chosen,
+        y,
+        outputs,
+      );
     });
   }
   if (!skippedGroups.includes(experts[0].down)) addToStream(pass, outputs, stream, hidden, options);
@@ -238,13 +245,14 @@ function applyExpertGate(
 
 /** Allocates the buffers that experts share, so that no expert replaces them by larger ones. @param counts the tokens of each expert */
 function reserveBuffers(
-  { workspace }: BlockPass,
+  pass: BlockPass,
   spec: ExpertsSpec,
   experts: readonly Expert[],
   counts: readonly number[],
 ): void {
-  const rows = Math.max(...counts.slice(0, spec.experts)), [{ gateUp, down }] = experts;
+  const { workspace } = pass, rows = Math.max(...counts.slice(0, spec.experts)), [{ gateUp, down }] = experts;
   workspace.buffer("expert inputs", Math.max(...counts) * spec.hidden);
+  if (spec.scalesInputs) reserveScaledRows(pass, Math.max(...counts), spec.hidden);
   workspace.buffer("gated", Math.max(...experts.map(({ intermediate }, e) => counts[e] * intermediate)));
   for (const layer of [...gateUp, ...down]) workspace.buffer(roleOf(layer), rows * layer.outFeatures);
 }

@@ -6,6 +6,7 @@
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import { attend } from "../../pieces/attention.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
+import type { ColumnsView } from "../../pieces/columns_view.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
@@ -29,8 +30,12 @@ export interface BlockParts {
   readonly attentionNorms: NormsOfHalf;
   readonly feedForwardNorms: NormsOfHalf;
   readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec];
+  /** Whether these norms come after the rotation, and only if there is one. */
+  readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
+  queryRotary?(index: number): RotarySpec | undefined;
   window(index: number): number;
+  readonly isChunked?: boolean;
   readonly scale?: number;
   readonly softCap?: number;
   /** The scores of the sinks of attention, one per head. */
@@ -75,22 +80,35 @@ function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): Dev
 
 /** Queues the attention of block `index` without its last layer. Returns the inputs of this layer, (rows, inFeatures) f32. */
 function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
-  const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, scale, softCap } = parts;
+  const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, normsRotated, scale, softCap, isChunked } =
+    parts;
+  const rotary = parts.rotary(index), rotaryOfQueries = parts.queryRotary?.(index) ?? rotary;
   let { q, k, v } = parts.attention.projectQkv(pass, x);
-  if (queryKeyNorms) {
-    const [qNorm, kNorm] = queryKeyNorms;
-    const normalizeHeads = (norm: NormSpec, buffer: DeviceBuffer, headCount: number) =>
-      normalize(pass, norm, buffer, pass.rows * headCount * headDim / norm.size);
-    q = { ...q, buffer: normalizeHeads(qNorm, q.buffer, heads) };
-    k = { ...k, buffer: normalizeHeads(kNorm, k.buffer, kvHeads) };
-  }
-  const rotary = parts.rotary(index);
-  if (rotary) {
-    rotate(pass, rotary, q, heads, headDim);
-    rotate(pass, rotary, k, kvHeads, headDim);
-  }
+  const normalizeHeads = ([qNorm, kNorm]: readonly [NormSpec, NormSpec]) => {
+    const normalized = (norm: NormSpec, view: ColumnsView, headCount: number) => (
+      { ...view, buffer: normalize(pass, norm, view.buffer, pass.rows * headCount * headDim / norm.size) }
+    );
+    q = normalized(qNorm, q, heads);
+    k = normalized(kNorm, k, kvHeads);
+  };
+  if (queryKeyNorms && !normsRotated) normalizeHeads(queryKeyNorms);
+  if (rotaryOfQueries) rotate(pass, rotaryOfQueries, q, heads, headDim);
+  if (rotary) rotate(pass, rotary, k, kvHeads, headDim);
+  if (queryKeyNorms && normsRotated && rotary) normalizeHeads(queryKeyNorms);
   const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window(index);
-  const attended = attend(pass, { q, k, v, heads, kvHeads, headDim, window, scale, softCap, sinks });
+  const attended = attend(pass, {
+    q,
+    k,
+    v,
+    heads,
+    kvHeads,
+    headDim,
+    window,
+    isChunked,
+    scale,
+    softCap,
+    sinks,
+  });
   return parts.attention.outputs?.(pass, attended) ?? attended;
 }
 

@@ -96,7 +96,7 @@ export function llamaModel(
   const embedding = `${root}embed_tokens`, { isDense } = traits;
   const own = llamaBlock(blockParts(config, sizes, traits), root);
   const dense = isDense
-    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: undefined }), root)
+    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: traits.denseFeedForward }), root)
     : own;
   return {
     hiddenSize: hidden,
@@ -128,8 +128,11 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     attentionNorms: normsOfHalf(names.attention),
     feedForwardNorms: normsOfHalf(names.feedForward),
     queryKeyNorms: queryKeyNorms(config, sizes, traits),
+    normsRotated: traits.queryKeyNorm === "rotated",
     rotary: (index) => traits.hasRotary?.(index) ?? true ? rotary(index) : undefined,
+    queryRotary: traits.queryRotary,
     window: (index) => traits.window?.(index) ?? 0,
+    isChunked: traits.isChunked,
     scale: traits.attentionScale,
     softCap: traits.attentionSoftCap,
     sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
@@ -156,8 +159,10 @@ function queryKeyNorms(
 ): BlockParts["queryKeyNorms"] {
   const { queryKeyNorm } = traits;
   if (!queryKeyNorm) return undefined;
-  const norm = (name: string, headCount: number) =>
-    normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim);
+  const norm = (name: string, headCount: number) => ({
+    ...normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim),
+    affine: queryKeyNorm !== "rotated",
+  });
   return [norm("q_norm", heads), norm("k_norm", kvHeads)];
 }
 

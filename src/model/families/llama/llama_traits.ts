@@ -13,11 +13,13 @@ export interface LlamaTraits {
    * default it is 0 for every block.
    */
   window?(index: number): number;
+  /** Whether the tokens that `window` counts are a chunk, as in `AttentionInput`. Defaults to false. */
+  readonly isChunked?: boolean;
   /**
-   * Whether an RMSNorm is applied to queries and keys before the rotation, to each head or to all heads of a token. By default there is
-   * none.
+   * Whether an RMSNorm is applied to queries and keys before the rotation, to each head or to all heads of a token. With `rotated`, it
+   * has no weights, and is applied to each head after the rotation, and not in blocks without one. By default there is none.
    */
-  readonly queryKeyNorm?: "heads" | "rows";
+  readonly queryKeyNorm?: "heads" | "rows" | "rotated";
   /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
   readonly fused?: boolean;
   /** Whether a norm comes before each half of a block, after it, or both. Defaults to `before`. */
@@ -30,6 +32,8 @@ export interface LlamaTraits {
   readonly partialRotation?: boolean;
   /** Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration hold for every block. */
   rotary?(index: number): RotarySpec;
+  /** Returns the rotation of queries in block `index`, if it is not that of keys. */
+  queryRotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
   /** The factor of attention scores. Defaults to 1/√headDim. */
@@ -47,8 +51,10 @@ export interface LlamaTraits {
   readonly furtherBlocks?: number;
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
-  /** Returns whether block `index` has the default network in the place of `feedForward`. By default no block has. */
+  /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */
   isDense?(index: number): boolean;
+  /** By default, the network is the default of `feedForward`. */
+  denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
   attention?(sizes: LlamaSizes): AttentionLayers;
 }
