@@ -4,10 +4,13 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
+import { copy2d } from "../../src/device/kernels/transfer/copy2d.ts";
 import { runReference } from "../reference/run_reference.ts";
 
-/** The bindings that hold integers, or packed elements of another dtype. */
-const BITS = ["index", "source"];
+/** Whether a binding holds integers, or packed elements of another dtype. */
+function holdsBits(kernel: string, binding: string): boolean {
+  return binding === "index" || binding === "source" && kernel !== copy2d.name;
+}
 
 export class ReferenceBuffer implements DeviceBuffer {
   readonly numbers: Float64Array;
@@ -63,7 +66,10 @@ export function referenceBackend(): Backend {
     dispatch(kernel, buffers, params) {
       const given = Object.entries<DeviceBuffer>(buffers);
       const contents = given.map(([name, buffer]) => {
-        return [name, BITS.includes(name) ? (buffer as ReferenceBuffer).bits : numbersOf(buffer)] as const;
+        return [
+          name,
+          holdsBits(kernel.name, name) ? (buffer as ReferenceBuffer).bits : numbersOf(buffer),
+        ] as const;
       });
       const after = runReference(kernel, Object.fromEntries(contents), params);
       for (const [name, buffer] of given) {
