@@ -50,11 +50,17 @@ await compareFamily("LLaMA 4", llama4_text.base, {
   ...fixtureVariants(llama4_text),
   "with experts in its first block": { settings: { moe_layers: [0] } },
   "with experts in every block, and with biases of attention": {
-    settings: { moe_layers: null, interleave_moe_layer_step: 1, attention_bias: true },
+    // In a block that does not rotate, biases of keys have no effect.
+    settings: {
+      moe_layers: null,
+      interleave_moe_layer_step: 1,
+      attention_bias: true,
+      no_rope_layers: [1, 1],
+    },
   },
   "with an interval of blocks that do not rotate": {
     settings: { no_rope_layers: null, no_rope_layer_interval: 3, num_hidden_layers: 3 },
-    rewrite: ({ no_rope_layers: _, layer_types: __, ...config }) => config,
+    rewrite: ({ no_rope_layers: _, layer_types: __, router_jitter_noise: ___, ...config }) => config,
   },
   "with a tied head": { settings: { tie_word_embeddings: true } },
 });
