@@ -2,12 +2,13 @@
 
 import { basename } from "node:path";
 import { Command, Option } from "commander";
+import { isPacked } from "../model/checkpoint/stored/dense_checkpoint.ts";
 import { openModelFolder } from "../model/model.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { EXPORT_FORMATS, type FormatName, FORMATS } from "./export/formats.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
+import { MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
   requireOtherFolder,
@@ -65,6 +66,7 @@ async function exportModel(name: string, options: ExportOptions, signal: AbortSi
     await requireEmptyFolder(out, overwrite);
   }
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
+  if (!isPacked(opened.model.weights)) remarkFormat(opened, output); // packed codes are taken over
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
   const { facts, lines } = await write(opened, out, {
     round: round === "nearest",

@@ -13,7 +13,7 @@ import { encodeText } from "../model/tokenizer/tokenizer.ts";
 import { secondsText } from "../prune/report/format.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
+import { MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import { openBackend } from "./open_backend.ts";
 import {
   addBackendOption,
@@ -98,6 +98,7 @@ async function continueText(
 ): Promise<void> {
   const sampling = readSampling(options), output = new Output(options.json ?? false);
   await using opened = await openModelFolder(await modelFolder(name, output, signal), denoFileSystem);
+  remarkFormat(opened, output);
   const { model, checkpoint } = opened, { maxTokens } = model.spec;
   const tokenizer = await opened.loadTokenizer(), endTokens = await readEndTokens(checkpoint, denoFileSystem);
   const promptTokens = encodeText(tokenizer, prompt, "txt");

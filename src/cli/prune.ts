@@ -15,7 +15,7 @@ import { pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
-import { displayedName, modelFolder, requireDense } from "./files/model_folder.ts";
+import { displayedName, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
   requireOtherFolder,
@@ -80,7 +80,7 @@ export async function prune(
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
   const stored = cleanup.use(await openModelFolder(folder, fs));
-  requireDense(stored, "pruned");
+  remarkFormat(stored, output);
   const opened = runtime === undefined ? stored : modelForRuntime(options.format, stored),
     { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);

@@ -34,7 +34,7 @@ import { denoFileSystem, nameFile } from "./files/deno_file_system.ts";
 import { requireWritableFile } from "./files/output_path.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { openBackend } from "./open_backend.ts";
-import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
+import { MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
 import { measurePoint } from "./sweep/measure_point.ts";
 import { type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
@@ -104,6 +104,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const folder = await modelFolder(name, output, signal);
   await using cleanup = new AsyncDisposableStack();
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
+  remarkFormat(opened, output);
   const { model } = opened;
   checkSizes(points, model, options.methods);
   const seqlen = windowTokens(model, options.seqlen);

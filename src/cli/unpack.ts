@@ -32,10 +32,10 @@ interface UnpackCommandOptions extends CommonOptions {
 /** Returns the command `pare unpack`. `signal` stops it. */
 export function createUnpackCommand(signal: AbortSignal): Command {
   const command = new Command("unpack")
-    .description("write a dense copy of a quantised model, which prune, eval and other programs can read")
+    .description("write a dense copy of a quantised model, which other programs can read")
     .argument(
       "<model>",
-      "a folder in the format pack-quantized, which prune --format or compressed-tensors wrote",
+      "a folder with quantised weights, in a format that prune reads",
     )
     .requiredOption("--out <folder>", "where to write the dense checkpoint")
     .option("--overwrite", "replace a checkpoint in the output folder");

@@ -4,8 +4,7 @@
  */
 
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.ts";
-import { PACK_QUANTIZED, weightFormat } from "./checkpoint/quantized/config.ts";
-import { openDequantized } from "./checkpoint/quantized/dequantized_source.ts";
+import { openDense } from "./checkpoint/stored/dense_checkpoint.ts";
 import { ModelError } from "../base/files/file_error.ts";
 import { checkTensors } from "./families/check_tensors.ts";
 import { readModelSpec } from "./families/families.ts";
@@ -24,19 +23,15 @@ export interface Model {
 }
 
 /**
- * Returns the model of a checkpoint.
- * @param weights the dense weights of a checkpoint in the layout `pack-quantized`. Defaults to the checkpoint itself
- * @throws {ModelError} if the weights are quantised, if the family or a setting is not supported, or if the tensors are not
+ * Returns the model of a checkpoint with dense weights.
+ * @throws {ModelError} if the family or a setting is not supported, or if the tensors are not
  * those that the configuration describes
  */
-export function openModel(checkpoint: Checkpoint, weights: TensorSource = checkpoint): Model {
-  if (weights === checkpoint && weightFormat(checkpoint) !== "dense") {
-    throw new ModelError(`${checkpoint.folder}: is quantised: \`pare unpack\` writes a dense copy`);
-  }
+export function openModel(checkpoint: Checkpoint): Model {
   try {
-    const spec = readModelSpec(checkpoint.config, (name) => weights.has(name));
-    checkTensors(spec, weights, checkpoint.names());
-    return { spec, weights };
+    const spec = readModelSpec(checkpoint.config, (name) => checkpoint.has(name));
+    checkTensors(spec, checkpoint, checkpoint.names());
+    return { spec, weights: checkpoint };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     throw new ModelError(`${checkpoint.folder}: ${error.message}`, { cause: error });
@@ -45,6 +40,7 @@ export function openModel(checkpoint: Checkpoint, weights: TensorSource = checkp
 
 /** The open folder of a model. Dispose of it to close its files. */
 export interface ModelFolder extends AsyncDisposable {
+  /** The checkpoint with dense weights. If its files store quantised ones, they are dequantised when they are read. */
   readonly checkpoint: Checkpoint;
   readonly model: Model;
   /** Loads the tokenizer. @throws {ModelError} if the folder has none, or if its files are malformed */
@@ -52,24 +48,21 @@ export interface ModelFolder extends AsyncDisposable {
 }
 
 /**
- * Opens `folder`. If the checkpoint is in the layout `pack-quantized`, the weights of the model are the dense weights that its codes
- * stand for.
+ * Opens `folder`.
  * @throws {ModelError} if a file is missing or malformed, or if the model is not supported
  */
 export async function openModelFolder(folder: string, fs: FileSystem): Promise<ModelFolder> {
-  const checkpoint = await openCheckpoint(folder, fs);
+  const stored = await openCheckpoint(folder, fs);
   try {
-    const weights = weightFormat(checkpoint) === PACK_QUANTIZED
-      ? await openDequantized(checkpoint)
-      : checkpoint;
+    const checkpoint = await openDense(stored);
     return {
       checkpoint,
-      model: openModel(checkpoint, weights),
+      model: openModel(checkpoint),
       loadTokenizer: () => loadTokenizer(folder, fs),
       [Symbol.asyncDispose]: () => checkpoint.close(),
     };
   } catch (error) {
-    await checkpoint.close();
+    await stored.close();
     throw error;
   }
 }

@@ -8,6 +8,8 @@
 /** The name of a dtype that Pare accepts in a safetensors file. */
 export type Dtype =
   | "BOOL"
+  | "F8_E4M3"
+  | "F8_E8M0"
   | "U8"
   | "I8"
   | "U16"
@@ -27,6 +29,8 @@ export type FloatDtype = "F32" | "F16" | "BF16";
 /** The size of one element, in bytes. */
 export const BYTES_PER_ELEMENT: Readonly<Record<Dtype, number>> = {
   BOOL: 1,
+  F8_E4M3: 1,
+  F8_E8M0: 1,
   U8: 1,
   I8: 1,
   U16: 2,

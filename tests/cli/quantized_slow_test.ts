@@ -52,14 +52,23 @@ describe("a quantised model", () => {
     assert.deepEqual(await readTensors(`${folder}/unpacked`), await readTensors(model.dense));
   });
 
-  it("is rejected by `pare prune`, which asks to unpack it first", async () => {
-    const { code, stderr } = await runPare(
-      "prune",
-      model.quantized,
-      ...["--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
+  it("is pruned to the tensors to which `pare prune` prunes its dense copy, and says once that it is dequantised", async () => {
+    const prune = (source: string, out: string) =>
+      runPare(
+        ...["prune", source, "--out", out, "--calibration", `${folder}/text.txt`, "--samples", "2"],
+        ...["--seqlen", "32", "--method", "wanda", "--backend", "cpu"],
+      );
+    const outs = [`${folder}/pruned quantised`, `${folder}/pruned dense`];
+    const { code, stderr } = await prune(model.quantized, outs[0]);
+    assert.equal(code, 0, stderr);
+    assert.equal(
+      stderr.match(/quantized: its weights are in the format pack-quantized, and are dequantised/g)?.length,
+      1,
     );
-    assert.equal(code, 3);
-    assert.match(stderr, /^error: .*opt quantized: is quantised: `pare unpack` writes a dense copy/m);
+    assert.equal((await prune(model.dense, outs[1])).code, 0);
+    assert.deepEqual(await readTensors(outs[0]), await readTensors(outs[1]));
+    const configs = await Promise.all(outs.map((out) => Deno.readTextFile(`${out}/config.json`)));
+    assert.deepEqual(JSON.parse(configs[0]), JSON.parse(configs[1]));
   });
 });
 

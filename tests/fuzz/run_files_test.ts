@@ -4,8 +4,8 @@ import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { makeQuantizedConfig, weightFormat } from "../../src/model/checkpoint/quantized/config.ts";
-import { openDequantized } from "../../src/model/checkpoint/quantized/dequantized_source.ts";
+import { makeQuantizedConfig } from "../../src/model/checkpoint/quantized/config.ts";
+import { openDense } from "../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { readBytes } from "../../src/base/files/whole_file.ts";
 import { ModelError } from "../../src/base/files/file_error.ts";
 import { Journal, type JournalEntry } from "../../src/prune/run/journal.ts";
@@ -87,12 +87,12 @@ describe("fuzzing quantised checkpoints", () => {
   fuzz("checkpoint in the layout pack-quantized", files, async ([weights, config]) => {
     const fs = memoryFolder({ "config.json": config, "model.safetensors": weights });
     const opened = await unlessRefused(async () => {
-      const checkpoint = await openCheckpoint(FOLDER, fs);
-      if (weightFormat(checkpoint) === "dense") throw new ModelError("is not quantised");
-      return await openDequantized(checkpoint);
+      const checkpoint = await openCheckpoint(FOLDER, fs), dense = await openDense(checkpoint);
+      if (dense === checkpoint) throw new ModelError("is not quantised");
+      return dense;
     }, isModelError);
     if (!opened) return "refused";
-    for (const name of ["a.weight", "b.weight"].filter((name) => opened.weights.has(name))) {
+    for (const name of ["a.weight", "b.weight"].filter((name) => opened.has(name))) {
       const { dtype, shape: [rows, cols] } = opened.info(name),
         byteLength = rows * cols * BYTES_PER_ELEMENT[dtype];
       const read = await unlessRefused(() => opened.read(name, 0, byteLength), isModelError);

@@ -6,7 +6,7 @@ import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { openCopy } from "../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
 import { makeDenseConfig } from "../../src/model/checkpoint/quantized/config.ts";
-import type { DequantizedSource } from "../../src/model/checkpoint/quantized/dequantized_source.ts";
+import { packedTensors } from "../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { stemOf } from "../../src/model/checkpoint/quantized/layout.ts";
 import {
   namedTensors,
@@ -14,6 +14,7 @@ import {
   packWeight,
 } from "../../src/model/checkpoint/quantized/pack_weight.ts";
 import { planQuantized } from "../../src/model/checkpoint/quantized/plan_quantized.ts";
+import { readCodes, readGrids } from "../../src/model/checkpoint/quantized/read_codes.ts";
 import { stemOfQuantizedPart } from "../../src/model/checkpoint/quantized/quantized_parts.ts";
 import { openModel, openModelFolder } from "../../src/model/model.ts";
 import { denseModules, moduleName } from "../../src/model/module_names.ts";
@@ -133,9 +134,9 @@ export interface PackedIntegers {
 /** Reads a packed weight of the model in `folder`. The integers are the differences of the codes from their zeros. */
 export async function integersOf(folder: string, name: string): Promise<PackedIntegers> {
   await using opened = await openModelFolder(folder, denoFileSystem);
-  const source = opened.model.weights as DequantizedSource, parts = source.weights.get(name)!;
-  const codes = await source.readCodes(parts, 0, parts.rows),
-    { scales, zeros } = await source.readGrids(parts, 0, parts.rows);
+  const { source, parts } = packedTensors(opened.model.weights, name)!;
+  const codes = await readCodes(source, parts, 0, parts.rows),
+    { scales, zeros } = await readGrids(source, parts, 0, parts.rows);
   const group = parts.groupSize || parts.cols;
   return {
     integers: Array.from(codes, (code, i) => code - zeros[Math.floor(i / group)]),

@@ -11,7 +11,7 @@ import { computePerplexity, type Perplexity } from "../../model/evaluation/perpl
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { readEvaluationText } from "../files/text_source.ts";
-import { modelFolder } from "../files/model_folder.ts";
+import { modelFolder, remarkFormat } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
 import { windowTokens } from "../options/common_options.ts";
 
@@ -61,6 +61,7 @@ export async function evaluateModel(
   { backend, output, signal }: EvaluationSetting,
 ): Promise<ModelEvaluation> {
   await using opened = await openModelFolder(await modelFolder(name, output, signal), denoFileSystem);
+  remarkFormat(opened, output);
   const { model } = opened;
   const tokenizer = await opened.loadTokenizer();
   const seqlen = windowTokens(model, plan.seqlen);

@@ -4,7 +4,7 @@
  */
 
 import { basename } from "node:path";
-import { ModelError } from "../../base/files/file_error.ts";
+import { weightFormat } from "../../model/checkpoint/stored/formats.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { isHubReference } from "../../model/hub/reference.ts";
 import { denoFileSystem } from "./deno_file_system.ts";
@@ -41,13 +41,11 @@ export async function displayedName(model: string, folder: string): Promise<stri
   return folder === model ? basename(await denoFileSystem.realPath(folder)) : model;
 }
 
-/**
- * @param change what the command does to the model, as the end of the message
- * @throws {ModelError} if the weights of the checkpoint are quantised
- */
-export function requireDense({ checkpoint, model }: ModelFolder, change: "pruned" | "shrunk"): void {
-  if (model.weights === checkpoint) return;
-  throw new ModelError(
-    `${checkpoint.folder}: is quantised: \`pare unpack\` writes a dense copy, which can be ${change}`,
+/** Tells the user if the files of a model store quantised weights, from which Pare computes dense ones when it reads them. */
+export function remarkFormat({ checkpoint }: ModelFolder, output: Output): void {
+  const format = weightFormat(checkpoint);
+  if (format === "dense") return;
+  output.remark(
+    `${checkpoint.folder}: its weights are in the format ${format}, and are dequantised when they are read`,
   );
 }

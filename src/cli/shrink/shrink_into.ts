@@ -33,7 +33,7 @@ import {
 import type { RunTexts } from "../../prune/texts/named_texts.ts";
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
-import { requireDense } from "../files/model_folder.ts";
+import { remarkFormat } from "../files/model_folder.ts";
 import { readShrinkReport } from "../files/run_report_files.ts";
 import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
@@ -78,7 +78,7 @@ export async function shrinkInto(
 ): Promise<ShrinkReport> {
   await using cleanup = new AsyncDisposableStack();
   const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
-  requireDense(opened, "shrunk");
+  remarkFormat(opened, output);
   requireShrinkable(checkpoint.config, model.spec);
   const kinds = unitKinds(options);
   const units = Object.fromEntries(kinds.map((kind) => [kind, unitSizes(kind, opened, options)]));

@@ -2,7 +2,7 @@
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { GroupPattern, ScanPattern } from "../../model/checkpoint/inspect/tensor_scan.ts";
-import { openDense } from "../../model/checkpoint/quantized/dequantized_source.ts";
+import { openDense } from "../../model/checkpoint/stored/dense_checkpoint.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
@@ -63,8 +63,8 @@ export async function chooseChecks(
 
 /** Lists the float matrices of the dense form. */
 async function listMatrices(checkpoint: Checkpoint): Promise<Matrix[]> {
-  const { tensorsOf } = await openDense(checkpoint);
-  return checkpoint.shards.flatMap(tensorsOf).filter(({ dtype, shape }) =>
+  const { shards } = await openDense(checkpoint);
+  return shards.flatMap(({ header }) => header.tensors).filter(({ dtype, shape }) =>
     shape.length === 2 && isFloatDtype(dtype)
   );
 }

@@ -59,7 +59,7 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
   }
   const module = options.module ?? await loadModule(threads > 0);
   const memory = new WebAssembly.Memory({ initial: 1, maximum: DECLARED_PAGES, shared: threads > 0 });
-  const kernels = instantiate(module, memory, options.library);
+  const kernels = instantiate(module, memory, Math.max(1, threads), options.library);
   const names = kernelNames(module);
   const heap = new Heap(memory, kernels.heapBase);
   const allocate = (bytes: number) => {

@@ -56,6 +56,8 @@ export interface WorkerStart {
   readonly memory: WebAssembly.Memory;
   /** The address of the command ring. */
   readonly ring: number;
+  /** The number of workers. */
+  readonly threads: number;
   /** The address of the worker's scratch memory. */
   readonly scratch: number;
   /** The library for products, if one is used. */

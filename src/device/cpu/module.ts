@@ -35,11 +35,13 @@ export function kernelNames(module: WebAssembly.Module): string[] {
 
 /**
  * Instantiates the module with `memory`.
+ * @param threads the number of threads that run the work items of a kernel, at least 1
  * @param library the library that multiplies matrices. Without one, the module multiplies them itself
  */
 export function instantiate(
   module: WebAssembly.Module,
   memory: WebAssembly.Memory,
+  threads: number,
   library?: ProductLibrary,
 ): KernelInstance {
   const unused = () => {}, { sgemm = unused, bgemm } = library?.gemm(memory) ?? {};
@@ -47,6 +49,7 @@ export function instantiate(
   const names = kernelNames(module);
   const find = <F>(name: string): F => instance.exports[name] as F;
   find<(on: boolean) => void>("set_paired")(pairsInstructions());
+  find<(count: number) => void>("set_threads")(threads);
   find<(isPresent: boolean) => void>("set_library")(library !== undefined);
   return {
     run: names.map((name) => find<RunItem>(name)),

@@ -67,7 +67,8 @@ class ThreadPool implements Executor {
     this.#queue = new CommandQueue(memory, ring, kernels);
     this.#names = layout.names;
     const library = layout.library && { path: layout.library.path, precision: layout.library.precision };
-    this.#threads = scratches.map((scratch, i) => this.#start(i, { module, memory, ring, scratch, library }));
+    const shared = { module, memory, ring, library, threads: scratches.length };
+    this.#threads = scratches.map((scratch, i) => this.#start(i, { ...shared, scratch }));
   }
 
   #start(index: number, start: WorkerStart): Thread {

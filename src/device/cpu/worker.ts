@@ -51,6 +51,7 @@ class RingReader {
     this.#kernels = instantiate(
       start.module,
       start.memory,
+      start.threads,
       library && loadProducts(library.path, library.precision),
     );
     this.#kernels.setScratch(start.scratch);

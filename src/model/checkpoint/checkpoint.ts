@@ -33,7 +33,7 @@ export class Checkpoint implements TensorSource {
     readonly folder: string,
     /** The names of all files in the folder. */
     readonly files: readonly string[],
-    /** The parsed content of config.json, not validated. */
+    /** The parsed content of config.json, not validated. If the tensors are a dense view, it describes no quantisation. */
     readonly config: Readonly<Record<string, unknown>>,
     readonly weights: Weights,
   ) {
@@ -48,6 +48,11 @@ export class Checkpoint implements TensorSource {
       throw new ModelError(`${this.folder}: ${earlier.shard.name} and ${shard.name} both hold ${info.name}`);
     }
     this.#locations.set(info.name, { shard, info, byteOffset: shard.header.headerBytes + info.begin });
+  }
+
+  /** The configuration as it is in config.json. It differs from `config` if the tensors are a dense view of quantised weights. */
+  get storedConfig(): Readonly<Record<string, unknown>> {
+    return this.config;
   }
 
   get shards(): readonly Shard[] {

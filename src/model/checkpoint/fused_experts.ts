@@ -85,7 +85,9 @@ export function splitExperts(shards: readonly Shard[]): Shard[] {
     const split = splitHeader(shard.header, (tensor) => layersOf(tensor, (name) => shapes.get(name)));
     return {
       ...shard,
-      ...split,
+      header: split.header,
+      // Some tensors of the file may be split already.
+      fused: split.fused ? new Map([...shard.fused ?? [], ...split.fused]) : shard.fused,
       position(info) {
         const whole = split.fused?.get(info.name);
         return whole ? shard.position(whole) + info.begin - whole.begin : shard.position(info);
@@ -101,7 +103,7 @@ export function splitExperts(shards: readonly Shard[]): Shard[] {
 export function joinExperts(specs: readonly TensorSpec[]): TensorSpec[] {
   const groups = Map.groupBy(specs, ({ name }) => fusedName(name) ?? name);
   return [...groups].flatMap(([name, slices]): TensorSpec[] => {
-    if (!FUSED.test(name)) return slices;
+    if (fusedName(slices[0].name) === undefined) return slices;
     const { dtype, shape: [rows, ...cols] } = slices[0], layers = layersOfSlices(slices);
     const joined = { name, dtype, shape: [slices.length / layers.length, rows * layers.length, ...cols] };
     const named = new Map(slices.map((slice) => [slice.name, slice]));

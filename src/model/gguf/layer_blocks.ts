@@ -3,8 +3,8 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { isFloat16 } from "../../tensor/find_scale.ts";
 import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
-import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
-import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
+import { readCodes, readGrids } from "../checkpoint/quantized/read_codes.ts";
+import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import { type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import {
@@ -39,12 +39,12 @@ export async function exactBlocks(
   weight: Weight,
   type: BlockType | SuperBlockType,
 ): Promise<ReadPacked | string> {
-  const parts = source instanceof DequantizedSource ? source.weights.get(weight.name) : undefined;
-  if (parts) {
+  const packed = packedTensors(source, weight.name);
+  if (packed) {
     if (hasSuperBlocks(type)) {
-      return `has codes of ${describeGrid(parts)}, with a scale of its own for each grid`;
+      return `has codes of ${describeGrid(packed.parts)}, with a scale of its own for each grid`;
     }
-    return await packedBlocks(source as DequantizedSource, parts, weight, type);
+    return await packedBlocks(packed, weight, type);
   }
   for (let first = 0; first < weight.rows; first += weight.rowsPerChunk) {
     const end = Math.min(weight.rows, first + weight.rowsPerChunk);
@@ -56,8 +56,7 @@ export async function exactBlocks(
 }
 
 async function packedBlocks(
-  source: DequantizedSource,
-  parts: QuantizedParts,
+  { source, parts }: PackedTensors,
   { rows, cols, order }: Weight,
   type: BlockType,
 ): Promise<ReadPacked | string> {
@@ -66,7 +65,7 @@ async function packedBlocks(
   if (groupWeights % BLOCK_WEIGHTS !== 0 || bits > type.bits || !symmetric && bits === type.bits) {
     return `has codes of ${describeGrid(parts)}`;
   }
-  const { scales } = await source.readGrids(parts, 0, rows);
+  const { scales } = await readGrids(source, parts, 0, rows);
   const wrong = scales.findIndex((scale) => !isFloat16(scale));
   if (wrong >= 0) {
     return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;
@@ -76,7 +75,8 @@ async function packedBlocks(
       factors = new Float32Array(integers.length / BLOCK_WEIGHTS);
     let at = 0;
     for (const range of rowRanges(order, first, end)) {
-      const codes = await source.readCodes(parts, ...range), grids = await source.readGrids(parts, ...range);
+      const codes = await readCodes(source, parts, ...range),
+        grids = await readGrids(source, parts, ...range);
       for (let i = 0; i < codes.length; i++, at++) {
         const grid = Math.floor(i / groupWeights);
         integers[at] = codes[i] - grids.zeros[grid];

@@ -10,7 +10,7 @@ import { floatsToBytes } from "../../tensor/dtype.ts";
 import { type RowOrder, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { BlockTraits } from "../families/family.ts";
-import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
+import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import { type LinearSpec, type NormSpec, roleOf, storedShape } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architectures.ts";
@@ -189,7 +189,7 @@ class TensorPlanner {
         this.layers.rounded.push(name);
         return matrix(place, target, weight);
       }
-      const isDenseInPacked = this.#weights instanceof DequantizedSource && !this.#weights.weights.has(name);
+      const isDenseInPacked = isPacked(this.#weights) && !packedTensors(this.#weights, name);
       if (!isDenseInPacked) {
         throw misfitError(this.#folder, name, wanted.label, isFallback ? wanted.format : format, exact);
       }

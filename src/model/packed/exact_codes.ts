@@ -3,8 +3,8 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { findScale, isFloat16, largest } from "../../tensor/find_scale.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
-import { DequantizedSource } from "../checkpoint/quantized/dequantized_source.ts";
-import type { QuantizedParts } from "../checkpoint/quantized/quantized_parts.ts";
+import { readCodes, readGrids } from "../checkpoint/quantized/read_codes.ts";
+import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import { rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 
@@ -42,8 +42,8 @@ export async function exactCodes(
   weight: WeightShape,
   grid: SymmetricGrid,
 ): Promise<SymmetricCodes | string> {
-  const parts = source instanceof DequantizedSource ? source.weights.get(weight.name) : undefined;
-  if (parts) return await packedCodes(source as DequantizedSource, parts, grid);
+  const packed = packedTensors(source, weight.name);
+  if (packed) return await packedCodes(packed, grid);
   const found = await eachGroup(source, weight, grid, findScale);
   return found ?? "has weights that no scales in F16 and codes of 4 or 8 bits give exactly";
 }
@@ -98,15 +98,14 @@ async function eachGroup(
 }
 
 async function packedCodes(
-  source: DequantizedSource,
-  parts: QuantizedParts,
+  { source, parts }: PackedTensors,
   { bits, groupSize }: SymmetricGrid,
 ): Promise<SymmetricCodes | string> {
   const { rows, cols } = parts, storedSize = parts.groupSize || cols;
   if (parts.bits !== bits || !parts.symmetric || storedSize % groupSize !== 0) {
     return `has codes of ${describeGrid(parts)}`;
   }
-  const { scales: stored } = await source.readGrids(parts, 0, rows), groups = cols / groupSize;
+  const { scales: stored } = await readGrids(source, parts, 0, rows), groups = cols / groupSize;
   const scales = Float32Array.from(
     { length: rows * groups },
     (_, i) => stored[Math.floor(i * groupSize / storedSize)], // a stored grid has whole groups, and a row whole grids
@@ -117,5 +116,5 @@ async function packedCodes(
       Math.floor(wrong / groups)
     }, which is 0 or no number in F16`;
   }
-  return { codes: await source.readCodes(parts, 0, rows) as Uint8Array<ArrayBuffer>, scales };
+  return { codes: await readCodes(source, parts, 0, rows), scales };
 }

@@ -2,8 +2,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
-import { makeDenseConfig, weightFormat } from "../checkpoint/quantized/config.ts";
-import { openDense } from "../checkpoint/quantized/dequantized_source.ts";
+import { weightFormat } from "../checkpoint/stored/formats.ts";
 import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
 import { countWeightFileBytes } from "../checkpoint/weight_files.ts";
 import { openCopy } from "../checkpoint/write/open_copy.ts";
@@ -57,17 +56,16 @@ export async function writePacked(
     const reason = misfits.get(weight.name);
     if (reason !== undefined && !round) throw misfitError(checkpoint.folder, weight.name, reason, layout);
   }
-  const { tensors, tensorsOf } = await openDense(checkpoint);
   const byName = new Map(weights.map((weight) => [weight.name, weight]));
   const ignore = denseModules(model.spec, (name) => byName.has(name));
   const plan = planLayout(checkpoint, fs, {
-    tensors,
-    tensorsOf: (shard) =>
-      tensorsOf(shard).flatMap((info) => {
+    tensors: checkpoint,
+    tensorsOf: ({ header }) =>
+      header.tensors.flatMap((info) => {
         const weight = byName.get(info.name);
         return weight ? layout.specs(weight, grid) : [info];
       }),
-    config: layout.config(makeDenseConfig(checkpoint.config), weights, grid, ignore),
+    config: layout.config(checkpoint.config, weights, grid, ignore),
   });
   const bytes = countWeightFileBytes(plan.weightFiles), extras = await rewriteFiles?.(bytes) ?? new Map();
   const copy = await openCopy(plan, folder, fs, { overwrite: true, extraFiles: [...extras.keys()] });
@@ -75,8 +73,8 @@ export async function writePacked(
     for (const [index, weight] of weights.entries()) {
       signal?.throwIfAborted();
       const codes = misfits.has(weight.name)
-        ? await nearestCodes(tensors, weight, grid)
-        : await exactCodes(tensors, weight, grid);
+        ? await nearestCodes(checkpoint, weight, grid)
+        : await exactCodes(checkpoint, weight, grid);
       if (typeof codes === "string") throw new ModelError(`${checkpoint.folder}: ${weight.name} has changed`);
       for (const [name, tensor] of layout.pack(weight, grid, codes)) await copy.replace(name, tensor);
       progress?.(index + 1, weights.length, weight.name);

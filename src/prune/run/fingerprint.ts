@@ -35,7 +35,7 @@ export async function checkpointFingerprint(
   fs: WorkFileSystem,
 ): Promise<RunFingerprint> {
   const values: Record<string, string> = {};
-  const config = new TextEncoder().encode(JSON.stringify(checkpoint.config));
+  const config = new TextEncoder().encode(JSON.stringify(checkpoint.storedConfig));
   values["model configuration"] = await digest(config);
   for (const shard of checkpoint.shards) {
     values[`header of ${shard.name}`] = await digest(await shard.readHeaderBytes());

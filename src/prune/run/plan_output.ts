@@ -1,7 +1,7 @@
 /** Plans the files of the result of a run: a copy of the checkpoint with its dtypes or wider ones, or a checkpoint in the layout `pack-quantized`. */
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
-import { DequantizedSource } from "../../model/checkpoint/quantized/dequantized_source.ts";
+import { DequantizedSource } from "../../model/checkpoint/stored/dequantized_source.ts";
 import { stemOf } from "../../model/checkpoint/quantized/layout.ts";
 import { planQuantized } from "../../model/checkpoint/quantized/plan_quantized.ts";
 import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
@@ -57,11 +57,12 @@ export function planOutput(
 ): OutputPlan {
   const storedTensor = (_name: string, tensor: HostTensor) => tensor;
   if (!gridOf) {
-    const plan = tensors === checkpoint ? planCopy(checkpoint) : planLayout(checkpoint, fs, {
+    const hasStoredTensors = tensors === checkpoint && checkpoint.config === checkpoint.storedConfig;
+    const plan = hasStoredTensors ? planCopy(checkpoint) : planLayout(checkpoint, fs, {
       tensorsOf: ({ header }) =>
         header.tensors.map(({ name, shape }) => ({ name, dtype: tensors.info(name).dtype, shape })),
       tensors,
-      config: withFloat32(checkpoint.config),
+      config: tensors === checkpoint ? checkpoint.config : withFloat32(checkpoint.config),
     });
     return {
       plan,
@@ -78,13 +79,13 @@ export function planOutput(
   });
   const quantized = new Set(weights.map(({ name }) => name));
   const ignore = denseModules(spec, (name) => quantized.has(name));
-  const { plan, parts } = planQuantized(checkpoint, fs, weights, ignore);
+  const { plan, stored } = planQuantized(checkpoint, fs, weights, ignore);
   return {
     plan,
-    result: (written) => ({ spec, weights: new DequantizedSource(written, out, parts) }),
-    read: (written, name) => readTensor(new DequantizedSource(written, out, parts), name),
+    result: (written) => ({ spec, weights: new DequantizedSource(written, out, stored) }),
+    read: (written, name) => readTensor(new DequantizedSource(written, out, stored), name),
     wrap: (source, store) => quantizedModel(source, gridOf, store),
-    storedLayer: (name, weight) => Promise.resolve(new Map(parts.has(name) ? [] : [[name, weight]])),
+    storedLayer: (name, weight) => Promise.resolve(new Map(stored.has(name) ? [] : [[name, weight]])),
     storedTensor,
   };
 }

@@ -116,7 +116,7 @@ describe("cpu thread pool", () => {
 
   it("fails with a DeviceLostError if a thread does not start", async () => {
     const module = await loadModule(false), plain = new WebAssembly.Memory({ initial: 1, maximum: 1 });
-    const kernels = instantiate(module, plain);
+    const kernels = instantiate(module, plain, 1);
     // A worker cannot instantiate the module, which imports a plain memory, with this shared memory.
     const memory = new WebAssembly.Memory({ initial: 8, maximum: 8, shared: true });
     const layout = { module, memory, kernels, names: kernelNames(module), ring: 4096, scratches: [0, 0] };

@@ -4,6 +4,8 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { copyDestination } from "../../../scripts/prune/write_pruned.ts";
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
+import { unpackCheckpoint } from "../../../src/model/checkpoint/quantized/unpack_checkpoint.ts";
+import { openDense } from "../../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { openCopy } from "../../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy, planLayout } from "../../../src/model/checkpoint/write/write_plan.ts";
 import { openModelFolder } from "../../../src/model/model.ts";
@@ -16,6 +18,7 @@ import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import type { Backend } from "../../../src/device/backend.ts";
 import { FAMILY_FIXTURES, readFamilyFixture } from "../../support/family_fixtures.ts";
 import { fuseExperts, readFixtureTensors, writeFused } from "../../support/fused_experts.ts";
+import { STORED_CASES } from "../../support/stored_cases.ts";
 import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 const SHARDS = ["model-1.safetensors", "model-2.safetensors"];
@@ -162,6 +165,41 @@ describe("weights of experts that are stored as (inputs, outputs)", () => {
         name: "ModelError",
         message:
           `tensor ${mixture}.down_proj: needs BF16 [5,4] for ${mixture}.1.down_proj.weight, which is F32 [5,4]`,
+      });
+    }));
+});
+
+describe("experts of gpt-oss that are stored in MXFP4", () => {
+  const source = `${folder}/mxfp4`, mixture = "model.layers.0.mlp.experts";
+  const { config, tensors, weights } = STORED_CASES.find(({ title }) => title.startsWith("mxfp4"))!;
+  const renamed = (all: typeof tensors) =>
+    Object.fromEntries(Object.entries(all).map(([name, tensor]) => [`model.layers.0.mlp.${name}`, tensor]));
+  const biases = { [`${mixture}.down_proj_bias`]: patternTensor("BF16", [3, 10], 4) };
+  before(async () => {
+    await Deno.mkdir(source);
+    await writeFiles(source, {
+      "config.json": config,
+      "model.safetensors": { ...renamed(tensors), ...biases },
+    });
+  });
+
+  it("have a dense tensor of each expert, and one tensor for all experts in a dense copy", () =>
+    withCheckpoint(source, async (stored) => {
+      const checkpoint = await openDense(stored),
+        { data, shape: [experts, ...shape] } = weights["experts.down_proj"];
+      for (let expert = 0; expert < experts; expert++) {
+        const bytes = data.length / experts;
+        const tensor = await checkpoint.tensor(`${mixture}.${expert}.down_proj.weight`);
+        assert.deepEqual(tensor, {
+          dtype: "BF16",
+          shape,
+          data: data.slice(expert * bytes, (expert + 1) * bytes),
+        });
+      }
+      await unpackCheckpoint(stored, `${source} dense`, fs);
+      assert.deepEqual(await storedTensors(`${source} dense`, ["model.safetensors"]), {
+        ...renamed(weights),
+        ...biases,
       });
     }));
 });

@@ -9,19 +9,19 @@
 //
 // If the backend has loaded a library (shared/library.ts), the library multiplies the block of an item instead.
 //
-// If an item's rows of op(A) are largely zeros, the item computes its block with shared/gemm_sparse.ts instead. In
-// gemm_nt without `upper`, it also does so if its columns of op(B) are largely zeros.
+// If op(A) is largely zeros, each item computes its block with shared/gemm_sparse.ts instead. In gemm_nt without `upper`,
+// it also does so if op(B) is largely zeros.
 
 import { GemmNnArgs, GemmNtArgs, GemmTnArgs } from "./args";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
-import { micro_cols, MR, multiply_4x16, multiply_4x8, NR_PAIRED } from "./shared/micro_kernels";
-import { is_paired, scratch } from "./shared/instance";
+import { COLS_UNIT, micro_cols, micro_rows, multiply_4x8, multiply_6x16, ROWS_UNIT } from "./shared/micro_kernels";
+import { is_paired, scratch, threads } from "./shared/instance";
 import { multiply_by_library, uses_library } from "./shared/library";
 import { ceil_divide } from "./shared/items";
 
-// A panel of B has KC·NR floats, where NR is the number of columns of a micro-tile. It stays in a 32 KiB first-level
-// cache while panels of A, which have KC·MR floats (MR is the number of rows of a micro-tile), pass through the cache.
+// A panel of B has KC·micro_cols() floats. It stays in a 32 KiB first-level
+// cache while panels of A, which have KC·micro_rows() floats, pass through the cache.
 // The packed rows of A, MC·KC floats, stay in a 512 KiB second-level cache.
 const KC: u32 = 384;
 const MC: u32 = 192;
@@ -29,9 +29,11 @@ const MC: u32 = 192;
 const MAX_ROWS: u32 = 512;
 const MAX_COLS: u32 = 1024;
 const MIN_EDGE: u32 = 64;
-// Blocks are halved until there are at least this many items, or until the edges are small. With enough items, all
-// threads finish at about the same time.
-const ENOUGH_ITEMS: u32 = 16;
+// Blocks are halved until there are at least so many items, or until the edges are small. With enough items, all threads
+// finish at about the same time. The results of a library depend on the blocks, so there the number is the same for any
+// number of threads.
+const ITEMS_PER_THREAD: u32 = 4;
+const LIBRARY_ITEMS: u32 = 16;
 
 // The scratch has packed A, packed B, and one micro-tile for the edges of C. These are the offsets of the last two.
 const PACKED_B: usize = <usize>MC * KC * 4;
@@ -43,7 +45,7 @@ let blockCols: u32 = 0;
 
 // @ts-ignore: decorator
 @inline function multiply(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
-  if (is_paired()) multiply_4x16(k, a, b, c, ldc, alpha, beta);
+  if (is_paired()) multiply_6x16(k, a, b, c, ldc, alpha, beta);
   else multiply_4x8(k, a, b, c, ldc, alpha, beta);
 }
 
@@ -56,14 +58,13 @@ let blockCols: u32 = 0;
 
 function choose_block(m: u32, n: u32): void {
   let rows = min(m, MAX_ROWS), cols = min(n, MAX_COLS);
-  while (ceil_divide(m, rows) * ceil_divide(n, cols) < ENOUGH_ITEMS && max(rows, cols) >= 2 * MIN_EDGE) {
+  const enough = uses_library() ? LIBRARY_ITEMS : ITEMS_PER_THREAD * threads();
+  while (ceil_divide(m, rows) * ceil_divide(n, cols) < enough && max(rows, cols) >= 2 * MIN_EDGE) {
     if (rows >= cols) rows = ceil_divide(rows, 2);
     else cols = ceil_divide(cols, 2);
   }
-  blockRows = even_part(m, rows, MR);
-  // Both variants use a multiple of NR_PAIRED here, so that their blocks are the same. They then sample the same
-  // elements for zeros, choose the same method for each block, and give the same bits.
-  blockCols = even_part(n, cols, NR_PAIRED);
+  blockRows = even_part(m, rows, ROWS_UNIT);
+  blockCols = even_part(n, cols, COLS_UNIT);
 }
 
 export function count_gemm_items(args: GemmNnArgs): u32 {
@@ -94,14 +95,15 @@ function multiply_packed(
   k: u32, c: usize, ldc: usize, row0: u32, rows: u32, col0: u32, cols: u32, alpha: f32, beta: f32, upper: bool,
   below: u32,
 ): void {
-  const packedA = scratch(), packedB = packedA + PACKED_B, microCols = micro_cols();
+  const packedA = scratch(), packedB = packedA + PACKED_B;
+  const microRows = micro_rows(), microCols = micro_cols();
   for (let j: u32 = 0; j < cols; j += microCols) {
     const width = min(microCols, cols - j), b = packedB + (<usize>j * k << 2);
-    for (let i: u32 = 0; i < rows; i += MR) {
+    for (let i: u32 = 0; i < rows; i += microRows) {
       if (upper && row0 + i > col0 + j + width - 1 + below) break;
-      const height = min(MR, rows - i), a = packedA + (<usize>i * k << 2);
+      const height = min(microRows, rows - i), a = packedA + (<usize>i * k << 2);
       const tile = c + (row0 + i) * ldc + ((<usize>col0 + j) << 2);
-      if (height == MR && width == microCols) multiply(k, a, b, tile, ldc, alpha, beta);
+      if (height == microRows && width == microCols) multiply(k, a, b, tile, ldc, alpha, beta);
       else multiply_edge(k, a, b, tile, ldc, height, width, alpha, beta);
     }
   }
@@ -133,17 +135,17 @@ export function run_gemm_item(args: GemmNnArgs, item: u32, transA: bool, transB:
     return;
   }
 
-  // If the item's rows of op(A) are largely zeros, the rows become lists of non-zeros. Otherwise, if B is transposed,
-  // `upper` is not set and the item's columns of op(B) are largely zeros, the columns become lists, and the transposed
-  // product is computed.
+  // If op(A) is largely zeros, the item's rows become lists of non-zeros. Otherwise, if B is transposed, `upper` is not set
+  // and op(B) is largely zeros, the item's columns become lists, and the transposed product is computed. The whole operand
+  // is sampled, so the method does not depend on the blocks, which depend on the number of threads.
   const rowStep: usize = transA ? 1 : lda, kStep: usize = transA ? lda : 1;
   const aBlock = a + (aFirst << 2), bBlock = b + (bFirst << 2);
-  if (looks_sparse(aBlock, rowStep, kStep, rows, k)) {
+  if (looks_sparse(a, rowStep, kStep, m, k)) {
     const sums = sparse_product(aBlock, rowStep, kStep, rows, bBlock, ldb, transB, cols, k, upper, shift);
     store_sums(sums, rows, cols, cBlock, ldc, alpha, beta, upper, shift);
     return;
   }
-  if (transB && !upper && looks_sparse(bBlock, ldb, 1, cols, k)) {
+  if (transB && !upper && looks_sparse(b, ldb, 1, n, k)) {
     const sums = sparse_product(bBlock, ldb, 1, cols, aBlock, lda, !transA, rows, k, false, 0);
     store_sums_transposed(sums, cols, rows, cBlock, ldc, alpha, beta);
     return;
@@ -163,8 +165,8 @@ export function run_gemm_item(args: GemmNnArgs, item: u32, transA: bool, transB:
     for (let i = row0; i < rowEnd; i += MC) {
       const height = min(MC, rowEnd - i);
       if (upper && i > col0 + cols - 1 + below) break;
-      if (transA) pack_panels(a + ((<usize>k0 * lda + i) << 2), lda, height, depth, MR, packedA);
-      else pack_panels_transposed(a + ((<usize>i * lda + k0) << 2), lda, height, depth, MR, packedA);
+      if (transA) pack_panels(a + ((<usize>k0 * lda + i) << 2), lda, height, depth, micro_rows(), packedA);
+      else pack_panels_transposed(a + ((<usize>i * lda + k0) << 2), lda, height, depth, micro_rows(), packedA);
       multiply_packed(depth, c, ldc, i, height, col0, cols, alpha, k0 == 0 ? beta : 1, upper, below);
     }
     k0 += KC;

@@ -3,7 +3,7 @@
 import type { Checkpoint } from "../checkpoint.ts";
 import { copyBytes } from "../../../base/files/chunks.ts";
 import { tensorBytes } from "../../../tensor/dtype.ts";
-import { openDense } from "../quantized/dequantized_source.ts";
+import { openDense } from "../stored/dense_checkpoint.ts";
 import { isScannable, type ScanPattern, type ScanResult, TensorScan } from "./tensor_scan.ts";
 
 /** A tensor as it is in the dense form of the checkpoint, and what was found in it. */
@@ -29,12 +29,12 @@ export async function* scanCheckpoint(
   checkpoint: Checkpoint,
   { patternOf, signal, progress }: ScanOptions = {},
 ): AsyncGenerator<ScannedTensor, void, undefined> {
-  const { tensors, tensorsOf } = await openDense(checkpoint), all = checkpoint.shards.flatMap(tensorsOf);
+  const dense = await openDense(checkpoint), all = dense.shards.flatMap(({ header }) => header.tensors);
   for (const [done, { name, dtype, shape }] of all.entries()) {
     if (isScannable(dtype)) {
       const scan = new TensorScan(dtype, shape, patternOf?.(name, shape));
       await copyBytes(
-        (offset, length) => tensors.read(name, offset, length),
+        (offset, length) => dense.read(name, offset, length),
         (_, bytes) => Promise.resolve(scan.add(bytes)),
         tensorBytes(dtype, shape),
         signal,

@@ -5,12 +5,22 @@
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
-import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 
 export const PACK_QUANTIZED = "pack-quantized";
 
 export const QUANTIZATION_KEY = "quantization_config";
+
+/** Returns an error that names a member of `quantization_config`, what it must be, and its value. */
+export function unsupportedMember(
+  folder: string,
+  member: string,
+  needed: string,
+  value: unknown,
+): ModelError {
+  const text = JSON.stringify(value)?.slice(0, 200);
+  return new ModelError(`${folder}: ${QUANTIZATION_KEY}.${member} must be ${needed}, not ${text}`);
+}
 
 /** A layer to list as quantised in `quantization_config`. */
 export interface QuantizedLayer {
@@ -67,34 +77,8 @@ function describeGrid({ bits, groupSize, symmetric }: GridOptions): Record<strin
 
 export const WEIGHT_FORMATS = ["dense", PACK_QUANTIZED] as const;
 
-/** A format in which Pare reads and writes weights. */
+/** A format in which Pare writes weights. */
 export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
-
-/**
- * Returns the format of the weights that config.json describes. `read_config.ts` checks the rest of `quantization_config`.
- * @throws {ModelError} if the weights have another format. The message names the format
- */
-export function weightFormat(
-  { config, folder }: { readonly config: Readonly<Record<string, unknown>>; readonly folder: string },
-): WeightFormat {
-  const value = config[QUANTIZATION_KEY];
-  if (value === undefined || value === null) return "dense";
-  const { quant_method: method, format, sparsity_config: sparsity } = isObject(value) ? value : {};
-  if (method === "compressed-tensors" && format === PACK_QUANTIZED) return PACK_QUANTIZED;
-  if (isObject(sparsity) && typeof sparsity.format === "string") {
-    throw new ModelError(
-      `${folder}: stores its weights in the sparse format ${
-        JSON.stringify(sparsity.format.slice(0, 200))
-      }, which Pare ` +
-        "does not read; decompress them with compressed-tensors 0.14 or older, or prune the original model again",
-    );
-  }
-  throw new ModelError(
-    `${folder}: ${QUANTIZATION_KEY} must name compressed-tensors with the format ${PACK_QUANTIZED}, not ${
-      JSON.stringify(value).slice(0, 200)
-    }; use the original checkpoint, which is not quantised`,
-  );
-}
 
 export function makeDenseConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { [QUANTIZATION_KEY]: _, ...rest } = config;

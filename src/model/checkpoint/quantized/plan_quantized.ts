@@ -6,8 +6,10 @@ import type { GridOptions } from "../../../tensor/quantization.ts";
 import { isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { planLayout, type WritePlan } from "../write/write_plan.ts";
-import { makeQuantizedConfig, QUANTIZATION_KEY } from "./config.ts";
+import { makeQuantizedConfig } from "./config.ts";
 import { quantizedNames, quantizedSpecs, requireStorable, stemOf } from "./layout.ts";
+import type { StoredWeight } from "../stored/stored_format.ts";
+import { packedWeight } from "./packed_format.ts";
 import type { QuantizedParts } from "./quantized_parts.ts";
 
 export interface QuantizedWeightPlan {
@@ -20,18 +22,15 @@ export interface QuantizedWeightPlan {
 /**
  * Plans a quantised copy of `checkpoint`. The tensors of its `weights` must be written by `OpenCopy.replace`.
  * @param ignore the modules of the linear layers that are not quantised
- * @returns the plan, and by the name of each weight the description of its tensors
- * @throws {ModelError} if `checkpoint` is quantised already, if a weight does not exist, or if the layout cannot store it
+ * @returns the plan, and by the name of each weight the tensors that store it
+ * @throws {ModelError} if a weight does not exist, or if the layout cannot store it
  */
 export function planQuantized(
   checkpoint: Checkpoint,
   fs: FileSystem,
   weights: readonly QuantizedWeightPlan[],
   ignore: readonly string[],
-): { readonly plan: WritePlan; readonly parts: ReadonlyMap<string, QuantizedParts> } {
-  if (checkpoint.config[QUANTIZATION_KEY]) {
-    throw new ModelError(`${checkpoint.folder}: is quantised already`);
-  }
+): { readonly plan: WritePlan; readonly stored: ReadonlyMap<string, StoredWeight> } {
   const parts = new Map(weights.map(({ name, grid }) => [name, describeParts(checkpoint, name, grid)]));
   const plan = planLayout(checkpoint, fs, {
     tensors: checkpoint,
@@ -42,7 +41,8 @@ export function planQuantized(
         return quantized ? quantizedSpecs(stemOf(info.name), quantized) : [info];
       }),
   });
-  return { plan, parts };
+  const stored = new Map([...parts].map(([name, weight]) => [name, packedWeight(weight)]));
+  return { plan, stored };
 }
 
 function describeParts(checkpoint: Checkpoint, name: string, grid: GridOptions): QuantizedParts {

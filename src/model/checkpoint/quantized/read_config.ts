@@ -1,12 +1,12 @@
 /**
- * Reads the member `quantization_config` of a checkpoint in the layout `pack-quantized`. Every member must have a value that Pare
+ * Reads the member `quantization_config` of a checkpoint that compressed-tensors wrote. Every member must have a value that Pare
  * understands, because a member that is not read could change the meaning of the codes.
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
-import { QUANTIZATION_KEY } from "./config.ts";
+import { QUANTIZATION_KEY, unsupportedMember } from "./config.ts";
 import { PACKED_BITS } from "./layout.ts";
 
 /** The grid of the layers of one config group. */
@@ -14,6 +14,11 @@ export interface GridKind extends GridOptions {
   readonly group: string;
   /** The layers of the group: names of modules, `re:` and a regular expression, or the class `Linear`. */
   readonly targets: readonly string[];
+  readonly type: string;
+  /** The part of a weight that has one grid: `tensor`, `channel`, `group` or `block`. */
+  readonly strategy: string;
+  /** The rows and columns of a block. Undefined with other strategies. */
+  readonly block?: readonly [number, number];
 }
 
 /** The grids of a quantised checkpoint. */
@@ -24,7 +29,7 @@ export interface GridKinds {
 }
 
 /** A rule for the value of a member: the values that are needed, as the end of a sentence, and the check. */
-type Rule = readonly [needed: string, accepts: (value: unknown) => boolean];
+export type Rule = readonly [needed: string, accepts: (value: unknown) => boolean];
 
 const isAbsent = (value: unknown) => value === undefined || value === null;
 const isListOfTexts = (value: unknown) =>
@@ -32,7 +37,7 @@ const isListOfTexts = (value: unknown) =>
 const isEmptyOr = (format: unknown) => (value: unknown) =>
   isAbsent(value) ||
   isObject(value) && (Object.keys(value).length === 0 || format !== undefined && value.format === format);
-const oneOf = (...values: readonly unknown[]): Rule => [
+export const oneOf = (...values: readonly unknown[]): Rule => [
   values.map((value) => value === undefined ? "absent" : String(value)).join(" or "),
   (value) => values.includes(value ?? undefined),
 ];
@@ -40,10 +45,19 @@ const oneOf = (...values: readonly unknown[]): Rule => [
 const ABSENT: Rule = ["absent", isAbsent];
 
 /** The rule for members that do not say what a code stands for, for example how the scales were found. */
-const ANYTHING: Rule = ["anything", () => true];
+export const ANYTHING: Rule = ["anything", () => true];
 
-const CONFIG_RULES: Readonly<Record<string, Rule>> = {
-  quant_method: ANYTHING, // `weightFormat` has checked this member and the next
+export type Rules = Readonly<Record<string, Rule>>;
+
+/** The rules of one format that replace those of `pack-quantized`. */
+export interface FormatRules {
+  readonly config?: Rules;
+  readonly group?: Rules;
+  readonly weights?: Rules;
+}
+
+const CONFIG_RULES: Rules = {
+  quant_method: ANYTHING, // `storedFormat` has checked this member and the next
   format: ANYTHING,
   quantization_status: oneOf("compressed", undefined),
   config_groups: [
@@ -60,7 +74,7 @@ const CONFIG_RULES: Readonly<Record<string, Rule>> = {
   run_compressed: ANYTHING,
 };
 
-const GROUP_RULES: Readonly<Record<string, Rule>> = {
+const GROUP_RULES: Rules = {
   targets: ["a list of names", isListOfTexts],
   weights: ["an object", isObject],
   input_activations: ABSENT,
@@ -68,7 +82,7 @@ const GROUP_RULES: Readonly<Record<string, Rule>> = {
   format: oneOf("pack-quantized", undefined),
 };
 
-const WEIGHT_RULES: Readonly<Record<string, Rule>> = {
+const WEIGHT_RULES: Rules = {
   num_bits: oneOf(...PACKED_BITS),
   type: oneOf("int"),
   strategy: oneOf("channel", "group"),
@@ -86,32 +100,48 @@ const WEIGHT_RULES: Readonly<Record<string, Rule>> = {
 
 /**
  * Reads the grids from `quantization_config`.
+ * @param rules the rules of a format other than `pack-quantized`
  * @throws {ModelError} naming a member that is unknown, or whose value Pare does not support
  */
-export function readGridKinds(folder: string, config: Readonly<Record<string, unknown>>): GridKinds {
+export function readGridKinds(
+  folder: string,
+  config: Readonly<Record<string, unknown>>,
+  rules: FormatRules = {},
+): GridKinds {
   const description = config[QUANTIZATION_KEY] as Record<string, unknown>;
-  requireMembers(folder, "", description, CONFIG_RULES);
+  requireMembers(folder, "", description, { ...CONFIG_RULES, ...rules.config });
   const { config_groups: groups, ignore } = description;
   const kinds = Object.entries(groups as Record<string, unknown>).map(([name, group]) =>
-    readGroup(folder, name, group)
+    readGroup(folder, name, group, rules)
   );
   return { kinds, ignore: (ignore ?? []) as string[] };
 }
 
-function readGroup(folder: string, group: string, value: unknown): GridKind {
+function readGroup(folder: string, group: string, value: unknown, rules: FormatRules): GridKind {
   const members = isObject(value) ? value : {};
-  requireMembers(folder, `${group}.`, members, GROUP_RULES);
+  requireMembers(folder, `${group}.`, members, { ...GROUP_RULES, ...rules.group });
   const weights = members.weights as Record<string, unknown>;
-  requireMembers(folder, `${group}.weights.`, weights, WEIGHT_RULES);
-  const { num_bits: bits, strategy, symmetric, group_size: size } = weights;
+  requireMembers(folder, `${group}.weights.`, weights, { ...WEIGHT_RULES, ...rules.weights });
+  const { num_bits: bits, type, strategy, symmetric, group_size: size, block_structure: block } = weights;
   const groupSize = Number(size ?? -1);
-  if (strategy === "group" ? groupSize < 1 : groupSize !== -1) { // the library writes −1 for one grid per row as well
-    const needed = strategy === "group" ? "a positive integer" : "absent with one grid per channel";
-    throw unsupportedError(folder, `${group}.weights.group_size`, needed, size);
+  if (strategy === "group" ? groupSize < 1 : groupSize !== -1) { // the library also writes −1 for an absent size
+    const needed = strategy === "group" ? "a positive integer" : `absent with the strategy ${strategy}`;
+    throw unsupportedMember(folder, `${group}.weights.group_size`, needed, size);
+  }
+  if ((strategy === "block") !== Array.isArray(block)) {
+    throw unsupportedMember(
+      folder,
+      `${group}.weights.block_structure`,
+      "given with the strategy block only",
+      block,
+    );
   }
   return {
     group,
     targets: members.targets as string[],
+    type: type as string,
+    strategy: strategy as string,
+    block: (block ?? undefined) as GridKind["block"],
     bits: bits as number,
     groupSize: Math.max(groupSize, 0),
     symmetric: symmetric !== false, // the library's default is true
@@ -167,11 +197,6 @@ function requireMembers(
     );
   }
   for (const [name, [needed, accepts]] of Object.entries(rules)) {
-    if (!accepts(value[name])) throw unsupportedError(folder, path + name, needed, value[name]);
+    if (!accepts(value[name])) throw unsupportedMember(folder, path + name, needed, value[name]);
   }
-}
-
-function unsupportedError(folder: string, member: string, needed: string, value: unknown): ModelError {
-  const text = JSON.stringify(value)?.slice(0, 200);
-  return new ModelError(`${folder}: ${QUANTIZATION_KEY}.${member} must be ${needed}, not ${text}`);
 }

@@ -1,4 +1,4 @@
-/** Writes the dense copy of a checkpoint in the layout `pack-quantized`, which Pare or the compressed-tensors library wrote. */
+/** Writes the dense copy of a checkpoint that stores quantised weights. */
 
 import type { WorkFileSystem } from "../../../base/files/file_system.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
@@ -6,11 +6,10 @@ import type { Checkpoint } from "../checkpoint.ts";
 import { countWeightFileBytes } from "../weight_files.ts";
 import { type CompleteOptions, openCopy } from "../write/open_copy.ts";
 import { planLayout } from "../write/write_plan.ts";
-import { makeDenseConfig, weightFormat } from "./config.ts";
-import { openDense } from "./dequantized_source.ts";
+import { openDense } from "../stored/dense_checkpoint.ts";
 
 export interface UnpackResult {
-  /** The names of the weights that were packed. */
+  /** The names of the weights that were quantised. */
   readonly unpacked: readonly string[];
   /** The bytes of the weight files before and after, headers included. */
   readonly bytes: { readonly packed: number; readonly written: number };
@@ -25,7 +24,7 @@ export interface UnpackOptions extends Pick<CompleteOptions, "signal" | "progres
 
 /**
  * Unpacks `source` into `folder`. If it fails, no files remain.
- * @throws {ModelError} if the folder cannot be used (see {@link openCopy}), if the checkpoint is dense or has an unsupported layout,
+ * @throws {ModelError} if the folder cannot be used (see {@link openCopy}), if the checkpoint is dense or has an unsupported format,
  * or if a tensor of a weight is missing or contradicts another one; the message names the tensor
  */
 export async function unpackCheckpoint(
@@ -34,12 +33,16 @@ export async function unpackCheckpoint(
   fs: WorkFileSystem,
   { overwrite, rewriteFiles, ...options }: UnpackOptions = {},
 ): Promise<UnpackResult> {
-  if (weightFormat(source) === "dense") throw new ModelError(`${source.folder}: is not packed`);
-  const dense = await openDense(source), config = makeDenseConfig(source.config);
-  const plan = planLayout(source, fs, { ...dense, config });
+  const dense = await openDense(source);
+  if (dense === source) throw new ModelError(`${source.folder}: is not packed`);
+  const plan = planLayout(dense, fs, {
+    tensorsOf: ({ header }) => header.tensors,
+    tensors: dense,
+    config: dense.config,
+  });
   const result: UnpackResult = {
-    unpacked: source.shards.flatMap(dense.tensorsOf).map(({ name }) => name).filter((name) =>
-      !source.has(name)
+    unpacked: [...dense.names()].filter((name) =>
+      !source.has(name) || source.info(name).dtype !== dense.info(name).dtype
     ),
     bytes: {
       packed: countWeightFileBytes(source.shards),

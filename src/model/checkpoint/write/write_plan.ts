@@ -62,7 +62,10 @@ export function planLayout(
 }
 
 /** Tensors with wide dtypes come first, so that programs that map the file into memory find every tensor aligned. */
-function layOut({ name, mode, header, fused }: Shard, tensors: readonly TensorSpec[]): WeightFile {
+export function layOut(
+  { name, mode, header, fused }: Shard,
+  tensors: readonly TensorSpec[],
+): WeightFile {
   const stored = fused ? joinExperts(tensors) : tensors;
   const widestFirst = stored.toSorted((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
   const { bytes, dataBytes, tensors: infos } = encodeHeader(widestFirst, header.metadata);

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { openDequantized } from "../../../../src/model/checkpoint/quantized/dequantized_source.ts";
+import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import type { HostTensor } from "../../../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../../../src/tensor/quantization.ts";
 import { readTensors, withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
@@ -46,7 +46,7 @@ function assertRefused(
     });
     await withCheckpoint(
       quantized,
-      (opened) => assert.rejects(openDequantized(opened), { name: "ModelError", message }),
+      (opened) => assert.rejects(openDense(opened), { name: "ModelError", message }),
     );
   });
 }
@@ -69,7 +69,7 @@ function resized(tensor: HostTensor, shape: readonly number[]): HostTensor {
   };
 }
 
-describe("openDequantized() rejects", () => {
+describe("openDense() rejects", () => {
   it("unsupported numbers of bits, types and strategies", async () => {
     await assertRefused(
       withWeights({ num_bits: 3 }),
@@ -112,7 +112,7 @@ describe("openDequantized() rejects", () => {
       [{ group_size: 2.5 }, /weights\.group_size must be a positive integer, or absent, not 2\.5/],
       [{ group_size: 7 }, /x\.weight: .* divides the 24 columns of the weight; 7 does not/],
       [{ group_size: 8 }, /x\.weight_scale must be F16 \[9,3\], not F16 \[9,4\]/],
-      [{ strategy: "channel" }, /weights\.group_size must be absent with one grid per channel, not 6/],
+      [{ strategy: "channel" }, /weights\.group_size must be absent with the strategy channel, not 6/],
       [{ strategy: "channel", group_size: -1 }, /x\.weight_scale must be F16 \[9,1\], not F16 \[9,4\]/],
       [{ symmetric: true }, /has x\.weight_zero_point, although the weights of group_0 are symmetric/],
       [{ actorder: "group" }, /weights\.actorder must be weight or static or false or absent, not "group"/],

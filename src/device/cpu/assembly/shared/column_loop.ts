@@ -10,8 +10,8 @@ import { sum_lanes, one_bit } from "./lanes";
 import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_offsets, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";
 import { ceil_divide, round_up } from "./items";
 
-// The rows of a work item, a multiple of BUNDLE_ROWS. Packing U takes a twentieth of the time of so many rows.
-export const ROWS_PER_ITEM: u32 = 96;
+// The rows of a work item, a multiple of BUNDLE_ROWS. Packing U takes less than a twentieth of the time of so many rows.
+export const ROWS_PER_ITEM: u32 = 128;
 // The number of columns of a panel, unless a kernel needs another number. The eight accumulators of `subtract_before`
 // hold exactly this many columns.
 export const PANEL: u32 = 4;

@@ -11,30 +11,33 @@ import { transpose_4x4 } from "./lanes";
   return base + ((<usize>row * ld + col) << 2);
 }
 
-// target[panel][p][i] ← source[p][panel·width + i], for `count` rows or columns and k steps. `width` must be 4, 8, 16
-// or a multiple of 32.
+// target[panel][p][i] ← source[p][panel·width + i], for `count` rows or columns and k steps. `width` must be 4, 6, 8,
+// 16 or a multiple of 32. The source is read row by row, because a processor fetches the next lines of a row in advance,
+// but not lines that are a whole row apart.
 export function pack_panels(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
-  for (let first: u32 = 0; first < count; first += width) {
-    const cols = min(width, count - first), panel = element_address(source, 0, first, ld);
-    if (cols < width) pack_ragged(panel, 1, ld, cols, k, width, target);
-    else if (width >= 32) copy_rows(panel, ld, k, width, target);
-    else if (width == 16) copy_rows_of_16(panel, ld, k, target);
-    else if (width == 8) copy_rows_of_8(panel, ld, k, target);
-    else copy_rows_of_4(panel, ld, k, target);
-    target += <usize>k * width << 2;
+  const panels = count / width, whole = panels * width, panelBytes = <usize>k * width << 2;
+  if (width >= 32) copy_rows(source, ld, panels, k, width, target);
+  else if (width == 16) copy_rows_of_16(source, ld, panels, k, target);
+  else if (width == 8) copy_rows_of_8(source, ld, panels, k, target);
+  else if (width == 6) copy_rows_of_6(source, ld, panels, k, target);
+  else copy_rows_of_4(source, ld, panels, k, target);
+  if (whole < count) {
+    pack_ragged(element_address(source, 0, whole, ld), 1, ld, count - whole, k, width, target + panels * panelBytes);
   }
 }
 
-// target[panel][p][i] ← source[panel·width + i][p], as above. `width` must be a multiple of 4.
+// target[panel][p][i] ← source[panel·width + i][p], as above. `width` must be even.
 export function pack_panels_transposed(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
   const multipleOf4 = k & ~3;
   for (let first: u32 = 0; first < count; first += width) {
     const rows = min(width, count - first);
     const transposed = rows == width ? multipleOf4 : 0;
     if (transposed != 0) {
-      for (let r: u32 = 0; r < width; r += 4) {
+      let r: u32 = 0;
+      for (; r + 4 <= width; r += 4) {
         transpose_4_rows(element_address(source, first + r, 0, ld), ld, transposed, width, target + (r << 2));
       }
+      if (r < width) transpose_2_rows(element_address(source, first + r, 0, ld), ld, transposed, width, target + (r << 2));
     }
     const rest = target + (<usize>transposed * width << 2);
     pack_ragged(element_address(source, first, transposed, ld), ld, 1, rows, k - transposed, width, rest);
@@ -42,32 +45,57 @@ export function pack_panels_transposed(source: usize, ld: u32, count: u32, k: u3
   }
 }
 
-function copy_rows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
-  const bytes = <usize>width << 2;
-  for (; k != 0; k--, source += <usize>ld << 2, target += bytes) memory.copy(target, source, bytes);
+function copy_rows(source: usize, ld: u32, panels: u32, k: u32, width: u32, target: usize): void {
+  const stride = <usize>ld << 2, rowBytes = <usize>width << 2, panelBytes = k * rowBytes;
+  for (; k != 0; k--, source += stride, target += rowBytes) {
+    let from = source, to = target;
+    for (let panel = panels; panel != 0; panel--, from += rowBytes, to += panelBytes) memory.copy(to, from, rowBytes);
+  }
 }
 
-function copy_rows_of_16(source: usize, ld: u32, k: u32, target: usize): void {
-  const stride = <usize>ld << 2;
+function copy_rows_of_16(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
+  const stride = <usize>ld << 2, panelBytes = <usize>k * 64;
   for (; k != 0; k--, source += stride, target += 64) {
-    v128.store(target, v128.load(source));
-    v128.store(target, v128.load(source, 16), 16);
-    v128.store(target, v128.load(source, 32), 32);
-    v128.store(target, v128.load(source, 48), 48);
+    let from = source, to = target;
+    for (let panel = panels; panel != 0; panel--, from += 64, to += panelBytes) {
+      v128.store(to, v128.load(from));
+      v128.store(to, v128.load(from, 16), 16);
+      v128.store(to, v128.load(from, 32), 32);
+      v128.store(to, v128.load(from, 48), 48);
+    }
   }
 }
 
-function copy_rows_of_8(source: usize, ld: u32, k: u32, target: usize): void {
-  const stride = <usize>ld << 2;
+function copy_rows_of_8(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
+  const stride = <usize>ld << 2, panelBytes = <usize>k * 32;
   for (; k != 0; k--, source += stride, target += 32) {
-    v128.store(target, v128.load(source));
-    v128.store(target, v128.load(source, 16), 16);
+    let from = source, to = target;
+    for (let panel = panels; panel != 0; panel--, from += 32, to += panelBytes) {
+      v128.store(to, v128.load(from));
+      v128.store(to, v128.load(from, 16), 16);
+    }
   }
 }
 
-function copy_rows_of_4(source: usize, ld: u32, k: u32, target: usize): void {
-  const stride = <usize>ld << 2;
-  for (; k != 0; k--, source += stride, target += 16) v128.store(target, v128.load(source));
+function copy_rows_of_6(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
+  const stride = <usize>ld << 2, panelBytes = <usize>k * 24;
+  for (; k != 0; k--, source += stride, target += 24) {
+    let from = source, to = target;
+    for (let panel = panels; panel != 0; panel--, from += 24, to += panelBytes) {
+      v128.store(to, v128.load(from));
+      store<u64>(to, load<u64>(from, 16), 16);
+    }
+  }
+}
+
+function copy_rows_of_4(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
+  const stride = <usize>ld << 2, panelBytes = <usize>k * 16;
+  for (; k != 0; k--, source += stride, target += 16) {
+    let from = source, to = target;
+    for (let panel = panels; panel != 0; panel--, from += 16, to += panelBytes) {
+      v128.store(to, v128.load(from));
+    }
+  }
 }
 
 // Packs `count` ≤ width rows or columns one element at a time and fills the panel with zeros. Element (i, p) is at
@@ -85,4 +113,17 @@ function pack_ragged(source: usize, rowStep: u32, kStep: u32, count: u32, k: u32
 function transpose_4_rows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
   const stride = <usize>ld << 2, step = <usize>width << 2;
   for (; k != 0; k -= 4, source += 16, target += step << 2) transpose_4x4(source, stride, target, step);
+}
+
+// Packs two rows of the source in the same way.
+function transpose_2_rows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
+  const stride = <usize>ld << 2, step = <usize>width << 2;
+  for (; k != 0; k -= 4, source += 16, target += step << 2) {
+    const row0 = v128.load(source), row1 = v128.load(source + stride);
+    const low = v128.shuffle<f32>(row0, row1, 0, 4, 1, 5), high = v128.shuffle<f32>(row0, row1, 2, 6, 3, 7);
+    v128.store64_lane(target, low, 0);
+    v128.store64_lane(target + step, low, 1);
+    v128.store64_lane(target + 2 * step, high, 0);
+    v128.store64_lane(target + 3 * step, high, 1);
+  }
 }

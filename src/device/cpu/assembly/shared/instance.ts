@@ -1,5 +1,5 @@
-// The settings of an instance of the module, which belongs to one thread: the address of its scratch, and whether the
-// engine pairs instructions. A kernel puts packed panels, histograms and other temporary data into the scratch while it
+// The settings of an instance of the module, which belongs to one thread: the address of its scratch, the number of
+// threads, and whether the engine pairs instructions. A kernel puts packed panels, histograms and other temporary data into the scratch while it
 // runs one work item. The scratch is 64-byte aligned. Its contents are undefined at the start of each item.
 
 const SCRATCH_BYTES: u32 = 4 << 20;
@@ -17,6 +17,18 @@ export function scratch_bytes(): u32 {
 // The address of this thread's scratch.
 @inline export function scratch(): usize {
   return base;
+}
+
+let threadCount: u32 = 1;
+
+// The backend calls this function once per instance of the module, before any kernel runs.
+export function set_threads(count: u32): void {
+  threadCount = count;
+}
+
+// The number of threads that run the work items of a kernel.
+@inline export function threads(): u32 {
+  return threadCount;
 }
 
 // The end of the module's own data. The backend allocates from this address on.

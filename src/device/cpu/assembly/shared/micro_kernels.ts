@@ -1,16 +1,26 @@
-// The micro-kernels of the matrix product. Each keeps a micro-tile, 4 × 8 or, if the engine pairs instructions, 4 × 16
+// The micro-kernels of the matrix product. Each keeps a micro-tile, 4 × 8 or, if the engine pairs instructions, 6 × 16
 // elements of C, in registers. Packing pads the operands at the edges, so the micro-kernels check nothing.
 //
-// Manuals for x86 recommend 6 × 8. But an engine that checks each access against the size of the memory needs three
-// instructions per load. So it is cheaper to load a column of A as one vector and to copy its lanes with shuffles.
-// Eight accumulators cover the latency of two multiply-adds per cycle.
+// An engine that checks each access against the size of the memory needs three instructions per load. So 4 × 8 loads a
+// column of A as one vector and copies its lanes with shuffles. 6 × 16 is for engines that check nothing: twelve
+// accumulators, a row of B and an element of A fill 15 of the 16 registers of 256 bits, and the engine needs the last.
 
 import { is_paired } from "./instance";
 
-// The number of rows of a micro-tile, and the numbers of columns.
-export const MR: u32 = 4;
+// The numbers of rows and columns of a micro-tile.
+const MR_UNPAIRED: u32 = 4;
+const MR_PAIRED: u32 = 6;
 const NR_UNPAIRED: u32 = 8;
-export const NR_PAIRED: u32 = 16;
+const NR_PAIRED: u32 = 16;
+
+// Both kinds of micro-tiles divide blocks of so many rows and columns evenly.
+export const ROWS_UNIT: u32 = 12;
+export const COLS_UNIT: u32 = NR_PAIRED;
+
+// @ts-ignore: decorator
+@inline export function micro_rows(): u32 {
+  return is_paired() ? MR_PAIRED : MR_UNPAIRED;
+}
 
 // @ts-ignore: decorator
 @inline export function micro_cols(): u32 {
@@ -96,9 +106,9 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
   blend(c + 3 * ldc, c30, c31, alphas, betas, readsC);
 }
 
-// The micro-kernel for engines that pair instructions has eight accumulators of 256 bits. The engine can pair the
-// instructions only because the loads, multiply-adds and stores of one row are adjacent statements, and an element of A
-// is loaded once for the whole row. Without pairing, half of the sixteen accumulators would spill to memory.
+// The engine can pair the instructions of the next micro-kernel only because the loads, multiply-adds and stores of one
+// row are adjacent statements, and an element of A is loaded once for the whole row. Without pairing, half of the
+// accumulators would spill to memory.
 
 // Computes one row of C ← alpha·(w0, w1, w2, w3) + beta·C. Reads C only if `readsC` is true.
 // @ts-ignore: decorator
@@ -116,20 +126,22 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
   v128.store(c, x3, 48);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 16
-// elements. `c` points to 4 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
-export function multiply_4x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 6 elements each, and `b` to k steps of 16
+// elements. `c` points to 6 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
+export function multiply_6x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
   let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c22 = f32x4.splat(0), c23 = f32x4.splat(0);
   let c30 = f32x4.splat(0), c31 = f32x4.splat(0), c32 = f32x4.splat(0), c33 = f32x4.splat(0);
+  let c40 = f32x4.splat(0), c41 = f32x4.splat(0), c42 = f32x4.splat(0), c43 = f32x4.splat(0);
+  let c50 = f32x4.splat(0), c51 = f32x4.splat(0), c52 = f32x4.splat(0), c53 = f32x4.splat(0);
   let b0: v128, b1: v128, b2: v128, b3: v128, ai: v128;
-  for (let p: u32 = k >> 1; p != 0; p--) {
-    b0 = v128.load(b, 0);
+  for (; k != 0; k--) {
+    b0 = v128.load(b);
     b1 = v128.load(b, 16);
     b2 = v128.load(b, 32);
     b3 = v128.load(b, 48);
-    ai = v128.load32_splat(a, 0);
+    ai = v128.load32_splat(a);
     c00 = f32x4.relaxed_madd(ai, b0, c00);
     c01 = f32x4.relaxed_madd(ai, b1, c01);
     c02 = f32x4.relaxed_madd(ai, b2, c02);
@@ -149,63 +161,24 @@ export function multiply_4x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, 
     c31 = f32x4.relaxed_madd(ai, b1, c31);
     c32 = f32x4.relaxed_madd(ai, b2, c32);
     c33 = f32x4.relaxed_madd(ai, b3, c33);
-
-    b0 = v128.load(b, 64);
-    b1 = v128.load(b, 80);
-    b2 = v128.load(b, 96);
-    b3 = v128.load(b, 112);
     ai = v128.load32_splat(a, 16);
-    c00 = f32x4.relaxed_madd(ai, b0, c00);
-    c01 = f32x4.relaxed_madd(ai, b1, c01);
-    c02 = f32x4.relaxed_madd(ai, b2, c02);
-    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    c40 = f32x4.relaxed_madd(ai, b0, c40);
+    c41 = f32x4.relaxed_madd(ai, b1, c41);
+    c42 = f32x4.relaxed_madd(ai, b2, c42);
+    c43 = f32x4.relaxed_madd(ai, b3, c43);
     ai = v128.load32_splat(a, 20);
-    c10 = f32x4.relaxed_madd(ai, b0, c10);
-    c11 = f32x4.relaxed_madd(ai, b1, c11);
-    c12 = f32x4.relaxed_madd(ai, b2, c12);
-    c13 = f32x4.relaxed_madd(ai, b3, c13);
-    ai = v128.load32_splat(a, 24);
-    c20 = f32x4.relaxed_madd(ai, b0, c20);
-    c21 = f32x4.relaxed_madd(ai, b1, c21);
-    c22 = f32x4.relaxed_madd(ai, b2, c22);
-    c23 = f32x4.relaxed_madd(ai, b3, c23);
-    ai = v128.load32_splat(a, 28);
-    c30 = f32x4.relaxed_madd(ai, b0, c30);
-    c31 = f32x4.relaxed_madd(ai, b1, c31);
-    c32 = f32x4.relaxed_madd(ai, b2, c32);
-    c33 = f32x4.relaxed_madd(ai, b3, c33);
-    a += 2 * 16;
-    b += 2 * 64;
-  }
-  if (k & 1) {
-    b0 = v128.load(b, 0);
-    b1 = v128.load(b, 16);
-    b2 = v128.load(b, 32);
-    b3 = v128.load(b, 48);
-    ai = v128.load32_splat(a, 0);
-    c00 = f32x4.relaxed_madd(ai, b0, c00);
-    c01 = f32x4.relaxed_madd(ai, b1, c01);
-    c02 = f32x4.relaxed_madd(ai, b2, c02);
-    c03 = f32x4.relaxed_madd(ai, b3, c03);
-    ai = v128.load32_splat(a, 4);
-    c10 = f32x4.relaxed_madd(ai, b0, c10);
-    c11 = f32x4.relaxed_madd(ai, b1, c11);
-    c12 = f32x4.relaxed_madd(ai, b2, c12);
-    c13 = f32x4.relaxed_madd(ai, b3, c13);
-    ai = v128.load32_splat(a, 8);
-    c20 = f32x4.relaxed_madd(ai, b0, c20);
-    c21 = f32x4.relaxed_madd(ai, b1, c21);
-    c22 = f32x4.relaxed_madd(ai, b2, c22);
-    c23 = f32x4.relaxed_madd(ai, b3, c23);
-    ai = v128.load32_splat(a, 12);
-    c30 = f32x4.relaxed_madd(ai, b0, c30);
-    c31 = f32x4.relaxed_madd(ai, b1, c31);
-    c32 = f32x4.relaxed_madd(ai, b2, c32);
-    c33 = f32x4.relaxed_madd(ai, b3, c33);
+    c50 = f32x4.relaxed_madd(ai, b0, c50);
+    c51 = f32x4.relaxed_madd(ai, b1, c51);
+    c52 = f32x4.relaxed_madd(ai, b2, c52);
+    c53 = f32x4.relaxed_madd(ai, b3, c53);
+    a += 24;
+    b += 64;
   }
   const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
   blend_wide(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);
   blend_wide(c + 1 * ldc, c10, c11, c12, c13, alphas, betas, readsC);
   blend_wide(c + 2 * ldc, c20, c21, c22, c23, alphas, betas, readsC);
   blend_wide(c + 3 * ldc, c30, c31, c32, c33, alphas, betas, readsC);
+  blend_wide(c + 4 * ldc, c40, c41, c42, c43, alphas, betas, readsC);
+  blend_wide(c + 5 * ldc, c50, c51, c52, c53, alphas, betas, readsC);
 }

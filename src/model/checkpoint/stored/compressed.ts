@@ -1,0 +1,98 @@
+/**
+ * The formats of compressed-tensors that store one byte per weight: `float-quantized`, `int-quantized` and `naive-quantized`. The
+ * tensors of a layer are
+ *
+ *     weight             (rows, cols)  F8_E4M3 or I8
+ *     weight_scale       one per matrix, row, group of columns or block
+ *     weight_zero_point  I8, with the shape of the scales (asymmetric integers only)
+ *
+ * The source is `compressors/naive_quantized` in github.com/vllm-project/compressed-tensors (version 0.20).
+ */
+
+import { ModelError } from "../../../base/files/file_error.ts";
+import type { Checkpoint } from "../checkpoint.ts";
+import { QUANTIZED_SUFFIXES, WEIGHT_SUFFIX } from "../quantized/layout.ts";
+import {
+  ANYTHING,
+  type FormatRules,
+  type GridKind,
+  gridKindOf,
+  oneOf,
+  readGridKinds,
+} from "../quantized/read_config.ts";
+import { type Block, scaledMatrix } from "./scaled_matrix.ts";
+import { ACTIVATION_TENSORS, type StoredFormat, type StoredWeight } from "./stored_format.ts";
+
+const { scale: SCALE_SUFFIX, zeroPoint: ZERO_SUFFIX } = QUANTIZED_SUFFIXES;
+
+/** The types of codes that each format stores. */
+const TYPES = { "float-quantized": ["float"], "int-quantized": ["int"], "naive-quantized": ["float", "int"] };
+
+export const COMPRESSED_FORMATS: readonly StoredFormat[] = Object.entries(TYPES).map(([format, types]) => ({
+  name: format,
+  method: "compressed-tensors",
+  format,
+  leftOut: ACTIVATION_TENSORS,
+  find(checkpoint) {
+    const kinds = readGridKinds(checkpoint.folder, checkpoint.config, rulesOf(format, types));
+    const scales = [...checkpoint.names()].filter((name) => name.endsWith(SCALE_SUFFIX));
+    return scales.map((scale) => {
+      const stem = scale.slice(0, -SCALE_SUFFIX.length);
+      return byteWeight(checkpoint, stem, gridKindOf(checkpoint.folder, stem, kinds));
+    });
+  },
+}));
+
+const isPositive = (size: unknown) => Number.isSafeInteger(size) && Number(size) > 0;
+
+function rulesOf(format: string, types: readonly string[]): FormatRules {
+  return {
+    config: { quantization_status: oneOf("compressed", "frozen", undefined), kv_cache_scheme: ANYTHING },
+    group: { input_activations: ANYTHING, output_activations: ANYTHING, format: oneOf(format, undefined) },
+    weights: {
+      num_bits: [
+        "an integer from 2 to 8",
+        (bits) => Number.isInteger(bits) && Number(bits) >= 2 && Number(bits) <= 8,
+      ],
+      type: oneOf(...types),
+      strategy: oneOf("tensor", "channel", "group", "block"),
+      block_structure: [
+        "two positive integers, or absent",
+        (value) =>
+          (value ?? undefined) === undefined ||
+          Array.isArray(value) && value.length === 2 && value.every(isPositive),
+      ],
+    },
+  };
+}
+
+function byteWeight(checkpoint: Checkpoint, stem: string, kind: GridKind): StoredWeight {
+  const { folder } = checkpoint, name = stem + WEIGHT_SUFFIX, { shape } = checkpoint.info(name);
+  const isFloat = kind.type === "float", hasZeros = checkpoint.has(stem + ZERO_SUFFIX);
+  if (isFloat && kind.bits !== 8) {
+    throw new ModelError(
+      `${folder}: the weights of ${kind.group} must have 8 bits, not ${kind.bits}, because they are floats`,
+    );
+  }
+  if (hasZeros && (kind.symmetric || isFloat)) {
+    throw new ModelError(
+      `${folder}: has ${stem}${ZERO_SUFFIX}, although the weights of ${kind.group} have no zero points`,
+    );
+  }
+  if (checkpoint.has(`${stem}.weight_g_idx`)) {
+    throw new ModelError(`${folder}: ${stem}.weight_g_idx is not supported`);
+  }
+  return scaledMatrix(checkpoint, {
+    name,
+    codes: isFloat ? "F8_E4M3" : "I8",
+    scale: stem + SCALE_SUFFIX,
+    zeroPoint: kind.symmetric || isFloat ? undefined : stem + ZERO_SUFFIX,
+    blocks: [blockOf(kind, shape)],
+  });
+}
+
+function blockOf({ strategy, groupSize, block }: GridKind, shape: readonly number[]): Block {
+  const [rows, cols] = shape.slice(-2);
+  if (block) return block;
+  return strategy === "tensor" ? [rows, cols] : [1, strategy === "group" ? groupSize : cols];
+}

@@ -1,0 +1,79 @@
+/** What a format declares in which a checkpoint stores quantised weights, and what a weight in such a format is. */
+
+import { ModelError } from "../../../base/files/file_error.ts";
+import type { FloatDtype } from "../../../tensor/dtype.ts";
+import type { Checkpoint } from "../checkpoint.ts";
+import type { QuantizedParts } from "../quantized/quantized_parts.ts";
+import type { TensorSource } from "../tensor_source.ts";
+
+/** A weight that some tensors of a checkpoint store in a quantised form. Its matrix has one row per value of all axes but the last. */
+export interface StoredWeight {
+  /** The name of the weight in a checkpoint that is not quantised. */
+  readonly name: string;
+  /** The dtype to which the values are rounded. */
+  readonly dtype: FloatDtype;
+  readonly shape: readonly number[];
+  /** The names of the tensors that store the weight. The first one has the codes, and the second one their scales. */
+  readonly tensors: readonly string[];
+  /** The number of parts with equally many rows, each of which can be dequantised without the others. */
+  readonly units: number;
+  /** The codes and grids of a weight in the layout `pack-quantized`, which exports take over. */
+  readonly packed?: QuantizedParts;
+  /**
+   * Reads the tensors of the units from `first` to `end − 1`.
+   * @throws {ModelError} if a value of a tensor is out of range
+   */
+  open(source: TensorSource, first: number, end: number): Promise<FillRow>;
+}
+
+/** Computes a row of a weight. @param row is counted from the first row of the units that were opened */
+export type FillRow = (row: number, values: Float32Array) => void;
+
+/** A format of stored weights. */
+export interface StoredFormat {
+  /** The name of the format in messages. */
+  readonly name: string;
+  /** The value of `quant_method` in `quantization_config`. */
+  readonly method: string;
+  /** The value of `format` in `quantization_config`, if the method has several formats. */
+  readonly format?: string;
+  /** Matches the names of further tensors that only a program needs that computes with quantised values. */
+  readonly leftOut?: RegExp;
+  /**
+   * Lists the weights of a checkpoint that are stored in this format.
+   * @param description the member `quantization_config` of config.json
+   * @throws {ModelError} naming a member of `description` that is not supported, or a tensor that is missing or malformed
+   */
+  find(
+    checkpoint: Checkpoint,
+    description: Readonly<Record<string, unknown>>,
+  ): readonly StoredWeight[] | Promise<readonly StoredWeight[]>;
+}
+
+/** Matches the names of tensors that describe the quantisation of activations or of the cache of keys and values. */
+export const ACTIVATION_TENSORS =
+  /[._](activation_scale|(input|output)_(scale|scale_ub|zero_point)|[kvq]_scale)$/;
+
+const DTYPES = new Map<unknown, FloatDtype>([["float32", "F32"], ["float16", "F16"], ["bfloat16", "BF16"]]);
+
+/** Returns the dtype of a weight: that of its scales if they have 16 bits, and otherwise the one that config.json gives the model. */
+export function weightDtype(checkpoint: Checkpoint, scale: string): FloatDtype {
+  const { dtype } = checkpoint.info(scale);
+  if (dtype === "F16" || dtype === "BF16") return dtype;
+  const { dtype: named, torch_dtype: older } = checkpoint.config;
+  return DTYPES.get(named ?? older) ?? "BF16";
+}
+
+/** @throws {ModelError} if the tensor `name` has another dtype or shape */
+export function requireTensor(
+  checkpoint: Checkpoint,
+  name: string,
+  dtype: string,
+  shape: readonly number[],
+): void {
+  const info = checkpoint.info(name);
+  if (info.dtype === dtype && String(info.shape) === String(shape)) return;
+  throw new ModelError(
+    `${checkpoint.folder}: ${name} must be ${dtype} [${shape}], not ${info.dtype} [${info.shape}]`,
+  );
+}
