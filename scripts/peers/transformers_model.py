@@ -31,6 +31,7 @@ the program has made, by changing one parameter at a time. If a request fails, t
 
 import math
 import pathlib
+import re
 import zlib
 
 import torch
@@ -50,7 +51,7 @@ def handle(request: dict) -> dict:
     if "config" in request:
         model = random_model(request["config"]).to(getattr(torch, request.get("dtype", "float32")))
         save(model, folder, request.get("saved_as"))
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    model = class_of(transformers.AutoConfig.from_pretrained(folder)).from_pretrained(
         folder,
         dtype=torch.float64,
         experts_implementation="eager",  # the default has no kernel for float64
@@ -75,9 +76,18 @@ def statistics_of(x: torch.Tensor) -> dict:
     return {"tokens": x.shape[0], "hessian": hessian[upper].tolist()}
 
 
+def class_of(config: transformers.PretrainedConfig) -> type:
+    is_multimodal = hasattr(config, "vision_config")
+    return (
+        transformers.AutoModelForImageTextToText
+        if is_multimodal
+        else transformers.AutoModelForCausalLM
+    )
+
+
 def random_model(settings: dict) -> transformers.PreTrainedModel:
     config = transformers.AutoConfig.for_model(**settings)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = class_of(config).from_config(config, dtype=torch.float32)
     for name, parameter in model.named_parameters():
         parameter.copy_(random_values(name, parameter.shape))
     for name, buffer in model.named_buffers():
@@ -115,6 +125,8 @@ def random_values(name: str, shape: torch.Size) -> torch.Tensor:
 def insensitive(model: torch.nn.Module, windows: torch.Tensor, logits: torch.Tensor) -> list[str]:
     names = []
     for name, parameter in model.named_parameters():
+        if re.search("visual|vision|projector", name):  # no window has an image
+            continue
         before = parameter.clone()
         parameter.add_(0.1 * random_values(f"change of {name}", parameter.shape).double())
         change = (model(windows).logits - logits).abs().max()

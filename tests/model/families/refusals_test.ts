@@ -15,7 +15,7 @@ for (
     [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
     [
       { model_type: "mamba" },
-      /model_type "mamba" is not supported; the supported types are: opt, bloom, gpt2, gpt_neox, llama, mistral, .*, mixtral, qwen2_moe, qwen3_moe, olmoe/,
+      /model_type "mamba" is not supported; the supported types are: opt, bloom, gpt2, gpt_neox, falcon, llama, mistral, .*, mixtral, qwen2_moe, qwen3_moe, olmoe/,
     ],
     [{}, /model_type undefined is not supported/],
     [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],

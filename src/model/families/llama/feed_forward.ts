@@ -53,14 +53,15 @@ export function gatedFeedForward(
   };
 }
 
-/** Returns the network down(activation(up(x))), which has no gate, under the names of StarCoder2. */
+/** Returns the network down(activation(up(x))), which has no gate. @param names those of both layers */
 export function plainFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,
   bias: boolean,
+  names: readonly [up: string, down: string],
 ): FeedForward {
-  const up: LinearGroup = [linearSpec("mlp.c_fc", hidden, intermediate, bias)];
-  const down: LinearGroup = [linearSpec("mlp.c_proj", intermediate, hidden, bias)];
+  const up: LinearGroup = [linearSpec(names[0], hidden, intermediate, bias)];
+  const down: LinearGroup = [linearSpec(names[1], intermediate, hidden, bias)];
   return {
     groups: [up, down],
     apply(pass, x, stream, options) {

@@ -1,6 +1,6 @@
 /**
- * A LLaMA-like block: attention with grouped heads and rotary positions, and then a feed-forward network. Both
- * halves add their outputs to the hidden states.
+ * A LLaMA-like block: attention with grouped heads and rotary positions, and then, or in parallel, a feed-forward
+ * network. Both halves add their outputs to the hidden states.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
@@ -29,11 +29,14 @@ export interface BlockParts {
   readonly feedForward: FeedForward;
   readonly attentionNorms: NormsOfHalf;
   readonly feedForwardNorms: NormsOfHalf;
+  /** Whether both halves have the inputs of attention. */
+  readonly isParallel: boolean;
   readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec];
   /** Whether these norms come after the rotation, and only if there is one. */
   readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
-  queryRotary?(index: number): RotarySpec | undefined;
+  /** Returns the rotation of queries, if it is not that of keys. */
+  queryRotary(index: number): RotarySpec | undefined;
   window(index: number): number;
   readonly isChunked?: boolean;
   readonly scale?: number;
@@ -65,9 +68,10 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
       const scale = parts.residualScale;
-      const attended = attendInBlock(parts, pass, inputOf(pass, attentionNorms, x), index);
+      const attentionInput = inputOf(pass, attentionNorms, x);
+      const attended = attendInBlock(parts, pass, attentionInput, index);
       accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
-      const input = inputOf(pass, feedForwardNorms, x);
+      const input = parts.isParallel ? attentionInput : inputOf(pass, feedForwardNorms, x);
       return feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
     },
   };
@@ -82,7 +86,7 @@ function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): Dev
 function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
   const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, normsRotated, scale, softCap, isChunked } =
     parts;
-  const rotary = parts.rotary(index), rotaryOfQueries = parts.queryRotary?.(index) ?? rotary;
+  const rotary = parts.rotary(index), rotaryOfQueries = parts.queryRotary(index) ?? rotary;
   let { q, k, v } = parts.attention.projectQkv(pass, x);
   const normalizeHeads = ([qNorm, kNorm]: readonly [NormSpec, NormSpec]) => {
     const normalized = (norm: NormSpec, view: ColumnsView, headCount: number) => (

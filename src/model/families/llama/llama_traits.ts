@@ -3,6 +3,7 @@
 import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import type { LogitsSpec } from "../family.ts";
+import type { NormSpec } from "../../layer_specs.ts";
 import type { FeedForward } from "./feed_forward.ts";
 import type { AttentionLayers, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
@@ -22,12 +23,18 @@ export interface LlamaTraits {
   readonly queryKeyNorm?: "heads" | "rows" | "rotated";
   /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
   readonly fused?: boolean;
-  /** Whether a norm comes before each half of a block, after it, or both. Defaults to `before`. */
+  /** Where the norms of a block are. Defaults to `before`. */
   readonly normPlacement?: NormPlacement;
   /** Defaults to `rms`. */
-  readonly normKind?: "rms" | "layer";
+  readonly normKind?: NormSpec["kind"];
+  /** Whether LayerNorms have biases. Defaults to true. */
+  readonly normBias?: boolean;
   /** A number that is added to the weights of all norms. Defaults to 0. */
   readonly normWeightOffset?: number;
+  /** The names of layers and norms that differ from LLaMA's, by the names of LLaMA, without the prefix of their block. */
+  readonly names?: Readonly<Record<string, string>>;
+  /** Whether the rotated pairs of a head are neighbours, see `RotarySpec`. Defaults to false. */
+  readonly isInterleaved?: boolean;
   /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
   readonly partialRotation?: boolean;
   /** Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration hold for every block. */
@@ -36,6 +43,8 @@ export interface LlamaTraits {
   queryRotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
+  /** Returns a factor of the queries of a token, which depends on its position. Whole heads must rotate. By default there is none. */
+  queryScale?(position: number): number;
   /** The factor of attention scores. Defaults to 1/√headDim. */
   readonly attentionScale?: number;
   /** The limit of attention scores. By default they have none. */
@@ -46,6 +55,8 @@ export interface LlamaTraits {
   readonly residualScale?: number;
   /** The factor of the embedding. */
   readonly embeddingScale?: number;
+  /** Whether the head has a bias. Defaults to false. */
+  readonly headBias?: boolean;
   readonly logits?: LogitsSpec;
   /** As in `ModelSpec`. */
   readonly furtherBlocks?: number;
@@ -59,5 +70,8 @@ export interface LlamaTraits {
   attention?(sizes: LlamaSizes): AttentionLayers;
 }
 
-/** Where the norms of a block are. `around` means before and after each half. */
-export type NormPlacement = "before" | "after" | "around";
+/**
+ * Where the norms of a block are. `around` means before and after each half. `shared` means that one norm comes before both halves, which
+ * run in parallel.
+ */
+export type NormPlacement = "before" | "after" | "around" | "shared";
