@@ -9,8 +9,9 @@ If "config" is present, it is the configuration of a model, which the program ma
 All parameters are random, in particular norms and biases, whose values after an ordinary initialisation would
 hide errors. The values depend only on the names and shapes, so models with different settings but equal shapes
 have equal parameters. "dtype" is the dtype of the saved parameters, float32 by default. "saved_as" is "shards" (several
-files), "headless" (without the head and without the prefix of the names), "pickle" (a file of torch.save) or
-"second head" (with another weight of the head although config.json ties it). The default is one safetensors file. The windows have equal lengths.
+files), "headless" (without the head and without the prefix of the names), "pickle" (a file of torch.save),
+"second head" (with another weight of the head although config.json ties it) or "fused" (with one tensor for all
+experts of a block). The default is one safetensors file. The windows have equal lengths.
 
 The program then loads the model from the folder, and answers with one line:
 
@@ -100,7 +101,8 @@ def save(model: transformers.PreTrainedModel, folder: str, form: str | None) -> 
         model.config.save_pretrained(folder)
         torch.save(model.state_dict(), pathlib.Path(folder, "pytorch_model.bin"))
     else:
-        model.save_pretrained(folder, max_shard_size="10KB" if form == "shards" else "1GB")
+        size = "10KB" if form == "shards" else "1GB"
+        model.save_pretrained(folder, max_shard_size=size, save_original_format=form != "fused")
     if form == "second head":
         file = pathlib.Path(folder, "model.safetensors")
         head = random_values("second head", model.lm_head.weight.shape)

@@ -35,9 +35,10 @@ export interface Variant {
   readonly dtype?: "float16" | "bfloat16";
   /**
    * How the checkpoint is saved: in several shards, without the head and the prefix of the names, by
-   * `torch.save`, or with a head although config.json ties the head. By default it is one safetensors file.
+   * `torch.save`, with a head although config.json ties the head, or with one tensor for all experts of a block.
+   * By default it is one safetensors file.
    */
-  readonly savedAs?: "shards" | "headless" | "pickle" | "second head";
+  readonly savedAs?: "shards" | "headless" | "pickle" | "second head" | "fused";
   /** Changes config.json after transformers has written it. Both programs read the changed file. */
   rewrite?(config: Record<string, unknown>): Settings;
   /** The title of another variant that means the same, so its logits are equal. */

@@ -8,6 +8,8 @@ import { falcon } from "./falcon.ts";
 import { gemma, gemma2, gemma3 } from "./gemma.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeoX } from "./gpt_neox.ts";
+import { gptOss } from "./gpt_oss.ts";
+import { llama4 } from "./llama4.ts";
 import {
   ernie45,
   exaone4,
@@ -32,7 +34,7 @@ const FAMILIES: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX, falcon],
   ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3, gemma, gemma2, gemma3, olmo2, olmo3, granite],
   ...[starcoder2, smolLm3, ernie45, glm4, exaone4, cohere2],
-  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
+  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe, gptOss, llama4],
 ];
 
 const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);

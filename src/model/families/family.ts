@@ -130,7 +130,7 @@ export interface BlockSpec {
   readonly groups: readonly LinearGroup[];
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
-  /** The vectors that the CPU reads, such as the corrections of a router. They are not trained. */
+  /** The vectors in host memory, such as the corrections of a router and the sinks of attention. They are not trained. */
   readonly vectors?: readonly VectorSpec[];
   /** The numbers of columns of the activations that are neither inputs nor outputs of its layers. */
   readonly furtherActivations?: readonly number[];

@@ -267,8 +267,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   mixtral: {
     ...LLAMA,
     layers: {
-      ...ATTENTION,
-      ...NORMS_BEFORE,
+      ...MIXTURE_LAYERS,
       "block_sparse_moe.gate": "ffn_gate_inp",
       "block_sparse_moe.experts.w1": "ffn_gate_exps",
       "block_sparse_moe.experts.w3": "ffn_up_exps",

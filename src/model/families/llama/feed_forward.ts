@@ -29,17 +29,21 @@ export interface FeedForward {
   ): void | Promise<void>;
 }
 
-/** Returns the network down(activation(gate(x))·up(x)) with one layer each for gate, up and down. */
+/**
+ * Returns the network down(activation(gate(x))·up(x)) with one layer each for gate, up and down.
+ * @param name the name of the network in a block
+ */
 export function gatedFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,
   { feedForward: bias }: LlamaBiases = {},
+  name = "mlp",
 ): FeedForward {
   const gateUp: LinearGroup = [
-    linearSpec("mlp.gate_proj", hidden, intermediate, bias),
-    linearSpec("mlp.up_proj", hidden, intermediate, bias),
+    linearSpec(`${name}.gate_proj`, hidden, intermediate, bias),
+    linearSpec(`${name}.up_proj`, hidden, intermediate, bias),
   ];
-  const down: LinearGroup = [linearSpec("mlp.down_proj", intermediate, hidden, bias)];
+  const down: LinearGroup = [linearSpec(`${name}.down_proj`, intermediate, hidden, bias)];
   return {
     groups: [gateUp, down],
     apply(pass, x, stream, options) {

@@ -102,7 +102,7 @@ export function llamaModel(
   const embedding = `${root}embed_tokens`, { isDense } = traits;
   const own = llamaBlock(blockParts(config, sizes, traits), root);
   const dense = isDense
-    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: undefined }), root)
+    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: traits.denseFeedForward }), root)
     : own;
   return {
     hiddenSize: hidden,
@@ -141,24 +141,34 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     feedForwardNorms: normsOfHalf(names.feedForward),
     isParallel: traits.normPlacement === "shared",
     queryKeyNorms: queryKeyNorms(config, sizes, traits),
-    rotary: (index) => traits.hasRotary?.(index) ?? true ? rotary(index) : undefined,
+    normsRotated: traits.queryKeyNorm === "rotated",
+    rotary,
+    queryRotary: (index) => traits.queryRotary?.(index) ?? scaledRotary(rotary(index), traits),
     window: (index) => traits.window?.(index) ?? 0,
-    queryScale: traits.queryScale,
+    isChunked: traits.isChunked,
     scale: traits.attentionScale,
     softCap: traits.attentionSoftCap,
+    sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
     residualScale: traits.residualScale,
   };
+}
+
+/** Returns the rotation of queries if they have a factor of their own. */
+function scaledRotary(
+  rotary: RotarySpec | undefined,
+  { queryScale: tokenScale }: LlamaTraits,
+): RotarySpec | undefined {
+  return rotary && tokenScale && { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale };
 }
 
 /** Returns a function that gives the rotation of each block. */
 function rotaryOf(
   config: LlamaConfig,
   { headDim }: LlamaSizes,
-  { rotary, partialRotation = false, isInterleaved }: LlamaTraits,
-): (index: number) => RotarySpec {
-  if (rotary) return rotary;
-  const common = { ...readRotary(config, headDim, partialRotation), isInterleaved };
-  return () => common;
+  { rotary, hasRotary, partialRotation = false, isInterleaved }: LlamaTraits,
+): (index: number) => RotarySpec | undefined {
+  const common = rotary ? undefined : { ...readRotary(config, headDim, partialRotation), isInterleaved };
+  return (index) => hasRotary?.(index) ?? true ? common ?? rotary?.(index) : undefined;
 }
 
 /** Returns the norms of queries and keys, if the family has any. */
@@ -169,8 +179,10 @@ function queryKeyNorms(
 ): BlockParts["queryKeyNorms"] {
   const { queryKeyNorm } = traits;
   if (!queryKeyNorm) return undefined;
-  const norm = (name: string, headCount: number) =>
-    normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim);
+  const norm = (name: string, headCount: number) => ({
+    ...normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim),
+    affine: queryKeyNorm !== "rotated",
+  });
   return [norm("q_norm", heads), norm("k_norm", kvHeads)];
 }
 

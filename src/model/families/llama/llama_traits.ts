@@ -14,11 +14,13 @@ export interface LlamaTraits {
    * default it is 0 for every block.
    */
   window?(index: number): number;
+  /** Whether the tokens that `window` counts are a chunk, as in `AttentionInput`. Defaults to false. */
+  readonly isChunked?: boolean;
   /**
-   * Whether an RMSNorm is applied to queries and keys before the rotation, to each head or to all heads of a token. By default there is
-   * none.
+   * Whether an RMSNorm is applied to queries and keys before the rotation, to each head or to all heads of a token. With `rotated`, it
+   * has no weights, and is applied to each head after the rotation, and not in blocks without one. By default there is none.
    */
-  readonly queryKeyNorm?: "heads" | "rows";
+  readonly queryKeyNorm?: "heads" | "rows" | "rotated";
   /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
   readonly fused?: boolean;
   /** Where the norms of a block are. Defaults to `before`. */
@@ -37,6 +39,8 @@ export interface LlamaTraits {
   readonly partialRotation?: boolean;
   /** Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration hold for every block. */
   rotary?(index: number): RotarySpec;
+  /** Returns the rotation of queries in block `index`, if it is not that of keys. */
+  queryRotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
   /** Returns a factor of the queries of a token, which depends on its position. Whole heads must rotate. By default there is none. */
@@ -45,6 +49,8 @@ export interface LlamaTraits {
   readonly attentionScale?: number;
   /** The limit of attention scores. By default they have none. */
   readonly attentionSoftCap?: number;
+  /** Whether each head has a sink, which takes a part of the softmax of attention. Defaults to false. */
+  readonly hasSinks?: boolean;
   /** The factor of the outputs of each half of a block, before they are added to the hidden states. */
   readonly residualScale?: number;
   /** The factor of the embedding. */
@@ -56,8 +62,10 @@ export interface LlamaTraits {
   readonly furtherBlocks?: number;
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
-  /** Returns whether block `index` has the default network in the place of `feedForward`. By default no block has. */
+  /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */
   isDense?(index: number): boolean;
+  /** By default, the network is the default of `feedForward`. */
+  denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
   attention?(sizes: LlamaSizes): AttentionLayers;
 }
