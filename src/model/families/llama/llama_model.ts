@@ -143,7 +143,7 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     queryKeyNorms: queryKeyNorms(config, sizes, traits),
     normsRotated: traits.queryKeyNorm === "rotated",
     rotary,
-    queryRotary: (index) => traits.queryRotary?.(index) ?? scaledRotary(rotary(index), traits),
+    queryScale: (index) => traits.queryScale?.(index),
     window: (index) => traits.window?.(index) ?? 0,
     isChunked: traits.isChunked,
     scale: traits.attentionScale,
@@ -151,14 +151,6 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
     residualScale: traits.residualScale,
   };
-}
-
-/** Returns the rotation of queries if they have a factor of their own. */
-function scaledRotary(
-  rotary: RotarySpec | undefined,
-  { queryScale: tokenScale }: LlamaTraits,
-): RotarySpec | undefined {
-  return rotary && tokenScale && { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale };
 }
 
 /** Returns a function that gives the rotation of each block. */
