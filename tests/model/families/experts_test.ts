@@ -5,6 +5,9 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import type { TensorSource } from "../../../src/model/checkpoint/tensor_source.ts";
+import { Forward } from "../../../src/model/forward.ts";
 import { checkTensors } from "../../../src/model/families/check_tensors.ts";
 import { randomModel } from "../../support/random_model.ts";
 import { planBatches } from "../../../src/model/batches.ts";
@@ -92,6 +95,40 @@ it("a checkpoint may have the blocks after the last one that num_nextn_predict_l
     checkTensors(readModelSpec({ ...DEEPSEEK, ...settings }, weights.has), weights, names);
   check({ num_nextn_predict_layers: 1 });
   assert.throws(() => check({}), /describes 2 blocks, but the checkpoint has a tensor model\.layers\.2\./);
+});
+
+it("an observed block loads and computes only the layers of experts on which an observed input depends", async () => {
+  const { spec, weights } = randomModel(DEEPSEEK), backend = await createCpuBackend();
+  const { groups } = spec.block(1), window = Uint32Array.from({ length: 9 }, (_, token) => token);
+  const groupOf = (name: string) =>
+    groups.find((group) => group.some((layer) => layer.name === `mlp.${name}`))!;
+  const observe = async (names?: readonly string[]) => {
+    const loaded = new Set<string>(), observed = new Set<string>();
+    const source: TensorSource = {
+      ...weights,
+      read: (name, ...range) => {
+        loaded.add(name);
+        return weights.read(name, ...range);
+      },
+    };
+    const forward = await Forward.begin(backend, { spec, weights }, [window]);
+    const wanted = names && new Set(names.map(groupOf));
+    await forward.observeBlock(1, ([{ name }]) => void observed.add(name), { source, groups: wanted });
+    forward.destroy();
+    const inMixture = [...loaded].flatMap((name) => /mlp\.(\w*experts\..*)\.weight$/.exec(name)?.[1] ?? []);
+    return { loaded: inMixture, observed };
+  };
+  const { loaded, observed } = await observe();
+  assert.ok(observed.has("mlp.shared_experts.down_proj"));
+  assert.deepEqual(loaded.filter((name) => name.includes("down_proj")), []);
+  assert.deepEqual((await observe(["experts.1.down_proj"])).loaded, [
+    "experts.1.gate_proj",
+    "experts.1.up_proj",
+  ]);
+  assert.deepEqual((await observe(["shared_experts.gate_proj", "experts.0.gate_proj"])).loaded, []);
+  const shared = await observe(["shared_experts.down_proj"]);
+  assert.deepEqual(shared.loaded, ["shared_experts.gate_proj", "shared_experts.up_proj"]);
+  await backend.dispose();
 });
 
 it("the batches of a mixture of experts are as large as with one expert, because experts share memory", () => {
