@@ -58,10 +58,10 @@ async function prune(backend: Backend, model: Model, options: Partial<PruneJob>)
 }
 
 eachBackend("a block of many experts", (backend) => {
-  it("takes the memory of a few experts if they are loaded and calibrated four at once, and gets the same weights", async () => {
+  it("takes the memory of a few experts if they are loaded one by one and calibrated four at once, and gets the same weights", async () => {
     const experts = backend().kind === "cpu" ? 256 : 64, model = modelWith(experts);
-    const whole = await prune(backend(), model, {}),
-      parts = await prune(backend(), model, { expertsAtOnce: 4 });
+    const whole = await prune(backend(), model, {}), streamed = { ...model, streamsExperts: true };
+    const parts = await prune(backend(), streamed, { expertsAtOnce: 4 });
     assert.equal(whole.weights.size, 5 + 3 + 5 + 3 + 3 * experts);
     assert.deepEqual(Object.fromEntries(parts.weights), Object.fromEntries(whole.weights));
     // The three weights of an expert and the Hessians of its inputs, in f32.
