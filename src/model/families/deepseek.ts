@@ -12,7 +12,7 @@ import type { ExpertsSpec } from "./llama/experts.ts";
 import { latentAttention } from "./llama/latent_attention.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
-import { expertsOf } from "./mixtures.ts";
+import { mixtureTraits } from "./mixtures.ts";
 
 const flag = z.boolean().default(false);
 
@@ -42,11 +42,11 @@ type MixtureConfig = z.infer<z.ZodObject<typeof mixtureShape>>;
 function mixtureOf(
   config: MixtureConfig,
   { sharedBias = false, ...rule }: Partial<ExpertsSpec> & { readonly sharedBias?: boolean },
-): Pick<LlamaTraits, "feedForward" | "isDense" | "furtherBlocks"> {
+): Pick<LlamaTraits, "feedForward" | "hasNoExperts" | "furtherBlocks"> {
   return {
-    isDense: (index) => index < config.first_k_dense_replace,
+    hasNoExperts: (index) => index < config.first_k_dense_replace,
     furtherBlocks: config.num_nextn_predict_layers ?? config.num_mtp_layers ?? 0,
-    ...expertsOf({
+    ...mixtureTraits({
       experts: config.n_routed_experts,
       expertsPerToken: config.num_experts_per_tok,
       isNormalized: config.norm_topk_prob,

@@ -10,7 +10,7 @@ import { epsilon, positiveInt } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { gatedFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
-import { expertsOf } from "./mixtures.ts";
+import { mixtureTraits } from "./mixtures.ts";
 
 const schema = z.object({
   ...llamaShape,
@@ -54,10 +54,10 @@ export const llama4: Family = {
       queryScale: (index) => config.attn_temperature_tuning && !rotates(index) ? temperature : undefined,
       window: (index) => isChunked(index) ? chunk ?? 0 : 0,
       isChunked: true,
-      isDense: (index) => !hasExperts(index),
+      hasNoExperts: (index) => !hasExperts(index),
       denseFeedForward: (sizes, activation) =>
         gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
-      ...expertsOf({
+      ...mixtureTraits({
         name: "feed_forward",
         experts: config.num_local_experts,
         expertsPerToken: config.num_experts_per_tok,

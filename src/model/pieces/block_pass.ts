@@ -58,7 +58,7 @@ export interface BlockPass {
   readonly cache?: KeyValueCache;
   /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
-  /** Groups that are not computed, because their outputs are not used. Their inputs are still passed to `observeInput`, if they are computed. */
+  /** Groups that are not computed, because their outputs are not used. If the inputs of such a group are computed, `observeInput` receives them. */
   readonly skippedGroups?: readonly LinearGroup[];
   /** Receives the routes of a mixture of experts, before its experts are queued. */
   readonly observeRoutes?: (routes: Routes) => void;

@@ -99,9 +99,9 @@ export function llamaModel(
   const sizes = readSizes(config);
   const { hidden } = sizes;
   const root = ROOTS.find((root) => has(`${root}embed_tokens.weight`)) ?? "model.";
-  const embedding = `${root}embed_tokens`, { isDense } = traits;
+  const embedding = `${root}embed_tokens`, { hasNoExperts } = traits;
   const own = llamaBlock(blockParts(config, sizes, traits), root);
-  const dense = isDense
+  const dense = hasNoExperts
     ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: traits.denseFeedForward }), root)
     : own;
   return {
@@ -110,7 +110,7 @@ export function llamaModel(
     vocabSize: config.vocab_size,
     maxTokens: longestWindow(config),
     embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
-    block: (index) => isDense?.(index) ? dense : own,
+    block: (index) => hasNoExperts?.(index) ? dense : own,
     finalNorm: normSpec(config, traits, "norm", hidden, root),
     head: linearSpec(
       headName(config.tie_word_embeddings, embedding, has),

@@ -64,7 +64,7 @@ export interface LlamaTraits {
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */
-  isDense?(index: number): boolean;
+  hasNoExperts?(index: number): boolean;
   /** By default, the network is the default of `feedForward`. */
   denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
