@@ -3,7 +3,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { FAMILY_MODELS } from "../../../scripts/fixtures/family_models.ts";
-import { readModelSpec } from "../../../src/model/families/families.ts";
+import { MODEL_TYPES, readModelSpec } from "../../../src/model/families/families.ts";
 import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
 import { describeNetwork } from "../../../src/model/gguf/metadata.ts";
 
@@ -22,4 +22,15 @@ it("describeNetwork() writes the factor of the queries of Ministral 3, and no fa
   };
   assert.equal(Math.fround(Number(factorOf(0.25))), 0.25);
   assert.equal(factorOf(0), undefined);
+});
+
+it("findArchitecture() refuses gpt-oss, LLaMA 4 and multimodal models by their names", () => {
+  for (const model_type of ["gpt_oss", "llama4_text", ...MODEL_TYPES.multimodal]) {
+    assert.throws(() => findArchitecture({ model_type }), {
+      name: "ModelError",
+      message: new RegExp(
+        `model_type "${model_type}" cannot be exported to GGUF; the types that can are: llama, `,
+      ),
+    });
+  }
 });
