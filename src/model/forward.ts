@@ -5,6 +5,7 @@
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import type { Batch } from "./batches.ts";
+import type { BatchObserver, BlockObservers, DenseObservers } from "./block_observers.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
 import {
@@ -14,7 +15,7 @@ import {
 } from "./hidden_states/hidden_states.ts";
 import { type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
-import type { BlockPass, ExpertObserver, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
+import type { BlockPass, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
 import type { Routes } from "./pieces/routing.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
@@ -32,24 +33,6 @@ export interface ForwardOptions extends ForwardDivision {
    */
   readonly hasDenseStream?: boolean;
 }
-
-/** The observers of a block that runs. */
-export interface BlockObservers {
-  /** Receives the inputs of the block's linear layers. */
-  readonly observeInput?: InputObserver;
-  readonly observeExpert?: ExpertObserver;
-  /** Receives the outputs of some batches. */
-  readonly observer?: StatesObserver;
-}
-
-/** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
-export type BatchObserver = (
-  group: LinearGroup,
-  input: DeviceBuffer,
-  rows: number,
-  batch: Batch,
-  residual?: ObservedResidual,
-) => void;
 
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
 export class Forward {
@@ -104,47 +87,63 @@ export class Forward {
    * it.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
-   * @param observeDense receives the inputs of the linear layers in the dense stream, which runs through the dense block. For each batch,
-   * its calls come after those of `observeInput`. In a mixture, the tokens of the dense stream take the routes of the other stream, so that
-   * each expert has the same tokens in both
+   * @param dense observes the dense stream, which runs through the dense block. For each batch, its calls come after those of
+   * `observeInput`. In a mixture, the tokens of the dense stream take the routes of the other stream, so that each expert has the same
+   * tokens in both
    */
   observeBlock(
     index: number,
     observeInput: BatchObserver,
     onBatchDone?: (batch: Batch) => void,
     source?: TensorSource,
-    observeDense?: BatchObserver,
+    dense?: DenseObservers,
   ): Promise<void> {
-    const { spec: { block }, weights: dense } = this.model, observed = source ?? dense;
+    const { spec: { block }, weights: denseSource } = this.model, observed = source ?? denseSource;
+    const { denseStates } = this, { advances = false } = dense ?? {};
     const stages = stagesOf(block.groups), skippedGroups = stages.pop(), groups = stages.flat();
     const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
       const observeInput: InputObserver = (group, input, rows, residual) =>
         observe(group, input, rows, batch, residual);
-      return block.forward({ ...pass, observeInput, skippedGroups }, states, index);
+      return block.forward({ skippedGroups, ...pass, observeInput }, states, index);
     };
+    if (!dense || !denseStates) {
+      return this.#withBlock(index, observed, groups, (weights) =>
+        this.hiddenStates.visit(
+          (states, batch) => run(this.pass(weights, batch), states, batch, observeInput),
+          onBatchDone,
+        ));
+    }
     const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
-      const copies = observeDense && this.denseStates?.copies();
+      const copies = this.hiddenStates.copies();
+      const runBoth = async (states: DeviceBuffer, batch: Batch) => {
+        let routes: Routes | undefined;
+        const pass = {
+          ...this.pass(weights, batch),
+          observeRoutes: (chosen: Routes) => void (routes = chosen),
+        };
+        await run(pass, (await copies.next()).value!, batch, observeInput);
+        const densePass = {
+          ...this.pass(denseWeights, batch),
+          ...advances && { skippedGroups: [] },
+          observeOutput: (group: LinearGroup, residual: ObservedResidual) =>
+            dense.observeOutput(group, residual, batch),
+        };
+        await run({ ...densePass, routes }, states, batch, dense.observeInput);
+      };
       try {
-        await this.hiddenStates.visit(async (states, batch) => {
-          let routes: Routes | undefined;
-          const observeRoutes = (chosen: Routes) => void (routes = chosen);
-          await run({ ...this.pass(weights, batch), observeRoutes }, states, batch, observeInput);
-          const next = await copies?.next();
-          if (!observeDense || !next || next.done) return;
-          await run({ ...this.pass(denseWeights, batch), routes }, next.value, batch, observeDense);
-        }, onBatchDone);
+        await (advances ? denseStates.update(runBoth, onBatchDone) : denseStates.visit(runBoth, onBatchDone));
       } finally {
-        await copies?.return();
+        await copies.return();
       }
     };
     return this.#withBlock(
       index,
-      observed,
-      groups,
-      (weights) =>
-        observeDense && observed !== dense
-          ? this.#withBlock(index, dense, groups, (denseWeights) => visit(weights, denseWeights))
-          : visit(weights, weights),
+      denseSource,
+      advances ? block.groups : groups,
+      (denseWeights) =>
+        observed === denseSource
+          ? visit(denseWeights, denseWeights)
+          : this.#withBlock(index, observed, groups, (weights) => visit(weights, denseWeights)),
     );
   }
 

@@ -13,6 +13,8 @@ import type { GroupStatistics } from "./open_round.ts";
 export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
 
 export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
+  /** With targets: whether the dense stream has the outputs of the block afterwards (see `DenseObservers`). @default false */
+  readonly advancesDense?: boolean;
   /** Token ids of the windows, which all have the same length. */
   readonly windows: readonly Uint32Array[];
   /** Token ids of the held-out windows, as long as the others, for the validation Hessians. @default [] */
@@ -81,7 +83,7 @@ export class RoundStatistics {
     block: number,
     weights: TensorSource,
     onBatchDone: () => void,
-    { windows, hasTargets }: StatisticsOptions,
+    { windows, hasTargets, advancesDense = false }: StatisticsOptions,
   ): Promise<void> {
     const sumOf = (group: LinearGroup, firstWindow: number) =>
       this.#sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
@@ -91,7 +93,11 @@ export class RoundStatistics {
       onBatchDone,
       weights,
       hasTargets
-        ? (group, x, rows, { first }, residual) => sumOf(group, first)?.addDense(x, rows, residual)
+        ? {
+          advances: advancesDense,
+          observeInput: (group, x, _rows, { first }) => sumOf(group, first)?.addDense(x),
+          observeOutput: (group, residual, { first }) => sumOf(group, first)?.addOutput(residual),
+        }
         : undefined,
     );
     // The layers are solved next, and a solve can use this memory.

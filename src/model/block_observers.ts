@@ -1,0 +1,37 @@
+/** The functions that receive what a block computes while it runs. */
+
+import type { DeviceBuffer } from "../device/backend.ts";
+import type { Batch } from "./batches.ts";
+import type { StatesObserver } from "./hidden_states/hidden_states.ts";
+import type { LinearGroup } from "./layer_specs.ts";
+import type { ExpertObserver, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
+
+/** The observers of a block that runs. */
+export interface BlockObservers {
+  /** Receives the inputs of the block's linear layers. */
+  readonly observeInput?: InputObserver;
+  readonly observeExpert?: ExpertObserver;
+  /** Receives the outputs of some batches. */
+  readonly observer?: StatesObserver;
+}
+
+/** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
+export type BatchObserver = (
+  group: LinearGroup,
+  input: DeviceBuffer,
+  rows: number,
+  batch: Batch,
+  residual?: ObservedResidual,
+) => void;
+
+/** Observes the dense stream while the block runs. */
+export interface DenseObservers {
+  readonly observeInput: BatchObserver;
+  /** Receives the residual stream after each layer that adds its outputs to it without a norm. */
+  readonly observeOutput: (group: LinearGroup, residual: ObservedResidual, batch: Batch) => void;
+  /**
+   * Whether the outputs of the block replace the states of the dense stream. They are wrong in a mixture of experts, where the stream has
+   * the routes of the other one.
+   */
+  readonly advances: boolean;
+}
