@@ -163,7 +163,8 @@ class BlockSolver:
     def _finish(self, layer: Layer, solved: _Solved, calibration_seconds: float) -> LayerResult:
         """Replace the weight of a layer that was solved, and record it."""
         weight, result = solved
-        result = replace(result, calibration_seconds=calibration_seconds)
+        shared = self.ranks.share(calibration_seconds, 0)  # so that all ranks have the same report
+        result = replace(result, calibration_seconds=shared)
         self._require_same_adapter(layer, result.report)
         layer.write(weight)
         self.ranks.together(lambda: self.journal.record(weight, result) if self.journal else None)
