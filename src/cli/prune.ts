@@ -9,7 +9,8 @@ import { checkModel } from "../model/gguf/write_gguf.ts";
 import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
 import { openModelFolder } from "../model/model.ts";
 import { storesBfloat16 } from "../prune/block_plan.ts";
-import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
+import { DevicePruner } from "../prune/device_pruner.ts";
+import { serverPruner } from "../prune/server_pruner.ts";
 import { commandFingerprint, FORWARD_BACKEND, runFingerprint } from "../prune/run/fingerprint.ts";
 import { pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
@@ -104,8 +105,7 @@ export async function prune(
       }),
       (opened) => opened.dispose(),
     );
-  const isLocal = servers.length === 0;
-  const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, isLocal, fs });
+  const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs, readRunReport);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);

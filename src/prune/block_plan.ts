@@ -136,15 +136,26 @@ export class BlockPlan {
     return new Set(blocks.flatMap((block) => this.#layers(block)));
   }
 
-  /** Whether a stream of the dense model runs through `block` after its layers are calibrated. */
+  /**
+   * Whether the last observing pass of `block` also takes the dense stream through the block. In a block with experts it cannot, because
+   * the stream then has the routes of the other one.
+   */
+  advancesDense(block: number): boolean {
+    return this.#options.hasTargets === true &&
+      this.#spec.block(block).groups.every(([{ expertRole }]) => expertRole === undefined);
+  }
+
+  /** Whether the dense stream runs through `block` in a pass of its own, for another block or a reconstruction. */
   runsDense(block: number): boolean {
-    return this.#options.hasTargets === true && (block < this.lastBlock || this.epochs(block) > 0);
+    const isUsed = block < this.lastBlock || this.epochs(block) > 0;
+    const isObserved = this.isRoundedLast(block) || this.rounds(block).length > 0;
+    return this.#options.hasTargets === true && isUsed && !(this.advancesDense(block) && isObserved);
   }
 
   /**
    * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, or two if the block is
    * rounded last. Each epoch takes one pass. Each block but the last takes one more pass, which computes the inputs of the
-   * next block. With targets, the dense block takes one too if another block or a reconstruction needs its outputs.
+   * next block. With targets, the dense stream may take one too (`runsDense`).
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];

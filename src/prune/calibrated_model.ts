@@ -152,9 +152,9 @@ async function* solveAndReconstruct(
   openBlock: OpenBlock,
   rounds: readonly (readonly PendingGroup[])[],
 ): CalibratedGroups<ReconstructedBlock | undefined> {
-  for (const round of rounds) yield* calibrateRound(work, round, openBlock);
+  for (const round of rounds) yield* calibrateRound(work, round, openBlock, round === rounds.at(-1));
   const { forward, plan, steps, options: { windows, onTrained, isTrained } } = work, { block } = openBlock;
-  // A guard that has decided about the targets of this block has run the dense stream through the block already.
+  // A guard may have run the dense stream through the block already.
   if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
     await forward.runDenseBlock(beginDense(work, block));
   }
@@ -195,7 +195,7 @@ async function* reconstructAndRound(
   });
   const trained = { ...openBlock, weights: withReplacements(weights, unrounded.replaced), keepsZeros: true };
   const withoutTargets = { ...work, options: { ...options, hasTargets: false } };
-  for (const round of plan.rounds(block)) yield* calibrateRound(withoutTargets, round, trained);
+  for (const round of plan.rounds(block)) yield* calibrateRound(withoutTargets, round, trained, false);
   const tensors = new Map([...result!.tensors].filter(([name]) => !replaced.has(name)));
   for (const [name, tensor] of tensors) replaced.set(name, tensor);
   return { ...result!, tensors };
@@ -206,17 +206,24 @@ function beginDense({ plan, steps, options: { signal } }: CalibrationWork, block
   return plan.runsDense(block) ? steps.begin("run") : () => signal?.throwIfAborted();
 }
 
-/** Calibrates the groups of a round by a forward pass through the block, then yields them in order. */
+/**
+ * Calibrates the groups of a round by a forward pass through the block, then yields them in order.
+ * @param isLast whether the round is the last one of the block
+ */
 async function* calibrateRound(
   work: CalibrationWork,
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
+  isLast: boolean,
 ): CalibratedGroups {
-  const { forward, steps, options } = work, { block, replaced } = openBlock;
+  const { forward, plan, steps, options } = work, { block, replaced } = openBlock;
   const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
   const weights = trueSequential ? withReplacements(openBlock.weights, replaced) : openBlock.weights;
-  const begun = steps.begin("observe");
-  const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, options);
+  const begun = steps.begin("observe"), advancesDense = isLast && plan.advancesDense(block);
+  const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, {
+    ...options,
+    advancesDense,
+  });
   // A true-sequential round solves a part of the block, and the output of the block says little about this part.
   const guard = hasTargets && !trueSequential && validationWindows.length > 0
     ? guardTargets(forward, openBlock, round, {

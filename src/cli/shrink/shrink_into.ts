@@ -185,7 +185,7 @@ async function shrinkFingerprint(
   const { ffn, heads, experts, multiple, blocks } = options;
   // A second run does not change the smaller model.
   const settings = { ...options, allocate: "uniform", format: "dense", for: undefined } as const;
-  const sources = { checkpoint, query: SHRINK_QUERY, options: settings, texts, seqlen, isLocal: true, fs };
+  const sources = { checkpoint, query: SHRINK_QUERY, options: settings, texts, seqlen, fs };
   const removed = Object.entries({ ffn, heads, experts, multiple, blocks }).map((
     [name, value],
   ) => [`--${name}`, String(value)]);

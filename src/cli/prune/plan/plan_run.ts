@@ -73,7 +73,7 @@ export async function planRun(
     location: job.activations,
     boundary: job.windows.length,
   });
-  const rehearsal = await rehearse(job, services, services.hosts === 0), { rates } = rehearsal;
+  const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
   const memory = memoryUse(job, layers, forward, rehearsal, services);
   const disk = await diskUse(job, forward, plan, fs);
