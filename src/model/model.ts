@@ -41,6 +41,12 @@ export function openModel(checkpoint: Checkpoint, weights: TensorSource = checkp
   }
 }
 
+/** A model with the facts about its checkpoint that do not need open files. */
+export interface DescribedModel {
+  readonly checkpoint: Pick<Checkpoint, "folder" | "config">;
+  readonly model: Model;
+}
+
 /** The open folder of a model. Dispose of it to close its files. */
 export interface ModelFolder extends AsyncDisposable {
   readonly checkpoint: Checkpoint;
