@@ -148,7 +148,7 @@ function cellNames(model: string): string[] {
 async function listModels(scratch: string): Promise<QualityModel[]> {
   const narrow = fixtureModel("llama-sotu");
   if (!await fs.list(WIDE_FOLDER)) {
-    const text = `${scratch}/training.txt`, sizes = { hidden: 256, heads: 8, steps: 600 };
+    const text = `${scratch}/training.txt`, sizes = { hidden: 256, heads: 8, steps: 200 };
     const out = `${WIDE_FOLDER}.part`;
     await Deno.writeTextFile(text, await sotuText("training"));
     console.error(`training ${WIDE_FOLDER}`);
