@@ -30,9 +30,6 @@ import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkHeldOut } from "./prune/check_held_out.ts";
-import { checkExperts } from "./prune/check_experts.ts";
-import { checkReconstruct } from "./prune/check_reconstruct.ts";
-import { checkTarget } from "./prune/check_target.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
@@ -82,13 +79,9 @@ export async function prune(
   const folder = await modelFolder(name, output, signal);
   const stored = cleanup.use(await openModelFolder(folder, fs));
   remarkFormat(stored, output);
-  const opened = runtime === undefined ? stored : modelForRuntime(options.format, stored),
-    { checkpoint, model } = opened;
+  const opened = modelForRuntime(options, stored), { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);
-  const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored, opened);
-  checkTarget(options, chosen, choice.queryOf);
-  checkReconstruct(options, chosen, choice.queryOf);
-  checkExperts(options, model.spec);
+  const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) {

@@ -50,8 +50,14 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   },
   "shrink": {
     arguments: ["model"],
-    options: { out: "output folder", calibration: "shared text", text: "text", ...LIBRARIES },
-    defaults: LIBRARY_DEFAULTS,
+    options: {
+      out: "output folder",
+      calibration: "shared text",
+      text: "text",
+      server: "server",
+      ...LIBRARIES,
+    },
+    defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
   },
   "verify": { arguments: ["model"] },
   "eval": {
