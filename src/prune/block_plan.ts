@@ -39,6 +39,8 @@ export interface PlanOptions {
   readonly reconstructed?: { has(block: number): boolean };
   /** The blocks whose output error an earlier run has measured. By default, no error is to be measured. */
   readonly measured?: { has(block: number): boolean };
+  /** Whether the outputs of the last block are needed too, because another plan begins after it. @default false */
+  readonly runsLast?: boolean;
 }
 
 /** A group of layers that share one input, with the layers that are still to be pruned. */
@@ -78,8 +80,18 @@ export class BlockPlan {
     this.lastBlock = chosen.at(-1)?.block ?? -1;
     this.layerCount = chosen.filter(({ name }) => !options.finished?.has(name)).length;
     this.#blocks = new Set(chosen.map(({ block }) => block));
-    const isOpen = (block: number) => this.epochs(block) > 0 || options.measured?.has(block) === false;
-    this.isEmpty = this.layerCount === 0 && ![...this.#blocks].some(isOpen);
+    this.isEmpty = ![...this.#blocks].some((block) => this.isOpen(block));
+  }
+
+  /** Whether `block` has a layer to prune, or is still to be reconstructed or measured. */
+  isOpen(block: number): boolean {
+    const isUnmeasured = this.#blocks.has(block) && this.#options.measured?.has(block) === false;
+    return isUnmeasured || this.epochs(block) > 0 || this.rounds(block).length > 0;
+  }
+
+  /** Whether the outputs of `block` are needed. */
+  runs(block: number): boolean {
+    return block < this.lastBlock || this.#options.runsLast === true;
   }
 
   /** Returns all groups of `block` with chosen layers, divided into calibration rounds. */
@@ -130,13 +142,13 @@ export class BlockPlan {
 
   /** Whether a stream of the dense model runs through `block` after its layers are calibrated. */
   runsDense(block: number): boolean {
-    return this.#options.hasTargets === true && (block < this.lastBlock || this.epochs(block) > 0);
+    return this.#options.hasTargets === true && (this.runs(block) || this.epochs(block) > 0);
   }
 
   /**
    * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, or two if the block is
-   * rounded last. Each epoch takes one pass. Each block but the last takes one more pass, which computes the inputs of the
-   * next block. With targets, the dense block takes one too if another block or a reconstruction needs its outputs.
+   * rounded last. Each epoch takes one pass. Each block whose outputs are needed takes one more pass, which computes the
+   * inputs of the next block. With targets, the dense block takes one too if another block or a reconstruction needs its outputs.
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];
@@ -146,7 +158,7 @@ export class BlockPlan {
       if (this.runsDense(block)) passes.push("run");
       for (let epoch = 0; epoch < this.epochs(block); epoch++) passes.push("train");
       for (const _ of isRoundedLast ? pending : []) passes.push("observe");
-      if (block < this.lastBlock) passes.push("run");
+      if (this.runs(block)) passes.push("run");
     }
     return passes;
   }
