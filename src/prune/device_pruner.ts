@@ -20,12 +20,19 @@ import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
 import { columnIndices, placeColumns } from "../tensor/columns.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { CalibratedModel } from "./calibrated_model.ts";
+import type { Model } from "../model/model.ts";
+import type { CalibratedModel, CalibrationOptions } from "./calibrated_model.ts";
 import { withStatisticsInHostMemory } from "./host_statistics.ts";
 import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
 
 /** Prunes models whose statistics are on a device. */
-export type CalibratedPruner = ModelPruner<HessianAccumulator>;
+export interface CalibratedPruner extends ModelPruner<HessianAccumulator> {
+  /**
+   * Presents a model in the place of `calibratedModel`, for example if another machine calibrates it.
+   * @param queryOf returns the parameters of a layer, without `token_weights`, which `options` has
+   */
+  calibrate?(model: Model, options: CalibrationOptions, queryOf: QueryOf): CalibratedModel;
+}
 
 /**
  * Returns a pruner that reads the statistics back for `client`, which sends them to servers. It ignores the guards of

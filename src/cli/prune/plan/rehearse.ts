@@ -3,6 +3,7 @@
  * files. It measures the time of the steps and layers, and the memory.
  */
 
+import type { Backend } from "../../../device/backend.ts";
 import type { LayerGroup } from "../../../client/model_source.ts";
 import { planForward } from "../../../model/plan_forward.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
@@ -48,7 +49,7 @@ export interface Rehearsal {
 export async function rehearse(
   { model, windows, validationWindows = [], layers, queryOf, trueSequential, target, reconstruct = 0 }:
     FolderJob,
-  services: PruneServices,
+  services: PruneServices & { readonly backend: Backend },
   isLocal: boolean,
 ): Promise<Rehearsal> {
   const { backend } = services;
