@@ -3,6 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { contents } from "./run_contents.ts";
@@ -16,35 +17,10 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
   return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
 }
 
-interface HostProcess {
-  readonly url: string;
-  /** Kills the process. */
-  kill(): Promise<void>;
-}
-
-/** Starts `pare serve` on the CPU, and waits until it listens. @param port 0 chooses a free port */
-async function startHost(port = 0): Promise<HostProcess> {
-  const child = startPare("serve", "--backend", "cpu", "--port", String(port));
-  child.stdout.pipeTo(new WritableStream()).catch(() => {});
-  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-  let printed = "", url: string | undefined;
-  while (url === undefined) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error(`pare serve has ended: ${printed}`);
-    printed += value;
-    [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(printed) ?? [];
-  }
-  const drained = (async () => {
-    while (!(await reader.read()).done);
-  })();
-  return {
-    url,
-    async kill() {
-      child.kill("SIGKILL");
-      await child.status;
-      await drained;
-    },
-  };
+/** Kills the process of a host. */
+async function kill({ pid, ended }: ChildHost): Promise<void> {
+  Deno.kill(pid, "SIGKILL");
+  await ended;
 }
 
 describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
@@ -52,8 +28,8 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     const expected = `${folder}/local`, out = `${folder}/remote`;
     const local = await runPare(...pruneArgs(expected, "--backend", "cpu"));
     assert.equal(local.code, 0, local.stderr);
-    let host = await startHost();
-    const port = Number(new URL(host.url).port), args = pruneArgs(out, "--server", host.url, "--remote");
+    let host = await startHost(["--backend", "cpu"]);
+    const { port } = new URL(host.url), args = pruneArgs(out, "--server", host.url, "--remote");
     try {
       const client = startPare(...args), reader = client.stderr.pipeThrough(new TextDecoderStream()).getReader();
       let printed = "", restarted: Promise<void> | undefined;
@@ -62,8 +38,8 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
         const done = Number([...printed.matchAll(/^pruning (\d+)\/24/gm)].at(-1)?.[1] ?? 0);
         if (done >= 7) {
           restarted ??= (async () => {
-            await host.kill();
-            host = await startHost(port);
+            await kill(host);
+            host = await startHost(["--backend", "cpu", "--port", port]);
           })();
         }
         if (done >= 20) {
@@ -81,7 +57,7 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
       assert.match(remote.stderr, /^pruning whole blocks at 1 host: cpu/m);
       assert.deepEqual({ ...contents(out), "pare.json": undefined }, { ...contents(expected), "pare.json": undefined });
     } finally {
-      await host.kill();
+      await host[Symbol.asyncDispose]();
     }
   });
 

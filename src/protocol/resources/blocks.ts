@@ -37,7 +37,7 @@ const LOOKUP_PROBLEMS = [
 ] as const satisfies ProblemCode[];
 
 /** The tensors of a body of `PUT /v1/states/{name}`. */
-const STATES_TENSORS: readonly BodyTensor[] = [
+export const STATES_TENSORS: readonly BodyTensor[] = [
   {
     name: "windows",
     shape: "[windows, tokens]",
@@ -60,7 +60,7 @@ const STATES_TENSORS: readonly BodyTensor[] = [
 ];
 
 /** The tensors of a body of `POST /v1/blocks`. */
-const BLOCK_TENSORS: readonly BodyTensor[] = [
+export const BLOCK_TENSORS: readonly BodyTensor[] = [
   {
     name: "*",
     shape: "as in the checkpoint",
@@ -77,7 +77,7 @@ const BLOCK_TENSORS: readonly BodyTensor[] = [
 ];
 
 /** The tensors of an answer of `POST /v1/blocks`. */
-const ANSWER_TENSORS: readonly BodyTensor[] = [
+export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
   {
     name: "*",
     shape: "[out, in]",
@@ -189,7 +189,7 @@ export const PRUNE_BLOCK = {
         "The pruned layers, a safetensors file. Its metadata has an object as JSON under the name `block`: `layers` has the `name`, the " +
         "`report` and, for an expert, the number of `tokens` of each layer; `error` is the error of the output of the block on the held-out " +
         "windows; `decision` says whether the layers have targets; and `reconstructed` describes the reconstruction.\n\n" +
-        tensorTable(ANSWER_TENSORS),
+        tensorTable(BLOCK_ANSWER_TENSORS),
       content: SAFETENSORS_CONTENT,
     },
   },
