@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { MalformedAnswerError } from "../../client/errors.ts";
 import { receivedReport } from "../../client/answers/received.ts";
+import { bytesToFloats, isFloatDtype } from "../../tensor/dtype.ts";
 import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
@@ -91,5 +92,31 @@ export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
   } catch (cause) {
     const fault = cause instanceof RangeError ? cause.message : "it is not a pruned block";
     throw new MalformedAnswerError(`answer of /v1/blocks: ${fault}`, { cause });
+  }
+}
+
+/**
+ * Checks that an answer has all layers, that their weights are finite, and that they have the zeros of their reports,
+ * because a host may be broken or may lie. The shapes are checked when the weights are stored.
+ * @param names the names of the layers of the request
+ * @throws {MalformedAnswerError} naming the first layer that disagrees
+ */
+export function checkSolved({ layers }: SolvedBlock, names: readonly string[]): void {
+  const malformed = (fault: string) => new MalformedAnswerError(`answer of /v1/blocks: ${fault}`);
+  const solved = new Map(layers.map((layer) => [layer.name, layer]));
+  for (const name of names) {
+    const layer = solved.get(name);
+    if (!layer) throw malformed(`the layer ${name} is missing`);
+    const { weight: { dtype, data }, report } = layer;
+    if (!isFloatDtype(dtype)) throw malformed(`the weight ${name} is ${dtype}`);
+    const values = bytesToFloats(data, dtype);
+    let zeros = 0;
+    for (const value of values) {
+      if (!Number.isFinite(value)) throw malformed(`the weight ${name} has an entry that is not finite`);
+      if (value === 0) zeros++;
+    }
+    if (zeros < report.zeros) {
+      throw malformed(`the weight ${name} has ${zeros} zeros, but its report says ${report.zeros}`);
+    }
   }
 }

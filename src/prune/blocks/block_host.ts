@@ -29,6 +29,12 @@ const MAX_ANSWER_RATIO = 4;
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
 const REPORT_BYTES = 2 ** 24;
 
+/** The tensors of a block. They are read for each attempt to send them. */
+export interface BlockTensors {
+  readonly byteLength: number;
+  read(): Promise<ReadonlyMap<string, HostTensor>>;
+}
+
 /** The hidden states of one name at one host. All methods throw `PareError`, `ConnectionError` and `MalformedAnswerError`. */
 export class BlockHost {
   readonly #transport: Transport;
@@ -53,41 +59,39 @@ export class BlockHost {
   /**
    * Creates the states before the first block.
    * @param config the object in config.json
-   * @param tensors the windows, and the tensors of the model before its first block
+   * @param read reads the windows, and the tensors of the model before its first block
    */
   async create(
     config: Readonly<Record<string, unknown>>,
-    tensors: ReadonlyMap<string, HostTensor>,
+    read: BlockTensors["read"],
     { target, signal }: CallOptions & { readonly target: "none" | "dense" },
   ): Promise<void> {
     await this.#transport.send({
       method: "PUT",
       path: `/v1/states/${this.name}`,
       query: searchParamsOf({ target }),
-      body: bodyOf(tensors, { config: JSON.stringify(config) }),
+      body: async () => bodyOf(await read(), { config: JSON.stringify(config) }),
       signal,
     });
   }
 
   /**
    * Prunes a block, or runs the states through it.
-   * @param tensors the tensors of the block
    * @param layers the parameters of the layers to prune, by the names of their weights
    */
   async run(
     parameters: BlockParameters,
-    tensors: ReadonlyMap<string, HostTensor>,
+    tensors: BlockTensors,
     layers?: Readonly<Record<string, LayerQuery>>,
     { signal }: CallOptions = {},
   ): Promise<SolvedBlock> {
-    const body = bodyOf(tensors, layers && { layers: JSON.stringify(layers) });
-    const bodyBytes = body.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const metadata = layers && { layers: JSON.stringify(layers) };
     const answer = await this.#transport.send({
       method: "POST",
       path: "/v1/blocks",
       query: searchParamsOf({ states: this.name, ...parameters }),
-      body,
-      maxAnswerBytes: MAX_ANSWER_RATIO * bodyBytes + REPORT_BYTES,
+      body: async () => bodyOf(await tensors.read(), metadata),
+      maxAnswerBytes: MAX_ANSWER_RATIO * tensors.byteLength + REPORT_BYTES,
       signal,
     });
     return decodeBlock(answer);

@@ -13,12 +13,14 @@ import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_sou
 import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { LinearGroup } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
+import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { BlockPlan, weightName } from "../block_plan.ts";
 import type { CalibratedModel, CalibrationOptions } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
-import { type BlockHost, isStatesNotFound } from "./block_host.ts";
+import { type BlockHost, type BlockTensors, isStatesNotFound } from "./block_host.ts";
+import { checkSolved } from "./block_answer.ts";
 import type { SolvedBlock, SolvedLayer } from "./prune_block.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
@@ -38,7 +40,7 @@ export class RemoteBlocks implements CalibratedPruner {
   readonly #host: BlockHost;
   readonly #options: RemoteBlocksOptions;
   /** The layers of the block whose answer has arrived. */
-  #solved: ReadonlyMap<string, SolvedLayer> = new Map();
+  #solved = new Map<string, SolvedLayer>();
 
   constructor(host: BlockHost, options: RemoteBlocksOptions) {
     this.#host = host;
@@ -63,22 +65,30 @@ export class RemoteBlocks implements CalibratedPruner {
   }
 
   async *#groups(run: RemoteRun, plan: BlockPlan): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { model, options: { onReplace, onDecision, onReconstruct, onBlock, measured, decided } } = run;
     for (let block = 0; block <= plan.lastBlock; block++) {
-      if (!plan.isOpen(block)) continue;
-      const { layers, decision, reconstructed, error } = await run.solve(block);
-      this.#solved = new Map(layers.map((layer) => [layer.name, layer]));
-      if (decision && !decided?.has(block)) await onDecision?.(block, decision);
-      const openBlock: OpenBlock = { block, weights: model.weights, replaced: new Map(), onReplace };
-      const statisticsOf = ([linear]: LinearGroup) => ({
-        tokens: this.#solved.get(weightName(model.spec, block, linear))?.tokens,
-      });
-      for (const round of plan.rounds(block)) yield* openRound(round, openBlock, statisticsOf);
-      if (reconstructed && plan.epochs(block) > 0) await onReconstruct?.(block, reconstructed);
-      if (reconstructed) run.trained.set(block, [...reconstructed.tensors.keys()]);
-      if (error !== undefined && !measured?.has(block)) await onBlock?.(block, error);
+      // The weights of a block are local to this call, so that they are not in memory with those of the next block.
+      if (plan.isOpen(block)) yield* this.#groupsOf(run, plan, block);
     }
     if (!plan.isEmpty) await this.#host.delete(run.options);
+  }
+
+  async *#groupsOf(
+    run: RemoteRun,
+    plan: BlockPlan,
+    block: number,
+  ): AsyncGenerator<CalibratedGroup, void, undefined> {
+    const { model, options: { onReplace, onDecision, onReconstruct, onBlock, measured, decided } } = run;
+    const { layers, decision, reconstructed, error } = await run.solve(block);
+    const tokens = new Map(layers.map(({ name, tokens }) => [name, tokens]));
+    this.#solved = new Map(layers.map((layer) => [layer.name, layer]));
+    if (decision && !decided?.has(block)) await onDecision?.(block, decision);
+    const openBlock: OpenBlock = { block, weights: model.weights, replaced: new Map(), onReplace };
+    const statisticsOf = ([linear]: LinearGroup) => ({ tokens: tokens.get(weightName(model.spec, block, linear)) });
+    for (const round of plan.rounds(block)) yield* openRound(round, openBlock, statisticsOf);
+    this.#solved.clear();
+    if (reconstructed && plan.epochs(block) > 0) await onReconstruct?.(block, reconstructed);
+    if (reconstructed) run.trained.set(block, [...reconstructed.tensors.keys()]);
+    if (error !== undefined && !measured?.has(block)) await onBlock?.(block, error);
   }
 
   async *#answered(
@@ -88,6 +98,7 @@ export class RemoteBlocks implements CalibratedPruner {
       for (const { name } of group.layers) {
         const solved = this.#solved.get(name);
         if (!solved) throw new Error(`${name}: the host has not pruned this layer`);
+        this.#solved.delete(name);
         yield { group, ...solved };
       }
     }
@@ -116,7 +127,9 @@ class RemoteRun {
   async solve(block: number): Promise<SolvedBlock> {
     const { host, plan, options, settings } = this, { signal, reconstruct, trueSequential, tokenWeightsOf } = options;
     const names = plan.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
-    const queries = names.map((name) => [name, { ...this.queryOf(name), token_weights: tokenWeightsOf?.(name) }]);
+    const queries = names.map((name) =>
+      [name, { ...this.queryOf(name), token_weights: tokenWeightsOf?.(name) }] as const
+    );
     const parameters = {
       block,
       advance: plan.runs(block),
@@ -130,7 +143,8 @@ class RemoteRun {
         // The host may have pruned the block already. It then sends its answer again.
         if (this.#nextBlock !== undefined && this.#nextBlock <= block + 1) {
           if (this.#nextBlock <= block) await this.#advance(block);
-          const solved = await host.run(parameters, await this.#tensors(block), Object.fromEntries(queries), { signal });
+          const solved = await host.run(parameters, this.#tensors(block), Object.fromEntries(queries), { signal });
+          checkSolved(solved, names);
           this.#nextBlock = block + 1;
           return solved;
         }
@@ -144,11 +158,14 @@ class RemoteRun {
 
   async #create(): Promise<void> {
     const { host, model: { spec, weights }, options } = this, { windows, validationWindows = [] } = options;
-    const tensors = await readTensors(weights, embeddingTensors(spec));
-    tensors.set("windows", windowsTensor(windows));
-    if (validationWindows.length > 0) tensors.set("validation_windows", windowsTensor(validationWindows));
+    const read = async () => {
+      const tensors = await readTensors(weights, embeddingTensors(spec));
+      tensors.set("windows", windowsTensor(windows));
+      if (validationWindows.length > 0) tensors.set("validation_windows", windowsTensor(validationWindows));
+      return tensors;
+    };
     const target = options.hasTargets ? "dense" : "none";
-    await host.create(this.settings.config, tensors, { target, signal: options.signal });
+    await host.create(this.settings.config, read, { target, signal: options.signal });
     this.#nextBlock = 0;
   }
 
@@ -156,25 +173,35 @@ class RemoteRun {
   async #advance(block: number): Promise<void> {
     const { host, options: { signal } } = this;
     for (let next = this.#nextBlock!; next < block; next++) {
-      await host.run({ block: next }, await this.#prunedTensors(next), undefined, { signal });
+      await host.run({ block: next }, this.#prunedTensors(next), undefined, { signal });
       this.#nextBlock = next + 1;
     }
   }
 
-  #tensors(block: number): Promise<Map<string, HostTensor>> {
-    return readTensors(this.model.weights, blockTensors(this.model.spec, block));
+  #tensors(block: number): BlockTensors {
+    const { model: { spec, weights } } = this, named = blockTensors(spec, block);
+    const byteLength = named.reduce((sum, [name, shape]) => sum + tensorBytes(weights.info(name).dtype, shape), 0);
+    return { byteLength, read: async () => await readTensors(weights, named) };
   }
 
-  /** Reads a block that is pruned. With targets, the states of the dense model run through the dense block. */
-  async #prunedTensors(block: number): Promise<Map<string, HostTensor>> {
-    const { plan, options: { finished, hasTargets } } = this;
+  /** Returns a block that is pruned. With targets, the states of the dense model run through the dense block. */
+  #prunedTensors(block: number): BlockTensors {
+    const { plan, options: { finished, hasTargets } } = this, dense = this.#tensors(block);
+    const trained = this.trained.get(block) ?? [];
     const pruned = plan.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
-    const tensors = await this.#tensors(block);
-    for (const name of new Set([...pruned, ...this.trained.get(block) ?? []])) {
-      if (!finished) throw new Error(`${name}: the host has lost the hidden states, and the pruned weights are not stored`);
-      tensors.set(hasTargets ? `pruned.${name}` : name, await finished.read(name));
-    }
-    return tensors;
+    return {
+      ...dense,
+      read: async () => {
+        const tensors = await dense.read();
+        for (const name of new Set([...pruned, ...trained])) {
+          if (!finished) {
+            throw new Error(`${name}: the host has lost the hidden states, and the pruned weights are not stored`);
+          }
+          tensors.set(hasTargets ? `pruned.${name}` : name, await finished.read(name));
+        }
+        return tensors;
+      },
+    };
   }
 }
 
