@@ -4,7 +4,7 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { createStates } from "../src/host/blocks/create_states.ts";
 import { runBlock } from "../src/host/blocks/run_block.ts";
-import { type States, StatesNotFoundError, type StatesName } from "../src/host/blocks/states_store.ts";
+import { type States, type StatesName, StatesNotFoundError } from "../src/host/blocks/states_store.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import type { StoredStates } from "../src/protocol/messages.ts";

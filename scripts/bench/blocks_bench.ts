@@ -60,11 +60,27 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
       (path) => Deno.remove(path, { recursive: true }),
     );
     const folder = `${scratch}/model`, heads = hidden / 64;
-    await makeRandomLlama(folder, { layers, hidden, heads, intermediate: 4 * hidden, vocabulary: 2048, positions: seqlen });
+    await makeRandomLlama(folder, {
+      layers,
+      hidden,
+      heads,
+      intermediate: 4 * hidden,
+      vocabulary: 2048,
+      positions: seqlen,
+    });
     const { calibration } = await writeSotuTexts(scratch);
     const windows = ["--calibration", calibration, "--samples", String(samples), "--seqlen", String(seqlen)];
     const run = (out: string, ...options: string[]) =>
-      pareProcess(["prune", folder, "--out", `${scratch}/${out}`, "--method", "sparsegpt", ...windows, ...options]);
+      pareProcess([
+        "prune",
+        folder,
+        "--out",
+        `${scratch}/${out}`,
+        "--method",
+        "sparsegpt",
+        ...windows,
+        ...options,
+      ]);
     const host = cleanup.use(await startHost(["--backend", backend]));
     const client = await run("remote", "--server", host.url, "--remote");
     const bytes = await (await fetch(`${host.url}/metrics`)).text();
@@ -89,11 +105,17 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
   passes: ({ sameBytes }) => sameBytes,
   tables: {
     costs: ({ costs, blockBytes }) => {
-      const all = costs.filter(({ name }) => name !== "one process").reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
+      const all = costs.filter(({ name }) => name !== "one process").reduce(
+        (sum, { cpuSeconds }) => sum + cpuSeconds,
+        0,
+      );
       return markdownTable<Cost>([
         ["process", ({ name }) => name],
         ["processor time", ({ cpuSeconds }) => secondsText(cpuSeconds)],
-        ["share of client and host", ({ name, cpuSeconds }) => name === "one process" ? "" : formatPercent(cpuSeconds / all)],
+        [
+          "share of client and host",
+          ({ name, cpuSeconds }) => name === "one process" ? "" : formatPercent(cpuSeconds / all),
+        ],
         ["peak memory", ({ peakBytes }) => bytesText(peakBytes)],
         ["in blocks", ({ peakBytes }) => (peakBytes / blockBytes).toFixed(1)],
       ], costs);
@@ -113,13 +135,17 @@ async function modelSizes(folder: string): Promise<Pick<BlocksResults, "checkpoi
   const checkpoint = await openCheckpoint(folder, fs), { spec, weights } = openModel(checkpoint);
   const sizes = blockTensors(spec, 0).map(([name, shape]) => tensorBytes(weights.info(name).dtype, shape));
   await checkpoint.close();
-  const files = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".safetensors"));
+  const files = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
+    name.endsWith(".safetensors")
+  );
   const checkpointBytes = files.reduce((sum, name) => sum + Deno.statSync(`${folder}/${name}`).size, 0);
   return { checkpointBytes, blockBytes: sizes.reduce((sum, size) => sum + size) };
 }
 
 async function haveSameWeights(first: string, second: string): Promise<boolean> {
-  const files = [...Deno.readDirSync(first)].map(({ name }) => name).filter((name) => name.endsWith(".safetensors"));
+  const files = [...Deno.readDirSync(first)].map(({ name }) => name).filter((name) =>
+    name.endsWith(".safetensors")
+  );
   for (const name of files) {
     const [a, b] = await Promise.all([first, second].map((folder) => Deno.readFile(`${folder}/${name}`)));
     if (a.length !== b.length || a.some((byte, i) => byte !== b[i])) return false;

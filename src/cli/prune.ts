@@ -136,7 +136,11 @@ export async function prune(
   const withoutFingerprint = await pruneJob(facts, { openDevice: openLater, fs, signal, progress });
   checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0);
   const loadSeconds = (performance.now() - started) / 1000;
-  const job = { ...withoutFingerprint, loadSeconds, fingerprint: runFingerprint(fingerprint, blocks?.device ?? backend!) };
+  const job = {
+    ...withoutFingerprint,
+    loadSeconds,
+    fingerprint: runFingerprint(fingerprint, blocks?.device ?? backend!),
+  };
   const pruner = blocks?.pruner ?? (remote ? serverPruner(remote) : new DevicePruner(backend!));
   const services = { fs, backend, pruner, signal };
   if (options.plan) {

@@ -126,7 +126,9 @@ export async function remoteBlocks(
   const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out)]));
   const host = new BlockHost(transport, (await sha256(identity)).toHex());
   const onRebuild = (block: number) =>
-    output.remark(`the host does not have the hidden states before block ${block}: running the blocks before it again`);
+    output.remark(
+      `the host does not have the hidden states before block ${block}: running the blocks before it again`,
+    );
   return {
     pruner: new RemoteBlocks(host, { config, format, onRebuild }),
     device: { kind: device.backend, adapter: { name: device.adapter } },

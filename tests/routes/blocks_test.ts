@@ -87,8 +87,16 @@ describe("/v1/states and /v1/blocks", () => {
       encode({ windows: given, ...embedding }, { config: JSON.stringify({ ...config, vocab_size: 7 }) }),
     ],
     ["no windows", "shape_mismatch", encode(embedding, metadata)],
-    ["windows without tokens", "shape_mismatch", encode({ windows: ids([1, 0], []), ...embedding }, metadata)],
-    ["windows of one dimension", "shape_mismatch", encode({ windows: ids([4], [1, 2, 3, 4]), ...embedding }, metadata)],
+    [
+      "windows without tokens",
+      "shape_mismatch",
+      encode({ windows: ids([1, 0], []), ...embedding }, metadata),
+    ],
+    [
+      "windows of one dimension",
+      "shape_mismatch",
+      encode({ windows: ids([4], [1, 2, 3, 4]), ...embedding }, metadata),
+    ],
     [
       "windows that are longer than the model allows",
       "shape_mismatch",
@@ -130,13 +138,28 @@ describe("/v1/states and /v1/blocks", () => {
     ["an unknown parameter", "invalid_parameter", "&block=0&sparsity=0.5", pruning],
     ["a missing tensor", "shape_mismatch", "&block=0", encode(others)],
     ["an unknown tensor", "shape_mismatch", "&block=0", encode({ ...block, x: given })],
-    ["replaced tensors beside layers", "shape_mismatch", "&block=0", encode({ ...block, [`pruned.${layerName}`]: block[layerName] }, layers({ [layerName]: {} }))],
+    [
+      "replaced tensors beside layers",
+      "shape_mismatch",
+      "&block=0",
+      encode({ ...block, [`pruned.${layerName}`]: block[layerName] }, layers({ [layerName]: {} })),
+    ],
     ["a tensor of another shape", "shape_mismatch", "&block=0", encode({ ...others, [firstName]: given })],
     ["layers that are not JSON", "invalid_parameter", "&block=0", encode(block, { layers: "{" })],
     ["layers that are a list", "invalid_parameter", "&block=0", encode(block, layers([1]))],
     ["an unknown layer", "invalid_parameter", "&block=0", encode(block, layers({ x: {} }))],
-    ["an unknown parameter of a layer", "invalid_parameter", "&block=0", encode(block, layers({ [layerName]: { x: 1 } }))],
-    ["a layer that would lose columns", "invalid_parameter", "&block=0", encode(block, layers({ [layerName]: { method: "obc", pattern: "columns" } }))],
+    [
+      "an unknown parameter of a layer",
+      "invalid_parameter",
+      "&block=0",
+      encode(block, layers({ [layerName]: { x: 1 } })),
+    ],
+    [
+      "a layer that would lose columns",
+      "invalid_parameter",
+      "&block=0",
+      encode(block, layers({ [layerName]: { method: "obc", pattern: "columns" } })),
+    ],
     ["neither layers nor an advance", "invalid_parameter", "&block=0&advance=false", encode(block)],
     ["a body that is cut off", "truncated_body", "&block=0", pruning.slice(0, -1)],
   ];
@@ -167,13 +190,18 @@ describe("/v1/states and /v1/blocks", () => {
 
 describe("the states of a host", () => {
   it("belong to the API key that created them", async () => {
-    const digests = await Promise.all(["one", "two"].map(async (key) => (await sha256(new TextEncoder().encode(key))).toHex()));
+    const digests = await Promise.all(
+      ["one", "two"].map(async (key) => (await sha256(new TextEncoder().encode(key))).toHex()),
+    );
     const host = await startHost({ keys: parseKeys(digests.map((digest) => `${digest}:solve`).join()) });
     const headers = (key: string) => ({ Authorization: `Bearer ${key}` });
     assert.equal((await host.send("PUT", STATES, creation, headers("one"))).status, 201);
     await assertProblem(await host.request(STATES, { headers: headers("two") }), "states_not_found");
     await assertProblem(await host.send("POST", BLOCKS, pruning, headers("two")), "states_not_found");
-    await assertProblem(await host.request(STATES, { method: "DELETE", headers: headers("two") }), "states_not_found");
+    await assertProblem(
+      await host.request(STATES, { method: "DELETE", headers: headers("two") }),
+      "states_not_found",
+    );
     assert.equal((await host.send("PUT", STATES, creation, headers("two"))).status, 201);
     assert.equal((await host.send("POST", BLOCKS, pruning, headers("two"))).status, 200);
     const { next_block } = await (await host.request(STATES, { headers: headers("one") })).json();

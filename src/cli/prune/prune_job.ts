@@ -84,12 +84,14 @@ export async function pruneJob(
     reportFileNames: REPORT_FILES,
     reportFiles: async (run, pruned, write) => {
       const started = performance.now();
-      const perplexity = tokenized.length === 0 ? [] : await comparePerplexity({ dense: model, pruned }, tokenized, {
-        seqlen,
-        backend: await openDevice(),
-        signal,
-        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
-      });
+      const perplexity = tokenized.length === 0
+        ? []
+        : await comparePerplexity({ dense: model, pruned }, tokenized, {
+          seqlen,
+          backend: await openDevice(),
+          signal,
+          progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+        });
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport({ ...facts, shrunk: first?.report }, run, {
         perplexity,

@@ -103,7 +103,8 @@ function checkWindows(
     const [count, length] = shape;
     const isMatrix = dtype === "U32" && shape.length === 2 && count > 0 && length > 0;
     if (isMatrix && length === tokens && length <= limit && count * length <= MAX_TOKENS) continue;
-    const rule = `U32 [windows, tokens] with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
+    const rule =
+      `U32 [windows, tokens] with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
       (name === WINDOWS ? "" : `, and with ${tokens} tokens in a window as ${WINDOWS}`);
     throw new TensorMismatchError(name, rule, `${dtype} [${shape}]`);
   }

@@ -11,7 +11,7 @@ import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
-import { type BlockQuery, blockLayersSchema } from "../../protocol/resources/blocks.ts";
+import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blocks.ts";
 import { encodeBlock } from "../../prune/blocks/block_answer.ts";
 import { pruneBlock, type SolvedBlock } from "../../prune/blocks/prune_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
@@ -57,6 +57,7 @@ export async function runBlock(
   const request = formatDigest(hash.digest());
   if (states.answer?.request === request) return { parts: states.answer.parts, solved: [] };
   if (block !== nextBlock) throw new StatesNotFoundError(query.states, `are not those before block ${block}`);
+  states.answer = undefined;
   for (const [name, tensor] of tensors) states.weights.set(name, tensor);
   try {
     const solved = await runSolve(() =>
@@ -95,7 +96,9 @@ async function readBody(
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
     const queries = readQueries(metadata.layers, spec, block);
-    if (queries.size === 0 && !advance) throw invalidParameter("advance", "must be true without layers to prune");
+    if (queries.size === 0 && !advance) {
+      throw invalidParameter("advance", "must be true without layers to prune");
+    }
     const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
     checkCheckpointTensors(infos, tensors, queries.size > 0 ? [] : replaced);
     return { queries, tensors: await readTensors(stream) };

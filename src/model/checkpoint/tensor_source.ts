@@ -83,7 +83,8 @@ export function withReplacements(
   source: TensorSource,
   replaced: ReadonlyMap<string, HostTensor>,
 ): TensorSource {
-  const inMemory = memorySource(replaced), sourceOf = (name: string) => replaced.has(name) ? inMemory : source;
+  const inMemory = memorySource(replaced),
+    sourceOf = (name: string) => replaced.has(name) ? inMemory : source;
   return {
     has: (name) => sourceOf(name).has(name),
     info: (name) => sourceOf(name).info(name),

@@ -15,7 +15,9 @@ import { idSchema } from "./fields.ts";
 
 const path = "/v1/states/{name}" as const;
 
-const nameSchema = idSchema.meta({ description: "The name of the states. Each API key has names of its own" });
+const nameSchema = idSchema.meta({
+  description: "The name of the states. Each API key has names of its own",
+});
 
 const params = z.object({ name: nameSchema });
 
@@ -48,13 +50,15 @@ export const STATES_TENSORS: readonly BodyTensor[] = [
     name: "validation_windows",
     shape: "[held out, tokens]",
     dtype: "U32",
-    contents: "optional. The token ids of windows that are held out. They decide between results, and are not fitted",
+    contents:
+      "optional. The token ids of windows that are held out. They decide between results, and are not fitted",
   },
   {
     name: "*",
     shape: "as in the checkpoint",
     dtype: "F32, F16, BF16",
-    contents: "the tensors of the model before its first block, by their names in the checkpoint: the table of tokens " +
+    contents:
+      "the tensors of the model before its first block, by their names in the checkpoint: the table of tokens " +
       "and, if the model has them, the table of positions, the projection and the norm of the embedding",
   },
 ];
@@ -71,7 +75,8 @@ export const BLOCK_TENSORS: readonly BodyTensor[] = [
     name: "pruned.*",
     shape: "as in the checkpoint",
     dtype: "F32, F16, BF16",
-    contents: "optional, and only without `layers`. Tensors that replace those of the block, except for the windows of " +
+    contents:
+      "optional, and only without `layers`. Tensors that replace those of the block, except for the windows of " +
       "the dense model",
   },
 ];
@@ -155,16 +160,20 @@ export const blockQuerySchema = z.strictObject({
   states: nameSchema,
   block: integer(0, MAX_MODEL_LAYERS).meta({ description: "The index of the block, from 0" }),
   advance: flag.default(true).meta({
-    description: "Whether the states then run through the pruned block, so that they are those before the next block",
+    description:
+      "Whether the states then run through the pruned block, so that they are those before the next block",
   }),
   true_sequential: flag.default(false).meta({
-    description: "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
+    description:
+      "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
   }),
   reconstruct: integer(0, MAX_EPOCHS).default(0).meta({
-    description: "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block",
+    description:
+      "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block",
   }),
   format: oneOf("dense", "pack-quantized").default("dense").meta({
-    description: "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
+    description:
+      "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
   }),
 });
 

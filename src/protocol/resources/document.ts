@@ -10,7 +10,10 @@ const SHARED_TAGS = [
 
 /** The tags of the resources that only a host has. */
 const HOST_TAGS = [
-  { name: "Blocks", description: "Prune the blocks of a model, with the forward pass and the statistics on the host" },
+  {
+    name: "Blocks",
+    description: "Prune the blocks of a model, with the forward pass and the statistics on the host",
+  },
 ];
 
 /** The tags of the resources that only an edge has. */

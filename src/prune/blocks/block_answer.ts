@@ -29,7 +29,8 @@ const metadataSchema = z.object({
     report: z.unknown().transform((report) => receivedReport.parse(report)),
   })),
   error: error.optional(),
-  decision: z.object({ areKept: z.boolean(), errors: z.object({ withTargets: error, without: error }) }).optional(),
+  decision: z.object({ areKept: z.boolean(), errors: z.object({ withTargets: error, without: error }) })
+    .optional(),
   reconstructed: z.object({
     epochs: z.int(),
     before: error,
@@ -55,7 +56,9 @@ export function encodeBlock(
     decision,
     reconstructed: reconstructed && reconstruction,
   });
-  const { bytes } = encodeHeader(tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape })), { block });
+  const { bytes } = encodeHeader(tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape })), {
+    block,
+  });
   return [bytes, ...tensors.map(([, { data }]) => data)];
 }
 

@@ -12,7 +12,8 @@ import { pruneModel } from "../run/prune_model.ts";
 import type { PruneJob } from "../run/job.ts";
 import type { TargetDecision } from "../target_guard.ts";
 
-export interface BlockTask extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
+export interface BlockTask
+  extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
   /** A forward pass over the windows, before `block`. Its model has the weights of the block. */
   readonly forward: Forward;
   readonly block: number;
@@ -78,7 +79,12 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
     },
   }, { backend, pruner, signal });
   // The run has replaced every layer of which it has reported the end.
-  const layers = [...events.values()].map(({ name, tokens, report }) => ({ name, tokens, report, ...weights.get(name)! }));
+  const layers = [...events.values()].map(({ name, tokens, report }) => ({
+    name,
+    tokens,
+    report,
+    ...weights.get(name)!,
+  }));
   return { ...solved, layers };
 }
 

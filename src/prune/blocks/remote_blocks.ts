@@ -51,7 +51,8 @@ export class RemoteBlocks implements CalibratedPruner {
     const plan = new BlockPlan(model.spec, options);
     return {
       layerCount: plan.layerCount,
-      groups: () => this.#groups(new RemoteRun(this.#host, this.#options, model, options, queryOf, plan), plan),
+      groups: () =>
+        this.#groups(new RemoteRun(this.#host, this.#options, model, options, queryOf, plan), plan),
     };
   }
 
@@ -83,7 +84,9 @@ export class RemoteBlocks implements CalibratedPruner {
     this.#solved = new Map(layers.map((layer) => [layer.name, layer]));
     if (decision && !decided?.has(block)) await onDecision?.(block, decision);
     const openBlock: OpenBlock = { block, weights: model.weights, replaced: new Map(), onReplace };
-    const statisticsOf = ([linear]: LinearGroup) => ({ tokens: tokens.get(weightName(model.spec, block, linear)) });
+    const statisticsOf = ([linear]: LinearGroup) => ({
+      tokens: tokens.get(weightName(model.spec, block, linear)),
+    });
     for (const round of plan.rounds(block)) yield* openRound(round, openBlock, statisticsOf);
     this.#solved.clear();
     if (reconstructed && plan.epochs(block) > 0) await onReconstruct?.(block, reconstructed);
@@ -125,7 +128,8 @@ class RemoteRun {
 
   /** Has all chosen layers of `block` pruned. If the host has lost the states, they are created again. */
   async solve(block: number): Promise<SolvedBlock> {
-    const { host, plan, options, settings } = this, { signal, reconstruct, trueSequential, tokenWeightsOf } = options;
+    const { host, plan, options, settings } = this,
+      { signal, reconstruct, trueSequential, tokenWeightsOf } = options;
     const names = plan.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
     const queries = names.map((name) =>
       [name, { ...this.queryOf(name), token_weights: tokenWeightsOf?.(name) }] as const
@@ -143,7 +147,9 @@ class RemoteRun {
         // The host may have pruned the block already. It then sends its answer again.
         if (this.#nextBlock !== undefined && this.#nextBlock <= block + 1) {
           if (this.#nextBlock <= block) await this.#advance(block);
-          const solved = await host.run(parameters, this.#tensors(block), Object.fromEntries(queries), { signal });
+          const solved = await host.run(parameters, this.#tensors(block), Object.fromEntries(queries), {
+            signal,
+          });
           checkSolved(solved, names);
           this.#nextBlock = block + 1;
           return solved;
@@ -180,7 +186,10 @@ class RemoteRun {
 
   #tensors(block: number): BlockTensors {
     const { model: { spec, weights } } = this, named = blockTensors(spec, block);
-    const byteLength = named.reduce((sum, [name, shape]) => sum + tensorBytes(weights.info(name).dtype, shape), 0);
+    const byteLength = named.reduce(
+      (sum, [name, shape]) => sum + tensorBytes(weights.info(name).dtype, shape),
+      0,
+    );
     return { byteLength, read: async () => await readTensors(weights, named) };
   }
 
@@ -192,10 +201,12 @@ class RemoteRun {
     return {
       ...dense,
       read: async () => {
-        const tensors = await dense.read();
+        const tensors = new Map(await dense.read());
         for (const name of new Set([...pruned, ...trained])) {
           if (!finished) {
-            throw new Error(`${name}: the host has lost the hidden states, and the pruned weights are not stored`);
+            throw new Error(
+              `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
+            );
           }
           tensors.set(hasTargets ? `pruned.${name}` : name, await finished.read(name));
         }
@@ -205,7 +216,10 @@ class RemoteRun {
   }
 }
 
-async function readTensors(source: TensorSource, named: readonly NamedShape[]): Promise<Map<string, HostTensor>> {
+async function readTensors(
+  source: TensorSource,
+  named: readonly NamedShape[],
+): Promise<Map<string, HostTensor>> {
   const tensors = new Map<string, HostTensor>();
   for (const [name] of named) tensors.set(name, await readTensor(source, name));
   return tensors;

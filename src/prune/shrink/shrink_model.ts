@@ -6,6 +6,7 @@
  * checkpoint of its family.
  */
 
+import type { Backend } from "../../device/backend.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import { readModelSpec } from "../../model/families/families.ts";
@@ -47,6 +48,7 @@ export interface ShrinkJob extends
 }
 
 export interface ShrinkServices extends FolderServices {
+  readonly backend: Backend;
   /** Called after each step of the pass that compares the blocks. */
   onSimilarityStep?(done: number, total: number): void;
   /** Called after each step of the pass that scores the experts. */

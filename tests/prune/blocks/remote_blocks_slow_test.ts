@@ -39,7 +39,8 @@ async function run(
   const replaced = new Map<string, HostTensor>(), reports = new Map<string, unknown>();
   const errors = new Map<number, number>(), decisions = new Map<number, unknown>();
   const trained = new Map<string, HostTensor>();
-  const set = <Key, Value>(map: Map<Key, Value>, key: Key, value: Value) => Promise.resolve(void map.set(key, value));
+  const set = <Key, Value>(map: Map<Key, Value>, key: Key, value: Value) =>
+    Promise.resolve(void map.set(key, value));
   await pruneModel({
     ...job,
     destination: {
@@ -128,7 +129,9 @@ describe("RemoteBlocks", () => {
   it("gives the same bytes if only some layers of some blocks are pruned", () =>
     withOptSotu(async (checkpoint, near, far) => {
       const model = openModel(checkpoint), prefix = "model.decoder.layers";
-      const layers = new Set(["1.fc1", "1.self_attn.q_proj", "2.fc2"].map((name) => `${prefix}.${name}.weight`));
+      const layers = new Set(
+        ["1.fc1", "1.self_attn.q_proj", "2.fc2"].map((name) => `${prefix}.${name}.weight`),
+      );
       const job = jobOf(model, { sparsity: 0.5 }, { layers });
       const alone = await run(job, { backend: near.backend, pruner: near.pruner });
       assert.equal(alone.replaced.size, 3);
@@ -203,7 +206,9 @@ eachBackend("RemoteBlocks", (open) => {
   it("gives the same bytes for llama-sotu", async () => {
     const checkpoint = await openFixture("llama-sotu"), model = openModel(checkpoint);
     const host = await openLocalHost(open());
-    const layers = new Set(["self_attn.q_proj", "mlp.down_proj"].map((name) => `model.layers.0.${name}.weight`));
+    const layers = new Set(
+      ["self_attn.q_proj", "mlp.down_proj"].map((name) => `model.layers.0.${name}.weight`),
+    );
     const job = jobOf(model, { pattern: "2:4" }, { layers });
     const alone = await run(job, { backend: host.backend, pruner: host.pruner });
     assert.equal(alone.replaced.size, 2);
