@@ -73,7 +73,7 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
       [["--remote", "--server", "http://a", "--allocate", "owl"], "does not work with --allocate owl"],
       [
         ["--remote", "--server", "http://a", "--activations", "disk"],
-        "does not work with --activations disk",
+        "keeps the hidden states at the host, so it does not work with --activations disk",
       ],
     ] as const;
     for (const [options, message] of cases) {
