@@ -23,6 +23,7 @@ interface BlocksOptions {
   readonly hidden: number;
   readonly samples: number;
   readonly seqlen: number;
+  readonly method: string;
 }
 
 /** The cost of one process. */
@@ -52,8 +53,9 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
       .option("--layers <n>", "the number of blocks", integer(1), 6)
       .option("--hidden <n>", "the size of the hidden states, a multiple of 64", integer(64), 1024)
       .option("--samples <n>", "the number of calibration windows", integer(1), 32)
-      .option("--seqlen <n>", "the tokens of a window", integer(1), 512),
-  async measure({ layers, hidden, samples, seqlen, backend }, { save }) {
+      .option("--seqlen <n>", "the tokens of a window", integer(1), 512)
+      .option("--method <method>", "the solver", "sparsegpt"),
+  async measure({ layers, hidden, samples, seqlen, method, backend }, { save }) {
     await using cleanup = new AsyncDisposableStack();
     const scratch = cleanup.adopt(
       await Deno.makeTempDir({ prefix: "pare-blocks-" }),
@@ -70,6 +72,8 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
     });
     const { calibration } = await writeSotuTexts(scratch);
     const windows = ["--calibration", calibration, "--samples", String(samples), "--seqlen", String(seqlen)];
+    // Both runs need the same products for the same bytes, so neither looks for libraries.
+    const device = ["--backend", backend, "--products", "own", "--precision", "float32"];
     const run = (out: string, ...options: string[]) =>
       pareProcess([
         "prune",
@@ -81,7 +85,7 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
         ...windows,
         ...options,
       ]);
-    const host = cleanup.use(await startHost(["--backend", backend]));
+    const host = cleanup.use(await startHost(device));
     const client = await run("remote", "--server", host.url, "--remote");
     const bytes = await (await fetch(`${host.url}/metrics`)).text();
     const bytesOf = (direction: string) =>
@@ -89,10 +93,10 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
     const costs = [
       { name: "client", ...client },
       { name: "host", cpuSeconds: cpuSeconds(host.pid), peakBytes: memoryBytes(host.pid, "VmHWM") },
-      { name: "one process", ...await run("local", "--backend", backend) },
+      { name: "one process", ...await run("local", ...device) },
     ].map(({ name, cpuSeconds, peakBytes }) => ({ name, cpuSeconds, peakBytes }));
     const results = {
-      ...{ layers, hidden, samples, seqlen, costs },
+      ...{ layers, hidden, samples, seqlen, method, costs },
       ...await modelSizes(folder),
       seconds: client.seconds,
       sentBytes: bytesOf("in"),

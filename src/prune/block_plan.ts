@@ -131,13 +131,13 @@ export class BlockPlan {
   /** Whether `block` is still to be reconstructed, and its layers are rounded after it. */
   isRoundedLast(block: number): boolean {
     const { isRounded } = this.#options;
-    return this.epochs(block) > 0 && isRounded !== undefined && this.#layers(block).some(isRounded);
+    return this.epochs(block) > 0 && isRounded !== undefined && this.chosenLayers(block).some(isRounded);
   }
 
   /** Returns the names of all chosen layers in the blocks that are rounded last. */
   layersRoundedLast(): Set<string> {
     const blocks = [...this.#blocks].filter((block) => this.isRoundedLast(block));
-    return new Set(blocks.flatMap((block) => this.#layers(block)));
+    return new Set(blocks.flatMap((block) => this.chosenLayers(block)));
   }
 
   /** Whether a stream of the dense model runs through `block` after its layers are calibrated. */
@@ -163,7 +163,8 @@ export class BlockPlan {
     return passes;
   }
 
-  #layers(block: number): string[] {
+  /** Returns the names of all chosen layers of `block`. */
+  chosenLayers(block: number): string[] {
     return this.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
   }
 

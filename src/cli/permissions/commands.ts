@@ -108,6 +108,7 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "symmetric",
   "true-sequential",
   "jobs",
+  "remote",
   "no-jobs",
   "private",
   "dry-run",

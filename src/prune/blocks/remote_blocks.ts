@@ -70,7 +70,7 @@ export class RemoteBlocks implements CalibratedPruner {
       // The weights of a block are local to this call, so that they are not in memory with those of the next block.
       if (plan.isOpen(block)) yield* this.#groupsOf(run, plan, block);
     }
-    if (!plan.isEmpty) await this.#host.delete(run.options);
+    if (!plan.isEmpty) await this.#host.delete({ signal: run.options.signal });
   }
 
   async *#groupsOf(
@@ -130,7 +130,7 @@ class RemoteRun {
   async solve(block: number): Promise<SolvedBlock> {
     const { host, plan, options, settings } = this,
       { signal, reconstruct, trueSequential, tokenWeightsOf } = options;
-    const names = plan.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
+    const names = plan.chosenLayers(block);
     const queries = names.map((name) =>
       [name, { ...this.queryOf(name), token_weights: tokenWeightsOf?.(name) }] as const
     );
@@ -196,13 +196,12 @@ class RemoteRun {
   /** Returns a block that is pruned. With targets, the states of the dense model run through the dense block. */
   #prunedTensors(block: number): BlockTensors {
     const { plan, options: { finished, hasTargets } } = this, dense = this.#tensors(block);
-    const trained = this.trained.get(block) ?? [];
-    const pruned = plan.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
+    const replaced = new Set([...plan.chosenLayers(block), ...this.trained.get(block) ?? []]);
     return {
       ...dense,
       read: async () => {
         const tensors = new Map(await dense.read());
-        for (const name of new Set([...pruned, ...trained])) {
+        for (const name of replaced) {
           if (!finished) {
             throw new Error(
               `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
