@@ -33,7 +33,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
           hasTargets: target === "dense",
           makeRoom(byteLength) {
             store.delete(key);
-            store.makeRoom(byteLength);
+            store.makeRoom("the array of all hidden states", byteLength);
           },
         }), signal);
       store.add(key, states);
@@ -60,6 +60,10 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
             ...body,
             query,
             signal,
+            makeRoom(byteLength) {
+              store.makeRoom("the block", byteLength);
+              states.bodyBytes = byteLength;
+            },
             runSolve: (work) => solveQueue.run(work, signal),
             onBroken: () => void store.delete(key, states),
           }), signal), signal);

@@ -56,7 +56,7 @@ export const MAX_MODEL_LAYERS = 2 ** 18;
 export const MAX_EPOCHS = 1000;
 
 /**
- * The host memory for hidden states and for the answers that are stored with them, in bytes. The hidden states of 128
+ * The host memory for hidden states, and for the blocks and answers of their requests, in bytes. The states of 128
  * windows of 2048 tokens take 8.6 GB with 8192 numbers per token.
  */
 export const STATES_BYTES = 16 * 2 ** 30;

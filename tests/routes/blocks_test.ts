@@ -229,5 +229,9 @@ describe("the states of a host", () => {
     const small = await startHost({ device: { statesBytes: statesBytes - 1 } });
     await assertProblem(await small.send("PUT", STATES, creation), "too_large", { limit: statesBytes - 1 });
     await small.close();
+    const tight = await startHost({ device: { statesBytes: statesBytes + pruning.length - 1 } });
+    assert.equal((await tight.send("PUT", STATES, creation)).status, 201);
+    await assertProblem(await tight.send("POST", BLOCKS, pruning), "busy");
+    await tight.close();
   });
 });

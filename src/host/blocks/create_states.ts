@@ -62,7 +62,7 @@ export async function createStates(
       ...validationWindows,
     ], { boundary: fitted, hasDenseStream: hasTargets, hiddenStatesBytes: 0 });
     tensors.clear();
-    return { forward, weights: tensors, windows, validationWindows, byteLength, nextBlock: 0 };
+    return { forward, weights: tensors, windows, validationWindows, byteLength, bodyBytes: 0, nextBlock: 0 };
   } finally {
     await stream.close();
   }

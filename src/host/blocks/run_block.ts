@@ -7,7 +7,7 @@ import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts
 import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors } from "../../model/families/check_tensors.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import { formatDigest, hashedStream } from "../../protocol/digest.ts";
+import { type Digest, formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
@@ -29,6 +29,8 @@ export interface BlockRequest {
   readonly totalBytes: number;
   readonly query: BlockQuery;
   readonly signal: AbortSignal;
+  /** Called before the tensors are read, with the bytes of the body. It throws if there is no room for them. */
+  makeRoom(byteLength: number): void;
   /** Runs work on the device when no other solve runs. */
   runSolve<T>(work: () => Promise<T>): Promise<T>;
   /** Called if the work failed, so that the states can no longer be used. */
@@ -43,19 +45,18 @@ export interface BlockRequest {
  */
 export async function runBlock(
   states: States,
-  { source, totalBytes, query, signal, runSolve, onBroken }: BlockRequest,
+  request: BlockRequest,
 ): Promise<{ readonly parts: StoredAnswer["parts"]; readonly solved: SolvedBlock["layers"] }> {
-  const { forward, nextBlock } = states, { block, advance } = query, { spec } = forward.model;
+  const { query, signal, runSolve, onBroken } = request, { block, advance } = query;
+  const { forward, nextBlock } = states, { spec } = forward.model;
   if (block >= spec.blockCount) {
     throw invalidParameter("block", `must be below ${spec.blockCount}, the number of blocks of the model`);
   }
   if (block !== nextBlock && block !== states.answer?.block) {
     throw new StatesNotFoundError(query.states, `are those before block ${nextBlock}, not ${block}`);
   }
-  const hash = createHash("sha256").update(JSON.stringify(query));
-  const { queries, tensors } = await readBody(hashedStream(source, hash), totalBytes, spec, query);
-  const request = formatDigest(hash.digest());
-  if (states.answer?.request === request) return { parts: states.answer.parts, solved: [] };
+  const { queries, tensors, digest } = await readBody(request, spec);
+  if (states.answer?.request === digest) return { parts: states.answer.parts, solved: [] };
   if (block !== nextBlock) throw new StatesNotFoundError(query.states, `are not those before block ${block}`);
   states.answer = undefined;
   for (const [name, tensor] of tensors) states.weights.set(name, tensor);
@@ -73,7 +74,7 @@ export async function runBlock(
       })
     );
     const parts = encodeBlock(solved);
-    states.answer = { block, request, parts };
+    states.answer = { block, request: digest, parts };
     states.nextBlock = advance ? block + 1 : spec.blockCount;
     return { parts, solved: solved.layers };
   } catch (error) {
@@ -85,14 +86,23 @@ export async function runBlock(
   }
 }
 
+interface ReadBlock {
+  readonly queries: ReadonlyMap<string, LayerQuery>;
+  readonly tensors: ReadonlyMap<string, HostTensor>;
+  /** The digest of the parameters and the body. */
+  readonly digest: Digest;
+}
+
 /** Reads the layers to prune and the tensors, and closes the source. */
 async function readBody(
-  source: AsyncIterable<Uint8Array>,
-  totalBytes: number,
+  { source, totalBytes, query, makeRoom }: BlockRequest,
   spec: ModelSpec,
-  { block, advance }: BlockQuery,
-): Promise<{ queries: Map<string, LayerQuery>; tensors: Map<string, HostTensor> }> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES });
+): Promise<ReadBlock> {
+  const { block, advance } = query, hash = createHash("sha256").update(JSON.stringify(query));
+  const stream = await openSafetensors(hashedStream(source, hash), {
+    totalBytes,
+    maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES,
+  });
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
     const queries = readQueries(metadata.layers, spec, block);
@@ -101,7 +111,9 @@ async function readBody(
     }
     const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
     checkCheckpointTensors(infos, tensors, queries.size > 0 ? [] : replaced);
-    return { queries, tensors: await readTensors(stream) };
+    makeRoom(totalBytes);
+    const read = await readTensors(stream);
+    return { queries, tensors: read, digest: formatDigest(hash.digest()) };
   } finally {
     await stream.close();
   }

@@ -1,7 +1,7 @@
 /**
  * Stores the hidden states of models whose blocks a host runs, by their names. The states are in host memory, so that
- * they take none from the device between two blocks. If they exceed the budget, those that were not used for the longest
- * time are freed. States that a request uses are never freed.
+ * they take none from the device between two blocks. The blocks that clients send share the budget of the states. If it
+ * is exceeded, the states that were not used for the longest time are freed. States that a request uses are never freed.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -42,6 +42,8 @@ export interface States {
   readonly validationWindows: readonly Uint32Array[];
   /** The bytes of the hidden states. */
   readonly byteLength: number;
+  /** The bytes of the block that a request sends. 0 between two requests. */
+  bodyBytes: number;
   /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
   nextBlock: number;
   /** The answer for the last block. */
@@ -68,7 +70,7 @@ export class StatesStore {
   readonly #budget: number;
   readonly #clock: () => number;
 
-  /** @param budgetBytes the memory for hidden states and answers together */
+  /** @param budgetBytes the memory for hidden states, blocks and answers together */
   constructor(budgetBytes: number, clock: () => number) {
     this.#budget = budgetBytes;
     this.#clock = clock;
@@ -80,14 +82,15 @@ export class StatesStore {
 
   /**
    * Frees old states until there is room for `byteLength` bytes.
+   * @param subject names what needs the bytes
    * @throws {Refusal} `too_large` if the budget is smaller. Nothing is freed in this case
    * @throws {BusyError} if requests use the other states
    */
-  makeRoom(byteLength: number): void {
-    if (byteLength > this.#budget) throw tooLarge("the array of all hidden states", byteLength, this.#budget);
+  makeRoom(subject: string, byteLength: number): void {
+    if (byteLength > this.#budget) throw tooLarge(subject, byteLength, this.#budget);
     this.#evict(this.#budget - byteLength);
     if (this.byteLength + byteLength <= this.#budget) return;
-    throw new BusyError("other requests use the memory for hidden states", RETRY_SECONDS);
+    throw new BusyError("the memory for hidden states and blocks is in use", RETRY_SECONDS);
   }
 
   /** Stores states in the place of earlier ones of the same name. The store now owns them. */
@@ -95,6 +98,7 @@ export class StatesStore {
     this.delete(name);
     const queue = new BoundedQueue({ concurrency: 1, maxWaiting: MAX_WAITING, clock: this.#clock });
     this.#entries.set(keyOf(name), { states, queue, users: 0, isDeleted: false });
+    this.#evict(this.#budget);
   }
 
   /** Returns the states, or undefined if there are none. Does not count as a use. */
@@ -115,6 +119,7 @@ export class StatesStore {
         return task(entry.states);
       }, signal);
     } finally {
+      entry.states.bodyBytes = 0;
       entry.users--;
       if (entry.isDeleted && entry.users === 0) entry.states.forward.destroy();
       else this.#evict(this.#budget);
@@ -150,6 +155,6 @@ function keyOf({ owner, name }: StatesName): string {
   return `${owner}/${name}`;
 }
 
-function countBytes({ byteLength, answer }: States): number {
-  return byteLength + (answer?.parts.reduce((sum, part) => sum + part.byteLength, 0) ?? 0);
+function countBytes({ byteLength, bodyBytes, answer }: States): number {
+  return byteLength + bodyBytes + (answer?.parts.reduce((sum, part) => sum + part.byteLength, 0) ?? 0);
 }
