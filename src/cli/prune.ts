@@ -30,6 +30,7 @@ import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkHeldOut } from "./prune/check_held_out.ts";
+import { checkRemote } from "./prune/check_remote.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
@@ -49,7 +50,7 @@ import {
   targetOf,
   writeForRuntime,
 } from "./prune/runtime_format.ts";
-import { remotePruner } from "./remote_client.ts";
+import { remoteBlocks, remotePruner } from "./remote_client.ts";
 import { Output } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -70,6 +71,7 @@ export async function prune(
   const started = first ? performance.now() : 0; // performance.now() counts from the start of the process
   const written: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
   const servers = serverUrls(options);
+  checkRemote(options, servers);
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);
@@ -116,21 +118,32 @@ export async function prune(
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
-  const backend = await openDevice(recorded);
-  const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
+  const hostPool = { ...options, server: servers }, { config } = checkpoint;
+  const blocks = options.remote
+    ? await remoteBlocks({ ...hostPool, fingerprint, config }, output, signal)
+    : undefined;
+  let backend = blocks ? undefined : await openDevice(recorded);
+  const remote = blocks ? undefined : await remotePruner(hostPool, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const parameters = reportedParameters({ query, options });
   const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint, first };
-  const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
+  const openLater = async () => backend ??= await openDevice();
+  const withoutFingerprint = await pruneJob(facts, { openDevice: openLater, fs, signal, progress });
   checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0);
   const loadSeconds = (performance.now() - started) / 1000;
-  const job = { ...withoutFingerprint, loadSeconds, fingerprint: runFingerprint(fingerprint, backend) };
-  const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
+  const job = {
+    ...withoutFingerprint,
+    loadSeconds,
+    fingerprint: runFingerprint(fingerprint, blocks?.device ?? backend!),
+  };
+  const pruner = blocks?.pruner ?? (remote ? serverPruner(remote) : new DevicePruner(backend!));
+  const services = { fs, backend, pruner, signal };
   if (options.plan) {
     if (!options.restart && await PruneRun.exists(fs, out)) {
       output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);
     }
-    return printPlan(await planRun(job, facts, { ...services, freeBytes, hosts: servers.length }), output);
+    const measured = { ...services, backend: await openLater(), freeBytes, hosts: servers.length };
+    return printPlan(await planRun(job, facts, measured), output);
   }
   if (options.validation > 0 && job.validationWindows?.length === 0) {
     const least = Math.ceil(1 / options.validation);
@@ -151,6 +164,6 @@ export async function prune(
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
   if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
   if (imatrix !== undefined) {
-    await writeImportance(imatrix, out, calibrationTexts, { backend, output, signal });
+    await writeImportance(imatrix, out, calibrationTexts, { backend: await openLater(), output, signal });
   }
 }

@@ -18,12 +18,19 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
-import type { CalibratedModel } from "./calibrated_model.ts";
+import type { Model } from "../model/model.ts";
+import type { CalibratedModel, CalibrationOptions } from "./calibrated_model.ts";
 import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
 import { wholeWeight, withErrors, withoutTarget } from "./target_guard.ts";
 
 /** Prunes models whose statistics are on a device. */
-export type CalibratedPruner = ModelPruner<HessianAccumulator>;
+export interface CalibratedPruner extends ModelPruner<HessianAccumulator> {
+  /**
+   * Presents a model in the place of `calibratedModel`, for example if another machine calibrates it.
+   * @param queryOf returns the parameters of a layer, without `token_weights`, which `options` has
+   */
+  calibrate?(model: Model, options: CalibrationOptions, queryOf: QueryOf): CalibratedModel;
+}
 
 /** Prunes layers on one device. If a server would refuse a layer, it throws a `PareError` with the same message. */
 export class DevicePruner implements CalibratedPruner {

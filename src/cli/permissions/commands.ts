@@ -115,6 +115,7 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "true-sequential",
   "all-experts",
   "jobs",
+  "remote",
   "no-jobs",
   "private",
   "dry-run",

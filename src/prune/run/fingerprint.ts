@@ -5,7 +5,7 @@
  */
 
 import { basename } from "node:path";
-import { type Backend, describeRounding } from "../../device/backend.ts";
+import { describeRounding } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { digestRange } from "../../base/files/chunks.ts";
@@ -173,6 +173,9 @@ export const CALIBRATION_TEXT = "the calibration text";
 export const FORWARD_BACKEND = "the forward's backend";
 
 /** Adds to the fingerprint of a command the device of the forward passes. A run must go on with an equal device, but it may be finished on any. */
-export function runFingerprint(command: RunFingerprint, { kind, adapter }: Backend): RunFingerprint {
+export function runFingerprint(
+  command: RunFingerprint,
+  { kind, adapter }: { readonly kind: string; readonly adapter: { readonly name: string } },
+): RunFingerprint {
   return { ...command, [FORWARD_BACKEND]: describeRounding({ backend: kind, adapter: adapter.name }) };
 }

@@ -6,6 +6,7 @@
  * checkpoint of its family.
  */
 
+import type { Backend } from "../../device/backend.ts";
 import { planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -46,6 +47,7 @@ export interface ShrinkJob extends
 }
 
 export interface ShrinkServices extends FolderServices {
+  readonly backend: Backend;
   /** Called after each step of the pass that compares the blocks. */
   onSimilarityStep?(done: number, total: number): void;
   /** Called after each step of the pass that scores the experts. */

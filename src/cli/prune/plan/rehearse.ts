@@ -3,6 +3,7 @@
  * files. It measures the time of the steps and layers, and the memory.
  */
 
+import type { Backend } from "../../../device/backend.ts";
 import type { LayerGroup } from "../../../client/model_source.ts";
 import { planForward } from "../../../model/plan_forward.ts";
 import { countWeights } from "../../../model/families/family.ts";
@@ -47,7 +48,7 @@ export interface Rehearsal {
  */
 export async function rehearse(
   { model, windows, validationWindows = [], layers, queryOf, target, reconstruct = 0, ...job }: FolderJob,
-  services: PruneServices,
+  services: PruneServices & { readonly backend: Backend },
 ): Promise<Rehearsal> {
   const { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
