@@ -13,9 +13,10 @@ type Tensors = Record<string, HostTensor | undefined>;
 /** Opens the checkpoint of a case with some changes, reads its weights, and asserts that this fails. */
 function assertRefused(
   title: string,
-  { tensors, description }: {
+  { tensors, description, config }: {
     readonly tensors?: (tensors: Readonly<Tensors>) => Tensors;
     readonly description?: object;
+    readonly config?: object;
   },
   message: RegExp,
 ): Promise<void> {
@@ -26,7 +27,7 @@ function assertRefused(
     );
     const quantization_config = { ...stored.config.quantization_config, ...description };
     await writeFiles(folder, {
-      "config.json": { ...stored.config, quantization_config },
+      "config.json": { ...stored.config, quantization_config, ...config },
       "model.safetensors": Object.fromEntries(changed),
     });
     await withCheckpoint(folder, (checkpoint) =>
@@ -65,6 +66,31 @@ describe("openDense() rejects", () => {
       );
     }
     await assertRefused("mxfp4", { description: { quant_method: 7 } }, /names the format 7, which/);
+  });
+
+  it("codes that no format dequantises, and formats in which no weight is stored", async () => {
+    for (const [title, dtype] of [["float-quantized, per channel", "F8_E4M3"], ["int-quantized", "I8"]]) {
+      await assertRefused(
+        title,
+        { tensors: () => ({ "x.weight_scale": undefined }) },
+        new RegExp(`x\\.weight has codes of the dtype ${dtype}, but the format .* has no scales for them`),
+      );
+      await assertRefused(
+        title,
+        { config: { quantization_config: null } },
+        new RegExp(
+          `x\\.weight has codes of the dtype ${dtype}, but config\\.json does not name their format`,
+        ),
+      );
+    }
+    const marlin = { "x.B": resized("I32", [4, 48], 4), "x.s": resized("F16", [4, 24], 2) };
+    await assertRefused("gptq, 4", {
+      description: { checkpoint_format: undefined, is_marlin_format: true },
+      tensors: (tensors) => ({
+        ...Object.fromEntries(Object.keys(tensors).map((name) => [name, undefined])),
+        ...marlin,
+      }),
+    }, /config\.json names the format gptq, but no weight is stored in it/);
   });
 
   it("settings of fp8 that it does not know, and scales that fit no blocks", async () => {
