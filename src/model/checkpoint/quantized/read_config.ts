@@ -6,7 +6,7 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
-import { QUANTIZATION_KEY, unsupportedMember } from "./config.ts";
+import { QUANTIZATION_KEY, quantizationOf, unsupportedMember } from "./config.ts";
 import { PACKED_BITS } from "./layout.ts";
 
 /** The grid of the layers of one config group. */
@@ -108,7 +108,7 @@ export function readGridKinds(
   config: Readonly<Record<string, unknown>>,
   rules: FormatRules = {},
 ): GridKinds {
-  const description = config[QUANTIZATION_KEY] as Record<string, unknown>;
+  const description = quantizationOf(config) as Record<string, unknown>;
   requireMembers(folder, "", description, { ...CONFIG_RULES, ...rules.config });
   const { config_groups: groups, ignore } = description;
   const kinds = Object.entries(groups as Record<string, unknown>).map(([name, group]) =>

@@ -7,7 +7,7 @@ import { ModelError } from "../../../base/files/file_error.ts";
 import type { TensorSpec } from "../../../tensor/safetensors/encode.ts";
 import { isScannable } from "../inspect/tensor_scan.ts";
 import { Checkpoint } from "../checkpoint.ts";
-import { makeDenseConfig, PACK_QUANTIZED, QUANTIZATION_KEY } from "../quantized/config.ts";
+import { makeDenseConfig, PACK_QUANTIZED, quantizationOf } from "../quantized/config.ts";
 import { WEIGHT_SUFFIX } from "../quantized/layout.ts";
 import type { QuantizedParts } from "../quantized/quantized_parts.ts";
 import type { TensorSource } from "../tensor_source.ts";
@@ -56,8 +56,7 @@ export async function openDense(checkpoint: Checkpoint): Promise<Checkpoint> {
     requireFloats(checkpoint, checkpoint, "config.json does not name their format");
     return checkpoint;
   }
-  const description = checkpoint.config[QUANTIZATION_KEY] as Record<string, unknown>;
-  const weights = await format.find(checkpoint, description);
+  const weights = await format.find(checkpoint, quantizationOf(checkpoint.config) as Record<string, unknown>);
   for (const { name, tensors } of weights) {
     if (!checkpoint.has(name) || tensors.includes(name)) continue;
     throw new ModelError(`${checkpoint.folder}: holds ${name} both dense and quantised`);

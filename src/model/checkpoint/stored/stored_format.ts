@@ -41,7 +41,7 @@ export interface StoredFormat {
   readonly leftOut?: RegExp;
   /**
    * Lists the weights of a checkpoint that are stored in this format.
-   * @param description the member `quantization_config` of config.json
+   * @param description the member `quantization_config` of config.json, also under its older name
    * @throws {ModelError} naming a member of `description` that is not supported, or a tensor that is missing or malformed
    */
   find(
