@@ -120,11 +120,8 @@ function blockCase(
     const code = codes === "I8" ? byte << 24 >> 24 : float8(byte);
     return (code - (hasZeros ? zeros[at] : 0)) * scales[at];
   });
-  const wanted = scaleDtype === "F16" || scaleDtype === "BF16"
-    ? scaleDtype
-    : dtype === "float32"
-    ? "F32"
-    : "BF16";
+  const isTyped = (scaleDtype === "F16" || scaleDtype === "BF16") && quantization.quant_method !== "fp8";
+  const wanted = isTyped ? scaleDtype : dtype === "float32" ? "F32" : "BF16";
   return {
     title,
     config: { dtype, quantization_config: quantization },
@@ -186,6 +183,11 @@ const BLOCK_CASES: readonly StoredCase[] = [
       quantization: { ...FP8, activation_scheme: "static", weight_block_size: null },
       more: { "x.activation_scale": scalar },
     },
+  }),
+  blockCase({
+    ...{ title: "fp8, scales in BF16, written in F32", suffix: "_scale_inv", codes: "F8_E4M3", seed: 11 },
+    ...{ shape: [32, 48], block: [16, 16], scaleDtype: "BF16", dtype: "float32" },
+    quantization: { ...FP8, weight_block_size: [16, 16] },
   }),
   blockCase({
     ...{ title: "fbgemm_fp8, one scale per channel", suffix: "_scale", codes: "F8_E4M3", seed: 5 },

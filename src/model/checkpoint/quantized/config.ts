@@ -11,7 +11,10 @@ export const PACK_QUANTIZED = "pack-quantized";
 
 export const QUANTIZATION_KEY = "quantization_config";
 
-/** The names of the member that describes quantised weights. Old versions of compressed-tensors wrote the second one. Errors use the first. */
+/**
+ * The names of the member that describes quantised weights. Old versions of compressed-tensors wrote the second one. Error messages
+ * use the first one for both.
+ */
 const QUANTIZATION_KEYS = [QUANTIZATION_KEY, "compression_config"];
 
 /** Returns the description of the quantised weights. Undefined if the weights are dense. */

@@ -21,7 +21,7 @@ import {
   readGridKinds,
 } from "../quantized/read_config.ts";
 import { type Block, scaledMatrix } from "./scaled_matrix.ts";
-import { ACTIVATION_TENSORS, type StoredFormat, type StoredWeight } from "./stored_format.ts";
+import { ACTIVATION_TENSORS, type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
 
 const { scale: SCALE_SUFFIX, zeroPoint: ZERO_SUFFIX } = QUANTIZED_SUFFIXES;
 
@@ -85,6 +85,7 @@ function byteWeight(checkpoint: Checkpoint, stem: string, kind: GridKind): Store
   return scaledMatrix(checkpoint, {
     name,
     codes: isFloat ? "F8_E4M3" : "I8",
+    dtype: weightDtype(checkpoint, stem + SCALE_SUFFIX),
     scale: stem + SCALE_SUFFIX,
     zeroPoint: kind.symmetric || isFloat ? undefined : stem + ZERO_SUFFIX,
     blocks: [blockOf(kind, shape)],

@@ -56,12 +56,18 @@ export const ACTIVATION_TENSORS =
 
 const DTYPES = new Map<unknown, FloatDtype>([["float32", "F32"], ["float16", "F16"], ["bfloat16", "BF16"]]);
 
-/** Returns the dtype of a weight: that of its scales if they have 16 bits, and otherwise the one that config.json gives the model. */
+/** Returns the dtype that config.json gives the model. Undefined if it names none of F32, F16 and BF16. */
+export function modelDtype({ config: { dtype, torch_dtype: older } }: Checkpoint): FloatDtype | undefined {
+  return DTYPES.get(dtype ?? older);
+}
+
+/**
+ * Returns the dtype of a weight: that of its scales if they have 16 bits, otherwise the one that config.json gives the model, and
+ * BF16 if it gives none.
+ */
 export function weightDtype(checkpoint: Checkpoint, scale: string): FloatDtype {
   const { dtype } = checkpoint.info(scale);
-  if (dtype === "F16" || dtype === "BF16") return dtype;
-  const { dtype: named, torch_dtype: older } = checkpoint.config;
-  return DTYPES.get(named ?? older) ?? "BF16";
+  return dtype === "F16" || dtype === "BF16" ? dtype : modelDtype(checkpoint) ?? "BF16";
 }
 
 /** @throws {ModelError} if the tensor `name` has another dtype or shape */
