@@ -117,12 +117,17 @@ function columnWeight(
     groups: `${stem}.g_idx`,
   };
   const { shape } = checkpoint.info(names.codes), { dtype: scaleDtype } = checkpoint.info(names.scales);
+  if (shape.length !== 2 || shape.includes(0) || !isFloatDtype(scaleDtype)) {
+    throw new ModelError(
+      `${checkpoint.folder}: ${stem} needs a matrix of codes and scales in a float dtype, not [${shape}] and ${scaleDtype}`,
+    );
+  }
   const perWord = 32 / bits, packsInputs = packedAxis === "inputs";
   const [inputs, outputs] = packsInputs ? [shape[0] * perWord, shape[1]] : [shape[0], shape[1] * perWord];
   const groups = Math.ceil(inputs / Math.min(inputs, groupSize)), zeroWords = outputs / perWord;
-  if (shape.length !== 2 || !isFloatDtype(scaleDtype)) {
+  if (!Number.isInteger(zeroWords)) {
     throw new ModelError(
-      `${checkpoint.folder}: ${stem} needs a matrix of codes and scales in a float dtype, not [${shape}] and ${scaleDtype}`,
+      `${checkpoint.folder}: ${names.codes} must have a multiple of ${perWord} outputs, whose zeros share a word, not ${outputs}`,
     );
   }
   requireTensor(checkpoint, names.codes, "I32", shape);

@@ -36,7 +36,9 @@ export function scaledMatrix(
   { name, codes, dtype, scale, zeroPoint, blocks }: ScaledMatrix,
 ): StoredWeight {
   const { folder } = checkpoint, { shape } = checkpoint.info(name), scales = checkpoint.info(scale);
-  if (shape.length < 2) throw new ModelError(`${folder}: ${name} must have rows and columns, not [${shape}]`);
+  if (shape.length < 2 || shape.includes(0)) {
+    throw new ModelError(`${folder}: ${name} must have rows and columns, not [${shape}]`);
+  }
   requireTensor(checkpoint, name, codes, shape);
   if (!isFloatDtype(scales.dtype) && scales.dtype !== "F8_E8M0") {
     throw new ModelError(`${folder}: ${scale} must be F32, F16, BF16 or F8_E8M0, not ${scales.dtype}`);

@@ -129,11 +129,13 @@ describe("openDense() rejects", () => {
     await assertRefused("fp8, blocks", {
       tensors: () => ({ "x.weight_scale_inv": resized("U8", [2, 3], 1) }),
     }, /x\.weight_scale_inv must be F32, .* not U8/);
-    await assertRefused(
-      "fp8, blocks",
-      { tensors: () => ({ "x.weight": resized("F8_E4M3", [5], 1) }) },
-      /x\.weight must have rows and columns, not \[5\]/,
-    );
+    for (const shape of [[5], [5, 0]]) {
+      await assertRefused(
+        "fp8, blocks",
+        { tensors: () => ({ "x.weight": resized("F8_E4M3", shape, 1) }) },
+        new RegExp(`x\\.weight must have rows and columns, not \\[${shape}\\]`),
+      );
+    }
   });
 
   it("codes and scales that make weights NaN or infinite, with the row", async () => {
@@ -204,10 +206,17 @@ describe("openDense() rejects", () => {
       { tensors: () => ({ "x.qweight": resized("I32", [64, 5], 4) }) },
       /x\.qzeros must be I32 \[4,5\]/,
     );
+    for (const shape of [[8], [0, 8]]) {
+      await assertRefused(
+        "gptq, 4",
+        { tensors: () => ({ "x.qweight": resized("I32", shape, 4) }) },
+        new RegExp(`x needs a matrix of codes .* not \\[${shape}\\]`),
+      );
+    }
     await assertRefused(
       "gptq, 4",
-      { tensors: () => ({ "x.qweight": resized("I32", [8], 4) }) },
-      /x needs a matrix of codes .* not \[8\]/,
+      { tensors: () => ({ "x.qweight": resized("I32", [8, 12], 4) }) },
+      /x\.qweight must have a multiple of 8 outputs, whose zeros share a word, not 12/,
     );
     await assertRefused("gptq, 4", { tensors: () => ({ "x.qzeros": undefined }) }, /has no tensor x\.qzeros/);
     await assertRefused(
@@ -254,6 +263,11 @@ describe("openDense() rejects", () => {
     await assertRefused("float-quantized, per channel", {
       description: scheme({ ...float, strategy: "block" }),
     }, /block_structure must be given with the strategy block only, not undefined/);
+    for (const block_structure of ["16x", "16x32x8", "0x32"]) {
+      await assertRefused("float-quantized, per channel", {
+        description: scheme({ ...float, strategy: "block", block_structure }),
+      }, /block_structure must be two positive integers, or absent, not "/);
+    }
     await assertRefused("float-quantized, per channel", {
       tensors: () => ({ "x.weight": resized("BF16", [17, 24], 2) }),
     }, /x\.weight must be F8_E4M3 \[17,24\], not BF16 \[17,24\]/);
