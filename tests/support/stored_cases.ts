@@ -206,11 +206,17 @@ const BLOCK_CASES: readonly StoredCase[] = [
     ...{ shape: [17, 24], block: [17, 24], scaleDtype: "F16", scaleShape: [1] },
     quantization: compressed("float-quantized", { ...FLOAT8, strategy: "tensor" }),
   }),
-  blockCase({
-    ...{ title: "float-quantized, blocks", suffix: "_scale", codes: "F8_E4M3", seed: 8 },
-    ...{ shape: [40, 50], block: [16, 32], scaleDtype: "BF16" },
-    quantization: compressed("float-quantized", { ...FLOAT8, strategy: "block", block_structure: [16, 32] }),
-  }),
+  ...[[16, 32], "16x32"].map((block_structure) =>
+    blockCase({
+      ...{
+        title: `float-quantized, blocks of ${JSON.stringify(block_structure)}`,
+        suffix: "_scale",
+        seed: 8,
+      },
+      ...{ codes: "F8_E4M3", shape: [40, 50], block: [16, 32], scaleDtype: "BF16" },
+      quantization: compressed("float-quantized", { ...FLOAT8, strategy: "block", block_structure }),
+    })
+  ),
   blockCase({
     ...{ title: "int-quantized, per channel", suffix: "_scale", codes: "I8", seed: 9 },
     ...{ shape: [17, 24], block: [1, 24], scaleDtype: "BF16" },

@@ -8,6 +8,7 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { unsupportedMember } from "../quantized/config.ts";
+import { isBlock } from "../quantized/read_config.ts";
 import { type Block, scaledMatrix } from "./scaled_matrix.ts";
 import {
   ACTIVATION_TENSORS,
@@ -43,11 +44,6 @@ export const FBGEMM_FP8: StoredFormat = {
   leftOut: ACTIVATION_TENSORS,
   find: (checkpoint) => float8Weights(checkpoint, []),
 };
-
-function isBlock(value: unknown): value is Block {
-  return Array.isArray(value) && value.length === 2 &&
-    value.every((size) => Number.isSafeInteger(size) && size > 0);
-}
 
 /** Lists the weights in F8_E4M3. @param blocks the blocks that config.json names. A scale per row or per matrix is allowed too */
 function float8Weights(checkpoint: Checkpoint, blocks: readonly Block[]): StoredWeight[] {
