@@ -16,8 +16,8 @@ import { bytesToFloats, isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { unsupportedMember } from "../quantized/config.ts";
 import { PACKED_BITS } from "../quantized/layout.ts";
-import { readTensor, type TensorSource } from "../tensor_source.ts";
-import { requireTensor, type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
+import { readTensor, requireTensor, type TensorSource } from "../tensor_source.ts";
+import { type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
 
 /** The differences between the formats. */
 interface ColumnLayout {

@@ -11,9 +11,9 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { readElements } from "../tensor_source.ts";
+import { readElements, requireTensor } from "../tensor_source.ts";
 import { powerOfTwo } from "./scaled_matrix.ts";
-import { requireTensor, type StoredFormat, type StoredWeight } from "./stored_format.ts";
+import type { StoredFormat, StoredWeight } from "./stored_format.ts";
 
 const BLOCKS = "_blocks", SCALES = "_scales";
 const BLOCK_BYTES = 16, BLOCK_CODES = 2 * BLOCK_BYTES;

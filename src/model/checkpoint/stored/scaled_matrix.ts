@@ -10,8 +10,8 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import { bytesToFloats, elementCount, type FloatDtype, isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { readElements, type TensorSource } from "../tensor_source.ts";
-import { requireTensor, type StoredWeight } from "./stored_format.ts";
+import { readElements, requireTensor, type TensorSource } from "../tensor_source.ts";
+import type { StoredWeight } from "./stored_format.ts";
 
 /** The rows and columns of a block with one scale. The last blocks of a matrix may be smaller. */
 export type Block = readonly [rows: number, cols: number];
@@ -75,8 +75,8 @@ export function scaledMatrix(
         const begin = row * cols;
         let grid = gridRow(first + row) * gridCols - firstGrid;
         for (let col = 0; col < cols; grid++) {
-          const zero = zeros?.[grid] ?? 0, factor = factors[grid], end = Math.min(cols, col + block[1]);
-          for (; col < end; col++) values[col] = (table[entries[begin + col]] - zero) * factor;
+          const zero = zeros?.[grid] ?? 0, factor = factors[grid], blockEnd = Math.min(cols, col + block[1]);
+          for (; col < blockEnd; col++) values[col] = (table[entries[begin + col]] - zero) * factor;
         }
       };
     },

@@ -1,6 +1,5 @@
 /** What a format declares in which a checkpoint stores quantised weights, and what a weight in such a format is. */
 
-import { ModelError } from "../../../base/files/file_error.ts";
 import type { FloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import type { QuantizedParts } from "../quantized/quantized_parts.ts";
@@ -68,18 +67,4 @@ export function modelDtype({ config: { dtype, torch_dtype: older } }: Checkpoint
 export function weightDtype(checkpoint: Checkpoint, scale: string): FloatDtype {
   const { dtype } = checkpoint.info(scale);
   return dtype === "F16" || dtype === "BF16" ? dtype : modelDtype(checkpoint) ?? "BF16";
-}
-
-/** @throws {ModelError} if the tensor `name` has another dtype or shape */
-export function requireTensor(
-  checkpoint: Checkpoint,
-  name: string,
-  dtype: string,
-  shape: readonly number[],
-): void {
-  const info = checkpoint.info(name);
-  if (info.dtype === dtype && String(info.shape) === String(shape)) return;
-  throw new ModelError(
-    `${checkpoint.folder}: ${name} must be ${dtype} [${shape}], not ${info.dtype} [${info.shape}]`,
-  );
 }
