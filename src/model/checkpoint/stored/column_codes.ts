@@ -141,7 +141,7 @@ function columnWeight(
     dtype: weightDtype(checkpoint, names.scales),
     shape: [outputs, inputs],
     tensors: [names.codes, names.scales, names.zeros, ...hasGroups ? [names.groups] : []],
-    units: 1,
+    sections: 1,
     async open(source) {
       const words = await readWords(source, names.codes), zeros = await readWords(source, names.zeros);
       const scales = bytesToFloats((await readTensor(source, names.scales)).data, scaleDtype);

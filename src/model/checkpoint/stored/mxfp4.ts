@@ -46,7 +46,7 @@ function fusedExperts(checkpoint: Checkpoint, name: string): StoredWeight {
     dtype: "BF16",
     shape: [experts, inputs, outputs],
     tensors: [blocks, scales],
-    units: experts,
+    sections: experts,
     async open(source, first, end) {
       const [begin, count] = [first * groupsPerExpert, (end - first) * groupsPerExpert];
       const codes = await readElements(source, blocks, begin * BLOCK_BYTES, count * BLOCK_BYTES);

@@ -63,7 +63,7 @@ export function scaledMatrix(
     dtype,
     shape,
     tensors: [name, scale, ...zeroPoint === undefined ? [] : [zeroPoint]],
-    units: elementCount(shape.slice(0, -1)),
+    sections: elementCount(shape.slice(0, -1)),
     async open(source, first, end) {
       const entries = await readElements(source, name, first * cols, (end - first) * cols);
       const firstGrid = gridRow(first) * gridCols, grids = (gridRow(end - 1) + 1) * gridCols - firstGrid;

@@ -1,11 +1,11 @@
-/** What a format declares in which a checkpoint stores quantised weights, and what a weight in such a format is. */
+/** The declaration of a format in which checkpoints store quantised weights, and the description of one such weight. */
 
 import type { FloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import type { QuantizedParts } from "../quantized/quantized_parts.ts";
 import type { TensorSource } from "../tensor_source.ts";
 
-/** A weight that some tensors of a checkpoint store in a quantised form. Its matrix has one row per value of all axes but the last. */
+/** A dense weight, and the tensors that store it in a quantised form. Its rows extend along its last axis. */
 export interface StoredWeight {
   /** The name of the weight in a checkpoint that is not quantised. */
   readonly name: string;
@@ -14,18 +14,19 @@ export interface StoredWeight {
   readonly shape: readonly number[];
   /** The names of the tensors that store the weight. The first one has the codes, and the second one their scales. */
   readonly tensors: readonly string[];
-  /** The number of parts with equally many rows, each of which can be dequantised without the others. */
-  readonly units: number;
+  /** The number of sections with equally many rows. Each section can be dequantised without the others. */
+  readonly sections: number;
   /** The codes and grids of a weight in the layout `pack-quantized`, which exports take over. */
   readonly packed?: QuantizedParts;
   /**
-   * Reads the tensors of the units from `first` to `end − 1`.
+   * Loads all codes, scales and zeros of the sections from `first` to `end − 1`.
+   * @returns a function that computes the rows of these sections
    * @throws {ModelError} if a value of a tensor is out of range
    */
   open(source: TensorSource, first: number, end: number): Promise<FillRow>;
 }
 
-/** Computes a row of a weight. @param row is counted from the first row of the units that were opened */
+/** Computes a row of a weight. @param row is counted from the first row of the sections that were opened */
 export type FillRow = (row: number, values: Float32Array) => void;
 
 /** A format of stored weights. */
